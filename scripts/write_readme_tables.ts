@@ -2,9 +2,10 @@
  * `deno task generate`: renders the tables of the results files into the Markdown pages. A table stands between the lines `<!--
  * table: BENCH/TABLE -->` and `<!-- end -->`, where TABLE is a table of the bench BENCH. If the results are in another file than
  * `results/BENCH.json`, the name of that file follows: `<!-- table: layers/speed webgpu -->`. The table `headline` has figures of
- * several benches. A test compares the pages with the results files, so that no figure in a table is typed by hand.
+ * several benches, and `families` is the list of all model types. A test compares the pages with the results files, so that no figure in a table is typed by hand.
  */
 
+import { MODEL_TYPES } from "../src/model/families/families.ts";
 import { loadBench } from "./bench/bench.ts";
 import { headlineTable } from "./bench/report/headline.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
@@ -19,7 +20,7 @@ export function pagesWithTables(folder: URL = ROOT): URL[] {
   return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
     if (isDirectory) return SKIPPED.test(name) ? [] : pagesWithTables(new URL(`${name}/`, folder));
     const page = new URL(name, folder);
-    return name.endsWith(".md") && /<!-- table: (\w+\/|headline)/.test(Deno.readTextFileSync(page))
+    return name.endsWith(".md") && /<!-- table: (\w+\/|headline|families)/.test(Deno.readTextFileSync(page))
       ? [page]
       : [];
   });
@@ -36,12 +37,22 @@ export function renderPage(page: URL): Promise<string> {
 /** Renders the table `BENCH/TABLE [FILE]`, and the line that says how it was measured. */
 async function renderTable(marker: string): Promise<string> {
   if (marker === "headline") return await headlineTable();
+  if (marker === "families") return familiesList();
   const [, name, table, file = name] = /^(\w+)\/(\w+)(?: (\w+))?$/.exec(marker) ?? [];
   if (name === undefined) throw new Error(`table ${marker}: a table is named BENCH/TABLE`);
   const { tables } = await loadBench(name);
   if (!Object.hasOwn(tables, table)) throw new Error(`the bench ${name} has no table ${table}`);
   const results = await readResults<object>(resultsUrl(file, "json"));
   return `${tables[table](results)}\n\n${measurementLine(results)}`;
+}
+
+function familiesList(): string {
+  const { dense, mixtures, multimodal } = MODEL_TYPES;
+  return Object.entries({
+    "": dense,
+    "mixtures of experts: ": mixtures,
+    "the text part of the multimodal models ": multimodal,
+  }).map(([title, types]) => `- ${title}${types.map((type) => `\`${type}\``).join(", ")}`).join("\n");
 }
 
 function measurementLine({ date, machine, adapter }: Measurement): string {

@@ -18,6 +18,12 @@ struct GateParams {
   activation: u32,
 }
 
+struct ClampedGateParams {
+  count: u32,
+  alpha: f32,
+  limit: f32,
+}
+
 struct SoftCapParams {
   count: u32,
   cap: f32,
@@ -31,6 +37,10 @@ struct SoftCapParams {
 @group(0) @binding(1) var<storage, read> up: array<f32>;
 @group(0) @binding(2) var<storage, read_write> gated: array<f32>;
 @group(0) @binding(3) var<uniform> gate_params: GateParams;
+
+@group(0) @binding(0) var<storage, read> gate_up: array<f32>;
+@group(0) @binding(1) var<storage, read_write> clamped: array<f32>;
+@group(0) @binding(2) var<uniform> clamped_params: ClampedGateParams;
 
 @group(0) @binding(0) var<storage, read_write> capped: array<f32>;
 @group(0) @binding(1) var<uniform> soft_cap_params: SoftCapParams;
@@ -66,6 +76,21 @@ fn gated_multiply(
   let c = i % gate_params.cols;
   let factor = activation(gate[gate_params.gate_offset + r * gate_params.ld_gate + c], gate_params.activation);
   gated[i] = factor * up[gate_params.up_offset + r * gate_params.ld_up + c];
+}
+
+@compute @workgroup_size(256)
+fn clamped_gate(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(workgroup, grid, local, 256);
+  let p = clamped_params;
+  if i < p.count {
+    let gate = min(gate_up[2 * i], p.limit);
+    let up = clamp(gate_up[2 * i + 1], -p.limit, p.limit);
+    clamped[i] = (up + 1) * times_sigmoid(gate, p.alpha * gate);
+  }
 }
 
 @compute @workgroup_size(256)

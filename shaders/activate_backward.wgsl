@@ -27,6 +27,17 @@ struct GateParams {
 @group(0) @binding(3) var<storage, read_write> factor_gradient: array<f32>;
 @group(0) @binding(4) var<uniform> gate_params: GateParams;
 
+struct ClampedGateParams {
+  count: u32,
+  alpha: f32,
+  limit: f32,
+}
+
+@group(0) @binding(0) var<storage, read> gate_up: array<f32>;
+@group(0) @binding(1) var<storage, read> clamped_gradient: array<f32>;
+@group(0) @binding(2) var<storage, read_write> gate_up_gradient: array<f32>;
+@group(0) @binding(3) var<uniform> clamped_params: ClampedGateParams;
+
 // The derivative of x·σ(z), where z is a function of x with the derivative `slope`. The exponential is limited as
 // in `times_sigmoid`. 1 − σ(z) is computed as exp(−z)·σ(z), because the difference would cancel for a large z.
 fn times_sigmoid_derivative(x: f32, z: f32, slope: f32) -> f32 {
@@ -74,6 +85,29 @@ fn activate_backward(
   let i = linear_index(workgroup, grid, local, 256);
   if i < activate_params.count {
     gradient[i] *= activation_derivative(inputs[i], activate_params.code);
+  }
+}
+
+@compute @workgroup_size(256)
+fn clamped_gate_backward(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(workgroup, grid, local, 256);
+  let p = clamped_params;
+  if i >= p.count {
+    return;
+  }
+  let gate = gate_up[2 * i];
+  let up = gate_up[2 * i + 1];
+  if gate <= p.limit {
+    let slope = times_sigmoid_derivative(gate, p.alpha * gate, p.alpha);
+    gate_up_gradient[2 * i] += (clamp(up, -p.limit, p.limit) + 1) * slope * clamped_gradient[i];
+  }
+  if abs(up) <= p.limit {
+    let limited = min(gate, p.limit);
+    gate_up_gradient[2 * i + 1] += times_sigmoid(limited, p.alpha * limited) * clamped_gradient[i];
   }
 }
 

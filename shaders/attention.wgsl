@@ -101,6 +101,10 @@ fn attention(
   var sum: array<vec4f, MAX_QUADS>;
   var denominator = 0.0;
   var largest = LOWEST;
+  if params.has_sinks == 1 {
+    largest = sinks[h];
+    denominator = 1.0;
+  }
   if in_range {
     let q_start = params.q_offset + row * params.ldq + h * params.head_stride;
     for (var d = 0u; d < params.head_dim; d++) {

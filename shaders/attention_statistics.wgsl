@@ -7,10 +7,11 @@
 @group(0) @binding(0) var<storage, read> q: array<f32>;
 @group(0) @binding(1) var<storage, read> k: array<f32>;
 @group(0) @binding(2) var<storage, read> slopes: array<f32>;
-@group(0) @binding(3) var<storage, read> out: array<f32>;
-@group(0) @binding(4) var<storage, read> d_out: array<f32>;
-@group(0) @binding(5) var<storage, read_write> statistics: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> sinks: array<f32>;
+@group(0) @binding(4) var<storage, read> out: array<f32>;
+@group(0) @binding(5) var<storage, read> d_out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> statistics: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 // Each invocation's numbers for its four queries, for sums and maxima over a row of invocations.
 var<workgroup> partial: array<vec4f, EDGE * EDGE>;
@@ -67,6 +68,10 @@ fn attention_statistics(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_
 
   var largest = vec4f(LOWEST);
   var sums = vec4f();
+  if params.has_sinks == 1 {
+    largest = vec4f(sinks[h]);
+    sums = vec4f(select(0.0, 1.0, across == 0));
+  }
   let end = min(first_query + QUERIES, params.tokens);
   for (var s0 = first_key(first_query); s0 < end; s0 += QUERIES) {
     let products = patch_products(queries, first_query, keys, s0, local);

@@ -138,6 +138,10 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
   var sums: array<vec4f, 16>;
   var denominators = vec4f();
   var largest = vec4f(LOWEST);
+  if params.has_sinks == 1 {
+    largest = vec4f(sinks[h]);
+    denominators = vec4f(select(0.0, 1.0, across == 0));
+  }
 
   let end = min(first_query + QUERIES, params.past + params.tokens);
   for (var s0 = first_key(first_query); s0 < end; s0 += KEYS) {

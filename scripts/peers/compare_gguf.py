@@ -115,7 +115,7 @@ def unpack(packed: torch.Tensor, scale: torch.Tensor, shape: torch.Tensor) -> np
 def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -> np.ndarray:
     heads = config.get("num_attention_heads", config.get("n_head"))
     rest = values.shape[1:]
-    if architecture in ("llama", "granite", "smollm3") and layer in ("attn_q", "attn_k"):
+    if architecture in ("llama", "granite", "smollm3", "mistral3") and layer in ("attn_q", "attn_k"):
         count = heads if layer == "attn_q" else config["num_key_value_heads"]
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":

@@ -10,11 +10,15 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 # Layers that share their input with an earlier layer.
-SHARING = {"k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate"}
+SHARING = {"k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate", "router"}
 
 # For each class of experts, the names that two layers of an expert have in a checkpoint: the first of the
 # layers that share the expert's input, and the last layer.
-EXPERT_LAYERS = {"MixtralExperts": ("w1", "w2")}
+EXPERT_LAYERS = {
+    "MixtralExperts": ("w1", "w2"),
+    "GptOssExperts": ("gate_up_proj", "down_proj"),
+    "Llama4TextExperts": ("gate_up_proj", "down_proj"),
+}
 DEFAULT_EXPERT_LAYERS = ("gate_proj", "down_proj")
 
 
@@ -55,13 +59,32 @@ def expert_adder(name, add):
     """
 
     def hook(module, args):
-        states, chosen, _ = args
         shared, last = EXPERT_LAYERS.get(type(module).__name__, DEFAULT_EXPERT_LAYERS)
         prefix = name.replace(".mlp.", ".block_sparse_moe.") if shared == "w1" else name
         for expert in range(module.num_experts):
-            x = states[(chosen == expert).any(dim=-1)]
-            gate, up = (x @ module.gate_up_proj[expert].T).chunk(2, dim=-1)
+            x = inputs_of(module, args, expert)
             add(f"{prefix}.{expert}.{shared}", x)
-            add(f"{prefix}.{expert}.{last}", module.act_fn(gate) * up)
+            add(f"{prefix}.{expert}.{last}", gated(module, expert, x))
 
     return hook
+
+
+def inputs_of(module, args, expert):
+    """Returns the inputs of the tokens that are routed to an expert."""
+    if len(args) == 1:  # LLaMA 4 gives every token to every expert, times 0 for those to which it is not routed
+        x = args[0].view(module.num_experts, -1, args[0].shape[-1])[expert]
+        return x[x.any(dim=-1)]
+    states, chosen, _ = args
+    return states[(chosen == expert).any(dim=-1)]
+
+
+def gated(module, expert, x):
+    """Returns the inputs of the last layer of an expert, whose inputs are x."""
+    if type(module).__name__ == "Llama4TextExperts":
+        gate, up = (x @ module.gate_up_proj[expert]).chunk(2, dim=-1)
+        return module.act_fn(gate) * up
+    weight = module.gate_up_proj[expert]
+    outputs = x @ (weight if module.is_transposed else weight.T)
+    if module.has_bias:
+        outputs = outputs + module.gate_up_proj_bias[expert]
+    return module._apply_gate(outputs)

@@ -9,8 +9,9 @@ If "config" is present, it is the configuration of a model, which the program ma
 All parameters are random, in particular norms and biases, whose values after an ordinary initialisation would
 hide errors. The values depend only on the names and shapes, so models with different settings but equal shapes
 have equal parameters. "dtype" is the dtype of the saved parameters, float32 by default. "saved_as" is "shards" (several
-files), "headless" (without the head and without the prefix of the names), "pickle" (a file of torch.save) or
-"second head" (with another weight of the head although config.json ties it). The default is one safetensors file. The windows have equal lengths.
+files), "headless" (without the head and without the prefix of the names), "pickle" (a file of torch.save),
+"second head" (with another weight of the head although config.json ties it) or "fused" (with one tensor for all
+experts of a block). The default is one safetensors file. The windows have equal lengths.
 
 The program then loads the model from the folder, and answers with one line:
 
@@ -30,6 +31,7 @@ the program has made, by changing one parameter at a time. If a request fails, t
 
 import math
 import pathlib
+import re
 import zlib
 
 import torch
@@ -49,7 +51,8 @@ def handle(request: dict) -> dict:
     if "config" in request:
         model = random_model(request["config"]).to(getattr(torch, request.get("dtype", "float32")))
         save(model, folder, request.get("saved_as"))
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    config = transformers.AutoConfig.from_pretrained(folder)
+    model = class_of(config).from_pretrained(
         folder,
         dtype=torch.float64,
         experts_implementation="eager",  # the default has no kernel for float64
@@ -74,9 +77,15 @@ def statistics_of(x: torch.Tensor) -> dict:
     return {"tokens": x.shape[0], "hessian": hessian[upper].tolist()}
 
 
+def class_of(config: transformers.PretrainedConfig) -> type:
+    if hasattr(config, "vision_config"):
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
+
+
 def random_model(settings: dict) -> transformers.PreTrainedModel:
     config = transformers.AutoConfig.for_model(**settings)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = class_of(config).from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         parameter.copy_(random_values(name, parameter.shape))
     for name, buffer in model.named_buffers():
@@ -92,7 +101,8 @@ def save(model: transformers.PreTrainedModel, folder: str, form: str | None) -> 
         model.config.save_pretrained(folder)
         torch.save(model.state_dict(), pathlib.Path(folder, "pytorch_model.bin"))
     else:
-        model.save_pretrained(folder, max_shard_size="10KB" if form == "shards" else "1GB")
+        size = "10KB" if form == "shards" else "1GB"
+        model.save_pretrained(folder, max_shard_size=size, save_original_format=form != "fused")
     if form == "second head":
         file = pathlib.Path(folder, "model.safetensors")
         head = random_values("second head", model.lm_head.weight.shape)
@@ -113,6 +123,8 @@ def random_values(name: str, shape: torch.Size) -> torch.Tensor:
 def insensitive(model: torch.nn.Module, windows: torch.Tensor, logits: torch.Tensor) -> list[str]:
     names = []
     for name, parameter in model.named_parameters():
+        if re.search("visual|vision|projector", name):  # no window has an image
+            continue
         before = parameter.clone()
         parameter.add_(0.1 * random_values(f"change of {name}", parameter.shape).double())
         change = (model(windows).logits - logits).abs().max()

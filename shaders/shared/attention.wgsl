@@ -12,6 +12,9 @@ fn first_key(t: u32) -> u32 {
   if params.window == 0 || t < params.window {
     return 0;
   }
+  if params.chunked == 1 {
+    return t - t % params.window;
+  }
   return t + 1 - params.window;
 }
 

@@ -19,6 +19,8 @@ struct Params {
   scale: f32,
   window: u32,
   soft_cap: f32,
+  chunked: u32,
+  has_sinks: u32,
 }
 
 // Invocation (across, down) has the rows 4·down … 4·down + 3 and the columns across + 16·j.

@@ -4,7 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { type LinearSpec, type NormSpec, storedShape, type VectorSpec } from "./layer_specs.ts";
+import { type LinearSpec, type NormSpec, normTensors, storedShape, type VectorSpec } from "./layer_specs.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { bytesToFloats } from "../tensor/dtype.ts";
 import { uploadElements } from "./upload.ts";
@@ -68,7 +68,7 @@ export class DeviceWeights {
         weights.#linears.set(linear, await weights.#loadLinear(spec.prefix + linear.name, linear));
       }
       for (const norm of spec.norms) {
-        weights.#norms.set(norm, await weights.#loadNorm(spec.prefix + norm.name, norm));
+        weights.#norms.set(norm, await weights.#loadNorm({ ...norm, name: spec.prefix + norm.name }));
       }
       for (const vector of spec.vectors ?? []) {
         weights.#vectors.set(vector, await readVector(source, spec.prefix + vector.name, vector.size));
@@ -132,12 +132,16 @@ export class DeviceWeights {
     return { strips, bias: spec.bias ? await this.#loadVector(`${name}.bias`, spec.outFeatures) : undefined };
   }
 
-  async #loadNorm(name: string, { kind, size, affine, weightOffset = 0 }: NormSpec): Promise<DeviceNorm> {
-    const weight = affine
-      ? await this.#loadVector(`${name}.weight`, size, weightOffset)
+  async #loadNorm(spec: NormSpec): Promise<DeviceNorm> {
+    const { kind, name, size, weightOffset } = spec;
+    const [weightName, biasName]: (string | undefined)[] = normTensors(spec);
+    const weight = weightName !== undefined
+      ? await this.#loadVector(weightName, size, weightOffset)
       : this.#fill(`${name} ones`, size, 1);
     if (kind === "rms") return { weight };
-    const bias = affine ? await this.#loadVector(`${name}.bias`, size) : this.#fill(`${name} zeros`, size, 0);
+    const bias = biasName !== undefined
+      ? await this.#loadVector(biasName, size)
+      : this.#fill(`${name} zeros`, size, 0);
     return { weight, bias };
   }
 

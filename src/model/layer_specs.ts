@@ -61,6 +61,12 @@ export function layerNormSpec(name: string, size: number, eps: number, affine = 
   return { kind: "layer", name, size, eps, affine };
 }
 
+/** Returns the names of the tensors that a checkpoint stores for a norm, (size) each. */
+export function normTensors({ kind, name, affine, bias = true }: NormSpec): string[] {
+  if (!affine) return [];
+  return kind === "layer" && bias ? [`${name}.weight`, `${name}.bias`] : [`${name}.weight`];
+}
+
 /** Returns the shape in which a checkpoint stores the weight of a layer. */
 export function storedShape({ inFeatures, outFeatures, isTransposed = false }: LinearSpec): [number, number] {
   return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
@@ -75,12 +81,16 @@ export interface VectorSpec {
 /** A LayerNorm or an RMSNorm over the last axis. */
 export interface NormSpec {
   readonly kind: "layer" | "rms";
-  /** The name of the norm. With `affine`, its tensors are `NAME.weight` (size) and, for a LayerNorm, `NAME.bias` (size). */
+  /**
+   * The name of the norm. With `affine`, its tensors are `NAME.weight` (size) and, for a LayerNorm with a bias, `NAME.bias` (size).
+   */
   readonly name: string;
   readonly size: number;
   /** The number that is added to the variance, or to the mean square, before the square root. */
   readonly eps: number;
   readonly affine: boolean;
+  /** Whether a LayerNorm has a bias. Defaults to true. */
+  readonly bias?: boolean;
   /** A number that is added to every weight of the checkpoint. Gemma stores weights minus 1. Defaults to 0. */
   readonly weightOffset?: number;
 }

@@ -3,6 +3,7 @@
  * module names. A module name differs from the layer's name in the checkpoint only if the checkpoint was saved without a head.
  */
 
+import { ModelError } from "../base/files/file_error.ts";
 import type { ModelSpec } from "./families/family.ts";
 
 /** The module name of the head. It is the same in all model families, even if the head shares its weight with the embedding. */
@@ -26,8 +27,14 @@ export function moduleName(layer: string): string {
  * transformer blocks, and the layers in the blocks for which `isQuantized` returns false.
  *
  * @param isQuantized receives the name of a weight in a block
+ * @throws {ModelError} if the model is part of a multimodal one, whose other modules are not known
  */
 export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => boolean): string[] {
+  if (spec.isTextPart) {
+    throw new ModelError(
+      "config.json: the text part of a multimodal model cannot be stored in a quantised layout",
+    );
+  }
   const projections = [spec.embedding.projection, spec.headProjection].filter((layer) => layer !== undefined);
   const inBlocks = Array.from(
     { length: spec.blockCount },

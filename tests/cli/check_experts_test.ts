@@ -12,7 +12,7 @@ describe("checkExperts()", () => {
     readModelSpec(base, () => false)
   );
   const check = (options: Partial<PruneOptions>, spec = mixture) =>
-    checkExperts({ target: "none", reconstruct: 0, ...options } as PruneOptions, spec);
+    checkExperts({ target: "none", reconstruct: 0, preset: "default", ...options } as PruneOptions, spec);
 
   it("accepts both options for a mixture, and neither for another model", () => {
     check({ expertsAtOnce: 2, allExperts: true });

@@ -34,7 +34,7 @@ async function packed(title: string, gridOf: (name: string) => GridOptions | und
 async function randomModel(family: string, settings: Record<string, unknown> = {}): Promise<string> {
   const source = FAMILY_FIXTURES + family, model = `${folder}/${family}`;
   const config = JSON.parse(await Deno.readTextFile(`${source}/config.json`));
-  await Deno.mkdir(model);
+  await Deno.mkdir(model, { recursive: true });
   await Deno.copyFile(`${source}/model.safetensors`, `${model}/model.safetensors`);
   await Deno.writeTextFile(`${model}/config.json`, JSON.stringify({ ...config, ...settings }));
   await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
@@ -171,6 +171,10 @@ describe("pare export", () => {
     await refused(
       await randomModel("qwen3_moe"),
       /norm_topk_prob must be true for the architecture qwen3moe of llama\.cpp, not false/,
+    );
+    await refused(
+      await randomModel("qwen3_moe", { norm_topk_prob: true, mlp_only_layers: [1] }),
+      /some blocks have no experts, which the architecture qwen3moe of llama\.cpp does not support/,
     );
     await refused(await randomModel("olmoe"), /4 heads of 4 dimensions and 2 key heads, .* olmoe /);
     await refused(

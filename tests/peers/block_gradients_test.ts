@@ -17,7 +17,9 @@ interface GradientsAnswer {
 }
 
 /** Autograd would also train the router of a mixture of experts. */
-const DENSE = blockSettings().filter(([, { model_type }]) => !/mixtral|moe/.test(String(model_type)));
+const DENSE = blockSettings().filter(([, { model_type }]) =>
+  !/mixtral|moe|deepseek/.test(String(model_type))
+);
 
 await describePeers("the gradients of a block", (peers) => {
   const makeModel = memoize(async (title: string) => {

@@ -7,7 +7,8 @@ import { FAMILY_MODELS, type Settings } from "../../scripts/fixtures/family_mode
 import { compareFamily, fixtureVariants, LLAMA_BASE, type Variant, withDefaults } from "./random_family.ts";
 
 const { gpt2, gpt_neox: neox, olmo2, granite, starcoder2, smollm3 } = FAMILY_MODELS;
-const { gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
+const { gemma, gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
+const { falcon, phi, olmo3, ministral3, ernie4_5, glm4, exaone4, cohere2 } = FAMILY_MODELS;
 
 const OPT_BASE: Settings = {
   model_type: "opt",
@@ -138,6 +139,13 @@ const LLAMA3 = {
   rope_theta: 500,
 };
 
+const YARN = { rope_type: "yarn", rope_theta: 100, factor: 4, original_max_position_embeddings: 16 };
+
+/** Returns a variant with heads of eight pairs. */
+function yarn(settings: Settings): Variant {
+  return { settings: { head_dim: 16, rope_parameters: { ...YARN, ...settings } } };
+}
+
 /** Writes the rotary settings as versions of transformers before 5 did. */
 function inOldLlamaForm({ rope_parameters, ...config }: Record<string, unknown>): Settings {
   const { rope_theta, ...rope_scaling } = rope_parameters as Record<string, unknown>;
@@ -188,6 +196,26 @@ await compareFamily("LLaMA", { model_type: "llama", ...LLAMA_BASE }, {
       return { ...config, rope_parameters: rest };
     },
   },
+  "with YaRN": yarn({}),
+  "with YaRN, in the form of older versions": {
+    ...yarn({}),
+    rewrite: inOldLlamaForm,
+    same: "with YaRN",
+  },
+  "with YaRN between other bounds": yarn({ beta_fast: 2, beta_slow: 0.1 }),
+  "with YaRN between bounds that are not rounded": yarn({ beta_fast: 2, beta_slow: 0.1, truncate: false }),
+  "with YaRN and an explicit factor of attention": yarn({ attention_factor: 1.3 }),
+  "with YaRN and a factor of attention from two settings": yarn({ mscale: 0.7, mscale_all_dim: 0.2 }),
+  "with dynamic scaling on a text past the trained length": {
+    settings: {
+      max_position_embeddings: 16,
+      rope_parameters: { rope_type: "dynamic", rope_theta: 100, factor: 3 },
+    },
+  },
+  "with dynamic scaling on a text within the trained length": {
+    settings: { rope_parameters: { rope_type: "dynamic", rope_theta: 100, factor: 3 } },
+    same: "with another theta",
+  },
   "with LongRoPE": {
     settings: {
       rope_parameters: {
@@ -227,6 +255,90 @@ await compareFamily("OLMo 2", olmo2.base, {
   "with one key head": { settings: { num_key_value_heads: 1 } },
   "with a config.json that leaves the defaults out": {
     settings: { num_key_value_heads: 4 },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("OLMo 3", olmo3.base, {
+  ...fixtureVariants(olmo3),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_key_value_heads: 4, num_hidden_layers: 4, layer_types: undefined },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("Ministral 3", ministral3.base, {
+  ...fixtureVariants(ministral3),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { head_dim: 128, num_attention_heads: 8, num_key_value_heads: 8 },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("ERNIE 4.5", ernie4_5.base, {
+  ...fixtureVariants(ernie4_5),
+  "with an untied head": { settings: { tie_word_embeddings: false } },
+  "with a config.json that leaves the defaults out": { settings: { head_dim: 128 }, rewrite: withDefaults },
+});
+
+await compareFamily("GLM-4", glm4.base, {
+  ...fixtureVariants(glm4),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": { settings: { head_dim: 128 }, rewrite: withDefaults },
+});
+
+await compareFamily("EXAONE 4", exaone4.base, {
+  ...fixtureVariants(exaone4),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a pattern of windows, and without a list of the types of blocks": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: ({ layer_types: _, ...config }) => ({ ...config, sliding_window_pattern: 2 }),
+    same: "with a window in its first block",
+  },
+  "with a config.json that leaves the defaults out": {
+    settings: {
+      hidden_size: 64,
+      num_attention_heads: 32,
+      num_key_value_heads: 32,
+      num_hidden_layers: 4,
+      layer_types: undefined,
+    },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("Cohere 2", cohere2.base, {
+  ...fixtureVariants(cohere2),
+  "with an untied head": { settings: { tie_word_embeddings: false } },
+  "with a pattern of windows, and without a list of the types of blocks": {
+    settings: {},
+    dtype: "float16",
+    rewrite: ({ layer_types: _, ...config }) => ({ ...config, sliding_window_pattern: 2 }),
+    same: "with a window in its first block",
+  },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_key_value_heads: 4, num_hidden_layers: 4, layer_types: undefined },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("Phi", phi.base, {
+  ...fixtureVariants(phi),
+  "with a config.json that leaves the defaults out": {
+    settings: { num_key_value_heads: 2 },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("Falcon", falcon.base, {
+  ...fixtureVariants(falcon),
+  "with one key head per query head": { settings: { multi_query: false } },
+  "with an untied head": { settings: { tie_word_embeddings: false } },
+  "with a config.json that leaves the defaults out": {
+    settings: { ffn_hidden_size: null },
     rewrite: withDefaults,
   },
 });
@@ -388,6 +500,21 @@ await compareFamily("Phi-3", { model_type: "phi3", ...LLAMA_BASE, original_max_p
 
 /** The sizes that both families have by default. */
 const DEFAULT_SIZES = { head_dim: 256, num_attention_heads: 4, num_key_value_heads: 4 };
+
+await compareFamily("Gemma", gemma.base, {
+  ...fixtureVariants(gemma),
+  "with an untied head": { settings: { tie_word_embeddings: false } },
+  "with the exact GELU in config.json, which means the approximation": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: (config) => ({ ...config, hidden_act: "gelu" }),
+    same: "with two query heads per key head",
+  },
+  "with a config.json that leaves the defaults out": {
+    settings: { head_dim: 256, num_attention_heads: 16, num_key_value_heads: 16 },
+    rewrite: withDefaults,
+  },
+});
 
 await compareFamily("Gemma 2", gemma2.base, {
   ...fixtureVariants(gemma2),

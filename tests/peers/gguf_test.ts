@@ -42,6 +42,8 @@ const LLAMA3 = {
 };
 const LONGROPE = { rope_type: "longrope", rope_theta: 100, short_factor: [1, 2, 3], long_factor: [2, 3, 5] };
 
+const YARN = { rope_type: "yarn", rope_theta: 100, factor: 4, original_max_position_embeddings: 16 };
+
 /** The models by title. Every family that can be exported has one, and every kind of rotation. */
 const FAMILIES: Readonly<Record<string, Settings>> = {
   "llama": { ...BASE, model_type: "llama", tie_word_embeddings: false },
@@ -52,8 +54,16 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
   "llama with a slower rotation": {
     ...{ ...BASE, model_type: "llama", rope_parameters: { rope_type: "linear", rope_theta: 100, factor: 3 } },
   },
+  "llama with YaRN": { ...BASE, model_type: "llama", rope_parameters: YARN },
+  "ministral3 with larger queries past the trained length": {
+    ...{ ...BASE, model_type: "ministral3", head_dim: 16 },
+    rope_parameters: { ...YARN, mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.3 },
+  },
   "mistral": { ...BASE, model_type: "mistral", sliding_window: null },
   "qwen2": { ...BASE, model_type: "qwen2" },
+  "qwen3 with YaRN and another factor of attention": {
+    ...{ ...BASE, model_type: "qwen3", head_dim: 16, rope_parameters: { ...YARN, attention_factor: 1.3 } },
+  },
   "qwen3": { ...BASE, model_type: "qwen3", head_dim: 8 },
   "phi3": { ...BASE, model_type: "phi3", original_max_position_embeddings: 64 },
   "phi3 with LongRoPE": {
@@ -61,6 +71,9 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
     // llama.cpp decides by the length of its context, 256 or more, between the two lists of factors.
     ...{ original_max_position_embeddings: 300, max_position_embeddings: 512 },
   },
+  "phi": FAMILY_MODELS.phi.base,
+  "falcon": FAMILY_MODELS.falcon.base,
+  "gemma": FAMILY_MODELS.gemma.base,
   "gemma2": { ...FAMILY_MODELS.gemma2.base, query_pre_attn_scalar: 6 },
   "gemma3": {
     ...{ ...FAMILY_MODELS.gemma3_text.base, query_pre_attn_scalar: 6, num_hidden_layers: 7 },
@@ -71,6 +84,18 @@ const FAMILIES: Readonly<Record<string, Settings>> = {
     },
   },
   "olmo2": FAMILY_MODELS.olmo2.base,
+  "olmo3": {
+    ...{ ...FAMILY_MODELS.olmo3.base, num_hidden_layers: 5 },
+    layer_types: undefined, // by default, all blocks but each fourth have a window
+    rope_parameters: {
+      full_attention: YARN,
+      sliding_attention: { rope_type: "default", rope_theta: 100 },
+    },
+  },
+  "ernie4_5": FAMILY_MODELS.ernie4_5.base,
+  "glm4": FAMILY_MODELS.glm4.base,
+  "exaone4": { ...FAMILY_MODELS.exaone4.base, ...FAMILY_MODELS.exaone4.variants["without windows"] },
+  "cohere2": { ...FAMILY_MODELS.cohere2.base, num_hidden_layers: 5, layer_types: undefined },
   "granite": FAMILY_MODELS.granite.base,
   "smollm3": { ...BASE, model_type: "smollm3", no_rope_layers: [1, 1, 1, 0] },
   "starcoder2": { ...FAMILY_MODELS.starcoder2.base, sliding_window: null },
@@ -155,7 +180,7 @@ await describePeers("the library gguf, reading a file of pare export", (peers) =
 const TOLERANCE = { silu: 2e-5, gelu: 2e-3 } as const;
 
 /** Matches the families whose activation is GELU. */
-const GELU = /^(gemma|starcoder2|gpt|bloom)/;
+const GELU = /^(gemma|starcoder2|gpt|bloom|falcon|phi$)/;
 
 const skip = await llamaCppSkipReason();
 

@@ -3,7 +3,8 @@
 import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
 import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./random_family.ts";
 
-const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe } = FAMILY_MODELS;
+const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
+  FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -14,6 +15,24 @@ await compareFamily("Mixtral", mixtral.base, {
     rewrite: withDefaults,
   },
   "in several shards": { settings: {}, savedAs: "shards" },
+  "with one tensor for all experts": {
+    settings: {},
+    savedAs: "fused",
+    // Pare then has other names of layers than the statistics of transformers.
+    rewrite: ({ router_jitter_noise: _, ...config }) => config,
+    same: "in several shards",
+  },
+});
+
+await compareFamily("gpt-oss", gpt_oss.base, {
+  ...fixtureVariants(gpt_oss),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_local_experts: 128, head_dim: 64, num_attention_heads: 8, num_key_value_heads: 8 },
+    rewrite: withDefaults,
+  },
+  "in several shards": { settings: {}, savedAs: "shards" },
+  "in a file of torch.save": { settings: {}, savedAs: "pickle", same: "in several shards" },
 });
 
 await compareFamily("Qwen3-MoE", qwen3_moe.base, {
@@ -27,8 +46,33 @@ await compareFamily("Qwen3-MoE", qwen3_moe.base, {
   },
 });
 
+await compareFamily("LLaMA 4", llama4_text.base, {
+  ...fixtureVariants(llama4_text),
+  "with experts in its first block": { settings: { moe_layers: [0] } },
+  "with experts in every block, and with biases of attention": {
+    // In a block that does not rotate, biases of keys have no effect.
+    settings: {
+      moe_layers: null,
+      interleave_moe_layer_step: 1,
+      attention_bias: true,
+      no_rope_layers: [1, 1],
+    },
+  },
+  "with an interval of blocks that do not rotate": {
+    settings: { no_rope_layers: null, no_rope_layer_interval: 3, num_hidden_layers: 3 },
+    rewrite: ({ no_rope_layers: _, layer_types: __, router_jitter_noise: ___, ...config }) => config,
+  },
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+});
+
 await compareFamily("OLMoE", olmoe.base, {
+  "with one tensor for all experts": { settings: {}, dtype: olmoe.dtype, savedAs: "fused" },
   ...fixtureVariants(olmoe),
+  "with two of four experts": {
+    settings: {},
+    dtype: olmoe.dtype,
+    same: "with one tensor for all experts",
+  },
   "with a tied head": { settings: { tie_word_embeddings: true } },
   "with biases": { settings: { attention_bias: true } },
   "with another theta": { settings: { rope_parameters: { rope_type: "default", rope_theta: 100 } } },

@@ -35,9 +35,10 @@ export interface Variant {
   readonly dtype?: "float16" | "bfloat16";
   /**
    * How the checkpoint is saved: in several shards, without the head and the prefix of the names, by
-   * `torch.save`, or with a head although config.json ties the head. By default it is one safetensors file.
+   * `torch.save`, with a head although config.json ties the head, or with one tensor for all experts of a block.
+   * By default it is one safetensors file.
    */
-  readonly savedAs?: "shards" | "headless" | "pickle" | "second head";
+  readonly savedAs?: "shards" | "headless" | "pickle" | "second head" | "fused";
   /** Changes config.json after transformers has written it. Both programs read the changed file. */
   rewrite?(config: Record<string, unknown>): Settings;
   /** The title of another variant that means the same, so its logits are equal. */
@@ -166,9 +167,9 @@ async function compareStatistics(
   let compared = 0;
   const windows = WINDOWS.map((window) => Uint32Array.from(window));
   for await (const group of calibratedModel(model, backend, { windows }).groups()) {
-    const [{ name }] = group.layers, layer = name.replace(/\.weight$/, "");
-    // A checkpoint that was saved without its head has names without the prefix.
-    const key = Object.keys(expected).find((known) => known === layer || known.endsWith(`.${layer}`));
+    const [{ name }] = group.layers;
+    const layer = inBlock(name.replace(/\.weight$/, ""));
+    const key = Object.keys(expected).find((known) => inBlock(known) === layer);
     if (key !== undefined) {
       const { tokens, hessian } = expected[key];
       if (group.tokens !== undefined) assert.equal(group.tokens, tokens, layer);
@@ -181,6 +182,11 @@ async function compareStatistics(
     for (const { name, weight } of group.layers) await group.replace(name, weight);
   }
   return compared;
+}
+
+/** Returns the name of a layer without the part before the blocks, which depends on how the checkpoint was saved. */
+function inBlock(name: string): string {
+  return name.replace(/^.*?(layers|h)\.(?=\d+\.)/, "");
 }
 
 /** Prunes the model in `source` to 50 % into `folder`. Returns its perplexity on {@link WINDOWS}. */

@@ -3,7 +3,7 @@
 import type { Settings } from "../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { type BlockSpec, blockWeights } from "../../src/model/families/family.ts";
-import { storedShape } from "../../src/model/layer_specs.ts";
+import { normTensors, storedShape } from "../../src/model/layer_specs.ts";
 import type { Model } from "../../src/model/model.ts";
 import { randomWeights, type Shapes } from "./random_weights.ts";
 
@@ -15,9 +15,8 @@ export function blockShapes(block: BlockSpec, index: number): Shapes {
     shapes[`${prefix}${linear.name}.weight`] = storedShape(linear);
     if (linear.bias) shapes[`${prefix}${linear.name}.bias`] = [linear.outFeatures];
   }
-  for (const norm of norms.filter(({ affine }) => affine)) {
-    shapes[`${prefix}${norm.name}.weight`] = [norm.size];
-    if (norm.kind === "layer") shapes[`${prefix}${norm.name}.bias`] = [norm.size];
+  for (const norm of norms) {
+    for (const name of normTensors(norm)) shapes[prefix + name] = [norm.size];
   }
   for (const { name, size } of vectors) shapes[prefix + name] = [size];
   return shapes;

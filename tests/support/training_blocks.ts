@@ -28,7 +28,7 @@ const OPT = {
 const BLOOM = { model_type: "bloom", vocab_size: VOCABULARY, hidden_size: 21, n_layer: 2, n_head: 3 };
 const ODD = { ...LLAMA, hidden_size: 24, intermediate_size: 37 };
 
-/** The settings of families without fixtures, by title. */
+/** Settings with other sizes than those of the fixtures, by title. */
 const FURTHER: Readonly<Record<string, Settings>> = {
   "opt with norms before each half": OPT,
   "opt with norms after each half": { ...OPT, do_layer_norm_before: false, activation_function: "gelu" },

@@ -2,13 +2,14 @@
 
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import { UsageError } from "../errors.ts";
+import { presetHint } from "./named_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
 /** @throws {UsageError} naming the option, the rule and the value */
 export function checkExperts(
-  { expertsAtOnce, allExperts, target, reconstruct }: Pick<
+  { expertsAtOnce, allExperts, target, reconstruct, preset }: Pick<
     PruneOptions,
-    "expertsAtOnce" | "allExperts" | "target" | "reconstruct"
+    "expertsAtOnce" | "allExperts" | "target" | "reconstruct" | "preset"
   >,
   spec: ModelSpec,
 ): void {
@@ -26,9 +27,15 @@ export function checkExperts(
   }
   if (expertsAtOnce === undefined) return;
   if (target === "dense") {
-    refuse("does not work with --target dense, which solves all layers of a block together");
+    refuse(
+      "does not work with --target dense, which solves all layers of a block together" +
+        presetHint(preset, "target"),
+    );
   }
   if (reconstruct > 0) {
-    refuse("does not work with --reconstruct, which trains all layers of a block together");
+    refuse(
+      "does not work with --reconstruct, which trains all layers of a block together" +
+        presetHint(preset, "reconstruct"),
+    );
   }
 }

@@ -23,8 +23,8 @@ export function checkFormat(
   if (format !== PACK_QUANTIZED) return;
   let first: GriddedLayer | undefined;
   for (const { name, linear, cols } of layers) {
-    requireNotTransposed(name, linear);
     requireNoExpert(name, linear);
+    requireNotTransposed(name, linear);
     const grid = checkGrid(name, queryOf(name), cols);
     first ??= { name, grid };
     checkKinds(first, { name, grid });

@@ -1,5 +1,6 @@
 /** Prints the result of `pare prune` and the commands that load it. Every number is read from the report of the run. */
 
+import { textConfig } from "../../model/families/multimodal.ts";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
@@ -105,13 +106,15 @@ export async function loadingLines(
   fs: FileSystem,
 ): Promise<string[]> {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
-  const [names, options] = format === PACK_QUANTIZED && await hasAsymmetricGrids(out, fs)
+  const config = await readJson(fs, `${out}/${CONFIG_FILE}`) as Record<string, unknown>;
+  const model = textConfig(config) ? "AutoModelForImageTextToText" : "AutoModelForCausalLM";
+  const [names, options] = format === PACK_QUANTIZED && hasAsymmetricGrids(out, config)
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
     : ["", ""];
   return [
     `see what it writes: pare generate ${folder} "PROMPT"`,
-    `load it in Python: from transformers import AutoModelForCausalLM${names}; ` +
-    `model = AutoModelForCausalLM.from_pretrained(${folder}${options})`,
+    `load it in Python: from transformers import ${model}${names}; ` +
+    `model = ${model}.from_pretrained(${folder}${options})`,
     ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],
   ];
 }
@@ -120,7 +123,6 @@ export async function loadingLines(
  * Whether a grid of the checkpoint is asymmetric. transformers 5 gives packed zero points the wrong shape, unless it
  * dequantises the weights while it loads them.
  */
-async function hasAsymmetricGrids(out: string, fs: FileSystem): Promise<boolean> {
-  const config = await readJson(fs, `${out}/${CONFIG_FILE}`) as Record<string, unknown>;
+function hasAsymmetricGrids(out: string, config: Record<string, unknown>): boolean {
   return readGridKinds(out, config).kinds.some(({ symmetric }) => !symmetric);
 }

@@ -27,13 +27,13 @@ import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "./transfer/gather.ts";
 import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
-import { biasActivate, gatedMultiply, softCap } from "./forward/activate.ts";
+import { biasActivate, clampedGate, gatedMultiply, softCap } from "./forward/activate.ts";
 import { attention } from "./forward/attention.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
 import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
-import { activateBackward, gateBackward } from "./training/activate_backward.ts";
+import { activateBackward, clampedGateBackward, gateBackward } from "./training/activate_backward.ts";
 import { adam } from "./training/adam.ts";
 import {
   attentionKeysBackward,
@@ -96,6 +96,7 @@ export const KERNELS: readonly Kernel[] = [
   unpackUpper,
   zeroColumns,
   biasActivate,
+  clampedGate,
   gatedMultiply,
   softCap,
   attention,
@@ -107,6 +108,7 @@ export const KERNELS: readonly Kernel[] = [
   addRows,
   gatherRows,
   activateBackward,
+  clampedGateBackward,
   gateBackward,
   adam,
   attentionKeysBackward,

@@ -54,7 +54,7 @@ const linear = (x: string, weight: string, target: string, inputs: number, outpu
   });
 
 const attend = (kvHeads: number, window: number, soft_cap: number) =>
-  step(attention, { q: "q", k: "k", v: "v", slopes: "slopes", out: "attended" }, {
+  step(attention, { q: "q", k: "k", v: "v", slopes: "slopes", sinks: "slopes", out: "attended" }, {
     batch: BATCH,
     tokens: TOKENS,
     past: 0,
@@ -72,6 +72,8 @@ const attend = (kvHeads: number, window: number, soft_cap: number) =>
     scale: 1 / Math.sqrt(HEAD_DIM),
     window,
     soft_cap,
+    chunked: 0,
+    has_sinks: 0,
   });
 
 const rotate = (x: string, heads: number) =>

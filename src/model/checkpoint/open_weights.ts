@@ -4,6 +4,7 @@ import { SafetensorsError, truncated } from "../../tensor/safetensors/error.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { readBytes } from "../../base/files/whole_file.ts";
+import { splitExperts } from "./fused_experts.ts";
 import {
   FILE_FORMATS,
   findWeightFiles,
@@ -55,7 +56,7 @@ export async function openWeights(
     format.index === INDEX_FILE
       ? readBytes(fs, `${folder}/${INDEX_FILE}`, MAX_INDEX_BYTES)
       : Promise.resolve(formatWeightIndex(shards));
-  return { shards, indexFile: isSharded ? indexFile : undefined };
+  return { shards: splitExperts(shards), indexFile: isSharded ? indexFile : undefined };
 }
 
 type ShardReader = (name: string, file: ReadableFile) => Promise<Shard>;

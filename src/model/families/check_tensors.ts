@@ -5,7 +5,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { checkTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
-import { type LinearSpec, type NormSpec, storedShape } from "../layer_specs.ts";
+import { type LinearSpec, type NormSpec, normTensors, storedShape } from "../layer_specs.ts";
 import type { ModelSpec } from "./family.ts";
 
 /**
@@ -33,7 +33,12 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   const { embedding, finalNorm, headProjection, head } = spec;
   const around = [embedding.projection, headProjection].filter((linear) => linear !== undefined);
   const norms = [embedding.norm, finalNorm].filter((norm) => norm !== undefined);
-  const others = [embedding.tokens, embedding.positions?.name, `${head.name}.weight`];
+  const others = [
+    embedding.tokens,
+    embedding.positions?.name,
+    `${head.name}.weight`,
+    head.bias ? `${head.name}.bias` : undefined,
+  ];
   for (const name of [...others, ...tensorsOf(around, norms).map(([name]) => name)]) {
     if (name !== undefined && !weights.has(name)) {
       throw new ModelError(`config.json: describes a tensor ${name}, which the checkpoint does not have`);
@@ -48,10 +53,7 @@ function tensorsOf(linears: readonly LinearSpec[], norms: readonly NormSpec[]): 
       [`${linear.name}.weight`, storedShape(linear)],
       ...linear.bias ? [[`${linear.name}.bias`, [linear.outFeatures]] as [string, number[]]] : [],
     ]),
-    ...norms.filter(({ affine }) => affine).flatMap(({ kind, name, size }): [string, number[]][] => [
-      [`${name}.weight`, [size]],
-      ...kind === "layer" ? [[`${name}.bias`, [size]] as [string, number[]]] : [],
-    ]),
+    ...norms.flatMap((norm) => normTensors(norm).map((name): [string, number[]] => [name, [norm.size]])),
   ];
 }
 

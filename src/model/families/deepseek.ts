@@ -39,7 +39,6 @@ type MixtureConfig = z.infer<z.ZodObject<typeof mixtureShape>>;
 function mixtureOf(
   config: MixtureConfig,
   { sharedBias = false, ...rule }: Partial<ExpertsSpec> & { readonly sharedBias?: boolean },
-  has: (name: string) => boolean,
 ): Pick<LlamaTraits, "feedForward" | "isDense" | "furtherBlocks"> {
   return {
     isDense: (index) => index < config.first_k_dense_replace,
@@ -56,7 +55,7 @@ function mixtureOf(
         bias: sharedBias,
       },
       ...rule,
-    }, has),
+    }),
   };
 }
 
@@ -158,13 +157,13 @@ export const deepseekV2: Family = {
       norm_topk_prob: z.literal(false).default(false),
       first_k_dense_replace: z.int().nonnegative().default(0),
     }).transform(withQueryDimensions),
-    (config, has) => ({
+    (config) => ({
       biases: { feedForward: config.mlp_bias },
       ...latentTraits(config, true),
       ...mixtureOf(config, {
         groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),
         sharedBias: config.mlp_bias,
-      }, has),
+      }),
     }),
   ),
   hasExperts: true,
@@ -191,9 +190,9 @@ export const deepseekV3: Family = {
       norm_topk_prob: z.boolean().default(true),
       first_k_dense_replace: z.int().nonnegative().default(3),
     }).transform(withQueryDimensions),
-    (config, has) => ({
+    (config) => ({
       ...latentTraits(config, config.rope_interleave ?? false),
-      ...mixtureOf(config, correctedRule(config), has),
+      ...mixtureOf(config, correctedRule(config)),
     }),
   ),
   hasExperts: true,
@@ -219,11 +218,11 @@ export const glm4Moe: Family = {
       norm_topk_prob: z.boolean().default(true),
       first_k_dense_replace: z.int().nonnegative().default(1),
     }),
-    (config, has) => ({
+    (config) => ({
       biases: { qkv: config.attention_bias },
       queryKeyNorm: config.use_qk_norm ? "heads" : undefined,
       partialRotation: true,
-      ...mixtureOf(config, correctedRule(config), has),
+      ...mixtureOf(config, correctedRule(config)),
     }),
   ),
   hasExperts: true,

@@ -4,21 +4,50 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { bloom } from "./bloom.ts";
 import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";
-import { gemma2, gemma3 } from "./gemma.ts";
+import { falcon } from "./falcon.ts";
+import { gemma, gemma2, gemma3 } from "./gemma.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
-import { granite, llama, mistral, olmo2, phi3, qwen2, qwen3, smolLm3, starcoder2 } from "./llama.ts";
+import { gptOss } from "./gpt_oss.ts";
+import { llama4 } from "./llama4.ts";
+import {
+  ernie45,
+  exaone4,
+  glm4,
+  granite,
+  llama,
+  ministral3,
+  mistral,
+  phi3,
+  qwen2,
+  qwen3,
+  smolLm3,
+  starcoder2,
+} from "./llama.ts";
 import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
+import { MULTIMODAL_TYPES, textConfig } from "./multimodal.ts";
+import { olmo2, olmo3 } from "./olmo.ts";
 import { opt } from "./opt.ts";
+import { cohere2, phi } from "./parallel.ts";
 
 const FAMILIES: readonly Family[] = [
-  ...[opt, bloom, gpt2, gptNeoX],
-  ...[llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, olmo2, granite, starcoder2, smolLm3],
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
+  ...[opt, bloom, gpt2, gptNeoX, falcon],
+  ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
+  ...[starcoder2, smolLm3, ernie45, glm4, exaone4, cohere2],
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe, gptOss, llama4],
 ];
 
+const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);
+
+/** The supported values of `model_type`. */
+export const MODEL_TYPES = {
+  dense: typesOf(FAMILIES.filter(({ hasExperts }) => !hasExperts)),
+  mixtures: typesOf(FAMILIES.filter(({ hasExperts }) => hasExperts)),
+  multimodal: MULTIMODAL_TYPES,
+} as const;
+
 /**
- * Returns the model that the configuration of a checkpoint describes.
+ * Returns the model that the configuration of a checkpoint describes. Of a multimodal model, it is the text part.
  * @param config the object in config.json
  * @param has returns whether the checkpoint has a tensor with the given name
  * @throws {ModelError} if no family supports the model. The message lists the supported types
@@ -28,15 +57,17 @@ export function readModelSpec(
   config: Readonly<Record<string, unknown>>,
   has: (name: string) => boolean,
 ): ModelSpec {
+  const text = textConfig(config);
+  if (text) return { ...readModelSpec(text, has), isTextPart: true };
   const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
   const reason = unsupportedReason(config, family);
   if (family && !reason) return family.read(config, has);
-  const isMixture = reason === MIXTURE, known = FAMILIES.filter(({ hasExperts }) => !isMixture || hasExperts);
+  const isMixture = reason === MIXTURE, { dense, mixtures, multimodal } = MODEL_TYPES;
   const problem = isMixture ? `${reason} of a kind that ` : reason ? `${reason}, which ` : "";
   throw new ModelError(
     `config.json: model_type ${JSON.stringify(config.model_type)} ${problem}is not supported` +
       `; the supported ${isMixture ? "mixtures" : "types"} are: ${
-        known.map(({ modelType }) => modelType).join(", ")
+        (isMixture ? mixtures : [...dense, ...mixtures, ...multimodal]).join(", ")
       }`,
   );
 }

@@ -42,6 +42,8 @@ export interface ModelSpec {
   /** The head. If the head shares its weight with the embedding, its name is that of the table of tokens without `.weight`. */
   readonly head: LinearSpec;
   readonly logits?: LogitsSpec;
+  /** Whether the checkpoint has a multimodal model, of which this is the text part. */
+  readonly isTextPart?: boolean;
   /**
    * The number of blocks in the checkpoint after the last one, for predicting several tokens at once. They are neither run nor pruned, and
    * their tensors are copied. Defaults to 0.
@@ -102,6 +104,8 @@ export interface BlockTraits {
   window?(index: number): number;
   /** Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. */
   rotary?(index: number): RotarySpec | undefined;
+  /** Returns a factor of queries that depends on the position of the token. By default there is none. */
+  queryScale?(position: number): number;
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly scale?: number;
   /** The limit of attention scores. */
@@ -126,7 +130,7 @@ export interface BlockSpec {
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
-  /** The vectors that the CPU reads, such as the corrections of a router. They are not trained. */
+  /** The vectors in host memory, such as the corrections of a router and the sinks of attention. They are not trained. */
   readonly vectors?: readonly VectorSpec[];
   /** The numbers of columns of the activations that are neither inputs nor outputs of its layers. */
   readonly furtherActivations?: readonly number[];

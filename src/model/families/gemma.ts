@@ -1,69 +1,92 @@
 /**
- * The families Gemma 2 and Gemma 3, which share most traits. Names and arithmetic follow transformers'
- * `Gemma2ForCausalLM` and `Gemma3ForCausalLM`.
+ * The families Gemma, Gemma 2 and Gemma 3, which share most traits. Names and arithmetic follow transformers'
+ * `GemmaForCausalLM`, `Gemma2ForCausalLM` and `Gemma3ForCausalLM`.
  */
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { activationName, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
-import { readRotary, ropeObject } from "./config/rotary_config.ts";
+import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";
-import { llamaModel, llamaShape } from "./llama/llama_model.ts";
+import { llamaFamily, llamaModel, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
-import type { RotarySpec } from "../pieces/rotary.ts";
 
 /** The common settings. The defaults are those of the configuration classes in transformers. */
-const gemmaShape = {
+const commonShape = {
   ...llamaShape,
-  ...layerTypesShape,
-  num_key_value_heads: positiveInt.nullable().default(4),
   head_dim: positiveInt.default(256),
-  hidden_activation: activationName.default("gelu_tanh"),
   tie_word_embeddings: z.boolean().default(true),
   attention_bias: z.boolean().default(false),
-  query_pre_attn_scalar: z.number().positive().default(256),
-  sliding_window: positiveInt.nullable().default(4096),
   use_bidirectional_attention: z.boolean().nullish(),
 };
 
-type GemmaConfig = Pick<
-  z.infer<z.ZodObject<typeof gemmaShape>>,
-  | "hidden_size"
-  | "attention_bias"
-  | "query_pre_attn_scalar"
-  | "sliding_window"
-  | "use_bidirectional_attention"
+type CommonConfig = Pick<
+  z.infer<z.ZodObject<typeof commonShape>>,
+  "hidden_size" | "attention_bias" | "use_bidirectional_attention"
 >;
 
-/**
- * Returns the common traits.
- * @param isSliding returns whether a block has a sliding window
- * @throws {ModelError} if attention is not causal
- */
-function gemmaTraits(config: GemmaConfig, isSliding: (index: number) => boolean): LlamaTraits {
-  if (config.use_bidirectional_attention) {
+/** Returns the common traits. @throws {ModelError} if attention is not causal */
+function commonTraits(
+  { attention_bias: bias, use_bidirectional_attention, hidden_size }: CommonConfig,
+): LlamaTraits {
+  if (use_bidirectional_attention) {
     throw new ModelError("config.json: use_bidirectional_attention is true, which is not supported");
   }
-  const { attention_bias: bias, sliding_window: window } = config;
   return {
     biases: { qkv: bias, out: bias },
-    normPlacement: "around",
     normWeightOffset: 1,
-    window: (index) => isSliding(index) ? window ?? 0 : 0,
+    embeddingScale: Math.sqrt(hidden_size),
+  };
+}
+
+/** Gemma (arXiv 2403.08295): LLaMA's block with a scaled embedding, and with norms whose weights are stored minus 1. */
+export const gemma = llamaFamily(
+  "gemma",
+  z.object({
+    ...commonShape,
+    num_key_value_heads: positiveInt.nullable().default(16),
+    // The published checkpoints say `gelu`, but were trained with the approximation.
+    hidden_act: activationName.default("gelu_tanh")
+      .transform((activation) => activation === "gelu" ? "gelu_tanh" : activation),
+    max_position_embeddings: positiveInt.default(8192),
+  }),
+  commonTraits,
+);
+
+/** The settings of Gemma 2 and Gemma 3. */
+const windowedShape = {
+  ...commonShape,
+  ...layerTypesShape,
+  num_key_value_heads: positiveInt.nullable().default(4),
+  hidden_activation: activationName.default("gelu_tanh"),
+  query_pre_attn_scalar: z.number().positive().default(256),
+  sliding_window: positiveInt.nullable().default(4096),
+};
+
+type WindowedConfig = CommonConfig & {
+  readonly query_pre_attn_scalar: number;
+  readonly sliding_window: number | null;
+};
+
+/** Returns the traits of Gemma 2 and Gemma 3. @param isSliding returns whether a block has a sliding window */
+function windowedTraits(config: WindowedConfig, isSliding: (index: number) => boolean): LlamaTraits {
+  return {
+    ...commonTraits(config),
+    normPlacement: "around",
+    window: (index) => isSliding(index) ? config.sliding_window ?? 0 : 0,
     attentionScale: config.query_pre_attn_scalar ** -0.5,
-    embeddingScale: Math.sqrt(config.hidden_size),
   };
 }
 
 const gemma2Schema = z.object({
-  ...gemmaShape,
+  ...windowedShape,
   max_position_embeddings: positiveInt.default(8192),
   final_logit_softcapping: z.number().positive().nullable().default(30),
   attn_logit_softcapping: z.number().positive().nullable().default(50),
 });
 
 /**
- * Gemma 2 (arXiv 2408.00118): LLaMA's block with norms before and after each half, limited attention scores and
+ * Gemma 2 (arXiv 2408.00118): Gemma's block with norms before and after each half, limited attention scores and
  * logits, and a sliding window in every other block.
  */
 export const gemma2: Family = {
@@ -72,7 +95,7 @@ export const gemma2: Family = {
     const config = readConfig(gemma2Schema, object);
     const isSliding = readLayerTypes(config, (index) => index % 2 === 0);
     return llamaModel({ ...config, hidden_act: config.hidden_activation }, has, {
-      ...gemmaTraits(config, isSliding),
+      ...windowedTraits(config, isSliding),
       attentionSoftCap: config.attn_logit_softcapping ?? undefined,
       logits: { softCap: config.final_logit_softcapping ?? undefined },
     });
@@ -80,21 +103,17 @@ export const gemma2: Family = {
 };
 
 const gemma3Schema = z.object({
-  ...gemmaShape,
+  ...windowedShape,
+  ...twoRotationsShape,
   max_position_embeddings: positiveInt.default(131_072),
+  num_attention_heads: positiveInt.default(8),
+  vocab_size: positiveInt.default(262_208),
   /** In configurations without `layer_types`, the last of every so many blocks has no sliding window. */
   sliding_window_pattern: positiveInt.default(6),
   final_logit_softcapping: z.number().positive().nullish(),
-  /**
-   * The rotations of both types of blocks. Versions of transformers before 5 write `rope_theta` and
-   * `rope_scaling` for the blocks without a window, and `rope_local_base_freq` for the others.
-   */
-  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial()
-    .nullish(),
+  /** The base of the frequencies in blocks with a window, in versions of transformers before 5. */
   rope_local_base_freq: z.number().positive().nullish(),
 });
-
-type Gemma3Config = z.infer<typeof gemma3Schema>;
 
 /**
  * Gemma 3 (arXiv 2503.19786) for text: Gemma 2's block with norms of the heads of q and k, and without limits of
@@ -105,30 +124,15 @@ export const gemma3: Family = {
   read(object, has) {
     const config = readConfig(gemma3Schema, object);
     const isSliding = readLayerTypes(config, (index) => (index + 1) % config.sliding_window_pattern !== 0);
-    const full = fullRotary(config), sliding = slidingRotary(config);
+    const { full, sliding } = readTwoRotations(config, config.head_dim, {
+      full: config.rope_theta ?? 1_000_000,
+      sliding: config.rope_local_base_freq ?? 10_000,
+    });
     return llamaModel({ ...config, rope_parameters: null, hidden_act: config.hidden_activation }, has, {
-      ...gemmaTraits(config, isSliding),
+      ...windowedTraits(config, isSliding),
       queryKeyNorm: "heads",
       rotary: (index) => isSliding(index) ? sliding : full,
       logits: { softCap: config.final_logit_softcapping ?? undefined },
     });
   },
 };
-
-/** Returns the rotation of the blocks without a sliding window. */
-function fullRotary({ rope_parameters, rope_theta, rope_scaling, ...config }: Gemma3Config): RotarySpec {
-  const settings = { ...rope_parameters?.full_attention, ...rope_scaling };
-  return readRotary(
-    { ...config, rope_parameters: settings, rope_theta: rope_theta ?? 1_000_000 },
-    config.head_dim,
-    false,
-  );
-}
-
-/** Returns the rotation of the blocks with a sliding window. */
-function slidingRotary({ rope_parameters, rope_scaling: _, ...config }: Gemma3Config): RotarySpec {
-  const settings = rope_parameters?.sliding_attention ?? {};
-  const rope_theta = config.rope_local_base_freq ?? 10_000;
-  const rotary = readRotary({ ...config, rope_parameters: settings, rope_theta }, config.head_dim, false);
-  return { ...rotary, name: "sliding" };
-}

@@ -6,7 +6,8 @@
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { activationName, epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
-import { plainFeedForward } from "./llama/feed_forward.ts";
+import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
+import { ropeObject } from "./config/rotary_config.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 
 const flag = z.boolean().default(false);
@@ -29,6 +30,39 @@ export const mistral = llamaFamily(
     sliding_window: positiveInt.nullable().default(4096),
   }),
   (config) => ({ window: () => config.sliding_window ?? 0 }),
+);
+
+/** Ministral 3 (Mistral AI 2025) has heads of a fixed size, YaRN, and queries that are larger at positions past the trained length. */
+export const ministral3 = llamaFamily(
+  "ministral3",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(8),
+    head_dim: positiveInt.nullable().default(128),
+    rms_norm_eps: epsilon.default(1e-5),
+    sliding_window: positiveInt.nullish(),
+    rope_parameters: ropeObject.extend({ llama_4_scaling_beta: z.number().nonnegative().default(0) }).default(
+      {
+        rope_type: "yarn",
+        rope_theta: 1_000_000,
+        factor: 16,
+        original_max_position_embeddings: 16_384,
+        mscale: 1,
+        mscale_all_dim: 1,
+        llama_4_scaling_beta: 0.1,
+      },
+    ),
+  }),
+  ({ sliding_window: window, rope_parameters: rope, max_position_embeddings }) => {
+    const { llama_4_scaling_beta: beta } = rope;
+    const trainedTokens = rope.original_max_position_embeddings ?? max_position_embeddings;
+    return {
+      window: () => window ?? 0,
+      queryScale: beta === 0
+        ? undefined
+        : (position) => 1 + beta * Math.log(1 + Math.floor(position / trainedTokens)),
+    };
+  },
 );
 
 const qwenShape = {
@@ -79,15 +113,74 @@ export const phi3 = llamaFamily(
   (config) => ({ fused: true, partialRotation: true, window: () => config.sliding_window ?? 0 }),
 );
 
-/** OLMo 2 (arXiv 2501.00656) has norms after each half instead of before it, and of q and k over all heads of a token. */
-export const olmo2 = llamaFamily(
-  "olmo2",
-  z.object({ ...llamaShape, rms_norm_eps: epsilon.default(1e-5), attention_bias: flag }),
+/** ERNIE 4.5 (Baidu 2025) rotates neighbouring dimensions. */
+export const ernie45 = llamaFamily(
+  "ernie4_5",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(2),
+    head_dim: positiveInt.nullable().default(128),
+    rms_norm_eps: epsilon.default(1e-5),
+    use_bias: flag.nullable(),
+    tie_word_embeddings: z.boolean().default(true),
+  }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 500_000 })),
+  ({ use_bias }) => {
+    const bias = use_bias ?? false;
+    return { biases: { qkv: bias, out: bias, feedForward: bias }, isInterleaved: true };
+  },
+);
+
+/** GLM-4 (arXiv 2406.12793), as of 2025, has norms before and after each half, and rotates neighbouring dimensions of a part of each head. */
+export const glm4 = llamaFamily(
+  "glm4",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(2),
+    head_dim: positiveInt.nullable().default(128),
+    rms_norm_eps: epsilon.default(1.5625e-7),
+    attention_bias: z.boolean().default(true),
+  }).transform((config) => ({ ...config, partial_rotary_factor: config.partial_rotary_factor ?? 0.5 })),
   ({ attention_bias: bias }) => ({
-    biases: { qkv: bias, out: bias },
-    normPlacement: "after",
-    queryKeyNorm: "rows",
+    biases: { qkv: bias },
+    feedForward: fusedFeedForward,
+    normPlacement: "around",
+    names: {
+      post_attention_layernorm: "post_self_attn_layernorm",
+      pre_feedforward_layernorm: "post_attention_layernorm",
+      post_feedforward_layernorm: "post_mlp_layernorm",
+    },
+    partialRotation: true,
+    isInterleaved: true,
   }),
+);
+
+/**
+ * EXAONE 4 (arXiv 2507.11407) has norms after each half, and of the heads of q and k. If some blocks have a sliding window, the others do not
+ * rotate queries and keys.
+ */
+export const exaone4 = llamaFamily(
+  "exaone4",
+  z.object({
+    ...llamaShape,
+    ...layerTypesShape,
+    num_key_value_heads: positiveInt.nullable().default(32),
+    rms_norm_eps: epsilon.default(1e-5),
+    sliding_window: positiveInt.nullable().default(4096),
+    /** In configurations without `layer_types`, the last of every so many blocks has no window. LLLG, with a G for it, means 4. */
+    sliding_window_pattern: z.union([
+      z.int().nonnegative(),
+      z.string().regex(/^L+G$/).transform(({ length }) => length),
+    ]).nullable().default(4),
+  }),
+  ({ sliding_window: window, sliding_window_pattern: pattern, ...config }) => {
+    const isSliding = readLayerTypes(config, (index) => Boolean(pattern) && (index + 1) % pattern! !== 0);
+    return {
+      normPlacement: "after",
+      queryKeyNorm: "heads",
+      window: (index) => isSliding(index) ? window ?? 0 : 0,
+      hasRotary: (index) => window === null || isSliding(index),
+    };
+  },
 );
 
 /** Granite (IBM 2024) has factors for the embedding, the attention scores, the outputs of each half, and the logits. */
@@ -127,7 +220,7 @@ export const starcoder2 = llamaFamily(
     biases: { qkv: bias, out: bias },
     normKind: "layer",
     window: () => window ?? 0,
-    feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias),
+    feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias, ["mlp.c_fc", "mlp.c_proj"]),
   }),
 );
 

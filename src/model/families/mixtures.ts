@@ -23,12 +23,9 @@ type Mixture =
 /**
  * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
  * default names.
- * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor for all experts of a block
+ * @throws {ModelError} if a token would go to more experts than there are
  */
-export function expertsOf(
-  mixture: Mixture,
-  has: (name: string) => boolean,
-): Pick<LlamaTraits, "feedForward"> {
+export function expertsOf(mixture: Mixture): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw new ModelError(
@@ -37,13 +34,6 @@ export function expertsOf(
     );
   }
   if (groups) checkGroups(groups, experts, expertsPerToken);
-  const fused = ["model.layers.0.mlp.experts.gate_up_proj", "layers.0.mlp.experts.gate_up_proj"].find(has);
-  if (fused !== undefined) {
-    throw new ModelError(
-      `tensor ${fused}: has the weights of all experts, which is not supported. save_pretrained() of transformers ` +
-        "writes one tensor per expert, unless save_original_format is False",
-    );
-  }
   const layers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
   return {
     feedForward: ({ hidden, intermediate }, activation) =>
@@ -82,6 +72,12 @@ function qwenIsDense(
   return (index) => (index + 1) % step !== 0 || dense?.includes(index) === true;
 }
 
+/** The names in the published checkpoints of Mixtral. */
+const ORIGINAL_MIXTRAL_NAMES = {
+  name: "block_sparse_moe",
+  layers: { gate: "w1", up: "w3", down: "w2" },
+};
+
 /** Mixtral (Jiang et al., arXiv 2401.04088) has Mistral's block. */
 export const mixtral: Family = {
   ...llamaFamily(
@@ -100,9 +96,11 @@ export const mixtral: Family = {
         experts: config.num_local_experts,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: true,
-        name: "block_sparse_moe",
-        layers: { gate: "w1", up: "w3", down: "w2" },
-      }, has),
+        // transformers writes these names unless one tensor has the weights of all experts.
+        ...["model.", ""].some((root) => has(`${root}layers.0.mlp.gate.weight`))
+          ? {}
+          : ORIGINAL_MIXTRAL_NAMES,
+      }),
     }),
   ),
   hasExperts: true,
@@ -126,7 +124,7 @@ export const qwen3Moe: Family = {
       norm_topk_prob: z.boolean().default(false),
       ...qwenDenseShape,
     }),
-    ({ attention_bias: bias, ...config }, has) => ({
+    ({ attention_bias: bias, ...config }) => ({
       biases: { qkv: bias, out: bias },
       queryKeyNorm: "heads",
       window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
@@ -136,7 +134,7 @@ export const qwen3Moe: Family = {
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: config.norm_topk_prob,
         intermediate: config.moe_intermediate_size,
-      }, has),
+      }),
     }),
   ),
   hasExperts: true,
@@ -163,7 +161,7 @@ export const qwen2Moe: Family = {
       num_experts_per_tok: positiveInt.default(4),
       norm_topk_prob: z.boolean().default(false),
     }),
-    (config, has) => {
+    (config) => {
       const isSliding = readLayerTypes(
         config,
         (index) => index % 2 === 0 && index < config.max_window_layers,
@@ -183,7 +181,7 @@ export const qwen2Moe: Family = {
             intermediate: config.shared_expert_intermediate_size,
             gate: "shared_expert_gate",
           },
-        }, has),
+        }),
       };
     },
   ),
@@ -203,12 +201,12 @@ export const olmoe: Family = {
       num_experts_per_tok: positiveInt.default(8),
       norm_topk_prob: z.boolean().default(false),
     }),
-    ({ attention_bias: bias, ...config }, has) => {
+    ({ attention_bias: bias, ...config }) => {
       const experts = expertsOf({
         experts: config.num_experts,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: config.norm_topk_prob,
-      }, has);
+      });
       if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
         throw new ModelError(`config.json: clip_qkv ${config.clip_qkv} is not supported`);
       }

@@ -6,47 +6,8 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { ModelSpec } from "../families/family.ts";
-import type { Activation } from "../pieces/block_pass.ts";
+import type { Architecture } from "./architecture.ts";
 import { type Factors, headScale } from "./factors.ts";
-
-export interface Architecture {
-  readonly name: string;
-  /**
-   * The names in GGUF of the layers and norms of a block, by their names in the checkpoint. A layer of experts has its
-   * role (`LinearSpec.expertRole`) in place of a name.
-   */
-  readonly layers: Readonly<Record<string, string>>;
-  /** The names in GGUF of the linear layers that may have a bias. */
-  readonly biases: readonly string[];
-  readonly activation: Activation;
-  /**
-   * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
-   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values.
-   */
-  readonly rowOrder?: "rotary" | "heads";
-  /** Whether a tensor may divide the frequencies of the rotation. */
-  readonly hasRotaryDivisors?: boolean;
-  /** Whether the head must share its weight with the table of tokens. */
-  readonly sharesHead?: boolean;
-  /** Whether a part of each head may rotate. */
-  readonly hasPartialRotation?: boolean;
-  /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
-  readonly windowPeriod?: number;
-  /** The base of the frequencies, without scaling, in blocks with a window, if these have a rotation of their own. */
-  readonly windowTheta?: number;
-  /** Whether the factors of the experts of a token are divided by their sum. */
-  readonly normalizesExperts?: boolean;
-  /** Whether attention needs one key head per query head, and all heads together as wide as the hidden states. */
-  readonly needsSquareAttention?: boolean;
-  /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */
-  rotates?(index: number): boolean;
-  /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
-  factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
-  /** Settings of config.json that must have these values, or be absent. */
-  readonly settings?: Readonly<Record<string, unknown>>;
-  /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
-  readonly switches?: readonly string[];
-}
 
 const ATTENTION = {
   "self_attn.q_proj": "attn_q",
@@ -71,6 +32,15 @@ const MIXTURE_LAYERS = {
   "mlp.experts.gate_proj": "ffn_gate_exps",
   "mlp.experts.up_proj": "ffn_up_exps",
   "mlp.experts.down_proj": "ffn_down_exps",
+};
+
+/** The layers and norms of a block of OLMo 2. */
+const NORMS_AFTER_LAYERS = {
+  ...ATTENTION,
+  ...GATED,
+  ...HEAD_NORMS,
+  "post_attention_layernorm": "post_attention_norm",
+  "post_feedforward_layernorm": "post_ffw_norm",
 };
 
 /** The layers and norms of a block of Gemma 2. */
@@ -110,6 +80,7 @@ function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: num
 const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama: LLAMA,
   mistral: LLAMA,
+  ministral3: { ...LLAMA, name: "mistral3", scalesQueries: true },
   qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES, activation: "silu" },
   qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS }, biases: [], activation: "silu" },
   phi3: {
@@ -124,6 +95,27 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     biases: [],
     activation: "silu",
     hasPartialRotation: true,
+  },
+  phi: {
+    name: "phi2",
+    layers: {
+      ...ATTENTION,
+      "self_attn.dense": "attn_output",
+      "mlp.fc1": "ffn_up",
+      "mlp.fc2": "ffn_down",
+      "input_layernorm": "attn_norm",
+    },
+    biases: [...QKV_BIASES, "attn_output", "ffn_up", "ffn_down"],
+    activation: "gelu_tanh",
+    hasPartialRotation: true,
+  },
+  gemma: {
+    name: "gemma",
+    layers: LLAMA_LAYERS,
+    biases: [],
+    activation: "gelu_tanh",
+    sharesHead: true,
+    factors: (_, { hiddenSize }) => ({ embeddingScale: Math.sqrt(hiddenSize) }),
   },
   gemma2: {
     name: "gemma2",
@@ -150,15 +142,51 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
   olmo2: {
     name: "olmo2",
-    layers: {
-      ...ATTENTION,
-      ...GATED,
-      ...HEAD_NORMS,
-      "post_attention_layernorm": "post_attention_norm",
-      "post_feedforward_layernorm": "post_ffw_norm",
-    },
+    layers: NORMS_AFTER_LAYERS,
     biases: [],
     activation: "silu",
+  },
+  olmo3: {
+    name: "olmo2",
+    layers: NORMS_AFTER_LAYERS,
+    biases: [],
+    activation: "silu",
+    windowPeriod: 4,
+    windowTheta: "common",
+  },
+  exaone4: {
+    name: "exaone4",
+    layers: NORMS_AFTER_LAYERS,
+    biases: [],
+    activation: "silu",
+    hasRotaryDivisors: true,
+  },
+  ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
+  glm4: {
+    name: "glm4",
+    layers: {
+      ...ATTENTION,
+      "mlp.gate_up_proj": "ffn_up",
+      "mlp.down_proj": "ffn_down",
+      "input_layernorm": "attn_norm",
+      "post_self_attn_layernorm": "post_attention_norm",
+      "post_attention_layernorm": "ffn_norm",
+      "post_mlp_layernorm": "post_ffw_norm",
+    },
+    biases: QKV_BIASES,
+    activation: "silu",
+    hasPartialRotation: true,
+  },
+  cohere2: {
+    name: "cohere2",
+    layers: { ...ATTENTION, ...GATED, "input_layernorm": "attn_norm" },
+    biases: [],
+    activation: "silu",
+    windowPeriod: 4,
+    sharesHead: true,
+    multipliesLogits: true,
+    rotates: (index) => (index + 1) % 4 !== 0,
+    factors: ({ logitScale }) => ({ logitScale }),
   },
   granite: {
     ...LLAMA,
@@ -223,11 +251,23 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     settings: { attention_bias: true, tie_word_embeddings: false },
     switches: ["use_parallel_residual"],
   },
+  falcon: {
+    name: "falcon",
+    layers: {
+      "self_attention.query_key_value": "attn_qkv",
+      "self_attention.dense": "attn_output",
+      "mlp.dense_h_to_4h": "ffn_up",
+      "mlp.dense_4h_to_h": "ffn_down",
+      "input_layernorm": "attn_norm",
+    },
+    biases: [],
+    activation: "gelu_tanh",
+    settings: { multi_query: true, parallel_attn: true },
+  },
   mixtral: {
     ...LLAMA,
     layers: {
-      ...ATTENTION,
-      ...NORMS_BEFORE,
+      ...MIXTURE_LAYERS,
       "block_sparse_moe.gate": "ffn_gate_inp",
       "block_sparse_moe.experts.w1": "ffn_gate_exps",
       "block_sparse_moe.experts.w3": "ffn_up_exps",
@@ -271,16 +311,4 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
     }
   }
   return architecture;
-}
-
-/** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
-export function placeOf(architecture: Architecture, folder: string, name: string): string {
-  if (Object.hasOwn(architecture.layers, name)) return architecture.layers[name];
-  throw noPlaceError(architecture, folder, name);
-}
-
-export function noPlaceError(architecture: Architecture, folder: string, name: string): ModelError {
-  return new ModelError(
-    `${folder}: the architecture ${architecture.name} of llama.cpp has no place for ${name}`,
-  );
 }

@@ -51,8 +51,12 @@ export function checkFactors(wanted: Factors, used: Factors, architecture: strin
   }
 }
 
-/** Returns the entries of the factors that differ from those of LLaMA. llama.cpp divides logits by their factor. */
-export function factorEntries(architecture: string, factors: Factors, headDim: number): MetadataEntry[] {
+/** Returns the entries of the factors that differ from those of LLaMA. */
+export function factorEntries(
+  { name, multipliesLogits = false }: { readonly name: string; readonly multipliesLogits?: boolean },
+  factors: Factors,
+  headDim: number,
+): MetadataEntry[] {
   const { attentionScale, attentionSoftCap, residualScale, embeddingScale, logitScale, logitSoftCap } =
     factors;
   const keys: [string, number | undefined, number | undefined][] = [
@@ -60,10 +64,10 @@ export function factorEntries(architecture: string, factors: Factors, headDim: n
     ["attn_logit_softcapping", attentionSoftCap, undefined],
     ["residual_scale", residualScale, 1],
     ["embedding_scale", embeddingScale, 1],
-    ["logit_scale", 1 / logitScale, 1],
+    ["logit_scale", multipliesLogits ? logitScale : 1 / logitScale, 1],
     ["final_logit_softcapping", logitSoftCap, undefined],
   ];
   return keys.filter(([, value, usual]) => value !== undefined && value !== usual).map((
     [key, value],
-  ) => [`${architecture}.${key}`, f32(value!)]);
+  ) => [`${name}.${key}`, f32(value!)]);
 }

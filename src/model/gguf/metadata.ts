@@ -3,7 +3,7 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
-import type { Architecture } from "./architectures.ts";
+import type { Architecture } from "./architecture.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf } from "./factors.ts";
 import { constantVector } from "./plan_tensors.ts";
@@ -73,10 +73,11 @@ export function describeNetwork(
         ? [[key("attention.sliding_window"), u32(commonWindow(windows, architecture))] as const]
         : [],
       ...mixtureEntries(name, traits),
+      ...temperatureEntries(architecture, traits),
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
       ),
-      ...factorEntries(name, factors, traits.headDim),
+      ...factorEntries(architecture, factors, traits.headDim),
       ...rotary.entries,
     ],
   };
@@ -133,6 +134,26 @@ function mixtureEntries(architecture: string, { mixture }: BlockTraits): Metadat
   ];
 }
 
+/**
+ * Returns the entry of a factor of queries that grows with the logarithm of the position.
+ * @throws {ModelError} if llama.cpp does not have the factor
+ */
+function temperatureEntries(
+  { name, scalesQueries }: Architecture,
+  { queryScale, rotary }: BlockTraits,
+): MetadataEntry[] {
+  if (!queryScale) return [];
+  const yarn = rotary?.(0)?.yarn;
+  if (!scalesQueries || !yarn) {
+    throw new ModelError(
+      `config.json: queries that depend on their position are not supported for the architecture ${name} of llama.cpp without YaRN`,
+    );
+  }
+  // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).
+  const factor = (queryScale(yarn.trainedTokens) - 1) / Math.LN2;
+  return [[`${name}.attention.temperature_scale`, f32(factor)]];
+}
+
 function describeRotary(
   spec: ModelSpec,
   { rotary, headDim }: BlockTraits,
@@ -145,7 +166,8 @@ function describeRotary(
   const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
   const wrong = rotations.findIndex((rotation, index) =>
     isOwn(index)
-      ? rotation?.theta !== windowTheta || divisorsOf(rotation!, Infinity).some((divisor) => divisor !== 1)
+      ? rotation?.theta !== (windowTheta === "common" ? common?.theta : windowTheta) ||
+        divisorsOf(rotation!, Infinity).some((divisor) => divisor !== 1)
       : rotation !== (rotates?.(index) ?? true ? common : undefined)
   );
   if (!common || wrong >= 0) {
@@ -162,18 +184,29 @@ function describeRotary(
       `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
     );
   }
+  const { yarn, scale } = common, scaling = `${name}.rope.scaling`;
+  // With YaRN, llama.cpp multiplies the factor in the file by this one.
+  const attentionFactor = yarn ? scale / (1 + 0.1 * Math.log(yarn.factor)) : scale;
+  if (attentionFactor !== 1) entries.push([`${scaling}.attn_factor`, f32(attentionFactor)]);
+  if (yarn) {
+    entries.push(
+      [`${scaling}.type`, text("yarn")],
+      [`${scaling}.factor`, f32(yarn.factor)],
+      [`${scaling}.original_context_length`, u32(yarn.trainedTokens)],
+    );
+    return { entries, tensors: [] };
+  }
   const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
   if (common.trainedTokens !== undefined) {
-    if (name !== "phi3") {
+    if (name !== "phi3" || !long.every(Number.isFinite)) {
       throw new ModelError(
-        `config.json: LongRoPE is not supported for the architecture ${name} of llama.cpp`,
+        `config.json: a rotation that depends on the length of the text is not supported for the architecture ${name} of llama.cpp`,
       );
     }
     return {
       entries: [
         ...entries,
-        [`${name}.rope.scaling.original_context_length`, u32(common.trainedTokens)],
-        [`${name}.rope.scaling.attn_factor`, f32(common.scale)],
+        [`${scaling}.original_context_length`, u32(common.trainedTokens)],
       ],
       tensors: [
         constantVector("rope_factors_long.weight", long),
@@ -183,11 +216,11 @@ function describeRotary(
   }
   if (short.every((divisor) => divisor === short[0])) {
     if (short[0] === 1) return { entries, tensors: [] };
-    const scaling: MetadataEntry[] = [
-      [`${name}.rope.scaling.type`, text("linear")],
-      [`${name}.rope.scaling.factor`, f32(short[0])],
+    const linear: MetadataEntry[] = [
+      [`${scaling}.type`, text("linear")],
+      [`${scaling}.factor`, f32(short[0])],
     ];
-    return { entries: [...entries, ...scaling], tensors: [] };
+    return { entries: [...entries, ...linear], tensors: [] };
   }
   if (!hasRotaryDivisors) {
     throw new ModelError(

@@ -11,9 +11,9 @@ import { type RowOrder, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { BlockTraits } from "../families/family.ts";
 import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
-import { type LinearSpec, type NormSpec, roleOf, storedShape } from "../layer_specs.ts";
+import { type LinearSpec, type NormSpec, normTensors, roleOf, storedShape } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
-import { type Architecture, noPlaceError, placeOf } from "./architectures.ts";
+import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
 import { exactBlocks, misfitError, type ReadPacked, type Weight } from "./layer_blocks.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
 import { rowOrderOf } from "./row_order.ts";
@@ -95,6 +95,7 @@ export async function planTensors(
   if (`${head.name}.weight` !== embedding.tokens) {
     if (architecture.sharesHead) throw planner.noPlaceError(head.name);
     planner.addTable(`${head.name}.weight`, table, "output", embeddings);
+    if (head.bias) planner.addVector(`${head.name}.bias`, spec.vocabSize, "output.bias");
   }
   return { tensors: planner.tensors, layers: planner.layers, embeddings };
 }
@@ -133,11 +134,13 @@ class TensorPlanner {
     this.tensors.push(matrix(`${place}.weight`, type, { name, rows, cols, read }));
   }
 
-  addNorm({ kind, name, size, weightOffset = 0 }: NormSpec, prefix: string, place: string): void {
-    const read = rowReader(this.#weights, `${prefix}${name}.weight`, [size]);
+  addNorm(norm: NormSpec, prefix: string, place: string): void {
+    const { size, weightOffset = 0 } = norm;
+    const [weightName, biasName]: (string | undefined)[] = normTensors({ ...norm, name: prefix + norm.name });
+    const read = rowReader(this.#weights, weightName!, [size]);
     const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
     this.tensors.push(vector(`${place}.weight`, size, offset));
-    if (kind === "layer") this.#addVector(`${prefix}${name}.bias`, size, `${place}.bias`);
+    if (biasName !== undefined) this.addVector(biasName, size, `${place}.bias`);
   }
 
   /** Adds the layers of one role, of which there are several only in a mixture of experts. */
@@ -161,12 +164,12 @@ class TensorPlanner {
     const weight = { name: `${name}.weight`, rows, cols, order, read, rowsPerChunk: chunkRows(cols) };
     if (linear.bias) {
       if (!this.#architecture.biases.includes(layer)) throw this.noPlaceError(`${linear.name}.bias`);
-      this.#addVector(`${name}.bias`, rows, `${place}.bias`, order);
+      this.addVector(`${name}.bias`, rows, `${place}.bias`, order);
     }
     return await this.#planWeight(`${place}.weight`, weight);
   }
 
-  #addVector(name: string, size: number, place: string, order?: RowOrder): void {
+  addVector(name: string, size: number, place: string, order?: RowOrder): void {
     const read = rowReader(this.#weights, name, [size], { cols: 1, order });
     this.tensors.push(vector(place, size, () => read(0, size)));
   }

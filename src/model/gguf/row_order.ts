@@ -2,7 +2,7 @@
 
 import type { RowOrder } from "../checkpoint/row_reader.ts";
 import type { BlockTraits } from "../families/family.ts";
-import type { Architecture } from "./architectures.ts";
+import type { Architecture } from "./architecture.ts";
 
 /**
  * Returns the order of the rows of a layer, or undefined if it is that of the checkpoint.

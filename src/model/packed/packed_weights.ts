@@ -29,10 +29,10 @@ export function packedWeights(
         const name = `${spec.block(index).prefix(index)}${linear.name}.weight`, stem = stemOf(name);
         const dtype = checkTensor(weights, name, storedShape(linear));
         const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
-        const reason = isTransposed
-          ? `is stored transposed (Conv1D), which ${layout.name} does not support`
-          : expertRole !== undefined
+        const reason = expertRole !== undefined
           ? `belongs to an expert, which ${layout.name} does not support`
+          : isTransposed
+          ? `is stored transposed (Conv1D), which ${layout.name} does not support`
           : cols % SMALLEST_GROUP !== 0
           ? `has rows of ${cols} weights, but ${layout.name} needs a multiple of ${SMALLEST_GROUP}`
           : layout.misfit(weight);

@@ -23,12 +23,16 @@ export interface AttentionInput extends Heads {
   readonly v: ColumnsView;
   /** The number of tokens to which a token attends, itself included. Defaults to 0, which means all earlier tokens. */
   readonly window?: number;
+  /** Whether each `window` tokens are a chunk, and a token attends only to the tokens of its chunk. Defaults to false. */
+  readonly isChunked?: boolean;
   /** The factor of the products q·kᵀ. Defaults to 1/√headDim. */
   readonly scale?: number;
   /** The limit c of the products scale·q·kᵀ, which are replaced by c·tanh(scale·q·kᵀ/c). Defaults to 0, which means no limit. */
   readonly softCap?: number;
   /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
   readonly slopes?: DeviceBuffer;
+  /** For each head, the score of a further token whose value is 0, (heads) f32. By default there is no such token. */
+  readonly sinks?: DeviceBuffer;
 }
 
 /**
@@ -47,6 +51,7 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
     k: k.buffer,
     v: v.buffer,
     slopes: input.slopes ?? pass.workspace.zeros(heads),
+    sinks: input.sinks ?? pass.workspace.placeholder,
     out,
   };
   const params = {
@@ -66,6 +71,8 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
     scale,
     window,
     soft_cap: softCap,
+    chunked: input.isChunked ? 1 : 0,
+    has_sinks: input.sinks ? 1 : 0,
   };
   pass.backend.dispatch(attention, buffers, { ...params, past: pass.cache?.past ?? 0 });
   if (pass.tape) recordAttention(pass.tape, buffers, params);

@@ -1,12 +1,17 @@
 /** Linear layers. A layer with weights W and bias b computes y = activation(x·Wᵀ + b) from its inputs x. */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
-import { ACTIVATION_CODE, biasActivate, gatedMultiply } from "../../device/kernels/forward/activate.ts";
+import {
+  ACTIVATION_CODE,
+  biasActivate,
+  clampedGate,
+  gatedMultiply,
+} from "../../device/kernels/forward/activate.ts";
 import { gemmNN } from "../../device/kernels/gemm.ts";
 import { productNT } from "../../device/kernels/product.ts";
 import { type LinearGroup, type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
-import { recordActivation, recordGate, recordLinear } from "./backward/linear_backward.ts";
+import { recordActivation, recordClampedGate, recordGate, recordLinear } from "./backward/linear_backward.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
 /**
@@ -118,5 +123,28 @@ export function applyGate(
   };
   backend.dispatch(gatedMultiply, { gate: gate.buffer, up: up.buffer, y }, params);
   if (tape) recordGate(tape, gate.buffer, up.buffer, y, params);
+  return y;
+}
+
+/** The numbers of the gate (clamp(up, −limit, limit) + 1)·g·σ(alpha·g), where g = min(gate, limit), and σ is the logistic function. */
+export interface ClampedGate {
+  readonly alpha: number;
+  readonly limit: number;
+}
+
+/**
+ * Queues a limited gate, element by element. Each element of the result has its gate and its `up` side by side in `gateUp`, (rows, 2 ·
+ * columns) f32.
+ * @returns (rows, columns) f32, valid until a gate is queued again
+ */
+export function applyClampedGate(
+  { backend, workspace, rows, tape }: BlockPass,
+  gateUp: DeviceBuffer,
+  columns: number,
+  gate: ClampedGate,
+): DeviceBuffer {
+  const y = workspace.buffer("gated", rows * columns), params = { count: rows * columns, ...gate };
+  backend.dispatch(clampedGate, { gate_up: gateUp, y }, params);
+  if (tape) recordClampedGate(tape, gateUp, y, params);
   return y;
 }

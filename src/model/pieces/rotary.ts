@@ -25,6 +25,12 @@ export interface RotarySpec {
   tokenScale?(position: number): number;
   /** In LongRoPE and dynamic scaling, the number of tokens of the windows in training. The frequencies of longer windows differ. */
   readonly trainedTokens?: number;
+  /** The settings of YaRN, if all others have their default values. Other programs compute the frequencies from them. */
+  readonly yarn?: {
+    readonly factor: number;
+    /** The number of tokens of the windows in training. */
+    readonly trainedTokens: number;
+  };
   /**
    * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on `tokens`, the
    * length of the window.

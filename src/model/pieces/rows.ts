@@ -18,41 +18,57 @@ export interface ChosenRows {
   readonly cols: number;
 }
 
-/** Queues copying the chosen rows of `x` to `y`, (rows, cols) f32. */
+/** Queues copying the chosen rows of `x` to `y`, (rows, cols) f32. If `isScaled`, they are multiplied by their factors. */
 export function copyRows(
-  { backend, workspace, tape }: Pass,
-  { index, offset, rows, cols }: ChosenRows,
+  pass: Pass,
+  chosen: ChosenRows,
   x: DeviceBuffer,
   y: DeviceBuffer,
+  isScaled = false,
 ): void {
-  backend.dispatch(gatherRows, { x, index, y }, { rows, cols, offset });
+  const { backend, workspace, tape } = pass, { index, offset, rows, cols } = chosen;
+  if (isScaled) {
+    backend.clear(y);
+    addScaledRows(pass, chosen, x, y);
+  } else {
+    backend.dispatch(gatherRows, { x, index, y }, { rows, cols, offset });
+  }
   tape?.record(y, (gradient) => {
-    const factors = workspace.ones(offset + rows), params = { rows, cols, offset, has_index: 1, scale: 1 };
+    const factors = isScaled ? chosen.factors : workspace.ones(offset + rows);
+    const params = { rows, cols, offset, has_index: 1, scale: 1 };
     backend.dispatch(addRows, { x: gradient, index, factors, y: tape.gradient(x) }, params);
   });
 }
 
 /** Queues adding the rows of `x`, (rows, cols) f32, times their factors to the chosen rows of `y`. The factors get no gradient. */
-export function addToRows(
-  { backend, workspace, tape }: Pass,
+export function addToRows(pass: Pass, chosen: ChosenRows, x: DeviceBuffer, y: DeviceBuffer): void {
+  const { backend, tape } = pass, { index, factors, offset, rows, cols } = chosen;
+  tape?.beforeChange(y);
+  backend.dispatch(addRows, { x, index, factors, y }, { rows, cols, offset, has_index: 1, scale: 1 });
+  tape?.record(y, (gradient) => addScaledRows(pass, chosen, gradient, tape.gradient(x)));
+}
+
+/** Allocates the buffers of scaled rows for up to `rows` rows, so that no call of `copyRows` replaces them by larger ones. */
+export function reserveScaledRows({ workspace }: Pick<Pass, "workspace">, rows: number, cols: number) {
+  return {
+    copied: workspace.buffer("rows without factors", rows * cols),
+    own: workspace.buffer("factors of rows", rows),
+    order: workspace.constant("row numbers", rows, () => rowNumbers(rows)),
+  };
+}
+
+/** Queues adding the chosen rows of `x`, times their factors, to `y`, (rows, cols) f32. */
+function addScaledRows(
+  pass: Pass,
   { index, factors, offset, rows, cols }: ChosenRows,
   x: DeviceBuffer,
   y: DeviceBuffer,
 ): void {
-  const params = { rows, cols, has_index: 1, scale: 1 };
-  tape?.beforeChange(y);
-  backend.dispatch(addRows, { x, index, factors, y }, { ...params, offset });
-  tape?.record(y, (gradient) => {
-    const chosen = workspace.buffer("gradient of rows", rows * cols);
-    backend.dispatch(gatherRows, { x: gradient, index, y: chosen }, { rows, cols, offset });
-    const own = workspace.buffer("factors of rows", rows);
-    backend.copy(factors, 4 * offset, own, 0, 4 * rows);
-    const order = workspace.constant("row numbers", rows, () => rowNumbers(rows));
-    backend.dispatch(addRows, { x: chosen, index: order, factors: own, y: tape.gradient(x) }, {
-      ...params,
-      offset: 0,
-    });
-  });
+  const { backend } = pass, { copied, own, order } = reserveScaledRows(pass, rows, cols);
+  backend.dispatch(gatherRows, { x, index, y: copied }, { rows, cols, offset });
+  backend.copy(factors, 4 * offset, own, 0, 4 * rows);
+  const params = { rows, cols, offset: 0, has_index: 1, scale: 1 };
+  backend.dispatch(addRows, { x: copied, index: order, factors: own, y }, params);
 }
 
 /** Returns the bits of the integers 0 … count − 1. */

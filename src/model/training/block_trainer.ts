@@ -10,7 +10,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { DeviceWeights } from "../device_weights.ts";
 import { blockWeights, type ModelSpec } from "../families/family.ts";
-import { storedShape } from "../layer_specs.ts";
+import { normTensors, storedShape } from "../layer_specs.ts";
 import { Tape } from "../pieces/tape.ts";
 import { TapeWorkspace } from "../pieces/tape_workspace.ts";
 import { Parameter } from "./parameter.ts";
@@ -157,10 +157,13 @@ export class BlockTrainer {
       if (bias) this.#add(`${name}.bias`, [linear.outFeatures], [bias]);
     }
     for (const spec of block.norms) {
-      if (!spec.affine) continue;
-      const name = prefix + spec.name, { weight, bias } = this.weights.norm(spec);
-      this.#add(`${name}.weight`, [spec.size], [weight], { offset: spec.weightOffset });
-      if (bias) this.#add(`${name}.bias`, [spec.size], [bias]);
+      const { weight, bias } = this.weights.norm(spec), { size, weightOffset: offset } = spec;
+      const [weightName, biasName]: (string | undefined)[] = normTensors({
+        ...spec,
+        name: prefix + spec.name,
+      });
+      if (weightName !== undefined) this.#add(weightName, [size], [weight], { offset });
+      if (biasName !== undefined) this.#add(biasName, [size], [bias!]);
     }
   }
 

@@ -22,6 +22,14 @@ const SIZES: Readonly<Record<string, Parameters<typeof attentionCase>[0]>> = {
   "keys of two blocks": { ...COMMON, tokens: 577, batch: 1 },
   "shared key heads and limited scores": { ...COMMON, tokens: 130, heads: 4, soft_cap: 3 },
   "a sliding window": { ...COMMON, tokens: 150, window: 17 },
+  "sinks, and chunks of two blocks": {
+    ...COMMON,
+    tokens: 700,
+    batch: 1,
+    window: 600,
+    chunked: 1,
+    has_sinks: 1,
+  },
   "earlier keys of two blocks": { ...COMMON, tokens: 3, past: 600 },
   "a sliding window of several blocks": { ...COMMON, tokens: 1100, batch: 1, window: 530 },
 };

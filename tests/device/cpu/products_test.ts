@@ -109,10 +109,10 @@ describe("products on the cpu backend", () => {
       const [q, k, v] = [1, 2, 3].map((seed) => upload(backend, normals(tokens * width, seed)));
       const slopes = upload(backend, Float32Array.of(0, 0.1)),
         out = upload(backend, normals(tokens * width, 4));
-      backend.dispatch(attention, { q, k, v, slopes, out }, {
+      backend.dispatch(attention, { q, k, v, slopes, sinks: slopes, out }, {
         ...{ batch: 1, tokens, past: 0, heads, kv_heads: heads, head_dim: headDim, head_stride: headDim },
         ...{ q_offset: 0, ldq: width, k_offset: 0, ldk: width, v_offset: 0, ldv: width, ldo: width },
-        ...{ scale: 0.2, window: 0, soft_cap: 3 },
+        ...{ scale: 0.2, window: 0, soft_cap: 3, chunked: 0, has_sinks: 0 },
       });
       const result = await downloadF32(backend, out);
       for (const buffer of [q, k, v, slopes, out]) buffer.destroy();

@@ -1,16 +1,24 @@
-/** Tests of activate_backward and gate_backward for each activation function, with ordinary and extreme arguments. */
+/** Tests of activate_backward and gate_backward for each activation function, and of clamped_gate_backward, with ordinary and extreme arguments. */
 
 import { describe, it } from "@std/testing/bdd";
-import { ACTIVATION_CODE } from "../../../src/device/kernels/forward/activate.ts";
+import assert from "node:assert/strict";
+import {
+  ACTIVATION_CODE,
+  clampedGate,
+  clampedGateCase,
+} from "../../../src/device/kernels/forward/activate.ts";
 import { signed } from "../../../src/device/kernels/kernel_case.ts";
 import {
   activateBackward,
   activateBackwardCase,
+  clampedGateBackward,
+  clampedGateBackwardCase,
   gateBackward,
   gateBackwardCase,
 } from "../../../src/device/kernels/training/activate_backward.ts";
 import { REFERENCE_ACTIVATIONS } from "../../reference/kernels/activate.ts";
 import { REFERENCE_DERIVATIVES } from "../../reference/kernels/activate_backward.ts";
+import { runReference } from "../../reference/run_reference.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
 
@@ -55,6 +63,38 @@ testKernel(
       derivatives(code, EXTREME),
     ] as const,
   ]),
+);
+
+describe("the reference of the gradient of the limited gate", () => {
+  it("agrees with central differences on both sides of the limit", () => {
+    const { params, buffers } = clampedGateCase(40, 9), h = 1e-5;
+    const gate_up = Float64Array.from(buffers().gate_up), { count } = params;
+    const valueAt = (index: number, change: number) => {
+      const changed = gate_up.with(index, gate_up[index] + change);
+      return runReference(clampedGate, { gate_up: changed, y: new Float64Array(count) }, params)
+        .y[index >> 1];
+    };
+    const { target } = runReference(clampedGateBackward, {
+      gate_up,
+      gradient: new Float64Array(count).fill(1),
+      target: new Float64Array(gate_up.length),
+    }, params);
+    const differences = Array.from(
+      { length: 2 * count },
+      (_, i) => (valueAt(i, h) - valueAt(i, -h)) / (2 * h),
+    );
+    assertClose(target.slice(0, 2 * count), differences, 1e-8, { scale: 1 });
+    assert.ok(differences.includes(0) && differences.some((difference) => difference !== 0));
+  });
+});
+
+testKernel(
+  clampedGateBackward,
+  { tolerance: 1e-6, scaleOf: (expected) => Math.max(1, Math.abs(expected)) },
+  [
+    "adds the gradients of the limited gate to neighbouring elements, whatever their number",
+    ...[1, 7, 256, 40_003].map((count) => clampedGateBackwardCase(count, 9)),
+  ],
 );
 
 const fused = gateBackwardCase(9, 21, ACTIVATION_CODE.silu, 3, 0);

@@ -1,9 +1,11 @@
-/** Tests of bias_activate and gated_multiply for each activation function, and of soft_cap, with ordinary and extreme arguments. */
+/** Tests of bias_activate and gated_multiply for each activation function, of clamped_gate and of soft_cap, with ordinary and extreme arguments. */
 
 import {
   ACTIVATION_CODE,
   biasActivate,
   biasActivateCase,
+  clampedGate,
+  clampedGateCase,
   gatedMultiply,
   gatedMultiplyCase,
   softCap,
@@ -59,6 +61,16 @@ testKernel(
       return { gate: values, up: values, y: new Float32Array(9 * 21) };
     },
   }],
+);
+
+testKernel(
+  clampedGate,
+  { tolerance: 1e-6, scaleOf: (expected) => Math.max(1, Math.abs(expected)) },
+  [
+    "computes the limited gate of neighbouring elements, whatever their number",
+    ...[1, 7, 256, 40_003].map((count) => clampedGateCase(count, 9)),
+  ],
+  ["does not overflow for huge values", clampedGateCase(601, 1e30)],
 );
 
 testKernel(

@@ -35,6 +35,8 @@ const FEATURES: Readonly<Record<string, Parameters<typeof attentionCase>>> = {
   "shared key heads": [{ batch: 2, tokens: 9, heads: 5, kv_heads: 2, head_dim: 6 }],
   "ALiBi": [{ tokens: 12, head_dim: 5 }, SLOPES],
   "a sliding window": [{ batch: 2, tokens: 11, head_dim: 5, window: 4 }],
+  "chunks": [{ batch: 2, tokens: 11, head_dim: 5, window: 4, chunked: 1 }],
+  "sinks": [{ tokens: 9, head_dim: 7, has_sinks: 1 }],
   "limited scores": [{ tokens: 9, head_dim: 7, soft_cap: 1.5 }],
   "all of them": [{ tokens: 70, heads: 4, kv_heads: 2, head_dim: 3, window: 20, soft_cap: 2 }, SLOPES],
 };
@@ -44,15 +46,15 @@ describe("the references of the gradients of attention", () => {
     for (const [operand, kernel] of KERNELS) {
       it(`agree with finite differences of attention with respect to ${operand}, with ${feature}`, () => {
         const { params: { past, ...params }, buffers } = attentionCase(...args);
-        const { slopes, ...before } = buffers(), d_out = signed(before.out.length, 5);
+        const { slopes, sinks, ...before } = buffers(), d_out = signed(before.out.length, 5);
         const [q, k, v] = [before.q, before.k, before.v].map((values) => Float64Array.from(values));
         const operands = { q, k, v }, zeros = (count: number) => new Float64Array(count);
         const attend = (changed: Readonly<Record<string, Float64Array>>) => {
-          const buffers = { ...operands, slopes, ...changed, out: zeros(d_out.length) };
+          const buffers = { ...operands, slopes, sinks, ...changed, out: zeros(d_out.length) };
           return runReference(attention, buffers, { ...params, past }).out as Float64Array;
         };
         const empty = zeros(2 * params.heads * params.batch * params.tokens);
-        const known = { q, k, slopes, out: attend({}), d_out };
+        const known = { q, k, slopes, sinks, out: attend({}), d_out };
         const { statistics } = runReference(attentionStatistics, { ...known, statistics: empty }, params);
         const gradient = runReference(kernel, {
           ...operands,
@@ -137,10 +139,12 @@ async function fusedGradient(dispatch: Dispatch, args: Parameters<typeof attenti
   const run = async (kernel: unknown, name: string, before: Parameters<Dispatch>[1], more = {}) =>
     Float32Array.from((await dispatch(kernel as Kernel, before, { ...place, ...more }))[name]);
 
-  const qkv = signed(rows * ld, 6), { slopes, out: empty } = buffers(), d_out = signed(empty.length, 7);
+  const qkv = signed(rows * ld, 6),
+    { slopes, sinks, out: empty } = buffers(),
+    d_out = signed(empty.length, 7);
   const operands = { q: qkv, k: qkv, v: qkv, slopes };
-  const out = await run(attention, "out", { ...operands, out: empty }, { past });
-  const known = { q: qkv, k: qkv, slopes, out, d_out };
+  const out = await run(attention, "out", { ...operands, sinks, out: empty }, { past });
+  const known = { q: qkv, k: qkv, slopes, sinks, out, d_out };
   const unset = new Float32Array(2 * heads * rows);
   const statistics = await run(attentionStatistics, "statistics", { ...known, statistics: unset });
   let gradient: Values = new Float32Array(rows * ld);

@@ -40,6 +40,12 @@ testKernel(
       attentionStatisticsCase({ tokens: 150, head_dim: 16, window }),
     ] as const
   ),
+  [
+    "adds the sink of each head, and sums over the tokens of a chunk",
+    ...[17, 64, 1000].map((window) =>
+      attentionStatisticsCase({ tokens: 150, head_dim: 16, window, chunked: 1, has_sinks: 1 }, SLOPES)
+    ),
+  ],
   ...[0.5, 3, 50].map((soft_cap) =>
     [
       `limits the scores to ${soft_cap} by tanh, before it adds the biases`,

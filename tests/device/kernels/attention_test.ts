@@ -94,6 +94,23 @@ testKernel(
       ] as const
     )
   ),
+  ...[1, 17, 64, 65, 1000].map((window) =>
+    [
+      `attends only to earlier tokens of the same ${window} tokens if these are a chunk`,
+      ...[{}, { past: 40 }].map((more) =>
+        attentionCase({ tokens: 150, head_dim: 16, window, chunked: 1, ...more })
+      ),
+    ] as const
+  ),
+  [
+    "leaves a part of the softmax to the sink of each head",
+    ...[{}, { past: 70, window: 3 }, { window: 40, chunked: 1, soft_cap: 3 }].map((more) =>
+      attentionCase(
+        { tokens: 130, heads: 4, kv_heads: 2, head_dim: 16, batch: 2, has_sinks: 1, ...more },
+        SLOPES,
+      )
+    ),
+  ],
   [
     "biases the scores of each head by its ALiBi slope",
     attentionCase({ tokens: 130, head_dim: 16, heads: 3 }, [0.5, 0.0625, 2]),

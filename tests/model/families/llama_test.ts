@@ -183,10 +183,10 @@ for (
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
-      { rope_scaling: { type: "dynamic", factor: 2 } },
-      /rope_type dynamic is not supported; the supported types are: default, linear, llama3, longrope/,
+      { rope_scaling: { type: "proportional", factor: 2 } },
+      /rope_type proportional is not supported; the supported types are: default, mrope, linear, dynamic, yarn, llama3, longrope/,
     ],
-    [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
+    [{ rope_parameters: { rope_type: "dynamic" } }, /rope_type dynamic needs factor/],
     [
       { partial_rotary_factor: 0.5 },
       /partial_rotary_factor 0.5 is not supported for this model_type, must be 1/,

@@ -12,8 +12,8 @@ import { type FamilyFixture, readFamilyFixture } from "../../support/family_fixt
 import { windowLogits } from "../../support/logits.ts";
 import type { Backend } from "../../../src/device/backend.ts";
 
-const [gemma2, gemma3, smolLm3] = await Promise.all(
-  ["gemma2", "gemma3_text", "smollm3"].map(readFamilyFixture),
+const [gemma2, gemma3, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
+  ["gemma2", "gemma3_text", "smollm3", "olmo3", "exaone4", "cohere2", "glm4", "phi"].map(readFamilyFixture),
 );
 
 /** Asserts that a variant, by default the first, has the same logits if its settings are changed. */
@@ -47,6 +47,23 @@ eachBackend("a model in an older form", (backend) => {
     await assertSame(gemma3, { rope_parameters: undefined, ...older }, backend());
   });
 
+  it("scales the rotation of OLMo 3 only in blocks without a window, in the form of older versions", async () => {
+    const older = { rope_theta: 100, rope_scaling: { rope_type: "yarn", factor: 4 } };
+    await assertSame(olmo3, { rope_parameters: undefined, ...older }, backend(), 1); // both blocks have windows
+  });
+
+  it("has the sliding windows that sliding_window_pattern says in EXAONE 4 and in Cohere 2", async () => {
+    await assertSame(exaone4, { layer_types: undefined, sliding_window_pattern: "LG" }, backend());
+    await assertSame(exaone4, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
+    await assertSame(cohere2, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
+  });
+
+  it("rotates a half of each head of GLM-4 and Phi, if config.json does not say how much", async () => {
+    for (const family of [glm4, phi]) {
+      await assertSame(family, { rope_parameters: undefined, rope_theta: 100 }, backend());
+    }
+  });
+
   it("rotates in three of four blocks of SmolLM3, if config.json has no no_rope_layers", async () => {
     await assertSame(smolLm3, { no_rope_layers: undefined }, backend(), 1); // its two blocks are no fourth ones
     await assertSame(smolLm3, { no_rope_layers: undefined, no_rope_layer_interval: 2 }, backend());
@@ -61,8 +78,15 @@ for (
     ["gemma3_text", { layer_types: ["chunked_attention", "full_attention"] }, /layer_types\.0: /],
     [
       "gemma3_text",
-      { rope_parameters: { full_attention: { rope_type: "yarn" } } },
-      /rope_type yarn is not supported/,
+      { rope_parameters: { full_attention: { rope_type: "proportional" } } },
+      /rope_type proportional is not supported/,
+    ],
+    ["exaone4", { sliding_window_pattern: "LGL" }, /sliding_window_pattern: /],
+    ["falcon", { alibi: true }, /alibi is true, which is not supported/],
+    [
+      "falcon",
+      { new_decoder_architecture: true },
+      /new_decoder_architecture is true, which is not supported/,
     ],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
@@ -78,3 +102,15 @@ for (
     });
   });
 }
+
+it("refuses a tied head of Phi, because a table of tokens has no bias", () => {
+  const { weights, variants: [{ config }] } = phi;
+  assert.throws(
+    () =>
+      readModelSpec(
+        { ...config, tie_word_embeddings: true },
+        (name) => name !== "lm_head.weight" && weights.has(name),
+      ),
+    { name: "ModelError", message: /tie_word_embeddings true is not supported for phi/ },
+  );
+});

@@ -8,14 +8,14 @@ for (
   const [config, pattern] of [
     [
       { model_type: "granitemoe", num_local_experts: 8 },
-      /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe$/,
+      /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text$/,
     ],
     [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
     [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
     [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
     [
       { model_type: "mamba" },
-      /model_type "mamba" is not supported; the supported types are: opt, bloom, gpt2, gpt_neox, llama, mistral, .*, mixtral, qwen3_moe, olmoe/,
+      /model_type "mamba" is not supported; the supported types are: opt, bloom, gpt2, gpt_neox, falcon, llama, mistral, .*, mixtral, qwen2_moe, qwen3_moe, olmoe/,
     ],
     [{}, /model_type undefined is not supported/],
     [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],

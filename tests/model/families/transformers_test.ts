@@ -5,38 +5,15 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../../src/device/backend.ts";
-import type { Model } from "../../../src/model/model.ts";
-import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
-import { withStatisticsInHostMemory } from "../../../src/prune/host_statistics.ts";
-import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
+import { denseStatistics } from "../../support/dense_statistics.ts";
 import { familyNames, readFamilyFixture } from "../../support/family_fixtures.ts";
 import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 
 const FIXTURES = new Map(
   await Promise.all(familyNames().map(async (name) => [name, await readFamilyFixture(name)] as const)),
 );
-
-/** Computes the statistics of all layers of the dense model, by the names of all weights of each group. */
-async function denseStatistics(
-  model: Model,
-  backend: Backend,
-  windows: readonly Uint32Array[],
-): Promise<{ hessians: Map<string, Float32Array>; tokens: Map<string, number> }> {
-  const hessians = new Map<string, Float32Array>(), tokens = new Map<string, number>();
-  for await (
-    const group of withStatisticsInHostMemory(calibratedModel(model, backend, { windows })).groups()
-  ) {
-    for (const { name, weight } of group.layers) {
-      hessians.set(name, asFloat32(group.hessian!.data));
-      if (group.tokens !== undefined) tokens.set(name, group.tokens);
-      await group.replace(name, weight);
-    }
-  }
-  return { hessians, tokens };
-}
 
 /** Returns the packed upper triangle of the identity with the size of `packed`. */
 function identityLike(packed: Float32Array): number[] {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
+import { blocksOf } from "../../../src/model/families/family.ts";
 import { bestExperts, measureExperts } from "../../../src/prune/shrink/expert_scores.ts";
 import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
@@ -33,7 +34,9 @@ const FIXTURES = await Promise.all(
 
 eachBackend("measureExperts()", (backend) => {
   for (const { family, values, windows, variants } of FIXTURES) {
-    for (const { name, config, model, logits } of variants) {
+    // pare shrink refuses a model in which some blocks have no experts.
+    const shrinkable = variants.filter(({ model }) => new Set(blocksOf(model.spec)).size === 1);
+    for (const { name, config, model, logits } of shrinkable) {
       it(`returns the mean of factor times norm over the tokens of each expert of ${family}, ${name}`, async () => {
         const blocks = model.spec.blockCount, { experts } = model.spec.block(0).traits!.mixture!;
         const newSums = () => Array.from({ length: blocks }, () => Array<number>(experts).fill(0));

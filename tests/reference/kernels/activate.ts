@@ -41,6 +41,13 @@ export const gated_multiply: Reference = ({ gate, up, y }, p) =>
     y[r * p.cols + c] = gated * up[p.up_offset + r * p.ld_up + c];
   });
 
+export const clamped_gate: Reference = ({ gate_up, y }, { count, alpha, limit }) => {
+  for (let i = 0; i < count; i++) {
+    const gate = Math.min(gate_up[2 * i], limit), up = Math.max(-limit, Math.min(gate_up[2 * i + 1], limit));
+    y[i] = (up + 1) * gate / (1 + Math.exp(-alpha * gate));
+  }
+};
+
 export const soft_cap: Reference = ({ x }, { count, cap }) => {
   for (let i = 0; i < count; i++) x[i] = cap * Math.tanh(x[i] / cap);
 };

@@ -24,6 +24,16 @@ export const activate_backward: Reference = ({ x, gradient }, { count, activatio
   for (let i = 0; i < count; i++) gradient[i] *= DERIVATIVES[activation](x[i]);
 };
 
+export const clamped_gate_backward: Reference = ({ gate_up, gradient, target }, { count, alpha, limit }) => {
+  for (let i = 0; i < count; i++) {
+    const [gate, up] = [gate_up[2 * i], gate_up[2 * i + 1]], limited = Math.min(gate, limit);
+    const sigmoid = 1 / (1 + Math.exp(-alpha * limited));
+    const factor = Math.max(-limit, Math.min(up, limit)) + 1;
+    if (gate <= limit) target[2 * i] += gradient[i] * factor * sigmoid * (1 + alpha * gate * (1 - sigmoid));
+    if (Math.abs(up) <= limit) target[2 * i + 1] += gradient[i] * limited * sigmoid;
+  }
+};
+
 export const gate_backward: Reference = ({ gate, up, gradient, target }, p) =>
   eachElement(p.rows, p.cols, (r, c) => {
     const g = gradient[r * p.cols + c];

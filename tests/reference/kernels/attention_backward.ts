@@ -1,4 +1,5 @@
 import type { Contents, Params, Reference } from "../kernel_reference.ts";
+import { firstKey } from "./attention.ts";
 
 /** A query and a key that it sees, of one head. */
 interface Pair {
@@ -25,7 +26,7 @@ export function eachVisiblePair(
     const kvHead = Math.floor(h * p.kv_heads / p.heads) * p.head_stride;
     for (let row = 0; row < rows; row++) {
       const t = row % p.tokens, query = p.q_offset + row * p.ldq + h * p.head_stride;
-      for (let s = p.window > 0 ? Math.max(0, t - p.window + 1) : 0; s <= t; s++) {
+      for (let s = firstKey(t, p); s <= t; s++) {
         const keyRow = row - t + s, key = p.k_offset + keyRow * p.ldk + kvHead;
         let dot = 0;
         for (let d = 0; d < p.head_dim; d++) dot += q[query + d] * k[key + d];

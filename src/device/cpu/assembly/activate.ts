@@ -1,9 +1,9 @@
 // The CPU twins of the kernels in shaders/activate.wgsl. A work item is a run of elements, which may begin and end
 // inside a row. In gated_multiply, it is some whole rows.
 
-import { BiasActivateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
+import { BiasActivateArgs, ClampedGateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
 import { activate4 } from "./shared/activation";
-import { prepare_exp, tanh4 } from "./shared/exp";
+import { prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
 import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -78,6 +78,34 @@ function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32):
     const factor = f32x4.extract_lane(activate4(f32x4.splat(load<f32>(gate + offset)), activation), 0);
     store<f32>(y + offset, factor * load<f32>(up + offset));
   }
+}
+
+export function clamped_gate_items(args: ClampedGateArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function clamped_gate(args: ClampedGateArgs, item: u32): void {
+  prepare_exp();
+  const alpha = args.alpha, limit = args.limit;
+  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  const pairs = args.gate_up + (<usize>first << 3), y = args.y + (<usize>first << 2);
+  let i: u32 = 0;
+  for (; i + 4 <= count; i += 4) {
+    const low = v128.load(pairs + (i << 3)), high = v128.load(pairs + (i << 3), 16);
+    const gates = v128.shuffle<f32>(low, high, 0, 2, 4, 6), ups = v128.shuffle<f32>(low, high, 1, 3, 5, 7);
+    v128.store(y + (i << 2), clamped_gate4(gates, ups, alpha, limit));
+  }
+  for (; i < count; i++) {
+    const gate = v128.load32_splat(pairs + (i << 3)), up = v128.load32_splat(pairs + (i << 3), 4);
+    store<f32>(y + (i << 2), f32x4.extract_lane(clamped_gate4(gate, up, alpha, limit), 0));
+  }
+}
+
+// @ts-ignore: decorator
+@inline function clamped_gate4(gate: v128, up: v128, alpha: f32, limit: f32): v128 {
+  const limited = f32x4.min(gate, f32x4.splat(limit)), scaled = f32x4.mul(f32x4.splat(alpha), limited);
+  const clamped = f32x4.max(f32x4.min(up, f32x4.splat(limit)), f32x4.splat(-limit));
+  return f32x4.mul(f32x4.add(clamped, f32x4.splat(1)), times_sigmoid4(limited, scaled));
 }
 
 export function soft_cap_items(args: SoftCapArgs): u32 {

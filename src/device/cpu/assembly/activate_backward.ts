@@ -1,9 +1,9 @@
 // The CPU twins of the kernels in shaders/activate_backward.wgsl. src/device/kernels/training/activate_backward.ts
 // describes the buffers. A work item is a run of elements in activate_backward, and some whole rows in gate_backward.
 
-import { ActivateBackwardArgs, GateBackwardArgs } from "./args";
+import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
 import { activate4, erfc4, GELU, GELU_TANH, RELU, SILU } from "./shared/activation";
-import { exp4, prepare_exp } from "./shared/exp";
+import { exp4, prepare_exp, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide, row_items, rows_per_item } from "./shared/items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -60,6 +60,54 @@ export function activate_backward(args: ActivateBackwardArgs, item: u32): void {
     const slope = f32x4.extract_lane(derivative4(f32x4.splat(load<f32>(x + offset)), activation), 0);
     store<f32>(gradient + offset, load<f32>(gradient + offset) * slope);
   }
+}
+
+export function clamped_gate_backward_items(args: ClampedGateBackwardArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function clamped_gate_backward(args: ClampedGateBackwardArgs, item: u32): void {
+  prepare_exp();
+  const alpha = args.alpha, limit = args.limit;
+  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  const pairs = args.gate_up + (<usize>first << 3), gradient = args.gradient + (<usize>first << 2);
+  const target = args.target + (<usize>first << 3);
+  let i: u32 = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = <usize>i << 3, g = v128.load(gradient + (i << 2));
+    const low = v128.load(pairs + at), high = v128.load(pairs + at, 16);
+    const gates = v128.shuffle<f32>(low, high, 0, 2, 4, 6), ups = v128.shuffle<f32>(low, high, 1, 3, 5, 7);
+    const ofGates = f32x4.mul(g, gate_slope4(gates, ups, alpha, limit));
+    const ofUps = f32x4.mul(g, up_slope4(gates, ups, alpha, limit));
+    const lowSum = f32x4.add(v128.load(target + at), v128.shuffle<f32>(ofGates, ofUps, 0, 4, 1, 5));
+    const highSum = f32x4.add(v128.load(target + at, 16), v128.shuffle<f32>(ofGates, ofUps, 2, 6, 3, 7));
+    v128.store(target + at, lowSum);
+    v128.store(target + at, highSum, 16);
+  }
+  for (; i < count; i++) {
+    const at = <usize>i << 3, g = load<f32>(gradient + (i << 2));
+    const gate = v128.load32_splat(pairs + at), up = v128.load32_splat(pairs + at, 4);
+    const ofGate = g * f32x4.extract_lane(gate_slope4(gate, up, alpha, limit), 0);
+    const ofUp = g * f32x4.extract_lane(up_slope4(gate, up, alpha, limit), 0);
+    store<f32>(target + at, load<f32>(target + at) + ofGate);
+    store<f32>(target + at, load<f32>(target + at, 4) + ofUp, 4);
+  }
+}
+
+// The derivative of the result of clamped_gate with respect to the gate.
+// @ts-ignore: decorator
+@inline function gate_slope4(gate: v128, up: v128, alpha: f32, limit: f32): v128 {
+  const alphas = f32x4.splat(alpha), limits = f32x4.splat(limit);
+  const clamped = f32x4.max(f32x4.min(up, limits), f32x4.neg(limits));
+  const slope = times_sigmoid_derivative4(gate, f32x4.mul(alphas, gate), alphas);
+  return v128.and(f32x4.mul(f32x4.add(clamped, f32x4.splat(1)), slope), f32x4.le(gate, limits));
+}
+
+// The derivative with respect to up.
+// @ts-ignore: decorator
+@inline function up_slope4(gate: v128, up: v128, alpha: f32, limit: f32): v128 {
+  const limits = f32x4.splat(limit), limited = f32x4.min(gate, limits);
+  return v128.and(times_sigmoid4(limited, f32x4.mul(f32x4.splat(alpha), limited)), f32x4.le(f32x4.abs(up), limits));
 }
 
 export function gate_backward_items(args: GateBackwardArgs): u32 {

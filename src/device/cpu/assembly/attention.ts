@@ -11,7 +11,7 @@
 // library computes both products.
 
 import { AttentionArgs } from "./args";
-import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./shared/attention_block";
+import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, start_softmax, update_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { prepare_exp } from "./shared/exp";
 import { narrow_run, prepare_float16 } from "./shared/float16";
@@ -36,7 +36,7 @@ export function attention_items(args: AttentionArgs): u32 {
 
 export function attention(args: AttentionArgs, item: u32): void {
   const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
-  const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, softCap = args.soft_cap;
+  const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, chunked = args.chunked, softCap = args.soft_cap;
 
   prepare_exp();
   const rowsOfItem = query_rows(args);
@@ -61,10 +61,7 @@ export function attention(args: AttentionArgs, item: u32): void {
   const denominators = maxima + (rowsOfItem << 2); // (rowsOfItem): Σ p so far
 
   memory.fill(sums, 0, rowsOfItem * paddedDim << 2);
-  for (let r: u32 = 0; r < rowsOfItem; r++) {
-    store<f32>(maxima + (r << 2), -Infinity);
-    store<f32>(denominators + (r << 2), 0);
-  }
+  start_softmax(maxima, denominators, rowsOfItem, args.has_sinks == 1 ? load<f32>(args.sinks + (<usize>head << 2)) : -Infinity);
   const q = args.q + (<usize>(args.q_offset + queryRow * ldq + head * headStride) << 2);
   const out = args.out + (<usize>(queryRow * ldo + head * dim) << 2);
   if (uses_library()) {
@@ -75,7 +72,7 @@ export function attention(args: AttentionArgs, item: u32): void {
       isRounded, (isRounded ? args.q_rounded : args.q) + (queryElement << size), ldq,
       (isRounded ? args.k_rounded : args.k) + (keyElement << size), ldk,
       (isRounded ? args.v_rounded : args.v) + (valueElement << size), ldv,
-      t0, queries, dim, args.scale, window, softCap, slope, sums, paddedDim, maxima, denominators,
+      t0, queries, dim, args.scale, window, chunked, softCap, slope, sums, paddedDim, maxima, denominators,
     );
     divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
     return;
@@ -83,7 +80,7 @@ export function attention(args: AttentionArgs, item: u32): void {
   pack_queries(q, ldq, queries, dim, args.scale, query);
 
   const end = t0 + queries;
-  for (let s0 = first_key(t0, window); s0 < end; s0 += KEYS) {
+  for (let s0 = first_key(t0, window, chunked); s0 < end; s0 += KEYS) {
     const count = min<u32>(KEYS, end - s0);
     const k = args.k + (<usize>(args.k_offset + (firstRow + s0) * ldk + kvColumn) << 2);
     const v = args.v + (<usize>(args.v_offset + (firstRow + s0) * ldv + kvColumn) << 2);
@@ -100,7 +97,7 @@ export function attention(args: AttentionArgs, item: u32): void {
       }
       for (let i = r; i < min<u32>(queries, r + MICRO_ROWS); i++) {
         const t = t0 + i;
-        const low = first_key(t, window);
+        const low = first_key(t, window, chunked);
         const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
         if (softCap > 0) cap_scores(scores + (i * KEYS << 2), visible, softCap);
         update_softmax(scores + (i * KEYS << 2), visible, from, to, slope, <f32>(<i32>s0 - <i32>t),
@@ -129,17 +126,17 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
 // are those of the first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
 function add_values_by_library(
   rounded: bool, q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32,
-  window: u32, softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
+  window: u32, chunked: u32, softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
 ): void {
   const size: usize = rounded ? 1 : 2;
   const scores = denominators + (queries << 2); // (queries, LIBRARY_KEYS); later the numerators p of the softmax
   const numerators = rounded ? scores + (queries * LIBRARY_KEYS << 2) : scores; // p as the library multiplies it
   if (rounded) prepare_float16();
-  for (let s0 = first_key(t0, window), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
+  for (let s0 = first_key(t0, window, chunked), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
     const count = min<u32>(LIBRARY_KEYS, end - s0), width = round_up(count, 4);
     multiply_block(rounded, false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << size), ldk, 0, scores, LIBRARY_KEYS);
     for (let i: u32 = 0; i < queries; i++) {
-      const t = t0 + i, low = first_key(t, window), row = scores + (i * LIBRARY_KEYS << 2);
+      const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * LIBRARY_KEYS << 2);
       const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(count, t + 1 - s0);
       if (softCap > 0) cap_scores(row, to, softCap);
       update_softmax(row, to, from, to, slope, <f32>(<i32>s0 - <i32>t),

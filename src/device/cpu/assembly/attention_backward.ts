@@ -77,7 +77,7 @@ function add_shared_gradient(args: AttentionQueriesBackwardArgs, variable: u32, 
 
 // Adds the gradient of the rows from token r0 of a window on, for the query heads firstHead … endHead − 1.
 function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32, firstHead: u32, endHead: u32, batchIndex: u32): void {
-  const tokens = args.tokens, dim = args.head_dim, window = args.window, isQuery = variable == Q;
+  const tokens = args.tokens, dim = args.head_dim, window = args.window, chunked = args.chunked, isQuery = variable == Q;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo;
   const panel = micro_cols(), paddedDim = round_up(dim, panel), firstRow = batchIndex * tokens, row = firstRow + r0;
   const rows = min<u32>(ROWS, tokens - r0), lastRow = r0 + rows - 1;
@@ -99,7 +99,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
   pack_queries(rowData, isQuery ? ldq : ldk, rows, dim, args.scale, packedRows);
   if (variable != V) pack_queries(partnerData, isQuery ? ldo : ldv, rows, dim, 1, rowPartners);
 
-  const c0 = isQuery ? first_key(r0, window) : r0;
+  const c0 = isQuery ? first_key(r0, window, chunked) : r0;
   const end = isQuery ? lastRow + 1 : window == 0 ? tokens : min<u32>(tokens, lastRow + window);
   for (let head = firstHead; head < endHead; head++) {
     const slope = load<f32>(args.slopes + (<usize>head << 2));
@@ -115,8 +115,8 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
 
       for (let r: u32 = 0; r < rows; r += MICRO_ROWS) {
         const rowEnd = min<u32>(rows, r + MICRO_ROWS);
-        const from = first_visible(variable, r0 + r, window, c, count) & ~(panel - 1);
-        const to = end_visible(variable, r0 + rowEnd - 1, window, c, count);
+        const from = first_visible(variable, r0 + r, window, chunked, c, count) & ~(panel - 1);
+        const to = end_visible(variable, r0 + rowEnd - 1, window, chunked, c, count);
         if (to <= from) continue;
         for (let p = from; p < to; p += panel) {
           const at = r * KEYS + p << 2;
@@ -124,7 +124,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
           if (variable != V) multiply(rowPartners + (r * dim << 2), dim, columnPartners + (p * dim << 2), dim, products + at, KEYS, false);
         }
         for (let i = r; i < rowEnd; i++) {
-          const low = first_visible(variable, r0 + i, window, c, count), high = end_visible(variable, r0 + i, window, c, count);
+          const low = first_visible(variable, r0 + i, window, chunked, c, count), high = end_visible(variable, r0 + i, window, chunked, c, count);
           // The distance s − t of key and query in the first column, and its change per column.
           const distance: i32 = isQuery ? <i32>c - <i32>(r0 + i) : <i32>(r0 + i) - <i32>c;
           finish_factors(
@@ -151,17 +151,17 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
 
 // Of the `count` columns from token c on, the index of the first one that token r sees, or that sees token r.
 // @ts-ignore: decorator
-@inline function first_visible(variable: u32, r: u32, window: u32, c: u32, count: u32): u32 {
-  const first = variable == Q ? first_key(r, window) : r;
+@inline function first_visible(variable: u32, r: u32, window: u32, chunked: u32, c: u32, count: u32): u32 {
+  const first = variable == Q ? first_key(r, window, chunked) : r;
   return first > c ? min<u32>(count, first - c) : 0;
 }
 
 // The end of these columns.
 // @ts-ignore: decorator
-@inline function end_visible(variable: u32, r: u32, window: u32, c: u32, count: u32): u32 {
-  const isEndless = variable != Q && window == 0;
-  const end = variable == Q ? r + 1 : r + window;
-  return isEndless ? count : end > c ? min<u32>(count, end - c) : 0;
+@inline function end_visible(variable: u32, r: u32, window: u32, chunked: u32, c: u32, count: u32): u32 {
+  if (variable != Q && window == 0) return count;
+  const end = variable == Q ? r + 1 : (chunked == 1 ? r - r % window : r) + window;
+  return end > c ? min<u32>(count, end - c) : 0;
 }
 
 // Copies the statistics of `count` queries of a head. `row` is the row of the first query. The copies have KEYS

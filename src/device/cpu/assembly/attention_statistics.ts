@@ -3,7 +3,7 @@
 // with the steps of shared/attention_block.ts, like attention.ts.
 
 import { AttentionStatisticsArgs } from "./args";
-import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, update_softmax } from "./shared/attention_block";
+import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, start_softmax, update_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { log_f64, prepare_exp } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
@@ -44,21 +44,18 @@ export function attention_statistics(args: AttentionStatisticsArgs, item: u32): 
 function add_scores(
   args: AttentionStatisticsArgs, head: u32, firstRow: u32, t0: u32, queries: u32, maxima: usize, denominators: usize, memory: usize,
 ): void {
-  const dim = args.head_dim, panel = micro_cols(), window = args.window, softCap = args.soft_cap;
+  const dim = args.head_dim, panel = micro_cols(), window = args.window, chunked = args.chunked, softCap = args.soft_cap;
   const slope = load<f32>(args.slopes + (<usize>head << 2));
   const query = memory; // (QUERIES, dim), scaled
   const keys = query + (QUERIES * dim << 2); // (KEYS/panel, dim, panel)
   const scores = keys + (KEYS * dim << 2); // (QUERIES, KEYS)
-  for (let r: u32 = 0; r < QUERIES; r++) {
-    store<f32>(maxima + (r << 2), -Infinity);
-    store<f32>(denominators + (r << 2), 0);
-  }
+  start_softmax(maxima, denominators, QUERIES, args.has_sinks == 1 ? load<f32>(args.sinks + (<usize>head << 2)) : -Infinity);
   const q = args.q_offset + (firstRow + t0) * args.ldq + head * args.head_stride;
   pack_queries(args.q + (<usize>q << 2), args.ldq, queries, dim, args.scale, query);
 
   const kvColumn = head * args.kv_heads / args.heads * args.head_stride;
   const end = t0 + queries;
-  for (let s0 = first_key(t0, window); s0 < end; s0 += KEYS) {
+  for (let s0 = first_key(t0, window, chunked); s0 < end; s0 += KEYS) {
     const count = min<u32>(KEYS, end - s0);
     const k = args.k_offset + (firstRow + s0) * args.ldk + kvColumn;
     pack_keys(args.k + (<usize>k << 2), args.ldk, count, dim, panel, keys);
@@ -70,7 +67,7 @@ function add_scores(
         multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, scores + (r * KEYS + p << 2), KEYS, false);
       }
       for (let i = r; i < rowEnd; i++) {
-        const t = t0 + i, low = first_key(t, window), row = scores + (i * KEYS << 2);
+        const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * KEYS << 2);
         const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
         if (softCap > 0) cap_scores(row, visible, softCap);
         // There are no sums of values to rescale.

@@ -57,6 +57,19 @@ export const gatedMultiply = defineKernel({
   cases: () => activationCases((activation, range) => gatedMultiplyCase(29, 71, activation, range)),
 });
 
+/**
+ * The gate of gpt-oss (arXiv 2508.10925), for i < count:
+ * y[i] ← (clamp(gate_up[2i + 1], −limit, limit) + 1)·g·σ(alpha·g) with g = min(gate_up[2i], limit), where σ is the logistic
+ * function. The gate and the other factor of an element of y are neighbours.
+ */
+export const clampedGate = defineKernel({
+  name: "clamped_gate",
+  bindings: { gate_up: "read", y: "read_write" },
+  params: { count: "u32", alpha: "f32", limit: "f32" },
+  shader: { code, entryPoint: "clamped_gate", grid: (p) => linearGrid(p.count, 256) },
+  cases: () => [3, 30].map((range) => ({ feature: `range ${range}`, ...clampedGateCase(601, range) })),
+});
+
 /** In place, for i < count: x[i] ← cap·tanh(x[i]/cap), with cap > 0. */
 export const softCap = defineKernel({
   name: "soft_cap",
@@ -110,6 +123,15 @@ export function gatedMultiplyCase(rows: number, cols: number, activation: number
       up: signed(2 + rows * ld_up, 427),
       y: filled(rows * cols + 5),
     }),
+    roundings: { y: EXPONENTIAL },
+  };
+}
+
+/** A case of `count` elements, some of which the limit changes if `range` is large. */
+export function clampedGateCase(count: number, range: number) {
+  return {
+    params: { count, alpha: 1.7, limit: 5 },
+    buffers: () => ({ gate_up: spread(2 * count + 6, 429, range), y: filled(count + 5) }),
     roundings: { y: EXPONENTIAL },
   };
 }

@@ -25,8 +25,10 @@ const EDGE = 16;
  * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens 0 …
  * past + tokens − 1. Only the last `tokens` of them have queries and outputs. The keys and values of the others were
  * computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the
- * attention is a sliding one: the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi
- * slopes, or zeros for no ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap), and otherwise x.
+ * attention is a sliding one: the sum is only over the tokens s > t − window. With `chunked` = 1, it is over the tokens s
+ * in the chunk of t, where each `window` tokens are a chunk. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no
+ * ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap), and otherwise x. With `has_sinks` = 1, the sum in
+ * the denominator of the softmax has a further term, exp(sinks[h]), and `sinks` is (heads) f32. Otherwise it is not read.
  *
  * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to its
  * token s. Head h of q starts at column q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several
@@ -41,7 +43,7 @@ const EDGE = 16;
  */
 export const attention = defineKernel({
   name: "attention",
-  bindings: { q: "read", k: "read", v: "read", slopes: "read", out: "read_write" },
+  bindings: { q: "read", k: "read", v: "read", slopes: "read", sinks: "read", out: "read_write" },
   params: {
     batch: "u32",
     tokens: "u32",
@@ -60,6 +62,8 @@ export const attention = defineKernel({
     scale: "f32",
     window: "u32",
     soft_cap: "f32",
+    chunked: "u32",
+    has_sinks: "u32",
   },
   shader: tiledShader(4),
   variants: { "64 dimensions": tiledShader(1), "128 dimensions": tiledShader(2) },
@@ -86,6 +90,14 @@ export const attention = defineKernel({
     { feature: "sliding window", ...attentionCase({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37 }) },
     { feature: "wide heads", ...attentionCase({ tokens: 131, kv_heads: 1, head_dim: 100 }) },
     { feature: "soft cap", ...attentionCase({ tokens: 33, heads: 1, head_dim: 256, soft_cap: 2 }) },
+    {
+      feature: "chunks",
+      ...attentionCase({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37, chunked: 1 }),
+    },
+    {
+      feature: "sinks",
+      ...attentionCase({ tokens: 75, kv_heads: 1, head_dim: 33, window: 7, has_sinks: 1 }),
+    },
     {
       feature: "earlier tokens",
       ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 20 }),
@@ -143,16 +155,24 @@ function countLoops(p: AttentionParams): LoopCount {
 }
 
 /**
- * The size of a case: by default one window, two heads with keys of their own, and no earlier tokens, window or cap.
+ * The size of a case: by default one window, two heads with keys of their own, and no earlier tokens, window, cap or sinks.
  */
 type AttentionSize =
   & Readonly<Record<"tokens" | "head_dim", number>>
-  & Readonly<Partial<Record<"batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap", number>>>;
+  & Readonly<
+    Partial<
+      Record<
+        "batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap" | "chunked" | "has_sinks",
+        number
+      >
+    >
+  >;
 
 /** A case with padding after each head and each row. `slopes` are the ALiBi slopes of the heads. */
 export function attentionCase(size: AttentionSize, slopes: readonly number[] = []) {
   const { tokens, head_dim, batch = 1, past = 0, heads = 2, kv_heads = heads, window = 0, soft_cap = 0 } =
     size;
+  const { chunked = 0, has_sinks = 0 } = size;
   const rows = batch * tokens, keys = batch * (past + tokens), head_stride = head_dim + 1;
   const ldq = heads * head_stride + 5,
     ldk = kv_heads * head_stride + 4,
@@ -161,12 +181,26 @@ export function attentionCase(size: AttentionSize, slopes: readonly number[] = [
   const place = { head_stride, q_offset: 3, ldq, k_offset: 2, ldk, v_offset: 1, ldv, ldo };
   const scale = 2 / Math.sqrt(head_dim);
   return {
-    params: { tokens, head_dim, batch, past, heads, kv_heads, window, soft_cap, ...place, scale },
+    params: {
+      tokens,
+      head_dim,
+      batch,
+      past,
+      heads,
+      kv_heads,
+      window,
+      soft_cap,
+      chunked,
+      has_sinks,
+      ...place,
+      scale,
+    },
     buffers: () => ({
       q: signed(3 + rows * ldq, 401).map((value) => 2 * value),
       k: signed(2 + keys * ldk, 402).map((value) => 2 * value),
       v: signed(1 + keys * ldv, 403),
       slopes: filled(heads, 0).map((_, head) => slopes[head] ?? 0),
+      sinks: signed(heads, 409).map((value) => 3 * value),
       out: filled(rows * ldo),
     }),
     roundings: { out: EXPONENTIAL + sumRoundings(past + tokens) + sumRoundings(head_dim) },

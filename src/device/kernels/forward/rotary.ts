@@ -33,19 +33,13 @@ export const rotary = defineKernel({
     entryPoint: "rotary",
     grid: (p) => linearGrid(p.rows * p.heads * p.pairs, 256),
   },
-  cases: () =>
-    [0, 1].map((interleaved) =>
-      rotaryCase({
-        rows: 26,
-        tokens: 13,
-        heads: 3,
-        head_stride: 24,
-        pairs: 10,
-        offset: 5,
-        ld: 80,
-        interleaved,
-      })
-    ),
+  cases: () => {
+    const params = { rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80 };
+    return [
+      rotaryCase({ ...params, interleaved: 0 }),
+      { feature: "interleaved", ...rotaryCase({ ...params, interleaved: 1 }) },
+    ];
+  },
 });
 
 /** A case with random numbers in place of cosines and sines. */

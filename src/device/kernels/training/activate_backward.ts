@@ -1,6 +1,6 @@
 /** The backward passes of the activation functions and of the gates of a model (`forward/activate.ts`). */
 
-import { activationCases, spread } from "../forward/activate.ts";
+import { activationCases, clampedGateCase, spread } from "../forward/activate.ts";
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { EXPONENTIAL, signed } from "../kernel_case.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -50,6 +50,33 @@ export const gateBackward = defineKernel({
       }))
     ),
 });
+
+/**
+ * The backward pass of `clampedGate`. For i < count, adds to target[2i] and to target[2i + 1] the gradient gradient[i] of
+ * y[i], times the derivative of y[i] with respect to the same element of `gate_up`. The derivative is 0 where an element is
+ * beyond the limit.
+ */
+export const clampedGateBackward = defineKernel({
+  name: "clamped_gate_backward",
+  bindings: { gate_up: "read", gradient: "read", target: "read_write" },
+  params: { count: "u32", alpha: "f32", limit: "f32" },
+  shader: { code, entryPoint: "clamped_gate_backward", grid: (p) => linearGrid(p.count, 256) },
+  cases: () =>
+    [3, 30].map((range) => ({ feature: `range ${range}`, ...clampedGateBackwardCase(601, range) })),
+});
+
+/** A case of `count` elements of y, some of which the limit changes if `range` is large. */
+export function clampedGateBackwardCase(count: number, range: number) {
+  const { params, buffers } = clampedGateCase(count, range);
+  return {
+    params,
+    buffers: () => {
+      const { gate_up, y } = buffers();
+      return { gate_up, gradient: signed(y.length, 816), target: signed(gate_up.length, 817) };
+    },
+    roundings: { target: EXPONENTIAL },
+  };
+}
 
 /** A case that changes the first `count` elements of a longer buffer. */
 export function activateBackwardCase(count: number, activation: number, range: number) {

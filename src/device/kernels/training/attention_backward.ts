@@ -114,6 +114,7 @@ function casesOf(operand: Operand) {
     { feature: "shared keys", ...made({ batch: 2, tokens: 70, heads: 4, kv_heads: 2, head_dim: 20 }) },
     { feature: "ALiBi", ...made({ tokens: 130, head_dim: 64 }, [2 ** -2, 2 ** -5]) },
     { feature: "sliding window", ...made({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37 }) },
+    { feature: "chunks", ...made({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37, chunked: 1 }) },
     { feature: "wide heads", ...made({ tokens: 131, kv_heads: 1, head_dim: 100 }) },
     { feature: "widest heads", ...made({ tokens: 33, heads: 1, head_dim: 256 }) },
     { feature: "soft cap", ...made({ tokens: 33, heads: 1, head_dim: 16, soft_cap: 2 }) },

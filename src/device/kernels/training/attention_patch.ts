@@ -27,6 +27,8 @@ export const ATTENTION_GRADIENT_PARAMS = {
   scale: "f32",
   window: "u32",
   soft_cap: "f32",
+  chunked: "u32",
+  has_sinks: "u32",
 } as const satisfies Readonly<Record<string, Scalar>>;
 
 export type AttentionGradientParams = Readonly<Record<keyof typeof ATTENTION_GRADIENT_PARAMS, number>>;

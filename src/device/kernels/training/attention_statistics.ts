@@ -12,7 +12,7 @@ import code from "../../../../shaders/attention_statistics.wgsl" with { type: "t
 
 /**
  * For each row r of q, and each head h, with the scores and the sum over s of the softmax in `attention`:
- * statistics[h·rows + r] ← log Σ_s exp(score_s), statistics[(heads + h)·rows + r] ← Σ_d d_out[r, h, d]·out[r, h, d].
+ * statistics[h·rows + r] ← log Σ_s exp(score_s), where sinks are terms of the sum, and statistics[(heads + h)·rows + r] ← Σ_d d_out[r, h, d]·out[r, h, d].
  *
  * Here rows = batch·tokens. `out` is the result of `attention` for the same operands without earlier tokens, and
  * `d_out` is the gradient of a loss with respect to `out`, in the layout of `out`. The parameters are those of
@@ -20,7 +20,15 @@ import code from "../../../../shaders/attention_statistics.wgsl" with { type: "t
  */
 export const attentionStatistics = defineKernel({
   name: "attention_statistics",
-  bindings: { q: "read", k: "read", slopes: "read", out: "read", d_out: "read", statistics: "read_write" },
+  bindings: {
+    q: "read",
+    k: "read",
+    slopes: "read",
+    sinks: "read",
+    out: "read",
+    d_out: "read",
+    statistics: "read_write",
+  },
   params: ATTENTION_GRADIENT_PARAMS,
   shader: {
     code: patch + shared + softCap + code,
@@ -48,6 +56,17 @@ export const attentionStatistics = defineKernel({
       ...attentionStatisticsCase({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37 }),
     },
     {
+      feature: "chunks and sinks",
+      ...attentionStatisticsCase({
+        tokens: 150,
+        kv_heads: 1,
+        head_dim: 33,
+        window: 37,
+        chunked: 1,
+        has_sinks: 1,
+      }),
+    },
+    {
       feature: "soft cap",
       ...attentionStatisticsCase({ tokens: 33, heads: 1, head_dim: 16, soft_cap: 4 }),
     },
@@ -63,11 +82,12 @@ export function attentionStatisticsCase(
   return {
     params,
     buffers: () => {
-      const { q, k, slopes, out } = buffers();
+      const { q, k, slopes, sinks, out } = buffers();
       return {
         q,
         k,
         slopes,
+        sinks,
         out: signed(out.length, 404).map((value) => value / 4),
         d_out: signed(out.length, 405),
         statistics: signed(2 * params.heads * params.batch * params.tokens + 3, 408),

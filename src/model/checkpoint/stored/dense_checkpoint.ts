@@ -11,6 +11,7 @@ import { makeDenseConfig, PACK_QUANTIZED, quantizationOf } from "../quantized/co
 import { WEIGHT_SUFFIX } from "../quantized/layout.ts";
 import type { QuantizedParts } from "../quantized/quantized_parts.ts";
 import type { TensorSource } from "../tensor_source.ts";
+import { splitExperts } from "../fused_experts.ts";
 import type { Shard } from "../weight_files.ts";
 import { layOut } from "../write/write_plan.ts";
 import { DequantizedSource } from "./dequantized_source.ts";
@@ -38,8 +39,12 @@ class DenseCheckpoint extends Checkpoint {
     return this.stored.config;
   }
 
-  override read(...range: Parameters<Checkpoint["read"]>): ReturnType<Checkpoint["read"]> {
-    return this.#tensors.read(...range);
+  override read(name: string, byteOffset: number, byteLength: number): ReturnType<Checkpoint["read"]> {
+    const { shard, info } = this.locate(name), whole = shard.fused?.get(name);
+    if (!whole || !this.storedWeights.has(whole.name)) {
+      return this.#tensors.read(name, byteOffset, byteLength);
+    }
+    return this.#tensors.read(whole.name, info.begin - whole.begin + byteOffset, byteLength);
   }
 }
 
@@ -96,7 +101,7 @@ function denseShards(
 ): Shard[] {
   const byCodes = new Map(weights.map((weight) => [weight.tensors[0], weight]));
   const parts = new Set(weights.flatMap(({ tensors }) => tensors));
-  return checkpoint.shards.map((shard) => {
+  return splitExperts(checkpoint.shards.map((shard) => {
     const specs = shard.header.tensors.flatMap((info): TensorSpec[] => {
       const weight = byCodes.get(info.name);
       if (weight) return [{ name: weight.name, dtype: weight.dtype, shape: weight.shape }];
@@ -104,7 +109,7 @@ function denseShards(
     });
     const position: Shard["position"] = ({ name }) => shard.position(checkpoint.info(name));
     return { ...layOut(shard, specs), file: shard.file, position };
-  });
+  }));
 }
 
 /** The stored tensors of a weight in the layout `pack-quantized`. */

@@ -13,6 +13,7 @@ import {
   type WeightFile,
   WEIGHTS_FILE,
 } from "../weight_files.ts";
+import { joinExperts, splitWritten } from "../fused_experts.ts";
 import type { TensorSource } from "../tensor_source.ts";
 import { isCopiedFile } from "./partial_folder.ts";
 
@@ -61,13 +62,18 @@ export function planLayout(
 }
 
 /** Tensors with wide dtypes come first, so that programs that map the file into memory find every tensor aligned. */
-export function layOut({ name, mode, header }: Shard, tensors: readonly TensorSpec[]): WeightFile {
-  const widestFirst = tensors.toSorted((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
+export function layOut(
+  { name, mode, header, fused }: Shard,
+  tensors: readonly TensorSpec[],
+): WeightFile {
+  const stored = fused ? joinExperts(tensors) : tensors;
+  const widestFirst = stored.toSorted((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
   const { bytes, dataBytes, tensors: infos } = encodeHeader(widestFirst, header.metadata);
+  const written = { tensors: infos, metadata: header.metadata, headerBytes: bytes.byteLength, dataBytes };
   return {
     name,
     mode,
-    header: { tensors: infos, metadata: header.metadata, headerBytes: bytes.byteLength, dataBytes },
+    ...splitWritten(written, fused ? tensors : []),
     readHeaderBytes: () => Promise.resolve(bytes),
   };
 }

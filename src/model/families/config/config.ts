@@ -52,7 +52,9 @@ export function checkHeadDimension(dimensions: number): number {
  * @param embedding the name of the table of tokens without `.weight`
  */
 export function headName(isTied: boolean, embedding: string, has: (name: string) => boolean): string {
-  return isTied && !has("lm_head.weight") ? embedding : "lm_head";
+  // The second name is that of multimodal checkpoints of older versions of transformers.
+  const own = ["lm_head", "language_model.lm_head"].find((name) => has(`${name}.weight`));
+  return own ?? (isTied ? embedding : "lm_head");
 }
 
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {

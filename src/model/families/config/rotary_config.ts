@@ -174,6 +174,9 @@ function dynamic({ theta, base, rope, config }: RotarySettings): RotarySpec {
   };
 }
 
+/** The bounds of YaRN by default, in rotations per window of training. */
+const FAST = 32, SLOW = 1;
+
 /**
  * YaRN (Peng et al., arXiv 2309.00071). Pairs that rotate more than `beta_fast` times in a window of training keep their frequencies, those
  * that rotate less than `beta_slow` times are divided by `factor`, and the pairs in between are interpolated by their index.
@@ -183,7 +186,8 @@ function yarn(settings: RotarySettings): RotarySpec {
   const factor = rope.factor ?? config.max_position_embeddings / trainedTokens, last = 2 * base.length - 1;
   const indexOf = (rotations: number) =>
     base.length * Math.log(trainedTokens / (2 * Math.PI * rotations)) / Math.log(theta);
-  const [fast, slow] = [indexOf(rope.beta_fast ?? 32), indexOf(rope.beta_slow ?? 1)];
+  const betaFast = rope.beta_fast ?? FAST, betaSlow = rope.beta_slow ?? SLOW;
+  const [fast, slow] = [betaFast, betaSlow].map(indexOf);
   const { truncate = true, mscale, mscale_all_dim: ofAll } = rope;
   const low = Math.max(0, truncate ? Math.floor(fast) : fast);
   const high = Math.min(last, truncate ? Math.ceil(slow) : slow);
@@ -194,7 +198,10 @@ function yarn(settings: RotarySettings): RotarySpec {
   });
   const scaleBy = (share: number) => factor <= 1 ? 1 : 0.1 * share * Math.log(factor) + 1;
   const scale = rope.attention_factor ?? (mscale && ofAll ? scaleBy(mscale) / scaleBy(ofAll) : scaleBy(1));
-  return { ...unscaled({ ...settings, base: scaled }), scale };
+  const spec = { ...unscaled({ ...settings, base: scaled }), scale };
+  return betaFast === FAST && betaSlow === SLOW && truncate
+    ? { ...spec, yarn: { factor, trainedTokens } }
+    : spec;
 }
 
 /** Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. */

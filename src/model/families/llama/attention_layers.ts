@@ -41,8 +41,12 @@ export interface AttentionLayers {
   outputs?(pass: BlockPass, attended: DeviceBuffer): DeviceBuffer;
 }
 
-/** Returns separate layers for q, k and v. */
-export function separateQkv(sizes: LlamaSizes, biases: LlamaBiases = {}): AttentionLayers {
+/** Returns separate layers for q, k and v. @param names as in `LlamaTraits` */
+export function separateQkv(
+  sizes: LlamaSizes,
+  biases: LlamaBiases = {},
+  names: Readonly<Record<string, string>> = {},
+): AttentionLayers {
   const { hidden, heads, kvHeads, headDim } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
   const qkv: LinearGroup = [
@@ -52,7 +56,7 @@ export function separateQkv(sizes: LlamaSizes, biases: LlamaBiases = {}): Attent
   ];
   return {
     inputs: [qkv],
-    out: [linearSpec("self_attn.o_proj", qColumns, hidden, biases.out)],
+    out: [linearSpec(names["self_attn.o_proj"] ?? "self_attn.o_proj", qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
       const [q, k, v] = applyGroup(pass, qkv, x);
       return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };

@@ -9,9 +9,15 @@ import type { DeviceBuffer } from "../../../device/backend.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
-import { applyGate, applyGroup, applyLinear } from "../../pieces/linear.ts";
+import {
+  applyClampedGate,
+  applyGate,
+  applyGroup,
+  applyLinear,
+  type ClampedGate,
+} from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
-import { addToRows, copyRows } from "../../pieces/rows.ts";
+import { addToRows, copyRows, reserveScaledRows } from "../../pieces/rows.ts";
 import { type Routes, routeToAll, routeTokens, withSharedExpert } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
@@ -23,16 +29,34 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly activation: Activation;
   /** The name of the mixture in a block, which comes before `.gate` and `.experts`. */
   readonly name: string;
-  /** The names of an expert's layers. */
-  readonly layers: { readonly gate: string; readonly up: string; readonly down: string };
+  readonly layers: ExpertLayers;
+  /** The name of the router in the mixture. Defaults to `gate`. */
+  readonly router?: string;
+  /** Whether the router and the layers of the experts have biases. Defaults to false. */
+  readonly hasBiases?: boolean;
+  /** As in `LinearSpec`, for the layers of the experts. */
+  readonly isTransposed?: boolean;
+  /** A limited gate, whose elements are beside those of `up`. By default, the gate has no limit and comes before `up`. */
+  readonly clampedGate?: ClampedGate;
+  /** Whether the factors of a token multiply the inputs of its experts, except the shared one, in the place of their outputs. */
+  readonly scalesInputs?: boolean;
   readonly shared?: SharedExpertSpec;
   /** The name in the mixture of the vector of corrections, (experts), that are added to the scores when experts are chosen. */
   readonly correction?: string;
 }
 
-/** The expert to which all tokens go. The names of its layers are those of the other experts. */
+/** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
+export interface ExpertLayers {
+  readonly gate: string;
+  readonly up?: string;
+  readonly down: string;
+}
+
+/** The expert to which all tokens go. */
 export interface SharedExpertSpec {
   readonly name: string;
+  /** By default, the names of its layers are those of the other experts. */
+  readonly layers?: ExpertLayers;
   readonly intermediate: number;
   /** The name of the layer with one output, whose sigmoid is the factor of the expert's outputs. By default, the factor is 1. */
   readonly gate?: string;
@@ -57,7 +81,7 @@ interface Router {
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   const { name, hidden, shared, correction } = spec;
   const router: Router = {
-    scores: linearSpec(`${name}.gate`, hidden, spec.experts),
+    scores: linearSpec(`${name}.${spec.router ?? "gate"}`, hidden, spec.experts, spec.hasBiases),
     corrections: correction === undefined ? undefined : { name: `${name}.${correction}`, size: spec.experts },
     shared: shared?.gate === undefined ? undefined : linearSpec(`${name}.${shared.gate}`, hidden, 1),
   };
@@ -110,25 +134,38 @@ async function chooseRoutes(
 
 type LayerOf = (part: string, inFeatures: number, outFeatures: number) => LinearSpec;
 
-function expertOf({ layers, hidden }: ExpertsSpec, intermediate: number, layer: LayerOf): Expert {
+function expertOf(
+  hidden: number,
+  intermediate: number,
+  { gate, up, down }: ExpertLayers,
+  layer: LayerOf,
+): Expert {
   return {
     intermediate,
-    gateUp: [layer(layers.gate, hidden, intermediate), layer(layers.up, hidden, intermediate)],
-    down: [layer(layers.down, intermediate, hidden)],
+    gateUp: up === undefined
+      ? [layer(gate, hidden, 2 * intermediate)]
+      : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)],
+    down: [layer(down, intermediate, hidden)],
   };
 }
 
 function routedExpert(spec: ExpertsSpec, index: number): Expert {
-  return expertOf(spec, spec.intermediate, (part, inFeatures, outFeatures) => ({
-    ...linearSpec(`${spec.name}.experts.${index}.${part}`, inFeatures, outFeatures),
-    expertRole: `${spec.name}.experts.${part}`,
+  const { name, hidden, intermediate, layers, hasBiases, isTransposed } = spec;
+  return expertOf(hidden, intermediate, layers, (part, inFeatures, outFeatures) => ({
+    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures, hasBiases),
+    isTransposed,
+    expertRole: `${name}.experts.${part}`,
   }));
 }
 
-function sharedExpert(spec: ExpertsSpec, { name, intermediate, bias }: SharedExpertSpec): Expert {
+function sharedExpert(
+  spec: ExpertsSpec,
+  { name, intermediate, bias, layers = spec.layers }: SharedExpertSpec,
+): Expert {
   return expertOf(
-    spec,
+    spec.hidden,
     intermediate,
+    layers,
     (part, inFeatures, outFeatures) =>
       linearSpec(`${spec.name}.${name}.${part}`, inFeatures, outFeatures, bias),
   );
@@ -159,13 +196,18 @@ async function applyExperts(
     if (rows === 0) continue;
     const chosen = { index, factors, offset, rows, cols: hidden };
     const inputs = workspace.buffer("expert inputs", rows * hidden);
-    copyRows(pass, chosen, x, inputs);
+    copyRows(pass, chosen, x, inputs, spec.scalesInputs);
     const layers = [expert.gateUp, expert.down].filter((group) => !skippedGroups.includes(group)).flat();
     await pass.weights.withLayers(layers, (weights) => {
-      const y = applyExpert({ ...pass, weights, rows }, spec.activation, expert, inputs);
+      const y = applyExpert({ ...pass, weights, rows }, spec, expert, inputs);
       if (!y) return;
       pass.observeExpert?.(e, routes, y, hidden);
-      addToRows(pass, chosen, y, outputs);
+      addToRows(
+        pass,
+        spec.scalesInputs ? { ...chosen, factors: workspace.ones(routes.factors.length) } : chosen,
+        y,
+        outputs,
+      );
     });
   }
   if (!skippedGroups.includes(experts[0].down)) addToStream(pass, outputs, stream, hidden, options);
@@ -174,7 +216,7 @@ async function applyExperts(
 /** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips some of its layers. */
 function applyExpert(
   pass: BlockPass,
-  activation: Activation,
+  spec: ExpertsSpec,
   { intermediate, gateUp, down }: Expert,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
@@ -182,21 +224,35 @@ function applyExpert(
     pass.observeInput?.(gateUp, x, pass.rows);
     return;
   }
-  const [gate, up] = applyGroup(pass, gateUp, x).map((y) => allColumns(y, intermediate));
-  const inner = applyGate(pass, gate, up, intermediate, activation);
+  const inner = applyExpertGate(pass, spec, intermediate, applyGroup(pass, gateUp, x));
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
   pass.observeInput?.(down, inner, pass.rows);
 }
 
+/** Queues the gate of an expert on the outputs of its first layers. Returns (rows, intermediate) f32. */
+function applyExpertGate(
+  pass: BlockPass,
+  { activation, clampedGate }: ExpertsSpec,
+  intermediate: number,
+  [first, second]: readonly DeviceBuffer[],
+): DeviceBuffer {
+  if (clampedGate) return applyClampedGate(pass, first, intermediate, clampedGate);
+  const [gate, up] = second
+    ? [first, second].map((y) => allColumns(y, intermediate))
+    : [0, intermediate].map((offset) => ({ buffer: first, offset, ld: 2 * intermediate }));
+  return applyGate(pass, gate, up, intermediate, activation);
+}
+
 /** Allocates the buffers that experts share, so that no expert replaces them by larger ones. @param counts the tokens of each expert */
 function reserveBuffers(
-  { workspace }: BlockPass,
+  pass: BlockPass,
   spec: ExpertsSpec,
   experts: readonly Expert[],
   counts: readonly number[],
 ): void {
-  const rows = Math.max(...counts.slice(0, spec.experts)), [{ gateUp, down }] = experts;
+  const { workspace } = pass, rows = Math.max(...counts.slice(0, spec.experts)), [{ gateUp, down }] = experts;
   workspace.buffer("expert inputs", Math.max(...counts) * spec.hidden);
+  if (spec.scalesInputs) reserveScaledRows(pass, Math.max(...counts), spec.hidden);
   workspace.buffer("gated", Math.max(...experts.map(({ intermediate }, e) => counts[e] * intermediate)));
   for (const layer of [...gateUp, ...down]) workspace.buffer(roleOf(layer), rows * layer.outFeatures);
 }

@@ -29,17 +29,21 @@ export interface FeedForward {
   ): void | Promise<void>;
 }
 
-/** Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down. */
+/**
+ * Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down.
+ * @param name the name of the network in a block
+ */
 export function gatedFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
   { feedForward: bias }: LlamaBiases = {},
+  name = "mlp",
 ): FeedForward {
   const gateUp: LinearGroup = [
-    linearSpec("mlp.gate_proj", hidden, intermediate, bias),
-    linearSpec("mlp.up_proj", hidden, intermediate, bias),
+    linearSpec(`${name}.gate_proj`, hidden, intermediate, bias),
+    linearSpec(`${name}.up_proj`, hidden, intermediate, bias),
   ];
-  const down: LinearGroup = [linearSpec("mlp.down_proj", intermediate, hidden, bias)];
+  const down: LinearGroup = [linearSpec(`${name}.down_proj`, intermediate, hidden, bias)];
   return {
     groups: [gateUp, down],
     apply(pass, x, stream, options) {
@@ -49,14 +53,15 @@ export function gatedFeedForward(
   };
 }
 
-/** Returns the network down(activation(up(x))), which has no gate, under the names of StarCoder2. */
+/** Returns the network down(activation(up(x))), which has no gate. @param names those of both layers */
 export function plainFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
   bias: boolean,
+  names: readonly [up: string, down: string],
 ): FeedForward {
-  const up: LinearGroup = [linearSpec("mlp.c_fc", hidden, intermediate, bias)];
-  const down: LinearGroup = [linearSpec("mlp.c_proj", intermediate, hidden, bias)];
+  const up: LinearGroup = [linearSpec(names[0], hidden, intermediate, bias)];
+  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden, bias)];
   return {
     groups: [up, down],
     apply(pass, x, stream, options) {

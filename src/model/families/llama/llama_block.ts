@@ -1,16 +1,17 @@
 /**
- * A LLaMA-like block: attention with grouped heads and rotary positions, and then a feed-forward network. Both
- * halves add their outputs to the hidden states.
+ * A LLaMA-like block: attention with grouped heads and rotary positions, and then, or in parallel, a feed-forward
+ * network. Both halves add their outputs to the hidden states.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import { attend } from "../../pieces/attention.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
+import type { ColumnsView } from "../../pieces/columns_view.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import type { BlockSpec } from "../family.ts";
-import type { NormSpec } from "../../layer_specs.ts";
+import type { NormSpec, VectorSpec } from "../../layer_specs.ts";
 import type { AttentionLayers, LlamaSizes } from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
@@ -28,11 +29,20 @@ export interface BlockParts {
   readonly feedForward: FeedForward;
   readonly attentionNorms: NormsOfHalf;
   readonly feedForwardNorms: NormsOfHalf;
+  /** Whether both halves have the inputs of attention. */
+  readonly isParallel: boolean;
   readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec];
+  /** Whether these norms come after the rotation, and only if there is one. */
+  readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
+  /** Returns the rotation of queries, if it is not that of keys. */
+  queryRotary(index: number): RotarySpec | undefined;
   window(index: number): number;
+  readonly isChunked?: boolean;
   readonly scale?: number;
   readonly softCap?: number;
+  /** The scores of the sinks of attention, one per head. */
+  readonly sinks?: VectorSpec;
   readonly residualScale?: number;
 }
 
@@ -52,15 +62,16 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     norms: norms.filter((norm) => norm !== undefined),
     groups: [...attention.inputs, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
-    vectors: feedForward.vectors,
+    vectors: [...parts.sinks ? [parts.sinks] : [], ...feedForward.vectors ?? []],
     furtherActivations: attention.activations,
     expertsPerToken: feedForward.mixture?.expertsPerToken,
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;
-      const attended = attendInBlock(parts, pass, inputOf(pass, attentionNorms, x), index);
+      const attentionInput = inputOf(pass, attentionNorms, x);
+      const attended = attendInBlock(parts, pass, attentionInput, index);
       accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
-      const input = inputOf(pass, feedForwardNorms, x);
+      const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
       return feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
     },
   };
@@ -73,20 +84,22 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
 
 /** Queues the attention of block `index` without its last layer. Returns the inputs of this layer, (rows, inFeatures) f32. */
 function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
-  const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, scale, softCap } = parts;
+  const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
+    parts;
+  const rotary = parts.rotary(index), rotaryOfQueries = parts.queryRotary(index) ?? rotary;
   let { q, k, v } = parts.attention.projectQkv(pass, x);
-  if (queryKeyNorms) {
-    const [qNorm, kNorm] = queryKeyNorms;
-    const normalizeHeads = (norm: NormSpec, buffer: DeviceBuffer, headCount: number) =>
-      normalize(pass, norm, buffer, pass.rows * headCount * headDim / norm.size);
-    q = { ...q, buffer: normalizeHeads(qNorm, q.buffer, heads) };
-    k = { ...k, buffer: normalizeHeads(kNorm, k.buffer, kvHeads) };
-  }
-  const rotary = parts.rotary(index);
-  if (rotary) {
-    rotate(pass, rotary, q, heads, headDim);
-    rotate(pass, rotary, k, kvHeads, headDim);
-  }
+  const normalizeHeads = ([qNorm, kNorm]: readonly [NormSpec, NormSpec]) => {
+    const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (
+      { ...view, buffer: normalize(pass, norm, view.buffer, pass.rows * headCount * headDim / norm.size) }
+    );
+    q = normalized(qNorm, q, heads);
+    k = normalized(kNorm, k, kvHeads);
+  };
+  if (queryKeyNorms && !normsRotated) normalizeHeads(queryKeyNorms);
+  if (rotaryOfQueries) rotate(pass, rotaryOfQueries, q, heads, headDim);
+  if (rotary) rotate(pass, rotary, k, kvHeads, headDim);
+  if (queryKeyNorms && normsRotated && rotary) normalizeHeads(queryKeyNorms);
+  const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window(index);
   const attended = attend(pass, {
     q,
     k,
@@ -94,9 +107,18 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     heads,
     kvHeads,
     headDim,
-    window: parts.window(index),
+    window,
+    isChunked,
     scale,
     softCap,
+    sinks,
   });
   return parts.attention.outputs?.(pass, attended) ?? attended;
+}
+
+/** Queues the upload of a vector of the block. Returns (size) f32, valid until the same vector is uploaded again. */
+function vectorOnDevice({ backend, weights, workspace }: BlockPass, spec: VectorSpec): DeviceBuffer {
+  const buffer = workspace.buffer(spec.name, spec.size);
+  backend.write(buffer, 0, new Uint8Array(Float32Array.from(weights.vector(spec)).buffer));
+  return buffer;
 }

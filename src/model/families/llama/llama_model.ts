@@ -14,7 +14,7 @@ import {
   positiveInt,
   readConfig,
 } from "../config/config.ts";
-import { readRotary, rotaryShape } from "../config/rotary_config.ts";
+import { longestWindow, readRotary, rotaryShape } from "../config/rotary_config.ts";
 import type { Family, ModelSpec } from "../family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
@@ -57,6 +57,7 @@ const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedFor
     attention: { before: "input_layernorm", after: "post_attention_layernorm" },
     feedForward: { before: "pre_feedforward_layernorm", after: "post_feedforward_layernorm" },
   },
+  shared: { attention: { before: "input_layernorm" }, feedForward: {} },
 };
 
 /**
@@ -80,6 +81,12 @@ export function llamaFamily<Config extends LlamaConfig>(
 }
 
 /**
+ * The prefixes of all names except that of the head. A checkpoint that was saved without its head (the layer that computes logits) has
+ * none. The last two are those of the text part of multimodal models, in the form of newer and of older versions of transformers.
+ */
+const ROOTS = ["", "model.", "model.language_model.", "language_model.model."];
+
+/**
  * Returns the model that `config` describes.
  * @param has returns whether the checkpoint has a tensor with the given name
  * @throws {ModelError} if sizes contradict each other, or if the rotary settings are not supported
@@ -91,22 +98,26 @@ export function llamaModel(
 ): ModelSpec {
   const sizes = readSizes(config);
   const { hidden } = sizes;
-  // A checkpoint that was saved without its head (the layer that computes logits) lacks the prefix `model.`.
-  const root = has("embed_tokens.weight") ? "" : "model.";
+  const root = ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
   const embedding = `${root}embed_tokens`, { isDense } = traits;
   const own = llamaBlock(blockParts(config, sizes, traits), root);
   const dense = isDense
-    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: undefined }), root)
+    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: traits.denseFeedForward }), root)
     : own;
   return {
     hiddenSize: hidden,
     blockCount: config.num_hidden_layers,
     vocabSize: config.vocab_size,
-    maxTokens: config.max_position_embeddings,
+    maxTokens: longestWindow(config),
     embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
     block: (index) => isDense?.(index) ? dense : own,
-    finalNorm: normSpec(config, traits, `${root}norm`, hidden),
-    head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
+    finalNorm: normSpec(config, traits, "norm", hidden, root),
+    head: linearSpec(
+      headName(config.tie_word_embeddings, embedding, has),
+      hidden,
+      config.vocab_size,
+      traits.headBias,
+    ),
     logits: traits.logits,
     furtherBlocks: traits.furtherBlocks,
   };
@@ -122,29 +133,42 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
   return {
     sizes,
     activation,
-    attention: traits.attention?.(sizes) ?? (fused ? fusedQkv(sizes) : separateQkv(sizes, biases)),
+    attention: traits.attention?.(sizes) ??
+      (fused ? fusedQkv(sizes) : separateQkv(sizes, biases, traits.names)),
     feedForward: traits.feedForward?.(sizes, activation) ??
       (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
     attentionNorms: normsOfHalf(names.attention),
     feedForwardNorms: normsOfHalf(names.feedForward),
+    isParallel: traits.normPlacement === "shared",
     queryKeyNorms: queryKeyNorms(config, sizes, traits),
-    rotary: (index) => traits.hasRotary?.(index) ?? true ? rotary(index) : undefined,
+    normsRotated: traits.queryKeyNorm === "rotated",
+    rotary,
+    queryRotary: (index) => traits.queryRotary?.(index) ?? scaledRotary(rotary(index), traits),
     window: (index) => traits.window?.(index) ?? 0,
+    isChunked: traits.isChunked,
     scale: traits.attentionScale,
     softCap: traits.attentionSoftCap,
+    sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
   };
+}
+
+/** Returns the rotation of queries if they have a factor of their own. */
+function scaledRotary(
+  rotary: RotarySpec | undefined,
+  { queryScale: tokenScale }: LlamaTraits,
+): RotarySpec | undefined {
+  return rotary && tokenScale && { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale };
 }
 
 /** Returns a function that gives the rotation of each block. */
 function rotaryOf(
   config: LlamaConfig,
   { headDim }: LlamaSizes,
-  { rotary, partialRotation = false }: LlamaTraits,
-): (index: number) => RotarySpec {
-  if (rotary) return rotary;
-  const common = readRotary(config, headDim, partialRotation);
-  return () => common;
+  { rotary, hasRotary, partialRotation = false, isInterleaved }: LlamaTraits,
+): (index: number) => RotarySpec | undefined {
+  const common = rotary ? undefined : { ...readRotary(config, headDim, partialRotation), isInterleaved };
+  return (index) => hasRotary?.(index) ?? true ? common ?? rotary?.(index) : undefined;
 }
 
 /** Returns the norms of queries and keys, if the family has any. */
@@ -155,18 +179,21 @@ function queryKeyNorms(
 ): BlockParts["queryKeyNorms"] {
   const { queryKeyNorm } = traits;
   if (!queryKeyNorm) return undefined;
-  const norm = (name: string, headCount: number) =>
-    normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim);
+  const norm = (name: string, headCount: number) => ({
+    ...normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim),
+    affine: queryKeyNorm !== "rotated",
+  });
   return [norm("q_norm", heads), norm("k_norm", kvHeads)];
 }
 
 function normSpec(
   { rms_norm_eps: eps }: LlamaConfig,
-  { normKind: kind = "rms", normWeightOffset: weightOffset }: LlamaTraits,
+  { normKind: kind = "rms", normBias: bias, normWeightOffset: weightOffset, names }: LlamaTraits,
   name: string,
   size: number,
+  root = "",
 ): NormSpec {
-  return { kind, name, size, eps, affine: true, weightOffset };
+  return { kind, name: root + (names?.[name] ?? name), size, eps, affine: true, bias, weightOffset };
 }
 
 function readSizes(config: LlamaConfig): LlamaSizes {

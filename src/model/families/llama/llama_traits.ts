@@ -3,6 +3,7 @@
 import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { LogitsSpec } from "../family.ts";
+import type { NormSpec } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
 import type { AttentionLayers, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
@@ -13,43 +14,64 @@ export interface LlamaTraits {
    * default it is 0 for every block.
    */
   window?(index: number): number;
+  /** Whether the tokens that `window` counts are a chunk, as in `AttentionInput`. Defaults to false. */
+  readonly isChunked?: boolean;
   /**
-   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. By default there is
-   * none.
+   * Whether an RMSNorm is applied to queries and keys before the rotation, to each head or to all heads of a token. With `rotated`, it
+   * has no weights, and is applied to each head after the rotation, and not in blocks without one. By default there is none.
    */
-  readonly queryKeyNorm?: "heads" | "rows";
+  readonly queryKeyNorm?: "heads" | "rows" | "rotated";
   /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
-  /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
+  /** Where the norms of a block are. Defaults to `before`. */
   readonly normPlacement?: NormPlacement;
   /** Defaults to `rms`. */
-  readonly normKind?: "rms" | "layer";
+  readonly normKind?: NormSpec["kind"];
+  /** Whether LayerNorms have biases. Defaults to true. */
+  readonly normBias?: boolean;
   /** A number that is added to the weights of all norms. Defaults to 0. */
   readonly normWeightOffset?: number;
+  /** The names of layers and norms that differ from LLaMA's, by the names of LLaMA, without the prefix of their block. */
+  readonly names?: Readonly<Record<string, string>>;
+  /** Whether the rotated pairs of a head are neighbours, see `RotarySpec`. Defaults to false. */
+  readonly isInterleaved?: boolean;
   /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
   readonly partialRotation?: boolean;
   /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
   rotary?(index: number): RotarySpec;
+  /** Returns the rotation of queries in block `index`, if it is not that of keys. */
+  queryRotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
+  /** Returns a factor of the queries of a token, which depends on its position. Whole heads must rotate. By default there is none. */
+  queryScale?(position: number): number;
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
   readonly attentionSoftCap?: number;
+  /** Whether each head has a sink, which takes a part of the softmax of attention. Defaults to false. */
+  readonly hasSinks?: boolean;
   /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
   readonly residualScale?: number;
   /** The factor of the embedding. */
   readonly embeddingScale?: number;
+  /** Whether the head has a bias. Defaults to false. */
+  readonly headBias?: boolean;
   readonly logits?: LogitsSpec;
   /** As in `ModelSpec`. */
   readonly furtherBlocks?: number;
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
-  /** Returns whether block `index` has the default network in the place of `feedForward`. By default no block has. */
+  /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
   isDense?(index: number): boolean;
+  /** By default, the network is the default of `feedForward`. */
+  denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
   attention?(sizes: LlamaSizes): AttentionLayers;
 }
 
-/** Where the norms of a block are. `around` means before and after each half. */
-export type NormPlacement = "before" | "after" | "around";
+/**
+ * Where the norms of a block are. `around` means before and after each half. `shared` means that one norm comes before both halves, which
+ * run in parallel.
+ */
+export type NormPlacement = "before" | "after" | "around" | "shared";

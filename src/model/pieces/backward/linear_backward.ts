@@ -1,10 +1,18 @@
 /** The backward passes of linear layers, their activation functions, and gates. */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
-import { ACTIVATION_CODE, type gatedMultiply } from "../../../device/kernels/forward/activate.ts";
+import {
+  ACTIVATION_CODE,
+  type clampedGate,
+  type gatedMultiply,
+} from "../../../device/kernels/forward/activate.ts";
 import { gemmTN } from "../../../device/kernels/gemm.ts";
 import { productNN, productNT, productTN } from "../../../device/kernels/product.ts";
-import { activateBackward, gateBackward } from "../../../device/kernels/training/activate_backward.ts";
+import {
+  activateBackward,
+  clampedGateBackward,
+  gateBackward,
+} from "../../../device/kernels/training/activate_backward.ts";
 import type { DeviceLinear } from "../../device_weights.ts";
 import type { LinearSpec } from "../../layer_specs.ts";
 import type { Activation } from "../block_pass.ts";
@@ -103,5 +111,19 @@ export function recordGate(
     const buffers = { gate: savedGate.buffer, up: savedUp.buffer, gradient };
     backend.dispatch(gateBackward, { ...buffers, target: tape.gradient(gate) }, { ...params, of_up: 0 });
     backend.dispatch(gateBackward, { ...buffers, target: tape.gradient(up) }, { ...params, of_up: 1 });
+  });
+}
+
+/** Records a limited gate. @param params those of `clampedGate` */
+export function recordClampedGate(
+  tape: Tape,
+  gateUp: DeviceBuffer,
+  y: DeviceBuffer,
+  params: Parameters<typeof clampedGate.shader.grid>[0],
+): void {
+  const saved = tape.save(gateUp);
+  tape.record(y, (gradient) => {
+    const buffers = { gate_up: saved.buffer, gradient, target: tape.gradient(gateUp) };
+    tape.backend.dispatch(clampedGateBackward, buffers, params);
   });
 }

@@ -12,10 +12,12 @@ export const KEYS: u32 = 64;
 // The number of rows of a product that the micro-kernel computes. The number of columns is micro_cols().
 export const MICRO_ROWS: u32 = 4;
 
-// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
+// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys, or the keys of
+// its chunk of `window` tokens if `chunked` is 1.
 // @ts-ignore: decorator
-@inline export function first_key(t: u32, window: u32): u32 {
-  return window > 0 && t + 1 > window ? t + 1 - window : 0;
+@inline export function first_key(t: u32, window: u32, chunked: u32): u32 {
+  if (window == 0 || t < window) return 0;
+  return chunked == 1 ? t - t % window : t + 1 - window;
 }
 
 // target ← factor·source.
@@ -141,6 +143,14 @@ export function cap_scores(row: usize, count: u32, cap: f32): void {
   for (let j: u32 = 0; j < count; j += 4) {
     const scores = v128.load(row + (j << 2));
     v128.store(row + (j << 2), f32x4.mul(caps, tanh4(f32x4.div(scores, caps))));
+  }
+}
+
+// Starts the online softmax of `rows` query rows. The only score so far is `sink`, or there is none if `sink` is −∞.
+export function start_softmax(maxima: usize, denominators: usize, rows: u32, sink: f32): void {
+  for (let r: u32 = 0; r < rows; r++) {
+    store<f32>(maxima + (r << 2), sink);
+    store<f32>(denominators + (r << 2), sink == -Infinity ? 0 : 1);
   }
 }
 

@@ -1,0 +1,117 @@
+/**
+ * LLaMA 4 for text (Meta 2025). Most blocks rotate neighbouring dimensions of queries and keys, normalise them, and attend within chunks of
+ * tokens. The others do neither, and enlarge the queries of late tokens. Some blocks have a mixture of experts, whose router multiplies the
+ * inputs of the experts. Names and defaults follow transformers' `Llama4ForCausalLM`.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/file_error.ts";
+import { checkHeadDimension, epsilon, headDimension, positiveInt } from "./config/config.ts";
+import { readRotary } from "./config/rotary_config.ts";
+import type { Family } from "./family.ts";
+import { gatedFeedForward } from "./llama/feed_forward.ts";
+import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
+import { expertsOf } from "./mixtures.ts";
+import type { RotarySpec } from "../pieces/rotary.ts";
+
+const schema = z.object({
+  ...llamaShape,
+  num_key_value_heads: positiveInt.nullable().default(8),
+  head_dim: positiveInt.nullable().default(128),
+  rms_norm_eps: epsilon.default(1e-5),
+  attention_bias: z.boolean().default(false),
+  /** The inputs of the last layer in the blocks without experts. `intermediate_size` is that of each expert. */
+  intermediate_size_mlp: positiveInt.default(16_384),
+  num_local_experts: positiveInt.default(16),
+  num_experts_per_tok: positiveInt.default(1),
+  /** The indices of the blocks with experts. By default, it is the last of every so many blocks. */
+  moe_layers: z.array(z.int()).nullish(),
+  interleave_moe_layer_step: positiveInt.default(1),
+  use_qk_norm: z.boolean().default(true),
+  /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
+  no_rope_layers: z.array(z.int()).nullish(),
+  /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
+  no_rope_layer_interval: positiveInt.default(4),
+  attention_chunk_size: positiveInt.nullable().default(8192),
+  layer_types: z.array(z.enum(["full_attention", "chunked_attention"])).nullish(),
+  attn_temperature_tuning: z.boolean().default(true),
+  floor_scale: z.number().positive().default(8192),
+  attn_scale: z.number().default(0.1),
+}).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 500_000 }));
+
+type Config = z.infer<typeof schema>;
+
+export const llama4: Family = {
+  ...llamaFamily("llama4_text", schema, (config) => {
+    const { attention_bias: bias, attention_chunk_size: chunk, intermediate_size_mlp } = config;
+    const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(
+      config.hidden_size,
+      config.num_attention_heads,
+    );
+    const rotary = { ...readRotary(config, headDim, false), isInterleaved: true };
+    const temperature = config.attn_temperature_tuning ? temperatureOf(config, headDim) : undefined;
+    const { rotates, isChunked, hasExperts } = blockTypes(config);
+    return {
+      biases: { qkv: bias, out: bias },
+      queryKeyNorm: config.use_qk_norm ? "rotated" : undefined,
+      rotary: () => rotary,
+      hasRotary: rotates,
+      queryRotary: (index) => rotates(index) ? undefined : temperature,
+      window: (index) => isChunked(index) ? chunk ?? 0 : 0,
+      isChunked: true,
+      isDense: (index) => !hasExperts(index),
+      denseFeedForward: (sizes, activation) =>
+        gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
+      ...expertsOf({
+        name: "feed_forward",
+        experts: config.num_local_experts,
+        expertsPerToken: config.num_experts_per_tok,
+        scores: "sigmoid",
+        isNormalized: false,
+        router: "router",
+        layers: { gate: "gate_up_proj", down: "down_proj" },
+        isTransposed: true,
+        scalesInputs: true,
+        shared: {
+          name: "shared_expert",
+          intermediate: config.intermediate_size,
+          layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+        },
+      }),
+    };
+  }),
+  hasExperts: true,
+};
+
+/** Returns functions that say, for each block, whether it rotates queries and keys, attends within chunks, and has experts. */
+function blockTypes(
+  config: Config,
+): Record<"rotates" | "isChunked" | "hasExperts", (index: number) => boolean> {
+  const { no_rope_layers, layer_types: types, moe_layers: moeLayers, num_hidden_layers: blocks } = config;
+  // transformers treats an empty list as a missing one.
+  const flags = no_rope_layers?.length ? no_rope_layers : undefined;
+  for (const [name, list] of Object.entries({ no_rope_layers: flags, layer_types: types })) {
+    if (!list || list.length === blocks) continue;
+    throw new ModelError(`config.json: ${name} has ${list.length} entries, num_hidden_layers is ${blocks}`);
+  }
+  const rotates = (index: number) =>
+    flags ? flags[index] !== 0 : (index + 1) % config.no_rope_layer_interval !== 0;
+  return {
+    rotates,
+    isChunked: (index) => types ? types[index] === "chunked_attention" : rotates(index),
+    hasExperts: (index) => moeLayers?.includes(index) ?? (index + 1) % config.interleave_moe_layer_step === 0,
+  };
+}
+
+/** Returns the factor of queries by their position (arXiv 2501.19399), as a rotation by no angle. */
+function temperatureOf({ floor_scale: floor, attn_scale: scale }: Config, headDim: number): RotarySpec {
+  const pairs = headDim / 2, angles = new Float64Array(pairs);
+  return {
+    name: "temperature",
+    pairs,
+    theta: 1,
+    scale: 1,
+    tokenScale: (position) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor)),
+    frequencies: () => angles,
+  };
+}

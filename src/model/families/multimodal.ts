@@ -1,0 +1,45 @@
+/** Finds the text part of a multimodal model. It is pruned as a model of its own family, and all other tensors are copied. */
+
+import { isObject } from "../../tensor/safetensors/header_json.ts";
+
+type Config = Readonly<Record<string, unknown>>;
+
+interface TextPart {
+  /** The `model_type` of the family, by the `model_type` of the text part. A text part without one has the first. */
+  readonly families: Readonly<Record<string, string>>;
+  /** The defaults of settings that differ from those of the family. */
+  readonly defaults?: Config;
+  /** Settings that the class of the multimodal model does not read, with the values that it implies. */
+  readonly fixed?: Config;
+}
+
+/** The multimodal models that are supported, by their `model_type`. */
+const TEXT_PARTS: Readonly<Record<string, TextPart>> = {
+  gemma3: { families: { gemma3_text: "gemma3_text" }, fixed: { final_logit_softcapping: null } },
+  mistral3: { families: { mistral: "mistral", ministral3: "ministral3" } },
+  qwen2_5_vl: {
+    // Older versions of transformers write the settings of the text part into the outermost object.
+    families: { qwen2_5_vl_text: "qwen2", qwen2_5_vl: "qwen2" },
+    defaults: { num_key_value_heads: 8, rms_norm_eps: 1e-5, rope_theta: 1_000_000, max_window_layers: 80 },
+  },
+  qwen3_vl: { families: { qwen3_vl_text: "qwen3" }, defaults: { rope_theta: 500_000 } },
+};
+
+export const MULTIMODAL_TYPES = Object.keys(TEXT_PARTS);
+
+/** Returns the configuration of the text part, in the form of its family, or undefined if the model is not multimodal or not supported. */
+export function textConfig(config: Config): Config | undefined {
+  const type = String(config.model_type);
+  if (!Object.hasOwn(TEXT_PARTS, type)) return undefined;
+  const { families, defaults, fixed } = TEXT_PARTS[type];
+  const { vision_config: _, ...text } = isObject(config.text_config) ? config.text_config : config;
+  const textType = String(text.model_type ?? Object.keys(families)[0]);
+  if (!Object.hasOwn(families, textType)) return undefined;
+  return {
+    ...defaults,
+    ...text,
+    ...fixed,
+    model_type: families[textType],
+    tie_word_embeddings: config.tie_word_embeddings ?? text.tie_word_embeddings,
+  };
+}

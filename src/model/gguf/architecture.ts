@@ -1,0 +1,64 @@
+/** An architecture of llama.cpp: its name, the names of its tensors, and what it computes besides them. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import type { ModelSpec } from "../families/family.ts";
+import type { Activation } from "../pieces/block_pass.ts";
+import type { Factors } from "./factors.ts";
+
+export interface Architecture {
+  readonly name: string;
+  /**
+   * The names in GGUF of the layers and norms of a block, by their names in the checkpoint. A layer of experts has its
+   * role (`LinearSpec.expertRole`) in place of a name.
+   */
+  readonly layers: Readonly<Record<string, string>>;
+  /** The names in GGUF of the linear layers that may have a bias. */
+  readonly biases: readonly string[];
+  readonly activation: Activation;
+  /**
+   * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
+   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values.
+   */
+  readonly rowOrder?: "rotary" | "heads";
+  /** Whether a tensor may divide the frequencies of the rotation. */
+  readonly hasRotaryDivisors?: boolean;
+  /** Whether the head must share its weight with the table of tokens. */
+  readonly sharesHead?: boolean;
+  /** Whether a part of each head may rotate. */
+  readonly hasPartialRotation?: boolean;
+  /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
+  readonly windowPeriod?: number;
+  /**
+   * The base of the frequencies, without scaling, in blocks with a window, if these have a rotation of their own. `common` is the base in
+   * the other blocks.
+   */
+  readonly windowTheta?: number | "common";
+  /** Whether the factors of the experts of a token are divided by their sum. */
+  readonly normalizesExperts?: boolean;
+  /** Whether queries can have a factor that depends on their position. */
+  readonly scalesQueries?: boolean;
+  /** Whether attention needs one key head per query head, and all heads together as wide as the hidden states. */
+  readonly needsSquareAttention?: boolean;
+  /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */
+  rotates?(index: number): boolean;
+  /** Whether logits are multiplied by the factor in the file. By default they are divided by it. */
+  readonly multipliesLogits?: boolean;
+  /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
+  factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
+  /** Settings of config.json that must have these values, or be absent. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
+  readonly switches?: readonly string[];
+}
+
+/** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
+export function placeOf(architecture: Architecture, folder: string, name: string): string {
+  if (Object.hasOwn(architecture.layers, name)) return architecture.layers[name];
+  throw noPlaceError(architecture, folder, name);
+}
+
+export function noPlaceError(architecture: Architecture, folder: string, name: string): ModelError {
+  return new ModelError(
+    `${folder}: the architecture ${architecture.name} of llama.cpp has no place for ${name}`,
+  );
+}

@@ -1,0 +1,101 @@
+/**
+ * Compares the text parts of multimodal models with transformers. All families are in one file, because its tests share
+ * one Python process. `tests/model/families/multimodal_test.ts` tests that all other tensors are copied.
+ */
+
+import { FAMILY_MODELS, LLAMA, type Settings } from "../../scripts/fixtures/family_models.ts";
+import { compareFamily } from "./random_family.ts";
+
+/** The settings that the towers for images have in common. */
+const VISION: Settings = {
+  hidden_size: 16,
+  intermediate_size: 16,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  image_size: 28,
+  patch_size: 14,
+};
+
+const { gemma3_text: gemma3, ministral3 } = FAMILY_MODELS;
+
+await compareFamily("the text part of Gemma 3", {
+  model_type: "gemma3",
+  vision_config: { ...VISION, model_type: "siglip_vision_model" },
+  mm_tokens_per_image: 4,
+  text_config: gemma3.base,
+}, {
+  "with a window in its first block": { settings: {}, dtype: "bfloat16" },
+  "with biases": { settings: { text_config: { ...gemma3.base, attention_bias: true } } },
+  "with a limit of logits, which the class of the multimodal model ignores": {
+    settings: { text_config: { ...gemma3.base, final_logit_softcapping: 3.5 } },
+    dtype: "bfloat16",
+    same: "with a window in its first block",
+  },
+});
+
+await compareFamily("the text part of Mistral 3", {
+  model_type: "mistral3",
+  vision_config: { ...VISION, model_type: "pixtral", head_dim: 8 },
+  text_config: ministral3.base,
+}, {
+  "with the text part of Ministral 3": { settings: {} },
+  "with the text part of Mistral, and an untied head": {
+    settings: {
+      text_config: { ...LLAMA, model_type: "mistral", sliding_window: 5 },
+      tie_word_embeddings: false,
+    },
+  },
+});
+
+/** A text part with heads of eight dimensions, of which each pair belongs to one of three positions. */
+const QWEN: Settings = {
+  ...LLAMA,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  head_dim: 8,
+  rope_parameters: { rope_type: "default", rope_theta: 100, mrope_section: [2, 1, 1] },
+};
+const QWEN_VISION: Settings = {
+  ...{ depth: 1, hidden_size: 16, intermediate_size: 16, num_heads: 2, out_hidden_size: 16 },
+  ...{ fullatt_block_indexes: [0], deepstack_visual_indexes: [], num_position_embeddings: 16 },
+};
+
+/** Writes the settings of the text part into the outermost object, with the rotary settings that published checkpoints have. */
+function inOldQwenForm({ text_config, ...config }: Record<string, unknown>): Settings {
+  const { rope_parameters: _, model_type: __, ...text } = text_config as Settings;
+  return { ...text, ...config, rope_theta: 100, rope_scaling: { type: "mrope", mrope_section: [2, 1, 1] } };
+}
+
+const { head_dim: _, ...QWEN2_5 } = QWEN;
+const QWEN2_5_TEXT: Settings = { ...QWEN2_5, model_type: "qwen2_5_vl_text" };
+
+await compareFamily("the text part of Qwen2.5-VL", {
+  model_type: "qwen2_5_vl",
+  vision_config: QWEN_VISION,
+  text_config: QWEN2_5_TEXT,
+}, {
+  "with an untied head": { settings: {} },
+  "with an untied head, in the form of older versions": {
+    settings: {},
+    rewrite: inOldQwenForm,
+    same: "with an untied head",
+  },
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a window in its second block": {
+    settings: {
+      text_config: { ...QWEN2_5_TEXT, use_sliding_window: true, sliding_window: 5, max_window_layers: 1 },
+    },
+  },
+});
+
+await compareFamily("the text part of Qwen3-VL", {
+  model_type: "qwen3_vl",
+  vision_config: QWEN_VISION,
+  text_config: { ...QWEN, model_type: "qwen3_vl_text" },
+}, {
+  "with an untied head": { settings: {} },
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with biases of attention": {
+    settings: { text_config: { ...QWEN, model_type: "qwen3_vl_text", attention_bias: true } },
+  },
+});
