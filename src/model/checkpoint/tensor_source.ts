@@ -46,6 +46,20 @@ export function checkTensor(source: TensorSource, name: string, shape: readonly 
   return dtype;
 }
 
+/** @throws {ModelError} if the tensor `name` of the checkpoint in `folder` is missing, or if it has another dtype or shape */
+export function requireTensor(
+  source: TensorSource & { readonly folder: string },
+  name: string,
+  dtype: Dtype,
+  shape: readonly number[],
+): void {
+  const info = source.info(name);
+  if (info.dtype === dtype && sameShape(info.shape, shape)) return;
+  throw new ModelError(
+    `${source.folder}: ${name} must be ${dtype} [${shape}], not ${info.dtype} [${info.shape}]`,
+  );
+}
+
 /** Reads a whole tensor. @throws {ModelError} if there is no such tensor */
 export async function readTensor(source: TensorSource, name: string): Promise<HostTensor> {
   const { dtype, shape } = source.info(name);
