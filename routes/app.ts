@@ -11,6 +11,7 @@ import {
   requireKey,
   securityHeaders,
 } from "./middleware.ts";
+import { blockRoutes } from "./blocks.ts";
 import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes, metricsRoutes, openApiRoutes } from "./status.ts";
@@ -59,11 +60,14 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
     app.use(path, namedParameters);
   }
   app.use("/v1/layers", requireKey(keys, "solve"));
+  app.use("/v1/states/*", requireKey(keys, "solve"));
+  app.use("/v1/blocks", requireKey(keys, "solve"));
   app.use("/v1/hessians/*", requireKey(keys, "hessians"));
   app.use("/metrics", requireKey(keys, "metrics"));
 
   layerRoutes(app, services);
   hessianRoutes(app, services);
+  blockRoutes(app, services);
   if (services.edge) {
     // The edge authorises a task by a ticket. The host then sends the layer to this application, which needs no key.
     const inner = createApp({ ...services, keys: { current: [] }, corsOrigins: [], edge: undefined });

@@ -7,6 +7,7 @@ import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { NoDeviceError, ShuttingDownError } from "../src/host/device.ts";
 import { DigestMismatchError, HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store.ts";
+import { StatesNotFoundError } from "../src/host/blocks/states_store.ts";
 import { BusyError } from "../src/host/bounded_queue.ts";
 import { layerRefusal } from "../src/layer/errors.ts";
 import { RESTART_SECONDS } from "../src/protocol/limits.ts";
@@ -21,6 +22,7 @@ export function toRefusal(error: unknown): Refusal {
   if (error instanceof HessianNotFoundError) {
     return new Refusal("hessian_not_found", error.message, { members: { digest: error.digest } });
   }
+  if (error instanceof StatesNotFoundError) return new Refusal("states_not_found", error.message);
   if (error instanceof DigestMismatchError) {
     const { expected, got, message } = error;
     return new Refusal("digest_mismatch", message, { members: { expected, got } });

@@ -83,7 +83,10 @@ export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHa
 export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
     const { current } = keys;
-    if (current.length > 0) await requireScope(current, c.req.header("Authorization"), scope, "host");
+    const key = current.length > 0
+      ? await requireScope(current, c.req.header("Authorization"), scope, "host")
+      : undefined;
+    c.set("keyDigest", key?.digest.toHex() ?? "");
     await next();
   };
 }

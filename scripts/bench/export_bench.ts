@@ -20,7 +20,7 @@ import { listQualityModels, type QualityModel } from "./quality_bench.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** A LLaMA whose rows are whole super-blocks of 256 weights. This bench trains it from llama-sotu on first use, in some minutes. */
-const WIDE = "llama-wide";
+const WIDE = "llama-wide", NARROW = "llama-sotu";
 
 const WIDE_FOLDER = fileURLToPath(new URL("../../.cache/llama-wide", import.meta.url));
 
@@ -108,14 +108,15 @@ export const bench: Bench<ExportOptions, ExportResults> = {
     const scratch = await Deno.makeTempDir({ prefix: "pare-export-" }),
       judge = new PeerScript("export/gguf_divergence");
     try {
-      const texts = await findTexts(scratch), models = await listModels(scratch);
-      for (const model of models) {
+      const texts = await findTexts(scratch);
+      for (const model of await listModels()) {
         const wanted = cellNames(model.name).filter((name) =>
           patterns.some((pattern) => matchesGlob(name, pattern)) &&
           !results.cells.some((cell) => cell.name === name)
         ).slice(0, limit);
         if (wanted.length === 0) continue;
         limit -= wanted.length;
+        if (model.name === WIDE) await trainWide(scratch);
         const { paths, windows } = await prepare(model, texts, scratch), { folder, out } = paths;
         const { perplexities } = await checkSource(judge, { folder, file: paths.source, windows });
         results = { ...results, dense: { ...results.dense, [model.name]: perplexities } };
@@ -144,19 +145,21 @@ function cellNames(model: string): string[] {
   return MODELS[model].flatMap((type) => Object.keys(METHODS).map((method) => `${model}/${type}/${method}`));
 }
 
-/** Lists the models of this machine. The wide model is trained if it is missing. */
-async function listModels(scratch: string): Promise<QualityModel[]> {
-  const narrow = fixtureModel("llama-sotu");
-  if (!await fs.list(WIDE_FOLDER)) {
-    const text = `${scratch}/training.txt`, sizes = { hidden: 256, heads: 8, steps: 600 };
-    const out = `${WIDE_FOLDER}.part`;
-    await Deno.writeTextFile(text, await sotuText("training"));
-    console.error(`training ${WIDE_FOLDER}`);
-    await askOnce("export/widen_model", { folder: narrow.folder, text, ...sizes, out });
-    await Deno.rename(out, WIDE_FOLDER);
-  }
+/** Trains the wide model if it is missing. */
+async function trainWide(scratch: string): Promise<void> {
+  if (await fs.list(WIDE_FOLDER)) return;
+  const text = `${scratch}/training.txt`, sizes = { hidden: 256, heads: 8, steps: 200 };
+  const out = `${WIDE_FOLDER}.part`;
+  await Deno.writeTextFile(text, await sotuText("training"));
+  console.error(`training ${WIDE_FOLDER}`);
+  await askOnce("export/widen_model", { folder: fixtureModel(NARROW).folder, text, ...sizes, out });
+  await Deno.rename(out, WIDE_FOLDER);
+}
+
+/** Lists the models of this machine, and the wide one. */
+async function listModels(): Promise<QualityModel[]> {
   const models = (await listQualityModels()).filter(({ name }) => name in MODELS);
-  const { seqlen, calibrationWindows, evaluationWindows } = models.find(({ name }) => name === narrow.name)!;
+  const { seqlen, calibrationWindows, evaluationWindows } = models.find(({ name }) => name === NARROW)!;
   return [...models, { name: WIDE, folder: WIDE_FOLDER, seqlen, calibrationWindows, evaluationWindows }];
 }
 

@@ -8,6 +8,7 @@ import {
   STATISTICS_TENSORS,
   tensorTable,
 } from "../../src/protocol/resources/tensors.ts";
+import { BLOCK_ANSWER_TENSORS, BLOCK_TENSORS, STATES_TENSORS } from "../../src/protocol/resources/blocks.ts";
 import { renderTables } from "../markdown_tables.ts";
 
 export const CONTRACT_PAGE = new URL("../../routes/README.md", import.meta.url);
@@ -18,6 +19,9 @@ const TABLES: Readonly<Record<string, () => string>> = {
   layer_answer: () => tensorTable(LAYER_ANSWER_TENSORS),
   parameters: parameterTable,
   statistics: () => tensorTable(STATISTICS_TENSORS),
+  states: () => tensorTable(STATES_TENSORS),
+  block_request: () => tensorTable(BLOCK_TENSORS),
+  block_answer: () => tensorTable(BLOCK_ANSWER_TENSORS),
   problems: problemTable,
 };
 

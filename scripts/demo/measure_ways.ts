@@ -10,7 +10,7 @@ import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
-import { serverPruner } from "../../src/prune/device_pruner.ts";
+import { serverPruner } from "../../src/prune/server_pruner.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { copyDestination } from "../prune/write_pruned.ts";
 import type { DemoModel } from "./demo_model.ts";

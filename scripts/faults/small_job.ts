@@ -8,7 +8,7 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
-import { serverPruner } from "../../src/prune/device_pruner.ts";
+import { serverPruner } from "../../src/prune/server_pruner.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { type Model, openModel } from "../../src/model/model.ts";

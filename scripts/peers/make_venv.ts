@@ -1,20 +1,27 @@
 /**
  * Makes a virtual environment of Python, or completes one that exists. The argument is the name of the environment, one
  * of those in `venv.ts`. The default is `readers`. The variable PARE_PYTHON is the path of the Python program that
- * makes the environment. Its default is `python3`. With the argument `llama-cpp`, npm installs llama.cpp.
+ * makes the environment. Its default is `python3`. The programs in `NPM` are installed by npm.
  */
 
 import { INSTALL_LLAMA_CPP } from "./npm/llama_cpp.ts";
+import { INSTALL_TRANSFORMERS_JS } from "./npm/transformers_js.ts";
 import { VENVS } from "./venv.ts";
 
+/** The arguments of npm by the name of the program. */
+const NPM: Readonly<Record<string, readonly string[]>> = {
+  "llama-cpp": INSTALL_LLAMA_CPP,
+  "transformers-js": INSTALL_TRANSFORMERS_JS,
+};
+
 const [name = "readers"] = Deno.args;
-if (name === "llama-cpp") {
-  await run("npm", ...INSTALL_LLAMA_CPP);
+if (Object.hasOwn(NPM, name)) {
+  await run("npm", ...NPM[name]);
   Deno.exit(0);
 }
 if (!Object.hasOwn(VENVS, name)) {
   console.error(
-    `venv ${name}: the environment must be ${[...Object.keys(VENVS), "llama-cpp"].join(" or ")}`,
+    `venv ${name}: the environment must be ${[...Object.keys(VENVS), ...Object.keys(NPM)].join(" or ")}`,
   );
   Deno.exit(2);
 }

@@ -3,7 +3,7 @@
  * program starts. It is read from /proc, so it is only available on Linux.
  */
 
-import { descendants, memoryBytes } from "./process_tree.ts";
+import { cpuSeconds, descendants, memoryBytes } from "./process_tree.ts";
 
 /** The time between two readings of the memory. A reading costs about 2 ms of processor time. */
 const INTERVAL_MILLISECONDS = 50;
@@ -25,6 +25,8 @@ export interface MeasuredProcess {
    * that process. 0 if no memory could be read.
    */
   readonly peakBytes: number;
+  /** The processor time of the program without other processes, at the last reading. 0 if it could not be read. */
+  readonly cpuSeconds: number;
 }
 
 /**
@@ -42,17 +44,18 @@ export async function measureProcess({ command, args, env }: Program): Promise<M
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let peakBytes = 0;
+  let peakBytes = 0, cpu = 0;
   const timer = setInterval(() => {
     const pids = [child.pid, ...descendants(child.pid).map(({ pid }) => pid)];
     const sum = pids.reduce((total, pid) => total + (memoryBytes(pid, "VmRSS") || 0), 0);
+    cpu = cpuSeconds(child.pid) || cpu;
     peakBytes = Math.max(peakBytes, sum, ...pids.map((pid) => memoryBytes(pid, "VmHWM") || 0));
   }, INTERVAL_MILLISECONDS);
   try {
     const { code, stdout, stderr } = await child.output();
     const seconds = (performance.now() - started) / 1000;
     const [out, errors] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-    if (code === 0) return { stdout: out, seconds, peakBytes };
+    if (code === 0) return { stdout: out, seconds, peakBytes, cpuSeconds: cpu };
     throw new Error(`${[command, ...args].join(" ")}: ended with code ${code}\n${errors.slice(-2000)}`);
   } finally {
     clearInterval(timer);

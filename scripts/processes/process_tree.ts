@@ -34,6 +34,16 @@ export function memoryBytes(pid: number, field: "VmRSS" | "VmHWM"): number {
   return 1024 * Number(kilobytes ?? NaN);
 }
 
+/** The clock ticks per second in which Linux counts processor time. */
+const TICKS_PER_SECOND = 100;
+
+/** Returns the processor time of a process with all its threads, in seconds. NaN if the process has ended. */
+export function cpuSeconds(pid: number): number {
+  // The name ends with the last parenthesis. User and system time are the 12th and 13th number after it.
+  const fields = /\) (.*)$/s.exec(readProcFile(`/proc/${pid}/stat`))?.[1].split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
 function* runningProcesses(): Generator<Process & { readonly parent: number }> {
   let folders: Deno.DirEntry[] = [];
   try {

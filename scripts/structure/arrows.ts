@@ -31,7 +31,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/prune/report": ["src/protocol"],
   "src/pages": ["src/client"],
   "src/host/self_check": ["src/layer"],
-  "src/host": ["src/host/self_check"],
+  "src/host": ["src/host/self_check", "src/prune"],
   "src/edge": ["src/layer", "src/pages"],
   "routes": ["src/host", "src/pages"],
   "src/cli": ["routes", "src/prune", "src/model/evaluation", "src/model/hub"],

@@ -9,7 +9,8 @@ import { checkModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { openModelFolder } from "../model/model.ts";
 import { storesBfloat16 } from "../prune/block_plan.ts";
-import { DevicePruner, serverPruner } from "../prune/device_pruner.ts";
+import { DevicePruner } from "../prune/device_pruner.ts";
+import { serverPruner } from "../prune/server_pruner.ts";
 import { commandFingerprint, FORWARD_BACKEND, runFingerprint } from "../prune/run/fingerprint.ts";
 import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
@@ -29,9 +30,7 @@ import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkHeldOut } from "./prune/check_held_out.ts";
-import { checkExperts } from "./prune/check_experts.ts";
-import { checkReconstruct } from "./prune/check_reconstruct.ts";
-import { checkTarget } from "./prune/check_target.ts";
+import { checkRemote } from "./prune/check_remote.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -51,7 +50,7 @@ import {
   targetOf,
   writeForRuntime,
 } from "./prune/runtime_format.ts";
-import { remotePruner } from "./remote_client.ts";
+import { remoteBlocks, remotePruner } from "./remote_client.ts";
 import { Output } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -72,6 +71,7 @@ export async function prune(
   const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
   const written: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
   const servers = serverUrls(options);
+  checkRemote(options, servers);
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);
@@ -81,13 +81,9 @@ export async function prune(
   const folder = await modelFolder(name, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
   remarkFormat(stored, output);
-  const opened = runtime === undefined ? stored : modelForRuntime(options.format, stored),
-    { checkpoint, model } = opened;
+  const opened = modelForRuntime(options, stored), { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
-  const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored, opened);
-  checkTarget(options, chosen, choice.queryOf);
-  checkReconstruct(options, chosen, choice.queryOf);
-  checkExperts(options, model.spec);
+  const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {
@@ -104,8 +100,7 @@ export async function prune(
       }),
       (opened) => opened.dispose(),
     );
-  const isLocal = servers.length === 0;
-  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, isLocal, fs });
+  const fingerprint = await commandFingerprint({ checkpoint, query, options, texts, seqlen, fs });
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs, readRunReport);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
@@ -123,21 +118,32 @@ export async function prune(
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
-  const backend = await openDevice(recorded);
-  const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
+  const hostPool = { ...options, server: servers }, { config } = checkpoint;
+  const blocks = options.remote
+    ? await remoteBlocks({ ...hostPool, fingerprint, config }, output, signal)
+    : undefined;
+  let backend = blocks ? undefined : await openDevice(recorded);
+  const remote = blocks ? undefined : await remotePruner(hostPool, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const parameters = reportedParameters({ query, options });
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint, first };
-  const withoutFingerprint = await pruneJob(facts, { backend, fs, signal, progress });
+  const openLater = async () => backend ??= await openDevice();
+  const withoutFingerprint = await pruneJob(facts, { openDevice: openLater, fs, signal, progress });
   checkHeldOut(chosen, choice.queryOf, withoutFingerprint.validationWindows?.length ?? 0);
   const loadSeconds = (performance.now() - started) / 1000;
-  const job = { ...withoutFingerprint, loadSeconds, fingerprint: runFingerprint(fingerprint, backend) };
-  const services = { fs, backend, pruner: remote ? serverPruner(remote) : new DevicePruner(backend), signal };
+  const job = {
+    ...withoutFingerprint,
+    loadSeconds,
+    fingerprint: runFingerprint(fingerprint, blocks?.device ?? backend!),
+  };
+  const pruner = blocks?.pruner ?? (remote ? serverPruner(remote) : new DevicePruner(backend!));
+  const services = { fs, backend, pruner, signal };
   if (options.plan) {
     if (!options.restart && await PruneRun.exists(fs, out)) {
       output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
     }
-    return printPlan(await planRun(job, facts, { ...services, freeBytes, hosts: servers.length }), output);
+    const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length };
+    return printPlan(await planRun(job, facts, measured), output);
   }
   if (options.validation > 0 && job.validationWindows?.length === 0) {
     const least = Math.ceil(1 / options.validation);
@@ -158,6 +164,6 @@ export async function prune(
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
   if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
   if (imatrix !== undefined) {
-    await writeImportance(imatrix, out, calibrationTexts, { backend, output, signal });
+    await writeImportance(imatrix, out, calibrationTexts, { backend: await openLater(), output, signal });
   }
 }

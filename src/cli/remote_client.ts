@@ -10,6 +10,13 @@ import { PareHosts } from "../client/pare_hosts.ts";
 import { PareJobs } from "../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
 import { describeRounding } from "../device/backend.ts";
+import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
+import type { WeightFormat } from "../model/checkpoint/quantized/config.ts";
+import { sha256 } from "../protocol/digest.ts";
+import { BlockHost } from "../prune/blocks/block_host.ts";
+import { RemoteBlocks } from "../prune/blocks/remote_blocks.ts";
+import type { RunFingerprint } from "../prune/run/fingerprint.ts";
+import { resolve } from "node:path";
 import { shortened } from "../base/texts.ts";
 import { UsageError } from "./errors.ts";
 
@@ -90,6 +97,42 @@ export async function remotePruner(
   requireSameAdapter(hosts, servers);
   output.remark(`solving at ${describeHosts(hosts)}`);
   return pruner;
+}
+
+/** A run whose blocks are pruned at a host. */
+export interface RemoteRun extends HostPoolFlags {
+  readonly fingerprint: RunFingerprint;
+  /** The output folder. */
+  readonly out: string;
+  readonly config: Checkpoint["config"];
+  readonly format: WeightFormat;
+}
+
+/**
+ * Returns a pruner that has whole blocks pruned at the only server, and the device of this server. Prints where the
+ * blocks are pruned.
+ * @throws {PareError} {ConnectionError} as `remotePruner`
+ */
+export async function remoteBlocks(
+  { server: [url], apiKey, fingerprint, out, config, format }: RemoteRun,
+  output: Output,
+  signal: AbortSignal,
+) {
+  const transport = remoteTransport(url, apiKey, output), pare = new Pare(transport);
+  const device = await pare.describeHost({ signal });
+  await pare.checkKey({ signal });
+  output.remark(`pruning whole blocks at ${describeHosts([device])}`);
+  // The same command in the same folder continues with the states that it has at the host.
+  const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out)]));
+  const host = new BlockHost(transport, (await sha256(identity)).toHex());
+  const onRebuild = (block: number) =>
+    output.remark(
+      `the host does not have the hidden states before block ${block}: running the blocks before it again`,
+    );
+  return {
+    pruner: new RemoteBlocks(host, { config, format, onRebuild }),
+    device: { kind: device.backend, adapter: { name: device.adapter } },
+  };
 }
 
 /** Checks before any work that all hosts have the same adapter. */

@@ -1,14 +1,16 @@
 /**
  * `pare shrink MODEL --out FOLDER` removes neurons, heads, experts and whole blocks, and writes a smaller checkpoint of
- * the same family. A second run prunes or rounds the smaller model, if options ask for it. The model is
- * calibrated and the layers are solved in this process. If the command is stopped or killed, the same command continues.
+ * the same family. A second run prunes or rounds the smaller model, if options ask for it. The model is calibrated in
+ * this process. Its layers are solved in this process or on servers. If the command is stopped or killed, the same command continues.
  */
 
 import { Command } from "commander";
+import { ModelError } from "../base/files/file_error.ts";
 import { countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
-import { openModelFolder } from "../model/model.ts";
+import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { bytesText, countText, shareText } from "../prune/report/format.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
+import { withSmallerSizes } from "../prune/shrink/smaller_network.ts";
 import { UNIT_KINDS, UNITS } from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
@@ -29,14 +31,19 @@ import {
 } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addSomeLayerOptions, layerQuery } from "./options/layer_options.ts";
+import { addHostPoolOptions } from "./options/server_options.ts";
 import { prune } from "./prune.ts";
 import { perplexityLine, reconstructionLines } from "./prune/print_result.ts";
 import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
-import { checkReconstruct } from "./prune/check_reconstruct.ts";
-import { modelForRuntime } from "./prune/runtime_format.ts";
 import { secondRun } from "./shrink/second_run.ts";
-import { type ShrinkCommand, shrinkInto, type ShrinkOptions, unitKinds } from "./shrink/shrink_into.ts";
+import {
+  planUnits,
+  type ShrinkCommand,
+  shrinkInto,
+  type ShrinkOptions,
+  unitKinds,
+} from "./shrink/shrink_into.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The folder of the smaller model inside the output folder, if a second run prunes the model. */
@@ -75,7 +82,7 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1))))
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over");
-  addCommonOptions(addBackendOption(command));
+  addCommonOptions(addBackendOption(addHostPoolOptions(command)));
   addExample(
     command,
     "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt",
@@ -121,10 +128,7 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
   await requireEmptyFolder(out, options.overwrite || isContinued);
   await using dense = await openModelFolder(folder, fs);
   const { checkpoint } = dense;
-  const opened = second.for === undefined ? dense : modelForRuntime(second.format, dense);
-  // Checks the options before any work.
-  const { chosen, choice } = await resolveLayers(layerQuery(second), second, dense, opened);
-  checkReconstruct(second, chosen, choice.queryOf);
+  await checkSecondRun(second, dense, options);
   const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
   output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);
   if (options.restart) await fs.removeFolder(smaller);
@@ -132,6 +136,24 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
   for (const line of resultLines(report)) output.remark(line);
   await prune(smaller, second, signal, { report, dense: checkpoint });
   await fs.removeFolder(smaller);
+}
+
+/**
+ * Checks, before any work, that the second run will accept the smaller model.
+ * @throws {UsageError} {ModelError} in the cases of `planUnits` and `resolveLayers`
+ */
+async function checkSecondRun(
+  second: PruneOptions,
+  dense: ModelFolder,
+  options: ShrinkOptions,
+): Promise<void> {
+  const smaller = await withSmallerSizes(dense, planUnits(dense, options).kept, options.blocks);
+  try {
+    await resolveLayers(layerQuery(second), second, smaller);
+  } catch (error) {
+    if (error instanceof ModelError) error.message = `the smaller model: ${error.message}`;
+    throw error;
+  }
 }
 
 /** Prints the sizes and the perplexities, or with `--json` the whole report. */

@@ -66,7 +66,7 @@ async function unpack(folder: string, options: UnpackCommandOptions, signal: Abo
   });
   progress.stop();
   output.result({ unpacked, bytes, out }, [
-    `unpacked ${unpacked.length} weights: ${bytesText(bytes.packed)} became ${bytesText(bytes.written)}`,
+    `unpacked ${unpacked.length} weights: ${bytesText(bytes.quantized)} became ${bytesText(bytes.written)}`,
     `wrote ${out}`,
   ]);
 }

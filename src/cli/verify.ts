@@ -31,7 +31,7 @@ interface VerifyOptions extends CommonOptions {
 export function createVerifyCommand(signal: AbortSignal): Command {
   const command = new Command("verify")
     .description("count the zeros of a checkpoint, and look for broken n:m patterns, NaN and infinity")
-    .argument("<folder>", "a Hugging Face checkpoint folder, dense or packed")
+    .argument("<folder>", "a Hugging Face checkpoint folder, dense or quantised")
     .option(
       "--pattern <n:m>",
       "check that at most n of every m inputs are not zero (default: the patterns that pare.json gives)",

@@ -32,8 +32,11 @@ export interface TransportRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly query?: URLSearchParams;
-  /** The parts of the body, in order. It is a safetensors file unless `headers` has another Content-Type. */
-  readonly body?: readonly Uint8Array<ArrayBuffer>[];
+  /**
+   * The parts of the body, in order, or a function that makes them for each attempt, so that they are not in memory while
+   * the answer is awaited. The body is a safetensors file unless `headers` has another Content-Type.
+   */
+  readonly body?: readonly Uint8Array<ArrayBuffer>[] | (() => Promise<readonly Uint8Array<ArrayBuffer>[]>);
   readonly headers?: Readonly<Record<string, string>>;
   /** The largest accepted length of the body of the answer, in bytes. @default 32 MiB */
   readonly maxAnswerBytes?: number;
@@ -84,9 +87,10 @@ export class Transport {
   }
 
   async #sendOnce(request: TransportRequest): Promise<Uint8Array<ArrayBuffer>> {
+    const built = await this.#toRequest(request);
     try {
       // The handler of an application may ignore the request's signal, so the wait for its answer is ended here.
-      return await abortable(this.#fetchBody(this.#toRequest(request), request), request.signal);
+      return await abortable(this.#fetchBody(built, request), request.signal);
     } catch (error) {
       request.signal?.throwIfAborted();
       if (error instanceof PareError || error instanceof MalformedAnswerError || isNotPermitted(error)) {
@@ -123,7 +127,10 @@ export class Transport {
     );
   }
 
-  #toRequest({ method, path, query, body, headers: extraHeaders = {}, signal }: TransportRequest): Request {
+  async #toRequest(
+    { method, path, query, body: given, headers: extraHeaders = {}, signal }: TransportRequest,
+  ): Promise<Request> {
+    const body = typeof given === "function" ? await given() : given;
     const url = new URL(path.replace(/^\//, ""), this.#baseUrl);
     if (query) url.search = query.toString();
     const headers = new Headers();

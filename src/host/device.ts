@@ -6,9 +6,10 @@
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { DEFAULT_STORE_BYTES } from "../layer/loan.ts";
 import { SelfCheckError } from "./self_check/self_check.ts";
-import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
+import { DEVICE_REOPEN_SECONDS, STATES_BYTES } from "../protocol/limits.ts";
 import { messageOf } from "../base/errors.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
+import { StatesStore } from "./blocks/states_store.ts";
 import { FactorStore } from "./factor_store.ts";
 
 /** The device could not be opened. The host does not try again, whereas it reopens a device that was lost. */
@@ -28,6 +29,8 @@ export class ShuttingDownError extends Error {
 export interface DeviceOptions {
   /** The device memory for stored statistics and factors, in bytes. @default DEFAULT_STORE_BYTES of the backend */
   readonly storeBytes?: number;
+  /** The host memory for the hidden states of models, in bytes. @default STATES_BYTES */
+  readonly statesBytes?: number;
   /** The largest number of layers on the device at once. One of them is solved while others are read or answered. */
   readonly maxResidentLayers: number;
   readonly queueDepth: number;
@@ -40,6 +43,7 @@ export interface DeviceOptions {
 export interface DeviceSession {
   readonly backend: Backend;
   readonly store: FactorStore;
+  readonly states: StatesStore;
   /** Limits the layers in device memory. README.md says how long a layer holds its place. */
   readonly residentQueue: BoundedQueue;
   /** Limits the solves to one at a time. Only layers with a place in `residentQueue` wait here. */
@@ -125,11 +129,13 @@ export class Device {
   #openSession(backend: Backend): void {
     const { maxResidentLayers, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.#options;
     const { queueDepth: maxWaiting, queueMilliseconds: maxWaitMilliseconds } = this.#options;
+    const { statesBytes = STATES_BYTES } = this.#options;
     this.#state = {
       kind: "ready",
       session: {
         backend,
         store: new FactorStore(storeBytes),
+        states: new StatesStore(statesBytes, clock),
         residentQueue: new BoundedQueue({
           concurrency: maxResidentLayers,
           maxWaiting,

@@ -73,12 +73,12 @@ export function peakDeviceBytes(
     SMALL_BYTES;
   // The validation statistics, the original weights, the change of the weights, and the product that measures it.
   const validation = hasValidation ? statistics + 2 * weights + panelOf(rows) + 4 * (2 * rows + cols) : 0;
-  const validationTarget = hasValidationTarget ? 2 * weights : 0; // the target and its gradient
+  const validationTarget = hasValidationTarget ? weights : 0;
   // The target, the original weights, and the Hessian that the method may overwrite.
-  const isHessianCopied = keepsHessian({ ...parameters, targetStep: undefined }, hasValidation);
+  const isHessianCopied = usesHessian({ ...parameters, targetStep: undefined });
   const target = targetStep === undefined
     ? 0
-    : 2 * weights + 4 * 5 * rows + (isHessianCopied ? statistics : 0);
+    : 2 * weights + 4 * 10 * rows + (isHessianCopied ? statistics : 0);
   const isDampingChosen = choosesDamping(parameters);
   const shrunk = isDampingChosen && target === 0 ? statistics : 0; // A target has a copy of the Hessian in any case.
   const resident = weights + mask + hessian + shrunk + factor + target + staging + sums + validation +
@@ -114,8 +114,8 @@ export function peakDeviceBytes(
   const phases = [factor === 0 ? 0 : factoring, METHOD_SOLVERS[method].peakBytes(bytes)];
   const share = sampledRows(rows) / rows;
   if (targetStep === "auto") {
-    // For the sampled rows: weights, both targets, the whole step and its scratch, and the matrices of their losses.
-    phases.push(share * (9 * weights + 2 * mask + pass) + form);
+    // The whole step, and for the sampled rows: weights, the step, the gradient, and the matrices of their losses.
+    phases.push(weights + share * (5 * weights + 2 * mask + pass) + form);
   }
   if (isDampingChosen) {
     // The best factor so far and one that is tried, and the sampled rows with the matrices of their losses. The shrunk

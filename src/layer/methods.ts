@@ -15,7 +15,7 @@ import { checkObcSize, MAX_OBC_BATCH_BYTES } from "./solvers/obc/weight_removal.
 import type { ScaledStatistics } from "./solvers/scaled_statistics.ts";
 import type { Layer, Solution, SolveOptions } from "./solvers/solver.ts";
 import { solveSparseGpt } from "./solvers/sparsegpt.ts";
-import type { ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
+import type { ValidationFigures, ValidationGradient, ValidationLoss } from "./solvers/validation_loss.ts";
 import { MAX_CHOICE_BYTES, solveWanda } from "./solvers/wanda.ts";
 
 export interface SolveTask {
@@ -176,8 +176,10 @@ export interface LayerOperands {
   readonly factor?: Factor;
   /** The validation statistics, in the form of `hessian`, which choose between results. Read only. */
   readonly validation?: TiledMatrix;
-  /** Tv, (rows, cols) f32, with a target and validation statistics. Read only. It takes part in their choices. */
+  /** Tv, (rows, cols) f32, with a target and validation statistics. It takes part in their choices. The call overwrites it. */
   readonly validationTarget?: TiledMatrix;
+  /** After a step towards the target: the gradient of the validation target, which then takes its place. */
+  readonly validationGradient?: ValidationGradient;
   /**
    * H before it was shrunk, in the form of `hessian`, which is then the shrunk one. Read only. With it, and with
    * validation statistics, the loss of the result is measured on H.

@@ -41,7 +41,7 @@ export async function runMethod(
       backend,
       operands.layer.weight,
       operands.validation,
-      operands.validationTarget,
+      operands.validationGradient,
     ),
     (loss) => loss.destroy(),
   );

@@ -3,16 +3,16 @@
 import type { Backend } from "../device/backend.ts";
 import type { Report } from "../protocol/messages.ts";
 import { chooseTargetStep } from "./validation/choose_target_step.ts";
+import { total } from "./linalg/quadratic_form.ts";
 import { copyShrunk } from "./linalg/shrink.ts";
-import { type DampedParameters, keepsHessian, type LayerOperands, type MethodResult } from "./methods.ts";
+import { type DampedParameters, type LayerOperands, type MethodResult, usesHessian } from "./methods.ts";
 import { runMethod } from "./run_method.ts";
-import type { Solution } from "./solvers/solver.ts";
-import { type ValidationFigures, ValidationLoss } from "./solvers/validation_loss.ts";
 import { TargetStep } from "./target_step.ts";
 
 /** The note of a layer with a target whose other notes state losses. */
 const TARGET_NOTE =
-  "The losses in the other notes are errors against the weights after the step towards the target.";
+  "The losses in the other notes are errors against the weights after the step towards the target, and with a " +
+  "validation target, the validation losses are changes of the error against this target.";
 /** The note of a layer with shrunk statistics whose other notes state losses. */
 const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
 
@@ -53,75 +53,52 @@ export async function solveTowardsTarget(
     const { notes } = result;
     return notes.length > 0 ? { ...result, notes: [...notes, SHRUNK_NOTE] } : result;
   }
-  const { layer: { weight }, validation, validationTarget } = operands;
+  const { layer, validation, validationTarget } = operands;
   const factor = operands.factor!, hessian = operands.hessian!;
+  const tensors = { weight: layer.weight, hessian, target, validation, validationTarget };
+  const step = await TargetStep.open(backend, tensors, factor, shrinkage > 0);
+  owned.defer(() => step.destroy());
+  const { validationGradient } = step;
   const size = targetStep === "auto"
     ? await chooseTargetStep(
       backend,
-      {
-        layer: operands.layer,
-        hessian,
-        target,
-        validation: validation!,
-        validationTarget: validationTarget!,
-      },
+      { layer, change: step.change, validation: validation!, gradient: validationTarget! },
       factor,
       parameters,
     )
     : targetStep!;
-  const step = await TargetStep.take(backend, { weight, hessian, target }, factor, size);
-  owned.defer(() => step.destroy());
+  step.take(size);
   // The method may overwrite the Hessian, with which its result is measured.
-  const isValidated = validation !== undefined;
-  const copy = keepsHessian(parameters, isValidated)
-    ? await copyShrunk(backend, hessian, shrinkage)
-    : undefined;
+  const copy = usesHessian(parameters) ? await copyShrunk(backend, hessian, shrinkage) : undefined;
   owned.defer(() => copy?.destroy());
+  const measuresErrors = validation !== undefined && !validationGradient && parameters.relativeError;
   const result = await runMethod(
     backend,
-    { ...operands, hessian: copy },
-    { ...parameters, relativeError: isValidated && parameters.relativeError },
+    { ...operands, hessian: copy, validationGradient },
+    { ...parameters, relativeError: measuresErrors },
     clock,
   );
   const { solution, notes } = result;
   copy?.destroy();
   try {
-    const validated = validation && validationTarget && result.validation
-      ? await measureValidation(backend, step, solution, result.validation, validation, validationTarget)
-      : undefined;
-    const { loss, weightForm, change } = await step.measure(solution.q);
+    const { rowErrors } = solution, isPass = !usesHessian(parameters) && !factor.dead && shrinkage === 0;
+    const { loss, weightForm, change, validation: heldOut } = await step.measure(solution.q, {
+      passError: isPass && rowErrors ? total(rowErrors) : undefined,
+      validationChange: result.validation?.loss,
+    });
+    const asked = (form: number) => parameters.relativeError ? form : null;
     return {
       ...result,
-      solution: { ...solution, loss, weightForm: parameters.relativeError ? weightForm : null },
+      solution: { ...solution, loss, weightForm: asked(weightForm) },
       damping: result.damping ?? factor.damping,
       notes: notes.length > 0 ? [...notes, TARGET_NOTE] : notes,
-      ...validated && { validation: validated.figures },
-      target: { step: size, change: { ...change, ...validated && { validation: validated.change } } },
+      ...heldOut && result.validation && {
+        validation: { ...result.validation, loss: heldOut.loss, weightForm: asked(heldOut.weightForm) },
+      },
+      target: { step: size, change },
     };
   } catch (error) {
     solution.destroy();
     throw error;
-  }
-}
-
-/** Measures a result against the original weights by the validation statistics and the validation target. */
-async function measureValidation(
-  backend: Backend,
-  step: TargetStep,
-  solution: Solution,
-  figures: ValidationFigures,
-  hessian: NonNullable<LayerOperands["validation"]>,
-  target: NonNullable<LayerOperands["validationTarget"]>,
-): Promise<{ readonly figures: ValidationFigures; readonly change: number | null }> {
-  const validation = await ValidationLoss.open(backend, step.original, hessian, target);
-  try {
-    const { form, loss } = await validation.figures(solution), weightForm = await validation.weightForm();
-    const change = loss / weightForm;
-    return {
-      figures: { ...figures, loss: form, weightForm: figures.weightForm === null ? null : weightForm },
-      change: Number.isFinite(change) ? change : null,
-    };
-  } finally {
-    validation.destroy();
   }
 }

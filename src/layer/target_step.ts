@@ -11,6 +11,15 @@
  * For every change D of the weights, f(W + D) − f(W) = tr(D·H·Dᵀ) − 2·tr(D·Gᵀ). The measures use this form, because its
  * terms are as small as the changes. Asymmetric calibration (GPTAQ, arXiv 2504.02692; QEP, arXiv 2504.09629) takes the
  * step with α = 1.
+ *
+ * A product takes rows·cols² multiplications. G takes one, the step takes one, and with a validation target its gradient
+ * Gv = Tv − W·Hv takes one. All other figures follow from inner products. With A = H + λI, X = G·A⁻¹ and D = W − Q,
+ *
+ *     tr(W·H·Wᵀ) = ⟨W, T⟩ − ⟨W, G⟩        tr(X·A·Xᵀ) = ⟨X, G⟩
+ *     tr(D·A·Dᵀ) = E − 2α·⟨D, G⟩ − α²·⟨X, G⟩
+ *
+ * where E = tr((W' − Q)·A·(W' − Q)ᵀ) is the sum of errors of a pass of SparseGPT. tr(D·H·Dᵀ) is λ‖D‖² less. If another
+ * method made Q, it takes a product.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -25,15 +34,21 @@ import { symmetricProduct } from "./linalg/gemm.ts";
 import { addInnerProduct, addQuadraticForm, mirrorDiagonalTiles, RowSums } from "./linalg/quadratic_form.ts";
 import { solveFactored } from "./linalg/solve_factored.ts";
 import { addScaled, allocateLike, copyMatrix, scaleColumns } from "./linalg/tile_arithmetic.ts";
+import { trustedDifference } from "./solvers/solution.ts";
+import type { ValidationGradient } from "./solvers/validation_loss.ts";
 
-/** The matrices of a layer with a target, in tiles of one size. */
+/** The matrices of a layer with a target, in tiles of one size. The lower triangles of diagonal tiles are overwritten. */
 export interface TargetOperands {
-  /** W, (rows, cols) f32. The step overwrites it with W'. */
+  /** W, (rows, cols) f32. `take` overwrites it with W'. */
   readonly weight: TiledMatrix;
-  /** H, (cols, cols) f32, upper storage, undamped. The lower triangles of its diagonal tiles are overwritten. */
+  /** H, (cols, cols) f32, upper storage, undamped. */
   readonly hessian: TiledMatrix;
-  /** T, (rows, cols) f32. The step overwrites it with G, in which the columns of dead inputs are 0. */
+  /** T, (rows, cols) f32. It is overwritten with G, in which the columns of dead inputs are 0. */
   readonly target: TiledMatrix;
+  /** Hv, in the form of H. */
+  readonly validation?: TiledMatrix;
+  /** Tv, in the form of T. It is overwritten with Gv. */
+  readonly validationTarget?: TiledMatrix;
 }
 
 /** The errors of the weights Q that a solve has returned. */
@@ -43,26 +58,47 @@ export interface TargetFigures {
   /** tr(W·H·Wᵀ). */
   readonly weightForm: number;
   readonly change: NonNullable<Report["target_change"]>;
+  /** With a validation target: tr((W − Q)·Hv·(W − Q)ᵀ) and tr(W·Hv·Wᵀ). */
+  readonly validation?: { readonly loss: number; readonly weightForm: number };
 }
 
-/** The columns of the sums: for W, for the change W' − W, and for the change Q − W. */
-const WEIGHT_FORM = 0, STEP_FORM = 1, STEP_GRADIENT = 2, RESULT_FORM = 3, RESULT_GRADIENT = 4, SUMS = 5;
+/** The sums of each row: the inner products of W and of the results with targets and gradients, and the forms. */
+const SUMS = [
+  "wanted",
+  "gradient",
+  "wantedValidation",
+  "gradientValidation",
+  "stepSquares",
+  "stepGradient",
+  "stepForm",
+  "resultSquares",
+  "resultGradient",
+  "resultValidation",
+] as const;
 
-/** A step that was taken. The caller frees it after `measure`. */
+const column = (name: typeof SUMS[number]) => SUMS.indexOf(name);
+
+/** The step of one layer. The caller calls `take` and `measure`, and frees it. */
 export class TargetStep {
   readonly #backend: Backend;
   readonly #operands: TargetOperands;
+  readonly #factor: Factor;
+  readonly #isShrunk: boolean;
   readonly #owned = new ResourceSet();
-  /** W, and after `measure` the change W − Q. Read only. */
-  readonly original: TiledMatrix;
+  readonly #original: TiledMatrix;
+  readonly #change: TiledMatrix;
   readonly #sums: RowSums;
+  #size = 0;
 
-  private constructor(backend: Backend, operands: TargetOperands) {
+  private constructor(backend: Backend, operands: TargetOperands, factor: Factor, isShrunk: boolean) {
     this.#backend = backend;
     this.#operands = operands;
+    this.#factor = factor;
+    this.#isShrunk = isShrunk;
     try {
-      this.original = this.#owned.add(allocateLike(backend, operands.weight, "weights before the step"));
-      this.#sums = this.#owned.add(new RowSums(backend, operands.weight.rows, SUMS));
+      this.#original = this.#owned.add(allocateLike(backend, operands.weight, "weights before the step"));
+      this.#change = this.#owned.add(allocateLike(backend, operands.weight, "step of the weights"));
+      this.#sums = this.#owned.add(new RowSums(backend, operands.weight.rows, SUMS.length));
     } catch (error) {
       this.#owned.destroy();
       throw error;
@@ -70,54 +106,70 @@ export class TargetStep {
   }
 
   /**
-   * Changes the weights.
+   * Computes the gradients and the whole step.
    * @param factor the factor of the damped H, in any order of the columns
-   * @param size α
+   * @param isShrunk whether the factor is that of a shrunk H (`linalg/shrink.ts`)
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
-  static async take(
+  static async open(
     backend: Backend,
     operands: TargetOperands,
     factor: Factor,
-    size: number,
+    isShrunk = false,
   ): Promise<TargetStep> {
-    const taken = new TargetStep(backend, operands);
+    const step = new TargetStep(backend, operands, factor, isShrunk);
     try {
-      await taken.#take(factor, size);
-      return taken;
+      await step.#compute();
+      return step;
     } catch (error) {
-      taken.destroy();
+      step.destroy();
       throw error;
     }
   }
 
-  async #take(factor: Factor, size: number): Promise<void> {
-    const backend = this.#backend, { weight, hessian, target } = this.#operands;
-    copyMatrix(backend, weight, this.original);
-    mirrorDiagonalTiles(backend, hessian);
-    addQuadraticForm(backend, weight, hessian, this.#sums, WEIGHT_FORM);
-    symmetricProduct(backend, weight, hessian, target, { alpha: -1, beta: 1 });
-    if (factor.dead) await this.#clearDeadColumns();
-    if (size === 0) return;
-    const scratch = new ResourceSet();
-    try {
-      const change = scratch.add(allocateLike(backend, target, "step of the weights"));
-      const solved = factor.order
-        ? scratch.add(allocateLike(backend, target, "step in another order"))
-        : change;
-      if (factor.order) permuteColumns(backend, target, factor.order.forward, solved);
-      else copyMatrix(backend, target, solved);
-      solveFactored(backend, solved, factor);
-      if (factor.order) permuteColumns(backend, solved, factor.order.inverse, change);
-      const factors = scratch.add(backend.createBuffer("size of the step", 4 * weight.cols));
-      backend.write(factors, 0, new Uint8Array(new Float32Array(weight.cols).fill(size).buffer));
-      scaleColumns(backend, change, factors);
-      addQuadraticForm(backend, change, hessian, this.#sums, STEP_FORM);
-      addInnerProduct(change, target, this.#sums, STEP_GRADIENT);
-      this.#add(change, 1, weight);
-    } finally {
-      scratch.destroy();
+  /** X, the whole step. Read only. It is freed by `take`. */
+  get change(): TiledMatrix {
+    return this.#change;
+  }
+
+  /** W and Gv, with which validation statistics measure results. Read only. Undefined without a validation target. */
+  get validationGradient(): ValidationGradient | undefined {
+    const { validationTarget } = this.#operands;
+    return validationTarget && { original: this.#original, gradient: validationTarget };
+  }
+
+  async #compute(): Promise<void> {
+    const backend = this.#backend, { weight, hessian, target, validation, validationTarget } = this.#operands;
+    copyMatrix(backend, weight, this.#original);
+    this.#subtractOutputs(hessian, target, "wanted", "gradient");
+    if (validation && validationTarget) {
+      this.#subtractOutputs(validation, validationTarget, "wantedValidation", "gradientValidation");
     }
+    if (this.#factor.dead) await this.#clearDeadColumns();
+    const { order } = this.#factor, change = this.#change;
+    const solved = order ? allocateLike(backend, target, "step in another order") : change;
+    try {
+      if (order) permuteColumns(backend, target, order.forward, solved);
+      else copyMatrix(backend, target, solved);
+      solveFactored(backend, solved, this.#factor);
+      if (order) permuteColumns(backend, solved, order.inverse, change);
+    } finally {
+      if (order) solved.destroy();
+    }
+  }
+
+  /** Queues T ← T − W·H, and the inner products of W with both. */
+  #subtractOutputs(
+    hessian: TiledMatrix,
+    target: TiledMatrix,
+    before: typeof SUMS[number],
+    after: typeof SUMS[number],
+  ): void {
+    const backend = this.#backend, weight = this.#original;
+    mirrorDiagonalTiles(backend, hessian);
+    addInnerProduct(weight, target, this.#sums, column(before));
+    symmetricProduct(backend, weight, hessian, target, { alpha: -1, beta: 1 });
+    addInnerProduct(weight, target, this.#sums, column(after));
   }
 
   /** Sets the columns of G to 0 whose inputs are 0 in every token, because no weight of theirs has an effect. */
@@ -130,27 +182,73 @@ export class TargetStep {
     factors.destroy();
   }
 
+  /** Changes the weights. May be called once. @param size α */
+  take(size: number): void {
+    const backend = this.#backend, change = this.#change, { weight, hessian, target } = this.#operands;
+    addInnerProduct(change, change, this.#sums, column("stepSquares"));
+    addInnerProduct(change, target, this.#sums, column("stepGradient"));
+    if (this.#isShrunk) addQuadraticForm(backend, change, hessian, this.#sums, column("stepForm"));
+    this.#add(change, size, weight);
+    change.destroy();
+    this.#size = size;
+  }
+
   /**
-   * Measures the solved weights `q`, which are not changed. May be called once. Waits for the device.
+   * Measures the solved weights. May be called once, after `take`. Waits for the device.
+   * @param q Q, which is not changed
+   * @param known `passError` is E, if Q is the result of a pass. `validationChange` is fv(Q) − fv(W) for the validation
+   *   target, if there is one (see `ValidationLoss`)
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
-  async measure(q: TiledMatrix): Promise<TargetFigures> {
-    const backend = this.#backend, { hessian, target } = this.#operands, difference = this.original;
+  async measure(
+    q: TiledMatrix,
+    { passError, validationChange = NaN }: {
+      readonly passError?: number;
+      readonly validationChange?: number;
+    } = {},
+  ): Promise<TargetFigures> {
+    const { target, validationTarget } = this.#operands, difference = this.#original, size = this.#size;
     this.#add(q, -1, difference);
-    addQuadraticForm(backend, difference, hessian, this.#sums, RESULT_FORM);
-    addInnerProduct(difference, target, this.#sums, RESULT_GRADIENT);
-    const sums = await this.#sums.totals();
-    const weightForm = sums[WEIGHT_FORM], loss = sums[RESULT_FORM];
+    addInnerProduct(difference, difference, this.#sums, column("resultSquares"));
+    addInnerProduct(difference, target, this.#sums, column("resultGradient"));
+    if (validationTarget) {
+      addInnerProduct(difference, validationTarget, this.#sums, column("resultValidation"));
+    }
+    const totals = await this.#sums.totals(), sum = (name: typeof SUMS[number]) => totals[column(name)];
+    const weightForm = sum("wanted") - sum("gradient"), { dampingAdded } = this.#factor;
+    const stepForm = this.#isShrunk
+      ? sum("stepForm")
+      : sum("stepGradient") - dampingAdded * sum("stepSquares");
+    const added = (passError ?? NaN) - 2 * size * sum("resultGradient");
+    const subtracted = size ** 2 * sum("stepGradient") + dampingAdded * sum("resultSquares");
+    const loss = trustedDifference(added, subtracted) || await this.#form(difference);
     const finite = (change: number) => Number.isFinite(change) ? change : null;
+    const validation = validationTarget && {
+      loss: validationChange - 2 * sum("resultValidation"),
+      weightForm: sum("wantedValidation") - sum("gradientValidation"),
+    };
     return {
       loss: Number.isFinite(loss) ? loss : NaN,
       weightForm,
       change: {
-        step: finite((sums[STEP_FORM] - 2 * sums[STEP_GRADIENT]) / weightForm),
+        step: finite((size ** 2 * stepForm - 2 * size * sum("stepGradient")) / weightForm),
         // The difference is W − Q, the negative change.
-        result: finite((loss + 2 * sums[RESULT_GRADIENT]) / weightForm),
+        result: finite((loss + 2 * sum("resultGradient")) / weightForm),
+        ...validation && { validation: finite(validationChange / validation.weightForm) },
       },
+      validation,
     };
+  }
+
+  /** Computes tr(M·H·Mᵀ) by a product. Waits for the device. */
+  async #form(m: TiledMatrix): Promise<number> {
+    const sums = new RowSums(this.#backend, m.rows, 1);
+    try {
+      addQuadraticForm(this.#backend, m, this.#operands.hessian, sums, 0);
+      return (await sums.totals())[0];
+    } finally {
+      sums.destroy();
+    }
   }
 
   /** Queues Y ← Y + factor·X. */

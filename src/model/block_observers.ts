@@ -23,11 +23,10 @@ export interface ObserveOptions {
   /** The weights of the block. @default those of the model */
   readonly source?: TensorSource;
   /**
-   * Receives the inputs of the linear layers in the dense stream, which runs through the dense block. For each batch, its calls come after
-   * those for the other stream. In a mixture, the tokens of the dense stream take the routes of the other stream, so that each expert has
-   * the same tokens in both.
+   * Observes the dense stream, which runs through the dense block. For each batch, its calls come after those for the other stream. In a
+   * mixture, the tokens of the dense stream take the routes of the other stream, so that each expert has the same tokens in both.
    */
-  readonly observeDense?: BatchObserver;
+  readonly dense?: DenseObservers;
   /** The groups whose inputs are of use. Layers of experts that these groups do not need are not computed. @default all groups */
   readonly groups?: { has(group: LinearGroup): boolean };
   /** Whether every token goes to every expert of a mixture. @default false */
@@ -42,3 +41,15 @@ export type BatchObserver = (
   batch: Batch,
   residual?: ObservedResidual,
 ) => void;
+
+/** Observes the dense stream while the block runs. */
+export interface DenseObservers {
+  readonly observeInput: BatchObserver;
+  /** Receives the residual stream after each layer that adds its outputs to it without a norm. */
+  readonly observeOutput: (group: LinearGroup, residual: ObservedResidual, batch: Batch) => void;
+  /**
+   * Whether the outputs of the block replace the states of the dense stream. They are wrong in a mixture of experts, where the stream has
+   * the routes of the other one.
+   */
+  readonly advances: boolean;
+}

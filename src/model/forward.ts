@@ -16,7 +16,7 @@ import {
 } from "./hidden_states/hidden_states.ts";
 import { groupsWithoutReaders, type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
-import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
+import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
 import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
@@ -90,9 +90,12 @@ export class Forward {
   observeBlock(
     index: number,
     observeInput: BatchObserver,
-    { onBatchDone, source, observeDense, groups: wanted, routesToAll }: ObserveOptions = {},
+    { onBatchDone, source, dense, groups: wanted, routesToAll }: ObserveOptions = {},
   ): Promise<void> {
-    const { spec, weights: dense } = this.model, block = spec.block(index), observed = source ?? dense;
+    const { spec, weights: denseSource } = this.model,
+      block = spec.block(index),
+      observed = source ?? denseSource;
+    const { denseStates } = this, { advances = false } = dense ?? {};
     const skippedGroups = [
       ...stagesOf(block.groups).at(-1) ?? [],
       ...groupsWithoutReaders(block.groups, wanted),
@@ -101,31 +104,46 @@ export class Forward {
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
       const observeInput: InputObserver = (group, input, rows, residual) =>
         observe(group, input, rows, batch, residual);
-      return block.forward({ ...pass, observeInput, skippedGroups, routesToAll }, states, index);
+      return block.forward({ skippedGroups, ...pass, observeInput, routesToAll }, states, index);
     };
+    if (!dense || !denseStates) {
+      return this.#withBlock(index, observed, groups, (weights) =>
+        this.hiddenStates.visit(
+          (states, batch) => run(this.pass(weights, batch), states, batch, observeInput),
+          onBatchDone,
+        ));
+    }
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
-      const copies = observeDense && this.denseStates?.copies();
+      const copies = this.hiddenStates.copies();
+      const runBoth = async (states: DeviceBuffer, batch: Batch) => {
+        let routes: Routes | undefined;
+        const pass = {
+          ...this.pass(weights, batch),
+          observeRoutes: (chosen: Routes) => void (routes = chosen),
+        };
+        await run(pass, (await copies.next()).value!, batch, observeInput);
+        const densePass = {
+          ...this.pass(denseWeights, batch),
+          ...advances && { skippedGroups: [] },
+          observeOutput: (group: LinearGroup, residual: ObservedResidual) =>
+            dense.observeOutput(group, residual, batch),
+        };
+        await run({ ...densePass, routes }, states, batch, dense.observeInput);
+      };
       try {
-        await this.hiddenStates.visit(async (states, batch) => {
-          let routes: Routes | undefined;
-          const observeRoutes = (chosen: Routes) => void (routes = chosen);
-          await run({ ...this.pass(weights, batch), observeRoutes }, states, batch, observeInput);
-          const next = await copies?.next();
-          if (!observeDense || !next || next.done) return;
-          await run({ ...this.pass(denseWeights, batch), routes }, next.value, batch, observeDense);
-        }, onBatchDone);
+        await (advances ? denseStates.update(runBoth, onBatchDone) : denseStates.visit(runBoth, onBatchDone));
       } finally {
-        await copies?.return();
+        await copies.return();
       }
     };
     return this.#withBlock(
       index,
-      observed,
-      groups,
-      (weights) =>
-        observeDense && observed !== dense
-          ? this.#withBlock(index, dense, groups, (denseWeights) => visit(weights, denseWeights))
-          : visit(weights, weights),
+      denseSource,
+      advances ? block.groups : groups,
+      (denseWeights) =>
+        observed === denseSource
+          ? visit(denseWeights, denseWeights)
+          : this.#withBlock(index, observed, groups, (weights) => visit(weights, denseWeights)),
     );
   }
 

@@ -38,6 +38,12 @@ export function openModel(checkpoint: Checkpoint): Model {
   }
 }
 
+/** A model with the facts about its checkpoint that do not need open files. */
+export interface DescribedModel {
+  readonly checkpoint: Pick<Checkpoint, "folder" | "config">;
+  readonly model: Model;
+}
+
 /** The open folder of a model. Dispose of it to close its files. */
 export interface ModelFolder extends AsyncDisposable {
   /** The checkpoint with dense weights. If its files store quantised ones, they are dequantised when they are read. */

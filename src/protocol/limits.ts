@@ -46,6 +46,21 @@ export const MAX_TOKENS = 2 ** 24;
  */
 export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
+/**
+ * The largest number of linear layers of a model whose blocks a host runs. Mixtures of experts with a trillion weights
+ * have 70 thousand. A host lists the layers before it reads any weight.
+ */
+export const MAX_MODEL_LAYERS = 2 ** 18;
+
+/** More epochs of a reconstruction would occupy the device for days. Five have most of the gain. */
+export const MAX_EPOCHS = 1000;
+
+/**
+ * The host memory for hidden states, and for the blocks and answers of their requests, in bytes. The states of 128
+ * windows of 2048 tokens take 8.6 GB with 8192 numbers per token.
+ */
+export const STATES_BYTES = 16 * 2 ** 30;
+
 /** The default limit of a body at an edge, in bytes. The Free and Pro plans of Cloudflare refuse larger bodies. */
 export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 

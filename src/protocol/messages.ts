@@ -1,5 +1,15 @@
 /** The JSON answers of the contract as types. `deno task generate` writes this file from the schemas in `src/protocol`. */
 
+/** Stored hidden states. */
+export interface StoredStates {
+  /** The block whose inputs the states are. */
+  readonly next_block: number;
+  /** The number of all windows, with those that are held out. */
+  readonly windows: number;
+  /** The number of tokens in a window. */
+  readonly tokens: number;
+}
+
 /** Stored statistics. */
 export interface StoredHessian {
   /** sha-256 of a body. */

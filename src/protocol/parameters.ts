@@ -23,17 +23,17 @@ import {
 import { DEFAULT_METHOD, type Effort, EFFORTS, METHOD_NAMES, METHODS, methodsThat } from "./methods.ts";
 import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
 
-function integer(min: number, max: number) {
+export function integer(min: number, max: number) {
   const rule = `must be a whole number from ${min} to ${max}`;
   return numeric(z.int(rule).min(min, rule).max(max, rule));
 }
 
-function oneOf<const T extends readonly string[]>(...values: T) {
+export function oneOf<const T extends readonly string[]>(...values: T) {
   return z.enum(values, `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`);
 }
 
 /** Accepts a boolean, or the text "true" or "false". */
-const flag = z.preprocess(
+export const flag = z.preprocess(
   (value) => value === "true" ? true : value === "false" ? false : value,
   z.boolean("must be true or false"),
 );

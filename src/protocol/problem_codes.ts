@@ -45,6 +45,12 @@ export const PROBLEMS = {
     title: "The statistics are not stored",
     cause: "the statistics are not stored: send them again",
   },
+  states_not_found: {
+    status: 404,
+    title: "The hidden states are not stored",
+    cause:
+      "the hidden states before the block are not stored under this name: create them again, and run the earlier blocks",
+  },
   not_found: {
     status: 404,
     title: "There is nothing here",

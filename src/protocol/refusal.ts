@@ -61,9 +61,14 @@ export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal
   );
 }
 
+/** Returns the refusal for one parameter, or for one member of a body. */
+export function invalidParameter(parameter: string, detail: string): Refusal {
+  return refusalFor([{ parameter, detail }]);
+}
+
 /** Refuses a parameter without a name, which the parsers of queries ignore. @throws {Refusal} `invalid_parameter` */
 export function requireNamedParameters(query: URLSearchParams): void {
-  if (query.has("")) throw refusalFor([{ parameter: "", detail: "is not a parameter" }]);
+  if (query.has("")) throw invalidParameter("", "is not a parameter");
 }
 
 function refusalFor(invalid: readonly InvalidParameter[]): Refusal {

@@ -45,6 +45,8 @@ export interface PlanOptions {
   readonly reconstructed?: { has(block: number): boolean };
   /** The blocks whose output error an earlier run has measured. By default, no error is to be measured. */
   readonly measured?: { has(block: number): boolean };
+  /** Whether the outputs of the last block are needed too, because another plan begins after it. @default false */
+  readonly runsLast?: boolean;
 }
 
 /** A group of layers that share one input, with the layers that are still to be pruned. */
@@ -84,8 +86,18 @@ export class BlockPlan {
     this.lastBlock = chosen.at(-1)?.block ?? -1;
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
     this.#blocks = new Set(chosen.map(({ block }) => block));
-    const isOpen = (block: number) => this.epochs(block) > 0 || options.measured?.has(block) === false;
-    this.isEmpty = this.layerCount === 0 && ![...this.#blocks].some(isOpen);
+    this.isEmpty = ![...this.#blocks].some((block) => this.isOpen(block));
+  }
+
+  /** Whether `block` has a layer to prune, or is still to be reconstructed or measured. */
+  isOpen(block: number): boolean {
+    const isUnmeasured = this.#blocks.has(block) && this.#options.measured?.has(block) === false;
+    return isUnmeasured || this.epochs(block) > 0 || this.rounds(block).length > 0;
+  }
+
+  /** Whether the outputs of `block` are needed. */
+  runs(block: number): boolean {
+    return block < this.lastBlock || this.#options.runsLast === true;
   }
 
   /** Returns all groups of `block` with chosen layers, divided into calibration rounds. */
@@ -128,24 +140,35 @@ export class BlockPlan {
   /** Whether `block` is still to be reconstructed, and its layers are rounded after it. */
   isRoundedLast(block: number): boolean {
     const { isRounded } = this.#options;
-    return this.epochs(block) > 0 && isRounded !== undefined && this.#layers(block).some(isRounded);
+    return this.epochs(block) > 0 && isRounded !== undefined && this.chosenLayers(block).some(isRounded);
   }
 
   /** Returns the names of all chosen layers in the blocks that are rounded last. */
   layersRoundedLast(): Set<string> {
     const blocks = [...this.#blocks].filter((block) => this.isRoundedLast(block));
-    return new Set(blocks.flatMap((block) => this.#layers(block)));
+    return new Set(blocks.flatMap((block) => this.chosenLayers(block)));
   }
 
-  /** Whether a stream of the dense model runs through `block` after its layers are calibrated. */
+  /**
+   * Whether the last observing pass of `block` also takes the dense stream through the block. In a block with experts it cannot, because
+   * the stream then has the routes of the other one.
+   */
+  advancesDense(block: number): boolean {
+    return this.#options.hasTargets === true &&
+      this.#spec.block(block).groups.every(([{ expertRole }]) => expertRole === undefined);
+  }
+
+  /** Whether the dense stream runs through `block` in a pass of its own, for another block or a reconstruction. */
   runsDense(block: number): boolean {
-    return this.#options.hasTargets === true && (block < this.lastBlock || this.epochs(block) > 0);
+    const isUsed = this.runs(block) || this.epochs(block) > 0;
+    const isObserved = this.isRoundedLast(block) || this.rounds(block).length > 0;
+    return this.#options.hasTargets === true && isUsed && !(this.advancesDense(block) && isObserved);
   }
 
   /**
    * Lists the passes through the blocks from `firstBlock` to the last. Each round takes one pass, or two if the block is
-   * rounded last. Each epoch takes one pass. Each block but the last takes one more pass, which computes the inputs of the
-   * next block. With targets, the dense block takes one too if another block or a reconstruction needs its outputs.
+   * rounded last. Each epoch takes one pass. Each block whose outputs are needed takes one more pass, which computes the
+   * inputs of the next block. With targets, the dense stream may take one too (`runsDense`).
    */
   passes(firstBlock: number): Pass[] {
     const passes: Pass[] = [];
@@ -155,12 +178,13 @@ export class BlockPlan {
       if (this.runsDense(block)) passes.push("run");
       for (let epoch = 0; epoch < this.epochs(block); epoch++) passes.push("train");
       for (const _ of isRoundedLast ? pending : []) passes.push("observe");
-      if (block < this.lastBlock) passes.push("run");
+      if (this.runs(block)) passes.push("run");
     }
     return passes;
   }
 
-  #layers(block: number): string[] {
+  /** Returns the names of all chosen layers of `block`. */
+  chosenLayers(block: number): string[] {
     return this.allRounds(block).flat().flatMap(({ layers }) => layers.map(({ name }) => name));
   }
 

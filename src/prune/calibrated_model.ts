@@ -91,8 +91,7 @@ async function* groups(
   options: CalibrationOptions,
 ): AsyncGenerator<CalibratedGroup, void, undefined> {
   if (plan.isEmpty) return;
-  const { windows, validationWindows = [], memory, hiddenStates, onReplace, onBlock } = options;
-  const { reconstructed, onReconstruct } = options;
+  const { windows, validationWindows = [], memory, hiddenStates } = options;
   const all = [...windows, ...validationWindows];
   const forward = await Forward.begin(backend, model, all, {
     ...memory,
@@ -101,35 +100,57 @@ async function* groups(
     hasDenseStream: options.hasTargets,
   });
   try {
-    const firstBlock = forward.hiddenStates.nextBlock, { batches } = forward.hiddenStates;
-    const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
-    const { denseStates } = forward, denseBlocks = denseStates ? firstBlock : 0;
-    const steps = new StepCounter(denseBlocks + plan.passes(firstBlock).length, batches.length, options);
+    const firstBlock = forward.hiddenStates.nextBlock, { denseStates } = forward;
+    const passes = (denseStates ? firstBlock : 0) + plan.passes(firstBlock).length;
+    const steps = new StepCounter(passes, forward.hiddenStates.batches.length, options);
     while (denseStates && denseStates.nextBlock < firstBlock) await forward.runDenseBlock(steps.begin("run"));
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
-      const trained = reconstructed?.get(block) ?? [];
-      const replaced = await readFinished(new Set([...plan.finished(block), ...trained]), options);
-      const prunedWeights = withReplacements(model.weights, replaced);
-      const openBlock = { block, weights: model.weights, replaced, onReplace };
-      const work = { forward, plan, steps, options };
-      const result = plan.isRoundedLast(block)
-        ? yield* reconstructAndRound(work, openBlock)
-        : yield* solveAndReconstruct(work, openBlock, plan.rounds(block));
-      if (result) await onReconstruct?.(block, result);
-      const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
-      const error = isMeasured
-        ? await BlockError.begin(forward, openBlock, firstHeldOut, (error) => onBlock(block, error))
-        : undefined;
-      // No block follows the last one, so only its held-out outputs are needed.
-      if (block < plan.lastBlock) {
-        await forward.runBlock(block, steps.begin("run"), prunedWeights, { observer: error });
-      } else if (error) {
-        await forward.visitOutputs(block, prunedWeights, error);
-        await error.end();
-      }
+      yield* calibrateBlock({ forward, plan, steps, options }, block);
     }
   } finally {
     forward.destroy();
+  }
+}
+
+/**
+ * Returns one block of a model as a source of calibrated layers. The consumer handles its groups as those of
+ * `calibratedModel`. Then the states of `forward` are those after the pruned block.
+ * @param forward a forward pass over the windows of `options`, before `block`. With targets, it has a dense stream.
+ *   The caller destroys it, and must not use it any more if the generator of `groups` throws or is left early
+ */
+export function calibratedBlock(
+  forward: Forward,
+  block: number,
+  options: CalibrationOptions,
+): CalibratedModel {
+  const plan = new BlockPlan(forward.model.spec, options);
+  const steps = new StepCounter(plan.passes(block).length, forward.hiddenStates.batches.length, options);
+  const work = { forward, plan, steps, options };
+  return { layerCount: plan.layerCount, groups: () => calibrateBlock(work, block) };
+}
+
+/** Yields the groups of one block, reconstructs the block, measures its error, and runs the windows through it. */
+async function* calibrateBlock(work: CalibrationWork, block: number): CalibratedGroups {
+  const { forward, plan, steps, options } = work, { model: { weights }, hiddenStates: { batches } } = forward;
+  const { windows, validationWindows = [], reconstructed, onReplace, onBlock, onReconstruct } = options;
+  const trained = reconstructed?.get(block) ?? [];
+  const replaced = await readFinished(new Set([...plan.finished(block), ...trained]), options);
+  const prunedWeights = withReplacements(weights, replaced);
+  const openBlock = { block, weights, replaced, onReplace };
+  const result = plan.isRoundedLast(block)
+    ? yield* reconstructAndRound(work, openBlock)
+    : yield* solveAndReconstruct(work, openBlock, plan.rounds(block));
+  if (result) await onReconstruct?.(block, result);
+  const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
+  const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
+  const error = isMeasured
+    ? await BlockError.begin(forward, openBlock, firstHeldOut, (error) => onBlock(block, error))
+    : undefined;
+  if (plan.runs(block)) {
+    await forward.runBlock(block, steps.begin("run"), prunedWeights, { observer: error });
+  } else if (error) {
+    await forward.visitOutputs(block, prunedWeights, error);
+    await error.end();
   }
 }
 
@@ -149,9 +170,9 @@ async function* solveAndReconstruct(
   openBlock: OpenBlock,
   rounds: readonly (readonly PendingGroup[])[],
 ): CalibratedGroups<ReconstructedBlock | undefined> {
-  for (const round of rounds) yield* calibrateRound(work, round, openBlock);
+  for (const round of rounds) yield* calibrateRound(work, round, openBlock, round === rounds.at(-1));
   const { forward, plan, steps, options: { windows, onTrained, isTrained } } = work, { block } = openBlock;
-  // A guard that has decided about the targets of this block has run the dense stream through the block already.
+  // A guard may have run the dense stream through the block already.
   if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
     await forward.runDenseBlock(beginDense(work, block));
   }
@@ -192,7 +213,7 @@ async function* reconstructAndRound(
   });
   const trained = { ...openBlock, weights: withReplacements(weights, unrounded.replaced), keepsZeros: true };
   const withoutTargets = { ...work, options: { ...options, hasTargets: false } };
-  for (const round of plan.rounds(block)) yield* calibrateRound(withoutTargets, round, trained);
+  for (const round of plan.rounds(block)) yield* calibrateRound(withoutTargets, round, trained, false);
   const tensors = new Map([...result!.tensors].filter(([name]) => !replaced.has(name)));
   for (const [name, tensor] of tensors) replaced.set(name, tensor);
   return { ...result!, tensors };
@@ -203,17 +224,24 @@ function beginDense({ plan, steps, options: { signal } }: CalibrationWork, block
   return plan.runsDense(block) ? steps.begin("run") : () => signal?.throwIfAborted();
 }
 
-/** Calibrates the groups of a round by a forward pass through the block, then yields them in order. */
+/**
+ * Calibrates the groups of a round by a forward pass through the block, then yields them in order.
+ * @param isLast whether the round is the last one of the block
+ */
 async function* calibrateRound(
   work: CalibrationWork,
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
+  isLast: boolean,
 ): CalibratedGroups {
-  const { forward, steps, options } = work, { block, replaced } = openBlock;
+  const { forward, plan, steps, options } = work, { block, replaced } = openBlock;
   const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
   const weights = trueSequential ? withReplacements(openBlock.weights, replaced) : openBlock.weights;
-  const begun = steps.begin("observe");
-  const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, options);
+  const begun = steps.begin("observe"), advancesDense = isLast && plan.advancesDense(block);
+  const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, {
+    ...options,
+    advancesDense,
+  });
   // A true-sequential round solves a part of the block, and the output of the block says little about this part.
   const guard = hasTargets && !trueSequential && validationWindows.length > 0
     ? guardTargets(forward, openBlock, round, {

@@ -18,24 +18,18 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
-import { columnIndices, placeColumns } from "../tensor/columns.ts";
-import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { CalibratedModel } from "./calibrated_model.ts";
-import { withStatisticsInHostMemory } from "./host_statistics.ts";
+import type { Model } from "../model/model.ts";
+import type { CalibratedModel, CalibrationOptions } from "./calibrated_model.ts";
 import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
+import { wholeWeight, withErrors, withoutTarget } from "./target_guard.ts";
 
 /** Prunes models whose statistics are on a device. */
-export type CalibratedPruner = ModelPruner<HessianAccumulator>;
-
-/**
- * Returns a pruner that reads the statistics back for `client`, which sends them to servers. It ignores the guards of
- * targets, so every layer keeps its target.
- */
-export function serverPruner(client: ModelPruner): CalibratedPruner {
-  return {
-    pruneModel: (source, query, options) =>
-      client.pruneModel(withStatisticsInHostMemory(source), query, options),
-  };
+export interface CalibratedPruner extends ModelPruner<HessianAccumulator> {
+  /**
+   * Presents a model in the place of `calibratedModel`, for example if another machine calibrates it.
+   * @param queryOf returns the parameters of a layer, without `token_weights`, which `options` has
+   */
+  calibrate?(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel;
 }
 
 /** Prunes layers on one device. If a server would refuse a layer, it throws a `PareError` with the same message. */
@@ -93,7 +87,7 @@ export class DevicePruner implements CalibratedPruner {
                 validationTarget: group.validationHessian?.target(weight),
               }
               : {};
-            const own = hasTarget ? query : withoutStep(query);
+            const own = hasTarget ? query : withoutTarget(query, isTried);
             const { mask, ...pruned } = await this.#prune(ownTensors(layer), own, {
               ...statistics,
               ...given,
@@ -101,10 +95,11 @@ export class DevicePruner implements CalibratedPruner {
             freeArray(mask.data);
             return { group, name, ...pruned };
           };
-          const solving = checked.then(async () => ({
-            solution: await solve(guard?.decided ?? true),
-            without: isTried ? await solve(false) : undefined,
-          }));
+          const solving = checked.then(async () => {
+            const solution = await solve(guard?.decided ?? true), other = isTried && await solve(false);
+            const without = other && { ...other, report: withErrors(other.report, solution.report) };
+            return { solution, without };
+          });
           const pruning = answered(solving, name);
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
           if (solved) yield solved;
@@ -154,23 +149,13 @@ interface TriedLayer extends Record<keyof Solutions, RoundLayer<HessianAccumulat
 
 /** Returns the solutions that the guard of the block chooses. */
 async function decide(tried: readonly TriedLayer[]): Promise<RoundLayer<HessianAccumulator>[]> {
+  const whole = ({ group, name, weight, kept }: RoundLayer<HessianAccumulator>) =>
+    wholeWeight(weight, kept, group.layers.find((layer) => layer.name === name)!.weight.shape);
   const solutions = tried.map(({ withTargets, without }) =>
-    [withTargets.name, { withTargets: wholeWeight(withTargets), without: wholeWeight(without) }] as const
+    [withTargets.name, { withTargets: whole(withTargets), without: whole(without) }] as const
   );
   const areKept = await tried[0].guard.decide(new Map(solutions));
   return tried.map(({ withTargets, without }) => areKept ? withTargets : without);
-}
-
-/** Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns. */
-function wholeWeight({ group, name, weight, kept }: RoundLayer<HessianAccumulator>): HostTensor {
-  if (!kept) return weight;
-  const [, cols] = group.layers.find((layer) => layer.name === name)!.weight.shape;
-  return placeColumns(weight, columnIndices(kept), cols);
-}
-
-/** Returns the query of a layer that gets no target. */
-function withoutStep({ target_step: _step, ...query }: LayerQuery): LayerQuery {
-  return query;
 }
 
 /** Replaces an error by that of a client whose server refuses the layer. @param name begins the message */

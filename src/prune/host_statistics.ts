@@ -1,13 +1,19 @@
 /** Copies the statistics of a calibrated model to host memory, for clients that send the layers to servers. */
 
-import type { ModelSource, SourceLayer } from "../client/model_source.ts";
+import type { LayerGroup, ModelSource, SourceLayer } from "../client/model_source.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { joinChunks, weightReader } from "../layer/write_layer.ts";
 import type { CalibratedModel } from "./calibrated_model.ts";
+import type { CalibratedGroup } from "./open_round.ts";
+
+/** A model whose statistics are in host memory. Its groups have the guards of the wrapped ones. */
+interface HostModel extends ModelSource {
+  groups(): AsyncGenerator<LayerGroup & Pick<CalibratedGroup, "guard">, void, undefined>;
+}
 
 /** Wraps `model` so that its statistics and targets are tensors in host memory, and frees them on the device. */
-export function withStatisticsInHostMemory(model: CalibratedModel): ModelSource {
+export function withStatisticsInHostMemory(model: CalibratedModel): HostModel {
   return {
     layerCount: model.layerCount,
     async *groups() {

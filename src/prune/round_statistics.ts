@@ -13,6 +13,8 @@ import type { GroupStatistics } from "./open_round.ts";
 export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
 
 export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
+  /** With targets: whether the dense stream has the outputs of the block afterwards (see `DenseObservers`). @default false */
+  readonly advancesDense?: boolean;
   /** Token ids of the windows, which all have the same length. */
   readonly windows: readonly Uint32Array[];
   /** Token ids of the held-out windows, as long as the others, for the validation Hessians. @default [] */
@@ -83,7 +85,7 @@ export class RoundStatistics {
     block: number,
     weights: TensorSource,
     onBatchDone: () => void,
-    { windows, hasTargets, allExperts }: StatisticsOptions,
+    { windows, hasTargets, advancesDense = false, allExperts }: StatisticsOptions,
   ): Promise<void> {
     const sumOf = (group: LinearGroup, firstWindow: number) =>
       this.#sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
@@ -93,8 +95,12 @@ export class RoundStatistics {
       {
         onBatchDone,
         source: weights,
-        observeDense: hasTargets
-          ? (group, x, rows, { first }, residual) => sumOf(group, first)?.addDense(x, rows, residual)
+        dense: hasTargets
+          ? {
+            advances: advancesDense,
+            observeInput: (group, x, _rows, { first }) => sumOf(group, first)?.addDense(x),
+            observeOutput: (group, residual, { first }) => sumOf(group, first)?.addOutput(residual),
+          }
           : undefined,
         groups: this.#sums,
         routesToAll: allExperts,

@@ -6,6 +6,10 @@
 
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { Forward } from "../model/forward.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import type { Report } from "../protocol/messages.ts";
+import { columnIndices, placeColumns } from "../tensor/columns.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockMeter } from "./block_meter.ts";
 import type { PendingGroup } from "./block_plan.ts";
 import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "./open_round.ts";
@@ -24,13 +28,13 @@ export interface GuardOptions {
   readonly earlier?: boolean;
   /** Called with a new decision, for example to record it. */
   readonly onDecision?: (decision: TargetDecision) => Promise<void>;
-  /** Begins the pass of the dense stream through the block. The result is called after each batch, and may throw. */
+  /** Begins the pass of the dense stream through the block, if there is still one. The result is called after each batch, and may throw. */
   readonly beginDense: () => () => void;
 }
 
 /**
  * Returns the guard of a block whose layers have targets.
- * @param forward a forward pass before the block, with a dense stream, which a decision runs through the block
+ * @param forward a forward pass before the block, with a dense stream, which a decision may run through the block
  * @param round all layers of the block that are still to be solved
  */
 export function guardTargets(
@@ -43,7 +47,7 @@ export function guardTargets(
     decided: earlier,
     async decide(solved) {
       const { block, weights, replaced } = openBlock, dense = forward.denseStates!;
-      await forward.runDenseBlock(beginDense());
+      if (dense.nextBlock === block) await forward.runDenseBlock(beginDense());
       const meter = await BlockMeter.open(forward, block, fitted, dense);
       const linears = new Map(
         round.flatMap(({ layers }) => layers.map(({ name, linear }) => [name, linear])),
@@ -64,6 +68,43 @@ export function guardTargets(
       const decision = { areKept: errors.withTargets < errors.without, errors };
       await onDecision?.(decision);
       return decision.areKept;
+    },
+  };
+}
+
+/**
+ * Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns.
+ * @param kept the columns that were not removed, or undefined if all columns remain
+ */
+export function wholeWeight(
+  weight: HostTensor,
+  kept: HostTensor | undefined,
+  [, cols]: readonly number[],
+): HostTensor {
+  return kept ? placeColumns(weight, columnIndices(kept), cols) : weight;
+}
+
+/**
+ * Returns the query of a layer that is solved without its target.
+ * @param isSecond whether it is solved with its target too, so that `withErrors` can add its relative errors
+ */
+export function withoutTarget({ target_step: _step, ...query }: LayerQuery, isSecond: boolean): LayerQuery {
+  return isSecond ? { ...query, error: false } : query;
+}
+
+/**
+ * Adds the relative errors to the report of a layer that was solved without its target. Their denominators, which take
+ * two products, are those of the report `first` of the same layer with its target.
+ */
+export function withErrors(report: Report, first: Report): Report {
+  const divide = (loss: number | null, firstLoss: number | null, firstError: number | null) =>
+    loss !== null && firstLoss && firstError ? loss * firstError / firstLoss : null;
+  const { loss, validation_loss } = report;
+  return {
+    ...report,
+    relative_error: divide(loss, first.loss, first.relative_error),
+    ...validation_loss !== undefined && {
+      validation_error: divide(validation_loss, first.validation_loss!, first.validation_error!),
     },
   };
 }

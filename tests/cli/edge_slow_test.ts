@@ -1,5 +1,5 @@
 /**
- * Tests `pare prune --server` with several hosts and with an edge, a server that passes layers on to hosts. An edge accepts
+ * Tests `--server` of `pare prune` and `pare shrink` with several hosts and with an edge, a server that passes layers on to hosts. An edge accepts
  * layers in single requests and in jobs, which are lists of layers. Every run must write the same bytes as a run in one process.
  */
 
@@ -11,7 +11,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { type Finished, pareJson, runPare, startPare } from "./run_pare.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { READY } from "../client/fake_host.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
@@ -50,8 +50,11 @@ after(async () => {
   await edge[Symbol.asyncDispose]();
 });
 
-function weights(out: string): Promise<Uint8Array> {
-  return Deno.readFile(`${folder}/${out}/model.safetensors`);
+/** Reads the weight files of a checkpoint, by name. */
+async function weights(out: string): Promise<[name: string, bytes: Uint8Array][]> {
+  const files = [...await readFolder(`${folder}/${out}`)].filter(([name]) => name.endsWith(".safetensors"));
+  assert.ok(files.length > 0, out);
+  return files;
 }
 
 async function assertSame(out: string, { code, stderr }: Finished): Promise<void> {
@@ -174,5 +177,48 @@ describe("pare prune --server EDGE", () => {
     assert.match(shown.stdout, /│ model\.decoder\.layers\.0\.fc1\.weight +│ done /);
     const cancelled = await runPare("jobs", "cancel", id, "--server", edge.url);
     assert.equal(cancelled.stdout, `job ${id} had ended before: done\n`);
+  });
+});
+
+describe("pare shrink --server", () => {
+  const shrink = [
+    ...["shrink", OPT_SOTU.replace("opt-sotu", "llama-sotu"), "--calibration", calibration, "--samples", "8"],
+    ...["--seqlen", "64", "--ffn", "0.25", "--heads", "0.5", "--reconstruct", "1", "--backend", "cpu"],
+  ];
+  const second = ["--sparsity", "0.5"];
+
+  it("sends layers to every host in both runs, and writes the bytes of a run in one process", async () => {
+    const alone = await runPare(...shrink, ...second, "--out", `${folder}/smaller`);
+    assert.equal(alone.code, 0, alone.stderr);
+    const served = () => Promise.all(hosts.map((host) => countServed(host, "POST", "/v1/layers")));
+    const before = await served(), servers = hosts.flatMap(({ url }) => ["--server", url]);
+    const run = await runPare(...shrink, ...second, "--out", `${folder}/smaller-at-hosts`, ...servers);
+    assert.equal(run.code, 0, run.stderr);
+    assert.deepEqual(await weights("smaller-at-hosts"), await weights("smaller"));
+    assert.equal(run.stderr.match(/^solving at 2 hosts: cpu \(/gm)?.length, 2);
+    const counts = (await served()).map((count, i) => count - before[i]);
+    assert.ok(Math.min(...counts) > 0, `layers at each: ${counts}`);
+    // The first run has two layers in each of 4 blocks, and the second run seven.
+    assert.equal(counts[0] + counts[1], 4 * (2 + 7));
+  });
+
+  it("continues a run in jobs after the command was killed", {
+    skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
+  }, async () => {
+    assert.equal((await runPare(...shrink, "--out", `${folder}/shrunk`)).code, 0);
+    const command = [...shrink, "--out", `${folder}/shrunk-in-jobs`, "--server", edge.url];
+    const child = startPare(...command);
+    let stderr = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      stderr += text;
+      if (stderr.includes("shrinking 3/")) child.kill("SIGKILL");
+    }
+    await child.stdout.cancel();
+    assert.equal((await child.status).signal, "SIGKILL", stderr);
+    const again = await runPare(...command);
+    assert.equal(again.code, 0, again.stderr);
+    assert.deepEqual(await weights("shrunk-in-jobs"), await weights("shrunk"));
+    assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
+    assert.match(again.stderr, /^shrinking [3-7]\/8$/m);
   });
 });

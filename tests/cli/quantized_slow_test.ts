@@ -48,7 +48,7 @@ describe("a quantised model", () => {
       ...["--out", `${folder}/unpacked`],
     );
     assert.equal(unpacked.length, 24);
-    assert.ok(bytes.packed < 0.6 * bytes.written, JSON.stringify(bytes));
+    assert.ok(bytes.quantized < 0.6 * bytes.written, JSON.stringify(bytes));
     assert.deepEqual(await readTensors(`${folder}/unpacked`), await readTensors(model.dense));
   });
 

@@ -7,6 +7,7 @@ import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../support/random.ts";
 import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
+import { contents } from "./run_contents.ts";
 import { runPare, startPare, startPareWith } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
@@ -48,22 +49,6 @@ async function stopAfter(
   await child.stdout.cancel();
   const { code, signal: terminatedBy } = await child.status;
   return { code, killed: terminatedBy !== null, stderr: withoutLines(stderr, await driverMessages()) };
-}
-
-/** Reads every file of a folder. Removes from the reports what may differ between runs, such as times. */
-function contents(path: string): Record<string, unknown> {
-  const files = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
-  return Object.fromEntries(files.map((name) => {
-    if (name === "report.html") return [name, undefined]; // it is drawn from pare.json, with the times
-    if (name !== "pare.json") return [name, Deno.readFileSync(`${path}/${name}`)];
-    const { finished: _f, seconds: _s, resumed: _r, ...report } = JSON.parse(
-      Deno.readTextFileSync(`${path}/${name}`),
-    );
-    const layers = report.layers.map((
-      { seconds: _, calibration_seconds: _c, factor_reused: __, ...layer }: Record<string, unknown>,
-    ) => layer);
-    return [name, { ...report, layers }];
-  }));
 }
 
 describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {

@@ -137,6 +137,14 @@ describe("pare shrink", () => {
     );
     assert.equal(code, 2);
     assert.match(stderr, /option --bits 3: --for gguf:q4_0 sets it to 4/);
+    const gptq = command("llama-sotu", "none", "--ffn", "0.3", "--multiple", "8", "--for", "gptq");
+    const misfit = await runPare(...gptq);
+    assert.equal(misfit.code, 3);
+    assert.match(
+      misfit.stderr,
+      /the smaller model: .*has rows of 360 weights, but gptq needs a multiple of 32/,
+    );
+    assert.doesNotMatch(misfit.stderr, /shrinking/);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
 

@@ -6,6 +6,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { lockFolder } from "../../src/base/files/whole_file.ts";
 import { BASE_HEADING, END_OF_CARD } from "../../src/prune/report/base_card.ts";
 import { bytesText } from "../../src/prune/report/format.ts";
+import { writeFiles } from "../support/checkpoint_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";
@@ -104,4 +105,23 @@ it("a sparse checkpoint is refused by every command that opens it, with its form
       /sparse: stores its weights in the sparse format "sparse-bitmask", .*; decompress them/,
     );
   }
+});
+
+it("codes in a checkpoint that names no format are refused, and neither verified nor written as weights", async () => {
+  const codes = `${folder}/codes`, out = `${folder}/no-codes`;
+  await Deno.mkdir(codes);
+  const data = new Uint8Array(8).fill(0x7f); // NaN
+  await writeFiles(codes, {
+    "config.json": {},
+    "model.safetensors": { "x.weight": { dtype: "F8_E4M3", shape: [2, 4], data } },
+  });
+  for (const args of [["verify", codes], ["unpack", codes, "--out", out]]) {
+    const { code, stdout, stderr } = await runPare(...args);
+    assert.deepEqual([code, stdout], [3, ""], stderr);
+    assert.match(
+      stderr,
+      /x\.weight has codes of the dtype F8_E4M3, but config\.json does not name their format/,
+    );
+  }
+  assert.throws(() => Deno.statSync(out), Deno.errors.NotFound);
 });

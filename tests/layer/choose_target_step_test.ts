@@ -12,6 +12,7 @@ import { factor } from "../../src/layer/linalg/factor.ts";
 import { copyTiled } from "../../src/layer/linalg/submatrix.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
 import { chooseTargetStep } from "../../src/layer/validation/choose_target_step.ts";
+import { TargetStep } from "../../src/layer/target_step.ts";
 import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
 import { sampledLayer } from "../reference/damping.ts";
 import { quadraticForm } from "../reference/hessian.ts";
@@ -106,20 +107,18 @@ eachBackend("target_step auto", (backend) => {
           blocksize: BLOCKSIZE,
           damping: 0.01,
         });
-        const chosen = await chooseTargetStep(
-          backend(),
-          {
-            layer,
-            hessian,
-            validation,
-            target: operands.target.weight,
-            validationTarget: operands.validationTarget.weight,
-          },
-          made,
-          PARAMETERS,
-        );
-        assert.equal(chosen, expected);
-        for (const resource of [made, ...Object.values(operands)]) resource.destroy();
+        const [whole, gradient] = [operands.target.weight, operands.validationTarget.weight];
+        const tensors = {
+          weight: layer.weight,
+          hessian,
+          target: whole,
+          validation,
+          validationTarget: gradient,
+        };
+        const taken = await TargetStep.open(backend(), tensors, made);
+        const trial = { layer, validation, change: taken.change, gradient };
+        assert.equal(await chooseTargetStep(backend(), trial, made, PARAMETERS), expected);
+        for (const resource of [taken, made, ...Object.values(operands)]) resource.destroy();
         assert.equal(backend().counters.bytesLive, live, "bytes left allocated");
       });
     }

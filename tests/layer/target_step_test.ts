@@ -74,7 +74,8 @@ eachBackend("a layer with a target", (backend) => {
           order,
         });
         const operands = { weight: layer.weight, hessian, target };
-        const step = await TargetStep.take(backend(), operands, made, 0.5);
+        const step = await TargetStep.open(backend(), operands, made);
+        step.take(0.5);
         const stepped = await readMatrix(backend(), layer.weight);
         assertClose(stepped, referenceStep(host, 0.5, 0.01), 2e-4);
         const { loss, weightForm, change } = await step.measure(layer.weight);
@@ -155,6 +156,12 @@ eachBackend("a layer with a target", (backend) => {
     it(`reports the errors of ${name} against the original weights and against the target`, async () => {
       const { report } = await solve(makeTargetLayer(16, 48, 11, [5]), changes);
       assert.ok(report.target_change!.step! < report.target_change!.result!);
+    });
+  }
+
+  for (const targetStep of [0.25, 1]) {
+    it(`follows the errors of a step of ${targetStep} from those of the pass if no input is dead`, async () => {
+      await solve(makeTargetLayer(21, 70, 5), { targetStep });
     });
   }
 

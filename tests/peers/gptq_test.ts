@@ -1,12 +1,17 @@
 /**
  * Tests that GPTQModel loads the folders of `pare export --format gptq` with exactly the weights of the checkpoint, and
- * that ONNX Runtime generates the tokens of transformers from the models that `pare_llm.export_onnx` makes of them.
+ * that ONNX Runtime and transformers.js generate the tokens of transformers from the models that `pare_llm.export_onnx`
+ * makes of them.
  */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { sotuText, writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import {
+  continueWithTransformersJs,
+  transformersJsSkipReason,
+} from "../../scripts/peers/npm/transformers_js.ts";
 import { VENVS } from "../../scripts/peers/venv.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
@@ -54,7 +59,13 @@ await describePeers("GPTQModel, loading a folder of pare export", (peers) => {
   }
 }, VENVS.gptqmodel);
 
+const skip = await transformersJsSkipReason() ?? false;
+
 await describePeers("ONNX Runtime, running a model of pare_llm.export_onnx", (peers) => {
+  const generated = new Map<
+    number,
+    { readonly folder: string; readonly prompt: number[]; readonly tokens: number[] }
+  >();
   for (const [bits, groupSize] of [[4, 32], [8, 64]]) {
     it(`generates the tokens of transformers: ${bits} bits in groups of ${groupSize}`, async () => {
       const model = `${MODELS}llama-sotu`,
@@ -74,6 +85,12 @@ await describePeers("ONNX Runtime, running a model of pare_llm.export_onnx", (pe
       });
       assert.ok(new Set(answer.transformers).size > 8, String(answer.transformers));
       assert.deepEqual(answer.onnx, answer.transformers);
+      generated.set(bits, { folder: `${out} onnx`, prompt, tokens: answer.transformers });
+    });
+
+    it(`generates the same tokens in transformers.js: ${bits} bits`, { skip }, async () => {
+      const { folder, prompt, tokens } = generated.get(bits)!;
+      assert.deepEqual(await continueWithTransformersJs(folder, prompt, tokens.length), tokens);
     });
   }
 }, VENVS.onnx);

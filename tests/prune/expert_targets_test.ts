@@ -10,7 +10,8 @@ import { readTensor, type TensorSource, withReplacements } from "../../src/model
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
-import { type CalibratedPruner, serverPruner } from "../../src/prune/device_pruner.ts";
+import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
+import { serverPruner } from "../../src/prune/server_pruner.ts";
 import { memoryDestination } from "../../src/prune/run/in_memory.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";

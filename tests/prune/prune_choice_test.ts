@@ -147,7 +147,7 @@ describe("BlockPlan", () => {
     });
     assert.equal(targets.passes(0).join(" "), "run run observe");
     const trained = new BlockPlan(spec, { hasTargets: true, reconstruct: 1 });
-    assert.equal(trained.passes(2).join(" "), "observe run train run observe run train");
+    assert.equal(trained.passes(2).join(" "), "observe train run observe train");
     const rounded = new BlockPlan(spec, {
       reconstruct: 1,
       isRounded: (name) => name.includes("2.fc"),

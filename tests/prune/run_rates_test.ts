@@ -118,7 +118,8 @@ describe("countPassWork()", () => {
     const count = (hasTargets?: boolean) =>
       countPassWork({ blockCount: 2, block: () => block } as unknown as ModelSpec, hasTargets);
     assert.deepEqual(count(), { run: 96, train: 288, observe: 48 + 16 + 36 });
-    // Two forward passes, and for each group one triangle of H and the whole Σ x_d·x_pᵀ.
-    assert.deepEqual(count(true), { run: 96, train: 288, observe: 2 * 48 + 3 * (16 + 36) });
+    // A pass without the last group and a whole one. For a, the moments of 4 inputs with 4 inputs, and for b, those of 4 outputs with 6 inputs.
+    const moments = 2 * (4 * 4 + 4 * 6);
+    assert.deepEqual(count(true), { run: 96, train: 288, observe: 48 + 96 + (16 + 36) + moments });
   });
 });

@@ -6,7 +6,8 @@ import { HostPool } from "../../src/client/host_pool.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import { openModel } from "../../src/model/model.ts";
-import { type CalibratedPruner, serverPruner } from "../../src/prune/device_pruner.ts";
+import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
+import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { PruneJob } from "../../src/prune/run/job.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -16,7 +17,7 @@ import { openOptSotu, sotuTokens } from "../support/opt_sotu.ts";
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: 24 });
 
-/** Only this process decides about the targets of whole blocks, and not in true-sequential order. */
+/** No guard decides about targets in true-sequential order. `target_guard_slow_test.ts` tests the guard at a host. */
 const TARGETS: Partial<PruneJob> = { target: "dense", trueSequential: true };
 
 const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
@@ -75,7 +76,9 @@ for (const [what, query, options] of RUNS) {
       const hasTargets = options.target === "dense", isHeldOut = options.validationWindows === undefined;
       assert.ok(reports.every((report) => (report.validation_error !== undefined) === isHeldOut));
       assert.ok(reports.every((report) => (report.target_change !== undefined) === hasTargets));
-      assert.deepEqual(alone.epochs, options.reconstruct ? [1, 1, 1, 1] : []);
+      assert.equal(alone.epochs.length, options.reconstruct ? 4 : 0);
+      // One epoch lowers the error of most blocks on the held-out window.
+      assert.ok(!options.reconstruct || alone.epochs.filter((epoch) => epoch === 1).length >= 3);
       assert.deepEqual(await prune(hosts), alone);
     } finally {
       await checkpoint.close();

@@ -7,7 +7,8 @@ import type { Report } from "../../src/protocol/messages.ts";
 import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
-import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
+import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { TargetDecision } from "../../src/prune/target_guard.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
@@ -15,6 +16,7 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
 import { eachBackend } from "../support/backends.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
 
 const SEQLEN = 24;
@@ -31,11 +33,17 @@ before(async () => {
 });
 after(() => checkpoint.close());
 
-eachBackend("DevicePruner with a guard of targets", (backend) => {
+eachBackend("a pruner with a guard of targets", (backend) => {
   /** Prunes two blocks. */
-  const prune = async (query: LayerQuery, options: Partial<CalibrationOptions> = {}) => {
-    const decisions: TargetDecision[] = [], weights = new Map<string, HostTensor>();
-    const reports = new Map<string, Report>();
+  const prune = async (
+    query: LayerQuery,
+    options: Partial<CalibrationOptions> = {},
+    pruner: CalibratedPruner = new DevicePruner(backend()),
+  ) => {
+    const decisions: TargetDecision[] = [],
+      live = backend().counters.bytesLive,
+      weights = new Map<string, HostTensor>();
+    const reports = new Map<string, Omit<Report, "seconds" | "factor_reused">>();
     const source = calibratedModel(model, backend(), {
       windows,
       validationWindows: heldOut,
@@ -48,10 +56,15 @@ eachBackend("DevicePruner with a guard of targets", (backend) => {
       },
       ...options,
     });
-    for await (const event of new DevicePruner(backend()).pruneModel(source, query)) {
-      if (event.type === "layer") reports.set(event.name, event.report);
+    for await (const event of pruner.pruneModel(source, query)) {
+      if (event.type !== "layer") continue;
+      assert.ok(weights.has(event.name), "the layer is replaced before its event");
+      const { seconds: _, factor_reused: _reused, ...report } = event.report;
+      reports.set(event.name, report);
+      assert.equal(event.done, reports.size);
     }
-    assert.equal(backend().counters.bytesLive, 0);
+    assert.equal(reports.size, 12);
+    assert.equal(backend().counters.bytesLive, live);
     return { decisions, weights, reports };
   };
   const errorWith = (weights: ReadonlyMap<string, HostTensor>) => {
@@ -87,12 +100,17 @@ eachBackend("DevicePruner with a guard of targets", (backend) => {
         for (const [name, weight] of weights) {
           if (kept === areKept) assert.deepEqual(weight, other.weights.get(name), name);
         }
+        const host = await openLocalHost(backend()),
+          decidedBefore = await prune(query, { decided }, serverPruner(host.pare));
+        assert.deepEqual(decidedBefore, other);
         for (const [name, { target_step }] of other.reports) {
           if (name.startsWith(`${PREFIX}${LAST}.`)) {
             assert.equal(target_step, kept ? query.target_step : undefined);
           }
         }
       }
+      const host = await openLocalHost(backend());
+      assert.deepEqual(await prune(query, {}, serverPruner(host.pare)), { decisions, weights, reports });
       for (const [name, { target_step }] of reports) {
         if (name.startsWith(`${PREFIX}${LAST}.`)) {
           assert.equal(target_step, areKept ? query.target_step : undefined);

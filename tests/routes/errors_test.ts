@@ -168,6 +168,7 @@ describe("a host", () => {
     "a DELETE of statistics that do not exist",
     () => host.request(NOWHERE, { method: "DELETE" }),
   );
+  itAnswers("states_not_found", "a GET of states that do not exist", () => host.request("/v1/states/none"));
   itAnswers("not_found", "an unknown path", () => host.request("/v1/layer"));
   itAnswers("method_not_allowed", "a method that the path does not allow", () => host.request(LAYERS));
   itAnswers(

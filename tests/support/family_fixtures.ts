@@ -5,7 +5,7 @@
 
 import { fileURLToPath } from "node:url";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
+import { memorySource, type TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -80,16 +80,7 @@ async function readWeights(folder: string): Promise<TensorSource> {
   try {
     const tensors = new Map<string, HostTensor>();
     for (const name of checkpoint.names()) tensors.set(name, await checkpoint.tensor(name));
-    const find = (name: string): HostTensor => {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new Error(`${folder}: no tensor ${name}`);
-      return tensor;
-    };
-    return {
-      has: (name) => tensors.has(name),
-      info: find,
-      read: (name, offset, length) => Promise.resolve(find(name).data.slice(offset, offset + length)),
-    };
+    return memorySource(tensors);
   } finally {
     await checkpoint.close();
   }

@@ -3,6 +3,7 @@
 import { createApp } from "../../routes/app.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { Pare } from "../../src/client/pare.ts";
+import type { TransportOptions } from "../../src/client/transport.ts";
 import { type BackendChoice, type BackendLibraries, selectBackend } from "../../src/host/backends.ts";
 import { startHostServices } from "../../src/host/host_services.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
@@ -11,6 +12,8 @@ import { DevicePruner } from "../../src/prune/device_pruner.ts";
 export interface LocalHost extends AsyncDisposable {
   /** The backend of the host. Forward passes may use it while no layer is being solved. */
   readonly backend: Backend;
+  /** How clients reach the host. */
+  readonly transport: TransportOptions;
   /** A client of the host. */
   readonly pare: Pare;
   /** Solves layers on the backend without the host. */
@@ -28,13 +31,15 @@ export async function openLocalHost(
     device: { maxResidentLayers: 1, queueDepth: 0 },
   });
   const { device } = services, { backend } = device.session(), app = createApp(services);
+  const transport: TransportOptions = {
+    baseUrl: "http://in-process",
+    application: (request) => app.fetch(request),
+    retries: 0,
+  };
   return {
     backend,
-    pare: new Pare({
-      baseUrl: "http://in-process",
-      application: (request) => app.fetch(request),
-      retries: 0,
-    }),
+    transport,
+    pare: new Pare(transport),
     pruner: new DevicePruner(backend),
     [Symbol.asyncDispose]: () => device.close(),
   };

@@ -120,11 +120,8 @@ function blockCase(
     const code = codes === "I8" ? byte << 24 >> 24 : float8(byte);
     return (code - (hasZeros ? zeros[at] : 0)) * scales[at];
   });
-  const wanted = scaleDtype === "F16" || scaleDtype === "BF16"
-    ? scaleDtype
-    : dtype === "float32"
-    ? "F32"
-    : "BF16";
+  const isTyped = (scaleDtype === "F16" || scaleDtype === "BF16") && quantization.quant_method !== "fp8";
+  const wanted = isTyped ? scaleDtype : dtype === "float32" ? "F32" : "BF16";
   return {
     title,
     config: { dtype, quantization_config: quantization },
@@ -188,6 +185,11 @@ const BLOCK_CASES: readonly StoredCase[] = [
     },
   }),
   blockCase({
+    ...{ title: "fp8, scales in BF16, written in F32", suffix: "_scale_inv", codes: "F8_E4M3", seed: 11 },
+    ...{ shape: [32, 48], block: [16, 16], scaleDtype: "BF16", dtype: "float32" },
+    quantization: { ...FP8, weight_block_size: [16, 16] },
+  }),
+  blockCase({
     ...{ title: "fbgemm_fp8, one scale per channel", suffix: "_scale", codes: "F8_E4M3", seed: 5 },
     ...{ shape: [9, 31], block: [1, 31], scaleDtype: "F32", quantization: { quant_method: "fbgemm_fp8" } },
   }),
@@ -204,11 +206,17 @@ const BLOCK_CASES: readonly StoredCase[] = [
     ...{ shape: [17, 24], block: [17, 24], scaleDtype: "F16", scaleShape: [1] },
     quantization: compressed("float-quantized", { ...FLOAT8, strategy: "tensor" }),
   }),
-  blockCase({
-    ...{ title: "float-quantized, blocks", suffix: "_scale", codes: "F8_E4M3", seed: 8 },
-    ...{ shape: [40, 50], block: [16, 32], scaleDtype: "BF16" },
-    quantization: compressed("float-quantized", { ...FLOAT8, strategy: "block", block_structure: [16, 32] }),
-  }),
+  ...[[16, 32], "16x32"].map((block_structure) =>
+    blockCase({
+      ...{
+        title: `float-quantized, blocks of ${JSON.stringify(block_structure)}`,
+        suffix: "_scale",
+        seed: 8,
+      },
+      ...{ codes: "F8_E4M3", shape: [40, 50], block: [16, 32], scaleDtype: "BF16" },
+      quantization: compressed("float-quantized", { ...FLOAT8, strategy: "block", block_structure }),
+    })
+  ),
   blockCase({
     ...{ title: "int-quantized, per channel", suffix: "_scale", codes: "I8", seed: 9 },
     ...{ shape: [17, 24], block: [1, 24], scaleDtype: "BF16" },

@@ -1,7 +1,7 @@
 /** A format in which other programs load models. `formats.ts` has the table of all formats. */
 
 import type { FileSystem } from "../../base/files/file_system.ts";
-import type { ModelFolder } from "../../model/model.ts";
+import type { DescribedModel, ModelFolder } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 
 export interface ExportFormat {
@@ -46,7 +46,7 @@ export interface FormatTarget {
    * Checks, before the run, parts of the model that the run does not change.
    * @throws {ModelError} if it cannot be written
    */
-  check(opened: ModelFolder, fs: FileSystem): void | Promise<void>;
+  check(opened: DescribedModel, fs: FileSystem): void | Promise<void>;
   /** Returns the line that says how to run the output at `path`. */
   howToRun(path: string): string;
 }

@@ -50,8 +50,14 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   },
   "shrink": {
     arguments: ["model"],
-    options: { out: "output folder", calibration: "shared text", text: "text", ...LIBRARIES },
-    defaults: LIBRARY_DEFAULTS,
+    options: {
+      out: "output folder",
+      calibration: "shared text",
+      text: "text",
+      server: "server",
+      ...LIBRARIES,
+    },
+    defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
   },
   "verify": { arguments: ["model"] },
   "eval": {
@@ -109,6 +115,7 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "true-sequential",
   "all-experts",
   "jobs",
+  "remote",
   "no-jobs",
   "private",
   "dry-run",

@@ -42,8 +42,8 @@ export interface JobFacts extends RunFacts {
 
 /** The device, the file system and the callbacks with which the job is built and run. */
 export interface JobServices {
-  /** Runs the forward passes of the evaluation. */
-  readonly backend: Backend;
+  /** Opens the device for the forward passes of the evaluation. */
+  openDevice(): Promise<Backend>;
   readonly fs: WorkFileSystem;
   readonly signal: AbortSignal;
   readonly progress: ProgressDisplay;
@@ -52,7 +52,7 @@ export interface JobServices {
 /** Returns the job without its fingerprint. @throws {ModelError} if a text is malformed or too short */
 export async function pruneJob(
   facts: JobFacts,
-  { backend, fs, signal, progress }: JobServices,
+  { openDevice, fs, signal, progress }: JobServices,
 ): Promise<Omit<FolderJob, "fingerprint">> {
   const { opened: { checkpoint, model, loadTokenizer }, choice, options, texts, seqlen, first } = facts;
   const tokenizer = await loadTokenizer();
@@ -89,16 +89,14 @@ export async function pruneJob(
     reportFileNames: REPORT_FILES,
     reportFiles: async (run, pruned, write) => {
       const started = performance.now();
-      const perplexity = await comparePerplexity(
-        { dense: streamed(model), pruned: streamed(pruned) },
-        tokenized,
-        {
+      const perplexity = tokenized.length === 0
+        ? []
+        : await comparePerplexity({ dense: streamed(model), pruned: streamed(pruned) }, tokenized, {
           seqlen,
-          backend,
+          backend: await openDevice(),
           signal,
           progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
-        },
-      );
+        });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...facts, shrunk: first?.report }, run, {
         perplexity,

@@ -44,6 +44,7 @@ export interface PruneFlags
   readonly restart?: boolean;
   readonly plan?: boolean;
   readonly imatrix?: string;
+  readonly remote?: boolean;
 }
 
 /** The options of a run. */
@@ -118,6 +119,10 @@ export function declarePrune(): Command {
       "print the time, memory, disk space and traffic that the run needs, from a short measurement, and prune nothing",
     );
   addChoiceOptions(command);
+  command.option(
+    "--remote",
+    "have the host of --server run and prune whole blocks, so that this machine only reads and writes the files",
+  );
   addExample(
     command,
     "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",

@@ -1,12 +1,15 @@
 /** Chooses the layers of a run and their parameters, which fit the format of the result. */
 
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
-import type { ModelFolder } from "../../model/model.ts";
+import type { DescribedModel } from "../../model/model.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { checkMethodSizes } from "../options/layer_options.ts";
+import { checkExperts } from "./check_experts.ts";
 import { checkFormat } from "./check_format.ts";
+import { checkReconstruct } from "./check_reconstruct.ts";
+import { checkTarget } from "./check_target.ts";
 import { type LayerChoice, readChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import { choiceForRuntime, queryForRuntime } from "./runtime_format.ts";
@@ -24,29 +27,28 @@ export interface ResolvedLayers {
 
 /**
  * @param written the parameters as they were given
- * @param stored the model
- * @param opened the model with the dtypes that the result has
  * @throws {UsageError} if options contradict each other or do not fit the model
+ * @throws {ModelError} if the model cannot be exported to the format of `--for`
  */
 export async function resolveLayers(
   written: LayerQuery,
   options: PruneOptions,
-  stored: ModelFolder,
-  { checkpoint, model }: ModelFolder,
+  stored: DescribedModel,
 ): Promise<ResolvedLayers> {
-  const { for: runtime } = options;
+  const { for: runtime } = options, { spec, weights } = stored.model;
   const named = runtime === undefined
     ? written
     : await queryForRuntime(runtime, options.format, written, stored, fs);
-  const all = linearLayers(model.spec), isPacked = options.format === PACK_QUANTIZED;
-  const query = isPacked ? storableQuery(named, commonDtype(all, checkpoint)) : named;
-  const given = await readChoice(model.spec, options, query, fs);
+  const all = linearLayers(spec), isPacked = options.format === PACK_QUANTIZED;
+  const query = isPacked ? storableQuery(named, commonDtype(all, weights)) : named;
+  const given = await readChoice(spec, options, query, fs);
   const chosen = all.filter(({ name }) => given.chosen.has(name));
   const read = runtime === undefined ? given : choiceForRuntime(runtime, options.format, given, chosen);
-  const { choice, perRow } = isPacked
-    ? storableChoice(read, chosen, checkpoint)
-    : { choice: read, perRow: [] };
+  const { choice, perRow } = isPacked ? storableChoice(read, chosen, weights) : { choice: read, perRow: [] };
   checkFormat(options.format, chosen, choice.queryOf);
   checkMethodSizes(chosen, choice.queryOf);
+  checkTarget(options, chosen, choice.queryOf);
+  checkReconstruct(options, chosen, choice.queryOf);
+  checkExperts(options, spec);
   return { query, chosen, choice, perRow };
 }

@@ -8,7 +8,7 @@ import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../../model/checkpoint/quantized/config.ts";
 import { widenedSource } from "../../model/checkpoint/widened_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
-import { type ModelFolder, openModelFolder } from "../../model/model.ts";
+import { type DescribedModel, type Model, openModelFolder } from "../../model/model.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -35,7 +35,7 @@ export async function queryForRuntime(
   runtime: FormatName,
   format: WeightFormat,
   query: LayerQuery,
-  opened: ModelFolder,
+  opened: DescribedModel,
   fs: FileSystem,
 ): Promise<LayerQuery> {
   await targetOf(runtime).check(opened, fs);
@@ -53,8 +53,11 @@ export async function queryForRuntime(
  * Returns the model whose weights the run replaces. If the run writes dense weights for the format, the linear layers
  * are in F32, because narrower dtypes do not hold the products of codes and scales exactly.
  */
-export function modelForRuntime(format: WeightFormat, opened: ModelFolder): ModelFolder {
-  if (format !== "dense") return opened;
+export function modelForRuntime<Opened extends { readonly model: Model }>(
+  { for: runtime, format }: { readonly for?: FormatName; readonly format: WeightFormat },
+  opened: Opened,
+): Opened {
+  if (runtime === undefined || format !== "dense") return opened;
   const { model: { spec, weights } } = opened;
   const narrow = new Set(
     linearLayers(spec).map(({ name }) => name).filter((name) => weights.info(name).dtype !== "F32"),

@@ -4,15 +4,17 @@
  */
 
 import type { LayerFlags } from "../options/layer_options.ts";
+import type { HostPoolFlags } from "../options/server_options.ts";
 import { applyNames, type NamedOptions } from "../prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "../prune/prune_options.ts";
 
 /** The options of `pare shrink` that ask for a second run. */
 export type SecondRunFlags =
   & Pick<LayerFlags, "sparsity" | "pattern" | "bits">
-  & Pick<NamedOptions, "for" | "target" | "reconstruct">;
+  & Pick<NamedOptions, "for" | "target" | "reconstruct">
+  & Pick<HostPoolFlags, "server" | "apiKey" | "jobs">;
 
-/** The options of `pare shrink` that both runs have. Each becomes one or more words of the second command. */
+/** The options of both runs, without those of servers. Each becomes one or more words of the second command. */
 const SHARED = [
   ...["out", "calibration", "samples", "validation", "seqlen", "seed", "target", "reconstruct"],
   ...["text", "windows", "sparsity", "pattern", "bits", "for", "overwrite", "restart"],
@@ -39,8 +41,7 @@ export function secondRun<Options extends SecondRunFlags>(options: Options): Pru
     if (value === undefined || value === false) return [];
     return value === true ? [`--${name}`] : [value].flat().flatMap((item) => [`--${name}`, String(item)]);
   });
-  const command = declarePrune().parse(["the smaller model", "--server", "local", ...words], {
-    from: "user",
-  });
-  return applyNames(command.opts<PruneFlags>(), command);
+  const command = declarePrune().parse(["the smaller model", ...words], { from: "user" });
+  const { server, apiKey, jobs } = options;
+  return { ...applyNames(command.opts<PruneFlags>(), command), server, apiKey, jobs };
 }

@@ -1,14 +1,15 @@
 /** The first run of `pare shrink`, which writes the smaller model. */
 
 import { formatJson } from "../../base/files/whole_file.ts";
-import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
 import { storesBfloat16 } from "../../prune/block_plan.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
+import { serverPruner } from "../../prune/server_pruner.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import {
   commandFingerprint,
+  type FingerprintSources,
   FORWARD_BACKEND,
   OtherRunError,
   type RunFingerprint,
@@ -30,7 +31,6 @@ import {
   type UnitKind,
   UNITS,
 } from "../../prune/shrink/units.ts";
-import type { RunTexts } from "../../prune/texts/named_texts.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { remarkFormat } from "../files/model_folder.ts";
@@ -38,9 +38,11 @@ import { readShrinkReport } from "../files/run_report_files.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
 import { type BackendFlags, type CommonOptions, windowTokens } from "../options/common_options.ts";
+import { serverUrls } from "../options/server_options.ts";
 import { comparePerplexity, readEvaluationTexts } from "../prune/compare_perplexity.ts";
 import { findFinishedRun } from "../prune/finished_run.ts";
 import { progressCallbacks } from "../prune/progress_callbacks.ts";
+import { remotePruner } from "../remote_client.ts";
 import type { Output } from "../terminal/output.ts";
 import type { SecondRunFlags } from "./second_run.ts";
 
@@ -77,14 +79,15 @@ export async function shrinkInto(
   { folder, modelName, options, output, signal }: ShrinkCommand,
 ): Promise<ShrinkReport> {
   await using cleanup = new AsyncDisposableStack();
+  const servers = serverUrls(options);
   const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
   remarkFormat(opened, output);
-  requireShrinkable(checkpoint.config, model.spec);
-  const kinds = unitKinds(options);
-  const units = Object.fromEntries(kinds.map((kind) => [kind, unitSizes(kind, opened, options)]));
-  const kept: KeptUnits = Object.fromEntries(kinds.map((kind) => [kind, units[kind].shrunk]));
+  const { units, kept } = planUnits(opened, options);
   const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
-  const fingerprint = await shrinkFingerprint(checkpoint, options, texts, seqlen);
+  const fingerprint = await shrinkFingerprint(
+    { checkpoint, texts, seqlen },
+    options,
+  );
   const finished = await findOwnRun(out, fingerprint, options);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to shrink again`);
@@ -95,6 +98,7 @@ export async function shrinkInto(
     await openBackend(options.backend, { ...options, recorded, storesBfloat16: storesBfloat16(model) }),
     (opened) => opened.dispose(),
   );
+  const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const tokenizer = await opened.loadTokenizer();
   const windows = await readCalibration(
     tokenizer,
@@ -145,7 +149,7 @@ export async function shrinkInto(
   }, {
     fs,
     backend,
-    pruner: new DevicePruner(backend),
+    pruner: remote ? serverPruner(remote) : new DevicePruner(backend),
     signal,
     onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
     onExpertStep: (done, total) => progress.note(`scoring experts ${done}/${total}`),
@@ -177,19 +181,17 @@ async function findOwnRun(
 
 /** Computes the fingerprint of the command (see `commandFingerprint`). */
 async function shrinkFingerprint(
-  checkpoint: Checkpoint,
+  sources: Omit<FingerprintSources, "query" | "options" | "fs">,
   options: ShrinkOptions,
-  texts: RunTexts,
-  seqlen: number,
 ): Promise<RunFingerprint> {
   const { ffn, heads, experts, multiple, blocks } = options;
   // A second run does not change the smaller model.
   const settings = { ...options, allocate: "uniform", format: "dense", for: undefined } as const;
-  const sources = { checkpoint, query: SHRINK_QUERY, options: settings, texts, seqlen, isLocal: true, fs };
   const removed = Object.entries({ ffn, heads, experts, multiple, blocks }).map((
     [name, value],
   ) => [`--${name}`, String(value)]);
-  return { ...await commandFingerprint(sources), ...Object.fromEntries(removed) };
+  const command = await commandFingerprint({ ...sources, query: SHRINK_QUERY, options: settings, fs });
+  return { ...command, ...Object.fromEntries(removed) };
 }
 
 /** Lists the kinds of units of which the options remove some. */
@@ -197,22 +199,32 @@ export function unitKinds(options: ShareOptions): UnitKind[] {
   return UNIT_KINDS.filter((kind) => options[UNITS[kind].option] > 0);
 }
 
+/** The numbers of units in each block, for the kinds that lose some. */
+interface PlannedUnits {
+  readonly units: Pick<ShrinkReport, UnitKind>;
+  readonly kept: KeptUnits;
+}
+
 /**
- * Returns the numbers of units before and after.
+ * Returns the numbers of units that the options ask for.
  * @throws {UsageError} if rounding lets no unit be removed
- * @throws {ModelError} if the family cannot lose such units, or not as many
+ * @throws {ModelError} if the model cannot be shrunk, or cannot lose as many units of a kind
  */
-function unitSizes(
-  kind: UnitKind,
-  { checkpoint, model }: ModelFolder,
-  options: ShrinkOptions,
-): { dense: number; shrunk: number } {
-  const units = readUnits(kind, checkpoint.config, model.spec), share = options[UNITS[kind].option];
-  const multiple = kind === "neurons" ? options.multiple : units.together;
-  try {
-    return { dense: units.count, shrunk: countKept(kind, units, share, multiple) };
-  } catch (error) {
-    if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
-    throw error;
-  }
+export function planUnits(opened: ModelFolder, options: ShrinkOptions): PlannedUnits {
+  const { checkpoint: { config }, model: { spec } } = opened;
+  requireShrinkable(config, spec);
+  const sizes = unitKinds(options).map((kind) => {
+    const units = readUnits(kind, config, spec), share = options[UNITS[kind].option];
+    const multiple = kind === "neurons" ? options.multiple : units.together;
+    try {
+      return { kind, dense: units.count, shrunk: countKept(kind, units, share, multiple) };
+    } catch (error) {
+      if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
+      throw error;
+    }
+  });
+  return {
+    units: Object.fromEntries(sizes.map(({ kind, ...size }) => [kind, size])),
+    kept: Object.fromEntries(sizes.map(({ kind, shrunk }) => [kind, shrunk])),
+  };
 }

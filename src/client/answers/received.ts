@@ -13,8 +13,15 @@ import type {
   Report,
   ReportSeconds,
   StoredHessian,
+  StoredStates,
   Upload,
 } from "../../protocol/messages.ts";
+
+export const receivedStoredStates: z.ZodMiniType<StoredStates> = z.object({
+  next_block: z.int(),
+  windows: z.int(),
+  tokens: z.int(),
+});
 
 export const receivedStoredHessian: z.ZodMiniType<StoredHessian> = z.object({
   digest: z.string(),

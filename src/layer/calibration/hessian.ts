@@ -34,10 +34,13 @@ export interface AccumulatorOptions {
   readonly overwrite?: boolean;
 }
 
-/** The residual stream before a layer adds its outputs, (rows, outFeatures) f32, and the factor of the outputs. */
+/** The residual stream before a layer adds its outputs or after it, (rows, outFeatures) f32. */
 export interface Residual {
   readonly stream: DeviceBuffer;
+  /** The factor of the outputs. */
   readonly scale: number;
+  /** The bias of the layer, (outFeatures) f32, if it has one. */
+  readonly bias?: DeviceBuffer;
 }
 
 /** Added to the mean square of an input before the division, so that an input of zeros stays 0. */
@@ -95,7 +98,10 @@ export class HessianAccumulator {
   }
 
   /** Does nothing, because only `TargetStatistics` depends on the dense model. */
-  addDense(_x: DeviceBuffer, _rows: number, _residual?: Residual): void {}
+  addDense(_x: DeviceBuffer): void {}
+
+  /** Does nothing, because only `TargetStatistics` depends on the dense model. */
+  addOutput(_residual: Residual): void {}
 
   /** Returns undefined, because only `TargetStatistics` has targets. */
   target(_weight: HostTensor): TiledMatrix | undefined {

@@ -6,14 +6,16 @@
  *     T = Σ y·x_pᵀ        y = W·x_d + (r_d − r_p)/s
  *
  * The second term exists if the outputs of the layer, times s, are added to a residual stream: r_d and r_p are this
- * stream in both models, so that the layer also makes up for the errors of the layers before it. Layers that share an
- * input share the moments Σ x_d·x_pᵀ, because T = W·Σ x_d·x_pᵀ + Σ (r_d − r_p)/s·x_pᵀ. If the tokens have weights, they
- * have the same weights in H and in T.
+ * stream in both models, so that the layer also makes up for the errors of the layers before it. In the dense model the
+ * stream is r = r_d + s·(W·x_d + b) afterwards, with the bias b. So y is (r − r_p)/s − b, and takes no product. Layers
+ * without the second term may share an input. They share the moments Σ x_d·x_pᵀ, because T = W·Σ x_d·x_pᵀ. If the
+ * tokens have weights, they have the same weights in H and in T.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { Owned } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { ACTIVATION_CODE, biasActivate } from "../../device/kernels/forward/activate.ts";
 import { divideByRms } from "../../device/kernels/forward/normalize.ts";
 import { addRows } from "../../device/kernels/forward/rows.ts";
 import { gemmNN, MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
@@ -29,93 +31,114 @@ interface ObservedLayer {
   readonly outFeatures: number;
 }
 
+/** The tokens that `add` has received, until the dense model has run on them. */
+interface PrunedTokens {
+  readonly rows: number;
+  /** w·x_p, or x_p if the tokens have no weights. Only this factor of a product has weights, so they are w instead of √w. */
+  readonly inputs: DeviceBuffer;
+  /** r_p/s, if the outputs are added to a residual stream. */
+  readonly stream?: DeviceBuffer;
+}
+
 /** H = Σ w·x_p·x_pᵀ and the moments for targets, in device memory. The weight w of a token follows from its x_p. */
 export class TargetStatistics extends HessianAccumulator {
   readonly #layer: ObservedLayer;
-  /** Σ x_d·x_pᵀ. */
-  readonly #cross: TiledMatrix;
-  /** Σ (r_d − r_p)/s·x_pᵀ. Undefined until a residual stream was observed. */
-  #residual?: Owned<TiledMatrix>;
-  /** Copies of x_p and r_p, from `add` to `addDense`. */
-  #input?: DeviceBuffer;
-  #stream?: DeviceBuffer;
+  /** Σ x_d·x_pᵀ. Allocated when the first layer without a residual stream is observed. */
+  #cross?: TiledMatrix;
+  /** T of a layer with a residual stream. */
+  #outputs?: Owned<TiledMatrix>;
+  #pruned?: PrunedTokens;
 
   /**
-   * Allocates the sums, which are 0.
+   * Allocates H, which is 0.
    * @param edge the edge of the tiles in elements. By default, {@link TiledMatrix} chooses it
    * @param tokenWeights the kind of the weights w
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
   constructor(backend: Backend, layer: ObservedLayer, readonly edge?: number, tokenWeights?: TokenWeights) {
-    const { name, inFeatures } = layer;
-    super(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
+    super(backend, `hessian ${layer.name}`, layer.inFeatures, edge, { tokenWeights });
     this.#layer = layer;
-    try {
-      this.#cross = this.#zeros(`cross moments ${name}`, inFeatures);
-    } catch (error) {
-      super.destroy();
-      throw error;
-    }
   }
 
   #zeros(label: string, rows: number): TiledMatrix {
-    const matrix = new TiledMatrix(this.backend, { label, rows, cols: this.size, edge: this.edge });
+    const name = `${label} ${this.#layer.name}`;
+    const matrix = new TiledMatrix(this.backend, { label: name, rows, cols: this.size, edge: this.edge });
     for (const { buffer } of matrix.tiles()) this.backend.clear(buffer);
     return matrix;
   }
 
-  /** Queues H += Σ w·x_p·x_pᵀ for x_p, (rows, inFeatures) f32, and copies x_p and r_p for the call of `addDense`. */
-  override add(x: DeviceBuffer, rows: number, residual?: Residual): void {
-    super.add(x, rows);
-    this.#freeCopies();
-    this.#input = this.#copy("inputs of a target", x, rows * this.size);
-    if (residual) {
-      this.#stream = this.#copy("stream of a target", residual.stream, rows * this.#layer.outFeatures);
-    }
+  #crossMoments(): TiledMatrix {
+    return this.#cross ??= this.#zeros("cross moments", this.size);
   }
 
-  #copy(label: string, source: DeviceBuffer, count: number): DeviceBuffer {
-    const copy = this.backend.createBuffer(label, 4 * count);
-    this.backend.copy(source, 0, copy, 0, 4 * count);
+  /**
+   * Queues H += Σ w·x_p·x_pᵀ for x_p, (rows, inFeatures) f32, and copies x_p and r_p for the call of `addDense` or
+   * `addOutput`.
+   */
+  override add(x: DeviceBuffer, rows: number, residual?: Residual): void {
+    super.add(x, rows);
+    this.#freePruned();
+    this.#pruned = { rows, inputs: this.#productInputs(x, rows) };
+    if (!residual) return;
+    const stream = this.backend.createBuffer("stream of a target", 4 * rows * this.#layer.outFeatures);
+    this.#pruned = { ...this.#pruned, stream };
+    this.backend.clear(stream);
+    this.#addStream(residual.stream, 1 / residual.scale, stream, rows);
+  }
+
+  /** Returns w·x_p, or x_p if the tokens have no weights. */
+  #productInputs(x: DeviceBuffer, rows: number): DeviceBuffer {
+    const backend = this.backend, weighted = this.weightedInputs(x, rows);
+    if (weighted) {
+      const params = { rows, cols: this.size, y_cols: this.size, eps: LEAST_SQUARE };
+      backend.dispatch(divideByRms, { x, y: weighted }, params);
+      return weighted;
+    }
+    const copy = backend.createBuffer("inputs of a target", 4 * rows * this.size);
+    backend.copy(x, 0, copy, 0, copy.byteLength);
     return copy;
   }
 
-  /** Queues adding the moments of x_d, (rows, inFeatures) f32, and r_d. `add` was called for the same tokens. */
-  override addDense(x: DeviceBuffer, rows: number, residual?: Residual): void {
-    const input = this.#input;
-    if (!input) {
-      throw new TypeError(`target of ${this.#layer.name}: has no inputs of the pruned model`);
+  /** Queues the moments of x_d, (rows, inFeatures) f32, unless `addOutput` follows. `add` was called for the same tokens. */
+  override addDense(x: DeviceBuffer): void {
+    const { rows, inputs, stream } = this.#prunedTokens();
+    if (stream) return;
+    this.#addProduct(x, inputs, rows, this.#crossMoments(), 1);
+    this.#freePruned();
+  }
+
+  /**
+   * Queues T += Σ w·y·x_pᵀ. `add` was called for the same tokens.
+   * @param residual the stream r after the layer
+   */
+  override addOutput({ stream: dense, scale, bias }: Residual): void {
+    const { rows, inputs, stream } = this.#prunedTokens();
+    if (!stream) {
+      throw new TypeError(`target of ${this.#layer.name}: has no residual stream of the pruned model`);
     }
-    const weighted = this.weightedInputs(input, rows);
-    // Only one factor of the products has weights, so they are w instead of √w.
-    if (weighted) this.#weigh(input, rows, weighted);
-    this.#addProduct(x, weighted ?? input, rows, this.#cross, 1);
-    if (residual && this.#stream) this.#addResidual(this.#stream, residual, weighted ?? input, rows);
-    weighted?.destroy();
-    this.#freeCopies();
+    const { outFeatures: cols } = this.#layer, backend = this.backend;
+    this.#addStream(dense, -1 / scale, stream, rows);
+    if (bias) {
+      const params = { rows, cols, has_bias: 1, activation: ACTIVATION_CODE.none };
+      backend.dispatch(biasActivate, { bias, x: stream }, params);
+    }
+    // The buffer is now −y.
+    this.#outputs ??= new Owned(this.#zeros("target", cols));
+    this.#addProduct(stream, inputs, rows, this.#outputs.value, -1);
+    this.#freePruned();
   }
 
-  /** @param stream r_p, which is overwritten */
-  #addResidual(
-    stream: DeviceBuffer,
-    { stream: dense, scale }: Residual,
-    weighted: DeviceBuffer,
-    rows: number,
-  ): void {
-    const { name, outFeatures } = this.#layer, backend = this.backend;
-    this.#residual ??= new Owned(this.#zeros(`residual moments ${name}`, outFeatures));
-    const none = backend.createBuffer("unused", 4);
-    const params = { rows, cols: outFeatures, offset: 0, has_index: 0, scale: -1 };
-    backend.dispatch(addRows, { x: dense, index: none, factors: none, y: stream }, params);
+  #prunedTokens(): PrunedTokens {
+    if (this.#pruned) return this.#pruned;
+    throw new TypeError(`target of ${this.#layer.name}: has no inputs of the pruned model`);
+  }
+
+  /** Queues Y ← Y + factor·X for streams, (rows, outFeatures). */
+  #addStream(x: DeviceBuffer, factor: number, y: DeviceBuffer, rows: number): void {
+    const none = this.backend.createBuffer("unused", 4);
+    const params = { rows, cols: this.#layer.outFeatures, offset: 0, has_index: 0, scale: factor };
+    this.backend.dispatch(addRows, { x, index: none, factors: none, y }, params);
     none.destroy();
-    // The stream is now r_p − r_d.
-    this.#addProduct(stream, weighted, rows, this.#residual.value, -1 / scale);
-  }
-
-  /** Queues Y ← √w·Y for Y, (rows, inFeatures). @param x the inputs from which w follows */
-  #weigh(x: DeviceBuffer, rows: number, y: DeviceBuffer): void {
-    const params = { rows, cols: this.size, y_cols: this.size, eps: LEAST_SQUARE };
-    this.backend.dispatch(divideByRms, { x, y }, params);
   }
 
   /** Queues C += alpha·Aᵀ·B for A, (rows, C's rows), and B, (rows, C's columns). */
@@ -141,16 +164,16 @@ export class TargetStatistics extends HessianAccumulator {
     }
   }
 
-  #freeCopies(): void {
-    this.#input?.destroy();
-    this.#stream?.destroy();
-    this.#input = this.#stream = undefined;
+  #freePruned(): void {
+    this.#pruned?.inputs.destroy();
+    this.#pruned?.stream?.destroy();
+    this.#pruned = undefined;
   }
 
   /** Queues H = I and T = W, so that nothing moves the weights of the layers. */
   override setIdentity(): void {
     super.setIdentity();
-    this.fillIdentity(this.#cross);
+    this.fillIdentity(this.#crossMoments());
   }
 
   /**
@@ -160,9 +183,10 @@ export class TargetStatistics extends HessianAccumulator {
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
   override target({ dtype, shape: [rows, cols], data }: HostTensor): TiledMatrix {
-    const backend = this.backend;
-    const label = `target ${this.#layer.name}`, beta = this.#residual ? 1 : 0;
-    const target = this.#residual?.take() ?? new TiledMatrix(backend, { label, rows, cols, edge: this.edge });
+    if (this.#outputs) return this.#outputs.take();
+    const backend = this.backend, label = `target ${this.#layer.name}`;
+    const target = new TiledMatrix(backend, { label, rows, cols, edge: this.edge }),
+      cross = this.#crossMoments();
     try {
       const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
       for (let i = 0; i < target.tileRows; i++) {
@@ -170,7 +194,7 @@ export class TargetStatistics extends HessianAccumulator {
         const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + count) * rowBytes), floats);
         const strip = backend.createBuffer("weights of a target", values.byteLength);
         backend.write(strip, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-        for (let j = 0; j < target.tileCols; j++) this.#multiply(strip, target, i, j, beta);
+        for (let j = 0; j < target.tileCols; j++) this.#multiply(strip, cross, target, i, j);
         strip.destroy();
       }
       return target;
@@ -180,21 +204,21 @@ export class TargetStatistics extends HessianAccumulator {
     }
   }
 
-  /** Queues T(i, j) ← W(i, :)·C(:, j) + beta·T(i, j). @param strip W(i, :), all columns of the rows of tile row i */
-  #multiply(strip: DeviceBuffer, target: TiledMatrix, i: number, j: number, beta: number): void {
+  /** Queues T(i, j) ← W(i, :)·C(:, j). @param strip W(i, :), all columns of the rows of tile row i */
+  #multiply(strip: DeviceBuffer, cross: TiledMatrix, target: TiledMatrix, i: number, j: number): void {
     const { buffer: c, rows: m, cols: n, ld: ldc } = target.tile(i, j);
-    for (let k = 0; k < this.#cross.tileRows; k++) {
-      const { buffer: b, rows: depth, row0, ld: ldb } = this.#cross.tile(k, j);
+    for (let k = 0; k < cross.tileRows; k++) {
+      const { buffer: b, rows: depth, row0, ld: ldb } = cross.tile(k, j);
       const offsets = { a_offset: row0, lda: this.size, b_offset: 0, ldb, c_offset: 0, ldc };
-      const sizes = { m, n, k: depth, alpha: 1, beta: k > 0 ? 1 : beta, upper: 0 };
+      const sizes = { m, n, k: depth, alpha: 1, beta: k > 0 ? 1 : 0, upper: 0 };
       this.backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
     }
   }
 
   override destroy(): void {
     super.destroy();
-    this.#freeCopies();
-    this.#cross.destroy();
-    this.#residual?.destroy();
+    this.#freePruned();
+    this.#cross?.destroy();
+    this.#outputs?.destroy();
   }
 }

@@ -13,7 +13,6 @@ import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { InvalidStatisticsError } from "../linalg/errors.ts";
-import { symmetricProduct } from "../linalg/gemm.ts";
 import {
   addInnerProduct,
   addQuadraticForm,
@@ -26,6 +25,14 @@ import { checkStatisticsFit, type Solution } from "./solver.ts";
 
 /** The weights of a result and a mask in the layout of `Solution.mask`. */
 export type MeasuredWeights = Pick<Solution, "q" | "mask">;
+
+/** The gradient of a validation target. The matrices are only read, and have the tiles of the weights. */
+export interface ValidationGradient {
+  /** Gv = Tv − W·Hv. */
+  readonly gradient: TiledMatrix;
+  /** W. By default, it is the `weight` of the `ValidationLoss`. */
+  readonly original?: TiledMatrix;
+}
 
 /** The figures of the validation statistics Hv, in the units of the solve. */
 export interface ValidationFigures {
@@ -41,15 +48,16 @@ export interface ValidationFigures {
 
 /** Measures results for one layer. */
 export class ValidationLoss {
-  /** The original weights W, also in the columns of dead inputs. Read only. */
+  /** The weights before the solve, also in the columns of dead inputs: W, or the weights after a step towards a target. Read only. */
   readonly weight: TiledMatrix;
   /** The largest diagonal entry of Hv. */
   readonly largestDiagonal: number;
   readonly #backend: Backend;
   readonly #hessian: TiledMatrix;
   readonly #delta: TiledMatrix;
-  /** Gv, if there is a validation target. */
   readonly #gradient: TiledMatrix | undefined;
+  /** W. */
+  readonly #original: TiledMatrix;
   readonly #owned = new ResourceSet();
 
   /** @throws {OutOfDeviceMemoryError} */
@@ -58,7 +66,7 @@ export class ValidationLoss {
     weight: TiledMatrix,
     hessian: TiledMatrix,
     diagonal: Float32Array,
-    target: TiledMatrix | undefined,
+    target: ValidationGradient | undefined,
   ) {
     this.#backend = backend;
     this.largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
@@ -66,23 +74,21 @@ export class ValidationLoss {
     try {
       this.weight = this.#owned.add(allocateLike(backend, weight, "original weights"));
       this.#delta = this.#owned.add(allocateLike(backend, weight, "change of the weights"));
-      this.#gradient = target && this.#owned.add(allocateLike(backend, weight, "validation gradient"));
     } catch (error) {
       this.#owned.destroy();
       throw error;
     }
+    this.#gradient = target?.gradient;
+    this.#original = target?.original ?? this.weight;
     copyMatrix(backend, weight, this.weight);
     mirrorDiagonalTiles(backend, hessian);
-    if (!target || !this.#gradient) return;
-    copyMatrix(backend, target, this.#gradient);
-    symmetricProduct(backend, weight, hessian, this.#gradient, { alpha: -1, beta: 1 });
   }
 
   /**
-   * @param weight the original weights, which are copied
+   * @param weight the weights before the solve, which are copied
    * @param hessian Hv, (cols, cols) f32 upper storage, in tiles of the same size as those of the weight. The caller keeps ownership. Its
    *   values are not changed, but the undefined lower triangles of its diagonal tiles are filled in
-   * @param target Tv, (rows, cols) f32, in the tiles of the weight. It is only read
+   * @param target given if there is a validation target
    * @throws {RangeError} if weight and statistics have different tilings or orders
    * @throws {InvalidStatisticsError} if a diagonal entry of Hv is negative or not finite
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
@@ -91,7 +97,7 @@ export class ValidationLoss {
     backend: Backend,
     weight: TiledMatrix,
     hessian: TiledMatrix,
-    target?: TiledMatrix,
+    target?: ValidationGradient,
   ): Promise<ValidationLoss> {
     checkStatisticsFit(weight, hessian);
     const diagonal = await readDiagonal(backend, hessian);
@@ -111,30 +117,20 @@ export class ValidationLoss {
 
   /** Returns tr(W·Hv·Wᵀ), the denominator of the relative validation error. Waits for the device. @throws {DeviceLostError} */
   async weightForm(): Promise<number> {
-    return total((await this.#rowSums(this.weight))[FORM]);
+    return total((await this.#rowSums(this.#original))[FORM]);
   }
 
   /** Returns the share of each row in the validation loss, (rows). Waits for the device. @throws {DeviceLostError} */
-  async rows(weights: MeasuredWeights): Promise<Float32Array> {
-    const [forms, gradients] = await this.#deltaSums(weights);
+  async rows({ q, mask }: MeasuredWeights): Promise<Float32Array> {
+    copyMatrix(this.#backend, this.#original, this.#delta);
+    addScaled(this.#backend, q, -1, this.#delta, mask);
+    const [forms, gradients] = await this.#rowSums(this.#delta);
     return forms.map((form, row) => form + 2 * gradients[row]);
-  }
-
-  /** Returns tr(Δ·Hv·Δᵀ), and with a validation target the validation loss beside it. Waits for the device. @throws {DeviceLostError} */
-  async figures(weights: MeasuredWeights): Promise<{ readonly form: number; readonly loss: number }> {
-    const [form, gradient] = (await this.#deltaSums(weights)).map(total);
-    return { form, loss: form + 2 * gradient };
   }
 
   /** Returns the validation loss. It is not finite if a sum overflowed f32. Waits for the device. @throws {DeviceLostError} */
   async measure(weights: MeasuredWeights): Promise<number> {
     return total(await this.rows(weights));
-  }
-
-  async #deltaSums({ q, mask }: MeasuredWeights): Promise<Float32Array[]> {
-    copyMatrix(this.#backend, this.weight, this.#delta);
-    addScaled(this.#backend, q, -1, this.#delta, mask);
-    return await this.#rowSums(this.#delta);
   }
 
   /** Returns M·Hv·Mᵀ and M·Gvᵀ for each row of M. The second sums are 0 without a validation target. */

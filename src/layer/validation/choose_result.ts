@@ -119,8 +119,12 @@ async function sampleCandidates(
   try {
     const { forced } = operands.layer, layer = { weight: validation.weight, forced };
     const sample = owned.add(await sampleRows(backend, layer)), scratch = sample.weight;
-    const target = operands.validationTarget && owned.add(sampleMatrix(backend, operands.validationTarget));
-    const sampled = owned.add(await ValidationLoss.open(backend, scratch, operands.validation!, target));
+    const { validation: heldOut, validationGradient: whole } = operands;
+    const gradient = whole && {
+      gradient: owned.add(sampleMatrix(backend, whole.gradient)),
+      original: whole.original && owned.add(sampleMatrix(backend, whole.original)),
+    };
+    const sampled = owned.add(await ValidationLoss.open(backend, scratch, heldOut!, gradient));
     const sampledLosses = losses.filter((_, row) => isSampled(row, losses.length));
     const size = total(sampledLosses.map(Math.abs)); // With a target, a loss can be negative.
     if (candidates.magnitude) {

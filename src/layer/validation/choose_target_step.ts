@@ -6,14 +6,15 @@
 
 import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
-import type { LayerOperands, LayerParameters } from "../methods.ts";
+import { addScaled, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import type { LayerParameters } from "../methods.ts";
 import { sampleMatrix, sampleRows } from "./row_sample.ts";
+import type { Layer } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { ValidationLoss } from "../solvers/validation_loss.ts";
-import { TargetStep } from "../target_step.ts";
 
 /**
  * The sizes α that are tried. A whole step is not among them. It has the smallest loss in most layers, but whole models
@@ -21,38 +22,39 @@ import { TargetStep } from "../target_step.ts";
  */
 const SIZES = [0, 0.25, 0.5];
 
-/** A layer with a target, and with validation statistics that have a target too. */
-type TargetTrialOperands = Required<
-  Pick<LayerOperands, "layer" | "hessian" | "target" | "validation" | "validationTarget">
->;
+/** A layer before its step, with matrices in the tiles of its weights. They are only read. */
+export interface StepTrial {
+  /** The layer with the original weights W. */
+  readonly layer: Layer;
+  /** X, the whole step. */
+  readonly change: TiledMatrix;
+  /** Hv, (cols, cols) f32, upper storage. */
+  readonly validation: TiledMatrix;
+  /** Gv = Tv − W·Hv. */
+  readonly gradient: TiledMatrix;
+}
 
 /**
  * Returns the size α of the step after which the pass has the smallest validation loss. Of equal losses, it is the
  * smallest size.
- * @param operands they are not changed, except for the undefined lower triangles of diagonal tiles
  * @param factor the factor of the solve, which is only read
- * @throws the errors of `TargetStep.take`, `ValidationLoss.open` and `solveSparseGpt`
+ * @throws the errors of `ValidationLoss.open` and `solveSparseGpt`
  */
 export async function chooseTargetStep(
   backend: Backend,
-  { layer, hessian, target, validation, validationTarget }: TargetTrialOperands,
+  { layer, validation, ...whole }: StepTrial,
   factor: Factor,
   parameters: LayerParameters,
 ): Promise<number> {
   const owned = new ResourceSet();
   try {
     const sample = owned.add(await sampleRows(backend, layer)), { weight } = sample;
-    const sampledTarget = owned.add(sampleMatrix(backend, target));
-    const heldOut = owned.add(sampleMatrix(backend, validationTarget));
-    const loss = owned.add(await ValidationLoss.open(backend, weight, validation, heldOut));
-    const change = owned.add(allocateLike(backend, weight, "whole step of the sampled rows"));
+    const change = owned.add(sampleMatrix(backend, whole.change));
+    const gradient = owned.add(sampleMatrix(backend, whole.gradient));
+    const loss = owned.add(await ValidationLoss.open(backend, weight, validation, { gradient }));
     const anyMask = owned.add(
       backend.createBuffer("mask of a sum", 4 * weight.rows * wordsPerRow(weight.cols)),
     );
-    const operands = { weight, hessian, target: sampledTarget };
-    (await TargetStep.take(backend, operands, factor, 1)).destroy();
-    copyMatrix(backend, weight, change);
-    addScaled(backend, loss.weight, -1, change, anyMask);
     let best = { size: 0, loss: Infinity };
     for (const size of SIZES) {
       copyMatrix(backend, loss.weight, weight);

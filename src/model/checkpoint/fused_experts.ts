@@ -5,7 +5,7 @@
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import { sameShape, tensorBytes } from "../../tensor/dtype.ts";
+import { isFloatDtype, sameShape, tensorBytes } from "../../tensor/dtype.ts";
 import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
 import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { Shard, WeightFile } from "./weight_files.ts";
@@ -23,14 +23,14 @@ const SLICE = /^(.*\.experts)\.\d+\.(gate_proj|up_proj|gate_up_proj|down_proj)\.
  * inputs), the gate has the first half of the rows of `gate_up_proj`, and `up` the second half, so they are two layers. If the weights are
  * stored as (inputs, outputs), `gate_up_proj` is one layer.
  * @param shapeOf returns the shape of a tensor of the checkpoint
- * @returns an empty list if the tensor does not belong to all experts of a mixture
+ * @returns an empty list if the tensor does not belong to all experts of a mixture, or if it has codes, which are one stored weight
  */
 function layersOf(
-  { name, shape }: TensorSpec,
+  { name, dtype, shape }: TensorSpec,
   shapeOf: (name: string) => readonly number[] | undefined,
 ): readonly string[] {
   const [, mixture, layer, bias] = FUSED.exec(name) ?? [];
-  if (mixture === undefined || shape.length !== (bias ? 2 : 3)) return [];
+  if (mixture === undefined || !isFloatDtype(dtype) || shape.length !== (bias ? 2 : 3)) return [];
   if (shape.some((extent) => extent === 0) || shape[0] > MAX_EXPERTS) return [];
   const [, rows] = shapeOf(`${mixture}.gate_up_proj`) ?? [],
     [, , cols] = shapeOf(`${mixture}.down_proj`) ?? [];

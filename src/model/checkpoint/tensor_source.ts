@@ -46,6 +46,20 @@ export function checkTensor(source: TensorSource, name: string, shape: readonly 
   return dtype;
 }
 
+/** @throws {ModelError} if the tensor `name` of the checkpoint in `folder` is missing, or if it has another dtype or shape */
+export function requireTensor(
+  source: TensorSource & { readonly folder: string },
+  name: string,
+  dtype: Dtype,
+  shape: readonly number[],
+): void {
+  const info = source.info(name);
+  if (info.dtype === dtype && sameShape(info.shape, shape)) return;
+  throw new ModelError(
+    `${source.folder}: ${name} must be ${dtype} [${shape}], not ${info.dtype} [${info.shape}]`,
+  );
+}
+
 /** Reads a whole tensor. @throws {ModelError} if there is no such tensor */
 export async function readTensor(source: TensorSource, name: string): Promise<HostTensor> {
   const { dtype, shape } = source.info(name);
@@ -63,19 +77,32 @@ export function readElements(
   return source.read(name, first * size, count * size);
 }
 
+/** Returns a source of tensors in memory, to which more may be added later. */
+export function memorySource(tensors: ReadonlyMap<string, HostTensor>): TensorSource {
+  const find = (name: string) => {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new ModelError(`tensor ${name}: is missing`);
+    return tensor;
+  };
+  return {
+    has: (name) => tensors.has(name),
+    info: find,
+    read: (name, byteOffset, byteLength) =>
+      Promise.resolve(find(name).data.slice(byteOffset, byteOffset + byteLength)),
+  };
+}
+
 /** Returns a source that reads the tensors in `replaced`, to which more may be added later, and all others from `source`. */
 export function withReplacements(
   source: TensorSource,
   replaced: ReadonlyMap<string, HostTensor>,
 ): TensorSource {
+  const inMemory = memorySource(replaced),
+    sourceOf = (name: string) => replaced.has(name) ? inMemory : source;
   return {
-    has: (name) => replaced.has(name) || source.has(name),
-    info: (name) => replaced.get(name) ?? source.info(name),
-    read: (name, byteOffset, byteLength) => {
-      const tensor = replaced.get(name);
-      if (!tensor) return source.read(name, byteOffset, byteLength);
-      return Promise.resolve(tensor.data.slice(byteOffset, byteOffset + byteLength));
-    },
+    has: (name) => sourceOf(name).has(name),
+    info: (name) => sourceOf(name).info(name),
+    read: (name, byteOffset, byteLength) => sourceOf(name).read(name, byteOffset, byteLength),
   };
 }
 

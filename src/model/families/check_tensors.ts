@@ -18,42 +18,55 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   const { blockCount } = spec;
   requireNoBlockAfter(spec, names);
   for (let index = 0; index < blockCount; index++) {
-    const block = spec.block(index), prefix = block.prefix(index);
-    const linears = [...block.groups.flat(), ...block.denseLayers ?? []];
-    const vectors = (block.vectors ?? []).map(({ name, size }): [string, number[]] => [name, [size]]);
-    for (const [name, shape] of [...tensorsOf(linears, block.norms), ...vectors]) {
-      if (!weights.has(prefix + name)) {
+    for (const [name, shape] of blockTensors(spec, index)) {
+      if (!weights.has(name)) {
         throw new ModelError(
-          `config.json: describes ${blockCount} blocks, but the checkpoint has no tensor ${prefix}${name}`,
+          `config.json: describes ${blockCount} blocks, but the checkpoint has no tensor ${name}`,
         );
       }
-      checkTensor(weights, prefix + name, shape);
+      checkTensor(weights, name, shape);
     }
   }
-  const { embedding, finalNorm, headProjection, head } = spec;
-  const around = [embedding.projection, headProjection].filter((linear) => linear !== undefined);
-  const norms = [embedding.norm, finalNorm].filter((norm) => norm !== undefined);
-  const others = [
-    embedding.tokens,
-    embedding.positions?.name,
-    `${head.name}.weight`,
-    head.bias ? `${head.name}.bias` : undefined,
-  ];
-  for (const name of [...others, ...tensorsOf(around, norms).map(([name]) => name)]) {
-    if (name !== undefined && !weights.has(name)) {
+  const { finalNorm, headProjection, head } = spec;
+  const after = tensorsOf(headProjection ? [headProjection] : [], finalNorm ? [finalNorm] : []);
+  const around = [...embeddingTensors(spec), ...after].map(([name]) => name);
+  for (const name of [`${head.name}.weight`, ...head.bias ? [`${head.name}.bias`] : [], ...around]) {
+    if (!weights.has(name)) {
       throw new ModelError(`config.json: describes a tensor ${name}, which the checkpoint does not have`);
     }
   }
 }
 
-/** Lists the names and shapes of the tensors of layers and norms. */
-function tensorsOf(linears: readonly LinearSpec[], norms: readonly NormSpec[]): [string, number[]][] {
+/** The name and the shape of a tensor. */
+export type NamedShape = readonly [name: string, shape: readonly number[]];
+
+/** Lists the tensors of block `index`. */
+export function blockTensors(spec: ModelSpec, index: number): NamedShape[] {
+  const block = spec.block(index), linears = [...block.groups.flat(), ...block.denseLayers ?? []];
+  const vectors = (block.vectors ?? []).map(({ name, size }): NamedShape => [name, [size]]);
+  const prefix = block.prefix(index);
+  return [...tensorsOf(linears, block.norms), ...vectors].map(([name, shape]) => [prefix + name, shape]);
+}
+
+/** Lists the tensors before the first block. */
+export function embeddingTensors(
+  { embedding: { tokens, positions, projection, norm }, hiddenSize, vocabSize, maxTokens }: ModelSpec,
+): NamedShape[] {
   return [
-    ...linears.flatMap((linear): [string, number[]][] => [
+    [tokens, [vocabSize, projection?.inFeatures ?? hiddenSize]],
+    ...positions ? [[positions.name, [maxTokens + positions.offset, hiddenSize]] as const] : [],
+    ...tensorsOf(projection ? [projection] : [], norm ? [norm] : []),
+  ];
+}
+
+/** Lists the tensors of layers and norms. */
+function tensorsOf(linears: readonly LinearSpec[], norms: readonly NormSpec[]): NamedShape[] {
+  return [
+    ...linears.flatMap((linear): NamedShape[] => [
       [`${linear.name}.weight`, storedShape(linear)],
-      ...linear.bias ? [[`${linear.name}.bias`, [linear.outFeatures]] as [string, number[]]] : [],
+      ...linear.bias ? [[`${linear.name}.bias`, [linear.outFeatures]] as const] : [],
     ]),
-    ...norms.flatMap((norm) => normTensors(norm).map((name): [string, number[]] => [name, [norm.size]])),
+    ...norms.flatMap((norm) => normTensors(norm).map((name): NamedShape => [name, [norm.size]])),
   ];
 }
 

@@ -5,7 +5,7 @@ import { writeFileAtomically } from "../../base/files/whole_file.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
-import type { ModelFolder } from "../model.ts";
+import type { DescribedModel, ModelFolder } from "../model.ts";
 import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
 import type { Architecture } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
@@ -46,14 +46,14 @@ interface ModelDescription {
  * @throws {ModelError} if llama.cpp has no architecture for the model or no place for a tensor, or if its tokenizer
  * cannot be converted
  */
-export async function checkModel(opened: ModelFolder, fs: FileSystem): Promise<void> {
+export async function checkModel(opened: DescribedModel, fs: FileSystem): Promise<void> {
   const { architecture } = await describeModel(opened, fs);
   await planTensors(opened.checkpoint.folder, opened.model, architecture, { type: "f32", round: false });
 }
 
 /** Describes a model by the keys of GGUF. @throws {ModelError} in the cases of {@link checkModel}, except that most tensors are not checked */
 async function describeModel(
-  { checkpoint: { folder, config }, model: { spec, weights } }: Pick<ModelFolder, "checkpoint" | "model">,
+  { checkpoint: { folder, config }, model: { spec, weights } }: DescribedModel,
   fs: FileSystem,
 ): Promise<ModelDescription> {
   const architecture = findArchitecture(config), { vocabSize, hiddenSize, embedding } = spec;

@@ -33,12 +33,20 @@ export type InputObserver = (
  */
 export type ExpertObserver = (expert: number, routes: Routes, outputs: DeviceBuffer, cols: number) => void;
 
-/** The residual stream before a layer adds its outputs to it. */
+/**
+ * Called after the only layer of a group has added its outputs to the residual stream. Commands that read the stream must be queued during
+ * the call. There is no call if a norm is applied to the outputs, or if `skippedGroups` has the group.
+ */
+export type OutputObserver = (group: LinearGroup, residual: ObservedResidual) => void;
+
+/** The residual stream before a layer adds its outputs to it, or after it. */
 export interface ObservedResidual {
   /** (rows, outFeatures) f32. */
   readonly stream: DeviceBuffer;
   /** The factor of the outputs of the layer. */
   readonly scale: number;
+  /** The bias of the layer, (outFeatures) f32, if it has one. */
+  readonly bias?: DeviceBuffer;
 }
 
 /** A block that runs on a batch. Row w·tokens + t of an activation belongs to token t of window w. */
@@ -58,7 +66,9 @@ export interface BlockPass {
   readonly cache?: KeyValueCache;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
-  /** Groups that are not computed, because their outputs are not used. If the inputs of such a group are computed, `observeInput` receives them. */
+  /** Receives the residual stream. By default, nothing receives it. */
+  readonly observeOutput?: OutputObserver;
+  /** Groups that are not computed, because their outputs are not used. Their inputs, if they are computed, are still observed. */
   readonly skippedGroups?: readonly LinearGroup[];
   /** Receives the routes of a mixture of experts, before its experts are queued. */
   readonly observeRoutes?: (routes: Routes) => void;

@@ -37,7 +37,7 @@ export function addToStream(
 
 /**
  * Queues stream += scale·norm(x·Wᵀ + b) for the only layer of `group`, after passing `x` to
- * `pass.observeInput`. If `pass` skips the group, the layer is not queued.
+ * `pass.observeInput` and before passing the stream to `pass.observeOutput`. If `pass` skips the group, the layer is not queued.
  * @param x (rows, inFeatures) f32
  * @param stream (rows, outFeatures) f32
  */
@@ -55,9 +55,12 @@ export function accumulateGroup(
   const [spec] = group;
   if (!options.norm && options.scale === undefined) {
     applyLinear(pass, spec, x, 0, pass.rows, stream, { accumulate: true });
-    return;
+  } else {
+    const y = pass.workspace.buffer(spec.name, pass.rows * spec.outFeatures);
+    applyLinear(pass, spec, x, 0, pass.rows, y);
+    addToStream(pass, y, stream, spec.outFeatures, options);
   }
-  const y = pass.workspace.buffer(spec.name, pass.rows * spec.outFeatures);
-  applyLinear(pass, spec, x, 0, pass.rows, y);
-  addToStream(pass, y, stream, spec.outFeatures, options);
+  if (residual && pass.observeOutput) {
+    pass.observeOutput(group, { ...residual, bias: pass.weights.linear(spec).bias });
+  }
 }

@@ -8,6 +8,14 @@ const SHARED_TAGS = [
   { name: "Server", description: "Describe the server" },
 ];
 
+/** The tags of the resources that only a host has. */
+const HOST_TAGS = [
+  {
+    name: "Blocks",
+    description: "Prune the blocks of a model, with the forward pass and the statistics on the host",
+  },
+];
+
 /** The tags of the resources that only an edge has. */
 const EDGE_TAGS = [
   { name: "Blobs", description: "Read stored bodies, which are named by their digests" },
@@ -44,6 +52,6 @@ export function documentOf(server: "host" | "edge") {
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/", description: "The server that has sent this document" }],
-    tags: server === "host" ? SHARED_TAGS : [...SHARED_TAGS, ...EDGE_TAGS],
+    tags: server === "host" ? [...SHARED_TAGS, ...HOST_TAGS] : [...SHARED_TAGS, ...EDGE_TAGS],
   };
 }

@@ -5,7 +5,7 @@
  */
 
 import { basename } from "node:path";
-import { type Backend, describeRounding } from "../../device/backend.ts";
+import { describeRounding } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { digestRange } from "../../base/files/chunks.ts";
@@ -119,19 +119,16 @@ export interface FingerprintSources {
   readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
-  /** Whether the layers are solved in this process. */
-  readonly isLocal: boolean;
   readonly fs: WorkFileSystem;
 }
 
 /**
  * Computes the fingerprint of a command, which does not depend on the machine. It does not contain where hidden states
  * are stored, because this place changes no byte of the result. It does not contain where layers are solved either,
- * because the run's journal records the adapter of each layer, unless this process decides which blocks keep their
- * targets. Servers do not.
+ * because the run's journal records the adapter of each layer.
  */
 export async function commandFingerprint(
-  { checkpoint, query, options, texts, seqlen, isLocal, fs }: FingerprintSources,
+  { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
 ): Promise<RunFingerprint> {
   const { samples, validation, seed, profile, format, target, trueSequential } = options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
@@ -152,7 +149,7 @@ export async function commandFingerprint(
     const digest = await textDigest(text, fs);
     return texts.calibration.length === 1 ? digest : `${digest}, share ${text.share}`;
   };
-  const decidesTargets = isLocal && target === "dense" && validation > 0 && !trueSequential;
+  const decidesTargets = target === "dense" && validation > 0 && !trueSequential;
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return {
     "pare's version": VERSION,
@@ -176,6 +173,9 @@ export const CALIBRATION_TEXT = "the calibration text";
 export const FORWARD_BACKEND = "the forward's backend";
 
 /** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */
-export function runFingerprint(command: RunFingerprint, { kind, adapter }: Backend): RunFingerprint {
+export function runFingerprint(
+  command: RunFingerprint,
+  { kind, adapter }: { readonly kind: string; readonly adapter: { readonly name: string } },
+): RunFingerprint {
   return { ...command, [FORWARD_BACKEND]: describeRounding({ backend: kind, adapter: adapter.name }) };
 }

@@ -67,8 +67,8 @@ export function countWindows({ windows, validationWindows = [] }: PruneJob): num
 
 /** The devices and callbacks of a run. */
 export interface PruneServices {
-  /** Runs the forward passes of the calibration. */
-  readonly backend: Backend;
+  /** Runs the forward passes of the calibration. Absent if the pruner calibrates, in a job without an allocation. */
+  readonly backend?: Backend;
   /** Solves the layers. */
   readonly pruner: CalibratedPruner;
   readonly signal?: AbortSignal;

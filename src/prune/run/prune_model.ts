@@ -7,7 +7,7 @@ import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
-import { type CalibratedModel, calibratedModel } from "../calibrated_model.ts";
+import { type CalibratedModel, calibratedModel, type CalibrationOptions } from "../calibrated_model.ts";
 import { uncalibratedModel } from "../open_round.ts";
 import type { TokenWeightsOf } from "../round_statistics.ts";
 import {
@@ -84,7 +84,7 @@ function allocationOf(
   };
   const { model, tokenWeightsOf, expertsAtOnce, allExperts, windows, validationWindows } = job;
   const input = { model, queryOf, tokenWeightsOf, expertsAtOnce, allExperts, windows, validationWindows };
-  const task = { ...allocation!, ...input, backend, pruner, signal, progress };
+  const task = { ...allocation!, ...input, backend: backend!, pruner, signal, progress };
   const choose = (folder?: HiddenStatesFolder) =>
     allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });
   return open.allocation?.(choose) ?? choose();
@@ -117,7 +117,7 @@ function prunableModel(
 ): CalibratedModel {
   const onReplace = (name: string, weight: HostTensor) => clock.time("write", () => replace(name, weight));
   if (!isCalibrated) return uncalibratedModel(model, onReplace);
-  return calibratedModel(model, backend, {
+  const options: CalibrationOptions = {
     windows,
     validationWindows,
     layers,
@@ -152,5 +152,6 @@ function prunableModel(
       onCalibrationStep?.(step, timeLeft.seconds);
     },
     signal,
-  });
+  };
+  return pruner.calibrate?.(model, options, queryOf) ?? calibratedModel(model, backend!, options);
 }

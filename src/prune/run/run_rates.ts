@@ -151,9 +151,10 @@ function stepSeconds({ first, later }: StepRates, step: "first" | "later"): numb
 }
 
 /**
- * Counts the flops per token of each kind of pass through a block, without attention, as the mean over all blocks. An observing pass leaves out the last group of layers, and adds
- * one triangle of the statistics of each group. With targets, it runs through two blocks, and also adds the moments of the inputs of both,
- * which have no symmetry. An epoch adds two products to each product of the forward pass, for the gradients of its inputs and of its weights.
+ * Counts the flops per token of each kind of pass through a block, without attention, as the mean over all blocks. An observing pass
+ * leaves out the last group of layers, and adds one triangle of the statistics of each group. With targets, it also runs through the whole
+ * dense block, and adds moments of the smaller of two shapes: those of the inputs of both blocks, or those of the outputs and the inputs. An
+ * epoch adds two products to each product of the forward pass, for the gradients of its inputs and of its weights.
  */
 export function countPassWork(spec: ModelSpec, hasTargets = false): Record<Pass, number> {
   const works = blocksOf(spec).map(({ groups }) => countBlockWork(groups, hasTargets));
@@ -167,7 +168,11 @@ function countBlockWork(groups: readonly LinearGroup[], hasTargets: boolean): Re
   const statistics = groups.reduce((sum, [{ inFeatures }]) => sum + inFeatures ** 2, 0);
   const run = products(groups);
   const observed = run - products(stagesOf(groups).at(-1) ?? []);
-  const observe = hasTargets ? 2 * observed + 3 * statistics : observed + statistics;
+  const moments = groups.reduce((sum, group) => {
+    const [{ inFeatures }] = group, outputs = group.reduce((all, { outFeatures }) => all + outFeatures, 0);
+    return sum + 2 * inFeatures * Math.min(inFeatures, outputs);
+  }, 0);
+  const observe = observed + statistics + (hasTargets ? run + moments : 0);
   return { run, train: 3 * run, observe };
 }
 

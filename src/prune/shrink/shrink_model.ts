@@ -6,9 +6,8 @@
  * checkpoint of its family.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import type { Backend } from "../../device/backend.ts";
 import { planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
-import { readModelSpec } from "../../model/families/families.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
@@ -20,8 +19,9 @@ import type { PruneRun } from "../run/prune_run.ts";
 import { blockSimilarities, mostSimilarBlocks } from "./block_similarity.ts";
 import { bestExperts, type ExpertUse, measureExperts } from "./expert_scores.ts";
 import type { RenamedModel } from "./renamed_model.ts";
-import { type Cut, shrunkOutput, unitCuts } from "./shrunk_output.ts";
-import { keptSettings, type KeptUnits, readingLayers } from "./units.ts";
+import { shrunkOutput } from "./shrunk_output.ts";
+import { requireBlocks, smallerNetwork } from "./smaller_network.ts";
+import type { KeptUnits } from "./units.ts";
 import { withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
 
@@ -47,6 +47,7 @@ export interface ShrinkJob extends
 }
 
 export interface ShrinkServices extends FolderServices {
+  readonly backend: Backend;
   /** Called after each step of the pass that compares the blocks. */
   onSimilarityStep?(done: number, total: number): void;
   /** Called after each step of the pass that scores the experts. */
@@ -81,26 +82,23 @@ export interface WrittenModel extends RemovedParts {
  * @throws the error that stopped the run, as `pruneIntoFolder` does
  */
 export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Promise<ShrinkResult> {
-  const { checkpoint, kept } = job, settings = keptSettings(kept, checkpoint.config, job.model.spec);
+  const { checkpoint } = job;
   const blocks = await chooseBlocks(job, services);
   const remaining = withoutBlocks(checkpoint.config, job.model, new Set(blocks.dropped));
-  const { experts, smaller: { model, nameOf, ...smaller } } = await removeExperts(remaining, job, services);
-  const config = { ...smaller.config, ...settings }, removed = { ...blocks, experts };
-  const readers = readingLayers(kept, checkpoint.config, model.spec), cuts = unitCuts(model.spec, readers);
+  const { experts, smaller } = await removeExperts(remaining, job, services), { model, nameOf } = smaller;
+  const { config, spec, readers, cuts, infoOf } = smallerNetwork(job.kept, job, smaller);
+  const removed = { ...blocks, experts };
   const layout = planLayout(checkpoint, services.fs, {
     config,
     tensors: model.weights,
     tensorsOf: ({ header }) =>
-      header.tensors.flatMap(({ name: old, dtype }) => {
+      header.tensors.flatMap(({ name: old }) => {
         const name = nameOf(old);
-        return name === undefined
-          ? []
-          : [{ name, dtype, shape: cutShape(model.weights.info(name).shape, cuts.get(name)) }];
+        return name === undefined ? [] : [{ name, ...infoOf(name) }];
       }),
   });
   // The page and the card of an earlier run describe another model.
   const plan = { ...layout, leftOut: [REPORT_PAGE_FILE, MODEL_CARD_FILE] };
-  const spec = readModelSpec(config, (name) => model.weights.has(name));
   const layers = new Map(readers.map((reader) => [reader.name, reader]));
   const entries = await pruneIntoFolder({
     ...job,
@@ -123,21 +121,12 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
   return { ...removed, layers: entries };
 }
 
-/** Returns the shape of a tensor without the removed rows or columns. */
-function cutShape([rows, ...others]: readonly number[], cut?: Cut): readonly number[] {
-  if (!cut) return [rows, ...others];
-  const remaining = cut.size - Math.round(cut.reader.share * cut.size);
-  return cut.axis === "rows" ? [remaining, ...others] : [rows, remaining];
-}
-
 async function chooseBlocks(
   { model, windows, blocks }: ShrinkJob,
   { backend, signal, onSimilarityStep }: ShrinkServices,
 ): Promise<Omit<RemovedParts, "experts">> {
   if (blocks === 0) return { dropped: [] };
-  if (blocks >= model.spec.blockCount) {
-    throw new ModelError(`the model has ${model.spec.blockCount} blocks, so ${blocks} cannot be dropped`);
-  }
+  requireBlocks(model.spec.blockCount, blocks);
   const similarities = await blockSimilarities(model, backend, windows, (done, total) => {
     signal?.throwIfAborted();
     onSimilarityStep?.(done, total);

@@ -78,6 +78,19 @@ export async function openSafetensors(
   };
 }
 
+/** Reads all tensors into memory, by their names, and closes the stream. @throws as the `chunks` of the stream */
+export async function readTensors(stream: SafetensorsStream): Promise<Map<string, HostTensor>> {
+  const tensors = new Map(
+    stream.header.tensors.map(({ name, dtype, shape, begin, end }) =>
+      [name, { dtype, shape, data: new Uint8Array(end - begin) }] as const
+    ),
+  );
+  for await (const { tensor, offset, bytes } of stream.chunks()) {
+    tensors.get(tensor.name)!.data.set(bytes, offset);
+  }
+  return tensors;
+}
+
 async function readHeader(source: ByteSource, options: DecodeOptions): Promise<SafetensorsHeader> {
   const { totalBytes, maxHeaderBytes } = options;
   const prefix = await source.readExactly(LENGTH_BYTES);

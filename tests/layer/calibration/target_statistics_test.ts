@@ -30,11 +30,17 @@ eachBackend("TargetStatistics", (backend) => {
       : `that are added to a stream times ${scale}`;
     it(`sums the target of ${outFeatures} outputs of ${inFeatures} inputs ${stream}, in tiles of ${edge ?? "the default size"}, with token weights ${tokenWeights}`, async () => {
       const rows = batches.reduce((sum, count) => sum + count, 0), hasStream = scale !== undefined;
-      const xd = normals(rows * inFeatures, 1),
-        rd = normals(rows * outFeatures, 3),
-        rp = normals(rows * outFeatures, 4);
+      const xd = normals(rows * inFeatures, 1), rp = normals(rows * outFeatures, 4);
+      const rd = normals(rows * outFeatures, 3), bias = normals(outFeatures, 6);
       const xp = normals(rows * inFeatures, 2).map((value, i) => 0.3 * value + xd[i]);
       const values = normals(outFeatures * inFeatures, 5);
+      // The stream of the dense model after the layer.
+      const after = rd.map((value, at) => {
+        const t = Math.floor(at / outFeatures), o = at % outFeatures;
+        let output = bias[o];
+        for (let i = 0; i < inFeatures; i++) output += values[o * inFeatures + i] * xd[t * inFeatures + i];
+        return value + (scale ?? 1) * output;
+      });
       const weight = {
         dtype: "F32",
         shape: [outFeatures, inFeatures],
@@ -44,18 +50,20 @@ eachBackend("TargetStatistics", (backend) => {
       const statistics = new TargetStatistics(backend(), layer, edge, tokenWeights);
       let row = 0;
       for (const count of batches) {
+        const uploadedBias = upload(backend(), bias);
         const part = (x: Float32Array, cols: number) =>
           upload(backend(), x.slice(row * cols, (row + count) * cols));
         const parts = [
           part(xd, inFeatures),
           part(xp, inFeatures),
-          part(rd, outFeatures),
+          part(after, outFeatures),
           part(rp, outFeatures),
         ];
         const [dense, pruned, denseStream, prunedStream] = parts;
         statistics.add(pruned, count, hasStream ? { stream: prunedStream, scale } : undefined);
-        statistics.addDense(dense, count, hasStream ? { stream: denseStream, scale } : undefined);
-        for (const buffer of parts) buffer.destroy();
+        statistics.addDense(dense);
+        if (hasStream) statistics.addOutput({ stream: denseStream, scale, bias: uploadedBias });
+        for (const buffer of [...parts, uploadedBias]) buffer.destroy();
         row += count;
       }
       const target = statistics.target(weight);
@@ -90,16 +98,18 @@ eachBackend("TargetStatistics", (backend) => {
     const rows = MAX_SOFTWARE_K + 5,
       fill = (value: number) => upload(backend(), new Float32Array(rows).fill(value));
     const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 1, outFeatures: 1 });
-    const [xd, xp, rd, rp] = [3, 2, 7, 4].map(fill);
+    // The stream of the dense model is 7 before the layer and 22 after it.
+    const [xd, xp, after, rp] = [3, 2, 22, 4].map(fill);
     statistics.add(xp, rows, { stream: rp, scale: 1 });
-    statistics.addDense(xd, rows, { stream: rd, scale: 1 });
+    statistics.addDense(xd);
+    statistics.addOutput({ stream: after, scale: 1 });
     const target = statistics.target({
       dtype: "F32",
       shape: [1, 1],
       data: floatsToBytes(Float32Array.of(5), "F32"),
     });
     assert.deepEqual([...await readMatrix(backend(), target)], [(5 * 3 + 7 - 4) * 2 * rows]);
-    for (const owner of [statistics, target, xd, xp, rd, rp]) owner.destroy();
+    for (const owner of [statistics, target, xd, xp, after, rp]) owner.destroy();
   });
 
   it("takes the weights themselves as the target if H is the identity", async () => {
@@ -119,12 +129,20 @@ eachBackend("TargetStatistics", (backend) => {
     const statistics = new TargetStatistics(backend(), { name: "fc", inFeatures: 3, outFeatures: 2 });
     const x = upload(backend(), normals(12, 1)), stream = upload(backend(), normals(8, 2));
     assert.throws(
-      () => statistics.addDense(x, 4),
+      () => statistics.addDense(x),
       /^TypeError: target of fc: has no inputs of the pruned model/,
     );
-    statistics.add(x, 4, { stream, scale: 1 });
-    statistics.addDense(x, 4, { stream, scale: 1 });
-    statistics.add(x, 4, { stream, scale: 1 });
+    statistics.add(x, 4);
+    assert.throws(
+      () => statistics.addOutput({ stream, scale: 1 }),
+      /^TypeError: target of fc: has no residual stream of the pruned model/,
+    );
+    statistics.addDense(x);
+    for (let i = 0; i < 2; i++) {
+      statistics.add(x, 4, { stream, scale: 1 });
+      statistics.addDense(x);
+      if (i === 0) statistics.addOutput({ stream, scale: 1 });
+    }
     for (const owner of [statistics, x, stream]) owner.destroy();
     assert.equal(backend().counters.bytesLive, 0);
   });

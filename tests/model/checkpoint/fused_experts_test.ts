@@ -169,37 +169,40 @@ describe("weights of experts that are stored as (inputs, outputs)", () => {
     }));
 });
 
-describe("experts of gpt-oss that are stored in MXFP4", () => {
-  const source = `${folder}/mxfp4`, mixture = "model.layers.0.mlp.experts";
-  const { config, tensors, weights } = STORED_CASES.find(({ title }) => title.startsWith("mxfp4"))!;
-  const renamed = (all: typeof tensors) =>
-    Object.fromEntries(Object.entries(all).map(([name, tensor]) => [`model.layers.0.mlp.${name}`, tensor]));
-  const biases = { [`${mixture}.down_proj_bias`]: patternTensor("BF16", [3, 10], 4) };
-  before(async () => {
-    await Deno.mkdir(source);
-    await writeFiles(source, {
-      "config.json": config,
-      "model.safetensors": { ...renamed(tensors), ...biases },
-    });
-  });
-
-  it("have a dense tensor of each expert, and one tensor for all experts in a dense copy", () =>
-    withCheckpoint(source, async (stored) => {
-      const checkpoint = await openDense(stored),
-        { data, shape: [experts, ...shape] } = weights["experts.down_proj"];
-      for (let expert = 0; expert < experts; expert++) {
-        const bytes = data.length / experts;
-        const tensor = await checkpoint.tensor(`${mixture}.${expert}.down_proj.weight`);
-        assert.deepEqual(tensor, {
-          dtype: "BF16",
-          shape,
-          data: data.slice(expert * bytes, (expert + 1) * bytes),
-        });
-      }
-      await unpackCheckpoint(stored, `${source} dense`, fs);
-      assert.deepEqual(await storedTensors(`${source} dense`, ["model.safetensors"]), {
-        ...renamed(weights),
-        ...biases,
+for (
+  const { title, config, tensors, weights } of STORED_CASES.filter(({ title }) => /fused experts/.test(title))
+) {
+  describe(`codes of all experts in one tensor: ${title}`, () => {
+    const source = `${folder}/${title}`, mixture = "model.layers.0.mlp.experts";
+    const [[name, { dtype, data, shape: [experts, ...shape] }]] = Object.entries(weights);
+    const renamed = (all: typeof tensors) =>
+      Object.fromEntries(Object.entries(all).map(([name, tensor]) => [`model.layers.0.mlp.${name}`, tensor]));
+    const biases = { [`${mixture}.down_proj_bias`]: patternTensor("BF16", [3, 10], 4) };
+    before(async () => {
+      await Deno.mkdir(source);
+      await writeFiles(source, {
+        "config.json": config,
+        "model.safetensors": { ...renamed(tensors), ...biases },
       });
-    }));
-});
+    });
+
+    it("have a dense tensor of each expert, and one tensor for all experts in a dense copy", () =>
+      withCheckpoint(source, async (stored) => {
+        const checkpoint = await openDense(stored), layer = name.slice("experts.".length);
+        for (let expert = 0; expert < experts; expert++) {
+          const bytes = data.length / experts;
+          const tensor = await checkpoint.tensor(`${mixture}.${expert}.${layer}.weight`);
+          assert.deepEqual(tensor, {
+            dtype,
+            shape,
+            data: data.slice(expert * bytes, (expert + 1) * bytes),
+          });
+        }
+        await unpackCheckpoint(stored, `${source} dense`, fs);
+        assert.deepEqual(await storedTensors(`${source} dense`, ["model.safetensors"]), {
+          ...renamed(weights),
+          ...biases,
+        });
+      }));
+  });
+}

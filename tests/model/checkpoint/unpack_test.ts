@@ -88,7 +88,7 @@ describe("unpackCheckpoint()", () => {
       await writeOld(target);
       await assert.rejects(unpack(source, target, denoFileSystem), /is not empty/);
       assert.deepEqual(await readTensors(target), OLD);
-      await assert.rejects(unpack(target, `${target}2`, denoFileSystem), /is not packed/);
+      await assert.rejects(unpack(target, `${target}2`, denoFileSystem), /has no quantised weights/);
     }));
 
   it("rejects a sparse format by its name, and says what to do", () =>

@@ -10,6 +10,7 @@ import { type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
 import { type ShrinkJob, shrinkModel, type ShrinkResult } from "../../../src/prune/shrink/shrink_model.ts";
+import { withSmallerSizes } from "../../../src/prune/shrink/smaller_network.ts";
 import { readingLayers } from "../../../src/prune/shrink/units.ts";
 import { placeColumns } from "../../../src/tensor/columns.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
@@ -46,7 +47,14 @@ describe("shrinkModel()", () => {
     const live = backend.counters.bytesLive;
     const result = await shrinkModel(job, { fs, backend, pruner: new DevicePruner(backend) });
     assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
-    return { result, dense, shrunk: cleanup.use(await openModelFolder(out, fs)) };
+    const shrunk = cleanup.use(await openModelFolder(out, fs));
+    const sizes = await withSmallerSizes(dense, options.kept, options.blocks);
+    assert.deepEqual(sizes.checkpoint.config, shrunk.checkpoint.config);
+    for (const name of shrunk.checkpoint.names()) {
+      const { dtype, shape } = shrunk.checkpoint.info(name);
+      assert.deepEqual(sizes.model.weights.info(name), { dtype, shape }, name);
+    }
+    return { result, dense, shrunk };
   }
 
   /** Returns the indices of the rows of `dense` that are the rows of `shrunk`. */

@@ -1,12 +1,13 @@
 """The targets of layers: what their outputs should be, so that the pruned model is like the dense one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import HostProcess
-from pare_llm import Pare, prune_
+from pare_llm import Pare, PrunedLayer, prune_
 from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
 from test_block_loop import BLOCK_LISTS, padded_batch
@@ -135,8 +136,8 @@ def test_held_out_windows_are_not_in_the_targets() -> None:
     batches = token_batches(5)
     _, with_held_out, _ = run("opt", batches[:3], validation=batches[3:])
     _, without, _ = run("opt", batches[:3])
-    for one, other in zip(with_held_out.targets, without.targets, strict=True):
-        assert one is not None
+    found = [target for target in with_held_out.targets if target is not None]
+    for one, other in zip(found, without.targets, strict=True):
         assert other is not None
         assert torch.equal(one, other)
 
@@ -145,17 +146,63 @@ def test_held_out_windows_have_targets_of_their_own_which_choose_the_step() -> N
     batches = token_batches(5)
     _, validated, _ = run("opt", batches[:3], validation=batches[3:])
     _, other, _ = run("opt", batches[3:], validation=0)
-    of_first_block = range(6)
-    for index in of_first_block:  # whose inputs do not depend on the fitted windows
-        found, expected = validated.validation_targets[index], other.targets[index]
-        assert found is not None
+    given = [target for target in validated.validation_targets if target is not None]
+    # The inputs of the first block do not depend on the fitted windows.
+    for found, expected in zip(given[:6], other.targets[:6], strict=True):
         assert expected is not None
         assert torch.equal(found, expected)
-    assert {query.get("target_step") for query in validated.queries} == {"auto"}
+    # Each layer is solved with its target and without.
+    assert {query.get("target_step") for query in validated.queries} == {"auto", None}
     assert set(other.validation_targets) == {None}
     assert {query.get("target_step") for query in other.queries} == {None}
     _, stepped, _ = run("opt", batches[:3], validation=batches[3:], target_step=0.25)
-    assert {query.get("target_step") for query in stepped.queries} == {0.25}
+    assert {query.get("target_step") for query in stepped.queries} == {0.25, None}
+
+
+class MovingClient(LocalClient):
+    """Returns the original weights of layers with targets, or zeros if their targets make them worse."""
+
+    def __init__(self, *, is_better: bool) -> None:
+        super().__init__()
+        self._is_better = is_better
+
+    def prune_layer(self, weight: Tensor, **request: Any) -> PrunedLayer[Tensor]:
+        pruned = super().prune_layer(weight, **request)
+        if request.get("target") is None:
+            return pruned
+        moved = weight.clone() if self._is_better else torch.zeros_like(weight)
+        return replace(pruned, weight=moved, report={**pruned.report, "target_step": 0.5})
+
+
+@pytest.mark.parametrize("is_better", [False, True])
+def test_the_error_of_each_block_on_held_out_windows_decides_about_its_targets(
+    is_better: bool, tmp_path: Path
+) -> None:
+    batches = token_batches(5)
+    options: Any = {"method": "wanda", "target": "dense", "progress": False, "validation": batches[3:]}
+
+    def prune(on_layer: Any = None, **journal: Any) -> tuple[dict[str, Tensor], Any, MovingClient]:
+        model, client = tiny_model("opt"), MovingClient(is_better=is_better)
+        report = prune_(model, batches[:3], client, on_layer=on_layer, **options, **journal)
+        return model.state_dict(), report, client
+
+    whole, report, _ = prune()
+    assert [layer.report.get("target_step") for layer in report.layers] == [0.5 if is_better else None] * 18
+    dense = tiny_model("opt").state_dict()
+    assert all(torch.equal(weight, dense[name]) for name, weight in whole.items()) == is_better
+
+    def stop(result: Any) -> None:
+        if result.name.endswith("layers.1.self_attn.v_proj"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(stop, journal=tmp_path)
+    continued, _, client = prune(journal=tmp_path)
+    assert all(torch.equal(weight, whole[name]) for name, weight in continued.items())
+    solves = [target is not None for target in client.targets]
+    decided = len(solves) - 12  # the layers of the last block are solved with targets and without
+    assert 0 < decided < 6
+    assert set(solves[:decided]) == {is_better}
 
 
 def targets_of_rank(is_sharded: bool) -> list[tuple[str, Tensor]]:
@@ -171,8 +218,7 @@ def test_targets_are_summed_over_the_ranks(is_sharded: bool, tmp_path: Path) -> 
     ranks = successful(run_on_ranks(targets_of_rank, 2, tmp_path, is_sharded))
     found = [each for rank in ranks for each in rank]
     assert len(found) == 6  # each rank sends the targets of the layers that it solves
-    for target in single.targets:
-        assert target is not None
+    for target in (each for each in single.targets if each is not None):
         nearest = min(
             float((target - other).abs().max()) for shape, other in found if shape == str(target.shape)
         )

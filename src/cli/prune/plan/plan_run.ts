@@ -3,6 +3,7 @@
  * a rehearsal with a few calibration windows. The plan writes no files.
  */
 
+import type { Backend } from "../../../device/backend.ts";
 import { BlockPlan, linearLayers } from "../../../prune/block_plan.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countRequestBytes } from "../../../client/shared_statistics.ts";
@@ -44,6 +45,7 @@ export interface RunPlan {
 
 /** The services of the plan, and what is known about the machine. */
 export interface PlanServices extends PruneServices {
+  readonly backend: Backend;
   readonly fs: WorkFileSystem;
   /** The free bytes on the disk of the output folder. */
   readonly freeBytes: number;
@@ -73,7 +75,7 @@ export async function planRun(
     location: job.activations,
     boundary: job.windows.length,
   });
-  const rehearsal = await rehearse(job, services, services.hosts === 0), { rates } = rehearsal;
+  const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, forward, rehearsal, services);
   const disk = await diskUse(job, forward, plan, fs);

@@ -3,6 +3,7 @@
  * files. It measures the time of the steps and layers, and the memory.
  */
 
+import type { Backend } from "../../../device/backend.ts";
 import type { LayerGroup } from "../../../client/model_source.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countWeights } from "../../../model/families/family.ts";
@@ -43,13 +44,11 @@ export interface Rehearsal {
 
 /**
  * Rehearses the run.
- * @param isLocal whether the run solves its layers in this process
  * @throws the errors of the run
  */
 export async function rehearse(
   { model, windows, validationWindows = [], layers, queryOf, target, reconstruct = 0, ...job }: FolderJob,
-  services: PruneServices,
-  isLocal: boolean,
+  services: PruneServices & { readonly backend: Backend },
 ): Promise<Rehearsal> {
   const { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
@@ -63,7 +62,7 @@ export async function rehearse(
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));
   // Such runs solve a layer several times before it is stored. The rehearsal solves it once, layer by layer.
-  const decidesTargets = isLocal && target === "dense" && heldOut.length > 0 && !job.trueSequential;
+  const decidesTargets = target === "dense" && heldOut.length > 0 && !job.trueSequential;
   const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
   const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;

@@ -40,7 +40,7 @@ const MASKS = {
 /** The dtypes that can be scanned. F64 is scanned as F32 after a conversion that keeps zeros and non-finite values. */
 export type ScannableDtype = keyof typeof MASKS | "F64";
 
-/** Whether tensors of this dtype can be scanned. Integers have no non-finite values and are no weights. */
+/** Whether tensors of this dtype can be scanned. `openDense` refuses other dtypes of weights. */
 export function isScannable(dtype: Dtype): dtype is ScannableDtype {
   return dtype === "F64" || Object.hasOwn(MASKS, dtype);
 }

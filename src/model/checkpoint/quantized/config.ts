@@ -11,6 +11,17 @@ export const PACK_QUANTIZED = "pack-quantized";
 
 export const QUANTIZATION_KEY = "quantization_config";
 
+/**
+ * The names of the member that describes quantised weights. Old versions of compressed-tensors wrote the second one. Error messages
+ * use the first one for both.
+ */
+const QUANTIZATION_KEYS = [QUANTIZATION_KEY, "compression_config"];
+
+/** Returns the description of the quantised weights. Undefined if the weights are dense. */
+export function quantizationOf(config: Readonly<Record<string, unknown>>): unknown {
+  return QUANTIZATION_KEYS.map((key) => config[key] ?? undefined).find((value) => value !== undefined);
+}
+
 /** Returns an error that names a member of `quantization_config`, what it must be, and its value. */
 export function unsupportedMember(
   folder: string,
@@ -81,6 +92,5 @@ export const WEIGHT_FORMATS = ["dense", PACK_QUANTIZED] as const;
 export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
 
 export function makeDenseConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { [QUANTIZATION_KEY]: _, ...rest } = config;
-  return rest;
+  return Object.fromEntries(Object.entries(config).filter(([key]) => !QUANTIZATION_KEYS.includes(key)));
 }

@@ -31,7 +31,7 @@ export function packedWeight(parts: QuantizedParts): StoredWeight {
     dtype,
     shape: [rows, cols],
     tensors: [names.packed, names.scale, names.zeroPoint, names.shape],
-    units: rows,
+    sections: rows,
     packed: parts,
     async open(source, first, end) {
       const codes = await readCodes(source, parts, first, end);

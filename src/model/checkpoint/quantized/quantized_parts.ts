@@ -1,8 +1,9 @@
 /** Finds the tensors of a quantised weight by their names, and checks that their dtypes and shapes agree with each other. */
 
 import { ModelError } from "../../../base/files/file_error.ts";
-import { isFloatDtype, sameShape } from "../../../tensor/dtype.ts";
+import { isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
+import { requireTensor } from "../tensor_source.ts";
 import { gridKindOf, type GridKinds } from "./read_config.ts";
 import {
   QUANTIZED_SUFFIXES,
@@ -59,12 +60,8 @@ export async function readQuantizedParts(
   }
   const parts = { weight, names, rows, cols, dtype, bits, groupSize, symmetric };
   for (const spec of quantizedSpecs(stem, parts)) {
-    const info = checkpoint.info(spec.name);
-    if (info.dtype === spec.dtype && sameShape(info.shape, spec.shape)) continue;
     if (spec.name === names.shape) continue; // `readStoredShape` has checked it
-    throw new ModelError(
-      `${folder}: ${spec.name} must be ${spec.dtype} [${spec.shape}], not ${info.dtype} [${info.shape}]`,
-    );
+    requireTensor(checkpoint, spec.name, spec.dtype, spec.shape);
   }
   return parts;
 }

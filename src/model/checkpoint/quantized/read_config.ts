@@ -6,7 +6,7 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
-import { QUANTIZATION_KEY, unsupportedMember } from "./config.ts";
+import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./config.ts";
 import { PACKED_BITS } from "./layout.ts";
 
 /** The grid of the layers of one config group. */
@@ -40,6 +40,24 @@ const isEmptyOr = (format: unknown) => (value: unknown) =>
 export const oneOf = (...values: readonly unknown[]): Rule => [
   values.map((value) => value === undefined ? "absent" : String(value)).join(" or "),
   (value) => values.includes(value ?? undefined),
+];
+
+/** Whether a value is the numbers of rows and columns of a block. */
+export function isBlock(value: unknown): value is NonNullable<GridKind["block"]> {
+  return Array.isArray(value) && value.length === 2 &&
+    value.every((size) => Number.isSafeInteger(size) && size > 0);
+}
+
+/** Reads `block_structure`, a list or a text such as "128x128", as older versions of the library write it. Undefined if it is neither. */
+function readBlock(value: unknown): GridKind["block"] {
+  const sizes = typeof value === "string" ? value.split("x").map(Number) : value;
+  return isBlock(sizes) ? sizes : undefined;
+}
+
+/** The rule for `block_structure` in formats that have blocks. */
+export const BLOCK: Rule = [
+  "two positive integers, or absent",
+  (value) => isAbsent(value) || readBlock(value) !== undefined,
 ];
 
 const ABSENT: Rule = ["absent", isAbsent];
@@ -108,7 +126,7 @@ export function readGridKinds(
   config: Readonly<Record<string, unknown>>,
   rules: FormatRules = {},
 ): GridKinds {
-  const description = config[QUANTIZATION_KEY] as Record<string, unknown>;
+  const description = quantizationOf(config) as Record<string, unknown>;
   requireMembers(folder, "", description, { ...CONFIG_RULES, ...rules.config });
   const { config_groups: groups, ignore } = description;
   const kinds = Object.entries(groups as Record<string, unknown>).map(([name, group]) =>
@@ -122,18 +140,19 @@ function readGroup(folder: string, group: string, value: unknown, rules: FormatR
   requireMembers(folder, `${group}.`, members, { ...GROUP_RULES, ...rules.group });
   const weights = members.weights as Record<string, unknown>;
   requireMembers(folder, `${group}.weights.`, weights, { ...WEIGHT_RULES, ...rules.weights });
-  const { num_bits: bits, type, strategy, symmetric, group_size: size, block_structure: block } = weights;
+  const { num_bits: bits, type, strategy, symmetric, group_size: size } = weights;
+  const block = readBlock(weights.block_structure);
   const groupSize = Number(size ?? -1);
   if (strategy === "group" ? groupSize < 1 : groupSize !== -1) { // the library also writes −1 for an absent size
     const needed = strategy === "group" ? "a positive integer" : `absent with the strategy ${strategy}`;
     throw unsupportedMember(folder, `${group}.weights.group_size`, needed, size);
   }
-  if ((strategy === "block") !== Array.isArray(block)) {
+  if ((strategy === "block") !== (block !== undefined)) {
     throw unsupportedMember(
       folder,
       `${group}.weights.block_structure`,
       "given with the strategy block only",
-      block,
+      weights.block_structure,
     );
   }
   return {
@@ -141,7 +160,7 @@ function readGroup(folder: string, group: string, value: unknown, rules: FormatR
     targets: members.targets as string[],
     type: type as string,
     strategy: strategy as string,
-    block: (block ?? undefined) as GridKind["block"],
+    block,
     bits: bits as number,
     groupSize: Math.max(groupSize, 0),
     symmetric: symmetric !== false, // the library's default is true

@@ -12,7 +12,7 @@ export interface UnpackResult {
   /** The names of the weights that were quantised. */
   readonly unpacked: readonly string[];
   /** The bytes of the weight files before and after, headers included. */
-  readonly bytes: { readonly packed: number; readonly written: number };
+  readonly bytes: { readonly quantized: number; readonly written: number };
 }
 
 export interface UnpackOptions extends Pick<CompleteOptions, "signal" | "progress"> {
@@ -34,7 +34,7 @@ export async function unpackCheckpoint(
   { overwrite, rewriteFiles, ...options }: UnpackOptions = {},
 ): Promise<UnpackResult> {
   const dense = await openDense(source);
-  if (dense === source) throw new ModelError(`${source.folder}: is not packed`);
+  if (dense === source) throw new ModelError(`${source.folder}: has no quantised weights`);
   const plan = planLayout(dense, fs, {
     tensorsOf: ({ header }) => header.tensors,
     tensors: dense,
@@ -45,7 +45,7 @@ export async function unpackCheckpoint(
       !source.has(name) || source.info(name).dtype !== dense.info(name).dtype
     ),
     bytes: {
-      packed: countWeightFileBytes(source.shards),
+      quantized: countWeightFileBytes(source.shards),
       written: countWeightFileBytes(plan.weightFiles),
     },
   };

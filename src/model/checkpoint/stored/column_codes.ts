@@ -16,8 +16,8 @@ import { bytesToFloats, isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { unsupportedMember } from "../quantized/config.ts";
 import { PACKED_BITS } from "../quantized/layout.ts";
-import { readTensor, type TensorSource } from "../tensor_source.ts";
-import { requireTensor, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
+import { readTensor, requireTensor, type TensorSource } from "../tensor_source.ts";
+import { type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
 
 /** The differences between the formats. */
 interface ColumnLayout {
@@ -117,12 +117,17 @@ function columnWeight(
     groups: `${stem}.g_idx`,
   };
   const { shape } = checkpoint.info(names.codes), { dtype: scaleDtype } = checkpoint.info(names.scales);
+  if (shape.length !== 2 || shape.includes(0) || !isFloatDtype(scaleDtype)) {
+    throw new ModelError(
+      `${checkpoint.folder}: ${stem} needs a matrix of codes and scales in a float dtype, not [${shape}] and ${scaleDtype}`,
+    );
+  }
   const perWord = 32 / bits, packsInputs = packedAxis === "inputs";
   const [inputs, outputs] = packsInputs ? [shape[0] * perWord, shape[1]] : [shape[0], shape[1] * perWord];
   const groups = Math.ceil(inputs / Math.min(inputs, groupSize)), zeroWords = outputs / perWord;
-  if (shape.length !== 2 || !isFloatDtype(scaleDtype)) {
+  if (!Number.isInteger(zeroWords)) {
     throw new ModelError(
-      `${checkpoint.folder}: ${stem} needs a matrix of codes and scales in a float dtype, not [${shape}] and ${scaleDtype}`,
+      `${checkpoint.folder}: ${names.codes} must have a multiple of ${perWord} outputs, whose zeros share a word, not ${outputs}`,
     );
   }
   requireTensor(checkpoint, names.codes, "I32", shape);
@@ -136,7 +141,7 @@ function columnWeight(
     dtype: weightDtype(checkpoint, names.scales),
     shape: [outputs, inputs],
     tensors: [names.codes, names.scales, names.zeros, ...hasGroups ? [names.groups] : []],
-    units: 1,
+    sections: 1,
     async open(source) {
       const words = await readWords(source, names.codes), zeros = await readWords(source, names.zeros);
       const scales = bytesToFloats((await readTensor(source, names.scales)).data, scaleDtype);

@@ -14,6 +14,7 @@ import type { Checkpoint } from "../checkpoint.ts";
 import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "../quantized/layout.ts";
 import {
   ANYTHING,
+  BLOCK,
   type FormatRules,
   type GridKind,
   gridKindOf,
@@ -21,7 +22,7 @@ import {
   readGridKinds,
 } from "../quantized/read_config.ts";
 import { type Block, scaledMatrix } from "./scaled_matrix.ts";
-import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
 
 const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = QUANTIZED_SUFFIXES;
 
@@ -43,8 +44,6 @@ export const COMPRESSED_FORMATS: readonly StoredFormat[] = Object.entries(TYPES)
   },
 }));
 
-const isPositive = (size: unknown) => Number.isSafeInteger(size) && Number(size) > 0;
-
 function rulesOf(format: string, types: readonly string[]): FormatRules {
   return {
     config: { quantization_status: oneOf("compressed", "frozen", undefined), kv_cache_scheme: ANYTHING },
@@ -56,12 +55,7 @@ function rulesOf(format: string, types: readonly string[]): FormatRules {
       ],
       type: oneOf(...types),
       strategy: oneOf("tensor", "channel", "group", "block"),
-      block_structure: [
-        "two positive integers, or absent",
-        (value) =>
-          (value ?? undefined) === undefined ||
-          Array.isArray(value) && value.length === 2 && value.every(isPositive),
-      ],
+      block_structure: BLOCK,
     },
   };
 }
@@ -85,6 +79,7 @@ function byteWeight(checkpoint: Checkpoint, stem: string, kind: GridKind): Store
   return scaledMatrix(checkpoint, {
     name,
     codes: isFloat ? "F8_E4M3" : "I8",
+    dtype: weightDtype(checkpoint, stem + SCALE_SUFFIX),
     scale: stem + SCALE_SUFFIX,
     zeroPoint: kind.symmetric || isFloat ? undefined : stem + ZERO_SUFFIX,
     blocks: [blockOf(kind, shape)],

@@ -5,8 +5,10 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
+import { isScannable } from "../inspect/tensor_scan.ts";
 import { Checkpoint } from "../checkpoint.ts";
-import { makeDenseConfig, PACK_QUANTIZED, QUANTIZATION_KEY } from "../quantized/config.ts";
+import { makeDenseConfig, PACK_QUANTIZED, quantizationOf } from "../quantized/config.ts";
+import { WEIGHT_SUFFIX } from "../quantized/layout.ts";
 import type { QuantizedParts } from "../quantized/quantized_parts.ts";
 import type { TensorSource } from "../tensor_source.ts";
 import { splitExperts } from "../fused_experts.ts";
@@ -49,20 +51,46 @@ class DenseCheckpoint extends Checkpoint {
 /**
  * Returns the view of a checkpoint with dense weights, or the checkpoint itself if its weights are dense. The checkpoint must stay
  * open while the view is used.
- * @throws {ModelError} if config.json names a format that is not supported, if a tensor of a weight is missing, or if two tensors
- * of a weight contradict each other
+ * @throws {ModelError} if config.json names a format that is not supported, or a format in which no weight is stored, if a tensor of
+ * a weight is missing, if two tensors of a weight contradict each other, or if codes are not those of any weight
  */
 export async function openDense(checkpoint: Checkpoint): Promise<Checkpoint> {
+  if (checkpoint instanceof DenseCheckpoint) return checkpoint;
   const format = storedFormat(checkpoint);
-  if (!format || checkpoint instanceof DenseCheckpoint) return checkpoint;
-  const description = checkpoint.config[QUANTIZATION_KEY] as Record<string, unknown>;
-  const weights = await format.find(checkpoint, description);
+  if (!format) {
+    requireFloats(checkpoint, checkpoint, "config.json does not name their format");
+    return checkpoint;
+  }
+  const weights = await format.find(checkpoint, quantizationOf(checkpoint.config) as Record<string, unknown>);
   for (const { name, tensors } of weights) {
     if (!checkpoint.has(name) || tensors.includes(name)) continue;
     throw new ModelError(`${checkpoint.folder}: holds ${name} both dense and quantised`);
   }
   const shards = denseShards(checkpoint, weights, format);
+  requireFloats(checkpoint, { shards }, `the format ${format.name} has no scales for them`);
+  if (weights.length === 0) {
+    throw new ModelError(
+      `${checkpoint.folder}: config.json names the format ${format.name}, but no weight is stored in it`,
+    );
+  }
   return new DenseCheckpoint(checkpoint, new Map(weights.map((weight) => [weight.name, weight])), shards);
+}
+
+/**
+ * Refuses tensors that must be codes. Without this check, they would be written as weights, or would not be scanned.
+ * @param shards the tensors that are not dequantised
+ * @param reason why the codes cannot be dequantised, as the end of a sentence
+ * @throws {ModelError} naming a tensor in FP8, or a weight that is not in floating point
+ */
+function requireFloats(
+  { folder }: Checkpoint,
+  { shards }: Pick<Checkpoint, "shards">,
+  reason: string,
+): void {
+  for (const { name, dtype } of shards.flatMap(({ header }) => header.tensors)) {
+    if (isScannable(dtype) || !(dtype.startsWith("F8_") || name.endsWith(WEIGHT_SUFFIX))) continue;
+    throw new ModelError(`${folder}: ${name} has codes of the dtype ${dtype}, but ${reason}`);
+  }
 }
 
 /** Lists the dense tensors of each file. A weight is in the file of its codes. */

@@ -1,6 +1,6 @@
 /**
- * Presents tensors with dense weights in place of stored ones. The values of a weight are computed when they are read, so at
- * most the requested values and one unit of a weight are in memory.
+ * Presents dense weights in place of the tensors that store them. The values of a weight are computed when they are read. Memory
+ * then holds the requested values, the codes, scales and zeros of their sections, and at most one more section of dense values.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
@@ -15,8 +15,8 @@ export class DequantizedSource implements TensorSource {
   readonly #source: TensorSource;
   readonly #folder: string;
   readonly #weights: ReadonlyMap<string, StoredWeight>;
-  /** The last unit of many rows, of which a part was read. The next read usually continues in it. */
-  #last?: { readonly weight: StoredWeight; readonly unit: number; readonly bytes: Promise<Bytes> };
+  /** The last section of many rows, of which a part was read. The next read usually continues in it. */
+  #last?: { readonly weight: StoredWeight; readonly section: number; readonly bytes: Promise<Bytes> };
 
   /**
    * @param source the stored tensors
@@ -41,39 +41,40 @@ export class DequantizedSource implements TensorSource {
     const weight = this.#weights.get(name);
     if (!weight) return await this.#source.read(name, byteOffset, byteLength);
     if (byteLength === 0) return new Uint8Array();
-    const { rowsPerUnit, rowBytes } = sizesOf(weight), unitBytes = rowsPerUnit * rowBytes;
+    const { rowsPerSection, rowBytes } = sizesOf(weight), sectionBytes = rowsPerSection * rowBytes;
     const byteEnd = byteOffset + byteLength;
-    const first = Math.floor(byteOffset / unitBytes), end = Math.ceil(byteEnd / unitBytes);
-    const begin = byteOffset - first * unitBytes, isWhole = begin === 0 && byteEnd === end * unitBytes;
-    if (isWhole || rowsPerUnit === 1) {
+    const first = Math.floor(byteOffset / sectionBytes), end = Math.ceil(byteEnd / sectionBytes);
+    const begin = byteOffset - first * sectionBytes, isWhole = begin === 0 && byteEnd === end * sectionBytes;
+    if (isWhole || rowsPerSection === 1) {
       const rows = await this.#dequantize(weight, first, end);
       return rows.subarray(begin, begin + byteLength);
     }
     const wanted = new Uint8Array(byteLength);
-    for (let unit = first; unit < end; unit++) {
-      const unitBegin = unit * unitBytes, bytes = await this.#unit(weight, unit);
-      const partBegin = Math.max(byteOffset, unitBegin), partEnd = Math.min(byteEnd, unitBegin + unitBytes);
-      wanted.set(bytes.subarray(partBegin - unitBegin, partEnd - unitBegin), partBegin - byteOffset);
-      if (partEnd === unitBegin + unitBytes) this.#last = undefined;
+    for (let section = first; section < end; section++) {
+      const sectionBegin = section * sectionBytes, bytes = await this.#section(weight, section);
+      const partBegin = Math.max(byteOffset, sectionBegin),
+        partEnd = Math.min(byteEnd, sectionBegin + sectionBytes);
+      wanted.set(bytes.subarray(partBegin - sectionBegin, partEnd - sectionBegin), partBegin - byteOffset);
+      if (partEnd === sectionBegin + sectionBytes) this.#last = undefined;
     }
     return wanted;
   }
 
-  async #unit(weight: StoredWeight, unit: number): Promise<Bytes> {
-    if (this.#last?.weight !== weight || this.#last.unit !== unit) {
-      this.#last = { weight, unit, bytes: this.#dequantize(weight, unit, unit + 1) };
+  async #section(weight: StoredWeight, section: number): Promise<Bytes> {
+    if (this.#last?.weight !== weight || this.#last.section !== section) {
+      this.#last = { weight, section, bytes: this.#dequantize(weight, section, section + 1) };
     }
     return await this.#last.bytes;
   }
 
   /**
-   * Computes the units from `first` to `end − 1`, in the dtype of the weight.
+   * Computes the sections from `first` to `end − 1`, in the dtype of the weight.
    * @throws {ModelError} if an entry is NaN or infinite
    */
   async #dequantize(weight: StoredWeight, first: number, end: number): Promise<Bytes> {
-    const { name, dtype, tensors } = weight, { rowsPerUnit, rowBytes, cols } = sizesOf(weight);
+    const { name, dtype, tensors } = weight, { rowsPerSection, rowBytes, cols } = sizesOf(weight);
     const fillRow = await weight.open(this.#source, first, end);
-    const rows = (end - first) * rowsPerUnit, values = new Float32Array(cols);
+    const rows = (end - first) * rowsPerSection, values = new Float32Array(cols);
     const dense = new Uint8Array(rows * rowBytes);
     for (let row = 0; row < rows; row++) {
       fillRow(row, values);
@@ -83,7 +84,7 @@ export class DequantizedSource implements TensorSource {
     scan.add(dense);
     const { firstNonFinite } = scan.result;
     if (firstNonFinite === null) return dense;
-    const row = first * rowsPerUnit + Math.floor(firstNonFinite / cols);
+    const row = first * rowsPerSection + Math.floor(firstNonFinite / cols);
     throw new ModelError(
       `${this.#folder}: ${tensors[0]} and ${
         tensors[1]
@@ -92,7 +93,7 @@ export class DequantizedSource implements TensorSource {
   }
 }
 
-function sizesOf({ dtype, shape, units }: StoredWeight) {
+function sizesOf({ dtype, shape, sections }: StoredWeight) {
   const cols = shape.at(-1)!, rows = elementCount(shape.slice(0, -1));
-  return { cols, rowBytes: cols * BYTES_PER_ELEMENT[dtype], rowsPerUnit: rows / units };
+  return { cols, rowBytes: cols * BYTES_PER_ELEMENT[dtype], rowsPerSection: rows / sections };
 }

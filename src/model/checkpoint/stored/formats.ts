@@ -3,7 +3,7 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../tensor/safetensors/header_json.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { QUANTIZATION_KEY } from "../quantized/config.ts";
+import { QUANTIZATION_KEY, quantizationOf } from "../quantized/config.ts";
 import { PACK_QUANTIZED_FORMAT } from "../quantized/packed_format.ts";
 import { AWQ, GPTQ } from "./column_codes.ts";
 import { COMPRESSED_FORMATS } from "./compressed.ts";
@@ -23,8 +23,8 @@ const FORMATS: readonly StoredFormat[] = [
 export function storedFormat(
   { storedConfig, folder }: Pick<Checkpoint, "storedConfig" | "folder">,
 ): StoredFormat | undefined {
-  const value = storedConfig[QUANTIZATION_KEY];
-  if (value === undefined || value === null) return undefined;
+  const value = quantizationOf(storedConfig);
+  if (value === undefined) return undefined;
   const { quant_method: method, format, sparsity_config: sparsity } = isObject(value) ? value : {};
   const found = FORMATS.find((known) =>
     known.method === method && (known.format === undefined || known.format === format)

@@ -1,14 +1,22 @@
 /**
  * The formats `fp8`, which DeepSeek-V3 introduced, and `fbgemm_fp8`. A weight in F8_E4M3 keeps its name, and its scales have this
- * name with the suffix `_scale_inv` or `_scale`. Both suffixes stand for the factor by which an entry is multiplied. The source is
- * `integrations/finegrained_fp8.py` in github.com/huggingface/transformers (version 5.24).
+ * name with the suffix `_scale_inv` or `_scale`. Both suffixes stand for the factor by which an entry is multiplied. The weight has
+ * the dtype that config.json gives the model, as in transformers, which prefers the dtype of the parameter to that of the scales.
+ * The source is `integrations/finegrained_fp8.py` in github.com/huggingface/transformers (version 5.24).
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { unsupportedMember } from "../quantized/config.ts";
+import { isBlock } from "../quantized/read_config.ts";
 import { type Block, scaledMatrix } from "./scaled_matrix.ts";
-import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+import {
+  ACTIVATION_TENSORS,
+  modelDtype,
+  type StoredFormat,
+  type StoredWeight,
+  weightDtype,
+} from "./stored_format.ts";
 
 const SCALE_SUFFIXES = ["_scale_inv", "_scale"];
 
@@ -37,11 +45,6 @@ export const FBGEMM_FP8: StoredFormat = {
   find: (checkpoint) => float8Weights(checkpoint, []),
 };
 
-function isBlock(value: unknown): value is Block {
-  return Array.isArray(value) && value.length === 2 &&
-    value.every((size) => Number.isSafeInteger(size) && size > 0);
-}
-
 /** Lists the weights in F8_E4M3. @param blocks the blocks that config.json names. A scale per row or per matrix is allowed too */
 function float8Weights(checkpoint: Checkpoint, blocks: readonly Block[]): StoredWeight[] {
   const names = [...checkpoint.names()].filter((name) => checkpoint.info(name).dtype === "F8_E4M3");
@@ -56,6 +59,7 @@ function float8Weights(checkpoint: Checkpoint, blocks: readonly Block[]): Stored
     return scaledMatrix(checkpoint, {
       name,
       codes: "F8_E4M3",
+      dtype: modelDtype(checkpoint) ?? weightDtype(checkpoint, scale),
       scale,
       blocks: [...blocks, [1, cols], [rows, cols]],
     });

@@ -11,9 +11,9 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { readElements } from "../tensor_source.ts";
+import { readElements, requireTensor } from "../tensor_source.ts";
 import { powerOfTwo } from "./scaled_matrix.ts";
-import { requireTensor, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+import type { StoredFormat, StoredWeight } from "./stored_format.ts";
 
 const BLOCKS = "_blocks", SCALES = "_scales";
 const BLOCK_BYTES = 16, BLOCK_CODES = 2 * BLOCK_BYTES;
@@ -46,7 +46,7 @@ function fusedExperts(checkpoint: Checkpoint, name: string): StoredWeight {
     dtype: "BF16",
     shape: [experts, inputs, outputs],
     tensors: [blocks, scales],
-    units: experts,
+    sections: experts,
     async open(source, first, end) {
       const [begin, count] = [first * groupsPerExpert, (end - first) * groupsPerExpert];
       const codes = await readElements(source, blocks, begin * BLOCK_BYTES, count * BLOCK_BYTES);

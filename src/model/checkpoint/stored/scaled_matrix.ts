@@ -8,10 +8,10 @@
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
-import { bytesToFloats, elementCount, isFloatDtype } from "../../../tensor/dtype.ts";
+import { bytesToFloats, elementCount, type FloatDtype, isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import { readElements, type TensorSource } from "../tensor_source.ts";
-import { requireTensor, type StoredWeight, weightDtype } from "./stored_format.ts";
+import { readElements, requireTensor, type TensorSource } from "../tensor_source.ts";
+import type { StoredWeight } from "./stored_format.ts";
 
 /** The rows and columns of a block with one scale. The last blocks of a matrix may be smaller. */
 export type Block = readonly [rows: number, cols: number];
@@ -20,6 +20,8 @@ export interface ScaledMatrix {
   /** The name of the weight, which is also that of its codes, of shape (…, rows, cols). All but the last two axes count matrices. */
   readonly name: string;
   readonly codes: "F8_E4M3" | "I8";
+  /** The dtype of the weight. */
+  readonly dtype: FloatDtype;
   /** The name of the scales, of shape (…, row blocks, column blocks). Extents of 1 at the end may be missing. */
   readonly scale: string;
   /** The name of the zeros, which are I8 and have the shape of the scales. */
@@ -31,10 +33,12 @@ export interface ScaledMatrix {
 /** Describes a weight with blocks. @throws {ModelError} if a tensor is missing, or if its dtype or shape is wrong */
 export function scaledMatrix(
   checkpoint: Checkpoint,
-  { name, codes, scale, zeroPoint, blocks }: ScaledMatrix,
+  { name, codes, dtype, scale, zeroPoint, blocks }: ScaledMatrix,
 ): StoredWeight {
   const { folder } = checkpoint, { shape } = checkpoint.info(name), scales = checkpoint.info(scale);
-  if (shape.length < 2) throw new ModelError(`${folder}: ${name} must have rows and columns, not [${shape}]`);
+  if (shape.length < 2 || shape.includes(0)) {
+    throw new ModelError(`${folder}: ${name} must have rows and columns, not [${shape}]`);
+  }
   requireTensor(checkpoint, name, codes, shape);
   if (!isFloatDtype(scales.dtype) && scales.dtype !== "F8_E8M0") {
     throw new ModelError(`${folder}: ${scale} must be F32, F16, BF16 or F8_E8M0, not ${scales.dtype}`);
@@ -56,10 +60,10 @@ export function scaledMatrix(
   const gridRow = (row: number) => Math.floor(row / rows) * gridRows + Math.floor(row % rows / block[0]);
   return {
     name,
-    dtype: weightDtype(checkpoint, scale),
+    dtype,
     shape,
     tensors: [name, scale, ...zeroPoint === undefined ? [] : [zeroPoint]],
-    units: elementCount(shape.slice(0, -1)),
+    sections: elementCount(shape.slice(0, -1)),
     async open(source, first, end) {
       const entries = await readElements(source, name, first * cols, (end - first) * cols);
       const firstGrid = gridRow(first) * gridCols, grids = (gridRow(end - 1) + 1) * gridCols - firstGrid;
@@ -71,8 +75,8 @@ export function scaledMatrix(
         const begin = row * cols;
         let grid = gridRow(first + row) * gridCols - firstGrid;
         for (let col = 0; col < cols; grid++) {
-          const zero = zeros?.[grid] ?? 0, factor = factors[grid], end = Math.min(cols, col + block[1]);
-          for (; col < end; col++) values[col] = (table[entries[begin + col]] - zero) * factor;
+          const zero = zeros?.[grid] ?? 0, factor = factors[grid], blockEnd = Math.min(cols, col + block[1]);
+          for (; col < blockEnd; col++) values[col] = (table[entries[begin + col]] - zero) * factor;
         }
       };
     },

@@ -1,12 +1,11 @@
-/** What a format declares in which a checkpoint stores quantised weights, and what a weight in such a format is. */
+/** The declaration of a format in which checkpoints store quantised weights, and the description of one such weight. */
 
-import { ModelError } from "../../../base/files/file_error.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import type { QuantizedParts } from "../quantized/quantized_parts.ts";
 import type { TensorSource } from "../tensor_source.ts";
 
-/** A weight that some tensors of a checkpoint store in a quantised form. Its matrix has one row per value of all axes but the last. */
+/** A dense weight, and the tensors that store it in a quantised form. Its rows extend along its last axis. */
 export interface StoredWeight {
   /** The name of the weight in a checkpoint that is not quantised. */
   readonly name: string;
@@ -15,18 +14,19 @@ export interface StoredWeight {
   readonly shape: readonly number[];
   /** The names of the tensors that store the weight. The first one has the codes, and the second one their scales. */
   readonly tensors: readonly string[];
-  /** The number of parts with equally many rows, each of which can be dequantised without the others. */
-  readonly units: number;
+  /** The number of sections with equally many rows. Each section can be dequantised without the others. */
+  readonly sections: number;
   /** The codes and grids of a weight in the layout `pack-quantized`, which exports take over. */
   readonly packed?: QuantizedParts;
   /**
-   * Reads the tensors of the units from `first` to `end − 1`.
+   * Loads all codes, scales and zeros of the sections from `first` to `end − 1`.
+   * @returns a function that computes the rows of these sections
    * @throws {ModelError} if a value of a tensor is out of range
    */
   open(source: TensorSource, first: number, end: number): Promise<FillRow>;
 }
 
-/** Computes a row of a weight. @param row is counted from the first row of the units that were opened */
+/** Computes a row of a weight. @param row is counted from the first row of the sections that were opened */
 export type FillRow = (row: number, values: Float32Array) => void;
 
 /** A format of stored weights. */
@@ -41,7 +41,7 @@ export interface StoredFormat {
   readonly leftOut?: RegExp;
   /**
    * Lists the weights of a checkpoint that are stored in this format.
-   * @param description the member `quantization_config` of config.json
+   * @param description the member `quantization_config` of config.json, also under its older name
    * @throws {ModelError} naming a member of `description` that is not supported, or a tensor that is missing or malformed
    */
   find(
@@ -56,24 +56,16 @@ export const ACTIVATION_TENSORS =
 
 const DTYPES = new Map<unknown, FloatDtype>([["float32", "F32"], ["float16", "F16"], ["bfloat16", "BF16"]]);
 
-/** Returns the dtype of a weight: that of its scales if they have 16 bits, and otherwise the one that config.json gives the model. */
-export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
-  const { dtype } = checkpoint.info(scale);
-  if (dtype === "F16" || dtype === "BF16") return dtype;
-  const { dtype: named, torch_dtype: older } = checkpoint.config;
-  return DTYPES.get(named ?? older) ?? "BF16";
+/** Returns the dtype that config.json gives the model. Undefined if it names none of F32, F16 and BF16. */
+export function modelDtype({ config: { dtype, torch_dtype: older } }: Checkpoint): FloatDtype | undefined {
+  return DTYPES.get(dtype ?? older);
 }
 
-/** @throws {ModelError} if the tensor `name` has another dtype or shape */
-export function requireTensor(
-  checkpoint: Checkpoint,
-  name: string,
-  dtype: string,
-  shape: readonly number[],
-): void {
-  const info = checkpoint.info(name);
-  if (info.dtype === dtype && String(info.shape) === String(shape)) return;
-  throw new ModelError(
-    `${checkpoint.folder}: ${name} must be ${dtype} [${shape}], not ${info.dtype} [${info.shape}]`,
-  );
+/**
+ * Returns the dtype of a weight: that of its scales if they have 16 bits, otherwise the one that config.json gives the model, and
+ * BF16 if it gives none.
+ */
+export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
+  const { dtype } = checkpoint.info(scale);
+  return dtype === "F16" || dtype === "BF16" ? dtype : modelDtype(checkpoint) ?? "BF16";
 }

@@ -6,6 +6,7 @@ code is compared with the checkpoint afterwards. A node `MatMulNBits` of the gra
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -37,8 +38,9 @@ def export_onnx(
     """Make a model for onnxruntime-genai on a CPU of a checkpoint in the layout `gptq`.
 
     `pare export FOLDER --format gptq` writes such checkpoints. `out` must not exist. It gets `model.onnx`
-    with its data, `genai_config.json` and the tokenizer, and the path of `model.onnx` is returned. The layers
-    of the blocks keep their codes and scales. The embedding, the norms and the head are in float32.
+    with its data, `config.json`, `genai_config.json` and the tokenizer, and the path of `model.onnx` is
+    returned. The layers of the blocks keep their codes and scales. The embedding, the norms and the head are
+    in float32. transformers.js loads the folder too.
 
     `accuracy_level` is the attribute of the nodes `MatMulNBits`. With 4, the default of the builder for CPUs,
     the inputs of the layers are rounded to 8 bits, which is faster. With 1 they stay in float32.
@@ -60,6 +62,7 @@ def export_onnx(
         try:
             _build(checkpoint.path, partial, accuracy_level)
             _compare(checkpoint, bits, partial / MODEL_FILE)
+            _describe_for_transformers_js(checkpoint, partial)
             partial.rename(out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -69,7 +72,7 @@ def export_onnx(
 
 
 def _require_libraries() -> None:
-    for library in ("onnx_ir", "onnxruntime", "onnxruntime_genai", "transformers"):
+    for library in ("onnx", "onnx_ir", "onnxruntime", "onnxruntime_genai", "transformers"):
         if importlib.util.find_spec(library) is None:
             message = (
                 f'pare_llm.export_onnx needs {library}, which is not installed: pip install "pare-llm[onnx]"'
@@ -90,6 +93,22 @@ def _build(folder: Path, out: Path, accuracy_level: int) -> None:
             f"the model builder of onnxruntime-genai failed on {folder}:\n{done.stdout[-4000:]}"
         )
     shutil.rmtree(cache, ignore_errors=True)
+
+
+def _describe_for_transformers_js(checkpoint: CheckpointFolder, out: Path) -> None:
+    """Write what transformers.js reads: `config.json`, and the head size in the shapes of keys and values.
+
+    The builder has a name in its place, for caches of other dtypes. transformers.js takes a name for 0.
+    """
+    import onnx  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    settings = json.loads((out / "genai_config.json").read_text())["model"]["decoder"]
+    model: Any = onnx.load(out / MODEL_FILE, load_external_data=False)
+    for value in [*model.graph.input, *model.graph.output]:
+        if re.match(r"(past_key_values|present)\.", value.name):
+            value.type.tensor_type.shape.dim[-1].dim_value = settings["head_size"]
+    onnx.save(model, out / MODEL_FILE)
+    shutil.copyfile(checkpoint.path / "config.json", out / "config.json")
 
 
 def _read_bits(checkpoint: CheckpointFolder) -> int:

@@ -21,6 +21,7 @@ STATUSES: Mapping[str, int] = {
     "unauthorized": 401,
     "forbidden": 403,
     "hessian_not_found": 404,
+    "states_not_found": 404,
     "not_found": 404,
     "method_not_allowed": 405,
     "too_slow": 408,

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.block_error import has_held_out, mean_error, token_errors
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.record_hessians import find_stages, pack_hessians, record_hessians
 from pare_llm.pruning.calibration.target_statistics import LayerTarget, TargetStatistics
@@ -167,7 +168,22 @@ class BlockLoop:
         elif dense:
             self._advance(dense, block)
         seconds, self.calibration_seconds = self.calibration_seconds, 0
-        yield from solver.solve(layers, finished, statistics, seconds, targets)
+        measure = None
+        if dense and has_held_out(self.batches, self.ranks):
+            measure = partial(self._error, block, dense)
+        yield from solver.solve(layers, finished, statistics, seconds, targets, measure)
+
+    def _error(self, block: Block, dense: HiddenStates) -> float:
+        """Return the error of the outputs of a block on held-out batches. `dense` has the wanted outputs."""
+        hidden = self.hidden
+        assert hidden
+
+        def errors_of(index: int) -> Tensor:
+            wanted, padding = dense.states(index), self.batches[index].padding
+            return token_errors(block, hidden.outputs(block, index), wanted, padding)
+
+        with self._timed(), gathered(gathering_scope(self.model, block.module)):
+            return mean_error(block, self.batches, self.ranks, errors_of)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pare_llm.pruning.calibration.target_statistics import LayerTarget
-from pare_llm.pruning.input_statistics import InputStatistics, with_damping, with_note
+from pare_llm.pruning.input_statistics import InputStatistics, with_damping, with_note, without_step
 from pare_llm.pruning.journal import Journal, JournalEntry
 from pare_llm.pruning.layer_client import LayerClient, host_count
 from pare_llm.pruning.model.layers import Layer
@@ -63,37 +63,68 @@ class BlockSolver:
         statistics: Mapping[str, InputStatistics],
         calibration_seconds: float,
         targets: Mapping[str, LayerTarget],
+        measure: Callable[[], float] | None = None,
     ) -> Iterator[LayerResult]:
         """Yield the results of `layers` in their order, after the weight was replaced and recorded.
 
         `finished` are the layers in the journal. `statistics` and `targets` are those of the layers that this
-        rank solves.
+        rank solves. With `measure`, which returns the error of the output of the block with its current
+        weights, all layers are solved with targets and without, and the solutions with the smaller error are
+        used. If layers of the block are finished, the others have targets if they have.
         """
         pending = [layer for layer in layers if layer.name not in finished]
         owners = assign_ranks(pending, self.ranks.count)
         executor = ThreadPoolExecutor(host_count(self.client), "pare")
+        ways = [targets]
+        if measure and finished:
+            ways = [targets if any("target_step" in each["report"] for each in finished.values()) else {}]
+        elif measure:
+            ways = [targets, {}]
         try:
-            solving: dict[str, Future[_Solved]] = {}
+            solving: list[dict[str, Future[_Solved]]] = [{} for _ in ways]
             for layer in pending:
                 weight = layer.read()  # every rank reads every weight, because weights may be sharded
                 if owners[layer.name] == self.ranks.index:
-                    solving[layer.name] = executor.submit(
-                        self._solve,
-                        layer,
-                        weight,
-                        statistics.get(layer.name),
-                        targets.get(layer.name),
-                    )
+                    own = statistics.get(layer.name)
+                    for way, futures in zip(ways, solving, strict=True):
+                        target = way.get(layer.name)
+                        futures[layer.name] = executor.submit(self._solve, layer, weight, own, target)
+            chosen = self._choose(pending, solving, owners, measure) if measure and len(ways) > 1 else {}
             for layer in layers:
                 if entry := finished.get(layer.name):
                     yield self._restore(layer, entry)
-                else:
-                    future = solving.pop(layer.name, None)
-                    yield self._finish(layer, future, owners[layer.name], calibration_seconds)
-                    calibration_seconds = 0
+                    continue
+                solved = chosen.pop(layer.name, None)
+                if not solved:
+                    future = solving[0].pop(layer.name, None)
+                    solved = self._receive(layer, future, owners[layer.name])
+                yield self._finish(layer, solved, calibration_seconds)
+                calibration_seconds = 0
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
         self.ranks.together(partial(_delete_all, set(statistics.values())))
+
+    def _choose(
+        self,
+        layers: Sequence[Layer],
+        solving: Sequence[dict[str, Future[_Solved]]],
+        owners: Mapping[str, int],
+        measure: Callable[[], float],
+    ) -> dict[str, _Solved]:
+        """Return the solutions with which the block has the smaller error. Of equal ones, the last."""
+        best: dict[str, _Solved] = {}
+        least = float("inf")
+        for futures in reversed(solving):
+            solved = {
+                layer.name: self._receive(layer, futures.pop(layer.name, None), owners[layer.name])
+                for layer in layers
+            }
+            for layer in layers:
+                layer.write(solved[layer.name][0])
+            error = measure()
+            if not best or error < least:
+                best, least = solved, error
+        return best
 
     def _solve(
         self,
@@ -104,6 +135,8 @@ class BlockSolver:
     ) -> _Solved:
         started = time.perf_counter()
         query, method = self.queries[layer.name], self.chosen_by.get(layer.name)
+        if target is None:
+            query = without_step(query)
         tokens, columns = statistics.tokens if statistics else None, weight.shape[1]
         if statistics:
             damped = with_damping(query, tokens, columns, statistics.is_validated)
@@ -127,27 +160,24 @@ class BlockSolver:
         seconds, calibration_seconds = entry["seconds"], entry["calibration_seconds"]
         return _result(layer, entry["report"], seconds, calibration_seconds, entry.get("tokens"))
 
-    def _finish(
-        self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
-    ) -> LayerResult:
-        """Wait for a layer that the rank `owner` is solving, replace its weight, and record it."""
-        result, weight = self._receive(layer, future, owner, calibration_seconds)
+    def _finish(self, layer: Layer, solved: _Solved, calibration_seconds: float) -> LayerResult:
+        """Replace the weight of a layer that was solved, and record it."""
+        weight, result = solved
+        shared = self.ranks.share(calibration_seconds, 0)  # so that all ranks have the same report
+        result = replace(result, calibration_seconds=shared)
         self._require_same_adapter(layer, result.report)
         layer.write(weight)
         self.ranks.together(lambda: self.journal.record(weight, result) if self.journal else None)
         return result
 
-    def _receive(
-        self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
-    ) -> tuple[LayerResult, Tensor]:
-        """Return the result and the weight of the rank `owner`, or raise an error on every rank."""
+    def _receive(self, layer: Layer, future: Future[_Solved] | None, owner: int) -> _Solved:
+        """Wait for a layer that the rank `owner` is solving, or raise its error on every rank."""
         mine: LayerResult | str = ""  # the result, or the error
         weight: Tensor | None = None
         failure: Exception | None = None
         if future:
             try:
-                weight, solved = future.result()
-                mine = replace(solved, calibration_seconds=calibration_seconds)
+                weight, mine = future.result()
             except Exception as error:
                 mine, failure = describe_error(error), error
         result = self.ranks.share(mine, owner)
@@ -155,7 +185,7 @@ class BlockSolver:
             raise failure
         if isinstance(result, str):
             raise RuntimeError(f"{layer.name}: could not be pruned on rank {owner}: {result}")
-        return result, self._share_weight(layer, weight, owner)
+        return self._share_weight(layer, weight, owner), result
 
     def _share_weight(self, layer: Layer, weight: Tensor | None, source: int) -> Tensor:
         if weight is None:

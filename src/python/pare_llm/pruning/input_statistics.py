@@ -115,6 +115,13 @@ def with_damping(query: LayerQuery, tokens: int | None, columns: int, is_validat
     return {**query, "damping": MAX_DAMPING}
 
 
+def without_step(query: LayerQuery) -> LayerQuery:
+    """Return the parameters of a layer that is solved without a target."""
+    query = query.copy()
+    query.pop("target_step", None)
+    return query
+
+
 def with_note(report: Report, query: Mapping[str, object], tokens: int | None, columns: int) -> Report:
     """Add a note to the report of a layer with few tokens. `query` has the parameters without a rise."""
     if tokens is None or tokens >= columns or needs_no_statistics(query):

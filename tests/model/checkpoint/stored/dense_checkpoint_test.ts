@@ -12,7 +12,10 @@ import { DENSE_TENSORS, STORED_CASES, type StoredCase } from "../../../support/s
 import { withTemporaryFolder } from "../../../support/temporary_folder.ts";
 
 /** Writes the checkpoint of a case in two shards, and runs `body` with its folder. */
-function withCase({ config, tensors }: StoredCase, body: (folder: string) => Promise<void>): Promise<void> {
+function withCase(
+  { config, tensors }: Pick<StoredCase, "tensors"> & { readonly config: object },
+  body: (folder: string) => Promise<void>,
+): Promise<void> {
   return withTemporaryFolder(async (folder) => {
     const source = `${folder}/source`, [first, ...others] = Object.entries(tensors);
     const shards = [{ ...DENSE_TENSORS, [first[0]]: first[1] }, Object.fromEntries(others)];
@@ -92,6 +95,20 @@ describe("openDense()", () => {
           else assert.ok(bytes > rows * 300 && bytes <= rows * 300 + pieces * 2 * 3 * 4, `${bytes} bytes`);
         }));
     }
+  });
+
+  it("reads the description of the weights under its older name, compression_config", () => {
+    const { config: { quantization_config, ...config }, ...stored } = STORED_CASES.find(({ title }) =>
+      title.startsWith("float-quantized")
+    )!;
+    const older = { ...config, quantization_config: null, compression_config: quantization_config };
+    return withCase({ ...stored, config: older }, (folder) =>
+      withDense(folder, async (dense) => {
+        assert.deepEqual(dense.config, { rope_theta: 1, ...config });
+        for (const [name, tensor] of Object.entries(stored.weights)) {
+          assert.deepEqual(await dense.tensor(name), tensor, name);
+        }
+      }));
   });
 
   it("leaves a dense checkpoint as it is", () =>

@@ -13,9 +13,10 @@ type Tensors = Record<string, HostTensor | undefined>;
 /** Opens the checkpoint of a case with some changes, reads its weights, and asserts that this fails. */
 function assertRefused(
   title: string,
-  { tensors, description }: {
+  { tensors, description, config }: {
     readonly tensors?: (tensors: Readonly<Tensors>) => Tensors;
     readonly description?: object;
+    readonly config?: object;
   },
   message: RegExp,
 ): Promise<void> {
@@ -26,7 +27,7 @@ function assertRefused(
     );
     const quantization_config = { ...stored.config.quantization_config, ...description };
     await writeFiles(folder, {
-      "config.json": { ...stored.config, quantization_config },
+      "config.json": { ...stored.config, quantization_config, ...config },
       "model.safetensors": Object.fromEntries(changed),
     });
     await withCheckpoint(folder, (checkpoint) =>
@@ -67,6 +68,31 @@ describe("openDense() rejects", () => {
     await assertRefused("mxfp4", { description: { quant_method: 7 } }, /names the format 7, which/);
   });
 
+  it("codes that no format dequantises, and formats in which no weight is stored", async () => {
+    for (const [title, dtype] of [["float-quantized, per channel", "F8_E4M3"], ["int-quantized", "I8"]]) {
+      await assertRefused(
+        title,
+        { tensors: () => ({ "x.weight_scale": undefined }) },
+        new RegExp(`x\\.weight has codes of the dtype ${dtype}, but the format .* has no scales for them`),
+      );
+      await assertRefused(
+        title,
+        { config: { quantization_config: null } },
+        new RegExp(
+          `x\\.weight has codes of the dtype ${dtype}, but config\\.json does not name their format`,
+        ),
+      );
+    }
+    const marlin = { "x.B": resized("I32", [4, 48], 4), "x.s": resized("F16", [4, 24], 2) };
+    await assertRefused("gptq, 4", {
+      description: { checkpoint_format: undefined, is_marlin_format: true },
+      tensors: (tensors) => ({
+        ...Object.fromEntries(Object.keys(tensors).map((name) => [name, undefined])),
+        ...marlin,
+      }),
+    }, /config\.json names the format gptq, but no weight is stored in it/);
+  });
+
   it("settings of fp8 that it does not know, and scales that fit no blocks", async () => {
     await assertRefused(
       "fp8, blocks",
@@ -103,11 +129,13 @@ describe("openDense() rejects", () => {
     await assertRefused("fp8, blocks", {
       tensors: () => ({ "x.weight_scale_inv": resized("U8", [2, 3], 1) }),
     }, /x\.weight_scale_inv must be F32, .* not U8/);
-    await assertRefused(
-      "fp8, blocks",
-      { tensors: () => ({ "x.weight": resized("F8_E4M3", [5], 1) }) },
-      /x\.weight must have rows and columns, not \[5\]/,
-    );
+    for (const shape of [[5], [5, 0]]) {
+      await assertRefused(
+        "fp8, blocks",
+        { tensors: () => ({ "x.weight": resized("F8_E4M3", shape, 1) }) },
+        new RegExp(`x\\.weight must have rows and columns, not \\[${shape}\\]`),
+      );
+    }
   });
 
   it("codes and scales that make weights NaN or infinite, with the row", async () => {
@@ -178,10 +206,17 @@ describe("openDense() rejects", () => {
       { tensors: () => ({ "x.qweight": resized("I32", [64, 5], 4) }) },
       /x\.qzeros must be I32 \[4,5\]/,
     );
+    for (const shape of [[8], [0, 8]]) {
+      await assertRefused(
+        "gptq, 4",
+        { tensors: () => ({ "x.qweight": resized("I32", shape, 4) }) },
+        new RegExp(`x needs a matrix of codes .* not \\[${shape}\\]`),
+      );
+    }
     await assertRefused(
       "gptq, 4",
-      { tensors: () => ({ "x.qweight": resized("I32", [8], 4) }) },
-      /x needs a matrix of codes .* not \[8\]/,
+      { tensors: () => ({ "x.qweight": resized("I32", [8, 12], 4) }) },
+      /x\.qweight must have a multiple of 8 outputs, whose zeros share a word, not 12/,
     );
     await assertRefused("gptq, 4", { tensors: () => ({ "x.qzeros": undefined }) }, /has no tensor x\.qzeros/);
     await assertRefused(
@@ -228,6 +263,11 @@ describe("openDense() rejects", () => {
     await assertRefused("float-quantized, per channel", {
       description: scheme({ ...float, strategy: "block" }),
     }, /block_structure must be given with the strategy block only, not undefined/);
+    for (const block_structure of ["16x", "16x32x8", "0x32"]) {
+      await assertRefused("float-quantized, per channel", {
+        description: scheme({ ...float, strategy: "block", block_structure }),
+      }, /block_structure must be two positive integers, or absent, not "/);
+    }
     await assertRefused("float-quantized, per channel", {
       tensors: () => ({ "x.weight": resized("BF16", [17, 24], 2) }),
     }, /x\.weight must be F8_E4M3 \[17,24\], not BF16 \[17,24\]/);

@@ -46,7 +46,7 @@ class HiddenStates:
         with inference(block.module):
             for index in range(len(self._calls)):
                 with watch(index):
-                    self._outputs(block, index)
+                    self.outputs(block, index)
 
     def observe_first(self, block: Block) -> None:
         """Run `block` on the first batch of this rank, if there is one, and drop its outputs."""
@@ -64,7 +64,7 @@ class HiddenStates:
     def advance_batch(self, block: Block, index: int) -> None:
         """Run `block` on one batch. Its outputs become the current hidden states of this batch."""
         with inference(block.module):
-            self._states[index] = self._outputs(block, index).to(self._states[index].device)
+            self._states[index] = self.outputs(block, index).to(self._states[index].device)
 
     def states(self, index: int) -> Tensor:
         """Return the current hidden states of one batch."""
@@ -78,7 +78,8 @@ class HiddenStates:
         states = self._states[index].to(device_of(block))
         return states, *self._calls[index][block.index].arguments(states)
 
-    def _outputs(self, block: Block, index: int) -> Tensor:
+    def outputs(self, block: Block, index: int) -> Tensor:
+        """Run `block` on one batch. Its inputs remain the current hidden states."""
         _, args, kwargs = self.batch(block, index)
         return output_states(call_module(block.module, *args, **kwargs), block.name)
 

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from pare_llm.layers.find_layers import adapter_modules, routers
 from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.block_error import mean_error, token_errors
 from pare_llm.pruning.calibration.calls import output_states
 from pare_llm.pruning.calibration.capture import inference
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
@@ -23,7 +24,6 @@ from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.prune_report import Reconstruction
 from pare_llm.pruning.ranks import Ranks
-from pare_llm.statistics.padding import PaddingMask
 
 WINDOWS_PER_STEP = 8
 """The number of windows of all ranks whose gradients are added up for one step of the optimiser."""
@@ -119,35 +119,16 @@ class BlockTrainer:
         return tokens
 
     def _error(self) -> float:
-        """Return the mean error of the held-out tokens of all ranks, with the parameters in their dtypes."""
-        is_held_out = any(self._ranks.collect(any(batch.is_held_out for batch in self._batches)))
-
-        def add_errors() -> tuple[float, int]:
-            with inference(self._block.module):
-                errors = [
-                    self._errors(index).double()
-                    for index, batch in enumerate(self._batches)
-                    if batch.is_held_out == is_held_out
-                ]
-            return sum(each.sum().item() for each in errors), sum(map(len, errors))
-
-        of_ranks = self._ranks.collect(self._ranks.together(add_errors))
-        return sum(errors for errors, _ in of_ranks) / sum(tokens for _, tokens in of_ranks)
+        """Return the `mean_error`, with the parameters in their dtypes."""
+        return mean_error(self._block, self._batches, self._ranks, self._errors)
 
     def _errors(self, index: int) -> Tensor:
-        """Return the errors of the tokens of a batch (tokens), without padding and tokens whose y is 0."""
+        """Return the `token_errors` of a batch."""
         block = self._block
-        states, args, kwargs = self._inputs.batch(block, index)
+        _, args, kwargs = self._inputs.batch(block, index)
         outputs = functional_call(block.module, self._rounded(), args, kwargs)
         found = output_states(outputs, block.name)
-        wanted = self._wanted.states(index).to(states.device).float()
-        squares = wanted.square().sum(-1)
-        is_counted = squares > 0
-        mask = self._batches[index].padding
-        real = None if mask is None else PaddingMask(mask).for_input(block.name, states)
-        if real is not None:
-            is_counted &= real
-        return (found.float() - wanted)[is_counted].square().sum(-1) / squares[is_counted]
+        return token_errors(block, found, self._wanted.states(index), self._batches[index].padding)
 
     def _rounded(self) -> dict[str, Tensor]:
         """Return the parameters in the dtypes of the model. Gradients pass through the rounding."""

@@ -1,0 +1,102 @@
+/** `/v1/states/NAME` stores the hidden states of a model, and `POST /v1/blocks` prunes the block of which they are the inputs. */
+
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { createStates } from "../src/host/blocks/create_states.ts";
+import { runBlock } from "../src/host/blocks/run_block.ts";
+import { type States, type StatesName, StatesNotFoundError } from "../src/host/blocks/states_store.ts";
+import type { HostServices } from "../src/host/host_services.ts";
+import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
+import type { StoredStates } from "../src/protocol/messages.ts";
+import { CREATE_STATES, DELETE_STATES, FIND_STATES, PRUNE_BLOCK } from "../src/protocol/resources/blocks.ts";
+import { routeConfig } from "../src/protocol/resources/operation.ts";
+import { answerStream } from "./answer_stream.ts";
+import { requestBody } from "./body.ts";
+import type { HostApp, HostEnv } from "./host_app.ts";
+
+export function blockRoutes(app: HostApp, services: HostServices): void {
+  const { device, limits, clock, metrics } = services;
+
+  app.openapi(createRoute(routeConfig(FIND_STATES)), (c) => {
+    const key = ownName(c, c.req.valid("param").name), states = device.session().states.find(key);
+    if (!states) throw new StatesNotFoundError(key.name);
+    return c.json(describeStates(states), 200);
+  });
+
+  app.openapi(createRoute(routeConfig(CREATE_STATES)), async (c) => {
+    const key = ownName(c, c.req.valid("param").name), { target } = c.req.valid("query");
+    const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
+    const { backend, states: store, residentQueue } = session;
+    try {
+      const states = await residentQueue.run(() =>
+        createStates(backend, body, {
+          hasTargets: target === "dense",
+          makeRoom(byteLength) {
+            store.delete(key);
+            store.makeRoom("the array of all hidden states", byteLength);
+          },
+        }), signal);
+      store.add(key, states);
+      return c.json(describeStates(states), 201);
+    } catch (error) {
+      throw device.handleFailure(error, session);
+    }
+  });
+
+  app.openapi(createRoute(routeConfig(DELETE_STATES)), (c) => {
+    const key = ownName(c, c.req.valid("param").name);
+    if (!device.session().states.delete(key)) throw new StatesNotFoundError(key.name);
+    return c.body(null, 204);
+  });
+
+  app.openapi(createRoute(routeConfig(PRUNE_BLOCK)), async (c) => {
+    const query = c.req.valid("query"), key = ownName(c, query.states);
+    const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
+    const { states: store, residentQueue, solveQueue } = session;
+    try {
+      const { parts, solved } = await store.use(key, (states) =>
+        residentQueue.run(() =>
+          runBlock(states, {
+            ...body,
+            query,
+            signal,
+            makeRoom(byteLength) {
+              store.makeRoom("the block", byteLength);
+              states.bodyBytes = byteLength;
+            },
+            runSolve: (work) => solveQueue.run(work, signal),
+            onBroken: () => void store.delete(key, states),
+          }), signal), signal);
+      for (const { report } of solved) metrics.countLayer(report, false);
+      const source = {
+        chunks: chunksOf(parts),
+        isPlaceWanted: () => false,
+        release: () => {},
+        onError: () => {},
+      };
+      return c.body(answerStream(source, limits, clock), 200, {
+        "Content-Type": SAFETENSORS_TYPE,
+        "Content-Length": String(parts.reduce((sum, { byteLength }) => sum + byteLength, 0)),
+      });
+    } catch (error) {
+      throw device.handleFailure(error, session);
+    }
+  });
+}
+
+/** Returns the name with the API key of the request, to which it belongs. */
+function ownName(c: Context<HostEnv>, name: string): StatesName {
+  return { owner: c.get("keyDigest"), name };
+}
+
+function describeStates({ forward, nextBlock, windows, validationWindows }: States): StoredStates {
+  return {
+    next_block: nextBlock,
+    windows: windows.length + validationWindows.length,
+    tokens: forward.tokens,
+  };
+}
+
+async function* chunksOf<Chunk>(parts: readonly Chunk[]): AsyncGenerator<Chunk, void, undefined> {
+  yield* parts;
+}

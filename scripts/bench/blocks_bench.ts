@@ -1,0 +1,158 @@
+/**
+ * Measures what `pare prune --remote` costs the client and the host, as two processes on this machine, with a model of
+ * random weights. The result must have the bytes of a run in one process.
+ */
+
+import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
+import { integer } from "../../src/cli/options/common_options.ts";
+import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { blockTensors } from "../../src/model/families/check_tensors.ts";
+import { openModel } from "../../src/model/model.ts";
+import { bytesText, secondsText } from "../../src/prune/report/format.ts";
+import { tensorBytes } from "../../src/tensor/dtype.ts";
+import { makeRandomLlama } from "../fixtures/make_random_llama.ts";
+import { writeSotuTexts } from "../fixtures/sotu_text.ts";
+import { startHost } from "../processes/child_host.ts";
+import { cpuSeconds, memoryBytes } from "../processes/process_tree.ts";
+import type { Bench } from "./bench.ts";
+import { pareProcess } from "./llm_compressor/programs.ts";
+import { formatPercent, markdownTable } from "./report/markdown_table.ts";
+
+interface BlocksOptions {
+  readonly layers: number;
+  readonly hidden: number;
+  readonly samples: number;
+  readonly seqlen: number;
+  readonly method: string;
+}
+
+/** The cost of one process. */
+interface Cost {
+  readonly name: string;
+  readonly cpuSeconds: number;
+  readonly peakBytes: number;
+}
+
+interface BlocksResults extends BlocksOptions {
+  /** The bytes of the weight files, and of the largest block. */
+  readonly checkpointBytes: number;
+  readonly blockBytes: number;
+  readonly seconds: number;
+  /** The bytes of all requests and of all answers of the host. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** The client, the host, and a run in one process. */
+  readonly costs: readonly Cost[];
+  readonly sameBytes: boolean;
+}
+
+export const bench: Bench<BlocksOptions, BlocksResults> = {
+  description: "time, memory and traffic of a client whose blocks are pruned at a host",
+  options: (command) =>
+    command
+      .option("--layers <n>", "the number of blocks", integer(1), 6)
+      .option("--hidden <n>", "the size of the hidden states, a multiple of 64", integer(64), 1024)
+      .option("--samples <n>", "the number of calibration windows", integer(1), 32)
+      .option("--seqlen <n>", "the tokens of a window", integer(1), 512)
+      .option("--method <method>", "the solver", "sparsegpt"),
+  async measure({ layers, hidden, samples, seqlen, method, backend }, { save }) {
+    await using cleanup = new AsyncDisposableStack();
+    const scratch = cleanup.adopt(
+      await Deno.makeTempDir({ prefix: "pare-blocks-" }),
+      (path) => Deno.remove(path, { recursive: true }),
+    );
+    const folder = `${scratch}/model`, heads = hidden / 64;
+    await makeRandomLlama(folder, {
+      layers,
+      hidden,
+      heads,
+      intermediate: 4 * hidden,
+      vocabulary: 2048,
+      positions: seqlen,
+    });
+    const { calibration } = await writeSotuTexts(scratch);
+    const windows = ["--calibration", calibration, "--samples", String(samples), "--seqlen", String(seqlen)];
+    // Both runs need the same products for the same bytes, so neither looks for libraries.
+    const device = ["--backend", backend, "--products", "own", "--precision", "float32"];
+    const run = (out: string, ...options: string[]) =>
+      pareProcess([
+        "prune",
+        folder,
+        "--out",
+        `${scratch}/${out}`,
+        "--method",
+        "sparsegpt",
+        ...windows,
+        ...options,
+      ]);
+    const host = cleanup.use(await startHost(device));
+    const client = await run("remote", "--server", host.url, "--remote");
+    const bytes = await (await fetch(`${host.url}/metrics`)).text();
+    const bytesOf = (direction: string) =>
+      Number(new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m").exec(bytes)?.[1]);
+    const costs = [
+      { name: "client", ...client },
+      { name: "host", cpuSeconds: cpuSeconds(host.pid), peakBytes: memoryBytes(host.pid, "VmHWM") },
+      { name: "one process", ...await run("local", ...device) },
+    ].map(({ name, cpuSeconds, peakBytes }) => ({ name, cpuSeconds, peakBytes }));
+    const results = {
+      ...{ layers, hidden, samples, seqlen, method, costs },
+      ...await modelSizes(folder),
+      seconds: client.seconds,
+      sentBytes: bytesOf("in"),
+      receivedBytes: bytesOf("out"),
+      sameBytes: await haveSameWeights(`${scratch}/remote`, `${scratch}/local`),
+    };
+    await save(host, results);
+    return results;
+  },
+  passes: ({ sameBytes }) => sameBytes,
+  tables: {
+    costs: ({ costs, blockBytes }) => {
+      const all = costs.filter(({ name }) => name !== "one process").reduce(
+        (sum, { cpuSeconds }) => sum + cpuSeconds,
+        0,
+      );
+      return markdownTable<Cost>([
+        ["process", ({ name }) => name],
+        ["processor time", ({ cpuSeconds }) => secondsText(cpuSeconds)],
+        [
+          "share of client and host",
+          ({ name, cpuSeconds }) => name === "one process" ? "" : formatPercent(cpuSeconds / all),
+        ],
+        ["peak memory", ({ peakBytes }) => bytesText(peakBytes)],
+        ["in blocks", ({ peakBytes }) => (peakBytes / blockBytes).toFixed(1)],
+      ], costs);
+    },
+    traffic: ({ sentBytes, receivedBytes, checkpointBytes, seconds }) =>
+      markdownTable<number[]>([
+        ["checkpoint", () => bytesText(checkpointBytes)],
+        ["sent", () => bytesText(sentBytes)],
+        ["received", () => bytesText(receivedBytes)],
+        ["multiple of the checkpoint", () => ((sentBytes + receivedBytes) / checkpointBytes).toFixed(2)],
+        ["time", () => secondsText(seconds)],
+      ], [[]]),
+  },
+};
+
+async function modelSizes(folder: string): Promise<Pick<BlocksResults, "checkpointBytes" | "blockBytes">> {
+  const checkpoint = await openCheckpoint(folder, fs), { spec, weights } = openModel(checkpoint);
+  const sizes = blockTensors(spec, 0).map(([name, shape]) => tensorBytes(weights.info(name).dtype, shape));
+  await checkpoint.close();
+  const files = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
+    name.endsWith(".safetensors")
+  );
+  const checkpointBytes = files.reduce((sum, name) => sum + Deno.statSync(`${folder}/${name}`).size, 0);
+  return { checkpointBytes, blockBytes: sizes.reduce((sum, size) => sum + size) };
+}
+
+async function haveSameWeights(first: string, second: string): Promise<boolean> {
+  const files = [...Deno.readDirSync(first)].map(({ name }) => name).filter((name) =>
+    name.endsWith(".safetensors")
+  );
+  for (const name of files) {
+    const [a, b] = await Promise.all([first, second].map((folder) => Deno.readFile(`${folder}/${name}`)));
+    if (a.length !== b.length || a.some((byte, i) => byte !== b[i])) return false;
+  }
+  return files.length > 0;
+}

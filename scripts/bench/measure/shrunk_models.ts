@@ -1,0 +1,136 @@
+/** The parts of the benches `shrink` and `heads`: trained models with their texts, and models that have lost columns. */
+
+import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
+import type { Backend } from "../../../src/device/backend.ts";
+import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
+import { readTensor, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
+import { computePerplexity } from "../../../src/model/evaluation/perplexity.ts";
+import { type Model, type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
+import { readTokens } from "../../../src/model/tokenizer/tokenizer.ts";
+import { DevicePruner } from "../../../src/prune/device_pruner.ts";
+import { holdOut } from "../../../src/prune/divide_windows.ts";
+import { type ShrinkJob, shrinkModel } from "../../../src/prune/shrink/shrink_model.ts";
+import { type KeptUnits, readingLayers } from "../../../src/prune/shrink/units.ts";
+import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
+import type { QualityModel } from "../quality_bench.ts";
+
+const VALIDATION = 1 / 8;
+
+/** The number of epochs with `--reconstruct`. */
+export const EPOCHS = 5;
+
+export type Perplexities = ReadonlyMap<Kind, number>;
+
+/** A trained model. */
+export interface TrainedModel {
+  readonly opened: ModelFolder;
+  /** The calibration windows, with those that Pare holds out. */
+  readonly windows: readonly Uint32Array[];
+  /** Measures a model with the same tokenizer on each kind of text that this machine has. */
+  measure(model: Model): Promise<Perplexities>;
+}
+
+/** @param calibrated the kind of text that the model is calibrated on */
+export async function openTrained(
+  { folder, seqlen, calibrationWindows: count, evaluationWindows }: QualityModel,
+  texts: Texts,
+  calibrated: Kind,
+  backend: Backend,
+  cleanup: AsyncDisposableStack,
+): Promise<TrainedModel> {
+  const opened = cleanup.use(await openModelFolder(folder, fs)), tokenizer = await opened.loadTokenizer();
+  const evaluated = new Map<Kind, Uint32Array>();
+  for (const kind of KINDS) {
+    const file = texts[kind].evaluation;
+    if (file !== undefined) evaluated.set(kind, await readTokens(tokenizer, file, fs));
+  }
+  const calibration = await readTokens(tokenizer, texts[calibrated].calibration!, fs);
+  return {
+    opened,
+    windows: calibrationWindows(calibration, { windows: count, seqlen }),
+    async measure(model) {
+      const perplexities = new Map<Kind, number>(), options = { seqlen, windows: evaluationWindows };
+      for (const [kind, tokens] of evaluated) {
+        perplexities.set(kind, (await computePerplexity(model, backend, tokens, options)).perplexity);
+      }
+      return perplexities;
+    },
+  };
+}
+
+/** Divides the calibration windows as `pare prune` and `pare shrink` do. */
+export function divideWindows(
+  all: readonly Uint32Array[],
+): Pick<ShrinkJob, "windows" | "validationWindows"> {
+  const [heldOut] = holdOut([all.length], VALIDATION);
+  return {
+    windows: all.filter((_, i) => !heldOut.has(i)),
+    validationWindows: all.filter((_, i) => heldOut.has(i)),
+  };
+}
+
+/** Shrinks a model by `pare shrink` into the folder `out`, which is removed afterwards, and measures the result. */
+export async function measureShrunk(
+  { opened: { checkpoint, model }, windows, measure }: TrainedModel,
+  backend: Backend,
+  options: Pick<ShrinkJob, "kept" | "reconstruct" | "out">,
+): Promise<Perplexities> {
+  await shrinkModel({
+    ...{ checkpoint, model, ...options, blocks: 0, fingerprint: {}, reportFileNames: [] },
+    ...divideWindows(windows),
+    reportFiles: () => Promise.resolve(new Map()),
+  }, { fs, backend, pruner: new DevicePruner(backend) });
+  await using shrunk = await openModelFolder(options.out, fs);
+  const perplexities = await measure(shrunk.model);
+  await Deno.remove(options.out, { recursive: true });
+  return perplexities;
+}
+
+/** Removes the units whose columns, in the layers that read them, have the smallest norms. */
+export async function pruneByMagnitude({ checkpoint, model }: ModelFolder, kept: KeptUnits): Promise<Model> {
+  const replaced = new Map<string, HostTensor>();
+  for (const { name, cols, group, share } of readingLayers(kept, checkpoint.config, model.spec)) {
+    const weight = await readTensor(model.weights, name), squares = columnSquares(weight);
+    const sets = Array.from({ length: cols / group }, (_, set) => set * group);
+    const scores = Float64Array.from(
+      sets,
+      (first) => squares.subarray(first, first + group).reduce((sum, x) => sum + x),
+    );
+    const removed = smallest(scores, Math.round(share * sets.length)).flatMap((set) =>
+      Array.from({ length: group }, (_, i) => set * group + i)
+    );
+    replaced.set(name, withoutColumns(weight, removed));
+  }
+  return { ...model, weights: withReplacements(model.weights, replaced) };
+}
+
+export function columnSquares({ dtype, shape: [, cols], data }: HostTensor): Float64Array {
+  const squares = new Float64Array(cols);
+  bytesToFloats(data, dtype as FloatDtype).forEach((value, i) => squares[i % cols] += value ** 2);
+  return squares;
+}
+
+/** Returns the indices of the `count` smallest scores. */
+export function smallest(scores: Float64Array, count: number): number[] {
+  return Array.from(scores, (_, j) => j).sort((a, b) => scores[a] - scores[b] || a - b).slice(0, count);
+}
+
+/** Returns the weight with 0 in some columns. */
+export function withoutColumns({ dtype, shape, data }: HostTensor, columns: readonly number[]): HostTensor {
+  const values = bytesToFloats(data, dtype as FloatDtype), [rows, cols] = shape;
+  for (let row = 0; row < rows; row++) for (const column of columns) values[row * cols + column] = 0;
+  return { dtype, shape, data: floatsToBytes(values, dtype as FloatDtype) };
+}
+
+/** Returns one object for each kind of text, with the perplexity of each column. */
+export function byKind<Columns extends Readonly<Record<string, Perplexities>>>(
+  columns: Columns,
+): ({ readonly kind: Kind } & { readonly [Name in keyof Columns]: number })[] {
+  const [first] = Object.values(columns);
+  return [...first.keys()].map((kind) => {
+    const figures = Object.entries(columns).map(([name, perplexities]) => [name, perplexities.get(kind)!]);
+    return { kind, ...Object.fromEntries(figures) as { readonly [Name in keyof Columns]: number } };
+  });
+}

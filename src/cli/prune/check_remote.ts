@@ -1,0 +1,29 @@
+/** Checks, before any work, that `--remote` fits the other options. */
+
+import { UsageError } from "../errors.ts";
+import type { PruneOptions } from "./prune_options.ts";
+
+/** @param servers the URLs of `--server` @throws {UsageError} naming the option and the rule */
+export function checkRemote(
+  { remote, jobs, plan, allocate, activations, expertsAtOnce, allExperts }: Pick<
+    PruneOptions,
+    "remote" | "jobs" | "plan" | "allocate" | "activations" | "expertsAtOnce" | "allExperts"
+  >,
+  servers: readonly string[],
+): void {
+  if (!remote) return;
+  const rule = servers.length !== 1
+    ? `needs exactly one --server, got ${servers.length}`
+    : jobs
+    ? "needs a host, so it does not work with --jobs"
+    : plan
+    ? "does not work with --plan, which measures this machine"
+    : allocate !== "uniform"
+    ? `does not work with --allocate ${allocate}, which runs the model on this machine`
+    : activations !== "auto"
+    ? `keeps the hidden states at the host, so it does not work with --activations ${activations}`
+    : expertsAtOnce !== undefined || allExperts
+    ? "sends whole blocks, so it does not work with --experts-at-once and --all-experts"
+    : undefined;
+  if (rule !== undefined) throw new UsageError(`option --remote: ${rule}`);
+}

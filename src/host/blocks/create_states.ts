@@ -1,0 +1,137 @@
+/** Reads the body of `PUT /v1/states/{name}`, and computes the hidden states before the first block. */
+
+import type { Backend } from "../../device/backend.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import { messageOf } from "../../base/errors.ts";
+import { TensorMismatchError } from "../../layer/errors.ts";
+import { memorySource } from "../../model/checkpoint/tensor_source.ts";
+import { embeddingTensors } from "../../model/families/check_tensors.ts";
+import { readModelSpec } from "../../model/families/families.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
+import { Forward } from "../../model/forward.ts";
+import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
+import { planForward } from "../../model/plan_forward.ts";
+import { MAX_MODEL_LAYERS, MAX_TOKENS } from "../../protocol/limits.ts";
+import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
+import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
+import { MAX_CHECKPOINT_HEADER_BYTES, type TensorInfo } from "../../tensor/safetensors/header.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { checkCheckpointTensors } from "./check_tensors.ts";
+import type { States } from "./states_store.ts";
+
+const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
+
+export interface StatesBody {
+  readonly source: AsyncIterable<Uint8Array>;
+  readonly totalBytes: number;
+}
+
+export interface StatesOptions {
+  /** Whether the states of the dense model are stored too. */
+  readonly hasTargets: boolean;
+  /** Called before any data is read with the bytes of the states. It throws if there is no room for them. */
+  makeRoom(byteLength: number): void;
+}
+
+/**
+ * Reads the body and closes its source. If it throws, nothing stays allocated.
+ * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid
+ * @throws {Refusal} `invalid_parameter` if the configuration is missing or not supported
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `makeRoom`
+ */
+export async function createStates(
+  backend: Backend,
+  { source, totalBytes }: StatesBody,
+  { hasTargets, makeRoom }: StatesOptions,
+): Promise<States> {
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
+  try {
+    const { tensors: infos, metadata } = stream.header;
+    const spec = readSpec(metadata.config, infos);
+    const [fitted, heldOut, tokens] = checkWindows(infos, spec);
+    const others = infos.filter(({ name }) => name !== WINDOWS && name !== VALIDATION_WINDOWS);
+    checkCheckpointTensors(others, embeddingTensors(spec));
+    const count = fitted + heldOut, byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
+    requirePlan(backend, spec, tokens);
+    makeRoom(byteLength);
+    const tensors = await readTensors(stream);
+    const windows = readWindows(tensors.get(WINDOWS), spec);
+    const validationWindows = readWindows(tensors.get(VALIDATION_WINDOWS), spec);
+    const forward = await Forward.begin(backend, { spec, weights: memorySource(tensors) }, [
+      ...windows,
+      ...validationWindows,
+    ], { boundary: fitted, hasDenseStream: hasTargets, hiddenStatesBytes: 0 });
+    tensors.clear();
+    return { forward, weights: tensors, windows, validationWindows, byteLength, bodyBytes: 0, nextBlock: 0 };
+  } finally {
+    await stream.close();
+  }
+}
+
+/** Reads the configuration. The families are told apart by the names of the tensors too. */
+function readSpec(json: string | undefined, tensors: readonly TensorInfo[]): ModelSpec {
+  if (json === undefined) throw invalidConfig("is missing in the metadata of the body");
+  const names = new Set(tensors.map(({ name }) => name));
+  let spec: ModelSpec;
+  try {
+    const config = JSON.parse(json);
+    if (typeof config !== "object" || config === null) throw new ModelError("is not an object");
+    spec = readModelSpec(config, (name) => names.has(name));
+  } catch (error) {
+    if (error instanceof ModelError || error instanceof SyntaxError) throw invalidConfig(messageOf(error));
+    throw error;
+  }
+  let layers = 0;
+  for (let index = 0; index < spec.blockCount; index++) {
+    layers += spec.block(index).groups.flat().length;
+    if (layers <= MAX_MODEL_LAYERS) continue;
+    throw invalidConfig(`describes more than ${MAX_MODEL_LAYERS} linear layers, which is the limit`);
+  }
+  return spec;
+}
+
+function invalidConfig(detail: string): Refusal {
+  return invalidParameter("config", detail);
+}
+
+/** Returns the number of fitted windows, of windows that are held out, and of tokens in each. */
+function checkWindows(
+  infos: readonly TensorInfo[],
+  { maxTokens }: ModelSpec,
+): [fitted: number, heldOut: number, tokens: number] {
+  const fitted = infos.find(({ name }) => name === WINDOWS);
+  const heldOut = infos.find(({ name }) => name === VALIDATION_WINDOWS);
+  if (!fitted) throw new TensorMismatchError(WINDOWS, "U32 [windows, tokens]", "none");
+  const tokens = fitted.shape[1], limit = Math.min(maxTokens, MAX_TOKENS);
+  for (const { name, dtype, shape } of heldOut ? [fitted, heldOut] : [fitted]) {
+    const [count, length] = shape;
+    const isMatrix = dtype === "U32" && shape.length === 2 && count > 0 && length > 0;
+    if (isMatrix && length === tokens && length <= limit && count * length <= MAX_TOKENS) continue;
+    const rule =
+      `U32 [windows, tokens] with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
+      (name === WINDOWS ? "" : `, and with ${tokens} tokens in a window as ${WINDOWS}`);
+    throw new TensorMismatchError(name, rule, `${dtype} [${shape}]`);
+  }
+  return [fitted.shape[0], heldOut?.shape[0] ?? 0, tokens];
+}
+
+/** Refuses windows whose activations do not fit in a buffer of the device. */
+function requirePlan(backend: Backend, spec: ModelSpec, tokens: number): void {
+  try {
+    planForward(backend, spec, 1, tokens);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new TensorMismatchError(WINDOWS, "windows that fit in a buffer of the device", messageOf(error));
+  }
+}
+
+/** Returns the rows of a tensor of token ids. There are none without a tensor. */
+function readWindows(tensor: HostTensor | undefined, { vocabSize }: ModelSpec): Uint32Array[] {
+  if (!tensor) return [];
+  const { shape: [count, tokens], data } = tensor, ids = new Uint32Array(data.buffer);
+  const unknown = ids.find((id) => id >= vocabSize);
+  if (unknown !== undefined) {
+    throw new TensorMismatchError(WINDOWS, `token ids below ${vocabSize}`, String(unknown));
+  }
+  return Array.from({ length: count }, (_, i) => ids.subarray(i * tokens, (i + 1) * tokens));
+}

@@ -1,0 +1,206 @@
+/**
+ * The operations of `/v1/states/{name}` and `/v1/blocks`. The states are the hidden states of all calibration windows
+ * before a block of a model. A host runs them through the block that a client sends, prunes the block by the statistics,
+ * and then has the states before the next block.
+ */
+
+import { z } from "zod";
+import { MAX_EPOCHS, MAX_MODEL_LAYERS } from "../limits.ts";
+import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
+import type { ProblemCode } from "../problem_codes.ts";
+import { TENSOR_PROBLEMS } from "./layers.ts";
+import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { type BodyTensor, SAFETENSORS_CONTENT, safetensorsBody, tensorTable } from "./tensors.ts";
+import { idSchema } from "./fields.ts";
+
+const path = "/v1/states/{name}" as const;
+
+const nameSchema = idSchema.meta({
+  description: "The name of the states. Each API key has names of its own",
+});
+
+const params = z.object({ name: nameSchema });
+
+const storedSchema = z.object({
+  next_block: z.int().meta({ description: "The block whose inputs the states are" }),
+  windows: z.int().meta({ description: "The number of all windows, with those that are held out" }),
+  tokens: z.int().meta({ description: "The number of tokens in a window" }),
+}).meta({ id: "StoredStates", description: "Stored hidden states" });
+
+const LOOKUP_PROBLEMS = [
+  "invalid_parameter",
+  "invalid_host",
+  ...KEY_PROBLEMS,
+  "states_not_found",
+  "internal",
+  "no_device",
+  "device_lost",
+  "shutting_down",
+] as const satisfies ProblemCode[];
+
+/** The tensors of a body of `PUT /v1/states/{name}`. */
+export const STATES_TENSORS: readonly BodyTensor[] = [
+  {
+    name: "windows",
+    shape: "[windows, tokens]",
+    dtype: "U32",
+    contents: "the token ids of the calibration windows",
+  },
+  {
+    name: "validation_windows",
+    shape: "[held out, tokens]",
+    dtype: "U32",
+    contents:
+      "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
+  },
+  {
+    name: "*",
+    shape: "as in the checkpoint",
+    dtype: "F32, F16, BF16",
+    contents:
+      "the tensors of the model before its first block, by their names in the checkpoint: the table of tokens " +
+      "and, if the model has them, the table of positions, the projection and the norm of the embedding",
+  },
+];
+
+/** The tensors of a body of `POST /v1/blocks`. */
+export const BLOCK_TENSORS: readonly BodyTensor[] = [
+  {
+    name: "*",
+    shape: "as in the checkpoint",
+    dtype: "F32, F16, BF16",
+    contents: "all tensors of the block, by their names in the checkpoint",
+  },
+  {
+    name: "pruned.*",
+    shape: "as in the checkpoint",
+    dtype: "F32, F16, BF16",
+    contents:
+      "optional, and only without `layers`. Tensors that replace those of the block, except for the windows of " +
+      "the dense model",
+  },
+];
+
+/** The tensors of an answer of `POST /v1/blocks`. */
+export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
+  {
+    name: "*",
+    shape: "[out, in]",
+    dtype: "the parameter `dtype`",
+    contents: "the new weight of each layer, by its name in the checkpoint, one row per output",
+  },
+  {
+    name: "*.codes, *.scales, *.zeros",
+    shape: "as in the answer of `POST /v1/layers`",
+    dtype: "U8, F32, F32",
+    contents: "only for a layer with `bits`: the codes and the grids of the weight",
+  },
+  {
+    name: "trained.*",
+    shape: "as in the checkpoint",
+    dtype: "as in the request",
+    contents: "only with `reconstruct`: the tensors of the block that the reconstruction has changed",
+  },
+];
+
+export const FIND_STATES = {
+  method: "get",
+  path,
+  operationId: "findStates",
+  summary: "Find stored hidden states",
+  tags: ["Blocks"],
+  security: WITH_KEY,
+  request: { params, query: NO_QUERY },
+  responses: { 200: { description: "The states are stored", content: json(storedSchema) } },
+  problems: LOOKUP_PROBLEMS,
+} satisfies Operation;
+
+export const CREATE_STATES = {
+  method: "put",
+  path,
+  operationId: "createStates",
+  summary: "Create the hidden states before the first block",
+  description:
+    "Computes the hidden states of all windows before the first block, and stores them in the place of earlier states of this name. If " +
+    "the host has no memory for them, it evicts the states that were not used for the longest time. The metadata of the file has the " +
+    "`config.json` of the model under the name `config`.",
+  tags: ["Blocks"],
+  security: WITH_KEY,
+  request: {
+    params,
+    query: z.strictObject({
+      target: oneOf("none", "dense").default("none").meta({
+        description:
+          "dense stores the states of the dense model too, which run through each block before it is pruned. The layers then have targets",
+      }),
+    }),
+    body: safetensorsBody(tensorTable(STATES_TENSORS)),
+  },
+  responses: { 201: { description: "The states are stored", content: json(storedSchema) } },
+  problems: TENSOR_PROBLEMS,
+} satisfies Operation;
+
+export const DELETE_STATES = {
+  method: "delete",
+  path,
+  operationId: "deleteStates",
+  summary: "Delete hidden states",
+  tags: ["Blocks"],
+  security: WITH_KEY,
+  request: { params, query: NO_QUERY },
+  responses: { 204: { description: "The states are deleted" } },
+  problems: LOOKUP_PROBLEMS,
+} satisfies Operation;
+
+/** The layers of a request, in the metadata of its body: the parameters of each layer by the name of its weight. */
+export const blockLayersSchema = z.record(z.string(), jobParametersSchema);
+
+/** The parameters of `POST /v1/blocks`. */
+export const blockQuerySchema = z.strictObject({
+  states: nameSchema,
+  block: integer(0, MAX_MODEL_LAYERS).meta({ description: "The index of the block, from 0" }),
+  advance: flag.default(true).meta({
+    description:
+      "Whether the states then run through the pruned block, so that they are those before the next block",
+  }),
+  true_sequential: flag.default(false).meta({
+    description:
+      "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
+  }),
+  reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
+    description:
+      "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block",
+  }),
+  format: oneOf("dense", "pack-quantized").default("dense").meta({
+    description:
+      "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
+  }),
+});
+
+export type BlockQuery = z.output<typeof blockQuerySchema>;
+
+export const PRUNE_BLOCK = {
+  method: "post",
+  path: "/v1/blocks",
+  operationId: "pruneBlock",
+  summary: "Prune one block of a model",
+  description:
+    "Runs stored hidden states through the block in the body, adds up the statistics of its layers, prunes the layers, and runs the " +
+    "states through the pruned block. The metadata of the body has the layers to prune under the name `layers`: an object that maps the " +
+    "names of weights to the parameters of `POST /v1/layers`, without `hessian`. Without layers, the states only run through the block. If " +
+    "the request fails after it has begun to prune, the states are deleted. A repeated request gets the same answer.",
+  tags: ["Blocks"],
+  security: WITH_KEY,
+  request: { query: blockQuerySchema, body: safetensorsBody(tensorTable(BLOCK_TENSORS)) },
+  responses: {
+    200: {
+      description:
+        "The pruned layers, a safetensors file. Its metadata has an object as JSON under the name `block`: `layers` has the `name`, the " +
+        "`report` and, for an expert, the number of `tokens` of each layer; `error` is the error of the output of the block on the held-out " +
+        "windows; `decision` says whether the layers have targets; and `reconstructed` describes the reconstruction.\n\n" +
+        tensorTable(BLOCK_ANSWER_TENSORS),
+      content: SAFETENSORS_CONTENT,
+    },
+  },
+  problems: [...TENSOR_PROBLEMS, "states_not_found", "not_positive_definite", "unsupported"],
+} satisfies Operation;

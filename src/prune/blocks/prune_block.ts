@@ -1,0 +1,114 @@
+/** Prunes one block of a model at the host that has its hidden states. The code is that of a run on one machine. */
+
+import type { LayerEvent } from "../../client/model_pruner.ts";
+import type { Forward } from "../../model/forward.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
+import { calibratedBlock, type CalibratedModel } from "../calibrated_model.ts";
+import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
+import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
+import type { ReconstructedBlock } from "../reconstruct_block.ts";
+import { pruneModel } from "../run/prune_model.ts";
+import type { PruneJob } from "../run/job.ts";
+import type { TargetDecision } from "../target_guard.ts";
+
+export interface BlockTask
+  extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
+  /** A forward pass over the windows, before `block`. Its model has the weights of the block. */
+  readonly forward: Forward;
+  readonly block: number;
+  /** The parameters of the layers to prune, by the names of their weights. */
+  readonly queries: ReadonlyMap<string, LayerQuery>;
+  /** Whether the windows then run through the pruned block, so that `forward` is before the next block. */
+  readonly advances: boolean;
+  /** Whether rounded weights are those of the layout `pack-quantized`, which rounds the scales of their grids. */
+  readonly isPacked: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** A layer of a pruned block. The weight is (outFeatures, inFeatures). */
+export interface SolvedLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
+  readonly weight: HostTensor;
+  readonly quantized?: QuantizedWeight;
+}
+
+export interface SolvedBlock {
+  readonly layers: readonly SolvedLayer[];
+  /** The error of the output of the block on the held-out windows (see `BlockError`), if there are any. */
+  readonly error?: number;
+  /** Whether the layers have their targets, if the held-out windows decided it. */
+  readonly decision?: TargetDecision;
+  readonly reconstructed?: ReconstructedBlock;
+}
+
+/** Prunes the block. If it throws, `task.forward` can only be destroyed. @throws the errors of `pruneModel` */
+export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
+  const { forward, block, queries, advances, isPacked, signal } = task, { backend, model } = forward;
+  const queryOf = (name: string) => queries.get(name) ?? {};
+  const weights = new Map<string, Pick<SolvedLayer, "weight" | "quantized">>();
+  const events = new Map<string, LayerEvent>(), device = new DevicePruner(backend);
+  const pruner: CalibratedPruner = {
+    calibrate: (_model, options) => calibratedBlock(forward, block, { ...options, runsLast: advances }),
+    async *pruneModel(...args) {
+      for await (const event of device.pruneModel(...args)) {
+        if (event.type === "layer") events.set(event.name, event);
+        yield event;
+      }
+    },
+  };
+  const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers: [] };
+  await pruneModel({
+    ...task,
+    model,
+    queryOf,
+    layers: queries,
+    target: forward.denseStates ? "dense" : "none",
+    destination: {
+      fill: (prune) =>
+        prune({
+          wrap: (source) =>
+            recordAnswers(
+              isPacked ? quantizedModel(source, (name) => gridOfQuery(queryOf(name)), done) : source,
+              weights,
+            ),
+          replace: done,
+          recordBlock: (_block, error) => done(solved.error = error),
+          recordDecision: (_block, decision) => done(solved.decision = decision),
+          recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
+        }),
+    },
+  }, { backend, pruner, signal });
+  // The run has replaced every layer of which it has reported the end.
+  const layers = [...events.values()].map(({ name, tokens, report }) => ({
+    name,
+    tokens,
+    report,
+    ...weights.get(name)!,
+  }));
+  return { ...solved, layers };
+}
+
+function done(_result: unknown): Promise<void> {
+  return Promise.resolve();
+}
+
+/** Adds the answers for the layers of `source` to `weights`. */
+function recordAnswers(
+  source: CalibratedModel,
+  weights: Map<string, Pick<SolvedLayer, "weight" | "quantized">>,
+): CalibratedModel {
+  return {
+    layerCount: source.layerCount,
+    async *groups() {
+      for await (const group of source.groups()) {
+        yield {
+          ...group,
+          replace(name, weight, quantized) {
+            weights.set(name, { weight, quantized });
+            return group.replace(name, weight, quantized);
+          },
+        };
+      }
+    },
+  };
+}

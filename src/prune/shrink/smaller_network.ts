@@ -1,0 +1,86 @@
+/** The network of a smaller model and the shapes of its tensors, which do not depend on which units remain. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import type { TensorShape } from "../../model/checkpoint/tensor_source.ts";
+import { readModelSpec } from "../../model/families/families.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
+import type { DescribedModel } from "../../model/model.ts";
+import type { RenamedModel } from "./renamed_model.ts";
+import { type Cut, unitCuts } from "./shrunk_output.ts";
+import { keptSettings, type KeptUnits, type ReadingLayer, readingLayers } from "./units.ts";
+import { withoutBlocks } from "./without_blocks.ts";
+import { withoutExperts } from "./without_experts.ts";
+
+export interface SmallerNetwork {
+  readonly config: RenamedModel["config"];
+  readonly spec: ModelSpec;
+  /** The layers that lose columns. */
+  readonly readers: readonly ReadingLayer[];
+  readonly cuts: ReadonlyMap<string, Cut>;
+  /** Returns the dtype and the shape of a tensor of the smaller model. */
+  infoOf(name: string): TensorShape;
+}
+
+/**
+ * @param dense the model before
+ * @param smaller the model without the dropped blocks and experts, whose other tensors have their old shapes
+ * @throws {ModelError} if the family does not allow the numbers of units
+ */
+export function smallerNetwork(
+  kept: KeptUnits,
+  { checkpoint: { config: denseConfig }, model: dense }: DescribedModel,
+  { config: ownConfig, model: { spec: ownSpec, weights } }: Pick<RenamedModel, "config" | "model">,
+): SmallerNetwork {
+  const config = { ...ownConfig, ...keptSettings(kept, denseConfig, dense.spec) };
+  const readers = readingLayers(kept, denseConfig, ownSpec), cuts = unitCuts(ownSpec, readers);
+  return {
+    config,
+    spec: readModelSpec(config, (name) => weights.has(name)),
+    readers,
+    cuts,
+    infoOf(name) {
+      const { dtype, shape } = weights.info(name);
+      return { dtype, shape: cutShape(shape, cuts.get(name)) };
+    },
+  };
+}
+
+/** Returns the shape of a tensor without the removed rows or columns. */
+function cutShape([rows, ...others]: readonly number[], cut?: Cut): readonly number[] {
+  if (!cut) return [rows, ...others];
+  const remaining = cut.size - Math.round(cut.reader.share * cut.size);
+  return cut.axis === "rows" ? [remaining, ...others] : [rows, remaining];
+}
+
+/**
+ * Returns a model with the sizes of the smaller model, so that a later run can be checked before the model is shrunk.
+ * The names, dtypes and shapes of its tensors are those of the smaller model. Their values are not.
+ * @throws {ModelError} if the family does not allow the numbers of units, or if all blocks would be dropped
+ */
+export async function withSmallerSizes(
+  dense: DescribedModel,
+  kept: KeptUnits,
+  blocks: number,
+): Promise<DescribedModel> {
+  const { checkpoint: { folder, config }, model } = dense, { blockCount } = model.spec;
+  requireBlocks(blockCount, blocks);
+  const dropped = new Set(firstNumbers(blocks).map((i) => blockCount - 1 - i));
+  const remaining = withoutBlocks(config, model, dropped);
+  const experts = kept.experts && firstNumbers(blockCount - blocks).map(() => firstNumbers(kept.experts!));
+  const smaller = experts ? await withoutExperts(remaining.config, remaining.model, experts) : remaining;
+  const network = smallerNetwork(kept, dense, smaller);
+  return {
+    checkpoint: { folder, config: network.config },
+    model: { spec: network.spec, weights: { ...smaller.model.weights, info: network.infoOf } },
+  };
+}
+
+/** @throws {ModelError} if no block would remain */
+export function requireBlocks(blockCount: number, dropped: number): void {
+  if (dropped < blockCount) return;
+  throw new ModelError(`the model has ${blockCount} blocks, so ${dropped} cannot be dropped`);
+}
+
+function firstNumbers(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}

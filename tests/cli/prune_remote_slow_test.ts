@@ -1,0 +1,85 @@
+/** Tests `pare prune --remote`, with the host as a process of its own. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
+import { contents } from "./run_contents.ts";
+import { runPare, startPare } from "./run_pare.ts";
+
+const folder = temporaryFolder();
+const text = (await writeSotuTexts(folder)).calibration;
+
+function pruneArgs(out: string, ...options: readonly string[]): string[] {
+  const windows = ["--samples", "8", "--seqlen", "64", "--pattern", "2:4"];
+  return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
+}
+
+/** Kills the process of a host. */
+async function kill({ pid, ended }: ChildHost): Promise<void> {
+  Deno.kill(pid, "SIGKILL");
+  await ended;
+}
+
+describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
+  it("writes the same bytes as a run on this machine, also after the host and the client were killed", async () => {
+    const expected = `${folder}/local`, out = `${folder}/remote`;
+    const local = await runPare(...pruneArgs(expected, "--backend", "cpu"));
+    assert.equal(local.code, 0, local.stderr);
+    let host = await startHost(["--backend", "cpu"]);
+    const { port } = new URL(host.url), args = pruneArgs(out, "--server", host.url, "--remote");
+    try {
+      const client = startPare(...args),
+        reader = client.stderr.pipeThrough(new TextDecoderStream()).getReader();
+      let printed = "", restarted: Promise<void> | undefined;
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        printed += next.value;
+        const done = Number([...printed.matchAll(/^pruning (\d+)\/24/gm)].at(-1)?.[1] ?? 0);
+        if (done >= 7) {
+          restarted ??= (async () => {
+            await kill(host);
+            host = await startHost(["--backend", "cpu", "--port", port]);
+          })();
+        }
+        if (done >= 20) {
+          client.kill("SIGKILL");
+          break;
+        }
+      }
+      await reader.cancel();
+      await client.stdout.cancel();
+      await client.status;
+      await restarted;
+      assert.match(
+        printed,
+        /the host does not have the hidden states before block \d: running the blocks before it again/,
+      );
+      const remote = await runPare(...args);
+      assert.equal(remote.code, 0, remote.stderr);
+      assert.match(remote.stderr, /^pruning whole blocks at 1 host: cpu/m);
+      assert.deepEqual(contents(out), contents(expected));
+    } finally {
+      await host[Symbol.asyncDispose]();
+    }
+  });
+
+  it("refuses options that do not fit", async () => {
+    const cases = [
+      [["--remote"], "needs exactly one --server, got 0"],
+      [["--remote", "--server", "http://a", "--server", "http://b"], "needs exactly one --server, got 2"],
+      [["--remote", "--server", "http://a", "--plan"], "does not work with --plan"],
+      [["--remote", "--server", "http://a", "--allocate", "owl"], "does not work with --allocate owl"],
+      [
+        ["--remote", "--server", "http://a", "--activations", "disk"],
+        "keeps the hidden states at the host, so it does not work with --activations disk",
+      ],
+    ] as const;
+    for (const [options, message] of cases) {
+      const { code, stderr } = await runPare(...pruneArgs(`${folder}/refused`, ...options));
+      assert.equal(code, 2, stderr);
+      assert.ok(stderr.includes(`error: option --remote: ${message}`), stderr);
+    }
+  });
+});

@@ -1,0 +1,218 @@
+/** Tests that a run whose blocks are pruned at a host gives the same bytes, reports and errors as a run in this process. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { TransportOptions } from "../../../src/client/transport.ts";
+import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
+import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../../src/model/model.ts";
+import { BlockHost } from "../../../src/prune/blocks/block_host.ts";
+import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
+import { gridOfQuery, quantizedModel } from "../../../src/prune/quantized_model.ts";
+import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
+import { pruneModel } from "../../../src/prune/run/prune_model.ts";
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { readFamilyFixture } from "../../support/family_fixtures.ts";
+import { openFixture } from "../../support/fixture_models.ts";
+import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
+import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
+
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: 24 });
+
+/** What a run does with a model: everything that must not depend on where it runs. */
+interface Outcome {
+  readonly replaced: ReadonlyMap<string, HostTensor>;
+  readonly reports: ReadonlyMap<string, unknown>;
+  readonly errors: ReadonlyMap<number, number>;
+  readonly decisions: ReadonlyMap<number, unknown>;
+  readonly trained: ReadonlyMap<string, HostTensor>;
+}
+
+/** Runs the job in memory. @param changes replaces functions of the destination */
+async function run(
+  job: PruneJob,
+  services: PruneServices,
+  changes: Partial<OpenDestination> = {},
+): Promise<Outcome> {
+  const replaced = new Map<string, HostTensor>(), reports = new Map<string, unknown>();
+  const errors = new Map<number, number>(), decisions = new Map<number, unknown>();
+  const trained = new Map<string, HostTensor>();
+  const set = <Key, Value>(map: Map<Key, Value>, key: Key, value: Value) =>
+    Promise.resolve(void map.set(key, value));
+  await pruneModel({
+    ...job,
+    destination: {
+      fill: (prune) =>
+        prune({
+          replace: (name, weight) => set(replaced, name, weight),
+          readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
+          recordBlock: (block, error) => set(errors, block, error),
+          recordDecision: (block, decision) => set(decisions, block, decision),
+          async recordReconstruction(_block, { tensors }) {
+            for (const [name, tensor] of tensors) await set(trained, name, tensor);
+          },
+          record: ({ name, tokens, report: { seconds: _, factor_reused: _reused, ...report } }) =>
+            set(reports, name, { tokens, report }),
+          ...changes,
+        }),
+    },
+  }, services);
+  return { replaced, reports, errors, decisions, trained };
+}
+
+function remote(
+  transport: TransportOptions,
+  config: Readonly<Record<string, unknown>>,
+  format = "dense",
+): RemoteBlocks {
+  return new RemoteBlocks(new BlockHost(transport, "run"), { config, format });
+}
+
+function jobOf(model: Model, query: LayerQuery, options: Partial<PruneJob> = {}): PruneJob {
+  return {
+    model,
+    windows: windows.filter((_, i) => i !== 4),
+    validationWindows: [windows[4]],
+    queryOf: () => query,
+    ...options,
+  };
+}
+
+const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
+  ["held-out windows", { method: "sparsegpt", damping: "auto" }, {}],
+  ["no held-out windows", { pattern: "2:4" }, { validationWindows: [] }],
+  ["true-sequential order", { token_weights: "none" }, { trueSequential: true }],
+  ["rounded weights", { method: "sparsegpt", sparsity: 0, bits: 4 }, {}],
+  ["targets, which the host decides about", { pattern: "2:4" }, { target: "dense" }],
+  ["reconstructed blocks", { method: "sparsegpt", pattern: "2:4" }, { reconstruct: 1 }],
+  ["blocks that are reconstructed and then rounded", { pattern: "2:4", bits: 4 }, { reconstruct: 1 }],
+];
+
+async function withOptSotu(test: (checkpoint: Checkpoint, near: LocalHost, far: LocalHost) => Promise<void>) {
+  const checkpoint = await openOptSotu();
+  await using near = await openLocalHost("cpu");
+  await using far = await openLocalHost("cpu");
+  try {
+    await test(checkpoint, near, far);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+describe("RemoteBlocks", () => {
+  for (const [what, query, options] of RUNS) {
+    it(`gives the same bytes with ${what}`, () =>
+      withOptSotu(async (checkpoint, near, far) => {
+        const job = jobOf(openModel(checkpoint), query, options);
+        const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+        assert.equal(alone.replaced.size, 24);
+        assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
+        assert.equal(alone.decisions.size > 0, options.target !== undefined);
+        assert.deepEqual(await run(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
+        assert.equal(await new BlockHost(far.transport, "run").nextBlock(), undefined);
+      }));
+  }
+
+  it("gives the same bytes in the layout pack-quantized, whose scales are rounded", () =>
+    withOptSotu(async (checkpoint, near, far) => {
+      const query: LayerQuery = { sparsity: 0.5, bits: 4, group_size: 32, symmetric: true };
+      const job = jobOf(openModel(checkpoint), query);
+      const wrap: OpenDestination["wrap"] = (source) =>
+        quantizedModel(source, () => gridOfQuery(query), () => Promise.resolve());
+      const alone = await run(job, { backend: near.backend, pruner: near.pruner }, { wrap });
+      const pruner = remote(far.transport, checkpoint.config, "pack-quantized");
+      assert.deepEqual(await run(job, { pruner }, { wrap }), alone);
+    }));
+
+  it("gives the same bytes if only some layers of some blocks are pruned", () =>
+    withOptSotu(async (checkpoint, near, far) => {
+      const model = openModel(checkpoint), prefix = "model.decoder.layers";
+      const layers = new Set(
+        ["1.fc1", "1.self_attn.q_proj", "2.fc2"].map((name) => `${prefix}.${name}.weight`),
+      );
+      const job = jobOf(model, { sparsity: 0.5 }, { layers });
+      const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+      assert.equal(alone.replaced.size, 3);
+      assert.deepEqual(await run(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
+    }));
+
+  for (const target of ["none", "dense"] as const) {
+    it(`runs the blocks again if the host loses the states, with the target ${target}`, () =>
+      withOptSotu(async (checkpoint, near, far) => {
+        const job = jobOf(openModel(checkpoint), { pattern: "2:4" }, { target, reconstruct: 1 });
+        const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+        const rebuilt: number[] = [];
+        const host = new BlockHost(far.transport, "run"), { config } = checkpoint;
+        const pruner = new RemoteBlocks(host, {
+          config,
+          format: "dense",
+          onRebuild: (block) => void rebuilt.push(block),
+        });
+        let layers = 0;
+        const onLayerDone = async () => void (++layers === 14 && await host.delete());
+        const result = await run(job, { pruner, onLayerDone: () => void onLayerDone() });
+        assert.deepEqual(rebuilt, [3]);
+        assert.deepEqual(result, alone);
+      }));
+  }
+
+  it("uses the stored answer if the client has lost the answer for a block", () =>
+    withOptSotu(async (checkpoint, near, far) => {
+      const job = jobOf(openModel(checkpoint), { pattern: "2:4" });
+      const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+      let stored = 0, error: Error | undefined = new Error("the disk is full");
+      const replaced = new Map<string, HostTensor>(), finished = new Set<string>();
+      const changes: Partial<OpenDestination> = {
+        replace(name, weight) {
+          if (++stored === 9 && error) throw error;
+          replaced.set(name, weight);
+          return Promise.resolve();
+        },
+        readFinished: (name) => Promise.resolve(replaced.get(name)!),
+        record: ({ name }) => Promise.resolve(void finished.add(name)),
+        finished,
+      };
+      const services = { pruner: remote(far.transport, checkpoint.config) };
+      await assert.rejects(run(job, services, { ...changes, finished: new Set() }), error);
+      assert.equal(finished.size, 8);
+      error = undefined;
+      const { counters } = far.backend, dispatches: number[] = [];
+      const application = async (request: Request) => {
+        const before = counters.dispatches, answer = await far.transport.application!(request);
+        if (request.method === "POST") dispatches.push(counters.dispatches - before);
+        return answer;
+      };
+      const pruner = remote({ ...far.transport, application }, checkpoint.config);
+      await run(job, { pruner }, { ...changes, finished: new Set(finished) });
+      assert.deepEqual(replaced, alone.replaced);
+      assert.deepEqual(dispatches.map((count) => count > 0), [false, true, true]);
+    }));
+});
+
+for (const family of ["qwen3_moe", "gpt2"]) {
+  it(`RemoteBlocks gives the same bytes for ${family}`, async () => {
+    const { windows, variants: [{ model, config }] } = await readFamilyFixture(family);
+    await using near = await openLocalHost("cpu");
+    await using far = await openLocalHost("cpu");
+    const job = { model, windows, queryOf: () => ({ sparsity: 0.5 }) };
+    const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+    assert.deepEqual(await run(job, { pruner: remote(far.transport, config) }), alone);
+  });
+}
+
+eachBackend("RemoteBlocks", (open) => {
+  it("gives the same bytes for llama-sotu", async () => {
+    const checkpoint = await openFixture("llama-sotu"), model = openModel(checkpoint);
+    const host = await openLocalHost(open());
+    const layers = new Set(
+      ["self_attn.q_proj", "mlp.down_proj"].map((name) => `model.layers.0.${name}.weight`),
+    );
+    const job = jobOf(model, { pattern: "2:4" }, { layers });
+    const alone = await run(job, { backend: host.backend, pruner: host.pruner });
+    assert.equal(alone.replaced.size, 2);
+    assert.deepEqual(await run(job, { pruner: remote(host.transport, checkpoint.config) }), alone);
+    await checkpoint.close();
+  });
+});
