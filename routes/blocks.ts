@@ -28,15 +28,10 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { backend, states: store, residentQueue } = session;
     try {
-      const states = await residentQueue.run(() =>
-        createStates(backend, body, {
-          hasTargets: target === "dense",
-          makeRoom(byteLength) {
-            store.delete(key);
-            store.makeRoom("the array of all hidden states", byteLength);
-          },
-        }), signal);
-      store.add(key, states);
+      const states = await residentQueue.run(
+        () => createStates(backend, body, { hasTargets: target === "dense", store, name: key }),
+        signal,
+      );
       return c.json(describeStates(states), 201);
     } catch (error) {
       throw device.handleFailure(error, session);
@@ -60,12 +55,9 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
             ...body,
             query,
             signal,
-            makeRoom(byteLength) {
-              store.makeRoom("the block", byteLength);
-              states.bodyBytes = byteLength;
-            },
+            store,
+            name: key,
             runSolve: (work) => solveQueue.run(work, signal),
-            onBroken: () => void store.delete(key, states),
           }), signal), signal);
       for (const { report } of solved) metrics.countLayer(report, false);
       const source = {

@@ -100,7 +100,7 @@ export async function remotePruner(
 }
 
 /** A run whose blocks are pruned at a host. */
-export interface RemoteRun extends HostPoolFlags {
+export interface RemoteBlocksFlags extends HostPoolFlags {
   readonly fingerprint: RunFingerprint;
   /** The output folder. */
   readonly out: string;
@@ -114,7 +114,7 @@ export interface RemoteRun extends HostPoolFlags {
  * @throws {PareError} {ConnectionError} as `remotePruner`
  */
 export async function remoteBlocks(
-  { server: [url], apiKey, fingerprint, out, config, format }: RemoteRun,
+  { server: [url], apiKey, fingerprint, out, config, format }: RemoteBlocksFlags,
   output: Output,
   signal: AbortSignal,
 ) {
@@ -127,10 +127,12 @@ export async function remoteBlocks(
   const host = new BlockHost(transport, (await sha256(identity)).toHex());
   const onRebuild = (block: number) =>
     output.remark(
-      `the host does not have the hidden states before block ${block}: running the blocks before it again`,
+      `the host does not have the hidden states before block ${block}: running the blocks before it`,
     );
+  const onNotDeleted = ({ message }: Error) =>
+    output.remark(`the host still has the hidden states: ${message}`);
   return {
-    pruner: new RemoteBlocks(host, { config, format, onRebuild }),
+    pruner: new RemoteBlocks(host, { config, format, onRebuild, onNotDeleted }),
     device: { kind: device.backend, adapter: { name: device.adapter } },
   };
 }

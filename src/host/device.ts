@@ -1,6 +1,6 @@
 /**
  * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the
- * device is refused meanwhile. The stored statistics and the two queues are rebuilt with it.
+ * device is refused meanwhile. The stored statistics and hidden states are lost with the device.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";

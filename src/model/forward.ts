@@ -241,8 +241,16 @@ export class Forward {
     }
   }
 
-  /** Frees the activations, so that other work can use their memory until the next block runs. */
+  /** Whether all states are the inputs of `block`. If a pass that changes them has failed, some may be its outputs. */
+  isBefore(block: number): boolean {
+    return [this.hiddenStates, this.denseStates ?? this.hiddenStates]
+      .every(({ nextBlock, isPartlyChanged }) => nextBlock === block && !isPartlyChanged);
+  }
+
+  /** Frees the device memory of a running block, so that other work can use it until the next block runs. */
   freeActivations(): void {
+    this.hiddenStates.freeScratch();
+    this.denseStates?.freeScratch();
     this.workspace.destroy();
   }
 

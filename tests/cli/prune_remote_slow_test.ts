@@ -54,7 +54,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
       await restarted;
       assert.match(
         printed,
-        /the host does not have the hidden states before block \d: running the blocks before it again/,
+        /the host does not have the hidden states before block \d: running the blocks before it/,
       );
       const remote = await runPare(...args);
       assert.equal(remote.code, 0, remote.stderr);

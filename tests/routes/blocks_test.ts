@@ -2,6 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
 import { decodeBlock } from "../../src/prune/blocks/block_answer.ts";
@@ -12,7 +13,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { assertProblem } from "./assert_problem.ts";
-import { startHost, type TestHost } from "./host.ts";
+import { safetensorsHeaders, startHost, type TestHost } from "./host.ts";
 
 const { windows, weights, variants: [{ config, model: { spec } }] } = await readFamilyFixture("gpt2");
 const TOKENS = windows[0].length, STATES = "/v1/states/run", BLOCKS = "/v1/blocks?states=run&block=0";
@@ -177,16 +178,77 @@ describe("/v1/states and /v1/blocks", () => {
     await host.request(STATES, { method: "DELETE" });
   });
 
-  it("deletes the states if the block cannot be pruned, and names the layer", async () => {
+  it("names the layer that cannot be pruned, and keeps the states, which have not changed", async () => {
     const broken = { ...block[layerName], data: new Uint8Array(block[layerName].data.length).fill(0xff) };
     const body = encode({ ...block, [layerName]: broken }, layers({ [layerName]: {} }));
     await host.send("PUT", STATES, creation);
     const { detail } = await assertProblem(await host.send("POST", BLOCKS, body), "non_finite");
     assert.ok(detail.includes(layerName), detail);
-    await assertProblem(await host.request(STATES), "states_not_found");
+    assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+    await host.request(STATES, { method: "DELETE" });
     assert.equal(host.liveBytes(), live);
   });
+
+  it("keeps the states if others cannot take their place", async () => {
+    await host.send("PUT", STATES, creation);
+    assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+    await assertProblem(await host.send("PUT", STATES, creation.slice(0, -1)), "truncated_body");
+    assert.equal((await (await host.request(STATES)).json()).next_block, 1);
+    await host.request(STATES, { method: "DELETE" });
+  });
+
+  it("names the tensor whose token is not in the vocabulary", async () => {
+    const validation_windows = ids([1, TOKENS], new Uint32Array(TOKENS).fill(spec.vocabSize));
+    const body = encode({ windows: given, validation_windows, ...embedding }, metadata);
+    await assertProblem(await host.send("PUT", STATES, body), "shape_mismatch", {
+      tensor: "validation_windows",
+    });
+  });
 });
+
+it("POST /v1/blocks that is aborted leaves no work behind, and deletes the states only if they have changed", async () => {
+  let onBuffer = () => {};
+  const host = await startHost({
+    async open() {
+      const backend = await createCpuBackend();
+      return new Proxy(backend, {
+        get(target, key) {
+          if (key === "createBuffer") onBuffer();
+          const value = Reflect.get(target, key);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+    },
+  });
+  const live = host.liveBytes();
+  const prune = async (controller = new AbortController()) => {
+    const { signal } = controller;
+    const headers = safetensorsHeaders(pruning.length);
+    return await host.request(BLOCKS, { method: "POST", body: pruning, headers, signal });
+  };
+  let buffers = 0;
+  await host.send("PUT", STATES, creation);
+  onBuffer = () => void buffers++;
+  const expected = await (await prune()).bytes(), statuses = new Set<number>();
+  for (const abortedAt of [1, Math.floor(buffers / 4), Math.floor(buffers / 2), buffers]) {
+    const controller = new AbortController();
+    await host.send("PUT", STATES, creation);
+    let count = 0;
+    onBuffer = () => ++count === abortedAt && controller.abort();
+    await assertProblem(await prune(controller), "truncated_body");
+    assert.equal(host.liveBytes(), live, `buffer ${abortedAt} of ${buffers}`);
+    const { status } = await host.request(STATES), again = await prune();
+    statuses.add(status);
+    if (status === 200) assert.deepEqual(weightOf(await again.bytes()), weightOf(expected));
+    else await assertProblem(again, "states_not_found");
+  }
+  assert.deepEqual(statuses, new Set([200, 404]));
+  await host.close();
+});
+
+function weightOf(body: Uint8Array<ArrayBuffer>): HostTensor {
+  return decodeBlock(body).layers[0].weight;
+}
 
 describe("the states of a host", () => {
   it("belong to the API key that created them", async () => {
@@ -211,8 +273,9 @@ describe("the states of a host", () => {
   });
 
   it("are evicted in the order of their last use, and refused if they exceed the budget", async () => {
-    const statesBytes = windows.length * TOKENS * spec.hiddenSize * 4;
-    const host = await startHost({ device: { statesBytes: 2.5 * statesBytes } });
+    const statesBytes = windows.length * TOKENS * spec.hiddenSize * 4,
+      created = statesBytes + creation.length;
+    const host = await startHost({ device: { statesBytes: statesBytes + created } });
     const create = async (name: string) => {
       assert.equal((await host.send("PUT", `/v1/states/${name}`, creation)).status, 201);
     };
@@ -226,12 +289,16 @@ describe("the states of a host", () => {
     await create("c");
     assert.deepEqual(await stored(), [200, 404, 200]);
     await host.close();
-    const small = await startHost({ device: { statesBytes: statesBytes - 1 } });
-    await assertProblem(await small.send("PUT", STATES, creation), "too_large", { limit: statesBytes - 1 });
+    const small = await startHost({ device: { statesBytes: created - 1 } });
+    await assertProblem(await small.send("PUT", STATES, creation), "too_large", { limit: created - 1 });
     await small.close();
-    const tight = await startHost({ device: { statesBytes: statesBytes + pruning.length - 1 } });
+    const tight = await startHost({ device: { statesBytes: created } });
     assert.equal((await tight.send("PUT", STATES, creation)).status, 201);
-    await assertProblem(await tight.send("POST", BLOCKS, pruning), "busy");
+    const metadata = { padding: " ".repeat(creation.length), ...layers({ [layerName]: {} }) };
+    await assertProblem(await tight.send("POST", BLOCKS, encode(block, metadata)), "too_large", {
+      limit: creation.length,
+    });
+    assert.equal((await tight.request(STATES)).status, 200);
     await tight.close();
   });
 });

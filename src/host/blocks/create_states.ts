@@ -3,6 +3,7 @@
 import type { Backend } from "../../device/backend.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { messageOf } from "../../base/errors.ts";
+import { firstItems, tryParseJson } from "../../base/texts.ts";
 import { TensorMismatchError } from "../../layer/errors.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import { embeddingTensors } from "../../model/families/check_tensors.ts";
@@ -14,10 +15,10 @@ import { planForward } from "../../model/plan_forward.ts";
 import { MAX_MODEL_LAYERS, MAX_TOKENS } from "../../protocol/limits.ts";
 import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
-import { MAX_CHECKPOINT_HEADER_BYTES, type TensorInfo } from "../../tensor/safetensors/header.ts";
+import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors } from "./check_tensors.ts";
-import type { States } from "./states_store.ts";
+import { checkCheckpointTensors, MAX_HEADER_BYTES } from "./check_body.ts";
+import type { States, StatesName, StatesStore } from "./states_store.ts";
 
 const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
 
@@ -29,49 +30,57 @@ export interface StatesBody {
 export interface StatesOptions {
   /** Whether the states of the dense model are stored too. */
   readonly hasTargets: boolean;
-  /** Called before any data is read with the bytes of the states. It throws if there is no room for them. */
-  makeRoom(byteLength: number): void;
+  /** The store that gets the states, and their name in it. */
+  readonly store: StatesStore;
+  readonly name: StatesName;
 }
 
 /**
- * Reads the body and closes its source. If it throws, nothing stays allocated.
+ * Reads the body, closes its source, and stores the states. If it throws, nothing stays allocated.
  * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid
  * @throws {Refusal} `invalid_parameter` if the configuration is missing or not supported
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `makeRoom`
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `StatesStore.reserve`
  */
 export async function createStates(
   backend: Backend,
   { source, totalBytes }: StatesBody,
-  { hasTargets, makeRoom }: StatesOptions,
+  { hasTargets, store, name }: StatesOptions,
 ): Promise<States> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header;
-    const spec = readSpec(metadata.config, infos);
+    const spec = readSpec(metadata, infos);
     const [fitted, heldOut, tokens] = checkWindows(infos, spec);
     const others = infos.filter(({ name }) => name !== WINDOWS && name !== VALIDATION_WINDOWS);
     checkCheckpointTensors(others, embeddingTensors(spec));
     const count = fitted + heldOut, byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
     requirePlan(backend, spec, tokens);
-    makeRoom(byteLength);
+    using _room = store.reserve("the array of all hidden states with the body", byteLength + totalBytes, {
+      replaced: name,
+    });
     const tensors = await readTensors(stream);
-    const windows = readWindows(tensors.get(WINDOWS), spec);
-    const validationWindows = readWindows(tensors.get(VALIDATION_WINDOWS), spec);
+    const windows = readWindows(tensors, WINDOWS, spec);
+    const validationWindows = readWindows(tensors, VALIDATION_WINDOWS, spec);
     const forward = await Forward.begin(backend, { spec, weights: memorySource(tensors) }, [
       ...windows,
       ...validationWindows,
     ], { boundary: fitted, hasDenseStream: hasTargets, hiddenStatesBytes: 0 });
     tensors.clear();
-    return { forward, weights: tensors, windows, validationWindows, byteLength, bodyBytes: 0, nextBlock: 0 };
+    const states = { forward, weights: tensors, windows, validationWindows, byteLength, nextBlock: 0 };
+    store.add(name, states);
+    return states;
   } finally {
     await stream.close();
   }
 }
 
-/** Reads the configuration. The families are told apart by the names of the tensors too. */
-function readSpec(json: string | undefined, tensors: readonly TensorInfo[]): ModelSpec {
+/** Reads the configuration. The names of the tensors, also of those in the first block, decide between variants of a family. */
+function readSpec(
+  { config: json, names: block }: Readonly<Record<string, string>>,
+  tensors: readonly TensorInfo[],
+): ModelSpec {
   if (json === undefined) throw invalidConfig("is missing in the metadata of the body");
-  const names = new Set(tensors.map(({ name }) => name));
+  const names = new Set([...tensors.map(({ name }) => name), ...readNames(block)]);
   let spec: ModelSpec;
   try {
     const config = JSON.parse(json);
@@ -88,6 +97,13 @@ function readSpec(json: string | undefined, tensors: readonly TensorInfo[]): Mod
     throw invalidConfig(`describes more than ${MAX_MODEL_LAYERS} linear layers, which is the limit`);
   }
   return spec;
+}
+
+/** Reads the list of names in the metadata, which may be missing. */
+function readNames(json = "[]"): readonly unknown[] {
+  const names = tryParseJson(json);
+  if (Array.isArray(names)) return names;
+  throw invalidParameter("names", "is not a list as JSON in the metadata of the body");
 }
 
 function invalidConfig(detail: string): Refusal {
@@ -110,7 +126,7 @@ function checkWindows(
     const rule =
       `U32 [windows, tokens] with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === WINDOWS ? "" : `, and with ${tokens} tokens in a window as ${WINDOWS}`);
-    throw new TensorMismatchError(name, rule, `${dtype} [${shape}]`);
+    throw new TensorMismatchError(name, rule, `${dtype} [${firstItems(shape)}]`);
   }
   return [fitted.shape[0], heldOut?.shape[0] ?? 0, tokens];
 }
@@ -125,13 +141,18 @@ function requirePlan(backend: Backend, spec: ModelSpec, tokens: number): void {
   }
 }
 
-/** Returns the rows of a tensor of token ids. There are none without a tensor. */
-function readWindows(tensor: HostTensor | undefined, { vocabSize }: ModelSpec): Uint32Array[] {
+/** Returns the rows of the tensor `name` of token ids. There are none without a tensor. */
+function readWindows(
+  tensors: ReadonlyMap<string, HostTensor>,
+  name: string,
+  { vocabSize }: ModelSpec,
+): Uint32Array[] {
+  const tensor = tensors.get(name);
   if (!tensor) return [];
   const { shape: [count, tokens], data } = tensor, ids = new Uint32Array(data.buffer);
   const unknown = ids.find((id) => id >= vocabSize);
   if (unknown !== undefined) {
-    throw new TensorMismatchError(WINDOWS, `token ids below ${vocabSize}`, String(unknown));
+    throw new TensorMismatchError(name, `token ids below ${vocabSize}`, String(unknown));
   }
   return Array.from({ length: count }, (_, i) => ids.subarray(i * tokens, (i + 1) * tokens));
 }

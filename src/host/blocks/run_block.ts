@@ -1,13 +1,13 @@
 /** Reads the body of `POST /v1/blocks`, prunes the block, and returns the answer. */
 
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { z } from "zod";
 import { PareError } from "../../client/errors.ts";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors } from "../../model/families/check_tensors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import { type Digest, formatDigest, hashedStream } from "../../protocol/digest.ts";
+import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
@@ -16,10 +16,15 @@ import { encodeBlock } from "../../prune/blocks/block_answer.ts";
 import { pruneBlock, type SolvedBlock } from "../../prune/blocks/prune_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
-import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors } from "./check_tensors.ts";
-import { type States, StatesNotFoundError, type StoredAnswer } from "./states_store.ts";
+import { checkCheckpointTensors, MAX_HEADER_BYTES } from "./check_body.ts";
+import {
+  type States,
+  type StatesName,
+  StatesNotFoundError,
+  type StatesStore,
+  type StoredAnswer,
+} from "./states_store.ts";
 
 /** The prefix of tensors that replace those of the block. */
 export const PRUNED = "pruned.";
@@ -29,16 +34,16 @@ export interface BlockRequest {
   readonly totalBytes: number;
   readonly query: BlockQuery;
   readonly signal: AbortSignal;
-  /** Called before the tensors are read, with the bytes of the body. It throws if there is no room for them. */
-  makeRoom(byteLength: number): void;
+  /** The store that has the states, and their name in it. */
+  readonly store: StatesStore;
+  readonly name: StatesName;
   /** Runs work on the device when no other solve runs. */
   runSolve<T>(work: () => Promise<T>): Promise<T>;
-  /** Called if the work failed, so that the states can no longer be used. */
-  onBroken(): void;
 }
 
 /**
- * Prunes a block, or runs the states through it. A repeated request gets the stored answer.
+ * Prunes a block, or runs the states through it. A repeated request gets the stored answer. If the work fails while the
+ * states are changed, they are deleted.
  * @returns the parts of the answer, and the layers that this request has pruned
  * @throws {StatesNotFoundError} if the states are not those before the block
  * @throws {SafetensorsError} {TensorMismatchError} {Refusal} {DeviceLostError} {OutOfDeviceMemoryError}
@@ -47,19 +52,21 @@ export async function runBlock(
   states: States,
   request: BlockRequest,
 ): Promise<{ readonly parts: StoredAnswer["parts"]; readonly solved: SolvedBlock["layers"] }> {
-  const { query, signal, runSolve, onBroken } = request, { block, advance } = query;
+  const { query, signal, runSolve, store, name, totalBytes } = request, { block, advance } = query;
   const { forward, nextBlock } = states, { spec } = forward.model;
   if (block >= spec.blockCount) {
     throw invalidParameter("block", `must be below ${spec.blockCount}, the number of blocks of the model`);
   }
-  if (block !== nextBlock && block !== states.answer?.block) {
-    throw new StatesNotFoundError(query.states, `are those before block ${nextBlock}, not ${block}`);
-  }
-  const { queries, tensors, digest } = await readBody(request, spec);
-  if (states.answer?.request === digest) return { parts: states.answer.parts, solved: [] };
-  if (block !== nextBlock) throw new StatesNotFoundError(query.states, `are not those before block ${block}`);
+  const hash = createHash("sha256").update(JSON.stringify(query)),
+    source = hashedStream(request.source, hash);
+  if (block !== nextBlock) return { parts: await repeatedAnswer(states, query, source, hash), solved: [] };
+  // A client that sends the next block has the answer for the one before.
   states.answer = undefined;
-  for (const [name, tensor] of tensors) states.weights.set(name, tensor);
+  const copiesStates = query.reconstruct > 0 && !forward.denseStates;
+  const byteLength = totalBytes + (copiesStates ? states.byteLength : 0);
+  using _room = store.reserve("the block", byteLength, { used: states });
+  const { queries, tensors } = await readBody({ ...request, source }, spec);
+  for (const entry of tensors) states.weights.set(...entry);
   try {
     const solved = await runSolve(() =>
       queries.size === 0 ? advanceStates(states, block) : pruneBlock({
@@ -74,11 +81,11 @@ export async function runBlock(
       })
     );
     const parts = encodeBlock(solved);
-    states.answer = { block, request: digest, parts };
+    states.answer = { block, request: formatDigest(hash.digest()), parts };
     states.nextBlock = advance ? block + 1 : spec.blockCount;
     return { parts, solved: solved.layers };
   } catch (error) {
-    onBroken();
+    if (!forward.isBefore(block)) store.delete(name, states);
     throw blockError(error);
   } finally {
     states.weights.clear();
@@ -86,23 +93,31 @@ export async function runBlock(
   }
 }
 
+/** Returns the stored answer if the request is that of the answer. @throws {StatesNotFoundError} */
+async function repeatedAnswer(
+  { nextBlock, answer }: States,
+  { states, block }: BlockQuery,
+  body: AsyncIterable<Uint8Array>,
+  hash: Hash,
+): Promise<StoredAnswer["parts"]> {
+  if (block === answer?.block) {
+    for await (const _ of body);
+    if (formatDigest(hash.digest()) === answer.request) return answer.parts;
+  }
+  throw new StatesNotFoundError(states, `are those before block ${nextBlock}, not ${block}`);
+}
+
 interface ReadBlock {
   readonly queries: ReadonlyMap<string, LayerQuery>;
   readonly tensors: ReadonlyMap<string, HostTensor>;
-  /** The digest of the parameters and the body. */
-  readonly digest: Digest;
 }
 
 /** Reads the layers to prune and the tensors, and closes the source. */
 async function readBody(
-  { source, totalBytes, query, makeRoom }: BlockRequest,
+  { source, totalBytes, query: { block, advance } }: BlockRequest,
   spec: ModelSpec,
 ): Promise<ReadBlock> {
-  const { block, advance } = query, hash = createHash("sha256").update(JSON.stringify(query));
-  const stream = await openSafetensors(hashedStream(source, hash), {
-    totalBytes,
-    maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES,
-  });
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);
@@ -111,9 +126,7 @@ async function readBody(
     }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
     checkCheckpointTensors(infos, tensors, queries.size > 0 ? [] : replaced);
-    makeRoom(totalBytes);
-    const read = await readTensors(stream);
-    return { queries, tensors: read, digest: formatDigest(hash.digest()) };
+    return { queries, tensors: await readTensors(stream) };
   } finally {
     await stream.close();
   }

@@ -1,7 +1,8 @@
 /**
  * Stores the hidden states of models whose blocks a host runs, by their names. The states are in host memory, so that
  * they take none from the device between two blocks. The blocks that clients send share the budget of the states. If it
- * is exceeded, the states that were not used for the longest time are freed. States that a request uses are never freed.
+ * is exceeded, stored answers are dropped, and then states are freed, least recently used first. States that a request
+ * uses are never freed.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -42,11 +43,9 @@ export interface States {
   readonly validationWindows: readonly Uint32Array[];
   /** The bytes of the hidden states. */
   readonly byteLength: number;
-  /** The bytes of the block that a request sends. 0 between two requests. */
-  bodyBytes: number;
   /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
   nextBlock: number;
-  /** The answer for the last block. */
+  /** The answer for the block pruned last. It is dropped if its memory is needed. */
   answer?: StoredAnswer;
 }
 
@@ -54,8 +53,8 @@ interface Entry {
   readonly states: States;
   /** Lets one request use the states at a time. */
   readonly queue: BoundedQueue;
+  /** The number of requests that use the states or wait for them. */
   users: number;
-  isDeleted: boolean;
 }
 
 /** The number of requests that may wait for the same states. A client sends one request at a time, and may repeat it. */
@@ -64,11 +63,17 @@ const MAX_WAITING = 2;
 /** The seconds after which a client should try again if all states are in use. It is the time of a small block. */
 const RETRY_SECONDS = 30;
 
+/** The number of names of one API key. The memory of a model's description, apart from its states, is not counted. */
+const MAX_NAMES = 64;
+
 export class StatesStore {
   /** The entries in the order of their last use, least recent first. */
   readonly #entries = new Map<string, Entry>();
+  /** The entries that were deleted while requests use them. */
+  readonly #deleted = new Set<Entry>();
   readonly #budget: number;
   readonly #clock: () => number;
+  #reserved = 0;
 
   /** @param budgetBytes the memory for hidden states, blocks and answers together */
   constructor(budgetBytes: number, clock: () => number) {
@@ -76,29 +81,39 @@ export class StatesStore {
     this.#clock = clock;
   }
 
+  /** The bytes of all states and answers that are in memory, and those that are reserved. */
   get byteLength(): number {
-    return this.#entries.values().reduce((sum, { states }) => sum + countBytes(states), 0);
+    return [...this.#entries.values(), ...this.#deleted].reduce(addBytes, this.#reserved);
   }
 
   /**
-   * Frees old states until there is room for `byteLength` bytes.
+   * Reserves memory for a request until the result is disposed of. If there is no room, frees what no request uses.
    * @param subject names what needs the bytes
-   * @throws {Refusal} `too_large` if the budget is smaller. Nothing is freed in this case
-   * @throws {BusyError} if requests use the other states
+   * @param own the states that the request uses, or the name of the states that it replaces, which are then freed first
+   * @throws {Refusal} `too_large` if the bytes and the states that the request uses exceed the budget
+   * @throws {BusyError} if other requests use the rest. Nothing is freed if this method throws
    */
-  makeRoom(subject: string, byteLength: number): void {
-    if (byteLength > this.#budget) throw tooLarge(subject, byteLength, this.#budget);
-    this.#evict(this.#budget - byteLength);
-    if (this.byteLength + byteLength <= this.#budget) return;
-    throw new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
+  reserve(subject: string, byteLength: number, own: { used: States } | { replaced: StatesName }): Disposable {
+    const limit = this.#budget - ("used" in own ? own.used.byteLength : 0);
+    if (byteLength > limit) throw tooLarge(subject, byteLength, limit);
+    const idle = this.#entries.values().filter(({ users }) => users === 0).reduce(addBytes, 0);
+    if (this.byteLength - idle + byteLength > this.#budget) {
+      throw new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
+    }
+    this.#evict(byteLength, "replaced" in own ? keyOf(own.replaced) : undefined);
+    this.#reserved += byteLength;
+    return { [Symbol.dispose]: () => void (this.#reserved -= byteLength) };
   }
 
-  /** Stores states in the place of earlier ones of the same name. The store now owns them. */
+  /** Stores states, for which memory is reserved, in the place of earlier ones of the name. The store now owns them. */
   add(name: StatesName, states: States): void {
     this.delete(name);
+    const isOwn = ([key, { users }]: [string, Entry]) =>
+      users === 0 && key.startsWith(keyOf({ ...name, name: "" }));
+    const own = [...this.#entries].filter(isOwn);
+    if (own.length >= MAX_NAMES) this.#remove(...own[0]);
     const queue = new BoundedQueue({ concurrency: 1, maxWaiting: MAX_WAITING, clock: this.#clock });
-    this.#entries.set(keyOf(name), { states, queue, users: 0, isDeleted: false });
-    this.#evict(this.#budget);
+    this.#entries.set(keyOf(name), { states, queue, users: 0 });
   }
 
   /** Returns the states, or undefined if there are none. Does not count as a use. */
@@ -115,14 +130,13 @@ export class StatesStore {
     entry.users++;
     try {
       return await entry.queue.run(() => {
-        if (entry.isDeleted) throw new StatesNotFoundError(name.name);
+        if (this.#deleted.has(entry)) throw new StatesNotFoundError(name.name);
         return task(entry.states);
       }, signal);
     } finally {
-      entry.states.bodyBytes = 0;
       entry.users--;
-      if (entry.isDeleted && entry.users === 0) entry.states.forward.destroy();
-      else this.#evict(this.#budget);
+      if (entry.users === 0 && this.#deleted.delete(entry)) entry.states.forward.destroy();
+      this.#evict(0);
     }
   }
 
@@ -134,19 +148,31 @@ export class StatesStore {
   delete(name: StatesName, only?: States): boolean {
     const key = keyOf(name), entry = this.#entries.get(key);
     if (!entry || only && entry.states !== only) return false;
-    this.#entries.delete(key);
-    entry.isDeleted = true;
-    if (entry.users === 0) entry.states.forward.destroy();
+    this.#remove(key, entry);
     return true;
   }
 
-  /** Frees states that no request uses until all together take at most `byteLength` bytes. */
-  #evict(byteLength: number): void {
-    for (const [key, { states, users }] of this.#entries) {
-      if (this.byteLength <= byteLength) return;
-      if (users > 0) continue;
-      this.#entries.delete(key);
-      states.forward.destroy();
+  #remove(key: string, entry: Entry): void {
+    this.#entries.delete(key);
+    if (entry.users > 0) this.#deleted.add(entry);
+    else entry.states.forward.destroy();
+  }
+
+  /**
+   * Frees answers and then states that no request uses, least recently used first, until `byteLength` bytes are free.
+   * @param first the key of the states that are freed before others
+   */
+  #evict(byteLength: number, first?: string): void {
+    const idle = [...this.#entries].filter(([, { users }]) => users === 0);
+    const order = [...idle.filter(([key]) => key === first), ...idle.filter(([key]) => key !== first)];
+    const hasRoom = () => this.byteLength + byteLength <= this.#budget;
+    for (const [, { states }] of order) {
+      if (hasRoom()) return;
+      states.answer = undefined;
+    }
+    for (const [key, entry] of order) {
+      if (hasRoom()) return;
+      this.#remove(key, entry);
     }
   }
 }
@@ -155,6 +181,7 @@ function keyOf({ owner, name }: StatesName): string {
   return `${owner}/${name}`;
 }
 
-function countBytes({ byteLength, bodyBytes, answer }: States): number {
-  return byteLength + bodyBytes + (answer?.parts.reduce((sum, part) => sum + part.byteLength, 0) ?? 0);
+/** Returns `sum` and the bytes of the states and their answer. */
+function addBytes(sum: number, { states: { byteLength, answer } }: Entry): number {
+  return sum + byteLength + (answer?.parts.reduce((bytes, part) => bytes + part.byteLength, 0) ?? 0);
 }

@@ -18,7 +18,7 @@ export class DiskStore implements HiddenStatesStore {
   readonly #folder: HiddenStatesFolder;
   readonly #batches: readonly BatchBytes[];
   readonly #totalBytes: number;
-  readonly #scratch: ScratchBuffer;
+  readonly scratch: ScratchBuffer;
 
   /** @param totalBytes the size of each file */
   constructor(
@@ -30,7 +30,7 @@ export class DiskStore implements HiddenStatesStore {
     this.#folder = folder;
     this.#batches = batches;
     this.#totalBytes = totalBytes;
-    this.#scratch = new ScratchBuffer(backend, batches);
+    this.scratch = new ScratchBuffer(backend, batches);
   }
 
   /** The initial states are in the file already, because `HiddenStates` writes them. */
@@ -54,7 +54,7 @@ export class DiskStore implements HiddenStatesStore {
       for (let index = from; index < this.#batches.length; index++) {
         const bytes = await next!;
         next = read(index + 1);
-        yield [index, this.#scratch.upload(bytes)];
+        yield [index, this.scratch.upload(bytes)];
       }
     } finally {
       await file.close();
@@ -65,6 +65,6 @@ export class DiskStore implements HiddenStatesStore {
   storeChanged(): void {}
 
   destroy(): void {
-    this.#scratch.destroy();
+    this.scratch.destroy();
   }
 }

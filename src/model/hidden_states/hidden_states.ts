@@ -66,6 +66,7 @@ export class HiddenStates {
   readonly #store: HiddenStatesStore;
   readonly #folder?: HiddenStatesFolder;
   #nextBlock = 0;
+  #isPartlyChanged = false;
 
   constructor(backend: Backend, options: HiddenStatesOptions) {
     const { batches, tokens, hiddenSize, deviceBytes, storage } = options;
@@ -94,6 +95,11 @@ export class HiddenStates {
   /** The index of the block that runs next. The stored states are its inputs. */
   get nextBlock(): number {
     return this.#nextBlock;
+  }
+
+  /** Whether an update runs or has failed, after which some batches may be the inputs of the block after `nextBlock`. */
+  get isPartlyChanged(): boolean {
+    return this.#isPartlyChanged;
   }
 
   /** Stores the inputs of block 0. `embed` returns the inputs for one batch, (batch.count · tokens, hiddenSize) f32. */
@@ -141,6 +147,7 @@ export class HiddenStates {
     const draft = await this.#folder?.create(this.#nextBlock + 1);
     const isStored = draft !== undefined || this.#store.needsBytes, observed = observer?.from ?? Infinity;
     let written = Promise.resolve();
+    this.#isPartlyChanged = !this.#store.needsBytes;
     try {
       await this.#runBatches(this.#store.onDevice(this.#nextBlock, false, 0), {
         queue: change,
@@ -152,6 +159,7 @@ export class HiddenStates {
         take: async (bytes, i) => {
           if (bytes) {
             if (i >= observed) observer?.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4));
+            this.#isPartlyChanged = true;
             this.#store.storeChanged(i, bytes);
             await written;
             if (draft) written = draft.write(this.#batchBytes[i].offset, bytes);
@@ -167,6 +175,7 @@ export class HiddenStates {
       await draft?.close();
     }
     this.#nextBlock++;
+    this.#isPartlyChanged = false;
   }
 
   /** Calls `use` with a copy of each batch. The stored states do not change. @param onBatchDone called after each batch */
@@ -225,6 +234,11 @@ export class HiddenStates {
       earlier = { index, result };
     }
     if (earlier) await steps.take(await earlier.result, earlier.index);
+  }
+
+  /** Frees the device memory for a batch. The next batch allocates it again. */
+  freeScratch(): void {
+    this.#store.scratch.destroy();
   }
 
   destroy(): void {

@@ -18,6 +18,8 @@ export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
 export interface HiddenStatesStore {
   /** Whether `storeChanged` needs the bytes of a changed batch. Otherwise batches are changed in place. */
   readonly needsBytes: boolean;
+  /** Device memory for one batch. */
+  readonly scratch: ScratchBuffer;
   /** Stores batch `index` of the states from which the forward pass starts. The store now owns `bytes`. */
   storeInitial(index: number, bytes: Uint8Array<ArrayBuffer>): void;
   /**
@@ -59,6 +61,7 @@ export class ScratchBuffer {
 
   destroy(): void {
     this.#buffer?.destroy();
+    this.#buffer = undefined;
   }
 
   #allocated(): DeviceBuffer {
@@ -71,12 +74,12 @@ export class DeviceStore implements HiddenStatesStore {
   readonly #backend: Backend;
   readonly #batches: readonly BatchBytes[];
   readonly #buffers: DeviceBuffer[] = [];
-  readonly #scratch: ScratchBuffer;
+  readonly scratch: ScratchBuffer;
 
   constructor(backend: Backend, batches: readonly BatchBytes[]) {
     this.#backend = backend;
     this.#batches = batches;
-    this.#scratch = new ScratchBuffer(backend, batches);
+    this.scratch = new ScratchBuffer(backend, batches);
   }
 
   storeInitial(index: number, bytes: Uint8Array<ArrayBuffer>): void {
@@ -93,7 +96,7 @@ export class DeviceStore implements HiddenStatesStore {
   ): AsyncGenerator<DeviceBatch, void, undefined> {
     for (let index = from; index < this.#batches.length; index++) {
       const stored = this.#buffers[index], { length } = this.#batches[index];
-      yield [index, copy ? this.#scratch.copyOf(stored, length) : stored];
+      yield [index, copy ? this.scratch.copyOf(stored, length) : stored];
     }
   }
 
@@ -102,7 +105,7 @@ export class DeviceStore implements HiddenStatesStore {
 
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
-    this.#scratch.destroy();
+    this.scratch.destroy();
   }
 }
 
@@ -110,10 +113,10 @@ export class DeviceStore implements HiddenStatesStore {
 export class HostStore implements HiddenStatesStore {
   readonly needsBytes = true;
   readonly #bytes: Uint8Array[] = [];
-  readonly #scratch: ScratchBuffer;
+  readonly scratch: ScratchBuffer;
 
   constructor(backend: Backend, batches: readonly BatchBytes[]) {
-    this.#scratch = new ScratchBuffer(backend, batches);
+    this.scratch = new ScratchBuffer(backend, batches);
   }
 
   storeInitial(index: number, bytes: Uint8Array): void {
@@ -126,7 +129,7 @@ export class HostStore implements HiddenStatesStore {
     from: number,
   ): AsyncGenerator<DeviceBatch, void, undefined> {
     for (let index = from; index < this.#bytes.length; index++) {
-      yield [index, this.#scratch.upload(this.#bytes[index])];
+      yield [index, this.scratch.upload(this.#bytes[index])];
     }
   }
 
@@ -135,6 +138,6 @@ export class HostStore implements HiddenStatesStore {
   }
 
   destroy(): void {
-    this.#scratch.destroy();
+    this.scratch.destroy();
   }
 }

@@ -122,8 +122,8 @@ export const CREATE_STATES = {
   summary: "Create the hidden states before the first block",
   description:
     "Computes the hidden states of all windows before the first block, and stores them in the place of earlier states of this name. If " +
-    "the host has no memory for them, it evicts the states that were not used for the longest time. The metadata of the file has the " +
-    "`config.json` of the model under the name `config`.",
+    "the host has no memory for them, it evicts first the earlier ones, and then the states that were not used for the longest time. The metadata of the file has the " +
+    "`config.json` of the model under the name `config`, and may have the names of the tensors of block 0, a JSON list, under `names`.",
   tags: ["Blocks"],
   security: WITH_KEY,
   request: {
@@ -188,7 +188,7 @@ export const PRUNE_BLOCK = {
     "Runs stored hidden states through the block in the body, adds up the statistics of its layers, prunes the layers, and runs the " +
     "states through the pruned block. The metadata of the body has the layers to prune under the name `layers`: an object that maps the " +
     "names of weights to the parameters of `POST /v1/layers`, without `hessian`. Without layers, the states only run through the block. If " +
-    "the request fails after it has begun to prune, the states are deleted. A repeated request gets the same answer.",
+    "the request fails while it changes the states, they are deleted. A repeated request gets the same answer.",
   tags: ["Blocks"],
   security: WITH_KEY,
   request: { query: blockQuerySchema, body: safetensorsBody(tensorTable(BLOCK_TENSORS)) },

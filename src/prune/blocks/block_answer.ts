@@ -6,12 +6,14 @@
 
 import { z } from "zod";
 import { MalformedAnswerError } from "../../client/errors.ts";
+import { firstItems } from "../../base/texts.ts";
 import { receivedReport } from "../../client/answers/received.ts";
-import { bytesToFloats, isFloatDtype } from "../../tensor/dtype.ts";
+import { bytesToFloats, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { NamedShape } from "../../model/families/check_tensors.ts";
 import { finiteOrNull } from "../run/journal.ts";
 import type { SolvedBlock } from "./prune_block.ts";
 
@@ -94,32 +96,59 @@ export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
     };
   } catch (cause) {
     const fault = cause instanceof RangeError ? cause.message : "it is not a pruned block";
-    throw new MalformedAnswerError(`answer of /v1/blocks: ${fault}`, { cause });
+    throw malformed(fault, { cause });
   }
 }
 
+/** The request of an answer. */
+export interface SolvedRequest {
+  /** The names of the layers to prune. */
+  readonly names: readonly string[];
+  /** The tensors of the block. */
+  readonly tensors: readonly NamedShape[];
+  readonly isReconstructed: boolean;
+  /** Whether windows are held out. */
+  readonly isMeasured: boolean;
+}
+
 /**
- * Checks that an answer has all layers, that their weights are finite, and that they have the zeros of their reports,
- * because a host may be broken or may lie. The shapes are checked when the weights are stored.
- * @param names the names of the layers of the request
- * @throws {MalformedAnswerError} naming the first layer that disagrees
+ * Checks that an answer has all layers and figures, that the values are finite, that the weights of layers have the zeros
+ * of their reports, and that the trained tensors are those of the block, because a host may be broken or may lie. The
+ * shapes of the layers are checked when their weights are stored.
+ * @throws {MalformedAnswerError} naming the first disagreement
  */
-export function checkSolved({ layers }: SolvedBlock, names: readonly string[]): void {
-  const malformed = (fault: string) => new MalformedAnswerError(`answer of /v1/blocks: ${fault}`);
-  const solved = new Map(layers.map((layer) => [layer.name, layer]));
-  for (const name of names) {
-    const layer = solved.get(name);
-    if (!layer) throw malformed(`the layer ${name} is missing`);
-    const { weight: { dtype, data }, report } = layer;
-    if (!isFloatDtype(dtype)) throw malformed(`the weight ${name} is ${dtype}`);
-    const values = bytesToFloats(data, dtype);
-    let zeros = 0;
-    for (const value of values) {
-      if (!Number.isFinite(value)) throw malformed(`the weight ${name} has an entry that is not finite`);
-      if (value === 0) zeros++;
+export function checkSolved(
+  { layers, error, reconstructed }: SolvedBlock,
+  { names, tensors, isReconstructed, isMeasured }: SolvedRequest,
+): void {
+  const zeros = new Map(layers.map(({ name, report }) => [name, report.zeros]));
+  const missing = names.find((name) => !zeros.has(name));
+  if (missing) throw malformed(`the layer ${missing} is missing`);
+  for (const { name, weight } of layers) checkValues(name, weight, zeros.get(name));
+  if (isMeasured && error === undefined) throw malformed("the error on the held-out windows is missing");
+  if (isReconstructed && !reconstructed) throw malformed("the reconstruction is missing");
+  const shapes = new Map(tensors);
+  for (const [name, tensor] of reconstructed?.tensors ?? []) {
+    const shape = shapes.get(name);
+    if (!shape) throw malformed(`the trained tensor ${name} is not one of the block`);
+    if (!sameShape(tensor.shape, shape)) {
+      throw malformed(`the trained tensor ${name} is [${firstItems(tensor.shape)}], not [${shape}]`);
     }
-    if (zeros < report.zeros) {
-      throw malformed(`the weight ${name} has ${zeros} zeros, but its report says ${report.zeros}`);
-    }
+    checkValues(name, tensor, zeros.get(name));
   }
+}
+
+/** @throws {MalformedAnswerError} if the values are not finite floats, or fewer than `least` of them are zeros */
+function checkValues(name: string, { dtype, data }: HostTensor, least = 0): void {
+  if (!isFloatDtype(dtype)) throw malformed(`the weight ${name} is ${dtype}`);
+  let zeros = 0;
+  for (const value of bytesToFloats(data, dtype)) {
+    if (!Number.isFinite(value)) throw malformed(`the weight ${name} has an entry that is not finite`);
+    if (value === 0) zeros++;
+  }
+  if (zeros < least) throw malformed(`the weight ${name} has ${zeros} zeros, but its report says ${least}`);
+}
+
+function malformed(fault: string, options?: ErrorOptions): MalformedAnswerError {
+  return new MalformedAnswerError(`answer of /v1/blocks: ${fault}`, options);
 }

@@ -20,12 +20,6 @@ export interface BlockParameters {
   readonly format?: string;
 }
 
-/**
- * The largest answer for a block, as a multiple of its request. Weights in F32, with codes and grids, take less than four times the bytes
- * of weights with 16 bits.
- */
-const MAX_ANSWER_RATIO = 4;
-
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;
 
@@ -59,10 +53,12 @@ export class BlockHost {
   /**
    * Creates the states before the first block.
    * @param config the object in config.json
+   * @param names the names of the tensors of the first block, by which the host tells the variants of a family apart
    * @param read reads the windows, and the tensors of the model before its first block
    */
   async create(
     config: Readonly<Record<string, unknown>>,
+    names: readonly string[],
     read: BlockTensors["read"],
     { target, signal }: CallOptions & { readonly target: "none" | "dense" },
   ): Promise<void> {
@@ -70,7 +66,8 @@ export class BlockHost {
       method: "PUT",
       path: `/v1/states/${this.name}`,
       query: searchParamsOf({ target }),
-      body: async () => bodyOf(await read(), { config: JSON.stringify(config) }),
+      body: async () =>
+        bodyOf(await read(), { config: JSON.stringify(config), names: JSON.stringify(names) }),
       signal,
     });
   }
@@ -91,7 +88,7 @@ export class BlockHost {
       path: "/v1/blocks",
       query: searchParamsOf({ states: this.name, ...parameters }),
       body: async () => bodyOf(await tensors.read(), metadata),
-      maxAnswerBytes: MAX_ANSWER_RATIO * tensors.byteLength + REPORT_BYTES,
+      maxAnswerBytes: countAnswerBytes(tensors.byteLength, layers),
       signal,
     });
     return decodeBlock(answer);
@@ -110,6 +107,16 @@ export class BlockHost {
 /** Whether the host has lost the states, or has those before another block. */
 export function isStatesNotFound(error: unknown): boolean {
   return error instanceof PareError && error.code === "states_not_found";
+}
+
+/**
+ * Returns the most bytes of an answer. A weight has at least two bytes in the request. In the answer it has four, with
+ * one for its code and eight for its share of the scale and the zero of a group, and two again if it is trained. The
+ * rows without groups have at least eight columns.
+ */
+function countAnswerBytes(requestBytes: number, layers: Readonly<Record<string, LayerQuery>> = {}): number {
+  const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
+  return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */

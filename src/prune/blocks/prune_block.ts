@@ -23,6 +23,7 @@ export interface BlockTask
   readonly advances: boolean;
   /** Whether rounded weights are those of the layout `pack-quantized`, which rounds the scales of their grids. */
   readonly isPacked: boolean;
+  /** Stops the work after the current batch or layer, so that nothing runs any more when `pruneBlock` throws. */
   readonly signal?: AbortSignal;
 }
 
@@ -41,22 +42,28 @@ export interface SolvedBlock {
   readonly reconstructed?: ReconstructedBlock;
 }
 
-/** Prunes the block. If it throws, `task.forward` can only be destroyed. @throws the errors of `pruneModel` */
+/**
+ * Prunes the block. If it throws, the states of `task.forward` may be those of two blocks (see `Forward.isBefore`).
+ * @throws the errors of `pruneModel`, and the reason of the signal
+ */
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
   const { forward, block, queries, advances, isPacked, signal } = task, { backend, model } = forward;
   const queryOf = (name: string) => queries.get(name) ?? {};
   const weights = new Map<string, Pick<SolvedLayer, "weight" | "quantized">>();
   const events = new Map<string, LayerEvent>(), device = new DevicePruner(backend);
   const pruner: CalibratedPruner = {
-    calibrate: (_model, options) => calibratedBlock(forward, block, { ...options, runsLast: advances }),
+    calibrate: (_model, options) =>
+      calibratedBlock(forward, block, { ...options, runsLast: advances, signal }),
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
+        signal?.throwIfAborted();
         if (event.type === "layer") events.set(event.name, event);
         yield event;
       }
     },
   };
   const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers: [] };
+  // `pruneModel` does not get the signal, because it would throw while the device still works for it.
   await pruneModel({
     ...task,
     model,
@@ -77,7 +84,7 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
           recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
         }),
     },
-  }, { backend, pruner, signal });
+  }, { backend, pruner });
   // The run has replaced every layer of which it has reported the end.
   const layers = [...events.values()].map(({ name, tokens, report }) => ({
     name,

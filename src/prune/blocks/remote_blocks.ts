@@ -4,6 +4,7 @@
  * so the result has the same bytes.
  */
 
+import { ConnectionError, PareError } from "../../client/errors.ts";
 import type { HessianAccumulator } from "../../layer/calibration/hessian.ts";
 import type { ModelQuery, PruneEvent, QueryOf } from "../../client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
@@ -33,6 +34,8 @@ export interface RemoteBlocksOptions {
   readonly format: string;
   /** Called before the states are created again and run through the blocks before `block`. */
   readonly onRebuild?: (block: number) => void;
+  /** Called if the host could not delete the states at the end of the run. */
+  readonly onNotDeleted?: (error: Error) => void;
 }
 
 /** Prunes the blocks of one run at a host. */
@@ -52,7 +55,7 @@ export class RemoteBlocks implements CalibratedPruner {
     return {
       layerCount: plan.layerCount,
       groups: () =>
-        this.#groups(new RemoteRun(this.#host, this.#options, model, options, queryOf, plan), plan),
+        this.#groups(new StatesOfRun(this.#host, this.#options, model, options, queryOf, plan), plan),
     };
   }
 
@@ -65,16 +68,23 @@ export class RemoteBlocks implements CalibratedPruner {
     return pruneRounds(source, query, (groups) => this.#answered(groups), options);
   }
 
-  async *#groups(run: RemoteRun, plan: BlockPlan): AsyncGenerator<CalibratedGroup, void, undefined> {
+  async *#groups(run: StatesOfRun, plan: BlockPlan): AsyncGenerator<CalibratedGroup, void, undefined> {
     for (let block = 0; block <= plan.lastBlock; block++) {
       // The weights of a block are local to this call, so that they are not in memory with those of the next block.
       if (plan.isOpen(block)) yield* this.#groupsOf(run, plan, block);
     }
-    if (!plan.isEmpty) await this.#host.delete({ signal: run.options.signal });
+    if (plan.isEmpty) return;
+    try {
+      await this.#host.delete({ signal: run.options.signal });
+    } catch (error) {
+      // The layers are stored already, and the host evicts states that are not used.
+      if (!(error instanceof PareError || error instanceof ConnectionError)) throw error;
+      this.#options.onNotDeleted?.(error);
+    }
   }
 
   async *#groupsOf(
-    run: RemoteRun,
+    run: StatesOfRun,
     plan: BlockPlan,
     block: number,
   ): AsyncGenerator<CalibratedGroup, void, undefined> {
@@ -109,7 +119,7 @@ export class RemoteBlocks implements CalibratedPruner {
 }
 
 /** The states of one run at the host. */
-class RemoteRun {
+class StatesOfRun {
   /** The names of the trained tensors of each reconstructed block. */
   readonly trained: Map<number, readonly string[]>;
   /** The block whose inputs the host has. Undefined until the host was asked. */
@@ -144,13 +154,19 @@ class RemoteRun {
     this.#nextBlock ??= await host.nextBlock({ signal });
     for (let rebuilds = 0;; rebuilds++) {
       try {
-        // The host may have pruned the block already. It then sends its answer again.
-        if (this.#nextBlock !== undefined && this.#nextBlock <= block + 1) {
+        // The host may have pruned the block already. It then sends its answer again. If the states did not advance,
+        // the next block is then the number of blocks.
+        if (this.#nextBlock !== undefined && (this.#nextBlock <= block + 1 || !parameters.advance)) {
           if (this.#nextBlock <= block) await this.#advance(block);
           const solved = await host.run(parameters, this.#tensors(block), Object.fromEntries(queries), {
             signal,
           });
-          checkSolved(solved, names);
+          checkSolved(solved, {
+            names,
+            tensors: blockTensors(this.model.spec, block),
+            isReconstructed: (reconstruct ?? 0) > 0,
+            isMeasured: (options.validationWindows ?? []).length > 0,
+          });
           this.#nextBlock = block + 1;
           return solved;
         }
@@ -171,7 +187,8 @@ class RemoteRun {
       return tensors;
     };
     const target = options.hasTargets ? "dense" : "none";
-    await host.create(this.settings.config, read, { target, signal: options.signal });
+    const names = blockTensors(spec, 0).map(([name]) => name);
+    await host.create(this.settings.config, names, read, { target, signal: options.signal });
     this.#nextBlock = 0;
   }
 

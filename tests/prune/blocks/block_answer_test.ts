@@ -3,8 +3,14 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Report } from "../../../src/protocol/messages.ts";
-import { checkSolved, decodeBlock, encodeBlock } from "../../../src/prune/blocks/block_answer.ts";
+import {
+  checkSolved,
+  decodeBlock,
+  encodeBlock,
+  type SolvedRequest,
+} from "../../../src/prune/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../../src/prune/blocks/prune_block.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { bytes, floats } from "../../layer/bodies.ts";
 
@@ -37,6 +43,12 @@ const BLOCK: SolvedBlock = {
   },
 };
 
+const REQUEST: SolvedRequest = {
+  names: ["a.weight"],
+  tensors: ["a.weight", "b.weight", "norm.bias"].map((name) => [name, [1, 4]]),
+  ...{ isReconstructed: false, isMeasured: false },
+};
+
 function joined(parts: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array(parts.flatMap((part) => [...part]));
 }
@@ -65,12 +77,37 @@ describe("the answer for a block", () => {
   });
 
   it("is refused if a layer is missing, is not finite, or has fewer zeros than its report says", () => {
-    const [{ ...layer }] = BLOCK.layers, names = ["a.weight"];
-    const check = (weight: typeof layer.weight) => checkSolved({ layers: [{ ...layer, weight }] }, names);
+    const [{ ...layer }] = BLOCK.layers;
+    const check = (weight: typeof layer.weight) => checkSolved({ layers: [{ ...layer, weight }] }, REQUEST);
     check(layer.weight);
-    assert.throws(() => checkSolved({ layers: [] }, names), /the layer a\.weight is missing/);
+    assert.throws(() => checkSolved({ layers: [] }, REQUEST), /the layer a\.weight is missing/);
     assert.throws(() => check(row(0, 0, 1, Infinity)), /a\.weight has an entry that is not finite/);
     assert.throws(() => check(row(0, 1, 1, 1)), /a\.weight has 1 zeros, but its report says 2/);
     assert.throws(() => check(bytes("U8", [1, 4], new Uint8Array(4))), /the weight a\.weight is U8/);
+  });
+
+  it("is refused if a figure is missing, or if a trained tensor is not one of the block", () => {
+    const request = { ...REQUEST, isReconstructed: true, isMeasured: true };
+    const check = (trained: Record<string, HostTensor>, changes: Partial<SolvedBlock> = {}) => {
+      const reconstructed = { ...BLOCK.reconstructed!, tensors: new Map(Object.entries(trained)) };
+      checkSolved({ ...BLOCK, reconstructed, ...changes }, request);
+    };
+    const norm = row(1, 2, 3, 4);
+    check({ "norm.bias": norm, "a.weight": row(0, 3, 0, 1) });
+    assert.throws(() => check({}, { error: undefined }), /the error on the held-out windows is missing/);
+    assert.throws(() => check({}, { reconstructed: undefined }), /the reconstruction is missing/);
+    assert.throws(() => check({ "embed.weight": norm }), /the trained tensor embed\.weight is not one of/);
+    assert.throws(
+      () => check({ "norm.bias": floats("F32", [4], new Float32Array(4)) }),
+      /is \[4\], not \[1,4\]/,
+    );
+    assert.throws(
+      () => check({ "norm.bias": row(1, NaN, 3, 4) }),
+      /norm\.bias has an entry that is not finite/,
+    );
+    assert.throws(
+      () => check({ "a.weight": row(0, 3, 1, 1) }),
+      /a\.weight has 1 zeros, but its report says 2/,
+    );
   });
 });

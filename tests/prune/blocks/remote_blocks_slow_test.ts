@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import type { TransportOptions } from "../../../src/client/transport.ts";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
 import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
+import type { TensorSource } from "../../../src/model/checkpoint/tensor_source.ts";
+import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { BlockHost } from "../../../src/prune/blocks/block_host.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
@@ -90,6 +92,16 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
   ["blocks that are reconstructed and then rounded", { pattern: "2:4", bits: 4 }, { reconstruct: 1 }],
 ];
 
+/** The blocks whose layers are chosen, and whether each request of the second run computes anything. */
+const LOST_ANSWERS: readonly (readonly [string, PruneJob["layers"], readonly boolean[]])[] = [
+  ["a block", undefined, [false, true, true]],
+  [
+    "the last chosen block, which is not the last of the model",
+    { has: (name) => /layers\.[01]\./.test(name) },
+    [false],
+  ],
+];
+
 async function withOptSotu(test: (checkpoint: Checkpoint, near: LocalHost, far: LocalHost) => Promise<void>) {
   const checkpoint = await openOptSotu();
   await using near = await openLocalHost("cpu");
@@ -158,49 +170,82 @@ describe("RemoteBlocks", () => {
       }));
   }
 
-  it("uses the stored answer if the client has lost the answer for a block", () =>
-    withOptSotu(async (checkpoint, near, far) => {
-      const job = jobOf(openModel(checkpoint), { pattern: "2:4" });
-      const alone = await run(job, { backend: near.backend, pruner: near.pruner });
-      let stored = 0, error: Error | undefined = new Error("the disk is full");
-      const replaced = new Map<string, HostTensor>(), finished = new Set<string>();
-      const changes: Partial<OpenDestination> = {
-        replace(name, weight) {
-          if (++stored === 9 && error) throw error;
-          replaced.set(name, weight);
-          return Promise.resolve();
-        },
-        readFinished: (name) => Promise.resolve(replaced.get(name)!),
-        record: ({ name }) => Promise.resolve(void finished.add(name)),
-        finished,
-      };
-      const services = { pruner: remote(far.transport, checkpoint.config) };
-      await assert.rejects(run(job, services, { ...changes, finished: new Set() }), error);
-      assert.equal(finished.size, 8);
-      error = undefined;
-      const { counters } = far.backend, dispatches: number[] = [];
-      const application = async (request: Request) => {
-        const before = counters.dispatches, answer = await far.transport.application!(request);
-        if (request.method === "POST") dispatches.push(counters.dispatches - before);
-        return answer;
-      };
-      const pruner = remote({ ...far.transport, application }, checkpoint.config);
-      await run(job, { pruner }, { ...changes, finished: new Set(finished) });
-      assert.deepEqual(replaced, alone.replaced);
-      assert.deepEqual(dispatches.map((count) => count > 0), [false, true, true]);
-    }));
+  for (const [what, layers, sent] of LOST_ANSWERS) {
+    it(`uses the stored answer if the client has lost the answer for ${what}`, () =>
+      withOptSotu(async (checkpoint, near, far) => {
+        const job = jobOf(openModel(checkpoint), { pattern: "2:4" }, { layers });
+        const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+        let stored = 0, error: Error | undefined = new Error("the disk is full");
+        const replaced = new Map<string, HostTensor>(), finished = new Set<string>();
+        const changes: Partial<OpenDestination> = {
+          replace(name, weight) {
+            if (++stored === 9 && error) throw error;
+            replaced.set(name, weight);
+            return Promise.resolve();
+          },
+          readFinished: (name) => Promise.resolve(replaced.get(name)!),
+          record: ({ name }) => Promise.resolve(void finished.add(name)),
+          finished,
+        };
+        const services = { pruner: remote(far.transport, checkpoint.config) };
+        await assert.rejects(run(job, services, { ...changes, finished: new Set() }), error);
+        assert.equal(finished.size, 8);
+        error = undefined;
+        const { counters } = far.backend, dispatches: number[] = [];
+        const application = async (request: Request) => {
+          const before = counters.dispatches, answer = await far.transport.application!(request);
+          if (request.method === "POST") dispatches.push(counters.dispatches - before);
+          return answer;
+        };
+        const pruner = remote({ ...far.transport, application }, checkpoint.config);
+        await run(job, { pruner }, { ...changes, finished: new Set(finished) });
+        assert.deepEqual(replaced, alone.replaced);
+        assert.deepEqual(dispatches.map((count) => count > 0), sent);
+      }));
+  }
 });
 
-for (const family of ["qwen3_moe", "gpt2"]) {
+/** Returns the model with the names that transformers gives a Mixtral with the experts of a block in one tensor. */
+function splitMixtral({ weights }: Model, config: Readonly<Record<string, unknown>>): Model {
+  const names = { w1: "gate_proj", w2: "down_proj", w3: "up_proj" };
+  const stored = (name: string) =>
+    Object.entries(names).reduce((name, [old, other]) => name.replace(`.${other}.`, `.${old}.`), name)
+      .replace(".mlp.", ".block_sparse_moe.");
+  const renamed: TensorSource = {
+    has: (name) => !name.includes("block_sparse_moe") && weights.has(stored(name)),
+    info: (name) => weights.info(stored(name)),
+    read: (name, ...range) => weights.read(stored(name), ...range),
+  };
+  return { spec: readModelSpec(config, renamed.has), weights: renamed };
+}
+
+for (const family of ["qwen3_moe", "gpt2", "mixtral"]) {
   it(`RemoteBlocks gives the same bytes for ${family}`, async () => {
-    const { windows, variants: [{ model, config }] } = await readFamilyFixture(family);
+    const { windows, variants: [{ model: stored, config }] } = await readFamilyFixture(family);
+    const model = family === "mixtral" ? splitMixtral(stored, config) : stored;
     await using near = await openLocalHost("cpu");
     await using far = await openLocalHost("cpu");
     const job = { model, windows, queryOf: () => ({ sparsity: 0.5 }) };
     const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+    assert.equal(alone.replaced.has("model.layers.0.mlp.experts.0.gate_proj.weight"), family !== "gpt2");
     assert.deepEqual(await run(job, { pruner: remote(far.transport, config) }), alone);
   });
 }
+
+it("RemoteBlocks ends a run whose layers are stored, although the host does not delete the states", async () => {
+  const { windows, variants: [{ model, config }] } = await readFamilyFixture("gpt2");
+  await using far = await openLocalHost("cpu");
+  const application = (request: Request) => {
+    if (request.method === "DELETE") throw new TypeError("connection refused");
+    return far.transport.application!(request);
+  };
+  const errors: Error[] = [], onNotDeleted = (error: Error) => void errors.push(error);
+  const host = new BlockHost({ ...far.transport, application }, "run");
+  const pruner = new RemoteBlocks(host, { config, format: "dense", onNotDeleted });
+  const { replaced } = await run({ model, windows, queryOf: () => ({ sparsity: 0.5 }) }, { pruner });
+  assert.equal(replaced.size, model.spec.blockCount * model.spec.block(0).groups.flat().length);
+  assert.deepEqual(errors.map(({ name }) => name), ["ConnectionError"]);
+});
 
 eachBackend("RemoteBlocks", (open) => {
   it("gives the same bytes for llama-sotu", async () => {

@@ -6,6 +6,9 @@ import type { NamedShape } from "../../model/families/check_tensors.ts";
 import { isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 
+/** The most bytes of a header. A block with a thousand experts takes one MB, with the parameters of its layers. */
+export const MAX_HEADER_BYTES = 2 ** 24;
+
 /**
  * Checks that the tensors are those of `required` and others of `optional`, with their shapes and a float dtype.
  * @throws {TensorMismatchError} naming the first tensor that disagrees
@@ -18,7 +21,9 @@ export function checkCheckpointTensors(
   const shapes = new Map([...required, ...optional]), names = new Set(tensors.map(({ name }) => name));
   for (const { name, dtype, shape } of tensors) {
     const wanted = shapes.get(name);
-    if (!wanted) throw new TensorMismatchError(name, "no tensor of this name", `${dtype} [${shape}]`);
+    if (!wanted) {
+      throw new TensorMismatchError(name, "no tensor of this name", `${dtype} [${firstItems(shape)}]`);
+    }
     if (isFloatDtype(dtype) && sameShape(shape, wanted)) continue;
     throw new TensorMismatchError(name, `F32, F16 or BF16 [${wanted}]`, `${dtype} [${firstItems(shape)}]`);
   }
