@@ -86,7 +86,7 @@ export async function prune(
   await requireOtherFolder(out, folder);
   const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored, opened);
   checkTarget(options, chosen, choice.queryOf);
-  checkReconstruct(options, chosen, choice.queryOf);
+  checkReconstruct(options, model.spec, chosen, choice.queryOf);
   checkExperts(options, model.spec);
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);

@@ -124,7 +124,7 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
   const opened = second.for === undefined ? dense : modelForRuntime(second.format, dense);
   // Checks the options before any work.
   const { chosen, choice } = await resolveLayers(layerQuery(second), second, dense, opened);
-  checkReconstruct(second, chosen, choice.queryOf);
+  checkReconstruct(second, dense.model.spec, chosen, choice.queryOf);
   const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
   output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);
   if (options.restart) await fs.removeFolder(smaller);

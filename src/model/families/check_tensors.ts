@@ -20,7 +20,9 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   for (let index = 0; index < blockCount; index++) {
     const block = spec.block(index), prefix = block.prefix(index);
     const linears = [...block.groups.flat(), ...block.denseLayers ?? []];
-    const vectors = (block.vectors ?? []).map(({ name, size }): [string, number[]] => [name, [size]]);
+    const vectors = (block.vectors ?? []).map((
+      { name, size, shape = [size] },
+    ): [string, readonly number[]] => [name, shape]);
     for (const [name, shape] of [...tensorsOf(linears, block.norms), ...vectors]) {
       if (!weights.has(prefix + name)) {
         throw new ModelError(
