@@ -40,9 +40,25 @@ from answer_requests import answer_requests
 from layer_inputs import observe_inputs
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
+from torch.overrides import TorchFunctionMode
 
 # A parameter is insensitive if changing it changes the logits by less than this share of the largest logit.
 SENSITIVITY = 1e-4
+
+
+class KeepFloat64(TorchFunctionMode):
+    """Ignores conversions of float64 tensors to float32, by which some models compute norms and the states of
+    linear attention whatever the dtype of the model."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
+            if function is torch.Tensor.float:
+                return args[0]
+            args = [torch.float64 if value is torch.float32 else value for value in args]
+            if kwargs.get("dtype") is torch.float32:
+                kwargs = {**kwargs, "dtype": torch.float64}
+        return function(*args, **kwargs)
 
 
 @torch.inference_mode()
@@ -57,7 +73,7 @@ def handle(request: dict) -> dict:
         dtype=torch.float64,
         experts_implementation="eager",  # the default has no kernel for float64
     ).eval()
-    with observe_inputs(model) as inputs:
+    with observe_inputs(model) as inputs, KeepFloat64():
         logits = model(windows).logits.double()
     losses = cross_entropy(logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten(), reduction="mean")
     answer = {
@@ -127,7 +143,8 @@ def insensitive(model: torch.nn.Module, windows: torch.Tensor, logits: torch.Ten
             continue
         before = parameter.clone()
         parameter.add_(0.1 * random_values(f"change of {name}", parameter.shape).double())
-        change = (model(windows).logits - logits).abs().max()
+        with KeepFloat64():
+            change = (model(windows).logits - logits).abs().max()
         if change < SENSITIVITY * logits.abs().max():
             names.append(name)
         parameter.copy_(before)
