@@ -36,11 +36,14 @@ testKernel(
       return { ...operands, a: huge(operands.a), b: huge(operands.b) };
     },
   }],
-  ["reads vectors of zeros as zeros", {
-    ...extreme,
-    buffers: () => {
-      const operands = extreme.buffers();
-      return { ...operands, qkv: operands.qkv.fill(0) };
-    },
-  }],
+  [
+    "adds the epsilon to the lengths of short vectors, and of zeros",
+    ...[1e-3, 0].map((factor) => ({
+      ...extreme,
+      buffers: () => {
+        const operands = extreme.buffers();
+        return { ...operands, qkv: operands.qkv.map((value) => factor * value) };
+      },
+    })),
+  ],
 );

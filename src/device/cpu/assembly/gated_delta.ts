@@ -2,7 +2,7 @@
 // window, whose state is updated row by row.
 
 import { GatedDeltaArgs } from "./args";
-import { exp4, prepare_exp, times_sigmoid4 } from "./shared/exp";
+import { exp4, log_f64, prepare_exp, times_sigmoid4 } from "./shared/exp";
 import { scratch } from "./shared/instance";
 
 // The number that is added to the squared length of a query or key.
@@ -56,12 +56,9 @@ function exp_of(x: f32): f32 {
   return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
 }
 
-// ln(1 + e^x) by the series that the shader sums.
+// ln(1 + e^x), in a form in which exp does not overflow.
 function softplus(x: f32): f32 {
-  const y = exp_of(-abs<f32>(x)), s = y / (2 + y), s2 = s * s;
-  let sum: f32 = 1.0 / 13;
-  for (let power = 11; power > 0; power -= 2) sum = sum * s2 + <f32>1 / <f32>power;
-  return max<f32>(x, 0) + 2 * s * sum;
+  return max<f32>(x, 0) + <f32>log_f64(1 + <f64>exp_of(-abs<f32>(x)));
 }
 
 function inverse_length(x: usize, count: u32): f32 {

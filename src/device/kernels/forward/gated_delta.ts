@@ -75,6 +75,7 @@ export function gatedDeltaCase(
 ) {
   const first_row = 2, window_rows = tokens + 3, rows = first_row + batch * window_rows;
   const gate_stride = heads / key_heads + 1, lda = key_heads * gate_stride + 5, ldb = lda + 2;
+  const roundings = EXPONENTIAL + sumRoundings(tokens) + sumRoundings(key_dim);
   return {
     params: {
       ...{ batch, tokens, first_row, window_rows, heads, key_heads, key_dim, value_dim },
@@ -89,9 +90,6 @@ export function gatedDeltaCase(
       state: signed(batch * heads * key_dim * value_dim, 466),
       out: filled(rows * heads * value_dim),
     }),
-    roundings: {
-      state: EXPONENTIAL * 4 + sumRoundings(tokens) + sumRoundings(key_dim),
-      out: EXPONENTIAL * 4 + sumRoundings(tokens) + sumRoundings(key_dim),
-    },
+    roundings: { state: roundings, out: roundings },
   };
 }
