@@ -29,6 +29,7 @@ the program has made, by changing one parameter at a time. If a request fails, t
     {"error": the traceback of the exception}
 """
 
+import contextlib
 import math
 import pathlib
 import re
@@ -47,8 +48,8 @@ SENSITIVITY = 1e-4
 
 
 class KeepFloat64(TorchFunctionMode):
-    """Ignores conversions of float64 tensors to float32, by which some models compute norms and the states of
-    linear attention whatever the dtype of the model."""
+    """Ignores conversions of float64 tensors to float32. Models with linear attention convert the inputs of norms and
+    the states, whatever their dtype is."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -59,6 +60,11 @@ class KeepFloat64(TorchFunctionMode):
             if kwargs.get("dtype") is torch.float32:
                 kwargs = {**kwargs, "dtype": torch.float64}
         return function(*args, **kwargs)
+
+
+def precision_of(model: torch.nn.Module) -> contextlib.AbstractContextManager:
+    is_linear = "linear_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or [])
+    return KeepFloat64() if is_linear else contextlib.nullcontext()
 
 
 @torch.inference_mode()
@@ -73,7 +79,7 @@ def handle(request: dict) -> dict:
         dtype=torch.float64,
         experts_implementation="eager",  # the default has no kernel for float64
     ).eval()
-    with observe_inputs(model) as inputs, KeepFloat64():
+    with observe_inputs(model) as inputs, precision_of(model):
         logits = model(windows).logits.double()
     losses = cross_entropy(logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten(), reduction="mean")
     answer = {
@@ -143,7 +149,7 @@ def insensitive(model: torch.nn.Module, windows: torch.Tensor, logits: torch.Ten
             continue
         before = parameter.clone()
         parameter.add_(0.1 * random_values(f"change of {name}", parameter.shape).double())
-        with KeepFloat64():
+        with precision_of(model):
             change = (model(windows).logits - logits).abs().max()
         if change < SENSITIVITY * logits.abs().max():
             names.append(name)

@@ -567,12 +567,12 @@ await compareFamily("Qwen3.5", qwen35.base, {
       linear_conv_kernel_dim: 5,
       linear_num_key_heads: 1,
       linear_num_value_heads: 3,
-      linear_key_head_dim: 3,
-      linear_value_head_dim: 7,
+      linear_key_head_dim: 9,
+      linear_value_head_dim: 5,
     },
   },
   "with attention in the last of every three blocks": {
-    settings: { layer_types: null, full_attention_interval: 3, num_hidden_layers: 4 },
+    settings: { layer_types: null, full_attention_interval: 3, num_hidden_layers: 3 },
     rewrite: ({ layer_types: _, ...config }) => ({ ...config, full_attention_interval: 3 }),
   },
 });

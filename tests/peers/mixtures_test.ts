@@ -74,8 +74,8 @@ await compareFamily("Qwen3-Next", qwen3_next.base, {
       linear_conv_kernel_dim: 5,
       linear_num_key_heads: 1,
       linear_num_value_heads: 3,
-      linear_key_head_dim: 3,
-      linear_value_head_dim: 7,
+      linear_key_head_dim: 9,
+      linear_value_head_dim: 5,
     },
   },
 });

@@ -69,7 +69,9 @@ export class BlockTrainer {
   ): Promise<BlockTrainer> {
     const block = spec.block(index);
     if (block.isTrainable === false) {
-      throw new ModelError(`block ${index}: has linear attention, which has no gradients, so it cannot be trained`);
+      throw new ModelError(
+        `block ${index}: has linear attention, which has no gradients, so it cannot be trained`,
+      );
     }
     const weights = await DeviceWeights.load(backend, source, blockWeights(block, index));
     const trainer = new BlockTrainer(backend, spec, index, weights);

@@ -22,15 +22,15 @@ const MLP = [{ "mlp.gate_proj": [20, 16], "mlp.up_proj": [20, 16] }, { "mlp.down
 
 it("a block with linear attention has layers of the stored shape, which are pruned, and a convolution, which is not", () => {
   const separate = {
-    "linear_attn.in_proj_qkv": [2 * 2 * 6 + 4 * 5, 16],
-    "linear_attn.in_proj_z": [4 * 5, 16],
+    "linear_attn.in_proj_qkv": [2 * 2 * 12 + 4 * 7, 16],
+    "linear_attn.in_proj_z": [4 * 7, 16],
     "linear_attn.in_proj_b": [4, 16],
     "linear_attn.in_proj_a": [4, 16],
   };
-  const out = { "linear_attn.out_proj": [16, 4 * 5] };
+  const out = { "linear_attn.out_proj": [16, 4 * 7] };
   assert.deepEqual(shapesOf({}, 0), [separate, out, ...MLP]);
   const fused = {
-    "linear_attn.in_proj_qkvz": [2 * 2 * 6 + 2 * 4 * 5, 16],
+    "linear_attn.in_proj_qkvz": [2 * 2 * 12 + 2 * 4 * 7, 16],
     "linear_attn.in_proj_ba": [8, 16],
   };
   const next = { model_type: "qwen3_next", num_experts: 2, num_experts_per_tok: 1, mlp_only_layers: [0] };
@@ -38,7 +38,7 @@ it("a block with linear attention has layers of the stored shape, which are prun
   assert.deepEqual(readModelSpec(BASE, none).block(0).vectors, [
     { name: "linear_attn.A_log", size: 4 },
     { name: "linear_attn.dt_bias", size: 4 },
-    { name: "linear_attn.conv1d.weight", size: 44 * 3, shape: [44, 1, 3] },
+    { name: "linear_attn.conv1d.weight", size: 76 * 3, shape: [76, 1, 3] },
   ]);
 });
 
