@@ -46,6 +46,13 @@ fn times_sigmoid_derivative(x: f32, z: f32, slope: f32) -> f32 {
   return sigmoid + x * slope * (exponential * sigmoid) * sigmoid;
 }
 
+// The derivative of σ, computed as above.
+fn sigmoid_derivative(x: f32) -> f32 {
+  let exponential = exp(min(-x, 87));
+  let sigmoid = 1 / (1 + exponential);
+  return (exponential * sigmoid) * sigmoid;
+}
+
 // Φ(x) + x·φ(x), where Φ is the distribution function of the standard normal distribution, and φ its density.
 fn gelu_derivative(x: f32) -> f32 {
   let z = min(abs(x) * 0.70710678, 9.0);
@@ -69,6 +76,9 @@ fn activation_derivative(x: f32, code: u32) -> f32 {
     }
     case SILU: {
       return times_sigmoid_derivative(x, x, 1);
+    }
+    case SIGMOID: {
+      return sigmoid_derivative(x);
     }
     default: {
       return 1;

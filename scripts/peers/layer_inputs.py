@@ -10,7 +10,10 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 # Layers that share their input with an earlier layer.
-SHARING = {"k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate", "router"}
+SHARING = {
+    *("k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate", "router"),
+    *("in_proj_ba", "in_proj_z", "in_proj_b", "in_proj_a"),  # of linear attention
+}
 
 # For each class of experts, the names that two layers of an expert have in a checkpoint: the first of the
 # layers that share the expert's input, and the last layer.

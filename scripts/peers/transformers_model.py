@@ -29,6 +29,7 @@ the program has made, by changing one parameter at a time. If a request fails, t
     {"error": the traceback of the exception}
 """
 
+import contextlib
 import math
 import pathlib
 import re
@@ -40,9 +41,30 @@ from answer_requests import answer_requests
 from layer_inputs import observe_inputs
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
+from torch.overrides import TorchFunctionMode
 
 # A parameter is insensitive if changing it changes the logits by less than this share of the largest logit.
 SENSITIVITY = 1e-4
+
+
+class KeepFloat64(TorchFunctionMode):
+    """Ignores conversions of float64 tensors to float32. Models with linear attention convert the inputs of norms and
+    the states, whatever their dtype is."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
+            if function is torch.Tensor.float:
+                return args[0]
+            args = [torch.float64 if value is torch.float32 else value for value in args]
+            if kwargs.get("dtype") is torch.float32:
+                kwargs = {**kwargs, "dtype": torch.float64}
+        return function(*args, **kwargs)
+
+
+def precision_of(model: torch.nn.Module) -> contextlib.AbstractContextManager:
+    is_linear = "linear_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or [])
+    return KeepFloat64() if is_linear else contextlib.nullcontext()
 
 
 @torch.inference_mode()
@@ -74,7 +96,8 @@ def handle(request: dict) -> dict:
 def logits_of(model: torch.nn.Module, windows: torch.Tensor) -> torch.Tensor:
     text_part = getattr(model, "language_model", None)
     # The multimodal class of LLaMA 4 in transformers 5.24 fails without an image. Its text part has a head.
-    return (text_part if hasattr(text_part, "lm_head") else model)(windows).logits.double()
+    with precision_of(model):
+        return (text_part if hasattr(text_part, "lm_head") else model)(windows).logits.double()
 
 
 def statistics_of(x: torch.Tensor) -> dict:

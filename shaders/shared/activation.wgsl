@@ -6,6 +6,7 @@ const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;
 const SILU: u32 = 4;
+const SIGMOID: u32 = 5;
 
 // x·σ(z), where σ is the logistic function. The argument of exp is limited to 87 so that exp does not
 // overflow, because WGSL does not guarantee that infinity behaves as in IEEE 754.
@@ -42,6 +43,9 @@ fn activation(x: f32, code: u32) -> f32 {
     }
     case SILU: {
       return times_sigmoid(x, x);
+    }
+    case SIGMOID: {
+      return times_sigmoid(1, x);
     }
     default: {
       return x;

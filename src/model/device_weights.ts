@@ -71,7 +71,8 @@ export class DeviceWeights {
         weights.#norms.set(norm, await weights.#loadNorm({ ...norm, name: spec.prefix + norm.name }));
       }
       for (const vector of spec.vectors ?? []) {
-        weights.#vectors.set(vector, await readVector(source, spec.prefix + vector.name, vector.size));
+        const { name, size, shape } = vector;
+        weights.#vectors.set(vector, await readVector(source, spec.prefix + name, size, shape));
       }
     } catch (error) {
       weights.destroy();
@@ -177,8 +178,9 @@ async function readVector(
   source: TensorSource,
   name: string,
   size: number,
+  shape: readonly number[] = [size],
 ): Promise<Float32Array<ArrayBuffer>> {
-  const dtype = checkTensor(source, name, [size]);
+  const dtype = checkTensor(source, name, shape);
   return bytesToFloats(await readElements(source, name, 0, size), dtype);
 }
 

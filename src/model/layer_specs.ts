@@ -79,10 +79,13 @@ export function storedShape({ inFeatures, outFeatures, isTransposed = false }: L
   return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
 }
 
-/** A vector of a block: the tensor NAME, (size). */
+/** A tensor of a block that is neither a layer nor a norm, such as a vector. NAME is its complete name in the block. */
 export interface VectorSpec {
   readonly name: string;
+  /** The number of elements. */
   readonly size: number;
+  /** The shape in which the checkpoint stores it. Defaults to (size). */
+  readonly shape?: readonly number[];
 }
 
 /** A LayerNorm or an RMSNorm over the last axis. */

@@ -17,8 +17,8 @@ interface GradientsAnswer {
 }
 
 /** Autograd would also train the router of a mixture of experts. */
-const DENSE = blockSettings().filter(([, { model_type }]) =>
-  !/mixtral|moe|deepseek/.test(String(model_type))
+const DENSE = blockSettings(1).filter(([, { model_type }]) =>
+  !/mixtral|moe|deepseek|qwen3_next/.test(String(model_type))
 );
 
 await describePeers("the gradients of a block", (peers) => {

@@ -9,6 +9,7 @@ import { compareFamily, fixtureVariants, LLAMA_BASE, type Variant, withDefaults 
 const { gpt2, gpt_neox: neox, olmo2, granite, starcoder2, smollm3 } = FAMILY_MODELS;
 const { gemma, gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
 const { falcon, phi, olmo3, ministral3, ernie4_5, glm4, exaone4, cohere2 } = FAMILY_MODELS;
+const { qwen3_5_text: qwen35 } = FAMILY_MODELS;
 
 const OPT_BASE: Settings = {
   model_type: "opt",
@@ -556,4 +557,22 @@ await compareFamily("Gemma 3", gemma3.base, {
     rewrite: ({ layer_types: _, ...config }) => config,
   },
   "with a config.json that leaves the defaults out": { settings: DEFAULT_SIZES, rewrite: withDefaults },
+});
+
+await compareFamily("Qwen3.5", qwen35.base, {
+  ...fixtureVariants(qwen35),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a convolution over five tokens, and with heads of other sizes": {
+    settings: {
+      linear_conv_kernel_dim: 5,
+      linear_num_key_heads: 1,
+      linear_num_value_heads: 3,
+      linear_key_head_dim: 9,
+      linear_value_head_dim: 5,
+    },
+  },
+  "with attention in the last of every three blocks": {
+    settings: { layer_types: null, full_attention_interval: 3, num_hidden_layers: 3 },
+    rewrite: ({ layer_types: _, ...config }) => ({ ...config, full_attention_interval: 3 }),
+  },
 });

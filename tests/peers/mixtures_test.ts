@@ -5,6 +5,7 @@ import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./ra
 
 const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
   FAMILY_MODELS;
+const { qwen3_next, qwen3_5_moe_text } = FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -63,6 +64,26 @@ await compareFamily("LLaMA 4", llama4_text.base, {
     rewrite: ({ no_rope_layers: _, layer_types: __, router_jitter_noise: ___, ...config }) => config,
   },
   "with a tied head": { settings: { tie_word_embeddings: true } },
+});
+
+await compareFamily("Qwen3-Next", qwen3_next.base, {
+  ...fixtureVariants(qwen3_next),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a convolution over five tokens, and with heads of other sizes": {
+    settings: {
+      linear_conv_kernel_dim: 5,
+      linear_num_key_heads: 1,
+      linear_num_value_heads: 3,
+      linear_key_head_dim: 9,
+      linear_value_head_dim: 5,
+    },
+  },
+});
+
+await compareFamily("Qwen3.5 with experts", qwen3_5_moe_text.base, {
+  ...fixtureVariants(qwen3_5_moe_text),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a wider shared expert": { settings: { shared_expert_intermediate_size: 21 } },
 });
 
 await compareFamily("OLMoE", olmoe.base, {

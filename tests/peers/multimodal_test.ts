@@ -16,7 +16,13 @@ const VISION: Settings = {
   patch_size: 14,
 };
 
-const { gemma3_text: gemma3, llama4_text: llama4, ministral3 } = FAMILY_MODELS;
+const {
+  gemma3_text: gemma3,
+  llama4_text: llama4,
+  ministral3,
+  qwen3_5_text: qwen35,
+  qwen3_5_moe_text: qwen35Moe,
+} = FAMILY_MODELS;
 
 await compareFamily("the text part of Gemma 3", {
   model_type: "gemma3",
@@ -113,4 +119,21 @@ await compareFamily("the text part of Qwen3-VL", {
   "with biases of attention": {
     settings: { text_config: { ...QWEN, model_type: "qwen3_vl_text", attention_bias: true } },
   },
+});
+
+await compareFamily("the text part of Qwen3.5", {
+  model_type: "qwen3_5",
+  vision_config: QWEN_VISION,
+  text_config: qwen35.base,
+}, {
+  "with linear attention in its first block": { settings: {} },
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+});
+
+await compareFamily("the text part of Qwen3.5 with experts", {
+  model_type: "qwen3_5_moe",
+  vision_config: QWEN_VISION,
+  text_config: qwen35Moe.base,
+}, {
+  "with linear attention in its first block": { settings: {} },
 });

@@ -18,7 +18,7 @@ export function blockShapes(block: BlockSpec, index: number): Shapes {
   for (const norm of norms) {
     for (const name of normTensors(norm)) shapes[prefix + name] = [norm.size];
   }
-  for (const { name, size } of vectors) shapes[prefix + name] = [size];
+  for (const { name, size, shape = [size] } of vectors) shapes[prefix + name] = shape;
   return shapes;
 }
 

@@ -46,14 +46,16 @@ const FURTHER: Readonly<Record<string, Settings>> = {
   "phi3": { ...ODD, model_type: "phi3" },
 };
 
-/** Lists the settings of models of all families, by title. */
-export function blockSettings(): (readonly [title: string, settings: Settings])[] {
+/** Lists the settings of models of all families whose block `index` can be trained, by title. */
+export function blockSettings(index = 0): (readonly [title: string, settings: Settings])[] {
   const families = Object.values(FAMILY_MODELS).flatMap(({ base, variants }) =>
     Object.entries(variants).map(([title, settings]) =>
       [`${base.model_type} ${title}`, { ...base, ...settings }] as const
     )
   );
-  return [...Object.entries(FURTHER), ...families];
+  return [...Object.entries(FURTHER), ...families].filter(([, settings]) =>
+    readModelSpec(settings, () => false).block(index).isTrainable !== false
+  );
 }
 
 /** A block with random weights, of which a third of the prunable ones is 0, and one batch. */

@@ -29,7 +29,9 @@ import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 import { biasActivate, clampedGate, gatedMultiply, softCap } from "./forward/activate.ts";
 import { attention } from "./forward/attention.ts";
+import { causalConvolution } from "./forward/causal_convolution.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
+import { gatedDelta } from "./forward/gated_delta.ts";
 import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
@@ -100,7 +102,9 @@ export const KERNELS: readonly Kernel[] = [
   gatedMultiply,
   softCap,
   attention,
+  causalConvolution,
   crossEntropy,
+  gatedDelta,
   divideByRms,
   layerNorm,
   rmsNorm,

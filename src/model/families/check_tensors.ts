@@ -43,7 +43,7 @@ export type NamedShape = readonly [name: string, shape: readonly number[]];
 /** Lists the tensors of block `index`. */
 export function blockTensors(spec: ModelSpec, index: number): NamedShape[] {
   const block = spec.block(index), linears = [...block.groups.flat(), ...block.denseLayers ?? []];
-  const vectors = (block.vectors ?? []).map(({ name, size }): NamedShape => [name, [size]]);
+  const vectors = (block.vectors ?? []).map(({ name, size, shape = [size] }): NamedShape => [name, shape]);
   const prefix = block.prefix(index);
   return [...tensorsOf(linears, block.norms), ...vectors].map(([name, shape]) => [prefix + name, shape]);
 }

@@ -28,13 +28,26 @@ import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
 import { MULTIMODAL_TYPES, textConfig } from "./multimodal.ts";
 import { olmo2, olmo3 } from "./olmo.ts";
 import { opt } from "./opt.ts";
+import { qwen35, qwen35Moe, qwen3Next } from "./qwen3_next.ts";
 import { cohere2, phi } from "./parallel.ts";
 
 const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX, falcon],
   ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
-  ...[starcoder2, smolLm3, ernie45, glm4, exaone4, cohere2],
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe, gptOss, llama4],
+  ...[starcoder2, smolLm3, ernie45, glm4, exaone4, cohere2, qwen35],
+  ...[
+    mixtral,
+    qwen2Moe,
+    qwen3Moe,
+    olmoe,
+    deepseekV2,
+    deepseekV3,
+    glm4Moe,
+    gptOss,
+    llama4,
+    qwen3Next,
+    qwen35Moe,
+  ],
 ];
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);

@@ -130,10 +130,12 @@ export interface BlockSpec {
   readonly groups: readonly LinearGroup[];
   /** The linear layers that stay dense, such as the router of a mixture of experts. */
   readonly denseLayers?: readonly LinearSpec[];
-  /** The vectors in host memory, such as the corrections of a router and the sinks of attention. They are not trained. */
+  /** The vectors in host memory, such as the corrections of a router, the sinks of attention and the weights of a convolution. They are not trained. */
   readonly vectors?: readonly VectorSpec[];
   /** The numbers of columns of the activations that are neither inputs nor outputs of its layers. */
   readonly furtherActivations?: readonly number[];
+  /** Whether `forward` records all its steps on a tape. Defaults to true. */
+  readonly isTrainable?: boolean;
   /** The number of experts to which each token goes. Undefined without a mixture of experts. */
   readonly expertsPerToken?: number;
   /** What `forward` computes besides its layers, for the formats of other programs. Only families that can be exported have it. */

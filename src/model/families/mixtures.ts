@@ -59,17 +59,41 @@ function checkGroups(
 }
 
 /** The settings of Qwen's mixtures that say which blocks have no experts. */
-const qwenDenseShape = {
+export const qwenDenseShape = {
   /** Only every so many blocks have experts. */
   decoder_sparse_step: positiveInt.default(1),
   /** The indices of further blocks without experts. */
   mlp_only_layers: z.array(z.int()).nullish(),
 };
 
-function qwenHasNoExperts(
+export function qwenHasNoExperts(
   { decoder_sparse_step: step, mlp_only_layers: dense }: z.infer<z.ZodObject<typeof qwenDenseShape>>,
 ): (index: number) => boolean {
   return (index) => (index + 1) % step !== 0 || dense?.includes(index) === true;
+}
+
+/** The settings of Qwen's mixtures with a shared expert. */
+interface QwenExperts {
+  readonly num_experts: number;
+  readonly num_experts_per_tok: number;
+  readonly norm_topk_prob: boolean;
+  readonly moe_intermediate_size: number;
+  readonly shared_expert_intermediate_size: number;
+}
+
+/** Returns the trait of Qwen's mixtures with a shared expert, which has a gate. */
+export function qwenSharedExperts(config: QwenExperts): Pick<LlamaTraits, "feedForward"> {
+  return mixtureTraits({
+    experts: config.num_experts,
+    expertsPerToken: config.num_experts_per_tok,
+    isNormalized: config.norm_topk_prob,
+    intermediate: config.moe_intermediate_size,
+    shared: {
+      name: "shared_expert",
+      intermediate: config.shared_expert_intermediate_size,
+      gate: "shared_expert_gate",
+    },
+  });
 }
 
 /** The names in the published checkpoints of Mixtral. */
@@ -171,17 +195,7 @@ export const qwen2Moe: Family = {
         biases: { qkv: config.qkv_bias },
         window: (index) => isSliding(index) ? window : 0,
         hasNoExperts: qwenHasNoExperts(config),
-        ...mixtureTraits({
-          experts: config.num_experts,
-          expertsPerToken: config.num_experts_per_tok,
-          isNormalized: config.norm_topk_prob,
-          intermediate: config.moe_intermediate_size,
-          shared: {
-            name: "shared_expert",
-            intermediate: config.shared_expert_intermediate_size,
-            gate: "shared_expert_gate",
-          },
-        }),
+        ...qwenSharedExperts(config),
       };
     },
   ),

@@ -23,6 +23,8 @@ const TEXT_PARTS: Readonly<Record<string, TextPart>> = {
     families: { qwen2_5_vl_text: "qwen2", qwen2_5_vl: "qwen2" },
     defaults: { num_key_value_heads: 8, rms_norm_eps: 1e-5, rope_theta: 1_000_000, max_window_layers: 80 },
   },
+  qwen3_5: { families: { qwen3_5_text: "qwen3_5_text" } },
+  qwen3_5_moe: { families: { qwen3_5_moe_text: "qwen3_5_moe_text" } },
   qwen3_vl: { families: { qwen3_vl_text: "qwen3" }, defaults: { rope_theta: 500_000 } },
 };
 

@@ -1,5 +1,6 @@
 /**
- * The keys and values of the tokens of one window that a block has processed in earlier passes. The cache has whole rows of the buffers
+ * The keys and values of the tokens of one window that a block has processed in earlier passes, or the state of linear attention after
+ * them. The cache has whole rows of the buffers
  * from which attention reads keys and values, so a `ColumnsView` is valid for a buffer and for the cache. If one linear layer computes
  * queries, keys and values, the queries are stored with them.
  */
@@ -11,6 +12,7 @@ export class KeyValueCache {
   readonly #backend: Backend;
   /** The rows of keys, and of values unless they lie in the same rows. */
   readonly #buffers: DeviceBuffer[] = [];
+  #state?: DeviceBuffer;
 
   constructor(
     backend: Backend,
@@ -42,8 +44,14 @@ export class KeyValueCache {
     return { ...source, buffer };
   }
 
+  /** Returns the state of linear attention, `count` f32. Its contents are undefined before the first pass. */
+  state(count: number): DeviceBuffer {
+    return this.#state ??= this.#backend.createBuffer("state of linear attention", 4 * count);
+  }
+
   /** Frees the device memory. */
   destroy(): void {
+    this.#state?.destroy();
     for (const buffer of this.#buffers) buffer.destroy();
   }
 }

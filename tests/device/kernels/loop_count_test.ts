@@ -9,7 +9,9 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { after, describe, it } from "@std/testing/bdd";
 import { attention } from "../../../src/device/kernels/forward/attention.ts";
+import { causalConvolution } from "../../../src/device/kernels/forward/causal_convolution.ts";
 import { crossEntropy } from "../../../src/device/kernels/forward/cross_entropy.ts";
+import { gatedDelta, MAX_DELTA_TOKENS } from "../../../src/device/kernels/forward/gated_delta.ts";
 import { columnSquares, MAX_SOFTWARE_ROWS } from "../../../src/device/kernels/column_squares.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../../src/device/kernels/gemm.ts";
 import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
@@ -139,6 +141,8 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
     (kernel) => [kernel, TRAINING_WINDOWS] as const,
   ),
   [crossEntropy, [{ cols: 2 ** 18 }]],
+  [causalConvolution, [{ taps: 64 }]],
+  [gatedDelta, [{ tokens: MAX_DELTA_TOKENS, key_dim: 256 }]],
 ];
 
 describe("the largest sizes that callers dispatch", () => {

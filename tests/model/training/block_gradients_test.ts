@@ -27,7 +27,7 @@ import {
 /** The step of the central differences, along a direction whose entries have a variance of 1. */
 const STEP = 1e-5;
 
-const BLOCKS = blockSettings().map(([title, settings]) => {
+const BLOCKS = blockSettings(1).map(([title, settings]) => {
   const block = trainingBlock(settings, 1);
   return { title, block };
 });

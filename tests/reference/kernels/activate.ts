@@ -26,6 +26,7 @@ export const REFERENCE_ACTIVATIONS = {
   gelu_tanh: (x: number) => x / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   gelu: (x: number) => x / 2 * (1 + erf(x / Math.SQRT2)),
   silu: (x: number) => x / (1 + Math.exp(-x)),
+  sigmoid: (x: number) => 1 / (1 + Math.exp(-x)),
 } as const;
 
 const BY_CODE = Object.values(REFERENCE_ACTIVATIONS);

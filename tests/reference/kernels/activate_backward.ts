@@ -16,6 +16,7 @@ export const REFERENCE_DERIVATIVES = {
     const sigmoid = 1 / (1 + Math.exp(-x));
     return sigmoid * (1 + x * (1 - sigmoid));
   },
+  sigmoid: (x: number) => Math.exp(-Math.abs(x)) / (1 + Math.exp(-Math.abs(x))) ** 2,
 } as const satisfies Record<keyof typeof REFERENCE_ACTIVATIONS, (x: number) => number>;
 
 const FUNCTIONS = Object.values(REFERENCE_ACTIVATIONS), DERIVATIVES = Object.values(REFERENCE_DERIVATIVES);

@@ -2,7 +2,7 @@
 // describes the buffers. A work item is a run of elements in activate_backward, and some whole rows in gate_backward.
 
 import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
-import { activate4, erfc4, GELU, GELU_TANH, RELU, SILU } from "./shared/activation";
+import { activate4, erfc4, GELU, GELU_TANH, RELU, SIGMOID, SILU } from "./shared/activation";
 import { exp4, prepare_exp, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide, row_items, rows_per_item } from "./shared/items";
 
@@ -37,6 +37,10 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
     return f32x4.relaxed_madd(x, density, below);
   }
   if (activation == SILU) return times_sigmoid_derivative4(x, x, one);
+  if (activation == SIGMOID) {
+    const exponential = exp4(f32x4.neg(x)), sigmoid = f32x4.div(one, f32x4.add(one, exponential));
+    return f32x4.mul(f32x4.mul(exponential, sigmoid), sigmoid);
+  }
   return one;
 }
 

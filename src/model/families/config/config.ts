@@ -82,21 +82,23 @@ export const layerTypesShape = {
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
 };
 
-interface LayerTypesConfig extends z.infer<z.ZodObject<typeof layerTypesShape>> {
+interface LayerTypesConfig {
+  readonly layer_types?: readonly string[] | null;
   readonly num_hidden_layers: number;
 }
 
 /**
- * Returns a function that says whether a block has a sliding window.
+ * Returns a function that says whether a block has the type `type`, which is that of blocks with a sliding window by default.
  * @param byDefault the same function for configurations without `layer_types`
  * @throws {ModelError} if `layer_types` does not have one entry per block
  */
 export function readLayerTypes(
   { layer_types: types, num_hidden_layers: blocks }: LayerTypesConfig,
   byDefault: (index: number) => boolean,
+  type = "sliding_attention",
 ): (index: number) => boolean {
   if (!types) return byDefault;
-  if (types.length === blocks) return (index) => types[index] === "sliding_attention";
+  if (types.length === blocks) return (index) => types[index] === type;
   throw new ModelError(
     `config.json: layer_types has ${types.length} entries, num_hidden_layers is ${blocks}`,
   );

@@ -5,9 +5,10 @@
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import type { BlockPass } from "../../pieces/block_pass.ts";
+import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
-import { type LinearGroup, linearSpec, type NormSpec } from "../../layer_specs.ts";
+import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
 
 /** Which linear layers have biases. By default none has. */
 export interface LlamaBiases {
@@ -26,19 +27,39 @@ export interface LlamaSizes {
   readonly headDim: number;
 }
 
-/** The linear layers of attention, in groups that share one input. */
-export interface AttentionLayers {
-  /** The layers that compute q, k and v, in the order in which they run. */
+/** The linear layers of the first half of a block, in groups that share one input. */
+interface MixerLayers {
+  /** All layers but the last one, in the order in which they run. */
   readonly inputs: readonly LinearGroup[];
   readonly out: LinearGroup;
   /** The numbers of columns of further activations, as in `BlockSpec`. */
   readonly activations?: readonly number[];
   /** The norms between these layers. */
   readonly norms?: readonly NormSpec[];
-  /** Applies `inputs` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. */
-  projectQkv(pass: BlockPass, x: DeviceBuffer): { q: ColumnsView; k: ColumnsView; v: ColumnsView };
+}
+
+/** The linear layers of attention. `inputs` compute q, k and v. */
+export interface AttentionLayers extends MixerLayers {
+  /**
+   * Applies `inputs` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. If there is a `gate`, its
+   * sigmoid multiplies the outputs of attention. It has one row per head of each token, with headDim columns.
+   */
+  projectQkv(pass: BlockPass, x: DeviceBuffer): QueriesKeysValues & { gate?: ColumnsView };
   /** Converts the outputs of attention, (rows, heads · headDim) f32, to the inputs of `out`. By default, they are the same. */
   outputs?(pass: BlockPass, attended: DeviceBuffer): DeviceBuffer;
+}
+
+interface QueriesKeysValues {
+  readonly q: ColumnsView;
+  readonly k: ColumnsView;
+  readonly v: ColumnsView;
+}
+
+/** The layers of linear attention, which has a state in the place of the keys and values of all tokens. */
+export interface LinearAttention extends MixerLayers {
+  readonly vectors: readonly VectorSpec[];
+  /** Queues all but `out` on `x`, (rows, hidden) f32. Returns the inputs of `out`. */
+  attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;
 }
 
 /** Returns separate layers for q, k and v. @param names as in `LlamaTraits` */
@@ -60,6 +81,29 @@ export function separateQkv(
     projectQkv(pass, x) {
       const [q, k, v] = applyGroup(pass, qkv, x);
       return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };
+    },
+  };
+}
+
+/** Returns separate layers, of which that for q also computes a gate. Its outputs are the query and then the gate of each head. */
+export function gatedQkv(sizes: LlamaSizes, biases: LlamaBiases): AttentionLayers {
+  const { hidden, heads, headDim } = sizes;
+  const { inputs: [[, k, v]], out } = separateQkv(sizes, biases);
+  const qkv: LinearGroup = [linearSpec("self_attn.q_proj", hidden, 2 * heads * headDim, biases.qkv), k, v];
+  return {
+    inputs: [qkv],
+    out,
+    activations: [heads * headDim],
+    projectQkv(pass, x) {
+      const [both, keys, values] = applyGroup(pass, qkv, x), headRows = pass.rows * heads;
+      const q = pass.workspace.buffer("queries", headRows * headDim), ld = 2 * headDim;
+      copyColumns(pass, headRows, headDim, allColumns(both, ld), [allColumns(q, headDim)]);
+      return {
+        q: allColumns(q, heads * headDim),
+        k: allColumns(keys, k.outFeatures),
+        v: allColumns(values, v.outFeatures),
+        gate: { buffer: both, offset: headDim, ld },
+      };
     },
   };
 }

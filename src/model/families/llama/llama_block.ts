@@ -6,13 +6,15 @@
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import { attend } from "../../pieces/attention.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
-import type { ColumnsView } from "../../pieces/columns_view.ts";
+import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
+import { applyGate } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
+import { vectorOnDevice } from "../../pieces/vector.ts";
 import type { BlockSpec } from "../family.ts";
 import type { NormSpec, VectorSpec } from "../../layer_specs.ts";
-import type { AttentionLayers, LlamaSizes } from "./attention_layers.ts";
+import type { AttentionLayers, LinearAttention, LlamaSizes } from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
 /** The norms of a half of a block: of its inputs, and of its outputs. */
@@ -25,7 +27,7 @@ export interface NormsOfHalf {
 export interface BlockParts {
   readonly sizes: LlamaSizes;
   readonly activation: Activation;
-  readonly attention: AttentionLayers;
+  readonly attention: AttentionLayers | LinearAttention;
   readonly feedForward: FeedForward;
   readonly attentionNorms: NormsOfHalf;
   readonly feedForwardNorms: NormsOfHalf;
@@ -61,14 +63,21 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     norms: norms.filter((norm) => norm !== undefined),
     groups: [...attention.inputs, attention.out, ...feedForward.groups],
     denseLayers: feedForward.denseLayers,
-    vectors: [...parts.sinks ? [parts.sinks] : [], ...feedForward.vectors ?? []],
+    vectors: [
+      ...parts.sinks ? [parts.sinks] : [],
+      ..."vectors" in attention ? attention.vectors : [],
+      ...feedForward.vectors ?? [],
+    ],
+    isTrainable: "projectQkv" in attention,
     furtherActivations: attention.activations,
     expertsPerToken: feedForward.mixture?.expertsPerToken,
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;
       const attentionInput = inputOf(pass, attentionNorms, x);
-      const attended = attendInBlock(parts, pass, attentionInput, index);
+      const attended = "attend" in attention
+        ? attention.attend(pass, attentionInput)
+        : attendInBlock(parts, attention, pass, attentionInput, index);
       accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
       const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
       return feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
@@ -82,12 +91,19 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
 }
 
 /** Queues the attention of block `index` without its last layer. Returns the inputs of this layer, (rows, inFeatures) f32. */
-function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
+function attendInBlock(
+  parts: BlockParts,
+  attention: AttentionLayers,
+  pass: BlockPass,
+  x: DeviceBuffer,
+  index: number,
+): DeviceBuffer {
   const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
     parts;
   const rotary = parts.rotary(index), tokenScale = parts.queryScale(index);
   const rotaryOfQueries = tokenScale ? scaledRotary(rotary ?? noRotation(headDim), tokenScale) : rotary;
-  let { q, k, v } = parts.attention.projectQkv(pass, x);
+  const { gate, ...projected } = attention.projectQkv(pass, x);
+  let { q, k, v } = projected;
   const normalizeHeads = ([qNorm, kNorm]: readonly [NormSpec, NormSpec]) => {
     const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (
       { ...view, buffer: normalize(pass, norm, view.buffer, pass.rows * headCount * headDim / norm.size) }
@@ -113,7 +129,16 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     softCap,
     sinks,
   });
-  return parts.attention.outputs?.(pass, attended) ?? attended;
+  if (gate) {
+    return applyGate(
+      { ...pass, rows: pass.rows * heads },
+      gate,
+      allColumns(attended, headDim),
+      headDim,
+      "sigmoid",
+    );
+  }
+  return attention.outputs?.(pass, attended) ?? attended;
 }
 
 /** Returns the rotation that also multiplies each token by `tokenScale`. */
@@ -125,11 +150,4 @@ function scaledRotary(rotary: RotarySpec, tokenScale: RotarySpec["tokenScale"]):
 function noRotation(headDim: number): RotarySpec {
   const pairs = headDim / 2;
   return { name: "by no angle", pairs, theta: 1, scale: 1, frequencies: () => new Float64Array(pairs) };
-}
-
-/** Queues the upload of a vector of the block. Returns (size) f32, valid until the same vector is uploaded again. */
-function vectorOnDevice({ backend, weights, workspace }: BlockPass, spec: VectorSpec): DeviceBuffer {
-  const buffer = workspace.buffer(spec.name, spec.size);
-  backend.write(buffer, 0, new Uint8Array(Float32Array.from(weights.vector(spec)).buffer));
-  return buffer;
 }

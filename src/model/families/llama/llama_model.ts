@@ -15,7 +15,7 @@ import {
   readConfig,
 } from "../config/config.ts";
 import { longestWindow, readRotary, rotaryShape } from "../config/rotary_config.ts";
-import type { Family, ModelSpec } from "../family.ts";
+import type { BlockSpec, Family, ModelSpec } from "../family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import { fusedQkv, type LlamaSizes, separateQkv } from "./attention_layers.ts";
@@ -99,18 +99,24 @@ export function llamaModel(
   const sizes = readSizes(config);
   const { hidden } = sizes;
   const root = ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
-  const embedding = `${root}embed_tokens`, { hasNoExperts } = traits;
-  const own = llamaBlock(blockParts(config, sizes, traits), root);
-  const dense = hasNoExperts
-    ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: traits.denseFeedForward }), root)
-    : own;
+  const embedding = `${root}embed_tokens`, kinds = new Map<string, BlockSpec>();
+  const block = (index: number) => {
+    const hasNoExperts = traits.hasNoExperts?.(index), isLinear = traits.isLinear?.(index);
+    const kind = `${hasNoExperts} ${isLinear}`;
+    const existing = kinds.get(kind);
+    if (existing) return existing;
+    const created = llamaBlock(blockParts(config, sizes, traits, hasNoExperts, isLinear), root);
+    kinds.set(kind, created);
+    return created;
+  };
+  block(0); // throws if sizes or settings are not supported
   return {
     hiddenSize: hidden,
     blockCount: config.num_hidden_layers,
     vocabSize: config.vocab_size,
     maxTokens: longestWindow(config),
     embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
-    block: (index) => hasNoExperts?.(index) ? dense : own,
+    block,
     finalNorm: normSpec(config, traits, "norm", hidden, root),
     head: linearSpec(
       headName(config.tie_word_embeddings, embedding, has),
@@ -123,7 +129,14 @@ export function llamaModel(
   };
 }
 
-function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits): BlockParts {
+/** Returns the parts of a block, which may have `denseFeedForward` or `linearAttention`. */
+function blockParts(
+  config: LlamaConfig,
+  sizes: LlamaSizes,
+  traits: LlamaTraits,
+  hasNoExperts = false,
+  isLinear = false,
+): BlockParts {
   const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused } = traits;
   const rotary = rotaryOf(config, sizes, traits), names = NORM_NAMES[traits.normPlacement ?? "before"];
   const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
@@ -133,14 +146,14 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
   return {
     sizes,
     activation,
-    attention: traits.attention?.(sizes) ??
+    attention: (isLinear ? traits.linearAttention : traits.attention)?.(sizes) ??
       (fused ? fusedQkv(sizes) : separateQkv(sizes, biases, traits.names)),
-    feedForward: traits.feedForward?.(sizes, activation) ??
+    feedForward: (hasNoExperts ? traits.denseFeedForward : traits.feedForward)?.(sizes, activation) ??
       (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
     attentionNorms: normsOfHalf(names.attention),
     feedForwardNorms: normsOfHalf(names.feedForward),
     isParallel: traits.normPlacement === "shared",
-    queryKeyNorms: queryKeyNorms(config, sizes, traits),
+    queryKeyNorms: isLinear ? undefined : queryKeyNorms(config, sizes, traits),
     normsRotated: traits.queryKeyNorm === "rotated",
     rotary,
     queryScale: (index) => traits.queryScale?.(index),

@@ -5,7 +5,7 @@ import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { LogitsSpec } from "../family.ts";
 import type { NormSpec } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
-import type { AttentionLayers, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
+import type { AttentionLayers, LinearAttention, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 export interface LlamaTraits {
   readonly biases?: LlamaBiases;
@@ -69,6 +69,9 @@ export interface LlamaTraits {
   denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
   attention?(sizes: LlamaSizes): AttentionLayers;
+  /** Returns whether block `index` has `linearAttention` in the place of `attention`. By default no block has. */
+  isLinear?(index: number): boolean;
+  linearAttention?(sizes: LlamaSizes): LinearAttention;
 }
 
 /**

@@ -7,6 +7,7 @@ export const RELU: u32 = 1;
 export const GELU_TANH: u32 = 2;
 export const GELU: u32 = 3;
 export const SILU: u32 = 4;
+export const SIGMOID: u32 = 5;
 
 // Returns erfc(z) = 1 − erf(z) for z ≥ 0. Formula 7.1.26 of Abramowitz & Stegun has an absolute error of 1.5e-7.
 // @ts-ignore: decorator
@@ -38,5 +39,6 @@ export const SILU: u32 = 4;
   }
   if (activation == GELU) return gelu4(x);
   if (activation == SILU) return times_sigmoid4(x, x);
+  if (activation == SIGMOID) return times_sigmoid4(f32x4.splat(1), x);
   return x;
 }

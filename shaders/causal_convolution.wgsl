@@ -1,0 +1,49 @@
+// The convolution of each channel over the tokens of its window. src/device/kernels/forward/causal_convolution.ts
+// describes the buffers. Each invocation computes one element.
+
+struct Params {
+  batch: u32,
+  tokens: u32,
+  past: u32,
+  taps: u32,
+  heads: u32,
+  head_dim: u32,
+  head_stride: u32,
+  offset: u32,
+  ldx: u32,
+  first: u32,
+  ldy: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn causal_convolution(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let p = params;
+  let index = linear_index(workgroup, grid, local, 256);
+  let channels = p.heads * p.head_dim;
+  if index >= p.batch * p.tokens * channels {
+    return;
+  }
+  let c = index % channels;
+  let row = index / channels;
+  let window = row / p.tokens;
+  let token = p.past + row % p.tokens;
+  let column = p.offset + c / p.head_dim * p.head_stride + c % p.head_dim;
+  let newest = (window * (p.past + p.tokens) + token) * p.ldx + column;
+  let last_weight = (p.first + c) * p.taps + p.taps - 1;
+
+  // From the newest token back to the first one of the window.
+  var sum = 0.0;
+  for (var age = 0u; age < min(p.taps, token + 1); age++) {
+    sum += weight[last_weight - age] * x[newest - age * p.ldx];
+  }
+  y[row * p.ldy + p.first + c] = sum;
+}

@@ -1,0 +1,65 @@
+/** The convolution before linear attention. */
+
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { filled, signed, sumRoundings } from "../kernel_case.ts";
+import { loop } from "../loop_count.ts";
+import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../../shaders/causal_convolution.wgsl" with { type: "text" };
+
+/**
+ * A depthwise causal convolution over the tokens of each window. For each token t of the last `tokens` ones, head h and
+ * dimension d, with channel c = first + h·head_dim + d:
+ * y[…, c] ← Σ_i weight[c·taps + i]·x_s[h, d], where s = t − taps + 1 + i.
+ *
+ * Terms with s < 0 are zero. A window has the tokens 0 … past + tokens − 1. Row b·(past + tokens) + s of x belongs to token s
+ * of window b, and row b·tokens + t − past of y to token t. The rows of x are `ldx` elements apart, and head h starts at
+ * column offset + h·head_stride. The rows of y are `ldy` elements apart. All buffers hold f32.
+ */
+export const causalConvolution = defineKernel({
+  name: "causal_convolution",
+  bindings: { x: "read", weight: "read", y: "read_write" },
+  params: {
+    batch: "u32",
+    tokens: "u32",
+    past: "u32",
+    taps: "u32",
+    heads: "u32",
+    head_dim: "u32",
+    head_stride: "u32",
+    offset: "u32",
+    ldx: "u32",
+    first: "u32",
+    ldy: "u32",
+  },
+  shader: {
+    code: shared + code,
+    entryPoint: "causal_convolution",
+    grid: (p) => linearGrid(p.batch * p.tokens * p.heads * p.head_dim, 256),
+    loops: ({ taps }) => loop(taps),
+  },
+  cases: () => [
+    { feature: "heads far apart", ...convolutionCase({ batch: 2, tokens: 21, heads: 3, head_dim: 7 }) },
+    { feature: "earlier tokens", ...convolutionCase({ batch: 2, tokens: 3, past: 9, head_dim: 30 }) },
+  ],
+});
+
+type ConvolutionSize =
+  & Readonly<Record<"tokens" | "head_dim", number>>
+  & Readonly<Partial<Record<"batch" | "past" | "taps" | "heads", number>>>;
+
+/** A case with padding after each head and each row. By default it has one window, one head, 4 taps and no earlier tokens. */
+export function convolutionCase(
+  { tokens, head_dim, batch = 1, past = 0, taps = 4, heads = 1 }: ConvolutionSize,
+) {
+  const first = 3, channels = first + heads * head_dim, head_stride = head_dim + 2;
+  const ldx = heads * head_stride + 5, ldy = channels + 4;
+  return {
+    params: { batch, tokens, past, taps, heads, head_dim, head_stride, offset: 2, ldx, first, ldy },
+    buffers: () => ({
+      x: signed(2 + batch * (past + tokens) * ldx, 451),
+      weight: signed(channels * taps, 452),
+      y: filled(batch * tokens * ldy),
+    }),
+    roundings: { y: sumRoundings(taps) },
+  };
+}
