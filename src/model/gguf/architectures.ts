@@ -62,6 +62,9 @@ const LLAMA: Architecture = {
   hasRotaryDivisors: true,
 };
 
+/** Returns whether a block rotates queries and keys, if each fourth block does not. */
+const rotatesThreeOfFour = (index: number) => (index + 1) % 4 !== 0;
+
 const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
 
 /**
@@ -160,6 +163,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     biases: [],
     activation: "silu",
     hasRotaryDivisors: true,
+    // The model with 32 billion parameters.
+    byBlockCount: { 64: { windowPeriod: 4, rotates: rotatesThreeOfFour } },
   },
   ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
   glm4: {
@@ -185,7 +190,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     windowPeriod: 4,
     sharesHead: true,
     multipliesLogits: true,
-    rotates: (index) => (index + 1) % 4 !== 0,
+    rotates: rotatesThreeOfFour,
     factors: ({ logitScale }) => ({ logitScale }),
   },
   granite: {
@@ -198,7 +203,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   smollm3: {
     ...LLAMA,
     name: "smollm3",
-    rotates: (index) => (index + 1) % 4 !== 0,
+    rotates: rotatesThreeOfFour,
   },
   starcoder2: {
     name: "starcoder2",
@@ -310,5 +315,5 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
       throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
     }
   }
-  return architecture;
+  return { ...architecture, ...architecture.byBlockCount?.[Number(config.num_hidden_layers)] };
 }
