@@ -30,7 +30,9 @@ export const gptOss: Family = {
       rms_norm_eps: epsilon.default(1e-5),
       attention_bias: z.boolean().default(true),
       sliding_window: positiveInt.nullable().default(128),
-      num_local_experts: positiveInt.default(128),
+      num_local_experts: positiveInt.optional(),
+      /** Another name of `num_local_experts`. */
+      num_experts: positiveInt.default(128),
       num_experts_per_tok: positiveInt.default(4),
       swiglu_alpha: z.number().default(1.702),
       swiglu_limit: z.number().positive().default(7),
@@ -46,7 +48,7 @@ export const gptOss: Family = {
         window: (index) => isSliding(index) ? window ?? 0 : 0,
         hasSinks: true,
         ...expertsOf({
-          experts: config.num_local_experts,
+          experts: config.num_local_experts ?? config.num_experts,
           expertsPerToken: config.num_experts_per_tok,
           isNormalized: true,
           router: "router",

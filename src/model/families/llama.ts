@@ -32,6 +32,17 @@ export const mistral = llamaFamily(
   (config) => ({ window: () => config.sliding_window ?? 0 }),
 );
 
+/** The rotation of Ministral 3 in configurations that have no settings of it. */
+const MINISTRAL_ROPE = {
+  rope_type: "yarn",
+  rope_theta: 1_000_000,
+  factor: 16,
+  original_max_position_embeddings: 16_384,
+  mscale: 1,
+  mscale_all_dim: 1,
+  llama_4_scaling_beta: 0.1,
+};
+
 /** Ministral 3 (Mistral AI 2025) has heads of a fixed size, YaRN, and queries that are larger at positions past the trained length. */
 export const ministral3 = llamaFamily(
   "ministral3",
@@ -41,17 +52,9 @@ export const ministral3 = llamaFamily(
     head_dim: positiveInt.nullable().default(128),
     rms_norm_eps: epsilon.default(1e-5),
     sliding_window: positiveInt.nullish(),
-    rope_parameters: ropeObject.extend({ llama_4_scaling_beta: z.number().nonnegative().default(0) }).default(
-      {
-        rope_type: "yarn",
-        rope_theta: 1_000_000,
-        factor: 16,
-        original_max_position_embeddings: 16_384,
-        mscale: 1,
-        mscale_all_dim: 1,
-        llama_4_scaling_beta: 0.1,
-      },
-    ),
+    rope_parameters: ropeObject.extend({ llama_4_scaling_beta: z.number().nonnegative().default(0) })
+      .nullish()
+      .transform((rope) => rope ?? MINISTRAL_ROPE),
   }),
   ({ sliding_window: window, rope_parameters: rope, max_position_embeddings }) => {
     const { llama_4_scaling_beta: beta } = rope;
