@@ -38,6 +38,7 @@ export const gptOss: Family = {
       swiglu_limit: z.number().positive().default(7),
     }).transform((config) => ({
       ...config,
+      num_local_experts: config.num_local_experts ?? config.num_experts,
       rope_theta: config.rope_theta ?? 150_000,
       rope_parameters: config.rope_parameters ?? DEFAULT_ROPE,
     })),
@@ -48,7 +49,7 @@ export const gptOss: Family = {
         window: (index) => isSliding(index) ? window ?? 0 : 0,
         hasSinks: true,
         ...expertsOf({
-          experts: config.num_local_experts ?? config.num_experts,
+          experts: config.num_local_experts,
           expertsPerToken: config.num_experts_per_tok,
           isNormalized: true,
           router: "router",

@@ -23,7 +23,10 @@ describe("EXAONE 4, in which llama.cpp has windows if the model has 64 blocks", 
   });
 
   it("is refused without windows if it has 64 blocks, and with windows otherwise", () => {
-    assert.throws(() => keysOf(64, null), { name: "ModelError", message: /the rotation of block 3 is not one/ });
+    assert.throws(() => keysOf(64, null), {
+      name: "ModelError",
+      message: /the rotation of block 3 is not one/,
+    });
     assert.throws(() => keysOf(63, 5), { name: "ModelError", message: /the rotation of block 3 is not one/ });
   });
 });
