@@ -1,5 +1,6 @@
 /** Finds the text part of a multimodal model. It is pruned as a model of its own family, and all other tensors are copied. */
 
+import { ModelError } from "../../base/files/file_error.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 
 type Config = Readonly<Record<string, unknown>>;
@@ -33,14 +34,25 @@ const TEXT_PARTS: Readonly<Record<string, TextPart>> = {
 
 export const MULTIMODAL_TYPES = Object.keys(TEXT_PARTS);
 
-/** Returns the configuration of the text part, in the form of its family, or undefined if the model is not multimodal or not supported. */
+/**
+ * Returns the configuration of the text part, in the form of its family, or undefined if `model_type` is not that of a supported
+ * multimodal model.
+ * @throws {ModelError} if the text part has the `model_type` of another family
+ */
 export function textConfig(config: Config): Config | undefined {
   const type = String(config.model_type);
   if (!Object.hasOwn(TEXT_PARTS, type)) return undefined;
   const { families, defaults, fixed, isTiedByEither } = TEXT_PARTS[type];
   const { vision_config: _, ...text } = isObject(config.text_config) ? config.text_config : config;
   const textType = String(text.model_type ?? Object.keys(families)[0]);
-  if (!Object.hasOwn(families, textType)) return undefined;
+  if (!Object.hasOwn(families, textType)) {
+    throw new ModelError(
+      `config.json: text_config.model_type ${
+        JSON.stringify(textType)
+      } of a ${type} model is not supported; the supported ` +
+        `types are: ${Object.keys(families).join(", ")}`,
+    );
+  }
   return {
     ...defaults,
     ...text,

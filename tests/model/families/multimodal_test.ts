@@ -116,6 +116,15 @@ it("is refused if its own family is not that of the multimodal model", () => {
   const config = { model_type: "mistral3", vision_config: {}, text_config: { model_type: "mistral4" } };
   assert.throws(
     () => readModelSpec(config, () => true),
-    /model_type "mistral3" is multimodal, which is not supported/,
+    /text_config\.model_type "mistral4" of a mistral3 model is not supported; the supported types are: mistral, ministral3$/,
+  );
+});
+
+it("has errors that name the object of its settings", () => {
+  const flat = { model_type: "qwen2_5_vl", vision_config: {} };
+  assert.throws(() => readModelSpec(flat, () => true), /^ModelError: config\.json: hidden_size: /);
+  assert.throws(
+    () => readModelSpec({ ...flat, text_config: { vocab_size: 9 } }, () => true),
+    /^ModelError: config\.json: text_config: hidden_size: /,
   );
 });
