@@ -6,6 +6,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { ModelSpec } from "../families/family.ts";
+import { MULTIMODAL_TYPES } from "../families/multimodal.ts";
 import type { Architecture } from "./architecture.ts";
 import { type Factors, headScale } from "./factors.ts";
 
@@ -305,7 +306,9 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
     throw new ModelError(
       `config.json: model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${
         Object.keys(ARCHITECTURES).join(", ")
-      }`,
+      }` + (MULTIMODAL_TYPES.includes(type)
+        ? "; of a multimodal model, only a text part that is saved alone can"
+        : ""),
     );
   }
   const architecture = ARCHITECTURES[type];

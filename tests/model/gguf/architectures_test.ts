@@ -30,3 +30,10 @@ describe("EXAONE 4, in which llama.cpp has windows if the model has 64 blocks", 
     assert.throws(() => keysOf(63, 5), { name: "ModelError", message: /the rotation of block 3 is not one/ });
   });
 });
+
+it("a multimodal model is refused with the advice to save its text part alone", () => {
+  assert.throws(() => findArchitecture({ model_type: "gemma3" }), {
+    name: "ModelError",
+    message: /model_type "gemma3" cannot be exported to GGUF; .*; of a multimodal model, only a text part/,
+  });
+});
