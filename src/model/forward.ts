@@ -84,8 +84,8 @@ export class Forward {
 
   /**
    * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states do not
-   * change. The last group of layers, in a mixture the last group of every expert, is neither loaded nor computed, because no layer uses
-   * it.
+   * change. Groups of layers whose outputs no observed group needs are neither loaded nor computed. They are the last group of the block,
+   * or in a mixture groups of its experts.
    */
   observeBlock(
     index: number,
@@ -98,7 +98,7 @@ export class Forward {
     const { denseStates } = this, { advances = false } = dense ?? {};
     const skippedGroups = [
       ...stagesOf(block.groups).at(-1) ?? [],
-      ...wanted ? groupsWithoutReaders(block.groups, wanted) : [],
+      ...groupsWithoutReaders(block.groups, wanted),
     ];
     const groups = block.groups.filter((group) => !skippedGroups.includes(group));
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {

@@ -40,16 +40,23 @@ export function stagesOf(groups: readonly LinearGroup[]): LinearGroup[][] {
 }
 
 /**
- * Returns the groups of experts whose outputs no observed group depends on. The stages of experts have one group per expert, in the same
- * order.
+ * Returns the groups of a mixture whose outputs no observed group depends on. A mixture consists of the groups from the first one of an
+ * expert on. Its stages have one group per expert, in the same order, and those without a role belong to the shared expert.
+ * @param observed defaults to all groups
  */
 export function groupsWithoutReaders(
   groups: readonly LinearGroup[],
-  observed: { has(group: LinearGroup): boolean },
+  observed: { has(group: LinearGroup): boolean } = new Set(groups),
 ): LinearGroup[] {
-  const stages = stagesOf(groups).filter(([[layer]]) => layer.expertRole !== undefined);
-  return stages.flatMap((stage, s) =>
-    stage.filter((_, expert) => !stages.slice(s + 1).some((later) => observed.has(later[expert])))
+  const first = groups.findIndex(([layer]) => layer.expertRole !== undefined);
+  if (first < 0) return [];
+  const { routed = [], shared = [] } = Object.groupBy(
+    stagesOf(groups.slice(first)),
+    ([[layer]]) => layer.expertRole === undefined ? "shared" : "routed",
+  );
+  const experts = [...routed[0].map((_, expert) => routed.map((stage) => stage[expert])), shared.flat()];
+  return experts.flatMap((layers) =>
+    layers.filter((_, i) => !layers.slice(i + 1).some((later) => observed.has(later)))
   );
 }
 

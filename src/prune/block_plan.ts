@@ -24,8 +24,9 @@ export interface PlanOptions {
    */
   readonly trueSequential?: boolean;
   /**
-   * The number of experts of a mixture whose layers are calibrated together. Each part of the experts takes a forward pass, and only the
-   * statistics of this part and the weights of one expert are on the device. The pruned weights are the same. @default all experts
+   * The number of experts of a mixture whose layers are calibrated together. Each part of the experts takes a forward pass, with only the
+   * statistics of this part on the device. The other layers of the block are a part of their own. The pruned weights are the same.
+   * @default all experts
    */
   readonly expertsAtOnce?: number;
   /**
@@ -192,14 +193,16 @@ export class BlockPlan {
   }
 }
 
-/** Divides a round into parts with the groups of at most `count` experts. The first part also has the other groups. */
+/** Divides a round into parts with the groups of at most `count` experts, and a part with all groups that are not those of an expert. */
 function partsOf(
   round: readonly PendingGroup[],
   groups: readonly LinearGroup[],
   count: number,
 ): PendingGroup[][] {
   const numbers = new Map(stagesOf(groups).flatMap((stage) => stage.map((group, number) => [group, number])));
-  const parts = Map.groupBy(round, ({ group }) => Math.floor(numbers.get(group)! / count));
+  const partOf = ({ group }: PendingGroup) =>
+    group[0].expertRole === undefined ? -1 : Math.floor(numbers.get(group)! / count);
+  const parts = Map.groupBy(round, partOf);
   return [...parts.values()];
 }
 

@@ -80,11 +80,8 @@ export function calibratedModel(
   backend: Backend,
   options: CalibrationOptions,
 ): CalibratedModel {
-  const plan = new BlockPlan(model.spec, options), streamsExperts = options.expertsAtOnce !== undefined;
-  return {
-    layerCount: plan.layerCount,
-    groups: () => groups({ ...model, streamsExperts }, backend, plan, options),
-  };
+  const plan = new BlockPlan(model.spec, options);
+  return { layerCount: plan.layerCount, groups: () => groups(model, backend, plan, options) };
 }
 
 async function* groups(

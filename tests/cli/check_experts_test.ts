@@ -16,7 +16,7 @@ describe("checkExperts()", () => {
 
   it("accepts both options for a mixture, and neither for another model", () => {
     check({ expertsAtOnce: 2, allExperts: true });
-    check({ allExperts: true, target: "dense", reconstruct: 1 });
+    check({ allExperts: true, reconstruct: 1 });
     check({}, dense);
   });
 
@@ -31,6 +31,11 @@ describe("checkExperts()", () => {
         "targets",
         () => check({ expertsAtOnce: 2, target: "dense" }),
         /^option --experts-at-once 2: .* --target dense/,
+      ],
+      [
+        "a copy of all tokens for every expert, and names the preset that asks for it",
+        () => check({ allExperts: true, target: "dense", preset: "best" }),
+        /^option --all-experts: .* --target dense, .* for every expert \(--preset best sets it/,
       ],
       ["a reconstruction", () => check({ expertsAtOnce: 2, reconstruct: 1 }), /--reconstruct/],
     ] as const

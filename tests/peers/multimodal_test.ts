@@ -16,7 +16,7 @@ const VISION: Settings = {
   patch_size: 14,
 };
 
-const { gemma3_text: gemma3, ministral3 } = FAMILY_MODELS;
+const { gemma3_text: gemma3, llama4_text: llama4, ministral3 } = FAMILY_MODELS;
 
 await compareFamily("the text part of Gemma 3", {
   model_type: "gemma3",
@@ -30,6 +30,21 @@ await compareFamily("the text part of Gemma 3", {
     settings: { text_config: { ...gemma3.base, final_logit_softcapping: 3.5 } },
     dtype: "bfloat16",
     same: "with a window in its first block",
+  },
+});
+
+await compareFamily("the text part of LLaMA 4", {
+  model_type: "llama4",
+  vision_config: {
+    ...{ ...VISION, pixel_shuffle_ratio: 0.5, projector_input_dim: 16, projector_output_dim: 16 },
+    ...{ vision_output_dim: 16, rope_parameters: { rope_type: "default", rope_theta: 100 } },
+  },
+  text_config: llama4.base,
+}, {
+  "with experts in its second block": { settings: {}, dtype: "bfloat16" },
+  "with two experts per token, and longer chunks": {
+    settings: { text_config: { ...llama4.base, num_experts_per_tok: 2, attention_chunk_size: 8 } },
+    dtype: "bfloat16",
   },
 });
 

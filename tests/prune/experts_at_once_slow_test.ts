@@ -9,6 +9,7 @@ import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import type { Model } from "../../src/model/model.ts";
 import type { PruneJob } from "../../src/prune/run/job.ts";
+import { linearLayers } from "../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { eachBackend } from "../support/backends.ts";
@@ -58,10 +59,10 @@ async function prune(backend: Backend, model: Model, options: Partial<PruneJob>)
 }
 
 eachBackend("a block of many experts", (backend) => {
-  it("takes the memory of a few experts if they are loaded and calibrated four at once, and gets the same weights", async () => {
+  it("takes the memory of a few experts if they are loaded one by one and calibrated four at once, and gets the same weights", async () => {
     const experts = backend().kind === "cpu" ? 256 : 64, model = modelWith(experts);
-    const whole = await prune(backend(), model, {}),
-      parts = await prune(backend(), model, { expertsAtOnce: 4 });
+    const whole = await prune(backend(), model, {}), streamed = { ...model, streamsExperts: true };
+    const parts = await prune(backend(), streamed, { expertsAtOnce: 4 });
     assert.equal(whole.weights.size, 5 + 3 + 5 + 3 + 3 * experts);
     assert.deepEqual(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
     // The three weights of an expert and the Hessians of its inputs, in f32.
@@ -69,6 +70,19 @@ eachBackend("a block of many experts", (backend) => {
     assert.ok(whole.bytes > experts * expertBytes / 2, `${whole.bytes} bytes`);
     // The rest are activations, the other layers of the block, and the buffers of a solve.
     assert.ok(parts.bytes < 24 * expertBytes, `${parts.bytes} of ${whole.bytes} bytes`);
+  });
+
+  it("gets the same weights if errors choose the sparsities, also with the statistics of a few experts at once", async () => {
+    const model = modelWith(16), streamed = { ...model, streamsExperts: true };
+    const allocation = { name: "error", layers: linearLayers(model.spec), sparsity: 0.5 } as const;
+    const whole = await prune(backend(), model, { allocation });
+    const parts = await prune(backend(), streamed, { allocation, expertsAtOnce: 2 });
+    assert.deepEqual(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
+    assert.ok(parts.bytes < whole.bytes / 2, `${parts.bytes} of ${whole.bytes} bytes`);
+    // The statistics of attention do not depend on the tokens of experts, but its share of the zeros does.
+    const all = await prune(backend(), model, { allocation, allExperts: true });
+    const attention = [...whole.weights].filter(([name]) => name.includes("self_attn"));
+    assert.ok(attention.some(([name, digest]) => all.weights.get(name) !== digest));
   });
 
   it("counts every token for every expert with allExperts, and changes no other layer", async () => {

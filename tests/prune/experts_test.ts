@@ -150,6 +150,17 @@ describe("a mixture of experts", () => {
     ]);
   });
 
+  it("calibrates a few experts together with expertsAtOnce, and all other layers before them", () => {
+    const rounds = new BlockPlan(model.spec, { expertsAtOnce: 2 }).rounds(0);
+    const experts = rounds.map((round) =>
+      new Set(round.map(({ group: [{ name }] }) => /experts\.(\d+)/.exec(name)?.[1]))
+    );
+    assert.deepEqual(
+      experts,
+      [[undefined], ["0", "1"], ["2", "3"], ["4"]].map((numbers) => new Set(numbers)),
+    );
+  });
+
   it("calibrates the last layers of its experts with the pruned layers before them, with trueSequential", async () => {
     const statistics = async (trueSequential: boolean) => {
       const hessians = new Map<string, Uint8Array>();

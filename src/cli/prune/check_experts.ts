@@ -25,17 +25,14 @@ export function checkExperts(
   if (blocksOf(spec).every(({ expertsPerToken }) => expertsPerToken === undefined)) {
     refuse("needs a mixture of experts, and the model has no experts");
   }
-  if (expertsAtOnce === undefined) return;
   if (target === "dense") {
-    refuse(
-      "does not work with --target dense, which solves all layers of a block together" +
-        presetHint(preset, "target"),
-    );
+    const reason = expertsAtOnce === undefined
+      ? "would keep a copy of the inputs of all tokens for every expert"
+      : "solves all layers of a block together";
+    refuse(`does not work with --target dense, which ${reason}${presetHint(preset, "target")}`);
   }
-  if (reconstruct > 0) {
-    refuse(
-      "does not work with --reconstruct, which trains all layers of a block together" +
-        presetHint(preset, "reconstruct"),
-    );
+  if (expertsAtOnce !== undefined && reconstruct > 0) {
+    const reason = "trains all layers of a block together";
+    refuse(`does not work with --reconstruct, which ${reason}${presetHint(preset, "reconstruct")}`);
   }
 }

@@ -6,13 +6,13 @@
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { checkHeadDimension, epsilon, positiveInt } from "./config/config.ts";
-import { readRotary } from "./config/rotary_config.ts";
+import { attentionMscale, readRotary } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";
 import type { ExpertsSpec } from "./llama/experts.ts";
 import { latentAttention } from "./llama/latent_attention.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
-import { expertsOf } from "./mixtures.ts";
+import { mixtureTraits } from "./mixtures.ts";
 
 const flag = z.boolean().default(false);
 
@@ -30,7 +30,10 @@ const mixtureShape = {
   first_k_dense_replace: z.int().nonnegative(),
   /** Only every so many of the later blocks have experts. transformers does not read this setting. */
   moe_layer_freq: z.literal(1).nullish(),
+  /** The number of blocks after the last one, which predict further tokens. */
   num_nextn_predict_layers: z.int().nonnegative().nullish(),
+  /** Another name of this number. */
+  num_mtp_layers: z.int().nonnegative().nullish(),
 };
 
 type MixtureConfig = z.infer<z.ZodObject<typeof mixtureShape>>;
@@ -39,11 +42,11 @@ type MixtureConfig = z.infer<z.ZodObject<typeof mixtureShape>>;
 function mixtureOf(
   config: MixtureConfig,
   { sharedBias = false, ...rule }: Partial<ExpertsSpec> & { readonly sharedBias?: boolean },
-): Pick<LlamaTraits, "feedForward" | "isDense" | "furtherBlocks"> {
+): Pick<LlamaTraits, "feedForward" | "hasNoExperts" | "furtherBlocks"> {
   return {
-    isDense: (index) => index < config.first_k_dense_replace,
-    furtherBlocks: config.num_nextn_predict_layers ?? 0,
-    ...expertsOf({
+    hasNoExperts: (index) => index < config.first_k_dense_replace,
+    furtherBlocks: config.num_nextn_predict_layers ?? config.num_mtp_layers ?? 0,
+    ...mixtureTraits({
       experts: config.n_routed_experts,
       expertsPerToken: config.num_experts_per_tok,
       isNormalized: config.norm_topk_prob,
@@ -90,14 +93,6 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
   return { ...config, head_dim: config.qk_nope_head_dim + config.qk_rope_head_dim };
 }
 
-/** Returns the factor of attention scores. With a scaled rotation, it grows with the setting `mscale_all_dim`. */
-function attentionScale({ rope_scaling, rope_parameters, head_dim: headDim }: LatentConfig): number {
-  const { type, rope_type = type ?? "default", factor, mscale_all_dim: share } = rope_scaling ??
-    rope_parameters ?? {};
-  const isScaled = rope_type !== "default" && share && factor && factor > 1;
-  return (isScaled ? 0.1 * share * Math.log(factor) + 1 : 1) ** 2 / Math.sqrt(headDim!);
-}
-
 function latentTraits(
   config: LatentConfig,
   isInterleaved: boolean,
@@ -118,7 +113,7 @@ function latentTraits(
   }
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };
   return {
-    attentionScale: attentionScale(config),
+    attentionScale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
     rotary: () => rotary,
     // The layers of attention rotate a part of each head.
     hasRotary: () => false,
@@ -177,6 +172,7 @@ export const deepseekV3: Family = {
       ...llamaShape,
       ...latentShape,
       ...mixtureShape,
+      num_mtp_layers: z.int().nonnegative().nullable().default(1),
       rope_interleave: z.boolean().nullable().default(true),
       moe_intermediate_size: positiveInt.default(2048),
       n_routed_experts: positiveInt.default(256),
@@ -205,6 +201,7 @@ export const glm4Moe: Family = {
     z.object({
       ...llamaShape,
       ...mixtureShape,
+      num_mtp_layers: z.int().nonnegative().nullable().default(1),
       num_key_value_heads: positiveInt.default(8),
       rms_norm_eps: epsilon.default(1e-5),
       attention_bias: flag,

@@ -104,8 +104,8 @@ export interface BlockTraits {
   window?(index: number): number;
   /** Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. */
   rotary?(index: number): RotarySpec | undefined;
-  /** Returns a factor of queries that depends on the position of the token. By default there is none. */
-  queryScale?(position: number): number;
+  /** Returns the factor of the queries of a token in block `index`, as a function of its position. By default there is no factor. */
+  queryScale?(index: number): RotarySpec["tokenScale"];
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly scale?: number;
   /** The limit of attention scores. */

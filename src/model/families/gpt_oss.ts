@@ -7,7 +7,7 @@ import { z } from "zod";
 import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import { expertsOf } from "./mixtures.ts";
+import { mixtureTraits } from "./mixtures.ts";
 
 /** The rotation of configurations that have no settings of it. */
 const DEFAULT_ROPE = {
@@ -48,7 +48,7 @@ export const gptOss: Family = {
         biases: { qkv: bias, out: bias },
         window: (index) => isSliding(index) ? window ?? 0 : 0,
         hasSinks: true,
-        ...expertsOf({
+        ...mixtureTraits({
           experts: config.num_local_experts,
           expertsPerToken: config.num_experts_per_tok,
           isNormalized: true,

@@ -61,9 +61,8 @@ export const ministral3 = llamaFamily(
     const trainedTokens = rope.original_max_position_embeddings ?? max_position_embeddings;
     return {
       window: () => window ?? 0,
-      queryScale: beta === 0
-        ? undefined
-        : (position) => 1 + beta * Math.log(1 + Math.floor(position / trainedTokens)),
+      queryScale: () =>
+        beta === 0 ? undefined : (position) => 1 + beta * Math.log(1 + Math.floor(position / trainedTokens)),
     };
   },
 );

@@ -6,13 +6,11 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import { checkHeadDimension, epsilon, headDimension, positiveInt } from "./config/config.ts";
-import { readRotary } from "./config/rotary_config.ts";
+import { epsilon, positiveInt } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import { expertsOf } from "./mixtures.ts";
-import type { RotarySpec } from "../pieces/rotary.ts";
+import { mixtureTraits } from "./mixtures.ts";
 
 const schema = z.object({
   ...llamaShape,
@@ -44,25 +42,22 @@ type Config = z.infer<typeof schema>;
 export const llama4: Family = {
   ...llamaFamily("llama4_text", schema, (config) => {
     const { attention_bias: bias, attention_chunk_size: chunk, intermediate_size_mlp } = config;
-    const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(
-      config.hidden_size,
-      config.num_attention_heads,
-    );
-    const rotary = { ...readRotary(config, headDim, false), isInterleaved: true };
-    const temperature = config.attn_temperature_tuning ? temperatureOf(config, headDim) : undefined;
+    const { floor_scale: floor, attn_scale: scale } = config;
+    // The factor of queries of arXiv 2501.19399.
+    const temperature = (position: number) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
     const { rotates, isChunked, hasExperts } = blockTypes(config);
     return {
       biases: { qkv: bias, out: bias },
       queryKeyNorm: config.use_qk_norm ? "rotated" : undefined,
-      rotary: () => rotary,
+      isInterleaved: true,
       hasRotary: rotates,
-      queryRotary: (index) => rotates(index) ? undefined : temperature,
+      queryScale: (index) => config.attn_temperature_tuning && !rotates(index) ? temperature : undefined,
       window: (index) => isChunked(index) ? chunk ?? 0 : 0,
       isChunked: true,
-      isDense: (index) => !hasExperts(index),
+      hasNoExperts: (index) => !hasExperts(index),
       denseFeedForward: (sizes, activation) =>
         gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
-      ...expertsOf({
+      ...mixtureTraits({
         name: "feed_forward",
         experts: config.num_local_experts,
         expertsPerToken: config.num_experts_per_tok,
@@ -100,18 +95,5 @@ function blockTypes(
     rotates,
     isChunked: (index) => types ? types[index] === "chunked_attention" : rotates(index),
     hasExperts: (index) => moeLayers?.includes(index) ?? (index + 1) % config.interleave_moe_layer_step === 0,
-  };
-}
-
-/** Returns the factor of queries by their position (arXiv 2501.19399), as a rotation by no angle. */
-function temperatureOf({ floor_scale: floor, attn_scale: scale }: Config, headDim: number): RotarySpec {
-  const pairs = headDim / 2, angles = new Float64Array(pairs);
-  return {
-    name: "temperature",
-    pairs,
-    theta: 1,
-    scale: 1,
-    tokenScale: (position) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor)),
-    frequencies: () => angles,
   };
 }

@@ -25,7 +25,7 @@ type Mixture =
  * default names.
  * @throws {ModelError} if a token would go to more experts than there are
  */
-export function expertsOf(mixture: Mixture): Pick<LlamaTraits, "feedForward"> {
+export function mixtureTraits(mixture: Mixture): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw new ModelError(
@@ -66,7 +66,7 @@ const qwenDenseShape = {
   mlp_only_layers: z.array(z.int()).nullish(),
 };
 
-function qwenIsDense(
+function qwenHasNoExperts(
   { decoder_sparse_step: step, mlp_only_layers: dense }: z.infer<z.ZodObject<typeof qwenDenseShape>>,
 ): (index: number) => boolean {
   return (index) => (index + 1) % step !== 0 || dense?.includes(index) === true;
@@ -92,7 +92,7 @@ export const mixtral: Family = {
     }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 1_000_000 })),
     (config, has) => ({
       window: () => config.sliding_window ?? 0,
-      ...expertsOf({
+      ...mixtureTraits({
         experts: config.num_local_experts,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: true,
@@ -128,8 +128,8 @@ export const qwen3Moe: Family = {
       biases: { qkv: bias, out: bias },
       queryKeyNorm: "heads",
       window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
-      isDense: qwenIsDense(config),
-      ...expertsOf({
+      hasNoExperts: qwenHasNoExperts(config),
+      ...mixtureTraits({
         experts: config.num_local_experts ?? config.num_experts ?? 128,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: config.norm_topk_prob,
@@ -153,7 +153,7 @@ export const qwen2Moe: Family = {
       use_sliding_window: z.boolean().default(false),
       /** transformers writes 0 if no block has a window. */
       sliding_window: z.int().nonnegative().nullable().default(4096),
-      /** The number of blocks before the first block without a window, unless `layer_types` decides for each block. */
+      /** Every second one of so many first blocks has a window, beginning with block 0, unless `layer_types` decides for each block. */
       max_window_layers: z.int().nonnegative().default(28),
       moe_intermediate_size: positiveInt.default(1408),
       shared_expert_intermediate_size: positiveInt.default(5632),
@@ -170,8 +170,8 @@ export const qwen2Moe: Family = {
       return {
         biases: { qkv: config.qkv_bias },
         window: (index) => isSliding(index) ? window : 0,
-        isDense: qwenIsDense(config),
-        ...expertsOf({
+        hasNoExperts: qwenHasNoExperts(config),
+        ...mixtureTraits({
           experts: config.num_experts,
           expertsPerToken: config.num_experts_per_tok,
           isNormalized: config.norm_topk_prob,
@@ -202,7 +202,7 @@ export const olmoe: Family = {
       norm_topk_prob: z.boolean().default(false),
     }),
     ({ attention_bias: bias, ...config }) => {
-      const experts = expertsOf({
+      const experts = mixtureTraits({
         experts: config.num_experts,
         expertsPerToken: config.num_experts_per_tok,
         isNormalized: config.norm_topk_prob,

@@ -19,6 +19,7 @@ interface TextPart {
 /** The multimodal models that are supported, by their `model_type`. */
 const TEXT_PARTS: Readonly<Record<string, TextPart>> = {
   gemma3: { families: { gemma3_text: "gemma3_text" }, fixed: { final_logit_softcapping: null } },
+  llama4: { families: { llama4_text: "llama4_text" } },
   mistral3: {
     families: { mistral: "mistral", ministral3: "ministral3" },
     defaults: { tie_word_embeddings: true },

@@ -142,7 +142,8 @@ function temperatureEntries(
   { name, scalesQueries }: Architecture,
   { queryScale, rotary }: BlockTraits,
 ): MetadataEntry[] {
-  if (!queryScale) return [];
+  const scaleAt = queryScale?.(0);
+  if (!scaleAt) return [];
   const yarn = rotary?.(0)?.yarn;
   if (!scalesQueries || !yarn) {
     throw new ModelError(
@@ -150,7 +151,7 @@ function temperatureEntries(
     );
   }
   // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).
-  const factor = (queryScale(yarn.trainedTokens) - 1) / Math.LN2;
+  const factor = (scaleAt(yarn.trainedTokens) - 1) / Math.LN2;
   return [[`${name}.attention.temperature_scale`, f32(factor)]];
 }
 

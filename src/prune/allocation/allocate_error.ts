@@ -66,7 +66,8 @@ async function measureErrors(
   task: AllocationTask,
   sparsities: ReadonlyMap<number, number>,
 ): Promise<Map<string, number | null>> {
-  const { model, layers, queryOf, tokenWeightsOf, windows, validationWindows } = task;
+  const { model, layers, queryOf, tokenWeightsOf, expertsAtOnce, allExperts, windows, validationWindows } =
+    task;
   const { backend, pruner, hiddenStates, progress, signal } = task;
   const queries = new Map<string, LayerQuery>(
     layers.flatMap(({ name }) =>
@@ -83,6 +84,8 @@ async function measureErrors(
     hiddenStates,
     signal,
     tokenWeightsOf,
+    expertsAtOnce,
+    allExperts,
   });
   const source = levelSource(dense, [...sparsities.keys()]);
   const errors = new Map<string, number | null>();

@@ -5,7 +5,7 @@ import type { QueryOf } from "../../client/model_pruner.ts";
 import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
 import type { Model } from "../../model/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
-import type { TokenWeightsOf } from "../round_statistics.ts";
+import type { CalibrationOptions } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 
 /** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
@@ -13,8 +13,11 @@ export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
 
 export type AllocationName = typeof ALLOCATIONS[number];
 
+/** The statistics of the allocation `error`. By default, all tokens count equally, and experts get the tokens that the router sends to them. */
+type ErrorStatistics = Pick<CalibrationOptions, "tokenWeightsOf" | "expertsAtOnce" | "allExperts">;
+
 /** The input of an allocation: the model, its layers, and the means to measure the layers. */
-export interface AllocationTask {
+export interface AllocationTask extends ErrorStatistics {
   readonly model: Model;
   /** The layers over which the zeros are distributed, in the order of the model. There is at least one. */
   readonly layers: readonly SizedLayer[];
@@ -25,8 +28,6 @@ export interface AllocationTask {
    * replaces slow methods by SparseGPT.
    */
   readonly queryOf: QueryOf;
-  /** How much each token counts in the statistics of the allocation `error`. @default "none" for all layers */
-  readonly tokenWeightsOf?: TokenWeightsOf;
   /** Token ids of the calibration windows. */
   readonly windows: readonly Uint32Array[];
   /** Token ids of the held-out windows. If there are some, the allocation `error` compares the errors on them. @default [] */

@@ -82,8 +82,8 @@ function allocationOf(
     const { target_step: _step, ...query } = given(name);
     return query;
   };
-  const { model, tokenWeightsOf, windows, validationWindows } = job;
-  const input = { model, queryOf, tokenWeightsOf, windows, validationWindows };
+  const { model, tokenWeightsOf, expertsAtOnce, allExperts, windows, validationWindows } = job;
+  const input = { model, queryOf, tokenWeightsOf, expertsAtOnce, allExperts, windows, validationWindows };
   const task = { ...allocation!, ...input, backend: backend!, pruner, signal, progress };
   const choose = (folder?: HiddenStatesFolder) =>
     allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });

@@ -64,6 +64,10 @@ eachBackend("a model in an older form", (backend) => {
     }
   });
 
+  it("reads rope_parameters if rope_scaling is empty", async () => {
+    await assertSame(glm4, { rope_scaling: {} }, backend());
+  });
+
   it("rotates in three of four blocks of SmolLM3, if config.json has no no_rope_layers", async () => {
     await assertSame(smolLm3, { no_rope_layers: undefined }, backend(), 1); // its two blocks are no fourth ones
     await assertSame(smolLm3, { no_rope_layers: undefined, no_rope_layer_interval: 2 }, backend());

@@ -129,8 +129,24 @@ export function readTwoRotations(
   return { full, sliding: { ...sliding, name: "sliding" } };
 }
 
-function ropeOf(config: RotaryConfig): RopeObject {
-  return config.rope_scaling ?? config.rope_parameters ?? {};
+/**
+ * Returns the factor by which DeepSeek multiplies both queries and keys. If the rotation is scaled, it grows with the setting
+ * `mscale_all_dim`.
+ * @throws {ModelError} if there is this setting, but no `factor`
+ */
+export function attentionMscale(config: RotaryConfig): number {
+  const rope = ropeOf(config), { mscale_all_dim: share } = rope;
+  return typeOf(rope) === "default" || !share ? 1 : mscaleOf(requiredSetting(rope, "factor"), share);
+}
+
+/** Returns the factor of YaRN that makes up for frequencies that are divided by `factor`. */
+function mscaleOf(factor: number, share = 1): number {
+  return factor <= 1 ? 1 : 0.1 * share * Math.log(factor) + 1;
+}
+
+/** Returns the settings of the rotation. As in transformers, an empty object counts as missing. */
+function ropeOf({ rope_scaling: older, rope_parameters: rope }: RotaryConfig): RopeObject {
+  return older && Object.keys(older).length > 0 ? older : rope ?? {};
 }
 
 function typeOf(rope: RopeObject): string {
@@ -197,8 +213,8 @@ function yarn(settings: RotarySettings): RotarySpec {
     const scaledShare = Math.min(1, Math.max(0, (i - low) / width));
     return scaledShare * frequency / factor + (1 - scaledShare) * frequency;
   });
-  const scaleBy = (share: number) => factor <= 1 ? 1 : 0.1 * share * Math.log(factor) + 1;
-  const scale = rope.attention_factor ?? (mscale && ofAll ? scaleBy(mscale) / scaleBy(ofAll) : scaleBy(1));
+  const scale = rope.attention_factor ??
+    (mscale && ofAll ? mscaleOf(factor, mscale) / mscaleOf(factor, ofAll) : mscaleOf(factor));
   const spec = { ...unscaled({ ...settings, base: scaled }), scale };
   return betaFast === FAST && betaSlow === SLOW && truncate
     ? { ...spec, yarn: { factor, trainedTokens } }

@@ -1,7 +1,7 @@
 /**
  * Multi-head latent attention (DeepSeek-AI, arXiv 2405.04434). Queries, and keys with values, are computed from vectors
- * of few dimensions (latents). A part of each key rotates, and is the same for all heads. Values have fewer dimensions
- * than keys, so attention runs on values with zeros at their ends. Names follow transformers' `DeepseekV3Attention`.
+ * of few dimensions (latents). A part of each key rotates, and is the same for all heads. Values have at most as many
+ * dimensions as keys, so attention runs on values with zeros at their ends. Names follow transformers' `DeepseekV3Attention`.
  */
 
 import { copyColumns } from "../../pieces/columns.ts";
@@ -66,27 +66,28 @@ export function latentAttention(sizes: LatentSizes, rotary: RotarySpec, bias: bo
       const shared = { buffer: ofKeys, offset: rank, ld: rank + rotating };
       rotate(pass, rotary, shared, 1, rotating);
       const compressed = workspace.buffer("latents of keys and values", rows * rank);
-      copyColumns(pass, rows, rank, allColumns(ofKeys, shared.ld), allColumns(compressed, rank));
+      copyColumns(pass, rows, rank, allColumns(ofKeys, shared.ld), [allColumns(compressed, rank)]);
       const [both] = applyGroup(pass, keysAndValues, normalize(pass, keyNorm, compressed));
       const k = workspace.buffer("keys", headRows * headDim),
         v = workspace.buffer("values", headRows * headDim);
-      copyColumns(pass, headRows, fixed, allColumns(both, fixed + value), allColumns(k, headDim));
-      for (let head = 0; head < heads; head++) {
-        copyColumns(pass, rows, rotating, shared, { buffer: k, offset: head * headDim + fixed, ld: ldq });
-      }
+      copyColumns(pass, headRows, fixed, allColumns(both, fixed + value), [allColumns(k, headDim)]);
+      const inHeads = Array.from({ length: heads }, (_, head) => (
+        { buffer: k, offset: head * headDim + fixed, ld: ldq }
+      ));
+      copyColumns(pass, rows, rotating, shared, inHeads);
       pass.backend.clear(v);
       copyColumns(
         pass,
         headRows,
         value,
         { buffer: both, offset: fixed, ld: fixed + value },
-        allColumns(v, headDim),
+        [allColumns(v, headDim)],
       );
       return { q: allColumns(q, ldq), k: allColumns(k, ldq), v: allColumns(v, ldq) };
     },
     outputs(pass, attended) {
       const headRows = pass.rows * heads, y = pass.workspace.buffer("attended values", headRows * value);
-      copyColumns(pass, headRows, value, allColumns(attended, headDim), allColumns(y, value));
+      copyColumns(pass, headRows, value, allColumns(attended, headDim), [allColumns(y, value)]);
       return y;
     },
   };

@@ -35,8 +35,7 @@ export interface BlockParts {
   /** Whether these norms come after the rotation, and only if there is one. */
   readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
-  /** Returns the rotation of queries, if it is not that of keys. */
-  queryRotary(index: number): RotarySpec | undefined;
+  queryScale(index: number): RotarySpec["tokenScale"];
   window(index: number): number;
   readonly isChunked?: boolean;
   readonly scale?: number;
@@ -86,7 +85,8 @@ function inputOf(pass: BlockPass, { before }: NormsOfHalf, x: DeviceBuffer): Dev
 function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, index: number): DeviceBuffer {
   const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
     parts;
-  const rotary = parts.rotary(index), rotaryOfQueries = parts.queryRotary(index) ?? rotary;
+  const rotary = parts.rotary(index), tokenScale = parts.queryScale(index);
+  const rotaryOfQueries = tokenScale ? scaledRotary(rotary ?? noRotation(headDim), tokenScale) : rotary;
   let { q, k, v } = parts.attention.projectQkv(pass, x);
   const normalizeHeads = ([qNorm, kNorm]: readonly [NormSpec, NormSpec]) => {
     const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (
@@ -114,6 +114,17 @@ function attendInBlock(parts: BlockParts, pass: BlockPass, x: DeviceBuffer, inde
     sinks,
   });
   return parts.attention.outputs?.(pass, attended) ?? attended;
+}
+
+/** Returns the rotation that also multiplies each token by `tokenScale`. */
+function scaledRotary(rotary: RotarySpec, tokenScale: RotarySpec["tokenScale"]): RotarySpec {
+  return { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale };
+}
+
+/** Returns the rotation of whole heads by no angle. */
+function noRotation(headDim: number): RotarySpec {
+  const pairs = headDim / 2;
+  return { name: "by no angle", pairs, theta: 1, scale: 1, frequencies: () => new Float64Array(pairs) };
 }
 
 /** Queues the upload of a vector of the block. Returns (size) f32, valid until the same vector is uploaded again. */

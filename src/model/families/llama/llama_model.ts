@@ -99,9 +99,9 @@ export function llamaModel(
   const sizes = readSizes(config);
   const { hidden } = sizes;
   const root = ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
-  const embedding = `${root}embed_tokens`, { isDense } = traits;
+  const embedding = `${root}embed_tokens`, { hasNoExperts } = traits;
   const own = llamaBlock(blockParts(config, sizes, traits), root);
-  const dense = isDense
+  const dense = hasNoExperts
     ? llamaBlock(blockParts(config, sizes, { ...traits, feedForward: traits.denseFeedForward }), root)
     : own;
   return {
@@ -110,7 +110,7 @@ export function llamaModel(
     vocabSize: config.vocab_size,
     maxTokens: longestWindow(config),
     embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
-    block: (index) => isDense?.(index) ? dense : own,
+    block: (index) => hasNoExperts?.(index) ? dense : own,
     finalNorm: normSpec(config, traits, "norm", hidden, root),
     head: linearSpec(
       headName(config.tie_word_embeddings, embedding, has),
@@ -143,7 +143,7 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     queryKeyNorms: queryKeyNorms(config, sizes, traits),
     normsRotated: traits.queryKeyNorm === "rotated",
     rotary,
-    queryRotary: (index) => traits.queryRotary?.(index) ?? scaledRotary(rotary(index), traits),
+    queryScale: (index) => traits.queryScale?.(index),
     window: (index) => traits.window?.(index) ?? 0,
     isChunked: traits.isChunked,
     scale: traits.attentionScale,
@@ -151,14 +151,6 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
   };
-}
-
-/** Returns the rotation of queries if they have a factor of their own. */
-function scaledRotary(
-  rotary: RotarySpec | undefined,
-  { queryScale: tokenScale }: LlamaTraits,
-): RotarySpec | undefined {
-  return rotary && tokenScale && { ...rotary, name: `${rotary.name ?? ""} of queries`, tokenScale };
 }
 
 /** Returns a function that gives the rotation of each block. */

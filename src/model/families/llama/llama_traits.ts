@@ -39,12 +39,13 @@ export interface LlamaTraits {
   readonly partialRotation?: boolean;
   /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
   rotary?(index: number): RotarySpec;
-  /** Returns the rotation of queries in block `index`, if it is not that of keys. */
-  queryRotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
-  /** Returns a factor of the queries of a token, which depends on its position. Whole heads must rotate. By default there is none. */
-  queryScale?(position: number): number;
+  /**
+   * Returns the factor of the queries of a token in block `index`, as a function of its position. The whole head must rotate, or no part
+   * of it. By default there is no factor.
+   */
+  queryScale?(index: number): RotarySpec["tokenScale"];
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
@@ -63,7 +64,7 @@ export interface LlamaTraits {
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
-  isDense?(index: number): boolean;
+  hasNoExperts?(index: number): boolean;
   /** By default, the network is the default of `feedForward`. */
   denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
