@@ -10,8 +10,8 @@ import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
 import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { Shard, WeightFile } from "./weight_files.ts";
 
-/** The largest number of experts that are presented as tensors of their own. */
-const MAX_EXPERTS = 65_535;
+/** The largest number of experts of a mixture. Routing stores the numbers of experts in 16 bits. */
+export const MAX_EXPERTS = 65_535;
 
 /** Matches the tensors of all experts: weights, (experts, rows, cols), and biases, (experts, rows). */
 const FUSED = /^(.*\.experts)\.(gate_up_proj|down_proj)(_bias)?$/;

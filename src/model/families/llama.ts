@@ -4,8 +4,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
-import { activationName, epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
+import {
+  activationName,
+  epsilon,
+  layerTypesShape,
+  positiveInt,
+  readLayerTypes,
+  requireEntryPerBlock,
+} from "./config/config.ts";
 import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
 import { ropeObject } from "./config/rotary_config.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -245,11 +251,7 @@ export const smolLm3 = llamaFamily(
   }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 2_000_000 })),
   ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => {
     const { no_rope_layers: flags, no_rope_layer_interval: interval, num_hidden_layers: blocks } = config;
-    if (flags && flags.length !== blocks) {
-      throw new ModelError(
-        `config.json: no_rope_layers has ${flags.length} entries, num_hidden_layers is ${blocks}`,
-      );
-    }
+    requireEntryPerBlock("no_rope_layers", flags, blocks);
     const hasRotary = (index: number) => flags ? flags[index] !== 0 : (index + 1) % interval !== 0;
     const isSliding = readLayerTypes(config, (index) => !hasRotary(index));
     const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;

@@ -95,9 +95,16 @@ export function readLayerTypes(
   { layer_types: types, num_hidden_layers: blocks }: LayerTypesConfig,
   byDefault: (index: number) => boolean,
 ): (index: number) => boolean {
-  if (!types) return byDefault;
-  if (types.length === blocks) return (index) => types[index] === "sliding_attention";
-  throw new ModelError(
-    `config.json: layer_types has ${types.length} entries, num_hidden_layers is ${blocks}`,
-  );
+  requireEntryPerBlock("layer_types", types, blocks);
+  return types ? (index) => types[index] === "sliding_attention" : byDefault;
+}
+
+/** @throws {ModelError} if the setting `name` has a list without one entry per block */
+export function requireEntryPerBlock(
+  name: string,
+  list: readonly unknown[] | null | undefined,
+  blocks: number,
+): void {
+  if (!list || list.length === blocks) return;
+  throw new ModelError(`config.json: ${name} has ${list.length} entries, num_hidden_layers is ${blocks}`);
 }
