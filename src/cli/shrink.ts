@@ -151,8 +151,8 @@ async function checkSecondRun(
   try {
     await resolveLayers(layerQuery(second), second, smaller);
   } catch (error) {
-    if (error instanceof ModelError) error.message = `the smaller model: ${error.message}`;
-    throw error;
+    const kind = [ModelError, UsageError].find((kind) => error instanceof kind);
+    throw kind ? new kind(`the smaller model: ${(error as Error).message}`, { cause: error }) : error;
   }
 }
 

@@ -17,7 +17,7 @@ function sizedLayer(name: string, rows: number, cols: number, isTransposed = fal
 /** Checks two layers with 48 columns. `queries` has the parameters of each. */
 function check(format: WeightFormat, ...queries: readonly [LayerQuery, LayerQuery]): void {
   const layers = queries.map((_, i) => sizedLayer("ab"[i], 20, 48));
-  checkFormat(format, layers, (name) => queries["ab".indexOf(name[0])]);
+  checkFormat(format, layers, (name) => queries["ab".indexOf(name[0])], {});
 }
 
 describe("checkFormat()", () => {
@@ -58,21 +58,30 @@ describe("checkFormat()", () => {
   it("rejects a layer of an expert for pack-quantized, which transformers would not load", () => {
     const expert = sizedLayer("e", 16, 48),
       layers = [{ ...expert, linear: { ...expert.linear, expertRole: "e" } }];
-    assert.throws(() => checkFormat("pack-quantized", layers, () => ({ bits: 4 })), {
+    assert.throws(() => checkFormat("pack-quantized", layers, () => ({ bits: 4 }), {}), {
       name: "UsageError",
       message: /^option --format pack-quantized: e\.weight belongs to an expert, .* use --format dense/,
     });
-    checkFormat("dense", layers, () => ({ bits: 4 }));
+    checkFormat("dense", layers, () => ({ bits: 4 }), {});
+  });
+
+  it("rejects the text part of a multimodal model for pack-quantized, because the other layers are not known", () => {
+    const layers = [sizedLayer("a", 16, 48)], queryOf = () => ({ bits: 4 }) as const;
+    assert.throws(() => checkFormat("pack-quantized", layers, queryOf, { isTextPart: true }), {
+      name: "UsageError",
+      message: /^option --format pack-quantized: .* multimodal model, .*; use --format dense/,
+    });
+    checkFormat("dense", layers, queryOf, { isTextPart: true });
   });
 
   it("rejects a layer that the checkpoint stores transposed for pack-quantized, which stores groups of inputs", () => {
     const layers = [sizedLayer("c", 16, 48, true)];
     const queryOf = () => ({ pattern: "2:4", bits: 4 }) as const;
-    assert.throws(() => checkFormat("pack-quantized", layers, queryOf), {
+    assert.throws(() => checkFormat("pack-quantized", layers, queryOf, {}), {
       name: "UsageError",
       message:
         /^option --format .*: the checkpoint stores c\.weight transposed \(Conv1D\), .* use --format dense/,
     });
-    checkFormat("dense", layers, queryOf);
+    checkFormat("dense", layers, queryOf, {});
   });
 });

@@ -9,6 +9,7 @@ import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
+import { readModelSpec } from "../../src/model/families/families.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
@@ -92,6 +93,25 @@ describe("a mixture of experts", () => {
       assert.ok(Math.max(...removed.map(Math.abs)) <= Math.min(...kept.map(Math.abs)), name);
     }
     assert.ok(unreached.length > 0);
+  });
+
+  it("has the inputs of a router that chooses all experts, with allExperts, also if the router's factors multiply inputs", async () => {
+    // Only its last block has experts.
+    const { weights, variants: [{ config }] } = await readFamilyFixture("llama4_text");
+    const hessians = async (num_experts_per_tok: unknown, allExperts: boolean) => {
+      const spec = readModelSpec({ ...config, num_experts_per_tok }, weights.has);
+      const sums = new Map<string, Uint8Array>();
+      const groups = calibratedModel({ spec, weights }, host.backend, { windows, allExperts }).groups();
+      for await (const group of groups) {
+        sums.set(group.layers[0].name, (await group.hessian!.packedUpper()).data);
+        for (const { name, weight } of group.layers) await group.replace(name, weight);
+      }
+      return sums;
+    };
+    const chosen = await hessians(config.num_local_experts, false);
+    assert.ok([...chosen.keys()].some((name) => name.endsWith(".experts.2.down_proj.weight")));
+    assert.deepEqual(await hessians(1, true), chosen);
+    assert.notDeepEqual(await hessians(1, false), chosen);
   });
 
   it("keeps its router, its norms and its other tensors", async () => {

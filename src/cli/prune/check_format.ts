@@ -2,6 +2,7 @@
 
 import { PACK_QUANTIZED, type WeightFormat } from "../../model/checkpoint/quantized/config.ts";
 import { requireStorable } from "../../model/checkpoint/quantized/layout.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import type { LinearSpec } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
@@ -14,13 +15,21 @@ import { UsageError } from "../errors.ts";
  * @throws {UsageError} if the format is pack-quantized and a layer is not rounded to a grid that the format can store,
  * if several layers have different kinds of asymmetric grids, if a layer belongs to an expert, or if the checkpoint
  * stores a layer transposed. The message names the layer
+ * @throws {UsageError} if the format is pack-quantized and the model is multimodal
  */
 export function checkFormat(
   format: WeightFormat,
   layers: readonly SizedLayer[],
   queryOf: (name: string) => LayerQuery,
+  { isTextPart }: Pick<ModelSpec, "isTextPart">,
 ): void {
   if (format !== PACK_QUANTIZED) return;
+  if (isTextPart) {
+    throw new UsageError(
+      `option --format ${PACK_QUANTIZED}: lists all layers that are not quantised, but of a multimodal model, only those ` +
+        "of the text part are known; use --format dense",
+    );
+  }
   let first: GriddedLayer | undefined;
   for (const { name, linear, cols } of layers) {
     requireNoExpert(name, linear);

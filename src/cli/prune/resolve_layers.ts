@@ -45,7 +45,7 @@ export async function resolveLayers(
   const chosen = all.filter(({ name }) => given.chosen.has(name));
   const read = runtime === undefined ? given : choiceForRuntime(runtime, options.format, given, chosen);
   const { choice, perRow } = isPacked ? storableChoice(read, chosen, weights) : { choice: read, perRow: [] };
-  checkFormat(options.format, chosen, choice.queryOf);
+  checkFormat(options.format, chosen, choice.queryOf, spec);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, chosen, choice.queryOf);
   checkReconstruct(options, spec, chosen, choice.queryOf);

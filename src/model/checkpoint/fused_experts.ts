@@ -10,8 +10,8 @@ import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
 import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { Shard, WeightFile } from "./weight_files.ts";
 
-/** The largest number of experts that are presented as tensors of their own. */
-const MAX_EXPERTS = 65_535;
+/** The largest number of experts of a mixture. Routing stores the numbers of experts in 16 bits. */
+export const MAX_EXPERTS = 65_535;
 
 /** Matches the tensors of all experts: weights, (experts, rows, cols), and biases, (experts, rows). */
 const FUSED = /^(.*\.experts)\.(gate_up_proj|down_proj)(_bias)?$/;
@@ -64,16 +64,16 @@ function fusedName(name: string): string | undefined {
 function splitHeader(
   header: SafetensorsHeader,
   layersOf: (tensor: TensorInfo) => readonly string[],
-): Pick<WeightFile, "header" | "fused"> {
-  const fused = new Map<string, TensorInfo>();
+): Pick<WeightFile, "header" | "wholeTensors"> {
+  const wholeTensors = new Map<string, TensorInfo>();
   const tensors = header.tensors.flatMap((tensor) => {
     const layers = layersOf(tensor);
     if (layers.length === 0) return [tensor];
     const slices = slicesOf(tensor, layers);
-    for (const { name } of slices) fused.set(name, tensor);
+    for (const { name } of slices) wholeTensors.set(name, tensor);
     return slices;
   });
-  return fused.size === 0 ? { header } : { header: { ...header, tensors }, fused };
+  return wholeTensors.size === 0 ? { header } : { header: { ...header, tensors }, wholeTensors };
 }
 
 /** Presents the experts in the weight files of a checkpoint as tensors of their own. */
@@ -87,9 +87,11 @@ export function splitExperts(shards: readonly Shard[]): Shard[] {
       ...shard,
       header: split.header,
       // Some tensors of the file may be split already.
-      fused: split.fused ? new Map([...shard.fused ?? [], ...split.fused]) : shard.fused,
+      wholeTensors: split.wholeTensors
+        ? new Map([...shard.wholeTensors ?? [], ...split.wholeTensors])
+        : shard.wholeTensors,
       position(info) {
-        const whole = split.fused?.get(info.name);
+        const whole = split.wholeTensors?.get(info.name);
         return whole ? shard.position(whole) + info.begin - whole.begin : shard.position(info);
       },
     };
@@ -98,9 +100,20 @@ export function splitExperts(shards: readonly Shard[]): Shard[] {
 
 /**
  * Returns the tensors with which a file is written whose slices are `specs`.
+ * @param original the file that it replaces, which has tensors of all experts
+ * @throws {ModelError} if `original` also stores experts of other blocks one by one
  * @throws {ModelError} if one tensor cannot have the slices of all experts, because one is missing or has another dtype or shape
  */
-export function joinExperts(specs: readonly TensorSpec[]): TensorSpec[] {
+export function joinExperts(
+  { name: file, header, wholeTensors }: WeightFile,
+  specs: readonly TensorSpec[],
+): TensorSpec[] {
+  const separate = header.tensors.find(({ name }) => SLICE.test(name) && !wholeTensors?.has(name));
+  if (separate) {
+    throw new ModelError(
+      `${file}: stores all experts of one block in one tensor, but ${separate.name} alone, so the file cannot be laid out anew`,
+    );
+  }
   const groups = Map.groupBy(specs, ({ name }) => fusedName(name) ?? name);
   return [...groups].flatMap(([name, slices]): TensorSpec[] => {
     if (fusedName(slices[0].name) === undefined) return slices;
@@ -129,7 +142,7 @@ function layersOfSlices(slices: readonly TensorSpec[]): string[] {
 export function splitWritten(
   header: SafetensorsHeader,
   specs: readonly TensorSpec[],
-): Pick<WeightFile, "header" | "fused"> {
+): Pick<WeightFile, "header" | "wholeTensors"> {
   const slices = Map.groupBy(specs, ({ name }) => fusedName(name));
   return splitHeader(header, ({ name }) => layersOfSlices(slices.get(name) ?? []));
 }

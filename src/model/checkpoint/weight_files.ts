@@ -18,7 +18,7 @@ export interface WeightFile {
   /** Returns the first `header.headerBytes` bytes of the file. */
   readHeaderBytes(): Promise<Uint8Array<ArrayBuffer>>;
   /** The tensors of the file by the names of their slices, if `header` lists slices of tensors (`fused_experts.ts`). */
-  readonly fused?: ReadonlyMap<string, TensorInfo>;
+  readonly wholeTensors?: ReadonlyMap<string, TensorInfo>;
 }
 
 /** An open weight file of any format. It describes the safetensors file that its copy will be. */
@@ -87,8 +87,8 @@ export async function readShardNames(
 }
 
 export function formatWeightIndex(files: readonly WeightFile[]): Uint8Array<ArrayBuffer> {
-  const places = files.flatMap(({ name, header, fused }) =>
-    header.tensors.map((tensor) => [fused?.get(tensor.name)?.name ?? tensor.name, name] as const)
+  const places = files.flatMap(({ name, header, wholeTensors }) =>
+    header.tensors.map((tensor) => [wholeTensors?.get(tensor.name)?.name ?? tensor.name, name] as const)
   );
   const sorted = places.toSorted(([a], [b]) => a < b ? -1 : 1);
   const total_size = files.reduce((sum, { header }) => sum + header.dataBytes, 0);

@@ -1,5 +1,5 @@
 /**
- * The family Falcon (Almazrouei et al., arXiv 2311.16867) in the form of the models with 1 and 7 billion parameters: one
+ * The family Falcon (Almazrouei et al., arXiv 2311.16867) in the form of the models with 7 billion parameters: one
  * linear layer computes queries, keys and values, and all heads can share one key head. Names and arithmetic follow
  * transformers' `FalconForCausalLM`.
  */
@@ -35,11 +35,13 @@ const schema = z.object({
   vocab_size: positiveInt,
   activation: activationName.default("gelu"),
   layer_norm_epsilon: epsilon.default(1e-5),
-  bias: z.boolean().default(false),
+  bias: flag,
   /** Whether all query heads share one key head. */
-  multi_query: z.boolean().default(true),
+  multi_query: z.boolean().nullable().default(true),
   /** Whether the feed-forward network runs in parallel with attention. */
-  parallel_attn: z.boolean().default(true),
+  parallel_attn: z.boolean().nullable().default(true),
+  /** The number of LayerNorms before the two parallel halves. */
+  num_ln_in_parallel_attn: z.literal(1).nullish(),
   alibi: flag,
   new_decoder_architecture: flag,
   tie_word_embeddings: z.boolean().default(true),
@@ -70,8 +72,8 @@ export const falcon: Family = {
 };
 
 function blockSpec(config: Config, root: string): BlockSpec {
-  const { hidden_size: hidden, num_attention_heads: heads, layer_norm_epsilon: eps, bias, activation } =
-    config;
+  const { hidden_size: hidden, num_attention_heads: heads, layer_norm_epsilon: eps, activation } = config;
+  const bias = config.bias ?? false;
   const { parallel_attn: isParallel, multi_query: hasOneKey } = config;
   const intermediate = config.ffn_hidden_size ?? 4 * hidden;
   const headDim = headDimension(hidden, heads), rotary = readRotary(config, headDim, false);

@@ -1,6 +1,7 @@
 /** The list of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
 
 import { ModelError } from "../../base/files/file_error.ts";
+import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { bloom } from "./bloom.ts";
 import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";
@@ -71,7 +72,7 @@ export function readModelSpec(
   has: (name: string) => boolean,
 ): ModelSpec {
   const text = textConfig(config);
-  if (text) return { ...readModelSpec(text, has), isTextPart: true };
+  if (text) return { ...readTextPart(text, has, isObject(config.text_config)), isTextPart: true };
   const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
   const reason = unsupportedReason(config, family);
   if (family && !reason) return family.read(config, has);
@@ -83,6 +84,22 @@ export function readModelSpec(
         (isMixture ? mixtures : [...dense, ...mixtures, ...multimodal]).join(", ")
       }`,
   );
+}
+
+/** @param isNested whether the settings are in the object `text_config`. Errors then name it */
+function readTextPart(
+  config: Readonly<Record<string, unknown>>,
+  has: (name: string) => boolean,
+  isNested: boolean,
+): ModelSpec {
+  try {
+    return readModelSpec(config, has);
+  } catch (error) {
+    if (!(error instanceof ModelError && isNested)) throw error;
+    throw new ModelError(error.message.replace("config.json: ", "config.json: text_config: "), {
+      cause: error,
+    });
+  }
 }
 
 /** Keys of config.json. A model is multimodal if at least one of them is set. */

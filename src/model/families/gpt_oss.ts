@@ -30,12 +30,15 @@ export const gptOss: Family = {
       rms_norm_eps: epsilon.default(1e-5),
       attention_bias: z.boolean().default(true),
       sliding_window: positiveInt.nullable().default(128),
-      num_local_experts: positiveInt.default(128),
+      num_local_experts: positiveInt.optional(),
+      /** Another name of `num_local_experts`. */
+      num_experts: positiveInt.default(128),
       num_experts_per_tok: positiveInt.default(4),
       swiglu_alpha: z.number().default(1.702),
       swiglu_limit: z.number().positive().default(7),
     }).transform((config) => ({
       ...config,
+      num_local_experts: config.num_local_experts ?? config.num_experts,
       rope_theta: config.rope_theta ?? 150_000,
       rope_parameters: config.rope_parameters ?? DEFAULT_ROPE,
     })),

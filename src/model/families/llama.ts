@@ -4,8 +4,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
-import { activationName, epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
+import {
+  activationName,
+  epsilon,
+  layerTypesShape,
+  positiveInt,
+  readLayerTypes,
+  requireEntryPerBlock,
+} from "./config/config.ts";
 import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
 import { ropeObject } from "./config/rotary_config.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -32,6 +38,17 @@ export const mistral = llamaFamily(
   (config) => ({ window: () => config.sliding_window ?? 0 }),
 );
 
+/** The rotation of Ministral 3 in configurations that have no settings of it. */
+const MINISTRAL_ROPE = {
+  rope_type: "yarn",
+  rope_theta: 1_000_000,
+  factor: 16,
+  original_max_position_embeddings: 16_384,
+  mscale: 1,
+  mscale_all_dim: 1,
+  llama_4_scaling_beta: 0.1,
+};
+
 /** Ministral 3 (Mistral AI 2025) has heads of a fixed size, YaRN, and queries that are larger at positions past the trained length. */
 export const ministral3 = llamaFamily(
   "ministral3",
@@ -41,17 +58,9 @@ export const ministral3 = llamaFamily(
     head_dim: positiveInt.nullable().default(128),
     rms_norm_eps: epsilon.default(1e-5),
     sliding_window: positiveInt.nullish(),
-    rope_parameters: ropeObject.extend({ llama_4_scaling_beta: z.number().nonnegative().default(0) }).default(
-      {
-        rope_type: "yarn",
-        rope_theta: 1_000_000,
-        factor: 16,
-        original_max_position_embeddings: 16_384,
-        mscale: 1,
-        mscale_all_dim: 1,
-        llama_4_scaling_beta: 0.1,
-      },
-    ),
+    rope_parameters: ropeObject.extend({ llama_4_scaling_beta: z.number().nonnegative().default(0) })
+      .nullish()
+      .transform((rope) => rope ?? MINISTRAL_ROPE),
   }),
   ({ sliding_window: window, rope_parameters: rope, max_position_embeddings }) => {
     const { llama_4_scaling_beta: beta } = rope;
@@ -242,11 +251,7 @@ export const smolLm3 = llamaFamily(
   }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 2_000_000 })),
   ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => {
     const { no_rope_layers: flags, no_rope_layer_interval: interval, num_hidden_layers: blocks } = config;
-    if (flags && flags.length !== blocks) {
-      throw new ModelError(
-        `config.json: no_rope_layers has ${flags.length} entries, num_hidden_layers is ${blocks}`,
-      );
-    }
+    requireEntryPerBlock("no_rope_layers", flags, blocks);
     const hasRotary = (index: number) => flags ? flags[index] !== 0 : (index + 1) % interval !== 0;
     const isSliding = readLayerTypes(config, (index) => !hasRotary(index));
     const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;

@@ -5,8 +5,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
-import { epsilon, positiveInt } from "./config/config.ts";
+import { epsilon, positiveInt, requireEntryPerBlock } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -85,10 +84,8 @@ function blockTypes(
   const { no_rope_layers, layer_types: types, moe_layers: moeLayers, num_hidden_layers: blocks } = config;
   // transformers treats an empty list as a missing one.
   const flags = no_rope_layers?.length ? no_rope_layers : undefined;
-  for (const [name, list] of Object.entries({ no_rope_layers: flags, layer_types: types })) {
-    if (!list || list.length === blocks) continue;
-    throw new ModelError(`config.json: ${name} has ${list.length} entries, num_hidden_layers is ${blocks}`);
-  }
+  requireEntryPerBlock("no_rope_layers", flags, blocks);
+  requireEntryPerBlock("layer_types", types, blocks);
   const rotates = (index: number) =>
     flags ? flags[index] !== 0 : (index + 1) % config.no_rope_layer_interval !== 0;
   return {

@@ -5,15 +5,13 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
+import { MAX_EXPERTS } from "../checkpoint/fused_experts.ts";
 import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
 import type { ExpertGroups } from "../pieces/routing.ts";
-
-/** The largest number of experts, which routing stores in 16 bits. */
-const MAX_EXPERTS = 65_535;
 
 /** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
 type Mixture =

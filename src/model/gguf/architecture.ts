@@ -45,6 +45,8 @@ export interface Architecture {
   readonly multipliesLogits?: boolean;
   /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
   factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
+  /** The differences of models with a certain number of blocks, by which llama.cpp recognises them. */
+  readonly byBlockCount?: Readonly<Record<number, Partial<Architecture>>>;
   /** Settings of config.json that must have these values, or be absent. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Settings of config.json that llama.cpp reads under the same names, each true by default. */

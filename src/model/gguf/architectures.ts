@@ -6,6 +6,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { ModelSpec } from "../families/family.ts";
+import { MULTIMODAL_TYPES } from "../families/multimodal.ts";
 import type { Architecture } from "./architecture.ts";
 import { type Factors, headScale } from "./factors.ts";
 
@@ -61,6 +62,9 @@ const LLAMA: Architecture = {
   rowOrder: "rotary",
   hasRotaryDivisors: true,
 };
+
+/** Returns whether a block rotates queries and keys, if each fourth block does not. */
+const rotatesThreeOfFour = (index: number) => (index + 1) % 4 !== 0;
 
 const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
 
@@ -160,6 +164,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     biases: [],
     activation: "silu",
     hasRotaryDivisors: true,
+    // The model with 32 billion parameters.
+    byBlockCount: { 64: { windowPeriod: 4, rotates: rotatesThreeOfFour } },
   },
   ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
   glm4: {
@@ -185,7 +191,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     windowPeriod: 4,
     sharesHead: true,
     multipliesLogits: true,
-    rotates: (index) => (index + 1) % 4 !== 0,
+    rotates: rotatesThreeOfFour,
     factors: ({ logitScale }) => ({ logitScale }),
   },
   granite: {
@@ -198,7 +204,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   smollm3: {
     ...LLAMA,
     name: "smollm3",
-    rotates: (index) => (index + 1) % 4 !== 0,
+    rotates: rotatesThreeOfFour,
   },
   starcoder2: {
     name: "starcoder2",
@@ -300,7 +306,9 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
     throw new ModelError(
       `config.json: model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${
         Object.keys(ARCHITECTURES).join(", ")
-      }`,
+      }` + (MULTIMODAL_TYPES.includes(type)
+        ? "; of a multimodal model, only a text part that is saved alone can"
+        : ""),
     );
   }
   const architecture = ARCHITECTURES[type];
@@ -310,5 +318,5 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
       throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
     }
   }
-  return architecture;
+  return { ...architecture, ...architecture.byBlockCount?.[Number(config.num_hidden_layers)] };
 }

@@ -69,12 +69,23 @@ export function routeTokens(outputs: Float32Array, rule: RoutingRule, correction
   return routes;
 }
 
-/** Routes every token to every expert, with the factor 1. */
-export function routeToAll(experts: number, tokens: number): Routes {
+/**
+ * Routes every token to every expert.
+ * @param factors the factors of the first experts, (tokens, first experts). By default, and for the other experts, the factor is 1
+ */
+export function routeToAll(
+  experts: number,
+  tokens: number,
+  factors: Float32Array = new Float32Array(0),
+): Routes {
+  const given = factors.length / tokens;
   return {
     starts: Array.from({ length: experts + 1 }, (_, expert) => expert * tokens),
     tokens: Uint32Array.from({ length: experts * tokens }, (_, i) => i % tokens),
-    factors: new Float32Array(experts * tokens).fill(1),
+    factors: Float32Array.from({ length: experts * tokens }, (_, i) => {
+      const expert = Math.floor(i / tokens);
+      return expert < given ? factors[i % tokens * given + expert] : 1;
+    }),
   };
 }
 
@@ -93,6 +104,10 @@ export function withSharedExpert(routes: Routes, factors: Float32Array): Routes 
   return shared;
 }
 
+export function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
 interface Choice {
   readonly expert: number;
   readonly factor: number;
@@ -104,7 +119,7 @@ function chooseExperts(outputs: Float32Array, rule: RoutingRule, correction?: Fl
   const largest = outputs.reduce((max, output) => Math.max(max, output), -Infinity);
   // The scores of a softmax are not divided by their sum yet.
   const scores = outputs.map(
-    kind === "softmax" ? (x) => Math.exp(x - largest) : (x) => 1 / (1 + Math.exp(-x)),
+    kind === "softmax" ? (x) => Math.exp(x - largest) : sigmoid,
   );
   const corrected = correction ? scores.map((score, e) => score + correction[e]) : scores;
   // Small scores of a softmax can be equal, although the outputs of the router differ.

@@ -1,4 +1,7 @@
-/** The network of a smaller model and the shapes of its tensors, which do not depend on which units remain. */
+/**
+ * The network of a smaller model and the shapes of its tensors, which do not depend on which units remain. A check with them sees sizes
+ * only. A reason in the values of the smaller model, such as a weight that is not finite, shows in the run itself.
+ */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { TensorShape } from "../../model/checkpoint/tensor_source.ts";

@@ -8,6 +8,7 @@ import { unpackCheckpoint } from "../../../src/model/checkpoint/quantized/unpack
 import { openDense } from "../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { openCopy } from "../../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy, planLayout } from "../../../src/model/checkpoint/write/write_plan.ts";
+import type { Shard } from "../../../src/model/checkpoint/weight_files.ts";
 import { openModelFolder } from "../../../src/model/model.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
@@ -167,6 +168,29 @@ describe("weights of experts that are stored as (inputs, outputs)", () => {
           `tensor ${mixture}.down_proj: needs BF16 [5,4] for ${mixture}.1.down_proj.weight, which is F32 [5,4]`,
       });
     }));
+});
+
+it("a file in which other experts are stored one by one is copied as it is, and cannot be laid out anew", async () => {
+  const source = `${folder}/both`,
+    out = `${source} copy`,
+    alone = "model.layers.1.mlp.experts.0.down_proj.weight";
+  const tensors = {
+    "model.layers.0.mlp.experts.down_proj": patternTensor("BF16", [3, 5, 4], 1),
+    [alone]: patternTensor("BF16", [5, 4], 2),
+  };
+  await Deno.mkdir(source);
+  await writeFiles(source, { "config.json": {}, "model.safetensors": tensors });
+  await withCheckpoint(source, async (checkpoint) => {
+    const copy = await openCopy(planCopy(checkpoint), out, fs);
+    await (await copy.complete()).publish();
+    assert.deepEqual(await storedTensors(out, ["model.safetensors"]), tensors);
+    const tensorsOf = ({ header }: Shard) => header.tensors;
+    assert.throws(() => planLayout(checkpoint, fs, { config: {}, tensors: checkpoint, tensorsOf }), {
+      name: "ModelError",
+      message: `model.safetensors: stores all experts of one block in one tensor, but ${alone} alone, ` +
+        "so the file cannot be laid out anew",
+    });
+  });
 });
 
 for (

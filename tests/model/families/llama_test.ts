@@ -6,6 +6,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { llama, qwen2 } from "../../../src/model/families/llama.ts";
+import { readRotary } from "../../../src/model/families/config/rotary_config.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
@@ -163,6 +164,23 @@ it("the tested LLaMA models have different logits, unless their settings mean th
     "Mistral with a window as long as the text = LLaMA",
     "Mistral without a window = Mistral with a window as long as the text",
   ]);
+});
+
+it("LLaMA 3.1 scales only pairs that rotate less than low_freq_factor says, if high_freq_factor is not larger", () => {
+  // The first pair rotates as often as low_freq_factor says.
+  const rotations = 32 / (2 * Math.PI), base = [1, 0.1, 0.01, 0.001];
+  for (const high_freq_factor of [rotations, rotations / 2]) {
+    const rope_scaling = { ...LLAMA3, low_freq_factor: rotations, high_freq_factor };
+    const { frequencies } = readRotary({ max_position_embeddings: 64, rope_scaling }, 8, false);
+    assertClose(frequencies(1), base.map((frequency, pair) => pair === 0 ? frequency : frequency / 8), 1e-12);
+  }
+});
+
+it("dynamic scaling by a factor below 1 does not shorten the longest window", () => {
+  for (const [factor, tokens] of [[0.5, 64], [3, 192]]) {
+    const rope_scaling = { type: "dynamic", factor };
+    assert.equal(readModelSpec({ ...BASE, rope_scaling }, () => true).maxTokens, tokens);
+  }
 });
 
 it("LLaMA finds the tensor names of a checkpoint that was saved without its head", () => {

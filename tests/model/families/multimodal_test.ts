@@ -82,10 +82,49 @@ it("is refused in a quantised layout, because the modules of the other parts are
   assert.throws(() => denseModules(spec, () => true), { name: "ModelError", message: /multimodal/ });
 });
 
+it("has a tied head by the rule of transformers for its multimodal model", async () => {
+  const headOf = async (family: string, config: Record<string, unknown>, inner: Record<string, unknown>) => {
+    const { weights, variants: [{ config: text }] } = await readFamilyFixture(family);
+    const { tie_word_embeddings: _, ...settings } = text;
+    const wrapped = {
+      ...config,
+      vision_config: {},
+      text_config: { ...settings, model_type: undefined, ...inner },
+    };
+    return readModelSpec(wrapped, (name) => name !== "lm_head.weight" && weights.has(name)).head.name;
+  };
+  for (
+    const [modelType, family, outer, inner, isTied] of [
+      ["mistral3", "mistral", undefined, undefined, true],
+      ["mistral3", "mistral", false, true, false],
+      ["qwen2_5_vl", "qwen2", undefined, undefined, false],
+      ["qwen2_5_vl", "qwen2", false, true, true],
+      ["qwen2_5_vl", "qwen2", true, false, true],
+      ["gemma3", "gemma3_text", undefined, undefined, true],
+    ] as const
+  ) {
+    const config = { model_type: modelType, tie_word_embeddings: outer };
+    assert.equal(
+      await headOf(family, config, { tie_word_embeddings: inner }),
+      isTied ? "model.embed_tokens" : "lm_head",
+      `${modelType}, ${outer}, ${inner}`,
+    );
+  }
+});
+
 it("is refused if its own family is not that of the multimodal model", () => {
   const config = { model_type: "mistral3", vision_config: {}, text_config: { model_type: "mistral4" } };
   assert.throws(
     () => readModelSpec(config, () => true),
-    /model_type "mistral3" is multimodal, which is not supported/,
+    /text_config\.model_type "mistral4" of a mistral3 model is not supported; the supported types are: mistral, ministral3$/,
+  );
+});
+
+it("has errors that name the object of its settings", () => {
+  const flat = { model_type: "qwen2_5_vl", vision_config: {} };
+  assert.throws(() => readModelSpec(flat, () => true), /^ModelError: config\.json: hidden_size: /);
+  assert.throws(
+    () => readModelSpec({ ...flat, text_config: { vocab_size: 9 } }, () => true),
+    /^ModelError: config\.json: text_config: hidden_size: /,
   );
 });

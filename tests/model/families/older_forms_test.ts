@@ -85,6 +85,7 @@ for (
       { rope_parameters: { full_attention: { rope_type: "proportional" } } },
       /rope_type proportional is not supported/,
     ],
+    ["llama", { rope_parameters: { rope_type: "yarn", rope_theta: 1, factor: 4 } }, /rope_theta: /],
     ["exaone4", { sliding_window_pattern: "LGL" }, /sliding_window_pattern: /],
     ["falcon", { alibi: true }, /alibi is true, which is not supported/],
     [
@@ -92,6 +93,7 @@ for (
       { new_decoder_architecture: true },
       /new_decoder_architecture is true, which is not supported/,
     ],
+    ["falcon", { num_ln_in_parallel_attn: 2 }, /num_ln_in_parallel_attn: /],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
     ["granite", { logits_scaling: 0 }, /logits_scaling: /],
@@ -117,4 +119,21 @@ it("refuses a tied head of Phi, because a table of tokens has no bias", () => {
       ),
     { name: "ModelError", message: /tie_word_embeddings true is not supported for phi/ },
   );
+});
+
+it("reads settings that are null, and the other name of the number of experts of gpt-oss", async () => {
+  const specOf = async (family: string, settings: Record<string, unknown>) => {
+    const { weights, variants: [{ config }] } = await readFamilyFixture(family);
+    return readModelSpec({ ...config, ...settings }, weights.has);
+  };
+  const ministral = (await specOf("ministral3", { rope_parameters: null })).block(0).traits!;
+  assert.equal(ministral.rotary!(0)!.yarn!.factor, 16);
+  const sliding = { full_attention: null, sliding_attention: { rope_theta: 100 } };
+  const gemma = (await specOf("gemma3_text", { rope_parameters: sliding })).block(0).traits!;
+  assert.deepEqual([0, 1].map((block) => gemma.rotary!(block)!.theta).toSorted(), [100, 1_000_000]);
+  const falcon = await specOf("falcon", { bias: null, parallel_attn: null, multi_query: null });
+  assert.equal(falcon.block(0).norms.length, 2);
+  assert.equal(falcon.block(0).traits!.kvHeads, 4);
+  const gptOss = await specOf("gpt_oss", { num_local_experts: undefined, num_experts: 7 });
+  assert.equal(gptOss.block(0).traits!.mixture!.experts, 7);
 });

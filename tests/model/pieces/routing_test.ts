@@ -144,4 +144,9 @@ it("withSharedExpert() adds an expert with all tokens, and routeToAll() gives al
   ]);
   const all = routeToAll(3, 2), every = [0, 1, 2].map((expert) => ({ expert, factor: 1 }));
   assert.deepEqual(choicesOf(all), [every, every]);
+  const factors = Float32Array.of(0.25, 0.5, 0.75, 1);
+  assert.deepEqual(choicesOf(routeToAll(3, 2, factors)), [
+    [{ expert: 0, factor: 0.25 }, { expert: 1, factor: 0.5 }, { expert: 2, factor: 1 }],
+    [{ expert: 0, factor: 0.75 }, { expert: 1, factor: 1 }, { expert: 2, factor: 1 }],
+  ]);
 });

@@ -40,7 +40,7 @@ class DenseCheckpoint extends Checkpoint {
   }
 
   override read(name: string, byteOffset: number, byteLength: number): ReturnType<Checkpoint["read"]> {
-    const { shard, info } = this.locate(name), whole = shard.fused?.get(name);
+    const { shard, info } = this.locate(name), whole = shard.wholeTensors?.get(name);
     if (!whole || !this.storedWeights.has(whole.name)) {
       return this.#tensors.read(name, byteOffset, byteLength);
     }

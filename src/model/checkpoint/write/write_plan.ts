@@ -62,18 +62,16 @@ export function planLayout(
 }
 
 /** Tensors with wide dtypes come first, so that programs that map the file into memory find every tensor aligned. */
-export function layOut(
-  { name, mode, header, fused }: Shard,
-  tensors: readonly TensorSpec[],
-): WeightFile {
-  const stored = fused ? joinExperts(tensors) : tensors;
+export function layOut(shard: Shard, tensors: readonly TensorSpec[]): WeightFile {
+  const { name, mode, header, wholeTensors } = shard;
+  const stored = wholeTensors ? joinExperts(shard, tensors) : tensors;
   const widestFirst = stored.toSorted((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
   const { bytes, dataBytes, tensors: infos } = encodeHeader(widestFirst, header.metadata);
   const written = { tensors: infos, metadata: header.metadata, headerBytes: bytes.byteLength, dataBytes };
   return {
     name,
     mode,
-    ...splitWritten(written, fused ? tensors : []),
+    ...splitWritten(written, wholeTensors ? tensors : []),
     readHeaderBytes: () => Promise.resolve(bytes),
   };
 }

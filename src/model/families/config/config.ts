@@ -97,9 +97,16 @@ export function readLayerTypes(
   byDefault: (index: number) => boolean,
   type = "sliding_attention",
 ): (index: number) => boolean {
-  if (!types) return byDefault;
-  if (types.length === blocks) return (index) => types[index] === type;
-  throw new ModelError(
-    `config.json: layer_types has ${types.length} entries, num_hidden_layers is ${blocks}`,
-  );
+  requireEntryPerBlock("layer_types", types, blocks);
+  return types ? (index) => types[index] === type : byDefault;
+}
+
+/** @throws {ModelError} if the setting `name` has a list without one entry per block */
+export function requireEntryPerBlock(
+  name: string,
+  list: readonly unknown[] | null | undefined,
+  blocks: number,
+): void {
+  if (!list || list.length === blocks) return;
+  throw new ModelError(`config.json: ${name} has ${list.length} entries, num_hidden_layers is ${blocks}`);
 }

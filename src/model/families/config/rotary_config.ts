@@ -8,13 +8,13 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import { checkHeadDimension, positiveInt } from "./config.ts";
 
-const number = z.number().positive();
+const number = z.number().positive(), theta = number.gt(1);
 
 export const ropeObject = z.object({
   rope_type: z.string().optional(),
   /** The older name of `rope_type`. */
   type: z.string().optional(),
-  rope_theta: number.optional(),
+  rope_theta: theta.optional(),
   partial_rotary_factor: number.max(1).optional(),
   factor: number.nullish(),
   original_max_position_embeddings: positiveInt.nullish(),
@@ -34,7 +34,7 @@ export const ropeObject = z.object({
 export const rotaryShape = {
   max_position_embeddings: positiveInt,
   original_max_position_embeddings: positiveInt.nullish(),
-  rope_theta: number.nullish(),
+  rope_theta: theta.nullish(),
   rope_scaling: ropeObject.nullish(),
   rope_parameters: ropeObject.nullish(),
   partial_rotary_factor: number.max(1).nullish(),
@@ -94,19 +94,20 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
 }
 
 /**
- * Returns the number of tokens of the longest window. Dynamic scaling is for windows up to `factor` times as long as those in training.
+ * Returns the number of tokens of the longest window. Dynamic scaling is for windows up to `factor` times as long as those in training, if
+ * the factor is larger than 1.
  */
 export function longestWindow(config: RotaryConfig): number {
   const rope = ropeOf(config);
   if (typeOf(rope) !== "dynamic") return config.max_position_embeddings;
-  return Math.floor(config.max_position_embeddings * requiredSetting(rope, "factor"));
+  return Math.floor(config.max_position_embeddings * Math.max(1, requiredSetting(rope, "factor")));
 }
 
 /** The rotary settings of a family whose blocks with a sliding window have a rotation of their own. */
 export const twoRotationsShape = {
   ...rotaryShape,
   /** Versions of transformers before 5 write `rope_scaling`, which holds for the blocks without a window only. */
-  rope_parameters: z.object({ full_attention: ropeObject, sliding_attention: ropeObject }).partial()
+  rope_parameters: z.object({ full_attention: ropeObject.nullish(), sliding_attention: ropeObject.nullish() })
     .nullish(),
 };
 
@@ -220,14 +221,19 @@ function yarn(settings: RotarySettings): RotarySpec {
     : spec;
 }
 
-/** Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. */
+/**
+ * Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. There
+ * are none in between if `high_freq_factor` is not larger than `low_freq_factor`.
+ */
 function llama3(settings: RotarySettings): RotarySpec {
   const { base, rope, config } = settings, factor = requiredSetting(rope, "factor");
   const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");
   const trainedTokens = trainedLength(rope, config);
   const scaled = base.map((frequency) => {
     const rotations = trainedTokens * frequency / (2 * Math.PI);
-    const unscaledShare = Math.min(1, Math.max(0, (rotations - low) / (high - low)));
+    const unscaledShare = high <= low
+      ? Number(rotations >= low)
+      : Math.min(1, Math.max(0, (rotations - low) / (high - low)));
     return unscaledShare * frequency + (1 - unscaledShare) * frequency / factor;
   });
   return unscaled({ ...settings, base: scaled });

@@ -1,8 +1,7 @@
 /**
  * A mixture of experts in the place of a feed-forward network. An expert is a small gated network. A router
  * sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures also have
- * a shared expert, to which all tokens go. The router stays dense. Checkpoints have one tensor per layer and
- * expert, which is the layout that transformers writes.
+ * a shared expert, to which all tokens go. The router stays dense.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -18,7 +17,7 @@ import {
 } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows, reserveScaledRows } from "../../pieces/rows.ts";
-import { type Routes, routeToAll, routeTokens, withSharedExpert } from "../../pieces/routing.ts";
+import { type Routes, routeToAll, routeTokens, sigmoid, withSharedExpert } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
@@ -38,7 +37,10 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly isTransposed?: boolean;
   /** A limited gate, whose elements are beside those of `up`. By default, the gate has no limit and comes before `up`. */
   readonly clampedGate?: ClampedGate;
-  /** Whether the factors of a token multiply the inputs of its experts, except the shared one, in the place of their outputs. */
+  /**
+   * Whether the factors of a token multiply the inputs of its experts, except the shared one, in the place of their outputs. The factors
+   * must be sigmoids of the outputs of the router.
+   */
   readonly scalesInputs?: boolean;
   readonly shared?: SharedExpertSpec;
   /** The name in the mixture of the vector of corrections, (experts), that are added to the scores when experts are chosen. */
@@ -101,7 +103,7 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
       const experts = [...routed, ...sharedExperts];
       const routes = pass.routes ??
         (pass.routesToAll
-          ? routeToAll(experts.length, pass.rows)
+          ? routeToAll(experts.length, pass.rows, await inputFactors(pass, spec, router, x))
           : await chooseRoutes(pass, spec, router, x));
       pass.observeRoutes?.(routes);
       await applyExperts(pass, spec, experts, routes, x, stream, options);
@@ -116,20 +118,30 @@ async function chooseRoutes(
   router: Router,
   x: DeviceBuffer,
 ): Promise<Routes> {
-  const { rows } = pass;
-  const outputsOf = async (layer: LinearSpec) => {
-    const outputs = pass.workspace.buffer(layer.name, rows * layer.outFeatures);
-    applyLinear(pass, layer, x, 0, rows, outputs);
-    return asFloat32(await pass.backend.read(outputs, 0, rows * layer.outFeatures * 4));
-  };
   const [scores, shared] = await Promise.all([
-    outputsOf(router.scores),
-    router.shared && outputsOf(router.shared),
+    readOutputs(pass, router.scores, x),
+    router.shared && readOutputs(pass, router.shared, x),
   ]);
   const routes = routeTokens(scores, spec, router.corrections && pass.weights.vector(router.corrections));
   if (!spec.shared) return routes;
-  const factors = shared?.map((output) => 1 / (1 + Math.exp(-output))) ?? new Float32Array(rows).fill(1);
-  return withSharedExpert(routes, factors);
+  return withSharedExpert(routes, shared?.map(sigmoid) ?? new Float32Array(pass.rows).fill(1));
+}
+
+/** Returns the factors of the inputs of all experts, (tokens, experts), or undefined if inputs have no factors. */
+async function inputFactors(
+  pass: BlockPass,
+  { scalesInputs }: ExpertsSpec,
+  router: Router,
+  x: DeviceBuffer,
+): Promise<Float32Array | undefined> {
+  return scalesInputs ? (await readOutputs(pass, router.scores, x)).map(sigmoid) : undefined;
+}
+
+/** Runs a layer on `x`, (rows, inputs) f32, and waits for its outputs, (rows, outputs). */
+async function readOutputs(pass: BlockPass, layer: LinearSpec, x: DeviceBuffer): Promise<Float32Array> {
+  const { rows, workspace, backend } = pass, outputs = workspace.buffer(layer.name, rows * layer.outFeatures);
+  applyLinear(pass, layer, x, 0, rows, outputs);
+  return asFloat32(await backend.read(outputs, 0, rows * layer.outFeatures * 4));
 }
 
 type LayerOf = (part: string, inFeatures: number, outFeatures: number) => LinearSpec;
