@@ -136,7 +136,7 @@ describe("pare shrink", () => {
       ...command("llama-sotu", "none", "--ffn", "0.25", "--bits", "3", "--for", "gguf:q4_0"),
     );
     assert.equal(code, 2);
-    assert.match(stderr, /the smaller model: option --bits 3: --for gguf:q4_0 sets it to 4/);
+    assert.match(stderr, /option --bits 3: --for gguf:q4_0 sets it to 4/);
     const gptq = command("llama-sotu", "none", "--ffn", "0.3", "--multiple", "8", "--for", "gptq");
     const misfit = await runPare(...gptq);
     assert.equal(misfit.code, 3);
