@@ -40,7 +40,7 @@ def test_a_missing_library_is_named_with_the_extra_that_installs_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     folder = write_checkpoint(tmp_path / "gptq", {"quant_method": "gptq", "bits": 4})
     with pytest.raises(
-        ModuleNotFoundError, match=r'onnx_ir, which is not installed: pip install "pare-llm\[onnx\]"'
+        ModuleNotFoundError, match=r'onnx, which is not installed: pip install "pare-llm\[onnx\]"'
     ):
         pare_llm.export_onnx(folder, tmp_path / "out")
 
