@@ -9,7 +9,7 @@ import { compareFamily, fixtureVariants, LLAMA_BASE, type Variant, withDefaults 
 const { gpt2, gpt_neox: neox, olmo2, granite, starcoder2, smollm3 } = FAMILY_MODELS;
 const { gemma, gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
 const { falcon, phi, olmo3, ministral3, ernie4_5, glm4, exaone4, cohere2 } = FAMILY_MODELS;
-const { qwen3_5_text: qwen35 } = FAMILY_MODELS;
+const { qwen3_5_text: qwen35, seed_oss } = FAMILY_MODELS;
 
 const OPT_BASE: Settings = {
   model_type: "opt",
@@ -372,6 +372,15 @@ await compareFamily("SmolLM3", smollm3.base, {
   },
   "with a config.json that leaves the defaults out": {
     settings: { num_hidden_layers: 4, num_key_value_heads: 4, no_rope_layers: null },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("Seed-OSS", seed_oss.base, {
+  ...fixtureVariants(seed_oss),
+  "with one key head and a tied head": { settings: { num_key_value_heads: 1, tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { head_dim: 128, num_attention_heads: 8, num_key_value_heads: 8 },
     rewrite: withDefaults,
   },
 });

@@ -22,6 +22,7 @@ import {
   phi3,
   qwen2,
   qwen3,
+  seedOss,
   smolLm3,
   starcoder2,
 } from "./llama.ts";
@@ -35,7 +36,7 @@ import { cohere2, phi } from "./parallel.ts";
 const FAMILIES: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX, falcon],
   ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
-  ...[starcoder2, smolLm3, ernie45, glm4, exaone4, cohere2, qwen35],
+  ...[starcoder2, smolLm3, seedOss, ernie45, glm4, exaone4, cohere2, qwen35],
   ...[
     mixtral,
     qwen2Moe,

@@ -121,6 +121,22 @@ export const phi3 = llamaFamily(
   (config) => ({ fused: true, partialRotation: true, window: () => config.sliding_window ?? 0 }),
 );
 
+/** Seed-OSS (ByteDance 2025) has heads of a fixed size, and biases for q, k and v. */
+export const seedOss = llamaFamily(
+  "seed_oss",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(8),
+    head_dim: positiveInt.nullable().default(128),
+    attention_bias: z.boolean().default(true),
+    attention_out_bias: flag,
+    mlp_bias: flag,
+  }),
+  ({ attention_bias: qkv, attention_out_bias: out, mlp_bias: feedForward }) => ({
+    biases: { qkv, out, feedForward },
+  }),
+);
+
 /** ERNIE 4.5 (Baidu 2025) rotates neighbouring dimensions. */
 export const ernie45 = llamaFamily(
   "ernie4_5",
