@@ -4,6 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { sampleWindows } from "../../scripts/fixtures/family_models.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { MODEL_TYPES } from "../../src/model/families/families.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
@@ -18,7 +19,7 @@ interface GradientsAnswer {
 
 /** Autograd would also train the router of a mixture of experts. */
 const DENSE = blockSettings(1).filter(([, { model_type }]) =>
-  !/mixtral|moe|deepseek|qwen3_next/.test(String(model_type))
+  !MODEL_TYPES.mixtures.includes(String(model_type))
 );
 
 await describePeers("the gradients of a block", (peers) => {
