@@ -81,15 +81,15 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         "--out",
         `${scratch}/${out}`,
         "--method",
-        "sparsegpt",
+        method,
         ...windows,
         ...options,
       ]);
     const host = cleanup.use(await startHost(device));
     const client = await run("remote", "--server", host.url, "--remote");
-    const bytes = await (await fetch(`${host.url}/metrics`)).text();
+    const metrics = await (await fetch(`${host.url}/metrics`)).text();
     const bytesOf = (direction: string) =>
-      Number(new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m").exec(bytes)?.[1]);
+      Number(new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m").exec(metrics)?.[1]);
     const costs = [
       { name: "client", ...client },
       { name: "host", cpuSeconds: cpuSeconds(host.pid), peakBytes: memoryBytes(host.pid, "VmHWM") },
