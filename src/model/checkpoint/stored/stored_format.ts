@@ -50,6 +50,13 @@ export interface StoredFormat {
   ): readonly StoredWeight[] | Promise<readonly StoredWeight[]>;
 }
 
+/** Lists the names of tensors that end in `suffix`, without it. */
+export function stemsOf(checkpoint: Checkpoint, suffix: string): string[] {
+  return [...checkpoint.names()].filter((name) => name.endsWith(suffix)).map((name) =>
+    name.slice(0, -suffix.length)
+  );
+}
+
 /** Matches the names of tensors that describe the quantisation of activations or of the cache of keys and values. */
 export const ACTIVATION_TENSORS =
   /[._](activation_scale|(input|output)_(scale|scale_ub|zero_point)|[kvq]_scale)$/;
