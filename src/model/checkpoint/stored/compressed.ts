@@ -15,13 +15,14 @@ import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "../quantized/layout.ts";
 import {
   ANYTHING,
   BLOCK,
+  type Block,
   type FormatRules,
   type GridKind,
   gridKindOf,
   oneOf,
   readGridKinds,
 } from "../quantized/read_config.ts";
-import { type Block, scaledMatrix } from "./scaled_matrix.ts";
+import { scaledMatrix } from "./scaled_matrix.ts";
 import {
   ACTIVATION_TENSORS,
   stemsOf,
