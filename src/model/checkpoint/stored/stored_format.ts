@@ -27,7 +27,7 @@ export interface StoredWeight {
 }
 
 /** Computes a row of a weight. @param row is counted from the first row of the sections that were opened */
-export type FillRow = (row: number, values: Float32Array) => void;
+type FillRow = (row: number, values: Float32Array) => void;
 
 /** A format of stored weights. */
 export interface StoredFormat {
