@@ -8,7 +8,8 @@ import type { Checkpoint } from "../../../../src/model/checkpoint/checkpoint.ts"
 import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { unpackCheckpoint } from "../../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
 import { readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
-import { DENSE_TENSORS, STORED_CASES, type StoredCase } from "../../../support/stored_cases.ts";
+import type { StoredCase } from "../../../support/stored_case.ts";
+import { DENSE_TENSORS, STORED_CASES } from "../../../support/stored_cases.ts";
 import { withTemporaryFolder } from "../../../support/temporary_folder.ts";
 
 /** Writes the checkpoint of a case in two shards, and runs `body` with its folder. */
