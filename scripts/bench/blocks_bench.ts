@@ -6,10 +6,12 @@
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { countWeightFileBytes } from "../../src/model/checkpoint/weight_files.ts";
 import { blockTensors } from "../../src/model/families/check_tensors.ts";
 import { openModel } from "../../src/model/model.ts";
 import { bytesText, secondsText } from "../../src/prune/report/format.ts";
 import { tensorBytes } from "../../src/tensor/dtype.ts";
+import { requireSameFiles } from "../faults/folder_contents.ts";
 import { makeRandomLlama } from "../fixtures/make_random_llama.ts";
 import { writeSotuTexts } from "../fixtures/sotu_text.ts";
 import { startHost } from "../processes/child_host.ts";
@@ -43,7 +45,6 @@ interface BlocksResults extends BlocksOptions {
   readonly receivedBytes: number;
   /** The client, the host, and a run in one process. */
   readonly costs: readonly Cost[];
-  readonly sameBytes: boolean;
 }
 
 export const bench: Bench<BlocksOptions, BlocksResults> = {
@@ -81,32 +82,33 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         "--out",
         `${scratch}/${out}`,
         "--method",
-        "sparsegpt",
+        method,
         ...windows,
         ...options,
       ]);
     const host = cleanup.use(await startHost(device));
     const client = await run("remote", "--server", host.url, "--remote");
-    const bytes = await (await fetch(`${host.url}/metrics`)).text();
+    const metrics = await (await fetch(`${host.url}/metrics`)).text();
     const bytesOf = (direction: string) =>
-      Number(new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m").exec(bytes)?.[1]);
+      Number(
+        new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m").exec(metrics)?.[1],
+      );
     const costs = [
       { name: "client", ...client },
       { name: "host", cpuSeconds: cpuSeconds(host.pid), peakBytes: memoryBytes(host.pid, "VmHWM") },
       { name: "one process", ...await run("local", ...device) },
     ].map(({ name, cpuSeconds, peakBytes }) => ({ name, cpuSeconds, peakBytes }));
+    await requireSameFiles(`${scratch}/remote`, `${scratch}/local`);
     const results = {
       ...{ layers, hidden, samples, seqlen, method, costs },
       ...await modelSizes(folder),
       seconds: client.seconds,
       sentBytes: bytesOf("in"),
       receivedBytes: bytesOf("out"),
-      sameBytes: await haveSameWeights(`${scratch}/remote`, `${scratch}/local`),
     };
     await save(host, results);
     return results;
   },
-  passes: ({ sameBytes }) => sameBytes,
   tables: {
     costs: ({ costs, blockBytes }) => {
       const all = costs.filter(({ name }) => name !== "one process").reduce(
@@ -139,20 +141,8 @@ async function modelSizes(folder: string): Promise<Pick<BlocksResults, "checkpoi
   const checkpoint = await openCheckpoint(folder, fs), { spec, weights } = openModel(checkpoint);
   const sizes = blockTensors(spec, 0).map(([name, shape]) => tensorBytes(weights.info(name).dtype, shape));
   await checkpoint.close();
-  const files = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
-    name.endsWith(".safetensors")
-  );
-  const checkpointBytes = files.reduce((sum, name) => sum + Deno.statSync(`${folder}/${name}`).size, 0);
-  return { checkpointBytes, blockBytes: sizes.reduce((sum, size) => sum + size) };
-}
-
-async function haveSameWeights(first: string, second: string): Promise<boolean> {
-  const files = [...Deno.readDirSync(first)].map(({ name }) => name).filter((name) =>
-    name.endsWith(".safetensors")
-  );
-  for (const name of files) {
-    const [a, b] = await Promise.all([first, second].map((folder) => Deno.readFile(`${folder}/${name}`)));
-    if (a.length !== b.length || a.some((byte, i) => byte !== b[i])) return false;
-  }
-  return files.length > 0;
+  return {
+    checkpointBytes: countWeightFileBytes(checkpoint.shards),
+    blockBytes: sizes.reduce((sum, size) => sum + size),
+  };
 }

@@ -100,7 +100,7 @@ export async function remotePruner(
 }
 
 /** A run whose blocks are pruned at a host. */
-export interface RemoteBlocksFlags extends HostPoolFlags {
+interface RemoteBlocksFlags extends HostPoolFlags {
   readonly fingerprint: RunFingerprint;
   /** The output folder. */
   readonly out: string;

@@ -10,7 +10,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { unpackCheckpoint } from "../../src/model/checkpoint/quantized/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../../src/model/checkpoint/stored/unpack_checkpoint.ts";
 import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";

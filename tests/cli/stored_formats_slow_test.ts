@@ -77,7 +77,7 @@ async function copyTokenizer(target: string): Promise<void> {
   }
 }
 
-/** Asserts that `run` has equal results for a stored model and its dense copy, and that it mentions the format once. */
+/** Asserts that `run` has equal results for a stored model and its dense copy, and returns the result. */
 async function assertSame<T>(run: (model: string) => Promise<T>): Promise<T> {
   const [stored, dense] = [await run(`${folder}/fp8/model`), await run(`${folder}/dense/model`)];
   assert.deepEqual(stored, dense);

@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { measureGemmRate } from "../../scripts/bench/layers_bench.ts";
+import { measureGemmRate } from "../../scripts/bench/measure/gemm_rate.ts";
 import { TimedBackend, TRANSFERS } from "../../scripts/first_light/timed_backend.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";

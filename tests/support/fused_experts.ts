@@ -7,12 +7,7 @@ import { writeFiles } from "./checkpoint_files.ts";
 
 /** Returns the tensor whose rows are those of `tensors`, one after the other. */
 function concatenate(tensors: readonly HostTensor[], shape: number[]): HostTensor {
-  const data = new Uint8Array(tensors.reduce((sum, { data }) => sum + data.length, 0));
-  let at = 0;
-  for (const tensor of tensors) {
-    data.set(tensor.data, at);
-    at += tensor.data.length;
-  }
+  const data = new Uint8Array(Buffer.concat(tensors.map(({ data }) => data)));
   return { dtype: tensors[0].dtype, shape, data };
 }
 

@@ -2,7 +2,7 @@
 
 import type { Settings } from "../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
-import { type BlockSpec, blockWeights } from "../../src/model/families/family.ts";
+import { blocksOf, type BlockSpec, blockWeights } from "../../src/model/families/family.ts";
 import { normTensors, storedShape } from "../../src/model/layer_specs.ts";
 import type { Model } from "../../src/model/model.ts";
 import { randomWeights, type Shapes } from "./random_weights.ts";
@@ -26,11 +26,10 @@ export function blockShapes(block: BlockSpec, index: number): Shapes {
 export function randomModel(settings: Settings): Model {
   const spec = readModelSpec(settings, () => false),
     { embedding, finalNorm, head, hiddenSize, vocabSize } = spec;
-  const blocks = Array.from({ length: spec.blockCount }, (_, index) => blockShapes(spec.block(index), index));
   const shapes = Object.assign({
     [embedding.tokens]: [vocabSize, hiddenSize],
     [`${finalNorm!.name}.weight`]: [hiddenSize],
     [`${head.name}.weight`]: [vocabSize, hiddenSize],
-  }, ...blocks);
+  }, ...blocksOf(spec).map(blockShapes));
   return { spec, weights: randomWeights(shapes).source };
 }

@@ -5,72 +5,14 @@
 
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { uniform } from "./random.ts";
-
-export interface StoredCase {
-  readonly title: string;
-  /** The content of config.json. */
-  readonly config: {
-    readonly quantization_config: Readonly<Record<string, unknown>>;
-    readonly dtype?: string;
-  };
-  readonly tensors: Readonly<Record<string, HostTensor>>;
-  readonly weights: Readonly<Record<string, HostTensor>>;
-}
+import { COLUMN_CASES } from "./column_cases.ts";
+import { count, integers, randomIntegers, randomScales, type StoredCase, tensorOf } from "./stored_case.ts";
 
 /** The dense tensors that every checkpoint has besides. */
 export const DENSE_TENSORS: Readonly<Record<string, HostTensor>> = {
   "x.bias": tensorOf("BF16", [3], [1, -2, 0.5]),
   "norm.weight": tensorOf("F32", [2], [1.5, 2.5]),
 };
-
-/** Returns a tensor with these values, rounded to `dtype` from f32. */
-function tensorOf(dtype: FloatDtype, shape: readonly number[], values: readonly number[]): HostTensor {
-  const data = dtype === "F32"
-    ? new Float32Array(values)
-    : dtype === "F16"
-    ? Float16Array.from(new Float32Array(values))
-    : Uint16Array.from(values, nearestBfloat16);
-  return { dtype, shape, data: new Uint8Array(data.buffer) };
-}
-
-/** Returns the bits of the BF16 number next to a value in f32. Of two numbers that are equally near, it is the one with an even last bit. */
-function nearestBfloat16(exact: number): number {
-  const bits = new Uint32Array(1), float = new Float32Array(bits.buffer);
-  float[0] = exact;
-  const value = float[0], below = bits[0] >>> 16;
-  const [low, high] = [below, below + 1].map((half) => {
-    bits[0] = half << 16;
-    return Math.abs(float[0] - value);
-  });
-  return low < high || low === high && below % 2 === 0 ? below : below + 1;
-}
-
-function integers(
-  data: Int8Array | Uint8Array | Int32Array | Uint32Array,
-  shape: readonly number[],
-  dtype: HostTensor["dtype"],
-) {
-  return { dtype, shape, data: new Uint8Array(data.buffer as ArrayBuffer) };
-}
-
-const count = (shape: readonly number[]) => shape.reduce((product, extent) => product * extent, 1);
-
-/** Returns random integers from 0 to `limit − 1`. */
-function randomIntegers(length: number, limit: number, seed: number): number[] {
-  const next = uniform(seed);
-  return Array.from({ length }, () => Math.floor(next() * limit));
-}
-
-/** Returns random scales with signs, as numbers of `dtype`, and the tensor with them. */
-function randomScales(dtype: FloatDtype, shape: readonly number[], seed: number): [number[], HostTensor] {
-  const next = uniform(seed), values = Array.from({ length: count(shape) }, () => (next() - 0.3) / 64);
-  const tensor = tensorOf(dtype, shape, values);
-  if (dtype === "F32") return [[...new Float32Array(tensor.data.buffer)], tensor];
-  if (dtype === "F16") return [[...new Float16Array(tensor.data.buffer)], tensor];
-  const wide = Uint32Array.from(new Uint16Array(tensor.data.buffer), (half) => half << 16);
-  return [[...new Float32Array(wide.buffer)], tensor];
-}
 
 /** Returns the number of a byte in E4M3, which must not be NaN. */
 function float8(byte: number): number {
@@ -264,93 +206,5 @@ function mxfp4Case(): StoredCase {
     weights: { [name]: tensorOf("BF16", [experts, inputs, outputs], values) },
   };
 }
-
-interface ColumnCase {
-  readonly format: "gptq" | "gptq_v2" | "awq";
-  readonly bits: number;
-  readonly groupSize: number;
-  readonly hasOrder?: boolean;
-  readonly scaleDtype?: FloatDtype;
-  readonly seed: number;
-}
-
-/** Places the codes of a row of words. `order[i]` is the position of number i in its word. */
-function packWords(codes: readonly number[], bits: number, order: readonly number[]): number[] {
-  const words: number[] = [];
-  for (let at = 0; at < codes.length; at += order.length) {
-    const digits = order.map((position, i) => codes[at + i] * 2 ** (bits * position));
-    words.push(digits.reduce((sum, digit) => sum + digit));
-  }
-  return words;
-}
-
-function columnCase({ format, bits, groupSize, hasOrder, scaleDtype = "F16", seed }: ColumnCase): StoredCase {
-  const [inputs, outputs] = [64, 24], groups = groupSize === -1 ? 1 : inputs / groupSize, perWord = 32 / bits;
-  const codes = randomIntegers(inputs * outputs, 2 ** bits, seed), isAwq = format === "awq";
-  const zeros = randomIntegers(groups * outputs, 2 ** bits, seed + 1);
-  const [scales, scale] = randomScales(scaleDtype, [groups, outputs], seed + 2);
-  const random = randomIntegers(inputs, groups, seed + 3);
-  const groupOf = Array.from(
-    { length: inputs },
-    (_, i) => hasOrder ? random[i] : Math.floor(i * groups / inputs),
-  );
-  const inSequence = Array.from({ length: perWord }, (_, i) => i);
-  const order = !isAwq ? inSequence : bits === 4 ? [0, 4, 1, 5, 2, 6, 3, 7] : [0, 2, 1, 3];
-  // Words of `gptq` are those of the zeros minus a 1 in every code, so that a code of 0 borrows from the next one.
-  const ones = format === "gptq" ? inSequence.reduce((sum, i) => sum + 2 ** (bits * i), 0) : 0;
-  const zeroWords = Uint32Array.from(
-    packWords(zeros, bits, order),
-    (word) => (word - ones + 2 ** 32) % 2 ** 32,
-  );
-  const columns = Array.from(
-    { length: outputs },
-    (_, output) =>
-      packWords(
-        Array.from({ length: inputs }, (_, input) => codes[input * outputs + output]),
-        bits,
-        inSequence,
-      ),
-  );
-  const words = isAwq
-    ? packWords(codes, bits, order)
-    : columns[0].flatMap((_, word) => columns.map((column) => column[word]));
-  const values = Array.from({ length: outputs * inputs }, (_, i) => {
-    const output = Math.floor(i / inputs), input = i % inputs, grid = groupOf[input] * outputs + output;
-    return (codes[input * outputs + output] - zeros[grid]) * scales[grid];
-  });
-  const description = isAwq
-    ? { quant_method: "awq", version: "gemm", zero_point: true, bits, group_size: groupSize }
-    : {
-      quant_method: "gptq",
-      checkpoint_format: format,
-      bits,
-      group_size: groupSize,
-      desc_act: hasOrder ?? false,
-    };
-  return {
-    title: `${format}, ${bits} bits in groups of ${groupSize}${hasOrder ? " in activation order" : ""}`,
-    config: { dtype: "float16", quantization_config: description },
-    tensors: {
-      "x.qweight": integers(
-        Uint32Array.from(words),
-        isAwq ? [inputs, outputs / perWord] : [inputs / perWord, outputs],
-        "I32",
-      ),
-      "x.qzeros": integers(zeroWords, [groups, outputs / perWord], "I32"),
-      "x.scales": scale,
-      ...hasOrder && { "x.g_idx": integers(Int32Array.from(groupOf), [inputs], "I32") },
-    },
-    weights: { "x.weight": tensorOf(scaleDtype === "F32" ? "F16" : scaleDtype, [outputs, inputs], values) },
-  };
-}
-
-const COLUMN_CASES = [
-  columnCase({ format: "gptq", bits: 4, groupSize: 16, seed: 30 }),
-  columnCase({ format: "gptq", bits: 8, groupSize: -1, seed: 40 }),
-  columnCase({ format: "gptq", bits: 4, groupSize: 16, hasOrder: true, scaleDtype: "BF16", seed: 50 }),
-  columnCase({ format: "gptq_v2", bits: 8, groupSize: 32, hasOrder: true, seed: 60 }),
-  columnCase({ format: "awq", bits: 4, groupSize: 16, seed: 70 }),
-  columnCase({ format: "awq", bits: 8, groupSize: 64, scaleDtype: "F32", seed: 80 }),
-];
 
 export const STORED_CASES: readonly StoredCase[] = [...BLOCK_CASES, mxfp4Case(), ...COLUMN_CASES];

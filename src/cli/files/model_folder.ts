@@ -4,7 +4,7 @@
  */
 
 import { basename } from "node:path";
-import { weightFormat } from "../../model/checkpoint/stored/formats.ts";
+import { storedFormatName } from "../../model/checkpoint/stored/formats.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { isHubReference } from "../../model/hub/reference.ts";
 import { denoFileSystem } from "./deno_file_system.ts";
@@ -43,7 +43,7 @@ export async function displayedName(model: string, folder: string): Promise<stri
 
 /** Tells the user if the files of a model store quantised weights, from which Pare computes dense ones when it reads them. */
 export function remarkFormat({ checkpoint }: ModelFolder, output: Output): void {
-  const format = weightFormat(checkpoint);
+  const format = storedFormatName(checkpoint);
   if (format === "dense") return;
   output.remark(
     `${checkpoint.folder}: its weights are in the format ${format}, and are dequantised when they are read`,

@@ -76,8 +76,7 @@ export function declarePrune(): Command {
     .option(
       "--true-sequential",
       "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
-    );
-  command
+    )
     .option(
       "--all-experts",
       "run every calibration token through every expert of a mixture for the statistics, not only through those that the router chooses",

@@ -84,10 +84,7 @@ export async function shrinkInto(
   remarkFormat(opened, output);
   const { units, kept } = planUnits(opened, options);
   const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
-  const fingerprint = await shrinkFingerprint(
-    { checkpoint, texts, seqlen },
-    options,
-  );
+  const fingerprint = await shrinkFingerprint({ checkpoint, texts, seqlen }, options);
   const finished = await findOwnRun(out, fingerprint, options);
   if (finished) {
     output.remark(`${out}: this run is finished already; add --overwrite to shrink again`);

@@ -2,7 +2,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
-import { weightFormat } from "../checkpoint/stored/formats.ts";
+import { storedFormatName } from "../checkpoint/stored/formats.ts";
 import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
 import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
 import { openCopy } from "../checkpoint/write/open_copy.ts";
@@ -47,7 +47,7 @@ export async function writePacked(
   fs: WorkFileSystem,
   { layout, round, signal, progress, rewriteFiles }: PackedOptions,
 ): Promise<PackedResult> {
-  if (weightFormat(checkpoint) === layout.name) {
+  if (storedFormatName(checkpoint) === layout.name) {
     throw new ModelError(`${checkpoint.folder}: is in the format ${layout.name} already`);
   }
   const weights = packedWeights(checkpoint.folder, model, layout);

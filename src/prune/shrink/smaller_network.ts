@@ -1,6 +1,6 @@
 /**
- * The network of a smaller model and the shapes of its tensors, which do not depend on which units remain. A check with them sees sizes
- * only. A reason in the values of the smaller model, such as a weight that is not finite, shows in the run itself.
+ * The network of a smaller model and the shapes of its tensors, which do not depend on which units remain. A check of these sizes
+ * cannot see the values of the smaller model. A fault in the values, such as a weight that is not finite, shows in the run itself.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
@@ -14,7 +14,7 @@ import { keptSettings, type KeptUnits, type ReadingLayer, readingLayers } from "
 import { withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
 
-export interface SmallerNetwork {
+interface SmallerNetwork {
   readonly config: RenamedModel["config"];
   readonly spec: ModelSpec;
   /** The layers that lose columns. */

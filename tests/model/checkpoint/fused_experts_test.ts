@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { copyDestination } from "../../../scripts/prune/write_pruned.ts";
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
-import { unpackCheckpoint } from "../../../src/model/checkpoint/quantized/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
 import { openDense } from "../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { openCopy } from "../../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy, planLayout } from "../../../src/model/checkpoint/write/write_plan.ts";

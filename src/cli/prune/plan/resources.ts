@@ -43,9 +43,7 @@ export function memoryUse(
   const onDevice = place === "device" ? copies * statesBytes : 0;
   const rows = tokens * Math.max(...batches.map(({ count }) => count));
   // Weights of experts that are streamed are not among the bytes of a step.
-  const blockBytes = job.expertsAtOnce === undefined
-    ? 4 * Math.max(...new Set(blocksOf(spec).map(countWeights)))
-    : 0;
+  const blockBytes = job.expertsAtOnce === undefined ? 4 * Math.max(...blocksOf(spec).map(countWeights)) : 0;
   const withoutStates = rehearsal.deviceBytes - copies * rehearsal.statesBytes;
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
   const phases = [

@@ -1,7 +1,7 @@
 /**
- * Makes `quantization_config`, the member of config.json that describes weights in the layout `pack-quantized`
- * (`layout.ts`). `read_config.ts` reads it. Its config groups say which linear layers are quantised and how. The format is defined by
- * `quantization/quant_config.py` and `quant_args.py` in github.com/vllm-project/compressed-tensors.
+ * Finds the member `quantization_config` of config.json, which describes quantised weights, removes it, and makes it for the layout
+ * `pack-quantized` (`layout.ts`). `read_config.ts` reads it. Its config groups say which linear layers are quantised and how. The
+ * format is defined by `quantization/quant_config.py` and `quant_args.py` in github.com/vllm-project/compressed-tensors.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";

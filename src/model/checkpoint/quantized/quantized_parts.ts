@@ -40,7 +40,6 @@ export async function readQuantizedParts(
   kinds: GridKinds,
 ): Promise<QuantizedParts> {
   const { folder } = checkpoint, names = quantizedNames(stem), weight = `${stem}.weight`;
-  if (checkpoint.has(weight)) throw new ModelError(`${folder}: holds ${weight} both dense and quantised`);
   const unsupported = UNSUPPORTED_SUFFIXES.find((suffix) => checkpoint.has(stem + suffix));
   if (unsupported) throw new ModelError(`${folder}: ${stem}${unsupported} is not supported`);
   const [rows, cols] = await readStoredShape(checkpoint, names.shape);

@@ -9,6 +9,9 @@ import type { GridOptions } from "../../../tensor/quantization.ts";
 import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./config.ts";
 import { PACKED_BITS } from "./layout.ts";
 
+/** The rows and columns of a block with one scale. The last blocks of a matrix may be smaller. */
+export type Block = readonly [rows: number, cols: number];
+
 /** The grid of the layers of one config group. */
 export interface GridKind extends GridOptions {
   readonly group: string;
@@ -17,8 +20,8 @@ export interface GridKind extends GridOptions {
   readonly type: string;
   /** The part of a weight that has one grid: `tensor`, `channel`, `group` or `block`. */
   readonly strategy: string;
-  /** The rows and columns of a block. Undefined with other strategies. */
-  readonly block?: readonly [number, number];
+  /** Undefined with strategies other than `block`. */
+  readonly block?: Block;
 }
 
 /** The grids of a quantised checkpoint. */
@@ -29,7 +32,7 @@ export interface GridKinds {
 }
 
 /** A rule for the value of a member: the values that are needed, as the end of a sentence, and the check. */
-export type Rule = readonly [needed: string, accepts: (value: unknown) => boolean];
+type Rule = readonly [needed: string, accepts: (value: unknown) => boolean];
 
 const isAbsent = (value: unknown) => value === undefined || value === null;
 const isListOfTexts = (value: unknown) =>
@@ -43,13 +46,13 @@ export const oneOf = (...values: readonly unknown[]): Rule => [
 ];
 
 /** Whether a value is the numbers of rows and columns of a block. */
-export function isBlock(value: unknown): value is NonNullable<GridKind["block"]> {
+export function isBlock(value: unknown): value is Block {
   return Array.isArray(value) && value.length === 2 &&
     value.every((size) => Number.isSafeInteger(size) && size > 0);
 }
 
 /** Reads `block_structure`, a list or a text such as "128x128", as older versions of the library write it. Undefined if it is neither. */
-function readBlock(value: unknown): GridKind["block"] {
+function readBlock(value: unknown): Block | undefined {
   const sizes = typeof value === "string" ? value.split("x").map(Number) : value;
   return isBlock(sizes) ? sizes : undefined;
 }
@@ -65,7 +68,7 @@ const ABSENT: Rule = ["absent", isAbsent];
 /** The rule for members that do not say what a code stands for, for example how the scales were found. */
 export const ANYTHING: Rule = ["anything", () => true];
 
-export type Rules = Readonly<Record<string, Rule>>;
+type Rules = Readonly<Record<string, Rule>>;
 
 /** The rules of one format that replace those of `pack-quantized`. */
 export interface FormatRules {

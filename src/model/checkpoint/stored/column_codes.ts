@@ -17,7 +17,7 @@ import type { Checkpoint } from "../checkpoint.ts";
 import { unsupportedMember } from "../quantized/config.ts";
 import { PACKED_BITS } from "../quantized/layout.ts";
 import { readTensor, requireTensor, type TensorSource } from "../tensor_source.ts";
-import { type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
+import { stemsOf, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
 
 /** The differences between the formats. */
 interface ColumnLayout {
@@ -97,10 +97,7 @@ function columnWeights(checkpoint: Checkpoint, grid: ColumnGrid, layout: ColumnL
       `${folder}: Pare does not read ${CODES} of gpt2, whose dense weights are stored transposed (Conv1D)`,
     );
   }
-  const stems = [...checkpoint.names()].filter((name) => name.endsWith(CODES)).map((name) =>
-    name.slice(0, -CODES.length)
-  );
-  return stems.map((stem) => columnWeight(checkpoint, stem, grid, layout));
+  return stemsOf(checkpoint, CODES).map((stem) => columnWeight(checkpoint, stem, grid, layout));
 }
 
 /** Describes a weight. @throws {ModelError} if a tensor is missing, or if its dtype or shape is wrong */

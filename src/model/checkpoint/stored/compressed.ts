@@ -15,14 +15,21 @@ import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "../quantized/layout.ts";
 import {
   ANYTHING,
   BLOCK,
+  type Block,
   type FormatRules,
   type GridKind,
   gridKindOf,
   oneOf,
   readGridKinds,
 } from "../quantized/read_config.ts";
-import { type Block, scaledMatrix } from "./scaled_matrix.ts";
-import { ACTIVATION_TENSORS, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
+import { scaledMatrix } from "./scaled_matrix.ts";
+import {
+  ACTIVATION_TENSORS,
+  stemsOf,
+  type StoredFormat,
+  type StoredWeight,
+  weightDtype,
+} from "./stored_format.ts";
 
 const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = QUANTIZED_SUFFIXES;
 
@@ -36,11 +43,9 @@ export const COMPRESSED_FORMATS: readonly StoredFormat[] = Object.entries(TYPES)
   leftOut: ACTIVATION_TENSORS,
   find(checkpoint) {
     const kinds = readGridKinds(checkpoint.folder, checkpoint.config, rulesOf(format, types));
-    const scales = [...checkpoint.names()].filter((name) => name.endsWith(SCALE_SUFFIX));
-    return scales.map((scale) => {
-      const stem = scale.slice(0, -SCALE_SUFFIX.length);
-      return byteWeight(checkpoint, stem, gridKindOf(checkpoint.folder, stem, kinds));
-    });
+    return stemsOf(checkpoint, SCALE_SUFFIX).map((stem) =>
+      byteWeight(checkpoint, stem, gridKindOf(checkpoint.folder, stem, kinds))
+    );
   },
 }));
 
@@ -62,13 +67,13 @@ function rulesOf(format: string, types: readonly string[]): FormatRules {
 
 function byteWeight(checkpoint: Checkpoint, stem: string, kind: GridKind): StoredWeight {
   const { folder } = checkpoint, name = stem + WEIGHT_SUFFIX, { shape } = checkpoint.info(name);
-  const isFloat = kind.type === "float", hasZeros = checkpoint.has(stem + ZERO_SUFFIX);
+  const isFloat = kind.type === "float", isCentred = isFloat || kind.symmetric;
   if (isFloat && kind.bits !== 8) {
     throw new ModelError(
       `${folder}: the weights of ${kind.group} must have 8 bits, not ${kind.bits}, because they are floats`,
     );
   }
-  if (hasZeros && (kind.symmetric || isFloat)) {
+  if (isCentred && checkpoint.has(stem + ZERO_SUFFIX)) {
     throw new ModelError(
       `${folder}: has ${stem}${ZERO_SUFFIX}, although the weights of ${kind.group} have no zero points`,
     );
@@ -81,7 +86,7 @@ function byteWeight(checkpoint: Checkpoint, stem: string, kind: GridKind): Store
     codes: isFloat ? "F8_E4M3" : "I8",
     dtype: weightDtype(checkpoint, stem + SCALE_SUFFIX),
     scale: stem + SCALE_SUFFIX,
-    zeroPoint: kind.symmetric || isFloat ? undefined : stem + ZERO_SUFFIX,
+    zeroPoint: isCentred ? undefined : stem + ZERO_SUFFIX,
     blocks: [blockOf(kind, shape)],
   });
 }

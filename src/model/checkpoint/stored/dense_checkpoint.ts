@@ -15,7 +15,7 @@ import { splitExperts } from "../fused_experts.ts";
 import type { Shard } from "../weight_files.ts";
 import { layOut } from "../write/write_plan.ts";
 import { DequantizedSource } from "./dequantized_source.ts";
-import { storedFormat, weightFormat } from "./formats.ts";
+import { storedFormat, storedFormatName } from "./formats.ts";
 import type { StoredFormat, StoredWeight } from "./stored_format.ts";
 
 /** Files in which older programs describe the quantisation a second time. */
@@ -127,5 +127,5 @@ export function packedTensors(weights: TensorSource, name: string): PackedTensor
 
 /** Whether weights are those of a checkpoint in the layout `pack-quantized`. */
 export function isPacked(weights: TensorSource): boolean {
-  return weights instanceof DenseCheckpoint && weightFormat(weights) === PACK_QUANTIZED;
+  return weights instanceof DenseCheckpoint && storedFormatName(weights) === PACK_QUANTIZED;
 }

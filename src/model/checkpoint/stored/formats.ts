@@ -50,6 +50,6 @@ export function storedFormat(
 }
 
 /** Returns the name of the format in which the files of a checkpoint store its weights. @throws {ModelError} as {@link storedFormat} does */
-export function weightFormat(checkpoint: Pick<Checkpoint, "storedConfig" | "folder">): string {
+export function storedFormatName(checkpoint: Pick<Checkpoint, "storedConfig" | "folder">): string {
   return storedFormat(checkpoint)?.name ?? "dense";
 }

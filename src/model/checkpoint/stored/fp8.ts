@@ -8,8 +8,8 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { unsupportedMember } from "../quantized/config.ts";
-import { isBlock } from "../quantized/read_config.ts";
-import { type Block, scaledMatrix } from "./scaled_matrix.ts";
+import { type Block, isBlock } from "../quantized/read_config.ts";
+import { scaledMatrix } from "./scaled_matrix.ts";
 import {
   ACTIVATION_TENSORS,
   modelDtype,

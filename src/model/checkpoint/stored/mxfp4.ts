@@ -13,7 +13,7 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { readElements, requireTensor } from "../tensor_source.ts";
 import { powerOfTwo } from "./scaled_matrix.ts";
-import type { StoredFormat, StoredWeight } from "./stored_format.ts";
+import { stemsOf, type StoredFormat, type StoredWeight } from "./stored_format.ts";
 
 const BLOCKS = "_blocks", SCALES = "_scales";
 const BLOCK_BYTES = 16, BLOCK_CODES = 2 * BLOCK_BYTES;
@@ -24,10 +24,7 @@ const NUMBERS = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6]
 export const MXFP4: StoredFormat = {
   name: "mxfp4",
   method: "mxfp4",
-  find: (checkpoint) =>
-    [...checkpoint.names()].filter((name) => name.endsWith(BLOCKS)).map((name) =>
-      fusedExperts(checkpoint, name.slice(0, -BLOCKS.length))
-    ),
+  find: (checkpoint) => stemsOf(checkpoint, BLOCKS).map((name) => fusedExperts(checkpoint, name)),
 };
 
 function fusedExperts(checkpoint: Checkpoint, name: string): StoredWeight {

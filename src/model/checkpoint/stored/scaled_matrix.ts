@@ -10,13 +10,11 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import { bytesToFloats, elementCount, type FloatDtype, isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
+import type { Block } from "../quantized/read_config.ts";
 import { readElements, requireTensor, type TensorSource } from "../tensor_source.ts";
 import type { StoredWeight } from "./stored_format.ts";
 
-/** The rows and columns of a block with one scale. The last blocks of a matrix may be smaller. */
-export type Block = readonly [rows: number, cols: number];
-
-export interface ScaledMatrix {
+interface ScaledMatrix {
   /** The name of the weight, which is also that of its codes, of shape (…, rows, cols). All but the last two axes count matrices. */
   readonly name: string;
   readonly codes: "F8_E4M3" | "I8";
@@ -70,7 +68,7 @@ export function scaledMatrix(
       const factors = await readScales(source, scale, firstGrid, grids);
       const zeros = zeroPoint === undefined
         ? undefined
-        : new Int8Array((await readElements(source, zeroPoint, firstGrid, grids)).slice().buffer);
+        : Int8Array.from(await readElements(source, zeroPoint, firstGrid, grids));
       return (row, values) => {
         const begin = row * cols;
         let grid = gridRow(first + row) * gridCols - firstGrid;

@@ -27,7 +27,7 @@ export interface StoredWeight {
 }
 
 /** Computes a row of a weight. @param row is counted from the first row of the sections that were opened */
-export type FillRow = (row: number, values: Float32Array) => void;
+type FillRow = (row: number, values: Float32Array) => void;
 
 /** A format of stored weights. */
 export interface StoredFormat {
@@ -48,6 +48,13 @@ export interface StoredFormat {
     checkpoint: Checkpoint,
     description: Readonly<Record<string, unknown>>,
   ): readonly StoredWeight[] | Promise<readonly StoredWeight[]>;
+}
+
+/** Lists the names of tensors that end in `suffix`, without it. */
+export function stemsOf(checkpoint: Checkpoint, suffix: string): string[] {
+  return [...checkpoint.names()].filter((name) => name.endsWith(suffix)).map((name) =>
+    name.slice(0, -suffix.length)
+  );
 }
 
 /** Matches the names of tensors that describe the quantisation of activations or of the cache of keys and values. */

@@ -70,7 +70,8 @@ class BlockSolver:
         `finished` are the layers in the journal. `statistics` and `targets` are those of the layers that this
         rank solves. With `measure`, which returns the error of the output of the block with its current
         weights, all layers are solved with targets and without, and the solutions with the smaller error are
-        used. If layers of the block are finished, the others have targets if they have.
+        used. If some layers of the block are finished already, the others are solved with targets only if the
+        finished ones were.
         """
         pending = [layer for layer in layers if layer.name not in finished]
         owners = assign_ranks(pending, self.ranks.count)

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
-import { unpackCheckpoint } from "../../../../src/model/checkpoint/quantized/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
 import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { decode } from "../../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../../src/tensor/safetensors/encode.ts";

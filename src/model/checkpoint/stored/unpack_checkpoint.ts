@@ -6,7 +6,7 @@ import type { Checkpoint } from "../checkpoint.ts";
 import { countWeightFileBytes } from "../weight_files.ts";
 import { type CompleteOptions, openCopy } from "../write/open_copy.ts";
 import { planLayout } from "../write/write_plan.ts";
-import { openDense } from "../stored/dense_checkpoint.ts";
+import { openDense } from "./dense_checkpoint.ts";
 
 export interface UnpackResult {
   /** The names of the weights that were quantised. */
