@@ -17,7 +17,7 @@ import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors, MAX_HEADER_BYTES } from "./check_body.ts";
+import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import type { States, StatesName, StatesStore } from "./states_store.ts";
 
 const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
@@ -46,7 +46,7 @@ export async function createStates(
   { source, totalBytes }: StatesBody,
   { hasTargets, store, name }: StatesOptions,
 ): Promise<States> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_HEADER_BYTES });
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header;
     const spec = readSpec(metadata, infos);

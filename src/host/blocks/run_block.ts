@@ -17,7 +17,7 @@ import { pruneBlock, type SolvedBlock } from "../../prune/blocks/prune_block.ts"
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors, MAX_HEADER_BYTES } from "./check_body.ts";
+import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import {
   type States,
   type StatesName,
@@ -117,7 +117,7 @@ async function readBody(
   { source, totalBytes, query: { block, advance } }: BlockRequest,
   spec: ModelSpec,
 ): Promise<ReadBlock> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_HEADER_BYTES });
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);

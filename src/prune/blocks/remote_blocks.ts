@@ -22,7 +22,7 @@ import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
 import { type BlockHost, type BlockTensors, isStatesNotFound } from "./block_host.ts";
 import { checkSolved } from "./block_answer.ts";
-import type { SolvedBlock, SolvedLayer } from "./prune_block.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "./prune_block.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
 const MAX_REBUILDS = 5;
@@ -43,7 +43,7 @@ export class RemoteBlocks implements CalibratedPruner {
   readonly #host: BlockHost;
   readonly #options: RemoteBlocksOptions;
   /** The layers of the block whose answer has arrived. */
-  #solved = new Map<string, SolvedLayer>();
+  #solved = new Map<string, SolvedBlockLayer>();
 
   constructor(host: BlockHost, options: RemoteBlocksOptions) {
     this.#host = host;
