@@ -44,9 +44,9 @@ export interface DeviceSession {
   readonly backend: Backend;
   readonly store: FactorStore;
   readonly states: StatesStore;
-  /** Limits the layers in device memory. README.md says how long a layer holds its place. */
+  /** Limits the requests that use device memory. README.md says how long a layer holds its place. */
   readonly residentQueue: BoundedQueue;
-  /** Limits the solves to one at a time. Only layers with a place in `residentQueue` wait here. */
+  /** Limits the solves to one at a time. Only requests with a place in `residentQueue` wait here. */
   readonly solveQueue: BoundedQueue;
 }
 

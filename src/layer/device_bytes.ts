@@ -21,6 +21,7 @@ import {
 import { READ_BYTES } from "../device/host_memory.ts";
 import { sampledRows } from "./validation/row_sample.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
+import { TARGET_SUMS } from "./target_step.ts";
 
 export interface LayerShape {
   readonly rows: number;
@@ -74,11 +75,11 @@ export function peakDeviceBytes(
   // The validation statistics, the original weights, the change of the weights, and the product that measures it.
   const validation = hasValidation ? statistics + 2 * weights + panelOf(rows) + 4 * (2 * rows + cols) : 0;
   const validationTarget = hasValidationTarget ? weights : 0;
-  // The target, the original weights, and the Hessian that the method may overwrite.
+  // The target, the original weights, the sums of each row, and the Hessian that the method may overwrite.
   const isHessianCopied = usesHessian({ ...parameters, targetStep: undefined });
   const target = targetStep === undefined
     ? 0
-    : 2 * weights + 4 * 10 * rows + (isHessianCopied ? statistics : 0);
+    : 2 * weights + 4 * TARGET_SUMS.length * rows + (isHessianCopied ? statistics : 0);
   const isDampingChosen = choosesDamping(parameters);
   const shrunk = isDampingChosen && target === 0 ? statistics : 0; // A target has a copy of the Hessian in any case.
   const resident = weights + mask + hessian + shrunk + factor + target + staging + sums + validation +

@@ -62,7 +62,7 @@ export async function solveTowardsTarget(
   const size = targetStep === "auto"
     ? await chooseTargetStep(
       backend,
-      { layer, change: step.change, validation: validation!, gradient: validationTarget! },
+      { layer, change: step.change, validation: validation!, gradient: validationGradient!.gradient },
       factor,
       parameters,
     )

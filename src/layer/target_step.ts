@@ -63,7 +63,7 @@ export interface TargetFigures {
 }
 
 /** The sums of each row: the inner products of W and of the results with targets and gradients, and the forms. */
-const SUMS = [
+export const TARGET_SUMS = [
   "wanted",
   "gradient",
   "wantedValidation",
@@ -76,7 +76,9 @@ const SUMS = [
   "resultValidation",
 ] as const;
 
-const column = (name: typeof SUMS[number]) => SUMS.indexOf(name);
+type TargetSum = typeof TARGET_SUMS[number];
+
+const column = (name: TargetSum) => TARGET_SUMS.indexOf(name);
 
 /** The step of one layer. The caller calls `take` and `measure`, and frees it. */
 export class TargetStep {
@@ -86,7 +88,8 @@ export class TargetStep {
   readonly #isShrunk: boolean;
   readonly #owned = new ResourceSet();
   readonly #original: TiledMatrix;
-  readonly #change: TiledMatrix;
+  /** X, the whole step. Read only. It is freed by `take`. */
+  readonly change: TiledMatrix;
   readonly #sums: RowSums;
   #size = 0;
 
@@ -97,8 +100,8 @@ export class TargetStep {
     this.#isShrunk = isShrunk;
     try {
       this.#original = this.#owned.add(allocateLike(backend, operands.weight, "weights before the step"));
-      this.#change = this.#owned.add(allocateLike(backend, operands.weight, "step of the weights"));
-      this.#sums = this.#owned.add(new RowSums(backend, operands.weight.rows, SUMS.length));
+      this.change = this.#owned.add(allocateLike(backend, operands.weight, "step of the weights"));
+      this.#sums = this.#owned.add(new RowSums(backend, operands.weight.rows, TARGET_SUMS.length));
     } catch (error) {
       this.#owned.destroy();
       throw error;
@@ -127,11 +130,6 @@ export class TargetStep {
     }
   }
 
-  /** X, the whole step. Read only. It is freed by `take`. */
-  get change(): TiledMatrix {
-    return this.#change;
-  }
-
   /** W and Gv, with which validation statistics measure results. Read only. Undefined without a validation target. */
   get validationGradient(): ValidationGradient | undefined {
     const { validationTarget } = this.#operands;
@@ -146,7 +144,7 @@ export class TargetStep {
       this.#subtractOutputs(validation, validationTarget, "wantedValidation", "gradientValidation");
     }
     if (this.#factor.dead) await this.#clearDeadColumns();
-    const { order } = this.#factor, change = this.#change;
+    const { order } = this.#factor, change = this.change;
     const solved = order ? allocateLike(backend, target, "step in another order") : change;
     try {
       if (order) permuteColumns(backend, target, order.forward, solved);
@@ -162,8 +160,8 @@ export class TargetStep {
   #subtractOutputs(
     hessian: TiledMatrix,
     target: TiledMatrix,
-    before: typeof SUMS[number],
-    after: typeof SUMS[number],
+    before: TargetSum,
+    after: TargetSum,
   ): void {
     const backend = this.#backend, weight = this.#original;
     mirrorDiagonalTiles(backend, hessian);
@@ -184,7 +182,7 @@ export class TargetStep {
 
   /** Changes the weights. May be called once. @param size α */
   take(size: number): void {
-    const backend = this.#backend, change = this.#change, { weight, hessian, target } = this.#operands;
+    const backend = this.#backend, change = this.change, { weight, hessian, target } = this.#operands;
     addInnerProduct(change, change, this.#sums, column("stepSquares"));
     addInnerProduct(change, target, this.#sums, column("stepGradient"));
     if (this.#isShrunk) addQuadraticForm(backend, change, hessian, this.#sums, column("stepForm"));
@@ -214,7 +212,7 @@ export class TargetStep {
     if (validationTarget) {
       addInnerProduct(difference, validationTarget, this.#sums, column("resultValidation"));
     }
-    const totals = await this.#sums.totals(), sum = (name: typeof SUMS[number]) => totals[column(name)];
+    const totals = await this.#sums.totals(), sum = (name: TargetSum) => totals[column(name)];
     const weightForm = sum("wanted") - sum("gradient"), { dampingAdded } = this.#factor;
     const stepForm = this.#isShrunk
       ? sum("stepForm")

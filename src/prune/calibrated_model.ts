@@ -114,7 +114,7 @@ async function* groups(
 
 /**
  * Returns one block of a model as a source of calibrated layers. The consumer handles its groups as those of
- * `calibratedModel`. Then the states of `forward` are those after the pruned block.
+ * `calibratedModel`. With `runsLast`, the states of `forward` are then those after the pruned block.
  * @param forward a forward pass over the windows of `options`, before `block`. With targets, it has a dense stream.
  *   The caller destroys it. If the generator of `groups` throws or is left early, its states may be those of two blocks
  */

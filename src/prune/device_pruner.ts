@@ -149,10 +149,8 @@ interface TriedLayer extends Record<keyof Solutions, RoundLayer<HessianAccumulat
 
 /** Returns the solutions that the guard of the block chooses. */
 async function decide(tried: readonly TriedLayer[]): Promise<RoundLayer<HessianAccumulator>[]> {
-  const whole = ({ group, name, weight, kept }: RoundLayer<HessianAccumulator>) =>
-    wholeWeight(weight, kept, group.layers.find((layer) => layer.name === name)!.weight.shape);
   const solutions = tried.map(({ withTargets, without }) =>
-    [withTargets.name, { withTargets: whole(withTargets), without: whole(without) }] as const
+    [withTargets.name, { withTargets: wholeWeight(withTargets), without: wholeWeight(without) }] as const
   );
   const areKept = await tried[0].guard.decide(new Map(solutions));
   return tried.map(({ withTargets, without }) => areKept ? withTargets : without);

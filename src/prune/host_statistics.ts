@@ -8,7 +8,7 @@ import type { CalibratedModel } from "./calibrated_model.ts";
 import type { CalibratedGroup } from "./open_round.ts";
 
 /** A model whose statistics are in host memory. Its groups have the guards of the wrapped ones. */
-interface HostModel extends ModelSource {
+export interface HostModel extends ModelSource {
   groups(): AsyncGenerator<LayerGroup & Pick<CalibratedGroup, "guard">, void, undefined>;
 }
 

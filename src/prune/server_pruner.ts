@@ -8,7 +8,7 @@ import type { LayerEvent, ModelPruner, QueryOf } from "../client/model_pruner.ts
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { CalibratedPruner } from "./device_pruner.ts";
-import { withStatisticsInHostMemory } from "./host_statistics.ts";
+import { type HostModel, withStatisticsInHostMemory } from "./host_statistics.ts";
 import type { Solutions, TargetGuard } from "./open_round.ts";
 import { wholeWeight, withErrors, withoutTarget } from "./target_guard.ts";
 
@@ -36,7 +36,7 @@ export function serverPruner(client: ModelPruner): CalibratedPruner {
 const WITHOUT = " (without its target)";
 
 /** Returns the name of the layer, and the solution that the client calls `sent`. */
-function parse(sent: string): { readonly name: string; readonly which: keyof Solutions } {
+function layerAndSolutionOf(sent: string): { readonly name: string; readonly which: keyof Solutions } {
   return sent.endsWith(WITHOUT)
     ? { name: sent.slice(0, -WITHOUT.length), which: "without" }
     : { name: sent, which: "withTargets" };
@@ -55,19 +55,19 @@ interface TriedLayer {
 class TargetTrials {
   readonly #queryOf: QueryOf;
   readonly #tried = new Map<string, TriedLayer>();
-  #decided: LayerEvent[] = [];
+  readonly #decided: LayerEvent[] = [];
 
   constructor(queryOf: QueryOf) {
     this.#queryOf = queryOf;
   }
 
   queryOf(sent: string): LayerQuery {
-    const { name, which } = parse(sent), query = this.#queryOf(name);
+    const { name, which } = layerAndSolutionOf(sent), query = this.#queryOf(name);
     return which === "without" ? withoutTarget(query, this.#tried.get(name)!.isOpen) : query;
   }
 
   /** Yields the groups as they are sent. When the next round is requested, the layers of the last one are replaced. */
-  async *groups(source: ReturnType<typeof withStatisticsInHostMemory>): ReturnType<ModelSource["groups"]> {
+  async *groups(source: HostModel): ReturnType<ModelSource["groups"]> {
     for await (const group of source.groups()) {
       const { guard } = group;
       if (!guard || guard.decided === true) {
@@ -87,7 +87,7 @@ class TargetTrials {
       return isOpen ? [{ ...layer, target, validationTarget }, without] : [without];
     });
     const replace: LayerGroup["replace"] = (sent, ...solution) => {
-      const { name, which } = parse(sent);
+      const { name, which } = layerAndSolutionOf(sent);
       this.#tried.get(name)!.solutions[which] = [name, ...solution];
       return Promise.resolve();
     };
@@ -95,15 +95,15 @@ class TargetTrials {
   }
 
   async #decide(guard: TargetGuard): Promise<void> {
-    const weightOf = ({ group, solutions }: TriedLayer, name: string, which: keyof Solutions) => {
-      const [, weight, , kept] = solutions[which]!;
-      return wholeWeight(weight, kept, group.layers.find((layer) => layer.name === name)!.weight.shape);
+    const weightOf = ({ group, solutions }: TriedLayer, which: keyof Solutions) => {
+      const [name, weight, , kept] = solutions[which]!;
+      return wholeWeight({ group, name, weight, kept });
     };
     const areKept = guard.decided ?? await guard.decide(
       new Map(
         Array.from(this.#tried, ([name, layer]) => [name, {
-          withTargets: weightOf(layer, name, "withTargets"),
-          without: weightOf(layer, name, "without"),
+          withTargets: weightOf(layer, "withTargets"),
+          without: weightOf(layer, "without"),
         }]),
       ),
     );
@@ -118,15 +118,13 @@ class TargetTrials {
 
   /** Keeps the event of a layer that waits for a decision. Returns whether it does. */
   hold(event: LayerEvent): boolean {
-    const { name, which } = parse(event.name), layer = this.#tried.get(name);
+    const { name, which } = layerAndSolutionOf(event.name), layer = this.#tried.get(name);
     if (layer) layer.events[which] = event;
     return layer !== undefined;
   }
 
   /** Returns the events of the layers that were replaced since the last call. */
   takeDecided(): LayerEvent[] {
-    const decided = this.#decided;
-    this.#decided = [];
-    return decided;
+    return this.#decided.splice(0);
   }
 }

@@ -4,6 +4,7 @@
  * choose one of the two solutions.
  */
 
+import type { RoundLayer } from "../client/prune_rounds.ts";
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { Forward } from "../model/forward.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
@@ -72,16 +73,13 @@ export function guardTargets(
   };
 }
 
-/**
- * Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns.
- * @param kept the columns that were not removed, or undefined if all columns remain
- */
+/** Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns. */
 export function wholeWeight(
-  weight: HostTensor,
-  kept: HostTensor | undefined,
-  [, cols]: readonly number[],
+  { group, name, weight, kept }: Pick<RoundLayer<unknown>, "group" | "name" | "weight" | "kept">,
 ): HostTensor {
-  return kept ? placeColumns(weight, columnIndices(kept), cols) : weight;
+  if (!kept) return weight;
+  const [, cols] = group.layers.find((layer) => layer.name === name)!.weight.shape;
+  return placeColumns(weight, columnIndices(kept), cols);
 }
 
 /**

@@ -6,6 +6,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
+import { digestBytes } from "../../src/base/files/chunks.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import type { Model } from "../../src/model/model.ts";
 import type { PruneJob } from "../../src/prune/run/job.ts";
@@ -46,11 +47,7 @@ async function prune(backend: Backend, model: Model, options: Partial<PruneJob>)
     destination: {
       fill: (run) =>
         run({
-          replace: async (name, { data }) =>
-            void weights.set(
-              name,
-              new Uint8Array(await crypto.subtle.digest("SHA-256", data as BufferSource)).toHex(),
-            ),
+          replace: (name, { data }) => Promise.resolve(void weights.set(name, digestBytes(data))),
           record: ({ name, tokens: count }) => Promise.resolve(void tokens.set(name, count)),
         }),
     },

@@ -7,7 +7,7 @@ import { isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 
 /** The most bytes of a header. A block with a thousand experts takes one MB, with the parameters of its layers. */
-export const MAX_HEADER_BYTES = 2 ** 24;
+export const MAX_BLOCK_HEADER_BYTES = 2 ** 24;
 
 /**
  * Checks that the tensors are those of `required` and others of `optional`, with their shapes and a float dtype.

@@ -14,13 +14,12 @@ import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { planForward } from "../../model/plan_forward.ts";
 import { MAX_MODEL_LAYERS, MAX_TOKENS } from "../../protocol/limits.ts";
 import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
+import { VALIDATION_WINDOWS, WINDOWS } from "../../protocol/resources/blocks.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors, MAX_HEADER_BYTES } from "./check_body.ts";
+import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import type { States, StatesName, StatesStore } from "./states_store.ts";
-
-const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
 
 export interface StatesBody {
   readonly source: AsyncIterable<Uint8Array>;
@@ -46,7 +45,7 @@ export async function createStates(
   { source, totalBytes }: StatesBody,
   { hasTargets, store, name }: StatesOptions,
 ): Promise<States> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_HEADER_BYTES });
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header;
     const spec = readSpec(metadata, infos);

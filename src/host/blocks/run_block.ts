@@ -2,6 +2,7 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { z } from "zod";
+import { tryParseJson } from "../../base/texts.ts";
 import { PareError } from "../../client/errors.ts";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
@@ -11,13 +12,13 @@ import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
-import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blocks.ts";
+import { blockLayersSchema, type BlockQuery, PRUNED } from "../../protocol/resources/blocks.ts";
 import { encodeBlock } from "../../prune/blocks/block_answer.ts";
 import { pruneBlock, type SolvedBlock } from "../../prune/blocks/prune_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors, MAX_HEADER_BYTES } from "./check_body.ts";
+import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import {
   type States,
   type StatesName,
@@ -25,9 +26,6 @@ import {
   type StatesStore,
   type StoredAnswer,
 } from "./states_store.ts";
-
-/** The prefix of tensors that replace those of the block. */
-export const PRUNED = "pruned.";
 
 export interface BlockRequest {
   readonly source: AsyncIterable<Uint8Array>;
@@ -117,7 +115,7 @@ async function readBody(
   { source, totalBytes, query: { block, advance } }: BlockRequest,
   spec: ModelSpec,
 ): Promise<ReadBlock> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_HEADER_BYTES });
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);
@@ -156,12 +154,8 @@ async function advanceStates({ forward, weights }: States, block: number): Promi
 /** Returns the parameters of the layers to prune. @throws {Refusal} `invalid_parameter` */
 function readQueries(json: string | undefined, spec: ModelSpec, block: number): Map<string, LayerQuery> {
   if (json === undefined) return new Map();
-  let given: unknown;
-  try {
-    given = JSON.parse(json);
-  } catch {
-    throw invalidParameter("layers", "is not valid JSON");
-  }
+  const given = tryParseJson(json);
+  if (given === undefined) throw invalidParameter("layers", "is not valid JSON");
   const parsed = z.object({ layers: blockLayersSchema }).safeParse({ layers: given });
   if (!parsed.success) throw invalidParameters(parsed.error);
   const names = new Set(spec.block(block).groups.flat().map((linear) => weightName(spec, block, linear)));

@@ -38,16 +38,22 @@ const LOOKUP_PROBLEMS = [
   "shutting_down",
 ] as const satisfies ProblemCode[];
 
+/** The names of the tensors with the token ids of fitted windows, and of those that are held out. */
+export const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
+
+/** The prefix of tensors that replace those of the block. */
+export const PRUNED = "pruned.";
+
 /** The tensors of a body of `PUT /v1/states/{name}`. */
 export const STATES_TENSORS: readonly BodyTensor[] = [
   {
-    name: "windows",
+    name: WINDOWS,
     shape: "[windows, tokens]",
     dtype: "U32",
     contents: "the token ids of the calibration windows",
   },
   {
-    name: "validation_windows",
+    name: VALIDATION_WINDOWS,
     shape: "[held out, tokens]",
     dtype: "U32",
     contents:
@@ -72,7 +78,7 @@ export const BLOCK_TENSORS: readonly BodyTensor[] = [
     contents: "all tensors of the block, by their names in the checkpoint",
   },
   {
-    name: "pruned.*",
+    name: `${PRUNED}*`,
     shape: "as in the checkpoint",
     dtype: "F32, F16, BF16",
     contents:

@@ -14,13 +14,12 @@ import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { NamedShape } from "../../model/families/check_tensors.ts";
-import { finiteOrNull } from "../run/journal.ts";
 import type { SolvedBlock } from "./prune_block.ts";
 
 const TRAINED = "trained.";
 
 /** A number that may be infinite or NaN, which JSON writes as null. */
-const error = z.number().nullable().transform((value) => value ?? NaN);
+const numberOrNaN = z.number().nullable().transform((value) => value ?? NaN);
 
 /** The metadata of the file, which is JSON under the name `block`. */
 const metadataSchema = z.object({
@@ -30,13 +29,15 @@ const metadataSchema = z.object({
     // The report is parsed by the schema of the SDK, which accepts the members of later versions.
     report: z.unknown().transform((report) => receivedReport.parse(report)),
   })),
-  error: error.optional(),
-  decision: z.object({ areKept: z.boolean(), errors: z.object({ withTargets: error, without: error }) })
-    .optional(),
+  error: numberOrNaN.optional(),
+  decision: z.object({
+    areKept: z.boolean(),
+    errors: z.object({ withTargets: numberOrNaN, without: numberOrNaN }),
+  }).optional(),
   reconstructed: z.object({
     epochs: z.int(),
-    before: error,
-    after: error,
+    before: numberOrNaN,
+    after: numberOrNaN,
     keptEpoch: z.int(),
     seconds: z.number(),
   }).optional(),
@@ -54,7 +55,7 @@ export function encodeBlock(
   for (const [name, tensor] of trained) tensors.push([TRAINED + name, tensor]);
   const block = JSON.stringify({
     layers: layers.map(({ name, tokens, report }) => ({ name, tokens, report })),
-    error: error === undefined ? undefined : finiteOrNull(error),
+    error,
     decision,
     reconstructed: reconstructed && reconstruction,
   });

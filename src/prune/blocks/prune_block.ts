@@ -28,13 +28,13 @@ export interface BlockTask
 }
 
 /** A layer of a pruned block. The weight is (outFeatures, inFeatures). */
-export interface SolvedLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
+export interface SolvedBlockLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
   readonly weight: HostTensor;
   readonly quantized?: QuantizedWeight;
 }
 
 export interface SolvedBlock {
-  readonly layers: readonly SolvedLayer[];
+  readonly layers: readonly SolvedBlockLayer[];
   /** The error of the output of the block on the held-out windows (see `BlockError`), if there are any. */
   readonly error?: number;
   /** Whether the layers have their targets, if the held-out windows decided it. */
@@ -49,7 +49,7 @@ export interface SolvedBlock {
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
   const { forward, block, queries, advances, isPacked, signal } = task, { backend, model } = forward;
   const queryOf = (name: string) => queries.get(name) ?? {};
-  const weights = new Map<string, Pick<SolvedLayer, "weight" | "quantized">>();
+  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
   const events = new Map<string, LayerEvent>(), device = new DevicePruner(backend);
   const pruner: CalibratedPruner = {
     calibrate: (_model, options) =>
@@ -102,7 +102,7 @@ function done(_result: unknown): Promise<void> {
 /** Adds the answers for the layers of `source` to `weights`. */
 function recordAnswers(
   source: CalibratedModel,
-  weights: Map<string, Pick<SolvedLayer, "weight" | "quantized">>,
+  weights: Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>,
 ): CalibratedModel {
   return {
     layerCount: source.layerCount,

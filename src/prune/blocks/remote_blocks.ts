@@ -14,6 +14,7 @@ import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_sou
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { LinearGroup } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
+import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/resources/blocks.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, weightName } from "../block_plan.ts";
@@ -22,7 +23,7 @@ import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
 import { type BlockHost, type BlockTensors, isStatesNotFound } from "./block_host.ts";
 import { checkSolved } from "./block_answer.ts";
-import type { SolvedBlock, SolvedLayer } from "./prune_block.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "./prune_block.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
 const MAX_REBUILDS = 5;
@@ -43,7 +44,7 @@ export class RemoteBlocks implements CalibratedPruner {
   readonly #host: BlockHost;
   readonly #options: RemoteBlocksOptions;
   /** The layers of the block whose answer has arrived. */
-  #solved = new Map<string, SolvedLayer>();
+  #solved = new Map<string, SolvedBlockLayer>();
 
   constructor(host: BlockHost, options: RemoteBlocksOptions) {
     this.#host = host;
@@ -141,8 +142,8 @@ class StatesOfRun {
     const { host, plan, options, settings } = this,
       { signal, reconstruct, trueSequential, tokenWeightsOf } = options;
     const names = plan.chosenLayers(block);
-    const queries = names.map((name) =>
-      [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }] as const
+    const queries = Object.fromEntries(
+      names.map((name) => [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }]),
     );
     const parameters = {
       block,
@@ -158,9 +159,7 @@ class StatesOfRun {
         // the next block is then the number of blocks.
         if (this.#nextBlock !== undefined && (this.#nextBlock <= block + 1 || !parameters.advance)) {
           if (this.#nextBlock <= block) await this.#advance(block);
-          const solved = await host.run(parameters, this.#tensors(block), Object.fromEntries(queries), {
-            signal,
-          });
+          const solved = await host.run(parameters, this.#tensors(block), queries, { signal });
           checkSolved(solved, {
             names,
             tensors: blockTensors(this.model.spec, block),
@@ -182,8 +181,8 @@ class StatesOfRun {
     const { host, model: { spec, weights }, options } = this, { windows, validationWindows = [] } = options;
     const read = async () => {
       const tensors = await readTensors(weights, embeddingTensors(spec));
-      tensors.set("windows", windowsTensor(windows));
-      if (validationWindows.length > 0) tensors.set("validation_windows", windowsTensor(validationWindows));
+      tensors.set(WINDOWS, windowsTensor(windows));
+      if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
       return tensors;
     };
     const target = options.hasTargets ? "dense" : "none";
@@ -224,7 +223,7 @@ class StatesOfRun {
               `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
             );
           }
-          tensors.set(hasTargets ? `pruned.${name}` : name, await finished.read(name));
+          tensors.set(hasTargets ? PRUNED + name : name, await finished.read(name));
         }
         return tensors;
       },
