@@ -12,7 +12,6 @@ import type { LinearGroup, LinearSpec, NormSpec, VectorSpec } from "../layer_spe
 
 export interface Family {
   readonly modelType: string;
-  readonly hasExperts?: boolean;
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json

@@ -6,7 +6,6 @@
 
 import { z } from "zod";
 import { epsilon, positiveInt, requireEntryPerBlock } from "./config/config.ts";
-import type { Family } from "./family.ts";
 import { gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import { mixtureTraits } from "./mixtures.ts";
@@ -38,44 +37,41 @@ const schema = z.object({
 
 type Config = z.infer<typeof schema>;
 
-export const llama4: Family = {
-  ...llamaFamily("llama4_text", schema, (config) => {
-    const { attention_bias: bias, attention_chunk_size: chunk, intermediate_size_mlp } = config;
-    const { floor_scale: floor, attn_scale: scale } = config;
-    // The factor of queries of arXiv 2501.19399.
-    const temperature = (position: number) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
-    const { rotates, isChunked, hasExperts } = blockTypes(config);
-    return {
-      biases: { qkv: bias, out: bias },
-      queryKeyNorm: config.use_qk_norm ? "rotated" : undefined,
-      isInterleaved: true,
-      hasRotary: rotates,
-      queryScale: (index) => config.attn_temperature_tuning && !rotates(index) ? temperature : undefined,
-      window: (index) => isChunked(index) ? chunk ?? 0 : 0,
-      isChunked: true,
-      hasNoExperts: (index) => !hasExperts(index),
-      denseFeedForward: (sizes, activation) =>
-        gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
-      ...mixtureTraits({
-        name: "feed_forward",
-        experts: config.num_local_experts,
-        expertsPerToken: config.num_experts_per_tok,
-        scores: "sigmoid",
-        isNormalized: false,
-        router: "router",
-        layers: { gate: "gate_up_proj", down: "down_proj" },
-        isTransposed: true,
-        scalesInputs: true,
-        shared: {
-          name: "shared_expert",
-          intermediate: config.intermediate_size,
-          layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
-        },
-      }),
-    };
-  }),
-  hasExperts: true,
-};
+export const llama4 = llamaFamily("llama4_text", schema, (config) => {
+  const { attention_bias: bias, attention_chunk_size: chunk, intermediate_size_mlp } = config;
+  const { floor_scale: floor, attn_scale: scale } = config;
+  // The factor of queries of arXiv 2501.19399.
+  const temperature = (position: number) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
+  const { rotates, isChunked, hasExperts } = blockTypes(config);
+  return {
+    biases: { qkv: bias, out: bias },
+    queryKeyNorm: config.use_qk_norm ? "rotated" : undefined,
+    isInterleaved: true,
+    hasRotary: rotates,
+    queryScale: (index) => config.attn_temperature_tuning && !rotates(index) ? temperature : undefined,
+    window: (index) => isChunked(index) ? chunk ?? 0 : 0,
+    isChunked: true,
+    hasNoExperts: (index) => !hasExperts(index),
+    denseFeedForward: (sizes, activation) =>
+      gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
+    ...mixtureTraits({
+      name: "feed_forward",
+      experts: config.num_local_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      scores: "sigmoid",
+      isNormalized: false,
+      router: "router",
+      layers: { gate: "gate_up_proj", down: "down_proj" },
+      isTransposed: true,
+      scalesInputs: true,
+      shared: {
+        name: "shared_expert",
+        intermediate: config.intermediate_size,
+        layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+      },
+    }),
+  };
+});
 
 /** Returns functions that say, for each block, whether it rotates queries and keys, attends within chunks, and has experts. */
 function blockTypes(
