@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
+import { epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import { mixtureTraits } from "./mixtures.ts";
 
@@ -40,22 +40,19 @@ export const gptOss = llamaFamily(
     rope_theta: config.rope_theta ?? 150_000,
     rope_parameters: config.rope_parameters ?? DEFAULT_ROPE,
   })),
-  ({ attention_bias: bias, sliding_window: window, ...config }) => {
-    const isSliding = readLayerTypes(config, (index) => index % 2 === 0);
-    return {
-      biases: { qkv: bias, out: bias },
-      window: (index) => isSliding(index) ? window ?? 0 : 0,
-      hasSinks: true,
-      ...mixtureTraits({
-        experts: config.num_local_experts,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: true,
-        router: "router",
-        layers: { gate: "gate_up_proj", down: "down_proj" },
-        hasBiases: true,
-        isTransposed: true,
-        clampedGate: { alpha: config.swiglu_alpha, limit: config.swiglu_limit },
-      }),
-    };
-  },
+  ({ attention_bias: bias, ...config }) => ({
+    biases: { qkv: bias, out: bias },
+    window: readWindow(config, (index) => index % 2 === 0),
+    hasSinks: true,
+    ...mixtureTraits({
+      experts: config.num_local_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      isNormalized: true,
+      router: "router",
+      layers: { gate: "gate_up_proj", down: "down_proj" },
+      hasBiases: true,
+      isTransposed: true,
+      clampedGate: { alpha: config.swiglu_alpha, limit: config.swiglu_limit },
+    }),
+  }),
 );

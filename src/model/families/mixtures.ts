@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { MAX_EXPERTS } from "../checkpoint/fused_experts.ts";
-import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
+import { epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
@@ -173,19 +173,12 @@ export const qwen2Moe = llamaFamily(
     num_experts_per_tok: positiveInt.default(4),
     norm_topk_prob: z.boolean().default(false),
   }),
-  (config) => {
-    const isSliding = readLayerTypes(
-      config,
-      (index) => index % 2 === 0 && index < config.max_window_layers,
-    );
-    const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
-    return {
-      biases: { qkv: config.qkv_bias },
-      window: (index) => isSliding(index) ? window : 0,
-      hasNoExperts: qwenHasNoExperts(config),
-      ...qwenSharedExperts(config),
-    };
-  },
+  (config) => ({
+    biases: { qkv: config.qkv_bias },
+    window: readWindow(config, (index) => index % 2 === 0 && index < config.max_window_layers),
+    hasNoExperts: qwenHasNoExperts(config),
+    ...qwenSharedExperts(config),
+  }),
 );
 
 /** OLMoE (Muennighoff et al., arXiv 2409.02060) has norms of queries and keys over all heads of a token. */
