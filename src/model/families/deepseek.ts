@@ -95,7 +95,7 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
 function latentTraits(
   config: LatentConfig,
   isInterleaved: boolean,
-): Pick<LlamaTraits, "attention" | "rotary" | "hasRotary" | "attentionScale"> {
+): Pick<LlamaTraits, "attention" | "rotary" | "attentionScale"> {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, v_head_dim: value } = config;
   const fixed = config.qk_nope_head_dim, rotating = config.qk_rope_head_dim;
   if ((kvHeads ?? heads) !== heads) {
@@ -113,9 +113,8 @@ function latentTraits(
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };
   return {
     attentionScale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
-    rotary: () => rotary,
     // The layers of attention rotate a part of each head.
-    hasRotary: () => false,
+    rotary: () => undefined,
     attention: ({ hidden }) =>
       latentAttention(
         {
