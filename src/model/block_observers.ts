@@ -1,4 +1,4 @@
-/** What receives the activations of a block that `Forward` runs. */
+/** The observers of the activations of a block that `Forward` runs. */
 
 import type { DeviceBuffer } from "../device/backend.ts";
 import type { Batch } from "./batches.ts";
@@ -16,7 +16,7 @@ export interface BlockObservers {
   readonly observer?: StatesObserver;
 }
 
-/** How a block is observed. */
+/** Options for observing a block. */
 export interface ObserveOptions {
   /** Called after each batch. */
   readonly onBatchDone?: (batch: Batch) => void;

@@ -45,7 +45,7 @@ export interface Variant {
   readonly same?: string;
 }
 
-/** The settings of the families derived from LLaMA that have no fixture. Families add their `model_type`. */
+/** The settings of a LLaMA-like model whose sizes are not those of the fixtures. Families add their `model_type`. */
 export const LLAMA_BASE: Settings = {
   ...LLAMA,
   hidden_size: 24,

@@ -22,7 +22,7 @@ export function checkExperts(
   const refuse = (rule: string) => {
     throw new UsageError(`option ${option}: ${rule}`);
   };
-  if (blocksOf(spec).every(({ expertsPerToken }) => expertsPerToken === undefined)) {
+  if (blocksOf(spec).every(({ traits }) => traits?.mixture === undefined)) {
     refuse("needs a mixture of experts, and the model has no experts");
   }
   if (target === "dense") {

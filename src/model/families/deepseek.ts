@@ -7,7 +7,6 @@ import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { checkHeadDimension, epsilon, positiveInt } from "./config/config.ts";
 import { attentionMscale, readRotary } from "./config/rotary_config.ts";
-import type { Family } from "./family.ts";
 import type { ExpertsSpec } from "./llama/experts.ts";
 import { latentAttention } from "./llama/latent_attention.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -96,7 +95,7 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
 function latentTraits(
   config: LatentConfig,
   isInterleaved: boolean,
-): Pick<LlamaTraits, "attention" | "rotary" | "hasRotary" | "attentionScale"> {
+): Pick<LlamaTraits, "attention" | "rotary" | "attentionScale"> {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, v_head_dim: value } = config;
   const fixed = config.qk_nope_head_dim, rotating = config.qk_rope_head_dim;
   if ((kvHeads ?? heads) !== heads) {
@@ -114,9 +113,8 @@ function latentTraits(
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };
   return {
     attentionScale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
-    rotary: () => rotary,
     // The layers of attention rotate a part of each head.
-    hasRotary: () => false,
+    rotary: () => undefined,
     attention: ({ hidden }) =>
       latentAttention(
         {
@@ -135,92 +133,83 @@ function latentTraits(
 }
 
 /** DeepSeek-V2 (arXiv 2405.04434). */
-export const deepseekV2: Family = {
-  ...llamaFamily(
-    "deepseek_v2",
-    z.object({
-      ...llamaShape,
-      ...latentShape,
-      ...mixtureShape,
-      mlp_bias: flag,
-      moe_intermediate_size: positiveInt.default(1407),
-      n_routed_experts: positiveInt.default(64),
-      n_shared_experts: positiveInt.default(2),
-      routed_scaling_factor: z.number().positive().default(1),
-      topk_method: z.enum(["greedy", "group_limited_greedy"]).default("greedy"),
-      /** transformers does not divide factors by their sum, even if the setting is true. */
-      norm_topk_prob: z.literal(false).default(false),
-      first_k_dense_replace: z.int().nonnegative().default(0),
-    }).transform(withQueryDimensions),
-    (config) => ({
-      biases: { feedForward: config.mlp_bias },
-      ...latentTraits(config, true),
-      ...mixtureOf(config, {
-        groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),
-        sharedBias: config.mlp_bias,
-      }),
+export const deepseekV2 = llamaFamily(
+  "deepseek_v2",
+  z.object({
+    ...llamaShape,
+    ...latentShape,
+    ...mixtureShape,
+    mlp_bias: flag,
+    moe_intermediate_size: positiveInt.default(1407),
+    n_routed_experts: positiveInt.default(64),
+    n_shared_experts: positiveInt.default(2),
+    routed_scaling_factor: z.number().positive().default(1),
+    topk_method: z.enum(["greedy", "group_limited_greedy"]).default("greedy"),
+    /** transformers does not divide factors by their sum, even if the setting is true. */
+    norm_topk_prob: z.literal(false).default(false),
+    first_k_dense_replace: z.int().nonnegative().default(0),
+  }).transform(withQueryDimensions),
+  (config) => ({
+    biases: { feedForward: config.mlp_bias },
+    ...latentTraits(config, true),
+    ...mixtureOf(config, {
+      groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),
+      sharedBias: config.mlp_bias,
     }),
-  ),
-  hasExperts: true,
-};
+  }),
+);
 
 /** DeepSeek-V3 (arXiv 2412.19437). */
-export const deepseekV3: Family = {
-  ...llamaFamily(
-    "deepseek_v3",
-    z.object({
-      ...llamaShape,
-      ...latentShape,
-      ...mixtureShape,
-      num_mtp_layers: z.int().nonnegative().nullable().default(1),
-      rope_interleave: z.boolean().nullable().default(true),
-      moe_intermediate_size: positiveInt.default(2048),
-      n_routed_experts: positiveInt.default(256),
-      n_shared_experts: positiveInt.default(1),
-      num_experts_per_tok: positiveInt.default(8),
-      routed_scaling_factor: z.number().positive().default(2.5),
-      n_group: positiveInt.nullable().default(8),
-      topk_group: positiveInt.nullable().default(4),
-      topk_method: z.literal("noaux_tc").optional(),
-      scoring_func: z.literal("sigmoid").optional(),
-      norm_topk_prob: z.boolean().default(true),
-      first_k_dense_replace: z.int().nonnegative().default(3),
-    }).transform(withQueryDimensions),
-    (config) => ({
-      ...latentTraits(config, config.rope_interleave ?? false),
-      ...mixtureOf(config, correctedRule(config)),
-    }),
-  ),
-  hasExperts: true,
-};
+export const deepseekV3 = llamaFamily(
+  "deepseek_v3",
+  z.object({
+    ...llamaShape,
+    ...latentShape,
+    ...mixtureShape,
+    num_mtp_layers: z.int().nonnegative().nullable().default(1),
+    rope_interleave: z.boolean().nullable().default(true),
+    moe_intermediate_size: positiveInt.default(2048),
+    n_routed_experts: positiveInt.default(256),
+    n_shared_experts: positiveInt.default(1),
+    num_experts_per_tok: positiveInt.default(8),
+    routed_scaling_factor: z.number().positive().default(2.5),
+    n_group: positiveInt.nullable().default(8),
+    topk_group: positiveInt.nullable().default(4),
+    topk_method: z.literal("noaux_tc").optional(),
+    scoring_func: z.literal("sigmoid").optional(),
+    norm_topk_prob: z.boolean().default(true),
+    first_k_dense_replace: z.int().nonnegative().default(3),
+  }).transform(withQueryDimensions),
+  (config) => ({
+    ...latentTraits(config, config.rope_interleave ?? false),
+    ...mixtureOf(config, correctedRule(config)),
+  }),
+);
 
 /** GLM-4.5 (arXiv 2508.06471) has the mixture of DeepSeek-V3, and attention with norms of queries and keys on request. */
-export const glm4Moe: Family = {
-  ...llamaFamily(
-    "glm4_moe",
-    z.object({
-      ...llamaShape,
-      ...mixtureShape,
-      num_mtp_layers: z.int().nonnegative().nullable().default(1),
-      num_key_value_heads: positiveInt.default(8),
-      rms_norm_eps: epsilon.default(1e-5),
-      attention_bias: flag,
-      use_qk_norm: flag,
-      partial_rotary_factor: z.number().positive().max(1).default(0.5),
-      moe_intermediate_size: positiveInt.default(1408),
-      n_routed_experts: positiveInt.default(128),
-      n_shared_experts: positiveInt.default(1),
-      num_experts_per_tok: positiveInt.default(8),
-      routed_scaling_factor: z.number().positive().default(1),
-      norm_topk_prob: z.boolean().default(true),
-      first_k_dense_replace: z.int().nonnegative().default(1),
-    }),
-    (config) => ({
-      biases: { qkv: config.attention_bias },
-      queryKeyNorm: config.use_qk_norm ? "heads" : undefined,
-      partialRotation: true,
-      ...mixtureOf(config, correctedRule(config)),
-    }),
-  ),
-  hasExperts: true,
-};
+export const glm4Moe = llamaFamily(
+  "glm4_moe",
+  z.object({
+    ...llamaShape,
+    ...mixtureShape,
+    num_mtp_layers: z.int().nonnegative().nullable().default(1),
+    num_key_value_heads: positiveInt.default(8),
+    rms_norm_eps: epsilon.default(1e-5),
+    attention_bias: flag,
+    use_qk_norm: flag,
+    partial_rotary_factor: z.number().positive().max(1).default(0.5),
+    moe_intermediate_size: positiveInt.default(1408),
+    n_routed_experts: positiveInt.default(128),
+    n_shared_experts: positiveInt.default(1),
+    num_experts_per_tok: positiveInt.default(8),
+    routed_scaling_factor: z.number().positive().default(1),
+    norm_topk_prob: z.boolean().default(true),
+    first_k_dense_replace: z.int().nonnegative().default(1),
+  }),
+  (config) => ({
+    biases: { qkv: config.attention_bias },
+    queryKeyNorm: config.use_qk_norm ? "heads" : undefined,
+    partialRotation: true,
+    ...mixtureOf(config, correctedRule(config)),
+  }),
+);

@@ -1,4 +1,4 @@
-/** The list of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
+/** The lists of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
@@ -33,31 +33,25 @@ import { opt } from "./opt.ts";
 import { qwen35, qwen35Moe, qwen3Next } from "./qwen3_next.ts";
 import { cohere2, phi } from "./parallel.ts";
 
-const FAMILIES: readonly Family[] = [
+/** The families without experts. */
+const DENSE: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX, falcon],
   ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
   ...[starcoder2, smolLm3, seedOss, ernie45, glm4, exaone4, cohere2, qwen35],
-  ...[
-    mixtral,
-    qwen2Moe,
-    qwen3Moe,
-    olmoe,
-    deepseekV2,
-    deepseekV3,
-    glm4Moe,
-    gptOss,
-    llama4,
-    qwen3Next,
-    qwen35Moe,
-  ],
+];
+
+/** The families of mixtures of experts. */
+const MIXTURES: readonly Family[] = [
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
+  ...[gptOss, llama4, qwen3Next, qwen35Moe],
 ];
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);
 
 /** The supported values of `model_type`. */
 export const MODEL_TYPES = {
-  dense: typesOf(FAMILIES.filter(({ hasExperts }) => !hasExperts)),
-  mixtures: typesOf(FAMILIES.filter(({ hasExperts }) => hasExperts)),
+  dense: typesOf(DENSE),
+  mixtures: typesOf(MIXTURES),
   multimodal: MULTIMODAL_TYPES,
 } as const;
 
@@ -74,7 +68,7 @@ export function readModelSpec(
 ): ModelSpec {
   const text = textConfig(config);
   if (text) return { ...readTextPart(text, has, isObject(config.text_config)), isTextPart: true };
-  const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
+  const family = [...DENSE, ...MIXTURES].find(({ modelType }) => modelType === config.model_type);
   const reason = unsupportedReason(config, family);
   if (family && !reason) return family.read(config, has);
   const isMixture = reason === MIXTURE, { dense, mixtures, multimodal } = MODEL_TYPES;
@@ -126,5 +120,5 @@ function unsupportedReason(
   const isSet = (key: string) => ![undefined, null, 0].some((unset) => unset === config[key]);
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
   if (MULTIMODAL_KEYS.some(isSet)) return "is multimodal";
-  return EXPERTS_KEYS.some(isSet) && !family?.hasExperts ? MIXTURE : undefined;
+  return EXPERTS_KEYS.some(isSet) && !MIXTURES.some((mixture) => mixture === family) ? MIXTURE : undefined;
 }

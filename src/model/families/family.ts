@@ -12,7 +12,6 @@ import type { LinearGroup, LinearSpec, NormSpec, VectorSpec } from "../layer_spe
 
 export interface Family {
   readonly modelType: string;
-  readonly hasExperts?: boolean;
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json
@@ -136,9 +135,7 @@ export interface BlockSpec {
   readonly furtherActivations?: readonly number[];
   /** Whether `forward` records all its steps on a tape. Defaults to true. */
   readonly isTrainable?: boolean;
-  /** The number of experts to which each token goes. Undefined without a mixture of experts. */
-  readonly expertsPerToken?: number;
-  /** What `forward` computes besides its layers, for the formats of other programs. Only families that can be exported have it. */
+  /** Every family that can be exported has it, and every block with a mixture of experts. */
   readonly traits?: BlockTraits;
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a

@@ -78,29 +78,24 @@ function windowedTraits(config: WindowedConfig, isSliding: (index: number) => bo
   };
 }
 
-const gemma2Schema = z.object({
-  ...windowedShape,
-  max_position_embeddings: positiveInt.default(8192),
-  final_logit_softcapping: z.number().positive().nullable().default(30),
-  attn_logit_softcapping: z.number().positive().nullable().default(50),
-});
-
 /**
  * Gemma 2 (arXiv 2408.00118): Gemma's block with norms before and after each half, limited attention scores and
  * logits, and a sliding window in every other block.
  */
-export const gemma2: Family = {
-  modelType: "gemma2",
-  read(object, has) {
-    const config = readConfig(gemma2Schema, object);
-    const isSliding = readLayerTypes(config, (index) => index % 2 === 0);
-    return llamaModel({ ...config, hidden_act: config.hidden_activation }, has, {
-      ...windowedTraits(config, isSliding),
-      attentionSoftCap: config.attn_logit_softcapping ?? undefined,
-      logits: { softCap: config.final_logit_softcapping ?? undefined },
-    });
-  },
-};
+export const gemma2 = llamaFamily(
+  "gemma2",
+  z.object({
+    ...windowedShape,
+    max_position_embeddings: positiveInt.default(8192),
+    final_logit_softcapping: z.number().positive().nullable().default(30),
+    attn_logit_softcapping: z.number().positive().nullable().default(50),
+  }).transform((config) => ({ ...config, hidden_act: config.hidden_activation })),
+  (config) => ({
+    ...windowedTraits(config, readLayerTypes(config, (index) => index % 2 === 0)),
+    attentionSoftCap: config.attn_logit_softcapping ?? undefined,
+    logits: { softCap: config.final_logit_softcapping ?? undefined },
+  }),
+);
 
 const gemma3Schema = z.object({
   ...windowedShape,

@@ -4,8 +4,7 @@
  */
 
 import { z } from "zod";
-import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
-import type { Family } from "./family.ts";
+import { epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import { mixtureTraits } from "./mixtures.ts";
 
@@ -19,47 +18,41 @@ const DEFAULT_ROPE = {
   original_max_position_embeddings: 4096,
 };
 
-export const gptOss: Family = {
-  ...llamaFamily(
-    "gpt_oss",
-    z.object({
-      ...llamaShape,
-      ...layerTypesShape,
-      num_key_value_heads: positiveInt.nullable().default(8),
-      head_dim: positiveInt.default(64),
-      rms_norm_eps: epsilon.default(1e-5),
-      attention_bias: z.boolean().default(true),
-      sliding_window: positiveInt.nullable().default(128),
-      num_local_experts: positiveInt.optional(),
-      /** Another name of `num_local_experts`. */
-      num_experts: positiveInt.default(128),
-      num_experts_per_tok: positiveInt.default(4),
-      swiglu_alpha: z.number().default(1.702),
-      swiglu_limit: z.number().positive().default(7),
-    }).transform((config) => ({
-      ...config,
-      num_local_experts: config.num_local_experts ?? config.num_experts,
-      rope_theta: config.rope_theta ?? 150_000,
-      rope_parameters: config.rope_parameters ?? DEFAULT_ROPE,
-    })),
-    ({ attention_bias: bias, sliding_window: window, ...config }) => {
-      const isSliding = readLayerTypes(config, (index) => index % 2 === 0);
-      return {
-        biases: { qkv: bias, out: bias },
-        window: (index) => isSliding(index) ? window ?? 0 : 0,
-        hasSinks: true,
-        ...mixtureTraits({
-          experts: config.num_local_experts,
-          expertsPerToken: config.num_experts_per_tok,
-          isNormalized: true,
-          router: "router",
-          layers: { gate: "gate_up_proj", down: "down_proj" },
-          hasBiases: true,
-          isTransposed: true,
-          clampedGate: { alpha: config.swiglu_alpha, limit: config.swiglu_limit },
-        }),
-      };
-    },
-  ),
-  hasExperts: true,
-};
+export const gptOss = llamaFamily(
+  "gpt_oss",
+  z.object({
+    ...llamaShape,
+    ...layerTypesShape,
+    num_key_value_heads: positiveInt.nullable().default(8),
+    head_dim: positiveInt.default(64),
+    rms_norm_eps: epsilon.default(1e-5),
+    attention_bias: z.boolean().default(true),
+    sliding_window: positiveInt.nullable().default(128),
+    num_local_experts: positiveInt.optional(),
+    /** Another name of `num_local_experts`. */
+    num_experts: positiveInt.default(128),
+    num_experts_per_tok: positiveInt.default(4),
+    swiglu_alpha: z.number().default(1.702),
+    swiglu_limit: z.number().positive().default(7),
+  }).transform((config) => ({
+    ...config,
+    num_local_experts: config.num_local_experts ?? config.num_experts,
+    rope_theta: config.rope_theta ?? 150_000,
+    rope_parameters: config.rope_parameters ?? DEFAULT_ROPE,
+  })),
+  ({ attention_bias: bias, ...config }) => ({
+    biases: { qkv: bias, out: bias },
+    window: readWindow(config, (index) => index % 2 === 0),
+    hasSinks: true,
+    ...mixtureTraits({
+      experts: config.num_local_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      isNormalized: true,
+      router: "router",
+      layers: { gate: "gate_up_proj", down: "down_proj" },
+      hasBiases: true,
+      isTransposed: true,
+      clampedGate: { alpha: config.swiglu_alpha, limit: config.swiglu_limit },
+    }),
+  }),
+);

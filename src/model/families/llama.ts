@@ -8,9 +8,11 @@ import {
   activationName,
   epsilon,
   layerTypesShape,
+  noRopeShape,
   positiveInt,
   readLayerTypes,
-  requireEntryPerBlock,
+  readRotatingBlocks,
+  readWindow,
 } from "./config/config.ts";
 import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
 import { ropeObject } from "./config/rotary_config.ts";
@@ -82,20 +84,15 @@ const qwenShape = {
   /** The number of blocks before the first block with a sliding window, unless `layer_types` decides for each block. */
   max_window_layers: z.int().nonnegative().default(28),
 };
-const qwenSchema = z.object(qwenShape);
-
-/** Returns the attention window of each block of Qwen2 and Qwen3, in the form of `LlamaTraits.window`. */
-function qwenWindow(config: z.infer<typeof qwenSchema>): (index: number) => number {
-  const isSliding = readLayerTypes(config, (index) => index >= config.max_window_layers);
-  const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
-  return (index) => isSliding(index) ? window : 0;
-}
 
 /** Qwen2 (arXiv 2407.10671) has biases for q, k and v. Some of its blocks may have a sliding attention window. */
 export const qwen2 = llamaFamily(
   "qwen2",
-  qwenSchema,
-  (config) => ({ biases: { qkv: true }, window: qwenWindow(config) }),
+  z.object(qwenShape),
+  (config) => ({
+    biases: { qkv: true },
+    window: readWindow(config, (index) => index >= config.max_window_layers),
+  }),
 );
 
 /** Qwen3 (arXiv 2505.09388) has norms for the heads of q and k, and the windows of Qwen2. */
@@ -105,7 +102,7 @@ export const qwen3 = llamaFamily(
   (config) => ({
     biases: { qkv: config.attention_bias, out: config.attention_bias },
     queryKeyNorm: "heads",
-    window: qwenWindow(config),
+    window: readWindow(config, (index) => index >= config.max_window_layers),
   }),
 );
 
@@ -254,26 +251,19 @@ export const smolLm3 = llamaFamily(
   z.object({
     ...llamaShape,
     ...layerTypesShape,
+    ...noRopeShape,
     num_key_value_heads: positiveInt.nullable().default(4),
     attention_bias: flag,
     mlp_bias: flag,
     use_sliding_window: flag,
     sliding_window: positiveInt.nullish(),
-    /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
-    no_rope_layers: z.array(z.int()).nullish(),
-    /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
-    no_rope_layer_interval: positiveInt.default(4),
     tie_word_embeddings: z.boolean().default(true),
   }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 2_000_000 })),
   ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => {
-    const { no_rope_layers: flags, no_rope_layer_interval: interval, num_hidden_layers: blocks } = config;
-    requireEntryPerBlock("no_rope_layers", flags, blocks);
-    const hasRotary = (index: number) => flags ? flags[index] !== 0 : (index + 1) % interval !== 0;
-    const isSliding = readLayerTypes(config, (index) => !hasRotary(index));
-    const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
+    const hasRotary = readRotatingBlocks(config);
     return {
       biases: { qkv: attention, out: attention, feedForward },
-      window: (index) => isSliding(index) ? window : 0,
+      window: readWindow(config, (index) => !hasRotary(index)),
       hasRotary,
     };
   },

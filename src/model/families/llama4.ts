@@ -5,8 +5,7 @@
  */
 
 import { z } from "zod";
-import { epsilon, positiveInt, requireEntryPerBlock } from "./config/config.ts";
-import type { Family } from "./family.ts";
+import { epsilon, noRopeShape, positiveInt, readLayerTypes, readRotatingBlocks } from "./config/config.ts";
 import { gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import { mixtureTraits } from "./mixtures.ts";
@@ -25,10 +24,9 @@ const schema = z.object({
   moe_layers: z.array(z.int()).nullish(),
   interleave_moe_layer_step: positiveInt.default(1),
   use_qk_norm: z.boolean().default(true),
-  /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
-  no_rope_layers: z.array(z.int()).nullish(),
-  /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
-  no_rope_layer_interval: positiveInt.default(4),
+  ...noRopeShape,
+  // transformers treats an empty list as a missing one.
+  no_rope_layers: noRopeShape.no_rope_layers.transform((flags) => flags?.length ? flags : undefined),
   attention_chunk_size: positiveInt.nullable().default(8192),
   layer_types: z.array(z.enum(["full_attention", "chunked_attention"])).nullish(),
   attn_temperature_tuning: z.boolean().default(true),
@@ -36,61 +34,40 @@ const schema = z.object({
   attn_scale: z.number().default(0.1),
 }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 500_000 }));
 
-type Config = z.infer<typeof schema>;
-
-export const llama4: Family = {
-  ...llamaFamily("llama4_text", schema, (config) => {
-    const { attention_bias: bias, attention_chunk_size: chunk, intermediate_size_mlp } = config;
-    const { floor_scale: floor, attn_scale: scale } = config;
-    // The factor of queries of arXiv 2501.19399.
-    const temperature = (position: number) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
-    const { rotates, isChunked, hasExperts } = blockTypes(config);
-    return {
-      biases: { qkv: bias, out: bias },
-      queryKeyNorm: config.use_qk_norm ? "rotated" : undefined,
-      isInterleaved: true,
-      hasRotary: rotates,
-      queryScale: (index) => config.attn_temperature_tuning && !rotates(index) ? temperature : undefined,
-      window: (index) => isChunked(index) ? chunk ?? 0 : 0,
-      isChunked: true,
-      hasNoExperts: (index) => !hasExperts(index),
-      denseFeedForward: (sizes, activation) =>
-        gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
-      ...mixtureTraits({
-        name: "feed_forward",
-        experts: config.num_local_experts,
-        expertsPerToken: config.num_experts_per_tok,
-        scores: "sigmoid",
-        isNormalized: false,
-        router: "router",
-        layers: { gate: "gate_up_proj", down: "down_proj" },
-        isTransposed: true,
-        scalesInputs: true,
-        shared: {
-          name: "shared_expert",
-          intermediate: config.intermediate_size,
-          layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
-        },
-      }),
-    };
-  }),
-  hasExperts: true,
-};
-
-/** Returns functions that say, for each block, whether it rotates queries and keys, attends within chunks, and has experts. */
-function blockTypes(
-  config: Config,
-): Record<"rotates" | "isChunked" | "hasExperts", (index: number) => boolean> {
-  const { no_rope_layers, layer_types: types, moe_layers: moeLayers, num_hidden_layers: blocks } = config;
-  // transformers treats an empty list as a missing one.
-  const flags = no_rope_layers?.length ? no_rope_layers : undefined;
-  requireEntryPerBlock("no_rope_layers", flags, blocks);
-  requireEntryPerBlock("layer_types", types, blocks);
-  const rotates = (index: number) =>
-    flags ? flags[index] !== 0 : (index + 1) % config.no_rope_layer_interval !== 0;
+export const llama4 = llamaFamily("llama4_text", schema, (config) => {
+  const { attention_bias: bias, attention_chunk_size: chunk, intermediate_size_mlp } = config;
+  const { floor_scale: floor, attn_scale: scale } = config;
+  // The factor of queries of arXiv 2501.19399.
+  const temperature = (position: number) => 1 + scale * Math.log1p(Math.floor((position + 1) / floor));
+  const hasRotary = readRotatingBlocks(config);
+  const isChunked = readLayerTypes(config, hasRotary, "chunked_attention");
+  const { moe_layers: moeLayers, interleave_moe_layer_step: step } = config;
   return {
-    rotates,
-    isChunked: (index) => types ? types[index] === "chunked_attention" : rotates(index),
-    hasExperts: (index) => moeLayers?.includes(index) ?? (index + 1) % config.interleave_moe_layer_step === 0,
+    biases: { qkv: bias, out: bias },
+    queryKeyNorm: config.use_qk_norm ? "rotated" : undefined,
+    isInterleaved: true,
+    hasRotary,
+    queryScale: (index) => config.attn_temperature_tuning && !hasRotary(index) ? temperature : undefined,
+    window: (index) => isChunked(index) ? chunk ?? 0 : 0,
+    isChunked: true,
+    hasNoExperts: (index) => !(moeLayers?.includes(index) ?? (index + 1) % step === 0),
+    denseFeedForward: (sizes, activation) =>
+      gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
+    ...mixtureTraits({
+      name: "feed_forward",
+      experts: config.num_local_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      scores: "sigmoid",
+      isNormalized: false,
+      router: "router",
+      layers: { gate: "gate_up_proj", down: "down_proj" },
+      isTransposed: true,
+      scalesInputs: true,
+      shared: {
+        name: "shared_expert",
+        intermediate: config.intermediate_size,
+        layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+      },
+    }),
   };
-}
+});

@@ -6,8 +6,7 @@
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { MAX_EXPERTS } from "../checkpoint/fused_experts.ts";
-import { epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
-import type { Family } from "./family.ts";
+import { epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
@@ -101,129 +100,108 @@ const ORIGINAL_MIXTRAL_NAMES = {
 };
 
 /** Mixtral (Jiang et al., arXiv 2401.04088) has Mistral's block. */
-export const mixtral: Family = {
-  ...llamaFamily(
-    "mixtral",
-    z.object({
-      ...llamaShape,
-      num_key_value_heads: positiveInt.nullable().default(8),
-      rms_norm_eps: epsilon.default(1e-5),
-      sliding_window: positiveInt.nullish(),
-      num_local_experts: positiveInt.default(8),
-      num_experts_per_tok: positiveInt.default(2),
-    }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 1_000_000 })),
-    (config, has) => ({
-      window: () => config.sliding_window ?? 0,
-      ...mixtureTraits({
-        experts: config.num_local_experts,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: true,
-        // transformers writes these names unless one tensor has the weights of all experts.
-        ...["model.", ""].some((root) => has(`${root}layers.0.mlp.gate.weight`))
-          ? {}
-          : ORIGINAL_MIXTRAL_NAMES,
-      }),
+export const mixtral = llamaFamily(
+  "mixtral",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(8),
+    rms_norm_eps: epsilon.default(1e-5),
+    sliding_window: positiveInt.nullish(),
+    num_local_experts: positiveInt.default(8),
+    num_experts_per_tok: positiveInt.default(2),
+  }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 1_000_000 })),
+  (config, has) => ({
+    window: () => config.sliding_window ?? 0,
+    ...mixtureTraits({
+      experts: config.num_local_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      isNormalized: true,
+      // transformers writes these names unless one tensor has the weights of all experts.
+      ...["model.", ""].some((root) => has(`${root}layers.0.mlp.gate.weight`)) ? {} : ORIGINAL_MIXTRAL_NAMES,
     }),
-  ),
-  hasExperts: true,
-};
+  }),
+);
 
 /** Qwen3-MoE (arXiv 2505.09388) has Qwen3's block. */
-export const qwen3Moe: Family = {
-  ...llamaFamily(
-    "qwen3_moe",
-    z.object({
-      ...llamaShape,
-      num_key_value_heads: positiveInt.nullable().default(4),
-      attention_bias: z.boolean().default(false),
-      use_sliding_window: z.boolean().default(false),
-      sliding_window: positiveInt.nullable().default(4096),
-      moe_intermediate_size: positiveInt.default(768),
-      /** Versions of transformers since 5 write `num_local_experts`. */
-      num_experts: positiveInt.nullish(),
-      num_local_experts: positiveInt.nullish(),
-      num_experts_per_tok: positiveInt.default(8),
-      norm_topk_prob: z.boolean().default(false),
-      ...qwenDenseShape,
+export const qwen3Moe = llamaFamily(
+  "qwen3_moe",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(4),
+    attention_bias: z.boolean().default(false),
+    use_sliding_window: z.boolean().default(false),
+    sliding_window: positiveInt.nullable().default(4096),
+    moe_intermediate_size: positiveInt.default(768),
+    /** Versions of transformers since 5 write `num_local_experts`. */
+    num_experts: positiveInt.nullish(),
+    num_local_experts: positiveInt.nullish(),
+    num_experts_per_tok: positiveInt.default(8),
+    norm_topk_prob: z.boolean().default(false),
+    ...qwenDenseShape,
+  }),
+  ({ attention_bias: bias, ...config }) => ({
+    biases: { qkv: bias, out: bias },
+    queryKeyNorm: "heads",
+    window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
+    hasNoExperts: qwenHasNoExperts(config),
+    ...mixtureTraits({
+      experts: config.num_local_experts ?? config.num_experts ?? 128,
+      expertsPerToken: config.num_experts_per_tok,
+      isNormalized: config.norm_topk_prob,
+      intermediate: config.moe_intermediate_size,
     }),
-    ({ attention_bias: bias, ...config }) => ({
-      biases: { qkv: bias, out: bias },
-      queryKeyNorm: "heads",
-      window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
-      hasNoExperts: qwenHasNoExperts(config),
-      ...mixtureTraits({
-        experts: config.num_local_experts ?? config.num_experts ?? 128,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: config.norm_topk_prob,
-        intermediate: config.moe_intermediate_size,
-      }),
-    }),
-  ),
-  hasExperts: true,
-};
+  }),
+);
 
 /** Qwen2-MoE (arXiv 2407.10671) has Qwen2's block with a shared expert. */
-export const qwen2Moe: Family = {
-  ...llamaFamily(
-    "qwen2_moe",
-    z.object({
-      ...llamaShape,
-      ...layerTypesShape,
-      ...qwenDenseShape,
-      num_key_value_heads: positiveInt.nullable().default(16),
-      qkv_bias: z.boolean().default(true),
-      use_sliding_window: z.boolean().default(false),
-      /** transformers writes 0 if no block has a window. */
-      sliding_window: z.int().nonnegative().nullable().default(4096),
-      /** Every second one of so many first blocks has a window, beginning with block 0, unless `layer_types` decides for each block. */
-      max_window_layers: z.int().nonnegative().default(28),
-      moe_intermediate_size: positiveInt.default(1408),
-      shared_expert_intermediate_size: positiveInt.default(5632),
-      num_experts: positiveInt.default(60),
-      num_experts_per_tok: positiveInt.default(4),
-      norm_topk_prob: z.boolean().default(false),
-    }),
-    (config) => {
-      const isSliding = readLayerTypes(
-        config,
-        (index) => index % 2 === 0 && index < config.max_window_layers,
-      );
-      const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
-      return {
-        biases: { qkv: config.qkv_bias },
-        window: (index) => isSliding(index) ? window : 0,
-        hasNoExperts: qwenHasNoExperts(config),
-        ...qwenSharedExperts(config),
-      };
-    },
-  ),
-  hasExperts: true,
-};
+export const qwen2Moe = llamaFamily(
+  "qwen2_moe",
+  z.object({
+    ...llamaShape,
+    ...layerTypesShape,
+    ...qwenDenseShape,
+    num_key_value_heads: positiveInt.nullable().default(16),
+    qkv_bias: z.boolean().default(true),
+    use_sliding_window: z.boolean().default(false),
+    /** transformers writes 0 if no block has a window. */
+    sliding_window: z.int().nonnegative().nullable().default(4096),
+    /** Every second one of so many first blocks has a window, beginning with block 0, unless `layer_types` decides for each block. */
+    max_window_layers: z.int().nonnegative().default(28),
+    moe_intermediate_size: positiveInt.default(1408),
+    shared_expert_intermediate_size: positiveInt.default(5632),
+    num_experts: positiveInt.default(60),
+    num_experts_per_tok: positiveInt.default(4),
+    norm_topk_prob: z.boolean().default(false),
+  }),
+  (config) => ({
+    biases: { qkv: config.qkv_bias },
+    window: readWindow(config, (index) => index % 2 === 0 && index < config.max_window_layers),
+    hasNoExperts: qwenHasNoExperts(config),
+    ...qwenSharedExperts(config),
+  }),
+);
 
 /** OLMoE (Muennighoff et al., arXiv 2409.02060) has norms of queries and keys over all heads of a token. */
-export const olmoe: Family = {
-  ...llamaFamily(
-    "olmoe",
-    z.object({
-      ...llamaShape,
-      rms_norm_eps: epsilon.default(1e-5),
-      attention_bias: z.boolean().default(false),
-      clip_qkv: z.number().nullish(),
-      num_experts: positiveInt.default(64),
-      num_experts_per_tok: positiveInt.default(8),
-      norm_topk_prob: z.boolean().default(false),
-    }),
-    ({ attention_bias: bias, ...config }) => {
-      const experts = mixtureTraits({
-        experts: config.num_experts,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: config.norm_topk_prob,
-      });
-      if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
-        throw new ModelError(`config.json: clip_qkv ${config.clip_qkv} is not supported`);
-      }
-      return { biases: { qkv: bias, out: bias }, queryKeyNorm: "rows", ...experts };
-    },
-  ),
-  hasExperts: true,
-};
+export const olmoe = llamaFamily(
+  "olmoe",
+  z.object({
+    ...llamaShape,
+    rms_norm_eps: epsilon.default(1e-5),
+    attention_bias: z.boolean().default(false),
+    clip_qkv: z.number().nullish(),
+    num_experts: positiveInt.default(64),
+    num_experts_per_tok: positiveInt.default(8),
+    norm_topk_prob: z.boolean().default(false),
+  }),
+  ({ attention_bias: bias, ...config }) => {
+    const experts = mixtureTraits({
+      experts: config.num_experts,
+      expertsPerToken: config.num_experts_per_tok,
+      isNormalized: config.norm_topk_prob,
+    });
+    if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
+      throw new ModelError(`config.json: clip_qkv ${config.clip_qkv} is not supported`);
+    }
+    return { biases: { qkv: bias, out: bias }, queryKeyNorm: "rows", ...experts };
+  },
+);

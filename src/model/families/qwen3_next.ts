@@ -6,7 +6,6 @@
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import { checkHeadDimension, positiveInt, readLayerTypes } from "./config/config.ts";
-import type { Family } from "./family.ts";
 import { gatedQkv } from "./llama/attention_layers.ts";
 import { gatedDeltaNet } from "./llama/gated_delta_net.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -61,26 +60,23 @@ function traitsOf(config: Config, isFused: boolean): LlamaTraits {
 }
 
 /** Qwen3-Next has a mixture of experts in most blocks. */
-export const qwen3Next: Family = {
-  ...llamaFamily(
-    "qwen3_next",
-    z.object({
-      ...shape,
-      ...qwenDenseShape,
-      moe_intermediate_size: positiveInt.default(512),
-      shared_expert_intermediate_size: positiveInt.default(512),
-      num_experts: positiveInt.default(512),
-      num_experts_per_tok: positiveInt.default(10),
-      norm_topk_prob: z.boolean().default(true),
-    }).transform(withPartialRotation),
-    (config) => ({
-      ...traitsOf(config, true),
-      hasNoExperts: qwenHasNoExperts(config),
-      ...qwenSharedExperts(config),
-    }),
-  ),
-  hasExperts: true,
-};
+export const qwen3Next = llamaFamily(
+  "qwen3_next",
+  z.object({
+    ...shape,
+    ...qwenDenseShape,
+    moe_intermediate_size: positiveInt.default(512),
+    shared_expert_intermediate_size: positiveInt.default(512),
+    num_experts: positiveInt.default(512),
+    num_experts_per_tok: positiveInt.default(10),
+    norm_topk_prob: z.boolean().default(true),
+  }).transform(withPartialRotation),
+  (config) => ({
+    ...traitsOf(config, true),
+    hasNoExperts: qwenHasNoExperts(config),
+    ...qwenSharedExperts(config),
+  }),
+);
 
 /** The text part of Qwen3.5. */
 export const qwen35 = llamaFamily(
@@ -92,22 +88,19 @@ export const qwen35 = llamaFamily(
 );
 
 /** The text part of Qwen3.5 with a mixture of experts in every block. */
-export const qwen35Moe: Family = {
-  ...llamaFamily(
-    "qwen3_5_moe_text",
-    z.object({
-      ...shape,
-      /** Of networks without experts, which no block has. */
-      intermediate_size: positiveInt.default(1),
-      moe_intermediate_size: positiveInt.default(512),
-      shared_expert_intermediate_size: positiveInt.default(512),
-      num_experts: positiveInt.default(256),
-      num_experts_per_tok: positiveInt.default(8),
-    }).transform(withPartialRotation),
-    (config) => ({
-      ...traitsOf(config, false),
-      ...qwenSharedExperts({ ...config, norm_topk_prob: true }),
-    }),
-  ),
-  hasExperts: true,
-};
+export const qwen35Moe = llamaFamily(
+  "qwen3_5_moe_text",
+  z.object({
+    ...shape,
+    /** Of networks without experts, which no block has. */
+    intermediate_size: positiveInt.default(1),
+    moe_intermediate_size: positiveInt.default(512),
+    shared_expert_intermediate_size: positiveInt.default(512),
+    num_experts: positiveInt.default(256),
+    num_experts_per_tok: positiveInt.default(8),
+  }).transform(withPartialRotation),
+  (config) => ({
+    ...traitsOf(config, false),
+    ...qwenSharedExperts({ ...config, norm_topk_prob: true }),
+  }),
+);

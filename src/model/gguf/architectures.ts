@@ -1,7 +1,6 @@
 /**
- * The families of models that llama.cpp runs: the name of each architecture, and the names of its tensors. They are
- * defined by `gguf-py/gguf/tensor_mapping.py` and `conversion/` in github.com/ggml-org/llama.cpp, and the computation
- * by `src/models/`.
+ * The families of models that llama.cpp runs: the name of each architecture, and the names of its tensors. They are defined by
+ * `gguf-py/gguf/tensor_mapping.py` and `conversion/` in github.com/ggml-org/llama.cpp, and the computation by `src/models/`.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
@@ -19,8 +18,10 @@ const ATTENTION = {
 const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
 const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
 const GATED = { "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
+const FUSED_GATE = { "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
 
 const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
+const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
 
 /** The layers and norms of a block of LLaMA. */
 const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
@@ -35,13 +36,12 @@ const MIXTURE_LAYERS = {
   "mlp.experts.down_proj": "ffn_down_exps",
 };
 
-/** The layers and norms of a block of OLMo 2. */
-const NORMS_AFTER_LAYERS = {
-  ...ATTENTION,
-  ...GATED,
-  ...HEAD_NORMS,
-  "post_attention_layernorm": "post_attention_norm",
-  "post_feedforward_layernorm": "post_ffw_norm",
+/** The layers of a block of BLOOM. */
+const BLOOM_LAYERS = {
+  "self_attention.query_key_value": "attn_qkv",
+  "self_attention.dense": "attn_output",
+  "mlp.dense_h_to_4h": "ffn_up",
+  "mlp.dense_4h_to_h": "ffn_down",
 };
 
 /** The layers and norms of a block of Gemma 2. */
@@ -63,10 +63,21 @@ const LLAMA: Architecture = {
   hasRotaryDivisors: true,
 };
 
+const OLMO2: Architecture = {
+  name: "olmo2",
+  layers: {
+    ...ATTENTION,
+    ...GATED,
+    ...HEAD_NORMS,
+    "post_attention_layernorm": "post_attention_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+  },
+  biases: [],
+  activation: "silu",
+};
+
 /** Returns whether a block rotates queries and keys, if each fourth block does not. */
 const rotatesThreeOfFour = (index: number) => (index + 1) % 4 !== 0;
-
-const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
 
 /**
  * Returns the factors of Gemma. llama.cpp recognises the model with 27 billion parameters, which has another scale, by
@@ -92,8 +103,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     layers: {
       "self_attn.qkv_proj": "attn_qkv",
       "self_attn.o_proj": "attn_output",
-      "mlp.gate_up_proj": "ffn_up",
-      "mlp.down_proj": "ffn_down",
+      ...FUSED_GATE,
       ...NORMS_BEFORE,
     },
     biases: [],
@@ -144,25 +154,11 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     sharesHead: true,
     factors: (_, spec) => gemmaFactors(spec, 62),
   },
-  olmo2: {
-    name: "olmo2",
-    layers: NORMS_AFTER_LAYERS,
-    biases: [],
-    activation: "silu",
-  },
-  olmo3: {
-    name: "olmo2",
-    layers: NORMS_AFTER_LAYERS,
-    biases: [],
-    activation: "silu",
-    windowPeriod: 4,
-    windowTheta: "common",
-  },
+  olmo2: OLMO2,
+  olmo3: { ...OLMO2, windowPeriod: 4, windowTheta: "common" },
   exaone4: {
+    ...OLMO2,
     name: "exaone4",
-    layers: NORMS_AFTER_LAYERS,
-    biases: [],
-    activation: "silu",
     hasRotaryDivisors: true,
     // The model with 32 billion parameters.
     byBlockCount: { 64: { windowPeriod: 4, rotates: rotatesThreeOfFour } },
@@ -172,8 +168,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     name: "glm4",
     layers: {
       ...ATTENTION,
-      "mlp.gate_up_proj": "ffn_up",
-      "mlp.down_proj": "ffn_down",
+      ...FUSED_GATE,
       "input_layernorm": "attn_norm",
       "post_self_attn_layernorm": "post_attention_norm",
       "post_attention_layernorm": "ffn_norm",
@@ -201,11 +196,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       { attentionScale, embeddingScale, residualScale, logitScale }
     ),
   },
-  smollm3: {
-    ...LLAMA,
-    name: "smollm3",
-    rotates: rotatesThreeOfFour,
-  },
+  smollm3: { ...LLAMA, name: "smollm3", rotates: rotatesThreeOfFour },
   starcoder2: {
     name: "starcoder2",
     layers: { ...ATTENTION, ...NORMS_BEFORE, "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down" },
@@ -228,14 +219,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
   bloom: {
     name: "bloom",
-    layers: {
-      "self_attention.query_key_value": "attn_qkv",
-      "self_attention.dense": "attn_output",
-      "mlp.dense_h_to_4h": "ffn_up",
-      "mlp.dense_4h_to_h": "ffn_down",
-      "input_layernorm": "attn_norm",
-      "post_attention_layernorm": "ffn_norm",
-    },
+    layers: { ...BLOOM_LAYERS, ...NORMS_BEFORE },
     biases: GPT_BIASES,
     activation: "gelu_tanh",
     rowOrder: "heads",
@@ -259,13 +243,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
   falcon: {
     name: "falcon",
-    layers: {
-      "self_attention.query_key_value": "attn_qkv",
-      "self_attention.dense": "attn_output",
-      "mlp.dense_h_to_4h": "ffn_up",
-      "mlp.dense_4h_to_h": "ffn_down",
-      "input_layernorm": "attn_norm",
-    },
+    layers: { ...BLOOM_LAYERS, "input_layernorm": "attn_norm" },
     biases: [],
     activation: "gelu_tanh",
     settings: { multi_query: true, parallel_attn: true },

@@ -31,7 +31,7 @@ export interface ImatrixOptions {
 
 /** Checks that {@link writeImatrix} supports the model. @throws {ModelError} if the model has experts */
 export function checkImatrixModel({ checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">): void {
-  if (blocksOf(model.spec).every(({ expertsPerToken }) => expertsPerToken === undefined)) return;
+  if (blocksOf(model.spec).every(({ traits }) => traits?.mixture === undefined)) return;
   throw new ModelError(
     `${checkpoint.folder}: no importance matrix can be written for a mixture of experts`,
   );

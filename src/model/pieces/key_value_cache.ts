@@ -1,8 +1,7 @@
 /**
  * The keys and values of the tokens of one window that a block has processed in earlier passes, or the state of linear attention after
- * them. The cache has whole rows of the buffers
- * from which attention reads keys and values, so a `ColumnsView` is valid for a buffer and for the cache. If one linear layer computes
- * queries, keys and values, the queries are stored with them.
+ * them. The cache has whole rows of the buffers from which attention reads keys and values, so a `ColumnsView` is valid for a buffer and
+ * for the cache. If one linear layer computes queries, keys and values, the queries are stored with them.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";

@@ -11,25 +11,16 @@ import { Forward } from "../../../src/model/forward.ts";
 import { checkTensors } from "../../../src/model/families/check_tensors.ts";
 import { randomModel } from "../../support/random_model.ts";
 import { planBatches } from "../../../src/model/batches.ts";
-import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
+import { FAMILY_MODELS, LLAMA } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 
-const BASE = {
-  vocab_size: 23,
-  hidden_size: 16,
-  intermediate_size: 20,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 64,
-};
 const none = () => false;
 
 const { base: DEEPSEEK } = FAMILY_MODELS.deepseek_v3;
 
 it("Mixtral, Qwen3-MoE and OLMoE have the layers of every expert, and a router that stays dense", () => {
   const layersOf = (config: Record<string, unknown>) => {
-    const { groups, denseLayers = [] } = readModelSpec({ ...BASE, ...config }, none).block(0);
+    const { groups, denseLayers = [] } = readModelSpec({ ...LLAMA, ...config }, none).block(0);
     const experts = groups.slice(2).flat().map((
       { name, inFeatures, outFeatures },
     ) => [name, inFeatures, outFeatures]);
@@ -141,7 +132,7 @@ it("an observed block loads and computes only the layers of experts on which an 
 
 it("the batches of a mixture of experts are as large as with one expert, because experts share memory", () => {
   const batches = (experts: number) => {
-    const spec = readModelSpec({ ...BASE, model_type: "mixtral", num_local_experts: experts }, none);
+    const spec = readModelSpec({ ...LLAMA, model_type: "mixtral", num_local_experts: experts }, none);
     return planBatches(spec, 64, 10, { maxBufferBytes: 2 ** 20, activationBytes: 2 ** 16 }).length;
   };
   assert.ok(batches(2) > 1);
@@ -172,7 +163,7 @@ for (
   ] as const
 ) {
   it(`a mixture of experts refuses ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...BASE, ...settings }, none), {
+    assert.throws(() => readModelSpec({ ...LLAMA, ...settings }, none), {
       name: "ModelError",
       message: pattern,
     });

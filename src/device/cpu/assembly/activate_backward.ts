@@ -1,5 +1,5 @@
 // The CPU twins of the kernels in shaders/activate_backward.wgsl. src/device/kernels/training/activate_backward.ts
-// describes the buffers. A work item is a run of elements in activate_backward, and some whole rows in gate_backward.
+// describes the buffers. A work item is some whole rows in gate_backward, and a run of elements in the other kernels.
 
 import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
 import { activate4, erfc4, GELU, GELU_TANH, RELU, SIGMOID, SILU } from "./shared/activation";

@@ -101,8 +101,49 @@ export function readLayerTypes(
   return types ? (index) => types[index] === type : byDefault;
 }
 
+interface WindowConfig extends LayerTypesConfig {
+  /** Whether the blocks have windows. Some families do not have this setting. */
+  readonly use_sliding_window?: boolean;
+  readonly sliding_window?: number | null;
+}
+
+/**
+ * Returns the attention window of each block, in the form of `LlamaTraits.window`.
+ * @param byDefault returns whether a block has a window, for configurations without `layer_types`
+ * @throws {ModelError} if `layer_types` does not have one entry per block
+ */
+export function readWindow(
+  config: WindowConfig,
+  byDefault: (index: number) => boolean,
+): (index: number) => number {
+  const { use_sliding_window: isUsed = true, sliding_window } = config;
+  const isSliding = readLayerTypes(config, byDefault), window = isUsed ? sliding_window ?? 0 : 0;
+  return (index) => isSliding(index) ? window : 0;
+}
+
+/** The settings that say in which blocks queries and keys rotate. */
+export const noRopeShape = {
+  /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
+  no_rope_layers: z.array(z.int()).nullish(),
+  /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
+  no_rope_layer_interval: positiveInt.default(4),
+};
+
+type NoRopeConfig = z.infer<z.ZodObject<typeof noRopeShape>> & Pick<LayerTypesConfig, "num_hidden_layers">;
+
+/**
+ * Returns a function that says whether queries and keys rotate in a block.
+ * @throws {ModelError} if `no_rope_layers` does not have one entry per block
+ */
+export function readRotatingBlocks(
+  { no_rope_layers: flags, no_rope_layer_interval: interval, num_hidden_layers: blocks }: NoRopeConfig,
+): (index: number) => boolean {
+  requireEntryPerBlock("no_rope_layers", flags, blocks);
+  return (index) => flags ? flags[index] !== 0 : (index + 1) % interval !== 0;
+}
+
 /** @throws {ModelError} if the setting `name` has a list without one entry per block */
-export function requireEntryPerBlock(
+function requireEntryPerBlock(
   name: string,
   list: readonly unknown[] | null | undefined,
   blocks: number,

@@ -7,20 +7,13 @@
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
-import { allColumns } from "../../pieces/columns_view.ts";
-import {
-  applyClampedGate,
-  applyGate,
-  applyGroup,
-  applyLinear,
-  type ClampedGate,
-} from "../../pieces/linear.ts";
+import { applyClampedGate, applyGroup, applyLinear, type ClampedGate } from "../../pieces/linear.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows, reserveScaledRows } from "../../pieces/rows.ts";
 import { type Routes, routeToAll, routeTokens, sigmoid, withSharedExpert } from "../../pieces/routing.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
-import type { FeedForward } from "./feed_forward.ts";
+import { applyGateToOutputs, type FeedForward } from "./feed_forward.ts";
 
 /** The sizes, the names and the rule of a mixture of experts. */
 export interface ExpertsSpec extends MixtureTraits {
@@ -101,9 +94,10 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
     mixture: spec,
     async apply(pass, x, stream, options) {
       const experts = [...routed, ...sharedExperts];
+      const inputFactors = async () => (await readOutputs(pass, router.scores, x)).map(sigmoid);
       const routes = pass.routes ??
         (pass.routesToAll
-          ? routeToAll(experts.length, pass.rows, await inputFactors(pass, spec, router, x))
+          ? routeToAll(experts.length, pass.rows, spec.scalesInputs ? await inputFactors() : undefined)
           : await chooseRoutes(pass, spec, router, x));
       pass.observeRoutes?.(routes);
       await applyExperts(pass, spec, experts, routes, x, stream, options);
@@ -125,16 +119,6 @@ async function chooseRoutes(
   const routes = routeTokens(scores, spec, router.corrections && pass.weights.vector(router.corrections));
   if (!spec.shared) return routes;
   return withSharedExpert(routes, shared?.map(sigmoid) ?? new Float32Array(pass.rows).fill(1));
-}
-
-/** Returns the factors of the inputs of all experts, (tokens, experts), or undefined if inputs have no factors. */
-async function inputFactors(
-  pass: BlockPass,
-  { scalesInputs }: ExpertsSpec,
-  router: Router,
-  x: DeviceBuffer,
-): Promise<Float32Array | undefined> {
-  return scalesInputs ? (await readOutputs(pass, router.scores, x)).map(sigmoid) : undefined;
 }
 
 /** Runs a layer on `x`, (rows, inputs) f32, and waits for its outputs, (rows, outputs). */
@@ -228,7 +212,7 @@ async function applyExperts(
 /** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips some of its layers. */
 function applyExpert(
   pass: BlockPass,
-  spec: ExpertsSpec,
+  { activation, clampedGate }: ExpertsSpec,
   { intermediate, gateUp, down }: Expert,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
@@ -236,23 +220,12 @@ function applyExpert(
     pass.observeInput?.(gateUp, x, pass.rows);
     return;
   }
-  const inner = applyExpertGate(pass, spec, intermediate, applyGroup(pass, gateUp, x));
+  const outputs = applyGroup(pass, gateUp, x);
+  const inner = clampedGate
+    ? applyClampedGate(pass, outputs[0], intermediate, clampedGate)
+    : applyGateToOutputs(pass, outputs, intermediate, activation);
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
   pass.observeInput?.(down, inner, pass.rows);
-}
-
-/** Queues the gate of an expert on the outputs of its first layers. Returns (rows, intermediate) f32. */
-function applyExpertGate(
-  pass: BlockPass,
-  { activation, clampedGate }: ExpertsSpec,
-  intermediate: number,
-  [first, second]: readonly DeviceBuffer[],
-): DeviceBuffer {
-  if (clampedGate) return applyClampedGate(pass, first, intermediate, clampedGate);
-  const [gate, up] = second
-    ? [first, second].map((y) => allColumns(y, intermediate))
-    : [0, intermediate].map((offset) => ({ buffer: first, offset, ld: 2 * intermediate }));
-  return applyGate(pass, gate, up, intermediate, activation);
 }
 
 /** Allocates the buffers that experts share, so that no expert replaces them by larger ones. @param counts the tokens of each expert */

@@ -44,13 +44,7 @@ export function gatedFeedForward(
     linearSpec(`${name}.up_proj`, hidden, intermediate, bias),
   ];
   const down: LinearGroup = [linearSpec(`${name}.down_proj`, intermediate, hidden, bias)];
-  return {
-    groups: [gateUp, down],
-    apply(pass, x, stream, options) {
-      const [gate, up] = applyGroup(pass, gateUp, x).map((y) => allColumns(y, intermediate));
-      accumulateGroup(pass, down, applyGate(pass, gate, up, intermediate, activation), stream, options);
-    },
-  };
+  return gatedNetwork(gateUp, down, intermediate, activation);
 }
 
 /** Returns the network down(activation(up(x))), which has no gate. @param names those of both layers */
@@ -78,12 +72,36 @@ export function fusedFeedForward(
 ): FeedForward {
   const gateUp: LinearGroup = [linearSpec("mlp.gate_up_proj", hidden, 2 * intermediate)];
   const down: LinearGroup = [linearSpec("mlp.down_proj", intermediate, hidden)];
+  return gatedNetwork(gateUp, down, intermediate, activation);
+}
+
+function gatedNetwork(
+  gateUp: LinearGroup,
+  down: LinearGroup,
+  intermediate: number,
+  activation: Activation,
+): FeedForward {
   return {
     groups: [gateUp, down],
     apply(pass, x, stream, options) {
-      const [buffer] = applyGroup(pass, gateUp, x);
-      const [gate, up] = [0, intermediate].map((offset) => ({ buffer, offset, ld: 2 * intermediate }));
-      accumulateGroup(pass, down, applyGate(pass, gate, up, intermediate, activation), stream, options);
+      const inner = applyGateToOutputs(pass, applyGroup(pass, gateUp, x), intermediate, activation);
+      accumulateGroup(pass, down, inner, stream, options);
     },
   };
+}
+
+/**
+ * Queues the gate of a network on the outputs of its first layers, and returns (rows, intermediate) f32.
+ * @param outputs those of `gate` and of `up`, or those of one layer that computes gate, then up
+ */
+export function applyGateToOutputs(
+  pass: BlockPass,
+  [first, second]: readonly DeviceBuffer[],
+  intermediate: number,
+  activation: Activation,
+): DeviceBuffer {
+  const [gate, up] = second
+    ? [first, second].map((y) => allColumns(y, intermediate))
+    : [0, intermediate].map((offset) => ({ buffer: first, offset, ld: 2 * intermediate }));
+  return applyGate(pass, gate, up, intermediate, activation);
 }

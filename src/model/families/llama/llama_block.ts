@@ -70,7 +70,6 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     ],
     isTrainable: "projectQkv" in attention,
     furtherActivations: attention.activations,
-    expertsPerToken: feedForward.mixture?.expertsPerToken,
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;

@@ -37,8 +37,11 @@ export interface LlamaTraits {
   readonly isInterleaved?: boolean;
   /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
   readonly partialRotation?: boolean;
-  /** Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration hold for every block. */
-  rotary?(index: number): RotarySpec;
+  /**
+   * Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. By default, the settings of the
+   * configuration hold for every block.
+   */
+  rotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
   /**

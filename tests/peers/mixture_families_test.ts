@@ -1,11 +1,11 @@
-/** Compares every model family with a mixture of experts with transformers. */
+/** Compares every model family with a mixture of experts, and Qwen3.5, which has the linear attention of Qwen3-Next, with transformers. */
 
 import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
 import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./random_family.ts";
 
 const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
   FAMILY_MODELS;
-const { qwen3_next, qwen3_5_moe_text } = FAMILY_MODELS;
+const { qwen3_next, qwen3_5_text, qwen3_5_moe_text } = FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -66,8 +66,7 @@ await compareFamily("LLaMA 4", llama4_text.base, {
   "with a tied head": { settings: { tie_word_embeddings: true } },
 });
 
-await compareFamily("Qwen3-Next", qwen3_next.base, {
-  ...fixtureVariants(qwen3_next),
+const LINEAR_VARIANTS: Readonly<Record<string, Variant>> = {
   "with a tied head": { settings: { tie_word_embeddings: true } },
   "with a convolution over five tokens, and with heads of other sizes": {
     settings: {
@@ -77,6 +76,20 @@ await compareFamily("Qwen3-Next", qwen3_next.base, {
       linear_key_head_dim: 9,
       linear_value_head_dim: 5,
     },
+  },
+};
+
+await compareFamily("Qwen3-Next", qwen3_next.base, {
+  ...fixtureVariants(qwen3_next),
+  ...LINEAR_VARIANTS,
+});
+
+await compareFamily("Qwen3.5", qwen3_5_text.base, {
+  ...fixtureVariants(qwen3_5_text),
+  ...LINEAR_VARIANTS,
+  "with attention in the last of every three blocks": {
+    settings: { layer_types: null, full_attention_interval: 3, num_hidden_layers: 3 },
+    rewrite: ({ layer_types: _, ...config }) => ({ ...config, full_attention_interval: 3 }),
   },
 });
 
