@@ -11,6 +11,8 @@ export interface Suite {
   readonly build?: "docs" | "npm";
   /** Whether Deno runs with the V8 flags of `deno task serve` and `pare`. The flags matter to the `cpu` backend only. */
   readonly v8Flags?: boolean;
+  /** The number of processes that share the files, because one test alone rarely keeps two cores busy. @default 1 */
+  readonly processes?: number;
   /** The command of a suite that `deno test` does not run. */
   readonly command?: readonly string[];
 }
@@ -18,7 +20,7 @@ export interface Suite {
 const PYTHON = ".cache/peers/bin/python";
 
 export const SUITES = {
-  fast: { description: "everything that takes seconds" },
+  fast: { description: "everything that takes seconds", processes: 2 },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
   nightly: {
     description: "gigabytes of traffic through an edge, and shaders that take minutes to compile",
