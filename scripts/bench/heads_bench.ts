@@ -9,10 +9,9 @@ import { openBackend } from "../../src/cli/open_backend.ts";
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { openModelFolder } from "../../src/model/model.ts";
-import { linearLayers } from "../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
-import { type KeptUnits, readingLayers, readUnits, UNITS } from "../../src/prune/shrink/units.ts";
+import { type KeptUnits, readUnits } from "../../src/prune/shrink/units.ts";
 import { DEFAULT_MODEL_METHOD } from "../../src/protocol/methods.ts";
 import { findTexts, fixtureModel, type Kind } from "../fixtures/trained_models.ts";
 import { copyDestination } from "../prune/write_pruned.ts";
@@ -25,6 +24,8 @@ import {
   openTrained,
   type Perplexities,
   pruneByMagnitude,
+  remainingNeurons,
+  removedShare,
   type TrainedModel,
 } from "./measure/shrunk_models.ts";
 import { listQualityModels } from "./quality_bench.ts";
@@ -75,7 +76,7 @@ export const bench: Bench<object, HeadsResults> = {
       const { opened, measure } = trained;
       const { checkpoint: { config }, model: { spec } } = opened;
       const { count } = readUnits("heads", config, spec), kept = { heads: count / 2 };
-      const share = removedShare(trained, kept), neurons = equalNeurons(trained, share);
+      const share = removedShare(trained, kept), neurons = remainingNeurons(trained, share);
       const shrunk = (kept: KeptUnits, reconstruct = 0) =>
         measureShrunk(trained, backend, { kept, reconstruct, out });
       const columns = byKind({
@@ -111,31 +112,6 @@ export const bench: Bench<object, HeadsResults> = {
       ], cells),
   },
 };
-
-/** Returns the share of the weights of all linear layers that belong to removed units. */
-function removedShare(
-  { opened: { checkpoint: { config }, model: { spec } } }: TrainedModel,
-  kept: KeptUnits,
-) {
-  const layers = linearLayers(spec);
-  let removed = 0, all = 0;
-  for (const { rows, cols } of layers) all += rows * cols;
-  for (const reader of readingLayers(kept, config, spec)) {
-    const own = layers.filter(({ block, linear, name }) =>
-      block === reader.block && (name === reader.name || reader.writers.includes(linear.name))
-    );
-    for (const { rows, cols } of own) removed += reader.share * rows * cols;
-  }
-  return removed / all;
-}
-
-/** Returns how many neurons remain if the share of all weights is removed from them. Undefined if the family cannot lose neurons. */
-function equalNeurons(trained: TrainedModel, share: number): number | undefined {
-  const { checkpoint: { config }, model: { spec } } = trained.opened;
-  if (!Object.hasOwn(UNITS.neurons.families, String(config.model_type))) return undefined;
-  const { count } = readUnits("neurons", config, spec);
-  return Math.round(count * (1 - share / removedShare(trained, { neurons: 0 })));
-}
 
 /** Makes the share of the weights of each layer 0, and measures the result. */
 async function measurePruned(
