@@ -49,8 +49,8 @@ export const SUITES = {
 
 export type SuiteName = keyof typeof SUITES;
 
-/** The numerical tests of the fast suite, which run with the V8 flags as well. `loop_count_test.ts` runs shaders only. */
-const PAIRED = /^tests\/(device\/(cpu|kernels)|layer\/(linalg|solvers))\/(?!loop_count_test)/;
+/** The numerical tests of the fast suite, which run with the V8 flags as well. */
+const PAIRED = /^tests\/(device\/(cpu|kernels)|layer\/(linalg|solvers))\//;
 
 /** Returns the suite that a file of tests belongs to. `path` begins with `tests/`. */
 export function suiteOf(path: string): SuiteName {
