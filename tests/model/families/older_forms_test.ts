@@ -78,7 +78,7 @@ for (
   const [model_type, settings, pattern] of [
     ["gemma2", { use_bidirectional_attention: true }, /use_bidirectional_attention is true, which is not/],
     ["gemma2", { layer_types: ["full_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
-    ["gemma2", { head_dim: 257 }, /heads of 257 dimensions are not supported/],
+    ["gemma2", { head_dim: 513 }, /heads of 513 dimensions are not supported/],
     ["gemma3_text", { layer_types: ["chunked_attention", "full_attention"] }, /layer_types\.0: /],
     [
       "gemma3_text",
