@@ -90,10 +90,15 @@ for (
     ["falcon", { alibi: true }, /alibi is true, which is not supported/],
     [
       "falcon",
-      { new_decoder_architecture: true },
-      /new_decoder_architecture is true, which is not supported/,
+      { new_decoder_architecture: true, num_kv_heads: 3 },
+      /num_attention_heads 4 is not a multiple of num_kv_heads 3/,
     ],
-    ["falcon", { num_ln_in_parallel_attn: 2 }, /num_ln_in_parallel_attn: /],
+    [
+      "falcon",
+      { num_ln_in_parallel_attn: 2 },
+      /num_ln_in_parallel_attn 2 is not supported without new_decoder_architecture/,
+    ],
+    ["falcon", { num_ln_in_parallel_attn: 3 }, /num_ln_in_parallel_attn: /],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
     ["granite", { logits_scaling: 0 }, /logits_scaling: /],
