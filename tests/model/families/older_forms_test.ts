@@ -1,5 +1,5 @@
 /**
- * Tests how Gemma 2, Gemma 3 and other families derived from LLaMA read older forms of their settings, and what
+ * Tests how Gemma 2 to 4 and other families derived from LLaMA read older forms of their settings, and what
  * they refuse. `transformers_test.ts` compares their numbers.
  */
 
@@ -12,8 +12,10 @@ import { type FamilyFixture, readFamilyFixture } from "../../support/family_fixt
 import { windowLogits } from "../../support/logits.ts";
 import type { Backend } from "../../../src/device/backend.ts";
 
-const [gemma2, gemma3, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
-  ["gemma2", "gemma3_text", "smollm3", "olmo3", "exaone4", "cohere2", "glm4", "phi"].map(readFamilyFixture),
+const [gemma2, gemma3, gemma4, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
+  ["gemma2", "gemma3_text", "gemma4_text", "smollm3", "olmo3", "exaone4", "cohere2", "glm4", "phi"].map(
+    readFamilyFixture,
+  ),
 );
 
 /** Asserts that a variant, by default the first, has the same logits if its settings are changed. */
@@ -45,6 +47,11 @@ eachBackend("a model in an older form", (backend) => {
       rope_local_base_freq: 100,
     };
     await assertSame(gemma3, { rope_parameters: undefined, ...older }, backend());
+  });
+
+  it("reads the heads of Gemma 4 in the form of published checkpoints", async () => {
+    const published = { per_layer_config: undefined, global_head_dim: 10, num_global_key_value_heads: 2 };
+    await assertSame(gemma4, published, backend());
   });
 
   it("scales the rotation of OLMo 3 only in blocks without a window, in the form of older versions", async () => {
@@ -82,8 +89,26 @@ for (
     ["gemma3_text", { layer_types: ["chunked_attention", "full_attention"] }, /layer_types\.0: /],
     [
       "gemma3_text",
-      { rope_parameters: { full_attention: { rope_type: "proportional" } } },
-      /rope_type proportional is not supported/,
+      { rope_parameters: { full_attention: { rope_type: "axial" } } },
+      /rope_type axial is not supported/,
+    ],
+    [
+      "gemma4_text",
+      { hidden_size_per_layer_input: undefined },
+      /hidden_size_per_layer_input 256 is not supported, must be 0, because each block would have inputs that/,
+    ],
+    [
+      "gemma4_text",
+      { num_kv_shared_layers: 1 },
+      /num_kv_shared_layers 1 is not supported, must be 0, because blocks would attend to the keys and values of/,
+    ],
+    ["gemma4_text", { use_bidirectional_attention: "all" }, /use_bidirectional_attention: /],
+    ["gemma4_text", { per_layer_config: { 1: { hidden_size: 8 } } }, /per_layer_config\.1: /],
+    ["gemma4_text", { per_layer_config: { 0: { head_dim: 8 } } }, /per_layer_config is not supported/],
+    [
+      "gemma4_text",
+      { enable_moe_block: true, num_experts: 4 },
+      /enable_moe_block needs num_experts, top_k_experts and moe_intermediate_size/,
     ],
     ["llama", { rope_parameters: { rope_type: "yarn", rope_theta: 1, factor: 4 } }, /rope_theta: /],
     ["exaone4", { sliding_window_pattern: "LGL" }, /sliding_window_pattern: /],
