@@ -10,10 +10,13 @@
 
 // Keys per chunk.
 const KEYS: u32 = 16;
-// The quads of the widest heads, which have 256 dimensions. A quad has zeros past head_dim.
-const MAX_QUADS: u32 = 64;
-// The keys of the current chunk, and later its values, with shape (KEYS, quads).
-var<workgroup> chunk: array<vec4f, KEYS * MAX_QUADS>;
+// The quads of the widest heads, which have 512 dimensions. A quad has zeros past head_dim.
+const MAX_QUADS: u32 = 128;
+// The most quads of a key that are staged at a time, and the most quads of the output of a workgroup. A head with more
+// quads is divided into parts. Each part of its output has a workgroup of its own.
+const PART: u32 = 64;
+// A part of the keys of the current chunk, and later of its values, with shape (KEYS, quads of the part).
+var<workgroup> chunk: array<vec4f, KEYS * PART>;
 
 // Dimensions d … d + 3 of the key that starts at k[start].
 fn load_key(start: u32, d: u32) -> vec4f {
@@ -26,6 +29,9 @@ fn load_value(start: u32, d: u32) -> vec4f {
   let at = start + d;
   return below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
 }
+
+// The query of this invocation, times the factor of scores.
+var<private> query: array<vec4f, MAX_QUADS>;
 
 // Whether query t may attend to each of the keys s … s + 3, where `low` is the first key that the query may
 // attend to.
@@ -43,6 +49,26 @@ fn dots(quad: vec4f, at: u32, quads: u32) -> vec4f {
     dot(quad, chunk[at + 2 * quads]),
     dot(quad, chunk[at + 3 * quads]),
   );
+}
+
+// Stages the quads first … first + quads − 1 of a chunk of keys. Column i of the result has their dot products with the
+// query, for the keys 4i … 4i + 3 of the chunk. The chunk begins with the key that starts at k[start]. `last` is the
+// last key of the chunk that exists, and the others repeat it.
+fn part_products(start: u32, last: u32, first: u32, quads: u32, local: u32) -> mat4x4f {
+  workgroupBarrier(); // now every invocation has used what was staged before
+  for (var e = local; e < KEYS * quads; e += QUERIES) {
+    chunk[e] = load_key(start + min(e / quads, last) * params.ldk, 4 * (first + e % quads));
+  }
+  workgroupBarrier();
+  var products = mat4x4f();
+  for (var d = 0u; d < quads; d++) {
+    let quad = query[first + d];
+    products[0] += dots(quad, d, quads);
+    products[1] += dots(quad, d + 4 * quads, quads);
+    products[2] += dots(quad, d + 8 * quads, quads);
+    products[3] += dots(quad, d + 12 * quads, quads);
+  }
+  return products;
 }
 
 // The ALiBi biases of query t for the keys s … s + 3.
@@ -86,19 +112,22 @@ fn attention(
   let keys = params.past + params.tokens;
   let first_query = params.past + workgroup.x * QUERIES;
   let t = first_query + local;
-  let h = workgroup.y;
+  let all_quads = (params.head_dim + 3) / 4;
+  let parts = (all_quads + PART - 1) / PART;
+  let h = workgroup.y / parts;
+  // The part of the values, which is also that of the output.
+  let v_first = workgroup.y % parts * PART;
+  let v_quads = min(PART, all_quads - v_first);
   let row = workgroup.z * params.tokens + t - params.past;
   let first_row = workgroup.z * keys;
   let in_range = t < keys;
-  let quads = (params.head_dim + 3) / 4;
   let kv_column = (h * params.kv_heads / params.heads) * params.head_stride;
   let k_start = params.k_offset + kv_column;
   let v_start = params.v_offset + kv_column;
   let slope = slopes[h];
 
-  var query: array<vec4f, MAX_QUADS>;
   // The output is Σ p·v / Σ p over the visible keys, where p = exp(score − largest). `sum` is the numerator.
-  var sum: array<vec4f, MAX_QUADS>;
+  var sum: array<vec4f, PART>;
   var denominator = 0.0;
   var largest = LOWEST;
   if params.has_sinks == 1 {
@@ -116,25 +145,16 @@ fn attention(
   let end = min(first_query + QUERIES, keys);
   let low = first_key(t);
   for (var s0 = first_key(first_query); s0 < end; s0 += KEYS) {
-    workgroupBarrier(); // now every invocation has used the values of the previous chunk
-    for (var e = local; e < KEYS * quads; e += QUERIES) {
-      let s = min(s0 + e / quads, end - 1);
-      chunk[e] = load_key(k_start + (first_row + s) * params.ldk, 4 * (e % quads));
+    // The scores of the 16 keys.
+    let k_chunk = k_start + (first_row + s0) * params.ldk;
+    var scores = part_products(k_chunk, end - 1 - s0, 0, min(PART, all_quads), local);
+    if all_quads > PART {
+      scores += part_products(k_chunk, end - 1 - s0, PART, all_quads - PART, local);
     }
-    workgroupBarrier();
-    // The scores of the 16 keys. They are set to zero explicitly, because naga (a WGSL compiler) initialises
-    // a variable that is declared in a loop only once.
-    var scores0 = vec4f(0);
-    var scores1 = vec4f(0);
-    var scores2 = vec4f(0);
-    var scores3 = vec4f(0);
-    for (var d = 0u; d < quads; d++) {
-      let quad = query[d];
-      scores0 += dots(quad, d, quads);
-      scores1 += dots(quad, d + 4 * quads, quads);
-      scores2 += dots(quad, d + 8 * quads, quads);
-      scores3 += dots(quad, d + 12 * quads, quads);
-    }
+    var scores0 = scores[0];
+    var scores1 = scores[1];
+    var scores2 = scores[2];
+    var scores3 = scores[3];
     if params.soft_cap > 0 {
       scores0 = soft_cap4(scores0, params.soft_cap);
       scores1 = soft_cap4(scores1, params.soft_cap);
@@ -163,24 +183,25 @@ fn attention(
     denominator = add_terms(add_terms(add_terms(add_terms(denominator, p0), p1), p2), p3);
 
     workgroupBarrier(); // now every invocation has used the keys
-    for (var e = local; e < KEYS * quads; e += QUERIES) {
-      let s = min(s0 + e / quads, end - 1);
-      chunk[e] = load_value(v_start + (first_row + s) * params.ldv, 4 * (e % quads));
+    for (var e = local; e < KEYS * v_quads; e += QUERIES) {
+      let s = min(s0 + e / v_quads, end - 1);
+      chunk[e] = load_value(v_start + (first_row + s) * params.ldv, 4 * (v_first + e % v_quads));
     }
     workgroupBarrier();
-    for (var d = 0u; d < quads; d++) {
+    for (var d = 0u; d < v_quads; d++) {
       var quad = sum[d] * rescale;
-      quad = add_values(quad, p0, d, quads);
-      quad = add_values(quad, p1, d + 4 * quads, quads);
-      quad = add_values(quad, p2, d + 8 * quads, quads);
-      quad = add_values(quad, p3, d + 12 * quads, quads);
+      quad = add_values(quad, p0, d, v_quads);
+      quad = add_values(quad, p1, d + 4 * v_quads, v_quads);
+      quad = add_values(quad, p2, d + 8 * v_quads, v_quads);
+      quad = add_values(quad, p3, d + 12 * v_quads, v_quads);
       sum[d] = quad;
     }
   }
 
   if in_range {
-    let out_start = row * params.ldo + h * params.head_dim;
-    for (var d = 0u; d < params.head_dim; d++) {
+    let out_start = row * params.ldo + h * params.head_dim + 4 * v_first;
+    let dims = min(4 * PART, params.head_dim - 4 * v_first);
+    for (var d = 0u; d < dims; d++) {
       out[out_start + d] = sum[d / 4][d % 4] / denominator;
     }
   }

@@ -14,7 +14,8 @@
 @group(0) @binding(6) var<storage, read_write> gradient: array<f32>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-// The number of quads of a head that each invocation adds up: 1, 2 or 4. A head has at most 64·WIDTH dimensions.
+// The number of quads of a head that each invocation adds up: 1, 2 or 4. A workgroup adds up at most 64·WIDTH dimensions.
+// If a head has more, each part of the gradient has a workgroup of its own.
 override WIDTH: u32 = 4;
 // The number of columns that are staged at a time to be added up.
 override COLUMNS: u32 = 32 / WIDTH;
@@ -72,10 +73,10 @@ fn pair_factors(variable: u32, products: vec4f, d_p: vec4f, row: u32, columns: v
   return params.scale * p * (d_p - means) * slope_of_cap;
 }
 
-// Stages the tokens t … t + COLUMNS − 1 of an operand, with shape (COLUMNS, 16·WIDTH).
-fn stage_columns(x: Operand, t: u32, local: u32) {
+// Stages the tokens t … t + COLUMNS − 1 of an operand from dimension `first` on, with shape (COLUMNS, 16·WIDTH).
+fn stage_columns(x: Operand, t: u32, first: u32, local: u32) {
   for (var e = local; e < COLUMNS * EDGE * WIDTH; e += EDGE * EDGE) {
-    staged[e] = token_quad(x, t + e / (EDGE * WIDTH), 4 * (e % (EDGE * WIDTH)));
+    staged[e] = token_quad(x, t + e / (EDGE * WIDTH), first + 4 * (e % (EDGE * WIDTH)));
   }
 }
 
@@ -155,11 +156,15 @@ fn add_gradient(variable: u32, workgroup: vec3u, local: u32) {
   let across = local % EDGE;
   let down = local / EDGE;
   let row = row0 + 4 * down;
+  let parts = (params.head_dim + 64 * WIDTH - 1) / (64 * WIDTH);
+  let head = workgroup.y / parts;
+  // The first dimension of the part of the gradient.
+  let d = workgroup.y % parts * 64 * WIDTH;
   // The query heads: one, or those that share this head of k and v.
   let shares = variable != Q;
-  let first_head = select(workgroup.y, (workgroup.y * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
+  let first_head = select(head, (head * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
   let end_head =
-    select(workgroup.y + 1, ((workgroup.y + 1) * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
+    select(head + 1, ((head + 1) * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
 
   for (var h = first_head; h < end_head; h++) {
     let rows = operand(select(K, Q, variable == Q), h, b);
@@ -189,7 +194,7 @@ fn add_gradient(variable: u32, workgroup: vec3u, local: u32) {
       factors[(across + 3 * EDGE) * EDGE + down] = by_column[3];
       for (var s = 0u; s < QUERIES; s += COLUMNS) {
         workgroupBarrier(); // now every invocation has stored its factors, and used what was staged before
-        stage_columns(added, column0 + s, local);
+        stage_columns(added, column0 + s, d, local);
         workgroupBarrier();
         for (var i = 0u; i < COLUMNS; i += 4) {
           add_column(s + i, i, across, down);
@@ -202,13 +207,13 @@ fn add_gradient(variable: u32, workgroup: vec3u, local: u32) {
   }
 
   let changed = operand(variable, first_head, b);
-  add_to_gradient(changed, row0, 0, local, sums[0], sums[1], sums[2], sums[3]);
+  add_to_gradient(changed, row0, d, local, sums[0], sums[1], sums[2], sums[3]);
   if WIDTH > 1 {
-    add_to_gradient(changed, row0, 4 * EDGE, local, sums[4], sums[5], sums[6], sums[7]);
+    add_to_gradient(changed, row0, d + 4 * EDGE, local, sums[4], sums[5], sums[6], sums[7]);
   }
   if WIDTH > 2 {
-    add_to_gradient(changed, row0, 8 * EDGE, local, sums[8], sums[9], sums[10], sums[11]);
-    add_to_gradient(changed, row0, 12 * EDGE, local, sums[12], sums[13], sums[14], sums[15]);
+    add_to_gradient(changed, row0, d + 8 * EDGE, local, sums[8], sums[9], sums[10], sums[11]);
+    add_to_gradient(changed, row0, d + 12 * EDGE, local, sums[12], sums[13], sums[14], sums[15]);
   }
 }
 

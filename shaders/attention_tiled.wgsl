@@ -12,7 +12,8 @@ const KEYS: u32 = 64;
 // The invocations form a square with this edge. Invocation (across, down) has the queries 4·down … 4·down + 3, the
 // keys across + 16·j of a chunk, and the quads across + 16·j of a head.
 const EDGE: u32 = 16;
-// The number of quads of a head that each invocation computes: 1, 2 or 4. A head has at most 64·WIDTH dimensions.
+// The number of quads of the output that each invocation computes: 1, 2 or 4. A workgroup computes at most 64·WIDTH
+// dimensions. If a head has more, each part of its output has a workgroup of its own.
 override WIDTH: u32 = 2;
 // The number of quads of a head per slice. One slice of the queries and of the keys is staged at a time.
 const SLICE: u32 = 4;
@@ -50,10 +51,10 @@ fn stage_slice(local: u32, b: u32, query: u32, key: u32, q_column: u32, k_column
   staged[SLICE * QUERIES + slot] = below_head_dim(d, vec4f(k[k_at], k[k_at + 1], k[k_at + 2], k[k_at + 3]));
 }
 
-// Stages the values of the keys key … key + VALUES − 1.
-fn stage_values(local: u32, b: u32, key: u32, v_column: u32) {
+// Stages the values of the keys key … key + VALUES − 1, from dimension `first` on.
+fn stage_values(local: u32, b: u32, key: u32, v_column: u32, first: u32) {
   for (var e = local; e < VALUES * EDGE * WIDTH; e += EDGE * EDGE) {
-    let d = 4 * (e % (EDGE * WIDTH));
+    let d = first + 4 * (e % (EDGE * WIDTH));
     let at = v_column + key_row(b, key + e / (EDGE * WIDTH)) * params.ldv + d;
     staged[e] = below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
   }
@@ -121,7 +122,10 @@ fn store(t: u32, b: u32, h: u32, d: u32, quad: vec4f) {
 @compute @workgroup_size(EDGE * EDGE)
 fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let first_query = params.past + workgroup.x * QUERIES;
-  let h = workgroup.y;
+  let parts = (params.head_dim + 64 * WIDTH - 1) / (64 * WIDTH);
+  let h = workgroup.y / parts;
+  // The first dimension of the part of the output.
+  let v_first = workgroup.y % parts * 64 * WIDTH;
   let b = workgroup.z;
   let across = local % EDGE;
   let down = local / EDGE;
@@ -133,7 +137,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
   let v_column = params.v_offset + kv_column;
   let slope = slopes[h];
 
-  // sums[4·j + i] is quad `across + 16·j` of Σ p·v of query t + i. The output is Σ p·v / Σ p over the visible
+  // sums[4·j + i] is quad `across + 16·j` of this part of Σ p·v of query t + i. The output is Σ p·v / Σ p over the visible
   // keys, where p = exp(score − largest). `denominators` has this invocation's share of Σ p of the four queries.
   var sums: array<vec4f, 16>;
   var denominators = vec4f();
@@ -212,7 +216,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     }
     for (var s = 0u; s < KEYS; s += VALUES) {
       workgroupBarrier(); // now every invocation has stored its probabilities, and used what was staged before
-      stage_values(local, b, s0 + s, v_column);
+      stage_values(local, b, s0 + s, v_column, v_first);
       workgroupBarrier();
       for (var i = 0u; i < VALUES; i++) {
         let weights = probabilities[(s + i) * EDGE + down];
@@ -246,7 +250,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
   }
 
   let total = sum_of_row(denominators, across, down);
-  let d = 4 * across;
+  let d = v_first + 4 * across;
   store(t, b, h, d, sums[0] / total.x);
   store(t + 1, b, h, d, sums[1] / total.y);
   store(t + 2, b, h, d, sums[2] / total.z);

@@ -9,9 +9,10 @@ import re
 import torch
 from transformers.pytorch_utils import Conv1D
 
-# Layers that share their input with an earlier layer.
+# Layers that share their input with an earlier layer, or are not pruned.
 SHARING = {
     *("k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate", "router"),
+    "proj",  # of the router of Gemma 4, which is not pruned
     *("in_proj_ba", "in_proj_z", "in_proj_b", "in_proj_a"),  # of linear attention
 }
 

@@ -118,8 +118,11 @@ def random_model(settings: dict) -> transformers.PreTrainedModel:
     for name, parameter in model.named_parameters():
         parameter.copy_(random_values(name, parameter.shape))
     for name, buffer in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):  # a part of the checkpoint that is not trained
+        # These parts of the checkpoint are not trained.
+        if name.endswith("e_score_correction_bias"):
             buffer.copy_(random_values(name, buffer.shape) / 4)
+        elif name.endswith("layer_scalar"):
+            buffer.copy_(random_values(name, buffer.shape))
     return model
 
 

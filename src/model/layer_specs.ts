@@ -69,9 +69,9 @@ export function layerNormSpec(name: string, size: number, eps: number, affine = 
 }
 
 /** Returns the names of the tensors that a checkpoint stores for a norm, (size) each. */
-export function normTensors({ kind, name, affine, bias = true }: NormSpec): string[] {
+export function normTensors({ kind, name, affine, bias = true, weightName = "weight" }: NormSpec): string[] {
   if (!affine) return [];
-  return kind === "layer" && bias ? [`${name}.weight`, `${name}.bias`] : [`${name}.weight`];
+  return [`${name}.${weightName}`, ...kind === "layer" && bias ? [`${name}.bias`] : []];
 }
 
 /** Returns the shape in which a checkpoint stores the weight of a layer. */
@@ -99,6 +99,8 @@ export interface NormSpec {
   /** The number that is added to the variance, or to the mean square, before the square root. */
   readonly eps: number;
   readonly affine: boolean;
+  /** The last part of the name of the weight. Defaults to `weight`. */
+  readonly weightName?: string;
   /** Whether a LayerNorm has a bias. Defaults to true. */
   readonly bias?: boolean;
   /** A number that is added to every weight of the checkpoint. Gemma stores weights minus 1. Defaults to 0. */

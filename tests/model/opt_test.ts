@@ -63,7 +63,7 @@ describe("the OPT family", () => {
   for (
     const [settings, pattern] of [
       [{ num_attention_heads: 5 }, /hidden_size 64 is not a multiple of num_attention_heads 5/],
-      [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported; the limit is 256/],
+      [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
       [
         { activation_function: "mish" },
         /activation_function: mish is not supported; the supported names are: relu, gelu/,

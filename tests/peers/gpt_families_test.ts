@@ -131,6 +131,12 @@ await compareFamily("GPT-NeoX", gpt_neox.base, {
 await compareFamily("Falcon", falcon.base, {
   ...fixtureVariants(falcon),
   "with one key head per query head": { settings: { multi_query: false } },
+  "with key heads of their own for all query heads, in the block of Falcon 40B": {
+    settings: { new_decoder_architecture: true },
+  },
+  "with four query heads for each of two key heads": {
+    settings: { new_decoder_architecture: true, hidden_size: 32, num_attention_heads: 8, num_kv_heads: 2 },
+  },
   "with an untied head": { settings: { tie_word_embeddings: false } },
   "with a config.json that leaves the defaults out": {
     settings: { ffn_hidden_size: null },

@@ -5,7 +5,7 @@ import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./ra
 
 const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
   FAMILY_MODELS;
-const { qwen3_next, qwen3_5_text, qwen3_5_moe_text } = FAMILY_MODELS;
+const { gemma4_text, qwen3_next, qwen3_5_text, qwen3_5_moe_text } = FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -64,6 +64,32 @@ await compareFamily("LLaMA 4", llama4_text.base, {
     rewrite: ({ no_rope_layers: _, layer_types: __, router_jitter_noise: ___, ...config }) => config,
   },
   "with a tied head": { settings: { tie_word_embeddings: true } },
+});
+
+await compareFamily("Gemma 4", gemma4_text.base, {
+  ...fixtureVariants(gemma4_text),
+  "with one key head in its second block": { settings: { num_global_key_value_heads: 1 } },
+  "with heads of 300 dimensions in its second block": { settings: { global_head_dim: 300 } },
+  "with heads of equal sizes": { settings: { global_head_dim: 6 } },
+  "with an untied head": { settings: { tie_word_embeddings: false } },
+  "with the settings of heads in published checkpoints": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: ({ per_layer_config: _, ...config }) => (
+      { ...config, global_head_dim: 10, num_global_key_value_heads: 2 }
+    ),
+    same: "with keys that are also values in its second block",
+  },
+  "whose last block has no window, although its type says so": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: (config) => ({ ...config, layer_types: ["sliding_attention", "sliding_attention"] }),
+    same: "with keys that are also values in its second block",
+  },
+  "without settings of the rotation": {
+    settings: {},
+    rewrite: ({ rope_parameters: _, ...config }) => config,
+  },
 });
 
 const LINEAR_VARIANTS: Readonly<Record<string, Variant>> = {

@@ -18,6 +18,7 @@ const VISION: Settings = {
 
 const {
   gemma3_text: gemma3,
+  gemma4_text: gemma4,
   llama4_text: llama4,
   ministral3,
   qwen3_5_text: qwen35,
@@ -37,6 +38,37 @@ await compareFamily("the text part of Gemma 3", {
     dtype: "bfloat16",
     same: "with a window in its first block",
   },
+});
+
+/** The settings of the tower for images of Gemma 4. */
+const GEMMA4_VISION: Settings = {
+  ...VISION,
+  num_key_value_heads: 2,
+  head_dim: 8,
+  position_embedding_size: 8,
+};
+
+await compareFamily("the text part of Gemma 4", {
+  model_type: "gemma4",
+  vision_config: GEMMA4_VISION,
+  text_config: { ...gemma4.base, use_bidirectional_attention: "vision" },
+}, {
+  "with keys that are also values in its second block": { settings: {}, dtype: "bfloat16" },
+  "with experts and a limit of logits": {
+    settings: {
+      text_config: {
+        ...{ ...gemma4.base, ...gemma4.variants["with two of five experts"] },
+        final_logit_softcapping: 3.5,
+      },
+    },
+  },
+});
+
+await compareFamily("the text part of Gemma 4 unified", {
+  model_type: "gemma4_unified",
+  text_config: { ...gemma4.base, model_type: "gemma4_unified_text" },
+}, {
+  "with keys that are also values in its second block": { settings: {} },
 });
 
 await compareFamily("the text part of LLaMA 4", {

@@ -7,6 +7,7 @@ import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { falcon } from "./falcon.ts";
 import { gemma, gemma2, gemma3 } from "./gemma.ts";
+import { gemma4 } from "./gemma4.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
 import { gptOss } from "./gpt_oss.ts";
@@ -33,17 +34,18 @@ import { opt } from "./opt.ts";
 import { qwen35, qwen35Moe, qwen3Next } from "./qwen3_next.ts";
 import { cohere2, phi } from "./parallel.ts";
 
-/** The families without experts. */
+/** The families without experts. Some models of Gemma 4 have experts, and the others have none. */
 const DENSE: readonly Family[] = [
   ...[opt, bloom, gpt2, gptNeoX, falcon],
-  ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3, gemma, gemma2, gemma3, olmo2, olmo3, granite],
+  ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3],
+  ...[gemma, gemma2, gemma3, gemma4, olmo2, olmo3, granite],
   ...[starcoder2, smolLm3, seedOss, ernie45, glm4, exaone4, cohere2, qwen35],
 ];
 
 /** The families of mixtures of experts. */
 const MIXTURES: readonly Family[] = [
   ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
-  ...[gptOss, llama4, qwen3Next, qwen35Moe],
+  ...[gptOss, llama4, gemma4, qwen3Next, qwen35Moe],
 ];
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);
@@ -76,7 +78,7 @@ export function readModelSpec(
   throw new ModelError(
     `config.json: model_type ${JSON.stringify(config.model_type)} ${problem}is not supported` +
       `; the supported ${isMixture ? "mixtures" : "types"} are: ${
-        (isMixture ? mixtures : [...dense, ...mixtures, ...multimodal]).join(", ")
+        [...new Set(isMixture ? mixtures : [...dense, ...mixtures, ...multimodal])].join(", ")
       }`,
   );
 }

@@ -140,7 +140,7 @@ export interface BlockSpec {
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a
    * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to
-   * `x`, and only a norm may follow, so that a pass can skip them. A mixture of experts returns a promise, because it reads the scores of
+   * `x`, and only a norm and a factor may follow, so that a pass can skip them. A mixture of experts returns a promise, because it reads the scores of
    * its router back.
    */
   forward(pass: BlockPass, x: DeviceBuffer, index: number): void | Promise<void>;

@@ -20,13 +20,17 @@ type Mixture =
 /**
  * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
  * default names.
+ * @param perToken the name of the setting with the number of experts to which a token goes
  * @throws {ModelError} if a token would go to more experts than there are
  */
-export function mixtureTraits(mixture: Mixture): Pick<LlamaTraits, "feedForward"> {
+export function mixtureTraits(
+  mixture: Mixture,
+  perToken = "num_experts_per_tok",
+): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw new ModelError(
-      `config.json: num_experts_per_tok ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
+      `config.json: ${perToken} ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
         `are the number of experts and ${MAX_EXPERTS} experts`,
     );
   }

@@ -19,6 +19,12 @@ interface TextPart {
 /** The multimodal models that are supported, by their `model_type`. */
 const TEXT_PARTS: Readonly<Record<string, TextPart>> = {
   gemma3: { families: { gemma3_text: "gemma3_text" }, fixed: { final_logit_softcapping: null } },
+  gemma4: { families: { gemma4_text: "gemma4_text" } },
+  gemma4_unified: {
+    families: { gemma4_unified_text: "gemma4_text" },
+    defaults: { sliding_window: 1024, max_position_embeddings: 262_144 },
+    fixed: { hidden_size_per_layer_input: 0, enable_moe_block: false },
+  },
   llama4: { families: { llama4_text: "llama4_text" } },
   mistral3: {
     families: { mistral: "mistral", ministral3: "ministral3" },

@@ -246,7 +246,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     layers: { ...BLOOM_LAYERS, "input_layernorm": "attn_norm" },
     biases: [],
     activation: "gelu_tanh",
-    settings: { multi_query: true, parallel_attn: true },
+    settings: { multi_query: true, parallel_attn: true, new_decoder_architecture: false },
   },
   mixtral: {
     ...LLAMA,

@@ -23,16 +23,41 @@ export function addToStream(
   columns: number,
   { norm, scale = 1 }: ResidualOptions,
 ): void {
-  const { backend, workspace: { placeholder }, rows, tape } = pass;
   const x = norm ? normalize(pass, norm, y) : y;
-  const params = { rows, cols: columns, offset: 0, has_index: 0, scale };
-  const unused = { index: placeholder, factors: placeholder };
+  pass.tape?.beforeChange(stream);
+  addScaled(pass, x, stream, columns, scale);
+  pass.tape?.record(stream, (gradient) => addScaled(pass, gradient, pass.tape!.gradient(x), columns, scale));
+}
+
+/** Queues y += factor·x, where both are (rows, columns) f32, without a record on the tape. */
+function addScaled(
+  { backend, workspace: { placeholder }, rows }: BlockPass,
+  x: DeviceBuffer,
+  y: DeviceBuffer,
+  cols: number,
+  scale: number,
+): void {
+  const buffers = { x, index: placeholder, factors: placeholder, y };
+  backend.dispatch(addRows, buffers, { rows, cols, offset: 0, has_index: 0, scale });
+}
+
+/** Queues stream *= factor, where `stream` is (rows, columns) f32. The factor gets no gradient. */
+export function scaleStream(
+  pass: BlockPass,
+  stream: DeviceBuffer,
+  columns: number,
+  factor: number,
+): void {
+  const { backend, workspace, rows, tape } = pass;
+  const count = rows * columns, scaled = workspace.buffer("scaled stream", count);
+  const scale = (x: DeviceBuffer) => {
+    backend.clear(scaled);
+    addScaled(pass, x, scaled, columns, factor);
+    backend.copy(scaled, 0, x, 0, 4 * count);
+  };
   tape?.beforeChange(stream);
-  backend.dispatch(addRows, { ...unused, x, y: stream }, params);
-  tape?.record(
-    stream,
-    (gradient) => backend.dispatch(addRows, { ...unused, x: gradient, y: tape.gradient(x) }, params),
-  );
+  scale(stream);
+  tape?.record(stream, scale);
 }
 
 /**

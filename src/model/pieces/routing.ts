@@ -42,8 +42,14 @@ export interface Routes {
  * the lower number is chosen.
  * @param outputs the outputs of the router, (tokens, experts)
  * @param correction numbers that are added to the scores, (experts), when experts are chosen. They do not change the factors
+ * @param factors numbers by which the factors of each expert are multiplied, (experts)
  */
-export function routeTokens(outputs: Float32Array, rule: RoutingRule, correction?: Float32Array): Routes {
+export function routeTokens(
+  outputs: Float32Array,
+  rule: RoutingRule,
+  correction?: Float32Array,
+  factors?: Float32Array,
+): Routes {
   const { experts, expertsPerToken } = rule;
   const tokens = outputs.length / experts;
   const chosen = new Uint16Array(tokens * expertsPerToken), probabilities = new Float32Array(chosen.length);
@@ -53,7 +59,7 @@ export function routeTokens(outputs: Float32Array, rule: RoutingRule, correction
     const choices = chooseExperts(ofToken, rule, correction);
     for (const [i, { expert, factor }] of choices.entries()) {
       chosen[token * expertsPerToken + i] = expert;
-      probabilities[token * expertsPerToken + i] = factor;
+      probabilities[token * expertsPerToken + i] = factor * (factors?.[expert] ?? 1);
       counts[expert]++;
     }
   }

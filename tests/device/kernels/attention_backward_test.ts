@@ -98,7 +98,7 @@ for (const [operand, kernel] of KERNELS) {
         ] as const
       )
     ),
-    ...[1, 3, 80, 128, 255].map((head_dim) =>
+    ...[1, 3, 80, 128, 255, 300, 512].map((head_dim) =>
       [`adds the gradient of heads of ${head_dim} dimensions`, made({ tokens: 70, head_dim })] as const
     ),
     ...[[4, 2], [4, 1], [5, 5], [5, 2]].map(([heads, kv_heads]) =>

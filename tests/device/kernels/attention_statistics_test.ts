@@ -22,7 +22,7 @@ testKernel(
       ] as const
     )
   ),
-  ...[1, 3, 80, 128, 255].map((head_dim) =>
+  ...[1, 3, 80, 128, 255, 512].map((head_dim) =>
     [
       `computes the statistics of heads of ${head_dim} dimensions`,
       attentionStatisticsCase({ tokens: 70, head_dim }),

@@ -67,7 +67,7 @@ testKernel(
       ] as const
     )
   ),
-  ...[1, 3, 80, 128, 255, 256].map((head_dim) => {
+  ...[1, 3, 80, 128, 255, 256, 300, 512].map((head_dim) => {
     const { params, ...operands } = attentionCase({ tokens: 70, head_dim });
     const scaled = { ...operands, params: { ...params, scale: 1 / Math.sqrt(head_dim) } };
     return [`attends with ${head_dim} dimensions per head`, scaled] as const;

@@ -85,10 +85,11 @@ const LONGEST_WINDOWS = [
   { head_dim: 96, tokens: Math.floor(2 ** 25 / 8192) }, // Phi-3-mini: 8192 wide
   { head_dim: 128, tokens: Math.floor(2 ** 25 / 3072) }, // Qwen3-0.6B: 3072 wide
   { head_dim: 256, tokens: 4096 },
+  { head_dim: 512, tokens: 4096 },
 ];
 
 /** Windows of the backward pass, in which 16 query heads share a key head, as in Llama 3.1 with 405 billion parameters. */
-const TRAINING_WINDOWS = [64, 96, 128, 256].map((head_dim) => ({
+const TRAINING_WINDOWS = [64, 96, 128, 256, 512].map((head_dim) => ({
   head_dim,
   tokens: 2048,
   heads: 16,

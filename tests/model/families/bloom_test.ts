@@ -96,7 +96,7 @@ it("alibiSlopes() computes BLOOM's slopes for any number of heads", () => {
 for (
   const [settings, pattern] of [
     [{ n_head: 5 }, /hidden_size 24 is not a multiple of n_head 5/],
-    [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported; the limit is 256/],
+    [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
     [{ n_head: undefined }, /n_head is missing/],
     [{ hidden_size: undefined }, /hidden_size is missing/],
     [{ n_layer: 1.5 }, /n_layer: /],

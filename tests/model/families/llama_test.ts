@@ -196,13 +196,13 @@ for (
   const [settings, pattern] of [
     [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
     [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
-    [{ head_dim: 257 }, /heads of 257 dimensions are not supported; the limit is 256/],
+    [{ head_dim: 513 }, /heads of 513 dimensions are not supported; the limit is 512/],
     [{ head_dim: 7 }, /7 of the 7 dimensions of a head rotate, but the number must be even and positive/],
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
-      { rope_scaling: { type: "proportional", factor: 2 } },
-      /rope_type proportional is not supported; the supported types are: default, mrope, linear, dynamic, yarn, llama3, longrope/,
+      { rope_scaling: { type: "axial", factor: 2 } },
+      /rope_type axial is not supported; the supported types are: default, mrope, linear, dynamic, yarn, llama3, longrope/,
     ],
     [{ rope_parameters: { rope_type: "dynamic" } }, /rope_type dynamic needs factor/],
     [

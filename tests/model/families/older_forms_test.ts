@@ -1,5 +1,5 @@
 /**
- * Tests how Gemma 2, Gemma 3 and other families derived from LLaMA read older forms of their settings, and what
+ * Tests how Gemma 2 to 4 and other families derived from LLaMA read older forms of their settings, and what
  * they refuse. `transformers_test.ts` compares their numbers.
  */
 
@@ -12,8 +12,10 @@ import { type FamilyFixture, readFamilyFixture } from "../../support/family_fixt
 import { windowLogits } from "../../support/logits.ts";
 import type { Backend } from "../../../src/device/backend.ts";
 
-const [gemma2, gemma3, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
-  ["gemma2", "gemma3_text", "smollm3", "olmo3", "exaone4", "cohere2", "glm4", "phi"].map(readFamilyFixture),
+const [gemma2, gemma3, gemma4, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
+  ["gemma2", "gemma3_text", "gemma4_text", "smollm3", "olmo3", "exaone4", "cohere2", "glm4", "phi"].map(
+    readFamilyFixture,
+  ),
 );
 
 /** Asserts that a variant, by default the first, has the same logits if its settings are changed. */
@@ -47,6 +49,11 @@ eachBackend("a model in an older form", (backend) => {
     await assertSame(gemma3, { rope_parameters: undefined, ...older }, backend());
   });
 
+  it("reads the heads of Gemma 4 in the form of published checkpoints", async () => {
+    const published = { per_layer_config: undefined, global_head_dim: 10, num_global_key_value_heads: 2 };
+    await assertSame(gemma4, published, backend());
+  });
+
   it("scales the rotation of OLMo 3 only in blocks without a window, in the form of older versions", async () => {
     const older = { rope_theta: 100, rope_scaling: { rope_type: "yarn", factor: 4 } };
     await assertSame(olmo3, { rope_parameters: undefined, ...older }, backend(), 1); // both blocks have windows
@@ -78,22 +85,45 @@ for (
   const [model_type, settings, pattern] of [
     ["gemma2", { use_bidirectional_attention: true }, /use_bidirectional_attention is true, which is not/],
     ["gemma2", { layer_types: ["full_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
-    ["gemma2", { head_dim: 257 }, /heads of 257 dimensions are not supported/],
+    ["gemma2", { head_dim: 513 }, /heads of 513 dimensions are not supported/],
     ["gemma3_text", { layer_types: ["chunked_attention", "full_attention"] }, /layer_types\.0: /],
     [
       "gemma3_text",
-      { rope_parameters: { full_attention: { rope_type: "proportional" } } },
-      /rope_type proportional is not supported/,
+      { rope_parameters: { full_attention: { rope_type: "axial" } } },
+      /rope_type axial is not supported/,
+    ],
+    [
+      "gemma4_text",
+      { hidden_size_per_layer_input: undefined },
+      /hidden_size_per_layer_input 256 is not supported, must be 0, because each block would have inputs that/,
+    ],
+    [
+      "gemma4_text",
+      { num_kv_shared_layers: 1 },
+      /num_kv_shared_layers 1 is not supported, must be 0, because blocks would attend to the keys and values of/,
+    ],
+    ["gemma4_text", { use_bidirectional_attention: "all" }, /use_bidirectional_attention: /],
+    ["gemma4_text", { per_layer_config: { 1: { hidden_size: 8 } } }, /per_layer_config\.1: /],
+    ["gemma4_text", { per_layer_config: { 0: { head_dim: 8 } } }, /per_layer_config is not supported/],
+    [
+      "gemma4_text",
+      { enable_moe_block: true, num_experts: 4 },
+      /enable_moe_block needs num_experts, top_k_experts and moe_intermediate_size/,
     ],
     ["llama", { rope_parameters: { rope_type: "yarn", rope_theta: 1, factor: 4 } }, /rope_theta: /],
     ["exaone4", { sliding_window_pattern: "LGL" }, /sliding_window_pattern: /],
     ["falcon", { alibi: true }, /alibi is true, which is not supported/],
     [
       "falcon",
-      { new_decoder_architecture: true },
-      /new_decoder_architecture is true, which is not supported/,
+      { new_decoder_architecture: true, num_kv_heads: 3 },
+      /num_attention_heads 4 is not a multiple of num_kv_heads 3/,
     ],
-    ["falcon", { num_ln_in_parallel_attn: 2 }, /num_ln_in_parallel_attn: /],
+    [
+      "falcon",
+      { num_ln_in_parallel_attn: 2 },
+      /num_ln_in_parallel_attn 2 is not supported without new_decoder_architecture/,
+    ],
+    ["falcon", { num_ln_in_parallel_attn: 3 }, /num_ln_in_parallel_attn: /],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
     ["granite", { logits_scaling: 0 }, /logits_scaling: /],

@@ -37,3 +37,10 @@ it("a multimodal model is refused with the advice to save its text part alone", 
     message: /model_type "gemma3" cannot be exported to GGUF; .*; of a multimodal model, only a text part/,
   });
 });
+
+it("the block of Falcon 40B is refused, because llama.cpp has another order of its queries, keys and values", () => {
+  assert.throws(() => findArchitecture({ model_type: "falcon", new_decoder_architecture: true }), {
+    name: "ModelError",
+    message: "config.json: new_decoder_architecture must be false for GGUF, not true",
+  });
+});

@@ -14,6 +14,8 @@ const QUERIES = 64;
 /** The keys that a workgroup handles at a time, as in shaders/attention.wgsl and shaders/attention_tiled.wgsl. */
 const KEYS = 16;
 const TILED_KEYS = 64;
+/** The most quads of the output of a workgroup, as in shaders/attention.wgsl. */
+const PART = 64;
 /** The quads of a slice, and the invocations across and down, as in shaders/attention_tiled.wgsl. */
 const SLICE = 4;
 const EDGE = 16;
@@ -38,8 +40,9 @@ const EDGE = 16;
  *
  * An adapter whose `rounds` is `bfloat16` may round q, k, v and the softmax's numerators to bfloat16, but no sums.
  *
- * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to about 23,000
- * tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
+ * `head_dim` is at most 512. A workgroup computes at most 256 dimensions of the output, so wider heads compute their scores
+ * twice. On a software adapter, the limit of loop iterations allows windows of up to about 22,000 tokens with
+ * `head_dim` = 64, 12,000 with 128, 6,200 with 256 and 4,100 with 512.
  */
 export const attention = defineKernel({
   name: "attention",
@@ -71,7 +74,7 @@ export const attention = defineKernel({
   softwareShader: {
     code: bindings + shared + softCap + code,
     entryPoint: "attention",
-    grid,
+    grid: (p) => grid(p, 4 * PART),
     loops: countLoops,
   },
   rounded: {
@@ -99,8 +102,8 @@ export const attention = defineKernel({
       ...attentionCase({ tokens: 75, kv_heads: 1, head_dim: 33, window: 7, has_sinks: 1 }),
     },
     {
-      feature: "earlier tokens",
-      ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 20 }),
+      feature: "earlier tokens and widest heads",
+      ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 300 }),
     },
   ],
 });
@@ -114,20 +117,21 @@ export function variantForHeads({ head_dim }: Pick<AttentionParams, "head_dim">)
   return head_dim <= 64 ? "64 dimensions" : head_dim <= 128 ? "128 dimensions" : undefined;
 }
 
-function grid({ tokens, heads, batch }: AttentionParams): Grid {
-  return [Math.ceil(tokens / QUERIES), heads, batch];
+/** @param dims the most dimensions of the output of a workgroup */
+function grid({ tokens, heads, head_dim, batch }: AttentionParams, dims: number): Grid {
+  return [Math.ceil(tokens / QUERIES), heads * Math.ceil(head_dim / dims), batch];
 }
 
 /**
- * Declares `attention_tiled.wgsl` for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
- * widths, each invocation needs fewer registers.
+ * Declares `attention_tiled.wgsl` with up to 64·width dimensions of the output per workgroup, where `width` is 1, 2 or 4. With
+ * smaller widths, each invocation needs fewer registers.
  */
 function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   return {
     code: bindings + shared + softCap + tiledCode,
     entryPoint: "attention",
     constants: { WIDTH: width },
-    grid,
+    grid: (p) => grid(p, 64 * width),
     loops: (p) => {
       const { head_dim } = p, keys = keysOfWorkgroup(p);
       const slices = loop(Math.ceil(head_dim / 4 / SLICE), loop(SLICE));
@@ -145,12 +149,12 @@ function keysOfWorkgroup({ tokens, past, window }: AttentionParams): number {
 }
 
 function countLoops(p: AttentionParams): LoopCount {
-  const quads = Math.ceil(p.head_dim / 4), keys = keysOfWorkgroup(p);
-  const stage = loop(Math.ceil(KEYS * quads / QUERIES));
+  const quads = Math.ceil(p.head_dim / 4), first = Math.min(quads, PART), keys = keysOfWorkgroup(p);
+  const part = (count: number) => sequence(loop(Math.ceil(KEYS * count / QUERIES)), loop(count));
   return sequence(
     loop(p.head_dim),
-    loop(Math.ceil(keys / KEYS), stage, loop(quads), stage, loop(quads)),
-    loop(p.head_dim),
+    loop(Math.ceil(keys / KEYS), part(first), part(quads - first), part(first)),
+    loop(4 * first),
   );
 }
 

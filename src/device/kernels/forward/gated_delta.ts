@@ -7,8 +7,8 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
 import code from "../../../../shaders/gated_delta.wgsl" with { type: "text" };
 
-/** The most tokens of one dispatch with keys of 256 dimensions, by the limit of loop iterations on a software adapter. */
-export const MAX_DELTA_TOKENS = 100;
+/** The most dimensions of a key, and the most tokens of one dispatch, by the limit of loop iterations on a software adapter. */
+export const MAX_DELTA_KEY_DIM = 256, MAX_DELTA_TOKENS = 100;
 
 /**
  * For each window, each head h and its tokens in order, with the state S of the head, (key_dim, value_dim):

@@ -15,7 +15,7 @@ import shared from "../../../../shaders/shared/attention.wgsl" with { type: "tex
 import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../../shaders/attention_backward.wgsl" with { type: "text" };
 
-/** The columns that are added up at a time, as in the shader for heads of up to 256 dimensions. */
+/** The columns that are added up at a time, as in the shader for the widest heads. */
 const COLUMNS = 8;
 
 /** The operand of attention with respect to which a kernel computes the gradient. */
@@ -42,7 +42,7 @@ const BINDINGS = {
  * The sums over h are over the heads that share the head of k and v. `gradient` has the layout of q, with `q_offset`,
  * `ldq` and `head_stride`, and its other elements are not changed. It must not be one of the other buffers. The
  * parameters are those of `attention` for the same operands, without earlier tokens. All buffers hold f32, `head_dim`
- * is at most 256, and every sum has a fixed order.
+ * is at most 512, and every sum has a fixed order.
  */
 export const attentionQueriesBackward = defineKernel({
   name: "attention_queries_backward",
@@ -71,8 +71,8 @@ export const attentionValuesBackward = defineKernel({
 });
 
 /**
- * Declares attention_backward.wgsl for heads of up to 64·width dimensions, where `width` is 1, 2 or 4. With smaller
- * widths, each invocation needs fewer registers. Software adapters compile one shader for all sizes, because compiling
+ * Declares attention_backward.wgsl with up to 64·width dimensions of the gradient per workgroup, where `width` is 1, 2 or 4.
+ * With smaller widths, each invocation needs fewer registers. Software adapters compile one shader for all sizes, because compiling
  * takes them seconds.
  */
 function shaders(
@@ -86,9 +86,9 @@ function shaders(
     code: patch + shared + softCap + code,
     entryPoint,
     constants: { WIDTH: width },
-    grid: ({ tokens, heads, kv_heads, batch }) => [
+    grid: ({ tokens, heads, kv_heads, head_dim, batch }) => [
       Math.ceil(tokens / TOKENS),
-      operand === "q" ? heads : kv_heads,
+      (operand === "q" ? heads : kv_heads) * Math.ceil(head_dim / (64 * width)),
       batch,
     ],
   });
@@ -116,7 +116,7 @@ function casesOf(operand: Operand) {
     { feature: "sliding window", ...made({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37 }) },
     { feature: "chunks", ...made({ tokens: 150, kv_heads: 1, head_dim: 33, window: 37, chunked: 1 }) },
     { feature: "wide heads", ...made({ tokens: 131, kv_heads: 1, head_dim: 100 }) },
-    { feature: "widest heads", ...made({ tokens: 33, heads: 1, head_dim: 256 }) },
+    { feature: "widest heads", ...made({ tokens: 33, kv_heads: 1, head_dim: 300 }) },
     { feature: "soft cap", ...made({ tokens: 33, heads: 1, head_dim: 16, soft_cap: 2 }) },
   ];
 }

@@ -16,7 +16,7 @@ import code from "../../../../shaders/attention_statistics.wgsl" with { type: "t
  *
  * Here rows = batch·tokens. `out` is the result of `attention` for the same operands without earlier tokens, and
  * `d_out` is the gradient of a loss with respect to `out`, in the layout of `out`. The parameters are those of
- * `attention`, and v_offset and ldv are ignored. All buffers hold f32. `head_dim` is at most 256.
+ * `attention`, and v_offset and ldv are ignored. All buffers hold f32. `head_dim` is at most 512.
  */
 export const attentionStatistics = defineKernel({
   name: "attention_statistics",

@@ -24,7 +24,7 @@ export const positiveInt = z.int().positive();
 export const epsilon = z.number().min(1e-20).max(0.1);
 
 /** The largest number of dimensions of a head that the attention kernel supports. */
-const MAX_HEAD_DIM = 256;
+const MAX_HEAD_DIM = 512;
 
 /**
  * Returns hidden / heads.
@@ -38,11 +38,14 @@ export function headDimension(hidden: number, heads: number, name = "num_attenti
   return checkHeadDimension(hidden / heads);
 }
 
-/** @throws {ModelError} if the attention kernel does not support heads with that many dimensions */
-export function checkHeadDimension(dimensions: number): number {
-  if (dimensions <= MAX_HEAD_DIM) return dimensions;
+/**
+ * @param limit the largest number of dimensions of a head, by default that of the attention kernel
+ * @throws {ModelError} if `dimensions` is larger
+ */
+export function checkHeadDimension(dimensions: number, limit = MAX_HEAD_DIM): number {
+  if (dimensions <= limit) return dimensions;
   throw new ModelError(
-    `config.json: heads of ${dimensions} dimensions are not supported; the limit is ${MAX_HEAD_DIM}`,
+    `config.json: heads of ${dimensions} dimensions are not supported; the limit is ${limit}`,
   );
 }
 

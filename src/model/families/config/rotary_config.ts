@@ -57,6 +57,7 @@ const ROPE_TYPES = {
   llama3,
   longrope,
   su: longrope,
+  proportional,
 } as const;
 
 /**
@@ -76,13 +77,14 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   }
   const theta = rope.rope_theta ?? config.rope_theta ?? DEFAULT_THETA;
   const rotatedShare = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  const isProportional = ropeType === "proportional";
   // In the other families, transformers ignores the factor or fails, depending on the rope_type.
-  if (rotatedShare !== 1 && !canBePartial) {
+  if (rotatedShare !== 1 && !canBePartial && !isProportional) {
     throw new ModelError(
       `config.json: partial_rotary_factor ${rotatedShare} is not supported for this model_type, must be 1`,
     );
   }
-  const rotatedDims = Math.floor(headDim * rotatedShare);
+  const rotatedDims = isProportional ? headDim : Math.floor(headDim * rotatedShare);
   if (rotatedDims === 0 || rotatedDims % 2 !== 0) {
     throw new ModelError(
       `config.json: ${rotatedDims} of the ${headDim} dimensions of a head rotate, but the number must be even and positive`,
@@ -116,16 +118,18 @@ type TwoRotationsConfig = z.infer<z.ZodObject<typeof twoRotationsShape>>;
 /**
  * Returns the rotation of the blocks without a window (`full`) and of those with one (`sliding`).
  * @param thetas the bases of their frequencies, unless `rope_parameters` has others
+ * @param fullHeadDim the dimensions of a head of the blocks without a window. Defaults to `headDim`
  */
 export function readTwoRotations(
   { rope_parameters: parameters, rope_scaling, ...config }: TwoRotationsConfig,
   headDim: number,
   thetas: { readonly full: number; readonly sliding: number },
+  fullHeadDim = headDim,
 ): { readonly full: RotarySpec; readonly sliding: RotarySpec } {
-  const [full, sliding] = [
-    { rope_theta: thetas.full, ...parameters?.full_attention, ...rope_scaling },
-    { rope_theta: thetas.sliding, ...parameters?.sliding_attention },
-  ].map((rope_parameters) => readRotary({ ...config, rope_parameters }, headDim, false));
+  const read = (rope_parameters: RopeObject, dims: number) =>
+    readRotary({ ...config, rope_parameters }, dims, false);
+  const full = read({ rope_theta: thetas.full, ...parameters?.full_attention, ...rope_scaling }, fullHeadDim);
+  const sliding = read({ rope_theta: thetas.sliding, ...parameters?.sliding_attention }, headDim);
   return { full, sliding: { ...sliding, name: "sliding" } };
 }
 
@@ -169,6 +173,14 @@ function unscaled({ theta, base }: RotarySettings): RotarySpec {
 function linear(settings: RotarySettings): RotarySpec {
   const factor = requiredSetting(settings.rope, "factor");
   return unscaled({ ...settings, base: settings.base.map((frequency) => frequency / factor) });
+}
+
+/** Rotates only the share `partial_rotary_factor` of the pairs, the fastest ones. Their frequencies are those of whole heads. */
+function proportional(settings: RotarySettings): RotarySpec {
+  const { base, rope, config } = settings, factor = rope.factor ?? 1;
+  const share = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  const rotated = Math.floor(base.length * share);
+  return unscaled({ ...settings, base: base.map((frequency, i) => i < rotated ? frequency / factor : 0) });
 }
 
 /**

@@ -25,6 +25,8 @@ export interface LlamaSizes {
   /** The number of key heads, which is also the number of value heads. */
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Whether the values are the keys before their norm, so that no layer computes values. The keys must have a norm. Defaults to false. */
+  readonly sharesValues?: boolean;
 }
 
 /** The linear layers of the first half of a block, in groups that share one input. */
@@ -68,18 +70,18 @@ export function separateQkv(
   biases: LlamaBiases = {},
   names: Readonly<Record<string, string>> = {},
 ): AttentionLayers {
-  const { hidden, heads, kvHeads, headDim } = sizes;
+  const { hidden, heads, kvHeads, headDim, sharesValues } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
   const qkv: LinearGroup = [
     linearSpec("self_attn.q_proj", hidden, qColumns, biases.qkv),
     linearSpec("self_attn.k_proj", hidden, kvColumns, biases.qkv),
-    linearSpec("self_attn.v_proj", hidden, kvColumns, biases.qkv),
+    ...sharesValues ? [] : [linearSpec("self_attn.v_proj", hidden, kvColumns, biases.qkv)],
   ];
   return {
     inputs: [qkv],
     out: [linearSpec(names["self_attn.o_proj"] ?? "self_attn.o_proj", qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
-      const [q, k, v] = applyGroup(pass, qkv, x);
+      const [q, k, v = k] = applyGroup(pass, qkv, x);
       return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };
     },
   };

@@ -8,10 +8,18 @@ import type { DeviceBuffer } from "../../../device/backend.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { applyClampedGate, applyGroup, applyLinear, type ClampedGate } from "../../pieces/linear.ts";
+import { normalize } from "../../pieces/norm.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows, reserveScaledRows } from "../../pieces/rows.ts";
 import { type Routes, routeToAll, routeTokens, sigmoid, withSharedExpert } from "../../pieces/routing.ts";
-import { type LinearGroup, type LinearSpec, linearSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
+import {
+  type LinearGroup,
+  type LinearSpec,
+  linearSpec,
+  type NormSpec,
+  roleOf,
+  type VectorSpec,
+} from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
 import { applyGateToOutputs, type FeedForward } from "./feed_forward.ts";
 
@@ -19,7 +27,7 @@ import { applyGateToOutputs, type FeedForward } from "./feed_forward.ts";
 export interface ExpertsSpec extends MixtureTraits {
   readonly hidden: number;
   readonly activation: Activation;
-  /** The name of the mixture in a block, which comes before `.gate` and `.experts`. */
+  /** The name of the mixture in a block, which comes before `.gate` and `.experts`. It is empty if these are parts of the block itself. */
   readonly name: string;
   readonly layers: ExpertLayers;
   /** The name of the router in the mixture. Defaults to `gate`. */
@@ -38,6 +46,12 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly shared?: SharedExpertSpec;
   /** The name in the mixture of the vector of corrections, (experts), that are added to the scores when experts are chosen. */
   readonly correction?: string;
+  /** The name in the mixture of the vector, (experts), by which the factors of each expert are multiplied. */
+  readonly factors?: string;
+  /** The norms of the inputs of the router and of the experts, which are the hidden states themselves. By default, one norm comes before the mixture. */
+  readonly norms?: { readonly router: NormSpec; readonly experts: NormSpec };
+  /** The factor of the outputs of the router. Defaults to 1. */
+  readonly routerScale?: number;
 }
 
 /** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
@@ -65,20 +79,24 @@ interface Expert {
   readonly down: LinearGroup;
 }
 
-/** The layers that route tokens, and the corrections of their scores. */
+/** The layers that route tokens, the corrections of their scores, and the factors of experts. */
 interface Router {
   readonly scores: LinearSpec;
   readonly corrections?: VectorSpec;
+  readonly factors?: VectorSpec;
   /** The layer with the factor of the shared expert. */
   readonly shared?: LinearSpec;
 }
 
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
-  const { name, hidden, shared, correction } = spec;
+  const { hidden, shared, norms } = spec;
+  const vector = (name: string | undefined) =>
+    name === undefined ? undefined : { name: nameIn(spec, name), size: spec.experts };
   const router: Router = {
-    scores: linearSpec(`${name}.${spec.router ?? "gate"}`, hidden, spec.experts, spec.hasBiases),
-    corrections: correction === undefined ? undefined : { name: `${name}.${correction}`, size: spec.experts },
-    shared: shared?.gate === undefined ? undefined : linearSpec(`${name}.${shared.gate}`, hidden, 1),
+    scores: linearSpec(nameIn(spec, spec.router ?? "gate"), hidden, spec.experts, spec.hasBiases),
+    corrections: vector(spec.correction),
+    factors: vector(spec.factors),
+    shared: shared?.gate === undefined ? undefined : linearSpec(nameIn(spec, shared.gate), hidden, 1),
   };
   const routed = Array.from({ length: spec.experts }, (_, index) => routedExpert(spec, index));
   const sharedExperts = shared ? [sharedExpert(spec, shared)] : [];
@@ -90,7 +108,8 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
       ...routed.map(({ down }) => down),
     ],
     denseLayers: [router.scores, router.shared].filter((layer) => layer !== undefined),
-    vectors: router.corrections && [router.corrections],
+    vectors: [router.corrections, router.factors].filter((vector) => vector !== undefined),
+    norms: norms && [norms.router, norms.experts],
     mixture: spec,
     async apply(pass, x, stream, options) {
       const experts = [...routed, ...sharedExperts];
@@ -98,9 +117,10 @@ export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
       const routes = pass.routes ??
         (pass.routesToAll
           ? routeToAll(experts.length, pass.rows, spec.scalesInputs ? await inputFactors() : undefined)
-          : await chooseRoutes(pass, spec, router, x));
+          : await chooseRoutes(pass, spec, router, norms ? normalize(pass, norms.router, x) : x));
       pass.observeRoutes?.(routes);
-      await applyExperts(pass, spec, experts, routes, x, stream, options);
+      const inputs = norms ? normalize(pass, norms.experts, x) : x;
+      await applyExperts(pass, spec, experts, routes, inputs, stream, options);
     },
   };
 }
@@ -113,19 +133,30 @@ async function chooseRoutes(
   x: DeviceBuffer,
 ): Promise<Routes> {
   const [scores, shared] = await Promise.all([
-    readOutputs(pass, router.scores, x),
+    readOutputs(pass, router.scores, x, spec.routerScale),
     router.shared && readOutputs(pass, router.shared, x),
   ]);
-  const routes = routeTokens(scores, spec, router.corrections && pass.weights.vector(router.corrections));
+  const read = (vector: VectorSpec | undefined) => vector && pass.weights.vector(vector);
+  const routes = routeTokens(scores, spec, read(router.corrections), read(router.factors));
   if (!spec.shared) return routes;
   return withSharedExpert(routes, shared?.map(sigmoid) ?? new Float32Array(pass.rows).fill(1));
 }
 
-/** Runs a layer on `x`, (rows, inputs) f32, and waits for its outputs, (rows, outputs). */
-async function readOutputs(pass: BlockPass, layer: LinearSpec, x: DeviceBuffer): Promise<Float32Array> {
+/** Runs a layer on `x`, (rows, inputs) f32, and waits for its outputs, (rows, outputs). @param scale the factor of the outputs */
+async function readOutputs(
+  pass: BlockPass,
+  layer: LinearSpec,
+  x: DeviceBuffer,
+  scale?: number,
+): Promise<Float32Array> {
   const { rows, workspace, backend } = pass, outputs = workspace.buffer(layer.name, rows * layer.outFeatures);
-  applyLinear(pass, layer, x, 0, rows, outputs);
+  applyLinear(pass, layer, x, 0, rows, outputs, { scale });
   return asFloat32(await backend.read(outputs, 0, rows * layer.outFeatures * 4));
+}
+
+/** Returns the name in the block of a part of the mixture. */
+function nameIn({ name }: ExpertsSpec, part: string): string {
+  return name === "" ? part : `${name}.${part}`;
 }
 
 type LayerOf = (part: string, inFeatures: number, outFeatures: number) => LinearSpec;
@@ -146,11 +177,11 @@ function expertOf(
 }
 
 function routedExpert(spec: ExpertsSpec, index: number): Expert {
-  const { name, hidden, intermediate, layers, hasBiases, isTransposed } = spec;
+  const { hidden, intermediate, layers, hasBiases, isTransposed } = spec;
   return expertOf(hidden, intermediate, layers, (part, inFeatures, outFeatures) => ({
-    ...linearSpec(`${name}.experts.${index}.${part}`, inFeatures, outFeatures, hasBiases),
+    ...linearSpec(nameIn(spec, `experts.${index}.${part}`), inFeatures, outFeatures, hasBiases),
     isTransposed,
-    expertRole: `${name}.experts.${part}`,
+    expertRole: nameIn(spec, `experts.${part}`),
   }));
 }
 
@@ -163,7 +194,7 @@ function sharedExpert(
     intermediate,
     layers,
     (part, inFeatures, outFeatures) =>
-      linearSpec(`${spec.name}.${name}.${part}`, inFeatures, outFeatures, bias),
+      linearSpec(nameIn(spec, `${name}.${part}`), inFeatures, outFeatures, bias),
   );
 }
 

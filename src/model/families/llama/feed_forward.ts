@@ -8,7 +8,13 @@ import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
-import { type LinearGroup, type LinearSpec, linearSpec, type VectorSpec } from "../../layer_specs.ts";
+import {
+  type LinearGroup,
+  type LinearSpec,
+  linearSpec,
+  type NormSpec,
+  type VectorSpec,
+} from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
 import type { LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
@@ -18,6 +24,8 @@ export interface FeedForward {
   readonly denseLayers?: readonly LinearSpec[];
   /** As in `BlockSpec`. */
   readonly vectors?: readonly VectorSpec[];
+  /** The norms between its layers. */
+  readonly norms?: readonly NormSpec[];
   /** As in `BlockTraits`. */
   readonly mixture?: MixtureTraits;
   /** Queues the network on `x`, and adds its outputs to `stream`. Both are (rows, hidden) f32. */

@@ -9,7 +9,7 @@ import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGate } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
-import { accumulateGroup } from "../../pieces/residual.ts";
+import { accumulateGroup, scaleStream } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
 import type { BlockSpec } from "../family.ts";
@@ -33,7 +33,7 @@ export interface BlockParts {
   readonly feedForwardNorms: NormsOfHalf;
   /** Whether both halves have the inputs of attention. */
   readonly isParallel: boolean;
-  readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec];
+  readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec, v?: NormSpec];
   /** Whether these norms come after the rotation, and only if there is one. */
   readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
@@ -45,11 +45,14 @@ export interface BlockParts {
   /** The scores of the sinks of attention, one per head. */
   readonly sinks?: VectorSpec;
   readonly residualScale?: number;
+  /** The factor of the outputs of the block, which is one number. */
+  readonly outputScale?: VectorSpec;
 }
 
 /** Returns the block. @param root the part of its names before `layers.` */
 export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
-  const { attention, feedForward, attentionNorms, feedForwardNorms, queryKeyNorms = [] } = parts;
+  const { attention, feedForward, attentionNorms, feedForwardNorms, queryKeyNorms = [], outputScale } = parts;
+  const { hidden } = parts.sizes;
   const norms = [
     attentionNorms.before,
     attentionNorms.after,
@@ -57,6 +60,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     feedForwardNorms.after,
     ...queryKeyNorms,
     ...attention.norms ?? [],
+    ...feedForward.norms ?? [],
   ];
   return {
     prefix: (block) => `${root}layers.${block}.`,
@@ -67,9 +71,10 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
       ...parts.sinks ? [parts.sinks] : [],
       ..."vectors" in attention ? attention.vectors : [],
       ...feedForward.vectors ?? [],
+      ...outputScale ? [outputScale] : [],
     ],
     isTrainable: "projectQkv" in attention,
-    furtherActivations: attention.activations,
+    furtherActivations: [...attention.activations ?? [], ...outputScale ? [hidden] : []],
     traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
     forward(pass, x, index) {
       const scale = parts.residualScale;
@@ -79,7 +84,11 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
         : attendInBlock(parts, attention, pass, attentionInput, index);
       accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
       const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
-      return feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
+      const applied = feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
+      if (!outputScale) return applied;
+      return Promise.resolve(applied).then(() =>
+        scaleStream(pass, x, hidden, pass.weights.vector(outputScale)[0])
+      );
     },
   };
 }
@@ -103,11 +112,12 @@ function attendInBlock(
   const rotaryOfQueries = tokenScale ? scaledRotary(rotary ?? noRotation(headDim), tokenScale) : rotary;
   const { gate, ...projected } = attention.projectQkv(pass, x);
   let { q, k, v } = projected;
-  const normalizeHeads = ([qNorm, kNorm]: readonly [NormSpec, NormSpec]) => {
+  const normalizeHeads = ([qNorm, kNorm, vNorm]: readonly [NormSpec, NormSpec, NormSpec?]) => {
     const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (
       { ...view, buffer: normalize(pass, norm, view.buffer, pass.rows * headCount * headDim / norm.size) }
     );
     q = normalized(qNorm, q, heads);
+    if (vNorm) v = normalized(vNorm, v, kvHeads);
     k = normalized(kNorm, k, kvHeads);
   };
   if (queryKeyNorms && !normsRotated) normalizeHeads(queryKeyNorms);

@@ -102,10 +102,11 @@ export function llamaModel(
   const embedding = `${root}embed_tokens`, kinds = new Map<string, BlockSpec>();
   const block = (index: number) => {
     const hasNoExperts = traits.hasNoExperts?.(index), isLinear = traits.isLinear?.(index);
-    const kind = `${hasNoExperts} ${isLinear}`;
+    const own = traits.sizesOf?.(index), kind = JSON.stringify([hasNoExperts, isLinear, own]);
     const existing = kinds.get(kind);
     if (existing) return existing;
-    const created = llamaBlock(blockParts(config, sizes, traits, hasNoExperts, isLinear), root);
+    const ofBlock = own ? checkSizes({ ...sizes, ...own }) : sizes;
+    const created = llamaBlock(blockParts(config, ofBlock, traits, hasNoExperts, isLinear), root);
     kinds.set(kind, created);
     return created;
   };
@@ -163,6 +164,7 @@ function blockParts(
     softCap: traits.attentionSoftCap,
     sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
+    outputScale: traits.hasOutputScale ? { name: "layer_scalar", size: 1 } : undefined,
   };
 }
 
@@ -176,19 +178,20 @@ function rotaryOf(
   return (index) => hasRotary?.(index) ?? true ? common ?? rotary?.(index) : undefined;
 }
 
-/** Returns the norms of queries and keys, if the family has any. */
+/** Returns the norms of queries, keys and values, if the family has any. */
 function queryKeyNorms(
   config: LlamaConfig,
   { heads, kvHeads, headDim }: LlamaSizes,
   traits: LlamaTraits,
 ): BlockParts["queryKeyNorms"] {
-  const { queryKeyNorm } = traits;
+  const { queryKeyNorm, normalizesValues } = traits;
   if (!queryKeyNorm) return undefined;
   const norm = (name: string, headCount: number) => ({
     ...normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim),
     affine: queryKeyNorm !== "rotated",
   });
-  return [norm("q_norm", heads), norm("k_norm", kvHeads)];
+  const ofValues = normalizesValues ? { ...norm("v_norm", kvHeads), affine: false } : undefined;
+  return [norm("q_norm", heads), norm("k_norm", kvHeads), ofValues];
 }
 
 function normSpec(
@@ -203,12 +206,19 @@ function normSpec(
 
 function readSizes(config: LlamaConfig): LlamaSizes {
   const { hidden_size: hidden, intermediate_size: intermediate, num_attention_heads: heads } = config;
-  const kvHeads = config.num_key_value_heads ?? heads;
+  const kvHeads = config.num_key_value_heads ?? heads,
+    headDim = config.head_dim ?? headDimension(hidden, heads);
+  return checkSizes({ hidden, intermediate, heads, kvHeads, headDim });
+}
+
+/** @throws {ModelError} if the query heads cannot share the key heads equally, or if the heads have too many dimensions */
+function checkSizes(sizes: LlamaSizes): LlamaSizes {
+  const { heads, kvHeads, headDim } = sizes;
   if (heads % kvHeads !== 0) {
     throw new ModelError(
       `config.json: num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`,
     );
   }
-  const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(hidden, heads);
-  return { hidden, intermediate, heads, kvHeads, headDim };
+  checkHeadDimension(headDim);
+  return sizes;
 }

@@ -21,6 +21,8 @@ export interface LlamaTraits {
    * has no weights, and is applied to each head after the rotation, and not in blocks without one. By default there is none.
    */
   readonly queryKeyNorm?: "heads" | "rows" | "rotated";
+  /** Whether an RMSNorm without weights is applied to each head of the values. Only families with norms of heads can have it. Defaults to false. */
+  readonly normalizesValues?: boolean;
   /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
   readonly fused?: boolean;
   /** Where the norms of a block are. Defaults to `before`. */
@@ -57,6 +59,8 @@ export interface LlamaTraits {
   readonly hasSinks?: boolean;
   /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
   readonly residualScale?: number;
+  /** Whether the outputs of a block are multiplied by a number in the checkpoint. Defaults to false. */
+  readonly hasOutputScale?: boolean;
   /** The factor of the embedding. */
   readonly embeddingScale?: number;
   /** Whether the head has a bias. Defaults to false. */
@@ -70,6 +74,8 @@ export interface LlamaTraits {
   hasNoExperts?(index: number): boolean;
   /** By default, the network is the default of `feedForward`. */
   denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
+  /** Returns the sizes in which block `index` differs from the configuration. By default there are none. */
+  sizesOf?(index: number): Partial<LlamaSizes>;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
   attention?(sizes: LlamaSizes): AttentionLayers;
   /** Returns whether block `index` has `linearAttention` in the place of `attention`. By default no block has. */

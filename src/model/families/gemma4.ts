@@ -1,0 +1,177 @@
+/**
+ * Gemma 4 for text (Google DeepMind 2026): the dense models, and the mixture of experts. Names and arithmetic follow transformers'
+ * `Gemma4ForCausalLM`.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/file_error.ts";
+import { addToStream } from "../pieces/residual.ts";
+import { activationName, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
+import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
+import type { Family } from "./family.ts";
+import type { LlamaSizes } from "./llama/attention_layers.ts";
+import { type FeedForward, gatedFeedForward } from "./llama/feed_forward.ts";
+import { llamaModel, llamaShape } from "./llama/llama_model.ts";
+import type { LlamaTraits } from "./llama/llama_traits.ts";
+import type { NormSpec } from "../layer_specs.ts";
+import { mixtureTraits } from "./mixtures.ts";
+
+/** The settings of a block that differ from those of the model. */
+const headsShape = { head_dim: positiveInt.optional(), num_key_value_heads: positiveInt.optional() };
+
+const schema = z.object({
+  ...llamaShape,
+  ...layerTypesShape,
+  ...twoRotationsShape,
+  vocab_size: positiveInt.default(262_144),
+  num_attention_heads: positiveInt.default(8),
+  num_key_value_heads: positiveInt.default(4),
+  head_dim: positiveInt.default(256),
+  max_position_embeddings: positiveInt.default(131_072),
+  hidden_activation: activationName.default("gelu_tanh"),
+  tie_word_embeddings: z.boolean().default(true),
+  attention_bias: z.boolean().default(false),
+  sliding_window: positiveInt.default(512),
+  final_logit_softcapping: z.number().positive().nullish(),
+  /** With `vision`, only the tokens of images attend to later ones. */
+  use_bidirectional_attention: z.literal("vision").nullish(),
+  /** Whether the values of blocks without a window are their keys before the norm. */
+  attention_k_eq_v: z.boolean().default(false),
+  /** The dimensions of a head, and the number of key heads, of blocks without a window. */
+  global_head_dim: positiveInt.default(512),
+  num_global_key_value_heads: positiveInt.nullish(),
+  /** Versions of transformers since 5.24 write these settings block by block. */
+  per_layer_config: z.record(z.string().regex(/^\d+$/), z.strictObject(headsShape)).nullish(),
+  hidden_size_per_layer_input: z.int().nonnegative().nullable().default(256),
+  num_kv_shared_layers: z.int().nonnegative().default(0),
+  enable_moe_block: z.boolean().default(false),
+  num_experts: positiveInt.nullish(),
+  top_k_experts: positiveInt.nullish(),
+  moe_intermediate_size: positiveInt.nullish(),
+});
+
+type Config = z.infer<typeof schema>;
+
+/** The settings of the rotation in configurations without `rope_parameters`. */
+const DEFAULT_ROTATIONS = { full_attention: { rope_type: "proportional", partial_rotary_factor: 0.25 } };
+
+/** Settings that must be 0, with the reason. */
+const UNSUPPORTED = {
+  hidden_size_per_layer_input: "each block would have inputs that depend on the ids of the tokens",
+  num_kv_shared_layers:
+    "blocks would attend to the keys and values of an earlier block, which are not stored",
+} as const;
+
+export const gemma4: Family = {
+  modelType: "gemma4_text",
+  read(object, has) {
+    const config = readConfig(schema, object), { attention_bias: bias, num_hidden_layers: blocks } = config;
+    for (const [name, reason] of Object.entries(UNSUPPORTED)) {
+      const value = config[name as keyof typeof UNSUPPORTED] ?? 0;
+      if (value !== 0) {
+        throw new ModelError(`config.json: ${name} ${value} is not supported, must be 0, because ${reason}`);
+      }
+    }
+    const hasWindow = readLayerTypes(config, (index) => (index + 1) % 6 !== 0);
+    // The last block has no window, whatever `layer_types` says.
+    const isSliding = (index: number) => index < blocks - 1 && hasWindow(index);
+    const globalHeads = readGlobalHeads(config, isSliding);
+    const { full, sliding } = readTwoRotations(
+      { ...config, rope_parameters: config.rope_parameters ?? DEFAULT_ROTATIONS },
+      config.head_dim,
+      { full: 1_000_000, sliding: 10_000 },
+      globalHeads.headDim,
+    );
+    return llamaModel({ ...config, rope_parameters: null, hidden_act: config.hidden_activation }, has, {
+      biases: { qkv: bias, out: bias },
+      normPlacement: "around",
+      queryKeyNorm: "heads",
+      normalizesValues: true,
+      hasOutputScale: true,
+      attentionScale: 1,
+      embeddingScale: Math.sqrt(config.hidden_size),
+      window: (index) => isSliding(index) ? config.sliding_window : 0,
+      rotary: (index) => isSliding(index) ? sliding : full,
+      sizesOf: (index) => isSliding(index) ? {} : globalHeads,
+      logits: { softCap: config.final_logit_softcapping ?? undefined },
+      ...config.enable_moe_block ? { feedForward: networkWithExperts(config) } : {},
+    });
+  },
+};
+
+/**
+ * Returns the sizes of the blocks without a window.
+ * @throws {ModelError} if `per_layer_config` has other settings than those of heads in all of these blocks
+ */
+function readGlobalHeads(config: Config, isSliding: (index: number) => boolean): Partial<LlamaSizes> {
+  const { attention_k_eq_v: sharesValues, per_layer_config: ofBlocks, layer_types: types } = config;
+  const entries = Object.entries(ofBlocks ?? {}), heads = entries.map(([, heads]) => JSON.stringify(heads));
+  const count = types?.filter((_, index) => !isSliding(index)).length ?? entries.length;
+  const isOfGlobalBlocks = entries.length === count && entries.every(([index]) => !isSliding(Number(index)));
+  if (entries.length > 0 && !(isOfGlobalBlocks && new Set(heads).size === 1)) {
+    throw new ModelError(
+      "config.json: per_layer_config is not supported, because it must have all blocks without a window and no others, and " +
+        "the same heads for all of them",
+    );
+  }
+  const { head_dim = config.head_dim, num_key_value_heads: kvHeads } = ofBlocks ? entries[0]?.[1] ?? {} : {
+    head_dim: config.global_head_dim,
+    num_key_value_heads: sharesValues ? config.num_global_key_value_heads ?? undefined : undefined,
+  };
+  return { headDim: head_dim, kvHeads: kvHeads ?? config.num_key_value_heads, sharesValues };
+}
+
+/**
+ * Returns the feed-forward network of a block with experts. A network like LLaMA's and the experts run in parallel. Both have norms of
+ * their own before and after them.
+ * @throws {ModelError} if a setting of the experts is missing, or if a token would go to more experts than there are
+ */
+function networkWithExperts(config: Config): LlamaTraits["feedForward"] {
+  const { num_experts: experts, top_k_experts: perToken, moe_intermediate_size: intermediate } = config;
+  if (!experts || !perToken || !intermediate) {
+    throw new ModelError(
+      "config.json: enable_moe_block needs num_experts, top_k_experts and moe_intermediate_size",
+    );
+  }
+  const { hidden_size: hidden, rms_norm_eps: eps } = config;
+  const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });
+  const { feedForward: expertNetwork } = mixtureTraits({
+    name: "",
+    experts,
+    expertsPerToken: perToken,
+    isNormalized: true,
+    intermediate,
+    router: "router.proj",
+    routerScale: hidden ** -0.5,
+    factors: "router.per_expert_scale",
+    norms: {
+      router: { ...norm("router"), weightName: "scale" },
+      experts: norm("pre_feedforward_layernorm_2"),
+    },
+  }, "top_k_experts");
+  const norms = [norm("post_feedforward_layernorm_1"), norm("post_feedforward_layernorm_2")] as const;
+  return (sizes, activation) => (
+    inParallel(gatedFeedForward(sizes, activation), expertNetwork!(sizes, activation), norms, hidden)
+  );
+}
+
+/** Returns the sum of two networks, to whose outputs `norms` are applied. The inputs of the second one are the hidden states themselves. */
+function inParallel(
+  first: FeedForward,
+  second: FeedForward,
+  norms: readonly [first: NormSpec, second: NormSpec],
+  hidden: number,
+): FeedForward {
+  return {
+    ...second,
+    groups: [...first.groups, ...second.groups],
+    norms: [...second.norms ?? [], ...norms],
+    async apply(pass, x, stream, options) {
+      const sum = pass.workspace.buffer("sum of both networks", pass.rows * hidden);
+      pass.backend.clear(sum);
+      await first.apply(pass, x, sum, { norm: norms[0] });
+      await second.apply(pass, stream, sum, { norm: norms[1] });
+      addToStream(pass, sum, stream, hidden, options);
+    },
+  };
+}
