@@ -1,6 +1,6 @@
 /**
- * A mixture of experts in the place of a feed-forward network. An expert is a small gated network. A router
- * sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures also have
+ * A mixture of experts in the place of a feed-forward network. An expert is a small network, which has a gate in most
+ * families. A router sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures also have
  * a shared expert, to which all tokens go. The router stays dense.
  */
 
@@ -40,15 +40,17 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly correction?: string;
 }
 
-/** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
-export interface ExpertLayers {
-  readonly gate: string;
-  readonly up?: string;
-  readonly down: string;
-}
+/** The names of an expert's layers. Without `up`, the layer `gate` computes both. Without `gate`, the network has no gate. */
+export type ExpertLayers =
+  & (
+    | { readonly gate: string; readonly up?: string }
+    | { readonly gate?: undefined; readonly up: string }
+  )
+  & { readonly down: string };
 
 /** The expert to which all tokens go. */
 export interface SharedExpertSpec {
+  /** Its name in a block. */
   readonly name: string;
   /** By default, the names of its layers are those of the other experts. */
   readonly layers?: ExpertLayers;
@@ -138,7 +140,9 @@ function expertOf(
 ): Expert {
   return {
     intermediate,
-    gateUp: up === undefined
+    gateUp: gate === undefined
+      ? [layer(up, hidden, intermediate)]
+      : up === undefined
       ? [layer(gate, hidden, 2 * intermediate)]
       : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)],
     down: [layer(down, intermediate, hidden)],
@@ -162,8 +166,7 @@ function sharedExpert(
     spec.hidden,
     intermediate,
     layers,
-    (part, inFeatures, outFeatures) =>
-      linearSpec(`${spec.name}.${name}.${part}`, inFeatures, outFeatures, bias),
+    (part, inFeatures, outFeatures) => linearSpec(`${name}.${part}`, inFeatures, outFeatures, bias),
   );
 }
 
@@ -212,7 +215,7 @@ async function applyExperts(
 /** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips some of its layers. */
 function applyExpert(
   pass: BlockPass,
-  { activation, clampedGate }: ExpertsSpec,
+  { activation, clampedGate, layers: { gate } }: ExpertsSpec,
   { intermediate, gateUp, down }: Expert,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
@@ -220,8 +223,10 @@ function applyExpert(
     pass.observeInput?.(gateUp, x, pass.rows);
     return;
   }
-  const outputs = applyGroup(pass, gateUp, x);
-  const inner = clampedGate
+  const outputs = applyGroup(pass, gateUp, x, gate === undefined ? activation : "none");
+  const inner = gate === undefined
+    ? outputs[0]
+    : clampedGate
     ? applyClampedGate(pass, outputs[0], intermediate, clampedGate)
     : applyGateToOutputs(pass, outputs, intermediate, activation);
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
