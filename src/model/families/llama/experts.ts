@@ -1,7 +1,7 @@
 /**
  * A mixture of experts in the place of a feed-forward network. An expert is a small network, which has a gate in most
- * families. A router sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures also have
- * a shared expert, to which all tokens go. The router stays dense.
+ * families. A router sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures
+ * also have a shared expert, to which all tokens go. The router stays dense.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";

@@ -36,6 +36,7 @@ export interface Mamba2Sizes {
 }
 
 /**
+ * Returns the layers of Mamba 2, and the function that runs them.
  * @param name the name of the mixer in a block
  * @throws {ModelError} if heads cannot share the groups equally, or if B and C have more elements than the kernel supports
  */
