@@ -64,22 +64,27 @@ export interface LinearAttention extends MixerLayers {
   attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;
 }
 
-/** Returns separate layers for q, k and v. @param names as in `LlamaTraits` */
+/**
+ * Returns separate layers for q, k and v.
+ * @param names as in `LlamaTraits`
+ * @param name the name of attention in a block
+ */
 export function separateQkv(
   sizes: LlamaSizes,
   biases: LlamaBiases = {},
   names: Readonly<Record<string, string>> = {},
+  name = "self_attn",
 ): AttentionLayers {
   const { hidden, heads, kvHeads, headDim, sharesValues } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
   const qkv: LinearGroup = [
-    linearSpec("self_attn.q_proj", hidden, qColumns, biases.qkv),
-    linearSpec("self_attn.k_proj", hidden, kvColumns, biases.qkv),
-    ...sharesValues ? [] : [linearSpec("self_attn.v_proj", hidden, kvColumns, biases.qkv)],
+    linearSpec(`${name}.q_proj`, hidden, qColumns, biases.qkv),
+    linearSpec(`${name}.k_proj`, hidden, kvColumns, biases.qkv),
+    ...sharesValues ? [] : [linearSpec(`${name}.v_proj`, hidden, kvColumns, biases.qkv)],
   ];
   return {
     inputs: [qkv],
-    out: [linearSpec(names["self_attn.o_proj"] ?? "self_attn.o_proj", qColumns, hidden, biases.out)],
+    out: [linearSpec(names["self_attn.o_proj"] ?? `${name}.o_proj`, qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
       const [q, k, v = k] = applyGroup(pass, qkv, x);
       return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };

@@ -1,50 +1,57 @@
-// The CPU twin of shaders/gated_delta.wgsl: the recurrence of the gated delta rule. A work item is one head of one
+// The CPU twin of shaders/linear_attention.wgsl: the recurrence of linear attention. A work item is one head of one
 // window, whose state is updated row by row.
 
-import { GatedDeltaArgs } from "./args";
+import { LinearAttentionArgs } from "./args";
 import { exp4, log_f64, prepare_exp, times_sigmoid4 } from "./shared/exp";
 import { scratch } from "./shared/instance";
 
 // The number that is added to the squared length of a query or key.
 const EPSILON: f32 = 1e-6;
 
-export function gated_delta_items(args: GatedDeltaArgs): u32 {
+export function linear_attention_items(args: LinearAttentionArgs): u32 {
   return args.batch * args.heads;
 }
 
-export function gated_delta(args: GatedDeltaArgs, item: u32): void {
+export function linear_attention(args: LinearAttentionArgs, item: u32): void {
   prepare_exp();
   const heads = args.heads, keyHeads = args.key_heads, keyDim = args.key_dim, valueDim = args.value_dim;
   const head = item % heads, sharedBy = heads / keyHeads, keyHead = head / sharedBy;
   const gateColumn = keyHead * args.gate_stride + head % sharedBy;
-  const keySize = keyHeads * keyDim, valueSize = heads * valueDim;
+  const valueSize = heads * valueDim, rowSize = 2 * keyHeads * keyDim + valueSize;
   const state = args.state + (<usize>item * <usize>(keyDim * valueDim) << 2), stateStride = <usize>valueDim << 2;
   const rate = -exp_of(load<f32>(args.a_log + (<usize>head << 2)));
   const bias = load<f32>(args.dt_bias + (<usize>head << 2));
-  const change = scratch(); // (valueDim): first Sᵀ·k
+  const change = scratch(); // (valueDim): the factors of k
 
   for (let t: u32 = 0; t < args.tokens; t++) {
     const row = <usize>(args.first_row + item / heads * args.window_rows + t);
-    const start = args.qkv + (row * <usize>(2 * keySize + valueSize) << 2);
-    const q = start + (<usize>(keyHead * keyDim) << 2), k = q + (<usize>keySize << 2);
-    const v = start + (<usize>(2 * keySize + head * valueDim) << 2);
+    const start = args.qkv + (row * <usize>rowSize << 2);
+    const q = start + (<usize>(args.q_offset + keyHead * keyDim) << 2);
+    const k = start + (<usize>(args.k_offset + keyHead * keyDim) << 2);
+    const v = start + (<usize>(args.v_offset + head * valueDim) << 2);
     const a = load<f32>(args.a + (<usize>(args.a_offset + gateColumn) + row * <usize>args.lda << 2));
-    const b = load<f32>(args.b + (<usize>(args.b_offset + gateColumn) + row * <usize>args.ldb << 2));
-    const decay = exp_of(rate * softplus(a + bias));
-    const beta = f32x4.extract_lane(times_sigmoid4(f32x4.splat(1), f32x4.splat(b)), 0);
-    const keyScale = inverse_length(k, keyDim);
-    const queryScale = inverse_length(q, keyDim) / sqrt<f32>(<f32>keyDim);
-
-    memory.fill(change, 0, stateStride);
-    for (let i: usize = 0; i < <usize>keyDim; i++) {
-      add_scaled(change, state + i * stateStride, load<f32>(k + (i << 2)), valueDim);
-    }
-    for (let j: usize = 0; j < <usize>valueDim; j++) {
-      const remembered = decay * keyScale * load<f32>(change + (j << 2));
-      store<f32>(change + (j << 2), beta * (load<f32>(v + (j << 2)) - remembered) * keyScale);
-    }
+    const step = min<f32>(max<f32>(softplus(a + bias), args.min_step), args.max_step);
+    const decay = exp_of(rate * step);
     const out = args.out + (row * <usize>valueSize + <usize>(head * valueDim) << 2);
+
+    let queryScale: f32 = 1, valueScale = step, skip: f32 = 0;
+    memory.fill(change, 0, stateStride);
+    if (args.is_delta) {
+      const b = load<f32>(args.b + (<usize>(args.b_offset + gateColumn) + row * <usize>args.ldb << 2));
+      const beta = f32x4.extract_lane(times_sigmoid4(f32x4.splat(1), f32x4.splat(b)), 0);
+      const keyScale = inverse_length(k, keyDim);
+      queryScale = inverse_length(q, keyDim) / sqrt<f32>(<f32>keyDim);
+      valueScale = beta * keyScale;
+      for (let i: usize = 0; i < <usize>keyDim; i++) {
+        const factor = -valueScale * decay * keyScale * load<f32>(k + (i << 2));
+        add_scaled(change, state + i * stateStride, factor, valueDim);
+      }
+    } else {
+      skip = load<f32>(args.skip + (<usize>head << 2));
+    }
+    add_scaled(change, v, valueScale, valueDim);
     memory.fill(out, 0, stateStride);
+    add_scaled(out, v, skip, valueDim);
     for (let i: usize = 0; i < <usize>keyDim; i++) {
       const key = load<f32>(k + (i << 2)), query = load<f32>(q + (i << 2)) * queryScale;
       update_row(state + i * stateStride, change, out, valueDim, decay, key, query);
