@@ -125,8 +125,8 @@ function latentTraits(
           fixed,
           rotating,
           value,
+          rotary,
         },
-        rotary,
         config.attention_bias,
       ),
   };

@@ -12,8 +12,8 @@ import type { ModelFolder } from "../model.ts";
 import { placeOf } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
 import { text, u32 } from "./container.ts";
-import { constantVector } from "./plan_tensors.ts";
-import type { PlannedTensor } from "./planned_tensor.ts";
+
+import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
 import { writeTensors } from "./write_gguf.ts";
 
 /** The sums of the squares of the inputs, (inFeatures) f32, of each group of layers in a block. */

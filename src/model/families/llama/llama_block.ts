@@ -70,7 +70,13 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     ],
     isTrainable: "projectQkv" in attention,
     furtherActivations: attention.activations,
-    traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
+    traits: {
+      ...parts,
+      ...parts.sizes,
+      mixture: feedForward.mixture,
+      latent: "latent" in attention ? attention.latent : undefined,
+      linear: "attend" in attention ? attention.sizes : undefined,
+    },
     forward(pass, x, index) {
       const scale = parts.residualScale;
       const attentionInput = inputOf(pass, attentionNorms, x);

@@ -1,0 +1,85 @@
+/** Tests which mixtures become GGUF files, and how their keys describe them. `tests/peers/gguf_test.ts` compares them with llama.cpp. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Settings } from "../../../scripts/fixtures/family_models.ts";
+import { readModelSpec } from "../../../src/model/families/families.ts";
+import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
+import { describeNetwork } from "../../../src/model/gguf/metadata.ts";
+import { GGUF_MODELS } from "../../peers/gguf_models.ts";
+
+const DEEPSEEK_V2 = "deepseek_v2 with two shared experts, and with another scale";
+const GROUPS = "deepseek_v3 with groups of experts";
+const YARN = "deepseek_v3 with YaRN, queries of the hidden states, and factors that are not normalised";
+
+/** Describes a model of the peers' tests. Returns the values by their keys, without the name of the architecture. */
+function keysOf(title: string, changes: Settings = {}): Map<string, unknown> {
+  const config = { ...GGUF_MODELS[title], ...changes }, architecture = findArchitecture(config);
+  const { entries } = describeNetwork(config, readModelSpec(config, () => false), architecture);
+  return new Map(entries.map(([key, { value }]) => [key.replace(`${architecture.name}.`, ""), value]));
+}
+
+describe("describeNetwork() of a mixture", () => {
+  for (
+    const [title, wanted] of [
+      ["qwen2_moe", { expert_count: 5, expert_used_count: 2, expert_shared_feed_forward_length: 64 }],
+      [DEEPSEEK_V2, {
+        ...{ expert_shared_count: 2, leading_dense_block_count: 1, expert_weights_norm: false },
+        ...{ expert_gating_func: 1, expert_group_count: undefined, "attention.q_lora_rank": 32 },
+      }],
+      [GROUPS, {
+        ...{ expert_gating_func: 2, expert_group_count: 3, expert_group_used_count: 2 },
+        ...{ expert_weights_norm: true, "attention.key_length": 16, "attention.value_length": 8 },
+        ...{ "attention.kv_lora_rank": 32, "rope.dimension_count": 4, feed_forward_length: 96 },
+      }],
+      [YARN, { "attention.q_lora_rank": 0, "rope.scaling.attn_factor": undefined }],
+      ["llama4_text", {
+        ...{ feed_forward_length: 64, expert_feed_forward_length: 32, interleave_moe_layer_step: 2 },
+        ...{ "attention.sliding_window": 8192, leading_dense_block_count: undefined },
+      }],
+      ["qwen3_next", { full_attention_interval: 2, "ssm.inner_size": 32, "ssm.group_count": 2 }],
+    ] as const
+  ) {
+    it(`has the sizes and the rule of ${title}`, () => {
+      const keys = keysOf(title);
+      assert.deepEqual(Object.fromEntries(Object.keys(wanted).map((key) => [key, keys.get(key)])), wanted);
+    });
+  }
+
+  it("has the factor of scores that DeepSeek computes from the settings of YaRN", () => {
+    const multiplier = Number(keysOf(YARN).get("rope.scaling.yarn_log_multiplier"));
+    assert.ok(Math.abs(multiplier - 0.07) < 1e-12, `${multiplier}`);
+  });
+
+  for (
+    const [title, changes, message] of [
+      ["qwen2_moe", { norm_topk_prob: true }, /norm_topk_prob must be false for the architecture qwen2moe/],
+      [
+        "qwen2_moe",
+        { mlp_only_layers: [1] },
+        /some blocks have no experts, .* qwen2moe of llama\.cpp does not/,
+      ],
+      ["qwen2_moe", { decoder_sparse_step: 9 }, /no block has experts, which the architecture qwen2moe/],
+      [DEEPSEEK_V2, { topk_method: "group_limited_greedy", n_group: 3, topk_group: 2 }, /adds the 2 largest/],
+      [GROUPS, { rope_interleave: false }, /rope_interleave false is not supported .* deepseek2 /],
+      [GROUPS, { rms_norm_eps: 1e-5 }, /q_a_layernorm has the epsilon 0\.000001, .* all norms, 0\.00001/],
+      [
+        YARN,
+        { rope_parameters: { ...GGUF_MODELS[YARN].rope_parameters as Settings, mscale: 1 } },
+        /mscale equal/,
+      ],
+      ["gpt_oss", { swiglu_limit: 1.5 }, /swiglu_limit must be 7 for GGUF, not 1\.5/],
+      ["gpt_oss", { sliding_window: null }, /gives block 0 the window 0, .* gpt-oss /],
+      ["llama4_text", { attention_chunk_size: 5 }, /attention_chunk_size must be 8192 for GGUF, not 5/],
+      ["llama4_text", { use_qk_norm: false }, /use_qk_norm false with 3 experts is not supported .* llama4 /],
+      ["llama4_text", { moe_layers: [0, 3] }, /some blocks have no experts, .* multiple of one number/],
+      ["qwen3_next", { linear_key_head_dim: 12 }, /linear_key_head_dim 12 must be linear_value_head_dim 8/],
+      ["qwen3_next", { rms_norm_eps: 1e-5 }, /rms_norm_eps must be 0\.000001 for GGUF/],
+      ["qwen3_next", { layer_types: ["linear_attention", "linear_attention"] }, /needs attention in exactly/],
+    ] as const
+  ) {
+    it(`refuses ${title} with ${JSON.stringify(changes)}`, () => {
+      assert.throws(() => keysOf(title, changes), { name: "ModelError", message });
+    });
+  }
+});
