@@ -136,7 +136,7 @@ function checkSizes(
 function feedForwardLength(spec: ModelSpec): number {
   const blocks = blocksOf(spec), { traits } = blocks[0];
   const dense = mixtureOf(spec) && blocks.find((block) => !block.traits?.mixture);
-  return dense?.groups.at(-1)![0].inFeatures ?? traits!.intermediate;
+  return dense ? dense.groups.at(-1)![0].inFeatures : traits!.intermediate;
 }
 
 function latentEntries(architecture: string, { latent }: BlockTraits): MetadataEntry[] {

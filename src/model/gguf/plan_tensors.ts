@@ -5,7 +5,7 @@
  * blocks of 32 weights are in F16.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import type { ModelError } from "../../base/files/file_error.ts";
 import { rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { BlockTraits } from "../families/family.ts";
