@@ -156,7 +156,7 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
     });
   }
 
-  for (const model of ["llama-sotu", "bloom-sotu"]) {
+  for (const model of ["llama-sotu", "bloom-sotu", "moe-sotu"]) {
     it(`gives a text the tokens and the likelihood that transformers gives it: ${model}`, async () => {
       const text = (await sotuText("evaluation")).slice(0, 400), folder = MODELS + model;
       const tokens = [...encodeText(await loadTokenizer(folder, denoFileSystem), text, "txt")];

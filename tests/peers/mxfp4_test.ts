@@ -18,6 +18,7 @@ import { eachBackend } from "../support/backends.ts";
 import { readTensors, writeFiles } from "../support/checkpoint_files.ts";
 import { windowLogits } from "../support/logits.ts";
 import { memoize } from "../support/memoize.ts";
+import { readGguf } from "../support/read_gguf.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { describePeers } from "./describe_peers.ts";
 
@@ -116,6 +117,16 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
       // MXFP4 has zeros of its own, so a layer may have more.
       assert.ok(zeros >= rows * cols / 2 && zeros < 0.6 * rows * cols, `${name}: ${zeros}`);
     }
+  });
+
+  it("is exported to the tensors of the GGUF file of its dense copy", async () => {
+    const tensors = await Promise.all(["stored", "dense"].map(async (name) => {
+      const file = `${peers().folder}/${name}.gguf`;
+      await pare("export", `${peers().folder}/${name}`, "--format", "gguf:bf16", "--out", file);
+      return readGguf(await Deno.readFile(file)).tensors;
+    }));
+    assert.deepEqual(tensors[0], tensors[1]);
+    assert.deepEqual(tensors[0].get("blk.1.ffn_up_exps.weight")!.shape, [4, 32, 64]);
   });
 
   eachBackend("compared with transformers", (backend) => {
