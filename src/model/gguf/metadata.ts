@@ -5,7 +5,7 @@ import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.t
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architecture.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
-import { checkFactors, factorEntries, factorsOf, headScale } from "./factors.ts";
+import { checkFactors, factorEntries, factorsOf, headScale, temperatureEntries } from "./factors.ts";
 import { mixtureEntries, mixtureOf } from "./mixture.ts";
 import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
 
@@ -16,7 +16,12 @@ export interface NetworkDescription {
   readonly entries: readonly MetadataEntry[];
   /** Tensors that describe the rotation. */
   readonly tensors: readonly PlannedTensor[];
+  /** What llama.cpp computes otherwise than the model, as a sentence for the user. */
+  readonly remark?: string;
 }
+
+const YARN_REMARK = "llama.cpp rounds the bounds of YaRN to whole pairs, which this model does not do. Over 4096 tokens, some pairs of " +
+  "the published gpt-oss rotate by up to 0.9 radians more";
 
 /**
  * @param config the object in config.json
@@ -56,6 +61,7 @@ export function describeNetwork(
   const epsilon = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
   return {
     tensors: rotary.tensors,
+    remark: rotary.remark,
     entries: [
       [key("block_count"), u32(blockCount)],
       [
@@ -76,7 +82,7 @@ export function describeNetwork(
       ...architecture.mixture ? mixtureEntries(spec, name, architecture.mixture) : [],
       ...latentEntries(name, traits),
       ...linearEntries(spec, architecture),
-      ...temperatureEntries(architecture, traits),
+      ...temperatureEntries(name, traits, architecture.scalesQueries),
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
       ),
@@ -175,27 +181,6 @@ function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Architecture)
   ];
 }
 
-/**
- * Returns the entry of a factor of queries that grows with the logarithm of the position.
- * @throws {ModelError} if llama.cpp does not have the factor
- */
-function temperatureEntries(
-  { name, scalesQueries }: Architecture,
-  { queryScale, rotary }: BlockTraits,
-): MetadataEntry[] {
-  const scaleAt = queryScale?.(0);
-  if (!scaleAt) return [];
-  const yarn = rotary?.(0)?.yarn;
-  if (!scalesQueries || !yarn) {
-    throw new ModelError(
-      `config.json: queries that depend on their position are not supported for the architecture ${name} of llama.cpp without YaRN`,
-    );
-  }
-  // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).
-  const factor = (scaleAt(yarn.trainedTokens) - 1) / Math.LN2;
-  return [[`${name}.attention.temperature_scale`, f32(factor)]];
-}
-
 function describeRotary(
   spec: ModelSpec,
   traits: BlockTraits,
@@ -239,7 +224,7 @@ function describeRotary(
       [`${scaling}.factor`, f32(yarn.factor)],
       [`${scaling}.original_context_length`, u32(yarn.trainedTokens)],
     );
-    return { entries, tensors: [] };
+    return { entries, tensors: [], remark: yarn.roundsBounds ? undefined : YARN_REMARK };
   }
   const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
   if (common.trainedTokens !== undefined) {

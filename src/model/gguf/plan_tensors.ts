@@ -108,7 +108,7 @@ class TensorPlanner {
   readonly #architecture: Architecture;
   readonly #traits: BlockTraits;
   readonly #options: TensorOptions;
-  // The rows of one layer may be two tensors.
+  // A layer whose rows are two tensors is counted once.
   readonly #exact = new Set<string>();
   readonly #rounded = new Set<string>();
   readonly #inFallback = new Set<string>();

@@ -5,18 +5,23 @@ import assert from "node:assert/strict";
 import type { Settings } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
-import { describeNetwork } from "../../../src/model/gguf/metadata.ts";
+import { describeNetwork, type NetworkDescription } from "../../../src/model/gguf/metadata.ts";
 import { GGUF_MODELS } from "../../peers/gguf_models.ts";
 
 const DEEPSEEK_V2 = "deepseek_v2 with two shared experts, and with another scale";
 const GROUPS = "deepseek_v3 with groups of experts";
 const YARN = "deepseek_v3 with YaRN, queries of the hidden states, and factors that are not normalised";
 
-/** Describes a model of the peers' tests. Returns the values by their keys, without the name of the architecture. */
+/** Describes a model of the peers' tests. */
+function describeModel(title: string, changes: Settings = {}): NetworkDescription {
+  const config = { ...GGUF_MODELS[title], ...changes };
+  return describeNetwork(config, readModelSpec(config, () => false), findArchitecture(config));
+}
+
+/** Returns the values of a description by their keys, without the name of the architecture. */
 function keysOf(title: string, changes: Settings = {}): Map<string, unknown> {
-  const config = { ...GGUF_MODELS[title], ...changes }, architecture = findArchitecture(config);
-  const { entries } = describeNetwork(config, readModelSpec(config, () => false), architecture);
-  return new Map(entries.map(([key, { value }]) => [key.replace(`${architecture.name}.`, ""), value]));
+  const { entries } = describeModel(title, changes);
+  return new Map(entries.map(([key, { value }]) => [key.slice(key.indexOf(".") + 1), value]));
 }
 
 describe("describeNetwork() of a mixture", () => {
@@ -49,6 +54,19 @@ describe("describeNetwork() of a mixture", () => {
   it("has the factor of scores that DeepSeek computes from the settings of YaRN", () => {
     const multiplier = Number(keysOf(YARN).get("rope.scaling.yarn_log_multiplier"));
     assert.ok(Math.abs(multiplier - 0.07) < 1e-12, `${multiplier}`);
+  });
+
+  it("has a remark about the bounds of YaRN that llama.cpp rounds, for gpt-oss only", () => {
+    const rope_parameters = {
+      ...GGUF_MODELS["gpt_oss with YaRN"].rope_parameters as Settings,
+      truncate: false,
+    };
+    assert.match(describeModel("gpt_oss", { rope_parameters }).remark!, /rounds the bounds of YaRN/);
+    assert.equal(describeModel("gpt_oss with YaRN").remark, undefined);
+    assert.throws(() => describeModel("qwen2_moe", { rope_parameters }), {
+      name: "ModelError",
+      message: /scaling of the rotation is not supported for the architecture qwen2moe/,
+    });
   });
 
   for (
