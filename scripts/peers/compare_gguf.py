@@ -57,7 +57,7 @@ def compare(request: dict, reader: gguf.GGUFReader, fields: dict) -> dict:
         if place not in found:
             missing.append(name)
             continue
-        tensor, wanted = found[place], rearrange(values, place.split(".")[-2], architecture, config)
+        tensor, wanted = found[place], rearrange(values, layer_of(place), architecture, config)
         if is_stored_minus_1(name, config["model_type"]):
             wanted = wanted + np.float32(1)
         quantized = tensor.tensor_type.name.startswith("Q")
@@ -119,9 +119,12 @@ def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]
 
 def is_stored_minus_1(name: str, family: str) -> bool:
     """Whether the tensor is a norm to whose weights the model adds 1."""
-    if family == "qwen3_next" and ".linear_attn." in name:
-        return False
-    return name.endswith("norm.weight") and family.startswith(("gemma", "qwen3_next"))
+    is_norm = name.endswith("norm.weight") and ".linear_attn." not in name
+    return is_norm and family.startswith(("gemma", "qwen3_next", "qwen3_5"))
+
+
+def layer_of(place: str) -> str:
+    return place.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
 
 
 def stack_experts(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -155,9 +158,22 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":
         return values.reshape(heads, 3, -1, *rest).swapaxes(0, 1).reshape(values.shape)
+    if architecture.startswith("qwen35") and layer in ("attn_qkv", "ssm_conv1d"):
+        keys = 2 * config["linear_num_key_heads"] * config["linear_key_head_dim"]
+        return np.concatenate([values[:keys], tile_heads(values[keys:], config)])
+    if architecture.startswith("qwen35") and layer in ("attn_gate", "ssm_beta", "ssm_alpha", "ssm_a", "ssm_dt"):
+        return tile_heads(values, config)
+    if architecture.startswith("qwen35") and layer == "ssm_out":
+        return np.ascontiguousarray(tile_heads(values.T, config).T)
     if architecture == "gpt2" and layer in ("attn_qkv", "attn_output", "ffn_up", "ffn_down") and values.ndim == 2:
         return values.T.copy()
     return values
+
+
+def tile_heads(values: np.ndarray, config: dict) -> np.ndarray:
+    """Sorts the rows of value heads by the number of the head among those that share a key head."""
+    shape = (config["linear_num_key_heads"], -1, values.shape[0] // config["linear_num_value_heads"], *values.shape[1:])
+    return values.reshape(shape).swapaxes(0, 1).reshape(values.shape)
 
 
 if __name__ == "__main__":

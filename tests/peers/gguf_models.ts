@@ -26,6 +26,12 @@ const QWEN: Settings = {
   ...{ num_experts: 5, num_experts_per_tok: 2, tie_word_embeddings: false },
 };
 
+/** Linear attention in the first of two blocks. */
+const LINEAR: Settings = {
+  ...{ ...LINEAR_ATTENTION, ...BASE, num_hidden_layers: 2, head_dim: 16, rms_norm_eps: 1e-6 },
+  ...{ linear_key_head_dim: 32, linear_value_head_dim: 32 },
+};
+
 const GPT_OSS: Settings = {
   ...{ ...BASE, model_type: "gpt_oss", head_dim: 16, num_local_experts: 5, num_experts_per_tok: 2 },
   ...{ sliding_window: 5, tie_word_embeddings: false },
@@ -102,10 +108,9 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
     ...{ ...BASE, model_type: "olmoe", num_key_value_heads: 4, num_experts: 4, num_experts_per_tok: 2 },
   },
   "qwen2_moe": { ...QWEN, model_type: "qwen2_moe" },
-  "qwen3_next": {
-    ...{ ...LINEAR_ATTENTION, ...QWEN, model_type: "qwen3_next", head_dim: 16, num_hidden_layers: 2 },
-    ...{ linear_key_head_dim: 8, linear_value_head_dim: 8, rms_norm_eps: 1e-6 },
-  },
+  "qwen3_next": { ...QWEN, ...LINEAR, model_type: "qwen3_next" },
+  "qwen3_5_text": { ...LINEAR, model_type: "qwen3_5_text" },
+  "qwen3_5_moe_text": { ...QWEN, ...LINEAR, model_type: "qwen3_5_moe_text" },
   "deepseek_v2 with two shared experts, and with another scale": {
     ...{ ...DEEPSEEK, model_type: "deepseek_v2", n_shared_experts: 2, routed_scaling_factor: 0.7 },
   },

@@ -20,13 +20,16 @@ export interface Architecture {
   readonly activation: Activation;
   /**
    * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
-   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values.
+   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values. With `tiled`,
+   * the value heads of linear attention are sorted by their number among those that share a key head.
    */
-  readonly rowOrder?: "rotary" | "heads";
+  readonly rowOrder?: "rotary" | "heads" | "tiled";
   /** Whether a tensor may divide the frequencies of the rotation. */
   readonly hasRotaryDivisors?: boolean;
   /** Whether the head must share its weight with the table of tokens. */
   readonly sharesHead?: boolean;
+  /** Whether the pairs of a head are divided among three positions of a token, which are equal in a text. */
+  readonly hasRotarySections?: boolean;
   /** Whether a part of each head may rotate. */
   readonly hasPartialRotation?: boolean;
   /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */

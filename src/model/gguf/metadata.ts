@@ -20,7 +20,8 @@ export interface NetworkDescription {
   readonly remark?: string;
 }
 
-const YARN_REMARK = "llama.cpp rounds the bounds of YaRN to whole pairs, which this model does not do. Over 4096 tokens, some pairs of " +
+const YARN_REMARK =
+  "llama.cpp rounds the bounds of YaRN to whole pairs, which this model does not do. Over 4096 tokens, some pairs of " +
   "the published gpt-oss rotate by up to 0.9 radians more";
 
 /**
@@ -188,7 +189,8 @@ function describeRotary(
 ): NetworkDescription {
   const { latent, headDim } = traits, rotary = latent ? () => latent.rotary : traits.rotary;
   if (!rotary) return { entries: [], tensors: [] };
-  const { name, rotates, hasRotaryDivisors, hasPartialRotation, windowTheta } = architecture;
+  const { name, rotates, hasRotaryDivisors, hasPartialRotation, windowTheta, hasRotarySections } =
+    architecture;
   const isOwn = (index: number) => windowTheta !== undefined && hasWindow(architecture, index);
   const rotations = Array.from({ length: spec.blockCount }, (_, index) => rotary(index));
   const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
@@ -211,6 +213,10 @@ function describeRotary(
     throw new ModelError(
       `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
     );
+  }
+  if (hasRotarySections) {
+    const sections = [2, 1, 0].map((more) => Math.floor((common.pairs + more) / 3));
+    entries.push([`${name}.rope.dimension_sections`, { type: "i32", value: [...sections, 0] }]);
   }
   const { scale } = common, scaling = `${name}.rope.scaling`;
   const yarn = common.yarn?.roundsBounds || architecture.roundsYarn ? common.yarn : undefined;

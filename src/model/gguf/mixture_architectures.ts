@@ -1,4 +1,4 @@
-/** The architectures of llama.cpp for families with mixtures of experts. `architectures.ts` has the others. */
+/** The architectures of llama.cpp for families with mixtures of experts or linear attention. `architectures.ts` has the others. */
 
 import type { ModelSpec } from "../families/family.ts";
 import {
@@ -58,6 +58,43 @@ const DEEPSEEK: Architecture = {
     spec.block(0).traits?.latent?.rotary.isInterleaved ? undefined : "rope_interleave false",
 };
 
+/** The parts that Qwen3-Next and Qwen3.5 share. */
+const LINEAR = {
+  layers: {
+    ...ATTENTION,
+    ...RENAMED_NORMS,
+    ...HEAD_NORMS,
+    "linear_attn.norm": "ssm_norm",
+    "linear_attn.out_proj": "ssm_out",
+  },
+  vectors: {
+    "linear_attn.A_log": "ssm_a",
+    "linear_attn.dt_bias": "ssm_dt.bias",
+    "linear_attn.conv1d.weight": "ssm_conv1d.weight",
+  },
+  biases: [],
+  activation: "silu",
+  hasPartialRotation: true,
+  hasLinearBlocks: true,
+  // llama.cpp also takes the epsilon of the norms for the lengths of queries and keys in linear attention, which is 1e-6 in the model.
+  settings: { rms_norm_eps: 1e-6 },
+} as const;
+
+const QWEN35: Architecture = {
+  ...LINEAR,
+  name: "qwen35",
+  layers: {
+    ...LINEAR.layers,
+    ...GATED,
+    "linear_attn.in_proj_qkv": "attn_qkv",
+    "linear_attn.in_proj_z": "attn_gate",
+    "linear_attn.in_proj_b": "ssm_beta",
+    "linear_attn.in_proj_a": "ssm_alpha",
+  },
+  rowOrder: "tiled",
+  hasRotarySections: true,
+};
+
 /** The architectures by the `model_type` in config.json. */
 export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   mixtral: {
@@ -93,29 +130,22 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     mixture: { isNormalized: true },
   },
   qwen3_next: {
+    ...LINEAR,
     name: "qwen3next",
     layers: {
-      ...ATTENTION,
-      ...RENAMED_NORMS,
-      ...HEAD_NORMS,
+      ...LINEAR.layers,
       ...QWEN_EXPERTS,
       "linear_attn.in_proj_qkvz": "ssm_in",
       "linear_attn.in_proj_ba": "ssm_ba",
-      "linear_attn.norm": "ssm_norm",
-      "linear_attn.out_proj": "ssm_out",
     },
-    vectors: {
-      "linear_attn.A_log": "ssm_a",
-      "linear_attn.dt_bias": "ssm_dt.bias",
-      "linear_attn.conv1d.weight": "ssm_conv1d.weight",
-    },
-    biases: [],
-    activation: "silu",
-    hasPartialRotation: true,
-    hasLinearBlocks: true,
     mixture: { isNormalized: true, sharedSize: "length" },
-    // llama.cpp also takes the epsilon of the norms for the lengths of queries and keys in linear attention, which is 1e-6 in the model.
-    settings: { rms_norm_eps: 1e-6 },
+  },
+  qwen3_5_text: QWEN35,
+  qwen3_5_moe_text: {
+    ...QWEN35,
+    name: "qwen35moe",
+    layers: { ...QWEN35.layers, ...QWEN_EXPERTS },
+    mixture: { isNormalized: true, sharedSize: "length" },
   },
   olmoe: {
     name: "olmoe",

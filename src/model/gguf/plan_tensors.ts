@@ -8,7 +8,7 @@
 import type { ModelError } from "../../base/files/file_error.ts";
 import { rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import type { BlockTraits } from "../families/family.ts";
+import { blocksOf, type BlockTraits } from "../families/family.ts";
 import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import {
   type LinearSpec,
@@ -21,8 +21,8 @@ import {
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
 import { exactBlocks, misfitError, type Weight } from "./layer_blocks.ts";
-import { chunkRows, matrix, type PlannedTensor, vector } from "./planned_tensor.ts";
-import { type RowPart, rowParts } from "./row_order.ts";
+import { chunkRows, matrix, type PlannedTensor, vector, withColumnOrder } from "./planned_tensor.ts";
+import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";
 import { stackExperts } from "./stack_experts.ts";
 import {
   hasSuperBlocks,
@@ -118,7 +118,8 @@ class TensorPlanner {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    this.#traits = spec.block(0).traits!;
+    const [linear] = blocksOf(spec).flatMap(({ traits }) => traits?.linear ?? []);
+    this.#traits = { ...spec.block(0).traits!, linear };
     this.#options = options;
   }
 
@@ -165,9 +166,10 @@ class TensorPlanner {
   addVector({ name, size, shape = [size] }: VectorSpec, prefix: string, inFile: string): void {
     const place = this.#architecture.vectors?.[name];
     if (place === undefined) throw this.noPlaceError(name);
-    const read = rowReader(this.#weights, `${prefix}${name}`, shape, { cols: 1 });
+    const [rows] = shape, order = rowOrderOf(place, this.#architecture, this.#traits);
+    const read = rowReader(this.#weights, `${prefix}${name}`, shape, { cols: size / rows, order });
     const values = async () => {
-      const stored = await read(0, size);
+      const stored = await read(0, rows);
       // The rates at which states decay are negative. A checkpoint has the logarithms of their magnitudes.
       return place === "ssm_a" ? stored.map((value) => -Math.exp(value)) : stored;
     };
@@ -203,14 +205,15 @@ class TensorPlanner {
   async #planLinear(
     linear: LinearSpec,
     prefix: string,
-    { place, rows, order }: RowPart,
+    { place, rows, order, columns }: RowPart,
     inFile: string,
   ): Promise<PlannedTensor> {
     const { inFeatures: cols, isTransposed } = linear, name = `${prefix}${linear.name}.weight`;
     const read = rowReader(this.#weights, name, storedShape(linear), { cols, order, isTransposed });
     const rowsPerChunk = isTransposed ? rows : chunkRows(cols);
     const weight = { name, rows, cols, order, read, rowsPerChunk };
-    return await this.#planWeight(`${inFile}${place}.weight`, weight);
+    const planned = await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
+    return columns ? withColumnOrder(planned, columns) : planned;
   }
 
   /** @param size the number of elements of the bias in the checkpoint */
@@ -221,7 +224,8 @@ class TensorPlanner {
     return vector(`${inFile}${place}.bias`, rows, () => read(0, rows));
   }
 
-  async #planWeight(place: string, weight: Weight): Promise<PlannedTensor> {
+  /** @param unit the number of columns that must be whole blocks */
+  async #planWeight(place: string, weight: Weight, unit = weight.cols): Promise<PlannedTensor> {
     const { name, cols } = weight, wanted: TensorType = TENSOR_TYPES[this.#options.type];
     const isFallback = hasSuperBlocks(wanted.format) && !storesRows(wanted, cols);
     const target = isFallback ? TENSOR_TYPES[wanted.format.fallback] : wanted, { format } = target;
@@ -229,7 +233,7 @@ class TensorPlanner {
       this.#exact.add(name);
       return matrix(place, target, weight);
     }
-    if (storesRows(target, cols)) {
+    if (storesRows(target, unit)) {
       const exact = await exactBlocks(this.#weights, weight, format);
       if (typeof exact !== "string") {
         (isFallback ? this.#inFallback : this.#exact).add(name);

@@ -4,6 +4,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { TensorEntry } from "./container.ts";
 import type { ReadPacked, Weight } from "./layer_blocks.ts";
+import type { RowPart } from "./row_order.ts";
 import {
   type BlockType,
   packBlocks,
@@ -81,6 +82,25 @@ export function vector(place: string, size: number, read: () => Promise<Float32A
     rows: 1,
     rowsPerChunk: 1,
     encode,
+  };
+}
+
+/** Returns a matrix with another order of its groups of `size` columns, each of which is whole blocks. */
+export function withColumnOrder(
+  tensor: PlannedTensor,
+  { size, order }: NonNullable<RowPart["columns"]>,
+): PlannedTensor {
+  const groups = tensor.shape[1] / size, bytes = tensor.byteLength / tensor.rows / groups;
+  return {
+    ...tensor,
+    async encode(first, end) {
+      const encoded = await tensor.encode(first, end), ordered = new Uint8Array(encoded.length);
+      for (let group = 0; group * bytes < encoded.length; group++) {
+        const source = group - group % groups + order(group % groups);
+        ordered.set(encoded.subarray(source * bytes, (source + 1) * bytes), group * bytes);
+      }
+      return ordered;
+    },
   };
 }
 

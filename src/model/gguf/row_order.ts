@@ -1,7 +1,7 @@
 /** The order in which llama.cpp expects the rows of a layer, which may be those of two tensors. */
 
 import type { RowOrder } from "../checkpoint/row_reader.ts";
-import type { BlockTraits } from "../families/family.ts";
+import type { BlockTraits, DeltaTraits } from "../families/family.ts";
 import { type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Architecture } from "./architecture.ts";
 
@@ -12,6 +12,8 @@ export interface RowPart {
   readonly rows: number;
   /** Undefined if the tensor has all rows of the layer, in their order. */
   readonly order?: RowOrder;
+  /** The order of groups of `size` columns. Undefined if it is that of the layer. */
+  readonly columns?: { readonly size: number; readonly order: RowOrder };
 }
 
 /**
@@ -27,7 +29,9 @@ export function rowParts(
   const { gateAndUp } = architecture.mixture ?? {}, { outFeatures: rows } = layer, role = roleOf(layer);
   if (role !== gateAndUp?.role) {
     const name = place(role);
-    return [{ place: name, rows, order: rowOrderOf(name, architecture, traits) }];
+    const { linear } = traits, isTiled = architecture.rowOrder === "tiled" && name === "ssm_out";
+    const columns = isTiled && linear ? { size: linear.valueDim, order: tiledHeads(linear) } : undefined;
+    return [{ place: name, rows, order: rowOrderOf(name, architecture, traits), columns }];
   }
   const half = rows / 2;
   return ["ffn_gate_exps", "ffn_up_exps"].map((place, part) => ({
@@ -37,11 +41,11 @@ export function rowParts(
   }));
 }
 
-/** @param name the name of the layer in GGUF, such as `attn_q` */
-function rowOrderOf(
+/** Returns the order of the rows of a layer or vector. @param name its name in GGUF, such as `attn_q` */
+export function rowOrderOf(
   name: string,
   { rowOrder }: Architecture,
-  { heads, headDim }: BlockTraits,
+  { heads, headDim, linear }: BlockTraits,
 ): RowOrder | undefined {
   if (rowOrder === "rotary" && (name === "attn_q" || name === "attn_k")) {
     // Row 2i + j of a head is the dimension i of half j, because the dimensions i of both halves rotate together.
@@ -57,5 +61,36 @@ function rowOrderOf(
       return (head * 3 + part) * headDim + row % headDim;
     };
   }
+  const part = rowOrder === "tiled" && linear ? valueRows(name, linear) : undefined;
+  if (!part) return undefined;
+  const { first, size } = part, headOf = tiledHeads(linear!);
+  return (row) => {
+    const head = Math.floor((row - first) / size);
+    return row < first ? row : row + (headOf(head) - head) * size;
+  };
+}
+
+/** Returns the first row of those that belong to value heads, and the rows of each head, if the layer or vector has any. */
+function valueRows(
+  name: string,
+  { keyHeads, keyDim, valueDim }: DeltaTraits,
+): { readonly first: number; readonly size: number } | undefined {
+  switch (name) {
+    case "attn_qkv":
+    case "ssm_conv1d.weight":
+      return { first: 2 * keyHeads * keyDim, size: valueDim };
+    case "attn_gate":
+      return { first: 0, size: valueDim };
+    case "ssm_beta":
+    case "ssm_alpha":
+    case "ssm_a":
+    case "ssm_dt.bias":
+      return { first: 0, size: 1 };
+  }
   return undefined;
+}
+
+/** Returns the value head of the checkpoint that is value head `head` in GGUF. */
+function tiledHeads({ heads, keyHeads }: DeltaTraits): RowOrder {
+  return (head) => head % keyHeads * (heads / keyHeads) + Math.floor(head / keyHeads);
 }

@@ -1,4 +1,4 @@
-/** Tests which mixtures become GGUF files, and how their keys describe them. `tests/peers/gguf_test.ts` compares them with llama.cpp. */
+/** Tests which mixtures and models with linear attention become GGUF files, and how their keys describe them. `tests/peers/gguf_test.ts` compares them with llama.cpp. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,7 +6,9 @@ import type { Settings } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
 import { describeNetwork, type NetworkDescription } from "../../../src/model/gguf/metadata.ts";
+import { planTensors } from "../../../src/model/gguf/plan_tensors.ts";
 import { GGUF_MODELS } from "../../peers/gguf_models.ts";
+import { randomModel } from "../../support/random_model.ts";
 
 const DEEPSEEK_V2 = "deepseek_v2 with two shared experts, and with another scale";
 const GROUPS = "deepseek_v3 with groups of experts";
@@ -42,7 +44,8 @@ describe("describeNetwork() of a mixture", () => {
         ...{ feed_forward_length: 64, expert_feed_forward_length: 32, interleave_moe_layer_step: 2 },
         ...{ "attention.sliding_window": 8192, leading_dense_block_count: undefined },
       }],
-      ["qwen3_next", { full_attention_interval: 2, "ssm.inner_size": 32, "ssm.group_count": 2 }],
+      ["qwen3_next", { full_attention_interval: 2, "ssm.inner_size": 128, "ssm.group_count": 2 }],
+      ["qwen3_5_text", { "rope.dimension_count": 4, "rope.dimension_sections": [1, 1, 0, 0] }],
     ] as const
   ) {
     it(`has the sizes and the rule of ${title}`, () => {
@@ -69,6 +72,18 @@ describe("describeNetwork() of a mixture", () => {
     });
   });
 
+  it("leads to F16 where the columns of a head of Qwen3.5 are no whole blocks, because they move together", async () => {
+    const inF16 = async (linear_value_head_dim: number) => {
+      const sizes = { linear_key_head_dim: linear_value_head_dim, linear_value_head_dim };
+      const config = { ...GGUF_MODELS.qwen3_5_text, ...sizes },
+        options = { type: "q8_0", round: true } as const;
+      return (await planTensors("FOLDER", randomModel(config), findArchitecture(config), options)).layers
+        .inF16;
+    };
+    assert.deepEqual(await inF16(32), []);
+    assert.deepEqual(await inF16(16), ["model.layers.0.linear_attn.out_proj.weight"]);
+  });
+
   for (
     const [title, changes, message] of [
       ["qwen2_moe", { norm_topk_prob: true }, /norm_topk_prob must be false for the architecture qwen2moe/],
@@ -91,7 +106,7 @@ describe("describeNetwork() of a mixture", () => {
       ["llama4_text", { attention_chunk_size: 5 }, /attention_chunk_size must be 8192 for GGUF, not 5/],
       ["llama4_text", { use_qk_norm: false }, /use_qk_norm false with 3 experts is not supported .* llama4 /],
       ["llama4_text", { moe_layers: [0, 3] }, /some blocks have no experts, .* multiple of one number/],
-      ["qwen3_next", { linear_key_head_dim: 12 }, /linear_key_head_dim 12 must be linear_value_head_dim 8/],
+      ["qwen3_next", { linear_key_head_dim: 12 }, /linear_key_head_dim 12 must be linear_value_head_dim 32/],
       ["qwen3_next", { rms_norm_eps: 1e-5 }, /rms_norm_eps must be 0\.000001 for GGUF/],
       ["qwen3_next", { layer_types: ["linear_attention", "linear_attention"] }, /needs attention in exactly/],
     ] as const
