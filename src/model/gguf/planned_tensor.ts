@@ -4,7 +4,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { TensorEntry } from "./container.ts";
 import type { ReadPacked, Weight } from "./layer_blocks.ts";
-import type { RowPart } from "./row_order.ts";
+import type { ColumnOrder } from "./row_order.ts";
 import {
   type BlockType,
   packBlocks,
@@ -88,7 +88,7 @@ export function vector(place: string, size: number, read: () => Promise<Float32A
 /** Returns a matrix with another order of its groups of `size` columns, each of which is whole blocks. */
 export function withColumnOrder(
   tensor: PlannedTensor,
-  { size, order }: NonNullable<RowPart["columns"]>,
+  { size, order }: ColumnOrder,
 ): PlannedTensor {
   const groups = tensor.shape[1] / size, bytes = tensor.byteLength / tensor.rows / groups;
   return {

@@ -12,8 +12,19 @@ export interface RowPart {
   readonly rows: number;
   /** Undefined if the tensor has all rows of the layer, in their order. */
   readonly order?: RowOrder;
-  /** The order of groups of `size` columns. Undefined if it is that of the layer. */
-  readonly columns?: { readonly size: number; readonly order: RowOrder };
+  /** Undefined if the tensor has the columns of the layer, in their order. */
+  readonly columns?: ColumnOrder;
+}
+
+/** Another order of groups of `size` columns. `order` returns the group of the layer that is a group of the tensor. */
+export interface ColumnOrder {
+  readonly size: number;
+  readonly order: RowOrder;
+}
+
+/** Returns the column of the layer that is column `column` of the tensor. */
+export function columnOf({ size, order }: ColumnOrder, column: number): number {
+  return order(Math.floor(column / size)) * size + column % size;
 }
 
 /**

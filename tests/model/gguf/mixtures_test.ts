@@ -3,13 +3,19 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Settings } from "../../../scripts/fixtures/family_models.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
 import { describeNetwork, type NetworkDescription } from "../../../src/model/gguf/metadata.ts";
 import { planTensors } from "../../../src/model/gguf/plan_tensors.ts";
+import { writeImatrix } from "../../../src/model/gguf/write_imatrix.ts";
 import { GGUF_MODELS } from "../../peers/gguf_models.ts";
 import { randomModel } from "../../support/random_model.ts";
+import { readGguf } from "../../support/read_gguf.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
+const folder = temporaryFolder();
 const DEEPSEEK_V2 = "deepseek_v2 with two shared experts, and with another scale";
 const GROUPS = "deepseek_v3 with groups of experts";
 const YARN = "deepseek_v3 with YaRN, queries of the hidden states, and factors that are not normalised";
@@ -82,6 +88,28 @@ describe("describeNetwork() of a mixture", () => {
     };
     assert.deepEqual(await inF16(32), []);
     assert.deepEqual(await inF16(16), ["model.layers.0.linear_attn.out_proj.weight"]);
+  });
+
+  it("has an importance matrix with the columns of the heads of Qwen3.5 where the weights have them", async () => {
+    const config = { ...GGUF_MODELS.qwen3_5_text },
+      model = randomModel(config),
+      file = `${folder}/imatrix.gguf`;
+    const groups = model.spec.block(0).groups.map((group) =>
+      [group, Float32Array.from({ length: group[0].inFeatures }, (_, column) => column)] as const
+    );
+    const checkpoint = { folder, config, shards: [] } as unknown as Checkpoint;
+    await writeImatrix({ checkpoint, model }, file, denoFileSystem, {
+      ...{ texts: ["text"], windows: 1, windowTokens: 1 },
+      squares: (async function* () {
+        yield new Map(groups);
+      })(),
+    });
+    const { tensors } = readGguf(await Deno.readFile(file));
+    const { bytes } = tensors.get("blk.0.ssm_out.weight.in_sum2")!;
+    const heads = [...new Float32Array(bytes.slice().buffer)].filter((_, i) => i % 32 === 0).map((x) =>
+      x / 32
+    );
+    assert.deepEqual(heads, [0, 2, 1, 3]);
   });
 
   for (
