@@ -1,4 +1,7 @@
-/** Tests which mixtures and models with linear attention become GGUF files, and how their keys describe them. `tests/peers/gguf_test.ts` compares them with llama.cpp. */
+/**
+ * Tests which mixtures and models with linear attention become GGUF files, and how the keys describe them. `tests/peers/gguf_test.ts` compares
+ * the files with llama.cpp.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -32,7 +35,7 @@ function keysOf(title: string, changes: Settings = {}): Map<string, unknown> {
   return new Map(entries.map(([key, { value }]) => [key.slice(key.indexOf(".") + 1), value]));
 }
 
-describe("describeNetwork() of a mixture", () => {
+describe("the description of a mixture, or of a model with linear attention, for llama.cpp", () => {
   for (
     const [title, wanted] of [
       ["qwen2_moe", { expert_count: 5, expert_used_count: 2, expert_shared_feed_forward_length: 64 }],
