@@ -126,8 +126,8 @@ function latentTraits(
           fixed,
           rotating,
           value,
+          rotary,
         },
-        rotary,
         config.attention_bias,
       ),
   };

@@ -9,6 +9,7 @@ import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
+import type { DeltaTraits, LatentTraits } from "../family.ts";
 
 /** Which linear layers have biases. By default none has. */
 export interface LlamaBiases {
@@ -42,6 +43,8 @@ interface MixerLayers {
 
 /** The linear layers of attention. `inputs` compute q, k and v. */
 export interface AttentionLayers extends MixerLayers {
+  /** As in `BlockTraits`. */
+  readonly latent?: LatentTraits;
   /**
    * Applies `inputs` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. If there is a `gate`, its
    * sigmoid multiplies the outputs of attention. It has one row per head of each token, with headDim columns.
@@ -59,6 +62,8 @@ interface QueriesKeysValues {
 
 /** The layers of linear attention, which has a state in the place of the keys and values of all tokens. */
 export interface LinearAttention extends MixerLayers {
+  /** The sizes of the gated delta rule. Absent for Mamba 2. */
+  readonly sizes?: DeltaTraits;
   readonly vectors: readonly VectorSpec[];
   /** Queues all but `out` on `x`, (rows, hidden) f32. Returns the inputs of `out`. */
   attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;

@@ -6,22 +6,16 @@
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
-import {
-  attendLinearly,
-  convolve,
-  type HeadColumns,
-  type LinearHeads,
-} from "../../pieces/linear_attention.ts";
+import { attendLinearly, convolve, type HeadColumns } from "../../pieces/linear_attention.ts";
 import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
+import type { DeltaTraits } from "../family.ts";
 import type { LinearAttention } from "./attention_layers.ts";
 
-export interface DeltaNetSizes extends LinearHeads {
+export interface DeltaNetSizes extends DeltaTraits {
   readonly hidden: number;
-  /** The number of tokens that the convolution reads. */
-  readonly taps: number;
   readonly activation: Activation;
   /** The epsilon of the norm of the outputs. */
   readonly eps: number;
@@ -112,6 +106,7 @@ export function gatedDeltaNet(sizes: DeltaNetSizes, isFused: boolean): LinearAtt
     shape: [channels, 1, taps],
   };
   return {
+    sizes,
     inputs: [layers],
     out: [linearSpec("linear_attn.out_proj", values, hidden)],
     activations: [channels, values, values, values],

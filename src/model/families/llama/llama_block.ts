@@ -75,7 +75,13 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     ],
     isTrainable: !isLinear,
     furtherActivations: [...attention?.activations ?? [], ...outputScale ? [hidden] : []],
-    traits: { ...parts, ...parts.sizes, mixture: feedForward?.mixture },
+    traits: {
+      ...parts,
+      ...parts.sizes,
+      mixture: feedForward?.mixture,
+      latent: attention && "latent" in attention ? attention.latent : undefined,
+      linear: isLinear ? attention.sizes : undefined,
+    },
     forward(pass, x, index) {
       const scale = parts.residualScale, attentionInput = inputOf(pass, attentionNorms, x);
       if (attention) {
