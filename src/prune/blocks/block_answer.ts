@@ -14,9 +14,8 @@ import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { NamedShape } from "../../model/families/check_tensors.ts";
+import { TRAINED } from "../../protocol/resources/blocks.ts";
 import type { SolvedBlock } from "./prune_block.ts";
-
-const TRAINED = "trained.";
 
 /** A number that may be infinite or NaN, which JSON writes as null. */
 const numberOrNaN = z.number().nullable().transform((value) => value ?? NaN);
@@ -29,6 +28,7 @@ const metadataSchema = z.object({
     // The report is parsed by the schema of the SDK, which accepts the members of later versions.
     report: z.unknown().transform((report) => receivedReport.parse(report)),
   })),
+  sums: z.array(z.object({ name: z.string(), tokens: z.int(), validation_tokens: z.int() })).optional(),
   error: numberOrNaN.optional(),
   decision: z.object({
     areKept: z.boolean(),
@@ -45,7 +45,7 @@ const metadataSchema = z.object({
 
 /** Returns the parts of the file, in order. */
 export function encodeBlock(
-  { layers, error, decision, reconstructed }: SolvedBlock,
+  { layers, sums, error, decision, reconstructed }: SolvedBlock,
 ): Uint8Array<ArrayBuffer>[] {
   const tensors = layers.flatMap(({ name, weight, quantized = {} }) => [
     [name, weight] as const,
@@ -55,6 +55,7 @@ export function encodeBlock(
   for (const [name, tensor] of trained) tensors.push([TRAINED + name, tensor]);
   const block = JSON.stringify({
     layers: layers.map(({ name, tokens, report }) => ({ name, tokens, report })),
+    sums,
     error,
     decision,
     reconstructed: reconstructed && reconstruction,

@@ -2,10 +2,14 @@
 
 import { receivedStoredStates } from "../../client/answers/received.ts";
 import { parseAnswer } from "../../client/answers/parse_answer.ts";
-import { PareError } from "../../client/errors.ts";
+import { MalformedAnswerError, PareError } from "../../client/errors.ts";
+import { encodeParts, type PackedStatistics } from "../../client/layer_file.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../../client/transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
+import { firstItems } from "../../base/texts.ts";
+import { sameShape } from "../../tensor/dtype.ts";
+import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeBlock } from "./block_answer.ts";
@@ -15,6 +19,7 @@ import type { SolvedBlock } from "./prune_block.ts";
 export interface BlockParameters {
   readonly block: number;
   readonly advance?: boolean;
+  readonly solve?: boolean;
   readonly true_sequential?: boolean;
   readonly reconstruct?: number;
   readonly format?: string;
@@ -94,6 +99,29 @@ export class BlockHost {
     return decodeBlock(answer);
   }
 
+  /**
+   * Adds the statistics of the layer `layer`, which `run` has stored with `solve` false, to those of the windows before.
+   * @param inFeatures n, the number of inputs of the layer
+   * @param earlier the sums of the windows before, F32 [n(n+1)/2], if there are any
+   */
+  async addSums(
+    layer: string,
+    inFeatures: number,
+    earlier: PackedStatistics,
+    { signal }: CallOptions = {},
+  ): Promise<PackedStatistics> {
+    const path = `/v1/states/${this.name}/sums`, entries = inFeatures * (inFeatures + 1) / 2;
+    const answer = await this.#transport.send({
+      method: "POST",
+      path,
+      query: searchParamsOf({ layer }),
+      body: encodeParts(earlier),
+      maxAnswerBytes: 2 * 4 * entries + REPORT_BYTES,
+      signal,
+    });
+    return decodeSums(answer, path, entries);
+  }
+
   /** Deletes the states. States that do not exist cause no error. */
   async delete({ signal }: CallOptions = {}): Promise<void> {
     try {
@@ -117,6 +145,25 @@ export function isStatesNotFound(error: unknown): boolean {
 function countAnswerBytes(requestBytes: number, layers: Readonly<Record<string, LayerQuery>> = {}): number {
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
   return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
+}
+
+/** @throws {MalformedAnswerError} if the file does not have sums of the right form */
+function decodeSums(answer: Uint8Array<ArrayBuffer>, path: string, entries: number): PackedStatistics {
+  const fail = (fault: string, cause?: unknown) =>
+    new MalformedAnswerError(`answer of ${path}: ${fault}`, { cause });
+  let tensors: ReadonlyMap<string, HostTensor>;
+  try {
+    ({ tensors } = decode(answer));
+  } catch (error) {
+    throw fail("is not a safetensors file", error);
+  }
+  const [sum, validation] = ["hessian_upper", "validation_hessian_upper"].map((name) => {
+    const tensor = tensors.get(name);
+    if (!tensor || tensor.dtype === "F32" && sameShape(tensor.shape, [entries])) return tensor;
+    throw fail(`the tensor ${name} is ${tensor.dtype} [${firstItems(tensor.shape)}], not F32 [${entries}]`);
+  });
+  if (!sum) throw fail("the tensor hessian_upper is missing");
+  return { hessian_upper: sum, validation_hessian_upper: validation };
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */

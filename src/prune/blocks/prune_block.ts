@@ -23,7 +23,10 @@ export interface BlockTask
   readonly advances: boolean;
   /** Whether rounded weights are those of the layout `pack-quantized`, which rounds the scales of their grids. */
   readonly isPacked: boolean;
-  /** Stops the work after the current batch or layer, so that nothing runs any more when `pruneBlock` throws. */
+  /**
+   * Stops the work after the current batch or layer, so that nothing runs any more when `pruneBlock` throws. Once the states
+   * have begun to change, the work continues to its end, because states of two blocks would be lost.
+   */
   readonly signal?: AbortSignal;
 }
 
@@ -40,6 +43,15 @@ export interface SolvedBlock {
   /** Whether the layers have their targets, if the held-out windows decided it. */
   readonly decision?: TargetDecision;
   readonly reconstructed?: ReconstructedBlock;
+  /** The numbers of tokens in the statistics of each layer, if they were only stored. */
+  readonly sums?: readonly SumTokens[];
+}
+
+/** The numbers of tokens in the stored statistics of a layer. */
+export interface SumTokens {
+  readonly name: string;
+  readonly tokens: number;
+  readonly validation_tokens: number;
 }
 
 /**
@@ -51,12 +63,15 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
   const queryOf = (name: string) => queries.get(name) ?? {};
   const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
   const events = new Map<string, LayerEvent>(), device = new DevicePruner(backend);
+  const stopIfAborted = () => {
+    if (forward.isBefore(block)) signal?.throwIfAborted();
+  };
   const pruner: CalibratedPruner = {
     calibrate: (_model, options) =>
-      calibratedBlock(forward, block, { ...options, runsLast: advances, signal }),
+      calibratedBlock(forward, block, { ...options, runsLast: advances, progress: stopIfAborted }),
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
-        signal?.throwIfAborted();
+        stopIfAborted();
         if (event.type === "layer") events.set(event.name, event);
         yield event;
       }
