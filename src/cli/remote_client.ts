@@ -13,7 +13,7 @@ import { describeRounding } from "../device/backend.ts";
 import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../model/checkpoint/quantized/config.ts";
 import { sha256 } from "../protocol/digest.ts";
-import { BlockHost } from "../prune/blocks/block_host.ts";
+import { BlockHost } from "../client/blocks/block_host.ts";
 import { DividedBlocks } from "../prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../prune/blocks/remote_blocks.ts";
 import type { RunFingerprint } from "../prune/run/fingerprint.ts";

@@ -8,6 +8,7 @@
 import type { Backend } from "../device/backend.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
+import type { ReconstructedBlock, TargetDecision } from "../client/blocks/solved_block.ts";
 import type { ModelSource } from "../client/model_source.ts";
 import { Forward } from "../model/forward.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
@@ -15,12 +16,12 @@ import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.t
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { runPrunedBlock } from "./block_error.ts";
-import { reconstructBlock, type ReconstructedBlock } from "./reconstruct_block.ts";
+import { reconstructBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type CalibratedGroup, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 import { RoundStatistics, type StatisticsOptions } from "./round_statistics.ts";
-import { guardTargets, type TargetDecision } from "./target_guard.ts";
+import { guardTargets } from "./target_guard.ts";
 import { partSizes } from "./window_parts.ts";
 
 /** A model whose statistics are on the device. */

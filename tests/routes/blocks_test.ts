@@ -3,7 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { decodeBlock } from "../../src/prune/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";

@@ -5,6 +5,7 @@
  */
 
 import { z } from "zod";
+import { PRUNED, TRAINED, VALIDATION_WINDOWS, WINDOWS } from "../block_names.ts";
 import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
@@ -43,15 +44,6 @@ const LOOKUP_PROBLEMS = [
   "device_lost",
   "shutting_down",
 ] as const satisfies ProblemCode[];
-
-/** The names of the tensors with the token ids of fitted windows, and of those that are held out. */
-export const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
-
-/** The prefix of tensors that replace those of the block. */
-export const PRUNED = "pruned.";
-
-/** The prefix of tensors that a reconstruction has changed. */
-export const TRAINED = "trained.";
 
 /** The tensors of a body of `PUT /v1/states/{name}`. */
 export const STATES_TENSORS: readonly BodyTensor[] = [

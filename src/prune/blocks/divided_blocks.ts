@@ -13,15 +13,15 @@ import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
 import type { CallOptions, TransportOptions } from "../../client/transport.ts";
 import { withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import type { Model } from "../../model/model.ts";
-import { PRUNED } from "../../protocol/resources/blocks.ts";
+import { PRUNED } from "../../protocol/block_names.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, type PendingGroup } from "../block_plan.ts";
 import { type CalibratedModel, type CalibrationOptions, readFinished } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
 import { divideOverHosts } from "../window_parts.ts";
-import { BlockHost, type BlockTensors } from "./block_host.ts";
-import type { SumTokens } from "./prune_block.ts";
+import { BlockHost, type BlockTensors } from "../../client/blocks/block_host.ts";
+import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
 import { type RemoteRun, tensorsOfBlock, type Windows, WindowStates } from "./window_states.ts";
 

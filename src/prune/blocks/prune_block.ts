@@ -1,16 +1,14 @@
 /** Prunes one block of a model at the host that has its hidden states. The code is that of a run on one machine. */
 
+import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { Forward } from "../../model/forward.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
 import { calibratedBlock, type CalibratedModel } from "../calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
 import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
-import type { ReconstructedBlock } from "../reconstruct_block.ts";
 import { pruneModel } from "../run/prune_model.ts";
 import type { PruneJob } from "../run/job.ts";
-import type { TargetDecision } from "../target_guard.ts";
 
 export interface BlockTask
   extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
@@ -28,30 +26,6 @@ export interface BlockTask
    * have begun to change, the work continues to its end, because states of two blocks would be lost.
    */
   readonly signal?: AbortSignal;
-}
-
-/** A layer of a pruned block. The weight is (outFeatures, inFeatures). */
-export interface SolvedBlockLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
-  readonly weight: HostTensor;
-  readonly quantized?: QuantizedWeight;
-}
-
-export interface SolvedBlock {
-  readonly layers: readonly SolvedBlockLayer[];
-  /** The error of the output of the block on the held-out windows (see `BlockError`), if there are any. */
-  readonly error?: number;
-  /** Whether the layers have their targets, if the held-out windows decided it. */
-  readonly decision?: TargetDecision;
-  readonly reconstructed?: ReconstructedBlock;
-  /** The numbers of tokens in the statistics of each layer, if they were only stored. */
-  readonly sums?: readonly SumTokens[];
-}
-
-/** The numbers of tokens in the stored statistics of a layer. */
-export interface SumTokens {
-  readonly name: string;
-  readonly tokens: number;
-  readonly validation_tokens: number;
 }
 
 /**

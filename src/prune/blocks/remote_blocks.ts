@@ -17,9 +17,9 @@ import { BlockPlan, weightName } from "../block_plan.ts";
 import type { CalibratedModel, CalibrationOptions } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
-import type { BlockHost } from "./block_host.ts";
-import { checkSolved } from "./block_answer.ts";
-import type { SolvedBlock, SolvedBlockLayer } from "./prune_block.ts";
+import type { BlockHost } from "../../client/blocks/block_host.ts";
+import { checkSolved } from "../../client/blocks/block_answer.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
 import { type RemoteRun, tensorsOfBlock, WindowStates } from "./window_states.ts";
 
 export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {

@@ -4,12 +4,12 @@ import { ConnectionError, PareError } from "../../client/errors.ts";
 import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
-import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/resources/blocks.ts";
+import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
 import type { CalibrationOptions } from "../calibrated_model.ts";
-import { type BlockHost, type BlockTensors, isStatesNotFound } from "./block_host.ts";
+import { type BlockHost, type BlockTensors, isStatesNotFound } from "../../client/blocks/block_host.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
 const MAX_REBUILDS = 5;

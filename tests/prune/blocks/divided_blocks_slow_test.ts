@@ -6,7 +6,7 @@ import { PareHosts } from "../../../src/client/pare_hosts.ts";
 import type { TransportOptions } from "../../../src/client/transport.ts";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
 import { openModel } from "../../../src/model/model.ts";
-import { BlockHost } from "../../../src/prune/blocks/block_host.ts";
+import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { DividedBlocks, type DividedBlocksOptions } from "../../../src/prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import type { PruneJob } from "../../../src/prune/run/job.ts";

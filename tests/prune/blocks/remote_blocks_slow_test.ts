@@ -8,7 +8,7 @@ import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import type { TensorSource } from "../../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
-import { BlockHost } from "../../../src/prune/blocks/block_host.ts";
+import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import { gridOfQuery, quantizedModel } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
