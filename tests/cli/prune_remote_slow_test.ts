@@ -66,7 +66,9 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
   });
 
   it("divides the windows over two hosts, and continues if one of them is killed", async () => {
-    const expected = `${folder}/alone`, out = `${folder}/divided`, windows = ["--samples", "40", "--seqlen", "32"];
+    const expected = `${folder}/alone`,
+      out = `${folder}/divided`,
+      windows = ["--samples", "40", "--seqlen", "32"];
     const local = await runPare(...pruneArgs(expected, ...windows, "--backend", "cpu"));
     assert.equal(local.code, 0, local.stderr);
     await using first = await startHost(["--backend", "cpu"]);

@@ -61,7 +61,10 @@ export async function createStates(
     const form = formOf(infos, spec), [fitted, heldOut, tokens] = checkWindows(infos, form, spec);
     if (block > 0 && (!form.isStates || block >= spec.blockCount)) {
       const limit = form.isStates ? spec.blockCount : 1;
-      throw invalidParameter("block", `must be below ${limit} for a model of ${spec.blockCount} blocks and ${form.names[0]}`);
+      throw invalidParameter(
+        "block",
+        `must be below ${limit} for a model of ${spec.blockCount} blocks and ${form.names[0]}`,
+      );
     }
     const others = infos.filter(({ name }) => !form.names.includes(name));
     checkCheckpointTensors(others, form.isStates ? [] : embeddingTensors(spec));
@@ -138,7 +141,12 @@ interface WindowForm {
 
 function formOf(infos: readonly TensorInfo[], { hiddenSize }: ModelSpec): WindowForm {
   return infos.some(({ name }) => name === HIDDEN_STATES)
-    ? { isStates: true, names: [HIDDEN_STATES, VALIDATION_HIDDEN_STATES], dtype: "F32", features: [hiddenSize] }
+    ? {
+      isStates: true,
+      names: [HIDDEN_STATES, VALIDATION_HIDDEN_STATES],
+      dtype: "F32",
+      features: [hiddenSize],
+    }
     : { isStates: false, names: [WINDOWS, VALIDATION_WINDOWS], dtype: "U32", features: [] };
 }
 
@@ -156,8 +164,7 @@ function checkWindows(
     const [count, length, ...others] = shape;
     const isOfForm = dtype === wanted && sameShape(others, features) && count > 0 && length > 0;
     if (isOfForm && length === tokens && length <= limit && count * length <= MAX_TOKENS) continue;
-    const rule =
-      `${form} with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
+    const rule = `${form} with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === names[0] ? "" : `, and with ${tokens} tokens in a window as ${names[0]}`);
     throw new TensorMismatchError(name, rule, `${dtype} [${firstItems(shape)}]`);
   }
