@@ -13,7 +13,8 @@ import { describeRounding } from "../device/backend.ts";
 import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../model/checkpoint/quantized/config.ts";
 import { sha256 } from "../protocol/digest.ts";
-import { BlockHost } from "../prune/blocks/block_host.ts";
+import { BlockHost } from "../client/blocks/block_host.ts";
+import { DividedBlocks } from "../prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../prune/blocks/remote_blocks.ts";
 import type { RunFingerprint } from "../prune/run/fingerprint.ts";
 import { resolve } from "node:path";
@@ -99,8 +100,10 @@ export async function remotePruner(
   return pruner;
 }
 
-/** A run whose blocks are pruned at a host. */
+/** A run whose blocks are pruned at hosts. */
 interface RemoteBlocksFlags extends HostPoolFlags {
+  /** The name of the model. */
+  readonly name: string;
   readonly fingerprint: RunFingerprint;
   /** The output folder. */
   readonly out: string;
@@ -109,32 +112,48 @@ interface RemoteBlocksFlags extends HostPoolFlags {
 }
 
 /**
- * Returns a pruner that has whole blocks pruned at the only server, and the device of this server. Prints where the
- * blocks are pruned.
- * @throws {PareError} {ConnectionError} as `remotePruner`
+ * Returns a pruner that has whole blocks pruned at the servers, and the device of the servers. Prints where the blocks are
+ * pruned.
+ * @throws {UsageError} {PareError} {ConnectionError} as `remotePruner`
  */
 export async function remoteBlocks(
-  { server: [url], apiKey, fingerprint, out, config, format }: RemoteBlocksFlags,
+  { name, fingerprint, out, config, format, ...flags }: RemoteBlocksFlags,
   output: Output,
   signal: AbortSignal,
 ) {
-  const transport = remoteTransport(url, apiKey, output), pare = new Pare(transport);
-  const device = await pare.describeHost({ signal });
-  await pare.checkKey({ signal });
-  output.remark(`pruning whole blocks at ${describeHosts([device])}`);
-  // The same command in the same folder continues with the states that it has at the host.
-  const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out)]));
-  const host = new BlockHost(transport, (await sha256(identity)).toHex());
+  const { server: servers, apiKey } = flags;
+  const transports = servers.map((url) => remoteTransport(url, apiKey, output)), [first] = transports;
   const onRebuild = (block: number) =>
     output.remark(
       `the host does not have the hidden states before block ${block}: running the blocks before it`,
     );
   const onNotDeleted = ({ message }: Error) =>
     output.remark(`the host still has the hidden states: ${message}`);
-  return {
-    pruner: new RemoteBlocks(host, { config, format, onRebuild, onNotDeleted }),
-    device: { kind: device.backend, adapter: { name: device.adapter } },
+  const options = { config, onRebuild, onNotDeleted };
+  // The same command in the same folder continues with the states that it has at the hosts.
+  const nameOf = async (...share: readonly number[]) => {
+    const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out), ...share]));
+    return (await sha256(identity)).toHex();
   };
+  const device = await new Pare(first).describeHost({ signal });
+  const described = { kind: device.backend, adapter: { name: device.adapter } };
+  if (servers.length > 1) {
+    const layers = await remotePruner({ ...flags, jobs: false }, name, output, signal);
+    const names = await Promise.all(servers.map((_, index) => nameOf(servers.length, index)));
+    const pruner = new DividedBlocks({
+      ...options,
+      hosts: transports.map((transport) => ({ ...transport, retries: RETRIES_AMONG_SEVERAL })),
+      layers: layers!,
+      nameOf: (index) => names[index],
+      onHostLost: (url, { message }) =>
+        output.remark(`${url} is lost (${message}); its windows go to another host`),
+    });
+    return { pruner, device: described };
+  }
+  await new Pare(first).checkKey({ signal });
+  output.remark(`pruning whole blocks at ${describeHosts([device])}`);
+  const host = new BlockHost(first, await nameOf());
+  return { pruner: new RemoteBlocks(host, { ...options, format }), device: described };
 }
 
 /** Checks before any work that all hosts have the same adapter. */
