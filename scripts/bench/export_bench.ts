@@ -16,7 +16,7 @@ import { LLAMA_LIBRARIES, llamaCppSkipReason } from "../peers/npm/llama_cpp.ts";
 import { PeerScript } from "../peers/peer_script.ts";
 import type { Bench } from "./bench.ts";
 import { pareProcess } from "./llm_compressor/programs.ts";
-import { listQualityModels, type QualityModel } from "./quality_bench.ts";
+import { listQualityModels, type QualityModel } from "./quality/cells.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** A LLaMA whose rows are whole super-blocks of 256 weights. This bench trains it from llama-sotu on first use, in some minutes. */
@@ -241,24 +241,24 @@ function table({ dense, cells }: ExportResults): string {
       return cell ? [{ model, type, method: METHODS[method].title, cell }] : [];
     }),
   ]);
-  const first = (key: "model" | "type") => (row: Row) => {
-    const above = rows[rows.indexOf(row) - 1];
-    return above?.[key] === row[key] && above.model === row.model ? "" : row[key];
-  };
-  return markdownTable<Row>([
-    ["model", first("model")],
-    ["type", first("type")],
-    ["method", ({ method }) => method],
-    ["bytes", ({ cell }) => cell.bytes?.toLocaleString("en") ?? ""],
-    ...KINDS.map((kind): Column<Row> => [
-      kind,
-      ({ cell }) => format(cell.perplexities[kind], formatPerplexity),
-    ]),
-    ...KINDS.map((kind): Column<Row> => [
-      `KL, ${kind}`,
-      ({ cell }) => cell.divergences ? format(cell.divergences[kind], (nats) => nats.toPrecision(3)) : "",
-    ]),
-  ], rows);
+  return markdownTable<Row>(
+    [
+      ["model", ({ model }) => model],
+      ["type", ({ type }) => type],
+      ["method", ({ method }) => method],
+      ["bytes", ({ cell }) => cell.bytes?.toLocaleString("en") ?? ""],
+      ...KINDS.map((kind): Column<Row> => [
+        kind,
+        ({ cell }) => format(cell.perplexities[kind], formatPerplexity),
+      ]),
+      ...KINDS.map((kind): Column<Row> => [
+        `KL, ${kind}`,
+        ({ cell }) => cell.divergences ? format(cell.divergences[kind], (nats) => nats.toPrecision(3)) : "",
+      ]),
+    ],
+    rows,
+    2,
+  );
 }
 
 function format(value: number | undefined, render: (value: number) => string): string {

@@ -27,7 +27,7 @@ import {
   pruneByMagnitude,
   type TrainedModel,
 } from "./measure/shrunk_models.ts";
-import { listQualityModels } from "./quality_bench.ts";
+import { listQualityModels } from "./quality/cells.ts";
 import { formatPercent, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** The models, and the kind of text that they are calibrated on. */

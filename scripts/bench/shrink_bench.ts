@@ -30,7 +30,7 @@ import {
   type TrainedModel,
   withoutColumns,
 } from "./measure/shrunk_models.ts";
-import { listQualityModels } from "./quality_bench.ts";
+import { listQualityModels } from "./quality/cells.ts";
 import { formatPercent, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** The models whose neurons can be removed, and the kind of text that they are calibrated on. */

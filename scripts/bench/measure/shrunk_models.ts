@@ -14,7 +14,7 @@ import { type KeptUnits, readingLayers } from "../../../src/prune/shrink/units.t
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
-import type { QualityModel } from "../quality_bench.ts";
+import type { QualityModel } from "../quality/cells.ts";
 
 const VALIDATION = 1 / 8;
 
