@@ -56,12 +56,8 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
       .option("--samples <n>", "the number of calibration windows", integer(1), 32)
       .option("--seqlen <n>", "the tokens of a window", integer(1), 512)
       .option("--method <method>", "the solver", "sparsegpt"),
-  async measure({ layers, hidden, samples, seqlen, method, backend }, { save }) {
+  async measure({ layers, hidden, samples, seqlen, method, backend }, { scratch, save }) {
     await using cleanup = new AsyncDisposableStack();
-    const scratch = cleanup.adopt(
-      await Deno.makeTempDir({ prefix: "pare-blocks-" }),
-      (path) => Deno.remove(path, { recursive: true }),
-    );
     const folder = `${scratch}/model`, heads = hidden / 64;
     await makeRandomLlama(folder, {
       layers,

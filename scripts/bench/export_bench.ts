@@ -101,12 +101,11 @@ export const bench: Bench<ExportOptions, ExportResults> = {
         "*/*/*",
       ])
       .option("--limit <n>", "measure at most n cells", integer(1)),
-  async measure({ cells: patterns, limit = Infinity }, { earlier, save }) {
+  async measure({ cells: patterns, limit = Infinity }, { earlier, scratch, save }) {
     const problem = await llamaCppSkipReason();
     if (problem) throw new Error(problem);
     let results: ExportResults = { dense: earlier?.dense ?? {}, cells: earlier?.cells ?? [] };
-    const scratch = await Deno.makeTempDir({ prefix: "pare-export-" }),
-      judge = new PeerScript("export/gguf_divergence");
+    const judge = new PeerScript("export/gguf_divergence");
     try {
       const texts = await findTexts(scratch);
       for (const model of await listModels()) {
@@ -132,7 +131,6 @@ export const bench: Bench<ExportOptions, ExportResults> = {
       }
     } finally {
       await judge.stop();
-      await Deno.remove(scratch, { recursive: true });
     }
     return results;
   },

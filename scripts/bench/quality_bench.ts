@@ -71,33 +71,28 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       )
       .option("--limit <n>", "measure at most n cells", integer(1))
       .option("--again", "measure the chosen cells again if the results file has them", false),
-  async measure({ cells: patterns, limit = Infinity, again, backend }, { earlier, save }) {
-    const scratch = await Deno.makeTempDir({ prefix: "pare-quality-" });
+  async measure({ cells: patterns, limit = Infinity, again, backend }, { earlier, scratch, save }) {
     let results: QualityResults = { models: earlier?.models ?? [], cells: earlier?.cells ?? [] };
-    try {
-      const texts = await findTexts(scratch);
-      for (const cell of listCells(await listQualityModels(), patterns)) {
-        if (limit === 0) break;
-        if (!again && results.cells.some(({ name }) => name === cell.name)) continue;
-        const reason = skipReason(cell, texts);
-        if (reason) {
-          console.error(`${cell.name}: skipped, because ${reason}`);
-          continue;
-        }
-        const setting = { texts, out: `${scratch}/out`, backend };
-        if (!results.models.some(({ name }) => name === cell.model.name)) {
-          results = { ...results, models: [...results.models, await measureDense(cell.model, setting)] };
-        }
-        const { result, adapter } = await measureCell(cell, setting);
-        results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
-        await save({ backend, adapter }, results);
-        console.error(
-          `${cell.name}: ${KINDS.map((kind) => formatKind(result.perplexities, kind)).join(", ")}`,
-        );
-        limit--;
+    const texts = await findTexts(scratch);
+    for (const cell of listCells(await listQualityModels(), patterns)) {
+      if (limit === 0) break;
+      if (!again && results.cells.some(({ name }) => name === cell.name)) continue;
+      const reason = skipReason(cell, texts);
+      if (reason) {
+        console.error(`${cell.name}: skipped, because ${reason}`);
+        continue;
       }
-    } finally {
-      await Deno.remove(scratch, { recursive: true });
+      const setting = { texts, out: `${scratch}/out`, backend };
+      if (!results.models.some(({ name }) => name === cell.model.name)) {
+        results = { ...results, models: [...results.models, await measureDense(cell.model, setting)] };
+      }
+      const { result, adapter } = await measureCell(cell, setting);
+      results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
+      await save({ backend, adapter }, results);
+      console.error(
+        `${cell.name}: ${KINDS.map((kind) => formatKind(result.perplexities, kind)).join(", ")}`,
+      );
+      limit--;
     }
     return results;
   },
