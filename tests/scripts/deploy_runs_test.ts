@@ -3,9 +3,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { helmSkipReason } from "../../scripts/peers/npm/helm.ts";
 import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
-import { type Manifest, podsOf, renderChart, RUN } from "../support/chart.ts";
+import { describeChart, type Manifest, podsOf, renderChart, RUN } from "../support/chart.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const RECIPES = new URL("../../scripts/deploy/runs/command_line/", import.meta.url);
@@ -54,7 +53,7 @@ describe("the Slurm script", { skip: Deno.build.os === "windows" && "Slurm does 
   });
 });
 
-describe("the chart, for a run", { skip: await helmSkipReason() }, () => {
+describeChart("the chart, for a run", () => {
   const run = async (...settings: string[]): Promise<Manifest> => {
     const manifests = await renderChart([...RUN, ...settings.flatMap((setting) => ["--set", setting])]);
     assert.equal(manifests.length, 1);

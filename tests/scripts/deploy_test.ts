@@ -1,12 +1,11 @@
 /** Tests that the files of `scripts/deploy` agree with each other, and with the paths, variables, metrics and options of the host. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, before, it } from "@std/testing/bdd";
 import { runPare } from "../cli/run_pare.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { helmSkipReason } from "../../scripts/peers/npm/helm.ts";
 import { file, floats } from "../layer/bodies.ts";
-import { HOSTS_WITH_EDGE, type Manifest, renderChart } from "../support/chart.ts";
+import { describeChart, HOSTS_WITH_EDGE, type Manifest, renderChart } from "../support/chart.ts";
 import { configOf, parseDockerfile } from "../support/dockerfile.ts";
 import { startHost, type TestHost } from "../routes/host.ts";
 
@@ -25,7 +24,7 @@ async function pruneWithStoredStatistics(host: TestHost): Promise<void> {
   await response.body?.cancel();
 }
 
-describe("the chart, for hosts with an edge", { skip: await helmSkipReason() }, () => {
+describeChart("the chart, for hosts with an edge", () => {
   let all: Manifest[], pod: Manifest, container: Manifest, host: TestHost;
   const ofKind = (kind: string): Manifest[] => all.filter((manifest) => manifest.kind === kind);
 

@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import config from "../../deno.json" with { type: "json" };
-import { helmSkipReason } from "../../scripts/peers/npm/helm.ts";
-import { HOSTS_WITH_EDGE, podsOf, renderChart, RUN } from "../support/chart.ts";
+import { describeChart, HOSTS_WITH_EDGE, podsOf, renderChart, RUN } from "../support/chart.ts";
 import { configOf, parseDockerfile } from "../support/dockerfile.ts";
 import { commandAccess } from "../../src/cli/permissions/permission_flags.ts";
 
@@ -109,7 +108,7 @@ describe("the image", () => {
   });
 });
 
-describe("the chart", { skip: await helmSkipReason() }, () => {
+describeChart("the chart", () => {
   for (const [use, args] of Object.entries(CHARTS)) {
     it(`runs the image for ${use} as its own user on a read-only file system without capabilities`, async () => {
       const pods = (await renderChart(args)).flatMap(podsOf);

