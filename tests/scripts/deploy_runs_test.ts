@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
-import { describeChart, type Manifest, podsOf, renderChart, RUN } from "../support/chart.ts";
+import { describeChart, HOSTS_WITH_EDGE, type Manifest, podsOf, renderChart, RUN } from "../support/chart.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const RECIPES = new URL("../../scripts/deploy/runs/command_line/", import.meta.url);
@@ -134,6 +134,24 @@ describeChart("the chart, for a run", () => {
       assert.deepEqual([free.metadata.labels, free.spec.suspend], [undefined, undefined]);
       assert.deepEqual(queued.metadata.labels, { "kueue.x-k8s.io/queue-name": "gpus" });
       assert.equal(queued.spec.suspend, true);
+    }
+  });
+
+  it("takes keys only from the secret that the pages create", async () => {
+    for (
+      const [page, args] of [["../README.md", [...RUN, "--set", "run.hosts=2"]], [
+        "../../README.md",
+        HOSTS_WITH_EDGE,
+      ]] as const
+    ) {
+      const text = await Deno.readTextFile(new URL(page, RECIPES)),
+        manifests = JSON.stringify(await renderChart(args));
+      const [, created] = /create secret generic pare (.*?)(?:`|\nhelm)/s.exec(text)!;
+      const keys = [...created.matchAll(/--from-literal=(\w+)=/g)].map(([, key]) => key);
+      const used = [...manifests.matchAll(/"(?:secretKeyRef|credentials)":\{"name":"pare","key":"(\w+)"/g)]
+        .map(([, key]) => key);
+      const [, mounted] = /"secretName":"pare","items":\[\{"key":"(\w+)"/.exec(manifests)!;
+      assert.deepEqual(keys.toSorted(), [...new Set([...used, mounted])].toSorted(), page);
     }
   });
 
