@@ -56,7 +56,7 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
       return response;
     },
   }));
-  for (const path of ["/v1/*", "/healthz", "/readyz", "/metrics", "/openapi.json"]) {
+  for (const path of ["/v1/*", "/healthz", "/readyz", "/ping", "/metrics", "/openapi.json"]) {
     app.use(path, namedParameters);
   }
   app.use("/v1/layers", requireKey(keys, "solve"));

@@ -6,14 +6,16 @@
  *     PARE_PRODUCTS          auto, own, or the path of a library (`--products` of `pare serve`)
  *     PARE_PRECISION         float32 or bfloat16 (`--precision` of `pare serve`)
  *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
- *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
+ *     PARE_REQUIRE_GPU       1: use no device but a GPU (`--require-gpu` of `pare serve`)
+ *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port. Without PARE_PORT, the
+ *                            port is that of PORT, which platforms for containers set
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys,
  *                            PARE_HOST must be an address of loopback
  *     PARE_KEYS_FILE         a file of such keys in place of PARE_KEYS, which is read again when it changes
  *     PARE_HOSTS             the names of the host (`src/protocol/host_names.ts`). Default: on loopback the names of
  *                            loopback, and beyond loopback every name
  *     PARE_CORS_ORIGINS      the origins of pages that may use the API (`src/protocol/cors.ts`). Default: none
- *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
+ *     PARE_EDGE, PARE_PUBLIC_URL, PARE_HOST_ID, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
  *                            the connection to an edge (`src/host/edge_options.ts`)
  */
 
@@ -23,13 +25,14 @@ import {
   type BackendChoice,
   type BackendLibraries,
   DEFAULT_RUNTIME,
+  parseRequireGpu,
   parseRuntime,
   type Precision,
   PRECISIONS,
   selectBackend,
 } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
-import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
+import { createHostServices, type HostSettings } from "../src/host/host_services.ts";
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from "../src/host/listener.ts";
 import { listen } from "../src/host/listen.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
@@ -52,6 +55,8 @@ export interface ServeOptions
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
+  /** Whether the host ends if its device is no GPU, or cannot be opened. @default false */
+  readonly requireGpu?: boolean;
   readonly open?: () => Promise<Backend>;
   /** The address to listen on, without keys one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */
   readonly hostname?: string;
@@ -82,7 +87,8 @@ const ABORT_MILLISECONDS = 1000;
 const DEFAULT_PORT = 8000;
 
 /**
- * Starts a host.
+ * Starts a host. It listens at once, so that a platform sees that the process is up, and then opens its device.
+ * @throws {NoDeviceError} if a GPU is required and there is none that computes right results
  * @throws {RangeError} if the address is not one of loopback and there are no keys
  * @throws the system's error if the port is not available
  */
@@ -96,11 +102,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     products,
     precision,
     webgpu,
+    requireGpu = false,
   } = options;
   const { drainMilliseconds = DRAIN_SECONDS * 1000 } = options;
   const edge = options.edge && {
     ...options.edge,
-    hostId: crypto.randomUUID(),
+    hostId: options.edge.hostId ?? crypto.randomUUID(),
     tasks: new TaskRegistry(),
   };
   const { hostname = keys.length > 0 ? "0.0.0.0" : LOOPBACK } = options;
@@ -109,8 +116,9 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
       `address ${hostname}: a host without API keys listens on loopback only. Set PARE_KEYS`,
     );
   }
-  const open = options.open ?? (() => selectBackend(backend, { products, precision, webgpu, log }));
-  const services = await startHostServices(open, {
+  const open = options.open ??
+    (() => selectBackend(backend, { products, precision, webgpu, requireGpu, log }));
+  const services = createHostServices(open, {
     keys,
     keyFile,
     corsOrigins: options.corsOrigins,
@@ -137,6 +145,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log,
     clock: services.clock,
   });
+  await device.start();
+  const obstacle = device.unavailableReason();
+  if (requireGpu && obstacle) {
+    await listener.close();
+    throw obstacle;
+  }
   const name = hostname === "0.0.0.0" ? LOOPBACK : hostname.includes(":") ? `[${hostname}]` : hostname;
   const url = `http://${name}:${listener.port}`;
   const openBackend = device.current()?.backend;
@@ -243,7 +257,9 @@ function parsePrecision(text: string | undefined): Precision | undefined {
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (!/^\d+$/.test(text) || port > 65535) throw new RangeError(`PARE_PORT ${text}: must be from 0 to 65535`);
+  if (!/^\d+$/.test(text) || port > 65535) {
+    throw new RangeError(`PARE_PORT or PORT ${text}: must be from 0 to 65535`);
+  }
   return port;
 }
 
@@ -253,8 +269,9 @@ if (import.meta.main) {
     products: Deno.env.get("PARE_PRODUCTS") ?? "auto",
     precision: parsePrecision(Deno.env.get("PARE_PRECISION")),
     webgpu: parseRuntime(Deno.env.get("PARE_WEBGPU") ?? DEFAULT_RUNTIME, "PARE_WEBGPU"),
+    requireGpu: parseRequireGpu(Deno.env.get("PARE_REQUIRE_GPU")),
     hostname: Deno.env.get("PARE_HOST"),
-    port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
+    port: parsePort(Deno.env.get("PARE_PORT") ?? Deno.env.get("PORT") ?? String(DEFAULT_PORT)),
     ...await readKeySettings(Deno.env.get("PARE_KEYS"), Deno.env.get("PARE_KEYS_FILE")),
     hostNames: parseHostList(Deno.env.get("PARE_HOSTS")),
     corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
@@ -263,6 +280,7 @@ if (import.meta.main) {
       blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
       edge: Deno.env.get("PARE_EDGE"),
       publicUrl: Deno.env.get("PARE_PUBLIC_URL"),
+      hostId: Deno.env.get("PARE_HOST_ID"),
     }),
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

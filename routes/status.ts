@@ -1,7 +1,8 @@
 /**
  * The resources that describe the server. `GET /healthz` answers while the process is up. `GET /readyz` answers 200
- * while the device can be used, and describes the device. `GET /metrics` has counters and gauges as Prometheus text.
- * `GET /openapi.json` is the HTTP contract, generated from the schemas that check the requests.
+ * while the device can be used, and describes the device. `GET /ping` answers 204 until the device was opened, and then
+ * 200 while it can be used. `GET /metrics` has counters and gauges as Prometheus text. `GET /openapi.json` is the HTTP
+ * contract, generated from the schemas that check the requests.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
@@ -14,7 +15,7 @@ import type { Ready } from "../src/protocol/messages.ts";
 import { documentOf, KEY_SCHEME } from "../src/protocol/resources/document.ts";
 import { REPORT_DESCRIPTION, reportSchema } from "../src/protocol/resources/layers.ts";
 import { routeConfig } from "../src/protocol/resources/operation.ts";
-import { HEALTHZ, METRICS, OPENAPI, READYZ } from "../src/protocol/resources/server.ts";
+import { HEALTHZ, METRICS, OPENAPI, PING, READYZ } from "../src/protocol/resources/server.ts";
 
 export function healthRoutes(app: HostApp, services: HostServices): void {
   app.openapi(createRoute(routeConfig(HEALTHZ)), (c) => c.json({ status: "up" as const }, 200));
@@ -23,6 +24,12 @@ export function healthRoutes(app: HostApp, services: HostServices): void {
     createRoute(routeConfig(READYZ)),
     (c) => c.json(describeDevice(services, services.device.session()), 200),
   );
+
+  app.openapi(createRoute(routeConfig(PING)), (c) => {
+    if (services.device.isStarting) return c.body(null, 204);
+    services.device.session();
+    return c.json({ status: "ready" as const }, 200);
+  });
 }
 
 /** Returns the answer of `/readyz`, which the start page shows too. */

@@ -1,7 +1,8 @@
 /**
  * Measures the perplexity of models with fewer neurons in their feed-forward networks: by `pare shrink`, by the norms
  * of the columns (magnitude), and by the score and the bias of FLAP (An et al., arXiv 2312.11983). All three remove the
- * same number of neurons from each block. Pare holds an eighth of the calibration windows out, as `pare shrink` does,
+ * same number of neurons from each block. Beside them are models without the blocks that ShortGPT (arXiv 2403.03853)
+ * would drop, as many as have no more weights than the neurons. Pare holds an eighth of the calibration windows out, as `pare shrink` does,
  * and FLAP fits all of them. Each block of FLAP is measured with the outputs of the smaller blocks before it, as each
  * of Pare's is.
  */
@@ -26,6 +27,7 @@ import {
   measureShrunk,
   openTrained,
   pruneByMagnitude,
+  remainingNeurons,
   smallest,
   type TrainedModel,
   withoutColumns,
@@ -43,6 +45,7 @@ const CALIBRATED: Readonly<Record<string, Kind>> = {
 
 const MODELS = Object.keys(CALIBRATED);
 
+/** The shares of the weights of all blocks that are removed. */
 const SHARES = [0.1, 0.2, 0.3];
 
 /** The share of the real model, which is not reconstructed, so that its cell takes some minutes. */
@@ -55,12 +58,15 @@ const NEURONS: KeptUnits = { neurons: 1 };
 interface ShrinkCell {
   readonly model: string;
   readonly kind: Kind;
-  /** The share of removed neurons, and their number in each block. */
+  /** The share of the weights of all blocks that is removed, and the numbers of neurons before and after. */
   readonly share: number;
-  readonly removed: number;
+  readonly neurons: { readonly dense: number; readonly shrunk: number };
   readonly dense: number;
   readonly magnitude: number;
   readonly flap: number;
+  /** The perplexity without whole blocks, and their number. Absent if a block has more weights than the neurons. */
+  readonly blocks?: number;
+  readonly droppedBlocks: number;
   readonly pare: number;
   readonly reconstructed?: number;
 }
@@ -90,17 +96,26 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
       const dense = await measure(opened.model), { name: model } = benched;
       for (const share of isReal ? REAL_SHARES : SHARES) {
         const neurons = readUnits("neurons", opened.checkpoint.config, opened.model.spec).count;
-        const removed = Math.round(share * neurons), kept = { neurons: neurons - removed };
-        const shrunk = (reconstruct: number) =>
-          measureShrunk(trained, backend, { kept, reconstruct, out: `${scratch}/shrunk` });
+        const kept = { neurons: remainingNeurons(trained, share)! }, removed = neurons - kept.neurons;
+        const out = `${scratch}/shrunk`, droppedBlocks = Math.floor(share * opened.model.spec.blockCount);
+        const shrunk = (reconstruct: number) => measureShrunk(trained, backend, { kept, reconstruct, out });
         const columns = byKind({
           dense,
           magnitude: await measure(await pruneByMagnitude(opened, kept)),
           flap: await measure(await pruneByFlap(trained, backend, removed)),
+          ...droppedBlocks === 0 ? {} : {
+            blocks: await measureShrunk(trained, backend, {
+              kept: {},
+              reconstruct: 0,
+              blocks: droppedBlocks,
+              out,
+            }),
+          },
           pare: await shrunk(0),
           ...isReal ? {} : { reconstructed: await shrunk(EPOCHS) },
         });
-        const cells = columns.map((column): ShrinkCell => ({ model, share, removed, ...column }));
+        const sizes = { share, neurons: { dense: neurons, shrunk: kept.neurons }, droppedBlocks };
+        const cells = columns.map((column): ShrinkCell => ({ model, ...sizes, ...column }));
         for (const cell of cells) {
           console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
         }
@@ -112,19 +127,23 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
   },
   passes: ({ cells }) =>
     cells.filter(({ model, kind }) => kind === CALIBRATED[model])
-      .every(({ magnitude, flap, pare, reconstructed }) =>
-        pare < magnitude && pare < flap && !(reconstructed! >= pare)
+      .every(({ magnitude, flap, blocks = Infinity, pare, reconstructed }) =>
+        pare < magnitude && pare < flap && pare < blocks && !(reconstructed! >= pare)
       ),
   tables: {
     perplexity: ({ cells }) =>
       markdownTable<ShrinkCell>([
         ["model", ({ model }) => model],
         ["text", ({ kind }) => kind],
-        ["neurons removed", ({ share }) => formatPercent(share)],
+        ["fewer weights", ({ share }) => formatPercent(share)],
+        ["neurons", ({ neurons: { dense, shrunk } }) => `${shrunk} of ${dense}`],
         ["dense", ({ dense }) => formatPerplexity(dense)],
         ["magnitude", ({ magnitude }) => formatPerplexity(magnitude)],
         ["FLAP", ({ flap }) => formatPerplexity(flap)],
-        ["`pare shrink`", ({ pare }) => formatPerplexity(pare)],
+        ["blocks", ({ blocks, droppedBlocks }) =>
+          blocks === undefined ? NOT_MEASURED : `${formatPerplexity(blocks)} (−${droppedBlocks})`],
+        ["`pare shrink`", ({ pare }) =>
+          formatPerplexity(pare)],
         [`\`--reconstruct ${EPOCHS}\``, ({ reconstructed: figure }) =>
           figure === undefined ? NOT_MEASURED : formatPerplexity(figure)],
       ], cells),

@@ -4,15 +4,15 @@ The program reads one request per line of standard input, which is a JSON object
 
     {"dense": FOLDER, "shrunk": FOLDER, "dropped": [BLOCK, ...], "windows": [[id, ...], ...]}
 
-It loads both models with transformers in float64, and drops the blocks from the dense one. It finds the neurons and
-heads that remain by the rows of the layers that write them, and gives the dense model the weights of the shrunk one
-in their columns and 0 in all others. It finds the experts that remain by the rows of the routers, and sets the
-scores of all others to −∞. It answers with one line:
+It loads both models with transformers in float64, and drops the blocks from the dense one. It finds the
+neurons and heads that remain by the rows of the layers that write them, and gives the dense model the weights
+of the shrunk one in their columns and 0 in all others. It finds the experts that remain by the rows of the
+routers, and sets the scores of all others to −∞. It answers with one line:
 
-    {"kept": [{"neurons": NUMBER, "columns": the inputs of the last layer of attention, "experts": [EXPERT, ...]}
-     for each block], "difference": the largest difference of two logits, "largest": the largest logit, "change": the
-     largest difference from the logits of the dense model as it was, "scores": [[NUMBER of each expert, ...] for each
-     block]}
+    {"kept": [{"neurons": NUMBER, "columns": the inputs of the last layer of attention,
+     "experts": [EXPERT, ...]} for each block], "difference": the largest difference of two logits,
+     "largest": the largest logit, "change": the largest difference from the logits of the dense model as it
+     was, "scores": [[NUMBER of each expert, ...] for each block]}
 
 The scores are those of REAP (arXiv 2510.13999) for the windows. A block has only the members that apply
 to it.
@@ -31,14 +31,14 @@ def handle(request: dict) -> dict:
     windows = torch.tensor(request["windows"])
     dense, shrunk = load(request["dense"]), load(request["shrunk"])
     before = dense(windows, use_cache=False).logits
-    decoder = getattr(dense.model, "decoder", dense.model)
-    remaining = [block for i, block in enumerate(decoder.layers) if i not in request["dropped"]]
-    decoder.layers = torch.nn.ModuleList(remaining)
+    decoder, name = blocks_of(dense)
+    remaining = [block for i, block in enumerate(getattr(decoder, name)) if i not in request["dropped"]]
+    setattr(decoder, name, torch.nn.ModuleList(remaining))
     dense.config.num_hidden_layers = len(remaining)
     scores = score_experts(dense, remaining, windows)
-    small_blocks = getattr(shrunk.model, "decoder", shrunk.model).layers
     masks = MaskedRouters()
-    kept = [mask(block, small, masks) for block, small in zip(remaining, small_blocks, strict=True)]
+    pairs = zip(remaining, getattr(*blocks_of(shrunk)), strict=True)
+    kept = [mask(block, small, masks) for block, small in pairs]
     with masks:
         expected = dense(windows, use_cache=False).logits
     logits = shrunk(windows, use_cache=False).logits
@@ -57,6 +57,12 @@ def load(folder: str) -> transformers.PreTrainedModel:
     return transformers.AutoModelForCausalLM.from_pretrained(folder, **options).eval()
 
 
+def blocks_of(model: transformers.PreTrainedModel) -> tuple[torch.nn.Module, str]:
+    """Return the module that has the blocks, and the name of their list."""
+    decoder = getattr(model.base_model, "decoder", model.base_model)
+    return decoder, "layers" if hasattr(decoder, "layers") else "h"
+
+
 class MaskedRouters(TorchFunctionMode):
     """Sets the scores of removed experts to −∞ in the routers' products."""
 
@@ -71,28 +77,41 @@ class MaskedRouters(TorchFunctionMode):
         return result
 
 
+# The layers of a block that read and write the neurons. A writer may have the gates and then the values.
+NEURONS = [
+    ("fc2", "fc1"),
+    ("mlp.fc2", "mlp.fc1"),
+    ("mlp.c_proj", "mlp.c_fc"),
+    ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h"),
+    ("mlp.down_proj", "mlp.gate_proj"),
+    ("mlp.down_proj", "mlp.gate_up_proj"),
+]
+
+
 def mask(block: torch.nn.Module, small: torch.nn.Module, routers: MaskedRouters) -> dict:
     """Give the block the weights of the small one. Return what remains."""
     kept = {}
-    if hasattr(block, "fc2"):
-        return {"neurons": mask_columns(block.fc2, small.fc2, block.fc1, small.fc1)}
-    attention, small_attention = block.self_attn, small.self_attn
-    kept["columns"] = mask_columns(
-        attention.o_proj, small_attention.o_proj, attention.q_proj, small_attention.q_proj
-    )
-    if hasattr(block.mlp, "experts"):
+    layers, small_layers = dict(block.named_modules()), dict(small.named_modules())
+    if "self_attn.o_proj" in layers:
+        reader, writer = "self_attn.o_proj", "self_attn.q_proj"
+        if writer in layers:
+            kept["columns"] = mask_columns(
+                layers[reader], small_layers[reader], layers[writer], small_layers[writer]
+            )
+    for reader, writer in NEURONS:
+        if reader in layers and writer in layers:
+            kept["neurons"] = mask_columns(
+                layers[reader], small_layers[reader], layers[writer], small_layers[writer]
+            )
+    if hasattr(getattr(block, "mlp", None), "experts"):
         kept["experts"] = kept_rows(block.mlp.gate, small.mlp.gate)
         experts = range(block.mlp.gate.weight.shape[0])
         routers.removed[id(block.mlp.gate.weight)] = [e for e in experts if e not in kept["experts"]]
-    else:
-        kept["neurons"] = mask_columns(
-            block.mlp.down_proj, small.mlp.down_proj, block.mlp.gate_proj, small.mlp.gate_proj
-        )
     return kept
 
 
 def mask_columns(reader, small_reader, writer, small_writer) -> int:
-    columns = kept_rows(writer, small_writer)
+    columns = [row for row in kept_rows(writer, small_writer) if row < reader.weight.shape[1]]
     reader.weight.zero_()
     reader.weight[:, columns] = small_reader.weight
     return len(columns)

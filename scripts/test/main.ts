@@ -22,21 +22,27 @@ if (first !== undefined && !isNamed && !first.startsWith("-")) {
   Deno.exit(2);
 }
 const name = (isNamed ? first : "fast") as SuiteName, args = isNamed ? rest : Deno.args;
-const { build, v8Flags, command }: Suite = SUITES[name];
+const { build, v8Flags, command, processes = 1 }: Suite = SUITES[name];
 const deno = Deno.execPath();
 if (build) await run([deno, "run", "-A", "scripts/build.ts", build, "--required"]);
+if (Deno.exitCode !== 0) Deno.exit();
 if (command) {
   await run([...command, ...args]);
 } else {
   const files = filesOf(name, listTests(ROOT));
   const flags = v8Flags && denoEnvironment(deno, Deno.version.deno) as Record<string, string>;
-  await run([deno, "test", "-A", "--quiet", "--no-check", ...args, ...files], {
-    ...flags,
-    ...flags && { PARE_TEST_ONLY_CPU: "1" },
-  });
+  const env = { ...flags, ...flags && { PARE_TEST_ONLY_CPU: "1" } };
+  const shares = Array.from(
+    { length: processes },
+    (_, share) => files.filter((_, i) => i % processes === share),
+  ).filter((share) => share.length > 0);
+  await Promise.all(shares.map((share, i) => {
+    const own = args.map((arg) => i > 0 && arg.startsWith("--junit-path=") ? `${arg}.${i + 1}.xml` : arg);
+    return run([deno, "test", "-A", "--quiet", "--no-check", ...own, ...share], env);
+  }));
 }
 
-/** Runs a command in the root of the repository. If it fails, this process exits with the same code. */
+/** Runs a command in the root of the repository. If it fails, this process exits with the same code as soon as all commands have ended. */
 async function run([program, ...args]: readonly string[], env?: Record<string, string>): Promise<void> {
   const { code } = await new Deno.Command(program, {
     args: [...args],
@@ -44,5 +50,5 @@ async function run([program, ...args]: readonly string[], env?: Record<string, s
     env: { ...OWN_PRODUCTS, ...env },
   })
     .spawn().status;
-  if (code !== 0) Deno.exit(code);
+  if (code !== 0) Deno.exitCode = code;
 }

@@ -11,6 +11,8 @@ export interface Suite {
   readonly build?: "docs" | "npm";
   /** Whether Deno runs with the V8 flags of `deno task serve` and `pare`. The flags matter to the `cpu` backend only. */
   readonly v8Flags?: boolean;
+  /** The number of processes that share the files, because one test alone rarely keeps two cores busy. @default 1 */
+  readonly processes?: number;
   /** The command of a suite that `deno test` does not run. */
   readonly command?: readonly string[];
 }
@@ -18,7 +20,7 @@ export interface Suite {
 const PYTHON = ".cache/peers/bin/python";
 
 export const SUITES = {
-  fast: { description: "everything that takes seconds" },
+  fast: { description: "everything that takes seconds", processes: 2 },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
   nightly: {
     description: "gigabytes of traffic through an edge, and shaders that take minutes to compile",
@@ -47,8 +49,8 @@ export const SUITES = {
 
 export type SuiteName = keyof typeof SUITES;
 
-/** The numerical tests of the fast suite, which run with the V8 flags as well. `loop_count_test.ts` runs shaders only. */
-const PAIRED = /^tests\/(device\/(cpu|kernels)|layer\/(linalg|solvers))\/(?!loop_count_test)/;
+/** The numerical tests of the fast suite, which run with the V8 flags as well. */
+const PAIRED = /^tests\/(device\/(cpu|kernels)|layer\/(linalg|solvers))\//;
 
 /** Returns the suite that a file of tests belongs to. `path` begins with `tests/`. */
 export function suiteOf(path: string): SuiteName {

@@ -5,6 +5,8 @@
 
 import { Command, Option } from "commander";
 import { parseEdgeOptions } from "../host/edge_options.ts";
+import { parseRequireGpu } from "../host/backends.ts";
+import { NoDeviceError } from "../host/device.ts";
 import { parseHostNames } from "../protocol/host_names.ts";
 import { parseOrigins } from "../protocol/cors.ts";
 import type { LogEntry } from "../host/metrics.ts";
@@ -12,7 +14,7 @@ import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
 import { messageOf } from "../base/errors.ts";
 import { InUseError } from "../base/files/file_error.ts";
-import { UsageError } from "./errors.ts";
+import { RefusedError, UsageError } from "./errors.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -32,17 +34,20 @@ Environment:
   PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
                      optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
   PARE_CORS_ORIGINS  comma-separated origins of the pages that may use the API from a browser
+  PARE_REQUIRE_GPU   1 has the effect of --require-gpu
   PARE_HOSTS         comma-separated names by which clients may address the host, without ports. By default these
                      are the names of loopback, or every name if the host listens beyond loopback
   EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed for tasks, which
                      are layers that the edge sends
   PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
-                     it may write the answers; needed for tasks`;
+                     it may write the answers; needed for tasks
+  PARE_HOST_ID       the id under which an edge knows the host; needed if the edge wakes the host by a request`;
 
 /** The options as commander parses them. */
 interface ServeCommandOptions extends CommonOptions, BackendFlags {
   readonly host: string;
   readonly port: number;
+  readonly requireGpu?: boolean;
   readonly queue: number;
   readonly keysFile?: string;
   readonly edge?: string;
@@ -59,7 +64,13 @@ export function createServeCommand(signal: AbortSignal): Command {
       "address to listen on; without keys it must be an address of loopback",
       "127.0.0.1",
     )
-    .option("--port <n>", "port to listen on; 0 chooses a free port", integer(0, 65535), 8000)
+    .addOption(
+      new Option("--port <n>", "port to listen on; 0 chooses a free port")
+        .env("PORT")
+        .argParser(integer(0, 65535))
+        .default(8000),
+    )
+    .option("--require-gpu", "end instead of computing on the CPU, or on a GPU that the CPU emulates")
     .option(
       "--queue <n>",
       "number of layers that may wait before the host answers that it is busy",
@@ -117,21 +128,23 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
   await host.shutdown();
 }
 
-/** Reads the keys and the connection to an edge. @throws {UsageError} naming the variable or file that is malformed or missing */
+/** Reads what only variables of the environment say. @throws {UsageError} naming the variable or file that is malformed or missing */
 async function readEnvironment(
-  { edge, publicUrl, keysFile }: ServeCommandOptions,
-): Promise<Pick<ServeOptions, "keys" | "keyFile" | "hostNames" | "corsOrigins" | "edge">> {
+  { edge, publicUrl, keysFile, requireGpu }: ServeCommandOptions,
+): Promise<Pick<ServeOptions, "keys" | "keyFile" | "hostNames" | "corsOrigins" | "requireGpu" | "edge">> {
   const hostNames = Deno.env.get("PARE_HOSTS");
   try {
     return {
       ...await readKeySettings(Deno.env.get("PARE_KEYS"), keysFile),
       hostNames: hostNames === undefined ? undefined : parseHostNames(hostNames),
       corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
+      requireGpu: requireGpu || parseRequireGpu(Deno.env.get("PARE_REQUIRE_GPU")),
       edge: parseEdgeOptions({
         secret: Deno.env.get("EDGE_HOST_SECRET"),
         blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
         edge,
         publicUrl,
+        hostId: Deno.env.get("PARE_HOST_ID"),
       }),
     };
   } catch (error) {
@@ -144,6 +157,7 @@ async function readEnvironment(
  * Runs `start`, which listens on a port, and names the port or the address in its errors.
  * @throws {InUseError} if another program uses the port
  * @throws {UsageError} if this user may not use the port, or if the address is not one of this machine
+ * @throws {RefusedError} if a GPU is required and there is none
  */
 async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => Promise<T>): Promise<T> {
   try {
@@ -151,6 +165,7 @@ async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => P
   } catch (cause) {
     // `serve` refuses an address beyond loopback without keys.
     if (cause instanceof RangeError) throw new UsageError(`option --host: ${cause.message}`, { cause });
+    if (cause instanceof NoDeviceError) throw new RefusedError(cause.message, { cause });
     if (cause instanceof Deno.errors.AddrInUse) {
       throw new InUseError(`option --port ${port}: another program uses this port`, { cause });
     }

@@ -45,6 +45,8 @@ export interface TransportRequest {
 
 /** The largest answer in JSON, in bytes. It is a job, which has at most 4096 layers of a few KiB each. */
 const MAX_JSON_BYTES = 2 ** 25;
+/** The most answers with status 303 that are followed. Modal sends one every 150 seconds, so a request may take an hour. */
+const MAX_FOLLOWED = 24;
 const MAX_BACKOFF_MS = 30_000;
 /** The longest Retry-After that is waited for. If a server asks for a longer pause, its error is thrown at once. */
 const MAX_RETRY_AFTER_SECONDS = 300;
@@ -104,10 +106,30 @@ export class Transport {
     request: Request,
     { maxAnswerBytes = MAX_JSON_BYTES }: TransportRequest,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const response = await this.#fetch(request);
+    const response = await this.#fetchResult(request);
     this.#hasAnswered = true;
     await requireSuccess(response, this.#baseUrl.origin);
     return await readResponseBody(response, maxAnswerBytes);
+  }
+
+  /**
+   * Sends a request. A platform such as Modal answers a long request with status 303 and the URL of the result, which is
+   * then fetched. The result may be at another URL of the same origin only, because the request for it has the API key.
+   */
+  async #fetchResult(request: Request): Promise<Response> {
+    let response = await this.#fetch(request);
+    for (let followed = 0; response.status === 303 && followed < MAX_FOLLOWED; followed++) {
+      const location = response.headers.get("Location");
+      const url = location && URL.canParse(location, request.url)
+        ? new URL(location, request.url)
+        : undefined;
+      if (url?.origin !== new URL(request.url).origin) break;
+      await response.body?.cancel();
+      const headers = new Headers(request.headers);
+      for (const name of ["Content-Type", "Content-Length"]) headers.delete(name);
+      response = await this.#fetch(new Request(url, { headers, redirect: "manual", signal: request.signal }));
+    }
+    return response;
   }
 
   /**
@@ -147,7 +169,7 @@ export class Transport {
       headers,
       body: body && toBody(body),
       duplex: "half",
-      // A redirect could send the layer to another server.
+      // Another redirect than that of #fetchResult could send the layer to another server.
       redirect: "manual",
       signal,
     };

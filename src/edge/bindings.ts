@@ -6,6 +6,7 @@
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { HostRegistry } from "./hosts/host_registry.ts";
+import type { SolverContainer } from "./hosts/solver_container.ts";
 import type { JobIndex } from "./jobs/job_index.ts";
 import type { ObservedJob } from "./jobs/observed_job.ts";
 import type { DurableObjectNamespace, R2Bucket, RateLimit, Remote, Workflow } from "./runtime.ts";
@@ -57,6 +58,10 @@ export interface EdgeBindings {
   readonly JOB_INDEXES?: DurableObjectNamespace<Remote<JobIndex>>;
   /** The registry of hosts, a single Durable Object: `HostsObject` of `classes.ts`. */
   readonly HOSTS?: DurableObjectNamespace<Remote<HostRegistry>>;
+  /** The hosts that are woken by a request, `ID=URL,…` (`hosts/woken_hosts.ts`). Default: none. */
+  readonly EDGE_WOKEN_HOSTS?: string;
+  /** The host in a container of Cloudflare: `SolverObject` of `classes.ts`. */
+  readonly SOLVER?: DurableObjectNamespace<Remote<SolverContainer>>;
   /** The number of seconds that a layer of a job waits for a host before it fails. Default: 600. */
   readonly EDGE_HOST_WAIT?: string;
   /** The number of seconds without progress after which a job that is submitted again is restarted. Default: 60. */

@@ -6,12 +6,13 @@
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
 import type { EdgeBindings, JobParams } from "./bindings.ts";
 import { HostRegistry } from "./hosts/host_registry.ts";
+import { SolverContainer } from "./hosts/solver_container.ts";
 import { createJobContext } from "./jobs/job_context.ts";
 import { JobIndex } from "./jobs/job_index.ts";
 import { ObservedJob } from "./jobs/observed_job.ts";
 import { runJob } from "./jobs/run_job.ts";
 import type { DurableObjectState, WorkflowStep } from "./runtime.ts";
-import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
+import { DAY_MILLISECONDS, solverVariables, wholeNumber, wokenHosts } from "./settings.ts";
 
 const DEFAULT_JOB_DAYS = 7;
 
@@ -45,7 +46,13 @@ function durableObject<T extends object>(
 /** The Durable Object of the binding `HOSTS`. */
 export class HostsObject extends durableObject(
   HostRegistry,
-  ({ storage }) => new HostRegistry(storage.sql, Date.now),
+  ({ storage }, env) => new HostRegistry(storage.sql, Date.now, () => wokenHosts(env)),
+) {}
+
+/** The Durable Object of the binding `SOLVER`, which only a deployment with a container has. */
+export class SolverObject extends durableObject(
+  SolverContainer,
+  (state, env) => new SolverContainer(state, () => solverVariables(env)),
 ) {}
 
 /** The Durable Object of the binding `JOB_RECORDS`. */

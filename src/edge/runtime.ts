@@ -68,7 +68,20 @@ export interface SqlStorage {
   exec(query: string, ...values: SqlValue[]): { toArray(): Record<string, SqlValue>[] };
 }
 
+/** A container that belongs to a Durable Object. */
+export interface Container {
+  readonly running: boolean;
+  start(options: { env: Record<string, string>; enableInternet: boolean }): void;
+  /** Returns a port of the container, whose `fetch` fails while no process listens there. */
+  getTcpPort(port: number): { fetch(request: Request): Promise<Response> };
+  /** Sets the time after the last request at which the runtime stops the container. */
+  setInactivityTimeout(milliseconds: number): Promise<void>;
+  signal(signal: number): void;
+}
+
 export interface DurableObjectState {
+  /** Only a class that `containers` of `wrangler.toml` names has a container. */
+  readonly container?: Container;
   readonly storage: {
     readonly sql: SqlStorage;
     /** Makes the runtime call the object's `alarm` method at a time in milliseconds since 1970. */

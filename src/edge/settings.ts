@@ -1,7 +1,9 @@
-/** The settings of a deployment: numeric variables, Durable Objects, and the limits of small layers. */
+/** The settings of a deployment: numeric variables, Durable Objects, hosts, and the limits of small layers. */
 
 import type { EdgeBindings } from "./bindings.ts";
 import type { HostRegistry } from "./hosts/host_registry.ts";
+import { SOLVER_HOST, SOLVER_PORT } from "./hosts/solver_container.ts";
+import { parseWokenHosts, type WokenHost } from "./hosts/woken_hosts.ts";
 import type { JobIndex } from "./jobs/job_index.ts";
 import type { ObservedJob } from "./jobs/observed_job.ts";
 import type { Remote } from "./runtime.ts";
@@ -69,4 +71,21 @@ export function findJobIndex({ JOB_INDEXES }: EdgeBindings, client: string): Rem
 function requireBound<T>(binding: T | undefined, lack: string): T {
   if (binding === undefined) throw new Refusal("unsupported", `this edge ${lack} is not bound`);
   return binding;
+}
+
+/** Returns the hosts that are woken by a request. @throws {RangeError} if `EDGE_WOKEN_HOSTS` is malformed */
+export function wokenHosts({ EDGE_WOKEN_HOSTS = "", SOLVER }: EdgeBindings): WokenHost[] {
+  return [...parseWokenHosts(EDGE_WOKEN_HOSTS), ...SOLVER ? [SOLVER_HOST] : []];
+}
+
+/** Returns the environment variables of the solver. No key has its digest, so only the edge can use it. */
+export function solverVariables(env: EdgeBindings): Record<string, string> {
+  return {
+    PORT: String(SOLVER_PORT),
+    PARE_BACKEND: "cpu",
+    PARE_KEYS: crypto.getRandomValues(new Uint8Array(32)).toHex(),
+    PARE_HOST_ID: SOLVER_HOST.id,
+    PARE_BLOB_ORIGINS: new URL(env.BLOBS_S3_URL ?? "").origin,
+    EDGE_HOST_SECRET: requireHostSecret(env),
+  };
 }

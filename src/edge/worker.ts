@@ -10,7 +10,7 @@ import type { ScheduledController } from "./runtime.ts";
 import type { PageFiles } from "../pages/page_files.ts";
 import { smallLayers } from "./small_layers.ts";
 
-export { HostsObject, JobIndexObject, JobObject, JobWorkflow } from "./classes.ts";
+export { HostsObject, JobIndexObject, JobObject, JobWorkflow, SolverObject } from "./classes.ts";
 
 // wrangler turns this import into a compiled module. The cast hides the import from Deno, which would
 // otherwise try to load the module and everything that the module imports.

@@ -4,7 +4,7 @@
  * code that multiplies its matrices: Pare's own WebAssembly, or a library (`device/cpu/products/`).
  */
 
-import { type Backend, describeRounding } from "../device/backend.ts";
+import { type Adapter, type Backend, describeRounding } from "../device/backend.ts";
 import { connectBackend } from "../device/remote_backend.ts";
 import { createCpuBackend } from "../device/cpu/backend.ts";
 import { adapterName } from "../device/cpu/instruction_pairing.ts";
@@ -13,7 +13,7 @@ import { type Products, rankProducts } from "../device/cpu/products/measure_prod
 import { type Precision, PRECISIONS, type ProductLibrary } from "../device/cpu/products/product_library.ts";
 import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
 import type { DawnFiles } from "../device/webgpu/runtimes/dawn.ts";
-import { hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
+import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
 import {
   DEFAULT_RUNTIME,
   parseRuntime,
@@ -39,9 +39,16 @@ export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
 /** The requested backend. `auto` is WebGPU if the machine has a hardware GPU, else the CPU. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
+/** Parses `PARE_REQUIRE_GPU`, which is 1 if the host must have a GPU. @throws {RangeError} unless it is 0, 1 or not set */
+export function parseRequireGpu(text = "0"): boolean {
+  if (text !== "0" && text !== "1") throw new RangeError(`PARE_REQUIRE_GPU ${text}: must be 0 or 1`);
+  return text === "1";
+}
+
 /** The functions that find and open a backend. Tests replace them. */
 export interface BackendOpeners {
   readonly hasHardwareAdapter: (runtime: WebGpuRuntime) => Promise<boolean>;
+  readonly findAdapter: (runtime: WebGpuRuntime) => Promise<Adapter>;
   readonly webgpu: (runtime: WebGpuRuntime) => Promise<Backend>;
   readonly cpu: (library?: ProductLibrary) => Promise<Backend>;
   readonly findProducts: typeof findProducts;
@@ -50,6 +57,7 @@ export interface BackendOpeners {
 
 const OPENERS: BackendOpeners = {
   hasHardwareAdapter,
+  findAdapter: async (runtime) => describeAdapter(await requestAdapter(false, runtime)),
   webgpu: openWebGpu,
   cpu: (library) => createCpuBackend({ library }),
   findProducts,
@@ -79,6 +87,8 @@ export interface BackendLibraries {
 export interface SelectOptions extends BackendLibraries {
   /** Whether the checkpoint has bfloat16 weights, so that rounding changes only the activations. @default false */
   readonly storesBfloat16?: boolean;
+  /** Whether every device is refused that is no GPU, such as an adapter that the CPU emulates. @default false */
+  readonly requireGpu?: boolean;
   /**
    * The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`,
    * the same products are used again.
@@ -97,12 +107,14 @@ export interface SelectOptions extends BackendLibraries {
  * With the choice `auto`, a GPU that fails the check is replaced by the CPU, as is a machine's emulated GPU, which is
  * slower than the CPU. With the products `auto`, a library with which the CPU fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
+ * @throws {Error} naming the device, if a GPU is required and the device is none
  * @throws {Error} if the requested products are not available, or the implementation of WebGPU is not
  * @throws {SelfCheckError} if the requested backend computes wrong results. The message names a library given by path
  */
 export async function selectBackend(choice: BackendChoice, options: SelectOptions = {}): Promise<Backend> {
-  const { webgpu = DEFAULT_RUNTIME, log = () => {}, openers = OPENERS } = options;
+  const { webgpu = DEFAULT_RUNTIME, requireGpu = false, log = () => {}, openers = OPENERS } = options;
   const openCpu = () => openCheckedCpu({ ...options, log, openers });
+  if (requireGpu) return await openRequiredGpu(choice, webgpu, openers);
   if (choice === "cpu") return await openCpu();
   const openGpu = () => openers.webgpu(webgpu);
   if (choice === "webgpu") return await openChecked(openGpu);
@@ -115,6 +127,18 @@ export async function selectBackend(choice: BackendChoice, options: SelectOption
     }
   }
   return await openCpu();
+}
+
+/** Opens a GPU. @throws {Error} if the choice is the CPU, or if the adapter is emulated on the CPU */
+async function openRequiredGpu(
+  choice: BackendChoice,
+  runtime: WebGpuRuntime,
+  openers: BackendOpeners,
+): Promise<Backend> {
+  if (choice === "cpu") throw new Error("a GPU is required, but the backend cpu was chosen");
+  const { name, software } = await openers.findAdapter(runtime);
+  if (software) throw new Error(`a GPU is required, but the adapter ${name} is emulated on the CPU`);
+  return await openChecked(() => openers.webgpu(runtime));
 }
 
 /** Opens the backend `cpu` with the fastest permitted products that pass the self-check. */

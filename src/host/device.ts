@@ -59,6 +59,7 @@ export class Device {
   readonly #options: DeviceOptions;
   #state: DeviceState = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
   #reopenTimer: ReturnType<typeof setTimeout> | undefined;
+  #isStarting = true;
   #isAccepting = true;
   #isClosed = false;
 
@@ -79,7 +80,14 @@ export class Device {
     } catch (cause) {
       const reason = messageOf(cause);
       this.#state = { kind: "unusable", error: new NoDeviceError(reason, { cause }) };
+    } finally {
+      this.#isStarting = false;
     }
+  }
+
+  /** True until `start` has ended. */
+  get isStarting(): boolean {
+    return this.#isStarting;
   }
 
   current(): DeviceSession | undefined {

@@ -9,8 +9,11 @@
  *                         Required to accept tasks
  *     PARE_EDGE           the URL of the edge. The host registers there, so that the edge gives it tasks. Optional
  *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. By default the address at which the host listens
+ *     PARE_HOST_ID        the id of the host. An edge that wakes the host by a request lists it with this id. By default a
+ *                         new id after every start
  */
 
+import { idSchema } from "../protocol/resources/fields.ts";
 import { requireLongSecret } from "../protocol/tickets.ts";
 import type { TaskRegistry } from "./tasks/task_registry.ts";
 
@@ -20,6 +23,8 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
   readonly url?: string;
   /** The base URL at which the edge reaches this host. @default the address at which the host listens */
   readonly publicUrl?: string;
+  /** The id of the host. @default a new random id */
+  readonly hostId?: string;
   /** The time between two heartbeats, which keep the host registered. @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;
   /** The time within which the edge must answer a heartbeat. @default heartbeatMilliseconds */
@@ -29,6 +34,7 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
 /** The values of the environment variables, undefined for those that are not set. */
 export interface EdgeVariables {
   readonly secret: string | undefined;
+  readonly hostId: string | undefined;
   readonly blobOrigins: string | undefined;
   readonly edge: string | undefined;
   readonly publicUrl: string | undefined;
@@ -40,7 +46,7 @@ export interface EdgeVariables {
  * @throws {RangeError} with the name of the variable, its value unless it is the secret, and the rule that it breaks
  */
 export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefined {
-  const { secret, edge, publicUrl } = variables;
+  const { secret, edge, publicUrl, hostId } = variables;
   if (secret === undefined) {
     if (edge !== undefined) {
       throw new RangeError(`EDGE_HOST_SECRET: must be set to register at the edge ${edge}`);
@@ -53,6 +59,11 @@ export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefi
       throw new RangeError(`${name} ${url}: must be an http or https URL`);
     }
   }
+  if (hostId !== undefined && !idSchema.safeParse(hostId).success) {
+    throw new RangeError(
+      `PARE_HOST_ID ${hostId}: must have 1 to 64 letters, digits, dots, hyphens and underscores`,
+    );
+  }
   const texts = (variables.blobOrigins ?? "").split(",").map((text) => text.trim()).filter(Boolean);
   const blobOrigins = texts.map((text) => {
     const origin = URL.parse(text)?.origin;
@@ -64,14 +75,14 @@ export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefi
   if (blobOrigins.length === 0) {
     throw new RangeError("PARE_BLOB_ORIGINS: must name an origin, because the host accepts tasks");
   }
-  return { secret, url: edge, publicUrl, blobOrigins };
+  return { secret, url: edge, publicUrl, hostId, blobOrigins };
 }
 
 /** The connection of a host to its edge. */
 export interface EdgeLink {
   /** `EDGE_HOST_SECRET`, at least 32 bytes. Host and edge sign their requests to each other with it. */
   readonly secret: string;
-  /** The id of this process. A host has a new id after every start. */
+  /** The id of the host, to which the tickets of the edge are addressed. */
   readonly hostId: string;
   /** The URL origins from which the host may fetch tensors, and to which it may write answers. */
   readonly blobOrigins: readonly string[];

@@ -1,6 +1,6 @@
 /**
  * The services that the HTTP resources of a host use, such as the device and the log. `routes/serve.ts` builds them
- * with `startHostServices`, and then listens on a port.
+ * with `createHostServices`, listens on a port, and then opens the device.
  */
 
 import type { Backend } from "../device/backend.ts";
@@ -87,11 +87,8 @@ const DEFAULT_LIMITS: HostLimits = {
   answerPatienceMilliseconds: ANSWER_PATIENCE_SECONDS * 1000,
 };
 
-/**
- * Opens the device and builds the services. The caller closes the device. If the device cannot be opened, the host
- * starts anyway, and `device.session()` throws the reason.
- */
-export async function startHostServices(
+/** Builds the services of a host. The caller starts the device, and closes it. */
+export function createHostServices(
   open: () => Promise<Backend>,
   {
     keys = [],
@@ -104,7 +101,7 @@ export async function startHostServices(
     docsScript,
     edge,
   }: HostSettings = {},
-): Promise<HostServices> {
+): HostServices {
   const clock = () => performance.now();
   const device = new Device(open, {
     maxResidentLayers: DEFAULT_MAX_RESIDENT_LAYERS,
@@ -113,7 +110,6 @@ export async function startHostServices(
     ...deviceOptions,
     clock,
   });
-  await device.start();
   return {
     device,
     metrics: new HostMetrics(device),
@@ -127,4 +123,17 @@ export async function startHostServices(
     docsScript,
     edge,
   };
+}
+
+/**
+ * Builds the services and opens the device. If the device cannot be opened, the host starts anyway, and
+ * `device.session()` throws the reason.
+ */
+export async function startHostServices(
+  open: () => Promise<Backend>,
+  settings?: HostSettings,
+): Promise<HostServices> {
+  const services = createHostServices(open, settings);
+  await services.device.start();
+  return services;
 }

@@ -7,7 +7,7 @@
 import { type Backend, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { CANDIDATES } from "../device/kernels/search_grids.ts";
 import { panelWidth } from "./linalg/blocking.ts";
-import { LARGEST_RETRY_COPY } from "./linalg/factor.ts";
+import { LARGEST_RETRIED } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
 import {
@@ -89,7 +89,7 @@ export function peakDeviceBytes(
   const bytesPerSearch = quantization?.groupSize === 0 ? 4 * CANDIDATES : 0; // the errors of the searched grids
   const solution = weights + mask + rows * bytesPerGrids;
 
-  const factoring = panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
+  const factoring = panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRIED ? statistics : 0) +
     (isReordered ? statistics : 0);
   // The pass of SparseGPT, with or without rounding.
   const pass = solution + reordered + rows * bytesPerSearch + 2 * 4 * rows * blockColumns + panelOf(rows);

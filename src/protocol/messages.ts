@@ -18,7 +18,7 @@ export interface StoredHessian {
   readonly order: number;
 }
 
-/** A host that is alive, with the state from its last heartbeat. */
+/** A host that is alive, with the state from its last heartbeat, or a host that a request wakes. */
 export interface EdgeHost {
   /** The URL at which the edge reaches the host. */
   readonly url: string;
@@ -32,9 +32,9 @@ export interface EdgeHost {
   readonly queue: { readonly waiting: number; readonly resident: number };
   /** The digests of the statistics on the host's device. */
   readonly factors: string[];
-  /** The id of the host, which is new after every start. */
+  /** The id of the host, which is new after every start unless `PARE_HOST_ID` sets it. */
   readonly id: string;
-  /** The time of the last heartbeat, in milliseconds since 1970. */
+  /** The time of the last heartbeat, in milliseconds since 1970, or 0 for a host that a request wakes. */
   readonly seen: number;
 }
 

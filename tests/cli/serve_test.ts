@@ -103,6 +103,18 @@ describe("pare serve", () => {
     }
   });
 
+  it("exits with 3 if it must have a GPU, but computes on the CPU", async () => {
+    const stderr = "error: a GPU is required, but the backend cpu was chosen\n", code = 3;
+    const words = ["serve", "--port", "0", "--backend", "cpu"];
+    assert.deepEqual(await runPare(...words, "--require-gpu"), { code, stdout: "", stderr });
+    assert.deepEqual(await runPareWith({ PARE_REQUIRE_GPU: "1" }, ...words), { code, stdout: "", stderr });
+    const malformed = await runPareWith({ PARE_REQUIRE_GPU: "yes" }, ...words);
+    assert.deepEqual([malformed.code, malformed.stderr], [
+      2,
+      "error: PARE_REQUIRE_GPU yes: must be 0 or 1\n",
+    ]);
+  });
+
   it("exits with 4 and names the port if another program uses it", async () => {
     const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     try {

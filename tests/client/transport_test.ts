@@ -156,6 +156,33 @@ describe("Transport with an answer that is not one of Pare", () => {
     assert.deepEqual(elsewhere, []);
   });
 
+  it("follows status 303 to the result at the same origin, with the key and without the body", async () => {
+    const later = (Location: string) => () => new Response(null, { status: 303, headers: { Location } });
+    const host = new FakeHost(
+      later("http://fake/v1/things/1?call=x"),
+      later("/v1/things/1?call=y"),
+      () => new Response("result"),
+    );
+    const result = await transport(host, { apiKey: "secret" }).send(PUT);
+    assert.equal(new TextDecoder().decode(result), "result");
+    assert.deepEqual(host.log, ["PUT /v1/things/1", "GET /v1/things/1?call=x", "GET /v1/things/1?call=y"]);
+    for (const { headers, body } of host.received.slice(1)) {
+      assert.deepEqual([headers.get("Authorization"), headers.get("Content-Type"), body.length], [
+        "Bearer secret",
+        null,
+        0,
+      ]);
+    }
+    for (const location of ["https://fake/x", "http://fake:81/x", "http:///"]) {
+      const host = new FakeHost(later(location));
+      await assert.rejects(transport(host, { apiKey: "secret" }).send(PUT), { name: "MalformedAnswerError" });
+      assert.equal(host.received.length, 1, location);
+    }
+    const circle = new FakeHost(later("/v1/things/1"));
+    await assert.rejects(transport(circle).send(PUT), { name: "MalformedAnswerError" });
+    assert.equal(circle.received.length, 25);
+  });
+
   it("does not read more than the caller accepts, and does not repeat the request", async () => {
     const endless = () =>
       new Response(new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1000)) }));

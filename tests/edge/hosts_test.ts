@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
+import { parseWokenHosts, type WokenHost } from "../../src/edge/hosts/woken_hosts.ts";
 import type { Remote } from "../../src/edge/runtime.ts";
 import { type Heartbeat, heartbeatSchema } from "../../src/protocol/resources/hosts.ts";
 import { signTicket } from "../../src/protocol/tickets.ts";
@@ -23,9 +24,10 @@ function stateOf(changes: Partial<Heartbeat> = {}): Heartbeat {
   return { url: "http://host", backend: "cpu", adapter: "a", capacity: 2, queue, factors: [], ...changes };
 }
 
-function createRegistry() {
+/** @param woken the hosts that are woken by a request */
+function createRegistry(...woken: WokenHost[]) {
   const clock = { now: 1000 };
-  return { clock, registry: new HostRegistry(memorySql(), () => clock.now) };
+  return { clock, registry: new HostRegistry(memorySql(), () => clock.now, () => woken) };
 }
 
 describe("HostRegistry", () => {
@@ -81,6 +83,50 @@ describe("HostRegistry", () => {
     hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
     hosts.recordHeartbeat("b", stateOf({ capacity: 1, queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("3", undefined)!.id, "a");
+  });
+});
+
+describe("HostRegistry with hosts that are woken by a request", () => {
+  const sleeper = { id: "sleeper", url: "https://sleeper.example" };
+
+  it("lists them, and chooses one only while no host that is alive has a free place", () => {
+    const { registry: hosts } = createRegistry(sleeper);
+    hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
+    assert.deepEqual(hosts.usableHosts().map(({ id, url, seen }) => [id, url, seen]), [
+      ["a", "http://host", 1000],
+      ["sleeper", "https://sleeper.example", 0],
+    ]);
+    assert.deepEqual(hosts.choose("1", undefined), { id: "a", url: "http://host", mayBeAsleep: false });
+    assert.deepEqual(hosts.choose("2", undefined), { ...sleeper, mayBeAsleep: true });
+    hosts.release("1");
+    assert.equal(hosts.choose("3", undefined)!.id, "a");
+  });
+
+  it("keeps one that has failed, and uses the state of one that sends heartbeats", () => {
+    const { clock, registry: hosts } = createRegistry(sleeper);
+    hosts.deregister("sleeper");
+    assert.equal(hosts.choose("1", undefined)!.id, "sleeper");
+    hosts.recordHeartbeat("sleeper", stateOf({ url: sleeper.url }));
+    assert.equal(hosts.usableHosts().length, 1);
+    assert.deepEqual(hosts.choose("1", undefined), { ...sleeper, mayBeAsleep: false });
+    clock.now += ALIVE_MILLISECONDS + 1;
+    assert.equal(hosts.choose("1", undefined)!.mayBeAsleep, true);
+  });
+
+  it("come from EDGE_WOKEN_HOSTS, whose entries are checked", () => {
+    assert.deepEqual(parseWokenHosts(""), []);
+    assert.deepEqual(parseWokenHosts("sleeper=https://sleeper.example, b=http://h/?a=b"), [
+      sleeper,
+      { id: "b", url: "http://h/?a=b" },
+    ]);
+    for (
+      const entry of ["https://a.example", "a b=https://a.example", "a=ftp://b", "a=http://169.254.169.254"]
+    ) {
+      assert.throws(() => parseWokenHosts(entry), {
+        name: "RangeError",
+        message: `EDGE_WOKEN_HOSTS entry ${entry}: must be ID=URL with the URL of a host`,
+      });
+    }
   });
 });
 

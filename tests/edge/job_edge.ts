@@ -14,7 +14,8 @@ import { safetensorsHeaders } from "../routes/host.ts";
 import { normals } from "../support/random.ts";
 import { startEdge } from "./local_edge.ts";
 
-const SECRET = "a secret of thirty-two bytes: 123";
+/** The secret that the edge and its hosts share. */
+export const SECRET = "a secret of thirty-two bytes: 123";
 
 /** The longest time to wait for a condition, in milliseconds. */
 export const WAIT_MILLISECONDS = 30_000;
@@ -40,10 +41,13 @@ export async function until<T>(condition: string, ask: () => Promise<T | undefin
 /** A running edge with its hosts, which are stopped together with the edge. */
 export type JobEdge = Awaited<ReturnType<typeof startJobEdge>>;
 
-/** Starts an edge and `count` hosts, and waits until all hosts are registered. A layer waits one second for a host. */
-export async function startJobEdge(count: number) {
+/**
+ * Starts an edge and `count` hosts, and waits until all hosts are registered. A layer waits one second for a host. `vars`
+ * override the variables of the edge.
+ */
+export async function startJobEdge(count: number, vars: Record<string, string> = {}) {
   await using starting = new AsyncDisposableStack();
-  const edge = await startEdge({ EDGE_HOST_WAIT: "1" }, { EDGE_HOST_SECRET: SECRET });
+  const edge = await startEdge({ EDGE_HOST_WAIT: "1", ...vars }, { EDGE_HOST_SECRET: SECRET });
   starting.defer(edge.close);
   const jobs = new Jobs({ baseUrl: edge.url });
   const hosts: ChildHost[] = await Promise.all(
@@ -58,7 +62,8 @@ export async function startJobEdge(count: number) {
   });
 
   async function aliveHosts(): Promise<EdgeHost[]> {
-    return (await (await edge.request("/v1/hosts")).json()).hosts;
+    const { hosts }: { hosts: EdgeHost[] } = await (await edge.request("/v1/hosts")).json();
+    return hosts.filter(({ seen }) => seen > 0); // a host that is woken by a request was never seen
   }
 
   /** Uploads a body in one part, and returns its digest. */

@@ -45,7 +45,7 @@ export type Answer = () => Response | Promise<Response>;
  * `calls` lists the requests that the host received, and `sendHeartbeat` registers the host again.
  */
 export function simulateJob(answers: Answer[], layers = 1) {
-  const clock = { now: 0 }, calls: string[] = [];
+  const clock = { now: 1000 }, calls: string[] = [];
   const registry = new HostRegistry(memorySql(), () => clock.now),
     record = new JobRecord(memorySql(), () => clock.now);
   const sendHeartbeat = () =>

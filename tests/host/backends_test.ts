@@ -1,10 +1,16 @@
 /** Tests the choice of a backend: that it is checked, and what happens if it computes wrong results. */
 
-import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { type Backend, DeviceLostError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { type BackendOpeners, selectBackend } from "../../src/host/backends.ts";
+import { describeAdapter, NoAdapterError } from "../../src/device/webgpu/device.ts";
+import {
+  type BackendChoice,
+  type BackendOpeners,
+  parseRequireGpu,
+  selectBackend,
+} from "../../src/host/backends.ts";
 import type { Products } from "../../src/device/cpu/products/measure_products.ts";
 import type { ProductLibrary } from "../../src/device/cpu/products/product_library.ts";
 import { Device } from "../../src/host/device.ts";
@@ -32,6 +38,7 @@ async function openFaulty(disposed: string[]): Promise<Backend> {
 function openers(disposed: string[] = []): BackendOpeners {
   return {
     hasHardwareAdapter: () => Promise.resolve(true),
+    findAdapter: () => Promise.resolve({ name: "Faulty GPU, driver 1.2.3", software: false }),
     webgpu: () => openFaulty(disposed),
     cpu: () => createCpuBackend({ threads: 1 }),
     findProducts: () => [undefined],
@@ -84,6 +91,39 @@ describe("selectBackend()", () => {
     for (const choice of ["cpu", "auto"] as const) {
       await rejects(selectBackend(choice, { openers: faulty }), { name: "SelfCheckError" });
     }
+  });
+});
+
+describe("selectBackend() with requireGpu", () => {
+  const choose = (choice: BackendChoice, changes: Partial<BackendOpeners> = {}) =>
+    selectBackend(choice, { requireGpu: true, openers: { ...openers(), ...changes } });
+
+  it("refuses an adapter that the CPU emulates by its name, and does not open it", async () => {
+    for (const name of ["llvmpipe (LLVM 19.1.7, 256 bits)", "SwiftShader Device (Subzero)"]) {
+      const adapter = describeAdapter({ info: { description: name } as GPUAdapterInfo });
+      const changes = {
+        findAdapter: () => Promise.resolve(adapter),
+        webgpu: () => Promise.reject(new Error("opened")),
+      };
+      for (const choice of ["auto", "webgpu"] as const) {
+        await rejects(choose(choice, changes), {
+          message: `a GPU is required, but the adapter ${name} is emulated on the CPU`,
+        });
+      }
+    }
+  });
+
+  it("refuses the backend cpu, and does not take it in place of a GPU that is missing or computes wrong results", async () => {
+    const cpu = () => Promise.reject(new Error("the CPU was opened"));
+    await rejects(choose("cpu", { cpu }), { message: "a GPU is required, but the backend cpu was chosen" });
+    await rejects(choose("auto", { cpu }), { name: "SelfCheckError" });
+    const findAdapter = () => Promise.reject(new NoAdapterError("no WebGPU adapter"));
+    await rejects(choose("auto", { cpu, findAdapter }), { message: "no WebGPU adapter" });
+  });
+
+  it("is set by PARE_REQUIRE_GPU, which is 0 or 1", () => {
+    deepStrictEqual([undefined, "0", "1"].map(parseRequireGpu), [false, false, true]);
+    throws(() => parseRequireGpu("yes"), new RangeError("PARE_REQUIRE_GPU yes: must be 0 or 1"));
   });
 });
 

@@ -12,16 +12,23 @@ describe("parseEdgeOptions", () => {
     blobOrigins: "https://a.example",
     edge: undefined,
     publicUrl: undefined,
+    hostId: undefined,
   };
 
   it("parses the variables, and returns undefined without a secret", () => {
     assert.equal(parseEdgeOptions({ ...settings, secret: undefined }), undefined);
     assert.deepEqual(
-      parseEdgeOptions({ ...settings, blobOrigins: "https://a.example/, http://b:9", edge: "http://e" }),
+      parseEdgeOptions({
+        ...settings,
+        blobOrigins: "https://a.example/, http://b:9",
+        edge: "http://e",
+        hostId: "solver",
+      }),
       {
         secret: SECRET,
         url: "http://e",
         publicUrl: undefined,
+        hostId: "solver",
         blobOrigins: ["https://a.example", "http://b:9"],
       },
     );
@@ -33,6 +40,7 @@ describe("parseEdgeOptions", () => {
       [{ secret: "short" }, /EDGE_HOST_SECRET: has 5 bytes, must have at least 32/],
       [{ edge: "ftp://e" }, /PARE_EDGE ftp:\/\/e: must be/],
       [{ publicUrl: "here" }, /PARE_PUBLIC_URL here: must be/],
+      [{ hostId: "a b" }, /PARE_HOST_ID a b: must have/],
       [{ blobOrigins: "" }, /PARE_BLOB_ORIGINS: must name an origin/],
       [{ blobOrigins: "https://a.example/bucket" }, /PARE_BLOB_ORIGINS .*bucket: must be an origin/],
     ];

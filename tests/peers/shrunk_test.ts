@@ -68,6 +68,23 @@ const TWO_THIRDS: Omit<Family, "settings"> = {
 const MIXTURE = { ...SIX_HEADS, num_experts_per_tok: 2 },
   EXPERTS = { units: { experts: 3 }, remaining: { columns: 48 } };
 
+/** Further families: with separate layers for q, k and v, without, with heads that can be removed, and with those that must divide. */
+const OTHERS = "olmo2 olmo3 granite smollm3 exaone4 cohere2 starcoder2".split(" "),
+  FUSED = "phi phi3 gpt_neox falcon".split(" "),
+  WITH_HEADS = "ministral3 gemma seed_oss ernie4_5".split(" "),
+  WITH_DIVIDING_HEADS = "gemma2 gemma3_text".split(" ");
+
+/** Returns the family with the same settings and units for each type of model. */
+function sameFor(
+  types: readonly string[],
+  settings: Settings,
+  { units, remaining }: Omit<Family, "settings">,
+) {
+  return Object.fromEntries(
+    types.map((type) => [type, { settings: { ...settings, model_type: type }, units, remaining }]),
+  );
+}
+
 /** Small random models with three blocks. Qwen's blocks have windows of different kinds. */
 const FAMILIES: Readonly<Record<string, Family>> = {
   opt: {
@@ -98,6 +115,17 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     ...NEURONS,
   },
   qwen3: { settings: { ...SIX_HEADS, model_type: "qwen3", attention_bias: true }, ...TWO_THIRDS },
+  ...sameFor(OTHERS, LLAMA_LIKE, NEURONS),
+  ...sameFor(FUSED, { ...LLAMA_LIKE, hidden_size: 32, ffn_hidden_size: 37 }, {
+    units: { neurons: 24 },
+    remaining: { neurons: 24 },
+  }),
+  ...sameFor(WITH_HEADS, SIX_HEADS, TWO_THIRDS),
+  ...sameFor(WITH_DIVIDING_HEADS, HEADS, {
+    units: { neurons: 24, heads: 2 },
+    remaining: { neurons: 24, columns: 16 },
+  }),
+  ...sameFor(["glm4"], HEADS, { units: { neurons: 24 }, remaining: { neurons: 24, columns: 32 } }),
   mixtral: { settings: { ...MIXTURE, model_type: "mixtral", num_local_experts: 5 }, ...EXPERTS },
   "mixtral with fewer heads": {
     settings: { ...MIXTURE, model_type: "mixtral", num_local_experts: 5 },

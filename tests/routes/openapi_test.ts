@@ -62,7 +62,7 @@ describe("the OpenAPI documents", () => {
       "post /v1/uploads/{id}/complete",
     ];
     const ofHost = ["delete", "get", "put"].map((method) => `${method} /v1/states/{name}`);
-    assert.deepEqual(names(host), [...shared, ...ofHost, "post /v1/blocks"].toSorted());
+    assert.deepEqual(names(host), [...shared, ...ofHost, "get /ping", "post /v1/blocks"].toSorted());
     assert.deepEqual(names(edge), [...shared, ...ofEdge].toSorted());
   });
 
@@ -75,7 +75,7 @@ describe("the OpenAPI documents", () => {
       for (const { operationId, summary, tags: own, security, responses } of operations) {
         assert.ok(operationId && summary, operationId);
         assert.ok(own.length === 1 && tags.includes(own[0]), operationId);
-        const isPublic = ["getHealth", "getReadiness", "getContract"].includes(operationId);
+        const isPublic = ["getHealth", "getReadiness", "getStart", "getContract"].includes(operationId);
         assert.deepEqual(security, isPublic ? [] : [{ key: [] }], operationId);
         for (const { headers } of Object.values<Document>(responses)) assert.ok(headers["X-Request-Id"]);
       }

@@ -6,6 +6,8 @@ import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { sleep } from "../../src/base/waiting.ts";
+import { freePort } from "../../scripts/processes/child_edge.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
@@ -190,6 +192,33 @@ describe("the life cycle of a host", () => {
     await ended;
     assert.deepEqual(events, ["listening", "request", "request", "stopped"]);
     await assert.rejects(fetch(host.url));
+    await host.shutdown();
+  });
+
+  it("listens while its device is opened and checked", async () => {
+    const opening = Promise.withResolvers<Backend>(), port = freePort();
+    const starting = serve({ open: () => opening.promise, port, log: () => {} });
+    const ping = async (): Promise<number> => {
+      const response = await fetch(`http://127.0.0.1:${port}/ping`).catch(() => sleep(10));
+      if (!response) return await ping(); // the host does not listen yet
+      await response.body?.cancel();
+      return response.status;
+    };
+    assert.equal(await ping(), 204);
+    opening.resolve(memoryBackend());
+    const host = await starting;
+    assert.equal(await ping(), 200);
+    await host.shutdown();
+  });
+
+  it("ends, and frees its port, if it requires a GPU and its device cannot be opened", async () => {
+    const port = freePort(), open = () => Promise.reject(new Error("the adapter is emulated"));
+    const options = { port, log: () => {} };
+    await assert.rejects(serve({ ...options, open, requireGpu: true }), {
+      name: "NoDeviceError",
+      message: "the adapter is emulated",
+    });
+    const host = await serve({ ...options, open: () => Promise.resolve(memoryBackend()) });
     await host.shutdown();
   });
 

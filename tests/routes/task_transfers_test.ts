@@ -59,7 +59,7 @@ describe("the transfers of tasks", () => {
       502,
       "blob_unavailable",
     ]);
-    for (let tries = 0; open.size > 0 && tries < 100; tries++) await new Promise((r) => setTimeout(r, 20));
+    for (let tries = 0; open.size > 0 && tries < 1500; tries++) await new Promise((r) => setTimeout(r, 20));
     assert.deepEqual([...open], []);
   });
 

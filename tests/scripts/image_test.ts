@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
 import config from "../../deno.json" with { type: "json" };
+import { webgpuSkipReason } from "../support/backends.ts";
 import { describeChart, HOSTS_WITH_EDGE, podsOf, renderChart, RUN } from "../support/chart.ts";
 import { configOf, parseDockerfile } from "../support/dockerfile.ts";
 import { commandAccess } from "../../src/cli/permissions/permission_flags.ts";
@@ -104,8 +106,38 @@ describe("the image", () => {
       realPath: () => undefined,
     });
     assert.deepEqual([net, write, ffi], [["127.0.0.1:8000", "0.0.0.0:8000"], [], [LIBRARY]]);
-    assert.ok(healthcheck.includes("--allow-net=127.0.0.1:8000"));
+    assert.ok(healthcheck.includes("--allow-net=127.0.0.1"));
   });
+});
+
+describe("the Vulkan driver of the image", () => {
+  it("is NVIDIA's, which Vulkan loads in addition to those that a platform brings", async () => {
+    assert.equal(env.VK_ADD_DRIVER_FILES, "/pare/nvidia_icd.json");
+    const { ICD } = JSON.parse(await Deno.readTextFile(new URL("image/nvidia_icd.json", DEPLOY)));
+    assert.deepEqual(ICD, { library_path: "libGLX_nvidia.so.0", api_version: "1.3.0" });
+  });
+
+  it(
+    "does no harm if its library is missing, or if the platform names it too",
+    { skip: webgpuSkipReason },
+    async () => {
+      const adapterWith = async (added: string) => {
+        const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+          args: ["eval", "--quiet", "console.log((await navigator.gpu.requestAdapter()).info.description)"],
+          env: { NO_COLOR: "1", VK_ADD_DRIVER_FILES: added },
+          stderr: "null",
+        }).output();
+        return success && new TextDecoder().decode(stdout);
+      };
+      const adapter = await adapterWith("");
+      assert.notEqual(adapter, false);
+      const folder = "/usr/share/vulkan/icd.d", installed = await Array.fromAsync(Deno.readDir(folder));
+      const missing = fileURLToPath(new URL("image/nvidia_icd.json", DEPLOY));
+      for (const file of [missing, ...installed.map(({ name }) => `${folder}/${name}`)]) {
+        assert.equal(await adapterWith(file), adapter, file);
+      }
+    },
+  );
 });
 
 describeChart("the chart", () => {

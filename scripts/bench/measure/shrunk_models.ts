@@ -7,10 +7,11 @@ import { readTensor, withReplacements } from "../../../src/model/checkpoint/tens
 import { computePerplexity } from "../../../src/model/evaluation/perplexity.ts";
 import { type Model, type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
 import { readTokens } from "../../../src/model/tokenizer/tokenizer.ts";
+import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
 import { holdOut } from "../../../src/prune/divide_windows.ts";
 import { type ShrinkJob, shrinkModel } from "../../../src/prune/shrink/shrink_model.ts";
-import { type KeptUnits, readingLayers } from "../../../src/prune/shrink/units.ts";
+import { type KeptUnits, readingLayers, readUnits, UNITS } from "../../../src/prune/shrink/units.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
@@ -60,15 +61,40 @@ export async function openTrained(
   };
 }
 
+/** Returns the share of the weights of all linear layers that belong to removed units. */
+function removedShare(
+  { opened: { checkpoint: { config }, model: { spec } } }: TrainedModel,
+  kept: KeptUnits,
+) {
+  const layers = linearLayers(spec);
+  let removed = 0, all = 0;
+  for (const { rows, cols } of layers) all += rows * cols;
+  for (const reader of readingLayers(kept, config, spec)) {
+    const own = layers.filter(({ block, linear, name }) =>
+      block === reader.block && (name === reader.name || reader.writers.includes(linear.name))
+    );
+    for (const { rows, cols } of own) removed += reader.share * rows * cols;
+  }
+  return removed / all;
+}
+
+/** Returns how many neurons remain if the share of all weights is removed from them. Undefined if the family cannot lose neurons. */
+export function remainingNeurons(trained: TrainedModel, share: number): number | undefined {
+  const { checkpoint: { config }, model: { spec } } = trained.opened;
+  if (!Object.hasOwn(UNITS.neurons.families, String(config.model_type))) return undefined;
+  const { count } = readUnits("neurons", config, spec);
+  return Math.round(count * (1 - share / removedShare(trained, { neurons: 0 })));
+}
+
 /** Shrinks a model by `pare shrink` into the folder `out`, which is removed afterwards, and measures the result. */
 export async function measureShrunk(
   { opened: { checkpoint, model }, windows: all, measure }: TrainedModel,
   backend: Backend,
-  options: Pick<ShrinkJob, "kept" | "reconstruct" | "out">,
+  options: Pick<ShrinkJob, "kept" | "reconstruct" | "out"> & Partial<Pick<ShrinkJob, "blocks">>,
 ): Promise<Perplexities> {
   const [heldOut] = holdOut([all.length], VALIDATION);
   await shrinkModel({
-    ...{ checkpoint, model, ...options, blocks: 0, fingerprint: {}, reportFileNames: [] },
+    ...{ checkpoint, model, blocks: 0, ...options, fingerprint: {}, reportFileNames: [] },
     windows: all.filter((_, i) => !heldOut.has(i)),
     validationWindows: all.filter((_, i) => heldOut.has(i)),
     reportFiles: () => Promise.resolve(new Map()),

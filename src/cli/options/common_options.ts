@@ -60,6 +60,7 @@ export function addBackendOption(command: Command): Command {
   return command
     .addOption(
       new Option("--backend <kind>", "where to compute; auto uses the GPU if there is one, else the CPU")
+        .env("PARE_BACKEND")
         .choices(BACKEND_CHOICES)
         .default("auto"),
     )

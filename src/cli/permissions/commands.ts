@@ -22,7 +22,12 @@ export interface CommandRoles {
 
 /** The variables of options that several commands have. */
 const SERVER_DEFAULTS = { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" },
-  LIBRARY_DEFAULTS = { "products": "PARE_PRODUCTS", "webgpu": "PARE_WEBGPU", "precision": "PARE_PRECISION" };
+  LIBRARY_DEFAULTS = {
+    "backend": "PARE_BACKEND",
+    "products": "PARE_PRODUCTS",
+    "webgpu": "PARE_WEBGPU",
+    "precision": "PARE_PRECISION",
+  };
 
 /** The values of options that grant access although the command line does not contain them. */
 export const IMPLIED: Readonly<Record<string, string>> = { "products": "auto" };
@@ -92,12 +97,21 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "serve": {
     options: { "keys-file": "keys file", edge: "server", ...LIBRARIES },
     defaults: {
+      "port": "PORT",
       "keys-file": "PARE_KEYS_FILE",
       "edge": "PARE_EDGE",
       "public-url": "PARE_PUBLIC_URL",
       ...LIBRARY_DEFAULTS,
     },
-    env: ["PARE_KEYS", "PARE_HOSTS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
+    env: [
+      "PARE_KEYS",
+      "PARE_HOSTS",
+      "PARE_CORS_ORIGINS",
+      "PARE_REQUIRE_GPU",
+      "PARE_HOST_ID",
+      "EDGE_HOST_SECRET",
+      "PARE_BLOB_ORIGINS",
+    ],
     listens: true,
   },
 };
@@ -119,6 +133,7 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "no-jobs",
   "private",
   "dry-run",
+  "require-gpu",
 ]);
 
 /**

@@ -51,7 +51,7 @@ export function commandAccess(words: readonly string[], around: Surroundings): R
 
 /** The access of a host to its own address, and to the blob store from which it fetches the tensors of tasks. */
 function listeningAccess({ options }: CommandLine, { env }: Surroundings): Grants {
-  const port = options.get("port")?.at(-1) ?? DEFAULT_PORT,
+  const port = options.get("port")?.at(-1) ?? env.PORT ?? DEFAULT_PORT,
     host = options.get("host")?.at(-1) ?? DEFAULT_HOST;
   const addresses = [DEFAULT_HOST, host].map((address) => address.includes(":") ? `[${address}]` : address);
   return {

@@ -1,7 +1,7 @@
 /**
- * The registry of GPU hosts, which are alive while they send heartbeats. It also chooses the host for each layer of a
- * job: the least busy one, preferably with a free place and with the layer's statistics, which the host may also get
- * for another reserved layer.
+ * The registry of GPU hosts. Most hosts are alive while they send heartbeats. Others are woken by a request
+ * (`woken_hosts.ts`). The registry also chooses the host for each layer of a job: the least busy one, preferably with a
+ * free place and with the layer's statistics, which the host may also get for another reserved layer.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -9,6 +9,7 @@ import { type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/resources
 import type { Digest } from "../../protocol/digest.ts";
 import { NonceMemory, type Nonces } from "../../protocol/tickets.ts";
 import type { SqlStorage } from "../runtime.ts";
+import type { WokenHost } from "./woken_hosts.ts";
 
 /** A host counts as alive for this long after a heartbeat. Two lost heartbeats in a row therefore do no harm. */
 export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
@@ -19,12 +20,22 @@ const REMOVE_MILLISECONDS = 600_000;
 /** A reservation that was never released expires after this time. No attempt at a layer takes longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
-export interface ChosenHost {
-  readonly id: string;
-  readonly url: string;
+/** The state of a host that sends no heartbeats. Its capacity is the default of hosts. */
+const UNKNOWN_STATE = {
+  backend: "unknown",
+  adapter: "unknown",
+  capacity: 3,
+  queue: { waiting: 0, resident: 0 },
+  factors: [],
+  seen: 0,
+};
+
+export interface ChosenHost extends WokenHost {
+  /** Whether the host sends no heartbeats, so that it may have to be woken. */
+  readonly mayBeAsleep: boolean;
 }
 
-interface Candidate extends EdgeHost {
+interface Candidate extends EdgeHost, ChosenHost {
   /** The number of the host's layers or of its reservations, whichever is larger, divided by its capacity. */
   readonly load: number;
   readonly hasStatistics: boolean;
@@ -34,12 +45,17 @@ interface Candidate extends EdgeHost {
 export class HostRegistry implements Nonces {
   readonly #sql: SqlStorage;
   readonly #now: () => number;
+  readonly #wokenHosts: () => readonly WokenHost[];
   readonly #nonces = new NonceMemory();
 
-  /** @param now returns milliseconds since 1970 */
-  constructor(sql: SqlStorage, now: () => number) {
+  /**
+   * @param now returns milliseconds since 1970
+   * @param wokenHosts returns the hosts that are woken by a request
+   */
+  constructor(sql: SqlStorage, now: () => number, wokenHosts: () => readonly WokenHost[] = () => []) {
     this.#sql = sql;
     this.#now = now;
+    this.#wokenHosts = wokenHosts;
     sql.exec(
       "CREATE TABLE IF NOT EXISTS hosts (id TEXT PRIMARY KEY, state TEXT NOT NULL, seen INTEGER NOT NULL)",
     );
@@ -55,7 +71,10 @@ export class HostRegistry implements Nonces {
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
-  /** Removes a host and its reservations. If it has failed, it gets no layers until its next heartbeat. */
+  /**
+   * Removes a host and its reservations. If it has failed, it gets no layers until its next heartbeat. A host that is
+   * woken by a request only loses its reservations.
+   */
   deregister(id: string): void {
     this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
     this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
@@ -74,24 +93,34 @@ export class HostRegistry implements Nonces {
     }));
   }
 
+  /** Returns the hosts that can get layers: those that are alive, and those that a request wakes. */
+  usableHosts(): EdgeHost[] {
+    const alive = this.aliveHosts();
+    const others = this.#wokenHosts().filter(({ id }) => alive.every((host) => host.id !== id));
+    return [...alive, ...others.map((host) => ({ ...UNKNOWN_STATE, ...host }))];
+  }
+
   /**
    * Chooses a host for a task and reserves a place there. An earlier reservation of the same task is released.
    * @param hessian the digest of the layer's shared statistics, if it has any
-   * @param avoided the id of a host that failed at the layer. It is chosen only if no other host is alive
-   * @returns the host, or undefined if none is alive
+   * @param avoided the id of a host that failed at the layer. It is chosen only if there is no other host
+   * @returns the host, or undefined if none is alive and none can be woken
    */
   choose(task: string, hessian: Digest | undefined, avoided?: string): ChosenHost | undefined {
     this.release(task);
     const now = this.#now();
     this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
-    const alive = this.aliveHosts(), others = alive.filter(({ id }) => id !== avoided);
-    const candidates = (others.length > 0 ? others : alive).map((host) => this.#toCandidate(host, hessian));
+    const usable = this.usableHosts(), others = usable.filter(({ id }) => id !== avoided);
+    const candidates = (others.length > 0 ? others : usable).map((host) => this.#toCandidate(host, hessian));
     // At a full host the layer would wait longer than another host takes to fetch and factor the statistics.
     const preferred = candidates.filter(({ hasStatistics, load }) => hasStatistics && load < 1);
-    const [best] = (preferred.length > 0 ? preferred : candidates).toSorted((a, b) => a.load - b.load);
+    // A host that may be asleep is started only if the others are full.
+    const awake = candidates.filter(({ mayBeAsleep, load }) => !mayBeAsleep && load < 1);
+    const [best] = [preferred, awake, candidates].find(({ length }) => length > 0)
+      ?.toSorted((a, b) => a.load - b.load) ?? [];
     if (!best) return undefined;
     this.#sql.exec("INSERT INTO reservations VALUES (?, ?, ?, ?)", task, best.id, hessian ?? null, now);
-    return { id: best.id, url: best.url };
+    return { id: best.id, url: best.url, mayBeAsleep: best.mayBeAsleep };
   }
 
   release(task: string): void {
@@ -108,6 +137,7 @@ export class HostRegistry implements Nonces {
     const { waiting, resident } = host.queue;
     return {
       ...host,
+      mayBeAsleep: host.seen === UNKNOWN_STATE.seen,
       // The last heartbeat may include reserved layers, so the larger number is used rather than the sum.
       load: Math.max(waiting + resident, reserved.length) / host.capacity,
       hasStatistics: hessian !== undefined &&

@@ -52,7 +52,7 @@ export function hostRoutes(app: EdgeApp): void {
   });
   app.openapi(
     createRoute(routeConfig(LIST_HOSTS)),
-    async (c) => c.json({ hosts: await findRegistry(c.env).aliveHosts() }, 200),
+    async (c) => c.json({ hosts: await findRegistry(c.env).usableHosts() }, 200),
   );
 }
 

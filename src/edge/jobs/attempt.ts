@@ -6,6 +6,7 @@ import type { JobLayer } from "../../protocol/resources/jobs.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
+import { findSleepReason } from "../hosts/woken_hosts.ts";
 import { logFailure } from "../problems.ts";
 import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
 import { askHost, cancelTask } from "./host_client.ts";
@@ -31,10 +32,14 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   if (!attempt) return;
   const taskId = `${context.job}.${position}.${attempt.number}`;
   const deadline = context.now() + context.hostWaitMilliseconds;
+  let avoided = attempt.lastHost;
   try {
     for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
-      const host = await hosts.choose(taskId, attempt.layer.hessian, attempt.lastHost);
-      if (host) {
+      const host = await hosts.choose(taskId, attempt.layer.hessian, avoided);
+      const sleepReason = host?.mayBeAsleep
+        ? await findSleepReason(host, context.transport.fetch)
+        : undefined;
+      if (host && sleepReason === undefined) {
         await record.assignHost(position, host.id);
         try {
           return await solveAt(host, taskId, position, attempt.layer, context);
@@ -42,9 +47,10 @@ export async function attemptLayer(position: number, context: JobContext): Promi
           if (!(error instanceof HostBusyError)) throw error;
           if (context.now() > deadline) return await endBusyAttempt(error, position, attempt, context);
         }
-      } else if (context.now() > deadline) {
-        const detail = `no GPU host was alive for ${context.hostWaitMilliseconds / 1000} s`;
-        return await record.settleLayer(position, { error: { code: "no_device", detail } });
+      } else {
+        if (context.now() > deadline) return await endWithoutHost(host, sleepReason, position, context);
+        // While this host starts, another one may be awake.
+        avoided = host?.id;
       }
       if (!await record.isWanted(position)) return;
       await context.sleep(pause);
@@ -58,6 +64,21 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   } finally {
     await hosts.release(taskId);
   }
+}
+
+/** Ends the layer, because no host was alive or woke up in time. The reason is in the log, because it may name an address. */
+async function endWithoutHost(
+  host: ChosenHost | undefined,
+  sleepReason: string | undefined,
+  position: number,
+  { job, record, hostWaitMilliseconds }: JobContext,
+): Promise<void> {
+  const seconds = hostWaitMilliseconds / 1000;
+  if (host) logFailure({ job, layer: position, host: host.url, error: sleepReason });
+  const detail = host
+    ? `host ${host.id} did not start within ${seconds} s`
+    : `no GPU host was alive for ${seconds} s`;
+  await record.settleLayer(position, { error: { code: "no_device", detail } });
 }
 
 /** Ends an attempt that found only busy hosts. @throws {HostBusyError} if another attempt may follow */

@@ -6,6 +6,7 @@ import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findBlob, newObjectKey, requireBucket, verifyBlob } from "../blobs/store.ts";
 import type { HostRegistry } from "../hosts/host_registry.ts";
+import { hostFetch } from "../hosts/solver_container.ts";
 import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
@@ -49,7 +50,7 @@ export function createJobContext(env: EdgeBindings, id: string): JobContext {
     record: findJob(env, id),
     hosts: findRegistry(env),
     blobs: jobBlobs(env),
-    transport: { secret: requireHostSecret(env), fetch: (url, init) => fetch(url, init) },
+    transport: { secret: requireHostSecret(env), fetch: hostFetch(env.SOLVER) },
     sleep,
     now: Date.now,
     hostWaitMilliseconds: 1000 * wholeNumber(env, "EDGE_HOST_WAIT", DEFAULT_HOST_WAIT_SECONDS, 0),

@@ -17,7 +17,7 @@ import {
   writeDiagonal,
 } from "./diagonal.ts";
 import { NotPositiveDefiniteError } from "./errors.ts";
-import { allocateLike, copyMatrix } from "./tile_arithmetic.ts";
+import { allocateLike } from "./tile_arithmetic.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
@@ -56,12 +56,12 @@ interface FactorOptions {
   readonly order?: "natural" | "activation" | Uint32Array<ArrayBuffer>;
 }
 
-/** The largest statistics that are copied for retries, in bytes: an order of 21,000. Larger ones get no retry. */
-export const LARGEST_RETRY_COPY = 2 ** 30;
+/** The largest statistics that are kept for retries, in bytes: an order of 21,000. Larger ones get no retry. */
+export const LARGEST_RETRIED = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, in place, and takes ownership of it. The matrix is freed if the function
- * throws or permutes the columns. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
+ * Factors `hessian`, (n, n) f32 upper storage, and takes ownership of it. Its memory is freed or becomes that of the
+ * factor. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
  * @throws {InvalidStatisticsError} {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
@@ -82,15 +82,18 @@ export async function factor(
     const columns = options.order === "activation" ? activationOrder(entries) : options.order;
     const order = columns instanceof Uint32Array ? owned.add(uploadOrder(backend, columns)) : undefined;
     const prepared = order ? prepareDiagonal(entries.map((_, c) => entries[order.columns[c]])) : natural;
-    const r = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
+    const h = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
     if (order) hessian.destroy();
     const dead = prepared.dead && allocate("dead inputs", n);
     if (prepared.dead && dead) backend.write(dead, 0, new Uint8Array(prepared.dead.buffer));
     const u = allocate("inverse diagonal blocks", n * blocksize);
     const diagonal = allocate("diagonal of R", n);
     const status = allocate("pivot status", 1);
-    const damping = await factorDamped(backend, r, prepared, { u, diagonal, status }, options);
+    const separate = nextDamping(options.damping) !== undefined && allocateFactor(backend, h);
+    const r = separate ? owned.add(separate) : h;
+    const damping = await factorDamped(backend, h, r, prepared, { u, diagonal, status }, options);
     status.destroy();
+    if (r !== h) h.destroy();
     return {
       r,
       u,
@@ -110,32 +113,30 @@ export async function factor(
   }
 }
 
-/** Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that succeeds. */
+/**
+ * Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that succeeds.
+ * @param r receives R. If it is `hessian` itself, there is only one attempt
+ */
 async function factorDamped(
   backend: Backend,
   hessian: TiledMatrix,
+  r: TiledMatrix,
   { values, mean }: PreparedDiagonal,
   outputs: ReverseCholeskyOutputs,
   options: FactorOptions,
 ): Promise<number> {
   let { damping } = options;
-  const original = nextDamping(damping) === undefined ? undefined : copyForRetry(backend, hessian);
-  try {
-    while (true) {
-      writeDiagonal(backend, hessian, addDamping(values, damping * mean));
-      backend.clear(outputs.status);
-      reverseCholeskyTiled(backend, hessian, outputs, options.blocksize);
-      const failedColumn = await readFailedColumn(backend, outputs.status);
-      if (failedColumn === undefined) return damping;
-      const next = nextDamping(damping);
-      if (next === undefined || !original) {
-        throw new NotPositiveDefiniteError(hessian.cols - failedColumn, damping, adviceFor(next));
-      }
-      copyMatrix(backend, original, hessian);
-      damping = next;
+  while (true) {
+    writeDiagonal(backend, hessian, addDamping(values, damping * mean));
+    backend.clear(outputs.status);
+    reverseCholeskyTiled(backend, hessian, r, outputs, options.blocksize);
+    const failedColumn = await readFailedColumn(backend, outputs.status);
+    if (failedColumn === undefined) return damping;
+    const next = nextDamping(damping);
+    if (next === undefined || r === hessian) {
+      throw new NotPositiveDefiniteError(hessian.cols - failedColumn, damping, adviceFor(next));
     }
-  } finally {
-    original?.destroy();
+    damping = next;
   }
 }
 
@@ -143,7 +144,7 @@ async function factorDamped(
 function adviceFor(next: number | undefined): string {
   return next === undefined
     ? "Larger dampings are not tried. Use more calibration tokens, or check that the statistics are Σ x·xᵀ."
-    : "The factorisation was not retried, because there is no copy of the statistics to start from. " +
+    : "The factorisation was not retried, because the factor has replaced the statistics for lack of memory. " +
       `Send the statistics again with damping ${next}.`;
 }
 
@@ -153,17 +154,16 @@ async function readFailedColumn(backend: Backend, status: DeviceBuffer): Promise
   return value === 0 ? undefined : value - 1;
 }
 
-/** Copies the statistics for retries. Returns undefined if they are too large or the device lacks memory for a copy. */
-function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
-  if (matrix.byteLength > LARGEST_RETRY_COPY) return undefined;
-  let copy: TiledMatrix;
+/**
+ * Allocates a matrix for the factor, so that the statistics stay as they are for retries. Returns undefined if they are
+ * too large or the device lacks the memory. Then the factor replaces them, and the first attempt can still succeed.
+ */
+function allocateFactor(backend: Backend, hessian: TiledMatrix): TiledMatrix | undefined {
+  if (hessian.byteLength > LARGEST_RETRIED) return undefined;
   try {
-    copy = allocateLike(backend, matrix, "copy of the statistics");
+    return allocateLike(backend, hessian, "factor of the statistics");
   } catch (error) {
-    // Without a copy the first attempt can still succeed.
     if (error instanceof OutOfDeviceMemoryError) return undefined;
     throw error;
   }
-  copyMatrix(backend, matrix, copy);
-  return copy;
 }

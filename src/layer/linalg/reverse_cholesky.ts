@@ -1,11 +1,11 @@
 /**
- * Factors H = R·Rᵀ with R upper triangular, in place on the tiles of H. This is a Cholesky factorisation that runs from
- * the last column to the first. For a matrix of order n it takes n³/3 floating-point operations.
+ * Factors H = R·Rᵀ with R upper triangular. This is a Cholesky factorisation that runs from the last column to the
+ * first. For a matrix of order n it takes n³/3 floating-point operations.
  *
  * Columns are processed in panels, and each panel in blocks. For each panel, the contribution of all finished columns
  * to its right is subtracted first, with one long product per tile. The panel is then factored block by block. Products
- * read finished columns from the tiles and write to a separate buffer, the working panel S, because a kernel cannot
- * read the buffer that it writes. Elements below the diagonal blocks of H are neither read nor modified.
+ * read finished columns from the tiles of R and write to a separate buffer, the working panel S, because a kernel cannot
+ * read the buffer that it writes. Elements below the diagonal blocks of H are not read, and those of R not written.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -28,13 +28,15 @@ export interface ReverseCholeskyOutputs {
 }
 
 /**
- * Queues the factorisation of `h`, (n, n) f32 in upper storage. Its tile edge must be a multiple of `blocksize`. R
- * overwrites H. If `outputs.status` is not 0 afterwards, R and the other outputs are undefined.
+ * Queues the factorisation of `h`, (n, n) f32 in upper storage. Its tile edge must be a multiple of `blocksize`. If
+ * `outputs.status` is not 0 afterwards, R and the other outputs are undefined.
+ * @param r receives R. It has the tiles of `h`, or is `h` itself
  * @throws {OutOfDeviceMemoryError} if the working panel cannot be allocated
  */
 export function reverseCholeskyTiled(
   backend: Backend,
   h: TiledMatrix,
+  r: TiledMatrix,
   outputs: ReverseCholeskyOutputs,
   blocksize: number,
 ): void {
@@ -45,14 +47,14 @@ export function reverseCholeskyTiled(
     : undefined;
   for (const panel of [...splitIntoPanels(h.cols, h.edge, width)].reverse()) {
     const s: WorkingPanel = { buffer, ld: width, columns: panel, transposed };
-    loadPanel(backend, h, s);
+    loadPanel(backend, h, r, s);
     for (const k of [...splitRange(panel, blocksize)].reverse()) {
-      factorBlock(backend, h, s, k, outputs, blocksize);
+      factorBlock(backend, r, s, k, outputs, blocksize);
       const column = tileColumn(h, k);
       for (let i = 0; i <= column; i++) {
-        finishRowsAbove(backend, h.tile(i, column), s, k, outputs.u, blocksize);
+        finishRowsAbove(backend, r.tile(i, column), s, k, outputs.u, blocksize);
       }
-      for (let i = 0; i <= column; i++) updatePanel(backend, h, i, s, k);
+      for (let i = 0; i <= column; i++) updatePanel(backend, r, i, s, k);
     }
   }
   buffer.destroy();
@@ -81,7 +83,7 @@ function panelSubmatrix(s: WorkingPanel, row: number, col: number): Submatrix {
  * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ for the columns p of the panel. Each q is the part of one tile column that
  * lies right of the panel, so its columns are finished.
  */
-function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
+function loadPanel(backend: Backend, h: TiledMatrix, r: TiledMatrix, s: WorkingPanel): void {
   const { start, end } = s.columns;
   const column = tileColumn(h, s.columns);
   for (let i = 0; i <= column; i++) {
@@ -90,13 +92,13 @@ function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
     copySubmatrix(backend, from, to, last - tile.row0, end - start);
   }
   for (let j = column; j < h.tileCols; j++) {
-    const panelRows = h.tile(column, j);
+    const panelRows = r.tile(column, j);
     const q = { start: Math.max(end, panelRows.col0), end: panelRows.col0 + panelRows.cols };
     if (q.start >= q.end) continue;
     const { kernel, right } = rightOperand(backend, panelRows, s, q);
     const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
     for (let i = 0; i <= column; i++) {
-      const tile = h.tile(i, j), at = tile.row0;
+      const tile = r.tile(i, j), at = tile.row0;
       // Of the diagonal square S(p, p), only the upper triangle is needed.
       const rows = i < column ? { m: tile.rows } : { m: end - at, upper: true, rowsAbove: start - at };
       gemm(backend, kernel, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
@@ -134,21 +136,21 @@ function rightOperand(
 /** Queues factoring the diagonal block, S(k, k) = R(k, k)·R(k, k)ᵀ, and inverting it, U_kk = R(k, k)⁻¹. */
 function factorBlock(
   backend: Backend,
-  h: TiledMatrix,
+  r: TiledMatrix,
   s: WorkingPanel,
   k: IndexRange,
   outputs: ReverseCholeskyOutputs,
   blocksize: number,
 ): void {
-  const column = tileColumn(h, k);
+  const column = tileColumn(r, k);
   const block = panelSubmatrix(s, k.start, k.start);
-  const r = submatrixOf(h.tile(column, column), k.start, k.start);
-  backend.dispatch(reverseCholesky, { h: block.buffer, r: r.buffer, ...outputs }, {
+  const target = submatrixOf(r.tile(column, column), k.start, k.start);
+  backend.dispatch(reverseCholesky, { h: block.buffer, r: target.buffer, ...outputs }, {
     size: k.end - k.start,
     offset: block.offset,
     ld: block.ld,
-    r_offset: r.offset,
-    ldr: r.ld,
+    r_offset: target.offset,
+    ldr: target.ld,
     u_offset: k.start * blocksize,
     ldu: blocksize,
     first: k.start,
@@ -185,14 +187,14 @@ function finishRowsAbove(
  * Queues S(r, j) −= R(r, k)·R(j, k)ᵀ. Here r is the rows of tile row `i` above block k, and j is the panel's columns
  * left of block k.
  */
-function updatePanel(backend: Backend, h: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {
-  const column = tileColumn(h, k), tile = h.tile(i, column), left = s.columns.start;
+function updatePanel(backend: Backend, r: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {
+  const column = tileColumn(r, k), tile = r.tile(i, column), left = s.columns.start;
   const rows = rowsAbove(tile, k);
   gemm(
     backend,
     gemmNT,
     submatrixOf(tile, rows.start, k.start),
-    submatrixOf(h.tile(column, column), left, k.start),
+    submatrixOf(r.tile(column, column), left, k.start),
     panelSubmatrix(s, rows.start, left),
     { m: rows.end - rows.start, n: k.start - left, k: k.end - k.start, alpha: -1, beta: 1 },
   );

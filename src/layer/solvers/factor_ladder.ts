@@ -49,7 +49,7 @@ export class FactorLadder {
   factor(rho: number): void {
     copyMatrix(this.#backend, this.#a, this.#r);
     writeDiagonal(this.#backend, this.#r, new Float32Array(this.#a.cols).fill(1 + rho));
-    reverseCholeskyTiled(this.#backend, this.#r, this.#outputs, this.#blocksize);
+    reverseCholeskyTiled(this.#backend, this.#r, this.#r, this.#outputs, this.#blocksize);
   }
 
   /** Queues B ← B·(Â + ρI)⁻¹ with the last ρ. */

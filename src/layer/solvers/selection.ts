@@ -57,9 +57,9 @@ export class Selection {
   readonly state: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
   /**
-   * The histograms of a selection in four dispatches. They exist only on a hardware GPU, where each dispatch has to wait for the end of the
-   * one before. On a CPU and on a software adapter, which emulates a GPU on the CPU, dispatches cost little, and smaller histograms are
-   * faster.
+   * The histograms of a selection in four dispatches. A GPU is faster with few dispatches, because each has to wait for the end of the one
+   * before, and a CPU because the weights stay in its cache meanwhile. On a software adapter, which emulates a GPU on the CPU, they do not
+   * exist, because smaller histograms are faster there.
    */
   readonly #digits: DeviceBuffer | undefined;
   readonly #backend: Backend;
@@ -81,7 +81,7 @@ export class Selection {
       this.keys = allocated.add(backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols)));
       this.state = allocated.add(backend.createBuffer("selection", 4 * (2 + rows)));
       this.#histogram = allocated.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
-      this.#digits = backend.kind === "webgpu" && !backend.adapter.software
+      this.#digits = !backend.adapter.software || backend.kind === "cpu"
         ? allocated.add(backend.createBuffer("digits", 4 * DIGITS_LENGTH))
         : undefined;
     } catch (error) {

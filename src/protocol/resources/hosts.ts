@@ -23,7 +23,8 @@ function isHostUrl(text: string): boolean {
   return url !== null && url.username === "" && url.password === "" && !FORBIDDEN_ADDRESS.test(url.hostname);
 }
 
-const hostUrlSchema = z.url({ protocol: /^https?$/ }).max(2048).refine(isHostUrl, {
+/** The URL of a host, to which an edge may send tasks. */
+export const hostUrlSchema = z.url({ protocol: /^https?$/ }).max(2048).refine(isHostUrl, {
   error: "must not have credentials, nor a wildcard or link-local address",
 });
 
@@ -47,23 +48,27 @@ export const heartbeatSchema = z.strictObject({
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
 const aliveHostSchema = heartbeatSchema.extend({
-  id: described(idSchema, "The id of the host, which is new after every start"),
-  seen: z.int().meta({ description: "The time of the last heartbeat, in milliseconds since 1970" }),
+  id: described(idSchema, "The id of the host, which is new after every start unless `PARE_HOST_ID` sets it"),
+  seen: z.int().meta({
+    description:
+      "The time of the last heartbeat, in milliseconds since 1970, or 0 for a host that a request wakes",
+  }),
 }).meta({ id: "Host" }).register(SDK_TEXTS, {
-  description: "A host that is alive, with the state from its last heartbeat",
+  description: "A host that is alive, with the state from its last heartbeat, or a host that a request wakes",
 });
 
 export const LIST_HOSTS = {
   method: "get",
   path: "/v1/hosts",
   operationId: "listHosts",
-  summary: "List the hosts that are alive",
+  summary: "List the hosts that can get layers",
   tags: ["Hosts"],
   security: WITH_KEY,
   request: { query: NO_QUERY },
   responses: {
     200: {
-      description: "The hosts that have sent a heartbeat within the last half minute",
+      description:
+        "The hosts that have sent a heartbeat within the last half minute, or that a request wakes",
       content: json(z.object({ hosts: z.array(aliveHostSchema) })),
     },
   },

@@ -1,4 +1,4 @@
-/** The operations that describe a server: `/healthz`, `/readyz`, `/metrics` and `/openapi.json`. */
+/** The operations that describe a server: `/healthz`, `/readyz`, `/ping`, `/metrics` and `/openapi.json`. */
 
 import { z } from "zod";
 import { SDK_TEXTS } from "./fields.ts";
@@ -52,6 +52,23 @@ export const READYZ = {
   request: { query: NO_QUERY },
   responses: { 200: { description: "The device can be used", content: json(readySchema) } },
   problems: ["invalid_parameter", "invalid_host", "internal", "no_device", "device_lost", "shutting_down"],
+} satisfies Operation;
+
+export const PING = {
+  method: "get",
+  path: "/ping",
+  operationId: "getStart",
+  summary: "Ask whether the device was opened",
+  description:
+    "The load balancers of serverless platforms ask this resource, and send requests to a host that has answered 200.",
+  tags: ["Server"],
+  security: WITHOUT_KEY,
+  request: { query: NO_QUERY },
+  responses: {
+    200: { description: "The device can be used", content: json(z.object({ status: z.literal("ready") })) },
+    204: { description: "The host has started, and still opens and checks its device" },
+  },
+  problems: READYZ.problems,
 } satisfies Operation;
 
 export const METRICS = {

@@ -42,13 +42,15 @@ export function unitCuts(spec: ModelSpec, readers: readonly ReadingLayer[]): Map
 
 /**
  * Returns the rows or columns of a tensor that remain if the reader keeps `columns`. The columns that are removed
- * together belong to equally many rows. Those of one key head, for example, are fewer than the columns of its query heads.
+ * together belong to equally many rows of each part. Those of one key head, for example, are fewer than the columns of
+ * its query heads.
  */
-function keptIndices({ reader: { cols, group }, size }: Cut, columns: Uint32Array): number[] {
-  const rows = size * group / cols;
-  return Array.from(columns.filter((column) => column % group === 0)).flatMap((column) =>
+function keptIndices({ reader: { cols, group, parts }, axis, size }: Cut, columns: Uint32Array): number[] {
+  const partRows = axis === "rows" ? size / parts : size, rows = partRows * group / cols;
+  const inPart = Array.from(columns.filter((column) => column % group === 0)).flatMap((column) =>
     Array.from({ length: rows }, (_, row) => column / group * rows + row)
   );
+  return Array.from({ length: size / partRows }, (_, part) => inPart.map((i) => part * partRows + i)).flat();
 }
 
 export interface ShrunkOutput {

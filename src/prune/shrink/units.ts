@@ -15,6 +15,8 @@ interface UnitLayers {
   readonly reader: string;
   /** The layers whose outputs belong to the units. */
   readonly writers: readonly string[];
+  /** The number of parts of a writer's outputs, each of which has all units: 2 if gate and up are one layer. @default 1 */
+  readonly parts?: number;
 }
 
 /** The units of one kind in a model. */
@@ -39,11 +41,11 @@ interface UnitDeclaration {
   readonly reasons: Readonly<Record<string, string>>;
 }
 
-function neuronsOf(setting: string, reader: string, ...writers: string[]) {
+function neuronsOf(setting: string, layers: UnitLayers) {
   return (_config: Config, spec: ModelSpec): Units => ({
-    count: linearLayers(spec).find(({ linear }) => linear.name === reader)!.cols,
+    count: linearLayers(spec).find(({ linear }) => linear.name === layers.reader)!.cols,
     together: 1,
-    layers: { reader, writers },
+    layers,
     settings: (kept) => ({ [setting]: kept }),
   });
 }
@@ -101,7 +103,24 @@ function expertsOf(...names: [string, ...string[]]) {
   };
 }
 
-const GATED = neuronsOf("intermediate_size", "mlp.down_proj", "mlp.gate_proj", "mlp.up_proj");
+const INTERMEDIATE = "intermediate_size";
+const GATED = neuronsOf(INTERMEDIATE, { reader: "mlp.down_proj", writers: ["mlp.gate_proj", "mlp.up_proj"] });
+const FUSED_GATE = neuronsOf(INTERMEDIATE, {
+  reader: "mlp.down_proj",
+  writers: ["mlp.gate_up_proj"],
+  parts: 2,
+});
+
+/** The layers of a feed-forward network without a gate. */
+function ungated(setting: string, writer: string, reader: string) {
+  return neuronsOf(setting, { reader, writers: [writer] });
+}
+
+/** Returns one entry for each type of model. */
+function forTypes<Value>(value: Value, types: string): Readonly<Record<string, Value>> {
+  return Object.fromEntries(types.split(" ").map((type) => [type, value]));
+}
+
 const NEURONS_OF_EXPERTS = "its neurons belong to experts, which --experts removes";
 const FIXED_HEAD_SIZE = "its configuration has no setting for the size of a head";
 const NORMS_OF_ALL_HEADS = "its norms of queries and keys are over all heads of a token";
@@ -111,13 +130,20 @@ export const UNITS = {
     option: "ffn",
     description: "share of the neurons of each feed-forward network to remove",
     families: {
-      opt: neuronsOf("ffn_dim", "fc2", "fc1"),
-      llama: GATED,
-      mistral: GATED,
-      qwen2: GATED,
-      qwen3: GATED,
+      opt: ungated("ffn_dim", "fc1", "fc2"),
+      gpt_neox: ungated(INTERMEDIATE, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+      falcon: ungated("ffn_hidden_size", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+      phi: ungated(INTERMEDIATE, "mlp.fc1", "mlp.fc2"),
+      starcoder2: ungated(INTERMEDIATE, "mlp.c_fc", "mlp.c_proj"),
+      ...forTypes(
+        GATED,
+        "llama mistral ministral3 qwen2 qwen3 gemma gemma2 gemma3_text olmo2 olmo3 granite smollm3 seed_oss " +
+          "ernie4_5 exaone4 cohere2",
+      ),
+      ...forTypes(FUSED_GATE, "phi3 glm4"),
     },
     reasons: {
+      gpt2: "its weights are stored transposed",
       bloom: "its feed-forward networks always have 4 · hidden_size neurons",
       mixtral: NEURONS_OF_EXPERTS,
       qwen3_moe: NEURONS_OF_EXPERTS,
@@ -128,11 +154,8 @@ export const UNITS = {
     option: "heads",
     description: "share of the heads of attention to remove, with the keys and values that only they use",
     families: {
-      llama: headsOf({ dividesHiddenSize: true }),
-      mistral: headsOf(),
-      qwen3: headsOf(),
-      mixtral: headsOf(),
-      qwen3_moe: headsOf(),
+      ...forTypes(headsOf({ dividesHiddenSize: true }), "llama gemma2 gemma3_text"),
+      ...forTypes(headsOf(), "mistral ministral3 qwen3 gemma seed_oss ernie4_5 mixtral qwen3_moe"),
     },
     reasons: {
       opt: FIXED_HEAD_SIZE,
@@ -220,8 +243,9 @@ export interface ReadingLayer extends SizedLayer {
   /** The number of columns that are removed together, and the share of columns that is removed. */
   readonly group: number;
   readonly share: number;
-  /** The names of the layers of the block whose outputs are removed. */
+  /** The names of the layers of the block whose outputs are removed, and the number of parts of these outputs. */
   readonly writers: readonly string[];
+  readonly parts: number;
 }
 
 /** Lists the layers of which a solver removes columns, in the order of the forward pass. */
@@ -232,7 +256,8 @@ export function readingLayers(kept: KeptUnits, config: Config, spec: ModelSpec):
     if (!units) return [];
     const { count, together, layers, kept } = units;
     const group = layer.cols * together / count;
-    return [{ ...layer, group, share: 1 - kept / count, writers: layers!.writers }];
+    const { writers, parts = 1 } = layers!;
+    return [{ ...layer, group, share: 1 - kept / count, writers, parts }];
   });
 }
 

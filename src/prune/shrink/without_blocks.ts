@@ -1,5 +1,6 @@
 /** Presents a model without some of its blocks. The later blocks move up, and their tensors are renamed. */
 
+import { ModelError } from "../../base/files/file_error.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { Model } from "../../model/model.ts";
 import { type RenamedModel, renamedSource } from "./renamed_model.ts";
@@ -32,14 +33,41 @@ export function withoutBlocks(
   };
 }
 
-/** Returns the configuration without some blocks. The types of attention in Qwen's blocks move with the blocks. */
+/** The settings with one entry for each block. */
+const LISTS = ["layer_types", "no_rope_layers"];
+
+/** The types of models whose blocks differ by a rule for their numbers, unless a setting lists them. */
+const LISTED: Readonly<Record<string, string>> = {
+  gemma2: "layer_types",
+  gemma3_text: "layer_types",
+  cohere2: "layer_types",
+  olmo3: "layer_types",
+  exaone4: "layer_types",
+  smollm3: "no_rope_layers",
+};
+
+/**
+ * Returns the configuration without some blocks. The entries of the other blocks in lists move with the blocks.
+ * @throws {ModelError} if the kind of a block follows from its number only, so that later blocks would become others
+ */
 export function configWithoutBlocks(config: Config, dropped: ReadonlySet<number>): Config {
   if (dropped.size === 0) return config;
-  const { num_hidden_layers: blocks, layer_types: types, max_window_layers: first } = config;
+  const { model_type: type, num_hidden_layers: blocks, max_window_layers: first } = config;
+  const needed = Object.hasOwn(LISTED, String(type)) ? LISTED[String(type)] : undefined;
+  if (needed !== undefined && !Array.isArray(config[needed])) {
+    throw new ModelError(
+      `config.json: without ${needed}, the kind of a block of ${type} follows from its number, so no blocks can be ` +
+        `dropped; transformers writes ${needed} when it saves the model`,
+    );
+  }
+  const lists = LISTS.filter((name) => Array.isArray(config[name])).map((name) => [
+    name,
+    (config[name] as unknown[]).filter((_, block) => !dropped.has(block)),
+  ]);
   return {
     ...config,
+    ...Object.fromEntries(lists),
     num_hidden_layers: Number(blocks) - dropped.size,
-    ...Array.isArray(types) && { layer_types: types.filter((_, block) => !dropped.has(block)) },
     // All blocks from this one on have a sliding window.
     ...typeof first === "number" &&
       { max_window_layers: first - [...dropped].filter((block) => block < first).length },

@@ -58,5 +58,6 @@ if rank == 0:
     print(f"{name}: sparsity {sparsity:.2f}, relative error {error:.4f}, with statistics of {ranks}")
 dist.broadcast(pruned_weight, src=0)
 weight.copy_(pruned_weight)
-print(f"rank {rank}: {(weight == 0).sum().item()} zeros")
+# torchrun does not buffer output. One write for the whole line keeps the lines of two ranks apart.
+print(f"rank {rank}: {(weight == 0).sum().item()} zeros\n", end="")
 dist.destroy_process_group()

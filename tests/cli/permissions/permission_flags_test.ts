@@ -171,6 +171,7 @@ describe("commandAccess()", () => {
   it("lets a host listen on its address, and connect to its edge and to the blob store of the edge", () => {
     assert.deepEqual(accessOf("serve"), { read: [], write: [], net: ["127.0.0.1:8000"] });
     const env = { PARE_EDGE: "https://edge.example", PARE_BLOB_ORIGINS: "https://b.example, http://c:9000" };
+    assert.deepEqual(accessOf("serve", { PORT: "9" }).net, ["127.0.0.1:9"]);
     assert.deepEqual(accessOf("serve --host 0.0.0.0 --port 9", env).net, [
       "edge.example:443",
       "127.0.0.1:9",

@@ -7,7 +7,7 @@ import { dawnSkipReason } from "../../support/dawn.ts";
 import { testOnlyWebGpu } from "../../support/backends.ts";
 
 /** These tests compile shaders of their own on a device that they open themselves. */
-const OTHERS = ["loop_count_test.ts", "on_dawn_nightly_test.ts"];
+const OTHERS = ["loop_count_slow_test.ts", "on_dawn_nightly_test.ts"];
 
 if (dawnSkipReason === undefined) {
   testOnlyWebGpu("dawn");

@@ -64,14 +64,14 @@ function coupled(n: number, i: number, j: number, value: number): Float32Array {
   return h;
 }
 
-/** Wraps `backend` so that it fails to allocate the copy of the statistics that a retry needs. */
+/** Wraps `backend` so that it fails to allocate the separate factor that a retry needs. */
 function withoutRoomForCopies(backend: Backend): Backend {
   return new Proxy(backend, {
     get(target, key) {
       const value = Reflect.get(target, key, target);
       if (key === "createBuffer") {
         return (label: string, bytes: number) => {
-          if (label.startsWith("copy of the statistics")) {
+          if (label.startsWith("factor of the statistics")) {
             throw new OutOfDeviceMemoryError(`no room for ${label}`);
           }
           return target.createBuffer(label, bytes);
@@ -162,7 +162,7 @@ eachBackend("factor()", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("names the next damping in the message if there was no memory for the copy that a retry needs", async () => {
+  it("names the next damping in the message if there was no memory for the separate factor that a retry needs", async () => {
     const n = 40, live = backend().counters.bytesLive;
     const limited = withoutRoomForCopies(backend());
     const hessian = uploadHessian(backend(), coupled(n, 3, 30, 1.05), n, 64);

@@ -34,6 +34,7 @@ function specOf(config: Record<string, unknown>): ModelSpec {
 
 it("readUnits() refuses other families by name, with a reason if there is one", () => {
   const refusals: [string, UnitKind, string][] = [
+    ["gpt2", "neurons", "neurons, because its weights are stored transposed"],
     ["bloom", "neurons", "neurons, because its feed-forward networks always have 4 · hidden_size neurons"],
     ["olmoe", "neurons", "neurons, because its neurons belong to experts, which --experts removes"],
     ["qwen2", "heads", "heads, because its configuration has no setting for the size of a head"],
@@ -43,8 +44,11 @@ it("readUnits() refuses other families by name, with a reason if there is one", 
     ["llama", "experts", "experts"],
   ];
   const types = {
-    neurons: "opt, llama, mistral, qwen2, qwen3",
-    heads: "llama, mistral, qwen3, mixtral, qwen3_moe",
+    neurons:
+      "opt, gpt_neox, falcon, phi, starcoder2, llama, mistral, ministral3, qwen2, qwen3, gemma, gemma2, " +
+      "gemma3_text, olmo2, olmo3, granite, smollm3, seed_oss, ernie4_5, exaone4, cohere2, phi3, glm4",
+    heads:
+      "llama, gemma2, gemma3_text, mistral, ministral3, qwen3, gemma, seed_oss, ernie4_5, mixtral, qwen3_moe",
     experts: "mixtral, qwen3_moe, olmoe",
   };
   for (const [model_type, kind, problem] of refusals) {
@@ -133,4 +137,10 @@ it("configWithoutBlocks() moves the settings of the later blocks, and keeps all 
     max_window_layers: 2,
   });
   assert.equal(configWithoutBlocks(config, new Set()), config);
+  const smollm = { model_type: "smollm3", num_hidden_layers: 3, no_rope_layers: [1, 0, 1] };
+  assert.deepEqual(configWithoutBlocks(smollm, new Set([0])).no_rope_layers, [0, 1]);
+  assert.throws(
+    () => configWithoutBlocks({ ...smollm, no_rope_layers: null }, new Set([0])),
+    /without no_rope_layers, the kind of a block of smollm3 follows from its number, so no blocks can be dropped/,
+  );
 });

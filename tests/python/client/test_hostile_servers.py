@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pare_llm import Jobs, LayerToUpload, Pare, PareError, TransportOptions, prune_by_job
 
-from client.fake_server import Reply, Start
+from client.fake_server import Reply, Start, solved
 from client.raw_server import Handler, RawServer, read_request
 from client.test_results import LAYER
 
@@ -179,6 +179,24 @@ def test_a_redirection_is_not_followed(start: Start, status: int) -> None:
     with pytest.raises(PareError, match=f"redirects to {other.url}/v1/layers, which is not followed"):
         Pare(server.url, "secret").prune_layer(WEIGHT, method="magnitude")
     assert (len(server.received), len(other.received)) == (1, 0)
+
+
+def test_a_303_to_the_same_origin_is_followed_with_the_key_and_without_the_body(start: Start) -> None:
+    later = Reply(303, b"", {"Location": "/v1/layers?call=x"})
+    server = start(later, later, lambda received: solved(server.received[0]))
+    pruned = Pare(server.url, "secret").prune_layer(WEIGHT, method="magnitude")
+    assert pruned.weight.shape == WEIGHT.shape
+    assert server.log[1:] == ["GET /v1/layers?call=x"] * 2
+    for received in server.received[1:]:
+        assert received.headers["Authorization"] == "Bearer secret"
+        assert (received.body, received.headers.get("Content-Type")) == (b"", None)
+
+
+def test_a_circle_of_303_ends(start: Start) -> None:
+    server = start(Reply(303, b"", {"Location": "/readyz"}))
+    with pytest.raises(PareError, match="redirects to /readyz"):
+        Pare(server.url).describe_host()
+    assert len(server.received) == 25
 
 
 def test_a_job_that_names_another_layer_is_refused(start: Start) -> None:

@@ -15,8 +15,9 @@
 import { GemmNnArgs, GemmNtArgs, GemmTnArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
-import { COLS_UNIT, micro_cols, micro_rows, multiply_4x8, multiply_6x16, ROWS_UNIT } from "./shared/micro_kernels";
-import { is_paired, scratch, threads } from "./shared/instance";
+import { COLS_UNIT, micro_cols, micro_rows, ROWS_UNIT } from "./shared/micro_kernels";
+import { multiply_packed } from "./shared/packed_product";
+import { scratch, threads } from "./shared/instance";
 import { multiply_by_library, uses_library } from "./shared/library";
 import { ceil_divide } from "./shared/items";
 
@@ -43,12 +44,6 @@ const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 let blockRows: u32 = 0;
 let blockCols: u32 = 0;
 
-// @ts-ignore: decorator
-@inline function multiply(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
-  if (is_paired()) multiply_6x16(k, a, b, c, ldc, alpha, beta);
-  else multiply_4x8(k, a, b, c, ldc, alpha, beta);
-}
-
 // Divides `count` into as few parts of at most `size` as possible, and makes the parts about equal. Returns the size of
 // a part, rounded up to a multiple of `unit`, so it may exceed `size`.
 // @ts-ignore: decorator
@@ -72,41 +67,6 @@ export function count_gemm_items(args: GemmNnArgs): u32 {
   if (m == 0 || n == 0) return 0;
   choose_block(m, n);
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
-}
-
-// C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile in the scratch
-// and then stores its first `rows` rows and `cols` columns.
-function multiply_edge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32): void {
-  const tile = scratch() + EDGE_TILE, width = micro_cols();
-  multiply(k, a, b, tile, width << 2, alpha, 0);
-  for (let i: u32 = 0; i < rows; i++) {
-    for (let j: u32 = 0; j < cols; j++) {
-      const element = c + i * ldc + (j << 2);
-      let value = load<f32>(tile + ((i * width + j) << 2));
-      if (beta != 0) value += beta * load<f32>(element);
-      store<f32>(element, value);
-    }
-  }
-}
-
-// Multiplies the packed rows of A, (rows, k), by the packed columns of B, (k, cols), into C at (row0, col0). With
-// `upper`, micro-tiles whose elements all have i > j + below are skipped.
-function multiply_packed(
-  k: u32, c: usize, ldc: usize, row0: u32, rows: u32, col0: u32, cols: u32, alpha: f32, beta: f32, upper: bool,
-  below: u32,
-): void {
-  const packedA = scratch(), packedB = packedA + PACKED_B;
-  const microRows = micro_rows(), microCols = micro_cols();
-  for (let j: u32 = 0; j < cols; j += microCols) {
-    const width = min(microCols, cols - j), b = packedB + (<usize>j * k << 2);
-    for (let i: u32 = 0; i < rows; i += microRows) {
-      if (upper && row0 + i > col0 + j + width - 1 + below) break;
-      const height = min(microRows, rows - i), a = packedA + (<usize>i * k << 2);
-      const tile = c + (row0 + i) * ldc + ((<usize>col0 + j) << 2);
-      if (height == microRows && width == microCols) multiply(k, a, b, tile, ldc, alpha, beta);
-      else multiply_edge(k, a, b, tile, ldc, height, width, alpha, beta);
-    }
-  }
 }
 
 // `roundedA` and `roundedB` are the addresses of A and B in bf16, or 0 if the product must not round them.
@@ -167,7 +127,10 @@ export function run_gemm_item(args: GemmNnArgs, item: u32, transA: bool, transB:
       if (upper && i > col0 + cols - 1 + below) break;
       if (transA) pack_panels(a + ((<usize>k0 * lda + i) << 2), lda, height, depth, micro_rows(), packedA);
       else pack_panels_transposed(a + ((<usize>i * lda + k0) << 2), lda, height, depth, micro_rows(), packedA);
-      multiply_packed(depth, c, ldc, i, height, col0, cols, alpha, k0 == 0 ? beta : 1, upper, below);
+      const target = c + i * ldc + (<usize>col0 << 2), first = <i32>i - <i32>(col0 + below);
+      multiply_packed(
+        depth, packedA, packedB, scratch() + EDGE_TILE, target, ldc, height, cols, alpha, k0 == 0 ? beta : 1, upper, first, false,
+      );
     }
     k0 += KC;
   } while (k0 < k);

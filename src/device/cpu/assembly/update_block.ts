@@ -1,12 +1,24 @@
 // The CPU twin of shaders/update_block.wgsl. It adds the lazy batch update to a block of weights, computes the keys of
-// the result, and counts their first digits. The cpu backend solves layers without this kernel, because on a CPU the
-// separate steps are as fast. So the product is a simple loop over the rows of U.
+// the result, and counts their first digits. A work item is some rows of the block. It handles as many rows at a time as
+// stay in the cache until their keys are counted.
 
 import { UpdateBlockArgs } from "./args";
-import { add_digits, clear_digits, count_digit, force_row, score_row } from "./shared/select_keys";
+import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
+import { scratch } from "./shared/instance";
 import { row_items, rows_per_item } from "./shared/items";
+import { micro_cols, micro_rows } from "./shared/micro_kernels";
+import { multiply_packed } from "./shared/packed_product";
+import { add_digits, clear_digits, count_digit, DIGITS_SCRATCH_BYTES, force_row, score_row } from "./shared/select_keys";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+// The rows that are handled at a time: a multiple of the rows of both kinds of micro-tiles.
+const ROWS: u32 = 96;
+// MAX_BLOCK_SIZE of src/device/kernels/column_loop.ts, which both sizes of U are at most.
+const MAX_SIZE: usize = 256;
+
+// After the histograms, the scratch has packed U, packed A, and one micro-tile. These are the offsets of the last two.
+const PACKED_A: usize = DIGITS_SCRATCH_BYTES + MAX_SIZE * MAX_SIZE * 4;
+const EDGE_TILE: usize = PACKED_A + <usize>ROWS * MAX_SIZE * 4;
 
 export function update_block_items(args: UpdateBlockArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
@@ -18,28 +30,31 @@ export function update_block(args: UpdateBlockArgs, item: u32): void {
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
   const first = item * step, end = min<u32>(args.rows, first + step);
   clear_digits();
-  for (let r = first; r < end; r++) {
-    const row = args.row0 + r;
-    const work = args.work + (<usize>(row * args.ldwork) << 2);
-    const keys = args.keys + (<usize>(row * cols) << 2);
-    memory.copy(work, args.w + (<usize>(args.w_offset + r * args.ldw) << 2), <usize>cols << 2);
-    add_update(args, r, work);
-    score_row(work, scale, keys, cols);
-    if (args.has_forced == 1) force_row(args.forced + (<usize>(row * args.words) << 2), firstColumn, keys, cols);
-    for (let c: u32 = 0; c < cols; c++) count_digit(c & 3, load<u32>(keys + (<usize>c << 2)) >> 21);
+  const packedU = scratch() + DIGITS_SCRATCH_BYTES;
+  pack_panels(args.u + (<usize>args.u_offset << 2), args.ldu, cols, args.depth, micro_cols(), packedU);
+  for (let r = first; r < end; r += ROWS) {
+    const rows = min<u32>(ROWS, end - r);
+    load_updated(args, r, rows, packedU);
+    for (let row = args.row0 + r; row < args.row0 + r + rows; row++) {
+      const keys = args.keys + (<usize>(row * cols) << 2);
+      score_row(args.work + (<usize>(row * args.ldwork) << 2), scale, keys, cols);
+      if (args.has_forced == 1) force_row(args.forced + (<usize>(row * args.words) << 2), firstColumn, keys, cols);
+      for (let c: u32 = 0; c < cols; c++) count_digit(c & 3, load<u32>(keys + (<usize>c << 2)) >> 21);
+    }
   }
   add_digits(args.digits);
 }
 
-// Adds Σ_p A[r, p]·U[p, :] to a row of `work`. Row p of U is zero before column p.
-function add_update(args: UpdateBlockArgs, r: u32, work: usize): void {
-  const a = args.a + (<usize>(args.a_offset + r * args.lda) << 2);
-  for (let p: u32 = 0; p < args.depth; p++) {
-    const factor = load<f32>(a + (<usize>p << 2));
-    const u = args.u + (<usize>(args.u_offset + p * args.ldu) << 2);
-    for (let c = p; c < args.cols; c++) {
-      const at = <usize>c << 2;
-      store<f32>(work + at, load<f32>(work + at) + factor * load<f32>(u + at));
-    }
+// work ← W + A·U for `rows` rows of the dispatch from row `r` on. Without earlier blocks `depth` is 0, and A is not read.
+function load_updated(args: UpdateBlockArgs, r: u32, rows: u32, packedU: usize): void {
+  const cols = args.cols, depth = args.depth, ldwork = <usize>args.ldwork << 2;
+  const work = args.work + (args.row0 + r) * ldwork, w = args.w + (<usize>(args.w_offset + r * args.ldw) << 2);
+  for (let i: u32 = 0; i < rows; i++) {
+    memory.copy(work + i * ldwork, w + (<usize>(i * args.ldw) << 2), <usize>cols << 2);
   }
+  if (depth == 0) return;
+  const packedA = scratch() + PACKED_A, tile = scratch() + EDGE_TILE;
+  const a = args.a + (<usize>(args.a_offset + r * args.lda) << 2);
+  pack_panels_transposed(a, args.lda, rows, depth, micro_rows(), packedA);
+  multiply_packed(depth, packedA, packedU, tile, work, ldwork, rows, cols, 1, 1, false, 0, true);
 }

@@ -38,12 +38,13 @@ function createRow(): Row<HostState> {
   const load = makeCell("Load"), seen = makeCell("Last heartbeat");
   return {
     element: make("tr", {}, device, name, load, seen),
-    update: ({ id, url, backend, adapter, queue, capacity, isLost, age }) => {
+    update: ({ id, url, backend, adapter, queue, capacity, isLost, age, seen: heartbeat }) => {
       setText(device, `${adapter} (${backend})`);
       setText(name, shortId(id));
       name.title = url;
       setText(load, isLost ? "–" : `${queue.resident} of ${capacity} layers, ${queue.waiting} waiting`);
-      setText(seen, isLost ? `lost, ${formatAge(age)}` : formatAge(age));
+      const lastSeen = heartbeat === 0 ? "none, a request wakes the host" : formatAge(age);
+      setText(seen, isLost ? `lost, ${lastSeen}` : lastSeen);
       seen.parentElement?.classList.toggle("lost", isLost);
     },
   };

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from pare_llm import __version__
 from pare_llm.client.answers import printable
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import ssl
 
 _MAX_BACKOFF_MS = 30_000
+
+# The most answers with status 303 that are followed. Modal sends one every 150 seconds, so a request may take
+# an hour.
+_MAX_FOLLOWED = 24
 
 # The longest Retry-After that is waited for. If a server asks for more, its error is raised at once.
 _MAX_RETRY_AFTER_SECONDS = 300
@@ -131,8 +135,17 @@ class Transport:
         )
 
     def exchange(self, request: Request, deadline: Deadline) -> Answer:
-        """Send `request` once, as `ConnectionPool.exchange`. Raise a PareError unless the status is 2xx."""
+        """Send `request` once, as `ConnectionPool.exchange`. Raise a PareError unless the status is 2xx.
+
+        A platform such as Modal answers a long request with status 303 and the URL of the result, which is
+        then fetched.
+        """
         answer = self._pool.exchange(request, deadline)
+        for _ in range(_MAX_FOLLOWED):
+            result = _request_for_result(request, answer)
+            if result is None:
+                break
+            answer = self._pool.exchange(result, deadline)
         if not 200 <= answer.status < 300:
             raise error_from_answer(answer.status, answer.reason, answer.headers, answer.body)
         return answer
@@ -180,6 +193,24 @@ def _parse_base_url(text: str) -> SplitResult:
             "in base_url or PARE_SERVER"
         )
     return url._replace(path=url.path.rstrip("/"), query="", fragment="")
+
+
+def _request_for_result(request: Request, answer: Answer) -> Request | None:
+    """Return the request for the result that a 303 names, or None if the answer is another one.
+
+    The result may be at another URL of the same origin only, because the request for it has the API key.
+    """
+    location = answer.headers.get("Location")
+    if answer.status != 303 or not location:
+        return None
+    try:
+        url = urlsplit(urljoin(request.url.geturl(), location))
+    except ValueError:  # a malformed URL
+        return None
+    if (url.scheme, url.netloc) != (request.url.scheme, request.url.netloc):
+        return None
+    headers = {name: value for name, value in request.headers.items() if not name.startswith("Content-")}
+    return Request("GET", url, headers, None, request.max_answer_bytes)
 
 
 def _is_transient(error: PareError | ConnectionError) -> bool:

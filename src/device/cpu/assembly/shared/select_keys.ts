@@ -60,9 +60,10 @@ export const DIGIT_BINS: u32 = 2048;
 export const DIGIT_BYTES: usize = 8192;
 // Neighbouring keys are counted in four separate histograms, for the reason given in key_histogram.
 const COPIES: usize = 4;
+export const DIGITS_SCRATCH_BYTES: usize = COPIES * DIGIT_BYTES;
 
 export function clear_digits(): void {
-  memory.fill(scratch(), 0, COPIES * DIGIT_BYTES);
+  memory.fill(scratch(), 0, DIGITS_SCRATCH_BYTES);
 }
 
 // @ts-ignore: decorator
