@@ -58,12 +58,8 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
       .option("--seqlen <n>", "the tokens of a window", integer(1), 512)
       .option("--method <method>", "the solver", "sparsegpt")
       .option("--hosts <n>", "the number of hosts", integer(1), 1),
-  async measure({ layers, hidden, samples, seqlen, method, hosts: count, backend }, { save }) {
+  async measure({ layers, hidden, samples, seqlen, method, hosts: count, backend }, { scratch, save }) {
     await using cleanup = new AsyncDisposableStack();
-    const scratch = cleanup.adopt(
-      await Deno.makeTempDir({ prefix: "pare-blocks-" }),
-      (path) => Deno.remove(path, { recursive: true }),
-    );
     const folder = `${scratch}/model`, heads = hidden / 64;
     await makeRandomLlama(folder, {
       layers,
