@@ -9,11 +9,14 @@ import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
 import { decodeBlock } from "../../src/prune/blocks/block_answer.ts";
 import { weightName } from "../../src/prune/block_plan.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
+import { parseKeys } from "../../src/protocol/keys.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
-import { codeOf, startTaskHosts, type TaskHosts } from "./task_hosts.ts";
+import { startHost } from "./host.ts";
+import { codeOf, HOST_ID, SECRET, startTaskHosts, type TaskHosts } from "./task_hosts.ts";
 
 /** The files of one model: the body that creates its states, and the body of each block. */
 async function modelFiles(family: string, query: LayerQuery) {
@@ -155,5 +158,34 @@ describe("tasks about blocks", () => {
       assert.deepEqual(await send("run", { index: 0, block, pruned }), [422, "shape_mismatch"]);
     }
     assert.deepEqual(await send("run", { index: 0, block, result }), DONE);
+  });
+
+  it("are refused if their states or results exceed the limits of the host", async () => {
+    const { states, blocks: [first] } = await modelFiles("llama", { sparsity: 0.5 });
+    const windows = await hosts.putBlob("/states", states), block = await hosts.putBlob("/block", first);
+    const edge = { secret: SECRET, hostId: HOST_ID, blobOrigins: [hosts.store.origin] };
+    const little = await startHost({ edge, device: { statesBytes: 1000 } });
+    assert.deepEqual(await send("run", { windows }, little), [413, "too_large"]);
+    await little.close();
+    const narrow = await startHost({ edge, limits: { maxBodyBytes: states.length } });
+    assert.deepEqual(await send("run", { windows }, narrow), DONE);
+    const pruned = await hosts.putBlob("/long", new Uint8Array(states.length + 1));
+    assert.deepEqual(await send("run", { index: 0, block, pruned }, narrow), [413, "too_large"]);
+    await narrow.close();
+  });
+
+  it("have states that no API key of the host can reach", async () => {
+    const key = "a-key", digest = (await sha256(new TextEncoder().encode(key))).toHex();
+    const { states } = await modelFiles("llama", { sparsity: 0.5 });
+    const edge = { secret: SECRET, hostId: HOST_ID, blobOrigins: [hosts.store.origin] };
+    const host = await startHost({ edge, keys: parseKeys(`${digest}:solve`) });
+    assert.deepEqual(await send("run", { windows: await hosts.putBlob("/states", states) }, host), DONE);
+    for (const method of ["GET", "DELETE"]) {
+      const headers = { Authorization: `Bearer ${key}` };
+      const response = await host.request("/v1/states/run", { method, headers });
+      assert.deepEqual(await codeOf(response), [404, "states_not_found"]);
+    }
+    assert.deepEqual(await send("run", {}, host), DONE);
+    await host.close();
   });
 });

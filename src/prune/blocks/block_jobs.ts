@@ -104,6 +104,7 @@ class JobOfRun implements BlockSolver {
       for await (const layer of followOrResubmit(jobs, job, submitted, { ...this.#options, signal })) {
         if (layer.error) failures.push({ name: layer.name, ...layer.error });
         if (layer.result === null || results.has(layer.name)) continue;
+        if (layer.attempts > 1) onRetried?.(layer.name, layer.attempts);
         const block = blocks.findIndex(({ name }) => name === layer.name);
         if (this.#requests.plan.isOpen(block)) {
           try {
@@ -116,7 +117,6 @@ class JobOfRun implements BlockSolver {
             break;
           }
         }
-        if (layer.attempts > 1) onRetried?.(layer.name, layer.attempts);
         results.set(layer.name, layer.result);
       }
       if (!wrongAnswer && failures.length === 0) return;
