@@ -14,8 +14,9 @@ import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../model/checkpoint/quantized/config.ts";
 import { sha256 } from "../protocol/digest.ts";
 import type { EdgeHost } from "../protocol/messages.ts";
-import { BlockHost } from "../prune/blocks/block_host.ts";
+import { BlockHost } from "../client/blocks/block_host.ts";
 import { BlockJobs } from "../prune/blocks/block_jobs.ts";
+import { DividedBlocks } from "../prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../prune/blocks/remote_blocks.ts";
 import type { RunFingerprint } from "../prune/run/fingerprint.ts";
 import { resolve } from "node:path";
@@ -116,7 +117,7 @@ async function hostsForJobs(
   return registered;
 }
 
-/** A run whose blocks are pruned at a host, or in a job of an edge. */
+/** A run whose blocks are pruned at hosts, or in a job of an edge. */
 interface RemoteBlocksFlags extends HostPoolFlags {
   /** The name of the model, which the job gets. */
   readonly name: string;
@@ -128,47 +129,64 @@ interface RemoteBlocksFlags extends HostPoolFlags {
 }
 
 /**
- * Returns a pruner that has whole blocks pruned at the only server, and the device on which they are pruned. Prints where
- * the blocks are pruned.
- * @throws {UsageError} if an edge has no hosts, or hosts with different adapters
- * @throws {PareError} {ConnectionError} as `remotePruner`
+ * Returns a pruner that has whole blocks pruned at the servers, and the device of the servers. Prints where the blocks are
+ * pruned.
+ * @throws {UsageError} if an edge has no hosts
+ * @throws {UsageError} {PareError} {ConnectionError} as `remotePruner`
  */
 export async function remoteBlocks(
-  { server: [url], apiKey, jobs, name, fingerprint, out, config, format }: RemoteBlocksFlags,
+  { name, fingerprint, out, config, format, ...flags }: RemoteBlocksFlags,
   output: Output,
   signal: AbortSignal,
 ) {
-  const transport = remoteTransport(url, apiKey, output, "block");
-  const registered = await hostsForJobs(transport, jobs, signal);
+  const { server: servers, apiKey, jobs } = flags;
+  const transports = servers.map((url) => remoteTransport(url, apiKey, output, "block")),
+    [first] = transports;
+  const registered = servers.length === 1 ? await hostsForJobs(first, jobs, signal) : undefined;
   if (registered) {
     if (registered.length === 0) {
       throw new UsageError(
-        `option --remote: ${url} lists no hosts, and their device decides whether a run can be continued`,
+        `option --remote: ${first.baseUrl} lists no hosts, and their device decides whether a run can be continued`,
       );
     }
-    output.remark(`pruning whole blocks in a job of ${url}, at ${describeHosts(registered)}`);
-    const server = new BlockJobs(transport, {
+    output.remark(`pruning whole blocks in a job of ${first.baseUrl}, at ${describeHosts(registered)}`);
+    const server = new BlockJobs(first, {
       name,
       onRetried: (block, attempts) => output.remark(`${block} took ${attempts} attempts`),
     });
     return { pruner: new RemoteBlocks(server, { config, format }), device: deviceOf(registered[0]) };
   }
-  const pare = new Pare(transport), host = await pare.describeHost({ signal });
-  await pare.checkKey({ signal });
-  output.remark(`pruning whole blocks at ${describeHosts([host])}`);
-  // The same command in the same folder continues with the states that it has at the host.
-  const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out)]));
-  const states = new BlockHost(transport, (await sha256(identity)).toHex());
   const onRebuild = (block: number) =>
     output.remark(
       `the host does not have the hidden states before block ${block}: running the blocks before it`,
     );
   const onNotDeleted = ({ message }: Error) =>
     output.remark(`the host still has the hidden states: ${message}`);
-  return {
-    pruner: new RemoteBlocks(states, { config, format, onRebuild, onNotDeleted }),
-    device: deviceOf(host),
+  const options = { config, onRebuild, onNotDeleted };
+  // The same command in the same folder continues with the states that it has at the hosts.
+  const nameOf = async (...share: readonly number[]) => {
+    const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out), ...share]));
+    return (await sha256(identity)).toHex();
   };
+  const device = await new Pare(first).describeHost({ signal });
+  const described = deviceOf(device);
+  if (servers.length > 1) {
+    const layers = await remotePruner({ ...flags, jobs: false }, name, output, signal);
+    const names = await Promise.all(servers.map((_, index) => nameOf(servers.length, index)));
+    const pruner = new DividedBlocks({
+      ...options,
+      hosts: transports.map((transport) => ({ ...transport, retries: RETRIES_AMONG_SEVERAL })),
+      layers: layers!,
+      nameOf: (index) => names[index],
+      onHostLost: (url, { message }) =>
+        output.remark(`${url} is lost (${message}); its windows go to another host`),
+    });
+    return { pruner, device: described };
+  }
+  await new Pare(first).checkKey({ signal });
+  output.remark(`pruning whole blocks at ${describeHosts([device])}`);
+  const host = new BlockHost(first, await nameOf());
+  return { pruner: new RemoteBlocks(host, { ...options, format }), device: described };
 }
 
 function deviceOf({ backend, adapter }: HostDescription) {

@@ -90,7 +90,7 @@ export class Forward {
   observeBlock(
     index: number,
     observeInput: BatchObserver,
-    { onBatchDone, source, dense, groups: wanted, routesToAll }: ObserveOptions = {},
+    { beforeBatch, onBatchDone, source, dense, groups: wanted, routesToAll }: ObserveOptions = {},
   ): Promise<void> {
     const { spec, weights: denseSource } = this.model,
       block = spec.block(index),
@@ -107,15 +107,21 @@ export class Forward {
       return block.forward({ skippedGroups, ...pass, observeInput, routesToAll }, states, index);
     };
     if (!dense || !denseStates) {
-      return this.#withBlock(index, observed, groups, (weights) =>
-        this.hiddenStates.visit(
-          (states, batch) => run(this.pass(weights, batch), states, batch, observeInput),
-          onBatchDone,
-        ));
+      return this.#withBlock(
+        index,
+        observed,
+        groups,
+        (weights) =>
+          this.hiddenStates.visit(async (states, batch) => {
+            await beforeBatch?.(batch);
+            return run(this.pass(weights, batch), states, batch, observeInput);
+          }, onBatchDone),
+      );
     }
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
       const copies = this.hiddenStates.copies();
       const runBoth = async (states: DeviceBuffer, batch: Batch) => {
+        await beforeBatch?.(batch);
         let routes: Routes | undefined;
         const pass = {
           ...this.pass(weights, batch),

@@ -67,8 +67,11 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
 
   it("refuses options that do not fit", async () => {
     const cases = [
-      [["--remote"], "needs exactly one --server, got 0"],
-      [["--remote", "--server", "http://a", "--server", "http://b"], "needs exactly one --server, got 2"],
+      [["--remote"], "needs a --server, got none"],
+      [
+        ["--remote", "--server", "http://a", "--server", "http://b", "--target", "dense"],
+        "does not divide --target and --reconstruct over several hosts, got 2",
+      ],
       [["--remote", "--server", "http://a", "--plan"], "does not work with --plan"],
       [["--remote", "--server", "http://a", "--allocate", "owl"], "does not work with --allocate owl"],
       [

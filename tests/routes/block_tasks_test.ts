@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
-import { decodeBlock } from "../../src/prune/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { weightName } from "../../src/prune/block_plan.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";

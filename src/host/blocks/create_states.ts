@@ -12,9 +12,10 @@ import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward } from "../../model/forward.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { planForward } from "../../model/plan_forward.ts";
+import { VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
 import { MAX_MODEL_LAYERS, MAX_TOKENS } from "../../protocol/limits.ts";
 import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
-import { VALIDATION_WINDOWS, WINDOWS } from "../../protocol/resources/blocks.ts";
+import { partSizes } from "../../prune/window_parts.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -63,7 +64,11 @@ export async function createStates(
     const forward = await Forward.begin(backend, { spec, weights: memorySource(tensors) }, [
       ...windows,
       ...validationWindows,
-    ], { boundary: fitted, hasDenseStream: hasTargets, hiddenStatesBytes: 0 });
+    ], {
+      parts: partSizes({ windows, validationWindows }),
+      hasDenseStream: hasTargets,
+      hiddenStatesBytes: 0,
+    });
     tensors.clear();
     const states = { forward, weights: tensors, windows, validationWindows, byteLength, nextBlock: 0 };
     store.add(name, states);

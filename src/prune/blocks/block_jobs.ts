@@ -10,11 +10,12 @@ import { Uploads } from "../../client/jobs/uploads.ts";
 import { Transport, type TransportOptions } from "../../client/transport.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { decodeBlock } from "./block_answer.ts";
-import { bodyOf, countAnswerBytes } from "./block_host.ts";
-import type { BlockRequests } from "./block_requests.ts";
-import type { SolvedBlock } from "./prune_block.ts";
-import type { BlockServer, BlockSolver, RemoteBlocksOptions } from "./remote_blocks.ts";
+import { decodeBlock } from "../../client/blocks/block_answer.ts";
+import { bodyOf, countAnswerBytes } from "../../client/blocks/block_host.ts";
+import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import { blockRequest, checkBlock, type SolvedRun } from "./block_request.ts";
+import type { BlockServer, BlockSolver } from "./remote_blocks.ts";
+import { statesOfRun } from "./window_states.ts";
 
 /** The number of jobs of one run that may fail transiently, or give a wrong result, before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
@@ -39,8 +40,8 @@ export class BlockJobs implements BlockServer {
     this.#options = options;
   }
 
-  begin(requests: BlockRequests, config: RemoteBlocksOptions["config"]): BlockSolver {
-    return new JobOfRun(this.#edge, this.#options, requests, config);
+  begin(run: SolvedRun): BlockSolver {
+    return new JobOfRun(this.#edge, this.#options, run);
   }
 }
 
@@ -52,21 +53,14 @@ interface AnsweredBlock {
 class JobOfRun implements BlockSolver {
   readonly #edge: TransportOptions;
   readonly #options: BlockJobOptions;
-  readonly #requests: BlockRequests;
-  readonly #config: RemoteBlocksOptions["config"];
+  readonly #run: SolvedRun;
   readonly #answers: AsyncGenerator<AnsweredBlock, void, void>;
 
-  constructor(
-    edge: TransportOptions,
-    options: BlockJobOptions,
-    requests: BlockRequests,
-    config: RemoteBlocksOptions["config"],
-  ) {
+  constructor(edge: TransportOptions, options: BlockJobOptions, run: SolvedRun) {
     this.#edge = edge;
     this.#options = options;
-    this.#requests = requests;
-    this.#config = config;
-    this.#answers = this.#run();
+    this.#run = run;
+    this.#answers = this.#follow();
   }
 
   /**
@@ -86,10 +80,10 @@ class JobOfRun implements BlockSolver {
   }
 
   /** Yields the blocks that are open. After a failure, another job continues behind the blocks that are pruned. */
-  async *#run(): AsyncGenerator<AnsweredBlock, void, void> {
+  async *#follow(): AsyncGenerator<AnsweredBlock, void, void> {
     const jobs = new Jobs(this.#edge),
       { name, onRetried } = this.#options,
-      { signal } = this.#requests.options;
+      { signal } = this.#run.options;
     const model = await this.#upload(), results = new Map<string, string>();
     for (let submission = 0, failedJobs = 0;; submission++) {
       const blocks = model.blocks.map((block) => ({ ...block, result: results.get(block.name) }));
@@ -106,7 +100,7 @@ class JobOfRun implements BlockSolver {
         if (layer.result === null || results.has(layer.name)) continue;
         if (layer.attempts > 1) onRetried?.(layer.name, layer.attempts);
         const block = blocks.findIndex(({ name }) => name === layer.name);
-        if (this.#requests.plan.isOpen(block)) {
+        if (this.#run.plan.isOpen(block)) {
           try {
             yield { block, solved: await this.#download(block, layer.result) };
           } catch (error) {
@@ -130,33 +124,31 @@ class JobOfRun implements BlockSolver {
 
   /** Uploads the states and the blocks that the edge lacks, with one block in memory at a time. */
   async #upload(): Promise<JobModelRequest> {
-    const uploads = new Uploads(this.#edge), requests = this.#requests, { plan, model: { spec } } = requests;
+    const { plan, model: { spec }, config, options } = this.#run, uploads = new Uploads(this.#edge);
     const upload = async (
       tensors: ReadonlyMap<string, HostTensor>,
       metadata: Readonly<Record<string, string>> = {},
-    ) => await uploads.uploadBlob(new Blob(bodyOf(tensors, metadata)), { signal: requests.options.signal });
-    const states = await upload(await requests.readStates(), {
-      config: JSON.stringify(this.#config),
-      names: JSON.stringify(requests.firstNames()),
-    });
+    ) => await uploads.uploadBlob(new Blob(bodyOf(tensors, metadata)), { signal: options.signal });
+    const { names, target, read } = statesOfRun(this.#run, options);
+    const metadata = { config: JSON.stringify(config), names: JSON.stringify(names) };
+    const states = await upload(await read(), metadata);
     const blocks: JobModelRequest["blocks"][number][] = [];
     for (let block = 0; block <= plan.lastBlock; block++) {
-      const queries = requests.queries(block), { block: _, ...parameters } = requests.parameters(block);
+      const { parameters: { block: _, ...parameters }, tensors, queries } = blockRequest(this.#run, block);
       const isPruned = Object.keys(queries).length > 0;
       const weight = await upload(
-        await requests.tensors(block).read(),
+        await tensors.read(),
         isPruned ? { layers: JSON.stringify(queries) } : {},
       );
       blocks.push({ name: spec.block(block).prefix(block).replace(/\.$/, ""), weight, parameters });
     }
-    return { states, target: requests.target, blocks };
+    return { states, target, blocks };
   }
 
   async #download(block: number, digest: string): Promise<SolvedBlock> {
-    const requests = this.#requests, { signal } = requests.options;
-    const most = countAnswerBytes(requests.tensors(block).byteLength, requests.queries(block));
-    const solved = decodeBlock(await downloadBlob(new Transport(this.#edge), digest, most, { signal }));
-    requests.check(block, solved);
-    return solved;
+    const { tensors, queries } = blockRequest(this.#run, block), { signal } = this.#run.options;
+    const most = countAnswerBytes(tensors.byteLength, queries);
+    const bytes = await downloadBlob(new Transport(this.#edge), digest, most, { signal });
+    return checkBlock(this.#run, block, decodeBlock(bytes));
   }
 }

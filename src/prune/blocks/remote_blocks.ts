@@ -16,20 +16,14 @@ import { BlockPlan, weightName } from "../block_plan.ts";
 import type { CalibratedModel, CalibrationOptions } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
-import { BlockHost, isStatesNotFound } from "./block_host.ts";
-import { BlockRequests } from "./block_requests.ts";
-import type { SolvedBlock, SolvedBlockLayer } from "./prune_block.ts";
+import { BlockHost } from "../../client/blocks/block_host.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
+import { blockRequest, checkBlock, type SolvedRun } from "./block_request.ts";
+import { type RemoteRun, WindowStates } from "./window_states.ts";
 
-/** The number of times that the states of one block are created again, for example after the host was restarted. */
-const MAX_REBUILDS = 5;
-
-export interface RemoteBlocksOptions {
-  /** The object in config.json. */
-  readonly config: Readonly<Record<string, unknown>>;
+export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {
   /** The layout of rounded weights in the result. */
   readonly format: string;
-  /** Called before the states are created again and run through the blocks before `block`. */
-  readonly onRebuild?: (block: number) => void;
   /** Called if the host could not delete the states at the end of the run. */
   readonly onNotDeleted?: (error: Error) => void;
 }
@@ -44,7 +38,7 @@ export interface BlockSolver {
 
 /** A place that prunes the blocks of runs, such as an edge. */
 export interface BlockServer {
-  begin(requests: BlockRequests, config: RemoteBlocksOptions["config"]): BlockSolver;
+  begin(run: SolvedRun): BlockSolver;
 }
 
 /** Prunes the blocks of one run at a host, or at another place. */
@@ -60,11 +54,9 @@ export class RemoteBlocks implements CalibratedPruner {
   }
 
   calibrate(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel {
-    const plan = new BlockPlan(model.spec, options);
-    return {
-      layerCount: plan.layerCount,
-      groups: () => this.#groups(new BlockRequests(this.#options.format, model, options, queryOf, plan)),
-    };
+    const plan = new BlockPlan(model.spec, options), trained = new Map(options.reconstructed);
+    const run = { ...this.#options, model, options, plan, trained, queryOf };
+    return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
   }
 
   /** Takes the layers of `source`, which `calibrate` has made, from the answers of the server. @throws as `BlockHost` */
@@ -76,24 +68,22 @@ export class RemoteBlocks implements CalibratedPruner {
     return pruneRounds(source, query, (groups) => this.#answered(groups), options);
   }
 
-  async *#groups(requests: BlockRequests): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { plan } = requests, solver = this.#begin(requests);
+  async *#groups(run: SolvedRun): AsyncGenerator<CalibratedGroup, void, undefined> {
+    const { plan } = run, server = this.#server;
+    if (plan.isEmpty) return;
+    const solver = server instanceof BlockHost
+      ? statesSolver(new WindowStates(server, run, run.options), run, this.#options)
+      : server.begin(run);
     for (let block = 0; block <= plan.lastBlock; block++) {
       // The weights of a block are local to this call, so that they are not in memory with those of the next block.
-      if (plan.isOpen(block)) yield* this.#groupsOf(block, requests, solver);
+      if (plan.isOpen(block)) yield* this.#groupsOf(run, block, solver);
     }
-    if (!plan.isEmpty) await solver.end();
-  }
-
-  #begin(requests: BlockRequests): BlockSolver {
-    const server = this.#server;
-    if (server instanceof BlockHost) return new StatesOfRun(server, this.#options, requests);
-    return server.begin(requests, this.#options.config);
+    await solver.end();
   }
 
   async *#groupsOf(
+    { model, options, plan, trained }: SolvedRun,
     block: number,
-    { plan, trained, model, options }: BlockRequests,
     solver: BlockSolver,
   ): AsyncGenerator<CalibratedGroup, void, undefined> {
     const { onReplace, onDecision, onReconstruct, onBlock, measured, decided } = options;
@@ -126,63 +116,33 @@ export class RemoteBlocks implements CalibratedPruner {
   }
 }
 
-/** The states of one run at the host. */
-class StatesOfRun implements BlockSolver {
-  /** The block whose inputs the host has. Undefined until the host was asked. */
-  #nextBlock?: number;
+/** Returns a solver that has the blocks pruned at the host of `states`. */
+function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlocksOptions): BlockSolver {
+  return {
+    async solve(block) {
+      const { parameters, tensors, queries } = blockRequest(run, block), { signal } = run.options;
+      const request = async (host: BlockHost) =>
+        checkBlock(run, block, await host.run(parameters, tensors, queries, { signal }));
+      // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
+      // next block is then the number of blocks.
+      const isAnswered = (next: number) => next === block + 1 || !parameters.advance;
+      const solved = await states.before(block, request, isAnswered);
+      states.nextBlock = block + 1;
+      return solved;
+    },
+    end: () => deleteStates(states, options),
+  };
+}
 
-  constructor(
-    readonly host: BlockHost,
-    readonly settings: RemoteBlocksOptions,
-    readonly requests: BlockRequests,
-  ) {}
-
-  /** Has all chosen layers of `block` pruned. If the host has lost the states, they are created again. */
-  async solve(block: number): Promise<SolvedBlock> {
-    const { host, requests, settings } = this, { signal } = requests.options;
-    const parameters = requests.parameters(block), queries = requests.queries(block);
-    this.#nextBlock ??= await host.nextBlock({ signal });
-    for (let rebuilds = 0;; rebuilds++) {
-      try {
-        // The host may have pruned the block already. It then sends its answer again. If the states did not advance,
-        // the next block is then the number of blocks.
-        if (this.#nextBlock !== undefined && (this.#nextBlock <= block + 1 || !parameters.advance)) {
-          if (this.#nextBlock <= block) await this.#advance(block);
-          const solved = await host.run(parameters, requests.tensors(block), queries, { signal });
-          requests.check(block, solved);
-          this.#nextBlock = block + 1;
-          return solved;
-        }
-      } catch (error) {
-        if (!isStatesNotFound(error) || rebuilds === MAX_REBUILDS) throw error;
-      }
-      if (block > 0) settings.onRebuild?.(block);
-      await this.#create();
-    }
-  }
-
-  /** Deletes the states. If the host does not delete them, the run ends too, because the host evicts unused states. */
-  async end(): Promise<void> {
-    try {
-      await this.host.delete({ signal: this.requests.options.signal });
-    } catch (error) {
-      if (!(error instanceof PareError || error instanceof ConnectionError)) throw error;
-      this.settings.onNotDeleted?.(error);
-    }
-  }
-
-  async #create(): Promise<void> {
-    const { host, settings: { config }, requests } = this, { target, options: { signal } } = requests;
-    await host.create(config, requests.firstNames(), () => requests.readStates(), { target, signal });
-    this.#nextBlock = 0;
-  }
-
-  /** Runs the states through the blocks before `block`, as they are after this run has pruned them. */
-  async #advance(block: number): Promise<void> {
-    const { host, requests } = this, { signal } = requests.options;
-    for (let next = this.#nextBlock!; next < block; next++) {
-      await host.run({ block: next }, requests.prunedTensors(next), undefined, { signal });
-      this.#nextBlock = next + 1;
-    }
+/** Deletes the states at the end of a run. If the host cannot be reached, it evicts them later. */
+export async function deleteStates(
+  states: WindowStates,
+  { onNotDeleted }: Pick<RemoteBlocksOptions, "onNotDeleted">,
+): Promise<void> {
+  try {
+    await states.delete();
+  } catch (error) {
+    if (!(error instanceof PareError || error instanceof ConnectionError)) throw error;
+    onNotDeleted?.(error);
   }
 }

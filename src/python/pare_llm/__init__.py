@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
     from pare_llm.client.answers import Report as Report
     from pare_llm.client.async_pare import AsyncPare as AsyncPare
+    from pare_llm.client.blocks import BlockHost as BlockHost
+    from pare_llm.client.blocks import SolvedBlock as SolvedBlock
+    from pare_llm.client.blocks import SolvedBlockLayer as SolvedBlockLayer
     from pare_llm.client.errors import BusyError as BusyError
     from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
     from pare_llm.client.errors import NotPositiveDefiniteError as NotPositiveDefiniteError
@@ -57,6 +60,7 @@ __version__ = "0.1.0"
 # The module of each public name. `__getattr__` imports the module when the name is used.
 _MODULES: dict[str, str] = {
     "AsyncPare": "pare_llm.client.async_pare",
+    "BlockHost": "pare_llm.client.blocks",
     "BusyError": "pare_llm.client.errors",
     "EdgeHost": "pare_llm.client.jobs.messages",
     "GradualSchedule": "pare_llm.finetuning.gradual_schedule",
@@ -82,6 +86,8 @@ _MODULES: dict[str, str] = {
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.answers",
     "RunParameters": "pare_llm.pruning.run_options",
+    "SolvedBlock": "pare_llm.client.blocks",
+    "SolvedBlockLayer": "pare_llm.client.blocks",
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",

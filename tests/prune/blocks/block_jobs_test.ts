@@ -6,8 +6,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { JobFailedError } from "../../../src/client/jobs/prune_by_job.ts";
-import { BlockHost } from "../../../src/prune/blocks/block_host.ts";
-import { decodeBlock, encodeBlock } from "../../../src/prune/blocks/block_answer.ts";
+import { BlockHost } from "../../../src/client/blocks/block_host.ts";
+import { decodeBlock, encodeBlock } from "../../../src/client/blocks/block_answer.ts";
 import { BlockJobs } from "../../../src/prune/blocks/block_jobs.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import type { OpenDestination } from "../../../src/prune/run/job.ts";

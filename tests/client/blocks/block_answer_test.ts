@@ -8,8 +8,8 @@ import {
   decodeBlock,
   encodeBlock,
   type SolvedRequest,
-} from "../../../src/prune/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../../src/prune/blocks/prune_block.ts";
+} from "../../../src/client/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../../src/client/blocks/solved_block.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { bytes, floats } from "../../layer/bodies.ts";

@@ -4,48 +4,46 @@
  * the tensors of a reconstruction have the prefix `trained.`.
  */
 
-import { z } from "zod";
-import { MalformedAnswerError } from "../../client/errors.ts";
+import * as z from "zod/mini";
 import { firstItems } from "../../base/texts.ts";
-import { receivedReport } from "../../client/answers/received.ts";
+import { TRAINED } from "../../protocol/block_names.ts";
+import { receivedReport } from "../answers/received.ts";
+import { MalformedAnswerError } from "../errors.ts";
 import { bytesToFloats, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { NamedShape } from "../../model/families/check_tensors.ts";
-import type { SolvedBlock } from "./prune_block.ts";
-
-const TRAINED = "trained.";
+import type { SolvedBlock } from "./solved_block.ts";
 
 /** A number that may be infinite or NaN, which JSON writes as null. */
-const numberOrNaN = z.number().nullable().transform((value) => value ?? NaN);
+const numberOrNaN = z.pipe(z.nullable(z.number()), z.transform((value) => value ?? NaN));
 
 /** The metadata of the file, which is JSON under the name `block`. */
 const metadataSchema = z.object({
   layers: z.array(z.object({
     name: z.string(),
-    tokens: z.int().optional(),
-    // The report is parsed by the schema of the SDK, which accepts the members of later versions.
-    report: z.unknown().transform((report) => receivedReport.parse(report)),
+    tokens: z.optional(z.int()),
+    report: receivedReport,
   })),
-  error: numberOrNaN.optional(),
-  decision: z.object({
+  sums: z.optional(z.array(z.object({ name: z.string(), tokens: z.int(), validation_tokens: z.int() }))),
+  error: z.optional(numberOrNaN),
+  decision: z.optional(z.object({
     areKept: z.boolean(),
     errors: z.object({ withTargets: numberOrNaN, without: numberOrNaN }),
-  }).optional(),
-  reconstructed: z.object({
+  })),
+  reconstructed: z.optional(z.object({
     epochs: z.int(),
     before: numberOrNaN,
     after: numberOrNaN,
     keptEpoch: z.int(),
     seconds: z.number(),
-  }).optional(),
+  })),
 });
 
 /** Returns the parts of the file, in order. */
 export function encodeBlock(
-  { layers, error, decision, reconstructed }: SolvedBlock,
+  { layers, sums, error, decision, reconstructed }: SolvedBlock,
 ): Uint8Array<ArrayBuffer>[] {
   const tensors = layers.flatMap(({ name, weight, quantized = {} }) => [
     [name, weight] as const,
@@ -55,6 +53,7 @@ export function encodeBlock(
   for (const [name, tensor] of trained) tensors.push([TRAINED + name, tensor]);
   const block = JSON.stringify({
     layers: layers.map(({ name, tokens, report }) => ({ name, tokens, report })),
+    sums,
     error,
     decision,
     reconstructed: reconstructed && reconstruction,
@@ -105,8 +104,8 @@ export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
 export interface SolvedRequest {
   /** The names of the layers to prune. */
   readonly names: readonly string[];
-  /** The tensors of the block. */
-  readonly tensors: readonly NamedShape[];
+  /** The tensors of the block, with their shapes. */
+  readonly tensors: readonly (readonly [name: string, shape: readonly number[]])[];
   readonly isReconstructed: boolean;
   /** Whether windows are held out. */
   readonly isMeasured: boolean;

@@ -1,22 +1,33 @@
 /** The client of the hidden states that a run has at a host, which prunes the blocks of its model. */
 
-import { receivedStoredStates } from "../../client/answers/received.ts";
-import { parseAnswer } from "../../client/answers/parse_answer.ts";
-import { PareError } from "../../client/errors.ts";
-import { type CallOptions, Transport, type TransportOptions } from "../../client/transport.ts";
+import { parseAnswer } from "../answers/parse_answer.ts";
+import { receivedStoredStates } from "../answers/received.ts";
+import { MalformedAnswerError, PareError } from "../errors.ts";
+import { encodeParts, type PackedStatistics } from "../layer_file.ts";
+import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
+import { firstItems } from "../../base/texts.ts";
+import { sameShape } from "../../tensor/dtype.ts";
+import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeBlock } from "./block_answer.ts";
-import type { SolvedBlock } from "./prune_block.ts";
+import type { SolvedBlock } from "./solved_block.ts";
 
 /** The parameters of `POST /v1/blocks`, except for the name of the states. */
 export interface BlockParameters {
+  /** The index of the block, from 0. */
   readonly block: number;
+  /** Whether the states then run through the pruned block. @default true */
   readonly advance?: boolean;
+  /** If it is false, the statistics of the layers are only stored, for `addSums`. Needs `advance` false. @default true */
+  readonly solve?: boolean;
+  /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
   readonly true_sequential?: boolean;
+  /** The number of epochs in which the pruned block is trained. @default 0 */
   readonly reconstruct?: number;
+  /** `pack-quantized` if rounded weights will be stored in this layout. @default dense */
   readonly format?: string;
 }
 
@@ -25,16 +36,24 @@ const REPORT_BYTES = 2 ** 24;
 
 /** The tensors of a block. They are read for each attempt to send them. */
 export interface BlockTensors {
+  /** The bytes of all tensors. */
   readonly byteLength: number;
+  /** Returns the tensors by their names in the checkpoint. */
   read(): Promise<ReadonlyMap<string, HostTensor>>;
 }
 
-/** The hidden states of one name at one host. All methods throw `PareError`, `ConnectionError` and `MalformedAnswerError`. */
+/**
+ * The hidden states of one name at one host, which runs and prunes the blocks of a model. All methods throw `PareError`,
+ * `ConnectionError` and `MalformedAnswerError`.
+ */
 export class BlockHost {
+  /** The name of the states. */
+  readonly name: string;
   readonly #transport: Transport;
 
-  /** @param name the name of the states, of at most 64 characters */
-  constructor(options: TransportOptions, readonly name: string) {
+  /** Makes a client. No request is sent yet. @param name the name of the states, of at most 64 characters */
+  constructor(options: TransportOptions, name: string) {
+    this.name = name;
     this.#transport = new Transport(options);
   }
 
@@ -94,6 +113,29 @@ export class BlockHost {
     return decodeBlock(answer);
   }
 
+  /**
+   * Adds the statistics of the layer `layer`, which `run` has stored with `solve` false, to those of the windows before.
+   * @param inFeatures n, the number of inputs of the layer
+   * @param earlier the sums of the windows before, F32 [n(n+1)/2], if there are any
+   */
+  async addSums(
+    layer: string,
+    inFeatures: number,
+    earlier: PackedStatistics,
+    { signal }: CallOptions = {},
+  ): Promise<PackedStatistics> {
+    const path = `/v1/states/${this.name}/sums`, entries = inFeatures * (inFeatures + 1) / 2;
+    const answer = await this.#transport.send({
+      method: "POST",
+      path,
+      query: searchParamsOf({ layer }),
+      body: encodeParts(earlier),
+      maxAnswerBytes: 2 * 4 * entries + REPORT_BYTES,
+      signal,
+    });
+    return decodeSums(answer, path, entries);
+  }
+
   /** Deletes the states. States that do not exist cause no error. */
   async delete({ signal }: CallOptions = {}): Promise<void> {
     try {
@@ -120,6 +162,25 @@ export function countAnswerBytes(
 ): number {
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
   return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
+}
+
+/** @throws {MalformedAnswerError} if the file does not have sums of the right form */
+function decodeSums(answer: Uint8Array<ArrayBuffer>, path: string, entries: number): PackedStatistics {
+  const fail = (fault: string, cause?: unknown) =>
+    new MalformedAnswerError(`answer of ${path}: ${fault}`, { cause });
+  let tensors: ReadonlyMap<string, HostTensor>;
+  try {
+    ({ tensors } = decode(answer));
+  } catch (error) {
+    throw fail("is not a safetensors file", error);
+  }
+  const [sum, validation] = ["hessian_upper", "validation_hessian_upper"].map((name) => {
+    const tensor = tensors.get(name);
+    if (!tensor || tensor.dtype === "F32" && sameShape(tensor.shape, [entries])) return tensor;
+    throw fail(`the tensor ${name} is ${tensor.dtype} [${firstItems(tensor.shape)}], not F32 [${entries}]`);
+  });
+  if (!sum) throw fail("the tensor hessian_upper is missing");
+  return { hessian_upper: sum, validation_hessian_upper: validation };
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */
