@@ -31,12 +31,12 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
   });
 
   app.openapi(createRoute(routeConfig(CREATE_STATES)), async (c) => {
-    const key = ownName(c, c.req.valid("param").name), { target } = c.req.valid("query");
+    const key = ownName(c, c.req.valid("param").name), { target, block } = c.req.valid("query");
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { backend, states: store, residentQueue } = session;
     try {
       const states = await residentQueue.run(
-        () => createStates(backend, body, { hasTargets: target === "dense", store, name: key }),
+        () => createStates(backend, body, { hasTargets: target === "dense", block, store, name: key }),
         signal,
       );
       return c.json(describeStates(states), 201);

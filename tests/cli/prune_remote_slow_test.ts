@@ -65,6 +65,27 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     }
   });
 
+  it("divides the windows over two hosts, and continues if one of them is killed", async () => {
+    const expected = `${folder}/alone`, out = `${folder}/divided`, windows = ["--samples", "40", "--seqlen", "32"];
+    const local = await runPare(...pruneArgs(expected, ...windows, "--backend", "cpu"));
+    assert.equal(local.code, 0, local.stderr);
+    await using first = await startHost(["--backend", "cpu"]);
+    await using second = await startHost(["--backend", "cpu"]);
+    const servers = [first, second].flatMap(({ url }) => ["--server", url]);
+    const client = startPare(...pruneArgs(out, ...windows, ...servers, "--remote"));
+    let printed = "", killed: Promise<void> | undefined;
+    for await (const text of client.stderr.pipeThrough(new TextDecoderStream())) {
+      printed += text;
+      if (/^pruning 7\/24/m.test(printed)) killed ??= kill(second);
+    }
+    await client.stdout.cancel();
+    await killed;
+    assert.equal((await client.status).code, 0, printed);
+    assert.match(printed, /^solving at 2 hosts: cpu/m);
+    assert.match(printed, new RegExp(`^${second.url} is lost \\(.*\\); its windows go to another host`, "m"));
+    assert.deepEqual(contents(out), contents(expected));
+  });
+
   it("refuses options that do not fit", async () => {
     const cases = [
       [["--remote"], "needs a --server, got none"],

@@ -12,7 +12,8 @@ export const TOKENS = windows[0].length, STATES = "/v1/states/run", BLOCKS = "/v
 
 type Tensors = Readonly<Record<string, HostTensor>>;
 
-async function tensorsOf(named: readonly NamedShape[]): Promise<Tensors> {
+/** Reads tensors of the model. */
+export async function tensorsOf(named: readonly NamedShape[]): Promise<Tensors> {
   return Object.fromEntries(
     await Promise.all(named.map(async ([name]) => [name, await readTensor(weights, name)] as const)),
   );

@@ -70,21 +70,21 @@ export class BlockHost {
   }
 
   /**
-   * Creates the states before the first block.
+   * Creates the states before the first block, or before `block` if the tensors are the hidden states.
    * @param config the object in config.json
    * @param names the names of the tensors of the first block, by which the host tells the variants of a family apart
-   * @param read reads the windows, and the tensors of the model before its first block
+   * @param read reads the windows and the tensors of the model before its first block, or `hidden_states`
    */
   async create(
     config: Readonly<Record<string, unknown>>,
     names: readonly string[],
     read: BlockTensors["read"],
-    { target, signal }: CallOptions & { readonly target: "none" | "dense" },
+    { target, block, signal }: CallOptions & { readonly target: "none" | "dense"; readonly block?: number },
   ): Promise<void> {
     await this.#transport.send({
       method: "PUT",
       path: `/v1/states/${this.name}`,
-      query: searchParamsOf({ target }),
+      query: searchParamsOf({ target, block }),
       body: async () =>
         bodyOf(await read(), { config: JSON.stringify(config), names: JSON.stringify(names) }),
       signal,

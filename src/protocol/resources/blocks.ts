@@ -5,7 +5,14 @@
  */
 
 import { z } from "zod";
-import { PRUNED, TRAINED, VALIDATION_WINDOWS, WINDOWS } from "../block_names.ts";
+import {
+  HIDDEN_STATES,
+  PRUNED,
+  TRAINED,
+  VALIDATION_HIDDEN_STATES,
+  VALIDATION_WINDOWS,
+  WINDOWS,
+} from "../block_names.ts";
 import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
@@ -59,6 +66,19 @@ export const STATES_TENSORS: readonly BodyTensor[] = [
     dtype: "U32",
     contents:
       "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
+  },
+  {
+    name: HIDDEN_STATES,
+    shape: "[windows, tokens, hidden size]",
+    dtype: "F32",
+    contents:
+      "the inputs of the block `block` for the calibration windows, instead of all other tensors but the next one",
+  },
+  {
+    name: VALIDATION_HIDDEN_STATES,
+    shape: "[held out, tokens, hidden size]",
+    dtype: "F32",
+    contents: "optional. The same for windows that are held out",
   },
   {
     name: "*",
@@ -129,9 +149,9 @@ export const CREATE_STATES = {
   method: "put",
   path,
   operationId: "createStates",
-  summary: "Create the hidden states before the first block",
+  summary: "Create the hidden states before a block",
   description:
-    "Computes the hidden states of all windows before the first block, and stores them in the place of earlier states of this name. If " +
+    "Computes the hidden states of all windows before the first block, or takes those in the body, and stores them in the place of earlier states of this name. If " +
     "the host has no memory for them, it evicts first the earlier ones, and then the states that were not used for the longest time. The metadata of the file has the " +
     "`config.json` of the model under the name `config`, and may have the names of the tensors of block 0, a JSON list, under `names`.",
   tags: ["Blocks"],
@@ -139,6 +159,9 @@ export const CREATE_STATES = {
   request: {
     params,
     query: z.strictObject({
+      block: integer(0, MAX_MODEL_LAYERS).default(0).meta({
+        description: `The block whose inputs \`${HIDDEN_STATES}\` are. It is 0 for token ids`,
+      }),
       target: oneOf("none", "dense").default("none").meta({
         description:
           "dense stores the states of the dense model too, which run through each block before it is pruned. The layers then have targets",

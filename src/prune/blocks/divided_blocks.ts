@@ -6,6 +6,8 @@
  * summed do not depend on the hosts, so the result has the bytes of a run on one machine.
  */
 
+import { BlockHost, type BlockTensors } from "../../client/blocks/block_host.ts";
+import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import type { PackedStatistics } from "../../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "../../client/model_pruner.ts";
@@ -20,8 +22,6 @@ import { type CalibratedModel, type CalibrationOptions, readFinished } from "../
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
 import { divideOverHosts } from "../window_parts.ts";
-import { BlockHost, type BlockTensors } from "../../client/blocks/block_host.ts";
-import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
 import { type RemoteRun, tensorsOfBlock, type Windows, WindowStates } from "./window_states.ts";
 
@@ -48,11 +48,11 @@ export class DividedBlocks implements CalibratedPruner {
 
   /** @throws {RangeError} if the layers have targets or the blocks are reconstructed */
   calibrate(model: Model, options: CalibrationOptions): CalibratedModel {
+    const { hosts, config, onRebuild } = this.#options, plan = new BlockPlan(model.spec, options);
     for (const [name, isUsed] of [["target", options.hasTargets], ["reconstruct", options.reconstruct]]) {
-      if (isUsed) throw new RangeError(`${name}: works at one host only, got ${this.#options.hosts.length}`);
+      if (isUsed) throw new RangeError(`${name}: works at one host only, got ${hosts.length}`);
     }
-    const plan = new BlockPlan(model.spec, options);
-    const run = { ...this.#options, model, options, plan, trained: new Map() };
+    const run = { config, onRebuild, model, options, plan, trained: new Map() };
     return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
   }
 
