@@ -30,7 +30,9 @@ export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
 
 export {
   type FollowOptions,
+  type JobBlockRequest,
   type JobLayerRequest,
+  type JobModelRequest,
   Jobs,
   listEdgeHosts,
   type ListOptions,

@@ -108,4 +108,18 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
       assert.ok(stderr.includes(`error: option --remote: ${message}`), stderr);
     }
   });
+
+  it("refuses an edge without hosts, because their device decides whether a run can be continued", async () => {
+    const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, ({ url }) => {
+      const { pathname } = new URL(url);
+      return Response.json(pathname === "/v1/hosts" ? { hosts: [] } : { jobs: [], cursor: null });
+    });
+    const url = `http://127.0.0.1:${server.addr.port}`;
+    const { code, stderr } = await runPare(
+      ...pruneArgs(`${folder}/refused`, "--server", url, "--jobs", "--remote"),
+    );
+    await server.shutdown();
+    assert.equal(code, 2, stderr);
+    assert.ok(stderr.includes(`error: option --remote: ${url} lists no hosts`), stderr);
+  });
 });

@@ -5,10 +5,9 @@ import type { PruneOptions } from "./prune_options.ts";
 
 /** @param servers the URLs of `--server` @throws {UsageError} naming the option and the rule */
 export function checkRemote(
-  { remote, jobs, plan, allocate, activations, expertsAtOnce, allExperts, target, reconstruct }: Pick<
+  { remote, plan, allocate, activations, expertsAtOnce, allExperts, target, reconstruct }: Pick<
     PruneOptions,
     | "remote"
-    | "jobs"
     | "plan"
     | "allocate"
     | "activations"
@@ -24,8 +23,6 @@ export function checkRemote(
     ? "needs a --server, got none"
     : servers.length > 1 && (target !== "none" || reconstruct > 0)
     ? `does not divide --target and --reconstruct over several hosts, got ${servers.length}`
-    : jobs
-    ? "needs a host, so it does not work with --jobs"
     : plan
     ? "does not work with --plan, which measures this machine"
     : allocate !== "uniform"

@@ -156,7 +156,10 @@ export function isStatesNotFound(error: unknown): boolean {
  * one for its code and eight for its share of the scale and the zero of a group, and two again if it is trained. The
  * rows without groups have at least eight columns.
  */
-function countAnswerBytes(requestBytes: number, layers: Readonly<Record<string, LayerQuery>> = {}): number {
+export function countAnswerBytes(
+  requestBytes: number,
+  layers: Readonly<Record<string, LayerQuery>> = {},
+): number {
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
   return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
 }
@@ -181,7 +184,7 @@ function decodeSums(answer: Uint8Array<ArrayBuffer>, path: string, entries: numb
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */
-function bodyOf(
+export function bodyOf(
   tensors: ReadonlyMap<string, HostTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer>[] {

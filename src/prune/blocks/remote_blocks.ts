@@ -1,7 +1,7 @@
 /**
- * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks`). This process reads the blocks, sends
- * them, and hands the answers to the destination. The host computes what this process would compute on the same device,
- * so the result has the same bytes.
+ * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks`), or a job of an edge. This process reads the
+ * blocks, sends them, and hands the answers to the destination. A host computes what this process would compute on the
+ * same device, so the result has the same bytes.
  */
 
 import { ConnectionError, PareError } from "../../client/errors.ts";
@@ -10,17 +10,16 @@ import type { ModelQuery, PruneEvent, QueryOf } from "../../client/model_pruner.
 import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
 import { pruneRounds, type RoundLayer } from "../../client/prune_rounds.ts";
 import type { CallOptions } from "../../client/transport.ts";
-import { blockTensors } from "../../model/families/check_tensors.ts";
 import type { LinearGroup } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
 import { BlockPlan, weightName } from "../block_plan.ts";
 import type { CalibratedModel, CalibrationOptions } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
-import type { BlockHost } from "../../client/blocks/block_host.ts";
-import { checkSolved } from "../../client/blocks/block_answer.ts";
+import { BlockHost } from "../../client/blocks/block_host.ts";
 import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
-import { type RemoteRun, tensorsOfBlock, WindowStates } from "./window_states.ts";
+import { blockRequest, checkBlock, type SolvedRun } from "./block_request.ts";
+import { type RemoteRun, WindowStates } from "./window_states.ts";
 
 export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {
   /** The layout of rounded weights in the result. */
@@ -29,25 +28,38 @@ export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebui
   readonly onNotDeleted?: (error: Error) => void;
 }
 
-/** Prunes the blocks of one run at a host. */
+/** Has the blocks of one run pruned, in their order. */
+export interface BlockSolver {
+  /** Returns the checked answer for a block. */
+  solve(block: number): Promise<SolvedBlock>;
+  /** Ends the run, whose layers are all stored. */
+  end(): Promise<void>;
+}
+
+/** A place that prunes the blocks of runs, such as an edge. */
+export interface BlockServer {
+  begin(run: SolvedRun): BlockSolver;
+}
+
+/** Prunes the blocks of one run at a host, or at another place. */
 export class RemoteBlocks implements CalibratedPruner {
-  readonly #host: BlockHost;
+  readonly #server: BlockHost | BlockServer;
   readonly #options: RemoteBlocksOptions;
   /** The layers of the block whose answer has arrived. */
   #solved = new Map<string, SolvedBlockLayer>();
 
-  constructor(host: BlockHost, options: RemoteBlocksOptions) {
-    this.#host = host;
+  constructor(server: BlockHost | BlockServer, options: RemoteBlocksOptions) {
+    this.#server = server;
     this.#options = options;
   }
 
   calibrate(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel {
     const plan = new BlockPlan(model.spec, options), trained = new Map(options.reconstructed);
-    const run = { ...this.#options, model, options, plan, trained };
-    return { layerCount: plan.layerCount, groups: () => this.#groups(run, queryOf) };
+    const run = { ...this.#options, model, options, plan, trained, queryOf };
+    return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
   }
 
-  /** Takes the layers of `source`, which `calibrate` has made, from the answers of the host. @throws as `BlockHost` */
+  /** Takes the layers of `source`, which `calibrate` has made, from the answers of the server. @throws as `BlockHost` */
   pruneModel(
     source: ModelSource<HessianAccumulator>,
     query: ModelQuery = {},
@@ -56,26 +68,26 @@ export class RemoteBlocks implements CalibratedPruner {
     return pruneRounds(source, query, (groups) => this.#answered(groups), options);
   }
 
-  async *#groups(run: SolvedRun, queryOf: QueryOf): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { plan, options } = run;
+  async *#groups(run: SolvedRun): AsyncGenerator<CalibratedGroup, void, undefined> {
+    const { plan } = run, server = this.#server;
     if (plan.isEmpty) return;
-    const states = new WindowStates(this.#host, run, options);
+    const solver = server instanceof BlockHost
+      ? statesSolver(new WindowStates(server, run, run.options), run, this.#options)
+      : server.begin(run);
     for (let block = 0; block <= plan.lastBlock; block++) {
       // The weights of a block are local to this call, so that they are not in memory with those of the next block.
-      if (plan.isOpen(block)) {
-        yield* this.#groupsOf(run, block, () => this.#solve(run, states, block, queryOf));
-      }
+      if (plan.isOpen(block)) yield* this.#groupsOf(run, block, solver);
     }
-    await deleteStates(states, this.#options);
+    await solver.end();
   }
 
   async *#groupsOf(
     { model, options, plan, trained }: SolvedRun,
     block: number,
-    solve: () => Promise<SolvedBlock>,
+    solver: BlockSolver,
   ): AsyncGenerator<CalibratedGroup, void, undefined> {
     const { onReplace, onDecision, onReconstruct, onBlock, measured, decided } = options;
-    const { layers, decision, reconstructed, error } = await solve();
+    const { layers, decision, reconstructed, error } = await solver.solve(block);
     const tokens = new Map(layers.map(({ name, tokens }) => [name, tokens]));
     this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
     if (decision && !decided?.has(block)) await onDecision?.(block, decision);
@@ -90,50 +102,13 @@ export class RemoteBlocks implements CalibratedPruner {
     if (error !== undefined && !measured?.has(block)) await onBlock?.(block, error);
   }
 
-  /** Has all chosen layers of `block` pruned. */
-  async #solve(
-    { model, options, plan }: SolvedRun,
-    states: WindowStates,
-    block: number,
-    queryOf: QueryOf,
-  ): Promise<SolvedBlock> {
-    const { signal, reconstruct, trueSequential, tokenWeightsOf, validationWindows = [] } = options;
-    const names = plan.chosenLayers(block);
-    const queries = Object.fromEntries(
-      names.map((name) => [name, { ...queryOf(name), token_weights: tokenWeightsOf?.(name) }]),
-    );
-    const parameters = {
-      block,
-      advance: plan.runs(block),
-      true_sequential: trueSequential,
-      reconstruct,
-      format: this.#options.format,
-    };
-    const request = async (host: BlockHost) => {
-      const solved = await host.run(parameters, tensorsOfBlock(model, block), queries, { signal });
-      checkSolved(solved, {
-        names,
-        tensors: blockTensors(model.spec, block),
-        isReconstructed: (reconstruct ?? 0) > 0,
-        isMeasured: validationWindows.length > 0,
-      });
-      return solved;
-    };
-    // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the next
-    // block is then the number of blocks.
-    const isAnswered = (next: number) => next === block + 1 || !parameters.advance;
-    const solved = await states.before(block, request, isAnswered);
-    states.nextBlock = block + 1;
-    return solved;
-  }
-
   async *#answered(
     groups: AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined>,
   ): AsyncGenerator<RoundLayer<HessianAccumulator>, void, void> {
     for await (const group of groups) {
       for (const { name } of group.layers) {
         const solved = this.#solved.get(name);
-        if (!solved) throw new Error(`${name}: the host has not pruned this layer`);
+        if (!solved) throw new Error(`${name}: the server has not pruned this layer`);
         this.#solved.delete(name);
         yield { group, ...solved };
       }
@@ -141,9 +116,22 @@ export class RemoteBlocks implements CalibratedPruner {
   }
 }
 
-/** A run to which the trained tensors of each reconstructed block are added. */
-interface SolvedRun extends RemoteRun {
-  readonly trained: Map<number, readonly string[]>;
+/** Returns a solver that has the blocks pruned at the host of `states`. */
+function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlocksOptions): BlockSolver {
+  return {
+    async solve(block) {
+      const { parameters, tensors, queries } = blockRequest(run, block), { signal } = run.options;
+      const request = async (host: BlockHost) =>
+        checkBlock(run, block, await host.run(parameters, tensors, queries, { signal }));
+      // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
+      // next block is then the number of blocks.
+      const isAnswered = (next: number) => next === block + 1 || !parameters.advance;
+      const solved = await states.before(block, request, isAnswered);
+      states.nextBlock = block + 1;
+      return solved;
+    },
+    end: () => deleteStates(states, options),
+  };
 }
 
 /** Deletes the states at the end of a run. If the host cannot be reached, it evicts them later. */

@@ -98,16 +98,9 @@ export class WindowStates {
   }
 
   async #create(): Promise<void> {
-    const { model: { spec, weights }, options: { hasTargets, signal }, config } = this.#run;
-    const { windows, validationWindows = [] } = this.#windows;
-    const read = async () => {
-      const tensors = await readTensors(weights, embeddingTensors(spec));
-      tensors.set(WINDOWS, windowsTensor(windows));
-      if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
-      return tensors;
-    };
-    const names = blockTensors(spec, 0).map(([name]) => name);
-    await this.#host.create(config, names, read, { target: hasTargets ? "dense" : "none", signal });
+    const { options: { signal }, config } = this.#run,
+      { names, target, read } = statesOfRun(this.#run, this.#windows);
+    await this.#host.create(config, names, read, { target, signal });
     this.nextBlock = 0;
     this.creations++;
   }
@@ -142,6 +135,27 @@ export class WindowStates {
       },
     };
   }
+}
+
+/**
+ * Returns what creates the states of `windows`: the names of the tensors of the first block, by which a host tells the
+ * variants of a family apart, and the windows with the tensors of the model before this block.
+ */
+export function statesOfRun(
+  { model: { spec, weights }, options: { hasTargets } }: RemoteRun,
+  given: Windows,
+) {
+  const { windows, validationWindows = [] } = given;
+  return {
+    names: blockTensors(spec, 0).map(([name]) => name),
+    target: hasTargets ? "dense" as const : "none" as const,
+    async read(): Promise<ReadonlyMap<string, HostTensor>> {
+      const tensors = await readTensors(weights, embeddingTensors(spec));
+      tensors.set(WINDOWS, windowsTensor(windows));
+      if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
+      return tensors;
+    },
+  };
 }
 
 /** Returns the tensors of a dense block. @param weights the weights, by default those of the model */
