@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from pare_llm.pruning.run_options import RunParameters as RunParameters
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
-    from pare_llm.trackers.mlflow_tracker import MlflowTracker as MlflowTracker
-    from pare_llm.trackers.tracker import Tracker as Tracker
-    from pare_llm.trackers.wandb_tracker import WandbTracker as WandbTracker
+    from pare_llm.pruning.trackers.mlflow_tracker import MlflowTracker as MlflowTracker
+    from pare_llm.pruning.trackers.tracker import Tracker as Tracker
+    from pare_llm.pruning.trackers.wandb_tracker import WandbTracker as WandbTracker
 
 __version__ = "0.1.0"
 
@@ -77,7 +77,7 @@ _MODULES: dict[str, str] = {
     "LayerResult": "pare_llm.pruning.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
     "LayerToUpload": "pare_llm.client.jobs.upload_layers",
-    "MlflowTracker": "pare_llm.trackers.mlflow_tracker",
+    "MlflowTracker": "pare_llm.pruning.trackers.mlflow_tracker",
     "NotPositiveDefiniteError": "pare_llm.client.errors",
     "Pare": "pare_llm.client.pare",
     "PareError": "pare_llm.client.errors",
@@ -87,11 +87,11 @@ _MODULES: dict[str, str] = {
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.answers",
     "RunParameters": "pare_llm.pruning.run_options",
-    "Tracker": "pare_llm.trackers.tracker",
+    "Tracker": "pare_llm.pruning.trackers.tracker",
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
-    "WandbTracker": "pare_llm.trackers.wandb_tracker",
+    "WandbTracker": "pare_llm.pruning.trackers.wandb_tracker",
     "calibration_windows": "pare_llm.pruning.calibration.windows",
     "export_onnx": "pare_llm.checkpoints.export_onnx",
     "from_pretrained": "pare_llm.checkpoints.model",

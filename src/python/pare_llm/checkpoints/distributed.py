@@ -1,4 +1,4 @@
-"""Reads checkpoints that the ranks of a training program wrote in pieces, with `torch.distributed.checkpoint`.
+"""Reads checkpoints that the ranks of a training program wrote with `torch.distributed.checkpoint`, in pieces.
 
     .metadata, __0_0.distcp, …                       written by `save`
     shard-00001-model-00001-of-00001.safetensors, …  written by `save` with `HuggingFaceStorageWriter`
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from pare_llm.checkpoints.header import ELEMENT_BYTES, TensorInfo, quote
-from pare_llm.checkpoints.shard import Shard, open_file, safetensors_dtype
+from pare_llm.checkpoints.shard import Shard, open_file, safetensors_dtype, torch_dtype
 
 METADATA_FILE = ".metadata"
 _SHARDS = "shard-*-model-*.safetensors"
@@ -70,17 +70,14 @@ class DistributedTensors:
 
         The tensor and one of its pieces are in memory meanwhile.
         """
-        values: torch.Tensor | None = None
+        values = torch.zeros(info.shape, dtype=torch_dtype(info.dtype))
         for piece in self._pieces[info.name]:
             part = piece.read()
-            values = torch.zeros(info.shape, dtype=part.dtype) if values is None else values
             found = f"{safetensors_dtype(part.dtype, info.name)} {list(part.shape)}"
-            if found != f"{info.dtype} {list(piece.shape)}":
-                raise ValueError(
-                    f"{self.path}: a piece of {info.name} must be {info.dtype} {list(piece.shape)}, not {found}"
-                )
+            wanted = f"{info.dtype} {list(piece.shape)}"
+            if found != wanted:
+                raise ValueError(f"{self.path}: a piece of {info.name} must be {wanted}, not {found}")
             values[piece.places()] = part
-        assert values is not None
         end = None if count is None else first + count
         return values.view(-1)[first:end]
 

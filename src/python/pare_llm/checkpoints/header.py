@@ -47,7 +47,7 @@ class TensorInfo:
 
 
 def read_header(file: RawIOBase, path: Path) -> tuple[list[TensorInfo], dict[str, str]]:
-    """Return the tensors in the order of their data, and the metadata. Raises a ValueError if they are wrong."""
+    """Return the tensors in the order of their data, and the metadata. A wrong header raises a ValueError."""
     file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")

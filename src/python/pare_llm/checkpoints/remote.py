@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-PIECE_BYTES = 1 << 24
+PIECE_BYTES = 1 << 23
 """The most bytes that are read or written at a time. The parts of an upload to S3 must be at least 5 MiB."""
 
 
@@ -29,7 +29,7 @@ def as_path(location: str | os.PathLike[str]) -> Path:
     try:
         from upath import UPath
     except ModuleNotFoundError as error:
-        message = f'{location}: needs universal-pathlib, which is not installed: pip install "pare-llm[cloud]"'
+        message = f'{location}: needs upath, which is not installed: pip install "pare-llm[cloud]"'
         raise ModuleNotFoundError(message, name=error.name) from error
     return cast("Path", UPath(str(location).rstrip("/")))
 
@@ -74,7 +74,8 @@ class RemoteFile(io.RawIOBase):
             content = self._fs.cat_file(self._name, self._position, self._position + wanted)
             if len(content) != wanted:
                 raise OSError(
-                    f"{self._path}: the answer for {wanted} bytes from byte {self._position} has {len(content)}"
+                    f"{self._path}: {wanted} bytes from byte {self._position} were requested, but "
+                    f"{len(content)} were sent"
                 )
             target[start : start + wanted] = content
             self._position += wanted
@@ -83,12 +84,13 @@ class RemoteFile(io.RawIOBase):
 
 @contextmanager
 def remote_upload(path: Any) -> Iterator[BinaryIO]:
-    """Write a remote file in parts. It gets its name when the context ends, but not if it ends with an error."""
+    """Write a remote file in parts. It exists when the context has ended, but not if it ends with an error."""
     file = path.fs.open(path.path, "wb", block_size=PIECE_BYTES, autocommit=False)
     try:
         yield file
         file.close()
     except BaseException:
         file.discard()
+        file.closed = True  # so that the destructor does not upload the rest
         raise
     file.commit()

@@ -25,7 +25,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def safetensors_dtype(dtype: torch.dtype, name: str) -> str:
-    """Return the name of a dtype in safetensors files. The ValueError for another dtype has the tensor's name."""
+    """Return the name of a dtype in safetensors files. A ValueError says which tensor has another dtype."""
     for stored, found in _TORCH_DTYPES.items():
         if found == dtype:
             return stored

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
     from pare_llm.statistics.hessian import TokenWeights
-    from pare_llm.trackers.tracker import Tracker
+    from pare_llm.pruning.trackers.tracker import Tracker
 
 
 class PruneRun:

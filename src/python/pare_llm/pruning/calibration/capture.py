@@ -135,14 +135,14 @@ def _input_device(model: nn.Module) -> torch.device:
     return next((weight.device for weight in candidates if not weight.is_meta), torch.device("cpu"))
 
 
-@contextmanagerdef _embeddings_of(model: nn.Module, method: str) -> nn.Module | None:
+def _embeddings_of(model: nn.Module, method: str) -> nn.Module | None:
     """Return the module that a method of the models of transformers returns, if the model has the method."""
     get_embeddings = getattr(model, method, None)
     embeddings: nn.Module | None = get_embeddings() if callable(get_embeddings) else None
     return embeddings
 
 
-
+@contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
     """Switch the model to evaluation, and restore its state when the context ends."""
     training = {module: module.training for module in model.modules()}

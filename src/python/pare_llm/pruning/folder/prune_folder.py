@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pare_llm.client.pare import Pare
     from pare_llm.pruning.run_options import RunParameters
-    from pare_llm.trackers.tracker import Tracker
+    from pare_llm.pruning.trackers.tracker import Tracker
 
 
 def prune_folder(

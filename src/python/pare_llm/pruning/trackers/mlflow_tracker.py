@@ -5,7 +5,7 @@ from itertools import count
 import mlflow
 
 from pare_llm.pruning.prune_report import REPORT_FILE, LayerResult, PruneReport
-from pare_llm.trackers.tracker import layer_metrics
+from pare_llm.pruning.trackers.tracker import layer_metrics
 
 
 class MlflowTracker:
@@ -18,7 +18,7 @@ class MlflowTracker:
         """Log to the run `run_id`, by default the active one. Raises a ValueError if no run is active."""
         active = mlflow.active_run()
         if run_id is None and active is None:
-            raise ValueError("MlflowTracker: no run of MLflow is active; call mlflow.start_run() or give run_id=")
+            raise ValueError("MlflowTracker: no run is active; call mlflow.start_run() or give run_id=")
         self._run_id = run_id or active.info.run_id
         self._steps = count()
 

@@ -6,7 +6,7 @@ from typing import Any
 import wandb
 
 from pare_llm.pruning.prune_report import REPORT_FILE, LayerResult, PruneReport
-from pare_llm.trackers.tracker import layer_metrics
+from pare_llm.pruning.trackers.tracker import layer_metrics
 
 
 class WandbTracker:
