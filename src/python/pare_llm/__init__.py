@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from pare_llm.pruning.prune_report import LayerResult as LayerResult
     from pare_llm.pruning.prune_report import PruneReport as PruneReport
     from pare_llm.pruning.run_options import RunParameters as RunParameters
-    from pare_llm.statistics.hessian import Hessian as Hessian
-    from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
     from pare_llm.pruning.trackers.mlflow_tracker import MlflowTracker as MlflowTracker
     from pare_llm.pruning.trackers.tracker import Tracker as Tracker
     from pare_llm.pruning.trackers.wandb_tracker import WandbTracker as WandbTracker
+    from pare_llm.statistics.hessian import Hessian as Hessian
+    from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
 __version__ = "0.1.0"
 

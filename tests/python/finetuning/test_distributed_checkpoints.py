@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from pare_llm import keep_zeros
 from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries, train
@@ -67,7 +66,7 @@ def test_the_zeros_of_four_processes_are_kept_on_two(tmp_path: Path) -> None:
     train(expected, optimizer, 2 * STEPS)
     for _, parameters in results:
         network = PrunedNetwork()
-        network.load_state_dict(parameters)
+        network.load_state_dict(parameters, strict=False)  # the head is tied to the embedding
         assert_exact_zeros(network, pruned)
         for name, values in expected.named_parameters():
             torch.testing.assert_close(parameters[name], values.detach(), rtol=1e-4, atol=1e-5)

@@ -3,7 +3,8 @@
     python block_memory.py URL [--hidden N] [--intermediate N] [--blocks N] [--method NAME] [--store LOCATION]
 
 Writes a LLaMA checkpoint with random weights to a temporary folder, or to LOCATION in an object store, prunes
-it through the host at URL with one block in memory at a time, and prints one JSON object with numbers of bytes:
+it through the host at URL with one block in memory at a time, and prints one JSON object with numbers of
+bytes:
 
 - `model`, `block` and `embeddings`: the parameters of the model, of its largest block, and of the embeddings;
 - `statistics`: the Hessians of one block as float32 matrices;
@@ -45,7 +46,8 @@ class TensorCounter:
         """Add up the storages of all tensors that were made since `gc.freeze`."""
         storages: dict[int, int] = {}
         for value in gc.get_objects():
-            if isinstance(value, torch.Tensor) and value.device.type == "cpu":
+            # A sharded tensor has no storage. Its shard is a tensor of its own.
+            if type(value) in (torch.Tensor, torch.nn.Parameter) and value.device.type == "cpu":
                 storage = value.untyped_storage()
                 storages[storage.data_ptr()] = storage.nbytes()
         self.peak = max(self.peak, sum(storages.values()))

@@ -32,17 +32,17 @@ def sharded(kind: str, mesh: Any = None) -> Any:
     return model
 
 
-def save_all(folder: Path) -> dict[str, Any]:
+def save_all(folder: Path) -> dict[str, str]:
     """Save each kind, one with replicas and one without shards, and return the errors of two failures."""
     for kind in KINDS:
         save_sharded(sharded(kind), folder / kind)
     replicated = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard"))
     save_sharded(sharded("llama", replicated), folder / "replicated")
     save_sharded(model_of("llama"), folder / "whole")
-    errors: dict[str, Any] = {}
+    errors: dict[str, str] = {}
     with pytest.raises((FileExistsError, RuntimeError)) as raised:
         save_sharded(sharded("llama"), folder / "llama")
-    errors["exists"] = raised.value
+    errors["exists"] = repr(raised.value)
     broken = folder / "broken"
     broken.mkdir(exist_ok=True)
     dist.barrier()
@@ -51,12 +51,12 @@ def save_all(folder: Path) -> dict[str, Any]:
     dist.barrier()
     with pytest.raises((OSError, RuntimeError)) as raised:
         save_sharded(sharded("llama"), broken)
-    errors["broken"] = raised.value
+    errors["broken"] = repr(raised.value)
     return errors
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, str]]]:
     """Return the folders that four ranks wrote, and the errors of each rank."""
     folder = tmp_path_factory.mktemp("saved")
     return folder, successful(run_on_ranks(save_all, 4, tmp_path_factory.mktemp("ranks"), folder))
@@ -92,9 +92,9 @@ def test_tied_weights_are_stored_once(saved: tuple[Path, Any]) -> None:
 def test_a_failure_on_one_rank_ends_all_ranks_and_leaves_no_index(saved: tuple[Path, Any]) -> None:
     folder, results = saved
     first, *others = [result["exists"] for result in results]
-    assert isinstance(first, FileExistsError)
-    assert all("rank 0 of 4 failed: FileExistsError" in str(error) for error in others)
+    assert first.startswith("FileExistsError(")
+    assert all("rank 0 of 4 failed: FileExistsError" in error for error in others)
     broken = [result["broken"] for result in results]
-    assert isinstance(broken[2], IsADirectoryError)
-    assert all("rank 2 of 4 failed: IsADirectoryError" in str(broken[rank]) for rank in (0, 1, 3))
+    assert broken[2].startswith("IsADirectoryError(")
+    assert all("rank 2 of 4 failed: IsADirectoryError" in broken[rank] for rank in (0, 1, 3))
     assert not (folder / "broken/model.safetensors.index.json").exists()

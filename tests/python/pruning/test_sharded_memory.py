@@ -41,8 +41,7 @@ class HalfClient:
 
     def prune_layer(self, weight: Tensor, *, method: str, **_: Any) -> PrunedLayer[Tensor]:
         self._counter.count()
-        mask = torch.ones_like(weight, dtype=torch.bool)
-        mask.scatter_(1, weight.abs().argsort(dim=1)[:, : weight.shape[1] // 2], value=False)
+        mask = weight.abs() > weight.abs().kthvalue(weight.shape[1] // 2, dim=1, keepdim=True).values
         report = solve_report(weight, zeros=int((~mask).sum()), method=method)
         return PrunedLayer(weight=weight * mask, mask=mask, quantized=None, report=report)
 
@@ -81,7 +80,7 @@ def sharded_model() -> Any:
     fully_shard(model)
     model.to_empty(device="cpu")
     for parameter in model.parameters():
-        parameter.to_local().normal_(std=0.02)
+        parameter.detach().to_local().normal_(std=0.02)
     model.model.rotary_emb = LlamaRotaryEmbedding(config)
     return model
 
@@ -159,7 +158,8 @@ def test_no_rank_gathers_more_than_a_block_or_receives_more_than_it_writes(tmp_p
         # Three quarters of each tensor come from the other ranks, in messages of at most one shard.
         assert result["total"]["recv_"] < 0.76 * file.stat().st_size
         assert max(result["largest"].values()) <= embeddings // RANKS
-        assert result["saving"] <= embeddings + embeddings // RANKS + 1e6
+        # The whole tensor, one shard that was received, and the own shard, which exists anyway.
+        assert result["saving"] <= embeddings * (1 + 2 / RANKS) + 1e6
         assert not {name for name in result["total"] if "allgather" in name and result["largest"][name] > 1e6}
         for name, values in model.named_parameters():
             assert digest(values.chunk(RANKS)[rank]) == result["shards"][name], name

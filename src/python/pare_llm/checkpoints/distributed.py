@@ -1,9 +1,9 @@
-"""Reads checkpoints that the ranks of a training program wrote with `torch.distributed.checkpoint`, in pieces.
+"""Reads checkpoints that the ranks of a program wrote in pieces, with `torch.distributed.checkpoint`.
 
     .metadata, __0_0.distcp, …                       written by `save`
     shard-00001-model-00001-of-00001.safetensors, …  written by `save` with `HuggingFaceStorageWriter`
 
-The readers of PyTorch are not used, because they run the code that `.metadata`, which is a pickle, may contain.
+The readers of PyTorch are not used. They would run code that is in `.metadata`, which is a pickle.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class RemoteFile(io.RawIOBase):
         length = max(0, min(len(target), self._size - self._position))
         for start in range(0, length, PIECE_BYTES):
             wanted = min(PIECE_BYTES, length - start)
-            content = self._fs.cat_file(self._name, self._position, self._position + wanted)
+            end = self._position + wanted
+            content = self._fs.cat_file(self._name, start=self._position, end=end)
             if len(content) != wanted:
                 raise OSError(
                     f"{self._path}: {wanted} bytes from byte {self._position} were requested, but "
@@ -84,7 +85,7 @@ class RemoteFile(io.RawIOBase):
 
 @contextmanager
 def remote_upload(path: Any) -> Iterator[BinaryIO]:
-    """Write a remote file in parts. It exists when the context has ended, but not if it ends with an error."""
+    """Write a remote file in parts. It exists after the context, unless the context ends with an error."""
     file = path.fs.open(path.path, "wb", block_size=PIECE_BYTES, autocommit=False)
     try:
         yield file

@@ -41,10 +41,6 @@ def prune_(
     progress: bool = True,
     on_layer: Callable[[LayerResult], None] | None = None,
     tracker: Tracker | None = None,
-    journal: str | Path | None = None,
-    group: dist.ProcessGroup | None = None,
-    progress: bool = True,
-    on_layer: Callable[[LayerResult], None] | None = None,
     states_device: torch.device | str = "cpu",
     **parameters: Unpack[RunParameters],
 ) -> PruneReport:

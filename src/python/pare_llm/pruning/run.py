@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
     from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
-    from pare_llm.statistics.hessian import TokenWeights
     from pare_llm.pruning.trackers.tracker import Tracker
+    from pare_llm.statistics.hessian import TokenWeights
 
 
 class PruneRun:

@@ -60,9 +60,9 @@ def prune_folder(
     - folder: the dense checkpoint: `config.json`, and the parameters as they are, in safetensors files or in
       a distributed checkpoint of PyTorch. Of a location such as `s3://…`, `gs://…` or `hf://…`, only the
       needed bytes are read.
-    - out: the folder of the pruned checkpoint, or its location in an object store. It gets one file per block,
-      `pare.json`, and copies of the other files. Tensors that did not change are copied bit for bit, and the
-      others keep their dtype.
+    - out: the folder of the pruned checkpoint, or its location in an object store. It gets one file per
+      block, `pare.json`, and copies of the other files. Tensors that did not change are copied bit for
+      bit, and the others keep their dtype.
     - model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
       `config.json`.
     - device: where one block at a time is loaded.

@@ -148,9 +148,10 @@ class _Exchange:
         whole = torch.empty(values.shape, dtype=values.dtype)
         for rank, place in senders.items():
             lengths = [length for _, length in place]
-            is_own = rank == owner
-            shard = values.to_local() if is_own else self._ranks.receive(lengths, values.dtype, rank)
-            whole[tuple(slice(first, first + length) for first, length in place)] = shard
+            # The shard has no name, so that it is freed before the next one is received.
+            whole[tuple(slice(first, first + length) for first, length in place)] = (
+                values.to_local() if rank == owner else self._ranks.receive(lengths, values.dtype, rank)
+            )
         return whole
 
     def _senders(self, name: str) -> dict[int, _Place]:
@@ -165,9 +166,7 @@ class _Exchange:
 
 def _place(values: DTensor) -> _Place | None:
     """Return the place of this rank's shard in the tensor, or None if the shard is empty."""
-    shape, offset = compute_local_shape_and_global_offset(
-        values.shape, values.device_mesh, values.placements
-    )
+    shape, offset = compute_local_shape_and_global_offset(values.shape, values.device_mesh, values.placements)
     return tuple(zip(offset, shape, strict=True)) if all(shape) else None
 
 

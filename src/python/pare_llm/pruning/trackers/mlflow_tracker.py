@@ -16,10 +16,12 @@ class MlflowTracker:
 
     def __init__(self, run_id: str | None = None) -> None:
         """Log to the run `run_id`, by default the active one. Raises a ValueError if no run is active."""
-        active = mlflow.active_run()
-        if run_id is None and active is None:
-            raise ValueError("MlflowTracker: no run is active; call mlflow.start_run() or give run_id=")
-        self._run_id = run_id or active.info.run_id
+        if run_id is None:
+            active = mlflow.active_run()
+            if active is None:
+                raise ValueError("MlflowTracker: no run is active; call mlflow.start_run() or give run_id=")
+            run_id = active.info.run_id
+        self._run_id = run_id
         self._steps = count()
 
     def on_layer(self, result: LayerResult) -> None:

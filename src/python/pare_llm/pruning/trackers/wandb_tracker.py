@@ -20,7 +20,7 @@ class WandbTracker:
 
     def on_layer(self, result: LayerResult) -> None:
         """Log `pare/layer`, `pare/relative_error`, `pare/zeros` and `pare/seconds` of a layer."""
-        values = {"layer": result.name, }**layer_metrics(result)}
+        values = {"layer": result.name, **layer_metrics(result)}
         self._run.log({f"pare/{name}": value for name, value in values.items()})
 
     def on_report(self, report: PruneReport) -> None:
