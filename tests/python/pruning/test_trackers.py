@@ -22,7 +22,7 @@ def test_mlflow_has_the_metrics_of_each_layer_and_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     with pytest.raises(ValueError, match="no run is active"):
         MlflowTracker()
     with mlflow.start_run() as run:

@@ -82,3 +82,4 @@ def write_safetensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
                 raise ValueError(f"{path}: {name} has {len(content)} bytes, not {tensor.bytes}")
             for start in range(0, len(content), PIECE_BYTES):
                 file.write(content[start : start + PIECE_BYTES])
+            del content  # so that its memory is free while the next tensor is read
