@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 from pare_llm.checkpoints.remote import as_path
 from pare_llm.checkpoints.shard import safetensors_dtype
 from pare_llm.layers.unwrap import unwrap
-from pare_llm.pruning.files import TensorToWrite, write_safetensors
+from pare_llm.pruning.files import TensorToWrite, write_atomically, write_safetensors
 from pare_llm.pruning.folder.output_files import require_no_checkpoint, weights_file, write_index
 from pare_llm.pruning.ranks import Ranks, assign_owners
 
@@ -34,8 +35,8 @@ def save_sharded(model: nn.Module, folder: str | Path, *, group: dist.ProcessGro
     index, so a folder with an index is complete.
 
     Args:
-        model: a model under FSDP2, also with tensor parallelism or replicas. Any other model works too.
-        folder: a folder that all ranks see, such as one on a network file system.
+        model: a model under FSDP2, also with replicas. Any other model works too.
+        folder: a folder that all ranks see, on a network file system or in an object store.
         group: the process group. By default all ranks.
 
     Raises:
@@ -177,6 +178,10 @@ def _save_configuration(network: Any, folder: Path) -> None:
     config = copy.deepcopy(network.config)
     config.dtype = network.dtype
     config.architectures = [type(network).__name__.removeprefix("FSDP")]
-    config.save_pretrained(folder)
-    if getattr(network, "generation_config", None) is not None:
-        network.generation_config.save_pretrained(folder)
+    # The folder may be in an object store, to which transformers does not write.
+    with tempfile.TemporaryDirectory() as local:
+        config.save_pretrained(local)
+        if getattr(network, "generation_config", None) is not None:
+            network.generation_config.save_pretrained(local)
+        for path in Path(local).iterdir():
+            write_atomically(folder / path.name, path.read_bytes())
