@@ -48,10 +48,14 @@ if TYPE_CHECKING:
     from pare_llm.pruning.calibration.windows import calibration_windows as calibration_windows
     from pare_llm.pruning.calibration.windows import hold_out as hold_out
     from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
+    from pare_llm.pruning.folder.save_sharded import save_sharded as save_sharded
     from pare_llm.pruning.prune import prune_ as prune_
     from pare_llm.pruning.prune_report import LayerResult as LayerResult
     from pare_llm.pruning.prune_report import PruneReport as PruneReport
     from pare_llm.pruning.run_options import RunParameters as RunParameters
+    from pare_llm.pruning.trackers.mlflow_tracker import MlflowTracker as MlflowTracker
+    from pare_llm.pruning.trackers.tracker import Tracker as Tracker
+    from pare_llm.pruning.trackers.wandb_tracker import WandbTracker as WandbTracker
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -77,6 +81,7 @@ _MODULES: dict[str, str] = {
     "LayerResult": "pare_llm.pruning.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
     "LayerToUpload": "pare_llm.client.jobs.upload_layers",
+    "MlflowTracker": "pare_llm.pruning.trackers.mlflow_tracker",
     "NotPositiveDefiniteError": "pare_llm.client.errors",
     "Pare": "pare_llm.client.pare",
     "PareError": "pare_llm.client.errors",
@@ -88,9 +93,11 @@ _MODULES: dict[str, str] = {
     "RunParameters": "pare_llm.pruning.run_options",
     "SolvedBlock": "pare_llm.client.blocks",
     "SolvedBlockLayer": "pare_llm.client.blocks",
+    "Tracker": "pare_llm.pruning.trackers.tracker",
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
+    "WandbTracker": "pare_llm.pruning.trackers.wandb_tracker",
     "calibration_windows": "pare_llm.pruning.calibration.windows",
     "export_onnx": "pare_llm.checkpoints.export_onnx",
     "from_pretrained": "pare_llm.checkpoints.model",
@@ -104,11 +111,12 @@ _MODULES: dict[str, str] = {
     "prune_": "pare_llm.pruning.prune",
     "prune_by_job": "pare_llm.client.jobs.prune_by_job",
     "prune_folder": "pare_llm.pruning.folder.prune_folder",
+    "save_sharded": "pare_llm.pruning.folder.save_sharded",
     "verify": "pare_llm.finetuning.verify",
 }
 
 # The libraries that are not always installed. The extra that installs a library has its name.
-_EXTRAS = ("torch", "transformers", "peft")
+_EXTRAS = ("torch", "transformers", "peft", "mlflow", "wandb")
 
 __all__ = ["__version__", *_MODULES]
 
