@@ -6,7 +6,6 @@ import type { JobLayer } from "../../protocol/resources/jobs.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
-import { findSleepReason } from "../hosts/woken_hosts.ts";
 import { logFailure } from "../problems.ts";
 import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
 import { askHost, cancelTask } from "./host_client.ts";
@@ -32,25 +31,29 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   if (!attempt) return;
   const taskId = `${context.job}.${position}.${attempt.number}`;
   const deadline = context.now() + context.hostWaitMilliseconds;
-  let avoided = attempt.lastHost;
+  let avoided = attempt.lastHost, busyError: HostBusyError | undefined;
   try {
     for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
       const host = await hosts.choose(taskId, attempt.layer.hessian, avoided);
-      const sleepReason = host?.mayBeAsleep
-        ? await findSleepReason(host, context.transport.fetch)
-        : undefined;
+      const sleepReason = host?.mayBeAsleep ? await context.findSleepReason(host) : undefined;
       if (host && sleepReason === undefined) {
         await record.assignHost(position, host.id);
         try {
           return await solveAt(host, taskId, position, attempt.layer, context);
         } catch (error) {
           if (!(error instanceof HostBusyError)) throw error;
-          if (context.now() > deadline) return await endBusyAttempt(error, position, attempt, context);
+          busyError = error;
+          // A host that was starting may be ready by now.
+          avoided = attempt.lastHost;
         }
       } else {
-        if (context.now() > deadline) return await endWithoutHost(host, sleepReason, position, context);
         // While this host starts, another one may be awake.
-        avoided = host?.id;
+        avoided = host?.id ?? avoided;
+      }
+      if (context.now() > deadline) {
+        return busyError
+          ? await endBusyAttempt(busyError, position, attempt, context)
+          : await endWithoutHost(host, sleepReason, position, context);
       }
       if (!await record.isWanted(position)) return;
       await context.sleep(pause);
