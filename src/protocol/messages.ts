@@ -22,7 +22,7 @@ export interface StoredHessian {
 export interface EdgeHost {
   /** The URL at which the edge reaches the host. */
   readonly url: string;
-  /** `webgpu` or `cpu`. */
+  /** `webgpu` or `cpu`, or `unknown` for a host that a request wakes. */
   readonly backend: string;
   /** The name of the device on which the host solves layers. */
   readonly adapter: string;

@@ -5,6 +5,7 @@
  */
 
 import type { Remote, WorkflowStep } from "../../src/edge/runtime.ts";
+import { createFindSleepReason } from "../../src/edge/hosts/woken_hosts.ts";
 import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { JobContext } from "../../src/edge/jobs/job_context.ts";
 import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
@@ -65,6 +66,10 @@ export function simulateJob(answers: Answer[], request: number | JobRequest = 1)
     });
   sendHeartbeat();
   record.create("job", "digest", typeof request === "number" ? layersRequest(request) : request);
+  const fetch = async (url: URL, { method }: RequestInit) => {
+    calls.push(`${method} ${url}`);
+    return await answers.shift()!();
+  };
   const context: JobContext = {
     job: "job",
     record: record as unknown as Remote<ObservedJob>,
@@ -74,13 +79,8 @@ export function simulateJob(answers: Answer[], request: number | JobRequest = 1)
       writeUrl: () => Promise.resolve({ key: "objects/x", url: "http://b/x" }),
       publish: (_key, digest, bytes) => Promise.resolve(digest === RESULT && bytes === 9),
     },
-    transport: {
-      secret: "a secret of thirty-two bytes: 123",
-      fetch: async (url, { method }) => {
-        calls.push(`${method} ${url}`);
-        return await answers.shift()!();
-      },
-    },
+    transport: { secret: "a secret of thirty-two bytes: 123", fetch },
+    findSleepReason: createFindSleepReason(fetch),
     sleep: (milliseconds) => {
       clock.now += milliseconds;
       return Promise.resolve();

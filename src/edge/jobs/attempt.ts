@@ -7,7 +7,6 @@ import { growingDelays } from "../../base/waiting.ts";
 import type { TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
-import { findSleepReason } from "../hosts/woken_hosts.ts";
 import { logFailure } from "../problems.ts";
 import { awaitTask, type FinishedTask, FIRST_PAUSE, LONGEST_PAUSE, signedSource } from "./await_task.ts";
 import { HostBusyError, HostFailedError, StatesLostError, TaskRefusedError } from "./host_answer.ts";
@@ -31,25 +30,29 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   if (!attempt) return;
   const taskId = `${context.job}.${position}.${attempt.number}`;
   const deadline = context.now() + context.hostWaitMilliseconds;
-  let asleep: string | undefined;
+  let asleep: string | undefined, busyError: HostBusyError | undefined;
   try {
     for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
       const host = await chooseHost(taskId, attempt, asleep, context);
-      const sleepReason = host?.mayBeAsleep
-        ? await findSleepReason(host, context.transport.fetch)
-        : undefined;
+      const sleepReason = host?.mayBeAsleep ? await context.findSleepReason(host) : undefined;
       if (host && sleepReason === undefined) {
         await record.assignHost(position, host.id);
         try {
           return await solveAt(host, taskId, position, attempt, context);
         } catch (error) {
           if (!(error instanceof HostBusyError)) throw error;
-          if (context.now() > deadline) return await endBusyAttempt(error, position, attempt, context);
+          busyError = error;
+          // A host that was starting may be ready by now.
+          asleep = undefined;
         }
       } else {
-        if (context.now() > deadline) return await endWithoutHost(host, sleepReason, position, context);
         // While this host starts, another one may be awake.
-        asleep = host?.id;
+        asleep = host?.id ?? asleep;
+      }
+      if (context.now() > deadline) {
+        return busyError
+          ? await endBusyAttempt(busyError, position, attempt, context)
+          : await endWithoutHost(host, sleepReason, position, context);
       }
       if (!await record.isWanted(position)) return;
       await context.sleep(pause);
