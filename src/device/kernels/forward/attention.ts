@@ -103,7 +103,7 @@ export const attention = defineKernel({
     },
     {
       feature: "earlier tokens and widest heads",
-      ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 300 }),
+      ...attentionCase({ batch: 2, tokens: 3, past: 68, kv_heads: 1, head_dim: 300, scale: 1 / 16 }),
     },
   ],
 });
@@ -166,7 +166,7 @@ type AttentionSize =
   & Readonly<
     Partial<
       Record<
-        "batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap" | "chunked" | "has_sinks",
+        "batch" | "past" | "heads" | "kv_heads" | "window" | "soft_cap" | "chunked" | "has_sinks" | "scale",
         number
       >
     >
@@ -176,14 +176,13 @@ type AttentionSize =
 export function attentionCase(size: AttentionSize, slopes: readonly number[] = []) {
   const { tokens, head_dim, batch = 1, past = 0, heads = 2, kv_heads = heads, window = 0, soft_cap = 0 } =
     size;
-  const { chunked = 0, has_sinks = 0 } = size;
+  const { chunked = 0, has_sinks = 0, scale = 2 / Math.sqrt(head_dim) } = size;
   const rows = batch * tokens, keys = batch * (past + tokens), head_stride = head_dim + 1;
   const ldq = heads * head_stride + 5,
     ldk = kv_heads * head_stride + 4,
     ldv = ldk + 3,
     ldo = heads * head_dim + 6;
   const place = { head_stride, q_offset: 3, ldq, k_offset: 2, ldk, v_offset: 1, ldv, ldo };
-  const scale = 2 / Math.sqrt(head_dim);
   return {
     params: {
       tokens,
