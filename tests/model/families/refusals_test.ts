@@ -8,7 +8,7 @@ for (
   const [config, pattern] of [
     [
       { model_type: "granitemoe", num_local_experts: 8 },
-      /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, .*, qwen3_5_moe_text$/,
+      /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, .*, nemotron_h$/,
     ],
     [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
     [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],

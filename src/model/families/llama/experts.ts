@@ -197,8 +197,7 @@ function sharedExpert(
     spec.hidden,
     intermediate,
     layers,
-    (part, inFeatures, outFeatures) =>
-      linearSpec(nameIn(spec, `${name}.${part}`), inFeatures, outFeatures, bias),
+    (part, inFeatures, outFeatures) => linearSpec(`${name}.${part}`, inFeatures, outFeatures, bias),
   );
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
+import { MAX_KEY_DIM } from "../../../device/kernels/forward/linear_attention.ts";
 import type { Activation } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { attendLinearly, convolve } from "../../pieces/linear_attention.ts";
@@ -45,7 +46,7 @@ export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
   if (heads % groups !== 0) {
     throw new ModelError(`config.json: ${heads} heads of Mamba 2 cannot share ${groups} groups equally`);
   }
-  const stateDim = checkHeadDimension(sizes.stateDim), values = heads * headDim;
+  const stateDim = checkHeadDimension(sizes.stateDim, MAX_KEY_DIM), values = heads * headDim;
   const channels = values + 2 * groups * stateDim, columns = values + channels + heads;
   // The outputs are the gate, then x, B and C, which the convolution reads, and then Δ.
   const projection: LinearGroup = [linearSpec(`${name}.in_proj`, hidden, columns, bias)];
