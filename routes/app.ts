@@ -69,9 +69,9 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
   hessianRoutes(app, services);
   blockRoutes(app, services);
   if (services.edge) {
-    // The edge authorises a task by a ticket. The host then sends the layer to this application, which needs no key.
+    // The edge authorises a task by a ticket. The host then sends its tensors to this application, which needs no key.
     const inner = createApp({ ...services, keys: { current: [] }, corsOrigins: [], edge: undefined });
-    taskRoutes(app, services.edge, services.limits, (request) => inner.fetch(request));
+    taskRoutes(app, services.edge, services, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);
   metricsRoutes(app, metrics);

@@ -4,11 +4,18 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
+import { addSums } from "../src/host/blocks/sum_parts.ts";
 import { type States, type StatesName, StatesNotFoundError } from "../src/host/blocks/states_store.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import type { StoredStates } from "../src/protocol/messages.ts";
-import { CREATE_STATES, DELETE_STATES, FIND_STATES, PRUNE_BLOCK } from "../src/protocol/resources/blocks.ts";
+import {
+  ADD_SUMS,
+  CREATE_STATES,
+  DELETE_STATES,
+  FIND_STATES,
+  PRUNE_BLOCK,
+} from "../src/protocol/resources/blocks.ts";
 import { routeConfig } from "../src/protocol/resources/operation.ts";
 import { answerStream } from "./answer_stream.ts";
 import { requestBody } from "./body.ts";
@@ -24,12 +31,12 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
   });
 
   app.openapi(createRoute(routeConfig(CREATE_STATES)), async (c) => {
-    const key = ownName(c, c.req.valid("param").name), { target } = c.req.valid("query");
+    const key = ownName(c, c.req.valid("param").name), { target, block } = c.req.valid("query");
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { backend, states: store, residentQueue } = session;
     try {
       const states = await residentQueue.run(
-        () => createStates(backend, body, { hasTargets: target === "dense", store, name: key }),
+        () => createStates(backend, body, { hasTargets: target === "dense", block, store, name: key }),
         signal,
       );
       return c.json(describeStates(states), 201);
@@ -60,20 +67,32 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
             runSolve: (work) => solveQueue.run(work, signal),
           }), signal), signal);
       for (const { report } of solved) metrics.countLayer(report, false);
-      const source = {
-        chunks: chunksOf(parts),
-        isPlaceWanted: () => false,
-        release: () => {},
-        onError: () => {},
-      };
-      return c.body(answerStream(source, limits, clock), 200, {
-        "Content-Type": SAFETENSORS_TYPE,
-        "Content-Length": String(parts.reduce((sum, { byteLength }) => sum + byteLength, 0)),
-      });
+      return c.body(...answerOf(parts));
     } catch (error) {
       throw device.handleFailure(error, session);
     }
   });
+
+  app.openapi(createRoute(routeConfig(ADD_SUMS)), async (c) => {
+    const name = ownName(c, c.req.valid("param").name), { layer } = c.req.valid("query");
+    const body = requestBody(c, services), { states: store } = device.session();
+    const request = { ...body, layer, store, name };
+    return c.body(...answerOf(await store.use(name, (states) => addSums(states, request), c.req.raw.signal)));
+  });
+
+  /** Returns the answer with the parts of a file, which hold no place on the device. */
+  function answerOf(parts: readonly Uint8Array<ArrayBuffer>[]) {
+    const source = {
+      chunks: chunksOf(parts),
+      isPlaceWanted: () => false,
+      release: () => {},
+      onError: () => {},
+    };
+    return [answerStream(source, limits, clock), 200, {
+      "Content-Type": SAFETENSORS_TYPE,
+      "Content-Length": String(parts.reduce((sum, { byteLength }) => sum + byteLength, 0)),
+    }] as const;
+  }
 }
 
 /** Returns the name with the API key of the request, to which it belongs. */

@@ -1,6 +1,6 @@
 /**
- * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors of a task from signed URLs, solves
- * the layer, and writes the result to a signed URL. The request is answered as soon as the task is done, or when the
+ * `/v1/tasks`: layers and blocks that an edge gives to this host. The host reads the tensors of a task from signed URLs,
+ * prunes them, and writes the result to a signed URL. The request is answered as soon as the task is done, or when the
  * seconds in `Prefer: wait=SECONDS` are over. In the second case, the edge repeats the request. Every request needs a
  * ticket (`src/protocol/tickets.ts`).
  */
@@ -15,14 +15,15 @@ import {
 import { json } from "../src/protocol/resources/operation.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
-import type { HostLimits } from "../src/host/host_services.ts";
+import type { HostServices } from "../src/host/host_services.ts";
 import type { EdgeLink } from "../src/host/edge_options.ts";
 import { BlobStore } from "../src/host/tasks/blob_store.ts";
-import { runTask, type TaskContext } from "../src/host/tasks/run_task.ts";
+import { runTask } from "../src/host/tasks/run_task.ts";
+import type { TaskContext } from "../src/host/tasks/task_context.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { requireTicket } from "./middleware.ts";
 
-/** The largest request in bytes. A task has three signed URLs of less than 2 KiB each. */
+/** The largest request in bytes. A task has at most three signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;
 
 const answer = { content: json(taskAnswerSchema) };
@@ -50,15 +51,21 @@ const cancel = createRoute({
   responses: { 204: { description: "The task is cancelled, or did not exist" } },
 });
 
-/** @param host the application that solves the layers. It must accept requests without an API key */
+/** @param host the application that prunes. It must accept requests without an API key */
 export function taskRoutes(
   app: HostApp,
   link: EdgeLink,
-  { bodyWindowMilliseconds }: HostLimits,
+  { device, limits: { bodyWindowMilliseconds, maxBodyBytes } }: HostServices,
   host: TaskContext["host"],
 ): void {
   const tasks = link.tasks ?? new TaskRegistry();
-  const context: TaskContext = { blobs: new BlobStore(link.blobOrigins), host };
+  const context: TaskContext = {
+    blobs: new BlobStore(link.blobOrigins),
+    host,
+    // The requests of tasks have no key, so their states belong to the owner "".
+    specOf: (name) => device.session().states.find({ owner: "", name })?.forward.model.spec,
+    maxBodyBytes,
+  };
   app.use(
     "/v1/tasks/*",
     bodyLimit({

@@ -80,6 +80,9 @@ fn activation_derivative(x: f32, code: u32) -> f32 {
     case SIGMOID: {
       return sigmoid_derivative(x);
     }
+    case RELU2: {
+      return 2 * max(x, 0);
+    }
     default: {
       return 1;
     }

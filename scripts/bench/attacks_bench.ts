@@ -47,36 +47,31 @@ export const bench: Bench<{ readonly runs: number; readonly seconds: number }, A
     command
       .option("--runs <n>", "inputs per parser", integer(1), 2000)
       .option("--seconds <n>", "seconds of generated requests per server", integer(1), 60),
-  async measure({ runs, seconds }, { save }) {
+  async measure({ runs, seconds }, { scratch, save }) {
     const missing = await peersSkipReason(VENVS.schemathesis);
     if (missing) throw new Error(`attacks: ${missing}`);
-    const folder = await Deno.makeTempDir();
-    try {
-      const fuzzFile = `${folder}/fuzz.jsonl`, requestsFile = `${folder}/requests.jsonl`;
-      const attacks = await runTests("tests/attacks", folder, {});
-      const fuzz = await runTests("tests/fuzz", folder, {
-        PARE_FUZZ_RUNS: String(runs),
-        PARE_FUZZ_FIGURES: fuzzFile,
-      });
-      const requests = await runTests("tests/schemathesis", folder, {
-        PARE_SCHEMATHESIS_SECONDS: String(seconds),
-        PARE_SCHEMATHESIS_FIGURES: requestsFile,
-      });
-      const results: AttacksResults = {
-        attacks,
-        corpus: await countCorpus(),
-        fuzz: await readLines<FuzzFigures>(fuzzFile),
-        fuzzFailures: fuzz.failures,
-        requests: await readLines<RequestFigures>(requestsFile),
-      };
-      const backend = await openBackend("cpu"),
-        device = { backend: backend.kind, adapter: backend.adapter.name };
-      await backend.dispose();
-      if (attacks.failures + fuzz.failures + requests.failures === 0) await save(device, results);
-      return results;
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+    const fuzzFile = `${scratch}/fuzz.jsonl`, requestsFile = `${scratch}/requests.jsonl`;
+    const attacks = await runTests("tests/attacks", scratch, {});
+    const fuzz = await runTests("tests/fuzz", scratch, {
+      PARE_FUZZ_RUNS: String(runs),
+      PARE_FUZZ_FIGURES: fuzzFile,
+    });
+    const requests = await runTests("tests/schemathesis", scratch, {
+      PARE_SCHEMATHESIS_SECONDS: String(seconds),
+      PARE_SCHEMATHESIS_FIGURES: requestsFile,
+    });
+    const results: AttacksResults = {
+      attacks,
+      corpus: await countCorpus(),
+      fuzz: await readLines<FuzzFigures>(fuzzFile),
+      fuzzFailures: fuzz.failures,
+      requests: await readLines<RequestFigures>(requestsFile),
+    };
+    const backend = await openBackend("cpu"),
+      device = { backend: backend.kind, adapter: backend.adapter.name };
+    await backend.dispose();
+    if (attacks.failures + fuzz.failures + requests.failures === 0) await save(device, results);
+    return results;
   },
   passes: ({ attacks, fuzzFailures, requests }) =>
     attacks.failures + fuzzFailures === 0 && requests.every(({ failures }) => failures === 0),

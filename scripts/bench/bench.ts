@@ -17,6 +17,8 @@ export interface CommonBenchOptions extends BackendFlags {
 export interface BenchContext<Results> {
   /** The results file of an earlier run, or undefined if there is none. */
   readonly earlier: Results | undefined;
+  /** The path of an empty folder, which is removed at the end. */
+  readonly scratch: string;
   /** Writes the results file. A bench calls it after each finished part, so that an interrupted run loses little. */
   save(device: BenchDevice, results: Results): Promise<void>;
 }

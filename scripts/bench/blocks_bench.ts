@@ -1,6 +1,6 @@
 /**
- * Measures what `pare prune --remote` costs the client and the host, as two processes on this machine, with a model of
- * random weights. The result must have the bytes of a run in one process.
+ * Measures what `pare prune --remote` costs the client and the hosts, as processes on this machine, with a model of random
+ * weights. The result must have the bytes of a run in one process.
  */
 
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
@@ -26,9 +26,10 @@ interface BlocksOptions {
   readonly samples: number;
   readonly seqlen: number;
   readonly method: string;
+  readonly hosts: number;
 }
 
-/** The cost of one process. */
+/** The cost of one process. The time of a host begins when it has started. */
 interface Cost {
   readonly name: string;
   readonly cpuSeconds: number;
@@ -40,28 +41,25 @@ interface BlocksResults extends BlocksOptions {
   readonly checkpointBytes: number;
   readonly blockBytes: number;
   readonly seconds: number;
-  /** The bytes of all requests and of all answers of the host. */
+  /** The bytes of all requests and of all answers of the hosts. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
-  /** The client, the host, and a run in one process. */
+  /** The client, each host, and a run in one process. */
   readonly costs: readonly Cost[];
 }
 
 export const bench: Bench<BlocksOptions, BlocksResults> = {
-  description: "time, memory and traffic of a client whose blocks are pruned at a host",
+  description: "time, memory and traffic of a client whose blocks are pruned at hosts",
   options: (command) =>
     command
       .option("--layers <n>", "the number of blocks", integer(1), 6)
       .option("--hidden <n>", "the size of the hidden states, a multiple of 64", integer(64), 1024)
       .option("--samples <n>", "the number of calibration windows", integer(1), 32)
       .option("--seqlen <n>", "the tokens of a window", integer(1), 512)
-      .option("--method <method>", "the solver", "sparsegpt"),
-  async measure({ layers, hidden, samples, seqlen, method, backend }, { save }) {
+      .option("--method <method>", "the solver", "sparsegpt")
+      .option("--hosts <n>", "the number of hosts", integer(1), 1),
+  async measure({ layers, hidden, samples, seqlen, method, hosts: count, backend }, { scratch, save }) {
     await using cleanup = new AsyncDisposableStack();
-    const scratch = cleanup.adopt(
-      await Deno.makeTempDir({ prefix: "pare-blocks-" }),
-      (path) => Deno.remove(path, { recursive: true }),
-    );
     const folder = `${scratch}/model`, heads = hidden / 64;
     await makeRandomLlama(folder, {
       layers,
@@ -86,27 +84,33 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         ...windows,
         ...options,
       ]);
-    const host = cleanup.use(await startHost(device));
-    const client = await run("remote", "--server", host.url, "--remote");
-    const metrics = await (await fetch(`${host.url}/metrics`)).text();
-    const bytesOf = (direction: string) =>
-      Number(
-        new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m").exec(metrics)?.[1],
-      );
+    const hosts = [cleanup.use(await startHost(device))];
+    while (hosts.length < count) hosts.push(cleanup.use(await startHost(device)));
+    const startSeconds = hosts.map(({ pid }) => cpuSeconds(pid));
+    const client = await run("remote", ...hosts.flatMap(({ url }) => ["--server", url]), "--remote");
+    const metrics = await Promise.all(hosts.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
+    const bytesOf = (direction: string) => {
+      const line = new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m");
+      return metrics.reduce((sum, text) => sum + Number(line.exec(text)?.[1]), 0);
+    };
     const costs = [
       { name: "client", ...client },
-      { name: "host", cpuSeconds: cpuSeconds(host.pid), peakBytes: memoryBytes(host.pid, "VmHWM") },
+      ...hosts.map(({ pid }, i) => ({
+        name: count === 1 ? "host" : `host ${i + 1}`,
+        cpuSeconds: cpuSeconds(pid) - startSeconds[i],
+        peakBytes: memoryBytes(pid, "VmHWM"),
+      })),
       { name: "one process", ...await run("local", ...device) },
     ].map(({ name, cpuSeconds, peakBytes }) => ({ name, cpuSeconds, peakBytes }));
     await requireSameFiles(`${scratch}/remote`, `${scratch}/local`);
     const results = {
-      ...{ layers, hidden, samples, seqlen, method, costs },
+      ...{ layers, hidden, samples, seqlen, method, hosts: count, costs },
       ...await modelSizes(folder),
       seconds: client.seconds,
       sentBytes: bytesOf("in"),
       receivedBytes: bytesOf("out"),
     };
-    await save(host, results);
+    await save(hosts[0], results);
     return results;
   },
   tables: {
@@ -119,7 +123,7 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         ["process", ({ name }) => name],
         ["processor time", ({ cpuSeconds }) => secondsText(cpuSeconds)],
         [
-          "share of client and host",
+          "share of client and hosts",
           ({ name, cpuSeconds }) => name === "one process" ? "" : formatPercent(cpuSeconds / all),
         ],
         ["peak memory", ({ peakBytes }) => bytesText(peakBytes)],

@@ -78,19 +78,14 @@ export const bench: Bench<EdgeOptions, EdgeResults> = {
     command
       .option("--sizes <list>", "comma-separated ROWSxCOLS", parseSizes, parseSizes("2048x2048,4096x4096"))
       .option("--repeat <n>", "timed rounds for each size, after one that is not timed", integer(1), 5),
-  async measure({ backend, sizes, repeat }, { save }) {
-    const folder = await Deno.makeTempDir({ prefix: "pare-bench-" });
-    try {
-      // The body limit is lifted, so that no layer of the bench is refused for its size.
-      const vars = { EDGE_BODY_LIMIT: String(Number.MAX_SAFE_INTEGER) };
-      await using pair = await startEdgeWithHost({ backend, folder, vars });
-      const layers: EdgeResult[] = [];
-      for (const [rows, cols] of sizes) layers.push(await benchEdge(pair, rows, cols, repeat));
-      await save(pair.host, { layers });
-      return { layers };
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+  async measure({ backend, sizes, repeat }, { scratch: folder, save }) {
+    // The body limit is lifted, so that no layer of the bench is refused for its size.
+    const vars = { EDGE_BODY_LIMIT: String(Number.MAX_SAFE_INTEGER) };
+    await using pair = await startEdgeWithHost({ backend, folder, vars });
+    const layers: EdgeResult[] = [];
+    for (const [rows, cols] of sizes) layers.push(await benchEdge(pair, rows, cols, repeat));
+    await save(pair.host, { layers });
+    return { layers };
   },
   // Each MB/s is the size of the body divided by the seconds in the column before it.
   tables: { edge: ({ layers }) => markdownTable(COLUMNS, layers) },

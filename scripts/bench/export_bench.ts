@@ -16,7 +16,7 @@ import { LLAMA_LIBRARIES, llamaCppSkipReason } from "../peers/npm/llama_cpp.ts";
 import { PeerScript } from "../peers/peer_script.ts";
 import type { Bench } from "./bench.ts";
 import { pareProcess } from "./llm_compressor/programs.ts";
-import { listQualityModels, type QualityModel } from "./quality_bench.ts";
+import { listQualityModels, type QualityModel } from "./quality/cells.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** A LLaMA whose rows are whole super-blocks of 256 weights. This bench trains it from llama-sotu on first use, in some minutes. */
@@ -101,12 +101,11 @@ export const bench: Bench<ExportOptions, ExportResults> = {
         "*/*/*",
       ])
       .option("--limit <n>", "measure at most n cells", integer(1)),
-  async measure({ cells: patterns, limit = Infinity }, { earlier, save }) {
+  async measure({ cells: patterns, limit = Infinity }, { earlier, scratch, save }) {
     const problem = await llamaCppSkipReason();
     if (problem) throw new Error(problem);
     let results: ExportResults = { dense: earlier?.dense ?? {}, cells: earlier?.cells ?? [] };
-    const scratch = await Deno.makeTempDir({ prefix: "pare-export-" }),
-      judge = new PeerScript("export/gguf_divergence");
+    const judge = new PeerScript("export/gguf_divergence");
     try {
       const texts = await findTexts(scratch);
       for (const model of await listModels()) {
@@ -132,7 +131,6 @@ export const bench: Bench<ExportOptions, ExportResults> = {
       }
     } finally {
       await judge.stop();
-      await Deno.remove(scratch, { recursive: true });
     }
     return results;
   },
@@ -241,24 +239,24 @@ function table({ dense, cells }: ExportResults): string {
       return cell ? [{ model, type, method: METHODS[method].title, cell }] : [];
     }),
   ]);
-  const first = (key: "model" | "type") => (row: Row) => {
-    const above = rows[rows.indexOf(row) - 1];
-    return above?.[key] === row[key] && above.model === row.model ? "" : row[key];
-  };
-  return markdownTable<Row>([
-    ["model", first("model")],
-    ["type", first("type")],
-    ["method", ({ method }) => method],
-    ["bytes", ({ cell }) => cell.bytes?.toLocaleString("en") ?? ""],
-    ...KINDS.map((kind): Column<Row> => [
-      kind,
-      ({ cell }) => format(cell.perplexities[kind], formatPerplexity),
-    ]),
-    ...KINDS.map((kind): Column<Row> => [
-      `KL, ${kind}`,
-      ({ cell }) => cell.divergences ? format(cell.divergences[kind], (nats) => nats.toPrecision(3)) : "",
-    ]),
-  ], rows);
+  return markdownTable<Row>(
+    [
+      ["model", ({ model }) => model],
+      ["type", ({ type }) => type],
+      ["method", ({ method }) => method],
+      ["bytes", ({ cell }) => cell.bytes?.toLocaleString("en") ?? ""],
+      ...KINDS.map((kind): Column<Row> => [
+        kind,
+        ({ cell }) => format(cell.perplexities[kind], formatPerplexity),
+      ]),
+      ...KINDS.map((kind): Column<Row> => [
+        `KL, ${kind}`,
+        ({ cell }) => cell.divergences ? format(cell.divergences[kind], (nats) => nats.toPrecision(3)) : "",
+      ]),
+    ],
+    rows,
+    2,
+  );
 }
 
 function format(value: number | undefined, render: (value: number) => string): string {

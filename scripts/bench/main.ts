@@ -20,9 +20,16 @@ const command = new Command(`bench ${name}`).description(bench.description)
   .option("--name <name>", "name of the results file", name);
 addBackendOption(bench.options?.(command) ?? command).parse(args, { from: "user" });
 const options = command.opts<CommonBenchOptions>(), file = resultsUrl(options.name, "json");
-const results = await bench.measure(options, {
-  earlier: await readResultsIfPresent<object>(file),
-  save: (device, results) => writeResults(file, device, results),
-});
+const scratch = await Deno.makeTempDir({ prefix: `pare-${name}-` });
+let results: object;
+try {
+  results = await bench.measure(options, {
+    earlier: await readResultsIfPresent<object>(file),
+    scratch,
+    save: (device, results) => writeResults(file, device, results),
+  });
+} finally {
+  await Deno.remove(scratch, { recursive: true });
+}
 console.log(Object.values(bench.tables).map((table) => table(results)).join("\n\n"));
 Deno.exit(bench.passes?.(results) ?? true ? 0 : 1);

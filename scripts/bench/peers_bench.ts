@@ -9,11 +9,11 @@
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { Bench } from "./bench.ts";
 import { integer } from "../../src/cli/options/common_options.ts";
-import { type BackendChoice, PRECISIONS } from "../../src/host/backends.ts";
-import { type BenchedModel, fixtureModel, listModels } from "../fixtures/trained_models.ts";
+import type { BackendChoice } from "../../src/host/backends.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
-import { countZeros, type ZeroCount } from "./llm_compressor/count_zeros.ts";
-import { findPeerBuilds, type UnusableBuild } from "./llm_compressor/peer_builds.ts";
+import { countZeros } from "./llm_compressor/count_zeros.ts";
+import { findPeerBuilds } from "./llm_compressor/peer_builds.ts";
+import { listPeersModels, type PeersModel, RANDOM_NAMES } from "./llm_compressor/models.ts";
 import {
   type Calibration,
   parePerplexities,
@@ -24,14 +24,19 @@ import {
   runPare,
   transformersPerplexities,
 } from "./llm_compressor/programs.ts";
-import { type PeerRun, RUNS } from "./llm_compressor/runs.ts";
-import { formatProducts, matrixProducts } from "./measure/matrix_products.ts";
-import { RANDOM_MODELS, type RandomModel } from "./measure/random_models.ts";
+import {
+  type PeersResult,
+  type PeersResults,
+  type PerplexityCheck,
+  requireSamePerplexity,
+  type RunResult,
+} from "./llm_compressor/results.ts";
+import type { PeerRun } from "./llm_compressor/runs.ts";
+import { peersSettingsTable, peersTable } from "./llm_compressor/tables.ts";
+import { matrixProducts } from "./measure/matrix_products.ts";
 import { median } from "./measure/statistics.ts";
-import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
-import { type Choice, chooseFastest, type Trial, trialsTable } from "./torch/choose_fastest.ts";
+import { type Choice, chooseFastest } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
-import { describeBuilds, type TorchBuild } from "./torch/torch_builds.ts";
 
 interface PeersOptions {
   readonly backend: BackendChoice;
@@ -47,7 +52,7 @@ type Versions = Readonly<Record<string, string>>;
 
 /** How Pare chooses what multiplies matrices. */
 interface PareWay {
-  readonly title: "own kernels" | "default";
+  readonly title: NonNullable<RunResult["way"]>;
   /** The options of `pare prune`. */
   readonly options: readonly string[];
 }
@@ -287,246 +292,4 @@ function firstWindows(tokens: Uint32Array, count: number, seqlen: number): Uint3
 
 async function writeWindows(file: string, windows: readonly Uint32Array[]): Promise<void> {
   await Deno.writeTextFile(file, JSON.stringify(windows.map((window) => [...window])));
-}
-
-/** A model, the runs that are made on it, and the checkpoint on which the settings of the peer are tried. */
-interface PeersModel {
-  readonly model: BenchedModel;
-  readonly runs: readonly PeerRun[];
-  readonly trialFolder: string;
-}
-
-interface LazyPeersModel {
-  readonly name: string;
-  /** Writes what is missing into `scratch`. */
-  prepare(scratch: string): Promise<PeersModel>;
-}
-
-/**
- * The calibration and evaluation windows of models with random weights. Their perplexity says nothing, so a few
- * windows are evaluated, which only check that the outputs are right.
- */
-const RANDOM_WINDOWS = { seqlen: 512, calibrationWindows: 16, evaluationWindows: 4 };
-
-/** Models whose blocks are so narrow that more calibration windows fit into a bench. */
-const MORE_WINDOWS: Readonly<Record<string, number>> = { narrow: 64 };
-
-/**
- * The trials of a model with random weights run on one of so many of its blocks. With fewer blocks, the product with the head, which
- * llm-compressor computes once, would take most of the time.
- */
-const BLOCKS_PER_TRIAL_BLOCK = 6;
-
-const RANDOM_NAMES = Object.keys(RANDOM_MODELS);
-
-/** The runs on models with random weights. Only SparseGPT runs, because only its time and memory are of interest there. */
-const RANDOM_RUNS = RUNS.filter(({ target, title }) => target === "50 %" && title.startsWith("SparseGPT"));
-
-/**
- * Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`.
- * @param blocks the number of blocks of the models with random weights, by default that of the public models
- */
-async function listPeersModels(log: (text: string) => void, blocks?: number): Promise<LazyPeersModel[]> {
-  const trained = (await listModels(log)).map((model): LazyPeersModel => ({
-    name: model.name,
-    prepare: () => Promise.resolve({ model, runs: RUNS, trialFolder: model.folder }),
-  }));
-  return [...trained, ...Object.values(RANDOM_MODELS).map((model) => lazyRandomModel(model, blocks))];
-}
-
-function lazyRandomModel(
-  { name, blocks: allBlocks, write }: RandomModel,
-  blocks = allBlocks,
-): LazyPeersModel {
-  return {
-    name,
-    async prepare(scratch) {
-      const folder = `${scratch}/${name}`, trialFolder = `${scratch}/${name}-trial`;
-      await write(folder, blocks);
-      await write(trialFolder, Math.ceil(blocks / BLOCKS_PER_TRIAL_BLOCK));
-      // The checkpoint has the tokenizer of opt-sotu, so its texts give the same token ids.
-      const { calibrationWindows: usual } = RANDOM_WINDOWS, calibrationWindows = MORE_WINDOWS[name] ?? usual;
-      const model = { ...fixtureModel("opt-sotu"), name, folder, ...RANDOM_WINDOWS, calibrationWindows };
-      return { model, runs: RANDOM_RUNS, trialFolder };
-    },
-  };
-}
-
-/** The measurements of one run. The times are medians over the repetitions. The memory is the maximum over the repetitions. */
-export interface RunResult extends RunCost, ZeroCount {
-  readonly run: PeerRun;
-  /** How Pare chose what multiplies matrices. Absent for llm-compressor. */
-  readonly way?: PareWay["title"];
-  /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did, and for llm-compressor. */
-  readonly library?: string;
-  readonly perplexity: number;
-  /**
-   * The number of weight tensors outside the linear layers that llm-compressor changed. They were restored
-   * before the perplexity was measured. Absent for Pare.
-   */
-  readonly restored?: number;
-}
-
-/** The perplexity of one checkpoint, measured by `pare eval` and by the library transformers. */
-interface PerplexityCheck {
-  readonly checkpoint: string;
-  readonly pare: number;
-  readonly transformers: number;
-}
-
-export interface PeersResult {
-  readonly name: string;
-  readonly seqlen: number;
-  readonly calibrationWindows: number;
-  readonly evaluationWindows: number;
-  readonly dense: number;
-  readonly checks: readonly PerplexityCheck[];
-  readonly runs: readonly RunResult[];
-  /** The setting of threads of llm-compressor. It was the fastest one in the trials. */
-  readonly setting?: string;
-  /** The short runs that chose the setting. Their times are those of calibrating and solving. */
-  readonly trials?: readonly Trial[];
-}
-
-/** The measurements of all models, and the settings that they share. */
-export interface PeersResults {
-  readonly repeat: number;
-  /** The build of PyTorch that llm-compressor ran with. */
-  readonly build?: TorchBuild;
-  /** The other builds on the machine, which llm-compressor cannot use. */
-  readonly unusable?: readonly UnusableBuild[];
-  /**
-   * The largest one-minute load average of the machine. It was read after every run. With two threads it is
-   * about 2 if no other programs run.
-   */
-  readonly loadAverage: number;
-  /** The versions of Python and of the libraries that llm-compressor runs with. */
-  readonly versions: Readonly<Record<string, string>>;
-  readonly models: readonly PeersResult[];
-}
-
-/** The largest allowed relative difference between the perplexities of `pare eval` and transformers. */
-const TOLERANCE = 1e-3;
-
-/** Compares two perplexities of a checkpoint. @throws {Error} if the two perplexities differ by more than 0.1 percent */
-export function requireSamePerplexity({ checkpoint, pare, transformers }: PerplexityCheck): void {
-  // The condition is negated, so that a perplexity of NaN also throws.
-  if (!(Math.abs(pare / transformers - 1) <= TOLERANCE)) {
-    throw new Error(
-      `${checkpoint}: pare eval measures a perplexity of ${pare}, but transformers measures ${transformers}`,
-    );
-  }
-}
-
-/** One row of the table: a run on a model. */
-interface PeersRow {
-  readonly model: PeersResult;
-  readonly entry: RunResult;
-  /** Whether this is the model's first row. Only the first row names the model. */
-  readonly isFirst: boolean;
-  /** Whether this is the first row with this target. Only the first row shows the target. */
-  readonly isFirstOfTarget: boolean;
-}
-
-const MIB = 2 ** 20;
-
-const COLUMNS: readonly Column<PeersRow>[] = [
-  [
-    "model (dense perplexity)",
-    ({ model, isFirst }) => isFirst ? `${model.name} (${formatPerplexity(model.dense)})` : "",
-  ],
-  ["target", ({ entry, isFirstOfTarget }) => isFirstOfTarget ? entry.run.target : ""],
-  ["program", ({ entry }) => entry.run.program],
-  ["method", ({ entry }) => entry.run.title],
-  [
-    "setting",
-    ({ model, entry }) => entry.run.program === "Pare" ? wayTitle(entry) : model.setting ?? NOT_MEASURED,
-  ],
-  ["perplexity", ({ entry: { perplexity } }) => formatPerplexity(perplexity)],
-  ["zeros", ({ entry: { zeros, weights } }) => `${(100 * zeros / weights).toFixed(2)} %`],
-  ["compress s", ({ entry: { compressSeconds } }) => compressSeconds.toFixed(2)],
-  ["× peer's best", ({ model, entry }) => formatTimes(compareWithPeer(model, entry)?.speedup)],
-  ["process s", ({ entry: { processSeconds } }) => processSeconds.toFixed(2)],
-  [
-    "× peer's best, process",
-    ({ model, entry }) => formatTimes(compareWithPeer(model, entry)?.processSpeedup),
-  ],
-  ["memory MiB", ({ entry: { peakBytes } }) => (peakBytes / MIB).toFixed(0)],
-  ["of the peer's", ({ model, entry }) => formatShare(compareWithPeer(model, entry)?.memoryShare)],
-];
-
-function wayTitle({ way, library }: RunResult): string {
-  return way === "default" ? `default: ${formatProducts({ library })}` : formatProducts({ library });
-}
-
-function formatTimes(factor?: number): string {
-  return factor?.toFixed(2) ?? NOT_MEASURED;
-}
-
-function formatShare(share?: number): string {
-  return share === undefined ? NOT_MEASURED : `${(100 * share).toFixed(0)} %`;
-}
-
-/** A run of Pare beside llm-compressor's run with the same work. */
-interface PeerComparison {
-  /** llm-compressor's time of calibrating and solving divided by Pare's. */
-  readonly speedup: number;
-  /** The same with the times of the whole processes. */
-  readonly processSpeedup: number;
-  /** Pare's peak memory divided by llm-compressor's. */
-  readonly memoryShare: number;
-}
-
-/** Compares a run of Pare with llm-compressor's run with the same work. Returns undefined if there is no such run. */
-export function compareWithPeer(
-  { runs }: Pick<PeersResult, "runs">,
-  { run, compressSeconds, processSeconds, peakBytes }: RunResult,
-): PeerComparison | undefined {
-  if (run.program !== "Pare" || run.counterpart === undefined) return undefined;
-  const peer = runs.find(({ run: other }) =>
-    other.program === "llm-compressor" && other.recipe === run.counterpart
-  );
-  return peer && {
-    speedup: peer.compressSeconds / compressSeconds,
-    processSpeedup: peer.processSeconds / processSeconds,
-    memoryShare: peakBytes / peer.peakBytes,
-  };
-}
-
-/**
- * Renders one row per model, run and setting. The lines below the table show the versions, the
- * settings of llm-compressor, and the builds of PyTorch that it cannot use.
- */
-export function peersTable(
-  { models, versions, build, unusable = [], repeat, loadAverage }: PeersResults,
-): string {
-  const rows = models.flatMap((model) =>
-    model.runs.map((entry, i): PeersRow => ({
-      model,
-      entry,
-      isFirst: i === 0,
-      isFirstOfTarget: entry.run.target !== model.runs[i - 1]?.run.target,
-    }))
-  );
-  const libraries = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
-  const settings = models.flatMap(({ name, setting }) => setting ? [`${name}: ${setting}`] : []).join("; ");
-  return [
-    markdownTable(COLUMNS, rows),
-    "",
-    `Peers: ${libraries}. Repetitions: ${repeat}. Largest load average: ${loadAverage.toFixed(1)}.`,
-    ...(build ? [`${describeBuilds([build])} Fastest settings of llm-compressor: ${settings}.`] : []),
-    ...models.map((model) => `${model.name}: llm-compressor was tried in ${triedDtypes(model)}.`),
-    ...unusable.map(({ build, reason }) => `Not tried: ${build}, because ${reason}.`),
-  ].join("\n");
-}
-
-/** Names the dtypes in which llm-compressor was tried. Results from before the trials in bfloat16 have float32 only. */
-export function triedDtypes({ trials = [] }: Pick<PeersResult, "trials">): string {
-  const tried = PRECISIONS.filter((dtype) => trials.some(({ title }) => title.startsWith(dtype)));
-  return tried.length === 0 ? "float32 only" : tried.join(" and ");
-}
-
-/** Renders one row per setting of llm-compressor and one column per model: the seconds of the trials. */
-export function peersSettingsTable({ models }: PeersResults): string {
-  return trialsTable(models.map(({ name: title, trials = [] }) => ({ title, trials })));
 }

@@ -32,7 +32,7 @@ import {
   type TrainedModel,
   withoutColumns,
 } from "./measure/shrunk_models.ts";
-import { listQualityModels } from "./quality_bench.ts";
+import { listQualityModels } from "./quality/cells.ts";
 import { formatPercent, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** The models whose neurons can be removed, and the kind of text that they are calibrated on. */
@@ -82,13 +82,9 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
       "--only <model>",
       `measure one of ${MODELS.join(", ")}, and keep the figures of the others`,
     ),
-  async measure({ backend: kind, only }, { earlier, save }) {
+  async measure({ backend: kind, only }, { earlier, scratch, save }) {
     await using cleanup = new AsyncDisposableStack();
     const backend = cleanup.adopt(await openBackend(kind), (opened) => opened.dispose());
-    const scratch = cleanup.adopt(
-      await Deno.makeTempDir({ prefix: "pare-shrink-" }),
-      (path) => Deno.remove(path, { recursive: true }),
-    );
     const texts = await findTexts(scratch), measured = only === undefined ? MODELS : [only];
     const models = (await listQualityModels()).filter(({ name }) => measured.includes(name));
     let results: ShrinkResults = {

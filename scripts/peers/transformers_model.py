@@ -78,7 +78,7 @@ def handle(request: dict) -> dict:
         folder,
         dtype=torch.float64,
         experts_implementation="eager",  # the default has no kernel for float64
-    ).eval()
+    ).eval().double()  # some classes load routers in float32
     with observe_inputs(model) as inputs:
         logits = logits_of(model, windows)
     losses = cross_entropy(logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten(), reduction="mean")
@@ -97,7 +97,7 @@ def logits_of(model: torch.nn.Module, windows: torch.Tensor) -> torch.Tensor:
     text_part = getattr(model, "language_model", None)
     # The multimodal class of LLaMA 4 in transformers 5.24 fails without an image. Its text part has a head.
     with precision_of(model):
-        return (text_part if hasattr(text_part, "lm_head") else model)(windows).logits.double()
+        return (text_part if hasattr(text_part, "lm_head") else model)(windows, use_cache=False).logits.double()
 
 
 def statistics_of(x: torch.Tensor) -> dict:

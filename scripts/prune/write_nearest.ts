@@ -16,7 +16,7 @@ import { copyDestination } from "./write_pruned.ts";
 /**
  * Prunes and rounds all linear layers in the blocks of the model in `folder`, and writes the result into `out`, which is replaced.
  * @returns the name of the device
- * @param query the sparsity and the grids. The method is `magnitude`
+ * @param query the sparsity and the grids. The method is `magnitude`, and a grid spans all weights of its group
  */
 export async function writeNearest(
   folder: string,
@@ -27,13 +27,14 @@ export async function writeNearest(
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem)), { model } = opened;
   const backend = cleanup.adopt(await openBackend("cpu"), (backend) => backend.dispose());
   const pruner = new DevicePruner(backend);
+  const ranges = query.bits === undefined ? {} : { ranges: "minmax" } as const;
   await copyDestination(opened.checkpoint, out, true).fill(async ({ replace }) => {
     for (const { name, cols } of linearLayers(model.spec)) {
       const weight = await readTensor(model.weights, name);
       const tensors = { weight, hessian_upper: identity(cols) };
       await replace(
         name,
-        (await pruner.pruneLayer(tensors, { ...query, method: "magnitude", error: false })).weight,
+        (await pruner.pruneLayer(tensors, { ...query, ...ranges, method: "magnitude", error: false })).weight,
       );
     }
   });

@@ -7,6 +7,7 @@ const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;
 const SILU: u32 = 4;
 const SIGMOID: u32 = 5;
+const RELU2: u32 = 6;
 
 // x·σ(z), where σ is the logistic function. The argument of exp is limited to 87 so that exp does not
 // overflow, because WGSL does not guarantee that infinity behaves as in IEEE 754.
@@ -46,6 +47,9 @@ fn activation(x: f32, code: u32) -> f32 {
     }
     case SIGMOID: {
       return times_sigmoid(1, x);
+    }
+    case RELU2: {
+      return max(x, 0) * max(x, 0);
     }
     default: {
       return x;

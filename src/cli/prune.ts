@@ -120,7 +120,7 @@ export async function prune(
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: servers }, { config } = checkpoint;
   const blocks = options.remote
-    ? await remoteBlocks({ ...hostPool, fingerprint, config }, output, signal)
+    ? await remoteBlocks({ ...hostPool, name: modelName, fingerprint, config }, output, signal)
     : undefined;
   let backend = blocks ? undefined : await openDevice(recorded);
   const remote = blocks ? undefined : await remotePruner(hostPool, modelName, output, signal);

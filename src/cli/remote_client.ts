@@ -13,7 +13,10 @@ import { describeRounding } from "../device/backend.ts";
 import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../model/checkpoint/quantized/config.ts";
 import { sha256 } from "../protocol/digest.ts";
-import { BlockHost } from "../prune/blocks/block_host.ts";
+import type { EdgeHost } from "../protocol/messages.ts";
+import { BlockHost } from "../client/blocks/block_host.ts";
+import { BlockJobs } from "../prune/blocks/block_jobs.ts";
+import { DividedBlocks } from "../prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../prune/blocks/remote_blocks.ts";
 import type { RunFingerprint } from "../prune/run/fingerprint.ts";
 import { resolve } from "node:path";
@@ -26,21 +29,22 @@ export function remoteClient(flags: ServerFlags, output: Output): Pare | undefin
   return url === undefined ? undefined : new Pare(remoteTransport(url, flags.apiKey, output));
 }
 
-/** Returns the transport options for a server. Retries and the ids of jobs are reported to `output`. */
+/** Returns the transport options for a server. Retries and the ids of jobs, of layers or blocks, are reported to `output`. */
 export function remoteTransport(
   baseUrl: string,
   apiKey: string | undefined,
   output: Output,
+  item: "layer" | "block" = "layer",
 ): TransportOptions {
   const reportedJobs = new Set<string>();
   return {
     baseUrl,
     apiKey,
     onRetry: ({ message }, waitMs) => output.remark(retryLine(message, waitMs)),
-    onJob: (id, layers) => {
+    onJob: (id, count) => {
       if (reportedJobs.has(id)) return; // the job was submitted again, because the edge may have lost it
       reportedJobs.add(id);
-      output.remark(`job ${id}: ${layers === 1 ? "1 layer" : `${layers} layers`}`);
+      output.remark(`job ${id}: ${count === 1 ? `1 ${item}` : `${count} ${item}s`}`);
     },
   };
 }
@@ -73,13 +77,9 @@ export async function remotePruner(
   if (servers.length === 0) return undefined;
   const transports = servers.map((url) => remoteTransport(url, apiKey, output));
   const [first] = transports;
-  const registered = transports.length === 1 && jobs !== false
-    ? await listEdgeHosts(first, { signal })
-    : undefined;
-  if (jobs || registered?.length) {
-    await new Jobs(first).list({ limit: 1, signal }); // throws if the key may not have jobs
-    if (registered) requireSameAdapter(registered, registered.map(({ url }) => url));
-    const hosts = registered?.length ? describeHosts(registered) : "its registered hosts";
+  const registered = transports.length === 1 ? await hostsForJobs(first, jobs, signal) : undefined;
+  if (registered) {
+    const hosts = registered.length > 0 ? describeHosts(registered) : "its registered hosts";
     output.remark(`solving in jobs of ${first.baseUrl}, at ${hosts}`);
     return new PareJobs(first, {
       name,
@@ -99,8 +99,28 @@ export async function remotePruner(
   return pruner;
 }
 
-/** A run whose blocks are pruned at a host. */
+/**
+ * Returns the known hosts of an edge that prunes in jobs. Returns undefined if the server is to be used without jobs.
+ * @param jobs the option `--jobs`
+ * @throws {PareError} if the key may not have jobs
+ */
+async function hostsForJobs(
+  edge: TransportOptions,
+  jobs: boolean | undefined,
+  signal: AbortSignal,
+): Promise<readonly EdgeHost[] | undefined> {
+  if (jobs === false) return undefined;
+  const registered = await listEdgeHosts(edge, { signal }) ?? [];
+  if (!jobs && registered.length === 0) return undefined;
+  await new Jobs(edge).list({ limit: 1, signal });
+  requireSameAdapter(registered, registered.map(({ url }) => url));
+  return registered;
+}
+
+/** A run whose blocks are pruned at hosts, or in a job of an edge. */
 interface RemoteBlocksFlags extends HostPoolFlags {
+  /** The name of the model, which the job gets. */
+  readonly name: string;
   readonly fingerprint: RunFingerprint;
   /** The output folder. */
   readonly out: string;
@@ -109,32 +129,68 @@ interface RemoteBlocksFlags extends HostPoolFlags {
 }
 
 /**
- * Returns a pruner that has whole blocks pruned at the only server, and the device of this server. Prints where the
- * blocks are pruned.
- * @throws {PareError} {ConnectionError} as `remotePruner`
+ * Returns a pruner that has whole blocks pruned at the servers, and the device of the servers. Prints where the blocks are
+ * pruned.
+ * @throws {UsageError} if an edge has no hosts
+ * @throws {UsageError} {PareError} {ConnectionError} as `remotePruner`
  */
 export async function remoteBlocks(
-  { server: [url], apiKey, fingerprint, out, config, format }: RemoteBlocksFlags,
+  { name, fingerprint, out, config, format, ...flags }: RemoteBlocksFlags,
   output: Output,
   signal: AbortSignal,
 ) {
-  const transport = remoteTransport(url, apiKey, output), pare = new Pare(transport);
-  const device = await pare.describeHost({ signal });
-  await pare.checkKey({ signal });
-  output.remark(`pruning whole blocks at ${describeHosts([device])}`);
-  // The same command in the same folder continues with the states that it has at the host.
-  const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out)]));
-  const host = new BlockHost(transport, (await sha256(identity)).toHex());
+  const { server: servers, apiKey, jobs } = flags;
+  const transports = servers.map((url) => remoteTransport(url, apiKey, output, "block")),
+    [first] = transports;
+  const registered = servers.length === 1 ? await hostsForJobs(first, jobs, signal) : undefined;
+  if (registered) {
+    if (registered.length === 0) {
+      throw new UsageError(
+        `option --remote: ${first.baseUrl} lists no hosts, and their device decides whether a run can be continued`,
+      );
+    }
+    output.remark(`pruning whole blocks in a job of ${first.baseUrl}, at ${describeHosts(registered)}`);
+    const server = new BlockJobs(first, {
+      name,
+      onRetried: (block, attempts) => output.remark(`${block} took ${attempts} attempts`),
+    });
+    return { pruner: new RemoteBlocks(server, { config, format }), device: deviceOf(registered[0]) };
+  }
   const onRebuild = (block: number) =>
     output.remark(
       `the host does not have the hidden states before block ${block}: running the blocks before it`,
     );
   const onNotDeleted = ({ message }: Error) =>
     output.remark(`the host still has the hidden states: ${message}`);
-  return {
-    pruner: new RemoteBlocks(host, { config, format, onRebuild, onNotDeleted }),
-    device: { kind: device.backend, adapter: { name: device.adapter } },
+  const options = { config, onRebuild, onNotDeleted };
+  // The same command in the same folder continues with the states that it has at the hosts.
+  const nameOf = async (...share: readonly number[]) => {
+    const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out), ...share]));
+    return (await sha256(identity)).toHex();
   };
+  const device = await new Pare(first).describeHost({ signal });
+  const described = deviceOf(device);
+  if (servers.length > 1) {
+    const layers = await remotePruner({ ...flags, jobs: false }, name, output, signal);
+    const names = await Promise.all(servers.map((_, index) => nameOf(servers.length, index)));
+    const pruner = new DividedBlocks({
+      ...options,
+      hosts: transports.map((transport) => ({ ...transport, retries: RETRIES_AMONG_SEVERAL })),
+      layers: layers!,
+      nameOf: (index) => names[index],
+      onHostLost: (url, { message }) =>
+        output.remark(`${url} is lost (${message}); its windows go to another host`),
+    });
+    return { pruner, device: described };
+  }
+  await new Pare(first).checkKey({ signal });
+  output.remark(`pruning whole blocks at ${describeHosts([device])}`);
+  const host = new BlockHost(first, await nameOf());
+  return { pruner: new RemoteBlocks(host, { ...options, format }), device: described };
+}
+
+function deviceOf({ backend, adapter }: HostDescription) {
+  return { kind: backend, adapter: { name: adapter } };
 }
 
 /** Checks before any work that all hosts have the same adapter. */

@@ -17,12 +17,22 @@
 
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
+export { BlockHost, type BlockParameters, type BlockTensors } from "./blocks/block_host.ts";
+export type {
+  ReconstructedBlock,
+  SolvedBlock,
+  SolvedBlockLayer,
+  SumTokens,
+  TargetDecision,
+} from "./blocks/solved_block.ts";
 export { PareJobs, type PareJobsOptions } from "./jobs/pare_jobs.ts";
 export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
 
 export {
   type FollowOptions,
+  type JobBlockRequest,
   type JobLayerRequest,
+  type JobModelRequest,
   Jobs,
   listEdgeHosts,
   type ListOptions,
@@ -50,7 +60,7 @@ export {
 export type { StatisticsOptions } from "./shared_statistics.ts";
 export type { CallOptions, TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
-export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
+export type { LayerTensors, PackedStatistics, PrunedLayer } from "./layer_file.ts";
 export type { LayerQuery } from "../protocol/layer_query.ts";
 export type { Effort, MethodName } from "../protocol/methods.ts";
 export type {

@@ -1,6 +1,7 @@
 /** The settings of a deployment: numeric variables, Durable Objects, hosts, and the limits of small layers. */
 
 import type { EdgeBindings } from "./bindings.ts";
+import { requireBucketVariable } from "./blobs/signed_urls.ts";
 import type { HostRegistry } from "./hosts/host_registry.ts";
 import { SOLVER_HOST, SOLVER_PORT } from "./hosts/solver_container.ts";
 import { parseWokenHosts, type WokenHost } from "./hosts/woken_hosts.ts";
@@ -78,14 +79,18 @@ export function wokenHosts({ EDGE_WOKEN_HOSTS = "", SOLVER }: EdgeBindings): Wok
   return [...parseWokenHosts(EDGE_WOKEN_HOSTS), ...SOLVER ? [SOLVER_HOST] : []];
 }
 
-/** Returns the environment variables of the solver. No key has its digest, so only the edge can use it. */
+/**
+ * Returns the environment variables of the solver. No key has the digest in `PARE_KEYS`, so only the edge can use the
+ * solver.
+ * @throws {Refusal} `unsupported`, naming the variable that is not set
+ */
 export function solverVariables(env: EdgeBindings): Record<string, string> {
   return {
     PORT: String(SOLVER_PORT),
     PARE_BACKEND: "cpu",
     PARE_KEYS: crypto.getRandomValues(new Uint8Array(32)).toHex(),
     PARE_HOST_ID: SOLVER_HOST.id,
-    PARE_BLOB_ORIGINS: new URL(env.BLOBS_S3_URL ?? "").origin,
+    PARE_BLOB_ORIGINS: new URL(requireBucketVariable(env, "BLOBS_S3_URL")).origin,
     EDGE_HOST_SECRET: requireHostSecret(env),
   };
 }

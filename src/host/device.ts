@@ -12,7 +12,7 @@ import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { StatesStore } from "./blocks/states_store.ts";
 import { FactorStore } from "./factor_store.ts";
 
-/** The device could not be opened. The host does not try again, whereas it reopens a device that was lost. */
+/** The device is not open yet, or could not be opened. The host reopens a device that was lost, but not this one. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
 }

@@ -159,12 +159,13 @@ export function checkDeviceBytes(
   );
 }
 
-function matrixBytes(rows: number, cols: number, edge: number): number {
+/** Returns the bytes of a matrix in tiles. */
+export function matrixBytes(rows: number, cols: number, edge: number): number {
   return 4 * rows * paddedColumns(cols, edge);
 }
 
-/** The bytes of a symmetric matrix. Only its tiles on and above the diagonal are stored. */
-function upperBytes(order: number, edge: number): number {
+/** Returns the bytes of a symmetric matrix. Only its tiles on and above the diagonal are stored. */
+export function upperBytes(order: number, edge: number): number {
   let bytes = 0;
   for (let row = 0; row < order; row += edge) {
     bytes += 4 * Math.min(edge, order - row) * paddedColumns(order - row, edge);

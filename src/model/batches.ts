@@ -67,3 +67,20 @@ function activationSizes(
   const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0);
   return { largest: Math.max(...kinds.flat()), total: Math.max(...kinds.map(sum)) };
 }
+
+/**
+ * Returns the common length of `windows`.
+ * @throws {RangeError} if there is no window, if the lengths differ, or if they exceed `maxTokens`
+ */
+export function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
+  const tokens = windows[0]?.length ?? 0;
+  if (tokens === 0) throw new RangeError("windows: there must be at least one window of at least one token");
+  const other = windows.find((window) => window.length !== tokens);
+  if (other) {
+    throw new RangeError(`windows: all must have the same length, got ${tokens} and ${other.length} tokens`);
+  }
+  if (tokens > maxTokens) {
+    throw new RangeError(`window of ${tokens} tokens: the model has positions for ${maxTokens}`);
+  }
+  return tokens;
+}

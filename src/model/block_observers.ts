@@ -18,6 +18,8 @@ export interface BlockObservers {
 
 /** Options for observing a block. */
 export interface ObserveOptions {
+  /** Called before each batch, which waits for it. It may read what the observers of the earlier batches have computed. */
+  readonly beforeBatch?: (batch: Batch) => Promise<void>;
   /** Called after each batch. */
   readonly onBatchDone?: (batch: Batch) => void;
   /** The weights of the block. @default those of the model */

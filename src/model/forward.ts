@@ -4,7 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import type { Batch } from "./batches.ts";
+import { type Batch, commonLength } from "./batches.ts";
 import type { BatchObserver, BlockObservers, ObserveOptions } from "./block_observers.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
@@ -33,6 +33,14 @@ export interface ForwardOptions extends ForwardDivision {
    * resumed forward pass it begins before the first block again. @default false
    */
   readonly hasDenseStream?: boolean;
+  /** The hidden states with which both streams begin. @default the embedded windows */
+  readonly initial?: InitialStates;
+}
+
+/** The inputs of `block`. `read` returns those of a batch, (batch.count · tokens, hiddenSize) f32, in memory of its own. */
+export interface InitialStates {
+  readonly block: number;
+  read(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
 }
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
@@ -52,7 +60,7 @@ export class Forward {
 
   /**
    * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block to run next.
-   * @param windows token ids. All windows have the same length
+   * @param windows token ids. All windows have the same length. With `initial`, only their number and length matter
    * @throws {RangeError} if there are no windows, if their lengths differ, or if they are too long
    * @throws {ModelError} if the weights do not fit the configuration, or if an id is not in the vocabulary
    */
@@ -60,7 +68,7 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { storage, hasDenseStream = false, ...memory }: ForwardOptions = {},
+    { storage, hasDenseStream = false, initial, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model, { hiddenSize } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
@@ -73,8 +81,10 @@ export class Forward {
     try {
       const lastBlock = await storage?.folder.lastBlock();
       if (lastBlock !== undefined) await hiddenStates.load(lastBlock);
-      const empty = [lastBlock === undefined ? hiddenStates : undefined, denseStates];
-      await embed(backend, model, windows, empty.filter((states) => states !== undefined));
+      const empty = [lastBlock === undefined ? hiddenStates : undefined, denseStates]
+        .filter((states) => states !== undefined);
+      if (!initial) await embed(backend, model, windows, empty);
+      else for (const states of empty) await states.fill(initial.read, initial.block);
     } catch (error) {
       forward.destroy();
       throw error;
@@ -90,7 +100,7 @@ export class Forward {
   observeBlock(
     index: number,
     observeInput: BatchObserver,
-    { onBatchDone, source, dense, groups: wanted, routesToAll }: ObserveOptions = {},
+    { beforeBatch, onBatchDone, source, dense, groups: wanted, routesToAll }: ObserveOptions = {},
   ): Promise<void> {
     const { spec, weights: denseSource } = this.model,
       block = spec.block(index),
@@ -107,15 +117,21 @@ export class Forward {
       return block.forward({ skippedGroups, ...pass, observeInput, routesToAll }, states, index);
     };
     if (!dense || !denseStates) {
-      return this.#withBlock(index, observed, groups, (weights) =>
-        this.hiddenStates.visit(
-          (states, batch) => run(this.pass(weights, batch), states, batch, observeInput),
-          onBatchDone,
-        ));
+      return this.#withBlock(
+        index,
+        observed,
+        groups,
+        (weights) =>
+          this.hiddenStates.visit(async (states, batch) => {
+            await beforeBatch?.(batch);
+            return run(this.pass(weights, batch), states, batch, observeInput);
+          }, onBatchDone),
+      );
     }
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
       const copies = this.hiddenStates.copies();
       const runBoth = async (states: DeviceBuffer, batch: Batch) => {
+        await beforeBatch?.(batch);
         let routes: Routes | undefined;
         const pass = {
           ...this.pass(weights, batch),
@@ -274,21 +290,4 @@ async function embed(
     await states.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
   }
   embedding.destroy();
-}
-
-/**
- * Returns the common length of `windows`.
- * @throws {RangeError} if there is no window, if the lengths differ, or if they exceed `maxTokens`
- */
-function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
-  const tokens = windows[0]?.length ?? 0;
-  if (tokens === 0) throw new RangeError("windows: there must be at least one window of at least one token");
-  const other = windows.find((window) => window.length !== tokens);
-  if (other) {
-    throw new RangeError(`windows: all must have the same length, got ${tokens} and ${other.length} tokens`);
-  }
-  if (tokens > maxTokens) {
-    throw new RangeError(`window of ${tokens} tokens: the model has positions for ${maxTokens}`);
-  }
-  return tokens;
 }

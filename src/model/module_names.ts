@@ -1,6 +1,7 @@
 /**
  * Computes the names that linear layers have as modules in the transformers library. The member `quantization_config` of config.json uses
- * module names. A module name differs from the layer's name in the checkpoint only if the checkpoint was saved without a head.
+ * module names. A module name differs from the layer's name in the checkpoint only if the checkpoint was saved without a
+ * head, or if the model is a Nemotron-H.
  */
 
 import { ModelError } from "../base/files/file_error.ts";
@@ -9,17 +10,18 @@ import type { ModelSpec } from "./families/family.ts";
 /** The module name of the head. It is the same in all model families, even if the head shares its weight with the embedding. */
 const HEAD_MODULE = "lm_head";
 
-/** Pairs of the first part of a layer's name in a checkpoint without a head, and the prefix that the name lacks. */
-const MISSING_PREFIXES: readonly (readonly [first: string, prefix: string])[] = [
-  ["decoder.", "model."],
-  ["layers.", "model."],
-  ["h.", "transformer."],
+/** The first parts of the names of layers in such a checkpoint, and those of the names of modules. */
+const FIRST_PARTS: readonly (readonly [layer: string, module: string])[] = [
+  ["decoder.", "model.decoder."],
+  ["layers.", "model.layers."],
+  ["h.", "transformer.h."],
+  ["backbone.", "model."],
 ];
 
 /** Returns the module name of a layer. @param layer the name of the layer in the checkpoint, without `.weight` */
 export function moduleName(layer: string): string {
-  const missing = MISSING_PREFIXES.find(([first]) => layer.startsWith(first));
-  return missing ? missing[1] + layer : layer;
+  const [first, module] = FIRST_PARTS.find(([first]) => layer.startsWith(first)) ?? ["", ""];
+  return module + layer.slice(first.length);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The page `/jobs` of an edge: hosts, jobs, and the layers of one job as they are solved. */
+/** The page `/jobs` of an edge: hosts, jobs, and the layers or blocks of one job as they are solved. */
 
 import { JOB_STATES } from "../protocol/job_state.ts";
 import { pruneCommand } from "./commands.ts";
@@ -12,8 +12,8 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
     <>
       <h1>Jobs</h1>
       <p class="lead">
-        A job is a list of layers that this edge solves at its hosts. If a host is lost, the others solve its
-        layers.
+        A job is a list of layers that this edge solves at its hosts, or a model whose blocks a host prunes
+        one after the other. If a host is lost, the others continue.
       </p>
       <KeyField facts={facts} />
       <Section id="hosts-title" title="Hosts">
@@ -51,7 +51,7 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
         </div>
         <div class="row">
           <span id="job-state" class="chip" />
-          <progress id="job-progress" max="1" value="0" aria-label="Layers that have ended" />
+          <progress id="job-progress" max="1" value="0" aria-label="Layers or blocks that have ended" />
           <span id="job-count" class="number" />
           <button type="button" id="cancel" class="quiet">Cancel the job</button>
           <button type="button" id="again" hidden />
@@ -59,7 +59,7 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
         <div id="job-problem" role="alert" />
         <Table
           name="layers"
-          columns={["Layer", "State", "Zeros", "Relative error", "Damping", "Seconds", "Host"]}
+          columns={["Layer or block", "State", "Zeros", "Relative error", "Damping", "Seconds", "Host"]}
           numbers={["Zeros", "Relative error", "Damping", "Seconds"]}
         />
       </section>

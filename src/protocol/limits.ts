@@ -37,6 +37,13 @@ export const MAX_FEATURES = 262_144;
  */
 export const MAX_COLUMN_GROUP = 2048;
 
+/**
+ * The number of calibration windows whose statistics are summed before the sum is added to those of earlier windows. With
+ * a fixed number, the statistics of windows on several hosts have the bits of one machine. Another number would change
+ * the results of all runs with more windows.
+ */
+export const PART_WINDOWS = 16;
+
 /** The largest number of rows of `inputs`, because a sum in f32 stops growing after 2^24 equal addends. */
 export const MAX_TOKENS = 2 ** 24;
 

@@ -22,7 +22,7 @@ export interface StoredHessian {
 export interface EdgeHost {
   /** The URL at which the edge reaches the host. */
   readonly url: string;
-  /** `webgpu` or `cpu`. */
+  /** `webgpu` or `cpu`, or `unknown` for a host that a request wakes. */
   readonly backend: string;
   /** The name of the device on which the host solves layers. */
   readonly adapter: string;
@@ -66,6 +66,14 @@ export interface JobList {
   readonly jobs: JobSummary[];
   /** The cursor of the next page. Null on the last page. */
   readonly cursor: string | null;
+}
+
+/** The calibration windows of a model. */
+export interface JobModel {
+  /** A safetensors file like the body of PUT /v1/states/{name}. */
+  readonly states: string;
+  /** dense stores the states of the dense model too, which run through each block before it is pruned. The layers then have targets. */
+  readonly target: "none" | "dense";
 }
 
 /** The time of each phase of a solve, in seconds. */
@@ -147,7 +155,7 @@ export interface JobError {
   readonly detail: string;
 }
 
-/** The state of one layer of a job. */
+/** The state of one layer of a job, or of one block of its model. */
 export interface LayerState {
   /** The name of the layer, unique in the job. */
   readonly name: string;
@@ -163,15 +171,15 @@ export interface LayerState {
   readonly attempts: number;
   /** The id of the host of the latest attempt. */
   readonly host: string | null;
-  /** Null unless the state is `done`. */
+  /** Null unless the state is `done`, and for a block, whose result has the reports of its layers. */
   readonly report: Report | null;
-  /** The digest of the answer, a file like the answer of POST /v1/layers. */
+  /** The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks. */
   readonly result: string | null;
   /** Null unless the state is `failed` or `cancelled`. */
   readonly error: JobError | null;
 }
 
-/** A job with its layers. */
+/** A job with its layers, or with the blocks of its model. */
 export interface Job {
   /** The id of the job. */
   readonly id: string;
@@ -183,7 +191,9 @@ export interface Job {
   readonly created: string;
   /** Null until the job has ended. */
   readonly ended: string | null;
-  /** The layers, in the order of the submission. */
+  /** The model, if the job prunes the blocks of one. */
+  readonly model?: JobModel;
+  /** The layers or blocks, in the order of the submission. */
   readonly layers: LayerState[];
 }
 

@@ -4,9 +4,13 @@
  * activations do not hide the error of the others.
  */
 
+import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { Forward } from "../model/forward.ts";
 import type { StatesObserver } from "../model/hidden_states/hidden_states.ts";
 import type { OpenBlock } from "./open_round.ts";
+
+/** A block before it is pruned. */
+type DenseBlock = Pick<OpenBlock, "block" | "weights">;
 
 /** Receives the outputs of the pruned block, and compares them with those of the dense block. */
 export class BlockError implements StatesObserver {
@@ -36,7 +40,7 @@ export class BlockError implements StatesObserver {
    */
   static async begin(
     forward: Forward,
-    { block, weights }: OpenBlock,
+    { block, weights }: DenseBlock,
     from: number,
     done: (error: number) => Promise<void>,
   ): Promise<BlockError> {
@@ -54,6 +58,32 @@ export class BlockError implements StatesObserver {
   end(): Promise<void> {
     return this.#done(this.#sum / this.#tokens);
   }
+}
+
+export interface PrunedPass {
+  /** The number of windows before those that are held out. */
+  readonly fitted: number;
+  /** Whether the outputs of the block replace the states. */
+  readonly advances: boolean;
+  /** Receives the error of the output (see `BlockError`). Without it, no error is measured. There must be held-out windows. */
+  readonly onError?: (error: number) => Promise<void>;
+  /** Called after each batch whose outputs replace the states. */
+  readonly onBatchDone?: () => void;
+}
+
+/** Runs the windows through a block with the weights `pruned`, and compares the outputs with those of the block `dense`. */
+export async function runPrunedBlock(
+  forward: Forward,
+  dense: DenseBlock,
+  pruned: TensorSource,
+  { fitted, advances, onError, onBatchDone }: PrunedPass,
+): Promise<void> {
+  const firstHeldOut = forward.hiddenStates.batches.findIndex(({ first }) => first === fitted);
+  const observer = onError && await BlockError.begin(forward, dense, firstHeldOut, onError);
+  if (advances) return await forward.runBlock(dense.block, onBatchDone, pruned, { observer });
+  if (!observer) return;
+  await forward.visitOutputs(dense.block, pruned, observer);
+  await observer.end();
 }
 
 /** Returns Σ ‖pruned_t − dense_t‖²/‖dense_t‖² over the tokens t, in float64. If dense_t is 0, the error is 0 or 1. */

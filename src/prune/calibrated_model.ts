@@ -8,19 +8,21 @@
 import type { Backend } from "../device/backend.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
+import type { ReconstructedBlock, TargetDecision } from "../client/blocks/solved_block.ts";
 import type { ModelSource } from "../client/model_source.ts";
 import { Forward } from "../model/forward.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { BlockError } from "./block_error.ts";
-import { reconstructBlock, type ReconstructedBlock } from "./reconstruct_block.ts";
+import { runPrunedBlock } from "./block_error.ts";
+import { reconstructBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type CalibratedGroup, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 import { RoundStatistics, type StatisticsOptions } from "./round_statistics.ts";
-import { guardTargets, type TargetDecision } from "./target_guard.ts";
+import { guardTargets } from "./target_guard.ts";
+import { partSizes } from "./window_parts.ts";
 
 /** A model whose statistics are on the device. */
 export interface CalibratedModel extends ModelSource<HessianAccumulator> {
@@ -96,7 +98,7 @@ async function* groups(
   const forward = await Forward.begin(backend, model, all, {
     ...memory,
     storage: hiddenStates,
-    boundary: windows.length,
+    parts: partSizes(options),
     hasDenseStream: options.hasTargets,
   });
   try {
@@ -131,7 +133,7 @@ export function calibratedBlock(
 
 /** Yields the groups of one block, reconstructs the block, measures its error, and runs the windows through it. */
 async function* calibrateBlock(work: CalibrationWork, block: number): CalibratedGroups {
-  const { forward, plan, steps, options } = work, { model: { weights }, hiddenStates: { batches } } = forward;
+  const { forward, plan, steps, options } = work, { weights } = forward.model;
   const { windows, validationWindows = [], reconstructed, onReplace, onBlock, onReconstruct } = options;
   const trained = reconstructed?.get(block) ?? [];
   const replaced = await readFinished(new Set([...plan.finished(block), ...trained]), options);
@@ -141,17 +143,13 @@ async function* calibrateBlock(work: CalibrationWork, block: number): Calibrated
     ? yield* reconstructAndRound(work, openBlock)
     : yield* solveAndReconstruct(work, openBlock, plan.rounds(block));
   if (result) await onReconstruct?.(block, result);
-  const firstHeldOut = batches.findIndex(({ first }) => first === windows.length);
   const isMeasured = onBlock && validationWindows.length > 0 && replaced.size > 0;
-  const error = isMeasured
-    ? await BlockError.begin(forward, openBlock, firstHeldOut, (error) => onBlock(block, error))
-    : undefined;
-  if (plan.runs(block)) {
-    await forward.runBlock(block, steps.begin("run"), prunedWeights, { observer: error });
-  } else if (error) {
-    await forward.visitOutputs(block, prunedWeights, error);
-    await error.end();
-  }
+  await runPrunedBlock(forward, openBlock, prunedWeights, {
+    fitted: windows.length,
+    advances: plan.runs(block),
+    onError: isMeasured ? (error) => onBlock(block, error) : undefined,
+    onBatchDone: steps.begin("run"),
+  });
 }
 
 /** What the blocks of a calibration share. */
@@ -259,9 +257,9 @@ async function* calibrateRound(
 }
 
 /** Reads the weights of `names` that an earlier run has pruned. */
-async function readFinished(
+export async function readFinished(
   names: Iterable<string>,
-  { finished }: CalibrationOptions,
+  { finished }: Pick<CalibrationOptions, "finished">,
 ): Promise<Map<string, HostTensor>> {
   const replaced = new Map<string, HostTensor>();
   if (finished) { for (const name of names) replaced.set(name, await finished.read(name)); }

@@ -59,7 +59,7 @@ function quantizedGroup(
 }
 
 /** Packs the quantised weight of a server's answer. Throws the errors that {@link quantizedModel} lists. */
-function packAnswer(
+export function packAnswer(
   name: string,
   quantized: QuantizedWeight | undefined,
   grid: GridOptions,

@@ -4,6 +4,7 @@
  * also trains the weights of the layers that lose no columns. 3BASiL (arXiv 2603.01376) calls this transformer matching.
  */
 
+import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
 import type { Batch } from "../model/batches.ts";
 import {
   convertReplacement,
@@ -40,18 +41,6 @@ export interface ReconstructionTask {
   readonly isTrained?: (name: string) => boolean;
   /** Begins an epoch. The returned function is called after each batch, and may throw to stop. */
   begin(): () => void;
-}
-
-export interface ReconstructedBlock {
-  readonly epochs: number;
-  /** The error of the block before and after (see `BlockMeter`), on the windows that choose the epoch. */
-  readonly before: number;
-  readonly after: number;
-  /** The epoch whose parameters the block has. With 0, the block has not changed. */
-  readonly keptEpoch: number;
-  readonly seconds: number;
-  /** The trained tensors, as they are stored. Empty if the block has not changed. */
-  readonly tensors: ReadonlyMap<string, HostTensor>;
 }
 
 /**

@@ -3,9 +3,11 @@
 import { tileEdgeOn } from "../device/tiled_matrix.ts";
 import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
+import type { Batch } from "../model/batches.ts";
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { Forward } from "../model/forward.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
+import { PART_WINDOWS } from "../protocol/limits.ts";
 import type { PendingGroup, PendingLayer, PlanOptions } from "./block_plan.ts";
 import type { GroupStatistics } from "./open_round.ts";
 
@@ -23,13 +25,24 @@ export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   readonly tokenWeightsOf?: TokenWeightsOf;
   /** Whether every token counts in the statistics of every expert, as if it were routed to it. @default false */
   readonly allExperts?: boolean;
+  /**
+   * Receives the sums of each part of {@link PART_WINDOWS} windows, which are then set to 0. Targets have no such parts.
+   * @default the parts are added up in order
+   */
+  readonly onPart?: (group: LinearGroup, kind: keyof GroupSums, part: HessianAccumulator) => Promise<void>;
 }
 
 /** The sums over the inputs of a group: those that are fitted, and those that are held out. */
-interface GroupSums {
+export interface GroupSums {
   readonly fitted: HessianAccumulator;
   /** Undefined without held-out windows. */
   readonly heldOut?: HessianAccumulator;
+}
+
+/** A part of the windows, which are fitted or held out. */
+interface Part {
+  readonly kind: keyof GroupSums;
+  readonly index: number;
 }
 
 /** The sums of the groups of a round. The caller destroys them. */
@@ -85,27 +98,45 @@ export class RoundStatistics {
     block: number,
     weights: TensorSource,
     onBatchDone: () => void,
-    { windows, hasTargets, advancesDense = false, allExperts }: StatisticsOptions,
+    { windows, hasTargets, advancesDense = false, allExperts, onPart }: StatisticsOptions,
   ): Promise<void> {
-    const sumOf = (group: LinearGroup, firstWindow: number) =>
-      this.#sums.get(group)?.[firstWindow >= windows.length ? "heldOut" : "fitted"];
+    const partOf = ({ first }: Pick<Batch, "first">): Part => {
+      const isHeldOut = first >= windows.length, window = isHeldOut ? first - windows.length : first;
+      return { kind: isHeldOut ? "heldOut" : "fitted", index: Math.floor(window / PART_WINDOWS) };
+    };
+    const sumOf = (group: LinearGroup, batch: Batch) => this.#sums.get(group)?.[partOf(batch).kind];
+    let part = partOf({ first: 0 });
+    const endPart = async (next?: Part) => {
+      if (next?.kind === part.kind && next.index === part.index) return;
+      for (const [group, { [part.kind]: sum }] of this.#sums) {
+        if (!sum) continue;
+        if (onPart) {
+          await onPart(group, part.kind, sum);
+          sum.clear();
+        } else if (next?.kind === part.kind) sum.endPart();
+        else sum.addParts();
+      }
+      if (next) part = next;
+    };
     await forward.observeBlock(
       block,
-      (group, x, rows, { first }, residual) => sumOf(group, first)?.add(x, rows, residual),
+      (group, x, rows, batch, residual) => sumOf(group, batch)?.add(x, rows, residual),
       {
+        beforeBatch: (batch) => endPart(partOf(batch)),
         onBatchDone,
         source: weights,
         dense: hasTargets
           ? {
             advances: advancesDense,
-            observeInput: (group, x, _rows, { first }) => sumOf(group, first)?.addDense(x),
-            observeOutput: (group, residual, { first }) => sumOf(group, first)?.addOutput(residual),
+            observeInput: (group, x, _rows, batch) => sumOf(group, batch)?.addDense(x),
+            observeOutput: (group, residual, batch) => sumOf(group, batch)?.addOutput(residual),
           }
           : undefined,
         groups: this.#sums,
         routesToAll: allExperts,
       },
     );
+    await endPart();
     // The layers are solved next, and a solve can use this memory.
     forward.freeActivations();
   }

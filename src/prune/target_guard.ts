@@ -4,6 +4,7 @@
  * choose one of the two solutions.
  */
 
+import type { TargetDecision } from "../client/blocks/solved_block.ts";
 import type { RoundLayer } from "../client/prune_rounds.ts";
 import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { Forward } from "../model/forward.ts";
@@ -14,13 +15,6 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockMeter } from "./block_meter.ts";
 import type { PendingGroup } from "./block_plan.ts";
 import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "./open_round.ts";
-
-/** The decision for one block. */
-export interface TargetDecision {
-  readonly areKept: boolean;
-  /** The errors of both solutions on the held-out windows (see `BlockMeter`), against the block in the dense model. */
-  readonly errors: Readonly<Record<keyof Solutions, number>>;
-}
 
 export interface GuardOptions {
   /** The number of fitted windows. At least one window follows them, and is held out. */

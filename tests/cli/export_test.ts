@@ -151,6 +151,30 @@ describe("pare export", () => {
     assert.equal(packed.tensors.get("blk.0.ffn_gate_inp.weight")!.type, 0);
   });
 
+  it("divides the layer that computes gate and up of an expert into two tensors, with its biases", async () => {
+    const rope_parameters = { rope_type: "default", rope_theta: 100 };
+    const model = await randomModel("gpt_oss", { swiglu_limit: 7, rope_parameters });
+    const { tensors, layers } = await exportTo(`${folder}/gpt_oss.gguf`, model, "f32");
+    await using opened = await openModelFolder(model, denoFileSystem);
+    const read = async (name: string) => {
+      const { data, dtype } = await opened.checkpoint.tensor(name);
+      return bytesToFloats(data, dtype as FloatDtype);
+    };
+    const name = "model.layers.1.mlp.experts.4.gate_up_proj", outputs = 40, inputs = 16;
+    const weight = await read(`${name}.weight`), bias = await read(`${name}.bias`);
+    for (const [part, place] of ["ffn_gate_exps", "ffn_up_exps"].entries()) {
+      const [weights, biases] = ["weight", "bias"].map((kind) => tensors.get(`blk.1.${place}.${kind}`)!);
+      assert.deepEqual([weights.shape, biases.shape], [[5, 20, 16], [5, 20]]);
+      const rows = Array.from({ length: outputs / 2 }, (_, row) => 2 * row + part);
+      assert.deepEqual(
+        [...bytesToFloats(weights.bytes.slice(-4 * 20 * 16), "F32")],
+        rows.flatMap((row) => Array.from({ length: inputs }, (_, input) => weight[input * outputs + row])),
+      );
+      assert.deepEqual([...bytesToFloats(biases.bytes.slice(-4 * 20), "F32")], rows.map((row) => bias[row]));
+    }
+    assert.equal(layers.exact.length, 2 * (4 + 5 * 2), "each layer is counted once");
+  });
+
   it("refuses to round a dense checkpoint silently, and families that llama.cpp does not know", async () => {
     const refused = async (model: string, message: RegExp) => {
       const { code, stderr } = await runPare(

@@ -1,4 +1,4 @@
-/** Tests that a plan counts the hidden states of the dense model, which a run with targets stores besides those of the pruned model. */
+/** Tests that a plan counts the hidden states of the dense model, which a run with targets stores, and the second statistics of several parts. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,15 +6,18 @@ import { memoryUse } from "../../src/cli/prune/plan/resources.ts";
 import type { Rehearsal } from "../../src/cli/prune/plan/rehearse.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { openModel } from "../../src/model/model.ts";
+import { BlockPlan } from "../../src/prune/block_plan.ts";
 import type { Place } from "../../src/model/hidden_states/hidden_states.ts";
 import type { FolderJob } from "../../src/prune/run/folder_destination.ts";
 import type { TargetSource } from "../../src/prune/run/job.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
 
-it("memoryUse() counts the states of both models with targets, and never those of the dense model on the disk", async () => {
-  const checkpoint = await openOptSotu(), model = openModel(checkpoint);
-  await checkpoint.close();
-  const states = 1_000_000, backend = { kind: "webgpu", adapter: { software: false } } as Backend;
+const checkpoint = await openOptSotu(), model = openModel(checkpoint), plan = new BlockPlan(model.spec, {});
+await checkpoint.close();
+const backend = { kind: "webgpu", adapter: { software: false } } as Backend;
+
+it("memoryUse() counts the states of both models with targets, and never those of the dense model on the disk", () => {
+  const states = 1_000_000;
   /** Returns what the hidden states add on the device and in the process, in states of one model. */
   const added = (target: TargetSource, place: Place) => {
     const job = { model, windows: [new Uint32Array(8)], queryOf: () => ({}), target } as unknown as FolderJob;
@@ -29,6 +32,7 @@ it("memoryUse() counts the states of both models with targets, and never those o
     const { device, process } = memoryUse(
       job,
       [],
+      plan,
       forward,
       rehearsal as Rehearsal,
       { backend, hosts: 0 },
@@ -41,4 +45,22 @@ it("memoryUse() counts the states of both models with targets, and never those o
   assert.deepEqual(added("dense", "host"), [0, 2]);
   assert.deepEqual(added("none", "disk"), [0, 0]);
   assert.deepEqual(added("dense", "disk"), [0, 1]);
+});
+
+it("memoryUse() counts second statistics only for windows of several parts", () => {
+  const rehearsal = { statesBytes: 0, deviceBytes: 5000, stepBytes: 5000, processBytes: 7000 } as Rehearsal;
+  const forward = { batches: [{ first: 0, count: 1 }], statesBytes: 0, place: "device" } as const;
+  const deviceBytes = (fitted: number, heldOut: number, target: TargetSource = "none") => {
+    const windows = (count: number) => Array.from({ length: count }, () => new Uint32Array(8));
+    const calibration = { windows: windows(fitted), validationWindows: windows(heldOut), target };
+    const job = { model, queryOf: () => ({}), ...calibration } as unknown as FolderJob;
+    return memoryUse(job, [], plan, forward, rehearsal, { backend, hosts: 0 }).device;
+  };
+  // The inputs of a block of the model are three times those of the hidden size, and once those of fc2.
+  const [[{ group: [{ inFeatures: hidden }] }], inner] = [plan.allRounds(0)[0], 4];
+  const sums = 4 * (3 * hidden ** 2 + (inner * hidden) ** 2);
+  assert.equal(deviceBytes(16, 16), 5000);
+  assert.equal(deviceBytes(17, 16), 5000 + sums);
+  assert.equal(deviceBytes(17, 17), 5000 + 2 * sums);
+  assert.ok(deviceBytes(17, 16, "dense") >= 5000 + 2 * sums);
 });

@@ -65,10 +65,36 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     }
   });
 
+  it("divides the windows over two hosts, and continues if one of them is killed", async () => {
+    const expected = `${folder}/alone`,
+      out = `${folder}/divided`,
+      windows = ["--samples", "40", "--seqlen", "32"];
+    const local = await runPare(...pruneArgs(expected, ...windows, "--backend", "cpu"));
+    assert.equal(local.code, 0, local.stderr);
+    await using first = await startHost(["--backend", "cpu"]);
+    await using second = await startHost(["--backend", "cpu"]);
+    const servers = [first, second].flatMap(({ url }) => ["--server", url]);
+    const client = startPare(...pruneArgs(out, ...windows, ...servers, "--remote"));
+    let printed = "", killed: Promise<void> | undefined;
+    for await (const text of client.stderr.pipeThrough(new TextDecoderStream())) {
+      printed += text;
+      if (/^pruning 7\/24/m.test(printed)) killed ??= kill(second);
+    }
+    await client.stdout.cancel();
+    await killed;
+    assert.equal((await client.status).code, 0, printed);
+    assert.match(printed, /^solving at 2 hosts: cpu/m);
+    assert.match(printed, new RegExp(`^${second.url} is lost \\(.*\\); its windows go to another host`, "m"));
+    assert.deepEqual(contents(out), contents(expected));
+  });
+
   it("refuses options that do not fit", async () => {
     const cases = [
-      [["--remote"], "needs exactly one --server, got 0"],
-      [["--remote", "--server", "http://a", "--server", "http://b"], "needs exactly one --server, got 2"],
+      [["--remote"], "needs a --server, got none"],
+      [
+        ["--remote", "--server", "http://a", "--server", "http://b", "--target", "dense"],
+        "does not divide --target and --reconstruct over several hosts, got 2",
+      ],
       [["--remote", "--server", "http://a", "--plan"], "does not work with --plan"],
       [["--remote", "--server", "http://a", "--allocate", "owl"], "does not work with --allocate owl"],
       [
@@ -81,5 +107,19 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
       assert.equal(code, 2, stderr);
       assert.ok(stderr.includes(`error: option --remote: ${message}`), stderr);
     }
+  });
+
+  it("refuses an edge without hosts, because their device decides whether a run can be continued", async () => {
+    const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, ({ url }) => {
+      const { pathname } = new URL(url);
+      return Response.json(pathname === "/v1/hosts" ? { hosts: [] } : { jobs: [], cursor: null });
+    });
+    const url = `http://127.0.0.1:${server.addr.port}`;
+    const { code, stderr } = await runPare(
+      ...pruneArgs(`${folder}/refused`, "--server", url, "--jobs", "--remote"),
+    );
+    await server.shutdown();
+    assert.equal(code, 2, stderr);
+    assert.ok(stderr.includes(`error: option --remote: ${url} lists no hosts`), stderr);
   });
 });

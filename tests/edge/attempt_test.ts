@@ -106,13 +106,17 @@ describe("attemptLayer()", () => {
     });
   }
 
-  it("prefers another host than the one that failed at the attempt before", async () => {
+  it("prefers another host than the one that failed at the attempt before, also after no host was alive", async () => {
     const { context, registry, calls, sendHeartbeat } = simulateJob([problem(503, "device_lost"), DONE]);
     await assert.rejects(attemptLayer(0, context), HostFailedError);
     const state = { ...registry.aliveHosts()[0], url: "http://i", queue: { waiting: 9, resident: 9 } };
-    registry.recordHeartbeat("i", state);
-    sendHeartbeat();
-    await attemptLayer(0, context);
+    registry.deregister("h");
+    const sleep = (milliseconds: number) => {
+      registry.recordHeartbeat("i", state);
+      sendHeartbeat();
+      return context.sleep(milliseconds);
+    };
+    await attemptLayer(0, { ...context, sleep });
     assert.deepEqual(calls, ["POST http://h/base/v1/tasks", "POST http://i/v1/tasks"]);
   });
 

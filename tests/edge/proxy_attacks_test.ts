@@ -158,7 +158,7 @@ describe("a task that the edge sends to a host", () => {
       fetch: (url: URL, init: RequestInit) => fetch(url, init),
     };
     await assert.rejects(
-      askHost(transport, { id: "h", url: host.url, mayBeAsleep: false }, task),
+      askHost(transport, { id: "h", url: host.url }, task),
       (error) =>
         error instanceof HostFailedError && error.isGone && /redirects with status 307/.test(error.message),
     );

@@ -7,37 +7,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { attemptLayer } from "../../src/edge/jobs/attempt.ts";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
-import type { WorkflowStep } from "../../src/edge/runtime.ts";
 import { loggedErrors } from "./memory_edge.ts";
-import { DONE, problem, simulateJob } from "./simulate_job.ts";
-
-/**
- * Simulates the steps of the Workflow engine. It retries a step up to the limit, and never repeats a step
- * that has ended. `seen.runs` counts all executions of steps. `seen.now` is the number that run now, and
- * `seen.max` is its largest value.
- */
-function simulateSteps() {
-  const ended = new Set<string>(), seen = { now: 0, max: 0, runs: 0 };
-  const step: WorkflowStep = {
-    async do(name, { retries }, run) {
-      if (ended.has(name)) return;
-      for (let attempt = 0;; attempt++) {
-        seen.runs++;
-        seen.max = Math.max(seen.max, ++seen.now);
-        try {
-          await run();
-          ended.add(name);
-          return;
-        } catch (error) {
-          if (attempt === retries.limit) throw error;
-        } finally {
-          seen.now--;
-        }
-      }
-    },
-  };
-  return { step, seen };
-}
+import { DONE, problem, simulateJob, simulateSteps } from "./simulate_job.ts";
 
 describe("runJob()", () => {
   it("runs up to 32 layers at once", async () => {

@@ -4,12 +4,13 @@
  * advances only when the code under test sleeps.
  */
 
-import type { Remote } from "../../src/edge/runtime.ts";
+import type { Remote, WorkflowStep } from "../../src/edge/runtime.ts";
+import { createFindSleepReason } from "../../src/edge/hosts/woken_hosts.ts";
 import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { JobContext } from "../../src/edge/jobs/job_context.ts";
 import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobRecord } from "../../src/edge/jobs/job_record.ts";
-import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
+import { type JobRequest, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digest of the only stored weight, and the digest of every result. */
@@ -40,11 +41,17 @@ export const problem = (status: number, code: string) => () =>
 /** Produces one answer of the host, or fails like a broken connection. */
 export type Answer = () => Response | Promise<Response>;
 
+/** Returns a job with `count` layers. */
+function layersRequest(count: number): JobRequest {
+  const layers = Array.from({ length: count }, (_, index) => ({ name: `layer ${index}`, weight: WEIGHT }));
+  return jobRequestSchema.parse({ layers });
+}
+
 /**
- * Creates the services of a job with `layers` layers. Its host is alive and gives `answers` in order.
- * `calls` lists the requests that the host received, and `sendHeartbeat` registers the host again.
+ * Creates the services of a job, of a number of layers or of another request. Its host is alive and gives `answers` in
+ * order. `calls` lists the requests that the host received, and `sendHeartbeat` registers the host again.
  */
-export function simulateJob(answers: Answer[], layers = 1) {
+export function simulateJob(answers: Answer[], request: number | JobRequest = 1) {
   const clock = { now: 1000 }, calls: string[] = [];
   const registry = new HostRegistry(memorySql(), () => clock.now),
     record = new JobRecord(memorySql(), () => clock.now);
@@ -58,13 +65,11 @@ export function simulateJob(answers: Answer[], layers = 1) {
       factors: [],
     });
   sendHeartbeat();
-  record.create(
-    "job",
-    "digest",
-    jobRequestSchema.parse({
-      layers: Array.from({ length: layers }, (_, index) => ({ name: `layer ${index}`, weight: WEIGHT })),
-    }),
-  );
+  record.create("job", "digest", typeof request === "number" ? layersRequest(request) : request);
+  const fetch = async (url: URL, { method }: RequestInit) => {
+    calls.push(`${method} ${url}`);
+    return await answers.shift()!();
+  };
   const context: JobContext = {
     job: "job",
     record: record as unknown as Remote<ObservedJob>,
@@ -74,13 +79,8 @@ export function simulateJob(answers: Answer[], layers = 1) {
       writeUrl: () => Promise.resolve({ key: "objects/x", url: "http://b/x" }),
       publish: (_key, digest, bytes) => Promise.resolve(digest === RESULT && bytes === 9),
     },
-    transport: {
-      secret: "a secret of thirty-two bytes: 123",
-      fetch: async (url, { method }) => {
-        calls.push(`${method} ${url}`);
-        return await answers.shift()!();
-      },
-    },
+    transport: { secret: "a secret of thirty-two bytes: 123", fetch },
+    findSleepReason: createFindSleepReason(fetch),
     sleep: (milliseconds) => {
       clock.now += milliseconds;
       return Promise.resolve();
@@ -97,4 +97,32 @@ export function simulateJob(answers: Answer[], layers = 1) {
     sendHeartbeat,
     layer: () => record.read()!.job.layers[0],
   };
+}
+
+/**
+ * Simulates the steps of the Workflow engine. It retries a step up to the limit, and never repeats a step
+ * that has ended. `seen.runs` counts all executions of steps. `seen.now` is the number that run now, and
+ * `seen.max` is its largest value.
+ */
+export function simulateSteps() {
+  const ended = new Set<string>(), seen = { now: 0, max: 0, runs: 0 };
+  const step: WorkflowStep = {
+    async do(name, { retries }, run) {
+      if (ended.has(name)) return;
+      for (let attempt = 0;; attempt++) {
+        seen.runs++;
+        seen.max = Math.max(seen.max, ++seen.now);
+        try {
+          await run();
+          ended.add(name);
+          return;
+        } catch (error) {
+          if (attempt === retries.limit) throw error;
+        } finally {
+          seen.now--;
+        }
+      }
+    },
+  };
+  return { step, seen };
 }

@@ -72,6 +72,10 @@ describe("SolverContainer", () => {
     assert.deepEqual(wokenHosts({}), []);
   });
 
+  it("names the variable without which its host cannot read tensors", () => {
+    assert.throws(() => solverVariables({ ...ENV, BLOBS_S3_URL: "" }), /BLOBS_S3_URL is not set/);
+  });
+
   it("gives its host the secret and the bucket of the edge, and a key that nobody has", () => {
     const [{ PARE_KEYS, ...variables }, { PARE_KEYS: other }] = [solverVariables(ENV), solverVariables(ENV)];
     assert.match(PARE_KEYS, /^[0-9a-f]{64}$/);

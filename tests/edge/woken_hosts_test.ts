@@ -6,9 +6,10 @@ import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { WokenHost } from "../../src/edge/hosts/woken_hosts.ts";
 import type { Remote } from "../../src/edge/runtime.ts";
 import { attemptLayer } from "../../src/edge/jobs/attempt.ts";
+import { HostBusyError } from "../../src/edge/jobs/host_answer.ts";
 import { loggedErrors } from "./memory_edge.ts";
 import { memorySql } from "./memory_sql.ts";
-import { type Answer, DONE, RESULT, RUNNING, simulateJob } from "./simulate_job.ts";
+import { type Answer, DONE, problem, RESULT, RUNNING, simulateJob } from "./simulate_job.ts";
 
 const STARTING = () => new Response(null, { status: 204 });
 const UNAVAILABLE = () => new Response("no instance is available yet", { status: 503 });
@@ -16,9 +17,9 @@ const REFUSED = () => Promise.reject(new TypeError("connection refused by 10.0.0
 const READY = () => Response.json({ status: "ready" });
 const ELSEWHERE = () => new Response(null, { status: 303, headers: { Location: "http://sleeper/later" } });
 
-/** Creates a job whose only host is woken by a request, unless `others` has more such hosts. */
+/** Creates a job with two layers, whose only host is woken by a request, unless `others` has more such hosts. */
 function jobOfSleeper(answers: Answer[], ...others: WokenHost[]) {
-  const job = simulateJob(answers), hosts = [{ id: "sleeper", url: "http://sleeper/x" }, ...others];
+  const job = simulateJob(answers, 2), hosts = [{ id: "sleeper", url: "http://sleeper/x" }, ...others];
   const registry = new HostRegistry(memorySql(), job.context.now, () => hosts);
   return { ...job, context: { ...job.context, hosts: registry as unknown as Remote<HostRegistry> } };
 }
@@ -56,6 +57,27 @@ describe("attemptLayer() with a host that is woken by a request", () => {
     await attemptLayer(0, context);
     assert.deepEqual([layer().state, layer().attempts, layer().host], ["done", 1, "other"]);
     assert.deepEqual(calls, [PING, "GET http://other/ping", "POST http://other/v1/tasks"]);
+  });
+
+  it("asks the host that was starting again if another host is busy", async () => {
+    const other = { id: "other", url: "http://other" };
+    const { context, layer } = jobOfSleeper([STARTING, READY, problem(503, "busy"), READY, DONE], other);
+    await attemptLayer(0, context);
+    assert.deepEqual([layer().state, layer().attempts, layer().host], ["done", 1, "sleeper"]);
+  });
+
+  it("lets another attempt follow if one host is busy and the other one does not start", async () => {
+    const answers = Array(9).fill([STARTING, READY, problem(503, "busy")]).flat();
+    const { context, layer } = jobOfSleeper(answers, { id: "other", url: "http://other" });
+    await loggedErrors(() => assert.rejects(attemptLayer(0, context), HostBusyError));
+    assert.deepEqual([layer().state, layer().attempts], ["running", 1]);
+  });
+
+  it("sends one request for all layers that wait for a host, because a Worker waits for few answers", async () => {
+    const { context, calls, record } = jobOfSleeper([READY, DONE, DONE]);
+    await Promise.all([attemptLayer(0, context), attemptLayer(1, context)]);
+    assert.equal(record.read()!.job.state, "done");
+    assert.deepEqual(calls, [PING, TASK, TASK]);
   });
 
   it("stops waiting when the job is cancelled", async () => {

@@ -6,10 +6,11 @@ import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openFixture } from "../support/fixture_models.ts";
 
 describe("moduleName()", () => {
-  it("adds the prefix that names lack in checkpoints without a head, and keeps other names", () => {
+  it("adds the prefix that names lack in checkpoints without a head, replaces that of Nemotron-H, and keeps other names", () => {
     assert.equal(moduleName("decoder.layers.0.fc1"), "model.decoder.layers.0.fc1");
     assert.equal(moduleName("layers.3.mlp.up_proj"), "model.layers.3.mlp.up_proj");
     assert.equal(moduleName("h.3.mlp.dense_h_to_4h"), "transformer.h.3.mlp.dense_h_to_4h");
+    assert.equal(moduleName("backbone.layers.3.mixer.up_proj"), "model.layers.3.mixer.up_proj");
     for (const layer of ["model.decoder.layers.0.fc1", "model.layers.3.mlp.up_proj", "transformer.h.3.mlp"]) {
       assert.equal(moduleName(layer), layer);
     }

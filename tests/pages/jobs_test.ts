@@ -7,10 +7,14 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import type { Browser, Page } from "playwright-core";
 import { type JobLayerRequest, Jobs, Uploads } from "../../src/client/mod.ts";
+import { BlockJobs } from "../../src/prune/blocks/block_jobs.ts";
+import { RemoteBlocks } from "../../src/prune/blocks/remote_blocks.ts";
+import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { type JobEdge, layerBody, startJobEdge, until } from "../edge/job_edge.ts";
 import { startEdge } from "../edge/local_edge.ts";
 import { browserSkipReason } from "../support/browser.ts";
+import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { LAYOUTS, type OpenedPage, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
 
 /** A name that would run a script if the page inserted it as HTML. */
@@ -173,6 +177,48 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
       ["second", "cancelled"],
     ]);
     assert.equal((await edge.jobs.get(id)).state, "cancelled");
+  });
+
+  it("shows a job of a model block by block, and submits it again behind the blocks that are pruned", async () => {
+    const { windows, variants: [{ model, config }] } = await readFamilyFixture("gpt2");
+    const server = new BlockJobs({ baseUrl: edge.url }, { name: "a model", pollMs: 50 });
+    let pruning: Promise<unknown> | undefined, id = "";
+    await whileHostsPause(async () => {
+      const pruner = new RemoteBlocks(server, { config, format: "dense" });
+      pruning = pruneInMemory(model, { sparsity: 0.5 }, { windows, pruner });
+      id = await until("the job is submitted", async () => {
+        const { jobs } = await edge.jobs.list({ limit: 1 });
+        return jobs[0]?.name === "a model" ? jobs[0].id : undefined;
+      });
+      await page.evaluate(`location.hash = '${id}'`);
+      await waitFor(page, "document.querySelectorAll('#layers tbody tr').length === 2");
+      assert.deepEqual((await cells(page, "layers")).map(([name]) => name), [
+        "transformer.h.0",
+        "transformer.h.1",
+      ]);
+      await waitFor(page, "/^0 of 2 blocks$/.test(document.querySelector('#job-count').textContent)");
+    });
+    await waitForEnd(page, "done");
+    await pruning;
+    const rows = await cells(page, "layers");
+    assert.deepEqual(rows.map(([, state]) => state), ["done", "done"]);
+    for (const row of rows) assert.match(row.at(-1)!, /^[\w-]{8}$/);
+    assert.equal(await page.isVisible("#again"), false);
+
+    const { model: states, layers: [first] } = await edge.jobs.get(id);
+    const blocks = [{ name: "0", weight: first.weight }, { name: "1", weight: states!.states }];
+    const failing = await edge.jobs.submit({ ...states!, blocks }, { name: "a broken model" });
+    await page.evaluate(`location.hash = '${failing.id}'`);
+    await waitForEnd(page, "failed");
+    assert.match((await cells(page, "layers"))[1][1], /^failedshape_mismatch: /);
+    await page.click("#again:has-text('Submit 1 failed block again')");
+    await waitFor(page, `location.hash.length > 1 && location.hash !== "#${failing.id}"`);
+    await waitForEnd(page, "failed");
+    const again = await edge.jobs.get(new URL(page.url()).hash.slice(1));
+    assert.deepEqual(again.layers.map(({ state, attempts }) => [state, attempts]), [["done", 0], [
+      "failed",
+      1,
+    ]]);
   });
 
   it("shows the problem text of the API for a job that does not exist", async () => {

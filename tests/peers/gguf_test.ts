@@ -7,7 +7,7 @@
 import { after, before, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { FAMILY_MODELS, LLAMA, sampleWindows, type Settings } from "../../scripts/fixtures/family_models.ts";
+import { sampleWindows, type Settings } from "../../scripts/fixtures/family_models.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { LlamaCpp, llamaCppSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
@@ -17,6 +17,7 @@ import { logLikelihood } from "../support/log_likelihood.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { describePeers, type Peers } from "./describe_peers.ts";
+import { GGUF_MODELS } from "./gguf_models.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 
@@ -33,88 +34,6 @@ function typesOf({ tensors, missing }: Comparison): Record<string, number> {
   const types = Map.groupBy(Object.values(tensors), ({ type }) => type);
   return Object.fromEntries([...types].map(([type, members]) => [type, members.length]));
 }
-
-/** Sizes of which the rows are whole blocks of 32 weights. */
-const BASE: Settings = { ...LLAMA, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 4 };
-const LLAMA3 = {
-  ...{ rope_type: "llama3", rope_theta: 100, factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
-  original_max_position_embeddings: 16,
-};
-const LONGROPE = { rope_type: "longrope", rope_theta: 100, short_factor: [1, 2, 3], long_factor: [2, 3, 5] };
-
-const YARN = { rope_type: "yarn", rope_theta: 100, factor: 4, original_max_position_embeddings: 16 };
-
-/** The models by title. Every family that can be exported has one, and every kind of rotation. */
-const FAMILIES: Readonly<Record<string, Settings>> = {
-  "llama": { ...BASE, model_type: "llama", tie_word_embeddings: false },
-  "llama with the rotation of LLaMA 3, and with biases": {
-    ...{ ...BASE, model_type: "llama", rope_parameters: LLAMA3 },
-    ...{ attention_bias: true, mlp_bias: true, tie_word_embeddings: true },
-  },
-  "llama with a slower rotation": {
-    ...{ ...BASE, model_type: "llama", rope_parameters: { rope_type: "linear", rope_theta: 100, factor: 3 } },
-  },
-  "llama with YaRN": { ...BASE, model_type: "llama", rope_parameters: YARN },
-  "ministral3 with larger queries past the trained length": {
-    ...{ ...BASE, model_type: "ministral3", head_dim: 16 },
-    rope_parameters: { ...YARN, mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.3 },
-  },
-  "mistral": { ...BASE, model_type: "mistral", sliding_window: null },
-  "qwen2": { ...BASE, model_type: "qwen2" },
-  "qwen3 with YaRN and another factor of attention": {
-    ...{ ...BASE, model_type: "qwen3", head_dim: 16, rope_parameters: { ...YARN, attention_factor: 1.3 } },
-  },
-  "qwen3": { ...BASE, model_type: "qwen3", head_dim: 8 },
-  "phi3": { ...BASE, model_type: "phi3", original_max_position_embeddings: 64 },
-  "phi3 with LongRoPE": {
-    ...{ ...BASE, model_type: "phi3", hidden_size: 24, rope_parameters: LONGROPE },
-    // llama.cpp decides by the length of its context, 256 or more, between the two lists of factors.
-    ...{ original_max_position_embeddings: 300, max_position_embeddings: 512 },
-  },
-  "phi": FAMILY_MODELS.phi.base,
-  "falcon": FAMILY_MODELS.falcon.base,
-  "gemma": FAMILY_MODELS.gemma.base,
-  "gemma2": { ...FAMILY_MODELS.gemma2.base, query_pre_attn_scalar: 6 },
-  "gemma3": {
-    ...{ ...FAMILY_MODELS.gemma3_text.base, query_pre_attn_scalar: 6, num_hidden_layers: 7 },
-    layer_types: undefined, // by default, all blocks but each sixth have a window
-    rope_parameters: {
-      full_attention: { rope_type: "linear", rope_theta: 1000, factor: 4 },
-      sliding_attention: { rope_type: "default", rope_theta: 10_000 },
-    },
-  },
-  "olmo2": FAMILY_MODELS.olmo2.base,
-  "olmo3": {
-    ...{ ...FAMILY_MODELS.olmo3.base, num_hidden_layers: 5 },
-    layer_types: undefined, // by default, all blocks but each fourth have a window
-    rope_parameters: {
-      full_attention: YARN,
-      sliding_attention: { rope_type: "default", rope_theta: 100 },
-    },
-  },
-  "ernie4_5": FAMILY_MODELS.ernie4_5.base,
-  "glm4": FAMILY_MODELS.glm4.base,
-  "exaone4": { ...FAMILY_MODELS.exaone4.base, ...FAMILY_MODELS.exaone4.variants["without windows"] },
-  "cohere2": { ...FAMILY_MODELS.cohere2.base, num_hidden_layers: 5, layer_types: undefined },
-  "granite": FAMILY_MODELS.granite.base,
-  "smollm3": { ...BASE, model_type: "smollm3", no_rope_layers: [1, 1, 1, 0] },
-  "starcoder2": { ...FAMILY_MODELS.starcoder2.base, sliding_window: null },
-  "gpt2": FAMILY_MODELS.gpt2.base,
-  "gpt_neox": FAMILY_MODELS.gpt_neox.base,
-  "gpt_neox with a feed-forward network after attention, and with whole heads that rotate": {
-    ...{ ...FAMILY_MODELS.gpt_neox.base, use_parallel_residual: false, hidden_act: "gelu_new" },
-    rope_parameters: { rope_type: "default", rope_theta: 100, partial_rotary_factor: 1 },
-  },
-  "bloom": { model_type: "bloom", vocab_size: LLAMA.vocab_size, hidden_size: 32, n_layer: 3, n_head: 4 },
-  "mixtral": { ...BASE, model_type: "mixtral", num_local_experts: 4 },
-  "qwen3_moe": {
-    ...{ ...BASE, model_type: "qwen3_moe", head_dim: 8, moe_intermediate_size: 32, norm_topk_prob: true },
-    ...{ num_experts: 5, num_experts_per_tok: 2 },
-  },
-  "olmoe": {
-    ...{ ...BASE, model_type: "olmoe", num_key_value_heads: 4, num_experts: 4, num_experts_per_tok: 2 },
-  },
-};
 
 const WINDOWS = sampleWindows(24);
 
@@ -146,7 +65,7 @@ await describePeers("the library gguf, reading a file of pare export", (peers) =
     return typesOf(await peers().ask("compare_gguf", { file, folder, round: options.includes("nearest") }));
   }
 
-  for (const [title, config] of Object.entries(FAMILIES)) {
+  for (const [title, config] of Object.entries(GGUF_MODELS)) {
     it(`finds every weight in F32, and what the library rounds itself: ${title}`, async () => {
       const folder = newFolder(peers());
       await makeModel(peers(), folder, config);
@@ -208,7 +127,7 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
     assert.ok(error <= tolerance * largest, `${error} of ${largest}`);
   }
 
-  for (const [title, config] of Object.entries(FAMILIES)) {
+  for (const [title, config] of Object.entries(GGUF_MODELS)) {
     it(`computes the logits of transformers: ${title}`, async () => {
       const folder = newFolder(peers()), wanted = await makeModel(peers(), folder, config);
       await assertLogits(
@@ -227,7 +146,7 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
   ) {
     it(`computes the logits of transformers after pare shrink ${options.join(" ")}: ${title}`, async () => {
       const dense = newFolder(peers()), folder = newFolder(peers()), text = `${dense}/text.txt`;
-      await makeModel(peers(), dense, FAMILIES[title]);
+      await makeModel(peers(), dense, GGUF_MODELS[title]);
       await Deno.writeTextFile(text, "ab a bab aab b ba ".repeat(40));
       const windows = ["--calibration", text, "--samples", "8", "--seqlen", "16", "--backend", "cpu"];
       await pareJson("shrink", dense, "--out", folder, ...options, ...windows);
@@ -237,7 +156,7 @@ await describePeers("llama.cpp, loading a file of pare export", (peers) => {
     });
   }
 
-  for (const model of ["llama-sotu", "bloom-sotu"]) {
+  for (const model of ["llama-sotu", "bloom-sotu", "moe-sotu"]) {
     it(`gives a text the tokens and the likelihood that transformers gives it: ${model}`, async () => {
       const text = (await sotuText("evaluation")).slice(0, 400), folder = MODELS + model;
       const tokens = [...encodeText(await loadTokenizer(folder, denoFileSystem), text, "txt")];

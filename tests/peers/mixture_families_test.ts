@@ -1,11 +1,12 @@
-/** Compares every model family with a mixture of experts, and Qwen3.5, which has the linear attention of Qwen3-Next, with transformers. */
+/** Compares every model family with a mixture of experts, and those with linear attention, with transformers. */
 
 import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
 import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./random_family.ts";
 
 const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
   FAMILY_MODELS;
-const { gemma4_text, qwen3_next, qwen3_5_text, qwen3_5_moe_text } = FAMILY_MODELS;
+const { gemma4_text, qwen3_next, qwen3_5_text, qwen3_5_moe_text, granitemoehybrid, nemotron_h } =
+  FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -123,6 +124,63 @@ await compareFamily("Qwen3.5 with experts", qwen3_5_moe_text.base, {
   ...fixtureVariants(qwen3_5_moe_text),
   "with a tied head": { settings: { tie_word_embeddings: true } },
   "with a wider shared expert": { settings: { shared_expert_intermediate_size: 21 } },
+});
+
+await compareFamily("Granite 4", granitemoehybrid.base, {
+  ...fixtureVariants(granitemoehybrid),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with one group of heads of other sizes, and a convolution over five tokens": {
+    settings: {
+      ...{ mamba_n_groups: 1, mamba_n_heads: 2, mamba_d_head: "auto", mamba_d_state: 5 },
+      ...{ mamba_d_conv: 5, mamba_expand: 3 },
+    },
+  },
+  "with the older names of the types of blocks": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: ({ time_step_limit: _, ...config }) => ({ ...config, layer_types: ["mamba", "attention"] }),
+    same: "with two of five experts",
+  },
+  "with a config.json that leaves the defaults out": {
+    settings: {
+      ...{
+        hidden_size: 64,
+        num_key_value_heads: 4,
+        layer_types: null,
+        mamba_n_groups: 1,
+        mamba_n_heads: 128,
+      },
+      ...{ mamba_d_head: 1, mamba_d_state: 256, mamba_d_conv: 4, num_local_experts: 8 },
+      ...{ shared_intermediate_size: 1024, mamba_chunk_size: 32 },
+    },
+    // transformers would take minutes with its default of the size of chunks, which Pare does not read.
+    rewrite: (config) => ({ ...withDefaults(config), mamba_chunk_size: 32 }),
+  },
+});
+
+await compareFamily("Nemotron-H", nemotron_h.base, {
+  ...fixtureVariants(nemotron_h),
+  "with one group of heads of other sizes, and a convolution over five tokens": {
+    settings: { n_groups: 1, mamba_num_heads: 3, mamba_head_dim: 8, ssm_state_size: 5, conv_kernel: 5 },
+  },
+  "with the older form of the list of blocks": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: ({ layers_block_type: _, time_step_limit: __, ...config }) => ({
+      ...config,
+      hybrid_override_pattern: "M-*E",
+    }),
+    same: "with one block of each type",
+  },
+  "with a config.json that leaves the defaults out": {
+    settings: {
+      ...{ layers_block_type: null, num_attention_heads: 8, num_key_value_heads: 8, head_dim: 128 },
+      ...{ n_groups: 8, mamba_num_heads: 128, mamba_head_dim: 64, ssm_state_size: 128, conv_kernel: 4 },
+      ...{ n_routed_experts: 8, moe_intermediate_size: 7688, moe_shared_expert_intermediate_size: 7688 },
+      chunk_size: 32,
+    },
+    rewrite: (config) => ({ ...withDefaults(config), chunk_size: 32 }),
+  },
 });
 
 await compareFamily("OLMoE", olmoe.base, {

@@ -8,6 +8,8 @@ import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
+import type { MixtureTraits, ModelSpec } from "../../src/model/families/family.ts";
+import type { Model } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
@@ -19,13 +21,15 @@ import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { referenceTarget } from "../reference/target_statistics.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { readFamilyFixture } from "../support/family_fixtures.ts";
+import { type FamilyFixture, readFamilyFixture } from "../support/family_fixtures.ts";
 import { openLocalHost } from "../support/local_host.ts";
 
-const { windows, weights, variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
-const MIXTURE = "model.layers.0.mlp.", EXPERTS = config.num_local_experts as number;
-/** The same network in which every expert gets every token, so that its inputs can be observed for all of them. */
-const open = readModelSpec({ ...config, num_experts_per_tok: EXPERTS }, weights.has);
+/** The fixtures, the index of the variant, and the block whose experts are tested. */
+const MIXTURES = [["qwen3_moe", 0, 0], ["qwen2_moe", 0, 0], ["deepseek_v3", 1, 1], ["glm4_moe", 0, 1], [
+  "gpt_oss",
+  0,
+  0,
+]] as const;
 
 function floatsOf({ dtype, data }: HostTensor): Float32Array {
   return bytesToFloats(data, dtype as FloatDtype);
@@ -37,37 +41,87 @@ function halved(weight: HostTensor): HostTensor {
   return { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
 }
 
-/** Returns the inputs of the layers of all experts in block 0 with the weights `source` for every token, by the name of the first layer. */
-async function inputsOf(backend: Backend, source: TensorSource): Promise<Map<string, Float32Array>> {
-  const forward = await Forward.begin(backend, { spec: open, weights: source }, windows);
-  const reading: (readonly [string, Promise<Uint8Array<ArrayBuffer>>])[] = [];
-  try {
-    await forward.observeBlock(0, ([{ name, inFeatures, expertRole }], input, rows) => {
-      if (expertRole === undefined) return;
-      const copy = backend.createBuffer("copy", 4 * rows * inFeatures);
-      backend.copy(input, 0, copy, 0, copy.byteLength);
-      reading.push([name, backend.read(copy, 0, copy.byteLength).finally(() => copy.destroy())]);
+/** A mixture of experts in a block of a model whose other blocks are dense. */
+class Mixture {
+  readonly model: Model;
+  readonly prefix: string;
+  readonly #rule: MixtureTraits;
+  /** The same network in which every expert gets every token, so that its inputs can be observed for all of them. */
+  readonly #open: ModelSpec;
+
+  constructor(
+    readonly fixture: FamilyFixture,
+    variant: number,
+    readonly block: number,
+  ) {
+    const { model, config } = fixture.variants[variant], { prefix, traits } = model.spec.block(block);
+    this.model = model;
+    this.prefix = prefix(block);
+    this.#rule = traits!.mixture!;
+    this.#open = readModelSpec({ ...config, num_experts_per_tok: this.#rule.experts }, model.weights.has);
+  }
+
+  /** The name of the first layer of expert 0. */
+  get first(): string {
+    return this.layers[0];
+  }
+
+  /** The names of the layers of all experts, also of the shared one. */
+  get layers(): string[] {
+    return this.model.spec.block(this.block).groups.flat().map(({ name }) => name).filter(isOfExpert);
+  }
+
+  /** Returns the inputs of the layers of all experts with the weights `source` for every token, by the name of the first layer of a group. */
+  async inputs(backend: Backend, source: TensorSource): Promise<Map<string, Float32Array>> {
+    const forward = await Forward.begin(
+      backend,
+      { spec: this.#open, weights: source },
+      this.fixture.windows,
+    );
+    const reading: (readonly [string, Promise<Uint8Array<ArrayBuffer>>])[] = [];
+    try {
+      for (let index = 0; index < this.block; index++) {
+        await forward.runBlock(index, undefined, this.model.weights);
+      }
+      await forward.observeBlock(this.block, ([{ name, inFeatures }], input, rows) => {
+        if (!isOfExpert(name)) return;
+        const copy = backend.createBuffer("copy", 4 * rows * inFeatures);
+        backend.copy(input, 0, copy, 0, copy.byteLength);
+        reading.push([name, backend.read(copy, 0, copy.byteLength).finally(() => copy.destroy())]);
+      });
+      const inputs = new Map<string, Float32Array>();
+      for (const [name, bytes] of reading) inputs.set(name, asFloat32(await bytes));
+      return inputs;
+    } finally {
+      forward.destroy();
+    }
+  }
+
+  /** Returns the experts of each token: those with the largest scores, from the outputs x·Wᵀ + b of the router. */
+  async routes(x: Float32Array): Promise<number[][]> {
+    const { denseLayers: [router] = [], vectors = [] } = this.model.spec.block(this.block);
+    const read = async (name: string) => floatsOf(await readTensor(this.model.weights, this.prefix + name));
+    const weight = await read(`${router.name}.weight`), size = router.inFeatures;
+    const bias = router.bias ? await read(`${router.name}.bias`) : undefined;
+    const [corrections] = vectors.filter(({ name }) => name.includes("correction"));
+    const added = corrections && await read(corrections.name);
+    const { experts, expertsPerToken, scores: kind } = this.#rule;
+    return Array.from({ length: x.length / size }, (_, token) => {
+      const scores = Array.from({ length: experts }, (_, expert) => {
+        let output = bias?.[expert] ?? 0;
+        for (let i = 0; i < size; i++) output += weight[expert * size + i] * x[token * size + i];
+        const score = kind === "sigmoid" ? 1 / (1 + Math.exp(-output)) : output;
+        return { expert, score: score + (added?.[expert] ?? 0) };
+      });
+      return scores.toSorted((a, b) => b.score - a.score).slice(0, expertsPerToken).map(({ expert }) =>
+        expert
+      );
     });
-    const inputs = new Map<string, Float32Array>();
-    for (const [name, bytes] of reading) inputs.set(name, asFloat32(await bytes));
-    return inputs;
-  } finally {
-    forward.destroy();
   }
 }
 
-/** Returns the experts of each token: those with the largest scores x·Wᵀ of the router. */
-async function routesOf(x: Float32Array): Promise<number[][]> {
-  const router = floatsOf(await readTensor(weights, `${MIXTURE}gate.weight`)), size = router.length / EXPERTS;
-  return Array.from({ length: x.length / size }, (_, token) => {
-    const scores = Array.from({ length: EXPERTS }, (_, expert) => {
-      let score = 0;
-      for (let i = 0; i < size; i++) score += router[expert * size + i] * x[token * size + i];
-      return { expert, score };
-    });
-    return scores.toSorted((a, b) => b.score - a.score).slice(0, config.num_experts_per_tok as number)
-      .map(({ expert }) => expert);
-  });
+function isOfExpert(layer: string): boolean {
+  return /\.(experts|shared_experts?)\./.test(layer);
 }
 
 /** The rows of some tokens. */
@@ -75,57 +129,70 @@ function rowsOf(x: Float32Array, columns: number, tokens: readonly number[]): nu
   return tokens.flatMap((token) => [...x.subarray(token * columns, (token + 1) * columns)]);
 }
 
+const mixtures = await Promise.all(
+  MIXTURES.map(async ([family, variant, block]) =>
+    [family, new Mixture(await readFamilyFixture(family), variant, block)] as const
+  ),
+);
+
 eachBackend("the target of an expert's layer", (backend) => {
-  it("sums over the tokens that the pruned model routes to the expert, with their inputs in the dense model", async () => {
-    const replaced = new Map<string, HostTensor>(), pruned = withReplacements(weights, replaced);
-    const source = calibratedModel(model, backend(), {
-      windows,
-      hasTargets: true,
-      trueSequential: true,
-      layers: { has: (name) => name.startsWith("model.layers.0.") },
-      onReplace: (name, weight) => Promise.resolve(void replaced.set(name, weight)),
-    });
-    const dense = await inputsOf(backend(), weights), first = "mlp.experts.0.gate_proj";
-    const compared = new Set<string>();
-    let moved = 0;
-    for await (const group of source.groups()) {
-      const [, expert] = /experts\.(\d+)/.exec(group.layers[0].name) ?? [];
-      if (expert !== undefined) {
-        // The weights that are replaced in the same round do not change these inputs.
-        const inputs = await inputsOf(backend(), pruned);
-        const routes = await routesOf(inputs.get(first)!), others = await routesOf(dense.get(first)!);
-        const tokens = routes.flatMap((experts, token) => experts.includes(Number(expert)) ? [token] : []);
-        moved += tokens.filter((token) => !others[token].includes(Number(expert))).length;
-        assert.equal(group.tokens, tokens.length);
-        for (const { name, weight } of group.layers) {
-          const layer = name.slice("model.layers.0.".length, -".weight".length);
-          const input = layer.replace("up_proj", "gate_proj"), [outFeatures, inFeatures] = weight.shape;
-          const target = group.hessian!.target(weight)!, values = await readMatrix(backend(), target);
-          target.destroy();
-          const expected = tokens.length === 0 ? floatsOf(weight) : referenceTarget({
-            rows: tokens.length,
-            inFeatures,
-            outFeatures,
-            weight: floatsOf(weight),
-            xd: rowsOf(dense.get(input)!, inFeatures, tokens),
-            xp: rowsOf(inputs.get(input)!, inFeatures, tokens),
-          });
-          assertClose(values, expected, 1e-5, { label: name });
-          compared.add(name);
+  for (const [family, mixture] of mixtures) {
+    it(`sums over the tokens that the pruned model routes to the expert, with their inputs in the dense model: ${family}`, async () => {
+      const { model, prefix, fixture: { windows } } = mixture;
+      const replaced = new Map<string, HostTensor>(), pruned = withReplacements(model.weights, replaced);
+      const source = calibratedModel(model, backend(), {
+        windows,
+        hasTargets: true,
+        trueSequential: true,
+        layers: { has: (name) => name.startsWith(prefix) },
+        onReplace: (name, weight) => Promise.resolve(void replaced.set(name, weight)),
+      });
+      const dense = await mixture.inputs(backend(), model.weights), compared = new Set<string>();
+      let moved = 0;
+      for await (const group of source.groups()) {
+        const input = group.layers[0].name.slice(prefix.length, -".weight".length);
+        if (isOfExpert(input)) {
+          // The weights that are replaced in the same round do not change these inputs.
+          const inputs = await mixture.inputs(backend(), pruned);
+          const routes = await mixture.routes(inputs.get(mixture.first)!);
+          const others = await mixture.routes(dense.get(mixture.first)!);
+          const [, expert] = /\.experts\.(\d+)/.exec(input) ?? [];
+          const tokens = routes.flatMap((experts, token) =>
+            expert === undefined || experts.includes(Number(expert)) ? [token] : []
+          );
+          if (expert !== undefined) {
+            moved += tokens.filter((token) => !others[token].includes(Number(expert))).length;
+            assert.equal(group.tokens, tokens.length);
+          }
+          for (const { name, weight } of group.layers) {
+            const [outFeatures, inFeatures] = weight.shape;
+            const target = group.hessian!.target(weight)!, values = await readMatrix(backend(), target);
+            target.destroy();
+            const expected = tokens.length === 0 ? floatsOf(weight) : referenceTarget({
+              rows: tokens.length,
+              inFeatures,
+              outFeatures,
+              weight: floatsOf(weight),
+              xd: rowsOf(dense.get(input)!, inFeatures, tokens),
+              xp: rowsOf(inputs.get(input)!, inFeatures, tokens),
+            });
+            assertClose(values, expected, 1e-5, { label: name });
+            compared.add(name);
+          }
         }
+        for (const { name, weight } of group.layers) await group.replace(name, halved(weight));
       }
-      for (const { name, weight } of group.layers) await group.replace(name, halved(weight));
-    }
-    assert.equal(compared.size, 3 * EXPERTS);
-    assert.ok(moved > 0, "the dense model routes no token to another expert");
-    assert.equal(backend().counters.bytesLive, 0);
-  });
+      assert.equal(compared.size, mixture.layers.length);
+      assert.ok(moved > 0, "the dense model routes no token to another expert");
+      assert.equal(backend().counters.bytesLive, 0);
+    });
+  }
 });
 
 describe("a mixture of experts with targets", () => {
   it("is pruned in this process as at a host, although few or no tokens reach some experts", async () => {
     await using host = await openLocalHost("cpu");
-    const layers = linearLayers(model.spec);
+    const [[, { model, fixture: { windows } }]] = mixtures, layers = linearLayers(model.spec);
     const prune = async (pruner: CalibratedPruner) => {
       const events = new Map<string, LayerEvent>();
       const pruned = await pruneModel({
@@ -151,7 +218,7 @@ describe("a mixture of experts with targets", () => {
     const unreached = results.filter(({ tokens }) => tokens === 0);
     assert.ok(unreached.length > 0);
     for (const { name, values } of unreached) {
-      const dense = floatsOf(await readTensor(weights, name));
+      const dense = floatsOf(await readTensor(model.weights, name));
       assert.ok(values.every((value, i) => value === 0 || value === dense[i]), name);
     }
     const steps = results.map(({ report }) => report.target_step!);

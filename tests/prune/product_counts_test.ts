@@ -13,6 +13,7 @@ import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openFixture } from "../support/fixture_models.ts";
+import { bound } from "../support/limited_backend.ts";
 import { openOptSotu, sotuTokens } from "../support/opt_sotu.ts";
 
 /** The part of the run that may be computed in vain, relative to the least. */
@@ -69,14 +70,7 @@ function causalFlops(windows: number, tokens: number, heads: number, headDim: nu
 /** Wraps a backend so that the flops of its products are added to `flops`. */
 function counting(backend: Backend, flops: Flops): Backend {
   return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    counters: backend.counters,
-    maxBufferBytes: backend.maxBufferBytes,
-    createBuffer: (...args) => backend.createBuffer(...args),
-    write: (...args) => backend.write(...args),
-    copy: (...args) => backend.copy(...args),
-    clear: (...args) => backend.clear(...args),
+    ...bound(backend),
     dispatch(kernel, buffers, params) {
       const { m, n, k, upper, batch, tokens, past, window, heads, head_dim } = params as Record<
         string,
@@ -95,9 +89,6 @@ function counting(backend: Backend, flops: Flops): Backend {
       }
       backend.dispatch(kernel, buffers, params);
     },
-    read: (...args) => backend.read(...args),
-    finish: () => backend.finish(),
-    dispose: () => backend.dispose(),
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Prunes small LLaMA and BLOOM models, which were trained on State of the Union addresses, to 2:4. SparseGPT
+ * Prunes small OPT, LLaMA and BLOOM models, which were trained on State of the Union addresses, to 2:4. SparseGPT
  * must raise the perplexity less than magnitude pruning does.
  */
 
@@ -42,7 +42,7 @@ describe("pruneInMemory to 2:4", () => {
   });
   after(() => host[Symbol.asyncDispose]());
 
-  for (const name of ["llama-sotu", "bloom-sotu"] as const) {
+  for (const name of ["opt-sotu", "llama-sotu", "bloom-sotu"] as const) {
     it(`raises the perplexity of ${name} less with SparseGPT than with magnitude pruning`, async () => {
       const { backend, pruner } = host;
       const checkpoint = await openFixture(name);

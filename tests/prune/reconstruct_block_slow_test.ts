@@ -11,7 +11,8 @@ import {
   type CalibrationOptions,
 } from "../../src/prune/calibrated_model.ts";
 import type { SourceLayer } from "../../src/client/model_source.ts";
-import { divideIntoSteps, type ReconstructedBlock } from "../../src/prune/reconstruct_block.ts";
+import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts";
+import { divideIntoSteps } from "../../src/prune/reconstruct_block.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { blockOutputError } from "../reference/block_output_error.ts";

@@ -9,7 +9,7 @@ import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
-import type { TargetDecision } from "../../src/prune/target_guard.ts";
+import type { TargetDecision } from "../../src/client/blocks/solved_block.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -118,6 +118,8 @@ def test_a_distribution_can_be_installed_and_imported_in_an_empty_environment(
         ("torch", "from pare_llm import keep_zeros"),
         ("transformers", "from pare_llm import prune_folder"),
         ("peft", "from pare_llm import mask_lora_"),
+        ("mlflow", "from pare_llm import MlflowTracker"),
+        ("wandb", "from pare_llm import WandbTracker"),
         ("ray", "import pare_llm.ray"),
     ],
 )

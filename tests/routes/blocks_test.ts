@@ -3,42 +3,33 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
-import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
-import { decodeBlock } from "../../src/prune/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { assertProblem } from "./assert_problem.ts";
+import {
+  block,
+  BLOCKS,
+  config,
+  creation,
+  embedding,
+  firstName,
+  given,
+  ids,
+  layer,
+  layerName,
+  layers,
+  metadata,
+  pruning,
+  spec,
+  STATES,
+  TOKENS,
+  windows,
+} from "./block_bodies.ts";
 import { safetensorsHeaders, startHost, type TestHost } from "./host.ts";
-
-const { windows, weights, variants: [{ config, model: { spec } }] } = await readFamilyFixture("gpt2");
-const TOKENS = windows[0].length, STATES = "/v1/states/run", BLOCKS = "/v1/blocks?states=run&block=0";
-
-type Tensors = Readonly<Record<string, HostTensor>>;
-
-async function tensorsOf(named: readonly NamedShape[]): Promise<Tensors> {
-  return Object.fromEntries(
-    await Promise.all(named.map(async ([name]) => [name, await readTensor(weights, name)] as const)),
-  );
-}
-
-const embedding = await tensorsOf(embeddingTensors(spec)), block = await tensorsOf(blockTensors(spec, 0));
-const [firstName] = Object.keys(block), [layer] = spec.block(0).groups[0];
-const layerName = `${spec.block(0).prefix(0)}${layer.name}.weight`;
-
-function ids(shape: readonly number[], values: ArrayLike<number>): HostTensor {
-  return { dtype: "U32", shape, data: new Uint8Array(Uint32Array.from(values).buffer) };
-}
-
-const given = ids([windows.length, TOKENS], windows.flatMap((window) => [...window]));
-const metadata = { config: JSON.stringify(config) };
-const layers = (queries: object) => ({ layers: JSON.stringify(queries) });
-const creation = encode({ windows: given, ...embedding }, metadata);
-const pruning = encode(block, layers({ [layerName]: { sparsity: 0.5 } }));
 
 describe("/v1/states and /v1/blocks", () => {
   let host: TestHost, live: number;
@@ -162,6 +153,8 @@ describe("/v1/states and /v1/blocks", () => {
       encode(block, layers({ [layerName]: { method: "obc", pattern: "columns" } })),
     ],
     ["neither layers nor an advance", "invalid_parameter", "&block=0&advance=false", encode(block)],
+    ["statistics of no layers", "invalid_parameter", "&block=0&advance=false&solve=false", encode(block)],
+    ["statistics and an advance", "invalid_parameter", "&block=0&solve=false", pruning],
     ["a body that is cut off", "truncated_body", "&block=0", pruning.slice(0, -1)],
   ];
   it("refuses blocks that do not fit, and keeps the states", async () => {
@@ -206,7 +199,7 @@ describe("/v1/states and /v1/blocks", () => {
   });
 });
 
-it("POST /v1/blocks that is aborted leaves no work behind, and deletes the states only if they have changed", async () => {
+it("POST /v1/blocks that is aborted leaves no work behind, and continues to its end once the states change", async () => {
   let onBuffer = () => {};
   const host = await startHost({
     async open() {
@@ -229,20 +222,20 @@ it("POST /v1/blocks that is aborted leaves no work behind, and deletes the state
   let buffers = 0;
   await host.send("PUT", STATES, creation);
   onBuffer = () => void buffers++;
-  const expected = await (await prune()).bytes(), statuses = new Set<number>();
+  const expected = await (await prune()).bytes(), nextBlocks = new Set<number>();
   for (const abortedAt of [1, Math.floor(buffers / 4), Math.floor(buffers / 2), buffers]) {
     const controller = new AbortController();
     await host.send("PUT", STATES, creation);
     let count = 0;
     onBuffer = () => ++count === abortedAt && controller.abort();
-    await assertProblem(await prune(controller), "truncated_body");
+    const answer = await prune(controller), { next_block } = await (await host.request(STATES)).json();
+    if (next_block === 0) await assertProblem(answer, "truncated_body");
+    else await answer.body?.cancel();
     assert.equal(host.liveBytes(), live, `buffer ${abortedAt} of ${buffers}`);
-    const { status } = await host.request(STATES), again = await prune();
-    statuses.add(status);
-    if (status === 200) assert.deepEqual(weightOf(await again.bytes()), weightOf(expected));
-    else await assertProblem(again, "states_not_found");
+    nextBlocks.add(next_block);
+    assert.deepEqual(weightOf(await (await prune()).bytes()), weightOf(expected));
   }
-  assert.deepEqual(statuses, new Set([200, 404]));
+  assert.deepEqual(nextBlocks, new Set([0, 1]));
   await host.close();
 });
 

@@ -62,7 +62,10 @@ describe("the OpenAPI documents", () => {
       "post /v1/uploads/{id}/complete",
     ];
     const ofHost = ["delete", "get", "put"].map((method) => `${method} /v1/states/{name}`);
-    assert.deepEqual(names(host), [...shared, ...ofHost, "get /ping", "post /v1/blocks"].toSorted());
+    assert.deepEqual(
+      names(host),
+      [...shared, ...ofHost, "post /v1/states/{name}/sums", "get /ping", "post /v1/blocks"].toSorted(),
+    );
     assert.deepEqual(names(edge), [...shared, ...ofEdge].toSorted());
   });
 

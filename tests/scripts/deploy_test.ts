@@ -1,11 +1,11 @@
 /** Tests that the files of `scripts/deploy` agree with each other, and with the paths, variables, metrics and options of the host. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { parseAllDocuments } from "yaml";
+import { after, before, it } from "@std/testing/bdd";
 import { runPare } from "../cli/run_pare.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { file, floats } from "../layer/bodies.ts";
+import { describeChart, HOSTS_WITH_EDGE, type Manifest, renderChart } from "../support/chart.ts";
 import { configOf, parseDockerfile } from "../support/dockerfile.ts";
 import { startHost, type TestHost } from "../routes/host.ts";
 
@@ -24,41 +24,25 @@ async function pruneWithStoredStatistics(host: TestHost): Promise<void> {
   await response.body?.cancel();
 }
 
-/** A parsed manifest. It has no type, because the tests check its shape. */
-type Manifest = ReturnType<typeof JSON.parse>;
-
-async function manifests(name: string): Promise<Manifest[]> {
-  const documents = parseAllDocuments(await Deno.readTextFile(new URL(`kubernetes/${name}`, DEPLOY)));
-  for (const { errors } of documents) assert.deepEqual(errors, [], name);
-  return documents.map((document) => document.toJS());
-}
-
-describe("the Kubernetes manifests", () => {
+describeChart("the chart, for hosts with an edge", () => {
   let all: Manifest[], pod: Manifest, container: Manifest, host: TestHost;
   const ofKind = (kind: string): Manifest[] => all.filter((manifest) => manifest.kind === kind);
 
   before(async () => {
-    const [{ resources }] = await manifests("kustomization.yaml");
-    all = (await Promise.all(resources.map(manifests))).flat();
+    all = await renderChart(HOSTS_WITH_EDGE);
     pod = ofKind("StatefulSet")[0].spec.template;
     [container] = pod.spec.containers;
     host = await startHost();
   });
   after(() => host.close());
 
-  it("are all listed in the kustomization, and have unique names within each kind", async () => {
-    const files = (await Array.fromAsync(Deno.readDir(new URL("kubernetes/", DEPLOY)))).map(({ name }) =>
-      name
-    );
-    const [{ resources, configMapGenerator }] = await manifests("kustomization.yaml");
-    const generated = configMapGenerator.flatMap(({ files }: Manifest) => files);
-    assert.deepEqual(files.toSorted(), [...resources, ...generated, "kustomization.yaml"].toSorted());
+  it("has unique names within each kind", () => {
     const names = all.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
     assert.equal(new Set(names).size, names.length);
     assert.ok(all.every(({ apiVersion }) => typeof apiVersion === "string"));
   });
 
-  it("give each pod one GPU, and probe paths that the host answers", async () => {
+  it("gives each pod one GPU, and probe paths that the host answers", async () => {
     assert.equal(container.resources.limits["nvidia.com/gpu"], "1");
     const { livenessProbe, readinessProbe, startupProbe } = container;
     assert.deepEqual([livenessProbe, readinessProbe, startupProbe].map(({ httpGet }) => httpGet.path), [
@@ -74,7 +58,7 @@ describe("the Kubernetes manifests", () => {
     }
   });
 
-  it("set only variables that the host reads, and take the secret ones from a secret", async () => {
+  it("sets only variables that the host reads, and takes the secret ones from a secret", async () => {
     const read = await Deno.readTextFile(new URL("serve.ts", ROUTES));
     const mounts = container.volumeMounts.map(({ mountPath }: Manifest) => mountPath);
     for (const { name, value, valueFrom } of container.env) {
@@ -103,7 +87,7 @@ describe("the Kubernetes manifests", () => {
     );
   });
 
-  it("have an address for each pod that the autoscaler may create", () => {
+  it("has an address for each pod that the autoscaler may create", () => {
     const [autoscaler] = ofKind("HorizontalPodAutoscaler"), [set] = ofKind("StatefulSet");
     const { minReplicas, maxReplicas, scaleTargetRef } = autoscaler.spec;
     assert.deepEqual([scaleTargetRef.kind, scaleTargetRef.name], [set.kind, set.metadata.name]);
@@ -133,7 +117,7 @@ describe("the Kubernetes manifests", () => {
     );
   });
 
-  it("select the right pods and ports", () => {
+  it("selects the right pods and ports", () => {
     const labels = Object.entries(pod.metadata.labels);
     const selectors = [
       ofKind("StatefulSet")[0].spec.selector.matchLabels,
@@ -151,23 +135,21 @@ describe("the Kubernetes manifests", () => {
     assert.equal(container.args[container.args.indexOf("--port") + 1], String(port.containerPort));
   });
 
-  it("name only metrics that the host serves, for scaling and for scraping", async () => {
+  it("names only metrics that the host serves, for scaling and for scraping", async () => {
     const text = await (await host.request("/metrics")).text();
     const [{ spec }] = ofKind("HorizontalPodAutoscaler"), [monitor] = ofKind("PodMonitor");
     for (const { pods } of spec.metrics) assert.match(text, new RegExp(`^${pods.metric.name} \\d`, "m"));
     assert.equal(monitor.spec.podMetricsEndpoints[0].path, "/metrics");
   });
 
-  it("have a dashboard with all metrics of the host, and with no other metric or label", async () => {
+  it("has a dashboard with all metrics of the host, and with no other metric or label", async () => {
     await pruneWithStoredStatistics(host);
     const text = await (await host.request("/metrics")).text();
     const types = new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]));
     const labels = new Set([...text.matchAll(/[{,](\w+)="/g)].map(([, label]) => label));
     // Prometheus adds these labels to the metrics of a pod.
     for (const label of ["namespace", "pod"]) labels.add(label);
-    const dashboard = JSON.parse(
-      await Deno.readTextFile(new URL("kubernetes/grafana_dashboard.json", DEPLOY)),
-    );
+    const dashboard = JSON.parse(ofKind("ConfigMap")[0].data["grafana_dashboard.json"]);
     const queries: string[] = dashboard.panels.flatMap(({ targets }: Manifest) =>
       targets.map(({ expr }: Manifest) => expr)
     );
@@ -184,7 +166,7 @@ describe("the Kubernetes manifests", () => {
     assert.deepEqual([...used].toSorted(), [...types.keys()].toSorted());
   });
 
-  it("start the host only with options that it has, and so do the systemd unit and the image", async () => {
+  it("starts the host only with options that it has, and so do the systemd unit and the image", async () => {
     const { stdout: help } = await runPare("serve", "--help");
     const unit = await Deno.readTextFile(new URL("systemd/pare@.service", DEPLOY));
     const image = await Deno.readTextFile(new URL("Dockerfile", DEPLOY));

@@ -2,35 +2,27 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { parseAllDocuments } from "yaml";
 import { fileURLToPath } from "node:url";
 import config from "../../deno.json" with { type: "json" };
 import { webgpuSkipReason } from "../support/backends.ts";
+import { describeChart, HOSTS_WITH_EDGE, podsOf, renderChart, RUN } from "../support/chart.ts";
 import { configOf, parseDockerfile } from "../support/dockerfile.ts";
 import { commandAccess } from "../../src/cli/permissions/permission_flags.ts";
 
 const ROOT = new URL("../../", import.meta.url), DEPLOY = new URL("scripts/deploy/", ROOT);
 
-/** The recipes that start the image. */
-const RECIPES = [
-  "kubernetes/stateful_set.yaml",
-  "runs/command_line/host_deployment.yaml",
-  "runs/command_line/prune_job.yaml",
-];
+/** The uses of the chart that start the image, with the arguments of Helm. */
+const CHARTS = {
+  hosts: HOSTS_WITH_EDGE,
+  run: RUN,
+  "run with hosts": [...RUN, "--set", "run.hosts=2"],
+};
 
 const stages = parseDockerfile(await Deno.readTextFile(new URL("Dockerfile", DEPLOY)));
 const [build, image] = stages, { env, user, entrypoint, cmd, healthcheck } = configOf(image);
 
 /** A library that is installed. */
 const LIBRARY = "/usr/lib/x86_64-linux-gnu/libopenblas.so.0";
-
-/** A parsed manifest. It has no type, because the tests check its shape. */
-type Manifest = ReturnType<typeof JSON.parse>;
-
-async function podsOf(recipe: string): Promise<Manifest[]> {
-  const documents = parseAllDocuments(await Deno.readTextFile(new URL(recipe, DEPLOY)));
-  return documents.flatMap((document) => document.toJS().spec.template?.spec ?? []);
-}
 
 describe("parseDockerfile()", () => {
   it("splits a file into stages, and joins continued lines", () => {
@@ -148,20 +140,21 @@ describe("the Vulkan driver of the image", () => {
   );
 });
 
-describe("the recipes that start the image", () => {
-  for (const recipe of RECIPES) {
-    it(`${recipe} runs it as its own user on a read-only file system without capabilities`, async () => {
-      const pods = await podsOf(recipe);
-      assert.equal(pods.length, 1);
-      const [{ securityContext, containers: [container] }] = pods;
-      assert.equal(`${securityContext.runAsUser}:${securityContext.runAsUser}`, user);
-      assert.equal(securityContext.runAsNonRoot, true);
-      assert.deepEqual(container.securityContext, {
-        allowPrivilegeEscalation: false,
-        readOnlyRootFilesystem: true,
-        capabilities: { drop: ["ALL"] },
-      });
-      assert.equal(container.command, undefined, "a command would replace the launcher of the image");
+describeChart("the chart", () => {
+  for (const [use, args] of Object.entries(CHARTS)) {
+    it(`runs the image for ${use} as its own user on a read-only file system without capabilities`, async () => {
+      const pods = (await renderChart(args)).flatMap(podsOf);
+      assert.equal(pods.length, use === "run with hosts" ? 2 : 1);
+      for (const { securityContext, containers: [container] } of pods) {
+        assert.equal(`${securityContext.runAsUser}:${securityContext.runAsUser}`, user);
+        assert.equal(securityContext.runAsNonRoot, true);
+        assert.deepEqual(container.securityContext, {
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ["ALL"] },
+        });
+        assert.equal(container.command, undefined, "a command would replace the launcher of the image");
+      }
     });
   }
 });

@@ -11,7 +11,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/chec
 export const SHARED = fileURLToPath(new URL("../../../shared", import.meta.url));
 
 /** Opens one of the project's own models. It uses the tokenizer of opt-sotu. */
-export function openFixture(name: "llama-sotu" | "bloom-sotu"): Promise<Checkpoint> {
+export function openFixture(name: "opt-sotu" | "llama-sotu" | "bloom-sotu"): Promise<Checkpoint> {
   return openCheckpoint(
     fileURLToPath(new URL(`../fixtures/models/${name}`, import.meta.url)),
     denoFileSystem,

@@ -40,14 +40,23 @@ function withAllocation(
   check: (label: string, byteLength: number) => void,
 ): Backend {
   return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    counters: backend.counters,
+    ...bound(backend),
     maxBufferBytes,
     createBuffer(label, byteLength) {
       check(label, byteLength);
       return backend.createBuffer(label, byteLength);
     },
+  };
+}
+
+/** Returns an object with the methods of `backend`. */
+export function bound(backend: Backend): Backend {
+  return {
+    kind: backend.kind,
+    adapter: backend.adapter,
+    maxBufferBytes: backend.maxBufferBytes,
+    counters: backend.counters,
+    createBuffer: (...args) => backend.createBuffer(...args),
     write: (...args) => backend.write(...args),
     copy: (...args) => backend.copy(...args),
     clear: (...args) => backend.clear(...args),

@@ -20,15 +20,19 @@ export interface LocalHost extends AsyncDisposable {
   readonly pruner: DevicePruner;
 }
 
-/** Opens the host, on a backend of its own or on an open one. */
+/**
+ * Opens the host, on a backend of its own or on an open one.
+ * @param queueDepth the number of requests that may wait for the device
+ */
 export async function openLocalHost(
   choice: BackendChoice | Backend,
   libraries: BackendLibraries = {},
+  queueDepth = 0,
 ): Promise<LocalHost> {
   const open = () => typeof choice === "string" ? selectBackend(choice, libraries) : Promise.resolve(choice);
   const services = await startHostServices(open, {
     limits: { leastBytesPerSecond: 0 },
-    device: { maxResidentLayers: 1, queueDepth: 0 },
+    device: { maxResidentLayers: 1, queueDepth },
   });
   const { device } = services, { backend } = device.session(), app = createApp(services);
   const transport: TransportOptions = {

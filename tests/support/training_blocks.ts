@@ -8,6 +8,7 @@ import type { ModelSpec } from "../../src/model/families/family.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { BlockTrainer } from "../../src/model/training/block_trainer.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
+import { bound } from "./limited_backend.ts";
 import { numbersOf, ReferenceBuffer } from "./reference_backend.ts";
 import { normals } from "./random.ts";
 import { blockShapes } from "./random_model.ts";
@@ -139,22 +140,4 @@ export async function blockGradients(
   for (const [name, values] of found) gradients.set(name, await values);
   trainer.destroy();
   return gradients;
-}
-
-/** Returns an object with the methods of `backend`. */
-export function bound(backend: Backend): Backend {
-  return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    maxBufferBytes: backend.maxBufferBytes,
-    counters: backend.counters,
-    createBuffer: (...args) => backend.createBuffer(...args),
-    write: (...args) => backend.write(...args),
-    copy: (...args) => backend.copy(...args),
-    clear: (...args) => backend.clear(...args),
-    dispatch: (...args) => backend.dispatch(...args),
-    read: (...args) => backend.read(...args),
-    finish: () => backend.finish(),
-    dispose: () => backend.dispose(),
-  };
 }

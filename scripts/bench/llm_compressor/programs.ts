@@ -8,7 +8,8 @@ import { peerEnvironment } from "../torch/peer_environment.ts";
 import { type ThreadSetting, threadSettings } from "../torch/thread_settings.ts";
 import { RUN_REPORT_FILE } from "../../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../../src/prune/report/run_report.ts";
-import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
+import { pruneOptions } from "../measure/targets.ts";
+import type { LlmCompressorRun, PareRun } from "./runs.ts";
 
 const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));
 const LLM_COMPRESSOR = fileURLToPath(new URL("../python/llm_compressor.py", import.meta.url));
@@ -56,7 +57,7 @@ interface LlmCompressorOutput {
 
 /** Runs `pare prune` with `options`, and returns its cost, the backend that it used, and the library that multiplied matrices. */
 export async function runPare(
-  run: Pick<PareRun, "parameters">,
+  { parameters }: Pick<PareRun, "parameters">,
   { folder, text, samples, seqlen }: Calibration,
   out: string,
   options: readonly string[],
@@ -64,7 +65,7 @@ export async function runPare(
   const windows = ["--calibration", text, "--samples", String(samples), "--seqlen", String(seqlen)];
   const measured = await pareProcess([
     ...["prune", folder, "--out", out, ...windows],
-    ...[...pruneArguments(run), ...options],
+    ...[...pruneOptions(parameters), ...options],
   ]);
   const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
   const { seconds, adapter } = runReportSchema.parse(report);

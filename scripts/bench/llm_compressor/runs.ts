@@ -3,6 +3,8 @@
  * parameters of the program, and the target.
  */
 
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+
 /**
  * How far the weights are compressed: the share that is pruned, the bits per weight, or both. Runs with the
  * same target can be compared.
@@ -14,8 +16,7 @@ export interface PareRun {
   readonly target: Target;
   /** The method, as the table shows it. */
   readonly title: string;
-  /** The values of the options of `pare prune`. The keys are the names of the options without dashes. */
-  readonly parameters: Readonly<Record<string, string>>;
+  readonly parameters: LayerQuery;
   /** The recipe of llm-compressor that does the same work, if there is one. The times of the two are compared. */
   readonly counterpart?: string;
 }
@@ -31,7 +32,7 @@ export interface LlmCompressorRun {
 
 export type PeerRun = PareRun | LlmCompressorRun;
 
-const HALF = { sparsity: "0.5" }, FOUR_BITS = { bits: "4" };
+const HALF = { sparsity: 0.5 } as const, FOUR_BITS = { bits: 4 } as const;
 
 export const RUNS: readonly PeerRun[] = [
   pare("50 %", "SparseGPT", { method: "sparsegpt", ...HALF }, "sparsegpt"),
@@ -39,10 +40,10 @@ export const RUNS: readonly PeerRun[] = [
   pare("50 %", "ALPS", { method: "alps", ...HALF }),
   pare("50 %", "Wanda", { method: "wanda", ...HALF }, "wanda"),
   peer("50 %", "WandaPruningModifier", "wanda"),
-  pare("4 bit", "GPTQ, searched ranges", { sparsity: "0", ...FOUR_BITS }, "gptq"),
+  pare("4 bit", "GPTQ, searched ranges", { sparsity: 0, ...FOUR_BITS }, "gptq"),
   peer("4 bit", "GPTQModifier, actorder=None", "gptq"),
   pare("4 bit", "GPTQ, searched ranges, order=activation", {
-    sparsity: "0",
+    sparsity: 0,
     ...FOUR_BITS,
     order: "activation",
   }, "gptq-static"),
@@ -76,9 +77,4 @@ function pare(
 
 function peer(target: Target, title: string, recipe: string): LlmCompressorRun {
   return { program: "llm-compressor", target, title, recipe };
-}
-
-/** Returns the command-line arguments of `pare prune` for the parameters of a run. */
-export function pruneArguments({ parameters }: Pick<PareRun, "parameters">): string[] {
-  return Object.entries(parameters).flatMap(([name, value]) => [`--${name}`, value]);
 }

@@ -1,4 +1,4 @@
-/** The parts of the benches `shrink` and `heads`: trained models with their texts, and models that have lost columns. */
+/** The parts of the bench `shrink`: trained models with their texts, and models that have lost columns. */
 
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
 import type { Backend } from "../../../src/device/backend.ts";
@@ -15,7 +15,7 @@ import { type KeptUnits, readingLayers, readUnits, UNITS } from "../../../src/pr
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
-import type { QualityModel } from "../quality_bench.ts";
+import type { QualityModel } from "../quality/cells.ts";
 
 const VALIDATION = 1 / 8;
 
@@ -62,7 +62,7 @@ export async function openTrained(
 }
 
 /** Returns the share of the weights of all linear layers that belong to removed units. */
-export function removedShare(
+function removedShare(
   { opened: { checkpoint: { config }, model: { spec } } }: TrainedModel,
   kept: KeptUnits,
 ) {
@@ -86,26 +86,17 @@ export function remainingNeurons(trained: TrainedModel, share: number): number |
   return Math.round(count * (1 - share / removedShare(trained, { neurons: 0 })));
 }
 
-/** Divides the calibration windows as `pare prune` and `pare shrink` do. */
-export function divideWindows(
-  all: readonly Uint32Array[],
-): Pick<ShrinkJob, "windows" | "validationWindows"> {
-  const [heldOut] = holdOut([all.length], VALIDATION);
-  return {
-    windows: all.filter((_, i) => !heldOut.has(i)),
-    validationWindows: all.filter((_, i) => heldOut.has(i)),
-  };
-}
-
 /** Shrinks a model by `pare shrink` into the folder `out`, which is removed afterwards, and measures the result. */
 export async function measureShrunk(
-  { opened: { checkpoint, model }, windows, measure }: TrainedModel,
+  { opened: { checkpoint, model }, windows: all, measure }: TrainedModel,
   backend: Backend,
   options: Pick<ShrinkJob, "kept" | "reconstruct" | "out"> & Partial<Pick<ShrinkJob, "blocks">>,
 ): Promise<Perplexities> {
+  const [heldOut] = holdOut([all.length], VALIDATION);
   await shrinkModel({
     ...{ checkpoint, model, blocks: 0, ...options, fingerprint: {}, reportFileNames: [] },
-    ...divideWindows(windows),
+    windows: all.filter((_, i) => !heldOut.has(i)),
+    validationWindows: all.filter((_, i) => heldOut.has(i)),
     reportFiles: () => Promise.resolve(new Map()),
   }, { fs, backend, pruner: new DevicePruner(backend) });
   await using shrunk = await openModelFolder(options.out, fs);
@@ -114,20 +105,12 @@ export async function measureShrunk(
   return perplexities;
 }
 
-/** Removes the units whose columns, in the layers that read them, have the smallest norms. */
+/** Removes the neurons whose columns, in the layers that read them, have the smallest norms. */
 export async function pruneByMagnitude({ checkpoint, model }: ModelFolder, kept: KeptUnits): Promise<Model> {
   const replaced = new Map<string, HostTensor>();
-  for (const { name, cols, group, share } of readingLayers(kept, checkpoint.config, model.spec)) {
-    const weight = await readTensor(model.weights, name), squares = columnSquares(weight);
-    const sets = Array.from({ length: cols / group }, (_, set) => set * group);
-    const scores = Float64Array.from(
-      sets,
-      (first) => squares.subarray(first, first + group).reduce((sum, x) => sum + x),
-    );
-    const removed = smallest(scores, Math.round(share * sets.length)).flatMap((set) =>
-      Array.from({ length: group }, (_, i) => set * group + i)
-    );
-    replaced.set(name, withoutColumns(weight, removed));
+  for (const { name, cols, share } of readingLayers(kept, checkpoint.config, model.spec)) {
+    const weight = await readTensor(model.weights, name);
+    replaced.set(name, withoutColumns(weight, smallest(columnSquares(weight), Math.round(share * cols))));
   }
   return { ...model, weights: withReplacements(model.weights, replaced) };
 }

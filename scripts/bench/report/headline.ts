@@ -5,11 +5,14 @@ import { bench as edgeBench } from "../edge_bench.ts";
 import { bench as faultsBench } from "../faults_bench.ts";
 import { bench as latencyBench } from "../latency_bench.ts";
 import { bench as layersBench } from "../layers_bench.ts";
-import { bench as peersBench, compareWithPeer, triedDtypes } from "../peers_bench.ts";
+import { bench as peersBench } from "../peers_bench.ts";
+import { compareWithPeer } from "../llm_compressor/results.ts";
+import { triedDtypes } from "../llm_compressor/tables.ts";
 import { formatProducts } from "../measure/matrix_products.ts";
 import { formatPercent, formatPerplexity, formatSize, markdownTable } from "./markdown_table.ts";
 import { readResults, resultsUrl } from "./results_file.ts";
-import { bench as solversBench, findCell, type ModelResult } from "../solvers_bench.ts";
+import { bench as solversBench } from "../solvers_bench.ts";
+import { findCell, type ModelResult } from "../solvers/cells.ts";
 
 /** One figure: what was measured, and the result. */
 type Figure = readonly [subject: string, result: string];

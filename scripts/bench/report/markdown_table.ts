@@ -9,12 +9,22 @@ export type Column<Row> = readonly [heading: string, cell: (row: Row) => string]
 /** The text of a cell whose figure was not measured. */
 export const NOT_MEASURED = "–";
 
-/** Renders one line per row. The first column is aligned left and the others right. */
-export function markdownTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
+/**
+ * Renders one line per row. The first column is aligned left and the others right.
+ * @param grouped the number of first columns that show a value only in the first of the rows that share it, and the values left of it
+ */
+export function markdownTable<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  grouped = 0,
+): string {
+  const texts = rows.map((row) => columns.map(([, cell]) => cell(row)));
+  const isRepeated = (row: number, column: number) =>
+    column < grouped && texts[row].slice(0, column + 1).every((text, i) => text === texts[row - 1]?.[i]);
   return [
     columns.map(([heading]) => heading),
     columns.map((_, i) => i === 0 ? "---" : "--:"),
-    ...rows.map((row) => columns.map(([, cell]) => cell(row))),
+    ...texts.map((cells, row) => cells.map((text, column) => isRepeated(row, column) ? "" : text)),
   ].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 

@@ -1,5 +1,5 @@
 /**
- * Runs GGUF files with llama.cpp, or measures its speed. Node runs this program with the folder of the package `node-llama-cpp` as its argument.
+ * Runs GGUF files with llama.cpp. Node runs this program with the folder of the package `node-llama-cpp` as its argument.
  * It reads one request per line of standard input, which is a JSON object:
  *
  *     {"file": FILE, "windows": [[id, ...], ...], "texts": [TEXT, ...], "chats": [[{"role": ROLE, "content": TEXT}, ...], ...]}
@@ -8,11 +8,6 @@
  *
  *     {"logits": (windows, tokens, vocabulary), "tokens": [[id, ...], ...] of the texts,
  *      "chats": [TEXT, ...], each chat with the beginning of an answer, by the template in the file}
- *
- * The other request measures the speed. A model stays in memory after its first request:
- *
- *     {"file": FILE, "prompt": number of tokens, "generate": number of tokens, "threads": number}
- *     {"seconds": {"prompt": the time of the prompt, "generated": the time of the generated tokens}}
  *
  * If a request fails, the answer is {"error": the stack of the error}. For logits, keys and values are kept in F32, which is not the
  * default of llama.cpp, so that the logits show the errors of the file.
@@ -26,39 +21,14 @@ const { getLlama } = await import(pathToFileURL(`${modules}/node-llama-cpp/dist/
 const { Template } = await import(pathToFileURL(`${modules}/@huggingface/jinja/dist/index.js`));
 const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 0 });
 
-/** The contexts of the files whose speed is measured. */
-const timed = new Map();
-
 for await (const line of createInterface({ input: process.stdin })) {
   try {
-    console.log(JSON.stringify(await answer(JSON.parse(line))));
+    console.log(JSON.stringify(await run(JSON.parse(line))));
   } catch (error) {
     console.log(JSON.stringify({ error: error.stack }));
   }
 }
 await llama.dispose();
-
-async function answer(request) {
-  return request.prompt === undefined ? await run(request) : await measureSpeed(request);
-}
-
-async function measureSpeed({ file, prompt, generate, threads }) {
-  if (!timed.has(file)) {
-    const model = await llama.loadModel({ modelPath: file });
-    const context = await model.createContext({ contextSize: 512, batchSize: 512, threads });
-    timed.set(file, context.getSequence());
-  }
-  const sequence = timed.get(file), tokens = Array.from({ length: prompt + 1 }, (_, i) => i + 10);
-  await sequence.clearHistory();
-  const begin = performance.now();
-  await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(0, -1));
-  const middle = performance.now();
-  const generated = sequence.evaluate(tokens.slice(-1), { temperature: 0, yieldEogToken: true });
-  for (let i = 0; i < generate; i++) await generated.next();
-  const seconds = { prompt: (middle - begin) / 1000, generated: (performance.now() - middle) / 1000 };
-  await generated.return();
-  return { seconds };
-}
 
 async function run({ file, windows = [], texts = [], chats = [] }) {
   const model = await llama.loadModel({ modelPath: file });

@@ -55,16 +55,7 @@ export class LlamaCpp {
   }
 
   /** Computes logits and tokens, and renders chats. @throws {Error} with the stack if the request fails */
-  ask(request: LlamaCppRequest): Promise<LlamaCppAnswer> {
-    return this.#send(request);
-  }
-
-  /** Measures the speed of a file, which stays in memory. @throws {Error} with the stack if the request fails */
-  async measureSpeed(request: SpeedRequest): Promise<GenerationSeconds> {
-    return (await this.#send<{ readonly seconds: GenerationSeconds }>(request)).seconds;
-  }
-
-  async #send<Answer>(request: LlamaCppRequest | SpeedRequest): Promise<Answer> {
+  async ask(request: LlamaCppRequest): Promise<LlamaCppAnswer> {
     const answer = JSON.parse(await this.#process.ask(JSON.stringify(request)));
     if (answer.error) throw new Error(answer.error);
     return answer;
@@ -84,22 +75,6 @@ export interface LlamaCppRequest {
   readonly windows?: readonly (readonly number[])[];
   readonly texts?: readonly string[];
   readonly chats?: readonly Chat[];
-}
-
-/** Asks for the speed of a model with a number of threads. */
-interface SpeedRequest {
-  readonly file: string;
-  /** The number of tokens of the prompt. */
-  readonly prompt: number;
-  /** The number of tokens that are generated after it. */
-  readonly generate: number;
-  readonly threads: number;
-}
-
-/** The seconds that a prompt and the tokens after it take. */
-export interface GenerationSeconds {
-  readonly prompt: number;
-  readonly generated: number;
 }
 
 export interface LlamaCppAnswer {

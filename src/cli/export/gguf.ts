@@ -56,7 +56,10 @@ function fallbackQuery(query: LayerQuery, { fallback }: SuperBlockType): LayerQu
   return { ...others, bits, group_size: BLOCK_WEIGHTS, symmetric: true };
 }
 
-function describe({ architecture, layers, embeddings, bytes }: GgufResult, type: TensorTypeName): string[] {
+function describe(
+  { architecture, layers, embeddings, bytes, remark }: GgufResult,
+  type: TensorTypeName,
+): string[] {
   const { exact, rounded, inFallback, inF16 } = layers, { label, format } = TENSOR_TYPES[type];
   const taken = typeof format === "string" ? "converted" : "with their own codes";
   const counts = [
@@ -75,5 +78,6 @@ function describe({ architecture, layers, embeddings, bytes }: GgufResult, type:
       ]
       : [],
     ...inF16.length === 0 ? [] : [`in F16 instead: ${inF16.join(", ")}`],
+    ...remark === undefined ? [] : [remark],
   ];
 }

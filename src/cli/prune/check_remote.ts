@@ -5,17 +5,24 @@ import type { PruneOptions } from "./prune_options.ts";
 
 /** @param servers the URLs of `--server` @throws {UsageError} naming the option and the rule */
 export function checkRemote(
-  { remote, jobs, plan, allocate, activations, expertsAtOnce, allExperts }: Pick<
+  { remote, plan, allocate, activations, expertsAtOnce, allExperts, target, reconstruct }: Pick<
     PruneOptions,
-    "remote" | "jobs" | "plan" | "allocate" | "activations" | "expertsAtOnce" | "allExperts"
+    | "remote"
+    | "plan"
+    | "allocate"
+    | "activations"
+    | "expertsAtOnce"
+    | "allExperts"
+    | "target"
+    | "reconstruct"
   >,
   servers: readonly string[],
 ): void {
   if (!remote) return;
-  const rule = servers.length !== 1
-    ? `needs exactly one --server, got ${servers.length}`
-    : jobs
-    ? "needs a host, so it does not work with --jobs"
+  const rule = servers.length === 0
+    ? "needs a --server, got none"
+    : servers.length > 1 && (target !== "none" || reconstruct > 0)
+    ? `does not divide --target and --reconstruct over several hosts, got ${servers.length}`
     : plan
     ? "does not work with --plan, which measures this machine"
     : allocate !== "uniform"

@@ -1,11 +1,11 @@
 /** Prints the result of `pare prune` and the commands that load it. Every number is read from the report of the run. */
 
 import { textConfig } from "../../model/families/multimodal.ts";
-import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
+import { readConfigText } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { readJson } from "../../base/files/whole_file.ts";
+import { parseJson } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import { numberText, secondsText } from "../../prune/report/format.ts";
 import { validationWarnings } from "../../prune/run/warnings.ts";
@@ -106,7 +106,7 @@ export async function loadingLines(
   fs: FileSystem,
 ): Promise<string[]> {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
-  const config = await readJson(fs, `${out}/${CONFIG_FILE}`) as Record<string, unknown>;
+  const config = parseJson(await readConfigText(fs, out), out) as Record<string, unknown>;
   const model = textConfig(config) ? "AutoModelForImageTextToText" : "AutoModelForCausalLM";
   const [names, options] = format === PACK_QUANTIZED && hasAsymmetricGrids(out, config)
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]

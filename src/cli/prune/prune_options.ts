@@ -120,7 +120,7 @@ export function declarePrune(): Command {
   addChoiceOptions(command);
   command.option(
     "--remote",
-    "have the host of --server run and prune whole blocks, so that this machine only reads and writes the files",
+    "have the hosts of --server, or a job of this edge, run and prune whole blocks, so that this machine only reads and writes the files",
   );
   addExample(
     command,

@@ -7,6 +7,7 @@ import type {
   Job,
   JobError,
   JobList,
+  JobModel,
   JobSummary,
   LayerState,
   Ready,
@@ -57,6 +58,11 @@ export const receivedJobSummary: z.ZodMiniType<JobSummary> = z.object({
 export const receivedJobList: z.ZodMiniType<JobList> = z.object({
   jobs: z.array(receivedJobSummary),
   cursor: z.nullable(z.string()),
+});
+
+export const receivedJobModel: z.ZodMiniType<JobModel> = z.object({
+  states: z.string(),
+  target: z._default(z.enum(["none", "dense"]), "none"),
 });
 
 export const receivedReportSeconds: z.ZodMiniType<ReportSeconds> = z.object({
@@ -120,6 +126,7 @@ export const receivedJob: z.ZodMiniType<Job> = z.object({
   state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
   created: z.string(),
   ended: z.nullable(z.string()),
+  model: z.optional(receivedJobModel),
   layers: z.array(receivedLayerState),
 });
 

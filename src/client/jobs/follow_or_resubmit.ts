@@ -5,7 +5,7 @@ import type { Job, LayerState } from "../../protocol/messages.ts";
 import type { CallOptions } from "../transport.ts";
 import { PareError } from "../errors.ts";
 import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
-import type { JobLayerRequest, Jobs } from "./jobs.ts";
+import type { JobLayerRequest, JobModelRequest, Jobs } from "./jobs.ts";
 
 /** How often to ask for a job, and when to submit it again. */
 export interface PollOptions {
@@ -26,7 +26,7 @@ const DEFAULT_STALL_MS = 10_000;
 
 /** The request that created a job. */
 export interface JobSubmission {
-  readonly layers: readonly JobLayerRequest[];
+  readonly request: readonly JobLayerRequest[] | JobModelRequest;
   readonly idempotencyKey: string;
   readonly name?: string;
 }
@@ -38,14 +38,14 @@ export interface JobSubmission {
 export async function* followOrResubmit(
   jobs: Jobs,
   job: Job,
-  { layers, idempotencyKey, name }: JobSubmission,
+  { request, idempotencyKey, name }: JobSubmission,
   { pollMs = DEFAULT_POLL_MS, stallMs = DEFAULT_STALL_MS, wasUnreachable, signal }: FollowOrResubmitOptions,
 ): AsyncGenerator<LayerState, void, void> {
   let lastSeenJob = JSON.stringify(job), lastChangeAt = performance.now();
   const nextJob = async () => {
     const mustResubmit = wasUnreachable?.() || performance.now() - lastChangeAt > stallMs;
     const foundJob = mustResubmit ? undefined : await findJob(jobs, job.id, signal);
-    job = foundJob ?? await jobs.submit(layers, { idempotencyKey, name, signal });
+    job = foundJob ?? await jobs.submit(request, { idempotencyKey, name, signal });
     const currentJob = JSON.stringify(job);
     if (currentJob !== lastSeenJob || mustResubmit) lastChangeAt = performance.now();
     lastSeenJob = currentJob;

@@ -31,6 +31,28 @@ export interface JobLayerRequest {
   readonly parameters?: Omit<LayerQuery, "hessian">;
 }
 
+/** A model of which a job prunes the blocks, one after the other. */
+export interface JobModelRequest {
+  /** The digest of a blob with a body of `PUT /v1/states/{name}`. */
+  readonly states: string;
+  /** Whether the layers get targets, for which the host also stores the hidden states of the dense model. */
+  readonly target: "none" | "dense";
+  /** The blocks from the first one on. */
+  readonly blocks: readonly JobBlockRequest[];
+}
+
+/** One block of a model to prune. */
+export interface JobBlockRequest {
+  /** Name of the block, unique in the job. */
+  readonly name: string;
+  /** The digest of a blob with a body of `POST /v1/blocks`. */
+  readonly weight: string;
+  /** The parameters of `POST /v1/blocks` except `states` and `block`. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean | undefined>>;
+  /** The result of the block in an earlier job. The block is then not pruned again. */
+  readonly result?: string;
+}
+
 /** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
   /** The key of the job. The same layers with the same key are the same job. @default a random key for each call */
@@ -73,22 +95,30 @@ export class Jobs {
   }
 
   /**
-   * Submits a job and returns it without waiting for its end.
-   * @throws {MalformedAnswerError} if the edge answers with other layers than the submitted ones
+   * Submits a job of layers or of a model, and returns the job without waiting for its end.
+   * @throws {MalformedAnswerError} if the edge answers with other layers or blocks than the submitted ones
    * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if another job has the key
    */
-  async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
+  async submit(
+    request: readonly JobLayerRequest[] | JobModelRequest,
+    options: SubmitOptions = {},
+  ): Promise<Job> {
     const { idempotencyKey = randomKey(), name, signal } = options;
+    const isModel = "blocks" in request, items = isModel ? request.blocks : request;
     const answer = await this.#transport.send({
       method: "POST",
       path: "/v1/jobs",
       headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
-      body: [new TextEncoder().encode(JSON.stringify({ name, layers }))],
+      body: [
+        new TextEncoder().encode(
+          JSON.stringify(isModel ? { name, model: request } : { name, layers: request }),
+        ),
+      ],
       signal,
     });
     const job = parseJob(answer);
-    requireLayers(job, layers);
-    this.#onJob?.(job.id, layers.length);
+    requireLayers(job, items);
+    this.#onJob?.(job.id, items.length);
     return job;
   }
 
@@ -120,15 +150,14 @@ export class Jobs {
 
   /**
    * Downloads the tensors and the report of a layer that is done. Bytes with another digest are downloaded again.
-   * @throws {TypeError} if the layer is not done
+   * @throws {TypeError} if the layer is not done, or is a block
    * @throws {MalformedAnswerError} if the second bytes have another digest too, or as `Pare.pruneLayer`
    * @throws {PareError} `not_found` if the edge no longer stores the result
    */
   async result(layer: LayerState, { request, ...options }: ResultOptions = {}): Promise<PrunedLayer> {
     const { name, state, result, report } = layer;
-    if (result === null || report === null) {
-      throw new TypeError(`layer ${name}: has no result, because its state is ${state}`);
-    }
+    if (result === null) throw new TypeError(`layer ${name}: has no result, because its state is ${state}`);
+    if (report === null) throw new TypeError(`${name}: is not a layer, but a block of a model`);
     const query = request ? request.parameters ?? {} : layer.parameters as LayerQuery;
     const maxBytes = maxAnswerBytes(query, request?.tensors.weight ?? largestWeight(report));
     const bytes = await downloadBlob(this.#transport, result, maxBytes, options);
@@ -149,13 +178,16 @@ function randomKey(): string {
 
 function parseJob(body: Uint8Array<ArrayBuffer>): Job {
   const job = parseAnswer(receivedJob, body, "/v1/jobs", "a job");
-  if (job.layers.every(hasItsOutcome)) return job;
+  if (job.layers.every((layer) => hasItsOutcome(layer, job.model !== undefined))) return job;
   throw new MalformedAnswerError("answer of /v1/jobs: is not a job");
 }
 
-/** Whether a layer has a result if it is done, and an error exactly if it has failed or was cancelled. */
-function hasItsOutcome({ state, report, result, error }: LayerState): boolean {
-  if (state === "done") return report !== null && result !== null && error === null;
+/**
+ * Whether a layer has a result if it is done, and an error exactly if it has failed or was cancelled. A block of a model
+ * has no report.
+ */
+function hasItsOutcome({ state, report, result, error }: LayerState, isBlock: boolean): boolean {
+  if (state === "done") return (report === null) === isBlock && result !== null && error === null;
   const isSettled = state === "failed" || state === "cancelled";
   return (error !== null) === isSettled;
 }

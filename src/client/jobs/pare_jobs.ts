@@ -108,7 +108,7 @@ export class PareJobs implements ModelPruner {
     for (let submissionIndex = 0, failedJobs = 0; remaining.size > 0; submissionIndex++) {
       const layers = [...remaining.values()];
       const idempotencyKey = await idempotencyKeyOf({ name, layers }, submissionIndex);
-      const submission = { layers, idempotencyKey, name };
+      const submission = { request: layers, idempotencyKey, name };
       const job = await this.#jobs.submit(layers, { idempotencyKey, name, signal });
       // An earlier process submitted a job that has ended already, so the cause of its failures may be gone.
       const wasAlreadyEnded = hasEnded(job.state);

@@ -31,7 +31,7 @@ import { biasActivate, clampedGate, gatedMultiply, softCap } from "./forward/act
 import { attention } from "./forward/attention.ts";
 import { causalConvolution } from "./forward/causal_convolution.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
-import { gatedDelta } from "./forward/gated_delta.ts";
+import { linearAttention } from "./forward/linear_attention.ts";
 import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
@@ -104,7 +104,7 @@ export const KERNELS: readonly Kernel[] = [
   attention,
   causalConvolution,
   crossEntropy,
-  gatedDelta,
+  linearAttention,
   divideByRms,
   layerNorm,
   rmsNorm,

@@ -16,7 +16,7 @@ export async function signedUrl(
   expiresSeconds: number,
   query: Readonly<Record<string, string>> = {},
 ): Promise<string> {
-  const base = required(env, "BLOBS_S3_URL");
+  const base = requireBucketVariable(env, "BLOBS_S3_URL");
   const url = new URL(`${base.replace(/\/$/, "")}/${key}`);
   for (const [name, value] of Object.entries({ ...query, "X-Amz-Expires": expiresSeconds })) {
     url.searchParams.set(name, String(value));
@@ -24,8 +24,8 @@ export async function signedUrl(
   const signer = new AwsV4Signer({
     method,
     url: url.href,
-    accessKeyId: required(env, "BLOBS_ACCESS_KEY_ID"),
-    secretAccessKey: required(env, "BLOBS_SECRET_ACCESS_KEY"),
+    accessKeyId: requireBucketVariable(env, "BLOBS_ACCESS_KEY_ID"),
+    secretAccessKey: requireBucketVariable(env, "BLOBS_SECRET_ACCESS_KEY"),
     service: "s3",
     region: "auto", // R2 has only one
     signQuery: true,
@@ -33,7 +33,8 @@ export async function signedUrl(
   return (await signer.sign()).url.href;
 }
 
-function required(
+/** Returns a variable that describes the bucket. @throws {Refusal} `unsupported` if it is not set */
+export function requireBucketVariable(
   env: EdgeBindings,
   name: "BLOBS_S3_URL" | "BLOBS_ACCESS_KEY_ID" | "BLOBS_SECRET_ACCESS_KEY",
 ): string {

@@ -1,7 +1,8 @@
 /**
  * The registry of GPU hosts. Most hosts are alive while they send heartbeats. Others are woken by a request
  * (`woken_hosts.ts`). The registry also chooses the host for each layer of a job: the least busy one, preferably with a
- * free place and with the layer's statistics, which the host may also get for another reserved layer.
+ * free place and with the layer's statistics, which the host may also get for another reserved layer. A block of a model
+ * goes to the host that has its hidden states.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -104,14 +105,22 @@ export class HostRegistry implements Nonces {
    * Chooses a host for a task and reserves a place there. An earlier reservation of the same task is released.
    * @param hessian the digest of the layer's shared statistics, if it has any
    * @param avoided the id of a host that failed at the layer. It is chosen only if there is no other host
+   * @param wanted the id of the host that is chosen if it can be used
    * @returns the host, or undefined if none is alive and none can be woken
    */
-  choose(task: string, hessian: Digest | undefined, avoided?: string): ChosenHost | undefined {
+  choose(
+    task: string,
+    hessian: Digest | undefined,
+    avoided?: string,
+    wanted?: string,
+  ): ChosenHost | undefined {
     this.release(task);
     const now = this.#now();
     this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
     const usable = this.usableHosts(), others = usable.filter(({ id }) => id !== avoided);
-    const candidates = (others.length > 0 ? others : usable).map((host) => this.#toCandidate(host, hessian));
+    const own = usable.filter(({ id }) => id === wanted);
+    const eligible = [own, others, usable].find(({ length }) => length > 0) ?? [];
+    const candidates = eligible.map((host) => this.#toCandidate(host, hessian));
     // At a full host the layer would wait longer than another host takes to fetch and factor the statistics.
     const preferred = candidates.filter(({ hasStatistics, load }) => hasStatistics && load < 1);
     // A host that may be asleep is started only if the others are full.

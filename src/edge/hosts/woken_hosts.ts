@@ -29,14 +29,28 @@ export function parseWokenHosts(text: string): WokenHost[] {
   });
 }
 
+type Fetch = (url: URL, init: RequestInit) => Promise<Response>;
+
 /**
- * Asks a host whether it has started. The first request makes the platform start the host.
- * @returns undefined if the host can be used, else the reason for the log
+ * Asks a host whether it has started. The first request makes the platform start the host. Resolves to undefined if the
+ * host can be used, else to the reason for the log.
  */
-export async function findSleepReason(
-  { url }: WokenHost,
-  fetch: (url: URL, init: RequestInit) => Promise<Response>,
-): Promise<string | undefined> {
+export type FindSleepReason = (host: WokenHost) => Promise<string | undefined>;
+
+/**
+ * Returns the function that asks the hosts of a job. Layers that wait for the same host share one request, because a
+ * Worker waits for at most six answers at once, and needs them for the hosts that are awake.
+ */
+export function createFindSleepReason(fetch: Fetch): FindSleepReason {
+  const pending = new Map<string, Promise<string | undefined>>();
+  return ({ url }) => {
+    const answer = pending.get(url) ?? ping(url, fetch).finally(() => pending.delete(url));
+    pending.set(url, answer);
+    return answer;
+  };
+}
+
+async function ping(url: string, fetch: Fetch): Promise<string | undefined> {
   try {
     const response = await fetch(new URL("./ping", url.endsWith("/") ? url : `${url}/`), {
       method: "GET",

@@ -1,26 +1,24 @@
-/** One attempt at a layer. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded. */
+/**
+ * One attempt at a layer, or at a block of a model. Transient failures are thrown, so the Workflow retries them. Permanent
+ * ones are recorded.
+ */
 
 import { growingDelays } from "../../base/waiting.ts";
-import type { Digest } from "../../protocol/digest.ts";
-import type { JobLayer } from "../../protocol/resources/jobs.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
-import { findSleepReason } from "../hosts/woken_hosts.ts";
 import { logFailure } from "../problems.ts";
-import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
-import { askHost, cancelTask } from "./host_client.ts";
-import type { JobBlobs, JobContext } from "./job_context.ts";
+import { awaitTask, type FinishedTask, FIRST_PAUSE, LONGEST_PAUSE, signedSource } from "./await_task.ts";
+import { HostBusyError, HostFailedError, StatesLostError, TaskRefusedError } from "./host_answer.ts";
+import type { JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
-
-/** The longest time of a task, including the transfer of its tensors. After that, the attempt fails. */
-const ATTEMPT_MILLISECONDS = 30 * 60_000;
-
-/** The first and the longest pause between two requests for a free host or for the state of a task, in milliseconds. */
-const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
+import { restoreStates } from "./restore_states.ts";
 
 /** The largest number of attempts at a layer. If five hosts fail on a layer, the layer itself is the likely cause. */
 export const MAX_ATTEMPTS = 5;
+
+/** A block stays at the host that has its hidden states for this number of attempts. */
+const ATTEMPTS_AT_ONE_HOST = 2;
 
 /**
  * Attempts the layer at `position` in the job.
@@ -32,25 +30,29 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   if (!attempt) return;
   const taskId = `${context.job}.${position}.${attempt.number}`;
   const deadline = context.now() + context.hostWaitMilliseconds;
-  let avoided = attempt.lastHost;
+  let asleep: string | undefined, busyError: HostBusyError | undefined;
   try {
     for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
-      const host = await hosts.choose(taskId, attempt.layer.hessian, avoided);
-      const sleepReason = host?.mayBeAsleep
-        ? await findSleepReason(host, context.transport.fetch)
-        : undefined;
+      const host = await chooseHost(taskId, attempt, asleep, context);
+      const sleepReason = host?.mayBeAsleep ? await context.findSleepReason(host) : undefined;
       if (host && sleepReason === undefined) {
         await record.assignHost(position, host.id);
         try {
-          return await solveAt(host, taskId, position, attempt.layer, context);
+          return await solveAt(host, taskId, position, attempt, context);
         } catch (error) {
           if (!(error instanceof HostBusyError)) throw error;
-          if (context.now() > deadline) return await endBusyAttempt(error, position, attempt, context);
+          busyError = error;
+          // A host that was starting may be ready by now.
+          asleep = undefined;
         }
       } else {
-        if (context.now() > deadline) return await endWithoutHost(host, sleepReason, position, context);
         // While this host starts, another one may be awake.
-        avoided = host?.id;
+        asleep = host?.id ?? asleep;
+      }
+      if (context.now() > deadline) {
+        return busyError
+          ? await endBusyAttempt(busyError, position, attempt, context)
+          : await endWithoutHost(host, sleepReason, position, context);
       }
       if (!await record.isWanted(position)) return;
       await context.sleep(pause);
@@ -93,26 +95,46 @@ async function endBusyAttempt(
   await record.settleLayer(position, { error: { code: "busy", detail } });
 }
 
+/**
+ * Reserves a host.
+ * @param asleep the id of a host that is starting, and so has no hidden states
+ * @returns undefined if none is alive and none can be woken
+ */
+function chooseHost(
+  taskId: string,
+  { layer, model, number, lastHost }: Attempt,
+  asleep: string | undefined,
+  { hosts }: JobContext,
+): Promise<ChosenHost | undefined> {
+  const isWanted = model !== undefined && number <= ATTEMPTS_AT_ONE_HOST && asleep === undefined;
+  const hessian = "hessian" in layer ? layer.hessian : undefined;
+  return isWanted
+    ? hosts.choose(taskId, hessian, undefined, lastHost)
+    : hosts.choose(taskId, hessian, asleep ?? lastHost);
+}
+
 /** Lets a host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 async function solveAt(
   host: ChosenHost,
   taskId: string,
   position: number,
-  layer: JobLayer,
+  attempt: Attempt,
   context: JobContext,
 ): Promise<void> {
-  const { blobs, record, transport } = context;
+  const { blobs, record } = context;
   const target = await blobs.writeUrl();
-  const task: TaskRequest = {
-    id: taskId,
-    weight: await signedSource(blobs, layer.weight),
-    hessian: layer.hessian === undefined ? undefined : await signedSource(blobs, layer.hessian),
-    result: { url: target.url },
-    parameters: layer.parameters,
-  };
-  const answer = await awaitTask(host, task, position, context);
-  if (!answer) return await cancelTask(transport, host, taskId);
+  const answer = await runTask(
+    host,
+    await taskOf(taskId, position, attempt, target.url, context),
+    position,
+    attempt,
+    context,
+  );
+  if (!answer) return;
   const { report, result } = answer;
+  if (!result || !report && !attempt.model) {
+    throw new HostFailedError(`host ${host.url}: has finished the task without a result`);
+  }
   // A large answer is verified for minutes. Meanwhile the record is called, because a repeated request restarts a job
   // whose record has not been called for a minute. A call that fails is ignored, because the next one follows.
   const timer = setInterval(
@@ -131,36 +153,32 @@ async function solveAt(
   await record.settleLayer(position, { report, result: result.sha256 });
 }
 
-/** Starts the task and asks for its state until it is done. Returns undefined if the job was cancelled. */
-async function awaitTask(
+async function taskOf(
+  id: string,
+  position: number,
+  { layer, model }: Attempt,
+  url: string,
+  { blobs, job }: JobContext,
+): Promise<TaskRequest> {
+  const weight = await signedSource(blobs, layer.weight), result = { url };
+  if (model) return { id, states: job, index: position, block: weight, result, parameters: layer.parameters };
+  const hessian = layer.hessian === undefined ? undefined : await signedSource(blobs, layer.hessian);
+  return { id, weight, hessian, result, parameters: layer.parameters };
+}
+
+/** Runs the task. If the host lacks the hidden states before the block, it first creates them again. */
+async function runTask(
   host: ChosenHost,
   task: TaskRequest,
   position: number,
-  { transport, record, hosts, sleep, now }: JobContext,
-): Promise<Extract<TaskAnswer, { state: "done" }> | undefined> {
-  const deadline = now() + ATTEMPT_MILLISECONDS;
-  for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
-    let answer: TaskAnswer;
-    try {
-      answer = await askHost(transport, host, task);
-    } catch (error) {
-      // The host registers again with its next heartbeat. Until then it gets no layers.
-      if (error instanceof HostFailedError && error.isGone) await hosts.deregister(host.id);
-      throw error;
-    }
-    if (answer.state === "done") return answer;
-    if (!await record.isWanted(position)) return undefined;
-    if (now() > deadline) {
-      await cancelTask(transport, host, task.id);
-      throw new HostFailedError(`host ${host.url}: took more than ${ATTEMPT_MILLISECONDS / 60_000} minutes`);
-    }
-    await sleep(pause);
+  attempt: Attempt,
+  context: JobContext,
+): Promise<FinishedTask | undefined> {
+  try {
+    return await awaitTask(host, task, position, context);
+  } catch (error) {
+    if (!(error instanceof StatesLostError && attempt.model)) throw error;
+    if (!await restoreStates(host, task.id, position, attempt, context)) return undefined;
+    return await awaitTask(host, task, position, context);
   }
-}
-
-/** Returns the signed URL and the digest of a blob. @throws {TaskRefusedError} if the blob does not exist */
-async function signedSource(blobs: JobBlobs, digest: Digest): Promise<TaskRequest["weight"]> {
-  const url = await blobs.readUrl(digest);
-  if (url === undefined) throw new TaskRefusedError("not_found", `blob ${digest} is not stored`);
-  return { url, sha256: digest };
 }

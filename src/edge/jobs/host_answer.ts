@@ -32,6 +32,9 @@ export class HostFailedError extends Error {
   }
 }
 
+/** A host does not have the hidden states before a block. They can be created again. */
+export class StatesLostError extends HostFailedError {}
+
 /** The largest answer in bytes. The answer about a finished task takes less than 2 KiB. */
 const MAX_ANSWER_BYTES = 64 * 2 ** 10;
 
@@ -64,6 +67,7 @@ export async function readTaskAnswer(response: Response, name: string): Promise<
   }
   const code = shortened(problem.code), detail = shortened(problem.detail);
   if (code === "busy") throw new HostBusyError(`${name}: ${detail}`);
+  if (code === "states_not_found") throw new StatesLostError(`${name}: ${detail}`);
   if (LAYER_CODES.includes(code)) throw new TaskRefusedError(code as ProblemCode, detail);
   if (code === "digest_mismatch") {
     // The detail of the host has the internal address of the blob.

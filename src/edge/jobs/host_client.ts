@@ -3,7 +3,7 @@
 import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { ticketedRequest } from "../../protocol/tickets.ts";
 import { messageOf } from "../../base/errors.ts";
-import type { ChosenHost } from "../hosts/host_registry.ts";
+import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { HostFailedError, readTaskAnswer } from "./host_answer.ts";
 
 export interface HostTransport {
@@ -24,14 +24,14 @@ const ANSWER_MILLISECONDS = 30_000;
  */
 export async function askHost(
   transport: HostTransport,
-  host: ChosenHost,
+  host: WokenHost,
   task: TaskRequest,
 ): Promise<TaskAnswer> {
   return await readTaskAnswer(await callHost(transport, host, "POST", "/v1/tasks", task), `host ${host.url}`);
 }
 
 /** Cancels a task. Does nothing if the host cannot be reached. */
-export async function cancelTask(transport: HostTransport, host: ChosenHost, id: string): Promise<void> {
+export async function cancelTask(transport: HostTransport, host: WokenHost, id: string): Promise<void> {
   try {
     const response = await callHost(transport, host, "DELETE", `/v1/tasks/${id}`);
     await response.body?.cancel();
@@ -43,7 +43,7 @@ export async function cancelTask(transport: HostTransport, host: ChosenHost, id:
 /** Sends one request with a ticket. @throws {HostFailedError} if the host does not answer, or redirects the request */
 async function callHost(
   { secret, fetch }: HostTransport,
-  { id, url: baseUrl }: ChosenHost,
+  { id, url: baseUrl }: WokenHost,
   method: string,
   path: string,
   json?: TaskRequest,

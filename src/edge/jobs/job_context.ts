@@ -7,6 +7,7 @@ import { signedUrl } from "../blobs/signed_urls.ts";
 import { findBlob, newObjectKey, requireBucket, verifyBlob } from "../blobs/store.ts";
 import type { HostRegistry } from "../hosts/host_registry.ts";
 import { hostFetch } from "../hosts/solver_container.ts";
+import { createFindSleepReason, type FindSleepReason } from "../hosts/woken_hosts.ts";
 import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
@@ -19,9 +20,10 @@ export interface JobContext {
   readonly hosts: Remote<HostRegistry>;
   readonly blobs: JobBlobs;
   readonly transport: HostTransport;
+  readonly findSleepReason: FindSleepReason;
   readonly sleep: (milliseconds: number) => Promise<void>;
   readonly now: () => number;
-  /** The longest time that a layer waits for a host that is alive and has a free place. */
+  /** The longest time that a layer waits for a host that is ready and has a free place. */
   readonly hostWaitMilliseconds: number;
 }
 
@@ -45,12 +47,14 @@ const DEFAULT_HOST_WAIT_SECONDS = 600;
 
 /** Builds the services of the job with this id. @throws {Refusal} `unsupported`, naming the binding that is missing */
 export function createJobContext(env: EdgeBindings, id: string): JobContext {
+  const fetch = hostFetch(env.SOLVER);
   return {
     job: id,
     record: findJob(env, id),
     hosts: findRegistry(env),
     blobs: jobBlobs(env),
-    transport: { secret: requireHostSecret(env), fetch: hostFetch(env.SOLVER) },
+    transport: { secret: requireHostSecret(env), fetch },
+    findSleepReason: createFindSleepReason(fetch),
     sleep,
     now: Date.now,
     hostWaitMilliseconds: 1000 * wholeNumber(env, "EDGE_HOST_WAIT", DEFAULT_HOST_WAIT_SECONDS, 0),

@@ -1,17 +1,18 @@
 /**
- * The record of one job, with the attempts and the outcome of each layer. Each change increases the version number of
- * the job. A layer with an outcome is _settled_ and does not change any more.
+ * The record of one job, with the attempts and the outcome of each layer, or of each block of its model. In the methods
+ * and the table, a block is a layer too. Each change increases the version number of the job. A layer with an outcome is
+ * _settled_ and does not change any more.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobSummary, LayerState, Report } from "../../protocol/messages.ts";
 import { JOB_STATES, type JobState } from "../../protocol/job_state.ts";
-import type { JobLayer, JobRequest } from "../../protocol/resources/jobs.ts";
+import type { JobBlock, JobLayer, JobModel, JobRequest } from "../../protocol/resources/jobs.ts";
 import type { SqlStorage, SqlValue } from "../runtime.ts";
 
-/** The outcome of a layer: its report and the digest of its stored result, or its error. */
+/** The outcome of a layer: its report and the digest of its stored result, or its error. A block has no report. */
 export type LayerOutcome =
-  | { readonly report: Report; readonly result: Digest }
+  | { readonly report?: Report; readonly result: Digest }
   | { readonly error: NonNullable<LayerState["error"]> };
 
 /** A job, or the part of it that has changed, with its version number. */
@@ -20,13 +21,27 @@ export interface VersionedJob {
   readonly version: number;
 }
 
-export interface Attempt {
-  readonly layer: JobLayer;
+export type Attempt = AttemptHead & ({ readonly layer: JobLayer; readonly model?: undefined } | BlockAttempt);
+
+interface AttemptHead {
   /** The number of the attempt, counted from 1. */
   readonly number: number;
-  /** The id of the host of the previous attempt, which failed or was interrupted. */
+  /**
+   * The id of the host of the previous attempt, which failed or was interrupted. Of the first attempt at a block, it is
+   * the host of the block before.
+   */
   readonly lastHost?: string;
 }
+
+/** An attempt at a block of the model. */
+export interface BlockAttempt {
+  readonly layer: JobBlock;
+  readonly model: JobModel;
+  /** The blocks before, which are all pruned. */
+  readonly pruned: readonly PrunedBlock[];
+}
+
+export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
 
 /** How a new request compares with the job that exists under its id, if any. */
 export type JobMatch = "absent" | "same" | "conflict";
@@ -48,28 +63,33 @@ export class JobRecord {
    * @param digest the digest of the request. It distinguishes a repeated request from another request with the same id
    * @returns how the request compared with the job before the call
    */
-  create(id: string, digest: string, { name, layers }: JobRequest): JobMatch {
+  create(id: string, digest: string, { name, layers, model }: JobRequest): JobMatch {
     const match = this.#compare(digest);
     if (match !== "absent") return match;
     this.#sql.exec(
-      "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER)",
+      "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER, model TEXT)",
     );
     this.#sql.exec(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
       attempts INTEGER, host TEXT, report TEXT, result TEXT, error TEXT, version INTEGER)`);
     this.#sql.exec(
-      "INSERT INTO job VALUES (?, ?, ?, 'queued', ?, NULL, 1)",
+      "INSERT INTO job VALUES (?, ?, ?, 'queued', ?, NULL, 1, ?)",
       id,
       digest,
       name ?? null,
       this.#now(),
+      model ? JSON.stringify({ states: model.states, target: model.target }) : null,
     );
-    for (const [position, layer] of layers.entries()) {
+    const items: readonly (JobLayer | JobBlock)[] = layers ?? model?.blocks ?? [];
+    for (const [position, item] of items.entries()) {
       this.#sql.exec(
         "INSERT INTO layers VALUES (?, ?, ?, 'queued', 0, NULL, NULL, NULL, NULL, 1)",
         position,
-        JSON.stringify(layer),
-        layer.name,
+        JSON.stringify(item),
+        item.name,
       );
+    }
+    for (const [position, { result }] of model?.blocks.entries() ?? []) {
+      if (result !== undefined) this.settleLayer(position, { result });
     }
     return match;
   }
@@ -85,7 +105,11 @@ export class JobRecord {
     const [row] = this.#sql.exec("SELECT * FROM job").toArray();
     const rows = this.#sql.exec("SELECT * FROM layers WHERE version > ? ORDER BY position", version)
       .toArray();
-    return { job: { ...jobHead(row), layers: rows.map(layerState) }, version: Number(row.version) };
+    const model: JobModel | undefined = parsed(row.model) ?? undefined;
+    return {
+      job: { ...jobHead(row), ...model && { model }, layers: rows.map(layerState) },
+      version: Number(row.version),
+    };
   }
 
   /** Returns the job without its layers, or undefined if it does not exist. */
@@ -117,8 +141,20 @@ export class JobRecord {
       version,
       position,
     );
-    const lastHost = row.host === null ? undefined : String(row.host);
-    return { layer: JSON.parse(String(row.spec)), number, lastHost };
+    const model = this.model(), layer = JSON.parse(String(row.spec));
+    if (!model) return { layer, number, lastHost: textOf(row.host) };
+    const before = this.#sql.exec(
+      "SELECT spec, result, host FROM layers WHERE position < ? ORDER BY position",
+      position,
+    ).toArray();
+    const pruned = before.map(({ spec, result }) => ({ ...parsed(spec), result: textOf(result)! }));
+    return { layer, model, pruned, number, lastHost: textOf(row.host) ?? textOf(before.at(-1)?.host) };
+  }
+
+  /** Returns the model whose blocks the job prunes, if it does. */
+  model(): JobModel | undefined {
+    if (!this.#exists()) return undefined;
+    return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
   }
 
   /** Records the host of the current attempt at a layer. */
@@ -137,16 +173,29 @@ export class JobRecord {
     return row?.state === "running" || row?.state === "queued";
   }
 
-  /** Records the outcome of a layer, unless it is settled already. When its last layer is settled, the job ends. */
+  /**
+   * Records the outcome of a layer, unless it is settled already. The blocks after a block that has failed fail too. When
+   * the last layer is settled, the job ends.
+   */
   settleLayer(position: number, outcome: LayerOutcome): void {
-    this.#settle(position, "error" in outcome ? "failed" : "done", outcome);
+    const hasFailed = "error" in outcome;
+    this.#settle(position, hasFailed ? "failed" : "done", outcome);
+    if (!hasFailed || !this.model()) return;
+    const error = { code: outcome.error.code, detail: "a block before this one has failed" };
+    for (const later of this.#unsettled().filter((open) => open > position)) {
+      this.#settle(later, "failed", { error });
+    }
   }
 
   /** Settles every layer that is not settled yet, in the state `cancelled`. */
   cancel(): void {
-    if (!this.#exists()) return;
+    for (const position of this.#unsettled()) this.#settle(position, "cancelled", { error: CANCELLED });
+  }
+
+  #unsettled(): number[] {
+    if (!this.#exists()) return [];
     const rows = this.#sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
-    for (const { position } of rows) this.#settle(Number(position), "cancelled", { error: CANCELLED });
+    return rows.map(({ position }) => Number(position));
   }
 
   #settle(position: number, state: "done" | "failed" | "cancelled", outcome: LayerOutcome): void {
@@ -155,7 +204,7 @@ export class JobRecord {
     this.#sql.exec(
       "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
       state,
-      hasFailed ? null : JSON.stringify(outcome.report),
+      hasFailed || !outcome.report ? null : JSON.stringify(outcome.report),
       hasFailed ? null : outcome.result,
       hasFailed ? JSON.stringify(outcome.error) : null,
       version,
@@ -199,9 +248,18 @@ function jobHead({ id, name, state, created, ended }: Record<string, SqlValue>) 
   };
 }
 
+/** Returns the value of a column with JSON. A record that an earlier version has created may lack the column. */
+// deno-lint-ignore no-explicit-any -- the record itself has written the JSON
+function parsed(value: SqlValue | undefined): any {
+  return value === null || value === undefined ? null : JSON.parse(String(value));
+}
+
+function textOf(value: SqlValue | undefined): string | undefined {
+  return value === null || value === undefined ? undefined : String(value);
+}
+
 function layerState(row: Record<string, SqlValue>): LayerState {
-  const parsed = (value: SqlValue) => value === null ? null : JSON.parse(String(value));
-  const { weight, hessian, parameters }: JobLayer = parsed(row.spec);
+  const { weight, hessian, parameters }: Partial<JobLayer> & (JobLayer | JobBlock) = parsed(row.spec);
   return {
     name: String(row.name),
     weight,

@@ -3,7 +3,7 @@
  * the last progress, and deletion at the end of the lifetime.
  */
 
-import type { JobRequest } from "../../protocol/resources/jobs.ts";
+import type { JobModel, JobRequest } from "../../protocol/resources/jobs.ts";
 import type { JobSummary } from "../../protocol/messages.ts";
 import type { DurableObjectState } from "../runtime.ts";
 import {
@@ -66,6 +66,10 @@ export class ObservedJob {
   layerCount(): number {
     this.#noteProgress();
     return this.#record.layerCount();
+  }
+
+  model(): JobModel | undefined {
+    return this.#record.model();
   }
 
   beginAttempt(position: number): Attempt | undefined {

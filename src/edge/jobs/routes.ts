@@ -105,12 +105,15 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
  * Checks that the blobs of a new job exist and will exist for at least another day.
  * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer that names the blob
  */
-async function requireBlobs(env: EdgeBindings, { layers }: JobRequest): Promise<void> {
+async function requireBlobs(env: EdgeBindings, { layers = [], model }: JobRequest): Promise<void> {
   const users = new Map<Digest, string>();
-  for (const { name, weight, hessian } of layers) {
-    for (const digest of hessian === undefined ? [weight] : [weight, hessian]) {
-      if (!users.has(digest)) users.set(digest, name);
-    }
+  const named = [
+    ...layers.map(({ name, weight, hessian }) => [name, weight, hessian] as const),
+    ...model ? [["states", model.states, undefined] as const] : [],
+    ...(model?.blocks ?? []).map(({ name, weight, result }) => [name, weight, result] as const),
+  ];
+  for (const [name, ...digests] of named) {
+    for (const digest of digests) if (digest !== undefined && !users.has(digest)) users.set(digest, name);
   }
   const requireBlob = async ([blob, layer]: [Digest, string]) => {
     const found = await findBlob(env, blob);

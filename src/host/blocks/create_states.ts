@@ -9,15 +9,22 @@ import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import { embeddingTensors } from "../../model/families/check_tensors.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import { Forward } from "../../model/forward.ts";
+import { Forward, type InitialStates } from "../../model/forward.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { planForward } from "../../model/plan_forward.ts";
+import {
+  HIDDEN_STATES,
+  VALIDATION_HIDDEN_STATES,
+  VALIDATION_WINDOWS,
+  WINDOWS,
+} from "../../protocol/block_names.ts";
 import { MAX_MODEL_LAYERS, MAX_TOKENS } from "../../protocol/limits.ts";
 import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
-import { VALIDATION_WINDOWS, WINDOWS } from "../../protocol/resources/blocks.ts";
+import { partSizes } from "../../prune/window_parts.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { type Dtype, sameShape } from "../../tensor/dtype.ts";
+import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import type { States, StatesName, StatesStore } from "./states_store.ts";
 
@@ -29,6 +36,8 @@ export interface StatesBody {
 export interface StatesOptions {
   /** Whether the states of the dense model are stored too. */
   readonly hasTargets: boolean;
+  /** The block whose inputs the states in the body are. */
+  readonly block: number;
   /** The store that gets the states, and their name in it. */
   readonly store: StatesStore;
   readonly name: StatesName;
@@ -43,29 +52,40 @@ export interface StatesOptions {
 export async function createStates(
   backend: Backend,
   { source, totalBytes }: StatesBody,
-  { hasTargets, store, name }: StatesOptions,
+  { hasTargets, block, store, name }: StatesOptions,
 ): Promise<States> {
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header;
     const spec = readSpec(metadata, infos);
-    const [fitted, heldOut, tokens] = checkWindows(infos, spec);
-    const others = infos.filter(({ name }) => name !== WINDOWS && name !== VALIDATION_WINDOWS);
-    checkCheckpointTensors(others, embeddingTensors(spec));
+    const form = formOf(infos, spec), [fitted, heldOut, tokens] = checkWindows(infos, form, spec);
+    if (block > 0 && (!form.isStates || block >= spec.blockCount)) {
+      const limit = form.isStates ? spec.blockCount : 1;
+      throw invalidParameter(
+        "block",
+        `must be below ${limit} for a model of ${spec.blockCount} blocks and ${form.names[0]}`,
+      );
+    }
+    const others = infos.filter(({ name }) => !form.names.includes(name));
+    checkCheckpointTensors(others, form.isStates ? [] : embeddingTensors(spec));
     const count = fitted + heldOut, byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
     requirePlan(backend, spec, tokens);
     using _room = store.reserve("the array of all hidden states with the body", byteLength + totalBytes, {
       replaced: name,
     });
     const tensors = await readTensors(stream);
-    const windows = readWindows(tensors, WINDOWS, spec);
-    const validationWindows = readWindows(tensors, VALIDATION_WINDOWS, spec);
+    const [windows, validationWindows] = form.names.map((name) => readWindows(tensors.get(name), name, spec));
     const forward = await Forward.begin(backend, { spec, weights: memorySource(tensors) }, [
       ...windows,
       ...validationWindows,
-    ], { boundary: fitted, hasDenseStream: hasTargets, hiddenStatesBytes: 0 });
+    ], {
+      parts: partSizes({ windows, validationWindows }),
+      hasDenseStream: hasTargets,
+      hiddenStatesBytes: 0,
+      initial: form.isStates ? initialStates(form.names.map((name) => tensors.get(name)), block) : undefined,
+    });
     tensors.clear();
-    const states = { forward, weights: tensors, windows, validationWindows, byteLength, nextBlock: 0 };
+    const states = { forward, weights: tensors, windows, validationWindows, byteLength, nextBlock: block };
     store.add(name, states);
     return states;
   } finally {
@@ -109,22 +129,43 @@ function invalidConfig(detail: string): Refusal {
   return invalidParameter("config", detail);
 }
 
+/** The tensors of the windows in a body: their token ids, or their hidden states before a block. */
+interface WindowForm {
+  readonly isStates: boolean;
+  /** The names for the fitted windows and for those that are held out. */
+  readonly names: readonly string[];
+  readonly dtype: Dtype;
+  /** The extents after those of the windows and the tokens. */
+  readonly features: readonly number[];
+}
+
+function formOf(infos: readonly TensorInfo[], { hiddenSize }: ModelSpec): WindowForm {
+  return infos.some(({ name }) => name === HIDDEN_STATES)
+    ? {
+      isStates: true,
+      names: [HIDDEN_STATES, VALIDATION_HIDDEN_STATES],
+      dtype: "F32",
+      features: [hiddenSize],
+    }
+    : { isStates: false, names: [WINDOWS, VALIDATION_WINDOWS], dtype: "U32", features: [] };
+}
+
 /** Returns the number of fitted windows, of windows that are held out, and of tokens in each. */
 function checkWindows(
   infos: readonly TensorInfo[],
+  { names, dtype: wanted, features }: WindowForm,
   { maxTokens }: ModelSpec,
 ): [fitted: number, heldOut: number, tokens: number] {
-  const fitted = infos.find(({ name }) => name === WINDOWS);
-  const heldOut = infos.find(({ name }) => name === VALIDATION_WINDOWS);
-  if (!fitted) throw new TensorMismatchError(WINDOWS, "U32 [windows, tokens]", "none");
+  const [fitted, heldOut] = names.map((name) => infos.find((info) => info.name === name));
+  const form = `${wanted} [${["windows", "tokens", ...features].join(", ")}]`;
+  if (!fitted) throw new TensorMismatchError(names[0], form, "none");
   const tokens = fitted.shape[1], limit = Math.min(maxTokens, MAX_TOKENS);
   for (const { name, dtype, shape } of heldOut ? [fitted, heldOut] : [fitted]) {
-    const [count, length] = shape;
-    const isMatrix = dtype === "U32" && shape.length === 2 && count > 0 && length > 0;
-    if (isMatrix && length === tokens && length <= limit && count * length <= MAX_TOKENS) continue;
-    const rule =
-      `U32 [windows, tokens] with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
-      (name === WINDOWS ? "" : `, and with ${tokens} tokens in a window as ${WINDOWS}`);
+    const [count, length, ...others] = shape;
+    const isOfForm = dtype === wanted && sameShape(others, features) && count > 0 && length > 0;
+    if (isOfForm && length === tokens && length <= limit && count * length <= MAX_TOKENS) continue;
+    const rule = `${form} with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
+      (name === names[0] ? "" : `, and with ${tokens} tokens in a window as ${names[0]}`);
     throw new TensorMismatchError(name, rule, `${dtype} [${firstItems(shape)}]`);
   }
   return [fitted.shape[0], heldOut?.shape[0] ?? 0, tokens];
@@ -140,18 +181,32 @@ function requirePlan(backend: Backend, spec: ModelSpec, tokens: number): void {
   }
 }
 
-/** Returns the rows of the tensor `name` of token ids. There are none without a tensor. */
+/** Returns the rows of the tensor `name`, which has token ids. Windows whose hidden states are given have the ids 0. */
 function readWindows(
-  tensors: ReadonlyMap<string, HostTensor>,
+  tensor: HostTensor | undefined,
   name: string,
   { vocabSize }: ModelSpec,
 ): Uint32Array[] {
-  const tensor = tensors.get(name);
   if (!tensor) return [];
-  const { shape: [count, tokens], data } = tensor, ids = new Uint32Array(data.buffer);
+  const { dtype, shape: [count, tokens], data } = tensor;
+  if (dtype === "F32") return Array(count).fill(new Uint32Array(tokens));
+  const ids = new Uint32Array(data.buffer);
   const unknown = ids.find((id) => id >= vocabSize);
   if (unknown !== undefined) {
     throw new TensorMismatchError(name, `token ids below ${vocabSize}`, String(unknown));
   }
   return Array.from({ length: count }, (_, i) => ids.subarray(i * tokens, (i + 1) * tokens));
+}
+
+/** Returns hidden states for a forward pass. @param tensors those of the fitted windows, and of those that are held out */
+function initialStates(tensors: readonly (HostTensor | undefined)[], block: number): InitialStates {
+  const [fitted, heldOut] = tensors, windows = fitted!.shape[0], length = fitted!.shape[1] * fitted!.shape[2];
+  return {
+    block,
+    // No batch has windows of both kinds.
+    read({ first, count }) {
+      const [tensor, start] = first < windows ? [fitted!, first] : [heldOut!, first - windows];
+      return Promise.resolve(asFloat32(tensor.data).slice(start * length, (start + count) * length));
+    },
+  };
 }

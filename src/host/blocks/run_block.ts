@@ -12,19 +12,24 @@ import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
-import { blockLayersSchema, type BlockQuery, PRUNED } from "../../protocol/resources/blocks.ts";
-import { encodeBlock } from "../../prune/blocks/block_answer.ts";
-import { pruneBlock, type SolvedBlock } from "../../prune/blocks/prune_block.ts";
+import { PRUNED } from "../../protocol/block_names.ts";
+import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blocks.ts";
+import { encodeBlock } from "../../client/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import { pruneBlock } from "../../prune/blocks/prune_block.ts";
+import { runPrunedBlock } from "../../prune/block_error.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
+import { countSumsBytes, sumParts } from "./sum_parts.ts";
 import {
   type States,
   type StatesName,
   StatesNotFoundError,
   type StatesStore,
   type StoredAnswer,
+  type StoredSums,
 } from "./states_store.ts";
 
 export interface BlockRequest {
@@ -59,15 +64,20 @@ export async function runBlock(
     source = hashedStream(request.source, hash);
   if (block !== nextBlock) return { parts: await repeatedAnswer(states, query, source, hash), solved: [] };
   // A client that sends the next block has the answer for the one before.
-  states.answer = undefined;
+  states.answer = states.sums = undefined;
   const copiesStates = query.reconstruct > 0 && !forward.denseStates;
-  const byteLength = totalBytes + (copiesStates ? states.byteLength : 0);
-  using _room = store.reserve("the block", byteLength, { used: states });
-  const { queries, tensors } = await readBody({ ...request, source }, spec);
+  const addedBytes = query.solve ? copiesStates ? states.byteLength : 0 : countSumsBytes(spec, block, states);
+  using _room = store.reserve("the block", totalBytes + addedBytes, { used: states });
+  const { queries, tensors } = await readBody({ ...request, source }, states);
   for (const entry of tensors) states.weights.set(...entry);
   try {
+    if (!query.solve) {
+      const sums = await runSolve(() => sumParts(states, block, queries, signal));
+      states.sums = sums;
+      return { parts: encodeBlock({ layers: [], sums: countTokens(sums) }), solved: [] };
+    }
     const solved = await runSolve(() =>
-      queries.size === 0 ? advanceStates(states, block) : pruneBlock({
+      queries.size === 0 ? advanceStates(states, block, advance) : pruneBlock({
         ...states,
         block,
         queries,
@@ -112,15 +122,18 @@ interface ReadBlock {
 
 /** Reads the layers to prune and the tensors, and closes the source. */
 async function readBody(
-  { source, totalBytes, query: { block, advance } }: BlockRequest,
-  spec: ModelSpec,
+  { source, totalBytes, query: { block, advance, solve } }: BlockRequest,
+  { forward: { denseStates, model: { spec } } }: States,
 ): Promise<ReadBlock> {
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);
-    if (queries.size === 0 && !advance) {
-      throw invalidParameter("advance", "must be true without layers to prune");
+    if (queries.size === 0 && !advance && !infos.some(({ name }) => name.startsWith(PRUNED))) {
+      throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
+    }
+    if (!solve && (queries.size === 0 || advance || denseStates)) {
+      throw invalidParameter("solve", "false needs layers, advance=false, and states without target=dense");
     }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
     checkCheckpointTensors(infos, tensors, queries.size > 0 ? [] : replaced);
@@ -141,14 +154,34 @@ function blockError(error: unknown): unknown {
   return error instanceof RangeError ? new Refusal("unsupported", error.message, { cause: error }) : error;
 }
 
-/** Runs the states through the block with its replaced tensors, and the states of the dense model through the block. */
-async function advanceStates({ forward, weights }: States, block: number): Promise<SolvedBlock> {
+/**
+ * Runs the states through the block with its replaced tensors, and the states of the dense model through the block. If
+ * tensors are replaced, measures the error on the held-out windows.
+ */
+async function advanceStates(
+  { forward, weights, windows, validationWindows }: States,
+  block: number,
+  advances: boolean,
+): Promise<SolvedBlock> {
   const replaced = [...weights].filter(([name]) => name.startsWith(PRUNED))
     .map(([name, tensor]) => [name.slice(PRUNED.length), tensor] as const);
-  const source = withReplacements(memorySource(weights), new Map(replaced));
-  await forward.runBlock(block, undefined, source);
-  if (forward.denseStates) await forward.runDenseBlock();
-  return { layers: [] };
+  const dense = { block, weights: memorySource(weights) }, errors: number[] = [];
+  await runPrunedBlock(forward, dense, withReplacements(dense.weights, new Map(replaced)), {
+    fitted: windows.length,
+    advances,
+    onError: replaced.length > 0 && validationWindows.length > 0
+      ? (error) => Promise.resolve(void errors.push(error))
+      : undefined,
+  });
+  if (advances && forward.denseStates) await forward.runDenseBlock();
+  return { layers: [], error: errors[0] };
+}
+
+/** Returns the number of tokens in the sums of each layer. */
+function countTokens({ layers }: StoredSums): SolvedBlock["sums"] {
+  return Array.from(layers, ([name, { tokens: { fitted, heldOut } }]) => {
+    return { name, tokens: fitted, validation_tokens: heldOut };
+  });
 }
 
 /** Returns the parameters of the layers to prune. @throws {Refusal} `invalid_parameter` */

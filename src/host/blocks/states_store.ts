@@ -9,6 +9,7 @@ import type { Digest } from "../../protocol/digest.ts";
 import { tooLarge } from "../../protocol/refusal.ts";
 import type { Forward } from "../../model/forward.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { GroupSums } from "../../prune/round_statistics.ts";
 import { BoundedQueue, BusyError } from "../bounded_queue.ts";
 
 /** The name of states, and the digest of the API key that owns the name. */
@@ -35,6 +36,21 @@ export interface StoredAnswer {
   readonly parts: readonly Uint8Array<ArrayBuffer>[];
 }
 
+/** The sums of one layer, or of several with the same input, for fitted and for held-out windows. */
+export interface LayerSums {
+  /** The sums of the parts in order: F32 [n(n+1)/2], the upper triangle packed row by row. */
+  readonly parts: Readonly<Record<keyof GroupSums, HostTensor[]>>;
+  /** The numbers of tokens in the sums of all parts. */
+  readonly tokens: Record<keyof GroupSums, number>;
+}
+
+/** The statistics of the layers of a block. */
+export interface StoredSums {
+  readonly byteLength: number;
+  /** The sums by the names of the weights. */
+  readonly layers: ReadonlyMap<string, LayerSums>;
+}
+
 export interface States {
   /** The forward pass over all windows. Its model reads the weights of a block from `weights`. */
   readonly forward: Forward;
@@ -47,6 +63,8 @@ export interface States {
   nextBlock: number;
   /** The answer for the block pruned last. It is dropped if its memory is needed. */
   answer?: StoredAnswer;
+  /** The statistics of the block that runs next, for a run on several hosts. */
+  sums?: StoredSums;
 }
 
 interface Entry {
@@ -94,7 +112,7 @@ export class StatesStore {
    * @throws {BusyError} if other requests use the rest. Nothing is freed if this method throws
    */
   reserve(subject: string, byteLength: number, own: { used: States } | { replaced: StatesName }): Disposable {
-    const limit = this.#budget - ("used" in own ? own.used.byteLength : 0);
+    const limit = this.#budget - ("used" in own ? own.used.byteLength + (own.used.sums?.byteLength ?? 0) : 0);
     if (byteLength > limit) throw tooLarge(subject, byteLength, limit);
     const idle = this.#entries.values().filter(({ users }) => users === 0).reduce(addBytes, 0);
     if (this.byteLength - idle + byteLength > this.#budget) {
@@ -181,7 +199,8 @@ function keyOf({ owner, name }: StatesName): string {
   return `${owner}/${name}`;
 }
 
-/** Returns `sum` and the bytes of the states and their answer. */
-function addBytes(sum: number, { states: { byteLength, answer } }: Entry): number {
-  return sum + byteLength + (answer?.parts.reduce((bytes, part) => bytes + part.byteLength, 0) ?? 0);
+/** Returns `sum` and the bytes of the states, their answer and their statistics. */
+function addBytes(sum: number, { states: { byteLength, answer, sums } }: Entry): number {
+  const answerBytes = answer?.parts.reduce((bytes, part) => bytes + part.byteLength, 0) ?? 0;
+  return sum + byteLength + answerBytes + (sums?.byteLength ?? 0);
 }

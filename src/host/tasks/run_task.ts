@@ -1,27 +1,18 @@
 /**
- * Runs one task of an edge: fetches the tensors of a layer, solves the layer, and writes the answer to a signed URL.
- * The layer is solved by requests to the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which are
- * calls within the process. The answer is therefore the same as for a client of the host.
+ * Runs one task of an edge: fetches tensors, has them processed, and writes the answer to a signed URL. The work is done
+ * by requests to the host's own application (`PUT /v1/hessians` and `POST /v1/layers`, or those of `run_states_task.ts`),
+ * which are calls within the process. The answer is therefore the same as for a client of the host.
  */
 
 import { shortened } from "../../base/texts.ts";
-import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { readRefusal, Refusal } from "../../protocol/refusal.ts";
-import { reportSchema } from "../../protocol/resources/layers.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { LayerTask, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
-import type { BlobBody, BlobStore } from "./blob_store.ts";
-
-export interface TaskContext {
-  readonly blobs: BlobStore;
-  /** The host's application. It must accept requests without an API key. */
-  readonly host: (request: Request) => Response | Promise<Response>;
-}
-
-/** The answer about a finished task. */
-export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
+import type { BlobBody } from "./blob_store.ts";
+import { runStatesTask } from "./run_states_task.ts";
+import { bodyRequest, type FinishedTask, type TaskContext, uploadResult } from "./task_context.ts";
 
 /**
  * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs
@@ -40,27 +31,29 @@ export async function runTask(
   signal: AbortSignal,
 ): Promise<FinishedTask> {
   // All URLs are checked before the task takes a place on the device.
-  for (const source of [task.weight, task.hessian, task.result]) {
-    if (source) context.blobs.requireAllowed(source.url);
+  for (const member of Object.values(task)) {
+    if (typeof member === "object" && "url" in member) context.blobs.requireAllowed(member.url);
   }
-  const end = new AbortController();
+  const end = new AbortController(), either = AbortSignal.any([signal, end.signal]);
   try {
-    return await attemptTask(task, context, AbortSignal.any([signal, end.signal]));
+    return await ("states" in task
+      ? runStatesTask(task, context, either)
+      : attemptLayer(task, context, either));
   } finally {
     // Ends unfinished downloads, for example after the host has refused the body.
     end.abort();
   }
 }
 
-async function attemptTask(
-  task: TaskRequest,
+async function attemptLayer(
+  task: LayerTask,
   context: TaskContext,
   signal: AbortSignal,
 ): Promise<FinishedTask> {
   for (let attempt = 1;; attempt++) {
     const isStored = task.hessian !== undefined && await storeHessian(task.hessian, task, context, signal);
     const response = await solveLayer(task, isStored, context, signal);
-    if (response.ok) return await uploadResult(response, task, context, signal);
+    if (response.ok) return await uploadResult(response, task.result.url, context, signal);
     const refusal = await readRefusal(response);
     if (refusal.code !== "hessian_not_found" || attempt === MAX_ATTEMPTS) throw refusal;
   }
@@ -68,8 +61,8 @@ async function attemptTask(
 
 /** Stores the statistics at the host, unless it has them already. @returns false if they are too large for its store */
 async function storeHessian(
-  source: NonNullable<TaskRequest["hessian"]>,
-  task: TaskRequest,
+  source: NonNullable<LayerTask["hessian"]>,
+  task: LayerTask,
   { blobs, host }: TaskContext,
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -89,7 +82,7 @@ async function storeHessian(
 
 /** Sends the layer to the host. If its statistics are not stored, they are sent in the same body. */
 async function solveLayer(
-  task: TaskRequest,
+  task: LayerTask,
   isHessianStored: boolean,
   { blobs, host }: TaskContext,
   signal: AbortSignal,
@@ -100,46 +93,6 @@ async function solveLayer(
   let body = await blobs.open(weight, signal);
   if (hessian && !isHessianStored) body = await joinFiles(body, await blobs.open(hessian, signal));
   return await host(bodyRequest("POST", `/v1/layers?${query}`, body, task, signal));
-}
-
-/** Writes the host's answer to the result URL. If that fails, cancels the answer, which frees a place on the device. */
-async function uploadResult(
-  response: Response,
-  task: TaskRequest,
-  { blobs }: TaskContext,
-  signal: AbortSignal,
-): Promise<FinishedTask> {
-  const body = response.body!;
-  try {
-    const report = reportSchema.parse(JSON.parse(response.headers.get("Pare-Report")!));
-    const length = Number(response.headers.get("Content-Length"));
-    const result = await blobs.put(task.result.url, body, length, signal);
-    return { state: "done", report, result };
-  } catch (error) {
-    // A stream that `put` has begun to read is locked, and was cancelled by it.
-    if (!body.locked) await body.cancel();
-    throw error;
-  }
-}
-
-/** Builds a request to the host. Its request id is the id of the task, so that the host's log shows the task. */
-function bodyRequest(
-  method: string,
-  path: string,
-  { totalBytes, bytes }: BlobBody,
-  { id }: TaskRequest,
-  signal: AbortSignal,
-): Request {
-  return new Request(`http://host${path}`, {
-    method,
-    headers: {
-      "Content-Type": SAFETENSORS_TYPE,
-      "Content-Length": String(totalBytes),
-      [REQUEST_ID_HEADER]: id,
-    },
-    body: ReadableStream.from(bytes),
-    signal,
-  });
 }
 
 /**

@@ -8,7 +8,7 @@
 import { settlesWithin } from "../../base/waiting.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { ShuttingDownError } from "../device.ts";
-import type { FinishedTask } from "./run_task.ts";
+import type { FinishedTask } from "./task_context.ts";
 
 interface TaskEntry {
   readonly outcome: Promise<FinishedTask>;

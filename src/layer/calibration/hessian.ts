@@ -7,13 +7,13 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { freeArray, READ_BYTES } from "../../device/host_memory.ts";
-import { Owned } from "../../device/owned.ts";
 import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { setDiagonal } from "../../device/kernels/diagonal.ts";
 import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { PartialSums } from "./partial_sums.ts";
 
 /**
  * How much each token counts in H = Σ w·x·xᵀ. With `none`, w is 1, as published. With `unit`, w is n/‖x‖², where n is
@@ -53,7 +53,7 @@ export class HessianAccumulator {
   readonly tokenWeights: TokenWeights;
   /** The device of H. */
   readonly backend: Backend;
-  readonly #upper: Owned<TiledMatrix>;
+  readonly #upper: PartialSums;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
   #tokens = 0;
@@ -75,8 +75,8 @@ export class HessianAccumulator {
     this.size = size;
     this.tokenWeights = tokenWeights;
     this.backend = backend;
-    const upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
-    this.#upper = new Owned(upper);
+    const matrix = { label, rows: size, cols: size, edge, storage: "upper" } as const;
+    this.#upper = new PartialSums(backend, () => new TiledMatrix(backend, matrix));
     if (!overwrite) this.#clearIfUndefined();
   }
 
@@ -125,9 +125,31 @@ export class HessianAccumulator {
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
   }
 
+  /**
+   * Ends a part of H. The parts are added in order, so that several machines that compute one part each get the same bits
+   * (see `PartialSums`).
+   * @throws {OutOfDeviceMemoryError} if there is no memory for a second matrix
+   */
+  endPart(): void {
+    this.#clearIfUndefined();
+    this.#upper.endPart();
+  }
+
+  /** Adds up the parts, which frees the second matrix. `take` and `packedUpper` do it too. */
+  addParts(): void {
+    this.#upper.whole();
+  }
+
+  /** Queues H = 0. */
+  clear(): void {
+    this.#upper.whole();
+    this.#upper.clear();
+    this.#isUndefined = false;
+  }
+
   /** Queues H = I. */
   setIdentity(): void {
-    this.fillIdentity(this.#upper.value);
+    this.fillIdentity(this.#upper.whole());
     this.#isUndefined = false;
   }
 
@@ -144,14 +166,12 @@ export class HessianAccumulator {
 
   /** Sets H to 0, unless it was cleared or added to before. */
   #clearIfUndefined(): void {
-    if (!this.#isUndefined) return;
-    for (const tile of this.#upper.value.tiles()) this.backend.clear(tile.buffer);
-    this.#isUndefined = false;
+    if (this.#isUndefined) this.clear();
   }
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
-    for (const tile of this.#upper.value.tiles()) {
+    for (const tile of this.#upper.part.tiles()) {
       this.backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
         m: tile.rows,
         n: tile.cols,
@@ -177,7 +197,7 @@ export class HessianAccumulator {
   async packedUpper(): Promise<HostTensor> {
     this.#clearIfUndefined();
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
-    for (const tile of this.#upper.value.tiles()) {
+    for (const tile of this.#upper.whole().tiles()) {
       const rowBytes = tile.ld * 4;
       const step = Math.max(1, Math.floor(READ_BYTES[this.backend.kind] / rowBytes));
       for (let row = 0; row < tile.rows; row += step) {

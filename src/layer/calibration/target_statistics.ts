@@ -13,7 +13,6 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { Owned } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../device/kernels/forward/activate.ts";
 import { divideByRms } from "../../device/kernels/forward/normalize.ts";
@@ -23,6 +22,7 @@ import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { HessianAccumulator, LEAST_SQUARE, type Residual, type TokenWeights } from "./hessian.ts";
+import { PartialSums } from "./partial_sums.ts";
 
 /** The layer whose statistics are added up, or the first of several with one input. */
 interface ObservedLayer {
@@ -44,9 +44,9 @@ interface PrunedTokens {
 export class TargetStatistics extends HessianAccumulator {
   readonly #layer: ObservedLayer;
   /** Σ x_d·x_pᵀ. Allocated when the first layer without a residual stream is observed. */
-  #cross?: TiledMatrix;
+  #cross?: PartialSums;
   /** T of a layer with a residual stream. */
-  #outputs?: Owned<TiledMatrix>;
+  #outputs?: PartialSums;
   #pruned?: PrunedTokens;
 
   /**
@@ -60,15 +60,27 @@ export class TargetStatistics extends HessianAccumulator {
     this.#layer = layer;
   }
 
-  #zeros(label: string, rows: number): TiledMatrix {
-    const name = `${label} ${this.#layer.name}`;
-    const matrix = new TiledMatrix(this.backend, { label: name, rows, cols: this.size, edge: this.edge });
-    for (const { buffer } of matrix.tiles()) this.backend.clear(buffer);
-    return matrix;
+  #zeros(name: string, rows: number): PartialSums {
+    const matrix = { label: `${name} ${this.#layer.name}`, rows, cols: this.size, edge: this.edge };
+    const sums = new PartialSums(this.backend, () => new TiledMatrix(this.backend, matrix));
+    sums.clear();
+    return sums;
   }
 
-  #crossMoments(): TiledMatrix {
+  #crossMoments(): PartialSums {
     return this.#cross ??= this.#zeros("cross moments", this.size);
+  }
+
+  override endPart(): void {
+    super.endPart();
+    this.#cross?.endPart();
+    this.#outputs?.endPart();
+  }
+
+  override addParts(): void {
+    super.addParts();
+    this.#cross?.whole();
+    this.#outputs?.whole();
   }
 
   /**
@@ -103,7 +115,7 @@ export class TargetStatistics extends HessianAccumulator {
   override addDense(x: DeviceBuffer): void {
     const { rows, inputs, stream } = this.#prunedTokens();
     if (stream) return;
-    this.#addProduct(x, inputs, rows, this.#crossMoments(), 1);
+    this.#addProduct(x, inputs, rows, this.#crossMoments().part, 1);
     this.#freePruned();
   }
 
@@ -123,8 +135,8 @@ export class TargetStatistics extends HessianAccumulator {
       backend.dispatch(biasActivate, { bias, x: stream }, params);
     }
     // The buffer is now −y.
-    this.#outputs ??= new Owned(this.#zeros("target", cols));
-    this.#addProduct(stream, inputs, rows, this.#outputs.value, -1);
+    this.#outputs ??= this.#zeros("target", cols);
+    this.#addProduct(stream, inputs, rows, this.#outputs.part, -1);
     this.#freePruned();
   }
 
@@ -173,7 +185,7 @@ export class TargetStatistics extends HessianAccumulator {
   /** Queues H = I and T = W, so that nothing moves the weights of the layers. */
   override setIdentity(): void {
     super.setIdentity();
-    this.fillIdentity(this.#crossMoments());
+    this.fillIdentity(this.#crossMoments().whole());
   }
 
   /**
@@ -186,7 +198,7 @@ export class TargetStatistics extends HessianAccumulator {
     if (this.#outputs) return this.#outputs.take();
     const backend = this.backend, label = `target ${this.#layer.name}`;
     const target = new TiledMatrix(backend, { label, rows, cols, edge: this.edge }),
-      cross = this.#crossMoments();
+      cross = this.#crossMoments().whole();
     try {
       const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
       for (let i = 0; i < target.tileRows; i++) {

@@ -8,7 +8,7 @@ import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { readJson } from "../../base/files/whole_file.ts";
+import { MAX_JSON_BYTES, parseJson, readText } from "../../base/files/whole_file.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./weight_files.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
@@ -99,6 +99,15 @@ export class Checkpoint implements TensorSource {
 }
 
 /**
+ * Reads the text of config.json. Versions of transformers before 5 write the limit of the steps of Mamba 2 as `Infinity`, which is not JSON.
+ * The text has {"__float__": "Infinity"} in its place, which later versions write.
+ */
+export async function readConfigText(fs: FileSystem, folder: string): Promise<string> {
+  const text = await readText(fs, `${folder}/${CONFIG_FILE}`, MAX_JSON_BYTES);
+  return text.replace(/("time_step_limit"\s*:\s*\[[^,\]]*,\s*)Infinity/g, '$1{"__float__": "Infinity"}');
+}
+
+/**
  * Opens the checkpoint in `folder`.
  * @throws {ModelError} if a file is missing, malformed or in an unsupported format, or if a link leads out of the folder
  */
@@ -107,8 +116,8 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   if (!files) throw new ModelError(`${folder}: there is no such folder`);
   if (!files.includes(CONFIG_FILE)) throw new ModelError(`${folder}: has no ${CONFIG_FILE}`);
   await requireOwnFiles(fs, folder, files);
-  const config = await readJson(fs, `${folder}/${CONFIG_FILE}`);
-  if (!isObject(config)) throw new ModelError(`${folder}/${CONFIG_FILE}: is not a JSON object`);
+  const path = `${folder}/${CONFIG_FILE}`, config = parseJson(await readConfigText(fs, folder), path);
+  if (!isObject(config)) throw new ModelError(`${path}: is not a JSON object`);
   const weights = await openWeights(fs, folder, files);
   try {
     return new Checkpoint(folder, files, config, weights);

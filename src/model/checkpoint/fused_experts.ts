@@ -16,7 +16,22 @@ export const MAX_EXPERTS = 65_535;
 /** Matches the tensors of all experts: weights, (experts, rows, cols), and biases, (experts, rows). */
 const FUSED = /^(.*\.experts)\.(gate_up_proj|down_proj)(_bias)?$/;
 
-const SLICE = /^(.*\.experts)\.\d+\.(gate_proj|up_proj|gate_up_proj|down_proj)\.(weight|bias)$/;
+/** Matches those of Granite 4, which are weights. Their slices have names with `.experts`, as those of the others. */
+const FUSED_GRANITE = /^(.*\.block_sparse_moe)\.(input_linear|output_linear)\.weight$/;
+
+const SLICE =
+  /^(.*\.experts)\.\d+\.(gate_proj|up_proj|gate_up_proj|down_proj|input_linear|output_linear)\.(weight|bias)$/;
+
+/** The names of the layers of an expert, in the order of their slices in a tensor. */
+const LAYERS = ["gate_proj", "up_proj", "gate_up_proj", "down_proj", "input_linear", "output_linear"];
+
+/** Returns the parts of the name of a tensor of all experts: the mixture in the names of its slices, the layer, and `_bias` if it has biases. */
+function partsOf(name: string): readonly [mixture?: string, layer?: string, bias?: string] {
+  const [, granite, linear] = FUSED_GRANITE.exec(name) ?? [];
+  if (granite !== undefined) return [`${granite}.experts`, linear];
+  const [, mixture, layer, bias] = FUSED.exec(name) ?? [];
+  return [mixture, layer, bias];
+}
 
 /**
  * Lists the layers of an expert whose slices follow one another in a tensor of a weight file. If the weights are stored as (outputs,
@@ -29,14 +44,14 @@ function layersOf(
   { name, dtype, shape }: TensorSpec,
   shapeOf: (name: string) => readonly number[] | undefined,
 ): readonly string[] {
-  const [, mixture, layer, bias] = FUSED.exec(name) ?? [];
+  const [mixture, layer, bias] = partsOf(name);
   if (mixture === undefined || !isFloatDtype(dtype) || shape.length !== (bias ? 2 : 3)) return [];
   if (shape.some((extent) => extent === 0) || shape[0] > MAX_EXPERTS) return [];
   const [, rows] = shapeOf(`${mixture}.gate_up_proj`) ?? [],
     [, , cols] = shapeOf(`${mixture}.down_proj`) ?? [];
   return layer === "gate_up_proj" && rows === 2 * cols && shape[1] % 2 === 0
     ? ["gate_proj", "up_proj"]
-    : [layer];
+    : [layer!];
 }
 
 /** Lists the slices of `tensor`, expert by expert. */
@@ -44,7 +59,7 @@ function slicesOf(
   { name, dtype, shape: [experts, rows, ...cols], begin }: TensorInfo,
   layers: readonly string[],
 ) {
-  const [, mixture, , bias] = FUSED.exec(name)!, kind = bias ? "bias" : "weight";
+  const [mixture, , bias] = partsOf(name), kind = bias ? "bias" : "weight";
   const shape = [rows / layers.length, ...cols], bytes = tensorBytes(dtype, shape);
   return Array.from({ length: experts * layers.length }, (_, index): TensorInfo => {
     const expert = Math.floor(index / layers.length), first = begin + index * bytes;
@@ -57,6 +72,7 @@ function slicesOf(
 function fusedName(name: string): string | undefined {
   const [, mixture, layer, kind] = SLICE.exec(name) ?? [];
   if (mixture === undefined) return undefined;
+  if (layer.endsWith("_linear")) return `${mixture.replace(/\.experts$/, "")}.${layer}.${kind}`;
   return `${mixture}.${layer === "down_proj" ? layer : "gate_up_proj"}${kind === "bias" ? "_bias" : ""}`;
 }
 
@@ -135,7 +151,7 @@ export function joinExperts(
 /** Lists the layers of an expert whose slices are in `slices`, which belong to one tensor. */
 function layersOfSlices(slices: readonly TensorSpec[]): string[] {
   const found = new Set(slices.map(({ name }) => SLICE.exec(name)![2]));
-  return ["gate_proj", "up_proj", "gate_up_proj", "down_proj"].filter((layer) => found.has(layer));
+  return LAYERS.filter((layer) => found.has(layer));
 }
 
 /** Presents the experts of a file that is written, whose tensors are those of {@link joinExperts}. @param specs its slices */

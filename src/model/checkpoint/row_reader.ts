@@ -29,7 +29,7 @@ export type ReadRows = (first: number, end: number) => Promise<Float32Array>;
  * Returns the reader of a tensor.
  * @param shape the shape of the tensor in the checkpoint
  * @param cols the values of a row, by default the last extent
- * @param isTransposed whether the checkpoint stores the tensor as (cols, rows). The whole tensor is then in memory
+ * @param isTransposed whether the checkpoint stores the tensor as (cols, rows). Each call then reads the whole tensor
  * @throws {ModelError} if the tensor has another shape, or no float dtype
  */
 export function rowReader(
@@ -47,13 +47,14 @@ export function rowReader(
   const read = async (first: number, end: number) =>
     bytesToFloats(await weights.read(name, first * bytes, (end - first) * bytes), dtype);
   if (isTransposed) {
-    let whole: Promise<Float32Array> | undefined;
     return async (first, end) => {
-      const rows = shape[1], values = await (whole ??= read(0, rows));
-      return Float32Array.from(
-        { length: (end - first) * cols },
-        (_, i) => values[i % cols * rows + first + Math.floor(i / cols)],
-      );
+      const stored = shape[1], whole = await read(0, stored);
+      const values = new Float32Array((end - first) * cols);
+      for (let row = first, at = 0; row < end; row++) {
+        const column = order?.(row) ?? row;
+        for (let col = 0; col < cols; col++) values[at++] = whole[col * stored + column];
+      }
+      return values;
     };
   }
   return async (first, end) => {

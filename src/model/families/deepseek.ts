@@ -36,6 +36,7 @@ const mixtureShape = {
 };
 
 type MixtureConfig = z.infer<z.ZodObject<typeof mixtureShape>>;
+type GroupsConfig = Pick<MixtureConfig, "n_group" | "topk_group">;
 
 /** Returns the traits of the mixture. @param rule how tokens choose experts, apart from the settings that all families have */
 function mixtureOf(
@@ -52,7 +53,7 @@ function mixtureOf(
       intermediate: config.moe_intermediate_size,
       scale: config.routed_scaling_factor,
       shared: {
-        name: "shared_experts",
+        name: "mlp.shared_experts",
         intermediate: config.n_shared_experts * config.moe_intermediate_size,
         bias: sharedBias,
       },
@@ -63,14 +64,14 @@ function mixtureOf(
 
 /** Returns the groups of experts. @param summed as in `ExpertGroups` */
 function groupsOf(
-  { n_group: count, topk_group: perToken }: MixtureConfig,
+  { n_group: count, topk_group: perToken }: GroupsConfig,
   summed: number,
 ): ExpertsSpec["groups"] {
   return { count: count ?? 1, perToken: perToken ?? 1, summed };
 }
 
 /** The rule of DeepSeek-V3, in which corrections of the scores balance the load of the experts. */
-function correctedRule(config: MixtureConfig): Partial<ExpertsSpec> {
+export function correctedRule(config: GroupsConfig): Partial<ExpertsSpec> {
   return { scores: "sigmoid", correction: "gate.e_score_correction_bias", groups: groupsOf(config, 2) };
 }
 
@@ -125,8 +126,8 @@ function latentTraits(
           fixed,
           rotating,
           value,
+          rotary,
         },
-        rotary,
         config.attention_bias,
       ),
   };

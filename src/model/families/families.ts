@@ -27,6 +27,7 @@ import {
   smolLm3,
   starcoder2,
 } from "./llama.ts";
+import { graniteHybrid, nemotronH } from "./mamba.ts";
 import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
 import { MULTIMODAL_TYPES, textConfig } from "./multimodal.ts";
 import { olmo2, olmo3 } from "./olmo.ts";
@@ -45,7 +46,7 @@ const DENSE: readonly Family[] = [
 /** The families of mixtures of experts. */
 const MIXTURES: readonly Family[] = [
   ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
-  ...[gptOss, llama4, gemma4, qwen3Next, qwen35Moe],
+  ...[gptOss, llama4, gemma4, qwen3Next, qwen35Moe, graniteHybrid, nemotronH],
 ];
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);

@@ -4,6 +4,7 @@
  */
 
 import type { Activation, BlockPass } from "../pieces/block_pass.ts";
+import type { LinearHeads } from "../pieces/linear_attention.ts";
 import type { RoutingRule } from "../pieces/routing.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
@@ -113,11 +114,38 @@ export interface BlockTraits {
   readonly residualScale?: number;
   /** The mixture of experts in the place of the feed-forward network, if the block has one. */
   readonly mixture?: MixtureTraits;
+  /** The latents of attention, if the block has any. `headDim` is then the dimensions of a key. */
+  readonly latent?: LatentTraits;
+  /** The sizes of the linear attention in the place of attention, if the block has it. */
+  readonly linear?: DeltaTraits;
+}
+
+/** The dimensions of multi-head latent attention (`llama/latent_attention.ts`). */
+export interface LatentTraits {
+  /** The dimensions of the latents of queries. Undefined if queries are computed from the hidden states. */
+  readonly queryRank?: number;
+  /** The dimensions of the latents of keys and values. */
+  readonly rank: number;
+  /** The dimensions of a query or key that do not rotate. The rotating dimensions follow them. */
+  readonly fixed: number;
+  readonly rotating: number;
+  /** The dimensions of a value, at most `fixed` + `rotating`. */
+  readonly value: number;
+  /** The rotation of `rotating` dimensions. */
+  readonly rotary: RotarySpec;
+}
+
+/** The sizes of the gated delta rule (`llama/gated_delta_net.ts`). */
+export interface DeltaTraits extends LinearHeads {
+  /** The number of tokens that the convolution reads. */
+  readonly taps: number;
 }
 
 export interface MixtureTraits extends RoutingRule {
   /** The inputs of the last layer of each expert. */
   readonly intermediate: number;
+  /** The shared expert, to which all tokens go, with the inputs of its last layer. */
+  readonly shared?: { readonly intermediate: number };
 }
 
 /** The declaration of a transformer block, or of several that differ only in the prefix of their names and in the index that `forward` receives. */

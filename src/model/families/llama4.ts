@@ -64,7 +64,7 @@ export const llama4 = llamaFamily("llama4_text", schema, (config) => {
       isTransposed: true,
       scalesInputs: true,
       shared: {
-        name: "shared_expert",
+        name: "feed_forward.shared_expert",
         intermediate: config.intermediate_size,
         layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
       },

@@ -90,7 +90,7 @@ export function qwenSharedExperts(config: QwenExperts): Pick<LlamaTraits, "feedF
     isNormalized: config.norm_topk_prob,
     intermediate: config.moe_intermediate_size,
     shared: {
-      name: "shared_expert",
+      name: "mlp.shared_expert",
       intermediate: config.shared_expert_intermediate_size,
       gate: "shared_expert_gate",
     },

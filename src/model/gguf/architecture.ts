@@ -4,6 +4,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { ModelSpec } from "../families/family.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 import type { Factors } from "./factors.ts";
+import type { MixtureForm } from "./mixture.ts";
 
 export interface Architecture {
   readonly name: string;
@@ -12,18 +13,23 @@ export interface Architecture {
    * role (`LinearSpec.expertRole`) in place of a name.
    */
   readonly layers: Readonly<Record<string, string>>;
+  /** The complete names in GGUF of the vectors of a block. */
+  readonly vectors?: Readonly<Record<string, string>>;
   /** The names in GGUF of the linear layers that may have a bias. */
   readonly biases: readonly string[];
   readonly activation: Activation;
   /**
    * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
-   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values.
+   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values. With `tiled`,
+   * the value heads of linear attention are sorted by their number among those that share a key head.
    */
-  readonly rowOrder?: "rotary" | "heads";
+  readonly rowOrder?: "rotary" | "heads" | "tiled";
   /** Whether a tensor may divide the frequencies of the rotation. */
   readonly hasRotaryDivisors?: boolean;
   /** Whether the head must share its weight with the table of tokens. */
   readonly sharesHead?: boolean;
+  /** Whether the pairs of a head are divided among three positions of a token, which are equal in a text. */
+  readonly hasRotarySections?: boolean;
   /** Whether a part of each head may rotate. */
   readonly hasPartialRotation?: boolean;
   /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
@@ -33,8 +39,14 @@ export interface Architecture {
    * the other blocks.
    */
   readonly windowTheta?: number | "common";
-  /** Whether the factors of the experts of a token are divided by their sum. */
-  readonly normalizesExperts?: boolean;
+  /** Whether blocks without `traits.linear` are those whose index + 1 is a multiple of a number in the file. By default no block has it. */
+  readonly hasLinearBlocks?: boolean;
+  /**
+   * Whether models are supported whose YaRN does not round its bounds to whole pairs, although llama.cpp rounds them. Defaults to false.
+   */
+  readonly roundsYarn?: boolean;
+  /** The mixture of experts, if the architecture has one. */
+  readonly mixture?: MixtureForm;
   /** Whether queries can have a factor that depends on their position. */
   readonly scalesQueries?: boolean;
   /** Whether attention needs one key head per query head, and all heads together as wide as the hidden states. */
@@ -47,6 +59,8 @@ export interface Architecture {
   factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
   /** The differences of models with a certain number of blocks, by which llama.cpp recognises them. */
   readonly byBlockCount?: Readonly<Record<number, Partial<Architecture>>>;
+  /** Returns the setting of config.json that llama.cpp does not support, with its value, or undefined if there is none. */
+  unsupported?(spec: ModelSpec): string | undefined;
   /** Settings of config.json that must have these values, or be absent. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
@@ -63,4 +77,35 @@ export function noPlaceError(architecture: Architecture, folder: string, name: s
   return new ModelError(
     `${folder}: the architecture ${architecture.name} of llama.cpp has no place for ${name}`,
   );
+}
+
+// The names in GGUF of layers and norms that several architectures have, by their names in the checkpoint.
+
+export const ATTENTION = {
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+};
+export const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
+export const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
+export const GATED = gatedNames("mlp", "");
+
+/** The layers and norms of a block of LLaMA. */
+export const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
+
+export const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
+
+/** Returns the names of a gated network. @param kind the end of its names in GGUF, such as `_exps` for experts */
+export function gatedNames(network: string, kind: "" | "_exps" | "_shexp"): Readonly<Record<string, string>> {
+  return {
+    [`${network}.gate_proj`]: `ffn_gate${kind}`,
+    [`${network}.up_proj`]: `ffn_up${kind}`,
+    [`${network}.down_proj`]: `ffn_down${kind}`,
+  };
+}
+
+/** Whether a block rotates queries and keys, if each fourth block does not. */
+export function rotatesThreeOfFour(index: number): boolean {
+  return (index + 1) % 4 !== 0;
 }

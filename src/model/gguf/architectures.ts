@@ -6,35 +6,21 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import type { ModelSpec } from "../families/family.ts";
 import { MULTIMODAL_TYPES } from "../families/multimodal.ts";
-import type { Architecture } from "./architecture.ts";
+import {
+  type Architecture,
+  ATTENTION,
+  GATED,
+  HEAD_NORMS,
+  LLAMA_LAYERS,
+  NORMS_BEFORE,
+  QKV_BIASES,
+  rotatesThreeOfFour,
+} from "./architecture.ts";
 import { type Factors, headScale } from "./factors.ts";
+import { MIXTURE_ARCHITECTURES } from "./mixture_architectures.ts";
 
-const ATTENTION = {
-  "self_attn.q_proj": "attn_q",
-  "self_attn.k_proj": "attn_k",
-  "self_attn.v_proj": "attn_v",
-  "self_attn.o_proj": "attn_output",
-};
-const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
-const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
-const GATED = { "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
 const FUSED_GATE = { "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
-
-const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
 const GPT_BIASES = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"];
-
-/** The layers and norms of a block of LLaMA. */
-const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
-
-/** The layers and norms of a block of LLaMA with a mixture of experts. */
-const MIXTURE_LAYERS = {
-  ...ATTENTION,
-  ...NORMS_BEFORE,
-  "mlp.gate": "ffn_gate_inp",
-  "mlp.experts.gate_proj": "ffn_gate_exps",
-  "mlp.experts.up_proj": "ffn_up_exps",
-  "mlp.experts.down_proj": "ffn_down_exps",
-};
 
 /** The layers of a block of BLOOM. */
 const BLOOM_LAYERS = {
@@ -75,9 +61,6 @@ const OLMO2: Architecture = {
   biases: [],
   activation: "silu",
 };
-
-/** Returns whether a block rotates queries and keys, if each fourth block does not. */
-const rotatesThreeOfFour = (index: number) => (index + 1) % 4 !== 0;
 
 /**
  * Returns the factors of Gemma. llama.cpp recognises the model with 27 billion parameters, which has another scale, by
@@ -248,33 +231,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     activation: "gelu_tanh",
     settings: { multi_query: true, parallel_attn: true, new_decoder_architecture: false },
   },
-  mixtral: {
-    ...LLAMA,
-    layers: {
-      ...MIXTURE_LAYERS,
-      "block_sparse_moe.gate": "ffn_gate_inp",
-      "block_sparse_moe.experts.w1": "ffn_gate_exps",
-      "block_sparse_moe.experts.w3": "ffn_up_exps",
-      "block_sparse_moe.experts.w2": "ffn_down_exps",
-    },
-    biases: [],
-    normalizesExperts: true,
-  },
-  qwen3_moe: {
-    name: "qwen3moe",
-    layers: { ...MIXTURE_LAYERS, ...HEAD_NORMS },
-    biases: [],
-    activation: "silu",
-    normalizesExperts: true,
-  },
-  olmoe: {
-    name: "olmoe",
-    layers: { ...MIXTURE_LAYERS, ...HEAD_NORMS },
-    biases: [],
-    activation: "silu",
-    needsSquareAttention: true,
-    settings: { tie_word_embeddings: false },
-  },
+  ...MIXTURE_ARCHITECTURES,
 };
 
 /** @throws {ModelError} if llama.cpp has no architecture for the `model_type`, or does not support a setting's value */

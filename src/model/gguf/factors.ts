@@ -1,7 +1,7 @@
 /** The factors and limits by which the network of a model differs from that of LLaMA, and their keys in GGUF. */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { ModelSpec } from "../families/family.ts";
+import type { BlockTraits, ModelSpec } from "../families/family.ts";
 import { f32, type MetadataEntry } from "./container.ts";
 
 export interface Factors {
@@ -70,4 +70,26 @@ export function factorEntries(
   return keys.filter(([, value, usual]) => value !== undefined && value !== usual).map((
     [key, value],
   ) => [`${name}.${key}`, f32(value!)]);
+}
+
+/**
+ * Returns the entry of a factor of queries that grows with the logarithm of the position.
+ * @throws {ModelError} if llama.cpp does not have the factor
+ */
+export function temperatureEntries(
+  architecture: string,
+  { queryScale, rotary }: BlockTraits,
+  isSupported = false,
+): MetadataEntry[] {
+  const scaleAt = queryScale?.(0);
+  if (!scaleAt) return [];
+  const yarn = rotary?.(0)?.yarn;
+  if (!isSupported || !yarn) {
+    throw new ModelError(
+      `config.json: queries that depend on their position are not supported for the architecture ${architecture} of llama.cpp without YaRN`,
+    );
+  }
+  // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).
+  const factor = (scaleAt(yarn.trainedTokens) - 1) / Math.LN2;
+  return [[`${architecture}.attention.temperature_scale`, f32(factor)]];
 }

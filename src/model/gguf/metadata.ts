@@ -5,9 +5,9 @@ import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.t
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architecture.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
-import { checkFactors, factorEntries, factorsOf } from "./factors.ts";
-import { constantVector } from "./plan_tensors.ts";
-import type { PlannedTensor } from "./planned_tensor.ts";
+import { checkFactors, factorEntries, factorsOf, headScale, temperatureEntries } from "./factors.ts";
+import { mixtureEntries, mixtureOf } from "./mixture.ts";
+import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;
@@ -16,7 +16,13 @@ export interface NetworkDescription {
   readonly entries: readonly MetadataEntry[];
   /** Tensors that describe the rotation. */
   readonly tensors: readonly PlannedTensor[];
+  /** What llama.cpp computes otherwise than the model, as a sentence for the user. */
+  readonly remark?: string;
 }
+
+const YARN_REMARK =
+  "llama.cpp rounds the bounds of YaRN to whole pairs, which this model does not do. Over 4096 tokens, some pairs of " +
+  "the published gpt-oss rotate by up to 0.9 radians more";
 
 /**
  * @param config the object in config.json
@@ -31,11 +37,6 @@ export function describeNetwork(
   if (!traits || !finalNorm) {
     throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
   }
-  if (new Set(blocksOf(spec)).size > 1) {
-    throw new ModelError(
-      `config.json: some blocks have no experts, which the architecture ${name} of llama.cpp does not support`,
-    );
-  }
   // llama.cpp has only an approximation of GELU, which is closer to the exact function than its table in F16.
   const activation = traits.activation === "gelu" ? "gelu_tanh" : traits.activation;
   if (activation !== architecture.activation) {
@@ -44,6 +45,12 @@ export function describeNetwork(
     );
   }
   checkSizes(spec, traits, architecture);
+  const unsupported = architecture.unsupported?.(spec);
+  if (unsupported) {
+    throw new ModelError(
+      `config.json: ${unsupported} is not supported for the architecture ${name} of llama.cpp`,
+    );
+  }
   const factors = factorsOf(spec), none = { attentionScale: traits.headDim ** -0.5, residualScale: 1 };
   const used = { ...none, embeddingScale: 1, logitScale: 1, ...architecture.factors?.(factors, spec) };
   checkFactors(factors, used, name);
@@ -55,6 +62,7 @@ export function describeNetwork(
   const epsilon = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
   return {
     tensors: rotary.tensors,
+    remark: rotary.remark,
     entries: [
       [key("block_count"), u32(blockCount)],
       [
@@ -62,18 +70,20 @@ export function describeNetwork(
         u32(architecture.windowPeriod ? trained : Math.min(trained, ...windows.filter(Boolean))),
       ],
       [key("embedding_length"), u32(hiddenSize)],
-      [key("feed_forward_length"), u32(traits.intermediate)],
+      [key("feed_forward_length"), u32(feedForwardLength(spec))],
       [key("attention.head_count"), u32(traits.heads)],
       [key("attention.head_count_kv"), u32(traits.kvHeads)],
       [key("attention.key_length"), u32(traits.headDim)],
-      [key("attention.value_length"), u32(traits.headDim)],
+      [key("attention.value_length"), u32(traits.latent?.value ?? traits.headDim)],
       [key(`attention.${epsilon}`), f32(finalNorm.eps)],
       [key("vocab_size"), u32(spec.vocabSize)],
       ...architecture.windowPeriod
         ? [[key("attention.sliding_window"), u32(commonWindow(windows, architecture))] as const]
         : [],
-      ...mixtureEntries(name, traits),
-      ...temperatureEntries(architecture, traits),
+      ...architecture.mixture ? mixtureEntries(spec, name, architecture.mixture) : [],
+      ...latentEntries(name, traits),
+      ...linearEntries(spec, architecture),
+      ...temperatureEntries(name, traits, architecture.scalesQueries),
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
       ),
@@ -106,62 +116,81 @@ function commonWindow(windows: readonly number[], architecture: Architecture): n
   );
 }
 
-/** @throws {ModelError} if the layers of attention or the factors of experts are not those of the architecture */
+/** @throws {ModelError} if the layers of attention are not those of the architecture, or if norms have different epsilons */
 function checkSizes(
-  { hiddenSize }: ModelSpec,
-  { heads, kvHeads, headDim, mixture }: BlockTraits,
-  { name, needsSquareAttention, normalizesExperts = false }: Architecture,
+  spec: ModelSpec,
+  { heads, kvHeads, headDim }: BlockTraits,
+  { name, needsSquareAttention }: Architecture,
 ): void {
+  const { hiddenSize, finalNorm } = spec;
   if (needsSquareAttention && (heads !== kvHeads || heads * headDim !== hiddenSize)) {
     throw new ModelError(
       `config.json: has ${heads} heads of ${headDim} dimensions and ${kvHeads} key heads, but the architecture ${name} of ` +
         `llama.cpp needs as many key heads as heads, and ${hiddenSize} dimensions in all heads together`,
     );
   }
-  if (mixture && mixture.isNormalized !== normalizesExperts) {
+  const other = blocksOf(spec).flatMap(({ norms }) => norms).find(({ eps }) => eps !== finalNorm!.eps);
+  if (other) {
     throw new ModelError(
-      `config.json: norm_topk_prob must be ${normalizesExperts} for the architecture ${name} of llama.cpp, not ${mixture.isNormalized}`,
+      `config.json: the norm ${other.name} has the epsilon ${other.eps}, but llama.cpp has one epsilon for all norms, ${
+        finalNorm!.eps
+      }`,
     );
   }
 }
 
-function mixtureEntries(architecture: string, { mixture }: BlockTraits): MetadataEntry[] {
-  if (!mixture) return [];
+/** Returns the inputs of the last layer of a network without experts. */
+function feedForwardLength(spec: ModelSpec): number {
+  const blocks = blocksOf(spec), { traits } = blocks[0];
+  const dense = mixtureOf(spec) && blocks.find((block) => !block.traits?.mixture);
+  return dense ? dense.groups.at(-1)![0].inFeatures : traits!.intermediate;
+}
+
+function latentEntries(architecture: string, { latent }: BlockTraits): MetadataEntry[] {
+  if (!latent) return [];
   return [
-    [`${architecture}.expert_count`, u32(mixture.experts)],
-    [`${architecture}.expert_used_count`, u32(mixture.expertsPerToken)],
-    [`${architecture}.expert_feed_forward_length`, u32(mixture.intermediate)],
+    [`${architecture}.attention.q_lora_rank`, u32(latent.queryRank ?? 0)],
+    [`${architecture}.attention.kv_lora_rank`, u32(latent.rank)],
   ];
 }
 
-/**
- * Returns the entry of a factor of queries that grows with the logarithm of the position.
- * @throws {ModelError} if llama.cpp does not have the factor
- */
-function temperatureEntries(
-  { name, scalesQueries }: Architecture,
-  { queryScale, rotary }: BlockTraits,
-): MetadataEntry[] {
-  const scaleAt = queryScale?.(0);
-  if (!scaleAt) return [];
-  const yarn = rotary?.(0)?.yarn;
-  if (!scalesQueries || !yarn) {
+/** @throws {ModelError} if other blocks have linear attention than in the architecture, or if its heads have other sizes */
+function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Architecture): MetadataEntry[] {
+  if (!hasLinearBlocks) return [];
+  const linear = blocksOf(spec).map(({ traits }) => traits?.linear), interval = linear.indexOf(undefined) + 1;
+  const sizes = linear.find((sizes) => sizes !== undefined);
+  if (
+    !sizes || interval === 0 ||
+    linear.some((sizes, index) => (sizes === undefined) !== ((index + 1) % interval === 0))
+  ) {
     throw new ModelError(
-      `config.json: queries that depend on their position are not supported for the architecture ${name} of llama.cpp without YaRN`,
+      `config.json: the architecture ${name} of llama.cpp needs attention in exactly the blocks whose index plus 1 is a multiple of one number`,
     );
   }
-  // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).
-  const factor = (scaleAt(yarn.trainedTokens) - 1) / Math.LN2;
-  return [[`${name}.attention.temperature_scale`, f32(factor)]];
+  if (sizes.keyDim !== sizes.valueDim) {
+    throw new ModelError(
+      `config.json: linear_key_head_dim ${sizes.keyDim} must be linear_value_head_dim ${sizes.valueDim} for the architecture ${name} of llama.cpp`,
+    );
+  }
+  return [
+    [`${name}.full_attention_interval`, u32(interval)],
+    [`${name}.ssm.conv_kernel`, u32(sizes.taps)],
+    [`${name}.ssm.state_size`, u32(sizes.keyDim)],
+    [`${name}.ssm.group_count`, u32(sizes.keyHeads)],
+    [`${name}.ssm.time_step_rank`, u32(sizes.heads)],
+    [`${name}.ssm.inner_size`, u32(sizes.valueDim * sizes.heads)],
+  ];
 }
 
 function describeRotary(
   spec: ModelSpec,
-  { rotary, headDim }: BlockTraits,
+  traits: BlockTraits,
   architecture: Architecture,
 ): NetworkDescription {
+  const { latent, headDim } = traits, rotary = latent ? () => latent.rotary : traits.rotary;
   if (!rotary) return { entries: [], tensors: [] };
-  const { name, rotates, hasRotaryDivisors, hasPartialRotation, windowTheta } = architecture;
+  const { name, rotates, hasRotaryDivisors, hasPartialRotation, windowTheta, hasRotarySections } =
+    architecture;
   const isOwn = (index: number) => windowTheta !== undefined && hasWindow(architecture, index);
   const rotations = Array.from({ length: spec.blockCount }, (_, index) => rotary(index));
   const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
@@ -185,9 +214,15 @@ function describeRotary(
       `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
     );
   }
-  const { yarn, scale } = common, scaling = `${name}.rope.scaling`;
+  if (hasRotarySections) {
+    const sections = [2, 1, 0].map((more) => Math.floor((common.pairs + more) / 3));
+    entries.push([`${name}.rope.dimension_sections`, { type: "i32", value: [...sections, 0] }]);
+  }
+  const { scale } = common, scaling = `${name}.rope.scaling`;
+  const yarn = common.yarn?.roundsBounds || architecture.roundsYarn ? common.yarn : undefined;
+  if (yarn && latent) entries.push(latentYarnEntry(spec, yarn.factor, scale, name));
   // With YaRN, llama.cpp multiplies the factor in the file by this one.
-  const attentionFactor = yarn ? scale / (1 + 0.1 * Math.log(yarn.factor)) : scale;
+  const attentionFactor = yarn && !latent ? scale / (1 + 0.1 * Math.log(yarn.factor)) : scale;
   if (attentionFactor !== 1) entries.push([`${scaling}.attn_factor`, f32(attentionFactor)]);
   if (yarn) {
     entries.push(
@@ -195,7 +230,7 @@ function describeRotary(
       [`${scaling}.factor`, f32(yarn.factor)],
       [`${scaling}.original_context_length`, u32(yarn.trainedTokens)],
     );
-    return { entries, tensors: [] };
+    return { entries, tensors: [], remark: yarn.roundsBounds ? undefined : YARN_REMARK };
   }
   const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
   if (common.trainedTokens !== undefined) {
@@ -229,6 +264,27 @@ function describeRotary(
     );
   }
   return { entries, tensors: [constantVector("rope_freqs.weight", short)] };
+}
+
+/**
+ * Returns the entry of the factor of scores of latent attention with YaRN, which is (1 + entry · ln(factor))². llama.cpp multiplies queries
+ * and keys by no factor of their own.
+ * @throws {ModelError} if the model does, or if scores have no factor
+ */
+function latentYarnEntry(
+  spec: ModelSpec,
+  factor: number,
+  scale: number,
+  architecture: string,
+): MetadataEntry {
+  const { headDim } = spec.block(0).traits!, { attentionScale } = factorsOf(spec);
+  const multiplier = (Math.sqrt(attentionScale / headScale(headDim)) - 1) / Math.log(factor);
+  if (scale !== 1 || !(multiplier > 0)) {
+    throw new ModelError(
+      `config.json: YaRN needs mscale equal to mscale_all_dim and positive for the architecture ${architecture} of llama.cpp`,
+    );
+  }
+  return [`${architecture}.rope.scaling.yarn_log_multiplier`, f32(multiplier)];
 }
 
 /** Returns the numbers by which the frequencies without scaling are divided. */

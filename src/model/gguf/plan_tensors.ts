@@ -5,25 +5,27 @@
  * blocks of 32 weights are in F16.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
-import { floatsToBytes } from "../../tensor/dtype.ts";
-import { type RowOrder, rowReader } from "../checkpoint/row_reader.ts";
+import type { ModelError } from "../../base/files/file_error.ts";
+import { rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import type { BlockTraits } from "../families/family.ts";
+import { blocksOf, type BlockTraits } from "../families/family.ts";
 import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
-import { type LinearSpec, type NormSpec, normTensors, roleOf, storedShape } from "../layer_specs.ts";
+import {
+  type LinearSpec,
+  type NormSpec,
+  normTensors,
+  roleOf,
+  storedShape,
+  type VectorSpec,
+} from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
-import { exactBlocks, misfitError, type ReadPacked, type Weight } from "./layer_blocks.ts";
-import type { PlannedTensor } from "./planned_tensor.ts";
-import { rowOrderOf } from "./row_order.ts";
+import { exactBlocks, misfitError, type Weight } from "./layer_blocks.ts";
+import { chunkRows, matrix, type PlannedTensor, vector, withColumnOrder } from "./planned_tensor.ts";
+import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";
 import { stackExperts } from "./stack_experts.ts";
 import {
-  type BlockType,
   hasSuperBlocks,
-  packBlocks,
-  roundBlocks,
-  rowBytes,
   storesRows,
   TENSOR_TYPES,
   type TensorType,
@@ -55,9 +57,6 @@ export interface TensorPlan {
   readonly embeddings: TensorType;
 }
 
-/** The values that are read and encoded at a time. */
-const CHUNK_VALUES = 1 << 20;
-
 /**
  * @param folder the folder of the checkpoint, for messages
  * @throws {ModelError} if llama.cpp has no place for a tensor, or if a layer does not fit the type and is not rounded
@@ -81,42 +80,56 @@ export async function planTensors(
   }
   if (embedding.norm) planner.addNorm(embedding.norm, "", "token_embd_norm");
   for (let index = 0; index < spec.blockCount; index++) {
-    const block = spec.block(index), prefix = block.prefix(index);
-    const place = (name: string) => `blk.${index}.${planner.placeOf(name)}`;
-    for (const norm of block.norms) planner.addNorm(norm, prefix, place(norm.name));
-    for (const [role, layers] of Map.groupBy(block.groups.flat(), roleOf)) {
-      await planner.addLayers(layers, prefix, place(role));
+    const block = spec.block(index), prefix = block.prefix(index), inFile = `blk.${index}.`;
+    for (const norm of block.norms.filter(({ affine }) => affine)) {
+      planner.addNorm(norm, prefix, inFile + planner.placeOf(norm.name));
     }
-    for (const { name, inFeatures, outFeatures } of block.denseLayers ?? []) {
-      planner.addTable(`${prefix}${name}.weight`, [outFeatures, inFeatures], place(name), TENSOR_TYPES.f32);
+    for (const layers of Map.groupBy(block.groups.flat(), roleOf).values()) {
+      await planner.addLayers(layers, prefix, inFile);
     }
+    for (const layer of block.denseLayers ?? []) planner.addRouter(layer, prefix, inFile);
+    for (const spec of block.vectors ?? []) planner.addVector(spec, prefix, inFile);
   }
   if (finalNorm) planner.addNorm(finalNorm, "", "output_norm");
   if (`${head.name}.weight` !== embedding.tokens) {
     if (architecture.sharesHead) throw planner.noPlaceError(head.name);
     planner.addTable(`${head.name}.weight`, table, "output", embeddings);
-    if (head.bias) planner.addVector(`${head.name}.bias`, spec.vocabSize, "output.bias");
+    if (head.bias) planner.addBias(`${head.name}.bias`, spec.vocabSize, "output.bias");
   }
-  return { tensors: planner.tensors, layers: planner.layers, embeddings };
+  return { tensors: planner.tensors, layers: planner.layerCounts(), embeddings };
 }
 
 /** Collects the tensors. The place of a tensor is its name in GGUF, here without `.weight` and `.bias`. */
 class TensorPlanner {
   readonly tensors: PlannedTensor[] = [];
-  readonly layers: LayerCounts = { exact: [], rounded: [], inFallback: [], inF16: [] };
 
   readonly #folder: string;
   readonly #weights: TensorSource;
   readonly #architecture: Architecture;
   readonly #traits: BlockTraits;
   readonly #options: TensorOptions;
+  // A layer whose rows are two tensors is counted once.
+  readonly #exact = new Set<string>();
+  readonly #rounded = new Set<string>();
+  readonly #inFallback = new Set<string>();
+  readonly #inF16 = new Set<string>();
 
   constructor(folder: string, { spec, weights }: Model, architecture: Architecture, options: TensorOptions) {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    this.#traits = spec.block(0).traits!;
+    const [linear] = blocksOf(spec).flatMap(({ traits }) => traits?.linear ?? []);
+    this.#traits = { ...spec.block(0).traits!, linear };
     this.#options = options;
+  }
+
+  layerCounts(): LayerCounts {
+    return {
+      exact: [...this.#exact],
+      rounded: [...this.#rounded],
+      inFallback: [...this.#inFallback],
+      inF16: [...this.#inF16],
+    };
   }
 
   /** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
@@ -128,7 +141,7 @@ class TensorPlanner {
     return noPlaceError(this.#architecture, this.#folder, name);
   }
 
-  /** Adds a matrix that is not pruned: a table of tokens or positions, the head, or a router. */
+  /** Adds a matrix that is not pruned, such as a table of tokens or positions, or the head. */
   addTable(name: string, [rows, cols]: readonly [number, number], place: string, type: TensorType): void {
     const read = rowReader(this.#weights, name, [rows, cols]);
     this.tensors.push(matrix(`${place}.weight`, type, { name, rows, cols, read }));
@@ -140,56 +153,94 @@ class TensorPlanner {
     const read = rowReader(this.#weights, weightName!, [size]);
     const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
     this.tensors.push(vector(`${place}.weight`, size, offset));
-    if (biasName !== undefined) this.addVector(biasName, size, `${place}.bias`);
+    if (biasName !== undefined) this.addBias(biasName, size, `${place}.bias`);
+  }
+
+  /** Adds the bias of the head or of a norm. */
+  addBias(name: string, size: number, place: string): void {
+    const read = rowReader(this.#weights, name, [size]);
+    this.tensors.push(vector(place, size, () => read(0, 1)));
+  }
+
+  /** Adds a vector of a block that is no bias. @param inFile the part of the names of the block in GGUF that its tensors share */
+  addVector({ name, size, shape = [size] }: VectorSpec, prefix: string, inFile: string): void {
+    const place = this.#architecture.vectors?.[name];
+    if (place === undefined) throw this.noPlaceError(name);
+    const [rows] = shape, order = rowOrderOf(place, this.#architecture, this.#traits);
+    const read = rowReader(this.#weights, `${prefix}${name}`, shape, { cols: size / rows, order });
+    const values = async () => {
+      const stored = await read(0, rows);
+      // The rates at which states decay are negative. A checkpoint has the logarithms of their magnitudes.
+      return place === "ssm_a" ? stored.map((value) => -Math.exp(value)) : stored;
+    };
+    const extents = shape.filter((extent, axis) => axis === 0 || extent > 1);
+    this.tensors.push({ ...vector(`${inFile}${place}`, size, values), shape: extents });
+  }
+
+  /** Adds a layer of a mixture that is not pruned. */
+  addRouter(
+    { name, inFeatures, outFeatures: rows, bias }: LinearSpec,
+    prefix: string,
+    inFile: string,
+  ): void {
+    const place = this.placeOf(name);
+    this.addTable(`${prefix}${name}.weight`, [rows, inFeatures], inFile + place, TENSOR_TYPES.f32);
+    if (bias) this.tensors.push(this.#planBias(prefix + name, rows, { place, rows }, inFile));
   }
 
   /** Adds the layers of one role, of which there are several only in a mixture of experts. */
-  async addLayers(layers: readonly LinearSpec[], prefix: string, place: string): Promise<void> {
-    const planned: PlannedTensor[] = [];
-    for (const layer of layers) planned.push(await this.#planLinear(layer, prefix, place));
-    const isStacked = layers[0].expertRole !== undefined;
-    this.tensors.push(...isStacked ? [stackExperts(`${place}.weight`, planned)] : planned);
-  }
-
-  /** Plans the weight of a layer, and adds its bias. */
-  async #planLinear(linear: LinearSpec, prefix: string, place: string): Promise<PlannedTensor> {
-    const { inFeatures: cols, outFeatures: rows, isTransposed } = linear,
-      layer = this.placeOf(roleOf(linear));
-    const order = rowOrderOf(layer, this.#architecture, this.#traits), name = `${prefix}${linear.name}`;
-    const read = rowReader(this.#weights, `${name}.weight`, storedShape(linear), {
-      cols,
-      order,
-      isTransposed,
-    });
-    const weight = { name: `${name}.weight`, rows, cols, order, read, rowsPerChunk: chunkRows(cols) };
-    if (linear.bias) {
-      if (!this.#architecture.biases.includes(layer)) throw this.noPlaceError(`${linear.name}.bias`);
-      this.addVector(`${name}.bias`, rows, `${place}.bias`, order);
+  async addLayers(layers: readonly LinearSpec[], prefix: string, inFile: string): Promise<void> {
+    const [first] = layers, place = (role: string) => this.placeOf(role);
+    const add = (planned: readonly PlannedTensor[]) =>
+      this.tensors.push(first.expertRole === undefined ? planned[0] : stackExperts(planned));
+    for (const part of rowParts(first, this.#architecture, this.#traits, place)) {
+      const weights: PlannedTensor[] = [];
+      for (const layer of layers) weights.push(await this.#planLinear(layer, prefix, part, inFile));
+      add(weights);
+      if (!first.bias) continue;
+      add(layers.map(({ name, outFeatures }) => this.#planBias(prefix + name, outFeatures, part, inFile)));
     }
-    return await this.#planWeight(`${place}.weight`, weight);
   }
 
-  addVector(name: string, size: number, place: string, order?: RowOrder): void {
+  async #planLinear(
+    linear: LinearSpec,
+    prefix: string,
+    { place, rows, order, columns }: RowPart,
+    inFile: string,
+  ): Promise<PlannedTensor> {
+    const { inFeatures: cols, isTransposed } = linear, name = `${prefix}${linear.name}.weight`;
+    const read = rowReader(this.#weights, name, storedShape(linear), { cols, order, isTransposed });
+    const rowsPerChunk = isTransposed ? rows : chunkRows(cols);
+    const weight = { name, rows, cols, order, read, rowsPerChunk };
+    const planned = await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
+    return columns ? withColumnOrder(planned, columns) : planned;
+  }
+
+  /** @param size the number of elements of the bias in the checkpoint */
+  #planBias(layer: string, size: number, { place, rows, order }: RowPart, inFile: string): PlannedTensor {
+    const name = `${layer}.bias`;
+    if (!this.#architecture.biases.includes(place)) throw this.noPlaceError(name);
     const read = rowReader(this.#weights, name, [size], { cols: 1, order });
-    this.tensors.push(vector(place, size, () => read(0, size)));
+    return vector(`${inFile}${place}.bias`, rows, () => read(0, rows));
   }
 
-  async #planWeight(place: string, weight: Weight): Promise<PlannedTensor> {
+  /** @param unit the number of columns that must be whole blocks */
+  async #planWeight(place: string, weight: Weight, unit = weight.cols): Promise<PlannedTensor> {
     const { name, cols } = weight, wanted: TensorType = TENSOR_TYPES[this.#options.type];
     const isFallback = hasSuperBlocks(wanted.format) && !storesRows(wanted, cols);
     const target = isFallback ? TENSOR_TYPES[wanted.format.fallback] : wanted, { format } = target;
     if (typeof format === "string") {
-      this.layers.exact.push(name);
+      this.#exact.add(name);
       return matrix(place, target, weight);
     }
-    if (storesRows(target, cols)) {
+    if (storesRows(target, unit)) {
       const exact = await exactBlocks(this.#weights, weight, format);
       if (typeof exact !== "string") {
-        this.layers[isFallback ? "inFallback" : "exact"].push(name);
+        (isFallback ? this.#inFallback : this.#exact).add(name);
         return matrix(place, target, weight, exact);
       }
       if (this.#options.round && !hasSuperBlocks(wanted.format)) {
-        this.layers.rounded.push(name);
+        this.#rounded.add(name);
         return matrix(place, target, weight);
       }
       const isDenseInPacked = isPacked(this.#weights) && !packedTensors(this.#weights, name);
@@ -197,81 +248,7 @@ class TensorPlanner {
         throw misfitError(this.#folder, name, wanted.label, isFallback ? wanted.format : format, exact);
       }
     }
-    this.layers.inF16.push(name);
+    this.#inF16.add(name);
     return matrix(place, TENSOR_TYPES.f16, weight);
   }
-}
-
-type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read">;
-
-function chunkRows(cols: number): number {
-  return Math.max(1, Math.floor(CHUNK_VALUES / cols));
-}
-
-/** @param packed reads the blocks of a weight that keeps its values. Without it, they are rounded to nearest */
-function matrix(
-  place: string,
-  type: TensorType,
-  { name, rows, cols, read }: MatrixSource,
-  packed?: ReadPacked,
-): PlannedTensor {
-  const { format } = type;
-  const encode = async (first: number, end: number) => {
-    if (packed) return await packed(first, end);
-    const values = await read(first, end);
-    if (typeof format === "string") {
-      checkRange(values, RANGES[format], name, type);
-      return floatsToBytes(values, format);
-    }
-    return packBlocks(format as BlockType, roundRows(format as BlockType, values, name, type));
-  };
-  const byteLength = rows * rowBytes(type, cols);
-  return {
-    name: place,
-    type: type.code,
-    shape: [rows, cols],
-    byteLength,
-    rows,
-    rowsPerChunk: chunkRows(cols),
-    encode,
-  };
-}
-
-function roundRows(format: BlockType, values: Float32Array, name: string, type: TensorType) {
-  checkRange(values, RANGES.F32, name, type);
-  const blocks = roundBlocks(format, values);
-  checkRange(blocks.factors, RANGES.F16, name, type);
-  return blocks;
-}
-
-/** A tensor of one axis in F32. */
-function vector(place: string, size: number, read: () => Promise<Float32Array>): PlannedTensor {
-  const encode = async () => {
-    const values = await read();
-    checkRange(values, RANGES.F32, place, TENSOR_TYPES.f32);
-    return floatsToBytes(values, "F32");
-  };
-  return {
-    name: place,
-    type: TENSOR_TYPES.f32.code,
-    shape: [size],
-    byteLength: 4 * size,
-    rows: 1,
-    rowsPerChunk: 1,
-    encode,
-  };
-}
-
-/** The smallest magnitude that each dtype rounds to infinity. */
-const RANGES = { F32: Infinity, BF16: (2 - 2 ** -8) * 2 ** 127, F16: 65520 } as const;
-
-function checkRange(values: Float32Array, range: number, name: string, { label }: TensorType): void {
-  const wrong = values.find((value) => !(Math.abs(value) < range));
-  if (wrong !== undefined) {
-    throw new ModelError(`${name}: has the value ${wrong}, which is not finite in ${label}`);
-  }
-}
-
-export function constantVector(place: string, values: Float32Array): PlannedTensor {
-  return vector(place, values.length, () => Promise.resolve(values));
 }

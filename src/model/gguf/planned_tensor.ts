@@ -1,6 +1,18 @@
-/** A tensor of a GGUF file with the function that makes its bytes. */
+/** The tensors of a GGUF file, each with the function that makes its bytes. */
 
+import { ModelError } from "../../base/files/file_error.ts";
+import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { TensorEntry } from "./container.ts";
+import type { ReadPacked, Weight } from "./layer_blocks.ts";
+import type { ColumnOrder } from "./row_order.ts";
+import {
+  type BlockType,
+  packBlocks,
+  roundBlocks,
+  rowBytes,
+  TENSOR_TYPES,
+  type TensorType,
+} from "./tensor_types.ts";
 
 export interface PlannedTensor extends TensorEntry {
   readonly rows: number;
@@ -8,4 +20,100 @@ export interface PlannedTensor extends TensorEntry {
   readonly rowsPerChunk: number;
   /** Returns the bytes of rows `first` to `end − 1`. @throws {ModelError} if a value is not finite in the type */
   encode(first: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** The values that are read and encoded at a time. */
+const CHUNK_VALUES = 1 << 20;
+
+type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read"> & Partial<Pick<Weight, "rowsPerChunk">>;
+
+export function chunkRows(cols: number): number {
+  return Math.max(1, Math.floor(CHUNK_VALUES / cols));
+}
+
+/** @param packed reads the blocks of a weight that keeps its values. Without it, they are rounded to nearest */
+export function matrix(
+  place: string,
+  type: TensorType,
+  { name, rows, cols, read, rowsPerChunk = chunkRows(cols) }: MatrixSource,
+  packed?: ReadPacked,
+): PlannedTensor {
+  const { format } = type;
+  const encode = async (first: number, end: number) => {
+    if (packed) return await packed(first, end);
+    const values = await read(first, end);
+    if (typeof format === "string") {
+      checkRange(values, RANGES[format], name, type);
+      return floatsToBytes(values, format);
+    }
+    return packBlocks(format as BlockType, roundRows(format as BlockType, values, name, type));
+  };
+  const byteLength = rows * rowBytes(type, cols);
+  return {
+    name: place,
+    type: type.code,
+    shape: [rows, cols],
+    byteLength,
+    rows,
+    rowsPerChunk,
+    encode,
+  };
+}
+
+function roundRows(format: BlockType, values: Float32Array, name: string, type: TensorType) {
+  checkRange(values, RANGES.F32, name, type);
+  const blocks = roundBlocks(format, values);
+  checkRange(blocks.factors, RANGES.F16, name, type);
+  return blocks;
+}
+
+/** A tensor of one axis in F32. */
+export function vector(place: string, size: number, read: () => Promise<Float32Array>): PlannedTensor {
+  const encode = async () => {
+    const values = await read();
+    checkRange(values, RANGES.F32, place, TENSOR_TYPES.f32);
+    return floatsToBytes(values, "F32");
+  };
+  return {
+    name: place,
+    type: TENSOR_TYPES.f32.code,
+    shape: [size],
+    byteLength: 4 * size,
+    rows: 1,
+    rowsPerChunk: 1,
+    encode,
+  };
+}
+
+/** Returns a matrix with another order of its groups of `size` columns, each of which is whole blocks. */
+export function withColumnOrder(
+  tensor: PlannedTensor,
+  { size, order }: ColumnOrder,
+): PlannedTensor {
+  const groups = tensor.shape[1] / size, bytes = tensor.byteLength / tensor.rows / groups;
+  return {
+    ...tensor,
+    async encode(first, end) {
+      const encoded = await tensor.encode(first, end), ordered = new Uint8Array(encoded.length);
+      for (let group = 0; group * bytes < encoded.length; group++) {
+        const source = group - group % groups + order(group % groups);
+        ordered.set(encoded.subarray(source * bytes, (source + 1) * bytes), group * bytes);
+      }
+      return ordered;
+    },
+  };
+}
+
+/** The smallest magnitude that each dtype rounds to infinity. */
+const RANGES = { F32: Infinity, BF16: (2 - 2 ** -8) * 2 ** 127, F16: 65520 } as const;
+
+function checkRange(values: Float32Array, range: number, name: string, { label }: TensorType): void {
+  const wrong = values.find((value) => !(Math.abs(value) < range));
+  if (wrong !== undefined) {
+    throw new ModelError(`${name}: has the value ${wrong}, which is not finite in ${label}`);
+  }
+}
+
+export function constantVector(place: string, values: Float32Array): PlannedTensor {
+  return vector(place, values.length, () => Promise.resolve(values));
 }

@@ -1,23 +1,22 @@
-/** Puts the weights of all experts with one role into one tensor, (experts, rows, cols), as llama.cpp reads them. */
+/** Puts the weights of all experts with one role into one tensor, (experts, rows, cols), as llama.cpp reads them, and their biases. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
 
 /**
- * @param place the name of the tensor in GGUF
- * @param experts the weights in the order of the experts, which have the same shape
+ * @param experts the weights or the biases in the order of the experts, which have the same shape, and all the name of the one tensor
  * @throws {ModelError} if the weights have different types
  */
-export function stackExperts(place: string, experts: readonly PlannedTensor[]): PlannedTensor {
-  const [{ type, rows, rowsPerChunk, shape, byteLength }] = experts;
+export function stackExperts(experts: readonly PlannedTensor[]): PlannedTensor {
+  const [{ name, type, rows, rowsPerChunk, shape, byteLength }] = experts;
   const other = experts.findIndex((expert) => expert.type !== type);
   if (other >= 0) {
     throw new ModelError(
-      `${place}: the weight of expert ${other} is not packed as that of expert 0, but one tensor has both; add --round nearest`,
+      `${name}: the weight of expert ${other} is not packed as that of expert 0, but one tensor has both; add --round nearest`,
     );
   }
   return {
-    name: place,
+    name,
     type,
     shape: [experts.length, ...shape],
     byteLength: experts.length * byteLength,

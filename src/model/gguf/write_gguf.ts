@@ -32,6 +32,8 @@ export interface GgufResult {
   /** The type of the table of tokens and of the head, such as `Q8_0`. */
   readonly embeddings: string;
   readonly bytes: number;
+  /** As in `NetworkDescription`. */
+  readonly remark?: string;
 }
 
 /** The parts of a GGUF file that do not depend on the types of its tensors. */
@@ -88,7 +90,8 @@ export async function writeGguf(
   ];
   const all = [...network.tensors, ...tensors];
   const bytes = await writeTensors(fs, path, { metadata, tensors: all, checkpoint, signal, progress });
-  return { architecture: architecture.name, layers, embeddings: embeddings.label, bytes };
+  const { remark } = network;
+  return { architecture: architecture.name, layers, embeddings: embeddings.label, bytes, remark };
 }
 
 /** The content of a file. */

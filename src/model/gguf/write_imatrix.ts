@@ -12,8 +12,9 @@ import type { ModelFolder } from "../model.ts";
 import { placeOf } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
 import { text, u32 } from "./container.ts";
-import { constantVector } from "./plan_tensors.ts";
-import type { PlannedTensor } from "./planned_tensor.ts";
+
+import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
+import { columnOf, rowParts } from "./row_order.ts";
 import { writeTensors } from "./write_gguf.ts";
 
 /** The sums of the squares of the inputs, (inFeatures) f32, of each group of layers in a block. */
@@ -49,14 +50,23 @@ export async function writeImatrix(
   { squares, texts, windows, windowTokens }: ImatrixOptions,
 ): Promise<void> {
   checkImatrixModel(opened);
-  const { checkpoint } = opened, architecture = findArchitecture(checkpoint.config);
+  const { checkpoint, model } = opened, architecture = findArchitecture(checkpoint.config);
   const tensors: PlannedTensor[] = [];
   let block = 0;
   for await (const groups of squares) {
+    const traits = model.spec.block(block).traits!;
     for (const [group, sums] of groups) {
-      for (const { name } of group) {
-        const place = `blk.${block}.${placeOf(architecture, checkpoint.folder, name)}.weight`;
-        tensors.push(constantVector(`${place}.in_sum2`, sums));
+      for (const layer of group) {
+        // The layer is one tensor, because the model has no experts.
+        const [{ place: name, columns }] = rowParts(
+          layer,
+          architecture,
+          traits,
+          (role) => placeOf(architecture, checkpoint.folder, role),
+        );
+        const place = `blk.${block}.${name}.weight`;
+        const inOrder = columns ? sums.map((_, column) => sums[columnOf(columns, column)]) : sums;
+        tensors.push(constantVector(`${place}.in_sum2`, inOrder));
         tensors.push(constantVector(`${place}.counts`, Float32Array.of(windows * windowTokens)));
       }
     }

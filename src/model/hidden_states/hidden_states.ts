@@ -102,9 +102,9 @@ export class HiddenStates {
     return this.#isPartlyChanged;
   }
 
-  /** Stores the inputs of block 0. `embed` returns the inputs for one batch, (batch.count · tokens, hiddenSize) f32. */
-  async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>): Promise<void> {
-    const draft = this.#isOnDisk ? await this.#folder?.create(0) : undefined;
+  /** Stores the inputs of `block`. `embed` returns the inputs for one batch, (batch.count · tokens, hiddenSize) f32. */
+  async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
+    const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined;
     try {
       for (const [i, batch] of this.batches.entries()) {
         const states = await embed(batch);
@@ -116,6 +116,7 @@ export class HiddenStates {
     } finally {
       await draft?.close();
     }
+    this.#nextBlock = block;
   }
 
   /** Loads the inputs of `block` from the folder. @throws {ModelError} if the file does not have the size of these states */

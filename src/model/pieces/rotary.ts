@@ -30,6 +30,8 @@ export interface RotarySpec {
     readonly factor: number;
     /** The number of tokens of the windows in training. */
     readonly trainedTokens: number;
+    /** Whether the bounds between which frequencies are interpolated are whole pairs. */
+    readonly roundsBounds: boolean;
   };
   /**
    * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the angle depends on `tokens`, the

@@ -5,12 +5,26 @@
  */
 
 import { z } from "zod";
-import { MAX_EPOCHS, MAX_MODEL_LAYERS } from "../limits.ts";
+import {
+  HIDDEN_STATES,
+  PRUNED,
+  TRAINED,
+  VALIDATION_HIDDEN_STATES,
+  VALIDATION_WINDOWS,
+  WINDOWS,
+} from "../block_names.ts";
+import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
 import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
-import { type BodyTensor, SAFETENSORS_CONTENT, safetensorsBody, tensorTable } from "./tensors.ts";
+import {
+  type BodyTensor,
+  SAFETENSORS_CONTENT,
+  safetensorsBody,
+  STATISTICS_TENSORS,
+  tensorTable,
+} from "./tensors.ts";
 import { idSchema } from "./fields.ts";
 
 const path = "/v1/states/{name}" as const;
@@ -38,12 +52,6 @@ const LOOKUP_PROBLEMS = [
   "shutting_down",
 ] as const satisfies ProblemCode[];
 
-/** The names of the tensors with the token ids of fitted windows, and of those that are held out. */
-export const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
-
-/** The prefix of tensors that replace those of the block. */
-export const PRUNED = "pruned.";
-
 /** The tensors of a body of `PUT /v1/states/{name}`. */
 export const STATES_TENSORS: readonly BodyTensor[] = [
   {
@@ -58,6 +66,19 @@ export const STATES_TENSORS: readonly BodyTensor[] = [
     dtype: "U32",
     contents:
       "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
+  },
+  {
+    name: HIDDEN_STATES,
+    shape: "[windows, tokens, hidden size]",
+    dtype: "F32",
+    contents:
+      "the inputs of the block `block` for the calibration windows, instead of all other tensors but the next one",
+  },
+  {
+    name: VALIDATION_HIDDEN_STATES,
+    shape: "[held out, tokens, hidden size]",
+    dtype: "F32",
+    contents: "optional. The same for windows that are held out",
   },
   {
     name: "*",
@@ -83,7 +104,7 @@ export const BLOCK_TENSORS: readonly BodyTensor[] = [
     dtype: "F32, F16, BF16",
     contents:
       "optional, and only without `layers`. Tensors that replace those of the block, except for the windows of " +
-      "the dense model",
+      "the dense model. The answer then has the `error` on the held-out windows, if there are any",
   },
 ];
 
@@ -102,12 +123,15 @@ export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
     contents: "only for a layer with `bits`: the codes and the grids of the weight",
   },
   {
-    name: "trained.*",
+    name: `${TRAINED}*`,
     shape: "as in the checkpoint",
     dtype: "as in the request",
     contents: "only with `reconstruct`: the tensors of the block that the reconstruction has changed",
   },
 ];
+
+/** The tensors of a body of `POST /v1/states/{name}/sums`, and of its answer. */
+export const SUMS_TENSORS = STATISTICS_TENSORS.filter(({ name }) => name.endsWith("hessian_upper"));
 
 export const FIND_STATES = {
   method: "get",
@@ -125,9 +149,9 @@ export const CREATE_STATES = {
   method: "put",
   path,
   operationId: "createStates",
-  summary: "Create the hidden states before the first block",
+  summary: "Create the hidden states before a block",
   description:
-    "Computes the hidden states of all windows before the first block, and stores them in the place of earlier states of this name. If " +
+    "Computes the hidden states of all windows before the first block, or takes those in the body, and stores them in the place of earlier states of this name. If " +
     "the host has no memory for them, it evicts first the earlier ones, and then the states that were not used for the longest time. The metadata of the file has the " +
     "`config.json` of the model under the name `config`, and may have the names of the tensors of block 0, a JSON list, under `names`.",
   tags: ["Blocks"],
@@ -135,6 +159,9 @@ export const CREATE_STATES = {
   request: {
     params,
     query: z.strictObject({
+      block: integer(0, MAX_MODEL_LAYERS).default(0).meta({
+        description: `The block whose inputs \`${HIDDEN_STATES}\` are. It is 0 for token ids`,
+      }),
       target: oneOf("none", "dense").default("none").meta({
         description:
           "dense stores the states of the dense model too, which run through each block before it is pruned. The layers then have targets",
@@ -158,6 +185,33 @@ export const DELETE_STATES = {
   problems: LOOKUP_PROBLEMS,
 } satisfies Operation;
 
+/** The parameters of `POST /v1/states/{name}/sums`. */
+const sumsQuerySchema = z.strictObject({
+  layer: z.string().min(1).meta({ description: "The name of the weight of a layer in the block" }),
+});
+
+export const ADD_SUMS = {
+  method: "post",
+  path: `${path}/sums`,
+  operationId: "addSums",
+  summary: "Add stored sums to those of earlier windows",
+  description:
+    "For a run whose windows are divided over several hosts. `POST /v1/blocks` with `solve=false` stores the statistics of each part of " +
+    `${PART_WINDOWS} windows. This request adds them in order to the statistics in the body, which are those of all windows before, and ` +
+    "answers the sums. The body of the first host has no tensors. The answer of the last host has the statistics of all windows, with the " +
+    "same bytes for any number of hosts, if each host has a multiple of this number of windows, except for the last one.",
+  tags: ["Blocks"],
+  security: WITH_KEY,
+  request: { params, query: sumsQuerySchema, body: safetensorsBody(tensorTable(SUMS_TENSORS)) },
+  responses: {
+    200: {
+      description: `The sums, a safetensors file.\n\n${tensorTable(SUMS_TENSORS)}`,
+      content: SAFETENSORS_CONTENT,
+    },
+  },
+  problems: [...TENSOR_PROBLEMS, "states_not_found"],
+} satisfies Operation;
+
 /** The layers of a request, in the metadata of its body: the parameters of each layer by the name of its weight. */
 export const blockLayersSchema = z.record(z.string(), jobParametersSchema);
 
@@ -168,6 +222,10 @@ export const blockQuerySchema = z.strictObject({
   advance: flag.default(true).meta({
     description:
       "Whether the states then run through the pruned block, so that they are those before the next block",
+  }),
+  solve: flag.default(true).meta({
+    description:
+      "false only stores the statistics of the layers, for `POST /v1/states/{name}/sums`. It needs advance=false",
   }),
   true_sequential: flag.default(false).meta({
     description:
@@ -194,7 +252,7 @@ export const PRUNE_BLOCK = {
     "Runs stored hidden states through the block in the body, adds up the statistics of its layers, prunes the layers, and runs the " +
     "states through the pruned block. The metadata of the body has the layers to prune under the name `layers`: an object that maps the " +
     "names of weights to the parameters of `POST /v1/layers`, without `hessian`. Without layers, the states only run through the block. If " +
-    "the request fails while it changes the states, they are deleted. A repeated request gets the same answer.",
+    "the device fails while it changes the states, they are deleted. A repeated request gets the same answer.",
   tags: ["Blocks"],
   security: WITH_KEY,
   request: { query: blockQuerySchema, body: safetensorsBody(tensorTable(BLOCK_TENSORS)) },
@@ -203,7 +261,8 @@ export const PRUNE_BLOCK = {
       description:
         "The pruned layers, a safetensors file. Its metadata has an object as JSON under the name `block`: `layers` has the `name`, the " +
         "`report` and, for an expert, the number of `tokens` of each layer; `error` is the error of the output of the block on the held-out " +
-        "windows; `decision` says whether the layers have targets; and `reconstructed` describes the reconstruction.\n\n" +
+        "windows; `decision` says whether the layers have targets; and `reconstructed` describes the reconstruction. With `solve=false`, `sums` " +
+        "has the `name` of each layer, and the numbers of `tokens` and `validation_tokens` in its statistics.\n\n" +
         tensorTable(BLOCK_ANSWER_TENSORS),
       content: SAFETENSORS_CONTENT,
     },

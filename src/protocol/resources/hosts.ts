@@ -48,6 +48,7 @@ export const heartbeatSchema = z.strictObject({
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
 const aliveHostSchema = heartbeatSchema.extend({
+  backend: described(z.string().max(32), "`webgpu` or `cpu`, or `unknown` for a host that a request wakes"),
   id: described(idSchema, "The id of the host, which is new after every start unless `PARE_HOST_ID` sets it"),
   seen: z.int().meta({
     description:

@@ -1,12 +1,13 @@
 /**
- * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts. The tensors of the layers are
- * stored at the edge as blobs, which are files named by their digests.
+ * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts, or a model whose blocks one host
+ * after the other prunes. The tensors are stored at the edge as blobs, which are files named by their digests.
  */
 
 import { z } from "zod";
 import { described, digestSchema, numeric } from "./fields.ts";
 import { JOB_STATES } from "../job_state.ts";
 import { jobParametersSchema } from "../parameters.ts";
+import { blockQuerySchema, CREATE_STATES } from "./blocks.ts";
 import { reportSchema } from "./layers.ts";
 import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
@@ -42,19 +43,47 @@ const jobLayerSchema = z.strictObject({
   parameters: layerParametersSchema,
 });
 
+const blockFields = blockQuerySchema.omit({ states: true, block: true, solve: true });
+
+/** The parameters of a block in a job, with all defaults if the block has none. */
+export const blockParametersSchema = blockFields.default(() => blockFields.parse({}));
+
+/** Whether the hidden states of the dense model are stored too, so that the layers have targets. */
+export const targetSchema = CREATE_STATES.request.query.shape.target;
+
+const jobBlockSchema = z.strictObject({
+  name: nameSchema.meta({ description: "The name of the block, unique in the job" }),
+  weight: digestSchema.meta({ description: "A safetensors file like the body of POST /v1/blocks" }),
+  parameters: blockParametersSchema,
+  result: digestSchema.optional().meta({
+    description: "The result of the block, if an earlier job has pruned it. It is not pruned again",
+  }),
+});
+
+const jobModelSchema = z.strictObject({
+  states: digestSchema.meta({ description: "A safetensors file like the body of PUT /v1/states/{name}" }),
+  target: targetSchema,
+}).meta({ id: "JobModel", description: "The calibration windows of a model" });
+
 /** The body of `POST /v1/jobs`. */
 export const jobRequestSchema = z.strictObject({
   name: jobNameSchema.optional(),
-  layers: z.array(jobLayerSchema).min(1).max(MAX_JOB_LAYERS),
-}).superRefine(({ layers }, context) => {
+  layers: z.array(jobLayerSchema).min(1).max(MAX_JOB_LAYERS).optional(),
+  model: jobModelSchema.extend({
+    blocks: z.array(jobBlockSchema).min(1).max(MAX_JOB_LAYERS).meta({
+      description: "The blocks of the model from the first one on. They are pruned in this order",
+    }),
+  }).optional(),
+}).superRefine(({ layers, model }, context) => {
+  const report = (path: PropertyKey[], message: string) =>
+    context.addIssue({ code: "custom", path, message });
+  if ((layers === undefined) === (model === undefined)) {
+    report(["layers"], "is required without model, and not allowed with it");
+  }
   const seen = new Set<string>();
-  for (const [index, { name }] of layers.entries()) {
+  for (const [index, { name }] of (layers ?? model?.blocks ?? []).entries()) {
     if (seen.has(name)) {
-      context.addIssue({
-        code: "custom",
-        path: ["layers", index, "name"],
-        message: `${name} occurs twice`,
-      });
+      report([...layers ? ["layers"] : ["model", "blocks"], index, "name"], `${name} occurs twice`);
     }
     seen.add(name);
   }
@@ -83,12 +112,15 @@ const layerStateSchema = z.object({
   attempts: described(z.int().min(0), "The number of times that a host was asked to solve the layer"),
   host: z.string().nullable().meta({ description: "The id of the host of the latest attempt" }),
   // The generator of the OpenAPI document drops the null of `reportSchema.nullable()`.
-  report: described(z.union([reportSchema, z.null()]), "Null unless the state is `done`"),
+  report: described(
+    z.union([reportSchema, z.null()]),
+    "Null unless the state is `done`, and for a block, whose result has the reports of its layers",
+  ),
   result: digestSchema.nullable().meta({
-    description: "The digest of the answer, a file like the answer of POST /v1/layers",
+    description: "The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks",
   }),
   error: described(jobErrorSchema.nullable(), "Null unless the state is `failed` or `cancelled`"),
-}).meta({ id: "LayerState", description: "The state of one layer of a job" });
+}).meta({ id: "LayerState", description: "The state of one layer of a job, or of one block of its model" });
 
 /** The members that a job and its summary have in common. */
 const jobHeadSchema = z.object({
@@ -101,10 +133,11 @@ const jobHeadSchema = z.object({
 
 /** The answer of `GET /v1/jobs/:id`. */
 export const jobSchema = jobHeadSchema.extend({
-  layers: described(z.array(layerStateSchema), "The layers, in the order of the submission"),
+  model: described(jobModelSchema.optional(), "The model, if the job prunes the blocks of one"),
+  layers: described(z.array(layerStateSchema), "The layers or blocks, in the order of the submission"),
 }).meta({
   id: "Job",
-  description: "A job with its layers",
+  description: "A job with its layers, or with the blocks of its model",
 });
 
 const jobSummarySchema = jobHeadSchema.extend({
@@ -141,6 +174,10 @@ export type JobRequest = z.output<typeof jobRequestSchema>;
 
 export type JobLayer = z.output<typeof jobLayerSchema>;
 
+export type JobBlock = z.output<typeof jobBlockSchema>;
+
+export type JobModel = z.output<typeof jobModelSchema>;
+
 /** The query of `GET /v1/jobs`, with its defaults. */
 export type JobListQuery = z.output<typeof jobListQuerySchema>;
 
@@ -164,8 +201,9 @@ export const START_JOB = {
   operationId: "startJob",
   summary: "Start a job",
   description:
-    "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. A blob that does " +
-    "not exist is refused at once.",
+    "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. With `model` in " +
+    "place of `layers`, the job prunes the blocks of a model in their order, at one host. If that host is lost, another one continues. " +
+    "A blob that does not exist is refused at once.",
   tags: ["Jobs"],
   security: WITH_KEY,
   request: {

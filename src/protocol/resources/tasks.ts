@@ -1,11 +1,12 @@
 /**
- * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job. It has signed URLs, from which
- * the host reads the tensors of the layer, and to which it writes the answer.
+ * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job, or one request about the hidden
+ * states of a model whose blocks a job prunes. It has signed URLs, from which the host reads the tensors, and to which it
+ * writes the answer.
  */
 
 import { z } from "zod";
 import { digestSchema, idSchema } from "./fields.ts";
-import { layerParametersSchema } from "./jobs.ts";
+import { blockParametersSchema, layerParametersSchema, targetSchema } from "./jobs.ts";
 import { reportSchema } from "./layers.ts";
 
 /** The longest time in seconds for which a host waits for the end of a task before it answers (`Prefer: wait=`). */
@@ -14,25 +15,65 @@ export const MAX_TASK_WAIT_SECONDS = 60;
 /** A file to read at a signed URL, with its digest. */
 const sourceSchema = z.strictObject({ url: z.url(), sha256: digestSchema });
 
-/** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */
-export const taskRequestSchema = z.strictObject({
+const resultSchema = z.strictObject({ url: z.url() });
+
+const layerTaskSchema = z.strictObject({
   id: idSchema,
   weight: sourceSchema,
   hessian: sourceSchema.optional(),
-  result: z.strictObject({ url: z.url() }),
+  result: resultSchema,
   parameters: layerParametersSchema,
-}).meta({ id: "TaskRequest" });
+});
+
+/** Creates the hidden states `states` from a body of `PUT /v1/states/{name}`. */
+const createStatesSchema = z.strictObject({
+  id: idSchema,
+  states: idSchema,
+  windows: sourceSchema,
+  target: targetSchema,
+});
+
+/** Deletes the hidden states `states`. */
+const deleteStatesSchema = z.strictObject({ id: idSchema, states: idSchema });
+
+/** Prunes the block with the index `index`, whose tensors are in a body of `POST /v1/blocks`. */
+const pruneBlockSchema = z.strictObject({
+  id: idSchema,
+  states: idSchema,
+  index: z.int().min(0),
+  block: sourceSchema,
+  result: resultSchema,
+  parameters: blockParametersSchema,
+});
+
+/** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks` for it. */
+const runBlockSchema = pruneBlockSchema.omit({ result: true }).extend({ pruned: sourceSchema });
+
+/** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */
+export const taskRequestSchema = z.union([
+  layerTaskSchema,
+  createStatesSchema,
+  pruneBlockSchema,
+  runBlockSchema,
+  deleteStatesSchema,
+]).meta({ id: "TaskRequest" });
 
 /** The answer about a task that is running or done. If the task has failed, the answer is its problem instead. */
 export const taskAnswerSchema = z.discriminatedUnion("state", [
   z.object({ state: z.literal("running") }),
   z.object({
     state: z.literal("done"),
-    report: reportSchema,
-    result: z.object({ sha256: digestSchema, bytes: z.int() }),
+    /** The report of a layer. The reports of a block are in its result. */
+    report: reportSchema.optional(),
+    /** The written file, if the task has a URL for one. */
+    result: z.object({ sha256: digestSchema, bytes: z.int() }).optional(),
   }),
 ]).meta({ id: "TaskAnswer" });
 
 export type TaskRequest = z.output<typeof taskRequestSchema>;
+
+export type LayerTask = z.output<typeof layerTaskSchema>;
+
+export type StatesTask = Exclude<TaskRequest, LayerTask>;
 
 export type TaskAnswer = z.infer<typeof taskAnswerSchema>;

@@ -1,16 +1,14 @@
 /** Prunes one block of a model at the host that has its hidden states. The code is that of a run on one machine. */
 
+import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { Forward } from "../../model/forward.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
 import { calibratedBlock, type CalibratedModel } from "../calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
 import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
-import type { ReconstructedBlock } from "../reconstruct_block.ts";
 import { pruneModel } from "../run/prune_model.ts";
 import type { PruneJob } from "../run/job.ts";
-import type { TargetDecision } from "../target_guard.ts";
 
 export interface BlockTask
   extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
@@ -23,23 +21,11 @@ export interface BlockTask
   readonly advances: boolean;
   /** Whether rounded weights are those of the layout `pack-quantized`, which rounds the scales of their grids. */
   readonly isPacked: boolean;
-  /** Stops the work after the current batch or layer, so that nothing runs any more when `pruneBlock` throws. */
+  /**
+   * Stops the work after the current batch or layer, so that nothing runs any more when `pruneBlock` throws. Once the states
+   * have begun to change, the work continues to its end, because states of two blocks would be lost.
+   */
   readonly signal?: AbortSignal;
-}
-
-/** A layer of a pruned block. The weight is (outFeatures, inFeatures). */
-export interface SolvedBlockLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
-  readonly weight: HostTensor;
-  readonly quantized?: QuantizedWeight;
-}
-
-export interface SolvedBlock {
-  readonly layers: readonly SolvedBlockLayer[];
-  /** The error of the output of the block on the held-out windows (see `BlockError`), if there are any. */
-  readonly error?: number;
-  /** Whether the layers have their targets, if the held-out windows decided it. */
-  readonly decision?: TargetDecision;
-  readonly reconstructed?: ReconstructedBlock;
 }
 
 /**
@@ -51,12 +37,15 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
   const queryOf = (name: string) => queries.get(name) ?? {};
   const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
   const events = new Map<string, LayerEvent>(), device = new DevicePruner(backend);
+  const stopIfAborted = () => {
+    if (forward.isBefore(block)) signal?.throwIfAborted();
+  };
   const pruner: CalibratedPruner = {
     calibrate: (_model, options) =>
-      calibratedBlock(forward, block, { ...options, runsLast: advances, signal }),
+      calibratedBlock(forward, block, { ...options, runsLast: advances, progress: stopIfAborted }),
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
-        signal?.throwIfAborted();
+        stopIfAborted();
         if (event.type === "layer") events.set(event.name, event);
         yield event;
       }

@@ -1,7 +1,7 @@
 /**
- * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks`). This process reads the blocks, sends
- * them, and hands the answers to the destination. The host computes what this process would compute on the same device,
- * so the result has the same bytes.
+ * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks`), or a job of an edge. This process reads the
+ * blocks, sends them, and hands the answers to the destination. A host computes what this process would compute on the
+ * same device, so the result has the same bytes.
  */
 
 import { ConnectionError, PareError } from "../../client/errors.ts";
@@ -10,57 +10,56 @@ import type { ModelQuery, PruneEvent, QueryOf } from "../../client/model_pruner.
 import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
 import { pruneRounds, type RoundLayer } from "../../client/prune_rounds.ts";
 import type { CallOptions } from "../../client/transport.ts";
-import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
-import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { LinearGroup } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
-import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/resources/blocks.ts";
-import { tensorBytes } from "../../tensor/dtype.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, weightName } from "../block_plan.ts";
 import type { CalibratedModel, CalibrationOptions } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
-import { type BlockHost, type BlockTensors, isStatesNotFound } from "./block_host.ts";
-import { checkSolved } from "./block_answer.ts";
-import type { SolvedBlock, SolvedBlockLayer } from "./prune_block.ts";
+import { BlockHost } from "../../client/blocks/block_host.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
+import { blockRequest, checkBlock, type SolvedRun } from "./block_request.ts";
+import { type RemoteRun, WindowStates } from "./window_states.ts";
 
-/** The number of times that the states of one block are created again, for example after the host was restarted. */
-const MAX_REBUILDS = 5;
-
-export interface RemoteBlocksOptions {
-  /** The object in config.json. */
-  readonly config: Readonly<Record<string, unknown>>;
+export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {
   /** The layout of rounded weights in the result. */
   readonly format: string;
-  /** Called before the states are created again and run through the blocks before `block`. */
-  readonly onRebuild?: (block: number) => void;
   /** Called if the host could not delete the states at the end of the run. */
   readonly onNotDeleted?: (error: Error) => void;
 }
 
-/** Prunes the blocks of one run at a host. */
+/** Has the blocks of one run pruned, in their order. */
+export interface BlockSolver {
+  /** Returns the checked answer for a block. */
+  solve(block: number): Promise<SolvedBlock>;
+  /** Ends the run, whose layers are all stored. */
+  end(): Promise<void>;
+}
+
+/** A place that prunes the blocks of runs, such as an edge. */
+export interface BlockServer {
+  begin(run: SolvedRun): BlockSolver;
+}
+
+/** Prunes the blocks of one run at a host, or at another place. */
 export class RemoteBlocks implements CalibratedPruner {
-  readonly #host: BlockHost;
+  readonly #server: BlockHost | BlockServer;
   readonly #options: RemoteBlocksOptions;
   /** The layers of the block whose answer has arrived. */
   #solved = new Map<string, SolvedBlockLayer>();
 
-  constructor(host: BlockHost, options: RemoteBlocksOptions) {
-    this.#host = host;
+  constructor(server: BlockHost | BlockServer, options: RemoteBlocksOptions) {
+    this.#server = server;
     this.#options = options;
   }
 
   calibrate(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel {
-    const plan = new BlockPlan(model.spec, options);
-    return {
-      layerCount: plan.layerCount,
-      groups: () =>
-        this.#groups(new StatesOfRun(this.#host, this.#options, model, options, queryOf, plan), plan),
-    };
+    const plan = new BlockPlan(model.spec, options), trained = new Map(options.reconstructed);
+    const run = { ...this.#options, model, options, plan, trained, queryOf };
+    return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
   }
 
-  /** Takes the layers of `source`, which `calibrate` has made, from the answers of the host. @throws as `BlockHost` */
+  /** Takes the layers of `source`, which `calibrate` has made, from the answers of the server. @throws as `BlockHost` */
   pruneModel(
     source: ModelSource<HessianAccumulator>,
     query: ModelQuery = {},
@@ -69,28 +68,26 @@ export class RemoteBlocks implements CalibratedPruner {
     return pruneRounds(source, query, (groups) => this.#answered(groups), options);
   }
 
-  async *#groups(run: StatesOfRun, plan: BlockPlan): AsyncGenerator<CalibratedGroup, void, undefined> {
+  async *#groups(run: SolvedRun): AsyncGenerator<CalibratedGroup, void, undefined> {
+    const { plan } = run, server = this.#server;
+    if (plan.isEmpty) return;
+    const solver = server instanceof BlockHost
+      ? statesSolver(new WindowStates(server, run, run.options), run, this.#options)
+      : server.begin(run);
     for (let block = 0; block <= plan.lastBlock; block++) {
       // The weights of a block are local to this call, so that they are not in memory with those of the next block.
-      if (plan.isOpen(block)) yield* this.#groupsOf(run, plan, block);
+      if (plan.isOpen(block)) yield* this.#groupsOf(run, block, solver);
     }
-    if (plan.isEmpty) return;
-    try {
-      await this.#host.delete({ signal: run.options.signal });
-    } catch (error) {
-      // The layers are stored already, and the host evicts states that are not used.
-      if (!(error instanceof PareError || error instanceof ConnectionError)) throw error;
-      this.#options.onNotDeleted?.(error);
-    }
+    await solver.end();
   }
 
   async *#groupsOf(
-    run: StatesOfRun,
-    plan: BlockPlan,
+    { model, options, plan, trained }: SolvedRun,
     block: number,
+    solver: BlockSolver,
   ): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { model, options: { onReplace, onDecision, onReconstruct, onBlock, measured, decided } } = run;
-    const { layers, decision, reconstructed, error } = await run.solve(block);
+    const { onReplace, onDecision, onReconstruct, onBlock, measured, decided } = options;
+    const { layers, decision, reconstructed, error } = await solver.solve(block);
     const tokens = new Map(layers.map(({ name, tokens }) => [name, tokens]));
     this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
     if (decision && !decided?.has(block)) await onDecision?.(block, decision);
@@ -101,7 +98,7 @@ export class RemoteBlocks implements CalibratedPruner {
     for (const round of plan.rounds(block)) yield* openRound(round, openBlock, statisticsOf);
     this.#solved.clear();
     if (reconstructed && plan.epochs(block) > 0) await onReconstruct?.(block, reconstructed);
-    if (reconstructed) run.trained.set(block, [...reconstructed.tensors.keys()]);
+    if (reconstructed) trained.set(block, [...reconstructed.tensors.keys()]);
     if (error !== undefined && !measured?.has(block)) await onBlock?.(block, error);
   }
 
@@ -111,7 +108,7 @@ export class RemoteBlocks implements CalibratedPruner {
     for await (const group of groups) {
       for (const { name } of group.layers) {
         const solved = this.#solved.get(name);
-        if (!solved) throw new Error(`${name}: the host has not pruned this layer`);
+        if (!solved) throw new Error(`${name}: the server has not pruned this layer`);
         this.#solved.delete(name);
         yield { group, ...solved };
       }
@@ -119,130 +116,33 @@ export class RemoteBlocks implements CalibratedPruner {
   }
 }
 
-/** The states of one run at the host. */
-class StatesOfRun {
-  /** The names of the trained tensors of each reconstructed block. */
-  readonly trained: Map<number, readonly string[]>;
-  /** The block whose inputs the host has. Undefined until the host was asked. */
-  #nextBlock?: number;
-
-  constructor(
-    readonly host: BlockHost,
-    readonly settings: RemoteBlocksOptions,
-    readonly model: Model,
-    readonly options: CalibrationOptions,
-    readonly queryOf: QueryOf,
-    readonly plan: BlockPlan,
-  ) {
-    this.trained = new Map(options.reconstructed);
-  }
-
-  /** Has all chosen layers of `block` pruned. If the host has lost the states, they are created again. */
-  async solve(block: number): Promise<SolvedBlock> {
-    const { host, plan, options, settings } = this,
-      { signal, reconstruct, trueSequential, tokenWeightsOf } = options;
-    const names = plan.chosenLayers(block);
-    const queries = Object.fromEntries(
-      names.map((name) => [name, { ...this.queryOf(name), token_weights: tokenWeightsOf?.(name) }]),
-    );
-    const parameters = {
-      block,
-      advance: plan.runs(block),
-      true_sequential: trueSequential,
-      reconstruct,
-      format: settings.format,
-    };
-    this.#nextBlock ??= await host.nextBlock({ signal });
-    for (let rebuilds = 0;; rebuilds++) {
-      try {
-        // The host may have pruned the block already. It then sends its answer again. If the states did not advance,
-        // the next block is then the number of blocks.
-        if (this.#nextBlock !== undefined && (this.#nextBlock <= block + 1 || !parameters.advance)) {
-          if (this.#nextBlock <= block) await this.#advance(block);
-          const solved = await host.run(parameters, this.#tensors(block), queries, { signal });
-          checkSolved(solved, {
-            names,
-            tensors: blockTensors(this.model.spec, block),
-            isReconstructed: (reconstruct ?? 0) > 0,
-            isMeasured: (options.validationWindows ?? []).length > 0,
-          });
-          this.#nextBlock = block + 1;
-          return solved;
-        }
-      } catch (error) {
-        if (!isStatesNotFound(error) || rebuilds === MAX_REBUILDS) throw error;
-      }
-      if (block > 0) settings.onRebuild?.(block);
-      await this.#create();
-    }
-  }
-
-  async #create(): Promise<void> {
-    const { host, model: { spec, weights }, options } = this, { windows, validationWindows = [] } = options;
-    const read = async () => {
-      const tensors = await readTensors(weights, embeddingTensors(spec));
-      tensors.set(WINDOWS, windowsTensor(windows));
-      if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
-      return tensors;
-    };
-    const target = options.hasTargets ? "dense" : "none";
-    const names = blockTensors(spec, 0).map(([name]) => name);
-    await host.create(this.settings.config, names, read, { target, signal: options.signal });
-    this.#nextBlock = 0;
-  }
-
-  /** Runs the states through the blocks before `block`, as they are after this run has pruned them. */
-  async #advance(block: number): Promise<void> {
-    const { host, options: { signal } } = this;
-    for (let next = this.#nextBlock!; next < block; next++) {
-      await host.run({ block: next }, this.#prunedTensors(next), undefined, { signal });
-      this.#nextBlock = next + 1;
-    }
-  }
-
-  #tensors(block: number): BlockTensors {
-    const { model: { spec, weights } } = this, named = blockTensors(spec, block);
-    const byteLength = named.reduce(
-      (sum, [name, shape]) => sum + tensorBytes(weights.info(name).dtype, shape),
-      0,
-    );
-    return { byteLength, read: async () => await readTensors(weights, named) };
-  }
-
-  /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
-  #prunedTensors(block: number): BlockTensors {
-    const { plan, options: { finished, hasTargets } } = this, dense = this.#tensors(block);
-    const replaced = new Set([...plan.chosenLayers(block), ...this.trained.get(block) ?? []]);
-    return {
-      ...dense,
-      read: async () => {
-        const tensors = new Map(await dense.read());
-        for (const name of replaced) {
-          if (!finished) {
-            throw new Error(
-              `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
-            );
-          }
-          tensors.set(hasTargets ? PRUNED + name : name, await finished.read(name));
-        }
-        return tensors;
-      },
-    };
-  }
+/** Returns a solver that has the blocks pruned at the host of `states`. */
+function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlocksOptions): BlockSolver {
+  return {
+    async solve(block) {
+      const { parameters, tensors, queries } = blockRequest(run, block), { signal } = run.options;
+      const request = async (host: BlockHost) =>
+        checkBlock(run, block, await host.run(parameters, tensors, queries, { signal }));
+      // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
+      // next block is then the number of blocks.
+      const isAnswered = (next: number) => next === block + 1 || !parameters.advance;
+      const solved = await states.before(block, request, isAnswered);
+      states.nextBlock = block + 1;
+      return solved;
+    },
+    end: () => deleteStates(states, options),
+  };
 }
 
-async function readTensors(
-  source: TensorSource,
-  named: readonly NamedShape[],
-): Promise<Map<string, HostTensor>> {
-  const tensors = new Map<string, HostTensor>();
-  for (const [name] of named) tensors.set(name, await readTensor(source, name));
-  return tensors;
-}
-
-/** Returns the token ids of windows as a tensor, U32 [windows, tokens]. */
-function windowsTensor(windows: readonly Uint32Array[]): HostTensor {
-  const tokens = windows[0].length, ids = new Uint32Array(windows.length * tokens);
-  for (const [i, window] of windows.entries()) ids.set(window, i * tokens);
-  return { dtype: "U32", shape: [windows.length, tokens], data: new Uint8Array(ids.buffer) };
+/** Deletes the states at the end of a run. If the host cannot be reached, it evicts them later. */
+export async function deleteStates(
+  states: WindowStates,
+  { onNotDeleted }: Pick<RemoteBlocksOptions, "onNotDeleted">,
+): Promise<void> {
+  try {
+    await states.delete();
+  } catch (error) {
+    if (!(error instanceof PareError || error instanceof ConnectionError)) throw error;
+    onNotDeleted?.(error);
+  }
 }

@@ -2,6 +2,7 @@
 
 import type { Backend } from "../../device/backend.ts";
 import type { TokenWeights } from "../../layer/calibration/hessian.ts";
+import type { ReconstructedBlock, TargetDecision } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
@@ -11,8 +12,6 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
 import type { NameSet } from "../block_plan.ts";
 import type { CalibratedModel } from "../calibrated_model.ts";
-import type { ReconstructedBlock } from "../reconstruct_block.ts";
-import type { TargetDecision } from "../target_guard.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { Lap, PhaseClock } from "./phase_clock.ts";

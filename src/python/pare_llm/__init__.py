@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
     from pare_llm.client.answers import Report as Report
     from pare_llm.client.async_pare import AsyncPare as AsyncPare
+    from pare_llm.client.blocks import BlockHost as BlockHost
+    from pare_llm.client.blocks import SolvedBlock as SolvedBlock
+    from pare_llm.client.blocks import SolvedBlockLayer as SolvedBlockLayer
     from pare_llm.client.errors import BusyError as BusyError
     from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
     from pare_llm.client.errors import NotPositiveDefiniteError as NotPositiveDefiniteError
@@ -45,10 +48,14 @@ if TYPE_CHECKING:
     from pare_llm.pruning.calibration.windows import calibration_windows as calibration_windows
     from pare_llm.pruning.calibration.windows import hold_out as hold_out
     from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
+    from pare_llm.pruning.folder.save_sharded import save_sharded as save_sharded
     from pare_llm.pruning.prune import prune_ as prune_
     from pare_llm.pruning.prune_report import LayerResult as LayerResult
     from pare_llm.pruning.prune_report import PruneReport as PruneReport
     from pare_llm.pruning.run_options import RunParameters as RunParameters
+    from pare_llm.pruning.trackers.mlflow_tracker import MlflowTracker as MlflowTracker
+    from pare_llm.pruning.trackers.tracker import Tracker as Tracker
+    from pare_llm.pruning.trackers.wandb_tracker import WandbTracker as WandbTracker
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -57,6 +64,7 @@ __version__ = "0.1.0"
 # The module of each public name. `__getattr__` imports the module when the name is used.
 _MODULES: dict[str, str] = {
     "AsyncPare": "pare_llm.client.async_pare",
+    "BlockHost": "pare_llm.client.blocks",
     "BusyError": "pare_llm.client.errors",
     "EdgeHost": "pare_llm.client.jobs.messages",
     "GradualSchedule": "pare_llm.finetuning.gradual_schedule",
@@ -73,6 +81,7 @@ _MODULES: dict[str, str] = {
     "LayerResult": "pare_llm.pruning.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
     "LayerToUpload": "pare_llm.client.jobs.upload_layers",
+    "MlflowTracker": "pare_llm.pruning.trackers.mlflow_tracker",
     "NotPositiveDefiniteError": "pare_llm.client.errors",
     "Pare": "pare_llm.client.pare",
     "PareError": "pare_llm.client.errors",
@@ -82,9 +91,13 @@ _MODULES: dict[str, str] = {
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.answers",
     "RunParameters": "pare_llm.pruning.run_options",
+    "SolvedBlock": "pare_llm.client.blocks",
+    "SolvedBlockLayer": "pare_llm.client.blocks",
+    "Tracker": "pare_llm.pruning.trackers.tracker",
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
+    "WandbTracker": "pare_llm.pruning.trackers.wandb_tracker",
     "calibration_windows": "pare_llm.pruning.calibration.windows",
     "export_onnx": "pare_llm.checkpoints.export_onnx",
     "from_pretrained": "pare_llm.checkpoints.model",
@@ -98,11 +111,12 @@ _MODULES: dict[str, str] = {
     "prune_": "pare_llm.pruning.prune",
     "prune_by_job": "pare_llm.client.jobs.prune_by_job",
     "prune_folder": "pare_llm.pruning.folder.prune_folder",
+    "save_sharded": "pare_llm.pruning.folder.save_sharded",
     "verify": "pare_llm.finetuning.verify",
 }
 
 # The libraries that are not always installed. The extra that installs a library has its name.
-_EXTRAS = ("torch", "transformers", "peft")
+_EXTRAS = ("torch", "transformers", "peft", "mlflow", "wandb")
 
 __all__ = ["__version__", *_MODULES]
 

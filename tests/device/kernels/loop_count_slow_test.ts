@@ -11,7 +11,10 @@ import { after, describe, it } from "@std/testing/bdd";
 import { attention } from "../../../src/device/kernels/forward/attention.ts";
 import { causalConvolution } from "../../../src/device/kernels/forward/causal_convolution.ts";
 import { crossEntropy } from "../../../src/device/kernels/forward/cross_entropy.ts";
-import { gatedDelta, MAX_DELTA_TOKENS } from "../../../src/device/kernels/forward/gated_delta.ts";
+import {
+  linearAttention,
+  MAX_DISPATCH_TOKENS,
+} from "../../../src/device/kernels/forward/linear_attention.ts";
 import { columnSquares, MAX_SOFTWARE_ROWS } from "../../../src/device/kernels/column_squares.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../../src/device/kernels/gemm.ts";
 import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
@@ -143,7 +146,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   ),
   [crossEntropy, [{ cols: 2 ** 18 }]],
   [causalConvolution, [{ taps: 64 }]],
-  [gatedDelta, [{ tokens: MAX_DELTA_TOKENS, key_dim: 256 }]],
+  [linearAttention, [{ tokens: MAX_DISPATCH_TOKENS, key_dim: 256 }]],
 ];
 
 describe("the largest sizes that callers dispatch", () => {

@@ -48,6 +48,34 @@ eachBackend("HessianAccumulator", (backend) => {
     });
   }
 
+  it("adds the sums of parts in order, each with one rounding, and frees the second matrix", async () => {
+    const size = 33, parts = [1, 2, 3].map((seed) => normals(9 * size, seed));
+    const { counters } = backend(), live = counters.bytesLive;
+    const sumOf = async (inputs: readonly Float32Array<ArrayBuffer>[]) => {
+      const hessian = new HessianAccumulator(backend(), "hessian", size, 16);
+      for (const [i, x] of inputs.entries()) {
+        if (i > 0) hessian.endPart();
+        const buffer = upload(backend(), x);
+        hessian.add(buffer, 9);
+        buffer.destroy();
+      }
+      const allocated = counters.bytesLive;
+      hessian.addParts();
+      if (inputs.length > 1) assert.equal(counters.bytesLive - live, (allocated - live) / 2);
+      const sum = asFloat32((await hessian.packedUpper()).data);
+      hessian.destroy();
+      return sum;
+    };
+    const [first, second, third] = [
+      await sumOf([parts[0]]),
+      await sumOf([parts[1]]),
+      await sumOf([parts[2]]),
+    ];
+    const expected = first.map((value, i) => Math.fround(Math.fround(value + second[i]) + third[i]));
+    assert.deepEqual(await sumOf(parts), expected);
+    assert.equal(counters.bytesLive, live);
+  });
+
   it("scales every token to a mean square of 1 with the weights unit, and leaves tokens of zeros out", async () => {
     const rows = 40, size = 33, x = normals(rows * size, 7);
     for (let i = 0; i < size; i++) {

@@ -49,7 +49,8 @@ eachBackend("TargetStatistics", (backend) => {
       const layer = { name: "fc", inFeatures, outFeatures };
       const statistics = new TargetStatistics(backend(), layer, edge, tokenWeights);
       let row = 0;
-      for (const count of batches) {
+      for (const [index, count] of batches.entries()) {
+        if (index === 2) statistics.endPart(); // two batches are one part, and the third is another one
         const uploadedBias = upload(backend(), bias);
         const part = (x: Float32Array, cols: number) =>
           upload(backend(), x.slice(row * cols, (row + count) * cols));

@@ -230,3 +230,27 @@ for (
       }));
   });
 }
+
+it("the experts of Granite 4 are slices of tensors without `.experts` in their names, and are laid out anew", async () => {
+  const source = `${folder}/granite`, out = `${source} copy`, mixture = "model.layers.0.block_sparse_moe";
+  const tensors = {
+    [`${mixture}.input_linear.weight`]: patternTensor("BF16", [3, 10, 4], 1),
+    [`${mixture}.output_linear.weight`]: patternTensor("BF16", [3, 4, 5], 2),
+    [`${mixture}.router.layer.weight`]: patternTensor("BF16", [3, 4], 3),
+  };
+  await Deno.mkdir(source);
+  await writeFiles(source, { "config.json": {}, "model.safetensors": tensors });
+  await withCheckpoint(source, async (checkpoint) => {
+    assert.deepEqual(checkpoint.info(`${mixture}.experts.2.input_linear.weight`).shape, [10, 4]);
+    const { data } = await checkpoint.tensor(`${mixture}.experts.1.output_linear.weight`);
+    assert.deepEqual(data, tensors[`${mixture}.output_linear.weight`].data.slice(40, 80));
+    const tensorsOf = ({ header }: Shard) => header.tensors;
+    const copy = await openCopy(
+      planLayout(checkpoint, fs, { config: {}, tensors: checkpoint, tensorsOf }),
+      out,
+      fs,
+    );
+    await (await copy.complete()).publish();
+    assert.deepEqual(await storedTensors(out, ["model.safetensors"]), tensors);
+  });
+});

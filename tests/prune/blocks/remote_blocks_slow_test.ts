@@ -8,11 +8,10 @@ import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import type { TensorSource } from "../../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
-import { BlockHost } from "../../../src/prune/blocks/block_host.ts";
+import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import { gridOfQuery, quantizedModel } from "../../../src/prune/quantized_model.ts";
-import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
-import { pruneModel } from "../../../src/prune/run/prune_model.ts";
+import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../../support/backends.ts";
@@ -20,49 +19,9 @@ import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openFixture } from "../../support/fixture_models.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
+import { runInMemory } from "./run_in_memory.ts";
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: 24 });
-
-/** What a run does with a model: everything that must not depend on where it runs. */
-interface Outcome {
-  readonly replaced: ReadonlyMap<string, HostTensor>;
-  readonly reports: ReadonlyMap<string, unknown>;
-  readonly errors: ReadonlyMap<number, number>;
-  readonly decisions: ReadonlyMap<number, unknown>;
-  readonly trained: ReadonlyMap<string, HostTensor>;
-}
-
-/** Runs the job in memory. @param changes replaces functions of the destination */
-async function run(
-  job: PruneJob,
-  services: PruneServices,
-  changes: Partial<OpenDestination> = {},
-): Promise<Outcome> {
-  const replaced = new Map<string, HostTensor>(), reports = new Map<string, unknown>();
-  const errors = new Map<number, number>(), decisions = new Map<number, unknown>();
-  const trained = new Map<string, HostTensor>();
-  const set = <Key, Value>(map: Map<Key, Value>, key: Key, value: Value) =>
-    Promise.resolve(void map.set(key, value));
-  await pruneModel({
-    ...job,
-    destination: {
-      fill: (prune) =>
-        prune({
-          replace: (name, weight) => set(replaced, name, weight),
-          readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
-          recordBlock: (block, error) => set(errors, block, error),
-          recordDecision: (block, decision) => set(decisions, block, decision),
-          async recordReconstruction(_block, { tensors }) {
-            for (const [name, tensor] of tensors) await set(trained, name, tensor);
-          },
-          record: ({ name, tokens, report: { seconds: _, factor_reused: _reused, ...report } }) =>
-            set(reports, name, { tokens, report }),
-          ...changes,
-        }),
-    },
-  }, services);
-  return { replaced, reports, errors, decisions, trained };
-}
 
 function remote(
   transport: TransportOptions,
@@ -118,11 +77,11 @@ describe("RemoteBlocks", () => {
     it(`gives the same bytes with ${what}`, () =>
       withOptSotu(async (checkpoint, near, far) => {
         const job = jobOf(openModel(checkpoint), query, options);
-        const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         assert.equal(alone.replaced.size, 24);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
         assert.equal(alone.decisions.size > 0, options.target !== undefined);
-        assert.deepEqual(await run(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
+        assert.deepEqual(await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
         assert.equal(await new BlockHost(far.transport, "run").nextBlock(), undefined);
       }));
   }
@@ -133,9 +92,9 @@ describe("RemoteBlocks", () => {
       const job = jobOf(openModel(checkpoint), query);
       const wrap: OpenDestination["wrap"] = (source) =>
         quantizedModel(source, () => gridOfQuery(query), () => Promise.resolve());
-      const alone = await run(job, { backend: near.backend, pruner: near.pruner }, { wrap });
+      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner }, { wrap });
       const pruner = remote(far.transport, checkpoint.config, "pack-quantized");
-      assert.deepEqual(await run(job, { pruner }, { wrap }), alone);
+      assert.deepEqual(await runInMemory(job, { pruner }, { wrap }), alone);
     }));
 
   it("gives the same bytes if only some layers of some blocks are pruned", () =>
@@ -145,16 +104,16 @@ describe("RemoteBlocks", () => {
         ["1.fc1", "1.self_attn.q_proj", "2.fc2"].map((name) => `${prefix}.${name}.weight`),
       );
       const job = jobOf(model, { sparsity: 0.5 }, { layers });
-      const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
       assert.equal(alone.replaced.size, 3);
-      assert.deepEqual(await run(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
+      assert.deepEqual(await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
     }));
 
   for (const target of ["none", "dense"] as const) {
     it(`runs the blocks again if the host loses the states, with the target ${target}`, () =>
       withOptSotu(async (checkpoint, near, far) => {
         const job = jobOf(openModel(checkpoint), { pattern: "2:4" }, { target, reconstruct: 1 });
-        const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         const rebuilt: number[] = [];
         const host = new BlockHost(far.transport, "run"), { config } = checkpoint;
         const pruner = new RemoteBlocks(host, {
@@ -164,7 +123,7 @@ describe("RemoteBlocks", () => {
         });
         let layers = 0;
         const onLayerDone = async () => void (++layers === 14 && await host.delete());
-        const result = await run(job, { pruner, onLayerDone: () => void onLayerDone() });
+        const result = await runInMemory(job, { pruner, onLayerDone: () => void onLayerDone() });
         assert.deepEqual(rebuilt, [3]);
         assert.deepEqual(result, alone);
       }));
@@ -174,7 +133,7 @@ describe("RemoteBlocks", () => {
     it(`uses the stored answer if the client has lost the answer for ${what}`, () =>
       withOptSotu(async (checkpoint, near, far) => {
         const job = jobOf(openModel(checkpoint), { pattern: "2:4" }, { layers });
-        const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         let stored = 0, error: Error | undefined = new Error("the disk is full");
         const replaced = new Map<string, HostTensor>(), finished = new Set<string>();
         const changes: Partial<OpenDestination> = {
@@ -188,7 +147,7 @@ describe("RemoteBlocks", () => {
           finished,
         };
         const services = { pruner: remote(far.transport, checkpoint.config) };
-        await assert.rejects(run(job, services, { ...changes, finished: new Set() }), error);
+        await assert.rejects(runInMemory(job, services, { ...changes, finished: new Set() }), error);
         assert.equal(finished.size, 8);
         error = undefined;
         const { counters } = far.backend, dispatches: number[] = [];
@@ -198,7 +157,7 @@ describe("RemoteBlocks", () => {
           return answer;
         };
         const pruner = remote({ ...far.transport, application }, checkpoint.config);
-        await run(job, { pruner }, { ...changes, finished: new Set(finished) });
+        await runInMemory(job, { pruner }, { ...changes, finished: new Set(finished) });
         assert.deepEqual(replaced, alone.replaced);
         assert.deepEqual(dispatches.map((count) => count > 0), sent);
       }));
@@ -226,9 +185,9 @@ for (const family of ["qwen3_moe", "gpt2", "mixtral"]) {
     await using near = await openLocalHost("cpu");
     await using far = await openLocalHost("cpu");
     const job = { model, windows, queryOf: () => ({ sparsity: 0.5 }) };
-    const alone = await run(job, { backend: near.backend, pruner: near.pruner });
+    const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
     assert.equal(alone.replaced.has("model.layers.0.mlp.experts.0.gate_proj.weight"), family !== "gpt2");
-    assert.deepEqual(await run(job, { pruner: remote(far.transport, config) }), alone);
+    assert.deepEqual(await runInMemory(job, { pruner: remote(far.transport, config) }), alone);
   });
 }
 
@@ -242,7 +201,7 @@ it("RemoteBlocks ends a run whose layers are stored, although the host does not 
   const errors: Error[] = [], onNotDeleted = (error: Error) => void errors.push(error);
   const host = new BlockHost({ ...far.transport, application }, "run");
   const pruner = new RemoteBlocks(host, { config, format: "dense", onNotDeleted });
-  const { replaced } = await run({ model, windows, queryOf: () => ({ sparsity: 0.5 }) }, { pruner });
+  const { replaced } = await runInMemory({ model, windows, queryOf: () => ({ sparsity: 0.5 }) }, { pruner });
   assert.equal(replaced.size, model.spec.blockCount * model.spec.block(0).groups.flat().length);
   assert.deepEqual(errors.map(({ name }) => name), ["ConnectionError"]);
 });
@@ -255,9 +214,9 @@ eachBackend("RemoteBlocks", (open) => {
       ["self_attn.q_proj", "mlp.down_proj"].map((name) => `model.layers.0.${name}.weight`),
     );
     const job = jobOf(model, { pattern: "2:4" }, { layers });
-    const alone = await run(job, { backend: host.backend, pruner: host.pruner });
+    const alone = await runInMemory(job, { backend: host.backend, pruner: host.pruner });
     assert.equal(alone.replaced.size, 2);
-    assert.deepEqual(await run(job, { pruner: remote(host.transport, checkpoint.config) }), alone);
+    assert.deepEqual(await runInMemory(job, { pruner: remote(host.transport, checkpoint.config) }), alone);
     await checkpoint.close();
   });
 });

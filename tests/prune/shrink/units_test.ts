@@ -61,7 +61,16 @@ it("readUnits() refuses other families by name, with a reason if there is one", 
         }`,
     });
   }
-  for (const model_type of ["bloom", "gpt_oss", "llama4_text", ...MODEL_TYPES.multimodal]) {
+  for (
+    const model_type of [
+      "bloom",
+      "gpt_oss",
+      "llama4_text",
+      "granitemoehybrid",
+      "nemotron_h",
+      ...MODEL_TYPES.multimodal,
+    ]
+  ) {
     assert.throws(
       () => requireShrinkable({ model_type }, specOf(LLAMA)),
       new RegExp(`"${model_type}" cannot be shrunk; the types that can are: opt,`),

@@ -183,8 +183,11 @@ def test_a_redirection_is_not_followed(start: Start, status: int) -> None:
 
 def test_a_303_to_the_same_origin_is_followed_with_the_key_and_without_the_body(start: Start) -> None:
     later = Reply(303, b"", {"Location": "/v1/layers?call=x"})
-    server = start(later, later, lambda received: solved(server.received[0]))
-    pruned = Pare(server.url, "secret").prune_layer(WEIGHT, method="magnitude")
+    absolute = Reply(303)
+    server = start(later, absolute, lambda received: solved(server.received[0]))
+    url = server.url.replace("127.0.0.1", "localhost")
+    absolute.headers["Location"] = f"{url}/v1/layers?call=x"
+    pruned = Pare(url.replace("localhost", "LOCALHOST"), "secret").prune_layer(WEIGHT, method="magnitude")
     assert pruned.weight.shape == WEIGHT.shape
     assert server.log[1:] == ["GET /v1/layers?call=x"] * 2
     for received in server.received[1:]:

@@ -62,7 +62,16 @@ def test_every_exported_class_and_function_has_a_counterpart(typescript: dict[st
         assert callable(getattr(pare_llm, name))
 
 
-CLASSES = [Pare, AsyncPare, PareHosts, Jobs, Uploads, pare_llm.PareError, pare_llm.JobFailedError]
+CLASSES = [
+    Pare,
+    AsyncPare,
+    PareHosts,
+    pare_llm.BlockHost,
+    Jobs,
+    Uploads,
+    pare_llm.PareError,
+    pare_llm.JobFailedError,
+]
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -1,9 +1,10 @@
 """Measures the memory that `prune_folder` takes, in a process of its own.
 
-    python block_memory.py URL [--hidden N] [--intermediate N] [--blocks N] [--method NAME]
+    python block_memory.py URL [--hidden N] [--intermediate N] [--blocks N] [--method NAME] [--store LOCATION]
 
-Writes a LLaMA checkpoint with random weights to a temporary folder, prunes it through the host at URL with
-one block in memory at a time, and prints one JSON object with numbers of bytes:
+Writes a LLaMA checkpoint with random weights to a temporary folder, or to LOCATION in an object store, prunes
+it through the host at URL with one block in memory at a time, and prints one JSON object with numbers of
+bytes:
 
 - `model`, `block` and `embeddings`: the parameters of the model, of its largest block, and of the embeddings;
 - `statistics`: the Hessians of one block as float32 matrices;
@@ -25,6 +26,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import fsspec
 import torch
 import transformers
 from pare_llm import Pare, prune_folder
@@ -44,7 +46,8 @@ class TensorCounter:
         """Add up the storages of all tensors that were made since `gc.freeze`."""
         storages: dict[int, int] = {}
         for value in gc.get_objects():
-            if isinstance(value, torch.Tensor) and value.device.type == "cpu":
+            # A sharded tensor has no storage. Its shard is a tensor of its own.
+            if type(value) in (torch.Tensor, torch.nn.Parameter) and value.device.type == "cpu":
                 storage = value.untyped_storage()
                 storages[storage.data_ptr()] = storage.nbytes()
         self.peak = max(self.peak, sum(storages.values()))
@@ -85,7 +88,9 @@ def count_after(kind: type, method: str, counter: TensorCounter) -> None:
     setattr(kind, method, counting)
 
 
-def measure(url: str, *, hidden: int, intermediate: int, blocks: int, method: str) -> dict[str, Any]:
+def measure(
+    url: str, *, hidden: int, intermediate: int, blocks: int, method: str, store: str | None
+) -> dict[str, Any]:
     """Write a checkpoint, prune it, and return the numbers of bytes."""
     config = transformers.LlamaConfig(
         hidden_size=hidden,
@@ -107,6 +112,10 @@ def measure(url: str, *, hidden: int, intermediate: int, blocks: int, method: st
             "embeddings": bytes_of(model.model.embed_tokens),
         }
         del model
+        place = folder
+        if store:
+            fsspec.url_to_fs(store)[0].put(folder, store, recursive=True)
+            place = store
         batches = [torch.randint(512, (ROWS, TOKENS)) for _ in range(BATCHES)]
         warm_up = LocalForward(config)
         warm_up.run(batches[0])
@@ -115,10 +124,10 @@ def measure(url: str, *, hidden: int, intermediate: int, blocks: int, method: st
         reset_resident_peak()
         before = resident_peak()
         report = prune_folder(
-            f"{folder}/dense",
+            f"{place}/dense",
             batches,
             counted(counter, url),
-            f"{folder}/pruned",
+            f"{place}/pruned",
             validation=0,
             method=method,
             progress=False,
@@ -162,5 +171,6 @@ if __name__ == "__main__":
     parser.add_argument("--intermediate", type=int, default=1408)
     parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--method", default="sparsegpt")
+    parser.add_argument("--store")
     options = vars(parser.parse_args())
     print(json.dumps(measure(options.pop("url"), **options)))

@@ -12,6 +12,8 @@ from typing import Any
 
 import pare_llm.ray
 import psutil
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import ROOT, HostProcess
@@ -235,3 +237,21 @@ def test_a_model_that_the_recipe_prunes_keeps_its_zeros_while_two_workers_train_
         weights = before.get_parameter(layer["name"]), after.get_parameter(layer["name"])
         assert torch.equal(*(weight == 0 for weight in weights))
         assert not torch.equal(*weights)
+
+
+def test_the_recipe_calibrates_on_the_documents_of_a_corpus(
+    cluster: Cluster, host: HostProcess, tmp_path: Path
+) -> None:
+    dense, corpus = tmp_path / "dense", tmp_path / "corpus"
+    save_first_block(dense)
+    corpus.mkdir()
+    text = (ROOT / "RELIABILITY.md").read_text()
+    long = [text[start : start + 2000] for start in range(0, 20 * 600, 600)]
+    for file in range(2):
+        documents = pyarrow.table({"text": [*long, "too short"], "url": [""] * (len(long) + 1)})
+        pyarrow.parquet.write_table(documents, corpus / f"{file}.parquet")
+    printed = run_recipe(cluster, tmp_path, "ray_prune.py", dense, corpus, tmp_path / "pruned", host.url)
+    assert "221184 of 442368 weights in 6 layers are zero" in printed
+    (corpus / "1.parquet").unlink()
+    with pytest.raises(AssertionError, match="has 20 documents of 256 tokens or more, but 32 are needed"):
+        run_recipe(cluster, tmp_path, "ray_prune.py", dense, corpus, tmp_path / "other", host.url)

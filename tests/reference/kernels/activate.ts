@@ -1,6 +1,6 @@
 /**
  * Activation functions in float64, from their definitions: GELU and its tanh approximation (Hendrycks & Gimpel, arXiv
- * 1606.08415), SiLU (Elfwing et al., arXiv 1702.03118) and ReLU.
+ * 1606.08415), SiLU (Elfwing et al., arXiv 1702.03118), ReLU and its square.
  */
 
 import { eachElement, type Reference } from "../kernel_reference.ts";
@@ -27,6 +27,7 @@ export const REFERENCE_ACTIVATIONS = {
   gelu: (x: number) => x / 2 * (1 + erf(x / Math.SQRT2)),
   silu: (x: number) => x / (1 + Math.exp(-x)),
   sigmoid: (x: number) => 1 / (1 + Math.exp(-x)),
+  relu2: (x: number) => x > 0 ? x ** 2 : 0,
 } as const;
 
 const BY_CODE = Object.values(REFERENCE_ACTIVATIONS);

@@ -17,6 +17,7 @@ export const REFERENCE_DERIVATIVES = {
     return sigmoid * (1 + x * (1 - sigmoid));
   },
   sigmoid: (x: number) => Math.exp(-Math.abs(x)) / (1 + Math.exp(-Math.abs(x))) ** 2,
+  relu2: (x: number) => x > 0 ? 2 * x : 0,
 } as const satisfies Record<keyof typeof REFERENCE_ACTIVATIONS, (x: number) => number>;
 
 const FUNCTIONS = Object.values(REFERENCE_ACTIVATIONS), DERIVATIVES = Object.values(REFERENCE_DERIVATIVES);

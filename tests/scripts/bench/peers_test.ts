@@ -10,8 +10,9 @@ import {
   compareWithPeer,
   requireSamePerplexity,
   type RunResult,
-} from "../../../scripts/bench/peers_bench.ts";
-import { pruneArguments, RUNS } from "../../../scripts/bench/llm_compressor/runs.ts";
+} from "../../../scripts/bench/llm_compressor/results.ts";
+import { pruneOptions } from "../../../scripts/bench/measure/targets.ts";
+import { RUNS } from "../../../scripts/bench/llm_compressor/runs.ts";
 import { threadSettings } from "../../../scripts/bench/torch/thread_settings.ts";
 import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
 import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_options.ts";
@@ -25,7 +26,7 @@ describe("RUNS", () => {
     for (const run of RUNS) {
       if (run.program !== "Pare") continue;
       const required = ["model", "--out", "out", "--calibration", "text.txt"];
-      const command = declarePrune().exitOverride().parse([...required, ...pruneArguments(run)], {
+      const command = declarePrune().exitOverride().parse([...required, ...pruneOptions(run.parameters)], {
         from: "user",
       });
       const query = layerQuery(command.opts<LayerFlags>());

@@ -2,16 +2,17 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { TARGETS } from "../../../scripts/bench/measure/targets.ts";
 import {
   cellOptions,
   listCells,
   type QualityModel,
-  queryOf,
   skipReason,
-} from "../../../scripts/bench/quality_bench.ts";
+} from "../../../scripts/bench/quality/cells.ts";
 import { fixtureModel } from "../../../scripts/fixtures/trained_models.ts";
 import { writeNearest } from "../../../scripts/prune/write_nearest.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
 import { readTensor } from "../../../src/model/checkpoint/tensor_source.ts";
 import { openModelFolder } from "../../../src/model/model.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
@@ -49,44 +50,44 @@ describe("listCells", () => {
 });
 
 describe("cellOptions", () => {
-  const known = new Set(["--token-weights", "--validation", "--ranges"]);
-
   it("switches off what a method does not name, so that a new default changes no cell", () => {
-    assert.deepEqual(cellOptions("50", "published", known), [
-      ...["--sparsity", "0.5", "--method", "sparsegpt", "--token-weights", "none", "--validation", "0"],
+    const off = ["--target", "none", "--reconstruct", "0", "--damping", "0.01"];
+    assert.deepEqual(cellOptions("50", "published"), [
+      ...[
+        "--sparsity",
+        "0.5",
+        "--method",
+        "sparsegpt",
+        "--token-weights",
+        "none",
+        "--validation",
+        "0",
+        ...off,
+      ],
     ]);
-    assert.deepEqual(cellOptions("4bit", "unit", known), [
-      ...["--sparsity", "0", "--bits", "4", "--method", "sparsegpt", "--token-weights", "unit"],
-      ...["--validation", "0", "--ranges", "minmax"],
+    assert.deepEqual(cellOptions("4bit-g32", "unit"), [
+      ...["--sparsity", "0", "--bits", "4", "--group-size", "32", "--method", "sparsegpt"],
+      ...["--token-weights", "unit", "--validation", "0", ...off, "--ranges", "minmax"],
     ]);
   });
 
-  it("omits options that the command does not have", () => {
-    assert.deepEqual(cellOptions("2:4", "published", new Set()), [
-      "--pattern",
-      "2:4",
-      "--method",
-      "sparsegpt",
-    ]);
+  it("lets a preset choose everything that the target leaves open", () => {
+    assert.deepEqual(cellOptions("2:4", "best"), ["--pattern", "2:4", "--preset", "best"]);
+  });
+
+  it("contains only options that `pare prune` accepts", () => {
+    for (const { target, method } of listCells([MODEL])) {
+      const files = ["model", "--out", "out", "--calibration", "a.txt"];
+      if (method !== "nearest") {
+        declarePrune().exitOverride().parse([...files, ...cellOptions(target, method)], { from: "user" });
+      }
+    }
   });
 });
 
-describe("skipReason", () => {
-  const reasonOf = (calibration: string, method: string, known: string[]) =>
-    skipReason({ calibration, method }, TEXTS, new Set(["--method", ...known]));
-
-  it("names the option that the command does not have", () => {
-    assert.equal(reasonOf("speeches", "unit", []), "pare prune has no option --token-weights");
-    assert.equal(reasonOf("speeches", "unit", ["--token-weights"]), undefined);
-  });
-
-  it("names the kind of text that this machine does not have", () => {
-    const reason = reasonOf("mix", "published", [])!;
-    assert.match(
-      reason,
-      /^(there is no calibration text of the kind stories|pare prune takes only one --calibration)$/,
-    );
-  });
+it("skipReason() names the kind of text that this machine does not have", () => {
+  assert.equal(skipReason({ calibration: "mix" }, TEXTS), "there is no calibration text of the kind stories");
+  assert.equal(skipReason({ calibration: "speeches" }, TEXTS), undefined);
 });
 
 describe("writeNearest", () => {
@@ -94,7 +95,7 @@ describe("writeNearest", () => {
 
   it("rounds each weight to the nearest value of the grid of its group, as computed in float64", async () => {
     await withTemporaryFolder(async (out) => {
-      await writeNearest(folder, `${out}/nearest`, queryOf(cellOptions("4bit-g32", "nearest")));
+      await writeNearest(folder, `${out}/nearest`, TARGETS["4bit-g32"].query);
       const { before, after, dtype } = await readFirstLayer(folder, `${out}/nearest`);
       let groups = 0;
       for (let first = 0; first < before.length; first += 32) {

@@ -11,12 +11,12 @@ import {
   errorRatios,
   findCell,
   listCells,
-  measureCell,
   type ModelResult,
+  PRUNING,
   type SolverResults,
-  TARGETS,
   withoutCells,
-} from "../../../scripts/bench/solvers_bench.ts";
+} from "../../../scripts/bench/solvers/cells.ts";
+import { measureCell } from "../../../scripts/bench/solvers/measure_cell.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 import type { Model } from "../../../src/model/model.ts";
 import { MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/weight_removal.ts";
@@ -92,7 +92,7 @@ describe("the committed figures", () => {
   }
 
   it("of ALPS are never worse than SparseGPT's, on any layer and in any model", () => {
-    for (const { title: target } of TARGETS) {
+    for (const { title: target } of PRUNING) {
       for (const effort of ["fast", "default", "best"]) {
         assert.ok(errorRatios(models, `ALPS ${effort}`, target)!.worst.ratio <= 1, `${effort} ${target}`);
       }

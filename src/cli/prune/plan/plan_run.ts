@@ -16,6 +16,7 @@ import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import { countWindows, type PruneServices } from "../../../prune/run/job.ts";
 import type { RunFacts } from "../../../prune/run/run_report.ts";
 import { isRoundedBy } from "../../../prune/run/rounding_queries.ts";
+import { partSizes } from "../../../prune/window_parts.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import type { Output } from "../../terminal/output.ts";
 import { rehearse } from "./rehearse.ts";
@@ -73,11 +74,11 @@ export async function planRun(
   const plan = new BlockPlan(spec, { ...job, isRounded, hasTargets: job.target === "dense" });
   const forward = planForward(backend, spec, samples, seqlen, {
     location: job.activations,
-    boundary: job.windows.length,
+    parts: partSizes(job),
   });
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
-  const memory = memoryUse(job, layers, forward, rehearsal, services);
+  const memory = memoryUse(job, layers, plan, forward, rehearsal, services);
   const disk = await diskUse(job, forward, plan, fs);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,

@@ -15,6 +15,7 @@ import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";
 import { withoutRounding } from "../../../prune/run/rounding_queries.ts";
 import { countPassWork, RunRates } from "../../../prune/run/run_rates.ts";
+import { partSizes } from "../../../prune/window_parts.ts";
 
 /** The number of batches of windows. The first batch of a pass also reads the weights, so that only later ones show the rate. */
 const BATCHES = 2;
@@ -57,7 +58,9 @@ export async function rehearse(
   // The first blocks of a mixture may have no experts. A large block takes the most memory.
   const first = sizes.indexOf(Math.max(...sizes)), blocks = all.slice(first, first + 2);
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
-  const { batches } = planForward(backend, model.spec, windows.length, windows[0].length);
+  const { batches } = planForward(backend, model.spec, windows.length, windows[0].length, {
+    parts: partSizes({ windows }),
+  });
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));

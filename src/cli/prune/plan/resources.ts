@@ -2,12 +2,12 @@
 
 import type { Backend } from "../../../device/backend.ts";
 import { tileEdgeOn } from "../../../device/tiled_matrix.ts";
-import { peakDeviceBytes } from "../../../layer/device_bytes.ts";
+import { matrixBytes, peakDeviceBytes, upperBytes } from "../../../layer/device_bytes.ts";
 import { type ForwardPlan, planForward } from "../../../model/plan_forward.ts";
 import { blocksOf, countWeights } from "../../../model/families/family.ts";
 import { countHeadBytes } from "../../../model/head.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
-import { DEFAULT_TARGET_STEP } from "../../../protocol/limits.ts";
+import { DEFAULT_TARGET_STEP, PART_WINDOWS } from "../../../protocol/limits.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
 import type { BlockPlan, SizedLayer } from "../../../prune/block_plan.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
@@ -26,12 +26,13 @@ export interface MemoryUse {
 
 /**
  * Returns the peaks of the memory: those of the rehearsal, with the hidden states of all windows, the head of the model, and the layers
- * that the rehearsal has not solved.
+ * that the rehearsal has not solved. If there are several parts of windows, the statistics of a round are on the device twice.
  * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
  */
 export function memoryUse(
   { model: { spec, weights }, queryOf, target, reconstruct = 0, ...job }: FolderJob,
   layers: readonly SizedLayer[],
+  plan: BlockPlan,
   { batches, statesBytes, place }: ForwardPlan,
   rehearsal: Rehearsal,
   { backend, hosts }: { readonly backend: Backend; readonly hosts: number },
@@ -45,9 +46,11 @@ export function memoryUse(
   // Weights of experts that are streamed are not among the bytes of a step.
   const blockBytes = job.expertsAtOnce === undefined ? 4 * Math.max(...blocksOf(spec).map(countWeights)) : 0;
   const withoutStates = rehearsal.deviceBytes - copies * rehearsal.statesBytes;
+  const kinds = [windows.length, validationWindows.length].filter((count) => count > PART_WINDOWS).length;
+  const secondSums = kinds === 0 ? 0 : kinds * countSumBytes(plan, tileEdgeOn(backend), hasTargets);
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
   const phases = [
-    withoutStates + onDevice,
+    withoutStates + onDevice + secondSums,
     ...unsolved.map(({ name, ...shape }) =>
       onDevice + peakDeviceBytes(
         { ...shape, edge: tileEdgeOn(backend), hasValidation, hasValidationTarget },
@@ -78,6 +81,17 @@ export function memoryUse(
     process: rehearsal.processBytes + readBytes + onHost * statesBytes +
       (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
   };
+}
+
+/** Returns an upper bound for the bytes of the sums of one kind of windows, in the round with the largest sums. */
+function countSumBytes(plan: BlockPlan, edge: number, hasTargets: boolean): number {
+  const rounds = Array.from({ length: plan.lastBlock + 1 }, (_, block) => plan.allRounds(block)).flat();
+  return Math.max(...rounds.map((round) =>
+    round.reduce((sum, { group: [{ inFeatures, outFeatures }] }) => {
+      const targets = hasTargets ? matrixBytes(Math.max(inFeatures, outFeatures), inFeatures, edge) : 0;
+      return sum + upperBytes(inFeatures, edge) + targets;
+    }, 0)
+  ));
 }
 
 /** The bytes that a run needs on the disk. */

@@ -2,7 +2,7 @@
 // describes the buffers. A work item is some whole rows in gate_backward, and a run of elements in the other kernels.
 
 import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
-import { activate4, erfc4, GELU, GELU_TANH, RELU, SIGMOID, SILU } from "./shared/activation";
+import { activate4, erfc4, GELU, GELU_TANH, RELU, RELU2, SIGMOID, SILU } from "./shared/activation";
 import { exp4, prepare_exp, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide, row_items, rows_per_item } from "./shared/items";
 
@@ -41,6 +41,7 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
     const exponential = exp4(f32x4.neg(x)), sigmoid = f32x4.div(one, f32x4.add(one, exponential));
     return f32x4.mul(f32x4.mul(exponential, sigmoid), sigmoid);
   }
+  if (activation == RELU2) return f32x4.mul(f32x4.splat(2), f32x4.pmax(x, f32x4.splat(0)));
   return one;
 }
 

@@ -9,8 +9,16 @@ import activateCode from "../../../../shaders/activate.wgsl" with { type: "text"
 
 const code = shared + activation + softCapFunction + activateCode;
 
-/** The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by tanh. */
-export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4, sigmoid: 5 } as const;
+/** The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by tanh. `relu2` is the square of `relu`. */
+export const ACTIVATION_CODE = {
+  none: 0,
+  relu: 1,
+  gelu_tanh: 2,
+  gelu: 3,
+  silu: 4,
+  sigmoid: 5,
+  relu2: 6,
+} as const;
 
 /**
  * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no

@@ -1,10 +1,9 @@
 /** Plans a checkpoint that is written: which tensors each weight file has, and from where their bytes come. */
 
 import type { FileSystem } from "../../../base/files/file_system.ts";
-import { readText } from "../../../base/files/whole_file.ts";
 import { encodeHeader, type TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
-import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
+import { type Checkpoint, CONFIG_FILE, readConfigText } from "../checkpoint.ts";
 import {
   countWeightFileBytes,
   formatWeightIndex,
@@ -52,7 +51,7 @@ export function planLayout(
 ): WritePlan {
   const weightFiles = checkpoint.shards.map((shard) => layOut(shard, tensorsOf(shard)));
   const files = new Map([[CONFIG_FILE, async () => {
-    const original = await readText(fs, `${checkpoint.folder}/${CONFIG_FILE}`);
+    const original = await readConfigText(fs, checkpoint.folder);
     return new TextEncoder().encode(formatConfig(original, checkpoint.config, config));
   }]]);
   if (weightFiles.length !== 1 || weightFiles[0].name !== WEIGHTS_FILE) {

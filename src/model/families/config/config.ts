@@ -62,6 +62,7 @@ export function headName(isTied: boolean, embedding: string, has: (name: string)
 
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   relu: "relu",
+  relu2: "relu2",
   gelu: "gelu",
   gelu_new: "gelu_tanh",
   gelu_fast: "gelu_tanh",

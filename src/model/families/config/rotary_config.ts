@@ -228,8 +228,8 @@ function yarn(settings: RotarySettings): RotarySpec {
   const scale = rope.attention_factor ??
     (mscale && ofAll ? mscaleOf(factor, mscale) / mscaleOf(factor, ofAll) : mscaleOf(factor));
   const spec = { ...unscaled({ ...settings, base: scaled }), scale };
-  return betaFast === FAST && betaSlow === SLOW && truncate
-    ? { ...spec, yarn: { factor, trainedTokens } }
+  return betaFast === FAST && betaSlow === SLOW
+    ? { ...spec, yarn: { factor, trainedTokens, roundsBounds: truncate } }
     : spec;
 }
 

@@ -9,6 +9,7 @@ import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
+import type { DeltaTraits, LatentTraits } from "../family.ts";
 
 /** Which linear layers have biases. By default none has. */
 export interface LlamaBiases {
@@ -42,6 +43,8 @@ interface MixerLayers {
 
 /** The linear layers of attention. `inputs` compute q, k and v. */
 export interface AttentionLayers extends MixerLayers {
+  /** As in `BlockTraits`. */
+  readonly latent?: LatentTraits;
   /**
    * Applies `inputs` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. If there is a `gate`, its
    * sigmoid multiplies the outputs of attention. It has one row per head of each token, with headDim columns.
@@ -59,27 +62,34 @@ interface QueriesKeysValues {
 
 /** The layers of linear attention, which has a state in the place of the keys and values of all tokens. */
 export interface LinearAttention extends MixerLayers {
+  /** The sizes of the gated delta rule. Absent for Mamba 2. */
+  readonly sizes?: DeltaTraits;
   readonly vectors: readonly VectorSpec[];
   /** Queues all but `out` on `x`, (rows, hidden) f32. Returns the inputs of `out`. */
   attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;
 }
 
-/** Returns separate layers for q, k and v. @param names as in `LlamaTraits` */
+/**
+ * Returns separate layers for q, k and v.
+ * @param names as in `LlamaTraits`
+ * @param name the name of attention in a block
+ */
 export function separateQkv(
   sizes: LlamaSizes,
   biases: LlamaBiases = {},
   names: Readonly<Record<string, string>> = {},
+  name = "self_attn",
 ): AttentionLayers {
   const { hidden, heads, kvHeads, headDim, sharesValues } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
   const qkv: LinearGroup = [
-    linearSpec("self_attn.q_proj", hidden, qColumns, biases.qkv),
-    linearSpec("self_attn.k_proj", hidden, kvColumns, biases.qkv),
-    ...sharesValues ? [] : [linearSpec("self_attn.v_proj", hidden, kvColumns, biases.qkv)],
+    linearSpec(`${name}.q_proj`, hidden, qColumns, biases.qkv),
+    linearSpec(`${name}.k_proj`, hidden, kvColumns, biases.qkv),
+    ...sharesValues ? [] : [linearSpec(`${name}.v_proj`, hidden, kvColumns, biases.qkv)],
   ];
   return {
     inputs: [qkv],
-    out: [linearSpec(names["self_attn.o_proj"] ?? "self_attn.o_proj", qColumns, hidden, biases.out)],
+    out: [linearSpec(names["self_attn.o_proj"] ?? `${name}.o_proj`, qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
       const [q, k, v = k] = applyGroup(pass, qkv, x);
       return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };

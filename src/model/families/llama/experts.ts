@@ -1,7 +1,7 @@
 /**
- * A mixture of experts in the place of a feed-forward network. An expert is a small gated network. A router
- * sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures also have
- * a shared expert, to which all tokens go. The router stays dense.
+ * A mixture of experts in the place of a feed-forward network. An expert is a small network, which has a gate in most
+ * families. A router sends each token to a few experts, whose outputs are added with factors of the router. Some mixtures
+ * also have a shared expert, to which all tokens go. The router stays dense.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -54,15 +54,17 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly routerScale?: number;
 }
 
-/** The names of an expert's layers. Without `up`, the layer `gate` computes both. */
-export interface ExpertLayers {
-  readonly gate: string;
-  readonly up?: string;
-  readonly down: string;
-}
+/** The names of an expert's layers. Without `up`, the layer `gate` computes both. Without `gate`, the network has no gate. */
+export type ExpertLayers =
+  & (
+    | { readonly gate: string; readonly up?: string }
+    | { readonly gate?: undefined; readonly up: string }
+  )
+  & { readonly down: string };
 
 /** The expert to which all tokens go. */
 export interface SharedExpertSpec {
+  /** Its name in a block. */
   readonly name: string;
   /** By default, the names of its layers are those of the other experts. */
   readonly layers?: ExpertLayers;
@@ -169,7 +171,9 @@ function expertOf(
 ): Expert {
   return {
     intermediate,
-    gateUp: up === undefined
+    gateUp: gate === undefined
+      ? [layer(up, hidden, intermediate)]
+      : up === undefined
       ? [layer(gate, hidden, 2 * intermediate)]
       : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)],
     down: [layer(down, intermediate, hidden)],
@@ -243,7 +247,7 @@ async function applyExperts(
 /** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips some of its layers. */
 function applyExpert(
   pass: BlockPass,
-  { activation, clampedGate }: ExpertsSpec,
+  { activation, clampedGate, layers: { gate } }: ExpertsSpec,
   { intermediate, gateUp, down }: Expert,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
@@ -251,8 +255,10 @@ function applyExpert(
     pass.observeInput?.(gateUp, x, pass.rows);
     return;
   }
-  const outputs = applyGroup(pass, gateUp, x);
-  const inner = clampedGate
+  const outputs = applyGroup(pass, gateUp, x, gate === undefined ? activation : "none");
+  const inner = gate === undefined
+    ? outputs[0]
+    : clampedGate
     ? applyClampedGate(pass, outputs[0], intermediate, clampedGate)
     : applyGateToOutputs(pass, outputs, intermediate, activation);
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];

@@ -73,13 +73,14 @@ export function plainFeedForward(
   };
 }
 
-/** Returns the gated network with one layer whose outputs are gate, then up. No layer has a bias. */
+/** Returns the gated network with one layer whose outputs are gate, then up. No layer has a bias. @param names those of both layers */
 export function fusedFeedForward(
-  { hidden, intermediate }: LlamaSizes,
+  { hidden, intermediate }: Pick<LlamaSizes, "hidden" | "intermediate">,
   activation: Activation,
+  names: readonly [gateUp: string, down: string] = ["mlp.gate_up_proj", "mlp.down_proj"],
 ): FeedForward {
-  const gateUp: LinearGroup = [linearSpec("mlp.gate_up_proj", hidden, 2 * intermediate)];
-  const down: LinearGroup = [linearSpec("mlp.down_proj", intermediate, hidden)];
+  const gateUp: LinearGroup = [linearSpec(names[0], hidden, 2 * intermediate)];
+  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden)];
   return gatedNetwork(gateUp, down, intermediate, activation);
 }
 

@@ -6,17 +6,16 @@
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
-import { applyDeltaRule, convolve, type DeltaSizes, type HeadColumns } from "../../pieces/delta_rule.ts";
+import { attendLinearly, convolve, type HeadColumns } from "../../pieces/linear_attention.ts";
 import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
+import type { DeltaTraits } from "../family.ts";
 import type { LinearAttention } from "./attention_layers.ts";
 
-export interface DeltaNetSizes extends DeltaSizes {
+export interface DeltaNetSizes extends DeltaTraits {
   readonly hidden: number;
-  /** The number of tokens that the convolution reads. */
-  readonly taps: number;
   readonly activation: Activation;
   /** The epsilon of the norm of the outputs. */
   readonly eps: number;
@@ -30,7 +29,7 @@ interface Projected {
   readonly parts: readonly HeadColumns[];
   /** The gate of the outputs. It has one row per key head of each token, with the columns of all its value heads. */
   readonly z: ColumnsView;
-  /** As in `DeltaInput`. */
+  /** As in `LinearAttentionInput`. */
   readonly a: ColumnsView;
   readonly b: ColumnsView;
   readonly gateStride: number;
@@ -107,6 +106,7 @@ export function gatedDeltaNet(sizes: DeltaNetSizes, isFused: boolean): LinearAtt
     shape: [channels, 1, taps],
   };
   return {
+    sizes,
     inputs: [layers],
     out: [linearSpec("linear_attn.out_proj", values, hidden)],
     activations: [channels, values, values, values],
@@ -118,7 +118,7 @@ export function gatedDeltaNet(sizes: DeltaNetSizes, isFused: boolean): LinearAtt
       const convolution = { parts, weight: onDevice(weight), channels, taps, activation };
       const qkv = convolve(pass, projected, columns, convolution);
       const vectors = { aLog: onDevice(aLog), dtBias: onDevice(dtBias) };
-      const attended = applyDeltaRule(pass, { ...sizes, ...gates, ...vectors, qkv });
+      const attended = attendLinearly(pass, { ...sizes, ...gates, ...vectors, qkv });
       const y = normalize(pass, norm, attended, pass.rows * heads);
       const headPass: BlockPass = { ...pass, rows: pass.rows * keyHeads };
       return applyGate(headPass, z, allColumns(y, gateColumns), gateColumns, "silu");

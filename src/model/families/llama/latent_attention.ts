@@ -8,34 +8,23 @@ import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
-import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
+import { rotate } from "../../pieces/rotary.ts";
 import { type LinearGroup, linearSpec, type NormSpec } from "../../layer_specs.ts";
+import type { LatentTraits } from "../family.ts";
 import type { AttentionLayers } from "./attention_layers.ts";
 
-export interface LatentSizes {
+export interface LatentSizes extends LatentTraits {
   readonly hidden: number;
   readonly heads: number;
-  /** The dimensions of the latents of queries. Undefined if queries are computed from the hidden states. */
-  readonly queryRank?: number;
-  /** The dimensions of the latents of keys and values. */
-  readonly rank: number;
-  /** The dimensions of a query or key that do not rotate. The rotating dimensions follow them. */
-  readonly fixed: number;
-  readonly rotating: number;
-  /** The dimensions of a value, at most `fixed` + `rotating`. */
-  readonly value: number;
 }
 
 /** The epsilon of the norms of latents, which transformers does not read from config.json. */
 const EPSILON = 1e-6;
 
-/**
- * Returns the layers of latent attention.
- * @param rotary the rotation of `rotating` dimensions
- * @param bias whether the layers of the hidden states and the last layer have biases
- */
-export function latentAttention(sizes: LatentSizes, rotary: RotarySpec, bias: boolean): AttentionLayers {
-  const { hidden, heads, queryRank, rank, fixed, rotating, value } = sizes, headDim = fixed + rotating;
+/** @param bias whether the layers of the hidden states and the last layer have biases */
+export function latentAttention(sizes: LatentSizes, bias: boolean): AttentionLayers {
+  const { hidden, heads, queryRank, rank, fixed, rotating, value, rotary } = sizes;
+  const headDim = fixed + rotating;
   const norm = (name: string, size: number): NormSpec => ({
     kind: "rms",
     name: `self_attn.${name}`,
@@ -54,6 +43,7 @@ export function latentAttention(sizes: LatentSizes, rotary: RotarySpec, bias: bo
     ? undefined
     : [linearSpec("self_attn.q_b_proj", queryRank, heads * headDim)];
   return {
+    latent: sizes,
     inputs: queries ? [latents, queries, keysAndValues] : [latents, keysAndValues],
     norms: queries ? [queryNorm, keyNorm] : [keyNorm],
     activations: [heads * headDim, heads * headDim, heads * headDim],

@@ -23,12 +23,12 @@ export interface NormsOfHalf {
   readonly after?: NormSpec;
 }
 
-/** The parts of which a block consists. `LlamaTraits` describes those that have the same names. */
+/** The parts of which a block consists. `LlamaTraits` describes those that have the same names. A block may lack one of its halves. */
 export interface BlockParts {
   readonly sizes: LlamaSizes;
   readonly activation: Activation;
-  readonly attention: AttentionLayers | LinearAttention;
-  readonly feedForward: FeedForward;
+  readonly attention?: AttentionLayers | LinearAttention;
+  readonly feedForward?: FeedForward;
   readonly attentionNorms: NormsOfHalf;
   readonly feedForwardNorms: NormsOfHalf;
   /** Whether both halves have the inputs of attention. */
@@ -52,39 +52,46 @@ export interface BlockParts {
 /** Returns the block. @param root the part of its names before `layers.` */
 export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
   const { attention, feedForward, attentionNorms, feedForwardNorms, queryKeyNorms = [], outputScale } = parts;
-  const { hidden } = parts.sizes;
+  const { hidden } = parts.sizes, isLinear = attention !== undefined && "attend" in attention;
   const norms = [
     attentionNorms.before,
     attentionNorms.after,
     feedForwardNorms.before,
     feedForwardNorms.after,
     ...queryKeyNorms,
-    ...attention.norms ?? [],
-    ...feedForward.norms ?? [],
+    ...attention?.norms ?? [],
+    ...feedForward?.norms ?? [],
   ];
   return {
     prefix: (block) => `${root}layers.${block}.`,
     norms: norms.filter((norm) => norm !== undefined),
-    groups: [...attention.inputs, attention.out, ...feedForward.groups],
-    denseLayers: feedForward.denseLayers,
+    groups: [...attention ? [...attention.inputs, attention.out] : [], ...feedForward?.groups ?? []],
+    denseLayers: feedForward?.denseLayers,
     vectors: [
       ...parts.sinks ? [parts.sinks] : [],
-      ..."vectors" in attention ? attention.vectors : [],
-      ...feedForward.vectors ?? [],
+      ...isLinear ? attention.vectors : [],
+      ...feedForward?.vectors ?? [],
       ...outputScale ? [outputScale] : [],
     ],
-    isTrainable: "projectQkv" in attention,
-    furtherActivations: [...attention.activations ?? [], ...outputScale ? [hidden] : []],
-    traits: { ...parts, ...parts.sizes, mixture: feedForward.mixture },
+    isTrainable: !isLinear,
+    furtherActivations: [...attention?.activations ?? [], ...outputScale ? [hidden] : []],
+    traits: {
+      ...parts,
+      ...parts.sizes,
+      mixture: feedForward?.mixture,
+      latent: attention && "latent" in attention ? attention.latent : undefined,
+      linear: isLinear ? attention.sizes : undefined,
+    },
     forward(pass, x, index) {
-      const scale = parts.residualScale;
-      const attentionInput = inputOf(pass, attentionNorms, x);
-      const attended = "attend" in attention
-        ? attention.attend(pass, attentionInput)
-        : attendInBlock(parts, attention, pass, attentionInput, index);
-      accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
+      const scale = parts.residualScale, attentionInput = inputOf(pass, attentionNorms, x);
+      if (attention) {
+        const attended = isLinear
+          ? attention.attend(pass, attentionInput)
+          : attendInBlock(parts, attention, pass, attentionInput, index);
+        accumulateGroup(pass, attention.out, attended, x, { norm: attentionNorms.after, scale });
+      }
       const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
-      const applied = feedForward.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
+      const applied = feedForward?.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
       if (!outputScale) return applied;
       return Promise.resolve(applied).then(() =>
         scaleStream(pass, x, hidden, pass.weights.vector(outputScale)[0])

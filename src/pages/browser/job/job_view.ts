@@ -1,6 +1,6 @@
-/** Shows one job live, with one row per layer. The job can be cancelled, and layers can be submitted again. */
+/** Shows one job live, with one row per layer or block. The job can be cancelled, and submitted again without its results. */
 
-import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
+import type { Job, JobBlockRequest, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
 import { byId, setText } from "../dom.ts";
 import { shortId } from "../format.ts";
 import { type JobEvent, jobEvents } from "./job_events.ts";
@@ -84,13 +84,14 @@ export class JobView {
       : "queued";
     showState(byId("job-state", HTMLElement), state);
     byId("job-progress", HTMLProgressElement).value = ended / Math.max(1, layers.length);
-    setText(byId("job-count", HTMLElement), `${ended} of ${layers.length} layers`);
+    const item = this.#job?.model ? "block" : "layer";
+    setText(byId("job-count", HTMLElement), `${ended} of ${layers.length} ${item}s`);
     this.#cancel.hidden = !isRunning || layers.length === 0;
     this.#again.hidden = isRunning || unsolved.length === 0;
     setText(
       this.#again,
       `Submit ${unsolved.length} ${isCancelled(unsolved) ? "unfinished" : "failed"} ${
-        unsolved.length === 1 ? "layer" : "layers"
+        unsolved.length === 1 ? item : `${item}s`
       } again`,
     );
   }
@@ -113,10 +114,11 @@ export class JobView {
 
   async #submitAgain(): Promise<void> {
     if (!this.#job) return;
-    const { name, id } = this.#job;
-    const job = await this.#options.jobs().submit(this.#unsolved().map(requestOf), {
-      name: `${name ?? shortId(id)}, again`,
-    });
+    const { name, id, model } = this.#job;
+    const request = model
+      ? { ...model, blocks: [...this.#layers.values()].map(blockRequestOf) }
+      : this.#unsolved().map(requestOf);
+    const job = await this.#options.jobs().submit(request, { name: `${name ?? shortId(id)}, again` });
     this.#options.onChange(job.id);
   }
 
@@ -140,4 +142,9 @@ function isCancelled(layers: readonly LayerState[]): boolean {
 /** Returns the request that created a layer of a job. */
 function requestOf({ name, weight, hessian, parameters }: LayerState): JobLayerRequest {
   return { name, weight, hessian: hessian ?? undefined, parameters };
+}
+
+/** Returns the request that created a block of a job, with its result if there is one. */
+function blockRequestOf({ name, weight, parameters, result }: LayerState): JobBlockRequest {
+  return { name, weight, parameters, result: result ?? undefined };
 }

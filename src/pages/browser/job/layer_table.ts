@@ -1,6 +1,7 @@
 /**
  * The table of the layers of one job. The layers of one block of the model form a group. The heading of the group has
- * the name of the block, and opens and closes the group. The rows show the rest of each layer's name.
+ * the name of the block, and opens and closes the group. The rows show the rest of each layer's name. A job of whole
+ * blocks has one row per block, and no groups.
  */
 
 import type { LayerState } from "../../../client/mod.ts";

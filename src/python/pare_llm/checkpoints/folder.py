@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pare_llm.checkpoints.distributed import METADATA_FILE, DistributedTensors, has_pieces
 from pare_llm.checkpoints.header import TensorInfo, quote
 from pare_llm.checkpoints.shard import Shard, open_file
 
@@ -24,8 +25,11 @@ class CheckpointFolder:
             raise FileNotFoundError(f"{path}: there is no such folder")
         self.path = path
         self.config = read_json_object(path / CONFIG_FILE)
-        self._tensors: dict[str, tuple[Shard, TensorInfo]] = {}
+        self._tensors: dict[str, tuple[Shard | DistributedTensors, TensorInfo]] = {}
         listed = _listed_tensors(path)
+        if listed is None:
+            self._add(DistributedTensors(path))
+            return
         for name in sorted(set(listed.values())) if listed else [WEIGHTS_FILE]:
             self._add(Shard(path / name))
         missing = next((name for name in listed if name not in self._tensors), None)
@@ -34,7 +38,7 @@ class CheckpointFolder:
                 f"{path}: {INDEX_FILE} lists the tensor {quote(missing)}, but no weight file has it"
             )
 
-    def _add(self, shard: Shard) -> None:
+    def _add(self, shard: Shard | DistributedTensors) -> None:
         for info in shard.tensors:
             if info.name in self._tensors:
                 other = self._tensors[info.name][0].path.name
@@ -59,7 +63,7 @@ class CheckpointFolder:
 
     def files(self) -> list[Path]:
         """Return the paths of the weight files that have tensors."""
-        return list(dict.fromkeys(shard.path for shard, _ in self._tensors.values()))
+        return list(dict.fromkeys(path for shard, _ in self._tensors.values() for path in shard.files))
 
     def read(self, name: str, first: int = 0, count: int | None = None) -> torch.Tensor:
         """Read elements of a tensor as `Shard.read` does."""
@@ -94,13 +98,19 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _listed_tensors(path: Path) -> dict[str, str]:
-    """Map the tensors that the index lists to their files. Return an empty dict if there is only one file."""
+def _listed_tensors(path: Path) -> dict[str, str] | None:
+    """Map the tensors that the index lists to their files.
+
+    Return an empty dict if there is only one file, and None if the checkpoint is a distributed one.
+    """
     if (path / WEIGHTS_FILE).is_file():
         return {}
     if not (path / INDEX_FILE).is_file():
+        if has_pieces(path):
+            return None
         raise FileNotFoundError(
-            f"{path}: has neither {WEIGHTS_FILE} nor {INDEX_FILE}, but weights must be safetensors"
+            f"{path}: has neither {WEIGHTS_FILE} nor {INDEX_FILE} nor {METADATA_FILE}, but weights must be "
+            "safetensors or a distributed checkpoint of PyTorch"
         )
     listed = read_json_object(path / INDEX_FILE).get("weight_map")
     if not isinstance(listed, dict) or not listed:

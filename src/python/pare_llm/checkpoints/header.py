@@ -11,8 +11,9 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 # The size of one element in bytes, for every dtype that Pare accepts.
 ELEMENT_BYTES = {
@@ -45,9 +46,10 @@ class TensorInfo:
         return self.end - self.begin
 
 
-def read_header(file: BinaryIO, path: Path) -> list[TensorInfo]:
-    """Return the tensors in the order of their data. A wrong header or size raises a ValueError."""
-    file_bytes = os.fstat(file.fileno()).st_size
+def read_header(file: RawIOBase, path: Path) -> tuple[list[TensorInfo], dict[str, str]]:
+    """Return the tensors in the order of their data, and the metadata. A wrong header raises a ValueError."""
+    file_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     data_begin = _LENGTH_BYTES + length
     if length > _MAX_HEADER_BYTES:
@@ -57,7 +59,7 @@ def read_header(file: BinaryIO, path: Path) -> list[TensorInfo]:
     if file_bytes < data_begin:
         raise ValueError(f"{path}: the file has {file_bytes} bytes, but the header ends at byte {data_begin}")
     entries = _parse_json(file.read(length), path)
-    metadata = entries.pop("__metadata__", {})
+    metadata: Any = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{path}: __metadata__ must be an object of strings, not {quote(metadata)}")
     tensors = [_parse_entry(path, name, entry, data_begin) for name, entry in entries.items()]
@@ -72,7 +74,7 @@ def read_header(file: BinaryIO, path: Path) -> list[TensorInfo]:
         position = info.end
     if position != file_bytes:
         raise ValueError(f"{path}: the file has {file_bytes} bytes, but its tensors end at byte {position}")
-    return tensors
+    return tensors, metadata
 
 
 def quote(value: object) -> str:

@@ -4,12 +4,13 @@ import os
 import stat
 import threading
 import weakref
-from io import FileIO
+from io import FileIO, RawIOBase
 from pathlib import Path
 
 import torch
 
 from pare_llm.checkpoints.header import ELEMENT_BYTES, TensorInfo, read_header
+from pare_llm.checkpoints.remote import RemoteFile, is_remote
 
 _TORCH_DTYPES = {
     **{"BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16},
@@ -23,8 +24,18 @@ def torch_dtype(name: str) -> torch.dtype:
     return _TORCH_DTYPES[name]
 
 
-def open_file(path: Path) -> FileIO:
+def safetensors_dtype(dtype: torch.dtype, name: str) -> str:
+    """Return the name of a dtype in safetensors files. A ValueError says which tensor has another dtype."""
+    for stored, found in _TORCH_DTYPES.items():
+        if found == dtype:
+            return stored
+    raise ValueError(f"{name}: has the dtype {dtype}; the supported dtypes are: {', '.join(_TORCH_DTYPES)}")
+
+
+def open_file(path: Path) -> RawIOBase:
     """Open a regular file, also through a link. The reader of a pipe could wait forever."""
+    if is_remote(path):
+        return RemoteFile(path)
     # With this flag, opening a pipe does not wait for a writer. Windows has no such pipes.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -46,7 +57,8 @@ class Shard:
         self._file = open_file(path)
         self._lock = threading.Lock()
         self.close = weakref.finalize(self, self._file.close)
-        self.tensors = read_header(self._file, path)
+        self.tensors, self.metadata = read_header(self._file, path)
+        self.files = [path]
 
     def read(self, info: TensorInfo, first: int = 0, count: int | None = None) -> torch.Tensor:
         """Read `count` elements from the element `first` on, by default all, as one axis on the CPU."""

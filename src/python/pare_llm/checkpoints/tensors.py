@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +9,16 @@ import torch
 from pare_llm.checkpoints.folder import CheckpointFolder, nearest
 from pare_llm.checkpoints.layout import dense_config, read_layout
 from pare_llm.checkpoints.quantized import QuantizedWeight, find_quantized, quantized_stem
+from pare_llm.checkpoints.remote import as_path
 
 
 def load(folder: str | os.PathLike[str]) -> "CheckpointTensors":
-    """Open a checkpoint that Pare, transformers or compressed-tensors wrote. Return its tensors as a mapping.
+    """Open a checkpoint that Pare, transformers, compressed-tensors or the ranks of a training program wrote.
 
-    The folder has a config.json and safetensors files, which are dense or in the layout `pack-quantized`.
+    The result is a mapping of its tensors.
+
+    The folder has a config.json and safetensors files, which are dense or in the layout `pack-quantized`, or
+    the files of `torch.distributed.checkpoint`. It may be in an object store, such as `s3://bucket/folder`.
     Opening reads the headers. A tensor is read and decoded when it is requested, each time anew, so a loop
     over `items()` needs memory for one tensor and for the parts of one strip of it. The tensors are on the
     CPU, own their memory, and have the bits that `pare unpack` writes.
@@ -26,7 +29,7 @@ def load(folder: str | os.PathLike[str]) -> "CheckpointTensors":
     >>> with load("pruned") as tensors:
     ...     zeros = {name: int((tensor == 0).sum()) for name, tensor in tensors.items()}
     """
-    return CheckpointTensors(CheckpointFolder(Path(folder)))
+    return CheckpointTensors(CheckpointFolder(as_path(folder)))
 
 
 def load_state_dict(folder: str | os.PathLike[str]) -> dict[str, torch.Tensor]:

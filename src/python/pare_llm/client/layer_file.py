@@ -35,10 +35,16 @@ def packed_statistics(hessian_upper: Tensor, validation_upper: Tensor | None) ->
     return {"hessian_upper": hessian_upper, "validation_hessian_upper": validation_upper}
 
 
-def encode_parts(tensors: Mapping[str, Tensor | None]) -> Body:
+def encode_parts(
+    tensors: Mapping[str, Tensor | WireTensor | None], metadata: Mapping[str, str] | None = None
+) -> Body:
     """Encode `tensors` other than None as the parts of a safetensors file, without copying their data."""
-    wired = {name: to_wire(name, tensor) for name, tensor in tensors.items() if tensor is not None}
-    header: dict[str, object] = {}
+    wired = {
+        name: tensor if isinstance(tensor, WireTensor) else to_wire(name, tensor)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    }
+    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     begin = 0
     for name, tensor in wired.items():
         end = begin + len(tensor.data)

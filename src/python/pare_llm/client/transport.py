@@ -205,12 +205,17 @@ def _request_for_result(request: Request, answer: Answer) -> Request | None:
         return None
     try:
         url = urlsplit(urljoin(request.url.geturl(), location))
+        if _origin(url) != _origin(request.url):
+            return None
     except ValueError:  # a malformed URL
-        return None
-    if (url.scheme, url.netloc) != (request.url.scheme, request.url.netloc):
         return None
     headers = {name: value for name, value in request.headers.items() if not name.startswith("Content-")}
     return Request("GET", url, headers, None, request.max_answer_bytes)
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int]:
+    """Return the scheme, the name in lower case and the port. Raise a ValueError if the port is malformed."""
+    return url.scheme, url.hostname, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _is_transient(error: PareError | ConnectionError) -> bool:

@@ -18,7 +18,7 @@ from pare_llm.pruning.journal import Journal, JournalEntry
 from pare_llm.pruning.layer_client import LayerClient, host_count
 from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.prune_report import LayerResult
-from pare_llm.pruning.ranks import Ranks, describe_error
+from pare_llm.pruning.ranks import Ranks, assign_owners, describe_error
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
@@ -220,18 +220,6 @@ def _delete_all(statistics: set[InputStatistics]) -> None:
 def assign_ranks(layers: Sequence[Layer], count: int) -> dict[str, int]:
     """Return the rank of each layer, by the name of the layer.
 
-    The layers are assigned in the order of falling cost, each to the rank with the least cost so far. The
-    cost of a layer is rows·cols², the number of operations of a solve. All ranks compute the same assignment.
+    The cost of a layer is rows·cols², the number of operations of a solve.
     """
-    loads = [0] * count
-    ranks: dict[str, int] = {}
-    for layer in sorted(layers, key=lambda layer: -_cost(layer)):
-        rank = loads.index(min(loads))
-        ranks[layer.name] = rank
-        loads[rank] += _cost(layer)
-    return ranks
-
-
-def _cost(layer: Layer) -> int:
-    rows, cols = layer.shape
-    return rows * cols * cols
+    return assign_owners({layer.name: layer.shape[0] * layer.shape[1] ** 2 for layer in layers}, count)

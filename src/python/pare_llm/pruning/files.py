@@ -11,6 +11,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from pare_llm.checkpoints.remote import PIECE_BYTES, is_remote, remote_upload
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
@@ -18,6 +20,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     If the context ends with an error, the file does not get its name.
     """
+    if is_remote(path):
+        with remote_upload(path) as upload:
+            yield upload
+        return
     temporary = path.with_name(f"{path.name}.partial")
     with temporary.open("wb") as file:
         yield file
@@ -74,4 +80,6 @@ def write_safetensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
             content = tensor_bytes(tensor.read())
             if len(content) != tensor.bytes:
                 raise ValueError(f"{path}: {name} has {len(content)} bytes, not {tensor.bytes}")
-            file.write(content)
+            for start in range(0, len(content), PIECE_BYTES):
+                file.write(content[start : start + PIECE_BYTES])
+            del content  # so that its memory is free while the next tensor is read

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pare_llm.client.pare import Pare
     from pare_llm.pruning.run_options import RunParameters
+    from pare_llm.pruning.trackers.tracker import Tracker
 
 
 def prune_(
@@ -39,6 +40,7 @@ def prune_(
     group: dist.ProcessGroup | None = None,
     progress: bool = True,
     on_layer: Callable[[LayerResult], None] | None = None,
+    tracker: Tracker | None = None,
     states_device: torch.device | str = "cpu",
     **parameters: Unpack[RunParameters],
 ) -> PruneReport:
@@ -73,6 +75,8 @@ def prune_(
         group: the process group. By default all ranks.
         progress: whether to show a progress bar, if tqdm is installed.
         on_layer: called with the result of each layer, on every rank, after its weight was replaced.
+        tracker: `MlflowTracker`, `WandbTracker` or another `Tracker`, which gets the result of each layer and
+            the report. On several ranks, rank 0 has it.
         states_device: where the hidden states of all batches are stored.
         **parameters: the choice of the layers, their parameters and other options of the run, which
             `RunParameters` describes. As in the command `pare prune`, the method is `alps` and the sparsity
@@ -103,4 +107,4 @@ def prune_(
         )
         run.open_journal(journal, lambda: model_digest(network), stack)
         hidden = run.capture(torch.device(states_device))
-        return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer)
+        return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer, tracker=tracker)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pare_llm import __version__
+from pare_llm.checkpoints.remote import as_path
 from pare_llm.pruning.files import write_atomically
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class PruneReport:
 
         `bytes` is the size of the safetensors files in the folder if there are any, so save the model first.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = self.to_dict()
         if written := sum(file.stat().st_size for file in folder.glob("*.safetensors")):

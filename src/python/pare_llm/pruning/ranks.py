@@ -1,6 +1,7 @@
 """The processes that prune one model together. Without `torch.distributed` there is one rank."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -67,6 +68,17 @@ class Ranks:
         dist.broadcast(sent.view(torch.uint8), src=self._global_rank(source), group=self.group)
         return sent.to(tensor.device)
 
+    def send(self, tensor: Tensor, destination: int) -> None:
+        """Send a tensor to the rank `destination`, which must call `receive` for it."""
+        sent = tensor.detach().to(self._device).contiguous().reshape(-1)
+        dist.send(sent.view(torch.uint8), dst=self._global_rank(destination), group=self.group)
+
+    def receive(self, shape: Sequence[int], dtype: torch.dtype, source: int) -> Tensor:
+        """Return the tensor that the rank `source` sends."""
+        values = torch.empty(math.prod(shape), dtype=dtype, device=self._device)
+        dist.recv(values.view(torch.uint8), src=self._global_rank(source), group=self.group)
+        return values.view(*shape)
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of the tensors of all ranks, which have the same shape and dtype."""
         if self.count == 1:
@@ -84,6 +96,21 @@ class Ranks:
 
     def _global_rank(self, rank: int) -> int:
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+
+def assign_owners(costs: Mapping[str, int], count: int) -> dict[str, int]:
+    """Return the rank that each thing belongs to, by the name of the thing, if there are `count` ranks.
+
+    The things are assigned in the order of falling cost, each to the rank with the least cost so far. All
+    ranks compute the same assignment.
+    """
+    loads = [0] * count
+    owners: dict[str, int] = {}
+    for name in sorted(costs, key=lambda name: -costs[name]):
+        rank = loads.index(min(loads))
+        owners[name] = rank
+        loads[rank] += costs[name]
+    return owners
 
 
 def describe_error(error: BaseException) -> str:

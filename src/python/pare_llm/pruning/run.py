@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
+    from pare_llm.pruning.trackers.tracker import Tracker
     from pare_llm.statistics.hessian import TokenWeights
 
 
@@ -151,6 +152,7 @@ class PruneRun:
         *,
         progress: bool,
         on_layer: Callable[[LayerResult], None] | None = None,
+        tracker: Tracker | None = None,
         name: str | None = None,
     ) -> PruneReport:
         """Prune all layers. `name` is the name of the model in the report."""
@@ -167,12 +169,16 @@ class PruneRun:
             )
             chosen_by = {name: self._queries[name]["method"] for name in rounded}
             solver = replace(solver, queries=self._mapped(rounded, only_rounding), chosen_by=chosen_by)
-        with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as advance:
+        is_first = self.ranks.index == 0
+        is_tracked = self.ranks.share(tracker is not None, 0)
+        with progress_bar(len(self.layers), is_shown=progress and is_first) as advance:
 
             def report_layer(result: LayerResult) -> None:
                 advance(result)
                 if on_layer:
                     self.ranks.together(partial(on_layer, result))
+                if is_tracked:
+                    self.ranks.together(lambda: tracker.on_layer(result) if is_first and tracker else None)
 
             results = BlockLoop(
                 model=self._model,
@@ -202,7 +208,10 @@ class PruneRun:
             resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
             allocation=allocation,
         )
-        return PruneReport(results, facts, reconstruction.results if reconstruction else {})
+        report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
+        if is_tracked:
+            self.ranks.together(lambda: tracker.on_report(report) if is_first and tracker else None)
+        return report
 
     def _rounded_last(self) -> set[str]:
         """Return the names of the layers of those blocks that have a layer with `bits`."""

@@ -8,6 +8,7 @@ export const GELU_TANH: u32 = 2;
 export const GELU: u32 = 3;
 export const SILU: u32 = 4;
 export const SIGMOID: u32 = 5;
+export const RELU2: u32 = 6;
 
 // Returns erfc(z) = 1 − erf(z) for z ≥ 0. Formula 7.1.26 of Abramowitz & Stegun has an absolute error of 1.5e-7.
 // @ts-ignore: decorator
@@ -40,5 +41,9 @@ export const SIGMOID: u32 = 5;
   if (activation == GELU) return gelu4(x);
   if (activation == SILU) return times_sigmoid4(x, x);
   if (activation == SIGMOID) return times_sigmoid4(f32x4.splat(1), x);
+  if (activation == RELU2) {
+    const positive = f32x4.pmax(x, f32x4.splat(0));
+    return f32x4.mul(positive, positive);
+  }
   return x;
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.calls import BlockCall, TensorMover, output_states, split_call
@@ -63,6 +64,9 @@ class Capture:
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks
         }
+        # The forward pass ends before the output head. If the head is sharded alone, it is not gathered.
+        if isinstance(head := _embeddings_of(model, "get_output_embeddings"), FSDPModule):
+            stand_ins |= {name: nn.Identity() for name, module in model.named_modules() if module is head}
         with ExitStack() as stack:
             stack.enter_context(inference(model))
             for block in self._blocks[: self._must_run]:
@@ -126,10 +130,16 @@ class Capture:
 
 def _input_device(model: nn.Module) -> torch.device:
     """Return the device of the token embeddings, or of the first parameter if the model has no embeddings."""
-    get_embeddings = getattr(model, "get_input_embeddings", None)
-    embeddings = get_embeddings() if callable(get_embeddings) else None
+    embeddings = _embeddings_of(model, "get_input_embeddings")
     candidates = [*(embeddings.parameters() if embeddings is not None else []), *model.parameters()]
     return next((weight.device for weight in candidates if not weight.is_meta), torch.device("cpu"))
+
+
+def _embeddings_of(model: nn.Module, method: str) -> nn.Module | None:
+    """Return the module that a method of the models of transformers returns, if the model has the method."""
+    get_embeddings = getattr(model, method, None)
+    embeddings: nn.Module | None = get_embeddings() if callable(get_embeddings) else None
+    return embeddings
 
 
 @contextmanager

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from pare_llm.checkpoints.remote import PIECE_BYTES, as_path
+from pare_llm.checkpoints.shard import open_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,8 +36,9 @@ def calibration_windows(
 
     Args:
         tokenizer: the tokenizer of the model.
-        text: the path of a text in UTF-8. A `.jsonl` file has one document `{"text": …}` per line, and every
-            other file is one document. Or several texts, each with its share of the windows, as in
+        text: the path of a text in UTF-8, or its location in an object store, such as `s3://bucket/text`. A
+            `.jsonl` file has one document `{"text": …}` per line, and is read line by line. Every other file
+            is one document. Or several texts, each with its share of the windows, as in
             `{"prose.txt": 2, "code.jsonl": 1}`. A model that is calibrated on one kind of text is best on
             this kind.
         samples: the number of windows of all texts.
@@ -50,7 +56,7 @@ def calibration_windows(
         raise ValueError(f"windows: need at least one sample and one token, got {samples} and {seqlen}")
     shares = text if isinstance(text, Mapping) else {text: 1.0}
     counts = _divide_windows(samples, {str(path): share for path, share in shares.items()})
-    parts = [_windows_of(tokenizer, Path(path), count, seqlen) for path, count in counts.items()]
+    parts = [_windows_of(tokenizer, as_path(path), count, seqlen) for path, count in counts.items()]
     return torch.cat(parts)
 
 
@@ -103,28 +109,33 @@ def _divide_windows(samples: int, shares: Mapping[str, float]) -> dict[str, int]
 
 
 def _windows_of(tokenizer: PreTrainedTokenizerBase, path: Path, samples: int, seqlen: int) -> Tensor:
-    tokens: list[int] = []
+    tokens = array("i")
     for document in _read_documents(path):
         # Without `verbose`, transformers warns that a text is longer than the context of the model.
-        tokens += tokenizer.encode(document, verbose=False)
+        tokens.extend(tokenizer.encode(document, verbose=False))
     if len(tokens) < samples * seqlen:
         raise ValueError(
             f"{path}: calibration text: has {len(tokens)} tokens, but {samples} windows of {seqlen} need "
             f"{samples * seqlen}"
         )
     step = len(tokens) // samples
-    return torch.tensor(tokens[: samples * step]).view(samples, step)[:, :seqlen].contiguous()
+    every = torch.frombuffer(tokens, dtype=torch.int32)[: samples * step]
+    return every.view(samples, step)[:, :seqlen].long()
 
 
-def _read_documents(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not valid UTF-8") from error
-    if path.suffix != ".jsonl":
-        return [text]
-    lines = enumerate(text.split("\n"), 1)
-    return [_read_document(line, f"{path}: line {number}") for number, line in lines if line.strip()]
+def _read_documents(path: Path) -> Iterator[str]:
+    """Yield the documents of a file. Of a `.jsonl` file, one line at a time is in memory."""
+    file = io.BufferedReader(open_file(path), PIECE_BYTES)
+    with io.TextIOWrapper(file, "utf-8-sig") as lines:
+        try:
+            if path.suffix != ".jsonl":
+                yield lines.read()
+                return
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _read_document(line, f"{path}: line {number}")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not valid UTF-8") from error
 
 
 def _read_document(line: str, place: str) -> str:

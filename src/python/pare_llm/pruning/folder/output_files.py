@@ -9,12 +9,35 @@ from pathlib import Path
 from torch import Tensor
 
 from pare_llm.checkpoints.folder import INDEX_FILE, WEIGHTS_FILE, CheckpointFolder
-from pare_llm.pruning.files import TensorToWrite, write_atomically, write_safetensors
+from pare_llm.checkpoints.remote import PIECE_BYTES
+from pare_llm.checkpoints.shard import open_file
+from pare_llm.pruning.files import TensorToWrite, atomic_file, write_atomically, write_safetensors
 from pare_llm.pruning.prune_report import REPORT_FILE
 
 # Weights and reports are not copied from the dense checkpoint.
-_NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html"}
-_WEIGHT_SUFFIXES = {".safetensors", ".bin"}
+_NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html", ".metadata"}
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".distcp"}
+
+
+def require_no_checkpoint(out: Path) -> None:
+    """Raise a FileExistsError if there is a checkpoint in the folder."""
+    for name in (INDEX_FILE, WEIGHTS_FILE):
+        if (out / name).exists():
+            raise FileExistsError(f"{out}: already has a checkpoint; write to another folder")
+
+
+def weights_file(index: int, count: int) -> str:
+    """Return the name of one of `count` weight files, which begin at 0."""
+    return f"model-{index + 1:05}-of-{count:05}.safetensors"
+
+
+def write_index(out: Path, sizes: Mapping[str, int], files: Mapping[str, str]) -> None:
+    """Write the index for the sizes of all tensors in bytes, and for their files.
+
+    It must be the last file, because a folder with an index is complete.
+    """
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(files)}
+    write_atomically(out / INDEX_FILE, json.dumps(index, indent=2).encode())
 
 
 class OutputFiles:
@@ -25,9 +48,7 @@ class OutputFiles:
 
         Tensors that are not replaced are copied from `source`. A checkpoint in `out` raises FileExistsError.
         """
-        for name in (INDEX_FILE, WEIGHTS_FILE):
-            if (out / name).exists():
-                raise FileExistsError(f"{out}: already has a checkpoint; write to another folder")
+        require_no_checkpoint(out)
         out.mkdir(parents=True, exist_ok=True)
         self._source = source
         self._out = out
@@ -45,20 +66,16 @@ class OutputFiles:
                 self._write(file, {})
         for path in self._source.path.iterdir():
             if path.is_file() and path.suffix not in _WEIGHT_SUFFIXES and path.name not in _NOT_COPIED:
-                shutil.copyfile(path, self._out / path.name)
+                with open_file(path) as source, atomic_file(self._out / path.name) as copy:
+                    shutil.copyfileobj(source, copy, PIECE_BYTES)
 
     def write_index(self) -> None:
-        """Write the index. It must be the last file, because a folder with an index is complete."""
-        index = {
-            "metadata": {"total_size": sum(self._source.info(name).bytes for name in self._source.names())},
-            "weight_map": {
-                name: self._name(file) for file, names in enumerate(self._files) for name in names
-            },
-        }
-        write_atomically(self._out / INDEX_FILE, json.dumps(index, indent=2).encode())
+        """Write the index, which makes the folder complete."""
+        files = {name: self._name(file) for file, names in enumerate(self._files) for name in names}
+        write_index(self._out, {name: self._source.info(name).bytes for name in files}, files)
 
     def _name(self, file: int) -> str:
-        return f"model-{file + 1:05}-of-{len(self._files):05}.safetensors"
+        return weights_file(file, len(self._files))
 
     def _write(self, file: int, replaced: Mapping[str, Tensor]) -> None:
         tensors: dict[str, TensorToWrite] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pare_llm.checkpoints.folder import CONFIG_FILE, CheckpointFolder
+from pare_llm.checkpoints.remote import as_path
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
 from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.folder.block_names import stored_block_names
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from pare_llm.client.pare import Pare
     from pare_llm.pruning.run_options import RunParameters
+    from pare_llm.pruning.trackers.tracker import Tracker
 
 
 def prune_folder(
@@ -41,6 +45,7 @@ def prune_folder(
     group: dist.ProcessGroup | None = None,
     progress: bool = True,
     on_layer: Callable[[LayerResult], None] | None = None,
+    tracker: Tracker | None = None,
     model_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     states_device: torch.device | str = "cpu",
@@ -52,9 +57,12 @@ def prune_folder(
     block. Only while the batches are embedded, the embeddings are in memory too. On several ranks, rank 0
     writes the files. `prune_` describes the method and the other arguments.
 
-    - folder: the dense checkpoint: `config.json`, and safetensors files that store each parameter as it is.
-    - out: the folder of the pruned checkpoint. It gets one file per block, `pare.json`, and copies of the
-      other files. Tensors that did not change are copied bit for bit, and the others keep their dtype.
+    - folder: the dense checkpoint: `config.json`, and the parameters as they are, in safetensors files or in
+      a distributed checkpoint of PyTorch. Of a location such as `s3://…`, `gs://…` or `hf://…`, only the
+      needed bytes are read.
+    - out: the folder of the pruned checkpoint, or its location in an object store. It gets one file per
+      block, `pare.json`, and copies of the other files. Tensors that did not change are copied bit for
+      bit, and the others keep their dtype.
     - model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
       `config.json`.
     - device: where one block at a time is loaded.
@@ -65,11 +73,11 @@ def prune_folder(
         ValueError: as `prune_`, and if the checkpoint is malformed or lacks a parameter.
         PareError, ConnectionError, RuntimeError: as `prune_`.
     """
-    folder, out, device = Path(folder), Path(out), torch.device(device)
+    folder, out, device = as_path(folder), as_path(out), torch.device(device)
     with ExitStack() as stack:
         source = CheckpointFolder(folder)
         stack.callback(source.close)
-        model = make_skeleton(folder, model_dtype, device)
+        model = make_skeleton(source, model_dtype, device)
         run = PruneRun(
             model,
             batches,
@@ -93,7 +101,9 @@ def prune_folder(
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])
             hidden = run.capture(torch.device(states_device))
-        report = run.prune(hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name)
+        report = run.prune(
+            hidden, store, progress=progress, on_layer=on_layer, tracker=tracker, name=folder.resolve().name
+        )
 
         def finish_output() -> None:
             if output:
@@ -107,7 +117,7 @@ def prune_folder(
 
 def checkpoint_digest(source: CheckpointFolder) -> str:
     """Digest the configuration, the sizes and times of the files, and the entries of their headers."""
-    digest = hashlib.sha256((source.path / CONFIG_FILE).read_bytes())
+    digest = hashlib.sha256(json.dumps(source.config).encode())
     for path in source.files():
         status = path.stat()
         digest.update(f"{path.name}:{status.st_size}:{status.st_mtime_ns};".encode())
@@ -116,13 +126,18 @@ def checkpoint_digest(source: CheckpointFolder) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def make_skeleton(folder: Path, dtype: torch.dtype | None, device: torch.device) -> PreTrainedModel:
-    """Return the causal language model of a checkpoint folder without its weights.
+def make_skeleton(
+    source: CheckpointFolder, dtype: torch.dtype | None, device: torch.device
+) -> PreTrainedModel:
+    """Return the causal language model of a checkpoint without its weights.
 
     Computed buffers, such as the frequencies of rotary embeddings, are on `device`. Code in the folder is
     never run.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # The folder may be in an object store, so transformers gets a copy of the configuration.
+    with tempfile.TemporaryDirectory() as copy:
+        Path(copy, CONFIG_FILE).write_text(json.dumps(source.config))
+        config = AutoConfig.from_pretrained(copy, local_files_only=True, trust_remote_code=False)
     options = {} if dtype is None else {"dtype": dtype}
     with _parameters_on_meta():
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **options)  # type: ignore[no-untyped-call]

@@ -1,0 +1,159 @@
+/**
+ * The answer of `POST /v1/blocks`, which the host encodes and the client decodes. The weight of a layer has the name that
+ * it has in the checkpoint. The other tensors of a rounded layer have this name with `.codes`, `.scales` and `.zeros`, and
+ * the tensors of a reconstruction have the prefix `trained.`.
+ */
+
+import * as z from "zod/mini";
+import { firstItems } from "../../base/texts.ts";
+import { TRAINED } from "../../protocol/block_names.ts";
+import { receivedReport } from "../answers/received.ts";
+import { MalformedAnswerError } from "../errors.ts";
+import { bytesToFloats, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
+import { decode } from "../../tensor/safetensors/decode.ts";
+import { encodeHeader } from "../../tensor/safetensors/encode.ts";
+import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { SolvedBlock } from "./solved_block.ts";
+
+/** A number that may be infinite or NaN, which JSON writes as null. */
+const numberOrNaN = z.pipe(z.nullable(z.number()), z.transform((value) => value ?? NaN));
+
+/** The metadata of the file, which is JSON under the name `block`. */
+const metadataSchema = z.object({
+  layers: z.array(z.object({
+    name: z.string(),
+    tokens: z.optional(z.int()),
+    report: receivedReport,
+  })),
+  sums: z.optional(z.array(z.object({ name: z.string(), tokens: z.int(), validation_tokens: z.int() }))),
+  error: z.optional(numberOrNaN),
+  decision: z.optional(z.object({
+    areKept: z.boolean(),
+    errors: z.object({ withTargets: numberOrNaN, without: numberOrNaN }),
+  })),
+  reconstructed: z.optional(z.object({
+    epochs: z.int(),
+    before: numberOrNaN,
+    after: numberOrNaN,
+    keptEpoch: z.int(),
+    seconds: z.number(),
+  })),
+});
+
+/** Returns the parts of the file, in order. */
+export function encodeBlock(
+  { layers, sums, error, decision, reconstructed }: SolvedBlock,
+): Uint8Array<ArrayBuffer>[] {
+  const tensors = layers.flatMap(({ name, weight, quantized = {} }) => [
+    [name, weight] as const,
+    ...Object.entries(quantized).map(([part, tensor]) => [`${name}.${part}`, tensor as HostTensor] as const),
+  ]);
+  const { tensors: trained, ...reconstruction } = reconstructed ?? { tensors: new Map<string, HostTensor>() };
+  for (const [name, tensor] of trained) tensors.push([TRAINED + name, tensor]);
+  const block = JSON.stringify({
+    layers: layers.map(({ name, tokens, report }) => ({ name, tokens, report })),
+    sums,
+    error,
+    decision,
+    reconstructed: reconstructed && reconstruction,
+  });
+  const { bytes } = encodeHeader(tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), {
+    block,
+  });
+  return [bytes, ...tensors.map(([, { data }]) => data)];
+}
+
+/** @throws {MalformedAnswerError} if `body` is not the file that `encodeBlock` writes */
+export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
+  try {
+    const { header, tensors } = decode(body, { maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
+    const { layers, reconstructed, ...block } = metadataSchema.parse(JSON.parse(header.metadata.block ?? ""));
+    const tensor = (name: string) => {
+      const found = tensors.get(name);
+      if (!found) throw new RangeError(`the tensor ${name} is missing`);
+      return found;
+    };
+    const quantized = (name: string) => ({
+      codes: tensor(`${name}.codes`),
+      scales: tensor(`${name}.scales`),
+      zeros: tensor(`${name}.zeros`),
+    });
+    const trained = [...tensors].filter(([name]) => name.startsWith(TRAINED));
+    return {
+      ...block,
+      layers: layers.map((layer) => ({
+        ...layer,
+        weight: tensor(layer.name),
+        ...tensors.has(`${layer.name}.codes`) && { quantized: quantized(layer.name) },
+      })),
+      ...reconstructed && {
+        reconstructed: {
+          ...reconstructed,
+          tensors: new Map(trained.map(([name, tensor]) => [name.slice(TRAINED.length), tensor])),
+        },
+      },
+    };
+  } catch (cause) {
+    const fault = cause instanceof RangeError ? cause.message : "it is not a pruned block";
+    throw malformed(fault, { cause });
+  }
+}
+
+/** The request of an answer. */
+export interface SolvedRequest {
+  /** The names of the layers to prune. */
+  readonly names: readonly string[];
+  /** The tensors of the block, with their shapes. */
+  readonly tensors: readonly (readonly [name: string, shape: readonly number[]])[];
+  readonly isReconstructed: boolean;
+  /** Whether windows are held out. */
+  readonly isMeasured: boolean;
+}
+
+/**
+ * Checks that an answer has all layers and figures, that the values are finite, that the weights of layers have the zeros
+ * of their reports, and that the trained tensors are those of the block, because a host may be broken or may lie. The
+ * shapes of the layers are checked when their weights are stored.
+ * @throws {MalformedAnswerError} naming the first disagreement
+ */
+export function checkSolved(
+  { layers, error, reconstructed }: SolvedBlock,
+  { names, tensors, isReconstructed, isMeasured }: SolvedRequest,
+): void {
+  const zeros = new Map(layers.map(({ name, report }) => [name, report.zeros]));
+  const missing = names.find((name) => !zeros.has(name));
+  if (missing) throw malformed(`the layer ${missing} is missing`);
+  for (const { name, weight } of layers) checkValues(name, weight, zeros.get(name));
+  if (isMeasured && error === undefined) throw malformed("the error on the held-out windows is missing");
+  if (isReconstructed && !reconstructed) throw malformed("the reconstruction is missing");
+  const shapes = new Map(tensors);
+  for (const [name, tensor] of reconstructed?.tensors ?? []) {
+    const shape = shapes.get(name);
+    if (!shape) throw malformed(`the trained tensor ${name} is not one of the block`);
+    if (!sameShape(tensor.shape, shape)) {
+      throw malformed(`the trained tensor ${name} is [${firstItems(tensor.shape)}], not [${shape}]`);
+    }
+    checkValues(name, tensor, zeros.get(name));
+  }
+}
+
+/** The bytes of a weight that are converted at once, so that little memory is used beside the answer. */
+const CHECKED_BYTES = 2 ** 18;
+
+/** @throws {MalformedAnswerError} if the values are not finite floats, or fewer than `least` of them are zeros */
+function checkValues(name: string, { dtype, data }: HostTensor, least = 0): void {
+  if (!isFloatDtype(dtype)) throw malformed(`the weight ${name} is ${dtype}`);
+  let zeros = 0;
+  for (let start = 0; start < data.length; start += CHECKED_BYTES) {
+    for (const value of bytesToFloats(data.subarray(start, start + CHECKED_BYTES), dtype)) {
+      if (!Number.isFinite(value)) throw malformed(`the weight ${name} has an entry that is not finite`);
+      if (value === 0) zeros++;
+    }
+  }
+  if (zeros < least) throw malformed(`the weight ${name} has ${zeros} zeros, but its report says ${least}`);
+}
+
+function malformed(fault: string, options?: ErrorOptions): MalformedAnswerError {
+  return new MalformedAnswerError(`answer of /v1/blocks: ${fault}`, options);
+}

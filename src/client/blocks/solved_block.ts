@@ -1,0 +1,60 @@
+/** The types of a block that a host has pruned. */
+
+import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
+import type { LayerEvent } from "../model_pruner.ts";
+
+/** A layer of a pruned block. */
+export interface SolvedBlockLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
+  /** The new weights, (outFeatures, inFeatures). */
+  readonly weight: HostTensor;
+  /** The codes and the grids of the weights, if they were rounded. */
+  readonly quantized?: QuantizedWeight;
+}
+
+/** The decision whether the layers of a block keep their targets. */
+export interface TargetDecision {
+  /** Whether they keep them. */
+  readonly areKept: boolean;
+  /** The errors of both solutions on the held-out windows, against the block in the dense model. */
+  readonly errors: { readonly withTargets: number; readonly without: number };
+}
+
+/** A block that was trained after its layers were pruned. */
+export interface ReconstructedBlock {
+  /** The number of epochs. */
+  readonly epochs: number;
+  /** The error of the block before, on the windows that choose the epoch. */
+  readonly before: number;
+  /** The error after the training. */
+  readonly after: number;
+  /** The epoch whose parameters the block has. With 0, the block has not changed. */
+  readonly keptEpoch: number;
+  /** The seconds of the training. */
+  readonly seconds: number;
+  /** The trained tensors, as they are stored. Empty if the block has not changed. */
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+}
+
+/** The numbers of tokens in the stored statistics of a layer. */
+export interface SumTokens {
+  /** Name of the weight in the checkpoint. */
+  readonly name: string;
+  /** The number of tokens of fitted windows. */
+  readonly tokens: number;
+  /** The number of tokens of windows that are held out. */
+  readonly validation_tokens: number;
+}
+
+/** A block that a host has pruned, or whose statistics it has stored. */
+export interface SolvedBlock {
+  /** The pruned layers. */
+  readonly layers: readonly SolvedBlockLayer[];
+  /** The error of the output of the block on the held-out windows, if there are any. */
+  readonly error?: number;
+  /** Whether the layers have their targets, if the held-out windows decided it. */
+  readonly decision?: TargetDecision;
+  /** The reconstruction of the block, if there was one. */
+  readonly reconstructed?: ReconstructedBlock;
+  /** The numbers of tokens in the statistics of each layer, if they were only stored. */
+  readonly sums?: readonly SumTokens[];
+}

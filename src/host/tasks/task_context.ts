@@ -1,0 +1,60 @@
+/** What a task of an edge works with: the blob store, and the requests to the host's own application. */
+
+import type { ModelSpec } from "../../model/families/family.ts";
+import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
+import { reportSchema } from "../../protocol/resources/layers.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { BlobBody, BlobStore } from "./blob_store.ts";
+
+export interface TaskContext {
+  readonly blobs: BlobStore;
+  /** The host's application. It must accept requests without an API key. */
+  readonly host: (request: Request) => Response | Promise<Response>;
+  /** Returns the model of the hidden states with a name, or undefined if they are not stored. */
+  readonly specOf: (states: string) => ModelSpec | undefined;
+  readonly maxBodyBytes: number;
+}
+
+/** The answer about a finished task. */
+export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
+
+/** Writes the host's answer to the URL. If that fails, cancels the answer, which frees a place on the device. */
+export async function uploadResult(
+  response: Response,
+  url: string,
+  { blobs }: TaskContext,
+  signal: AbortSignal,
+): Promise<FinishedTask> {
+  const body = response.body!;
+  try {
+    const json = response.headers.get("Pare-Report"),
+      report = json ? reportSchema.parse(JSON.parse(json)) : undefined;
+    const length = Number(response.headers.get("Content-Length"));
+    const result = await blobs.put(url, body, length, signal);
+    return { state: "done", report, result };
+  } catch (error) {
+    // A stream that `put` has begun to read is locked, and was cancelled by it.
+    if (!body.locked) await body.cancel();
+    throw error;
+  }
+}
+
+/** Builds a request to the host. Its request id is the id of the task, so that the host's log shows the task. */
+export function bodyRequest(
+  method: string,
+  path: string,
+  { totalBytes, bytes }: BlobBody,
+  { id }: Pick<TaskRequest, "id">,
+  signal: AbortSignal,
+): Request {
+  return new Request(`http://host${path}`, {
+    method,
+    headers: {
+      "Content-Type": SAFETENSORS_TYPE,
+      "Content-Length": String(totalBytes),
+      [REQUEST_ID_HEADER]: id,
+    },
+    body: ReadableStream.from(bytes),
+    signal,
+  });
+}

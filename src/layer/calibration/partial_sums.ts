@@ -1,0 +1,85 @@
+/**
+ * A matrix on the device that is the sum of parts, each of which is the sum over some calibration windows. The parts are
+ * added in order. Several machines can therefore compute one part each, and get the bits of one machine. A single part
+ * takes the memory of one matrix, and several parts that of two.
+ */
+
+import type { Backend } from "../../device/backend.ts";
+import { addRows } from "../../device/kernels/forward/rows.ts";
+import { Owned } from "../../device/owned.ts";
+import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+
+export class PartialSums {
+  readonly #backend: Backend;
+  readonly #allocate: () => TiledMatrix;
+  /** The sum of all parts before the current one. Undefined in the first part. */
+  #earlier: TiledMatrix | undefined;
+  #part: Owned<TiledMatrix>;
+
+  /**
+   * @param allocate returns a matrix whose contents are undefined. The first one is allocated now
+   * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
+   */
+  constructor(backend: Backend, allocate: () => TiledMatrix) {
+    this.#backend = backend;
+    this.#allocate = allocate;
+    this.#part = new Owned(allocate());
+  }
+
+  /** The sum of the current part. It is undefined until it is cleared or overwritten. */
+  get part(): TiledMatrix {
+    return this.#part.value;
+  }
+
+  /** Queues the addition of the current part to the sum, and begins a part that is 0. @throws {OutOfDeviceMemoryError} */
+  endPart(): void {
+    if (this.#earlier) {
+      this.#add(this.#earlier);
+      this.clear();
+      return;
+    }
+    const next = new Owned(this.#allocate());
+    this.#earlier = this.#part.take();
+    this.#part = next;
+    this.clear();
+  }
+
+  /** Queues part ← 0. */
+  clear(): void {
+    for (const { buffer } of this.part.tiles()) this.#backend.clear(buffer);
+  }
+
+  /** Adds all parts, and returns the sum, which becomes the current part. */
+  whole(): TiledMatrix {
+    if (this.#earlier) {
+      this.#add(this.#earlier);
+      this.#part.destroy();
+      this.#part = new Owned(this.#earlier);
+      this.#earlier = undefined;
+    }
+    return this.part;
+  }
+
+  /** Returns the sum of all parts. The caller now owns it and must destroy it. */
+  take(): TiledMatrix {
+    this.whole();
+    return this.#part.take();
+  }
+
+  destroy(): void {
+    this.#earlier?.destroy();
+    this.#part.destroy();
+  }
+
+  /** Queues sum ← sum + part, one rounding for each entry. */
+  #add(sum: TiledMatrix): void {
+    const backend = this.#backend, unused = backend.createBuffer("unused", 4);
+    const sums = [...sum.tiles()]; // they have the sizes of those of the part
+    for (const [i, { buffer: x, rows, ld: cols }] of [...this.part.tiles()].entries()) {
+      const y = sums[i].buffer;
+      const params = { rows, cols, offset: 0, has_index: 0, scale: 1 };
+      backend.dispatch(addRows, { x, index: unused, factors: unused, y }, params);
+    }
+    unused.destroy();
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Mamba 2 (Dao and Gu, arXiv 2405.21060), the linear attention of Granite 4 and Nemotron-H. Names follow transformers'
+ * `GraniteMoeHybridMambaLayer` and `NemotronHMamba2Mixer`.
+ */
+
+import { ModelError } from "../../../base/files/file_error.ts";
+import type { Activation } from "../../pieces/block_pass.ts";
+import { allColumns } from "../../pieces/columns_view.ts";
+import { attendLinearly, convolve } from "../../pieces/linear_attention.ts";
+import { applyGate, applyGroup } from "../../pieces/linear.ts";
+import { normalize } from "../../pieces/norm.ts";
+import { vectorOnDevice } from "../../pieces/vector.ts";
+import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
+import { checkHeadDimension } from "../config/config.ts";
+import type { LinearAttention } from "./attention_layers.ts";
+
+export interface Mamba2Sizes {
+  readonly hidden: number;
+  readonly heads: number;
+  readonly headDim: number;
+  /** heads/groups consecutive heads share the vectors B and C. The norm of the outputs normalises the heads of a group together. */
+  readonly groups: number;
+  /** The number of elements of B and of C. */
+  readonly stateDim: number;
+  /** The number of tokens that the convolution reads. */
+  readonly taps: number;
+  readonly activation: Activation;
+  /** The epsilon of the norm of the outputs. */
+  readonly eps: number;
+  /** The smallest and the largest step Δ. */
+  readonly stepLimits: readonly [min: number, max: number];
+  /** Whether the linear layers have biases. */
+  readonly bias: boolean;
+  /** Whether the convolution has a bias. */
+  readonly convolutionBias: boolean;
+}
+
+/**
+ * Returns the layers of Mamba 2, and the function that runs them.
+ * @param name the name of the mixer in a block
+ * @throws {ModelError} if heads cannot share the groups equally, or if B and C have more elements than the kernel supports
+ */
+export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
+  const { hidden, heads, headDim, groups, taps, eps, bias, activation } = sizes;
+  if (heads % groups !== 0) {
+    throw new ModelError(`config.json: ${heads} heads of Mamba 2 cannot share ${groups} groups equally`);
+  }
+  const stateDim = checkHeadDimension(sizes.stateDim), values = heads * headDim;
+  const channels = values + 2 * groups * stateDim, columns = values + channels + heads;
+  // The outputs are the gate, then x, B and C, which the convolution reads, and then Δ.
+  const projection: LinearGroup = [linearSpec(`${name}.in_proj`, hidden, columns, bias)];
+  const vector = (part: string, size: number, shape?: readonly number[]) => ({
+    name: `${name}.${part}`,
+    size,
+    shape,
+  });
+  const aLog = vector("A_log", heads), dtBias = vector("dt_bias", heads), skip = vector("D", heads);
+  const weight = vector("conv1d.weight", channels * taps, [channels, 1, taps]);
+  const convolutionBias = sizes.convolutionBias ? vector("conv1d.bias", channels) : undefined;
+  // The weights of the norm differ between groups.
+  const normWeight = vector("norm.weight", values);
+  const norm: NormSpec = { kind: "rms", name: `${name}.norm`, size: values / groups, eps, affine: false };
+  return {
+    inputs: [projection],
+    out: [linearSpec(`${name}.out_proj`, values, hidden, bias)],
+    activations: [channels, values, values, values],
+    norms: [norm],
+    vectors: [aLog, dtBias, skip, weight, ...convolutionBias ? [convolutionBias] : [], normWeight],
+    attend(pass, x) {
+      const [projected] = applyGroup(pass, projection, x);
+      const view = (offset: number) => ({ buffer: projected, offset, ld: columns });
+      const onDevice = (spec: VectorSpec) => vectorOnDevice(pass, spec);
+      const xBC = convolve(pass, projected, columns, {
+        parts: [{ offset: values, heads: 1, headDim: channels, headStride: channels }],
+        weight: onDevice(weight),
+        bias: convolutionBias && onDevice(convolutionBias),
+        channels,
+        taps,
+        activation,
+      });
+      const y = attendLinearly(pass, {
+        ...{ heads, keyHeads: groups, keyDim: stateDim, valueDim: headDim, gateStride: heads / groups },
+        ...{ qkv: xBC, a: view(values + channels), stepLimits: sizes.stepLimits },
+        ...{ aLog: onDevice(aLog), dtBias: onDevice(dtBias), skip: onDevice(skip) },
+      });
+      const gated = applyGate(pass, view(0), allColumns(y, values), values, "silu");
+      const normed = allColumns(normalize(pass, norm, gated, pass.rows * groups), values);
+      return applyGate(pass, normed, { buffer: onDevice(normWeight), offset: 0, ld: 0 }, values, "none");
+    },
+  };
+}

@@ -1,0 +1,232 @@
+/**
+ * Granite 4 (IBM 2025) and Nemotron-H (NVIDIA 2025, arXiv 2504.03624), whose blocks have linear attention (Mamba 2) or attention. The
+ * defaults are those of transformers.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../base/files/file_error.ts";
+import { linearSpec, type NormSpec } from "../layer_specs.ts";
+import {
+  activationName,
+  checkHeadDimension,
+  epsilon,
+  positiveInt,
+  readConfig,
+  readLayerTypes,
+} from "./config/config.ts";
+import { correctedRule } from "./deepseek.ts";
+import type { BlockSpec, Family } from "./family.ts";
+import { graniteShape, graniteTraits } from "./llama.ts";
+import { separateQkv } from "./llama/attention_layers.ts";
+import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
+import { type BlockParts, llamaBlock } from "./llama/llama_block.ts";
+import { llamaFamily } from "./llama/llama_model.ts";
+import { mamba2, type Mamba2Sizes } from "./llama/mamba2.ts";
+import { mixtureTraits } from "./mixtures.ts";
+
+/** The names of types of blocks in versions of transformers before 5. */
+const OLDER_TYPES: Readonly<Record<string, string>> = {
+  mamba: "linear_attention",
+  attention: "full_attention",
+};
+
+/** Returns the schema of the list with the type of each block. */
+function blockTypes<const Type extends string>(types: readonly Type[]) {
+  const type = z.preprocess((name) => OLDER_TYPES[String(name)] ?? name, z.enum(types));
+  return z.array(type).min(1).nullish();
+}
+
+/** The largest step of Mamba 2. config.json writes no limit as {"__float__": "Infinity"}. */
+const maxStep = z.union([
+  z.number(),
+  z.object({ __float__: z.literal("Infinity") }).transform(() => Infinity),
+]);
+
+const graniteConfig = z.object({
+  ...graniteShape,
+  num_local_experts: z.int().nonnegative().default(8),
+  num_experts_per_tok: z.int().nonnegative().default(2),
+  shared_intermediate_size: positiveInt.default(1024),
+  position_embedding_type: z.string().nullish(),
+  layer_types: blockTypes(["linear_attention", "full_attention"]),
+  mamba_n_heads: positiveInt.default(128),
+  mamba_n_groups: positiveInt.default(1),
+  mamba_d_state: positiveInt.default(256),
+  mamba_d_head: z.union([positiveInt, z.literal("auto")]).default("auto"),
+  mamba_d_conv: positiveInt.default(4),
+  mamba_expand: positiveInt.default(2),
+  mamba_conv_bias: z.boolean().default(true),
+  mamba_proj_bias: z.boolean().default(false),
+  time_step_limit: z.tuple([z.number().nonnegative(), maxStep]).default([0, Infinity]),
+});
+
+/** @throws {ModelError} if the heads do not have as many dimensions together as the hidden states times `mamba_expand` */
+function graniteMamba(config: z.infer<typeof graniteConfig>): Mamba2Sizes {
+  const { hidden_size: hidden, mamba_n_heads: heads, mamba_expand: expand, mamba_d_head } = config;
+  const headDim = mamba_d_head === "auto" ? Math.floor(expand * hidden / heads) : mamba_d_head;
+  if (heads * headDim !== expand * hidden) {
+    throw new ModelError(
+      `config.json: mamba_n_heads ${heads} of ${headDim} dimensions is not supported, must have mamba_expand ${expand} · ` +
+        `hidden_size ${hidden} dimensions together`,
+    );
+  }
+  return {
+    ...{ hidden, heads, headDim, groups: config.mamba_n_groups, stateDim: config.mamba_d_state },
+    ...{ taps: config.mamba_d_conv, activation: config.hidden_act, eps: config.rms_norm_eps },
+    ...{ bias: config.mamba_proj_bias, convolutionBias: config.mamba_conv_bias },
+    stepLimits: config.time_step_limit,
+  };
+}
+
+/** Granite 4 has a gated network in every block. If it has experts too, this network is the shared expert. */
+export const graniteHybrid = llamaFamily("granitemoehybrid", graniteConfig, (config) => {
+  const { num_local_experts: experts, shared_intermediate_size: intermediate } = config;
+  const sizes = graniteMamba(config), layers = { gate: "input_linear", down: "output_linear" };
+  return {
+    ...graniteTraits(config),
+    hasRotary: () => config.position_embedding_type === "rope",
+    isLinear: readLayerTypes(config, () => true, "linear_attention"),
+    linearAttention: () => mamba2(sizes, "mamba"),
+    ...experts > 0
+      ? mixtureTraits({
+        name: "block_sparse_moe",
+        router: "router.layer",
+        layers,
+        experts,
+        expertsPerToken: config.num_experts_per_tok,
+        isNormalized: true,
+        shared: { name: "shared_mlp", intermediate },
+      })
+      : {
+        feedForward: ({ hidden }, activation) =>
+          fusedFeedForward({ hidden, intermediate }, activation, [
+            "shared_mlp.input_linear",
+            "shared_mlp.output_linear",
+          ]),
+      },
+  };
+});
+
+/** The types of blocks of Nemotron-H by their letters in `hybrid_override_pattern`. */
+const LETTERS = { "M": "linear_attention", "*": "full_attention", "-": "mlp", "E": "moe" } as const;
+type NemotronType = typeof LETTERS[keyof typeof LETTERS];
+
+const nemotronConfig = z.object({
+  hidden_size: positiveInt,
+  vocab_size: positiveInt,
+  max_position_embeddings: positiveInt,
+  layers_block_type: blockTypes(Object.values(LETTERS)),
+  /** The types of blocks in versions of transformers before 5. */
+  hybrid_override_pattern: z.string().regex(/^[M*E-]+$/).nullish(),
+  layer_norm_epsilon: epsilon.default(1e-5),
+  num_attention_heads: positiveInt,
+  num_key_value_heads: positiveInt.default(8),
+  head_dim: positiveInt.default(128),
+  intermediate_size: positiveInt,
+  mlp_hidden_act: activationName.default("relu2"),
+  mlp_bias: z.boolean().default(false),
+  mamba_num_heads: positiveInt.default(128),
+  mamba_head_dim: positiveInt.default(64),
+  n_groups: positiveInt.default(8),
+  ssm_state_size: positiveInt.default(128),
+  conv_kernel: positiveInt.default(4),
+  mamba_hidden_act: activationName.default("silu"),
+  use_bias: z.boolean().default(false),
+  use_conv_bias: z.boolean().default(true),
+  /** The smallest step. transformers does not read `time_step_limit`. */
+  time_step_min: z.number().nonnegative().default(0.001),
+  n_routed_experts: positiveInt.default(8),
+  num_experts_per_tok: positiveInt.default(2),
+  moe_intermediate_size: positiveInt.default(7688),
+  moe_shared_expert_intermediate_size: positiveInt.default(7688),
+  /** The size of the inputs of experts, if it is not that of the hidden states. */
+  moe_latent_size: z.null().optional(),
+  norm_topk_prob: z.boolean().default(true),
+  routed_scaling_factor: z.number().positive().default(1),
+  n_group: positiveInt.default(1),
+  topk_group: positiveInt.default(1),
+});
+
+type NemotronConfig = z.infer<typeof nemotronConfig>;
+
+/** Returns the half that a block of type `type` consists of. */
+function nemotronHalf(
+  config: NemotronConfig,
+  type: NemotronType,
+): Pick<BlockParts, "attention" | "feedForward"> {
+  const { mlp_hidden_act: activation, mlp_bias: bias } = config, sizes = nemotronSizes(config);
+  const { hidden } = sizes;
+  if (type === "linear_attention") {
+    const mamba: Mamba2Sizes = {
+      ...{ hidden, heads: config.mamba_num_heads, headDim: config.mamba_head_dim, groups: config.n_groups },
+      ...{ stateDim: config.ssm_state_size, taps: config.conv_kernel, activation: config.mamba_hidden_act },
+      ...{ eps: config.layer_norm_epsilon, bias: config.use_bias, convolutionBias: config.use_conv_bias },
+      stepLimits: [config.time_step_min, Infinity],
+    };
+    return { attention: mamba2(mamba, "mixer") };
+  }
+  if (type === "full_attention") return { attention: separateQkv(sizes, {}, {}, "mixer") };
+  if (type === "mlp") {
+    return { feedForward: plainFeedForward(sizes, activation, bias, ["mixer.up_proj", "mixer.down_proj"]) };
+  }
+  const { feedForward } = mixtureTraits({
+    ...correctedRule(config),
+    name: "mixer",
+    layers: { up: "up_proj", down: "down_proj" },
+    experts: config.n_routed_experts,
+    expertsPerToken: config.num_experts_per_tok,
+    isNormalized: config.norm_topk_prob,
+    scale: config.routed_scaling_factor,
+    intermediate: config.moe_intermediate_size,
+    shared: { name: "mixer.shared_experts", intermediate: config.moe_shared_expert_intermediate_size, bias },
+  });
+  return { feedForward: feedForward?.(sizes, activation) };
+}
+
+function nemotronSizes(config: NemotronConfig): BlockParts["sizes"] {
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+  if (heads % kvHeads !== 0) {
+    throw new ModelError(
+      `config.json: num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`,
+    );
+  }
+  const { hidden_size: hidden, intermediate_size: intermediate } = config;
+  return { hidden, intermediate, heads, kvHeads, headDim: checkHeadDimension(config.head_dim) };
+}
+
+/** Nemotron-H has one half per block: Mamba 2, attention without positions, a network without a gate, or a mixture of such networks. */
+export const nemotronH: Family = {
+  modelType: "nemotron_h",
+  read(object, has) {
+    const config = readConfig(nemotronConfig, object),
+      { hidden_size: hidden, layer_norm_epsilon: eps } = config;
+    const { hybrid_override_pattern: pattern, mlp_hidden_act: activation } = config;
+    const types = config.layers_block_type ??
+      [...pattern ?? "ME*-"].map((letter) => LETTERS[letter as keyof typeof LETTERS]);
+    // The names in published checkpoints, which transformers writes too, and those of its classes.
+    const root = has("model.embeddings.weight") ? "model." : "backbone.";
+    const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });
+    const blockOf = (type: NemotronType) => {
+      const half = nemotronHalf(config, type), norms = { before: norm("norm") };
+      return llamaBlock({
+        ...{ sizes: nemotronSizes(config), activation, isParallel: false, normsRotated: false, ...half },
+        attentionNorms: half.attention ? norms : {},
+        feedForwardNorms: half.feedForward ? norms : {},
+        rotary: () => undefined,
+        queryScale: () => undefined,
+        window: () => 0,
+      }, root);
+    };
+    const blocks = new Map<NemotronType, BlockSpec>([...new Set(types)].map((type) => [type, blockOf(type)]));
+    return {
+      hiddenSize: hidden,
+      blockCount: types.length,
+      vocabSize: config.vocab_size,
+      maxTokens: config.max_position_embeddings,
+      embedding: { tokens: `${root}embeddings.weight` },
+      block: (index) => blocks.get(types[index])!,
+      finalNorm: norm(`${root}norm_f`),
+      head: linearSpec("lm_head", hidden, config.vocab_size),
+    };
+  },
+};

@@ -1,0 +1,118 @@
+/** Describes a mixture of experts by the keys of GGUF, and compares it with what llama.cpp computes. */
+
+import { ModelError } from "../../base/files/file_error.ts";
+import { blocksOf, type MixtureTraits, type ModelSpec } from "../families/family.ts";
+import { bool, f32, type MetadataEntry, u32 } from "./container.ts";
+
+/** The mixtures that an architecture of llama.cpp computes. */
+export interface MixtureForm {
+  /**
+   * Whether the factors of a token are divided by their sum. `described` means that llama.cpp reads from the file how tokens choose
+   * experts. Otherwise, it does not read it.
+   */
+  readonly isNormalized: boolean | "described";
+  /** Which blocks have no experts: the first ones, or all whose index + 1 is no multiple of a number. By default none. */
+  readonly denseBlocks?: "first" | "periodic";
+  /** How the file gives the inputs of the last layer of the shared expert: as a number, or as a multiple of those of the other experts. */
+  readonly sharedSize?: "length" | "multiple";
+  /**
+   * The role of the layer of an expert whose rows are those of the tensors `ffn_gate_exps` and `ffn_up_exps`: of one and of the other in
+   * turn, or first all of the gate.
+   */
+  readonly gateAndUp?: { readonly role: string; readonly rows: "alternate" | "halves" };
+}
+
+/** The codes of the functions that compute scores from the outputs of a router. */
+const SCORE_CODES = { softmax: 1, sigmoid: 2 } as const;
+
+/** llama.cpp chooses groups of experts by the sum of so many of their largest scores. */
+const SUMMED = 2;
+
+/** Returns the mixture of the blocks that have one. */
+export function mixtureOf(spec: ModelSpec): MixtureTraits | undefined {
+  return blocksOf(spec).find(({ traits }) => traits?.mixture)?.traits?.mixture;
+}
+
+/**
+ * Returns the entries of a mixture.
+ * @param name the name of the architecture
+ * @throws {ModelError} if llama.cpp computes another mixture
+ */
+export function mixtureEntries(spec: ModelSpec, name: string, form: MixtureForm): MetadataEntry[] {
+  const mixture = mixtureOf(spec);
+  if (!mixture) {
+    throw new ModelError(
+      `config.json: no block has experts, which the architecture ${name} of llama.cpp does not support`,
+    );
+  }
+  const { experts, expertsPerToken, intermediate, shared } = mixture;
+  return [
+    [`${name}.expert_count`, u32(experts)],
+    [`${name}.expert_used_count`, u32(expertsPerToken)],
+    [`${name}.expert_feed_forward_length`, u32(intermediate)],
+    ...form.sharedSize === "length"
+      ? [[`${name}.expert_shared_feed_forward_length`, u32(shared!.intermediate)] as const]
+      : [],
+    ...form.sharedSize === "multiple"
+      ? [[`${name}.expert_shared_count`, u32(shared!.intermediate / intermediate)] as const]
+      : [],
+    ...routingEntries(mixture, name, form),
+    ...denseEntries(spec, name, form),
+  ];
+}
+
+/** Returns the entries of how tokens choose experts, if llama.cpp reads them. */
+function routingEntries(
+  { isNormalized, scores = "softmax", scale = 1, groups }: MixtureTraits,
+  name: string,
+  form: MixtureForm,
+): MetadataEntry[] {
+  if (form.isNormalized !== "described") {
+    if (isNormalized === form.isNormalized) return [];
+    throw new ModelError(
+      `config.json: norm_topk_prob must be ${form.isNormalized} for the architecture ${name} of llama.cpp, not ${isNormalized}`,
+    );
+  }
+  const hasGroups = groups !== undefined && groups.perToken < groups.count;
+  if (hasGroups && groups.summed !== SUMMED) {
+    throw new ModelError(
+      `config.json: a group of experts is chosen by its largest score, but the architecture ${name} of llama.cpp adds the ${SUMMED} largest`,
+    );
+  }
+  return [
+    [`${name}.expert_gating_func`, u32(SCORE_CODES[scores])],
+    [`${name}.expert_weights_norm`, bool(isNormalized)],
+    [`${name}.expert_weights_scale`, f32(scale)],
+    ...hasGroups
+      ? [
+        [`${name}.expert_group_count`, u32(groups.count)] as const,
+        [`${name}.expert_group_used_count`, u32(groups.perToken)] as const,
+      ]
+      : [],
+  ];
+}
+
+/** Returns the entry that says which blocks have no experts. @throws {ModelError} if they are not those of the architecture */
+function denseEntries(spec: ModelSpec, name: string, { denseBlocks }: MixtureForm): MetadataEntry[] {
+  const hasExperts = blocksOf(spec).map(({ traits }) => traits?.mixture !== undefined);
+  const first = hasExperts.indexOf(true), period = first + 1;
+  const isExpected = hasExperts.every((has, index) =>
+    has === (denseBlocks === "periodic" ? (index + 1) % period === 0 : index >= first)
+  );
+  if (!isExpected || first > 0 && !denseBlocks) {
+    throw new ModelError(
+      `config.json: some blocks have no experts, which the architecture ${name} of llama.cpp does not support` +
+        (denseBlocks === undefined
+          ? ""
+          : denseBlocks === "first"
+          ? " after the first block with experts"
+          : ` unless exactly the blocks have experts whose index plus 1 is a multiple of one number`),
+    );
+  }
+  if (!denseBlocks) return [];
+  return [
+    denseBlocks === "first"
+      ? [`${name}.leading_dense_block_count`, u32(first)]
+      : [`${name}.interleave_moe_layer_step`, u32(period)],
+  ];
+}

@@ -1,0 +1,13 @@
+/** The names of tensors in the bodies of `/v1/states` and `/v1/blocks`, and the prefixes of such names. */
+
+/** The token ids of fitted windows, and of those that are held out. */
+export const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
+
+/** The hidden states of fitted windows and of those that are held out, which take the place of the token ids. */
+export const HIDDEN_STATES = "hidden_states", VALIDATION_HIDDEN_STATES = "validation_hidden_states";
+
+/** The prefix of tensors that replace those of the block. */
+export const PRUNED = "pruned.";
+
+/** The prefix of tensors that a reconstruction has changed. */
+export const TRAINED = "trained.";

@@ -1,0 +1,268 @@
+/**
+ * Prunes a model whose windows are divided over several hosts. Each host has the hidden states of its windows, and sums
+ * their statistics (`POST /v1/blocks` with `solve=false`). This process passes the sums of each layer from host to host in
+ * the order of the windows, so that every host adds its own. A client of `src/client` then sends the layers with the whole
+ * sums to the hosts. At last, every host gets the new block, and runs its states through it. The parts in which windows are
+ * summed do not depend on the hosts, so the result has the bytes of a run on one machine.
+ */
+
+import { BlockHost, type BlockTensors } from "../../client/blocks/block_host.ts";
+import type { SumTokens } from "../../client/blocks/solved_block.ts";
+import { MalformedAnswerError } from "../../client/errors.ts";
+import type { PackedStatistics } from "../../client/layer_file.ts";
+import type { ModelPruner, ModelQuery, PruneEvent } from "../../client/model_pruner.ts";
+import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
+import type { CallOptions, TransportOptions } from "../../client/transport.ts";
+import { withReplacements } from "../../model/checkpoint/tensor_source.ts";
+import type { Model } from "../../model/model.ts";
+import { PRUNED } from "../../protocol/block_names.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { BlockPlan, type PendingGroup } from "../block_plan.ts";
+import { type CalibratedModel, type CalibrationOptions, readFinished } from "../calibrated_model.ts";
+import type { CalibratedPruner } from "../device_pruner.ts";
+import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
+import { divideOverHosts } from "../window_parts.ts";
+import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
+import { type RemoteRun, tensorsOfBlock, type Windows, WindowStates } from "./window_states.ts";
+
+export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"> {
+  readonly hosts: readonly TransportOptions[];
+  /** Sends the layers to the hosts. */
+  readonly layers: ModelPruner;
+  /** Returns the name of the states of share `index` of the windows, of at most 64 characters. */
+  readonly nameOf: (index: number) => string;
+  /** Called if a host still fails transiently after all retries. Its windows go to another host. */
+  readonly onHostLost?: (baseUrl: string, error: Error) => void;
+}
+
+/** Prunes the blocks of one run at several hosts. */
+export class DividedBlocks implements CalibratedPruner {
+  readonly #options: DividedBlocksOptions;
+  readonly #lost = new Set<TransportOptions>();
+  /** Returns the statistics of a layer of the current round. */
+  #sumsOf: (name: string, inFeatures: number) => Promise<PackedStatistics> = () => Promise.resolve({});
+
+  constructor(options: DividedBlocksOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {RangeError} if the layers have targets or the blocks are reconstructed */
+  calibrate(model: Model, options: CalibrationOptions): CalibratedModel {
+    const { hosts, config, onRebuild } = this.#options, plan = new BlockPlan(model.spec, options);
+    for (const [name, isUsed] of [["target", options.hasTargets], ["reconstruct", options.reconstruct]]) {
+      if (isUsed) throw new RangeError(`${name}: works at one host only, got ${hosts.length}`);
+    }
+    const run = { config, onRebuild, model, options, plan, trained: new Map() };
+    return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
+  }
+
+  /** Prunes `source`, which `calibrate` has made. @throws as `ModelPruner.pruneModel` and `BlockHost` */
+  pruneModel(
+    source: CalibratedModel,
+    query: ModelQuery = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<PruneEvent, void, void> {
+    const { layerCount } = source;
+    const sent: ModelSource = { layerCount, groups: () => this.#withSums(source) };
+    return this.#options.layers.pruneModel(sent, query, options);
+  }
+
+  /** Adds the sums to each group when it is requested, so that only those of a few groups are in memory. */
+  async *#withSums(source: CalibratedModel): AsyncGenerator<LayerGroup, void, undefined> {
+    for await (const group of source.groups()) {
+      const [{ name, weight }] = group.layers;
+      const sums = await this.#sumsOf(name, weight.shape[1]);
+      yield {
+        ...group,
+        hessian: sums.hessian_upper,
+        validationHessian: sums.validation_hessian_upper,
+        replace: (...replacement) => group.replace(...replacement),
+      };
+    }
+  }
+
+  async *#groups(run: RemoteRun): AsyncGenerator<CalibratedGroup, void, undefined> {
+    const { plan, options: { windows, validationWindows = [] } } = run, { hosts } = this.#options;
+    if (plan.isEmpty) return;
+    const shares = divideOverHosts(windows, validationWindows, hosts.length)
+      .map((windows, index) => this.#openShare(run, windows, index));
+    for (let block = 0; block <= plan.lastBlock; block++) {
+      if (plan.isOpen(block)) yield* this.#groupsOf(run, shares, block);
+    }
+    await Promise.all(shares.map(({ states }) => deleteStates(states, this.#options)));
+  }
+
+  #openShare(run: RemoteRun, windows: Windows, index: number): Share {
+    const { hosts, nameOf, onHostLost } = this.#options, name = nameOf(index);
+    const clients = hosts.map((host) => ({ host, client: new BlockHost(host, name) }));
+    // A share whose host is lost looks for another one behind its own, so that the shares of a lost host are spread.
+    const order = [...clients.slice(index), ...clients.slice(0, index)];
+    const states = new WindowStates(order[0].client, run, windows, (client, error) => {
+      const lost = order.find((entry) => entry.client === client)!.host;
+      if (!this.#lost.has(lost)) onHostLost?.(lost.baseUrl, error);
+      this.#lost.add(lost);
+      return order.find(({ host }) => !this.#lost.has(host))?.client;
+    });
+    return new Share(states);
+  }
+
+  async *#groupsOf(
+    run: RemoteRun,
+    shares: readonly Share[],
+    block: number,
+  ): AsyncGenerator<CalibratedGroup, void, undefined> {
+    const { model, plan, options } = run, { onReplace, onBlock, validationWindows = [] } = options;
+    const replaced = await readFinished(plan.finished(block), options);
+    const openBlock: OpenBlock = { block, weights: model.weights, replaced, onReplace };
+    for (const round of plan.rounds(block)) {
+      const collect = collectorOf(run, round, openBlock);
+      const tokens = addTokens(round, await allDone(shares.map((share) => share.collect(block, collect))));
+      this.#sumsOf = async (name, inFeatures) => {
+        let sums: PackedStatistics = {};
+        for (const share of shares) {
+          const add = (host: BlockHost) => host.addSums(name, inFeatures, sums, options);
+          sums = await share.addSums(block, collect, add);
+        }
+        return withoutEmptySums(sums, inFeatures, tokens.get(name)!);
+      };
+      yield* openRound(round, openBlock, (group) => {
+        const { layers: [{ name }] } = round.find((pending) => pending.group === group)!;
+        return group[0].expertRole === undefined ? {} : { tokens: tokens.get(name)!.tokens };
+      });
+    }
+    const isMeasured = onBlock !== undefined && validationWindows.length > 0 && replaced.size > 0;
+    const error = await advance(run, shares, openBlock, isMeasured);
+    if (isMeasured) await onBlock(block, error!);
+  }
+}
+
+/** Has a host store the statistics of a round. Returns the numbers of tokens in them. */
+type Collect = (host: BlockHost) => Promise<readonly SumTokens[]>;
+
+/** A share of the windows, whose states are at one host. */
+class Share {
+  /** The number of times that the states had been created when the statistics were stored. */
+  #collectedAt = NaN;
+
+  constructor(readonly states: WindowStates) {}
+
+  collect(block: number, collect: Collect): Promise<readonly SumTokens[]> {
+    return this.states.before(block, (host) => this.#collectAt(host, collect));
+  }
+
+  async #collectAt(host: BlockHost, collect: Collect): Promise<readonly SumTokens[]> {
+    const tokens = await collect(host);
+    this.#collectedAt = this.states.creations;
+    return tokens;
+  }
+
+  /** Calls `add` when the host has the statistics. If it has lost them, they are computed again. */
+  addSums(
+    block: number,
+    collect: Collect,
+    add: (host: BlockHost) => Promise<PackedStatistics>,
+  ): Promise<PackedStatistics> {
+    return this.states.before(block, async (host) => {
+      if (this.#collectedAt !== this.states.creations) await this.#collectAt(host, collect);
+      return await add(host);
+    });
+  }
+}
+
+/** Returns the function that has a host store the statistics of a round. */
+function collectorOf(
+  { model, options: { trueSequential, tokenWeightsOf, signal } }: RemoteRun,
+  round: readonly PendingGroup[],
+  { block, replaced }: OpenBlock,
+): Collect {
+  const weights = trueSequential ? withReplacements(model.weights, new Map(replaced)) : model.weights;
+  const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
+  const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
+  const parameters = { block, advance: false, solve: false };
+  return async (host) => {
+    const { sums = [] } = await host.run(parameters, tensorsOfBlock(model, block, weights), layers, {
+      signal,
+    });
+    const missing = names.find((name) => !sums.some((sum) => sum.name === name));
+    if (missing === undefined) return sums;
+    throw new MalformedAnswerError(`answer of /v1/blocks: the statistics of ${missing} are missing`);
+  };
+}
+
+/**
+ * Has the hosts run their states through the pruned block, if the run needs its outputs.
+ * @param isMeasured whether the last host, which has the held-out windows, measures the error of the output
+ * @returns the error
+ */
+async function advance(
+  { model, plan, options: { signal } }: RemoteRun,
+  shares: readonly Share[],
+  { block, replaced }: OpenBlock,
+  isMeasured: boolean,
+): Promise<number | undefined> {
+  const advances = plan.runs(block), dense = tensorsOfBlock(model, block);
+  const errors = await allDone(shares.map(async ({ states }, index) => {
+    const measures = isMeasured && index === shares.length - 1;
+    if (!advances && !measures) return;
+    const tensors = measures
+      ? withPruned(dense, replaced)
+      : tensorsOfBlock(model, block, withReplacements(model.weights, replaced));
+    const answer = await states.before(
+      block,
+      (host) => host.run({ block, advance: advances }, tensors, undefined, { signal }),
+    );
+    states.nextBlock = block + 1;
+    return answer.error;
+  }));
+  const error = errors.at(-1);
+  if (error !== undefined || !isMeasured) return error;
+  throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
+}
+
+/** Returns the tensors of a dense block, with the pruned ones beside them. */
+function withPruned(dense: BlockTensors, replaced: ReadonlyMap<string, HostTensor>): BlockTensors {
+  const pruned = Array.from(replaced, ([name, tensor]) => [PRUNED + name, tensor] as const);
+  return { ...dense, read: async () => new Map([...await dense.read(), ...pruned]) };
+}
+
+type TokenCounts = Omit<SumTokens, "name">;
+
+/** Adds up the numbers of tokens of all shares, for each layer of a round. */
+function addTokens(
+  round: readonly PendingGroup[],
+  shares: readonly (readonly SumTokens[])[],
+): ReadonlyMap<string, TokenCounts> {
+  const counts = Map.groupBy(shares.flat(), ({ name }) => name);
+  return new Map(round.flatMap(({ layers }) =>
+    layers.map(({ name }) => {
+      const total = (member: keyof TokenCounts) =>
+        counts.get(name)!.reduce((sum, count) => sum + count[member], 0);
+      return [name, { tokens: total("tokens"), validation_tokens: total("validation_tokens") }] as const;
+    })
+  ));
+}
+
+/** Replaces sums over no tokens as `RoundStatistics.of` does: the identity, and no validation statistics. */
+function withoutEmptySums(
+  sums: PackedStatistics,
+  inFeatures: number,
+  { tokens, validation_tokens }: TokenCounts,
+): PackedStatistics {
+  return {
+    hessian_upper: tokens === 0 ? packedIdentity(inFeatures) : sums.hessian_upper,
+    validation_hessian_upper: validation_tokens === 0 ? undefined : sums.validation_hessian_upper,
+  };
+}
+
+/** Returns the upper triangle of the identity of order n, packed row by row: F32 [n(n+1)/2]. */
+function packedIdentity(n: number): HostTensor {
+  const entries = new Float32Array(n * (n + 1) / 2);
+  for (let row = 0, at = 0; row < n; at += n - row, row++) entries[at] = 1;
+  return { dtype: "F32", shape: [entries.length], data: new Uint8Array(entries.buffer) };
+}
+
+/** Waits until all of `work` has ended. @throws the first error */
+async function allDone<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return await Promise.all(work);
+}

@@ -1,0 +1,189 @@
+/** The hidden states that a run has at a host, of all its windows or of a part of them. Lost states are created again. */
+
+import { ConnectionError, PareError } from "../../client/errors.ts";
+import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
+import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
+import type { Model } from "../../model/model.ts";
+import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
+import { tensorBytes } from "../../tensor/dtype.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { BlockPlan } from "../block_plan.ts";
+import type { CalibrationOptions } from "../calibrated_model.ts";
+import { type BlockHost, type BlockTensors, isStatesNotFound } from "../../client/blocks/block_host.ts";
+
+/** The number of times that the states of one block are created again, for example after the host was restarted. */
+const MAX_REBUILDS = 5;
+
+/** A run whose blocks are run at hosts. */
+export interface RemoteRun {
+  readonly model: Model;
+  /** The object in config.json. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly options: CalibrationOptions;
+  readonly plan: BlockPlan;
+  /** The names of the trained tensors of each reconstructed block. */
+  readonly trained: ReadonlyMap<number, readonly string[]>;
+  /** Called before the states are created again and run through the blocks before `block`. */
+  readonly onRebuild?: (block: number) => void;
+}
+
+export interface Windows {
+  readonly windows: readonly Uint32Array[];
+  readonly validationWindows?: readonly Uint32Array[];
+}
+
+/** Returns the host that gets the states of one that still fails transiently after all retries, if there is another one. */
+export type ReplaceHost = (lost: BlockHost, error: PareError | ConnectionError) => BlockHost | undefined;
+
+export class WindowStates {
+  /** The block whose inputs the host has. Undefined until the host was asked. */
+  nextBlock?: number;
+  /** The number of times that the states were created. */
+  creations = 0;
+  #host: BlockHost;
+  readonly #run: RemoteRun;
+  readonly #windows: Windows;
+  readonly #replaceHost: ReplaceHost;
+
+  /** @param replaceHost by default, the error of a host is thrown */
+  constructor(
+    host: BlockHost,
+    run: RemoteRun,
+    windows: Windows,
+    replaceHost: ReplaceHost = () => undefined,
+  ) {
+    this.#host = host;
+    this.#run = run;
+    this.#windows = windows;
+    this.#replaceHost = replaceHost;
+  }
+
+  /**
+   * Calls `request` when the host has the states before `block`. If it has lost them, they are created again.
+   * @param isAnswered returns whether the host, with the states before the block `next`, repeats its answer to the request
+   * @throws {PareError} {ConnectionError} {MalformedAnswerError}
+   */
+  async before<T>(
+    block: number,
+    request: (host: BlockHost) => Promise<T>,
+    isAnswered: (next: number) => boolean = () => false,
+  ): Promise<T> {
+    const { options: { signal }, onRebuild } = this.#run;
+    let isLost = false;
+    for (let rebuilds = 0;; rebuilds++) {
+      try {
+        this.nextBlock = isLost ? undefined : this.nextBlock ?? await this.#host.nextBlock({ signal });
+        if (this.nextBlock === undefined || this.nextBlock > block && !isAnswered(this.nextBlock)) {
+          if (block > 0) onRebuild?.(block);
+          await this.#create();
+        }
+        await this.#advance(block);
+        return await request(this.#host);
+      } catch (error) {
+        isLost = isStatesNotFound(error);
+        if (isLost && rebuilds < MAX_REBUILDS) continue;
+        const isOfHost = (error instanceof ConnectionError || error instanceof PareError) &&
+          error.isTransient;
+        const other = isOfHost ? this.#replaceHost(this.#host, error) : undefined;
+        if (!other) throw error;
+        this.#host = other;
+        this.nextBlock = undefined;
+      }
+    }
+  }
+
+  /** Deletes the states. @throws as `BlockHost.delete` */
+  async delete(): Promise<void> {
+    await this.#host.delete({ signal: this.#run.options.signal });
+  }
+
+  async #create(): Promise<void> {
+    const { options: { signal }, config } = this.#run,
+      { names, target, read } = statesOfRun(this.#run, this.#windows);
+    await this.#host.create(config, names, read, { target, signal });
+    this.nextBlock = 0;
+    this.creations++;
+  }
+
+  /** Runs the states through the blocks before `block`, as they are after this run has pruned them. */
+  async #advance(block: number): Promise<void> {
+    const { options: { signal } } = this.#run;
+    for (let next = this.nextBlock!; next < block; next++) {
+      await this.#host.run({ block: next }, this.#prunedTensors(next), undefined, { signal });
+      this.nextBlock = next + 1;
+    }
+  }
+
+  /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
+  #prunedTensors(block: number): BlockTensors {
+    const { plan, model, options: { finished, hasTargets }, trained } = this.#run;
+    const dense = tensorsOfBlock(model, block);
+    const replaced = new Set([...plan.chosenLayers(block), ...trained.get(block) ?? []]);
+    return {
+      ...dense,
+      read: async () => {
+        const tensors = new Map(await dense.read());
+        for (const name of replaced) {
+          if (!finished) {
+            throw new Error(
+              `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
+            );
+          }
+          tensors.set(hasTargets ? PRUNED + name : name, await finished.read(name));
+        }
+        return tensors;
+      },
+    };
+  }
+}
+
+/**
+ * Returns what creates the states of `windows`: the names of the tensors of the first block, by which a host tells the
+ * variants of a family apart, and the windows with the tensors of the model before this block.
+ */
+export function statesOfRun(
+  { model: { spec, weights }, options: { hasTargets } }: RemoteRun,
+  given: Windows,
+) {
+  const { windows, validationWindows = [] } = given;
+  return {
+    names: blockTensors(spec, 0).map(([name]) => name),
+    target: hasTargets ? "dense" as const : "none" as const,
+    async read(): Promise<ReadonlyMap<string, HostTensor>> {
+      const tensors = await readTensors(weights, embeddingTensors(spec));
+      tensors.set(WINDOWS, windowsTensor(windows));
+      if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
+      return tensors;
+    },
+  };
+}
+
+/** Returns the tensors of a dense block. @param weights the weights, by default those of the model */
+export function tensorsOfBlock(
+  { spec, weights: dense }: Model,
+  block: number,
+  weights: TensorSource = dense,
+): BlockTensors {
+  const named = blockTensors(spec, block);
+  const byteLength = named.reduce(
+    (sum, [name, shape]) => sum + tensorBytes(weights.info(name).dtype, shape),
+    0,
+  );
+  return { byteLength, read: async () => await readTensors(weights, named) };
+}
+
+async function readTensors(
+  source: TensorSource,
+  named: readonly NamedShape[],
+): Promise<Map<string, HostTensor>> {
+  const tensors = new Map<string, HostTensor>();
+  for (const [name] of named) tensors.set(name, await readTensor(source, name));
+  return tensors;
+}
+
+/** Returns the token ids of windows as a tensor, U32 [windows, tokens]. */
+function windowsTensor(windows: readonly Uint32Array[]): HostTensor {
+  const tokens = windows[0].length, ids = new Uint32Array(windows.length * tokens);
+  for (const [i, window] of windows.entries()) ids.set(window, i * tokens);
+  return { dtype: "U32", shape: [windows.length, tokens], data: new Uint8Array(ids.buffer) };
+}

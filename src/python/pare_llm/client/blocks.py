@@ -1,0 +1,224 @@
+"""The client of the hidden states that a host has, which runs and prunes whole blocks of a model."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+from pare_llm.client.answers import Report, parse_answer, parse_report, printable
+from pare_llm.client.errors import PareError
+from pare_llm.client.layer_file import decode, encode_parts
+from pare_llm.client.tensor_library import TensorLibrary, library_of
+from pare_llm.client.transport import Transport, TransportOptions
+from pare_llm.client.wire_tensor import Array, Tensor, WireTensor
+
+if TYPE_CHECKING:
+    from pare_llm.client.layer_query import LayerQuery
+
+# The prefix of tensors that a reconstruction has changed.
+_TRAINED = "trained."
+
+# The room for the reports of an answer, in bytes.
+_REPORT_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class SolvedBlockLayer(Generic[Array]):
+    """A layer of a pruned block. `weight` is (out, in). Only an expert has `tokens`."""
+
+    weight: Array
+    report: Report
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class SolvedBlock(Generic[Array]):
+    """A block that a host has pruned, or whose statistics it has stored.
+
+    Attributes:
+        layers: the pruned layers, by the names of their weights in the checkpoint.
+        trained: the tensors that a reconstruction has changed.
+        error: the error of the output of the block on the held-out windows, if there are any.
+        sums: the numbers of fitted and of held-out tokens in the stored statistics of each layer.
+    """
+
+    layers: Mapping[str, SolvedBlockLayer[Array]]
+    trained: Mapping[str, Array]
+    error: float | None
+    sums: Mapping[str, tuple[int, int]]
+
+
+class BlockHost:
+    """The hidden states of the name `name` at the host that `options` describe.
+
+    Example:
+        >>> host = BlockHost(TransportOptions("http://127.0.0.1:8000"), "my-model")  # doctest: +SKIP
+        >>> host.create(config, embedding, windows)  # doctest: +SKIP
+        >>> solved = host.run(0, block, {name: {"sparsity": 0.5}})  # doctest: +SKIP
+
+    Raises:
+        PareError: if the host refuses a request, with `states_not_found` if it has lost the states.
+        ConnectionError: if the host cannot be reached.
+        ValueError: if an answer is malformed.
+    """
+
+    def __init__(self, options: TransportOptions, name: str) -> None:
+        self.name = name
+        self._transport = Transport(options)
+
+    def next_block(self) -> int | None:
+        """Return the block whose inputs the host has, or None if the states are not stored."""
+        path = f"/v1/states/{self.name}"
+        try:
+            body = self._transport.send("GET", path)
+        except PareError as error:
+            if error.code == "states_not_found":
+                return None
+            raise
+        block = parse_answer(body, path, "a description of states", ["next_block"])["next_block"]
+        if type(block) is not int:
+            raise ValueError(f"answer of {path}: next_block is not a number")
+        return block
+
+    def create(
+        self,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        windows: Sequence[Sequence[int]],
+        validation_windows: Sequence[Sequence[int]] = (),
+        *,
+        names: Sequence[str] = (),
+        target: str = "none",
+    ) -> None:
+        """Create the states before the first block.
+
+        Args:
+            config: the object in config.json.
+            tensors: the tensors of the model before its first block, by their names in the checkpoint.
+            windows: the token ids of the fitted windows, all of the same length.
+            validation_windows: those of the windows that are held out.
+            names: the names of the tensors of the first block, which tell variants of a family apart.
+            target: `dense` stores the states of the dense model too, so that layers have targets.
+        """
+        body: dict[str, Tensor | WireTensor] = {**tensors, "windows": _token_ids(windows)}
+        if validation_windows:
+            body["validation_windows"] = _token_ids(validation_windows)
+        metadata = {"config": json.dumps(config), "names": json.dumps(list(names))}
+        self._transport.send(
+            "PUT", f"/v1/states/{self.name}", query={"target": target}, body=encode_parts(body, metadata)
+        )
+
+    def run(
+        self,
+        block: int,
+        tensors: Mapping[str, Array],
+        layers: Mapping[str, LayerQuery] | None = None,
+        *,
+        advance: bool = True,
+        solve: bool = True,
+        true_sequential: bool = False,
+        reconstruct: int = 0,
+        format: str = "dense",
+    ) -> SolvedBlock[Array]:
+        """Prune a block, or run the states through it.
+
+        Args:
+            block: the index of the block, from 0.
+            tensors: the tensors of the block, by their names in the checkpoint.
+            layers: the parameters of the layers to prune, by the names of their weights.
+            advance: whether the states then run through the pruned block.
+            solve: if it is False, the statistics of the layers are only stored, for `add_sums`.
+            true_sequential: whether layers are calibrated after the earlier layers of the block are pruned.
+            reconstruct: the number of epochs in which the pruned block is trained.
+            format: `pack-quantized` if rounded weights will be stored in this layout.
+
+        Returns:
+            the block, in the library and on the device of the first tensor.
+        """
+        flags = {"advance": advance, "solve": solve, "true_sequential": true_sequential}
+        query = {"states": self.name, "block": str(block), "reconstruct": str(reconstruct), "format": format}
+        query.update({name: str(value).lower() for name, value in flags.items()})
+        metadata = {} if layers is None else {"layers": json.dumps(layers)}
+        body = encode_parts(tensors, metadata)
+        # Two bytes of a weight are at most 15 in the answer: four, a code, a grid of eight, and two more.
+        limit = 8 * sum(len(part) for part in body) + _REPORT_BYTES
+        answer = self._transport.send("POST", "/v1/blocks", query=query, body=body, max_answer_bytes=limit)
+        return _decode_block(answer, library_of(next(iter(tensors.values()))))
+
+    def add_sums(
+        self, layer: str, hessian_upper: Array, validation_hessian_upper: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Add the stored statistics of a layer to those of the windows before, and return the sums.
+
+        Args:
+            layer: the name of the weight.
+            hessian_upper: (n·(n+1)/2) float32, the sums of the windows before, which may be zeros.
+            validation_hessian_upper: those of the windows that are held out, if there are any.
+        """
+        given = {"hessian_upper": hessian_upper, "validation_hessian_upper": validation_hessian_upper}
+        path = f"/v1/states/{self.name}/sums"
+        body = encode_parts(given)
+        limit = 2 * sum(len(part) for part in body) + _REPORT_BYTES
+        answer = self._transport.send("POST", path, query={"layer": layer}, body=body, max_answer_bytes=limit)
+        tensors, _ = decode(answer)
+        for name, tensor in tensors.items():
+            if name not in given or (tensor.dtype, tensor.shape) != ("F32", tuple(hessian_upper.shape)):
+                raise ValueError(f"answer of {path}: the tensor {name} is not a sum of this layer")
+        if "hessian_upper" not in tensors:
+            raise ValueError(f"answer of {path}: the tensor hessian_upper is missing")
+        library = library_of(hessian_upper)
+        validation = tensors.get("validation_hessian_upper")
+        return library.make(tensors["hessian_upper"]), None if validation is None else library.make(
+            validation
+        )
+
+    def delete(self) -> None:
+        """Delete the states. States that do not exist cause no error."""
+        try:
+            self._transport.send("DELETE", f"/v1/states/{self.name}")
+        except PareError as error:
+            if error.code != "states_not_found":
+                raise
+
+
+def _token_ids(windows: Sequence[Sequence[int]]) -> WireTensor:
+    """Return the token ids of windows as a tensor, U32 [windows, tokens]."""
+    tokens = len(windows[0])
+    if any(len(window) != tokens for window in windows):
+        raise ValueError(f"windows: all must have the same length, which is {tokens} for the first one")
+    ids = array("I", (int(token) for window in windows for token in window))
+    return WireTensor("U32", (len(windows), tokens), memoryview(ids).cast("B"))
+
+
+def _decode_block(answer: bytearray, library: TensorLibrary[Array]) -> SolvedBlock[Array]:
+    tensors, metadata = decode(answer)
+    try:
+        block = json.loads(metadata["block"])
+        layers = {
+            printable(layer["name"]): SolvedBlockLayer(
+                library.make(tensors[layer["name"]]),
+                parse_report(json.dumps(layer["report"])),
+                layer.get("tokens"),
+            )
+            for layer in block["layers"]
+        }
+        sums = {
+            printable(count["name"]): (int(count["tokens"]), int(count["validation_tokens"]))
+            for count in block.get("sums") or []
+        }
+        error = block.get("error")
+        return SolvedBlock(
+            layers,
+            {
+                name.removeprefix(_TRAINED): library.make(tensor)
+                for name, tensor in tensors.items()
+                if name.startswith(_TRAINED)
+            },
+            None if error is None else float(error),
+            sums,
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("answer of /v1/blocks: it is not a pruned block") from error

@@ -1,0 +1,110 @@
+/** Tests of the families with Mamba 2: their layers and tensors, the forms of their settings, and the settings that are refused. */
+
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { readConfigText } from "../../../src/model/checkpoint/checkpoint.ts";
+import { readModelSpec } from "../../../src/model/families/families.ts";
+import type { BlockSpec } from "../../../src/model/families/family.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+const none = () => false;
+const { granitemoehybrid: { base: GRANITE }, nemotron_h: { base: NEMOTRON } } = FAMILY_MODELS;
+
+/** Returns the shapes of the layers of a block, as (outputs, inputs), by their names. */
+function shapesOf({ groups }: BlockSpec) {
+  return groups.map((group) =>
+    Object.fromEntries(group.map(({ name, inFeatures, outFeatures }) => [name, [outFeatures, inFeatures]]))
+  );
+}
+
+it("a block of Granite 4 has layers of the stored shape, which are pruned, and a convolution and a router, which are not", () => {
+  const mamba = [{ "mamba.in_proj": [2 * 32 + 2 * 2 * 9 + 4, 16] }, { "mamba.out_proj": [16, 32] }];
+  const shared = [{ "shared_mlp.input_linear": [2 * 14, 16] }, { "shared_mlp.output_linear": [16, 14] }];
+  const dense = readModelSpec({ ...GRANITE, num_local_experts: 0 }, none).block(0);
+  assert.deepEqual(shapesOf(dense), [...mamba, ...shared]);
+  const mixture = readModelSpec({ ...GRANITE, num_local_experts: 1, num_experts_per_tok: 1 }, none).block(0);
+  const experts = "block_sparse_moe.experts.0";
+  assert.deepEqual(shapesOf(mixture), [
+    ...mamba,
+    { [`${experts}.input_linear`]: [2 * 12, 16] },
+    ...shared,
+    { [`${experts}.output_linear`]: [16, 12] },
+  ]);
+  assert.deepEqual(mixture.denseLayers?.map(({ name }) => name), ["block_sparse_moe.router.layer"]);
+  assert.deepEqual(mixture.vectors, [
+    { name: "mamba.A_log", size: 4, shape: undefined },
+    { name: "mamba.dt_bias", size: 4, shape: undefined },
+    { name: "mamba.D", size: 4, shape: undefined },
+    { name: "mamba.conv1d.weight", size: 68 * 3, shape: [68, 1, 3] },
+    { name: "mamba.conv1d.bias", size: 68, shape: undefined },
+    { name: "mamba.norm.weight", size: 32, shape: undefined },
+  ]);
+  assert.equal(mixture.isTrainable, false);
+});
+
+it("the blocks of Nemotron-H follow either form of their list, and have one norm each", () => {
+  const pattern = { layers_block_type: undefined, hybrid_override_pattern: "M-*E" };
+  const older = { layers_block_type: ["mamba", "mlp", "attention", "moe"] };
+  const blocksOf = (settings: object) => {
+    const { blockCount, block } = readModelSpec({ ...NEMOTRON, ...settings }, none);
+    return Array.from({ length: blockCount }, (_, index) => block(index));
+  };
+  const blocks = blocksOf({}), shapes = blocks.map(shapesOf);
+  for (const settings of [pattern, older]) assert.deepEqual(blocksOf(settings).map(shapesOf), shapes);
+  assert.deepEqual(shapes.map((groups) => Object.keys(groups[0])), [
+    ["mixer.in_proj"],
+    ["mixer.up_proj"],
+    ["mixer.q_proj", "mixer.k_proj", "mixer.v_proj"],
+    ["mixer.experts.0.up_proj"],
+  ]);
+  assert.deepEqual(blocks.map(({ norms }) => norms.filter(({ affine }) => affine).map(({ name }) => name)), [
+    ...Array(4).fill(["norm"]),
+  ]);
+});
+
+it("the limit of steps can be the number Infinity of Python, which is not JSON", () =>
+  withTemporaryFolder(async (folder) => {
+    await Deno.writeTextFile(
+      `${folder}/config.json`,
+      `{"a": "Infinity", "time_step_limit": [\n 0.0,\n Infinity\n]}`,
+    );
+    const config = JSON.parse(await readConfigText(denoFileSystem, folder));
+    assert.deepEqual(config, { a: "Infinity", time_step_limit: [0, { __float__: "Infinity" }] });
+    readModelSpec({ ...GRANITE, ...config }, none);
+  }));
+
+for (
+  const [base, settings, pattern] of [
+    [
+      GRANITE,
+      { mamba_n_heads: 5 },
+      /mamba_n_heads 5 of 8 dimensions is not supported, must have mamba_expand 2 · hidden_size 16/,
+    ],
+    [
+      GRANITE,
+      { mamba_d_head: "auto", mamba_n_heads: 3 },
+      /mamba_n_heads 3 of 10 dimensions is not supported/,
+    ],
+    [GRANITE, { mamba_n_groups: 3 }, /4 heads of Mamba 2 cannot share 3 groups equally/],
+    [GRANITE, { mamba_d_state: 257 }, /heads of 257 dimensions are not supported/],
+    [GRANITE, { layer_types: ["mamba"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
+    [GRANITE, { layer_types: ["mamba", "sliding_attention"] }, /layer_types\.1: /],
+    [NEMOTRON, { layers_block_type: [] }, /layers_block_type: /],
+    [NEMOTRON, { layers_block_type: null, hybrid_override_pattern: "MX" }, /hybrid_override_pattern: /],
+    [
+      NEMOTRON,
+      { num_key_value_heads: 3 },
+      /num_attention_heads 4 is not a multiple of num_key_value_heads 3/,
+    ],
+    [NEMOTRON, { moe_latent_size: 8 }, /moe_latent_size: /],
+  ] as const
+) {
+  it(`${base.model_type} refuses ${JSON.stringify(settings)}`, () => {
+    assert.throws(() => readModelSpec({ ...base, ...settings }, none), {
+      name: "ModelError",
+      message: pattern,
+    });
+  });
+}

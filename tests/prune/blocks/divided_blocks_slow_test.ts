@@ -1,0 +1,161 @@
+/** Tests that a run whose windows are divided over several hosts gives the bytes, reports and errors of a run in this process. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { PareHosts } from "../../../src/client/pare_hosts.ts";
+import type { TransportOptions } from "../../../src/client/transport.ts";
+import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
+import { openModel } from "../../../src/model/model.ts";
+import { BlockHost } from "../../../src/client/blocks/block_host.ts";
+import { DividedBlocks, type DividedBlocksOptions } from "../../../src/prune/blocks/divided_blocks.ts";
+import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
+import type { PruneJob } from "../../../src/prune/run/job.ts";
+import { PART_WINDOWS } from "../../../src/protocol/limits.ts";
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+import { readFamilyFixture } from "../../support/family_fixtures.ts";
+import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
+import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
+import { normals } from "../../support/random.ts";
+import { runInMemory } from "./run_in_memory.ts";
+
+/** Three parts and a bit of fitted windows, and two parts of held-out ones. */
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 54, seqlen: 16 });
+const fitted = windows.slice(0, 3 * PART_WINDOWS - 11), heldOut = windows.slice(fitted.length);
+
+type Hosts = readonly TransportOptions[];
+
+function divided(
+  hosts: Hosts,
+  config: Readonly<Record<string, unknown>>,
+  options: Partial<DividedBlocksOptions> = {},
+): DividedBlocks {
+  return new DividedBlocks({
+    config,
+    hosts,
+    layers: new PareHosts(hosts, { onHostLost: () => {} }),
+    nameOf: (index) => `run-${index}`,
+    ...options,
+  });
+}
+
+/** Returns a transport that refuses every request after `isLost` was called and has returned true once. */
+function losing(host: TransportOptions, isLost: (request: Request) => boolean): TransportOptions {
+  let lost = false;
+  return {
+    ...host,
+    application(request) {
+      lost ||= isLost(request);
+      if (lost) throw new TypeError("connection refused");
+      return host.application!(request);
+    },
+  };
+}
+
+const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
+  ["held-out windows of two parts", { method: "sparsegpt", damping: "auto" }, {}],
+  ["true-sequential order", { pattern: "2:4" }, { trueSequential: true, validationWindows: [] }],
+  ["rounded weights", { sparsity: 0, bits: 4, token_weights: "none" }, {
+    validationWindows: heldOut.slice(0, 3),
+  }],
+];
+
+describe("DividedBlocks", () => {
+  async function withHosts(test: (near: LocalHost, hosts: readonly LocalHost[]) => Promise<void>) {
+    await using near = await openLocalHost("cpu");
+    // If a host is lost, the other one gets requests for several shares of the windows.
+    await using one = await openLocalHost("cpu", {}, 4);
+    await using two = await openLocalHost("cpu", {}, 4);
+    await test(near, [one, two]);
+  }
+
+  for (const [what, query, options] of RUNS) {
+    it(`gives the bytes of one host and of this process with ${what}`, () =>
+      withHosts(async (near, hosts) => {
+        const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
+        const job = { model, windows: fitted, validationWindows: heldOut, queryOf: () => query, ...options };
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        assert.equal(alone.replaced.size, 24);
+        const transports = hosts.map(({ transport }) => transport);
+        assert.deepEqual(await runInMemory(job, { pruner: divided(transports, config) }), alone);
+        const only = new RemoteBlocks(new BlockHost(transports[0], "run"), { config, format: "dense" });
+        assert.deepEqual(await runInMemory(job, { pruner: only }), alone);
+        for (const [index, transport] of transports.entries()) {
+          assert.equal(await new BlockHost(transport, `run-${index}`).nextBlock(), undefined);
+        }
+        await checkpoint.close();
+      }));
+  }
+
+  it("gives the bytes of this process for a mixture, some of whose experts get no tokens of a host", () =>
+    withHosts(async (near, hosts) => {
+      const { variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
+      const random = normals(36 * 2, 5), { vocabSize } = model.spec;
+      const windows = Array.from(
+        { length: 36 },
+        (_, window) =>
+          Uint32Array.from(
+            { length: 2 },
+            (_, i) => Math.floor(1e4 * Math.abs(random[2 * window + i])) % vocabSize,
+          ),
+      );
+      const job: PruneJob = {
+        model,
+        windows: windows.slice(0, 20),
+        validationWindows: windows.slice(20),
+        queryOf: () => ({ sparsity: 0.5 }),
+      };
+      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      const pruner = divided(hosts.map(({ transport }) => transport), config);
+      assert.deepEqual(await runInMemory(job, { pruner }), alone);
+    }));
+
+  for (const [when, path] of [["adds up statistics", "/v1/blocks"], ["solves layers", "/sums"]] as const) {
+    it(`continues at the other host if one is lost while it ${when}`, () =>
+      withHosts(async (near, [one, two]) => {
+        const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
+        const job = {
+          model,
+          windows: fitted,
+          validationWindows: heldOut,
+          queryOf: () => ({ sparsity: 0.5 }),
+        };
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        let requests = 0;
+        const lost = losing(two.transport, ({ url }) => url.includes(path) && ++requests === 6);
+        const losses: string[] = [], rebuilt: number[] = [];
+        const pruner = divided([one.transport, lost], config, {
+          onHostLost: (_url, { name }) => void losses.push(name),
+          onRebuild: (block) => void rebuilt.push(block),
+        });
+        assert.deepEqual(await runInMemory(job, { pruner }), alone);
+        assert.deepEqual(losses, ["ConnectionError"]);
+        assert.equal(rebuilt.length, 1);
+        await checkpoint.close();
+      }));
+  }
+
+  it("stops with the error of the last host if all are lost", () =>
+    withHosts(async (_near, [one, two]) => {
+      const checkpoint = await openOptSotu(), { config } = checkpoint;
+      const hosts = [one, two].map(({ transport }) => losing(transport, ({ method }) => method === "POST"));
+      const job = { model: openModel(checkpoint), windows: fitted, queryOf: () => ({ sparsity: 0.5 }) };
+      await assert.rejects(runInMemory(job, { pruner: divided(hosts, config) }), { name: "ConnectionError" });
+      await checkpoint.close();
+    }));
+
+  it("refuses targets and reconstruction by their names", () =>
+    withHosts(async (_near, hosts) => {
+      const checkpoint = await openOptSotu(), { config } = checkpoint;
+      const pruner = divided(hosts.map(({ transport }) => transport), config);
+      const job = { model: openModel(checkpoint), windows: fitted, queryOf: () => ({ sparsity: 0.5 }) };
+      await assert.rejects(
+        runInMemory({ ...job, target: "dense" }, { pruner }),
+        /^RangeError: target: works at one host/,
+      );
+      await assert.rejects(
+        runInMemory({ ...job, reconstruct: 1 }, { pruner }),
+        /^RangeError: reconstruct: works at one/,
+      );
+      await checkpoint.close();
+    }));
+});

@@ -1,0 +1,36 @@
+/** The bodies of requests of `/v1/states` and `/v1/blocks` for a small model of the family GPT-2. */
+
+import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
+import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { readFamilyFixture } from "../support/family_fixtures.ts";
+
+const { windows, weights, variants: [{ config, model: { spec } }] } = await readFamilyFixture("gpt2");
+export { config, spec, windows };
+export const TOKENS = windows[0].length, STATES = "/v1/states/run", BLOCKS = "/v1/blocks?states=run&block=0";
+
+type Tensors = Readonly<Record<string, HostTensor>>;
+
+/** Reads tensors of the model. */
+export async function tensorsOf(named: readonly NamedShape[]): Promise<Tensors> {
+  return Object.fromEntries(
+    await Promise.all(named.map(async ([name]) => [name, await readTensor(weights, name)] as const)),
+  );
+}
+
+export const embedding = await tensorsOf(embeddingTensors(spec)),
+  block = await tensorsOf(blockTensors(spec, 0));
+export const [firstName] = Object.keys(block), [layer] = spec.block(0).groups[0];
+export const layerName = `${spec.block(0).prefix(0)}${layer.name}.weight`;
+
+/** Returns a tensor of token ids. */
+export function ids(shape: readonly number[], values: ArrayLike<number>): HostTensor {
+  return { dtype: "U32", shape, data: new Uint8Array(Uint32Array.from(values).buffer) };
+}
+
+export const given = ids([windows.length, TOKENS], windows.flatMap((window) => [...window]));
+export const metadata = { config: JSON.stringify(config) };
+export const layers = (queries: object) => ({ layers: JSON.stringify(queries) });
+export const creation = encode({ windows: given, ...embedding }, metadata);
+export const pruning = encode(block, layers({ [layerName]: { sparsity: 0.5 } }));

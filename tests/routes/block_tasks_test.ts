@@ -1,0 +1,191 @@
+/**
+ * Tests tasks about whole blocks. A first host prunes a model block by block. A second host continues after each block, with
+ * the tensors and the results of the blocks before as its only knowledge, and must return the same bytes.
+ */
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
+import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
+import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
+import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { weightName } from "../../src/prune/block_plan.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
+import { parseKeys } from "../../src/protocol/keys.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { readFamilyFixture } from "../support/family_fixtures.ts";
+import { startHost } from "./host.ts";
+import { codeOf, HOST_ID, SECRET, startTaskHosts, type TaskHosts } from "./task_hosts.ts";
+
+/** The files of one model: the body that creates its states, and the body of each block. */
+async function modelFiles(family: string, query: LayerQuery) {
+  const { windows, weights, variants: [{ config, model: { spec } }] } = await readFamilyFixture(family);
+  const tensorsOf = async (named: readonly NamedShape[]) =>
+    Object.fromEntries(
+      await Promise.all(named.map(async ([name]) => [name, await readTensor(weights, name)] as const)),
+    );
+  const ids = Uint32Array.from(windows.flatMap((window) => [...window]));
+  const given: HostTensor = {
+    dtype: "U32",
+    shape: [windows.length, windows[0].length],
+    data: new Uint8Array(ids.buffer),
+  };
+  const names = JSON.stringify(blockTensors(spec, 0).map(([name]) => name));
+  const states = encode({ windows: given, ...await tensorsOf(embeddingTensors(spec)) }, {
+    config: JSON.stringify(config),
+    names,
+  });
+  const blocks = await Promise.all(Array.from({ length: spec.blockCount }, async (_, index) => {
+    const layers = spec.block(index).groups.flat().map((linear) => [weightName(spec, index, linear), query]);
+    const metadata = { layers: JSON.stringify(Object.fromEntries(layers)) };
+    return encode(await tensorsOf(blockTensors(spec, index)), metadata);
+  }));
+  return { states, blocks };
+}
+
+/** Returns what must not differ between two answers: everything except the time. */
+function solved(bytes: Uint8Array<ArrayBuffer>) {
+  const { layers, reconstructed, ...others } = decodeBlock(bytes);
+  return {
+    ...others,
+    reconstructed: { ...reconstructed, seconds: 0 },
+    layers: layers.map(({ report: { seconds: _, factor_reused: _reused, ...report }, ...layer }) => ({
+      ...layer,
+      report,
+    })),
+  };
+}
+
+/**
+ * The family, the parameters of each layer, those of the block, and the target. The weights of llama are in bfloat16, to which
+ * answers in F32 and scales are rounded. GPT-2 stores transposed weights.
+ */
+const MODELS: readonly (readonly [string, LayerQuery, Record<string, unknown>, string])[] = [
+  ["llama", { sparsity: 0.5, dtype: "F32" }, {}, "none"],
+  ["qwen3_moe", { pattern: "2:4" }, {}, "none"],
+  ["gpt2", { pattern: "2:4" }, { reconstruct: 1 }, "dense"],
+  ["llama", { sparsity: 0, bits: 4, symmetric: true }, { format: "pack-quantized" }, "none"],
+];
+
+describe("tasks about blocks", () => {
+  let hosts: TaskHosts, count = 0;
+  before(async () => {
+    hosts = await startTaskHosts();
+  });
+  after(() => hosts.close());
+  beforeEach(() => hosts.resetStore());
+
+  /** Sends a task about the states `name`, and returns the status and the code or the state of its answer. */
+  async function send(name: string, members: Record<string, unknown>, to = hosts.host) {
+    const response = await hosts.send({ id: `block-task-${++count}`, states: name, ...members }, { to });
+    return response.ok ? [response.status, (await response.json()).state] : await codeOf(response);
+  }
+  const DONE = [200, "done"];
+  const resultAt = (path: string) => ({ url: hosts.store.origin + path });
+
+  for (const [family, query, parameters, target] of MODELS) {
+    const what = JSON.stringify({ ...query, ...parameters, target });
+    it(`give the same bytes at a host that continues ${family} with ${what}`, async () => {
+      const files = await modelFiles(family, query), windows = await hosts.putBlob("/states", files.states);
+      const blocks = await Promise.all(files.blocks.map((file, i) => hosts.putBlob(`/block-${i}`, file)));
+      assert.ok(blocks.length >= 2);
+      assert.deepEqual(await send("first", { windows, target }), DONE);
+      for (const [index, block] of blocks.entries()) {
+        const result = resultAt(`/result-${index}`);
+        assert.deepEqual(await send("first", { index, block, result, parameters }), DONE);
+      }
+      for (const last of blocks.keys()) {
+        assert.deepEqual(await send("second", { windows, target }, hosts.small), DONE);
+        for (const [index, block] of blocks.slice(0, last).entries()) {
+          const pruned = await hosts.putBlob(`/pruned-${index}`, hosts.store.blobs.get(`/result-${index}`)!);
+          assert.deepEqual(await send("second", { index, block, pruned, parameters }, hosts.small), DONE);
+        }
+        const block = blocks[last], result = resultAt("/again");
+        assert.deepEqual(await send("second", { index: last, block, result, parameters }, hosts.small), DONE);
+        const [again, first] = ["/again", `/result-${last}`].map((path) => hosts.store.blobs.get(path)!);
+        assert.deepEqual(solved(again), solved(first), `block ${last}`);
+      }
+      assert.deepEqual(await send("first", {}), DONE);
+      assert.deepEqual(await send("first", {}), [404, "states_not_found"]);
+      assert.deepEqual(await send("second", {}, hosts.small), DONE);
+    });
+  }
+
+  it("are refused if the states, the files or the index do not fit", async () => {
+    const files = await modelFiles("llama", { sparsity: 0.5 });
+    const windows = await hosts.putBlob("/states", files.states);
+    const block = await hosts.putBlob("/block", files.blocks[0]), result = resultAt("/result");
+    const noBlock = await hosts.putBlob("/no-block", encode({}));
+    const elsewhere = { url: "http://169.254.169.254/latest", sha256: block.sha256 };
+    assert.deepEqual(await send("run", { index: 0, block, result }), [404, "states_not_found"]);
+    assert.deepEqual(await send("run", { windows: { ...windows, sha256: block.sha256 } }), [
+      409,
+      "digest_mismatch",
+    ]);
+    assert.deepEqual(await send("run", { windows: block }), [400, "invalid_parameter"]);
+    assert.deepEqual(await send("run", { windows }), DONE);
+    const cases: readonly (readonly [Record<string, unknown>, number, string])[] = [
+      [{ index: 1, block, result }, 404, "states_not_found"],
+      [{ index: 99, block, result }, 400, "invalid_parameter"],
+      [{ index: -1, block, result }, 400, "invalid_parameter"],
+      [{ index: 0, block: noBlock, result }, 422, "shape_mismatch"],
+      [{ index: 0, block: { ...block, sha256: windows.sha256 }, result }, 409, "digest_mismatch"],
+      [{ index: 0, block: elsewhere, result }, 403, "forbidden"],
+      [{ index: 0, block, result: { url: elsewhere.url } }, 403, "forbidden"],
+      [{ index: 0, block, pruned: elsewhere }, 403, "forbidden"],
+      [{ index: 0, block, pruned: noBlock }, 400, "malformed_safetensors"],
+      [{ index: 99, block, pruned: noBlock }, 404, "states_not_found"],
+      [{ index: 0, block, result, parameters: { states: "other" } }, 400, "invalid_parameter"],
+      [{ index: 0, block, result, states: "../other" }, 400, "invalid_parameter"],
+    ];
+    for (const [members, status, code] of cases) {
+      assert.deepEqual(await send("run", members), [status, code], JSON.stringify(members));
+    }
+    assert.deepEqual(await send("run", { index: 0, block, result }), DONE);
+
+    const answer = decodeBlock(hosts.store.blobs.get("/result")!), [layer] = answer.layers;
+    const wrong = { name: layer.name, report: layer.report };
+    const fakes = [
+      encode({ x: layer.weight }, { block: JSON.stringify({ layers: [{ ...wrong, name: "x" }] }) }),
+      encode({ [layer.name]: { dtype: "F32", shape: [1, 1], data: new Uint8Array(4) } }, {
+        block: JSON.stringify({ layers: [wrong] }),
+      }),
+    ];
+    assert.deepEqual(await send("run", { windows }), DONE);
+    for (const fake of fakes) {
+      const pruned = await hosts.putBlob("/fake", fake);
+      assert.deepEqual(await send("run", { index: 0, block, pruned }), [422, "shape_mismatch"]);
+    }
+    assert.deepEqual(await send("run", { index: 0, block, result }), DONE);
+  });
+
+  it("are refused if their states or results exceed the limits of the host", async () => {
+    const { states, blocks: [first] } = await modelFiles("llama", { sparsity: 0.5 });
+    const windows = await hosts.putBlob("/states", states), block = await hosts.putBlob("/block", first);
+    const edge = { secret: SECRET, hostId: HOST_ID, blobOrigins: [hosts.store.origin] };
+    const little = await startHost({ edge, device: { statesBytes: 1000 } });
+    assert.deepEqual(await send("run", { windows }, little), [413, "too_large"]);
+    await little.close();
+    const narrow = await startHost({ edge, limits: { maxBodyBytes: states.length } });
+    assert.deepEqual(await send("run", { windows }, narrow), DONE);
+    const pruned = await hosts.putBlob("/long", new Uint8Array(states.length + 1));
+    assert.deepEqual(await send("run", { index: 0, block, pruned }, narrow), [413, "too_large"]);
+    await narrow.close();
+  });
+
+  it("have states that no API key of the host can reach", async () => {
+    const key = "a-key", digest = (await sha256(new TextEncoder().encode(key))).toHex();
+    const { states } = await modelFiles("llama", { sparsity: 0.5 });
+    const edge = { secret: SECRET, hostId: HOST_ID, blobOrigins: [hosts.store.origin] };
+    const host = await startHost({ edge, keys: parseKeys(`${digest}:solve`) });
+    assert.deepEqual(await send("run", { windows: await hosts.putBlob("/states", states) }, host), DONE);
+    for (const method of ["GET", "DELETE"]) {
+      const headers = { Authorization: `Bearer ${key}` };
+      const response = await host.request("/v1/states/run", { method, headers });
+      assert.deepEqual(await codeOf(response), [404, "states_not_found"]);
+    }
+    assert.deepEqual(await send("run", {}, host), DONE);
+    await host.close();
+  });
+});

@@ -1,0 +1,122 @@
+/** Tests `POST /v1/states/{name}/sums`: the statistics that a host stores for a run on several hosts, and what it refuses. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { assertProblem } from "./assert_problem.ts";
+import {
+  block,
+  BLOCKS,
+  embedding,
+  ids,
+  layer,
+  layerName,
+  metadata,
+  pruning,
+  STATES,
+  TOKENS,
+  windows,
+} from "./block_bodies.ts";
+import { startHost, type TestHost } from "./host.ts";
+
+const FITTED = 18, HELD_OUT = 3, ENTRIES = layer.inFeatures * (layer.inFeatures + 1) / 2;
+const COLLECT = `${BLOCKS}&advance=false&solve=false`;
+const SUMS = `${STATES}/sums?layer=${encodeURIComponent(layerName)}`;
+
+/** Returns windows of tokens of the model. */
+function windowsOf(count: number): HostTensor {
+  return ids(
+    [count, TOKENS],
+    Array.from({ length: count }, (_, i) => [...windows[i % windows.length]]).flat(),
+  );
+}
+
+const calibration = { windows: windowsOf(FITTED), validation_windows: windowsOf(HELD_OUT), ...embedding };
+const creation = encode(calibration, metadata);
+
+function filled(value: number, entries = ENTRIES): HostTensor {
+  return {
+    dtype: "F32",
+    shape: [entries],
+    data: new Uint8Array(new Float32Array(entries).fill(value).buffer),
+  };
+}
+
+describe("/v1/states/{name}/sums", () => {
+  let host: TestHost, live: number;
+  before(async () => {
+    host = await startHost();
+    live = host.liveBytes();
+  });
+  after(() => host.close());
+
+  const sums = async (body: Uint8Array<ArrayBuffer>) => {
+    const answer = await host.send("POST", SUMS, body);
+    assert.equal(answer.status, 200);
+    return decode(new Uint8Array(await answer.arrayBuffer())).tensors;
+  };
+
+  it("adds the statistics of the stored windows to those in the body, until the states advance", async () => {
+    await host.send("PUT", STATES, creation);
+    await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
+    const collected = await host.send("POST", COLLECT, pruning);
+    assert.deepEqual(decodeBlock(await collected.bytes()).sums, [
+      { name: layerName, tokens: FITTED * TOKENS, validation_tokens: HELD_OUT * TOKENS },
+    ]);
+    assert.equal(host.liveBytes(), live);
+    const own = await sums(encode({}));
+    assert.deepEqual([...own.keys()], ["hessian_upper", "validation_hessian_upper"]);
+    assert.deepEqual(await sums(encode({ hessian_upper: filled(0) })), own);
+    const after = await sums(encode({ hessian_upper: filled(1e6), validation_hessian_upper: filled(7) }));
+    for (const [name, added] of [["hessian_upper", 1e6], ["validation_hessian_upper", 7]] as const) {
+      const values = asFloat32(own.get(name)!.data);
+      const close = asFloat32(after.get(name)!.data).every((sum, i) =>
+        Math.abs(sum - added - values[i]) <= 2 ** -22 * (added + Math.abs(values[i]))
+      );
+      assert.ok(close, name);
+    }
+    const { next_block } = await (await host.request(STATES)).json();
+    assert.equal(next_block, 0);
+    assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+    await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
+  });
+
+  const wrong: readonly (readonly [string, ProblemCode, string, Uint8Array<ArrayBuffer>])[] = [
+    ["a layer without statistics", "states_not_found", `${STATES}/sums?layer=x`, encode({})],
+    ["no layer", "invalid_parameter", `${STATES}/sums`, encode({})],
+    ["other states", "states_not_found", SUMS.replace("run", "other"), encode({})],
+    ["sums of another order", "shape_mismatch", SUMS, encode({ hessian_upper: filled(0, ENTRIES - 1) })],
+    ["an unknown tensor", "shape_mismatch", SUMS, encode({ hessian: filled(0) })],
+    ["a body that is cut off", "truncated_body", SUMS, encode({ hessian_upper: filled(0) }).slice(0, -1)],
+  ];
+  it("refuses requests that do not fit, and keeps the statistics", async () => {
+    await host.send("PUT", STATES, creation);
+    await host.send("POST", COLLECT, pruning);
+    const own = await sums(encode({}));
+    for (const [what, code, path, body] of wrong) {
+      const response = await host.send("POST", path, body);
+      assert.notEqual(response.status, 200, what);
+      await assertProblem(response, code);
+    }
+    assert.deepEqual(await sums(encode({})), own);
+  });
+
+  it("refuses the statistics of states of the dense model too", async () => {
+    await host.send("PUT", `${STATES}?target=dense`, creation);
+    await assertProblem(await host.send("POST", COLLECT, pruning), "invalid_parameter");
+  });
+});
+
+it("the stored statistics count in the budget of the states", async () => {
+  const statesBytes = (FITTED + HELD_OUT) * TOKENS * block[Object.keys(block)[0]].shape[0] * 4;
+  const budget = statesBytes + Math.max(creation.length, pruning.length + 4 * ENTRIES);
+  const host = await startHost({ device: { statesBytes: budget } });
+  assert.equal((await host.send("PUT", STATES, creation)).status, 201);
+  await assertProblem(await host.send("POST", COLLECT, pruning), "too_large");
+  assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+  await host.close();
+});
