@@ -1,10 +1,10 @@
 /**
  * Measures the perplexity of models with fewer neurons in their feed-forward networks: by `pare shrink`, by the norms
  * of the columns (magnitude), and by the score and the bias of FLAP (An et al., arXiv 2312.11983). All three remove the
- * same number of neurons from each block. Beside them are models without the blocks that ShortGPT (arXiv 2403.03853)
- * would drop, as many as have no more weights than the neurons. Pare holds an eighth of the calibration windows out, as `pare shrink` does,
- * and FLAP fits all of them. Each block of FLAP is measured with the outputs of the smaller blocks before it, as each
- * of Pare's is.
+ * same number of neurons from each block. The column `blocks` has models without whole blocks, which are chosen as by
+ * ShortGPT (arXiv 2403.03853). The dropped blocks have at most as many weights as the removed neurons. Pare holds an
+ * eighth of the calibration windows out, as `pare shrink` does, and FLAP fits all of them. Each block of FLAP is
+ * measured with the outputs of the smaller blocks before it, as each of Pare's is.
  */
 
 import { openBackend } from "../../src/cli/open_backend.ts";

@@ -49,14 +49,14 @@ const SMALL_BYTES = 2 ** 16;
 
 /**
  * Returns an upper bound for the bytes that a request needs on the device at any time.
- * @param withRetryCopy whether to count the copy of the statistics for a second factorisation. The copy is made only if
- *   the device has room for it
+ * @param retries whether to count the memory with which a failed factorisation can be retried. `factor` allocates it only
+ *   if the device has room for it
  */
 export function peakDeviceBytes(
   shape: LayerShape,
   parameters: LayerParameters,
   { kind, maxBufferBytes }: Pick<Backend, "kind" | "maxBufferBytes">,
-  withRetryCopy = true,
+  retries = true,
 ): number {
   const { rows, cols, edge, hasValidation = false, hasValidationTarget = false } = shape;
   const { blocksize, method, refitSteps = 0, quantization, targetStep } = parameters;
@@ -89,7 +89,7 @@ export function peakDeviceBytes(
   const bytesPerSearch = quantization?.groupSize === 0 ? 4 * CANDIDATES : 0; // the errors of the searched grids
   const solution = weights + mask + rows * bytesPerGrids;
 
-  const factoring = panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRIED ? statistics : 0) +
+  const factoring = panelOf(cols) + (retries && statistics <= LARGEST_RETRIED ? statistics : 0) +
     (isReordered ? statistics : 0);
   // The pass of SparseGPT, with or without rounding.
   const pass = solution + reordered + rows * bytesPerSearch + 2 * 4 * rows * blockColumns + panelOf(rows);

@@ -92,7 +92,7 @@ export interface VectorSpec {
 export interface NormSpec {
   readonly kind: "layer" | "rms";
   /**
-   * The name of the norm. With `affine`, its tensors are `NAME.weight` (size) and, for a LayerNorm with a bias, `NAME.bias` (size).
+   * The name of the norm. With `affine`, its tensors are NAME.`weightName` (size) and, for a LayerNorm with a bias, `NAME.bias` (size).
    */
   readonly name: string;
   readonly size: number;

@@ -26,7 +26,7 @@ export function moduleName(layer: string): string {
 
 /**
  * Lists the module names of all linear layers that are not quantised. These are the head, the projections before and after the
- * transformer blocks, and the layers in the blocks for which `isQuantized` returns false.
+ * transformer blocks, and the layers in the blocks, with routers, for which `isQuantized` returns false.
  *
  * @param isQuantized receives the name of a weight in a block
  * @throws {ModelError} if the model is part of a multimodal one, whose other modules are not known
@@ -38,10 +38,10 @@ export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => b
     );
   }
   const projections = [spec.embedding.projection, spec.headProjection].filter((layer) => layer !== undefined);
-  const inBlocks = Array.from(
-    { length: spec.blockCount },
-    (_, index) => spec.block(index).groups.flat().map(({ name }) => spec.block(index).prefix(index) + name),
-  ).flat();
+  const inBlocks = Array.from({ length: spec.blockCount }, (_, index) => {
+    const { groups, denseLayers = [], prefix } = spec.block(index);
+    return [...groups.flat(), ...denseLayers].map(({ name }) => prefix(index) + name);
+  }).flat();
   return [
     HEAD_MODULE,
     ...projections.map(({ name }) => moduleName(name)),

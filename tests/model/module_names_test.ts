@@ -2,6 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { openModel } from "../../src/model/model.ts";
 import { denseModules, moduleName } from "../../src/model/module_names.ts";
+import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openFixture } from "../support/fixture_models.ts";
 
 describe("moduleName()", () => {
@@ -26,5 +27,13 @@ describe("denseModules()", () => {
     } finally {
       await checkpoint.close();
     }
+  });
+
+  it("lists the router of Gemma 4 if all layers but the experts are quantised", async () => {
+    const { variants } = await readFamilyFixture("gemma4_text");
+    const { spec } = variants.find(({ config }) => config.enable_moe_block === true)!.model;
+    const dense = denseModules(spec, (name) => !/experts|router/.test(name));
+    const others = dense.filter((name) => !/^model\.layers\.[01]\.experts\./.test(name));
+    assert.deepEqual(others, ["lm_head", "model.layers.0.router.proj", "model.layers.1.router.proj"]);
   });
 });

@@ -56,7 +56,7 @@ interface FactorOptions {
   readonly order?: "natural" | "activation" | Uint32Array<ArrayBuffer>;
 }
 
-/** The largest statistics that are kept for retries, in bytes: an order of 21,000. Larger ones get no retry. */
+/** The largest statistics for which a failed factorisation is retried, in bytes: an order of 21,000. */
 export const LARGEST_RETRIED = 2 ** 30;
 
 /**
@@ -144,7 +144,7 @@ async function factorDamped(
 function adviceFor(next: number | undefined): string {
   return next === undefined
     ? "Larger dampings are not tried. Use more calibration tokens, or check that the statistics are Σ x·xᵀ."
-    : "The factorisation was not retried, because the factor has replaced the statistics for lack of memory. " +
+    : "The factorisation was not retried, because it overwrote the statistics to save memory. " +
       `Send the statistics again with damping ${next}.`;
 }
 

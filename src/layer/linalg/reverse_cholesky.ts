@@ -184,7 +184,7 @@ function finishRowsAbove(
 }
 
 /**
- * Queues S(r, j) −= R(r, k)·R(j, k)ᵀ. Here r is the rows of tile row `i` above block k, and j is the panel's columns
+ * Queues S(a, j) −= R(a, k)·R(j, k)ᵀ. Here a is the rows of tile row `i` above block k, and j is the panel's columns
  * left of block k.
  */
 function updatePanel(backend: Backend, r: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {

@@ -29,7 +29,7 @@ export function addToStream(
   pass.tape?.record(stream, (gradient) => addScaled(pass, gradient, pass.tape!.gradient(x), columns, scale));
 }
 
-/** Queues y += factor·x, where both are (rows, columns) f32, without a record on the tape. */
+/** Queues y += scale·x, where both are (rows, columns) f32, without a record on the tape. */
 function addScaled(
   { backend, workspace: { placeholder }, rows }: BlockPass,
   x: DeviceBuffer,

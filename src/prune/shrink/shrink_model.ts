@@ -22,7 +22,7 @@ import type { RenamedModel } from "./renamed_model.ts";
 import { shrunkOutput } from "./shrunk_output.ts";
 import { requireBlocks, smallerNetwork } from "./smaller_network.ts";
 import type { KeptUnits } from "./units.ts";
-import { withoutBlocks } from "./without_blocks.ts";
+import { configWithoutBlocks, withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
 
 /** The parameters of the layers that lose columns, without the share of the columns. */
@@ -122,11 +122,12 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
 }
 
 async function chooseBlocks(
-  { model, windows, blocks }: ShrinkJob,
+  { checkpoint, model, windows, blocks }: ShrinkJob,
   { backend, signal, onSimilarityStep }: ShrinkServices,
 ): Promise<Omit<RemovedParts, "experts">> {
   if (blocks === 0) return { dropped: [] };
   requireBlocks(model.spec.blockCount, blocks);
+  configWithoutBlocks(checkpoint.config, new Set([0])); // throws before the long pass if no block can be dropped
   const similarities = await blockSimilarities(model, backend, windows, (done, total) => {
     signal?.throwIfAborted();
     onSimilarityStep?.(done, total);

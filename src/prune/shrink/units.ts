@@ -162,6 +162,7 @@ export const UNITS = {
       bloom: FIXED_HEAD_SIZE,
       qwen2: FIXED_HEAD_SIZE,
       olmo2: NORMS_OF_ALL_HEADS,
+      olmo3: NORMS_OF_ALL_HEADS,
       olmoe: NORMS_OF_ALL_HEADS,
     },
   },

@@ -33,18 +33,11 @@ export function withoutBlocks(
   };
 }
 
-/** The settings with one entry for each block. */
-const LISTS = ["layer_types", "no_rope_layers"];
-
-/** The types of models whose blocks differ by a rule for their numbers, unless a setting lists them. */
-const LISTED: Readonly<Record<string, string>> = {
-  gemma2: "layer_types",
-  gemma3_text: "layer_types",
-  cohere2: "layer_types",
-  olmo3: "layer_types",
-  exaone4: "layer_types",
-  smollm3: "no_rope_layers",
-};
+/** The settings that list the kinds of blocks, by the types of models in which the kinds otherwise follow from the numbers of the blocks. */
+const LISTS = new Map<string, string>([
+  ...["gemma2", "gemma3_text", "cohere2", "olmo3", "exaone4"].map((type) => [type, "layer_types"] as const),
+  ["smollm3", "no_rope_layers"],
+]);
 
 /**
  * Returns the configuration without some blocks. The entries of the other blocks in lists move with the blocks.
@@ -53,20 +46,20 @@ const LISTED: Readonly<Record<string, string>> = {
 export function configWithoutBlocks(config: Config, dropped: ReadonlySet<number>): Config {
   if (dropped.size === 0) return config;
   const { model_type: type, num_hidden_layers: blocks, max_window_layers: first } = config;
-  const needed = Object.hasOwn(LISTED, String(type)) ? LISTED[String(type)] : undefined;
+  const needed = LISTS.get(String(type));
   if (needed !== undefined && !Array.isArray(config[needed])) {
     throw new ModelError(
       `config.json: without ${needed}, the kind of a block of ${type} follows from its number, so no blocks can be ` +
         `dropped; transformers writes ${needed} when it saves the model`,
     );
   }
-  const lists = LISTS.filter((name) => Array.isArray(config[name])).map((name) => [
-    name,
-    (config[name] as unknown[]).filter((_, block) => !dropped.has(block)),
-  ]);
+  // Other types, such as qwen3, can have these lists too.
+  const lists = [...new Set(LISTS.values())].filter((name) => Array.isArray(config[name]));
+  const withoutDropped = (name: string) =>
+    (config[name] as unknown[]).filter((_, block) => !dropped.has(block));
   return {
     ...config,
-    ...Object.fromEntries(lists),
+    ...Object.fromEntries(lists.map((name) => [name, withoutDropped(name)])),
     num_hidden_layers: Number(blocks) - dropped.size,
     // All blocks from this one on have a sliding window.
     ...typeof first === "number" &&

@@ -65,7 +65,7 @@ function coupled(n: number, i: number, j: number, value: number): Float32Array {
 }
 
 /** Wraps `backend` so that it fails to allocate the separate factor that a retry needs. */
-function withoutRoomForCopies(backend: Backend): Backend {
+function withoutRoomForFactor(backend: Backend): Backend {
   return new Proxy(backend, {
     get(target, key) {
       const value = Reflect.get(target, key, target);
@@ -164,7 +164,7 @@ eachBackend("factor()", (backend) => {
 
   it("names the next damping in the message if there was no memory for the separate factor that a retry needs", async () => {
     const n = 40, live = backend().counters.bytesLive;
-    const limited = withoutRoomForCopies(backend());
+    const limited = withoutRoomForFactor(backend());
     const hessian = uploadHessian(backend(), coupled(n, 3, 30, 1.05), n, 64);
     await assert.rejects(factor(limited, hessian, { damping: 0.01, blocksize: 32 }), (error) => {
       assert.ok(error instanceof NotPositiveDefiniteError);

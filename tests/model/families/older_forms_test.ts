@@ -102,6 +102,11 @@ for (
       { num_kv_shared_layers: 1 },
       /num_kv_shared_layers 1 is not supported, must be 0, because blocks would attend to the keys and values of/,
     ],
+    [
+      "gemma4_text",
+      { per_layer_config: undefined, attention_k_eq_v: true, num_global_key_value_heads: 3 },
+      /num_attention_heads 4 is not a multiple of num_key_value_heads 3/,
+    ],
     ["gemma4_text", { use_bidirectional_attention: "all" }, /use_bidirectional_attention: /],
     ["gemma4_text", { per_layer_config: { 1: { hidden_size: 8 } } }, /per_layer_config\.1: /],
     ["gemma4_text", { per_layer_config: { 0: { head_dim: 8 } } }, /per_layer_config is not supported/],

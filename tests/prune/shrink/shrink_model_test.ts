@@ -137,4 +137,20 @@ describe("shrinkModel()", () => {
       /has 4 blocks, so 4 cannot be dropped/,
     );
   });
+
+  it("refuses to drop blocks whose kinds follow from their numbers before it compares the blocks", async () => {
+    await using dense = await openModelFolder(fixtureModel("llama-sotu").folder, fs);
+    const { checkpoint, model } = dense;
+    Object.defineProperty(checkpoint, "config", { value: { ...checkpoint.config, model_type: "gemma2" } });
+    const job = {
+      ...{ checkpoint, model, out: `${folder}/gemma2`, kept: {}, blocks: 1 },
+      ...{ windows: [WINDOW], validationWindows: [], fingerprint: {}, reportFileNames: [] },
+      reportFiles: () => Promise.resolve(new Map()),
+    };
+    const onSimilarityStep = () => assert.fail("compared the blocks");
+    await assert.rejects(
+      shrinkModel(job, { fs, backend, pruner: new DevicePruner(backend), onSimilarityStep }),
+      /without layer_types, the kind of a block of gemma2 follows from its number/,
+    );
+  });
 });

@@ -110,7 +110,8 @@ export function llamaModel(
     kinds.set(kind, created);
     return created;
   };
-  block(0); // throws if sizes or settings are not supported
+  // Throws if sizes or settings are not supported. The first and the last block of Gemma 4 have different sizes.
+  for (const index of [0, config.num_hidden_layers - 1]) block(index);
   return {
     hiddenSize: hidden,
     blockCount: config.num_hidden_layers,

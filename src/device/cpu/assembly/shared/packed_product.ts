@@ -31,7 +31,7 @@ function multiply_edge(
 
 // C ← alpha·A·B + beta·C for packed A, (rows, k), packed B, (k, cols), and C with rows that are `ldc` bytes apart. `tile`
 // has MICRO_TILE_BYTES of temporary memory. With `upper`, micro-tiles whose elements all have shift + i > j are skipped.
-// With `triangular`, B is upper triangular, and only the elements on and above its diagonal are read.
+// With `triangular`, B has zeros below its diagonal, and the rows of B below all diagonal elements of a panel are skipped.
 // @ts-ignore: decorator
 @inline export function multiply_packed(
   k: u32, packedA: usize, packedB: usize, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32,
