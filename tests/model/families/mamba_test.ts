@@ -89,6 +89,7 @@ for (
     ],
     [GRANITE, { mamba_n_groups: 3 }, /4 heads of Mamba 2 cannot share 3 groups equally/],
     [GRANITE, { mamba_d_state: 257 }, /heads of 257 dimensions are not supported/],
+    [NEMOTRON, { mamba_head_dim: 2 ** 20 + 1 }, /heads of 1048577 dimensions .* limit is 1048576/],
     [GRANITE, { layer_types: ["mamba"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
     [GRANITE, { layer_types: ["mamba", "sliding_attention"] }, /layer_types\.1: /],
     [NEMOTRON, { layers_block_type: [] }, /layers_block_type: /],
