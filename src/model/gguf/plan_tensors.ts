@@ -211,7 +211,7 @@ class TensorPlanner {
     const { inFeatures: cols, isTransposed } = linear, name = `${prefix}${linear.name}.weight`;
     const read = rowReader(this.#weights, name, storedShape(linear), { cols, order, isTransposed });
     const rowsPerChunk = isTransposed ? rows : chunkRows(cols);
-    const weight = { name, rows, cols, order, read, rowsPerChunk };
+    const weight = { name, rows, cols, order, isTransposed, read, rowsPerChunk };
     const planned = await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
     return columns ? withColumnOrder(planned, columns) : planned;
   }
