@@ -36,7 +36,7 @@ function blockTypes<const Type extends string>(types: readonly Type[]) {
   return z.array(type).min(1).nullish();
 }
 
-/** The largest step of Mamba 2. config.json writes no limit as {"__float__": "Infinity"}. */
+/** The largest step of Mamba 2. In config.json, {"__float__": "Infinity"} means that there is no limit. */
 const maxStep = z.union([
   z.number(),
   z.object({ __float__: z.literal("Infinity") }).transform(() => Infinity),
