@@ -75,6 +75,16 @@ it("the limit of steps can be the number Infinity of Python, which is not JSON",
     readModelSpec({ ...GRANITE, ...config }, none);
   }));
 
+it("a config.json that begins the limit of steps 20,000 times is read within a second", () =>
+  withTemporaryFolder(async (folder) => {
+    const text = '"time_step_limit":['.repeat(20_000);
+    await Deno.writeTextFile(`${folder}/config.json`, text);
+    const start = performance.now();
+    assert.equal(await readConfigText(denoFileSystem, folder), text);
+    const milliseconds = performance.now() - start;
+    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
+  }));
+
 for (
   const [base, settings, pattern] of [
     [
