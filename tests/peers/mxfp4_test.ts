@@ -94,6 +94,14 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
     return folder;
   });
 
+  /** Makes the dense copy of the model, and returns its folder. */
+  const makeDense = memoize(async (name: string) => {
+    const stored = await makeStored("stored"), folder = `${peers().folder}/${name}`;
+    await pare("unpack", stored, "--out", folder);
+    await Deno.copyFile(`${stored}/tokenizer.json`, `${folder}/tokenizer.json`);
+    return folder;
+  });
+
   /** Prunes the model `folder`, and returns the folder of the result. */
   const prune = memoize(async (folder: string) => {
     const text = `${peers().folder}/text.txt`, out = `${folder} pruned`;
@@ -104,9 +112,7 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
   });
 
   it("is pruned to the tensors of its pruned dense copy, with zeros in half of the weights of every layer", async () => {
-    const stored = await makeStored("stored"), dense = `${peers().folder}/dense`;
-    await pare("unpack", stored, "--out", dense);
-    await Deno.copyFile(`${stored}/tokenizer.json`, `${dense}/tokenizer.json`);
+    const stored = await makeStored("stored"), dense = await makeDense("dense");
     const out = await prune(stored), tensors = await readTensors(out);
     assert.deepEqual(tensors, await readTensors(await prune(dense)));
     assert.equal(JSON.parse(await Deno.readTextFile(`${out}/config.json`)).quantization_config, undefined);
@@ -120,9 +126,10 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
   });
 
   it("is exported to the tensors of the GGUF file of its dense copy", async () => {
-    const tensors = await Promise.all(["stored", "dense"].map(async (name) => {
-      const file = `${peers().folder}/${name}.gguf`;
-      await pare("export", `${peers().folder}/${name}`, "--format", "gguf:bf16", "--out", file);
+    const folders = [await makeStored("stored"), await makeDense("dense")];
+    const tensors = await Promise.all(folders.map(async (folder) => {
+      const file = `${folder}.gguf`;
+      await pare("export", folder, "--format", "gguf:bf16", "--out", file);
       return readGguf(await Deno.readFile(file)).tensors;
     }));
     assert.deepEqual(tensors[0], tensors[1]);

@@ -104,7 +104,7 @@ export class Checkpoint implements TensorSource {
  */
 export async function readConfigText(fs: FileSystem, folder: string): Promise<string> {
   const text = await readText(fs, `${folder}/${CONFIG_FILE}`, MAX_JSON_BYTES);
-  return text.replace(/("time_step_limit"\s*:\s*\[[^,\]]*,\s*)Infinity/g, '$1{"__float__": "Infinity"}');
+  return text.replace(/("time_step_limit"\s*:\s*\[[^,"\]]*,\s*)Infinity/g, '$1{"__float__": "Infinity"}');
 }
 
 /**

@@ -19,11 +19,10 @@ const FUSED = /^(.*\.experts)\.(gate_up_proj|down_proj)(_bias)?$/;
 /** Matches those of Granite 4, which are weights. Their slices have names with `.experts`, as those of the others. */
 const FUSED_GRANITE = /^(.*\.block_sparse_moe)\.(input_linear|output_linear)\.weight$/;
 
-const SLICE =
-  /^(.*\.experts)\.\d+\.(gate_proj|up_proj|gate_up_proj|down_proj|input_linear|output_linear)\.(weight|bias)$/;
-
 /** The names of the layers of an expert, in the order of their slices in a tensor. */
 const LAYERS = ["gate_proj", "up_proj", "gate_up_proj", "down_proj", "input_linear", "output_linear"];
+
+const SLICE = new RegExp(`^(.*\\.experts)\\.\\d+\\.(${LAYERS.join("|")})\\.(weight|bias)$`);
 
 /** Returns the parts of the name of a tensor of all experts: the mixture in the names of its slices, the layer, and `_bias` if it has biases. */
 function partsOf(name: string): readonly [mixture?: string, layer?: string, bias?: string] {

@@ -116,7 +116,7 @@ export interface BlockTraits {
   readonly mixture?: MixtureTraits;
   /** The latents of attention, if the block has any. `headDim` is then the dimensions of a key. */
   readonly latent?: LatentTraits;
-  /** The sizes of the linear attention in the place of attention, if the block has it. */
+  /** The sizes of the gated delta rule in the place of attention, if the block has it. */
   readonly linear?: DeltaTraits;
 }
 

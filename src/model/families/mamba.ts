@@ -36,7 +36,7 @@ function blockTypes<const Type extends string>(types: readonly Type[]) {
   return z.array(type).min(1).nullish();
 }
 
-/** The largest step of Mamba 2. config.json writes no limit as {"__float__": "Infinity"}. */
+/** The largest step of Mamba 2. In config.json, {"__float__": "Infinity"} means that there is no limit. */
 const maxStep = z.union([
   z.number(),
   z.object({ __float__: z.literal("Infinity") }).transform(() => Infinity),
@@ -152,10 +152,10 @@ type NemotronConfig = z.infer<typeof nemotronConfig>;
 /** Returns the half that a block of type `type` consists of. */
 function nemotronHalf(
   config: NemotronConfig,
+  sizes: BlockParts["sizes"],
   type: NemotronType,
 ): Pick<BlockParts, "attention" | "feedForward"> {
-  const { mlp_hidden_act: activation, mlp_bias: bias } = config, sizes = nemotronSizes(config);
-  const { hidden } = sizes;
+  const { mlp_hidden_act: activation, mlp_bias: bias } = config, { hidden } = sizes;
   if (type === "linear_attention") {
     const mamba: Mamba2Sizes = {
       ...{ hidden, heads: config.mamba_num_heads, headDim: config.mamba_head_dim, groups: config.n_groups },
@@ -200,16 +200,17 @@ export const nemotronH: Family = {
   read(object, has) {
     const config = readConfig(nemotronConfig, object),
       { hidden_size: hidden, layer_norm_epsilon: eps } = config;
-    const { hybrid_override_pattern: pattern, mlp_hidden_act: activation } = config;
+    const { hybrid_override_pattern: pattern, mlp_hidden_act: activation } = config,
+      sizes = nemotronSizes(config);
     const types = config.layers_block_type ??
       [...pattern ?? "ME*-"].map((letter) => LETTERS[letter as keyof typeof LETTERS]);
-    // The names in published checkpoints, which transformers writes too, and those of its classes.
+    // Published checkpoints have the prefix of the older classes, which transformers writes too. Its own classes have the other one.
     const root = has("model.embeddings.weight") ? "model." : "backbone.";
     const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });
     const blockOf = (type: NemotronType) => {
-      const half = nemotronHalf(config, type), norms = { before: norm("norm") };
+      const half = nemotronHalf(config, sizes, type), norms = { before: norm("norm") };
       return llamaBlock({
-        ...{ sizes: nemotronSizes(config), activation, isParallel: false, normsRotated: false, ...half },
+        ...{ sizes, activation, isParallel: false, normsRotated: false, ...half },
         attentionNorms: half.attention ? norms : {},
         feedForwardNorms: half.feedForward ? norms : {},
         rotary: () => undefined,

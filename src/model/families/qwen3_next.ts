@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
-import { MAX_KEY_DIM } from "../../device/kernels/forward/linear_attention.ts";
+import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../device/kernels/forward/linear_attention.ts";
 import { checkHeadDimension, positiveInt, readLayerTypes } from "./config/config.ts";
 import { gatedQkv } from "./llama/attention_layers.ts";
 import { gatedDeltaNet } from "./llama/gated_delta_net.ts";
@@ -40,7 +40,7 @@ function traitsOf(config: Config, isFused: boolean): LlamaTraits {
   const { attention_bias: bias, full_attention_interval: interval } = config;
   const { linear_num_key_heads: keyHeads, linear_num_value_heads: heads } = config;
   const keyDim = checkHeadDimension(config.linear_key_head_dim, MAX_KEY_DIM);
-  const valueDim = config.linear_value_head_dim;
+  const valueDim = checkHeadDimension(config.linear_value_head_dim, MAX_VALUE_DIM);
   if (heads % keyHeads !== 0) {
     throw new ModelError(
       `config.json: linear_num_value_heads ${heads} is not a multiple of linear_num_key_heads ${keyHeads}`,

@@ -42,9 +42,9 @@ export interface Architecture {
   /** Whether blocks without `traits.linear` are those whose index + 1 is a multiple of a number in the file. By default no block has it. */
   readonly hasLinearBlocks?: boolean;
   /**
-   * Whether models are supported whose YaRN does not round its bounds to whole pairs, although llama.cpp rounds them. Defaults to false.
+   * Whether models are exported whose YaRN does not round its bounds to whole pairs, although llama.cpp rounds them. Defaults to false.
    */
-  readonly roundsYarn?: boolean;
+  readonly allowsUnroundedYarn?: boolean;
   /** The mixture of experts, if the architecture has one. */
   readonly mixture?: MixtureForm;
   /** Whether queries can have a factor that depends on their position. */

@@ -24,6 +24,8 @@ export interface Weight {
   readonly rows: number;
   readonly cols: number;
   readonly order?: RowOrder;
+  /** Whether the checkpoint stores the weight as (cols, rows). `read` transposes it. */
+  readonly isTransposed?: boolean;
   readonly read: ReadRows;
   /** The number of rows that are read at a time. */
   readonly rowsPerChunk: number;
@@ -32,14 +34,15 @@ export interface Weight {
 /**
  * Returns a reader of blocks that are exactly the weight, or the reason why there are none, as the end of a sentence
  * about the weight. A packed weight keeps its codes. A dense weight in F32 may be on a grid too, because no narrower
- * dtype has rounded the products of codes and scales.
+ * dtype has rounded the products of codes and scales. The codes of a transposed weight are not taken over, because their groups are not
+ * inputs of one output.
  */
 export async function exactBlocks(
   source: TensorSource,
   weight: Weight,
   type: BlockType | SuperBlockType,
 ): Promise<ReadPacked | string> {
-  const packed = packedTensors(source, weight.name);
+  const packed = weight.isTransposed ? undefined : packedTensors(source, weight.name);
   if (packed) {
     if (hasSuperBlocks(type)) {
       return `has codes of ${describeGrid(packed.parts)}, with a scale of its own for each grid`;
@@ -57,7 +60,7 @@ export async function exactBlocks(
 
 async function packedBlocks(
   { source, parts }: PackedTensors,
-  { rows, cols, order }: Weight,
+  { cols, order }: Weight,
   type: BlockType,
 ): Promise<ReadPacked | string> {
   const { bits, groupSize, symmetric } = parts, groups = gridsPerRow(parts, cols);
@@ -65,7 +68,7 @@ async function packedBlocks(
   if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
     return `has codes of ${describeGrid(parts)}`;
   }
-  const { scales } = await readGrids(source, parts, 0, rows);
+  const { scales } = await readGrids(source, parts, 0, parts.rows);
   const wrong = scales.findIndex((scale) => !isFloat16(scale));
   if (wrong >= 0) {
     return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;

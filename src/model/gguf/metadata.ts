@@ -219,7 +219,7 @@ function describeRotary(
     entries.push([`${name}.rope.dimension_sections`, { type: "i32", value: [...sections, 0] }]);
   }
   const { scale } = common, scaling = `${name}.rope.scaling`;
-  const yarn = common.yarn?.roundsBounds || architecture.roundsYarn ? common.yarn : undefined;
+  const yarn = common.yarn?.roundsBounds || architecture.allowsUnroundedYarn ? common.yarn : undefined;
   if (yarn && latent) entries.push(latentYarnEntry(spec, yarn.factor, scale, name));
   // With YaRN, llama.cpp multiplies the factor in the file by this one.
   const attentionFactor = yarn && !latent ? scale / (1 + 0.1 * Math.log(yarn.factor)) : scale;

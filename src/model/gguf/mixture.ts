@@ -13,11 +13,11 @@ export interface MixtureForm {
   readonly isNormalized: boolean | "described";
   /** Which blocks have no experts: the first ones, or all whose index + 1 is no multiple of a number. By default none. */
   readonly denseBlocks?: "first" | "periodic";
-  /** How the file gives the inputs of the last layer of the shared expert: as a number, or as a multiple of those of the other experts. */
+  /** Whether the file has the intermediate size of the shared expert, or this size as a multiple of that of the other experts. */
   readonly sharedSize?: "length" | "multiple";
   /**
-   * The role of the layer of an expert whose rows are those of the tensors `ffn_gate_exps` and `ffn_up_exps`: of one and of the other in
-   * turn, or first all of the gate.
+   * The role of the layer of an expert that GGUF divides into the tensors `ffn_gate_exps` and `ffn_up_exps`. The rows of the layer belong to
+   * these tensors in turn, or its first half belongs to the gate.
    */
   readonly gateAndUp?: { readonly role: string; readonly rows: "alternate" | "halves" };
 }

@@ -177,7 +177,7 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     ],
     activation: "silu",
     windowPeriod: 2,
-    roundsYarn: true,
+    allowsUnroundedYarn: true,
     mixture: {
       isNormalized: true,
       gateAndUp: { role: "mlp.experts.gate_up_proj", rows: "alternate" },

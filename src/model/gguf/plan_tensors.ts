@@ -2,7 +2,7 @@
  * Plans the tensors of a GGUF file. The linear layers of the blocks have the requested type. The table of tokens and
  * the head have it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases, positions and
  * routers are in F32. Rows that are no whole super-blocks of a K type have its fallback, and rows that are no whole
- * blocks of 32 weights are in F16.
+ * blocks of 32 weights are in F16, as are rows whose columns move in groups that are no whole blocks of the type.
  */
 
 import type { ModelError } from "../../base/files/file_error.ts";
@@ -40,7 +40,7 @@ export interface LayerCounts {
   readonly rounded: string[];
   /** The weights that keep their values in the fallback of a K type, because their rows are no multiple of 256. */
   readonly inFallback: string[];
-  /** The weights in F16: their rows are no multiple of 32, or a packed checkpoint has no codes for them. */
+  /** The weights in F16: their rows, or groups of columns that move, are no whole blocks, or a packed checkpoint has no codes for them. */
   readonly inF16: string[];
 }
 
@@ -211,7 +211,7 @@ class TensorPlanner {
     const { inFeatures: cols, isTransposed } = linear, name = `${prefix}${linear.name}.weight`;
     const read = rowReader(this.#weights, name, storedShape(linear), { cols, order, isTransposed });
     const rowsPerChunk = isTransposed ? rows : chunkRows(cols);
-    const weight = { name, rows, cols, order, read, rowsPerChunk };
+    const weight = { name, rows, cols, order, isTransposed, read, rowsPerChunk };
     const planned = await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
     return columns ? withColumnOrder(planned, columns) : planned;
   }
@@ -224,7 +224,7 @@ class TensorPlanner {
     return vector(`${inFile}${place}.bias`, rows, () => read(0, rows));
   }
 
-  /** @param unit the number of columns that must be whole blocks */
+  /** @param unit the number of neighbouring columns that must be whole blocks of the type, because they move together */
   async #planWeight(place: string, weight: Weight, unit = weight.cols): Promise<PlannedTensor> {
     const { name, cols } = weight, wanted: TensorType = TENSOR_TYPES[this.#options.type];
     const isFallback = hasSuperBlocks(wanted.format) && !storesRows(wanted, cols);

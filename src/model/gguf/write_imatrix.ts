@@ -12,7 +12,6 @@ import type { ModelFolder } from "../model.ts";
 import { placeOf } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
 import { text, u32 } from "./container.ts";
-
 import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
 import { columnOf, rowParts } from "./row_order.ts";
 import { writeTensors } from "./write_gguf.ts";

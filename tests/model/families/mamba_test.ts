@@ -75,6 +75,16 @@ it("the limit of steps can be the number Infinity of Python, which is not JSON",
     readModelSpec({ ...GRANITE, ...config }, none);
   }));
 
+it("a config.json that begins the limit of steps 20,000 times is read within a second", () =>
+  withTemporaryFolder(async (folder) => {
+    const text = '"time_step_limit":['.repeat(20_000);
+    await Deno.writeTextFile(`${folder}/config.json`, text);
+    const start = performance.now();
+    assert.equal(await readConfigText(denoFileSystem, folder), text);
+    const milliseconds = performance.now() - start;
+    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
+  }));
+
 for (
   const [base, settings, pattern] of [
     [
@@ -89,6 +99,7 @@ for (
     ],
     [GRANITE, { mamba_n_groups: 3 }, /4 heads of Mamba 2 cannot share 3 groups equally/],
     [GRANITE, { mamba_d_state: 257 }, /heads of 257 dimensions are not supported/],
+    [NEMOTRON, { mamba_head_dim: 2 ** 20 + 1 }, /heads of 1048577 dimensions .* limit is 1048576/],
     [GRANITE, { layer_types: ["mamba"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
     [GRANITE, { layer_types: ["mamba", "sliding_attention"] }, /layer_types\.1: /],
     [NEMOTRON, { layers_block_type: [] }, /layers_block_type: /],

@@ -13,6 +13,9 @@ import code from "../../../../shaders/linear_attention.wgsl" with { type: "text"
 /** The most dimensions of a key, and the most tokens of one dispatch, by the limit of loop iterations on a software adapter. */
 export const MAX_KEY_DIM = 256, MAX_DISPATCH_TOKENS = 100;
 
+/** The most dimensions of a value, by the 4 MiB of scratch memory of a thread on the CPU. */
+export const MAX_VALUE_DIM = 2 ** 20;
+
 /** The largest f32, as a `max_step` that limits nothing. */
 export const MAX_F32 = (2 - 2 ** -23) * 2 ** 127;
 

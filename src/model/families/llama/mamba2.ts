@@ -4,7 +4,7 @@
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
-import { MAX_KEY_DIM } from "../../../device/kernels/forward/linear_attention.ts";
+import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../../device/kernels/forward/linear_attention.ts";
 import type { Activation } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { attendLinearly, convolve } from "../../pieces/linear_attention.ts";
@@ -39,14 +39,15 @@ export interface Mamba2Sizes {
 /**
  * Returns the layers of Mamba 2, and the function that runs them.
  * @param name the name of the mixer in a block
- * @throws {ModelError} if heads cannot share the groups equally, or if B and C have more elements than the kernel supports
+ * @throws {ModelError} if heads cannot share the groups equally, or if B and C, or a head, have more elements than the kernel supports
  */
 export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
-  const { hidden, heads, headDim, groups, taps, eps, bias, activation } = sizes;
+  const { hidden, heads, groups, taps, eps, bias, activation } = sizes;
   if (heads % groups !== 0) {
     throw new ModelError(`config.json: ${heads} heads of Mamba 2 cannot share ${groups} groups equally`);
   }
-  const stateDim = checkHeadDimension(sizes.stateDim, MAX_KEY_DIM), values = heads * headDim;
+  const stateDim = checkHeadDimension(sizes.stateDim, MAX_KEY_DIM);
+  const headDim = checkHeadDimension(sizes.headDim, MAX_VALUE_DIM), values = heads * headDim;
   const channels = values + 2 * groups * stateDim, columns = values + channels + heads;
   // The outputs are the gate, then x, B and C, which the convolution reads, and then Δ.
   const projection: LinearGroup = [linearSpec(`${name}.in_proj`, hidden, columns, bias)];
