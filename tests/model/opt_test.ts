@@ -66,7 +66,7 @@ describe("the OPT family", () => {
       [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
       [
         { activation_function: "mish" },
-        /activation_function: mish is not supported; the supported names are: relu, gelu/,
+        /activation_function: mish is not supported; the supported names are: relu, relu2, gelu/,
       ],
       [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],
     ] as const
