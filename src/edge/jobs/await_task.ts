@@ -14,7 +14,7 @@ const TASK_MILLISECONDS = 30 * 60_000;
 /** The first and the longest pause between two requests for a free host or for the state of a task, in milliseconds. */
 export const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
-export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
+type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /**
  * Starts the task and asks for its state until it is done. If the job is cancelled, cancels the task and returns undefined.
