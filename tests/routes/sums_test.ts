@@ -105,6 +105,17 @@ describe("/v1/states/{name}/sums", () => {
     assert.deepEqual(await sums(encode({})), own);
   });
 
+  it("counts the memory of answers until they are sent", async () => {
+    await host.send("PUT", STATES, creation);
+    const { states } = host.device.session();
+    for (const [path, body] of [[COLLECT, pruning], [SUMS, encode({})], [BLOCKS, pruning]] as const) {
+      const answer = await host.send("POST", path, body), bytes = states.byteLength;
+      assert.equal(answer.status, 200);
+      await answer.body?.cancel();
+      assert.equal(bytes - states.byteLength, Number(answer.headers.get("Content-Length")), path);
+    }
+  });
+
   it("refuses the statistics of states of the dense model too", async () => {
     await host.send("PUT", `${STATES}?target=dense`, creation);
     await assertProblem(await host.send("POST", COLLECT, pruning), "invalid_parameter");
