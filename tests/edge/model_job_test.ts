@@ -7,7 +7,16 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
 import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
-import { type Answer, problem, REPORT, RESULT, simulateJob, simulateSteps, WEIGHT } from "./simulate_job.ts";
+import {
+  type Answer,
+  problem,
+  REPORT,
+  RESULT,
+  RUNNING,
+  simulateJob,
+  simulateSteps,
+  WEIGHT,
+} from "./simulate_job.ts";
 import { hexOf, loggedErrors, memoryEdge } from "./memory_edge.ts";
 
 const ORIGINS = ["http://a", "http://b"], NOT_FOUND = problem(404, "states_not_found");
@@ -138,6 +147,19 @@ describe("a job of a model", () => {
     assert.equal(state, "done");
   });
 
+  it("waits for a block for 100 minutes", async () => {
+    const { done, state, layers } = await run(modelRequest(1), (text, { clock }) => {
+      const isRunning = text.includes("prune") && clock.now < 100 * 60_000;
+      return isRunning ? RUNNING : undefined;
+    });
+    assert.deepEqual([state, layers[0].attempts], ["done", 1]);
+    assert.deepEqual(done.filter((text) => !text.endsWith("refused")).map((text) => text.slice(3)), [
+      "create",
+      "prune 0",
+      "delete",
+    ]);
+  });
+
   it("does not prune blocks whose results the request has", async () => {
     const { done, state, layers } = await run(modelRequest(3, [RESULT, RESULT]));
     assert.deepEqual(done.map((text) => text.slice(3)), ["create", "run 0", "run 1", "prune 2", "delete"]);
@@ -165,7 +187,7 @@ describe("a job of a model", () => {
   it("stops when it is cancelled, also between the blocks that restore the states", async () => {
     const { done, state } = await run(modelRequest(4, [RESULT, RESULT, RESULT]), (text, { record }) => {
       if (text.endsWith("run 1")) record.cancel();
-      return text.endsWith("run 1") ? () => Response.json({ state: "running" }, { status: 202 }) : undefined;
+      return text.endsWith("run 1") ? RUNNING : undefined;
     });
     assert.equal(state, "cancelled");
     assert.deepEqual(done.map((text) => text.slice(3)).slice(0, 3), ["create", "run 0", "run 1, refused"]);

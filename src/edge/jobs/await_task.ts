@@ -11,6 +11,9 @@ import type { JobBlobs, JobContext } from "./job_context.ts";
 /** The longest time of a task, including the transfer of its tensors. After that, the attempt fails. */
 const TASK_MILLISECONDS = 30 * 60_000;
 
+/** The longest time of a task about a block, which may have hundreds of layers. Signed URLs expire after two hours. */
+const BLOCK_TASK_MILLISECONDS = 110 * 60_000;
+
 /** The first and the longest pause between two requests for a free host or for the state of a task, in milliseconds. */
 export const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
@@ -27,7 +30,7 @@ export async function awaitTask(
   position: number,
   { transport, record, hosts, sleep, now }: JobContext,
 ): Promise<FinishedTask | undefined> {
-  const deadline = now() + TASK_MILLISECONDS;
+  const limit = "index" in task ? BLOCK_TASK_MILLISECONDS : TASK_MILLISECONDS, deadline = now() + limit;
   for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
     let answer: TaskAnswer;
     try {
@@ -41,7 +44,7 @@ export async function awaitTask(
     if (!await record.isWanted(position)) return void await cancelTask(transport, host, task.id);
     if (now() > deadline) {
       await cancelTask(transport, host, task.id);
-      throw new HostFailedError(`host ${host.url}: took more than ${TASK_MILLISECONDS / 60_000} minutes`);
+      throw new HostFailedError(`host ${host.url}: took more than ${limit / 60_000} minutes`);
     }
     await sleep(pause);
   }
