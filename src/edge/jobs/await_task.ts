@@ -2,7 +2,7 @@
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { FinishedTask, TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { HostFailedError, TaskRefusedError } from "./host_answer.ts";
 import { askHost, cancelTask } from "./host_client.ts";
@@ -16,8 +16,6 @@ const BLOCK_TASK_MILLISECONDS = 110 * 60_000;
 
 /** The first and the longest pause between two requests for a free host or for the state of a task, in milliseconds. */
 export const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
-
-type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /**
  * Starts the task and asks for its state until it is done. If the job is cancelled, cancels the task and returns undefined.

@@ -1,11 +1,11 @@
 /** Runs tasks about the hidden states of a model, which live at this host between the tasks of a job. */
 
 import { readRefusal, Refusal } from "../../protocol/refusal.ts";
-import type { StatesTask } from "../../protocol/resources/tasks.ts";
+import type { FinishedTask, StatesTask } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import type { BlobBody } from "./blob_store.ts";
 import { prunedBody, readAnswer } from "./pruned_body.ts";
-import { bodyRequest, type FinishedTask, type TaskContext, uploadResult } from "./task_context.ts";
+import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
 /**
  * Creates or deletes states, prunes a block, or runs the states through a block that is pruned already.

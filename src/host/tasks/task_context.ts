@@ -2,7 +2,7 @@
 
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
 import type { StatesStore } from "../blocks/states_store.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 
@@ -13,9 +13,6 @@ export interface TaskContext {
   /** Returns the hidden states of models. Those of tasks have no API key. */
   readonly states: () => StatesStore;
 }
-
-/** The answer about a finished task. */
-export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /** Writes the host's answer to the URL. If that fails, cancels the answer, which frees a place on the device. */
 export async function uploadResult(
