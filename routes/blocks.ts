@@ -5,7 +5,12 @@ import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
 import { addSums } from "../src/host/blocks/sum_parts.ts";
-import { type States, type StatesName, StatesNotFoundError } from "../src/host/blocks/states_store.ts";
+import {
+  type States,
+  type StatesName,
+  StatesNotFoundError,
+  type StatesStore,
+} from "../src/host/blocks/states_store.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import type { StoredStates } from "../src/protocol/messages.ts";
@@ -67,7 +72,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
             runSolve: (work) => solveQueue.run(work, signal),
           }), signal), signal);
       for (const { report } of solved) metrics.countLayer(report, false);
-      return c.body(...answerOf(parts));
+      return c.body(...answerOf(parts, store));
     } catch (error) {
       throw device.handleFailure(error, session);
     }
@@ -77,20 +82,23 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     const name = ownName(c, c.req.valid("param").name), { layer } = c.req.valid("query");
     const body = requestBody(c, services), { states: store } = device.session();
     const request = { ...body, layer, store, name };
-    return c.body(...answerOf(await store.use(name, (states) => addSums(states, request), c.req.raw.signal)));
+    const parts = await store.use(name, (states) => addSums(states, request), c.req.raw.signal);
+    return c.body(...answerOf(parts, store));
   });
 
-  /** Returns the answer with the parts of a file, which hold no place on the device. */
-  function answerOf(parts: readonly Uint8Array<ArrayBuffer>[]) {
+  /** Returns the answer with the parts of a file, which hold memory of the store until they are sent, but no place on the device. */
+  function answerOf(parts: readonly Uint8Array<ArrayBuffer>[], store: StatesStore) {
+    const byteLength = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const room = store.hold(byteLength);
     const source = {
       chunks: chunksOf(parts),
       isPlaceWanted: () => false,
-      release: () => {},
+      release: () => room[Symbol.dispose](),
       onError: () => {},
     };
     return [answerStream(source, limits, clock), 200, {
       "Content-Type": SAFETENSORS_TYPE,
-      "Content-Length": String(parts.reduce((sum, { byteLength }) => sum + byteLength, 0)),
+      "Content-Length": String(byteLength),
     }] as const;
   }
 }

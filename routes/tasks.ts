@@ -55,16 +55,14 @@ const cancel = createRoute({
 export function taskRoutes(
   app: HostApp,
   link: EdgeLink,
-  { device, limits: { bodyWindowMilliseconds, maxBodyBytes } }: HostServices,
+  { device, limits: { bodyWindowMilliseconds } }: HostServices,
   host: TaskContext["host"],
 ): void {
   const tasks = link.tasks ?? new TaskRegistry();
   const context: TaskContext = {
     blobs: new BlobStore(link.blobOrigins),
     host,
-    // The requests of tasks have no key, so their states belong to the owner "".
-    specOf: (name) => device.session().states.find({ owner: "", name })?.forward.model.spec,
-    maxBodyBytes,
+    states: () => device.session().states,
   };
   app.use(
     "/v1/tasks/*",

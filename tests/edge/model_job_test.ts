@@ -7,7 +7,16 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
 import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
-import { type Answer, problem, RESULT, simulateJob, simulateSteps, WEIGHT } from "./simulate_job.ts";
+import {
+  type Answer,
+  problem,
+  REPORT,
+  RESULT,
+  RUNNING,
+  simulateJob,
+  simulateSteps,
+  WEIGHT,
+} from "./simulate_job.ts";
 import { hexOf, loggedErrors, memoryEdge } from "./memory_edge.ts";
 
 const ORIGINS = ["http://a", "http://b"], NOT_FOUND = problem(404, "states_not_found");
@@ -18,6 +27,7 @@ interface SentTask {
   readonly windows?: unknown;
   readonly index?: number;
   readonly pruned?: unknown;
+  readonly result?: { readonly url: string };
 }
 
 /** Returns a job of a model with `count` blocks. `results` are those of the first blocks. */
@@ -47,12 +57,14 @@ async function run(
       registry.recordHeartbeat("ab"[index], state);
     }
   };
-  const states = new Map<string, number>();
-  const finished = (name: string) => Response.json({ state: "done", result: { sha256: name, bytes: 9 } });
+  const states = new Map<string, number>(), urls: string[] = [];
+  // The edge ignores the report, which only layers have.
+  const finished = (name: string) =>
+    Response.json({ state: "done", report: REPORT, result: { sha256: name, bytes: 9 } });
   const answer = async ({ origin }: URL, init: RequestInit) => {
     if (init.method === "DELETE") return new Response(null, { status: 204 });
     const task: SentTask = JSON.parse(new TextDecoder().decode(init.body as Uint8Array<ArrayBuffer>));
-    const { windows, index, pruned } = task, name = "ab"[ORIGINS.indexOf(origin)];
+    const { windows, index, pruned, result } = task, name = "ab"[ORIGINS.indexOf(origin)];
     const what = windows ? "create" : index === undefined ? "delete" : `${pruned ? "run" : "prune"} ${index}`;
     assert.equal(task.states, "job");
     const given = before(`${name}: ${what}`, job);
@@ -60,6 +72,7 @@ async function run(
       done.push(`${name}: ${what}, refused`);
       return await given();
     }
+    if (result) urls.push(result.url);
     if (index !== undefined && states.get(name) !== index) return await NOT_FOUND();
     done.push(`${name}: ${what}`);
     if (what === "delete") states.delete(name);
@@ -72,19 +85,25 @@ async function run(
   await loggedErrors(() =>
     runJob(simulateSteps().step, {
       ...context,
-      blobs: { ...context.blobs, readUrl },
+      blobs: {
+        ...context.blobs,
+        readUrl,
+        writeUrl: () => Promise.resolve({ key: "objects/x", url: `http://x/${urls.length}` }),
+      },
       transport: { ...context.transport, fetch: (url, init) => answer(url, init) },
       sleep: (milliseconds) => (heartbeat(), context.sleep(milliseconds)),
     })
   );
   const { state, layers } = record.read()!.job;
-  return { done, state, layers };
+  return { done, state, layers, urls };
 }
 
 describe("a job of a model", () => {
   it("creates the states once, prunes the blocks in order at one host, and deletes the states", async () => {
-    const { done, state, layers } = await run(modelRequest(3));
+    const { done, state, layers, urls } = await run(modelRequest(3));
     const [host] = done[0];
+    // The host lacks the states at first, and gets a new URL when it has them.
+    assert.deepEqual(urls, ["http://x/0", "http://x/1", "http://x/2", "http://x/3"]);
     assert.deepEqual(
       done,
       ["create", "prune 0", "prune 1", "prune 2", "delete"].map((task) => `${host}: ${task}`),
@@ -128,6 +147,19 @@ describe("a job of a model", () => {
     assert.equal(state, "done");
   });
 
+  it("waits for a block for 100 minutes", async () => {
+    const { done, state, layers } = await run(modelRequest(1), (text, { clock }) => {
+      const isRunning = text.includes("prune") && clock.now < 100 * 60_000;
+      return isRunning ? RUNNING : undefined;
+    });
+    assert.deepEqual([state, layers[0].attempts], ["done", 1]);
+    assert.deepEqual(done.filter((text) => !text.endsWith("refused")).map((text) => text.slice(3)), [
+      "create",
+      "prune 0",
+      "delete",
+    ]);
+  });
+
   it("does not prune blocks whose results the request has", async () => {
     const { done, state, layers } = await run(modelRequest(3, [RESULT, RESULT]));
     assert.deepEqual(done.map((text) => text.slice(3)), ["create", "run 0", "run 1", "prune 2", "delete"]);
@@ -155,7 +187,7 @@ describe("a job of a model", () => {
   it("stops when it is cancelled, also between the blocks that restore the states", async () => {
     const { done, state } = await run(modelRequest(4, [RESULT, RESULT, RESULT]), (text, { record }) => {
       if (text.endsWith("run 1")) record.cancel();
-      return text.endsWith("run 1") ? () => Response.json({ state: "running" }, { status: 202 }) : undefined;
+      return text.endsWith("run 1") ? RUNNING : undefined;
     });
     assert.equal(state, "cancelled");
     assert.deepEqual(done.map((text) => text.slice(3)).slice(0, 3), ["create", "run 0", "run 1, refused"]);

@@ -157,6 +157,13 @@ describe("tasks about blocks", () => {
       const pruned = await hosts.putBlob("/fake", fake);
       assert.deepEqual(await send("run", { index: 0, block, pruned }), [422, "shape_mismatch"]);
     }
+    const { blocks: [rounded] } = await modelFiles("llama", { bits: 4, sparsity: 0 });
+    const withoutCodes = {
+      block: await hosts.putBlob("/rounded", rounded),
+      pruned: await hosts.putBlob("/sparse", hosts.store.blobs.get("/result")!),
+      parameters: { format: "pack-quantized" },
+    };
+    assert.deepEqual(await send("run", { index: 0, ...withoutCodes }), [422, "shape_mismatch"]);
     assert.deepEqual(await send("run", { index: 0, block, result }), DONE);
   });
 
@@ -167,9 +174,9 @@ describe("tasks about blocks", () => {
     const little = await startHost({ edge, device: { statesBytes: 1000 } });
     assert.deepEqual(await send("run", { windows }, little), [413, "too_large"]);
     await little.close();
-    const narrow = await startHost({ edge, limits: { maxBodyBytes: states.length } });
+    const budget = 3 * states.length, narrow = await startHost({ edge, device: { statesBytes: budget } });
     assert.deepEqual(await send("run", { windows }, narrow), DONE);
-    const pruned = await hosts.putBlob("/long", new Uint8Array(states.length + 1));
+    const pruned = await hosts.putBlob("/long", new Uint8Array(budget / 2 + 1));
     assert.deepEqual(await send("run", { index: 0, block, pruned }, narrow), [413, "too_large"]);
     await narrow.close();
   });

@@ -15,6 +15,7 @@ import {
   ids,
   layer,
   layerName,
+  layers,
   metadata,
   pruning,
   STATES,
@@ -105,6 +106,17 @@ describe("/v1/states/{name}/sums", () => {
     assert.deepEqual(await sums(encode({})), own);
   });
 
+  it("counts the memory of answers until they are sent", async () => {
+    await host.send("PUT", STATES, creation);
+    const { states } = host.device.session();
+    for (const [path, body] of [[COLLECT, pruning], [SUMS, encode({})], [BLOCKS, pruning]] as const) {
+      const answer = await host.send("POST", path, body), bytes = states.byteLength;
+      assert.equal(answer.status, 200);
+      await answer.body?.cancel();
+      assert.equal(bytes - states.byteLength, Number(answer.headers.get("Content-Length")), path);
+    }
+  });
+
   it("refuses the statistics of states of the dense model too", async () => {
     await host.send("PUT", `${STATES}?target=dense`, creation);
     await assertProblem(await host.send("POST", COLLECT, pruning), "invalid_parameter");
@@ -112,11 +124,17 @@ describe("/v1/states/{name}/sums", () => {
 });
 
 it("the stored statistics count in the budget of the states", async () => {
-  const statesBytes = (FITTED + HELD_OUT) * TOKENS * block[Object.keys(block)[0]].shape[0] * 4;
-  const budget = statesBytes + Math.max(creation.length, pruning.length + 4 * ENTRIES);
+  const windowBytes = TOKENS * block[Object.keys(block)[0]].shape[0] * 4;
+  const statesBytes = (FITTED + HELD_OUT) * windowBytes;
+  const budget = statesBytes + Math.max(creation.length, pruning.length + HELD_OUT * windowBytes);
   const host = await startHost({ device: { statesBytes: budget } });
   assert.equal((await host.send("PUT", STATES, creation)).status, 201);
   await assertProblem(await host.send("POST", COLLECT, pruning), "too_large");
+  // The outputs of the dense block for the held-out windows have no room beside a body that takes nearly the whole budget.
+  const padding = " ".repeat(budget - statesBytes - pruning.length - 100);
+  const long = encode(block, { ...layers({ [layerName]: { sparsity: 0.5 } }), padding });
+  assert.ok(long.length <= budget - statesBytes);
+  await assertProblem(await host.send("POST", BLOCKS, long), "too_large");
   assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
   await host.close();
 });

@@ -35,7 +35,7 @@ const MAX_KEPT_ZEROS = 0.1;
 export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
   const { mask, report } = layer;
   const [rows, cols] = tensors?.weight.shape ?? [report.rows, report.cols];
-  const { sparsity = DEFAULT_SPARSITY, bits } = query;
+  const { bits } = query;
   const parsed = parsePattern(query.pattern ?? "unstructured", query.column_group);
   const weight = parsed.kind === "columns" ? placeKept(layer, rows, cols, parsed) : layer.weight;
   requireForm("weight", weight, wantedDtype(query, tensors?.weight.dtype ?? weight.dtype), [rows, cols]);
@@ -63,11 +63,7 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
   if (counts.pruned !== report.zeros) {
     throw malformedLayer(`its mask prunes ${counts.pruned} weights, but its report says ${report.zeros}`);
   }
-  const wanted = parsed.kind === "n:m"
-    ? rows * prunedPerRow(parsed, cols)
-    : parsed.kind === "columns"
-    ? rows * removedColumns(parsed, sparsity, cols)
-    : sparsity * rows * cols;
+  const wanted = countWanted(query, rows, cols);
   const isEnough = counts.pruned > wanted - 1, isTooMuch = !tensors?.mask && counts.pruned >= wanted + 1;
   if (!isEnough || isTooMuch) {
     throw malformedLayer(
@@ -113,6 +109,17 @@ function placeKept(
     throw malformedLayer("the mask keeps other columns in other rows");
   }
   return placeColumns(weight, columns, cols);
+}
+
+/** Returns the number of weights of a layer that a query prunes. Without a pattern, it may have a fraction. */
+export function countWanted(
+  { pattern = "unstructured", column_group, sparsity = DEFAULT_SPARSITY }: LayerQuery,
+  rows: number,
+  cols: number,
+): number {
+  const parsed = parsePattern(pattern, column_group);
+  if (parsed.kind === "n:m") return rows * prunedPerRow(parsed, cols);
+  return parsed.kind === "columns" ? rows * removedColumns(parsed, sparsity, cols) : sparsity * rows * cols;
 }
 
 export function wantedDtype({ dtype = "same" }: LayerQuery, before: Dtype): Dtype {

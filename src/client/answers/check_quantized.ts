@@ -16,7 +16,10 @@ const ROUNDING = { F32: 2 ** -22, F16: 2 ** -10, BF16: 2 ** -7 } as const satisf
  * Checks that the codes and the grids give the weight of the answer. The weight itself must have been checked before.
  * @throws {MalformedAnswerError} naming the first difference
  */
-export function checkQuantized({ weight, quantized }: PrunedLayer, query: LayerQuery): void {
+export function checkQuantized(
+  { weight, quantized }: Pick<PrunedLayer, "weight" | "quantized">,
+  query: LayerQuery,
+): void {
   const { bits, group_size = 0 } = query;
   if (!quantized && bits === undefined) return;
   if (!quantized) throw malformedLayer("it has no codes, but the query asks for rounded weights");

@@ -5,8 +5,11 @@
  */
 
 import * as z from "zod/mini";
+import { messageOf } from "../../base/errors.ts";
 import { firstItems } from "../../base/texts.ts";
 import { TRAINED } from "../../protocol/block_names.ts";
+import { countWanted } from "../answers/check_pruned.ts";
+import { checkQuantized } from "../answers/check_quantized.ts";
 import { receivedReport } from "../answers/received.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import { bytesToFloats, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
@@ -14,7 +17,8 @@ import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { SolvedBlock } from "./solved_block.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "./solved_block.ts";
 
 /** A number that may be infinite or NaN, which JSON writes as null. */
 const numberOrNaN = z.pipe(z.nullable(z.number()), z.transform((value) => value ?? NaN));
@@ -102,8 +106,8 @@ export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
 
 /** The request of an answer. */
 export interface SolvedRequest {
-  /** The names of the layers to prune. */
-  readonly names: readonly string[];
+  /** The parameters of the layers to prune, by their names. */
+  readonly queries: Readonly<Record<string, LayerQuery>>;
   /** The tensors of the block, with their shapes. */
   readonly tensors: readonly (readonly [name: string, shape: readonly number[]])[];
   readonly isReconstructed: boolean;
@@ -113,18 +117,22 @@ export interface SolvedRequest {
 
 /**
  * Checks that an answer has all layers and figures, that the values are finite, that the weights of layers have the zeros
- * of their reports, and that the trained tensors are those of the block, because a host may be broken or may lie. The
+ * of their reports and the zeros and codes that their parameters ask for, and that the trained tensors are those of the block, because a host may be broken or may lie. The
  * shapes of the layers are checked when their weights are stored.
  * @throws {MalformedAnswerError} naming the first disagreement
  */
 export function checkSolved(
   { layers, error, reconstructed }: SolvedBlock,
-  { names, tensors, isReconstructed, isMeasured }: SolvedRequest,
+  { queries, tensors, isReconstructed, isMeasured }: SolvedRequest,
 ): void {
   const zeros = new Map(layers.map(({ name, report }) => [name, report.zeros]));
-  const missing = names.find((name) => !zeros.has(name));
+  const missing = Object.keys(queries).find((name) => !zeros.has(name));
   if (missing) throw malformed(`the layer ${missing} is missing`);
-  for (const { name, weight } of layers) checkValues(name, weight, zeros.get(name));
+  for (const layer of layers) {
+    checkValues(layer.name, layer.weight, zeros.get(layer.name));
+    const query = queries[layer.name];
+    if (query) checkQuery(layer, query);
+  }
   if (isMeasured && error === undefined) throw malformed("the error on the held-out windows is missing");
   if (isReconstructed && !reconstructed) throw malformed("the reconstruction is missing");
   const shapes = new Map(tensors);
@@ -135,6 +143,21 @@ export function checkSolved(
       throw malformed(`the trained tensor ${name} is [${firstItems(tensor.shape)}], not [${shape}]`);
     }
     checkValues(name, tensor, zeros.get(name));
+  }
+}
+
+/** @throws {MalformedAnswerError} if fewer weights are pruned than the query asks for, or if they are not rounded as it asks */
+function checkQuery(layer: SolvedBlockLayer, query: LayerQuery): void {
+  const { name, weight: { shape: [rows, cols] }, report } = layer, wanted = countWanted(query, rows, cols);
+  if (report.zeros <= wanted - 1) {
+    throw malformed(
+      `the layer ${name} has ${report.zeros} zeros, but the query asks for ${Math.round(wanted)}`,
+    );
+  }
+  try {
+    checkQuantized(layer, query);
+  } catch (cause) {
+    throw malformed(`the layer ${name}: ${messageOf(cause)}`, { cause });
   }
 }
 

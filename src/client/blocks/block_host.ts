@@ -51,7 +51,7 @@ export class BlockHost {
   readonly name: string;
   readonly #transport: Transport;
 
-  /** Makes a client. No request is sent yet. @param name the name of the states, of at most 64 characters */
+  /** Makes a client. No request is sent yet. @param name the name of the states: at most 64 letters, digits, dots, hyphens and underscores */
   constructor(options: TransportOptions, name: string) {
     this.name = name;
     this.#transport = new Transport(options);

@@ -81,7 +81,7 @@ export class Uploads {
   }
 
   /** Whether the edge stores the blob with this digest and will store it for at least one more day. */
-  async hasBlob(digest: Digest, signal?: AbortSignal): Promise<boolean> {
+  async hasBlob(digest: string, signal?: AbortSignal): Promise<boolean> {
     try {
       await this.#transport.send({ method: "HEAD", path: `/v1/blobs/${digest}`, signal });
       return true;

@@ -18,7 +18,7 @@ export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
 /** A host that has sent no heartbeat for this long is removed from the database. */
 const REMOVE_MILLISECONDS = 600_000;
 
-/** A reservation that was never released expires after this time. No attempt at a layer takes longer. */
+/** A reservation that was never released expires after this time. Only an attempt at a block may take longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
 /** The state of a host that sends no heartbeats. Its capacity is the default of hosts. */

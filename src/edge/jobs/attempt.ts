@@ -8,7 +8,7 @@ import type { TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { logFailure } from "../problems.ts";
-import { awaitTask, type FinishedTask, FIRST_PAUSE, LONGEST_PAUSE, signedSource } from "./await_task.ts";
+import { awaitTask, FIRST_PAUSE, LONGEST_PAUSE, signedSource } from "./await_task.ts";
 import { HostBusyError, HostFailedError, StatesLostError, TaskRefusedError } from "./host_answer.ts";
 import type { JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
@@ -113,8 +113,26 @@ function chooseHost(
     : hosts.choose(taskId, hessian, asleep ?? lastHost);
 }
 
-/** Lets a host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+/** Lets a host solve the layer. If the host lacks the hidden states before a block, it first creates them again. */
 async function solveAt(
+  host: ChosenHost,
+  taskId: string,
+  position: number,
+  attempt: Attempt,
+  context: JobContext,
+): Promise<void> {
+  try {
+    await solveOnce(host, taskId, position, attempt, context);
+  } catch (error) {
+    if (!(error instanceof StatesLostError && attempt.model)) throw error;
+    if (!await restoreStates(host, taskId, position, attempt, context)) return;
+    // The URLs of this task are signed now, because those of the first one may have expired meanwhile.
+    await solveOnce(host, taskId, position, attempt, context);
+  }
+}
+
+/** Runs the task of the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+async function solveOnce(
   host: ChosenHost,
   taskId: string,
   position: number,
@@ -123,15 +141,12 @@ async function solveAt(
 ): Promise<void> {
   const { blobs, record } = context;
   const target = await blobs.writeUrl();
-  const answer = await runTask(
-    host,
-    await taskOf(taskId, position, attempt, target.url, context),
-    position,
-    attempt,
-    context,
-  );
+  const task = await taskOf(taskId, position, attempt, target.url, context);
+  const answer = await awaitTask(host, task, position, context);
   if (!answer) return;
-  const { report, result } = answer;
+  const { result } = answer;
+  // A block has no report, also if a host answers one.
+  const report = attempt.model ? undefined : answer.report;
   if (!result || !report && !attempt.model) {
     throw new HostFailedError(`host ${host.url}: has finished the task without a result`);
   }
@@ -164,21 +179,4 @@ async function taskOf(
   if (model) return { id, states: job, index: position, block: weight, result, parameters: layer.parameters };
   const hessian = layer.hessian === undefined ? undefined : await signedSource(blobs, layer.hessian);
   return { id, weight, hessian, result, parameters: layer.parameters };
-}
-
-/** Runs the task. If the host lacks the hidden states before the block, it first creates them again. */
-async function runTask(
-  host: ChosenHost,
-  task: TaskRequest,
-  position: number,
-  attempt: Attempt,
-  context: JobContext,
-): Promise<FinishedTask | undefined> {
-  try {
-    return await awaitTask(host, task, position, context);
-  } catch (error) {
-    if (!(error instanceof StatesLostError && attempt.model)) throw error;
-    if (!await restoreStates(host, task.id, position, attempt, context)) return undefined;
-    return await awaitTask(host, task, position, context);
-  }
 }

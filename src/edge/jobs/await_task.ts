@@ -2,7 +2,7 @@
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { FinishedTask, TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { HostFailedError, TaskRefusedError } from "./host_answer.ts";
 import { askHost, cancelTask } from "./host_client.ts";
@@ -11,10 +11,11 @@ import type { JobBlobs, JobContext } from "./job_context.ts";
 /** The longest time of a task, including the transfer of its tensors. After that, the attempt fails. */
 const TASK_MILLISECONDS = 30 * 60_000;
 
+/** The longest time of a task about a block, which may have hundreds of layers. Signed URLs expire after two hours. */
+const BLOCK_TASK_MILLISECONDS = 110 * 60_000;
+
 /** The first and the longest pause between two requests for a free host or for the state of a task, in milliseconds. */
 export const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
-
-export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /**
  * Starts the task and asks for its state until it is done. If the job is cancelled, cancels the task and returns undefined.
@@ -27,7 +28,7 @@ export async function awaitTask(
   position: number,
   { transport, record, hosts, sleep, now }: JobContext,
 ): Promise<FinishedTask | undefined> {
-  const deadline = now() + TASK_MILLISECONDS;
+  const limit = "index" in task ? BLOCK_TASK_MILLISECONDS : TASK_MILLISECONDS, deadline = now() + limit;
   for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
     let answer: TaskAnswer;
     try {
@@ -41,7 +42,7 @@ export async function awaitTask(
     if (!await record.isWanted(position)) return void await cancelTask(transport, host, task.id);
     if (now() > deadline) {
       await cancelTask(transport, host, task.id);
-      throw new HostFailedError(`host ${host.url}: took more than ${TASK_MILLISECONDS / 60_000} minutes`);
+      throw new HostFailedError(`host ${host.url}: took more than ${limit / 60_000} minutes`);
     }
     await sleep(pause);
   }

@@ -103,22 +103,22 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
 
 /**
  * Checks that the blobs of a new job exist and will exist for at least another day.
- * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer that names the blob
+ * @throws {Refusal} `not_found` with the digest in the member `blob`, and the layer or block that names the blob
  */
 async function requireBlobs(env: EdgeBindings, { layers = [], model }: JobRequest): Promise<void> {
   const users = new Map<Digest, string>();
   const named = [
-    ...layers.map(({ name, weight, hessian }) => [name, weight, hessian] as const),
+    ...layers.map(({ name, weight, hessian }) => [`layer ${name}`, weight, hessian] as const),
     ...model ? [["states", model.states, undefined] as const] : [],
-    ...(model?.blocks ?? []).map(({ name, weight, result }) => [name, weight, result] as const),
+    ...(model?.blocks ?? []).map(({ name, weight, result }) => [`block ${name}`, weight, result] as const),
   ];
   for (const [name, ...digests] of named) {
     for (const digest of digests) if (digest !== undefined && !users.has(digest)) users.set(digest, name);
   }
-  const requireBlob = async ([blob, layer]: [Digest, string]) => {
+  const requireBlob = async ([blob, user]: [Digest, string]) => {
     const found = await findBlob(env, blob);
     if (found && isFresh(env, found)) return;
-    throw new Refusal("not_found", `layer ${layer}: blob ${blob} is not stored`, { members: { blob } });
+    throw new Refusal("not_found", `${user}: blob ${blob} is not stored`, { members: { blob } });
   };
   await pMap(users, requireBlob, { concurrency: MAX_CONCURRENT_LOOKUPS });
 }

@@ -8,6 +8,7 @@ import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts
 import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors } from "../../model/families/check_tensors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
+import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
@@ -66,7 +67,11 @@ export async function runBlock(
   // A client that sends the next block has the answer for the one before.
   states.answer = states.sums = undefined;
   const copiesStates = query.reconstruct > 0 && !forward.denseStates;
-  const addedBytes = query.solve ? copiesStates ? states.byteLength : 0 : countSumsBytes(spec, block, states);
+  // The outputs of the dense block for the held-out windows are in memory until they are compared.
+  const measuredBytes = countStatesBytes(spec, states.validationWindows.length, forward.tokens);
+  const addedBytes = query.solve
+    ? measuredBytes + (copiesStates ? states.byteLength : 0)
+    : countSumsBytes(spec, block, states);
   using _room = store.reserve("the block", totalBytes + addedBytes, { used: states });
   const { queries, tensors } = await readBody({ ...request, source }, states);
   for (const entry of tensors) states.weights.set(...entry);

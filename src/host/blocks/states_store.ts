@@ -112,13 +112,19 @@ export class StatesStore {
    * @throws {BusyError} if other requests use the rest. Nothing is freed if this method throws
    */
   reserve(subject: string, byteLength: number, own: { used: States } | { replaced: StatesName }): Disposable {
-    const limit = this.#budget - ("used" in own ? own.used.byteLength + (own.used.sums?.byteLength ?? 0) : 0);
+    const used = "used" in own ? own.used : undefined;
+    const limit = this.#budget - (used ? used.byteLength + (used.sums?.byteLength ?? 0) : 0);
     if (byteLength > limit) throw tooLarge(subject, byteLength, limit);
-    const idle = this.#entries.values().filter(({ users }) => users === 0).reduce(addBytes, 0);
+    const idle = this.#idle(used).map(([, entry]) => entry).reduce(addBytes, 0);
     if (this.byteLength - idle + byteLength > this.#budget) {
       throw new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
     }
-    this.#evict(byteLength, "replaced" in own ? keyOf(own.replaced) : undefined);
+    this.#evict(byteLength, { used, first: "replaced" in own ? keyOf(own.replaced) : undefined });
+    return this.hold(byteLength);
+  }
+
+  /** Counts memory that a request has already, such as an answer that is sent, until the result is disposed of. */
+  hold(byteLength: number): Disposable {
     this.#reserved += byteLength;
     return { [Symbol.dispose]: () => void (this.#reserved -= byteLength) };
   }
@@ -176,12 +182,20 @@ export class StatesStore {
     else entry.states.forward.destroy();
   }
 
+  #idle(used?: States): [string, Entry][] {
+    return [...this.#entries].filter(([, { users, states }]) => users === 0 && states !== used);
+  }
+
   /**
    * Frees answers and then states that no request uses, least recently used first, until `byteLength` bytes are free.
+   * @param used states that a request uses outside of `use`
    * @param first the key of the states that are freed before others
    */
-  #evict(byteLength: number, first?: string): void {
-    const idle = [...this.#entries].filter(([, { users }]) => users === 0);
+  #evict(
+    byteLength: number,
+    { used, first }: { readonly used?: States; readonly first?: string } = {},
+  ): void {
+    const idle = this.#idle(used);
     const order = [...idle.filter(([key]) => key === first), ...idle.filter(([key]) => key !== first)];
     const hasRoom = () => this.byteLength + byteLength <= this.#budget;
     for (const [, { states }] of order) {

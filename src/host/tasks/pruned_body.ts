@@ -27,14 +27,17 @@ export interface PrunedBlock {
 }
 
 /**
- * Returns the file with the tensors of `body`, and those of `answer` that replace them. The answer is read into memory.
+ * Returns the file with the tensors of `body`, and those of `solved` that replace them.
  * @param body the body of the request that has pruned the block
- * @param answer the answer to that request
+ * @param solved the answer to that request
  * @throws {SafetensorsError} if `body` is malformed
- * @throws {Refusal} `malformed_safetensors` if `answer` is not that of a block, `shape_mismatch` if its tensors do not fit
+ * @throws {Refusal} `shape_mismatch` if the tensors of `solved` do not fit
  */
-export async function prunedBody(body: BlobBody, answer: BlobBody, block: PrunedBlock): Promise<BlobBody> {
-  const solved = await readAnswer(answer);
+export async function prunedBody(
+  body: BlobBody,
+  solved: SolvedBlock,
+  block: PrunedBlock,
+): Promise<BlobBody> {
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const replaced = replacedTensors(solved, file, block);
@@ -53,7 +56,8 @@ export async function prunedBody(body: BlobBody, answer: BlobBody, block: Pruned
   }
 }
 
-async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
+/** Reads the answer for a block into memory. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
+export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
   const whole = new Uint8Array(totalBytes);
   let length = 0;
   for await (const chunk of bytes) {
@@ -101,6 +105,7 @@ function replacedTensors(
     const linear = linears.get(name), grid = gridOfQuery(queries[name] ?? {});
     if (!linear || !dense.has(name)) throw new RangeError(`has no layer ${shortened(name)}`);
     const { dtype } = dense.info(name);
+    if (isPacked && grid && !quantized) throw new RangeError(`${shortened(name)} has no codes`);
     const stored = isPacked && grid && isFloatDtype(dtype)
       ? packAnswer(name, quantized, grid, dtype).dense
       : weight;

@@ -1,10 +1,11 @@
 /** Runs tasks about the hidden states of a model, which live at this host between the tasks of a job. */
 
-import { readRefusal, Refusal, tooLarge } from "../../protocol/refusal.ts";
-import type { StatesTask } from "../../protocol/resources/tasks.ts";
+import { readRefusal, Refusal } from "../../protocol/refusal.ts";
+import type { FinishedTask, StatesTask } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
-import { prunedBody } from "./pruned_body.ts";
-import { bodyRequest, type FinishedTask, type TaskContext, uploadResult } from "./task_context.ts";
+import type { BlobBody } from "./blob_store.ts";
+import { prunedBody, readAnswer } from "./pruned_body.ts";
+import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
 /**
  * Creates or deletes states, prunes a block, or runs the states through a block that is pruned already.
@@ -24,30 +25,34 @@ export async function runStatesTask(
     return await finish(await host(new Request(`http://host${path}`, { method: "DELETE" })));
   }
   const query = searchParamsOf({ ...task.parameters, states, block: task.index });
-  const body = "pruned" in task
-    ? await runningBody(task, context, signal)
-    : await blobs.open(task.block, signal);
-  const response = await host(bodyRequest("POST", `/v1/blocks?${query}`, body, task, signal));
-  if ("pruned" in task || !response.ok) return await finish(response);
-  return await uploadResult(response, task.result.url, context, signal);
+  const post = (body: BlobBody) => host(bodyRequest("POST", `/v1/blocks?${query}`, body, task, signal));
+  if ("pruned" in task) return await finish(await runPruned(task, context, signal, post));
+  const response = await post(await blobs.open(task.block, signal));
+  return response.ok
+    ? await uploadResult(response, task.result.url, context, signal)
+    : await finish(response);
 }
 
-/** Returns the body that runs the states through a pruned block. */
-async function runningBody(
-  { states, index, block, pruned, parameters: { format } }: Extract<StatesTask, { pruned: unknown }>,
-  { blobs, specOf, maxBodyBytes }: TaskContext,
+/**
+ * Posts the body that runs the states through a pruned block. Meanwhile the result of this block is in memory, and so are its
+ * tensors in the form of the checkpoint.
+ */
+async function runPruned(
+  { states: name, index, block, pruned, parameters: { format } }: Extract<StatesTask, { pruned: unknown }>,
+  { blobs, states }: TaskContext,
   signal: AbortSignal,
-) {
-  const spec = specOf(states);
-  if (!spec || index >= spec.blockCount) {
-    throw new Refusal("states_not_found", `the states ${states} are not stored, or have no block ${index}`);
+  post: (body: BlobBody) => Response | Promise<Response>,
+): Promise<Response> {
+  // The requests of tasks have no key, so their states belong to the owner "".
+  const store = states(), used = store.find({ owner: "", name }), spec = used?.forward.model.spec;
+  if (!used || !spec || index >= spec.blockCount) {
+    throw new Refusal("states_not_found", `the states ${name} are not stored, or have no block ${index}`);
   }
   const answer = await blobs.open(pruned, signal);
-  if (answer.totalBytes > maxBodyBytes) {
-    throw tooLarge(`the pruned block ${index}`, answer.totalBytes, maxBodyBytes);
-  }
+  using _room = store.reserve("the pruned block", 2 * answer.totalBytes, { used });
+  const solved = await readAnswer(answer);
   const body = await blobs.open(block, signal);
-  return await prunedBody(body, answer, { spec, index, isPacked: format === "pack-quantized" });
+  return await post(await prunedBody(body, solved, { spec, index, isPacked: format === "pack-quantized" }));
 }
 
 /** @throws {Refusal} if the application has refused the request */

@@ -6,13 +6,13 @@
 
 import { shortened } from "../../base/texts.ts";
 import { readRefusal, Refusal } from "../../protocol/refusal.ts";
-import type { LayerTask, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { FinishedTask, LayerTask, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { BlobBody } from "./blob_store.ts";
 import { runStatesTask } from "./run_states_task.ts";
-import { bodyRequest, type FinishedTask, type TaskContext, uploadResult } from "./task_context.ts";
+import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
 /**
  * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs

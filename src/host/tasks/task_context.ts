@@ -1,22 +1,18 @@
 /** What a task of an edge works with: the blob store, and the requests to the host's own application. */
 
-import type { ModelSpec } from "../../model/families/family.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
+import type { StatesStore } from "../blocks/states_store.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 
 export interface TaskContext {
   readonly blobs: BlobStore;
   /** The host's application. It must accept requests without an API key. */
   readonly host: (request: Request) => Response | Promise<Response>;
-  /** Returns the model of the hidden states with a name, or undefined if they are not stored. */
-  readonly specOf: (states: string) => ModelSpec | undefined;
-  readonly maxBodyBytes: number;
+  /** Returns the hidden states of models. Those of tasks have no API key. */
+  readonly states: () => StatesStore;
 }
-
-/** The answer about a finished task. */
-export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
 /** Writes the host's answer to the URL. If that fails, cancels the answer, which frees a place on the device. */
 export async function uploadResult(

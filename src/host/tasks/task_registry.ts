@@ -8,7 +8,7 @@
 import { settlesWithin } from "../../base/waiting.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { ShuttingDownError } from "../device.ts";
-import type { FinishedTask } from "./task_context.ts";
+import type { FinishedTask } from "../../protocol/resources/tasks.ts";
 
 interface TaskEntry {
   readonly outcome: Promise<FinishedTask>;

@@ -77,3 +77,6 @@ export type LayerTask = z.output<typeof layerTaskSchema>;
 export type StatesTask = Exclude<TaskRequest, LayerTask>;
 
 export type TaskAnswer = z.infer<typeof taskAnswerSchema>;
+
+/** The answer about a finished task. */
+export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;

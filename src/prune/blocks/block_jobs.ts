@@ -82,9 +82,10 @@ class JobOfRun implements BlockSolver {
   /** Yields the blocks that are open. After a failure, another job continues behind the blocks that are pruned. */
   async *#follow(): AsyncGenerator<AnsweredBlock, void, void> {
     const jobs = new Jobs(this.#edge),
+      uploads = new Uploads(this.#edge),
       { name, onRetried } = this.#options,
       { signal } = this.#run.options;
-    const model = await this.#upload(), results = new Map<string, string>();
+    const model = await this.#upload(uploads), results = new Map<string, string>();
     for (let submission = 0, failedJobs = 0;; submission++) {
       const blocks = model.blocks.map((block) => ({ ...block, result: results.get(block.name) }));
       const request = { ...model, blocks };
@@ -93,11 +94,14 @@ class JobOfRun implements BlockSolver {
       const job = await jobs.submit(request, { idempotencyKey, name, signal });
       // An earlier process submitted a job that has ended already, so the cause of its failure may be gone.
       const wasAlreadyEnded = hasEnded(job.state), failures: LayerFailure[] = [];
-      let wrongAnswer: MalformedAnswerError | undefined;
+      let wrongAnswer: MalformedAnswerError | undefined, isDeleted = false;
       const submitted = { request, idempotencyKey, name };
       for await (const layer of followOrResubmit(jobs, job, submitted, { ...this.#options, signal })) {
         if (layer.error) failures.push({ name: layer.name, ...layer.error });
         if (layer.result === null || results.has(layer.name)) continue;
+        // The edge may have deleted the result of an earlier job. Another job prunes this block and those after it again.
+        isDeleted = wasAlreadyEnded && !await uploads.hasBlob(layer.result, signal);
+        if (isDeleted) break;
         if (layer.attempts > 1) onRetried?.(layer.name, layer.attempts);
         const block = blocks.findIndex(({ name }) => name === layer.name);
         if (this.#run.plan.isOpen(block)) {
@@ -113,7 +117,7 @@ class JobOfRun implements BlockSolver {
         }
         results.set(layer.name, layer.result);
       }
-      if (!wrongAnswer && failures.length === 0) return;
+      if (!wrongAnswer && !isDeleted && failures.length === 0) return;
       const error = wrongAnswer ?? new JobFailedError(job.id, failures);
       if (wasAlreadyEnded && submission < MAX_EARLIER_JOBS) continue;
       if (error instanceof JobFailedError && !error.isTransient || ++failedJobs > MAX_FAILED_JOBS) {
@@ -123,8 +127,8 @@ class JobOfRun implements BlockSolver {
   }
 
   /** Uploads the states and the blocks that the edge lacks, with one block in memory at a time. */
-  async #upload(): Promise<JobModelRequest> {
-    const { plan, model: { spec }, config, options } = this.#run, uploads = new Uploads(this.#edge);
+  async #upload(uploads: Uploads): Promise<JobModelRequest> {
+    const { plan, model: { spec }, config, options } = this.#run;
     const upload = async (
       tensors: ReadonlyMap<string, HostTensor>,
       metadata: Readonly<Record<string, string>> = {},

@@ -42,13 +42,10 @@ export function blockRequest(
 }
 
 /** Returns the answer to the request. @throws {MalformedAnswerError} as `checkSolved` */
-export function checkBlock(
-  { model, options: { reconstruct = 0, validationWindows = [] }, plan }: SolvedRun,
-  block: number,
-  solved: SolvedBlock,
-): SolvedBlock {
+export function checkBlock(run: SolvedRun, block: number, solved: SolvedBlock): SolvedBlock {
+  const { model, options: { reconstruct = 0, validationWindows = [] } } = run;
   checkSolved(solved, {
-    names: plan.chosenLayers(block),
+    queries: blockRequest(run, block).queries,
     tensors: blockTensors(model.spec, block),
     isReconstructed: reconstruct > 0,
     isMeasured: validationWindows.length > 0,

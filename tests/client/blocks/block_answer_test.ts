@@ -9,7 +9,8 @@ import {
   encodeBlock,
   type SolvedRequest,
 } from "../../../src/client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../../src/client/blocks/solved_block.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../../src/client/blocks/solved_block.ts";
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { bytes, floats } from "../../layer/bodies.ts";
@@ -44,7 +45,7 @@ const BLOCK: SolvedBlock = {
 };
 
 const REQUEST: SolvedRequest = {
-  names: ["a.weight"],
+  queries: { "a.weight": {} },
   tensors: ["a.weight", "b.weight", "norm.bias"].map((name) => [name, [1, 4]]),
   ...{ isReconstructed: false, isMeasured: false },
 };
@@ -84,6 +85,20 @@ describe("the answer for a block", () => {
     assert.throws(() => check(row(0, 0, 1, Infinity)), /a\.weight has an entry that is not finite/);
     assert.throws(() => check(row(0, 1, 1, 1)), /a\.weight has 1 zeros, but its report says 2/);
     assert.throws(() => check(bytes("U8", [1, 4], new Uint8Array(4))), /the weight a\.weight is U8/);
+  });
+
+  it("is refused if a layer has fewer zeros than its parameters ask for, or lacks its codes", () => {
+    const [sparse, { quantized, ...dense }] = BLOCK.layers, report = { ...REPORT, zeros: 0 };
+    const check = (layer: SolvedBlockLayer, query: LayerQuery) =>
+      checkSolved({ layers: [layer] }, { ...REQUEST, queries: { [layer.name]: query } });
+    const lie = { ...sparse, weight: row(1, 2, 3, 4), report };
+    check(lie, { sparsity: 0 });
+    assert.throws(() => check(lie, {}), /the layer a\.weight has 0 zeros, but the query asks for 2/);
+    assert.throws(() => check(lie, { pattern: "2:4" }), /has 0 zeros, but the query asks for 2/);
+    check({ ...dense, quantized }, { bits: 4 });
+    assert.throws(() => check(dense, { bits: 4 }), /the layer b\.weight: .* it has no codes/);
+    const other = { ...dense, quantized, weight: row(0, 2, 0, 1) };
+    assert.throws(() => check(other, { bits: 4 }), /is 2, but its code says 1/);
   });
 
   it("is refused if a figure is missing, or if a trained tensor is not one of the block", () => {

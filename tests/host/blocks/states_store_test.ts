@@ -65,6 +65,14 @@ describe("StatesStore", () => {
     reserve();
   });
 
+  it("keeps the states of a request that reserves memory before it uses them", () => {
+    const { store, add, freed } = openStore(), used = add("run", 50);
+    add("other", 50);
+    store.reserve("the result", 40, { used });
+    assert.deepEqual(freed, ["other"]);
+    assert.throws(() => store.reserve("the result", 20, { used }), BusyError);
+  });
+
   it("counts deleted states until the last request that uses them ends", async () => {
     const { store, add, freed } = openStore();
     add("run", 80);

@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { digestOfBytes } from "../../../src/client/digests.ts";
 import { JobFailedError } from "../../../src/client/jobs/prune_by_job.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { decodeBlock, encodeBlock } from "../../../src/client/blocks/block_answer.ts";
@@ -50,16 +51,23 @@ describe("BlockJobs", () => {
   });
   after(() => answers.splice(0));
 
-  /** Starts an edge. `fault` may return another outcome for a block than that of the host. */
-  function edgeWith(fault: (block: number, job: number) => ReturnType<JobSolver> | undefined) {
+  /**
+   * Starts an edge. `fault` may return another outcome for a block than that of the host.
+   * @param deleted the digest of a result that the edge has deleted. Its first job is then one of an earlier process
+   */
+  function edgeWith(
+    fault: (block: number, job: number) => ReturnType<JobSolver> | undefined,
+    deleted?: string,
+  ) {
     const edge = fakeEdge(problem(500, "unknown"), (_body, { name }) => {
       const block = Number(name.split(".").at(-1));
       return fault(block, edge.jobs.length) ?? { bytes: answers[block] };
     });
     // The answer to a submission has no results yet.
     const fetch = async (request: Request) => {
-      const response = await edge.answer(request);
-      if (request.method !== "POST" || !request.url.endsWith("/v1/jobs")) return response;
+      const response = await edge.answer(request), isOld = deleted !== undefined && edge.jobs.length === 1;
+      if (isOld && request.url.endsWith(deleted)) return new Response(null, { status: 404 });
+      if (isOld || request.method !== "POST" || !request.url.endsWith("/v1/jobs")) return response;
       const { layers, ...job } = await response.json();
       const open = { state: "queued", result: null, error: null };
       return Response.json({
@@ -115,6 +123,12 @@ describe("BlockJobs", () => {
     assert.deepEqual(await prune(pruner), expected);
     assert.deepEqual(given(jobs), [none, onlyFirst]);
     assert.equal(log.filter((line) => line === "DELETE /v1/jobs/j1").length, 1);
+  });
+
+  it("has the blocks pruned again whose results the edge has deleted", async () => {
+    const { pruner, jobs } = edgeWith(() => undefined, await digestOfBytes(answers[1]));
+    assert.deepEqual(await prune(pruner), expected);
+    assert.deepEqual(given(jobs), [none, onlyFirst]);
   });
 
   it("downloads only the blocks that an earlier process has not stored", async () => {

@@ -1,6 +1,7 @@
 """Tests that `BlockHost` creates states, has blocks pruned and statistics added, and deletes the states."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,23 @@ def test_windows_of_different_lengths_are_refused() -> None:
         states.create({}, {}, [[1], [1, 2]])
 
 
-@pytest.mark.parametrize("metadata", [{}, {"block": "{}"}, {"block": '{"layers": [{"name": "x"}]}'}])
-def test_an_answer_that_is_no_block_is_refused(start: Start, metadata: dict[str, str]) -> None:
+def answer(metadata: dict[str, str]) -> Reply:
     header = json.dumps({"__metadata__": metadata}).encode()
-    server = start(Reply(200, len(header).to_bytes(8, "little") + header))
-    states = BlockHost(TransportOptions(server.url), "x")
+    return Reply(200, len(header).to_bytes(8, "little") + header)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"block": "{}"}, {"block": '{"layers": [{"name": "x"}]}'}, {"block": "[" * 100_000}]
+)
+def test_an_answer_that_is_no_block_is_refused(start: Start, metadata: dict[str, str]) -> None:
+    states = BlockHost(TransportOptions(start(answer(metadata)).url), "x")
     with pytest.raises(ValueError, match="is not a pruned block"):
         states.run(0, {"x": np.zeros((1, 1), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [('"error": 0.5, ', 0.5), ('"error": null, ', math.nan), ("", None)]
+)
+def test_an_error_that_is_not_finite_is_nan(start: Start, error: str, expected: float | None) -> None:
+    states = BlockHost(TransportOptions(start(answer({"block": f'{{{error}"layers": []}}'})).url), "x")
+    assert states.run(0, {"x": np.zeros((1, 1), np.float32)}).error == pytest.approx(expected, nan_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class SolvedBlock(Generic[Array]):
     Attributes:
         layers: the pruned layers, by the names of their weights in the checkpoint.
         trained: the tensors that a reconstruction has changed.
-        error: the error of the output of the block on the held-out windows, if there are any.
+        error: the error of the output of the block on the held-out windows, if there are any. It is NaN if it
+            is not finite.
         sums: the numbers of fitted and of held-out tokens in the stored statistics of each layer.
     """
 
@@ -209,7 +211,9 @@ def _decode_block(answer: bytearray, library: TensorLibrary[Array]) -> SolvedBlo
             printable(count["name"]): (int(count["tokens"]), int(count["validation_tokens"]))
             for count in block.get("sums") or []
         }
-        error = block.get("error")
+        error: float | None = None
+        if "error" in block:  # JSON has null for a number that is not finite
+            error = math.nan if block["error"] is None else float(block["error"])
         return SolvedBlock(
             layers,
             {
@@ -217,8 +221,8 @@ def _decode_block(answer: bytearray, library: TensorLibrary[Array]) -> SolvedBlo
                 for name, tensor in tensors.items()
                 if name.startswith(_TRAINED)
             },
-            None if error is None else float(error),
+            error,
             sums,
         )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError("answer of /v1/blocks: it is not a pruned block") from error
+    except (AttributeError, KeyError, RecursionError, TypeError) as cause:
+        raise ValueError("answer of /v1/blocks: it is not a pruned block") from cause
