@@ -171,6 +171,7 @@ class PruneRun:
             solver = replace(solver, queries=self._mapped(rounded, only_rounding), chosen_by=chosen_by)
         is_first = self.ranks.index == 0
         is_tracked = self.ranks.share(tracker is not None, 0)
+        tracker = tracker if is_first else None
         with progress_bar(len(self.layers), is_shown=progress and is_first) as advance:
 
             def report_layer(result: LayerResult) -> None:
@@ -178,7 +179,7 @@ class PruneRun:
                 if on_layer:
                     self.ranks.together(partial(on_layer, result))
                 if is_tracked:
-                    self.ranks.together(lambda: tracker.on_layer(result) if is_first and tracker else None)
+                    self.ranks.together(lambda: tracker.on_layer(result) if tracker is not None else None)
 
             results = BlockLoop(
                 model=self._model,
@@ -210,7 +211,7 @@ class PruneRun:
         )
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
         if is_tracked:
-            self.ranks.together(lambda: tracker.on_report(report) if is_first and tracker else None)
+            self.ranks.together(lambda: tracker.on_report(report) if tracker is not None else None)
         return report
 
     def _rounded_last(self) -> set[str]:
