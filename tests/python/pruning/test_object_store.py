@@ -149,11 +149,14 @@ def test_the_windows_of_a_text_in_s3_are_those_of_the_file(proxy: Proxy, tmp_pat
     tokenizer = transformers.AutoTokenizer.from_pretrained(MODELS / "opt-sotu")
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (tmp_path / "text.txt").write_text(text)
+    proxy.ranges.clear()
     (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": part}) for part in text.split("\n\n")))
     for name in ("text.txt", "text.jsonl"):
         fsspec.filesystem("s3").put(f"{tmp_path}/{name}", f"models/{name}")
         windows = calibration_windows(tokenizer, f"s3://models/{name}", 7, 50)
         assert torch.equal(windows, calibration_windows(tokenizer, tmp_path / name, 7, 50))
+    # The text is larger than the blocks that Python reads by default.
+    assert [first for first, _ in proxy.ranges] == [0, 0]
     with pytest.raises(FileNotFoundError):
         calibration_windows(tokenizer, "s3://models/missing.txt", 7, 50)
 
@@ -172,6 +175,18 @@ def test_an_upload_that_fails_leaves_no_file(proxy: Proxy, size: int) -> None:
     files: Any = fsspec.filesystem("s3", skip_instance_cache=True)
     assert not files.exists("models/failed")
     assert not files.list_multipart_uploads("models")
+
+
+def test_the_parts_of_an_upload_that_cannot_be_completed_are_deleted(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise ConnectionError("the store is gone")
+
+    monkeypatch.setattr("s3fs.core.S3File.commit", fail)
+    with pytest.raises(ConnectionError), atomic_file(as_path("s3://models/failed")) as file:
+        file.write(bytes(PIECE_BYTES + 10))
+    assert not fsspec.filesystem("s3").list_multipart_uploads("models")
 
 
 def test_a_missing_folder_and_a_missing_library_are_refused_by_name(
