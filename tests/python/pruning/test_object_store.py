@@ -18,7 +18,7 @@ import torch
 import transformers
 from conftest import MODELS, ROOT, HostProcess
 from moto.server import ThreadedMotoServer
-from pare_llm import calibration_windows, load, prune_folder, save_sharded
+from pare_llm import calibration_windows, load, prune_, prune_folder, save_sharded
 from pare_llm.checkpoints.remote import PIECE_BYTES, as_path
 from pare_llm.pruning.files import atomic_file
 from pruning_support import LocalClient, tiny_model, token_batches
@@ -116,6 +116,15 @@ def test_a_run_from_s3_to_s3_writes_the_files_of_a_run_on_the_disk(proxy: Proxy,
     )
     with pytest.raises(FileExistsError, match="s3://models/pruned: already has a checkpoint"):
         prune("s3://models/dense", "s3://models/pruned")
+
+
+def test_a_journal_in_an_object_store_is_refused(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="journal: must be a folder on a disk, not s3://models/journal"):
+        prune_(tiny_model("llama"), token_batches(1), LocalClient(), journal="s3://models/journal")
+    assert not list(tmp_path.iterdir())
 
 
 def test_save_sharded_writes_a_checkpoint_to_s3(proxy: Proxy) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from pare_llm.checkpoints.remote import as_path, is_remote
 from pare_llm.layers.linear_layer import list_names
 from pare_llm.pruning.allocation.allocate import allocation_request
 from pare_llm.pruning.allocation.dense_pass import DensePass
@@ -109,7 +110,9 @@ class PruneRun:
         """Open the journal on rank 0 until `stack` is closed, as `Journal`. Without a folder, do nothing."""
         if folder is None:
             return
-        path = Path(folder)
+        path = as_path(folder)
+        if is_remote(path):
+            raise ValueError(f"journal: must be a folder on a disk, not {path}")
         fingerprint = run_fingerprint(
             model=self.ranks.together(model_digest),
             batches=self._batches,
