@@ -35,6 +35,9 @@ def save_sharded(model: nn.Module, folder: str | Path, *, group: dist.ProcessGro
     shards. Tensors that are not sharded are written without communication. At the end, rank 0 writes the
     index, so a folder with an index is complete.
 
+    The tensors have their names in the model. In Mixtral, for example, all experts of a block are one tensor.
+    transformers and `prune_folder` read this, but programs that expect the names of `save_pretrained` do not.
+
     Args:
         model: a model under FSDP2, also with replicas. Any other model works too.
         folder: a folder that all ranks see, on a network file system or in an object store.
