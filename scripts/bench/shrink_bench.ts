@@ -96,7 +96,7 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
       const dense = await measure(opened.model), { name: model } = benched;
       for (const share of isReal ? REAL_SHARES : SHARES) {
         const neurons = readUnits("neurons", opened.checkpoint.config, opened.model.spec).count;
-        const kept = { neurons: remainingNeurons(trained, share)! }, removed = neurons - kept.neurons;
+        const kept = { neurons: remainingNeurons(trained, share) }, removed = neurons - kept.neurons;
         const out = `${scratch}/shrunk`, droppedBlocks = Math.floor(share * opened.model.spec.blockCount);
         const shrunk = (reconstruct: number) => measureShrunk(trained, backend, { kept, reconstruct, out });
         const columns = byKind({

@@ -11,7 +11,7 @@ import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../../src/prune/device_pruner.ts";
 import { holdOut } from "../../../src/prune/divide_windows.ts";
 import { type ShrinkJob, shrinkModel } from "../../../src/prune/shrink/shrink_model.ts";
-import { type KeptUnits, readingLayers, readUnits, UNITS } from "../../../src/prune/shrink/units.ts";
+import { type KeptUnits, readingLayers, readUnits } from "../../../src/prune/shrink/units.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
@@ -61,29 +61,21 @@ export async function openTrained(
   };
 }
 
-/** Returns the share of the weights of all linear layers that belong to removed units. */
-function removedShare(
+/** Returns how many neurons remain if a share of the weights of all linear layers is removed with neurons. */
+export function remainingNeurons(
   { opened: { checkpoint: { config }, model: { spec } } }: TrainedModel,
-  kept: KeptUnits,
-) {
+  share: number,
+): number {
   const layers = linearLayers(spec);
-  let removed = 0, all = 0;
+  let ofNeurons = 0, all = 0;
   for (const { rows, cols } of layers) all += rows * cols;
-  for (const reader of readingLayers(kept, config, spec)) {
+  for (const reader of readingLayers({ neurons: 0 }, config, spec)) {
     const own = layers.filter(({ block, linear, name }) =>
       block === reader.block && (name === reader.name || reader.writers.includes(linear.name))
     );
-    for (const { rows, cols } of own) removed += reader.share * rows * cols;
+    for (const { rows, cols } of own) ofNeurons += reader.share * rows * cols;
   }
-  return removed / all;
-}
-
-/** Returns how many neurons remain if the share of all weights is removed from them. Undefined if the family cannot lose neurons. */
-export function remainingNeurons(trained: TrainedModel, share: number): number | undefined {
-  const { checkpoint: { config }, model: { spec } } = trained.opened;
-  if (!Object.hasOwn(UNITS.neurons.families, String(config.model_type))) return undefined;
-  const { count } = readUnits("neurons", config, spec);
-  return Math.round(count * (1 - share / removedShare(trained, { neurons: 0 })));
+  return Math.round(readUnits("neurons", config, spec).count * (1 - share / (ofNeurons / all)));
 }
 
 /** Shrinks a model by `pare shrink` into the folder `out`, which is removed afterwards, and measures the result. */

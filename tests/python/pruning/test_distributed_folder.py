@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def test_prune_folder_gives_the_weights_of_prune(form: str, saved: Path, tmp_pat
     loaded = transformers.AutoModelForCausalLM.from_pretrained(out)
     for name, values in loaded.named_parameters():
         assert torch.equal(values, model.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_checkpoint_is_not_pruned_into_its_own_folder(form: str, saved: Path) -> None:
+    with pytest.raises(FileExistsError, match="already has a checkpoint"):
+        pare_llm.prune_folder(saved / form, token_batches(1), LocalClient(), saved / form, progress=False)
 
 
 def load_pruned(folder: Path) -> dict[str, Any]:
@@ -151,6 +158,24 @@ def lack_a_piece(metadata: Any) -> None:
     metadata.state_dict_metadata[NAME].chunks.pop()
 
 
+def repeat_a_piece(metadata: Any) -> None:
+    chunks = metadata.state_dict_metadata[NAME].chunks
+    chunks[1] = chunks[0]
+
+
+def lack_an_offset(metadata: Any) -> None:
+    chunk = metadata.state_dict_metadata[NAME].chunks[0]
+    (index,) = (each for each in metadata.storage_data if (each.fqn, each.offset) == (NAME, chunk.offsets))
+    place = metadata.storage_data.pop(index)
+    chunk.offsets = torch.Size(chunk.offsets[:1])
+    metadata.storage_data[replace(index, offset=chunk.offsets)] = place
+
+
+def have_two_models(metadata: Any) -> None:
+    for name in (NAME, NAME.replace("up_proj", "gate_proj")):
+        metadata.planner_data[name] = (name, "model", NAME)
+
+
 def lack_a_place(metadata: Any) -> None:
     metadata.storage_data.clear()
 
@@ -162,6 +187,9 @@ def lack_a_place(metadata: Any) -> None:
         (end_after_the_file, r"__\d_0\.distcp: .*up_proj\.weight is in the bytes \d+ to \d+ of \d+"),
         (be_too_large, r"the \d+ bytes of .*up_proj\.weight are fewer than F32 \[1000000000, 32\] needs"),
         (lack_a_piece, r"up_proj\.weight must have pieces that make up F32 \[48, 32\], not"),
+        (repeat_a_piece, r"up_proj\.weight must have pieces that make up F32 \[48, 32\], not"),
+        (lack_an_offset, r"up_proj\.weight must have pieces that make up F32 \[48, 32\], not"),
+        (have_two_models, r"has two tensors with the name .*up_proj\.weight"),
         (lack_a_place, r"\.metadata: describes no tensors: KeyError"),
     ],
 )

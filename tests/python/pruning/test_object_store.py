@@ -18,7 +18,7 @@ import torch
 import transformers
 from conftest import MODELS, ROOT, HostProcess
 from moto.server import ThreadedMotoServer
-from pare_llm import calibration_windows, load, prune_folder, save_sharded
+from pare_llm import calibration_windows, load, prune_, prune_folder, save_sharded
 from pare_llm.checkpoints.remote import PIECE_BYTES, as_path
 from pare_llm.pruning.files import atomic_file
 from pruning_support import LocalClient, tiny_model, token_batches
@@ -118,6 +118,15 @@ def test_a_run_from_s3_to_s3_writes_the_files_of_a_run_on_the_disk(proxy: Proxy,
         prune("s3://models/dense", "s3://models/pruned")
 
 
+def test_a_journal_in_an_object_store_is_refused(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="journal: must be a folder on a disk, not s3://models/journal"):
+        prune_(tiny_model("llama"), token_batches(1), LocalClient(), journal="s3://models/journal")
+    assert not list(tmp_path.iterdir())
+
+
 def test_save_sharded_writes_a_checkpoint_to_s3(proxy: Proxy) -> None:
     model = tiny_model("llama")
     save_sharded(model, "s3://models/saved")
@@ -149,11 +158,14 @@ def test_the_windows_of_a_text_in_s3_are_those_of_the_file(proxy: Proxy, tmp_pat
     tokenizer = transformers.AutoTokenizer.from_pretrained(MODELS / "opt-sotu")
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (tmp_path / "text.txt").write_text(text)
+    proxy.ranges.clear()
     (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": part}) for part in text.split("\n\n")))
     for name in ("text.txt", "text.jsonl"):
         fsspec.filesystem("s3").put(f"{tmp_path}/{name}", f"models/{name}")
         windows = calibration_windows(tokenizer, f"s3://models/{name}", 7, 50)
         assert torch.equal(windows, calibration_windows(tokenizer, tmp_path / name, 7, 50))
+    # The text is larger than the blocks that Python reads by default.
+    assert [first for first, _ in proxy.ranges] == [0, 0]
     with pytest.raises(FileNotFoundError):
         calibration_windows(tokenizer, "s3://models/missing.txt", 7, 50)
 
@@ -172,6 +184,18 @@ def test_an_upload_that_fails_leaves_no_file(proxy: Proxy, size: int) -> None:
     files: Any = fsspec.filesystem("s3", skip_instance_cache=True)
     assert not files.exists("models/failed")
     assert not files.list_multipart_uploads("models")
+
+
+def test_the_parts_of_an_upload_that_cannot_be_completed_are_deleted(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise ConnectionError("the store is gone")
+
+    monkeypatch.setattr("s3fs.core.S3File.commit", fail)
+    with pytest.raises(ConnectionError), atomic_file(as_path("s3://models/failed")) as file:
+        file.write(bytes(PIECE_BYTES + 10))
+    assert not fsspec.filesystem("s3").list_multipart_uploads("models")
 
 
 def test_a_missing_folder_and_a_missing_library_are_refused_by_name(

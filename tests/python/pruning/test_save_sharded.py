@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
@@ -52,6 +53,11 @@ def save_all(folder: Path) -> dict[str, str]:
     with pytest.raises((OSError, RuntimeError)) as raised:
         save_sharded(sharded("llama"), broken)
     errors["broken"] = repr(raised.value)
+    half = dist.new_group([0, 1])
+    if dist.get_rank() < 2:
+        with pytest.raises(ValueError, match="the ranks of the group have ") as raised:
+            save_sharded(sharded("llama"), folder / "half", group=half)
+        errors["half"] = repr(raised.value)
     return errors
 
 
@@ -87,6 +93,24 @@ def test_every_rank_writes_a_file_of_about_the_same_size(saved: tuple[Path, Any]
 
 def test_tied_weights_are_stored_once(saved: tuple[Path, Any]) -> None:
     assert "lm_head.weight" not in load_state_dict(saved[0] / "opt")
+
+
+def test_a_group_without_all_shards_is_refused(saved: tuple[Path, Any]) -> None:
+    assert ["half" in errors for errors in saved[1]] == [True, True, False, False]
+    assert not list((saved[0] / "half").iterdir())
+
+
+def test_a_model_of_another_library_gets_no_config(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    model.config = {"width": 3}  # type: ignore[assignment]
+    save_sharded(model, tmp_path)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+def test_a_model_with_adapters_is_refused(tmp_path: Path) -> None:
+    model = peft.get_peft_model(model_of("llama"), peft.LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(TypeError, match="has adapters of peft"):
+        save_sharded(model, tmp_path / "out")
 
 
 def test_a_failure_on_one_rank_ends_all_ranks_and_leaves_no_index(saved: tuple[Path, Any]) -> None:

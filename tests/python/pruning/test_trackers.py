@@ -55,6 +55,7 @@ def test_wandb_has_the_numbers_of_each_layer_and_the_report(
             "pare/zeros": layer.report["zeros"],
             "pare/seconds": layer.seconds,
         }
+    wandb.teardown()  # the process of wandb writes the rest of the file when it ends
     (stored,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = stored.read_bytes()
     assert b"pare/layer" in content

@@ -124,17 +124,24 @@ class DistributedTensors:
                 pieces.setdefault((info.name, info.dtype), []).append(_Piece(offsets, info.shape, read))
         for (name, dtype), parts in pieces.items():
             ends = [[place.stop for place in part.places()] for part in parts]
-            self._add(name, dtype, tuple(map(max, zip(*ends, strict=True))), parts)
+            self._add(name, dtype, tuple(map(max, zip(*ends, strict=False))), parts)
 
     def _add(self, name: str, dtype: str, shape: tuple[int, ...], pieces: Sequence[_Piece]) -> None:
-        """Add a tensor. Raises a ValueError if the sizes of its pieces are not those of the tensor."""
+        """Add a tensor. Raises a ValueError if its pieces do not make up the tensor."""
+        if name in self._pieces:
+            raise ValueError(f"{self.path}: has two tensors with the name {name}")
         entries = sum(math.prod(piece.shape) for piece in pieces)
         are_inside = all(
-            0 <= place.start <= place.stop <= extent
+            len(piece.offsets) == len(piece.shape) == len(shape)
+            and all(
+                0 <= a <= a + n <= extent
+                for a, n, extent in zip(piece.offsets, piece.shape, shape, strict=True)
+            )
             for piece in pieces
-            for place, extent in zip(piece.places(), shape, strict=True)
         )
-        if name in self._pieces or not pieces or entries != math.prod(shape) or not are_inside:
+        filled = [piece.offsets for piece in pieces if math.prod(piece.shape)]
+        is_repeated = len(set(filled)) < len(filled)
+        if not pieces or entries != math.prod(shape) or not are_inside or is_repeated:
             found = [f"{list(piece.shape)} at {list(piece.offsets)}" for piece in pieces]
             raise ValueError(
                 f"{self.path}: {name} must have pieces that make up {dtype} {list(shape)}, not {quote(found)}"

@@ -82,6 +82,10 @@ class RemoteFile(io.RawIOBase):
             self._position += wanted
         return length
 
+    def readall(self) -> bytes:
+        """Read the rest of the file. The method of the base class would request 8 KiB at a time."""
+        return self.read(self._size - self._position)
+
 
 @contextmanager
 def remote_upload(path: Any) -> Iterator[BinaryIO]:
@@ -90,8 +94,8 @@ def remote_upload(path: Any) -> Iterator[BinaryIO]:
     try:
         yield file
         file.close()
+        file.commit()
     except BaseException:
+        file.forced = True  # so that the destructor does not upload the rest
         file.discard()
-        file.closed = True  # so that the destructor does not upload the rest
         raise
-    file.commit()

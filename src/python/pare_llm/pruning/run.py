@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from pare_llm.checkpoints.remote import as_path, is_remote
 from pare_llm.layers.linear_layer import list_names
 from pare_llm.pruning.allocation.allocate import allocation_request
 from pare_llm.pruning.allocation.dense_pass import DensePass
@@ -109,7 +110,9 @@ class PruneRun:
         """Open the journal on rank 0 until `stack` is closed, as `Journal`. Without a folder, do nothing."""
         if folder is None:
             return
-        path = Path(folder)
+        path = as_path(folder)
+        if is_remote(path):
+            raise ValueError(f"journal: must be a folder on a disk, not {path}")
         fingerprint = run_fingerprint(
             model=self.ranks.together(model_digest),
             batches=self._batches,
@@ -171,6 +174,7 @@ class PruneRun:
             solver = replace(solver, queries=self._mapped(rounded, only_rounding), chosen_by=chosen_by)
         is_first = self.ranks.index == 0
         is_tracked = self.ranks.share(tracker is not None, 0)
+        tracker = tracker if is_first else None
         with progress_bar(len(self.layers), is_shown=progress and is_first) as advance:
 
             def report_layer(result: LayerResult) -> None:
@@ -178,7 +182,7 @@ class PruneRun:
                 if on_layer:
                     self.ranks.together(partial(on_layer, result))
                 if is_tracked:
-                    self.ranks.together(lambda: tracker.on_layer(result) if is_first and tracker else None)
+                    self.ranks.together(lambda: tracker.on_layer(result) if tracker is not None else None)
 
             results = BlockLoop(
                 model=self._model,
@@ -210,7 +214,7 @@ class PruneRun:
         )
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
         if is_tracked:
-            self.ranks.together(lambda: tracker.on_report(report) if is_first and tracker else None)
+            self.ranks.together(lambda: tracker.on_report(report) if tracker is not None else None)
         return report
 
     def _rounded_last(self) -> set[str]:

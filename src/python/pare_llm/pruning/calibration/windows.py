@@ -125,15 +125,15 @@ def _windows_of(tokenizer: PreTrainedTokenizerBase, path: Path, samples: int, se
 
 def _read_documents(path: Path) -> Iterator[str]:
     """Yield the documents of a file. Of a `.jsonl` file, one line at a time is in memory."""
-    file = io.BufferedReader(open_file(path), PIECE_BYTES)
-    with io.TextIOWrapper(file, "utf-8-sig") as lines:
+    with io.BufferedReader(open_file(path), PIECE_BYTES) as file:
         try:
             if path.suffix != ".jsonl":
-                yield lines.read()
+                yield io.TextIOWrapper(file, "utf-8-sig").read()
                 return
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _read_document(line, f"{path}: line {number}")
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    yield _read_document(text, f"{path}: line {number}")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: is not valid UTF-8") from error
 

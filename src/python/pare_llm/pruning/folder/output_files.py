@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pare_llm.checkpoints.distributed import METADATA_FILE, has_pieces
 from pare_llm.checkpoints.folder import INDEX_FILE, WEIGHTS_FILE, CheckpointFolder
 from pare_llm.checkpoints.remote import PIECE_BYTES
 from pare_llm.checkpoints.shard import open_file
@@ -15,15 +16,14 @@ from pare_llm.pruning.files import TensorToWrite, atomic_file, write_atomically,
 from pare_llm.pruning.prune_report import REPORT_FILE
 
 # Weights and reports are not copied from the dense checkpoint.
-_NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html", ".metadata"}
+_NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html", METADATA_FILE}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".distcp"}
 
 
 def require_no_checkpoint(out: Path) -> None:
     """Raise a FileExistsError if there is a checkpoint in the folder."""
-    for name in (INDEX_FILE, WEIGHTS_FILE):
-        if (out / name).exists():
-            raise FileExistsError(f"{out}: already has a checkpoint; write to another folder")
+    if has_pieces(out) or any((out / name).exists() for name in (INDEX_FILE, WEIGHTS_FILE)):
+        raise FileExistsError(f"{out}: already has a checkpoint; write to another folder")
 
 
 def weights_file(index: int, count: int) -> str:

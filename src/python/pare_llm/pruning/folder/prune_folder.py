@@ -68,7 +68,7 @@ def prune_folder(
     - device: where one block at a time is loaded.
 
     Raises:
-        FileNotFoundError: if the folder has no `config.json` or no safetensors files.
+        FileNotFoundError: if the folder has no `config.json` or no weights.
         FileExistsError: if there is a checkpoint in `out`.
         ValueError: as `prune_`, and if the checkpoint is malformed or lacks a parameter.
         PareError, ConnectionError, RuntimeError: as `prune_`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,7 +17,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from pare_llm.checkpoints.remote import as_path
 from pare_llm.checkpoints.shard import safetensors_dtype
-from pare_llm.layers.unwrap import unwrap
+from pare_llm.layers.unwrap import is_peft_model, unwrap, wrapped_models
 from pare_llm.pruning.files import TensorToWrite, write_atomically, write_safetensors
 from pare_llm.pruning.folder.output_files import require_no_checkpoint, weights_file, write_index
 from pare_llm.pruning.ranks import Ranks, assign_owners
@@ -34,17 +35,22 @@ def save_sharded(model: nn.Module, folder: str | Path, *, group: dist.ProcessGro
     shards. Tensors that are not sharded are written without communication. At the end, rank 0 writes the
     index, so a folder with an index is complete.
 
+    The tensors have their names in the model. In Mixtral, for example, all experts of a block are one tensor.
+    transformers and `prune_folder` read this, but programs that expect the names of `save_pretrained` do not.
+
     Args:
         model: a model under FSDP2, also with replicas. Any other model works too.
         folder: a folder that all ranks see, on a network file system or in an object store.
-        group: the process group. By default all ranks.
+        group: the process group of all ranks that have shards. By default all ranks.
 
     Raises:
         FileExistsError: if there is a checkpoint in `folder`.
-        ValueError: if a tensor has a dtype that safetensors files cannot have.
-        TypeError: if the model is wrapped in FSDP1.
+        ValueError: if a tensor has a dtype that safetensors files cannot have, or shards outside of `group`.
+        TypeError: if the model is wrapped in FSDP1, or in peft, whose adapters have to be merged first.
         RuntimeError: if another rank failed. The message names the rank and its error.
     """
+    if any(map(is_peft_model, wrapped_models(model))):
+        raise TypeError("model: has adapters of peft; merge them before the model is saved")
     network, out, ranks = unwrap(model), as_path(folder), Ranks(group)
 
     def prepare() -> None:
@@ -108,6 +114,12 @@ class _Exchange:
         self._places = ranks.collect(
             {name: _place(values) for name, values in tensors.items() if isinstance(values, DTensor)}
         )
+        for name in self._places[0]:
+            found = sum(math.prod(n for _, n in place) for place in self._senders(name).values())
+            if found != tensors[name].numel():
+                raise ValueError(
+                    f"{name}: the ranks of the group have {found} of its {tensors[name].numel()} entries"
+                )
         self._remaining: Iterator[str] = iter(tensors)
 
     def own_tensors(self) -> dict[str, TensorToWrite]:
@@ -172,8 +184,8 @@ def _place(values: DTensor) -> _Place | None:
 
 
 def _save_configuration(network: Any, folder: Path) -> None:
-    """Write `config.json` and `generation_config.json` as `save_pretrained` does, if the model has them."""
-    if not hasattr(network, "config"):
+    """Write `config.json` and `generation_config.json` as transformers does, if the model is one of its."""
+    if not hasattr(getattr(network, "config", None), "save_pretrained"):
         return
     config = copy.deepcopy(network.config)
     config.dtype = network.dtype
