@@ -79,6 +79,7 @@ export type {
   Job,
   JobError,
   JobList,
+  JobModel,
   JobSummary,
   LayerState,
   Report,

@@ -28,22 +28,25 @@ describe("the image on a serverless platform", { skip }, () => {
   let folder: string;
   before(async () => {
     folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+    // The Deno of this process may lie in the home of root, which another user cannot read.
+    await Deno.copyFile(Deno.execPath(), `${folder}/deno`);
+    await Deno.chmod(`${folder}/deno`, 0o755);
     await Deno.chmod(folder, 0o555); // another user than root can write nothing there
   });
-  after(() => Deno.remove(folder));
+  after(() => Deno.remove(folder, { recursive: true }));
 
   /** Starts a command of the image in the folder. */
   function start(words: readonly string[], variables: Record<string, string>): Deno.ChildProcess {
     const [program, ...args] = words.map((word) =>
       word.replace("/pare/healthcheck.js", HEALTHCHECK).replace(/^\/pare\//, PACKAGE)
     );
-    return new Deno.Command(program === "deno" ? Deno.execPath() : program, {
+    return new Deno.Command(program === "deno" ? `${folder}/deno` : program, {
       args,
       cwd: folder,
       clearEnv: true,
       env: {
         ...env,
-        PATH: Deno.env.get("PATH")!,
+        PATH: `${folder}:${Deno.env.get("PATH")}`,
         DENO_DIR: folder,
         HOME: folder,
         TMPDIR: folder,
