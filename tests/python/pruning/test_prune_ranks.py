@@ -8,6 +8,10 @@ import pytest
 import torch
 from conftest import HostProcess
 from pare_llm import Pare, PareError, prune_
+from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.hidden_states import HiddenStates
+from pare_llm.pruning.model.blocks import find_blocks
+from pare_llm.pruning.ranks import Ranks
 from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
 from test_encoder_decoders import t5, whisper
@@ -180,6 +184,34 @@ def prune_stacks() -> dict[tuple[str, str], dict[str, Tensor]]:
         prune_(model, batches[dist.get_rank() :: 2], LocalClient(), **options)
         states[make.__name__, stack] = {name: whole(p).detach() for name, p in model.named_parameters()}
     return states
+
+
+FAMILIES = ("llama", "opt", "gpt2", "bloom", "gemma3_text", "mixtral")
+
+
+def test_shards_give_the_same_bytes_before_the_first_block_as_whole_parameters(tmp_path: Path) -> None:
+    # The 96 rows of the embeddings are divided unevenly among five ranks, of which the last has no batch.
+    results = successful(run_on_ranks(captured_on_ranks, 5, tmp_path))
+    for kind in FAMILIES:
+        for tokens, result in zip(token_batches(4), results, strict=False):
+            assert torch.equal(result[kind][0], captured(tiny_model(kind), [tokens])[0]), kind
+        assert results[4][kind] == []
+
+
+def captured(model: Any, batches: list[Tensor]) -> list[Tensor]:
+    """Return the inputs of the first block."""
+    inputs = [Batch((tokens,), {}) for tokens in batches]
+    device = torch.device("cpu")
+    states = HiddenStates.capture(model, find_blocks(model), inputs, device=device, ranks=Ranks())
+    return [states.states(index) for index in range(len(batches))]
+
+
+def captured_on_ranks() -> dict[str, list[Tensor]]:
+    rank = dist.get_rank()
+    return {
+        kind: captured(wrapped(kind, "fsdp of the model"), token_batches(4)[rank : rank + 1])
+        for kind in FAMILIES
+    }
 
 
 class FailingClient(LocalClient):
