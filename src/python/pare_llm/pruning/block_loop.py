@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.calibration.batches import Batch
@@ -25,7 +25,7 @@ from pare_llm.pruning.calibration.target_statistics import LayerTarget, TargetSt
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
-from pare_llm.pruning.model.sharding import gathered, gathering_scope
+from pare_llm.pruning.model.sharding import gathered
 from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
@@ -36,7 +36,6 @@ from pare_llm.statistics.hessian import TokenWeights
 class BlockLoop:
     """The pruning of one model. Every rank runs the same loop, on its own batches."""
 
-    model: nn.Module
     blocks: Sequence[Block]
     layers: Sequence[Layer]
     """The layers to prune, in the order of the model."""
@@ -109,7 +108,7 @@ class BlockLoop:
         if self.hidden is None or not self.true_sequential or not layers:
             return [layers]
         with self._timed():
-            return find_stages(self.model, block, layers, self.hidden, self.ranks)
+            return find_stages(block, layers, self.hidden, self.ranks)
 
     def _dense_outputs(self, block: Block) -> HiddenStates | None:
         """Return the outputs of a block that is still dense, for the inputs that the pruned blocks give."""
@@ -119,7 +118,7 @@ class BlockLoop:
         return outputs
 
     def _advance(self, states: HiddenStates, block: Block) -> None:
-        with self._timed(), gathered(gathering_scope(self.model, block.module)):
+        with self._timed(), gathered(block.module):
             self.ranks.together(partial(states.advance, block))
 
     def _solve_unrounded(
@@ -152,7 +151,6 @@ class BlockLoop:
                     else None
                 )
                 recorder = record_hessians(
-                    self.model,
                     block,
                     pending,
                     self.hidden,
@@ -182,7 +180,7 @@ class BlockLoop:
             wanted, padding = dense.states(index), self.batches[index].padding
             return token_errors(block, hidden.outputs(block, index), wanted, padding)
 
-        with self._timed(), gathered(gathering_scope(self.model, block.module)):
+        with self._timed(), gathered(block.module):
             return mean_error(block, self.batches, self.ranks, errors_of)
 
     @contextmanager

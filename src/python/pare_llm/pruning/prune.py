@@ -17,6 +17,7 @@ from pare_llm.pruning.fingerprint import model_digest
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import BlocksInMemory
 from pare_llm.pruning.model.require_weights import require_weights
+from pare_llm.pruning.model.sharding import reshard
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.run import PruneRun
 
@@ -54,7 +55,7 @@ def prune_(
     the batches. The Hessians are summed over the ranks, each rank asks its client for some layers, and all
     ranks end with the same bits. The model may be wrapped in `DistributedDataParallel`, `torch.compile` or
     peft, whose adapters stay as they are, or sharded by `fully_shard` (FSDP2). Of a sharded model, one block
-    is gathered at a time.
+    is gathered at a time, or one parameter outside of the blocks, but never the token embeddings.
 
     Args:
         model: a causal language model of transformers, or any model whose blocks form a chain.
@@ -95,6 +96,7 @@ def prune_(
     """
     network = unwrap(model)
     require_weights(network)
+    reshard(network)
     with ExitStack() as stack:
         run = PruneRun(
             network,

@@ -185,7 +185,6 @@ class PruneRun:
                     self.ranks.together(lambda: tracker.on_layer(result) if tracker is not None else None)
 
             results = BlockLoop(
-                model=self._model,
                 blocks=self.blocks,
                 layers=self.layers,
                 batches=self._batches,
@@ -239,9 +238,7 @@ class PruneRun:
         started = time.perf_counter()
         allocation = self.ranks.share(self._journal.allocation if self._journal else None, 0)
         if allocation is None:
-            dense = DensePass(
-                self._model, self.blocks, self._batches, hidden, store, self.ranks, self._token_weights
-            )
+            dense = DensePass(self.blocks, self._batches, hidden, store, self.ranks, self._token_weights)
             allocation = self._allocation.allocate(dense, solver)
             if self._journal:
                 self._journal.record_allocation(allocation)

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
-
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.record_hessians import record_hessians
 from pare_llm.pruning.model.blocks import Block, BlockStore
 from pare_llm.pruning.model.layers import Layer, by_block
-from pare_llm.pruning.model.sharding import gathered, gathering_scope
+from pare_llm.pruning.model.sharding import gathered
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.statistics.hessian import TokenWeights
 from pare_llm.statistics.recorder import HessianRecorder
@@ -19,9 +17,8 @@ from pare_llm.statistics.recorder import HessianRecorder
 
 @dataclass
 class DensePass:
-    """The model and its batches. Every rank has to use them in the same order."""
+    """The blocks and their batches. Every rank has to use them in the same order."""
 
-    model: nn.Module
     blocks: Sequence[Block]
     batches: Sequence[Batch]
     hidden: HiddenStates
@@ -39,11 +36,9 @@ class DensePass:
             if pending := of_block.get(block.index):
                 yield (
                     pending,
-                    record_hessians(
-                        self.model, block, pending, hidden, self.batches, self.ranks, self.token_weights
-                    ),
+                    record_hessians(block, pending, hidden, self.batches, self.ranks, self.token_weights),
                 )
             if block.index < max(of_block):
-                with gathered(gathering_scope(self.model, block.module)):
+                with gathered(block.module):
                     self.ranks.together(partial(hidden.advance, block))
             self.ranks.together(partial(self.store.free, block))

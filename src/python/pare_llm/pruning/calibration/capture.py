@@ -7,17 +7,17 @@ others a tuple. If the tuple has more tensors, the block runs once for each batc
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.calls import BlockCall, TensorMover, output_states, split_call
 from pare_llm.pruning.model.blocks import Block
-from pare_llm.pruning.model.sharding import DirectCall, call_module, gathered, gathering_scope, replaced
+from pare_llm.pruning.model.sharded_operations import ShardedOperations
+from pare_llm.pruning.model.sharding import DirectCall, call_module, gathered, replaced
 from pare_llm.pruning.ranks import Ranks
 
 
@@ -64,31 +64,26 @@ class Capture:
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks
         }
-        # The forward pass ends before the output head. If the head is sharded alone, it is not gathered.
-        if isinstance(head := _embeddings_of(model, "get_output_embeddings"), FSDPModule):
-            stand_ins |= {name: nn.Identity() for name, module in model.named_modules() if module is head}
-        with ExitStack() as stack:
-            stack.enter_context(inference(model))
-            for block in self._blocks[: self._must_run]:
-                if (scope := gathering_scope(model, block.module)) is block.module:
-                    stack.enter_context(gathered(scope))
-            stack.enter_context(replaced(model, stand_ins))
-            stack.enter_context(gathered(model))
+        self._operations = ShardedOperations(model, ranks)
+        with inference(model), replaced(model, stand_ins):
             ranks.together(lambda: self._run_batches(model, batches))
 
     def _run_batches(self, model: nn.Module, batches: Sequence[Batch]) -> None:
         device = _input_device(model)
-        for batch in batches:
-            self.calls.append([])
-            self._returned = None
-            self._mover = TensorMover(self._device)
-            moved = batch.on(device)
-            try:
-                call_module(model, *moved.args, **moved.kwargs)
-            except _LastBlockReachedError:
-                continue
-            missing = self._blocks[len(self.calls[-1])].name
-            raise ValueError(f"{missing}: the forward pass of the model does not call this block")
+        with self._operations.running():
+            for batch in batches:
+                self._run_batch(model, batch.on(device))
+
+    def _run_batch(self, model: nn.Module, batch: Batch) -> None:
+        self.calls.append([])
+        self._returned = None
+        self._mover = TensorMover(self._device)
+        try:
+            call_module(model, *batch.args, **batch.kwargs)
+        except _LastBlockReachedError:
+            return
+        missing = self._blocks[len(self.calls[-1])].name
+        raise ValueError(f"{missing}: the forward pass of the model does not call this block")
 
     def _on_call(self, block: Block, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden, call = split_call(args, kwargs)
@@ -109,7 +104,8 @@ class Capture:
         if block.index == len(self._blocks) - 1:
             raise _LastBlockReachedError
         if block.index < self._must_run and self._needs_output(block.index):
-            output = call_module(block.module, *args, **kwargs)
+            with gathered(block.module, self._operations.whole):
+                output = call_module(block.module, *args, **kwargs)
             self._returned = output_states(output, block.name)
             tail = None if isinstance(output, Tensor) else tuple(output[1:])
             self._output_tails[block.index : block.index + 1] = [tail]
@@ -130,16 +126,10 @@ class Capture:
 
 def _input_device(model: nn.Module) -> torch.device:
     """Return the device of the token embeddings, or of the first parameter if the model has no embeddings."""
-    embeddings = _embeddings_of(model, "get_input_embeddings")
+    get_embeddings = getattr(model, "get_input_embeddings", None)
+    embeddings: nn.Module | None = get_embeddings() if callable(get_embeddings) else None
     candidates = [*(embeddings.parameters() if embeddings is not None else []), *model.parameters()]
     return next((weight.device for weight in candidates if not weight.is_meta), torch.device("cpu"))
-
-
-def _embeddings_of(model: nn.Module, method: str) -> nn.Module | None:
-    """Return the module that a method of the models of transformers returns, if the model has the method."""
-    get_embeddings = getattr(model, method, None)
-    embeddings: nn.Module | None = get_embeddings() if callable(get_embeddings) else None
-    return embeddings
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import nn
 
 from pare_llm.layers.linear_layer import LinearLayer
 from pare_llm.pruning.calibration.batches import Batch
@@ -15,7 +14,7 @@ from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.model.sharding import gathered, gathering_scope
+from pare_llm.pruning.model.sharding import gathered
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.statistics.hessian import TokenWeights
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
@@ -24,7 +23,6 @@ from pare_llm.statistics.seen_input import SeenInput
 
 
 def record_hessians(
-    model: nn.Module,
     block: Block,
     layers: Sequence[Layer],
     hidden: HiddenStates,
@@ -52,7 +50,7 @@ def record_hessians(
         with targets.observe(index) if targets else nullcontext(), recorder:
             yield
 
-    with gathered(gathering_scope(model, block.module)):
+    with gathered(block.module):
         ranks.together(lambda: hidden.observe(block, watch))
     if ranks.count > 1:
         recorder.all_reduce(ranks.group)
@@ -103,7 +101,7 @@ def pack_hessians(
 
 
 def find_stages(
-    model: nn.Module, block: Block, layers: Sequence[Layer], hidden: HiddenStates, ranks: Ranks
+    block: Block, layers: Sequence[Layer], hidden: HiddenStates, ranks: Ranks
 ) -> list[list[Layer]]:
     """Return the stages of the layers of a block in the order in which the block calls them.
 
@@ -118,7 +116,7 @@ def find_stages(
         stages.setdefault(key, []).append(name)
 
     with (
-        gathered(gathering_scope(model, block.module)),
+        gathered(block.module),
         observed_inputs({layer.name: layer.linear for layer in layers}, record),
     ):
         ranks.together(lambda: hidden.observe_first(block))

@@ -1,10 +1,11 @@
 """Access to the weights of models that `fully_shard` (FSDP2) has sharded.
 
 The hooks of FSDP2 gather weights at each call on all ranks, which may have different numbers of batches. So
-`gathered` gathers them once, and the forward passes inside of it run without these hooks.
+`gathered` gathers them once, and the forward passes inside of it run without these hooks. It gathers each
+parameter by itself, because FSDP2 can only gather everything that one `fully_shard` has sharded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,25 +39,50 @@ def is_sharded(module: nn.Module) -> bool:
     return any(is_shard(parameter) for parameter in module.parameters())
 
 
-def gathering_scope(model: nn.Module, block: nn.Module) -> nn.Module:
-    """Return the module to gather for `block`: the model if the block is sharded together with the rest."""
-    is_sharded_alone = any(isinstance(module, FSDPModule) for module in block.modules())
-    return model if is_sharded(block) and not is_sharded_alone else block
+def reshard(model: nn.Module) -> None:
+    """Free the parameters that FSDP2 has gathered, which those of the model are after a forward pass."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def full_tensor(parameter: Tensor) -> Tensor:
+    """Return the whole parameter. If it is sharded, every rank has to call this function."""
+    values = parameter.detach()
+    return values.full_tensor() if isinstance(values, DTensor) else values
 
 
 @contextmanager
-def gathered(module: nn.Module) -> Iterator[None]:
-    """Gather the weights of `module` and all modules under it, on every rank, until the context ends."""
-    names = [name for name, part in module.named_modules() if isinstance(part, FSDPModule)]
-    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
-    for part in parts:
-        part.unshard()
+def gathered(module: nn.Module, gather: Callable[[Tensor], Tensor] = full_tensor) -> Iterator[None]:
+    """Gather all weights under `module` in the dtype of their shards, on every rank, until the context ends.
+
+    `gather` returns the whole parameter of a shard.
+    """
+    shards = [
+        (part, name, parameter)
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False)
+        if is_shard(parameter)
+    ]
+    whole: dict[int, nn.Parameter] = {}  # by the id of the shard, which several modules may have
     try:
-        with replaced(module, {name: DirectCall(module.get_submodule(name)) for name in names if name}):
+        for part, name, shard in shards:
+            if id(shard) not in whole:
+                whole[id(shard)] = nn.Parameter(gather(shard), requires_grad=False)
+            part._parameters[name] = whole[id(shard)]
+        with without_hooks(module):
             yield
     finally:
-        for part in parts:
-            part.reshard()
+        for part, name, shard in shards:
+            part._parameters[name] = shard
+
+
+@contextmanager
+def without_hooks(module: nn.Module) -> Iterator[None]:
+    """Let `call_module` run `module` without the hooks of FSDP2 in the modules under it."""
+    names = [name for name, part in module.named_modules() if name and isinstance(part, FSDPModule)]
+    with replaced(module, {name: DirectCall(module.get_submodule(name)) for name in names}):
+        yield
 
 
 @contextmanager
@@ -79,12 +105,6 @@ def replaced(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[N
 def is_shard(parameter: Tensor) -> bool:
     """Return whether other ranks have other parts of the parameter."""
     return isinstance(parameter, DTensor)
-
-
-def full_tensor(parameter: Tensor) -> Tensor:
-    """Return the whole parameter. If it is sharded, every rank has to call this function."""
-    values = parameter.detach()
-    return values.full_tensor() if isinstance(values, DTensor) else values
 
 
 @torch.no_grad()
