@@ -158,6 +158,10 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":
         return values.reshape(heads, 3, -1, *rest).swapaxes(0, 1).reshape(values.shape)
+    if architecture == "falcon" and layer == "attn_qkv":
+        groups = values.reshape(count_key_heads(config), -1, config["hidden_size"] // heads, *rest)
+        parts = (groups[:, :-2], groups[:, -2:-1], groups[:, -1:])
+        return np.concatenate([part.reshape(-1, *rest) for part in parts])
     if architecture.startswith("qwen35") and layer in ("attn_qkv", "ssm_conv1d"):
         keys = 2 * config["linear_num_key_heads"] * config["linear_key_head_dim"]
         return np.concatenate([values[:keys], tile_heads(values[keys:], config)])
@@ -168,6 +172,13 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
     if architecture == "gpt2" and layer in ("attn_qkv", "attn_output", "ffn_up", "ffn_down") and values.ndim == 2:
         return values.T.copy()
     return values
+
+
+def count_key_heads(config: dict) -> int:
+    """Counts the key heads of Falcon."""
+    if config["new_decoder_architecture"]:
+        return config["num_kv_heads"]
+    return 1 if config["multi_query"] else config["num_attention_heads"]
 
 
 def tile_heads(values: np.ndarray, config: dict) -> np.ndarray:

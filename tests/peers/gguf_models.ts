@@ -66,6 +66,16 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
   },
   "phi": FAMILY_MODELS.phi.base,
   "falcon": FAMILY_MODELS.falcon.base,
+  "falcon with a key head per query head": { ...FAMILY_MODELS.falcon.base, multi_query: false },
+  "falcon with two key heads and two norms, like Falcon 40B": {
+    ...FAMILY_MODELS.falcon.base,
+    ...FAMILY_MODELS.falcon.variants["with two key heads, like Falcon 40B"],
+  },
+  "falcon with two key heads and one norm, like Falcon 11B": {
+    ...FAMILY_MODELS.falcon.base,
+    ...FAMILY_MODELS.falcon.variants["with two key heads, one norm and biases, like Falcon 11B"],
+    bias: false,
+  },
   "gemma": FAMILY_MODELS.gemma.base,
   "gemma2": { ...FAMILY_MODELS.gemma2.base, query_pre_attn_scalar: 6 },
   "gemma3": {

@@ -226,10 +226,16 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
   falcon: {
     name: "falcon",
-    layers: { ...BLOOM_LAYERS, "input_layernorm": "attn_norm" },
+    layers: {
+      ...BLOOM_LAYERS,
+      "input_layernorm": "attn_norm",
+      "ln_attn": "attn_norm_2",
+      "ln_mlp": "attn_norm",
+    },
     biases: [],
     activation: "gelu_tanh",
-    settings: { multi_query: true, parallel_attn: true, new_decoder_architecture: false },
+    rowOrder: "heads",
+    settings: { parallel_attn: true },
   },
   ...MIXTURE_ARCHITECTURES,
 };
