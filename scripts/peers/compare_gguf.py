@@ -50,7 +50,7 @@ def compare(request: dict, reader: gguf.GGUFReader, fields: dict) -> dict:
     names = gguf.get_tensor_name_map(by_name[architecture], blocks)
     found = {tensor.name: tensor for tensor in reader.tensors}
     tensors, missing = {}, []
-    for name, values in stack_experts(rename(read_checkpoint(request["folder"]), config["model_type"])).items():
+    for name, values in stack_experts(rename(read_checkpoint(request["folder"]), config)).items():
         # The map lacks the prefix of some of BLOOM's names.
         known = name.removeprefix("transformer.") if architecture == "bloom" else name
         place = names.get_name(known, try_suffixes=(".weight", ".bias"))
@@ -90,9 +90,11 @@ def read_checkpoint(folder: str) -> dict[str, np.ndarray]:
     return dense
 
 
-def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]:
+def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray]:
     """Gives tensors the names that the library knows. Of experts in one tensor, the first layer becomes two layers."""
-    renamed = {}
+    renamed, family = {}, config["model_type"]
+    if family in ("granitemoehybrid", "nemotron_h"):
+        tensors = rename_hybrid(tensors, config)
     for name, values in tensors.items():
         expert = re.fullmatch(r"(.*\.experts\.)(gate_up_proj|down_proj)(_bias)?", name)
         if expert:
@@ -114,6 +116,27 @@ def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]
         else:
             name = name.replace(".dt_bias", ".dt_proj.bias").replace("_correction_bias", "_correction.bias")
             renamed[name] = values
+    return renamed
+
+
+def rename_hybrid(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray]:
+    """Divides the layers of Granite that compute gate and up, and gives vectors of Mamba 2 one row per head or group."""
+    shared = "mlp.shared_expert" if config.get("num_local_experts") else "mlp"
+    renamed = {}
+    for name, values in tensors.items():
+        place = name.replace("block_sparse_moe.input_linear", "mlp.experts.input_linear")
+        place = place.replace("block_sparse_moe.output_linear", "mlp.experts.down_proj")
+        place = place.replace("shared_mlp", shared).replace("output_linear", "down_proj")
+        place = re.sub(r"^backbone(.*)\.mixer\.experts\.", r"model\1.mlp.experts.", place)
+        if "input_linear" in place:
+            for layer, part in zip(("gate_proj", "up_proj"), np.split(values, 2, axis=-2), strict=True):
+                renamed[place.replace("input_linear", layer)] = np.ascontiguousarray(part)
+        elif name.endswith((".A_log", ".D")):
+            renamed[name] = values.reshape(-1, 1)
+        elif name.endswith((".mamba.norm.weight", ".mixer.norm.weight")):
+            renamed[name] = values.reshape(config.get("n_groups", config.get("mamba_n_groups")), -1)
+        else:
+            renamed[place] = values
     return renamed
 
 
@@ -153,7 +176,7 @@ def unpack(packed: torch.Tensor, scale: torch.Tensor, shape: torch.Tensor) -> np
 def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -> np.ndarray:
     heads = config.get("num_attention_heads", config.get("n_head"))
     rest = values.shape[1:]
-    if architecture in ("llama", "granite", "smollm3", "mistral3") and layer in ("attn_q", "attn_k"):
+    if architecture.startswith(("llama", "granite", "smollm3", "mistral3")) and layer in ("attn_q", "attn_k"):
         count = heads if layer == "attn_q" else config["num_key_value_heads"]
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":

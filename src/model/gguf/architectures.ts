@@ -17,6 +17,7 @@ import {
   rotatesThreeOfFour,
 } from "./architecture.ts";
 import { type Factors, headScale } from "./factors.ts";
+import { HYBRID_ARCHITECTURES } from "./hybrid_architectures.ts";
 import { MIXTURE_ARCHITECTURES } from "./mixture_architectures.ts";
 
 const FUSED_GATE = { "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
@@ -143,8 +144,9 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     ...OLMO2,
     name: "exaone4",
     hasRotaryDivisors: true,
-    // The model with 32 billion parameters.
-    byBlockCount: { 64: { windowPeriod: 4, rotates: rotatesThreeOfFour } },
+    // llama.cpp recognises the model with 32 billion parameters by its number of blocks.
+    variant: ({ num_hidden_layers }) =>
+      num_hidden_layers === 64 ? { windowPeriod: 4, rotates: rotatesThreeOfFour } : {},
   },
   ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
   glm4: {
@@ -238,6 +240,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     settings: { parallel_attn: true },
   },
   ...MIXTURE_ARCHITECTURES,
+  ...HYBRID_ARCHITECTURES,
 };
 
 /** @throws {ModelError} if llama.cpp has no architecture for the `model_type`, or does not support a setting's value */
@@ -252,12 +255,12 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
         : ""),
     );
   }
-  const architecture = ARCHITECTURES[type];
+  const architecture = { ...ARCHITECTURES[type], ...ARCHITECTURES[type].variant?.(config) };
   for (const [name, needed] of Object.entries(architecture.settings ?? {})) {
     const value = config[name] ?? needed;
     if (value !== needed) {
       throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
     }
   }
-  return { ...architecture, ...architecture.byBlockCount?.[Number(config.num_hidden_layers)] };
+  return architecture;
 }

@@ -6,7 +6,8 @@ import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architecture.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf, headScale, temperatureEntries } from "./factors.ts";
-import { mixtureEntries, mixtureOf } from "./mixture.ts";
+import { halfEntries, linearEntries, mambaEntries, stepRemark } from "./linear_attention.ts";
+import { mixtureEntries } from "./mixture.ts";
 import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
@@ -59,10 +60,11 @@ export function describeNetwork(
   const trained = Number.isFinite(spec.maxTokens)
     ? spec.maxTokens
     : Number(config.seq_length ?? BLOOM_TOKENS);
-  const epsilon = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
+  const ofKind = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
+  const epsilons = new Set([ofKind, ...architecture.hasBothEpsilons ? ["layer_norm_epsilon"] : []]);
   return {
     tensors: rotary.tensors,
-    remark: rotary.remark,
+    remark: rotary.remark ?? stepRemark(spec),
     entries: [
       [key("block_count"), u32(blockCount)],
       [
@@ -70,12 +72,11 @@ export function describeNetwork(
         u32(architecture.windowPeriod ? trained : Math.min(trained, ...windows.filter(Boolean))),
       ],
       [key("embedding_length"), u32(hiddenSize)],
-      [key("feed_forward_length"), u32(feedForwardLength(spec))],
       [key("attention.head_count"), u32(traits.heads)],
-      [key("attention.head_count_kv"), u32(traits.kvHeads)],
+      ...halfEntries(spec, architecture),
       [key("attention.key_length"), u32(traits.headDim)],
       [key("attention.value_length"), u32(traits.latent?.value ?? traits.headDim)],
-      [key(`attention.${epsilon}`), f32(finalNorm.eps)],
+      ...[...epsilons].map((epsilon) => [key(`attention.${epsilon}`), f32(finalNorm.eps)] as const),
       [key("vocab_size"), u32(spec.vocabSize)],
       ...architecture.windowPeriod
         ? [[key("attention.sliding_window"), u32(commonWindow(windows, architecture))] as const]
@@ -83,6 +84,7 @@ export function describeNetwork(
       ...architecture.mixture ? mixtureEntries(spec, name, architecture.mixture) : [],
       ...latentEntries(name, traits),
       ...linearEntries(spec, architecture),
+      ...mambaEntries(spec, architecture),
       ...temperatureEntries(name, traits, architecture.scalesQueries),
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
@@ -139,46 +141,11 @@ function checkSizes(
   }
 }
 
-/** Returns the inputs of the last layer of a network without experts. */
-function feedForwardLength(spec: ModelSpec): number {
-  const blocks = blocksOf(spec), { traits } = blocks[0];
-  const dense = mixtureOf(spec) && blocks.find((block) => !block.traits?.mixture);
-  return dense ? dense.groups.at(-1)![0].inFeatures : traits!.intermediate;
-}
-
 function latentEntries(architecture: string, { latent }: BlockTraits): MetadataEntry[] {
   if (!latent) return [];
   return [
     [`${architecture}.attention.q_lora_rank`, u32(latent.queryRank ?? 0)],
     [`${architecture}.attention.kv_lora_rank`, u32(latent.rank)],
-  ];
-}
-
-/** @throws {ModelError} if other blocks have linear attention than in the architecture, or if its heads have other sizes */
-function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Architecture): MetadataEntry[] {
-  if (!hasLinearBlocks) return [];
-  const linear = blocksOf(spec).map(({ traits }) => traits?.linear), interval = linear.indexOf(undefined) + 1;
-  const sizes = linear.find((sizes) => sizes !== undefined);
-  if (
-    !sizes || interval === 0 ||
-    linear.some((sizes, index) => (sizes === undefined) !== ((index + 1) % interval === 0))
-  ) {
-    throw new ModelError(
-      `config.json: the architecture ${name} of llama.cpp needs attention in exactly the blocks whose index plus 1 is a multiple of one number`,
-    );
-  }
-  if (sizes.keyDim !== sizes.valueDim) {
-    throw new ModelError(
-      `config.json: linear_key_head_dim ${sizes.keyDim} must be linear_value_head_dim ${sizes.valueDim} for the architecture ${name} of llama.cpp`,
-    );
-  }
-  return [
-    [`${name}.full_attention_interval`, u32(interval)],
-    [`${name}.ssm.conv_kernel`, u32(sizes.taps)],
-    [`${name}.ssm.state_size`, u32(sizes.keyDim)],
-    [`${name}.ssm.group_count`, u32(sizes.keyHeads)],
-    [`${name}.ssm.time_step_rank`, u32(sizes.heads)],
-    [`${name}.ssm.inner_size`, u32(sizes.valueDim * sizes.heads)],
   ];
 }
 
@@ -193,6 +160,9 @@ function describeRotary(
     architecture;
   const isOwn = (index: number) => windowTheta !== undefined && hasWindow(architecture, index);
   const rotations = Array.from({ length: spec.blockCount }, (_, index) => rotary(index));
+  if (architecture.hasOptionalRotation && rotations.every((rotation) => rotation === undefined)) {
+    return { entries: [[`${name}.rope.scaling.finetuned`, bool(false)]], tensors: [] };
+  }
   const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
   const wrong = rotations.findIndex((rotation, index) =>
     isOwn(index)

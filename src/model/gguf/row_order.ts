@@ -37,18 +37,18 @@ export function rowParts(
   traits: BlockTraits,
   place: (role: string) => string,
 ): RowPart[] {
-  const { gateAndUp } = architecture.mixture ?? {}, { outFeatures: rows } = layer, role = roleOf(layer);
-  if (role !== gateAndUp?.role) {
+  const { outFeatures: rows } = layer, role = roleOf(layer), split = architecture.splitLayers?.[role];
+  if (!split) {
     const name = place(role);
     const { linear } = traits, isTiled = architecture.rowOrder === "tiled" && name === "ssm_out";
     const columns = isTiled && linear ? { size: linear.valueDim, order: tiledHeads(linear) } : undefined;
     return [{ place: name, rows, order: rowOrderOf(name, architecture, traits), columns }];
   }
   const half = rows / 2;
-  return ["ffn_gate_exps", "ffn_up_exps"].map((place, part) => ({
+  return split.places.map((place, part) => ({
     place,
     rows: half,
-    order: (row) => gateAndUp.rows === "alternate" ? 2 * row + part : half * part + row,
+    order: (row) => split.rows === "alternate" ? 2 * row + part : half * part + row,
   }));
 }
 
