@@ -53,7 +53,7 @@ def compare(request: dict, reader: gguf.GGUFReader, fields: dict) -> dict:
     for name, values in stack_experts(rename(read_checkpoint(request["folder"]), config)).items():
         # The map lacks the prefix of some of BLOOM's names.
         known = name.removeprefix("transformer.") if architecture == "bloom" else name
-        place = names.get_name(known, try_suffixes=(".weight", ".bias"))
+        place = names.get_name(known, try_suffixes=(".weight", ".bias")) or place_in_gemma4(known)
         if place not in found:
             missing.append(name)
             continue
@@ -99,7 +99,7 @@ def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray
         expert = re.fullmatch(r"(.*\.experts\.)(gate_up_proj|down_proj)(_bias)?", name)
         if expert:
             mixture, layer, bias = expert.groups()
-            rows = values if bias else np.ascontiguousarray(values.swapaxes(1, 2))
+            rows = values if bias or family == "gemma4_text" else np.ascontiguousarray(values.swapaxes(1, 2))
             kind = "bias" if bias else "weight"
             if layer == "down_proj":
                 renamed[f"{mixture}down_proj.{kind}"] = rows
@@ -111,7 +111,7 @@ def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray
             renamed[name] = -np.exp(values.astype(np.float64)).astype(np.float32)
         elif name.endswith(".conv1d.weight"):
             renamed[name] = values[:, 0]
-        elif name.endswith(".sinks"):
+        elif name.endswith((".sinks", ".layer_scalar")):
             renamed[f"{name}.weight"] = values
         else:
             name = name.replace(".dt_bias", ".dt_proj.bias").replace("_correction_bias", "_correction.bias")
@@ -140,9 +140,21 @@ def rename_hybrid(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.
     return renamed
 
 
+def place_in_gemma4(name: str) -> str | None:
+    """Returns the names of the tensors of Gemma 4 that the library does not map."""
+    block, _, part = name.removeprefix("model.layers.").partition(".")
+    place = {
+        "router.scale": "ffn_gate_inp.scale",
+        "router.per_expert_scale": "ffn_down_exps.scale",
+        "experts.gate_proj.weight": "ffn_gate_exps.weight",
+        "experts.up_proj.weight": "ffn_up_exps.weight",
+    }.get(part)
+    return f"blk.{block}.{place}" if place else None
+
+
 def is_stored_minus_1(name: str, family: str) -> bool:
     """Whether the tensor is a norm to whose weights the model adds 1."""
-    is_norm = name.endswith("norm.weight") and ".linear_attn." not in name
+    is_norm = name.endswith("norm.weight") and ".linear_attn." not in name and family != "gemma4_text"
     return is_norm and family.startswith(("gemma", "qwen3_next", "qwen3_5"))
 
 

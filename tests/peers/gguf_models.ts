@@ -38,6 +38,13 @@ const GPT_OSS: Settings = {
   ...{ sliding_window: 5, tie_word_embeddings: false },
 };
 
+/** A window in two of three blocks. */
+const GEMMA4: Settings = {
+  ...{ ...FAMILY_MODELS.gemma4_text.base, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 3 },
+  layer_types: ["sliding_attention", "sliding_attention", "full_attention"],
+  ...{ head_dim: 8, global_head_dim: 16, num_global_key_value_heads: 1, final_logit_softcapping: 30.5 },
+};
+
 /** Mamba 2 in the first and the last of three blocks. */
 const GRANITE_HYBRID: Settings = {
   ...{ ...MAMBA_MODELS.granitemoehybrid.base, hidden_size: 64, num_hidden_layers: 3 },
@@ -108,6 +115,18 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
       full_attention: { rope_type: "linear", rope_theta: 1000, factor: 4 },
       sliding_attention: { rope_type: "default", rope_theta: 10_000 },
     },
+  },
+  "gemma4": GEMMA4,
+  "gemma4 with values of their own": { ...GEMMA4, attention_k_eq_v: false },
+  "gemma4 that rotates whole heads": {
+    ...GEMMA4,
+    rope_parameters: {
+      full_attention: { rope_type: "proportional", rope_theta: 1000 },
+      sliding_attention: { rope_type: "default", rope_theta: 100 },
+    },
+  },
+  "gemma4 with experts": {
+    ...{ ...GEMMA4, enable_moe_block: true, num_experts: 5, top_k_experts: 2, moe_intermediate_size: 32 },
   },
   "olmo2": FAMILY_MODELS.olmo2.base,
   "olmo3": {

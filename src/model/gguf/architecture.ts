@@ -26,8 +26,8 @@ export interface Architecture {
    * the value heads of linear attention are sorted by their number among those that share a key head.
    */
   readonly rowOrder?: "rotary" | "heads" | "tiled";
-  /** Whether a tensor may divide the frequencies of the rotation. */
-  readonly hasRotaryDivisors?: boolean;
+  /** Whether a tensor may, or must, divide the frequencies of the rotation in blocks without a window. */
+  readonly hasRotaryDivisors?: boolean | "always";
   /** Whether the head must share its weight with the table of tokens. */
   readonly sharesHead?: boolean;
   /** Whether the pairs of a head are divided among three positions of a token, which are equal in a text. */
@@ -36,11 +36,13 @@ export interface Architecture {
   readonly hasPartialRotation?: boolean;
   /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
   readonly windowPeriod?: number;
+  /** Whether the file lists the blocks that have a sliding window. Blocks with and without a window may have different heads. */
+  readonly listsWindows?: boolean;
   /**
    * The base of the frequencies, without scaling, in blocks with a window, if these have a rotation of their own. `common` is the base in
-   * the other blocks.
+   * the other blocks, and `described` a base that the file has.
    */
-  readonly windowTheta?: number | "common";
+  readonly windowTheta?: number | "common" | "described";
   /** Whether blocks without `traits.linear` are those whose index + 1 is a multiple of a number in the file. By default no block has it. */
   readonly hasLinearBlocks?: boolean;
   /** Whether blocks may have Mamba 2 in the place of attention, and only one of their halves. The file says which half a block has. */
@@ -71,6 +73,8 @@ export interface Architecture {
   unsupported?(spec: ModelSpec): string | undefined;
   /** Settings of config.json that must have these values, or be absent. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Numbers that llama.cpp reads, and that are the same in all models which Pare knows. */
+  readonly constants?: Readonly<Record<string, number>>;
   /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
   readonly switches?: readonly string[];
 }

@@ -155,11 +155,11 @@ class TensorPlanner {
   }
 
   addNorm(norm: NormSpec, prefix: string, place: string): void {
-    const { size, weightOffset = 0 } = norm;
+    const { size, weightOffset = 0, weightName: suffix = "weight" } = norm;
     const [weightName, biasName]: (string | undefined)[] = normTensors({ ...norm, name: prefix + norm.name });
     const read = rowReader(this.#weights, weightName!, [size]);
     const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
-    this.tensors.push(vector(`${place}.weight`, size, offset));
+    this.tensors.push(vector(`${place}.${suffix}`, size, offset));
     if (biasName !== undefined) this.addBias(biasName, size, `${place}.bias`);
   }
 

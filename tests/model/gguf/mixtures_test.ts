@@ -64,6 +64,13 @@ describe("the description of a mixture, or of a model with linear attention, for
         ...{ feed_forward_length: 96, "attention.head_count_kv": 2, "ssm.inner_size": undefined },
         ...{ "rope.scaling.finetuned": undefined, "rope.dimension_count": 16 },
       }],
+      ["gemma4 with experts", {
+        ...{ feed_forward_length: [96, 96, 96], "attention.head_count_kv": [2, 2, 1], expert_count: 5 },
+        ...{ "attention.sliding_window": 5, "attention.sliding_window_pattern": [true, true, false] },
+        ...{ "attention.key_length": 16, "attention.key_length_swa": 8, embedding_length_per_layer_input: 0 },
+        ...{ "rope.dimension_count": 16, "rope.dimension_count_swa": 8 },
+        ...{ "rope.freq_base": 1000, "rope.freq_base_swa": 100 },
+      }],
       ["nemotron_h", {
         ...{ feed_forward_length: [0, 96, 0, 0, 96], "attention.head_count_kv": [0, 0, 2, 0, 0] },
         ...{ "attention.layer_norm_epsilon": 1e-5, "attention.layer_norm_rms_epsilon": 1e-5 },
@@ -106,21 +113,22 @@ describe("the description of a mixture, or of a model with linear attention, for
     assert.equal(describeModel("nemotron_h", { time_step_min: 0 }).remark, undefined);
   });
 
-  it("refuses layers of Mamba 2 with biases, and a network beside a mixture, for which llama.cpp has no place", async () => {
-    for (
-      const [changes, layer] of [
-        [{ use_bias: true }, "backbone.layers.1.mixer.in_proj.bias"],
-        [{ layers_block_type: ["moe", "linear_attention", "mlp"] }, "mixer.up_proj"],
-      ] as const
-    ) {
-      const config = { ...GGUF_MODELS["nemotron_h with experts"], ...changes };
+  for (
+    const [title, changes, layer] of [
+      ["nemotron_h with experts", { use_bias: true }, "backbone.layers.1.mixer.in_proj.bias"],
+      ["nemotron_h with experts", { layers_block_type: ["moe", "linear_attention", "mlp"] }, "mixer.up_proj"],
+      ["gemma4", { attention_bias: true }, "model.layers.0.self_attn.q_proj.bias"],
+    ] as const
+  ) {
+    it(`refuses ${title} with ${JSON.stringify(changes)}, because llama.cpp has no place for ${layer}`, async () => {
+      const config = { ...GGUF_MODELS[title], ...changes }, architecture = findArchitecture(config);
       const options = { type: "f32", round: false } as const;
-      await assert.rejects(planTensors("FOLDER", randomModel(config), findArchitecture(config), options), {
+      await assert.rejects(planTensors("FOLDER", randomModel(config), architecture, options), {
         name: "ModelError",
-        message: `FOLDER: the architecture nemotron_h_moe of llama.cpp has no place for ${layer}`,
+        message: `FOLDER: the architecture ${architecture.name} of llama.cpp has no place for ${layer}`,
       });
-    }
-  });
+    });
+  }
 
   it("leads to F16 where the columns of a head of Qwen3.5 are no whole blocks, because they move together", async () => {
     const inF16 = async (linear_value_head_dim: number) => {
@@ -201,6 +209,12 @@ describe("the description of a mixture, or of a model with linear attention, for
         "granitemoehybrid",
         { time_step_limit: [0.1, 0.9] },
         /steps of Mamba 2 to 0\.1 and 0\.9, .* no limits/,
+      ],
+      ["gemma4", { final_logit_softcapping: null }, /logitSoftCap none, but .* gemma4 .* computes with 30/],
+      [
+        "gemma4",
+        { layer_types: Array(3).fill("full_attention") },
+        /no block has a sliding window, .* gemma4 /,
       ],
       ["nemotron_h", { use_conv_bias: false }, /use_conv_bias must be true for GGUF, not false/],
       [
