@@ -31,6 +31,8 @@ import torch
 from answer_requests import answer_requests
 from safetensors import safe_open
 
+# The architectures in which the two rows of a rotated pair are neighbours.
+SORTED_BY_PAIRS = ("llama", "granite", "granitehybrid", "granitemoe", "smollm3", "mistral3")
 ROUNDED_TABLES = ("token_embd.weight", "output.weight")
 
 
@@ -120,7 +122,7 @@ def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray
 
 
 def rename_hybrid(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray]:
-    """Divides the layers of Granite that compute gate and up, and gives vectors of Mamba 2 one row per head or group."""
+    """Divides the layers of Granite that compute gate and up. Vectors of Mamba 2 get one row per head or group."""
     shared = "mlp.shared_expert" if config.get("num_local_experts") else "mlp"
     renamed = {}
     for name, values in tensors.items():
@@ -188,7 +190,7 @@ def unpack(packed: torch.Tensor, scale: torch.Tensor, shape: torch.Tensor) -> np
 def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -> np.ndarray:
     heads = config.get("num_attention_heads", config.get("n_head"))
     rest = values.shape[1:]
-    if architecture.startswith(("llama", "granite", "smollm3", "mistral3")) and layer in ("attn_q", "attn_k"):
+    if architecture in SORTED_BY_PAIRS and layer in ("attn_q", "attn_k"):
         count = heads if layer == "attn_q" else config["num_key_value_heads"]
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":
