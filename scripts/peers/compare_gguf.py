@@ -31,6 +31,8 @@ import torch
 from answer_requests import answer_requests
 from safetensors import safe_open
 
+# The architectures in which the two rows of a rotated pair are neighbours.
+SORTED_BY_PAIRS = ("llama", "granite", "granitehybrid", "granitemoe", "smollm3", "mistral3")
 ROUNDED_TABLES = ("token_embd.weight", "output.weight")
 
 
@@ -50,10 +52,10 @@ def compare(request: dict, reader: gguf.GGUFReader, fields: dict) -> dict:
     names = gguf.get_tensor_name_map(by_name[architecture], blocks)
     found = {tensor.name: tensor for tensor in reader.tensors}
     tensors, missing = {}, []
-    for name, values in stack_experts(rename(read_checkpoint(request["folder"]), config["model_type"])).items():
+    for name, values in stack_experts(rename(read_checkpoint(request["folder"]), config)).items():
         # The map lacks the prefix of some of BLOOM's names.
         known = name.removeprefix("transformer.") if architecture == "bloom" else name
-        place = names.get_name(known, try_suffixes=(".weight", ".bias"))
+        place = names.get_name(known, try_suffixes=(".weight", ".bias")) or place_in_gemma4(known)
         if place not in found:
             missing.append(name)
             continue
@@ -90,14 +92,16 @@ def read_checkpoint(folder: str) -> dict[str, np.ndarray]:
     return dense
 
 
-def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]:
+def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray]:
     """Gives tensors the names that the library knows. Of experts in one tensor, the first layer becomes two layers."""
-    renamed = {}
+    renamed, family = {}, config["model_type"]
+    if family in ("granitemoehybrid", "nemotron_h"):
+        tensors = rename_hybrid(tensors, config)
     for name, values in tensors.items():
         expert = re.fullmatch(r"(.*\.experts\.)(gate_up_proj|down_proj)(_bias)?", name)
         if expert:
             mixture, layer, bias = expert.groups()
-            rows = values if bias else np.ascontiguousarray(values.swapaxes(1, 2))
+            rows = values if bias or family == "gemma4_text" else np.ascontiguousarray(values.swapaxes(1, 2))
             kind = "bias" if bias else "weight"
             if layer == "down_proj":
                 renamed[f"{mixture}down_proj.{kind}"] = rows
@@ -109,7 +113,7 @@ def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]
             renamed[name] = -np.exp(values.astype(np.float64)).astype(np.float32)
         elif name.endswith(".conv1d.weight"):
             renamed[name] = values[:, 0]
-        elif name.endswith(".sinks"):
+        elif name.endswith((".sinks", ".layer_scalar")):
             renamed[f"{name}.weight"] = values
         else:
             name = name.replace(".dt_bias", ".dt_proj.bias").replace("_correction_bias", "_correction.bias")
@@ -117,9 +121,42 @@ def rename(tensors: dict[str, np.ndarray], family: str) -> dict[str, np.ndarray]
     return renamed
 
 
+def rename_hybrid(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray]:
+    """Divides the layers of Granite that compute gate and up. Vectors of Mamba 2 get one row per head or group."""
+    shared = "mlp.shared_expert" if config.get("num_local_experts") else "mlp"
+    renamed = {}
+    for name, values in tensors.items():
+        place = name.replace("block_sparse_moe.input_linear", "mlp.experts.input_linear")
+        place = place.replace("block_sparse_moe.output_linear", "mlp.experts.down_proj")
+        place = place.replace("shared_mlp", shared).replace("output_linear", "down_proj")
+        place = re.sub(r"^backbone(.*)\.mixer\.experts\.", r"model\1.mlp.experts.", place)
+        if "input_linear" in place:
+            for layer, part in zip(("gate_proj", "up_proj"), np.split(values, 2, axis=-2), strict=True):
+                renamed[place.replace("input_linear", layer)] = np.ascontiguousarray(part)
+        elif name.endswith((".A_log", ".D")):
+            renamed[name] = values.reshape(-1, 1)
+        elif name.endswith((".mamba.norm.weight", ".mixer.norm.weight")):
+            renamed[name] = values.reshape(config.get("n_groups", config.get("mamba_n_groups")), -1)
+        else:
+            renamed[place] = values
+    return renamed
+
+
+def place_in_gemma4(name: str) -> str | None:
+    """Returns the names of the tensors of Gemma 4 that the library does not map."""
+    block, _, part = name.removeprefix("model.layers.").partition(".")
+    place = {
+        "router.scale": "ffn_gate_inp.scale",
+        "router.per_expert_scale": "ffn_down_exps.scale",
+        "experts.gate_proj.weight": "ffn_gate_exps.weight",
+        "experts.up_proj.weight": "ffn_up_exps.weight",
+    }.get(part)
+    return f"blk.{block}.{place}" if place else None
+
+
 def is_stored_minus_1(name: str, family: str) -> bool:
     """Whether the tensor is a norm to whose weights the model adds 1."""
-    is_norm = name.endswith("norm.weight") and ".linear_attn." not in name
+    is_norm = name.endswith("norm.weight") and ".linear_attn." not in name and family != "gemma4_text"
     return is_norm and family.startswith(("gemma", "qwen3_next", "qwen3_5"))
 
 
@@ -153,11 +190,15 @@ def unpack(packed: torch.Tensor, scale: torch.Tensor, shape: torch.Tensor) -> np
 def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -> np.ndarray:
     heads = config.get("num_attention_heads", config.get("n_head"))
     rest = values.shape[1:]
-    if architecture in ("llama", "granite", "smollm3", "mistral3") and layer in ("attn_q", "attn_k"):
+    if architecture in SORTED_BY_PAIRS and layer in ("attn_q", "attn_k"):
         count = heads if layer == "attn_q" else config["num_key_value_heads"]
         return values.reshape(count, 2, -1, *rest).swapaxes(1, 2).reshape(values.shape)
     if architecture in ("bloom", "gptneox") and layer == "attn_qkv":
         return values.reshape(heads, 3, -1, *rest).swapaxes(0, 1).reshape(values.shape)
+    if architecture == "falcon" and layer == "attn_qkv":
+        groups = values.reshape(count_key_heads(config), -1, config["hidden_size"] // heads, *rest)
+        parts = (groups[:, :-2], groups[:, -2:-1], groups[:, -1:])
+        return np.concatenate([part.reshape(-1, *rest) for part in parts])
     if architecture.startswith("qwen35") and layer in ("attn_qkv", "ssm_conv1d"):
         keys = 2 * config["linear_num_key_heads"] * config["linear_key_head_dim"]
         return np.concatenate([values[:keys], tile_heads(values[keys:], config)])
@@ -168,6 +209,13 @@ def rearrange(values: np.ndarray, layer: str, architecture: str, config: dict) -
     if architecture == "gpt2" and layer in ("attn_qkv", "attn_output", "ffn_up", "ffn_down") and values.ndim == 2:
         return values.T.copy()
     return values
+
+
+def count_key_heads(config: dict) -> int:
+    """Counts the key heads of Falcon."""
+    if config["new_decoder_architecture"]:
+        return config["num_kv_heads"]
+    return 1 if config["multi_query"] else config["num_attention_heads"]
 
 
 def tile_heads(values: np.ndarray, config: dict) -> np.ndarray:

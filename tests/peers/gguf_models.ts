@@ -2,6 +2,7 @@
 
 import { FAMILY_MODELS, LLAMA, type Settings } from "../../scripts/fixtures/family_models.ts";
 import { LINEAR_ATTENTION } from "../../scripts/fixtures/model_settings.ts";
+import { MAMBA_MODELS } from "../../scripts/fixtures/mamba_models.ts";
 
 /** Sizes of which the rows are whole blocks of 32 weights. */
 const BASE: Settings = { ...LLAMA, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 4 };
@@ -37,6 +38,35 @@ const GPT_OSS: Settings = {
   ...{ sliding_window: 5, tie_word_embeddings: false },
 };
 
+/** A window in two of three blocks. */
+const GEMMA4: Settings = {
+  ...{ ...FAMILY_MODELS.gemma4_text.base, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 3 },
+  layer_types: ["sliding_attention", "sliding_attention", "full_attention"],
+  ...{ head_dim: 8, global_head_dim: 16, num_global_key_value_heads: 1, final_logit_softcapping: 30.5 },
+};
+
+/** Mamba 2 in the first and the last of three blocks. */
+const GRANITE_HYBRID: Settings = {
+  ...{ ...MAMBA_MODELS.granitemoehybrid.base, hidden_size: 64, num_hidden_layers: 3 },
+  layer_types: ["linear_attention", "full_attention", "linear_attention"],
+  ...{ mamba_d_head: 32, intermediate_size: 32, shared_intermediate_size: 96 },
+};
+const GRANITE_DENSE: Settings = { ...GRANITE_HYBRID, num_local_experts: 0, num_experts_per_tok: 0 };
+/** Mamba 2, a network and attention in turn. llama.cpp has no smallest step of Mamba 2. */
+const NEMOTRON_H: Settings = {
+  ...{ ...MAMBA_MODELS.nemotron_h.base, hidden_size: 64, intermediate_size: 96, head_dim: 16 },
+  ...{ layers_block_type: ["linear_attention", "mlp", "full_attention", "linear_attention", "mlp"] },
+  ...{ mamba_head_dim: 32, time_step_min: 1e-9, moe_intermediate_size: 32 },
+  ...{ moe_shared_expert_intermediate_size: 64 },
+};
+const NEMOTRON_H_MOE: Settings = {
+  ...NEMOTRON_H,
+  layers_block_type: ["moe", "linear_attention", "full_attention", "moe"],
+};
+const ATTENTION_ONLY: Settings = {
+  ...{ layer_types: Array(3).fill("full_attention"), position_embedding_type: "rope" },
+};
+
 /** The settings of the models by title. */
 export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
   "llama": { ...BASE, model_type: "llama", tie_word_embeddings: false },
@@ -66,6 +96,16 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
   },
   "phi": FAMILY_MODELS.phi.base,
   "falcon": FAMILY_MODELS.falcon.base,
+  "falcon with a key head per query head": { ...FAMILY_MODELS.falcon.base, multi_query: false },
+  "falcon with two key heads and two norms, like Falcon 40B": {
+    ...FAMILY_MODELS.falcon.base,
+    ...FAMILY_MODELS.falcon.variants["with two key heads, like Falcon 40B"],
+  },
+  "falcon with two key heads and one norm, like Falcon 11B": {
+    ...FAMILY_MODELS.falcon.base,
+    ...FAMILY_MODELS.falcon.variants["with two key heads, one norm and biases, like Falcon 11B"],
+    bias: false,
+  },
   "gemma": FAMILY_MODELS.gemma.base,
   "gemma2": { ...FAMILY_MODELS.gemma2.base, query_pre_attn_scalar: 6 },
   "gemma3": {
@@ -75,6 +115,18 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
       full_attention: { rope_type: "linear", rope_theta: 1000, factor: 4 },
       sliding_attention: { rope_type: "default", rope_theta: 10_000 },
     },
+  },
+  "gemma4": GEMMA4,
+  "gemma4 with values of their own": { ...GEMMA4, attention_k_eq_v: false },
+  "gemma4 that rotates whole heads": {
+    ...GEMMA4,
+    rope_parameters: {
+      full_attention: { rope_type: "proportional", rope_theta: 1000 },
+      sliding_attention: { rope_type: "default", rope_theta: 100 },
+    },
+  },
+  "gemma4 with experts": {
+    ...{ ...GEMMA4, enable_moe_block: true, num_experts: 5, top_k_experts: 2, moe_intermediate_size: 32 },
   },
   "olmo2": FAMILY_MODELS.olmo2.base,
   "olmo3": {
@@ -124,6 +176,20 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
   "glm4_moe": { ...DEEPSEEK, model_type: "glm4_moe", head_dim: 16, use_qk_norm: true, attention_bias: true },
   "gpt_oss": { ...GPT_OSS, rope_parameters: { rope_type: "default", rope_theta: 100 } },
   "gpt_oss with YaRN": { ...GPT_OSS, rope_parameters: YARN },
+  "granitemoehybrid": GRANITE_HYBRID,
+  "granitemoehybrid without experts": GRANITE_DENSE,
+  "granitemoehybrid with rotations and biases": {
+    ...{ ...GRANITE_DENSE, position_embedding_type: "rope", attention_bias: true },
+  },
+  "granitemoehybrid with attention in all blocks": { ...GRANITE_DENSE, ...ATTENTION_ONLY },
+  "granitemoehybrid with experts, and attention in all blocks": { ...GRANITE_HYBRID, ...ATTENTION_ONLY },
+  "nemotron_h": NEMOTRON_H,
+  "nemotron_h with biases": { ...NEMOTRON_H, mlp_bias: true },
+  "nemotron_h with experts": NEMOTRON_H_MOE,
+  "nemotron_h with groups of experts, and factors that are not normalised": {
+    ...{ ...NEMOTRON_H_MOE, num_experts_per_tok: 3, n_group: 3, topk_group: 2 },
+    ...{ norm_topk_prob: false, routed_scaling_factor: 1.7 },
+  },
   "llama4_text": {
     ...{ ...BASE, model_type: "llama4_text", head_dim: 16, intermediate_size: 32, intermediate_size_mlp: 64 },
     ...{ num_local_experts: 3, num_experts_per_tok: 2, interleave_moe_layer_step: 2 },

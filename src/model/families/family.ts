@@ -118,6 +118,8 @@ export interface BlockTraits {
   readonly latent?: LatentTraits;
   /** The sizes of the gated delta rule in the place of attention, if the block has it. */
   readonly linear?: DeltaTraits;
+  /** The sizes of Mamba 2 in the place of attention, if the block has it. */
+  readonly mamba?: MambaTraits;
 }
 
 /** The dimensions of multi-head latent attention (`llama/latent_attention.ts`). */
@@ -139,6 +141,22 @@ export interface LatentTraits {
 export interface DeltaTraits extends LinearHeads {
   /** The number of tokens that the convolution reads. */
   readonly taps: number;
+}
+
+/** The sizes of Mamba 2 (`llama/mamba2.ts`). */
+export interface MambaTraits {
+  readonly heads: number;
+  readonly headDim: number;
+  /** heads/groups consecutive heads share the vectors B and C. The norm of the outputs normalises the heads of a group together. */
+  readonly groups: number;
+  /** The number of elements of B and of C. */
+  readonly stateDim: number;
+  /** The number of tokens that the convolution reads. */
+  readonly taps: number;
+  /** The activation after the convolution. */
+  readonly activation: Activation;
+  /** The smallest and the largest step Δ. */
+  readonly stepLimits: readonly [min: number, max: number];
 }
 
 export interface MixtureTraits extends RoutingRule {

@@ -15,6 +15,8 @@ export interface Architecture {
   readonly layers: Readonly<Record<string, string>>;
   /** The complete names in GGUF of the vectors of a block. */
   readonly vectors?: Readonly<Record<string, string>>;
+  /** The layers that are two tensors in the file, by their roles. */
+  readonly splitLayers?: Readonly<Record<string, SplitLayer>>;
   /** The names in GGUF of the linear layers that may have a bias. */
   readonly biases: readonly string[];
   readonly activation: Activation;
@@ -24,8 +26,8 @@ export interface Architecture {
    * the value heads of linear attention are sorted by their number among those that share a key head.
    */
   readonly rowOrder?: "rotary" | "heads" | "tiled";
-  /** Whether a tensor may divide the frequencies of the rotation. */
-  readonly hasRotaryDivisors?: boolean;
+  /** Whether a tensor may, or must, divide the frequencies of the rotation in blocks without a window. */
+  readonly hasRotaryDivisors?: boolean | "always";
   /** Whether the head must share its weight with the table of tokens. */
   readonly sharesHead?: boolean;
   /** Whether the pairs of a head are divided among three positions of a token, which are equal in a text. */
@@ -34,13 +36,21 @@ export interface Architecture {
   readonly hasPartialRotation?: boolean;
   /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
   readonly windowPeriod?: number;
+  /** Whether the file lists the blocks that have a sliding window. Blocks with and without a window may have different heads. */
+  readonly listsWindows?: boolean;
   /**
    * The base of the frequencies, without scaling, in blocks with a window, if these have a rotation of their own. `common` is the base in
-   * the other blocks.
+   * the other blocks, and `described` a base that the file has.
    */
-  readonly windowTheta?: number | "common";
+  readonly windowTheta?: number | "common" | "described";
   /** Whether blocks without `traits.linear` are those whose index + 1 is a multiple of a number in the file. By default no block has it. */
   readonly hasLinearBlocks?: boolean;
+  /** Whether blocks may have Mamba 2 in the place of attention, and only one of their halves. The file says which half a block has. */
+  readonly hasMamba?: boolean;
+  /** Whether llama.cpp also reads the epsilon of RMSNorms under the key of LayerNorms. */
+  readonly hasBothEpsilons?: boolean;
+  /** Whether the file says that queries and keys rotate in all blocks, or in none. */
+  readonly hasOptionalRotation?: boolean;
   /**
    * Whether models are exported whose YaRN does not round its bounds to whole pairs, although llama.cpp rounds them. Defaults to false.
    */
@@ -57,14 +67,22 @@ export interface Architecture {
   readonly multipliesLogits?: boolean;
   /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
   factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
-  /** The differences of models with a certain number of blocks, by which llama.cpp recognises them. */
-  readonly byBlockCount?: Readonly<Record<number, Partial<Architecture>>>;
+  /** Returns the differences of models with certain settings in config.json. */
+  variant?(config: Readonly<Record<string, unknown>>): Partial<Architecture>;
   /** Returns the setting of config.json that llama.cpp does not support, with its value, or undefined if there is none. */
   unsupported?(spec: ModelSpec): string | undefined;
   /** Settings of config.json that must have these values, or be absent. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Numbers that llama.cpp reads, and that are the same in all models which Pare knows. */
+  readonly constants?: Readonly<Record<string, number>>;
   /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
   readonly switches?: readonly string[];
+}
+
+/** A layer that is two tensors. Its rows are those of one and of the other in turn, or first all of the first. */
+export interface SplitLayer {
+  readonly places: readonly [string, string];
+  readonly rows: "alternate" | "halves";
 }
 
 /** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
@@ -93,6 +111,9 @@ export const GATED = gatedNames("mlp", "");
 
 /** The layers and norms of a block of LLaMA. */
 export const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
+
+/** The tensors of the layers of experts that compute gate and up. */
+export const GATE_AND_UP = ["ffn_gate_exps", "ffn_up_exps"] as const;
 
 export const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
 

@@ -10,6 +10,7 @@ import {
   type Architecture,
   ATTENTION,
   GATED,
+  gatedNames,
   HEAD_NORMS,
   LLAMA_LAYERS,
   NORMS_BEFORE,
@@ -17,6 +18,7 @@ import {
   rotatesThreeOfFour,
 } from "./architecture.ts";
 import { type Factors, headScale } from "./factors.ts";
+import { HYBRID_ARCHITECTURES } from "./hybrid_architectures.ts";
 import { MIXTURE_ARCHITECTURES } from "./mixture_architectures.ts";
 
 const FUSED_GATE = { "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down" };
@@ -137,14 +139,44 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     sharesHead: true,
     factors: (_, spec) => gemmaFactors(spec, 62),
   },
+  gemma4_text: {
+    name: "gemma4",
+    layers: {
+      ...GEMMA_LAYERS,
+      ...HEAD_NORMS,
+      ...gatedNames("experts", "_exps"),
+      "router": "ffn_gate_inp",
+      "router.proj": "ffn_gate_inp",
+      "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
+      "post_feedforward_layernorm_1": "post_ffw_norm_1",
+      "post_feedforward_layernorm_2": "post_ffw_norm_2",
+    },
+    vectors: {
+      "layer_scalar": "layer_output_scale.weight",
+      "router.per_expert_scale": "ffn_down_exps.scale",
+    },
+    biases: [],
+    activation: "gelu_tanh",
+    listsWindows: true,
+    windowTheta: "described",
+    hasRotaryDivisors: "always",
+    constants: { embedding_length_per_layer_input: 0 },
+    factors: ({ logitSoftCap }, { hiddenSize }) => ({
+      attentionScale: 1,
+      embeddingScale: Math.sqrt(hiddenSize),
+      logitSoftCap: logitSoftCap ?? 30,
+    }),
+    variant: ({ enable_moe_block: hasExperts }) => hasExperts ? { mixture: { isNormalized: true } } : {},
+  },
   olmo2: OLMO2,
   olmo3: { ...OLMO2, windowPeriod: 4, windowTheta: "common" },
   exaone4: {
     ...OLMO2,
     name: "exaone4",
     hasRotaryDivisors: true,
-    // The model with 32 billion parameters.
-    byBlockCount: { 64: { windowPeriod: 4, rotates: rotatesThreeOfFour } },
+    // llama.cpp recognises the model with 32 billion parameters by its number of blocks.
+    variant: ({ num_hidden_layers }) =>
+      num_hidden_layers === 64 ? { windowPeriod: 4, rotates: rotatesThreeOfFour } : {},
   },
   ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
   glm4: {
@@ -226,12 +258,19 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
   falcon: {
     name: "falcon",
-    layers: { ...BLOOM_LAYERS, "input_layernorm": "attn_norm" },
+    layers: {
+      ...BLOOM_LAYERS,
+      "input_layernorm": "attn_norm",
+      "ln_attn": "attn_norm_2",
+      "ln_mlp": "attn_norm",
+    },
     biases: [],
     activation: "gelu_tanh",
-    settings: { multi_query: true, parallel_attn: true, new_decoder_architecture: false },
+    rowOrder: "heads",
+    settings: { parallel_attn: true },
   },
   ...MIXTURE_ARCHITECTURES,
+  ...HYBRID_ARCHITECTURES,
 };
 
 /** @throws {ModelError} if llama.cpp has no architecture for the `model_type`, or does not support a setting's value */
@@ -246,12 +285,12 @@ export function findArchitecture(config: Readonly<Record<string, unknown>>): Arc
         : ""),
     );
   }
-  const architecture = ARCHITECTURES[type];
+  const architecture = { ...ARCHITECTURES[type], ...ARCHITECTURES[type].variant?.(config) };
   for (const [name, needed] of Object.entries(architecture.settings ?? {})) {
     const value = config[name] ?? needed;
     if (value !== needed) {
       throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
     }
   }
-  return { ...architecture, ...architecture.byBlockCount?.[Number(config.num_hidden_layers)] };
+  return architecture;
 }

@@ -25,7 +25,7 @@ type ScalarType = Exclude<keyof typeof TYPE_CODES, "array">;
 /** A value of the metadata, or a list of values of one type. */
 export interface MetadataValue {
   readonly type: ScalarType;
-  readonly value: number | boolean | string | readonly number[] | readonly string[];
+  readonly value: number | boolean | string | readonly (number | boolean | string)[];
 }
 
 export type MetadataEntry = readonly [key: string, value: MetadataValue];

@@ -4,13 +4,25 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architecture.ts";
+import {
+  halfEntries,
+  hasWindow,
+  linearEntries,
+  mambaEntries,
+  stepRemark,
+  windowEntries,
+  windowsOf,
+} from "./block_kinds.ts";
 import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf, headScale, temperatureEntries } from "./factors.ts";
-import { mixtureEntries, mixtureOf } from "./mixture.ts";
+import { mixtureEntries } from "./mixture.ts";
 import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;
+
+/** The divisor of a pair that does not rotate. It is the one that llama.cpp's own converter writes. */
+const LARGEST_DIVISOR = 1e30;
 
 export interface NetworkDescription {
   readonly entries: readonly MetadataEntry[];
@@ -33,7 +45,9 @@ export function describeNetwork(
   spec: ModelSpec,
   architecture: Architecture,
 ): NetworkDescription {
-  const { name } = architecture, { blockCount, hiddenSize, finalNorm } = spec, { traits } = spec.block(0);
+  const { name } = architecture, { blockCount, hiddenSize, finalNorm } = spec;
+  // The last block of Gemma 4 has no window. In other families, all blocks have the same heads.
+  const { traits } = spec.block(blockCount - 1);
   if (!traits || !finalNorm) {
     throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
   }
@@ -59,30 +73,36 @@ export function describeNetwork(
   const trained = Number.isFinite(spec.maxTokens)
     ? spec.maxTokens
     : Number(config.seq_length ?? BLOOM_TOKENS);
-  const epsilon = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
+  const ofKind = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
+  const epsilons = new Set([ofKind, ...architecture.hasBothEpsilons ? ["layer_norm_epsilon"] : []]);
   return {
     tensors: rotary.tensors,
-    remark: rotary.remark,
+    remark: rotary.remark ?? stepRemark(spec),
     entries: [
       [key("block_count"), u32(blockCount)],
       [
         key("context_length"),
-        u32(architecture.windowPeriod ? trained : Math.min(trained, ...windows.filter(Boolean))),
+        u32(
+          architecture.windowPeriod || architecture.listsWindows
+            ? trained
+            : Math.min(trained, ...windows.filter(Boolean)),
+        ),
       ],
       [key("embedding_length"), u32(hiddenSize)],
-      [key("feed_forward_length"), u32(feedForwardLength(spec))],
       [key("attention.head_count"), u32(traits.heads)],
-      [key("attention.head_count_kv"), u32(traits.kvHeads)],
+      ...halfEntries(spec, architecture),
       [key("attention.key_length"), u32(traits.headDim)],
       [key("attention.value_length"), u32(traits.latent?.value ?? traits.headDim)],
-      [key(`attention.${epsilon}`), f32(finalNorm.eps)],
+      ...[...epsilons].map((epsilon) => [key(`attention.${epsilon}`), f32(finalNorm.eps)] as const),
       [key("vocab_size"), u32(spec.vocabSize)],
-      ...architecture.windowPeriod
-        ? [[key("attention.sliding_window"), u32(commonWindow(windows, architecture))] as const]
-        : [],
+      ...windowEntries(spec, architecture, windows),
+      ...Object.entries(architecture.constants ?? {}).map(([name, value]) =>
+        [key(name), u32(value)] as const
+      ),
       ...architecture.mixture ? mixtureEntries(spec, name, architecture.mixture) : [],
       ...latentEntries(name, traits),
       ...linearEntries(spec, architecture),
+      ...mambaEntries(spec, architecture),
       ...temperatureEntries(name, traits, architecture.scalesQueries),
       ...(architecture.switches ?? []).map((setting) =>
         [key(setting), bool(config[setting] !== false)] as const
@@ -91,29 +111,6 @@ export function describeNetwork(
       ...rotary.entries,
     ],
   };
-}
-
-function windowsOf({ blockCount }: ModelSpec, { window }: BlockTraits): number[] {
-  return Array.from({ length: blockCount }, (_, index) => window?.(index) ?? 0);
-}
-
-/** Whether the architecture has a sliding window in block `index`. */
-function hasWindow({ windowPeriod }: Architecture, index: number): boolean {
-  return windowPeriod !== undefined && (index + 1) % windowPeriod !== 0;
-}
-
-/** Returns the window of all blocks that have one. @throws {ModelError} if they are not those of the architecture */
-function commonWindow(windows: readonly number[], architecture: Architecture): number {
-  const wrong = windows.findIndex((window, index) =>
-    window !== (hasWindow(architecture, index) ? windows[0] : 0) || windows[0] === 0
-  );
-  if (wrong < 0) return windows[0];
-  throw new ModelError(
-    `config.json: gives block ${wrong} the window ${
-      windows[wrong]
-    }, but in the architecture ${architecture.name} of llama.cpp ` +
-      `all blocks have the same window, except those whose index plus 1 is a multiple of ${architecture.windowPeriod}`,
-  );
 }
 
 /** @throws {ModelError} if the layers of attention are not those of the architecture, or if norms have different epsilons */
@@ -139,46 +136,11 @@ function checkSizes(
   }
 }
 
-/** Returns the inputs of the last layer of a network without experts. */
-function feedForwardLength(spec: ModelSpec): number {
-  const blocks = blocksOf(spec), { traits } = blocks[0];
-  const dense = mixtureOf(spec) && blocks.find((block) => !block.traits?.mixture);
-  return dense ? dense.groups.at(-1)![0].inFeatures : traits!.intermediate;
-}
-
 function latentEntries(architecture: string, { latent }: BlockTraits): MetadataEntry[] {
   if (!latent) return [];
   return [
     [`${architecture}.attention.q_lora_rank`, u32(latent.queryRank ?? 0)],
     [`${architecture}.attention.kv_lora_rank`, u32(latent.rank)],
-  ];
-}
-
-/** @throws {ModelError} if other blocks have linear attention than in the architecture, or if its heads have other sizes */
-function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Architecture): MetadataEntry[] {
-  if (!hasLinearBlocks) return [];
-  const linear = blocksOf(spec).map(({ traits }) => traits?.linear), interval = linear.indexOf(undefined) + 1;
-  const sizes = linear.find((sizes) => sizes !== undefined);
-  if (
-    !sizes || interval === 0 ||
-    linear.some((sizes, index) => (sizes === undefined) !== ((index + 1) % interval === 0))
-  ) {
-    throw new ModelError(
-      `config.json: the architecture ${name} of llama.cpp needs attention in exactly the blocks whose index plus 1 is a multiple of one number`,
-    );
-  }
-  if (sizes.keyDim !== sizes.valueDim) {
-    throw new ModelError(
-      `config.json: linear_key_head_dim ${sizes.keyDim} must be linear_value_head_dim ${sizes.valueDim} for the architecture ${name} of llama.cpp`,
-    );
-  }
-  return [
-    [`${name}.full_attention_interval`, u32(interval)],
-    [`${name}.ssm.conv_kernel`, u32(sizes.taps)],
-    [`${name}.ssm.state_size`, u32(sizes.keyDim)],
-    [`${name}.ssm.group_count`, u32(sizes.keyHeads)],
-    [`${name}.ssm.time_step_rank`, u32(sizes.heads)],
-    [`${name}.ssm.inner_size`, u32(sizes.valueDim * sizes.heads)],
   ];
 }
 
@@ -191,12 +153,20 @@ function describeRotary(
   if (!rotary) return { entries: [], tensors: [] };
   const { name, rotates, hasRotaryDivisors, hasPartialRotation, windowTheta, hasRotarySections } =
     architecture;
-  const isOwn = (index: number) => windowTheta !== undefined && hasWindow(architecture, index);
+  const windows = windowsOf(spec, traits);
+  const isOwn = (index: number) => windowTheta !== undefined && hasWindow(architecture, windows, index);
   const rotations = Array.from({ length: spec.blockCount }, (_, index) => rotary(index));
+  if (architecture.hasOptionalRotation && rotations.every((rotation) => rotation === undefined)) {
+    return { entries: [[`${name}.rope.scaling.finetuned`, bool(false)]], tensors: [] };
+  }
   const common = rotations.find((rotation, index) => rotation !== undefined && !isOwn(index)) ?? rotations[0];
+  const own = rotations.find((_, index) => isOwn(index));
+  const ownTheta = typeof windowTheta === "number"
+    ? windowTheta
+    : (windowTheta === "common" ? common : own)?.theta;
   const wrong = rotations.findIndex((rotation, index) =>
     isOwn(index)
-      ? rotation?.theta !== (windowTheta === "common" ? common?.theta : windowTheta) ||
+      ? rotation?.theta !== ownTheta ||
         divisorsOf(rotation!, Infinity).some((divisor) => divisor !== 1)
       : rotation !== (rotates?.(index) ?? true ? common : undefined)
   );
@@ -209,6 +179,12 @@ function describeRotary(
     [`${name}.rope.dimension_count`, u32(2 * common.pairs)],
     [`${name}.rope.freq_base`, f32(common.theta)],
   ];
+  if (windowTheta === "described" && own) {
+    entries.push(
+      [`${name}.rope.dimension_count_swa`, u32(2 * own.pairs)],
+      [`${name}.rope.freq_base_swa`, f32(own.theta)],
+    );
+  }
   if (2 * common.pairs !== headDim && !hasPartialRotation) {
     throw new ModelError(
       `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
@@ -250,7 +226,7 @@ function describeRotary(
       ],
     };
   }
-  if (short.every((divisor) => divisor === short[0])) {
+  if (hasRotaryDivisors !== "always" && short.every((divisor) => divisor === short[0])) {
     if (short[0] === 1) return { entries, tensors: [] };
     const linear: MetadataEntry[] = [
       [`${scaling}.type`, text("linear")],
@@ -263,7 +239,9 @@ function describeRotary(
       `config.json: the scaling of the rotation is not supported for the architecture ${name} of llama.cpp`,
     );
   }
-  return { entries, tensors: [constantVector("rope_freqs.weight", short)] };
+  // Pairs that do not rotate have infinite divisors.
+  const finite = short.map((divisor) => Math.min(divisor, LARGEST_DIVISOR));
+  return { entries, tensors: [constantVector("rope_freqs.weight", finite)] };
 }
 
 /**

@@ -11,15 +11,13 @@ export interface MixtureForm {
    * experts. Otherwise, it does not read it.
    */
   readonly isNormalized: boolean | "described";
-  /** Which blocks have no experts: the first ones, or all whose index + 1 is no multiple of a number. By default none. */
-  readonly denseBlocks?: "first" | "periodic";
-  /** Whether the file has the intermediate size of the shared expert, or this size as a multiple of that of the other experts. */
-  readonly sharedSize?: "length" | "multiple";
   /**
-   * The role of the layer of an expert that GGUF divides into the tensors `ffn_gate_exps` and `ffn_up_exps`. The rows of the layer belong to
-   * these tensors in turn, or its first half belongs to the gate.
+   * Which blocks have no experts: the first ones, all whose index + 1 is no multiple of a number, or any blocks, which the file then lists
+   * as in `Architecture.hasMamba`. By default none.
    */
-  readonly gateAndUp?: { readonly role: string; readonly rows: "alternate" | "halves" };
+  readonly denseBlocks?: "first" | "periodic" | "any";
+  /** How the file gives the inputs of the last layer of the shared expert: as a number, or as a multiple of those of the other experts. */
+  readonly sharedSize?: "length" | "multiple";
 }
 
 /** The codes of the functions that compute scores from the outputs of a router. */
@@ -94,6 +92,7 @@ function routingEntries(
 
 /** Returns the entry that says which blocks have no experts. @throws {ModelError} if they are not those of the architecture */
 function denseEntries(spec: ModelSpec, name: string, { denseBlocks }: MixtureForm): MetadataEntry[] {
+  if (denseBlocks === "any") return [];
   const hasExperts = blocksOf(spec).map(({ traits }) => traits?.mixture !== undefined);
   const first = hasExperts.indexOf(true), period = first + 1;
   const isExpected = hasExperts.every((has, index) =>

@@ -1,9 +1,13 @@
-/** The architectures of llama.cpp for families with mixtures of experts or linear attention. `architectures.ts` has the others. */
+/**
+ * The architectures of llama.cpp for families with mixtures of experts or the gated delta rule. `architectures.ts` and
+ * `hybrid_architectures.ts` have the others.
+ */
 
 import type { ModelSpec } from "../families/family.ts";
 import {
   type Architecture,
   ATTENTION,
+  GATE_AND_UP,
   GATED,
   gatedNames,
   HEAD_NORMS,
@@ -178,10 +182,8 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     activation: "silu",
     windowPeriod: 2,
     allowsUnroundedYarn: true,
-    mixture: {
-      isNormalized: true,
-      gateAndUp: { role: "mlp.experts.gate_up_proj", rows: "alternate" },
-    },
+    splitLayers: { "mlp.experts.gate_up_proj": { places: GATE_AND_UP, rows: "alternate" } },
+    mixture: { isNormalized: true },
     settings: {
       attention_bias: true,
       swiglu_alpha: 1.702,
@@ -204,11 +206,8 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     hasRotaryDivisors: true,
     windowPeriod: 4,
     rotates: rotatesThreeOfFour,
-    mixture: {
-      isNormalized: false,
-      denseBlocks: "periodic",
-      gateAndUp: { role: "feed_forward.experts.gate_up_proj", rows: "halves" },
-    },
+    splitLayers: { "feed_forward.experts.gate_up_proj": { places: GATE_AND_UP, rows: "halves" } },
+    mixture: { isNormalized: false, denseBlocks: "periodic" },
     settings: {
       attention_chunk_size: 8192,
       attn_temperature_tuning: true,

@@ -21,9 +21,15 @@ import {
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
 import { exactBlocks, misfitError, type Weight } from "./layer_blocks.ts";
-import { chunkRows, matrix, type PlannedTensor, vector, withColumnOrder } from "./planned_tensor.ts";
+import {
+  chunkRows,
+  matrix,
+  type PlannedTensor,
+  stackExperts,
+  vector,
+  withColumnOrder,
+} from "./planned_tensor.ts";
 import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";
-import { stackExperts } from "./stack_experts.ts";
 import {
   hasSuperBlocks,
   storesRows,
@@ -118,8 +124,9 @@ class TensorPlanner {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    const [linear] = blocksOf(spec).flatMap(({ traits }) => traits?.linear ?? []);
-    this.#traits = { ...spec.block(0).traits!, linear };
+    const blocks = blocksOf(spec), [linear] = blocks.flatMap(({ traits }) => traits?.linear ?? []);
+    const [mamba] = blocks.flatMap(({ traits }) => traits?.mamba ?? []);
+    this.#traits = { ...spec.block(0).traits!, linear, mamba };
     this.#options = options;
   }
 
@@ -148,11 +155,11 @@ class TensorPlanner {
   }
 
   addNorm(norm: NormSpec, prefix: string, place: string): void {
-    const { size, weightOffset = 0 } = norm;
+    const { size, weightOffset = 0, weightName: suffix = "weight" } = norm;
     const [weightName, biasName]: (string | undefined)[] = normTensors({ ...norm, name: prefix + norm.name });
     const read = rowReader(this.#weights, weightName!, [size]);
     const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
-    this.tensors.push(vector(`${place}.weight`, size, offset));
+    this.tensors.push(vector(`${place}.${suffix}`, size, offset));
     if (biasName !== undefined) this.addBias(biasName, size, `${place}.bias`);
   }
 
@@ -173,8 +180,17 @@ class TensorPlanner {
       // The rates at which states decay are negative. A checkpoint has the logarithms of their magnitudes.
       return place === "ssm_a" ? stored.map((value) => -Math.exp(value)) : stored;
     };
-    const extents = shape.filter((extent, axis) => axis === 0 || extent > 1);
+    const extents = this.#extentsOfMamba(place, size) ??
+      shape.filter((extent, axis) => axis === 0 || extent > 1);
     this.tensors.push({ ...vector(`${inFile}${place}`, size, values), shape: extents });
+  }
+
+  /** Returns the extents of a vector of Mamba 2 that has one row per head, or per group of heads. */
+  #extentsOfMamba(place: string, size: number): readonly number[] | undefined {
+    const { mamba } = this.#traits;
+    if (!mamba) return undefined;
+    if (place === "ssm_a" || place === "ssm_d") return [size, 1];
+    return place === "ssm_norm.weight" ? [mamba.groups, size / mamba.groups] : undefined;
   }
 
   /** Adds a layer of a mixture that is not pruned. */

@@ -37,18 +37,18 @@ export function rowParts(
   traits: BlockTraits,
   place: (role: string) => string,
 ): RowPart[] {
-  const { gateAndUp } = architecture.mixture ?? {}, { outFeatures: rows } = layer, role = roleOf(layer);
-  if (role !== gateAndUp?.role) {
+  const { outFeatures: rows } = layer, role = roleOf(layer), split = architecture.splitLayers?.[role];
+  if (!split) {
     const name = place(role);
     const { linear } = traits, isTiled = architecture.rowOrder === "tiled" && name === "ssm_out";
     const columns = isTiled && linear ? { size: linear.valueDim, order: tiledHeads(linear) } : undefined;
     return [{ place: name, rows, order: rowOrderOf(name, architecture, traits), columns }];
   }
   const half = rows / 2;
-  return ["ffn_gate_exps", "ffn_up_exps"].map((place, part) => ({
+  return split.places.map((place, part) => ({
     place,
     rows: half,
-    order: (row) => gateAndUp.rows === "alternate" ? 2 * row + part : half * part + row,
+    order: (row) => split.rows === "alternate" ? 2 * row + part : half * part + row,
   }));
 }
 
@@ -56,7 +56,7 @@ export function rowParts(
 export function rowOrderOf(
   name: string,
   { rowOrder }: Architecture,
-  { heads, headDim, linear }: BlockTraits,
+  { heads, kvHeads, headDim, linear }: BlockTraits,
 ): RowOrder | undefined {
   if (rowOrder === "rotary" && (name === "attn_q" || name === "attn_k")) {
     // Row 2i + j of a head is the dimension i of half j, because the dimensions i of both halves rotate together.
@@ -66,10 +66,14 @@ export function rowOrderOf(
     };
   }
   if (rowOrder === "heads" && name === "attn_qkv") {
-    // From (heads, 3, headDim) to (3, heads, headDim).
+    // From the query heads of each key head, with the key and the value after them, to all queries, all keys and all values.
+    const shared = heads / kvHeads;
     return (row) => {
-      const part = Math.floor(row / (heads * headDim)), head = Math.floor(row / headDim) % heads;
-      return (head * 3 + part) * headDim + row % headDim;
+      const head = Math.floor(row / headDim), other = head - heads;
+      const [group, member] = head < heads
+        ? [Math.floor(head / shared), head % shared]
+        : [other % kvHeads, shared + Math.floor(other / kvHeads)];
+      return (group * (shared + 2) + member) * headDim + row % headDim;
     };
   }
   const part = rowOrder === "tiled" && linear ? valueRows(name, linear) : undefined;

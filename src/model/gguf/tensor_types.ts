@@ -7,8 +7,15 @@
 import { BYTES_PER_ELEMENT, type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
 import { findScale, largest } from "../../tensor/find_scale.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
-import { packQ2K, packQ3K, packQ4K, packQ6K } from "./pack_super_block.ts";
-import { findSuperBlock, type SuperBlock, type SuperBlockGrid } from "./super_blocks.ts";
+import {
+  findSuperBlock,
+  packQ2K,
+  packQ3K,
+  packQ4K,
+  packQ6K,
+  type SuperBlock,
+  type SuperBlockGrid,
+} from "./super_blocks.ts";
 
 /** The weights of a block of the types `q*_0`. */
 export const BLOCK_WEIGHTS = 32;

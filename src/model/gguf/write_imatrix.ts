@@ -56,17 +56,18 @@ export async function writeImatrix(
     const traits = model.spec.block(block).traits!;
     for (const [group, sums] of groups) {
       for (const layer of group) {
-        // The layer is one tensor, because the model has no experts.
-        const [{ place: name, columns }] = rowParts(
+        const parts = rowParts(
           layer,
           architecture,
           traits,
           (role) => placeOf(architecture, checkpoint.folder, role),
         );
-        const place = `blk.${block}.${name}.weight`;
-        const inOrder = columns ? sums.map((_, column) => sums[columnOf(columns, column)]) : sums;
-        tensors.push(constantVector(`${place}.in_sum2`, inOrder));
-        tensors.push(constantVector(`${place}.counts`, Float32Array.of(windows * windowTokens)));
+        for (const { place: name, columns } of parts) {
+          const place = `blk.${block}.${name}.weight`;
+          const inOrder = columns ? sums.map((_, column) => sums[columnOf(columns, column)]) : sums;
+          tensors.push(constantVector(`${place}.in_sum2`, inOrder));
+          tensors.push(constantVector(`${place}.counts`, Float32Array.of(windows * windowTokens)));
+        }
       }
     }
     block++;

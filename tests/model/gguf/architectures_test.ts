@@ -38,9 +38,9 @@ it("a multimodal model is refused with the advice to save its text part alone", 
   });
 });
 
-it("the block of Falcon 40B is refused, because llama.cpp has another order of its queries, keys and values", () => {
-  assert.throws(() => findArchitecture({ model_type: "falcon", new_decoder_architecture: true }), {
+it("Falcon is refused if its feed-forward network does not run in parallel with attention", () => {
+  assert.throws(() => findArchitecture({ model_type: "falcon", parallel_attn: false }), {
     name: "ModelError",
-    message: "config.json: new_decoder_architecture must be false for GGUF, not true",
+    message: "config.json: parallel_attn must be true for GGUF, not false",
   });
 });

@@ -55,6 +55,30 @@ describe("the description of a mixture, or of a model with linear attention, for
       }],
       ["qwen3_next", { full_attention_interval: 2, "ssm.inner_size": 128, "ssm.group_count": 2 }],
       ["qwen3_5_text", { "rope.dimension_count": 4, "rope.dimension_sections": [1, 1, 0, 0] }],
+      ["granitemoehybrid", {
+        ...{ feed_forward_length: [32, 32, 32], "attention.head_count_kv": [0, 2, 0] },
+        ...{ expert_count: 5, expert_shared_feed_forward_length: 96, "rope.scaling.finetuned": false },
+        ...{ "ssm.inner_size": 128, "ssm.time_step_rank": 4, "ssm.group_count": 2, "ssm.state_size": 9 },
+      }],
+      ["granitemoehybrid with attention in all blocks", {
+        ...{ feed_forward_length: 96, "attention.head_count_kv": 2, "ssm.inner_size": undefined },
+        ...{ "rope.scaling.finetuned": undefined, "rope.dimension_count": 16 },
+      }],
+      ["gemma4 with experts", {
+        ...{ feed_forward_length: [96, 96, 96], "attention.head_count_kv": [2, 2, 1], expert_count: 5 },
+        ...{ "attention.sliding_window": 5, "attention.sliding_window_pattern": [true, true, false] },
+        ...{ "attention.key_length": 16, "attention.key_length_swa": 8, embedding_length_per_layer_input: 0 },
+        ...{ "rope.dimension_count": 16, "rope.dimension_count_swa": 8 },
+        ...{ "rope.freq_base": 1000, "rope.freq_base_swa": 100 },
+      }],
+      ["nemotron_h", {
+        ...{ feed_forward_length: [0, 96, 0, 0, 96], "attention.head_count_kv": [0, 0, 2, 0, 0] },
+        ...{ "attention.layer_norm_epsilon": 1e-5, "attention.layer_norm_rms_epsilon": 1e-5 },
+      }],
+      ["nemotron_h with groups of experts, and factors that are not normalised", {
+        ...{ feed_forward_length: [32, 0, 0, 32], expert_group_count: 3, expert_weights_scale: 1.7 },
+        ...{ expert_shared_feed_forward_length: 64, leading_dense_block_count: undefined },
+      }],
     ] as const
   ) {
     it(`has the sizes and the rule of ${title}`, () => {
@@ -81,6 +105,31 @@ describe("the description of a mixture, or of a model with linear attention, for
     });
   });
 
+  it("has a remark about the smallest step of Mamba 2, which llama.cpp does not have", () => {
+    assert.match(
+      describeModel("nemotron_h", { time_step_min: 0.001 }).remark!,
+      /raises the steps .* to 0\.001/,
+    );
+    assert.equal(describeModel("nemotron_h", { time_step_min: 0 }).remark, undefined);
+  });
+
+  for (
+    const [title, changes, layer] of [
+      ["nemotron_h with experts", { use_bias: true }, "backbone.layers.1.mixer.in_proj.bias"],
+      ["nemotron_h with experts", { layers_block_type: ["moe", "linear_attention", "mlp"] }, "mixer.up_proj"],
+      ["gemma4", { attention_bias: true }, "model.layers.0.self_attn.q_proj.bias"],
+    ] as const
+  ) {
+    it(`refuses ${title} with ${JSON.stringify(changes)}, because llama.cpp has no place for ${layer}`, async () => {
+      const config = { ...GGUF_MODELS[title], ...changes }, architecture = findArchitecture(config);
+      const options = { type: "f32", round: false } as const;
+      await assert.rejects(planTensors("FOLDER", randomModel(config), architecture, options), {
+        name: "ModelError",
+        message: `FOLDER: the architecture ${architecture.name} of llama.cpp has no place for ${layer}`,
+      });
+    });
+  }
+
   it("leads to F16 where the columns of a head of Qwen3.5 are no whole blocks, because they move together", async () => {
     const inF16 = async (linear_value_head_dim: number) => {
       const sizes = { linear_key_head_dim: linear_value_head_dim, linear_value_head_dim };
@@ -93,10 +142,9 @@ describe("the description of a mixture, or of a model with linear attention, for
     assert.deepEqual(await inF16(16), ["model.layers.0.linear_attn.out_proj.weight"]);
   });
 
-  it("has an importance matrix with the columns of the heads of Qwen3.5 where the weights have them", async () => {
-    const config = { ...GGUF_MODELS.qwen3_5_text },
-      model = randomModel(config),
-      file = `${folder}/imatrix.gguf`;
+  /** Returns the tensors of an importance matrix of the first block, for which the sum of a column is its number. */
+  async function imatrixOf(title: string) {
+    const config = GGUF_MODELS[title], model = randomModel(config), file = `${folder}/imatrix.gguf`;
     const groups = model.spec.block(0).groups.map((group) =>
       [group, Float32Array.from({ length: group[0].inFeatures }, (_, column) => column)] as const
     );
@@ -107,12 +155,25 @@ describe("the description of a mixture, or of a model with linear attention, for
         yield new Map(groups);
       })(),
     });
-    const { tensors } = readGguf(await Deno.readFile(file));
-    const { bytes } = tensors.get("blk.0.ssm_out.weight.in_sum2")!;
+    return readGguf(await Deno.readFile(file)).tensors;
+  }
+
+  it("has an importance matrix with the columns of the heads of Qwen3.5 where the weights have them", async () => {
+    const { bytes } = (await imatrixOf("qwen3_5_text")).get("blk.0.ssm_out.weight.in_sum2")!;
     const heads = [...new Float32Array(bytes.slice().buffer)].filter((_, i) => i % 32 === 0).map((x) =>
       x / 32
     );
     assert.deepEqual(heads, [0, 2, 1, 3]);
+  });
+
+  it("has an importance matrix with the sums of a layer of Granite 4 for both of its tensors", async () => {
+    const sums = [...(await imatrixOf("granitemoehybrid without experts")).keys()].filter((name) =>
+      name.endsWith(".in_sum2")
+    );
+    assert.deepEqual(
+      sums,
+      ["ssm_in", "ssm_out", "ffn_gate", "ffn_up", "ffn_down"].map((place) => `blk.0.${place}.weight.in_sum2`),
+    );
   });
 
   for (
@@ -137,6 +198,35 @@ describe("the description of a mixture, or of a model with linear attention, for
       ["llama4_text", { attention_chunk_size: 5 }, /attention_chunk_size must be 8192 for GGUF, not 5/],
       ["llama4_text", { use_qk_norm: false }, /use_qk_norm false with 3 experts is not supported .* llama4 /],
       ["llama4_text", { moe_layers: [0, 3] }, /some blocks have no experts, .* multiple of one number/],
+      ["granitemoehybrid", { mamba_expand: 1, mamba_d_head: 16 }, /mamba_expand must be 2 for GGUF, not 1/],
+      ["granitemoehybrid", { mamba_conv_bias: false }, /mamba_conv_bias must be true for GGUF, not false/],
+      [
+        "granitemoehybrid",
+        { hidden_act: "gelu" },
+        /the activation is gelu, but .* granitehybrid .* has silu/,
+      ],
+      [
+        "granitemoehybrid",
+        { time_step_limit: [0.1, 0.9] },
+        /steps of Mamba 2 to 0\.1 and 0\.9, .* no limits/,
+      ],
+      ["gemma4", { final_logit_softcapping: null }, /logitSoftCap none, but .* gemma4 .* computes with 30/],
+      [
+        "gemma4",
+        { layer_types: Array(3).fill("full_attention") },
+        /no block has a sliding window, .* gemma4 /,
+      ],
+      ["nemotron_h", { use_conv_bias: false }, /use_conv_bias must be true for GGUF, not false/],
+      [
+        "nemotron_h",
+        { mamba_hidden_act: "relu" },
+        /activation of Mamba 2 is relu, .* nemotron_h .* has silu/,
+      ],
+      [
+        "nemotron_h",
+        { layers_block_type: ["mlp", "full_attention"] },
+        /no block has Mamba 2, .* nemotron_h /,
+      ],
       ["qwen3_next", { linear_key_head_dim: 12 }, /linear_key_head_dim 12 must be linear_value_head_dim 32/],
       ["qwen3_next", { rms_norm_eps: 1e-5 }, /rms_norm_eps must be 0\.000001 for GGUF/],
       ["qwen3_next", { layer_types: ["linear_attention", "linear_attention"] }, /needs attention in exactly/],

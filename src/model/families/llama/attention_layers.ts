@@ -9,7 +9,7 @@ import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
-import type { DeltaTraits, LatentTraits } from "../family.ts";
+import type { DeltaTraits, LatentTraits, MambaTraits } from "../family.ts";
 
 /** Which linear layers have biases. By default none has. */
 export interface LlamaBiases {
@@ -62,8 +62,10 @@ interface QueriesKeysValues {
 
 /** The layers of linear attention, which has a state in the place of the keys and values of all tokens. */
 export interface LinearAttention extends MixerLayers {
-  /** The sizes of the gated delta rule. Absent for Mamba 2. */
+  /** The sizes of the gated delta rule, if it is used. */
   readonly sizes?: DeltaTraits;
+  /** The sizes of Mamba 2, if it is used. */
+  readonly mamba?: MambaTraits;
   readonly vectors: readonly VectorSpec[];
   /** Queues all but `out` on `x`, (rows, hidden) f32. Returns the inputs of `out`. */
   attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;

@@ -81,6 +81,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
       mixture: feedForward?.mixture,
       latent: attention && "latent" in attention ? attention.latent : undefined,
       linear: isLinear ? attention.sizes : undefined,
+      mamba: isLinear ? attention.mamba : undefined,
     },
     forward(pass, x, index) {
       const scale = parts.residualScale, attentionInput = inputOf(pass, attentionNorms, x);

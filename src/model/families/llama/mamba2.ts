@@ -5,7 +5,6 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../../device/kernels/forward/linear_attention.ts";
-import type { Activation } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { attendLinearly, convolve } from "../../pieces/linear_attention.ts";
 import { applyGate, applyGroup } from "../../pieces/linear.ts";
@@ -13,23 +12,13 @@ import { normalize } from "../../pieces/norm.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
 import { checkHeadDimension } from "../config/config.ts";
+import type { MambaTraits } from "../family.ts";
 import type { LinearAttention } from "./attention_layers.ts";
 
-export interface Mamba2Sizes {
+export interface Mamba2Sizes extends MambaTraits {
   readonly hidden: number;
-  readonly heads: number;
-  readonly headDim: number;
-  /** heads/groups consecutive heads share the vectors B and C. The norm of the outputs normalises the heads of a group together. */
-  readonly groups: number;
-  /** The number of elements of B and of C. */
-  readonly stateDim: number;
-  /** The number of tokens that the convolution reads. */
-  readonly taps: number;
-  readonly activation: Activation;
   /** The epsilon of the norm of the outputs. */
   readonly eps: number;
-  /** The smallest and the largest step Δ. */
-  readonly stepLimits: readonly [min: number, max: number];
   /** Whether the linear layers have biases. */
   readonly bias: boolean;
   /** Whether the convolution has a bias. */
@@ -67,6 +56,7 @@ export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
     out: [linearSpec(`${name}.out_proj`, values, hidden, bias)],
     activations: [channels, values, values, values],
     norms: [norm],
+    mamba: sizes,
     vectors: [aLog, dtBias, skip, weight, ...convolutionBias ? [convolutionBias] : [], normWeight],
     attend(pass, x) {
       const [projected] = applyGroup(pass, projection, x);
