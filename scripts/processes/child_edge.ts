@@ -114,8 +114,18 @@ async function writeSettings(path: string, settings: Readonly<Record<string, str
   await Deno.writeTextFile(path, lines.join(""), { mode: 0o600 });
 }
 
+/** The ports below those that Linux gives to connections and to listeners without a port of their own. */
+const FIRST_PORT = 20_000, LAST_PORT = 32_000;
+
 /** Returns a port of this machine that is free at the moment, for a process whose port must be known before it starts. */
 export function freePort(): number {
-  using listener = Deno.listen({ hostname: HOSTNAME, port: 0 });
-  return (listener.addr as Deno.NetAddr).port;
+  while (true) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
+    try {
+      Deno.listen({ hostname: HOSTNAME, port }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
