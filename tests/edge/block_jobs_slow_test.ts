@@ -105,7 +105,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     client.kill("SIGKILL");
     await Promise.all([client.stdout.cancel(), client.stderr.cancel(), client.status]);
 
-    // The job goes on without its client. The host with the states is lost while it has a block.
+    // The client has ended, and the job continues. The host that has the states is killed while it prunes a block.
     await blocksDone(1);
     const victim = await until("a host has a block", busyHost);
     Deno.kill(victim.pid, "SIGKILL");

@@ -1,6 +1,6 @@
 /**
- * Hosts that are woken by a request. They belong to a platform that starts a host when a request arrives, and stops it
- * when there are none. Such a host sends no heartbeats while it sleeps, so the edge is told its id and its URL.
+ * Hosts that are woken by a request. Their platform starts a host when a request arrives, and stops the host when no
+ * requests come. A host that is stopped sends no heartbeats, so the settings of the edge name its id and its URL.
  */
 
 import { messageOf } from "../../base/errors.ts";
