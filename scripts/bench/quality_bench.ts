@@ -93,7 +93,12 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       if (!results.models.some(({ name }) => name === cell.model.name)) {
         results = { ...results, models: [...results.models, await measureDense(cell.model, setting)] };
       }
-      const { result, adapter = earlier?.adapter ?? "" } = await measureCell(cell, setting);
+      const measured = await measureCell(cell, setting).catch((error) => {
+        if (METHODS[cell.method].modifier === undefined) throw error;
+        console.error(`${cell.name}: skipped, because llm-compressor failed: ${error.message}`);
+      });
+      if (!measured) continue;
+      const { result, adapter = earlier?.adapter ?? "" } = measured;
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
       await save({ backend, adapter }, results);
       console.error(

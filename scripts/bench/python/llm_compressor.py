@@ -49,7 +49,12 @@ from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
 from safetensors.torch import load_file, save_file
+
+if not torch.accelerator.is_available():
+    # AWQModifier pins memory for faster copies to an accelerator, and fails on a machine without one.
+    IntermediatesCache.pin_memory = lambda *_: None
 
 # The head must be excluded by a regular expression, because the pruning modifiers compare a plain `lm_head` with `lm_head.`.
 LAYERS = {"targets": ["Linear"], "ignore": ["re:.*lm_head"]}
