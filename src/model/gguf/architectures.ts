@@ -161,6 +161,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     windowTheta: "described",
     hasRotaryDivisors: "always",
     constants: { embedding_length_per_layer_input: 0 },
+    unsupported: ({ tokenInputs, sharedColumns }) =>
+      tokenInputs ? "hidden_size_per_layer_input" : sharedColumns ? "num_kv_shared_layers" : undefined,
     factors: ({ logitSoftCap }, { hiddenSize }) => ({
       attentionScale: 1,
       embeddingScale: Math.sqrt(hiddenSize),
