@@ -42,13 +42,8 @@ export class BatchRunner {
   async run(index: number, pass: BlockPass, states: DeviceBuffer, batch: Batch): Promise<void> {
     const { hiddenSize: cols, sharedColumns = 0 } = this.model.spec, block = this.model.spec.block(index);
     if (!this.#tokenInputs && sharedColumns === 0) return await block.forward(pass, states, index);
-    const { x, ...further } = await this.inputsOf(
-      index,
-      states,
-      batch,
-      { offset: 0, ...batch },
-      "of a batch",
-    );
+    const whole = { offset: 0, count: batch.count };
+    const { x, ...further } = await this.inputsOf(index, states, batch, whole, "of a batch");
     await block.forward({ ...pass, ...further }, x, index);
     const places = { source_offset: 0, source_ld: cols, target_offset: 0, target_ld: cols + sharedColumns };
     this.backend.dispatch(copy2d, { source: x, target: states }, { rows: pass.rows, cols, ...places });

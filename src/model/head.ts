@@ -69,9 +69,10 @@ export async function forEachLogitsChunk(
   let firstRow = 0;
   try {
     await forward.hiddenStates.visit(async (states, batch) => {
+      const hidden = hiddenOf(forward, states, batch);
       const { x, rowCount } = pickRows
-        ? gatherRows(forward, hiddenOf(forward, states, batch), pickRows(batch))
-        : { x: hiddenOf(forward, states, batch), rowCount: batch.count * forward.tokens };
+        ? gatherRows(forward, hidden, pickRows(batch))
+        : { x: hidden, rowCount: batch.count * forward.tokens };
       const pass = { ...forward.pass(head, batch), rows: rowCount };
       const inputs = headInputs(pass, spec, x);
       for (let row = 0; row < rowCount; row += maxRows) {

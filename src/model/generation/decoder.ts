@@ -53,7 +53,7 @@ export class Decoder {
   }
 
   /**
-   * Loads the embedding and the head of `model`.
+   * Loads the embedding and the head of `model`, and what computes the inputs of tokens.
    * @param capacity the largest number of tokens of the sequence
    * @throws {RangeError} if the model does not have positions for so many tokens
    * @throws {ModelError} if weights do not fit the configuration
@@ -64,15 +64,14 @@ export class Decoder {
     if (capacity > maxTokens) {
       throw new RangeError(`sequence of ${capacity} tokens: the model has positions for ${maxTokens}`);
     }
-    const embedding = await Embedding.open(backend, model);
-    return new Decoder(
-      backend,
-      model,
-      capacity,
-      embedding,
-      await loadHead(backend, model),
-      await TokenInputs.open(backend, model, embedding, { first: 0, count: blockCount }),
-    );
+    const embedding = await Embedding.open(backend, model), blocks = { first: 0, count: blockCount };
+    const tokenInputs = await TokenInputs.open(backend, model, embedding, blocks);
+    try {
+      return new Decoder(backend, model, capacity, embedding, await loadHead(backend, model), tokenInputs);
+    } catch (error) {
+      tokenInputs?.destroy();
+      throw error;
+    }
   }
 
   /**

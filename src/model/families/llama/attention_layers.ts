@@ -86,21 +86,18 @@ export function separateQkv(
 ): AttentionLayers {
   const { hidden, heads, kvHeads, headDim, sharesValues, sharedKeys } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
+  const own = sharedKeys?.isSource === false ? [] : sharesValues ? ["k_proj"] : ["k_proj", "v_proj"];
   const qkv: LinearGroup = [
     linearSpec(`${name}.q_proj`, hidden, qColumns, biases.qkv),
-    ...["k_proj", ...sharesValues ? [] : ["v_proj"]].filter(() => sharedKeys?.isSource !== false).map((
-      layer,
-    ) => linearSpec(`${name}.${layer}`, hidden, kvColumns, biases.qkv)),
+    ...own.map((layer) => linearSpec(`${name}.${layer}`, hidden, kvColumns, biases.qkv)),
   ];
   return {
     inputs: [qkv],
     out: [linearSpec(names["self_attn.o_proj"] ?? `${name}.o_proj`, qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
       const [q, k, v = k] = applyGroup(pass, qkv, x);
-      const { k: keys, v: values } = k
-        ? { k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) }
-        : sharedViews(pass, sizes);
-      return { q: allColumns(q, qColumns), k: keys, v: values };
+      const computed = k && { k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };
+      return { q: allColumns(q, qColumns), ...computed ?? sharedViews(pass, sizes) };
     },
   };
 }

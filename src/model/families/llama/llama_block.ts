@@ -98,7 +98,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     isTrainable: !isLinear,
     furtherActivations: [
       ...attention?.activations ?? [],
-      ...tokenGroups.map(([{ inFeatures }]) => inFeatures),
+      ...tokenLayers ? [tokenLayers.gate[0].outFeatures] : [],
       ...outputScale ? [hidden] : [],
     ],
     traits: {
@@ -128,6 +128,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
   };
 }
 
+/** Queues the layers that read the inputs of tokens. */
 function applyTokenLayers(
   pass: BlockPass,
   { activation }: BlockParts,
@@ -172,7 +173,7 @@ function attendInBlock(
   if (rotaryOfQueries) rotate(pass, rotaryOfQueries, q, heads, headDim);
   if (rotary && !readsKeys) rotate(pass, rotary, k, kvHeads, headDim);
   if (queryKeyNorms && normsRotated && rotary) normalizeHeads(queryKeyNorms);
-  if (sharedKeys?.isSource && pass.sharedKeys) {
+  if (sharedKeys?.isSource) {
     const places = sharedViews(pass, parts.sizes);
     copyColumns(pass, pass.rows, kvHeads * headDim, k, [places.k]);
     copyColumns(pass, pass.rows, kvHeads * headDim, v, [places.v]);
