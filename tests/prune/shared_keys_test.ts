@@ -7,7 +7,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Backend } from "../../src/device/backend.ts";
-import { withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
+import { type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
@@ -59,6 +59,21 @@ eachBackend("calibratedModel with shared keys and values", (backend) => {
     const { hessians } = await denseStatistics(pruned, backend(), windows);
     assert.equal(actual.size, hessians.size);
     for (const [name, hessian] of hessians) assertClose(actual.get(name)!, hessian, 1e-5, { label: name });
+  });
+
+  it("reads of the table of inputs only the part of a block, once per block and id", async () => {
+    const { table, size } = model.spec.tokenInputs!, lengths: number[] = [];
+    const weights: TensorSource = {
+      has: (name) => model.weights.has(name),
+      info: (name) => model.weights.info(name),
+      read(name, offset, length) {
+        if (name === table) lengths.push(length);
+        return model.weights.read(name, offset, length);
+      },
+    };
+    await denseStatistics({ ...model, weights }, backend(), windows);
+    const ids = new Set(windows.flatMap((window) => [...window])), { blockCount } = model.spec;
+    assert.deepEqual(lengths, Array(ids.size * blockCount).fill(2 * size));
   });
 
   it("gives the same statistics with states in host memory and on disk, and close ones in other batches", async () => {
