@@ -4,7 +4,7 @@
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import { blocksOf, type ModelSpec } from "../families/family.ts";
+import type { ModelSpec } from "../families/family.ts";
 import { MULTIMODAL_TYPES } from "../families/multimodal.ts";
 import {
   type Architecture,
@@ -17,6 +17,7 @@ import {
   QKV_BIASES,
   rotatesThreeOfFour,
 } from "./architecture.ts";
+import { inputNumbers, unsupportedInputs } from "./block_kinds.ts";
 import { type Factors, headScale } from "./factors.ts";
 import { HYBRID_ARCHITECTURES } from "./hybrid_architectures.ts";
 import { MIXTURE_ARCHITECTURES } from "./mixture_architectures.ts";
@@ -74,26 +75,6 @@ function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: num
     attentionScale: headScale(blockCount === largest ? hiddenSize / heads : headDim),
     embeddingScale: Math.sqrt(hiddenSize),
   };
-}
-
-/** Returns the index of the first block that reads the keys and values of another, or the number of blocks. */
-function firstReader(spec: ModelSpec): number {
-  const first = blocksOf(spec).findIndex(({ traits }) => traits?.sharedKeys?.isSource === false);
-  return first < 0 ? spec.blockCount : first;
-}
-
-/** In llama.cpp, the last blocks read the keys and values of the two blocks before them, of which the first one has a window. */
-function unsupportedInputs(spec: ModelSpec): string | undefined {
-  const { tokenInputs, vocabSize, blockCount } = spec, first = firstReader(spec);
-  if (tokenInputs && tokenInputs.rows !== vocabSize) {
-    return `vocab_size_per_layer_input ${tokenInputs.rows}, which differs from vocab_size ${vocabSize},`;
-  }
-  const isOther = blocksOf(spec).some(({ traits }, index) =>
-    traits?.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
-  );
-  return first < blockCount && (first < 2 || isOther)
-    ? `num_kv_shared_layers ${blockCount - first} with these layer_types`
-    : undefined;
 }
 
 /** The architectures by the `model_type` in config.json. */
@@ -170,8 +151,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
       "post_feedforward_layernorm_1": "post_ffw_norm_1",
       "post_feedforward_layernorm_2": "post_ffw_norm_2",
-      "per_layer_input_gate": "inp_gate",
-      "per_layer_projection": "proj",
+      ...{ "per_layer_input_gate": "inp_gate", "per_layer_projection": "proj" },
       "post_per_layer_input_norm": "post_norm",
     },
     vectors: {
@@ -183,10 +163,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     listsWindows: true,
     windowTheta: "described",
     hasRotaryDivisors: "always",
-    numbers: (spec) => ({
-      embedding_length_per_layer_input: spec.tokenInputs?.size ?? 0,
-      "attention.shared_kv_layers": spec.blockCount - firstReader(spec),
-    }),
+    numbers: inputNumbers,
     unsupported: unsupportedInputs,
     factors: ({ logitSoftCap }, { hiddenSize }) => ({
       attentionScale: 1,
