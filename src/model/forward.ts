@@ -4,6 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { BatchRunner } from "./batch_runner.ts";
 import { type Batch, commonLength } from "./batches.ts";
 import type { BatchObserver, BlockObservers, ObserveOptions } from "./block_observers.ts";
 import { DeviceWeights } from "./device_weights.ts";
@@ -46,16 +47,19 @@ export interface InitialStates {
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {
   readonly workspace: ForwardWorkspace;
+  readonly runner: BatchRunner;
 
   private constructor(
     readonly backend: Backend,
     readonly model: Model,
+    windows: readonly Uint32Array[],
     readonly tokens: number,
     readonly hiddenStates: HiddenStates,
     /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
     readonly denseStates?: HiddenStates,
   ) {
     this.workspace = new ForwardWorkspace(backend);
+    this.runner = new BatchRunner(backend, this.workspace, model, tokens, windows);
   }
 
   /**
@@ -70,14 +74,14 @@ export class Forward {
     windows: readonly Uint32Array[],
     { storage, hasDenseStream = false, initial, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
-    const { spec } = model, { hiddenSize } = spec;
+    const { spec } = model, { hiddenSize, sharedColumns } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
     const { batches } = planForward(backend, spec, windows.length, tokens, memory);
     const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
-    const sizes = { tokens, hiddenSize, deviceBytes };
+    const sizes = { tokens, hiddenSize, sharedColumns, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
     const denseStates = hasDenseStream ? new HiddenStates(backend, { ...sizes, batches }) : undefined;
-    const forward = new Forward(backend, model, tokens, hiddenStates, denseStates);
+    const forward = new Forward(backend, model, windows, tokens, hiddenStates, denseStates);
     try {
       const lastBlock = await storage?.folder.lastBlock();
       if (lastBlock !== undefined) await hiddenStates.load(lastBlock);
@@ -114,7 +118,7 @@ export class Forward {
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
       const observeInput: InputObserver = (group, input, rows, residual) =>
         observe(group, input, rows, batch, residual);
-      return block.forward({ skippedGroups, ...pass, observeInput, routesToAll }, states, index);
+      return this.runner.run(index, { skippedGroups, ...pass, observeInput, routesToAll }, states, batch);
     };
     if (!dense || !denseStates) {
       return this.#withBlock(
@@ -170,7 +174,7 @@ export class Forward {
     const index = denseStates.nextBlock, block = spec.block(index);
     await this.#withBlock(index, source, block.groups, (weights) =>
       denseStates.update(
-        (states, batch) => block.forward(this.pass(weights, batch), states, index),
+        (states, batch) => this.runner.run(index, this.pass(weights, batch), states, batch),
         onBatchDone,
       ));
   }
@@ -184,7 +188,7 @@ export class Forward {
       block.groups,
       (weights) =>
         this.hiddenStates.changedCopy((states, batch) =>
-          block.forward(this.pass(weights, batch), states, index)
+          this.runner.run(index, this.pass(weights, batch), states, batch)
         ),
     );
   }
@@ -206,7 +210,8 @@ export class Forward {
       block.groups,
       (weights) =>
         this.hiddenStates.update(
-          (states, batch) => block.forward({ ...this.pass(weights, batch), ...observers }, states, index),
+          (states, batch) =>
+            this.runner.run(index, { ...this.pass(weights, batch), ...observers }, states, batch),
           onBatchDone,
           observer,
         ),
@@ -225,7 +230,7 @@ export class Forward {
     const block = this.model.spec.block(index);
     return this.#withBlock(index, source, block.groups, (weights) =>
       this.hiddenStates.visitOutputs(
-        (states, batch) => block.forward(this.pass(weights, batch), states, index),
+        (states, batch) => this.runner.run(index, this.pass(weights, batch), states, batch),
         observer,
       ));
   }
