@@ -14,6 +14,7 @@ from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
 from pare_llm.client.answers import Report, Seconds
 from pare_llm.client.errors import STATUSES
 from pare_llm.client.jobs import messages
+from pare_llm.client.layer import LayerTensors
 
 # The names that the Python client does not have.
 ABSENT = {
@@ -146,8 +147,7 @@ def choices_of(kind: Any) -> list[str]:
 
 
 def test_a_layer_has_the_tensors_and_the_parameters_of_the_contract(typescript: dict[str, Any]) -> None:
-    prune_layer = parameters_of(Pare.prune_layer)
-    assert set(typescript["options"]["LayerTensors"]) == set(prune_layer) - {"query"}
+    assert set(typescript["options"]["LayerTensors"]) == {"weight", *LayerTensors.__annotations__}
     query = pare_llm.LayerQuery.__annotations__
     assert sorted([*query, "hessian"]) == sorted(typescript["layerQuery"])
     assert sorted([*query, "hessian"]) == sorted(typescript["options"]["LayerQuery"])
