@@ -9,6 +9,7 @@ import torch
 from conftest import HostProcess
 from pare_llm import Pare, PareError, prune_
 from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.capture import Capture
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.model.blocks import find_blocks
 from pare_llm.pruning.ranks import Ranks
@@ -202,7 +203,7 @@ def captured(model: Any, batches: list[Tensor]) -> list[Tensor]:
     """Return the inputs of the first block."""
     inputs = [Batch((tokens,), {}) for tokens in batches]
     device = torch.device("cpu")
-    states = HiddenStates.capture(model, find_blocks(model), inputs, device=device, ranks=Ranks())
+    states = HiddenStates(*Capture(find_blocks(model), device).run(model, inputs, Ranks()))
     return [states.states(index) for index in range(len(batches))]
 
 
