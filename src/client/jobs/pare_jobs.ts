@@ -10,15 +10,21 @@ import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts
 import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
-import { type JobLayerRequest, Jobs, type ResultOptions } from "./jobs.ts";
-import { JobFailedError, type LayerFailure, type SolvedJobLayer, uploadLayers } from "./prune_by_job.ts";
+import { type JobLayerRequest, Jobs } from "./jobs.ts";
+import {
+  JobFailedError,
+  type LayerFailure,
+  type LayerToUpload,
+  type SolvedJobLayer,
+  uploadLayers,
+} from "./prune_by_job.ts";
 import { Uploads } from "./uploads.ts";
 
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
 
-/** Returns the tensors and the parameters with which the layer `name` was submitted. */
-type RequestOf = (name: string) => ResultOptions["request"];
+/** Returns the layer `name` as it is submitted. */
+type RequestOf = (name: string) => LayerToUpload;
 
 /** Options of {@link PareJobs}. */
 export interface PareJobsOptions extends PollOptions {
@@ -74,19 +80,13 @@ export class PareJobs implements ModelPruner {
     const requestOf: RequestOf = (name) => {
       const group = groupOf.get(name)!;
       const layer = group.layers.find((layer) => layer.name === name)!;
-      return { tensors: { ...ownTensors(layer), ...packedStatistics(group) }, parameters: queryOf(name) };
+      const { hessian: _, ...parameters } = queryOf(name);
+      return { name, tensors: { ...ownTensors(layer), ...packedStatistics(group) }, parameters };
     };
     for await (const group of groups) {
-      const layers = group.layers.map((layer) => {
-        const { hessian: _, ...parameters } = queryOf(layer.name);
-        return {
-          name: layer.name,
-          tensors: { ...ownTensors(layer), ...packedStatistics(group) },
-          parameters,
-        };
-      });
+      for (const { name } of group.layers) groupOf.set(name, group);
+      const layers = group.layers.map(({ name }) => requestOf(name));
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
-      for (const { name } of layers) groupOf.set(name, group);
     }
     const [firstGroup] = groupOf.values();
     const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
