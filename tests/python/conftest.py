@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "tests/fixtures/models"
 
+# The variables with which another process of Python has the package, and asks no server for models.
+PYTHON = {"PYTHONPATH": str(ROOT / "src/python"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
 DENO = ["deno"] if shutil.which("deno") else ["npx", "-y", "deno@2.9.6"]
+
+
+def run_python(*command: str, **variables: str) -> list[str]:
+    """Run Python in a process of its own, which must not fail, and return the lines that it prints."""
+    env = {**os.environ, **PYTHON, **variables}
+    command = (sys.executable, *command)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 class DenoProcess:

@@ -1,6 +1,7 @@
 """Models, texts and a client without a server, for the tests of pruning."""
 
 import functools
+import json
 import math
 import subprocess
 import tempfile
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from conftest import DENO, MODELS, ROOT
+from conftest import DENO, MODELS, ROOT, HostProcess, run_python
 from pare_llm import PrunedLayer
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -225,6 +226,20 @@ def perplexity(model: nn.Module, name: str, windows: int, seqlen: int = 256) -> 
         logits = model(batch).logits[:, :-1]
         total += cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum").double().item()
     return math.exp(total / (windows * (seqlen - 1)))
+
+
+def require_memory_of_one_block(host: HostProcess, *options: str, more: int = 0) -> None:
+    """Run `block_memory.py`, and check that it takes the memory of one block, and `more` bytes."""
+    # The allocator of glibc gives freed memory back at once with these settings, so the peak is that of the
+    # run.
+    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    script = ["-W", "ignore", str(Path(__file__).with_name("block_memory.py")), host.url, *options]
+    shape = ["--method", "magnitude", "--hidden", "384", "--intermediate", "1024"]
+    sizes = json.loads(run_python(*script, *shape, **allocator)[-1])
+    allowed = 1.5 * (sizes["block"] + sizes["statistics"]) + sizes["states"]
+    assert sizes["tensors"] <= allowed, sizes
+    assert sizes["process"] <= allowed + more + 8e6, sizes  # libraries that are loaded during the run
+    assert sizes["process"] < sizes["model"] / 2, sizes
 
 
 def zeros_of(weights: Sequence[Tensor]) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from conftest import MODELS, ROOT
+from conftest import MODELS, PYTHON, ROOT
 
 RECIPES = ROOT / "scripts/deploy/runs"
 PACKAGE = RECIPES / "python_package"
@@ -30,9 +30,7 @@ def environment(programs: Path | None = None) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": os.pathsep.join(folders),
-        "PYTHONPATH": str(ROOT / "src/python"),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
+        **PYTHON,
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
     }
 
