@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,26 @@ def run_python(*command: str, **variables: str) -> list[str]:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+PARE = "src/cli/main.ts"
+
+
+def run_deno(script: str, *arguments: str | Path) -> str:
+    """Run a program of this repository, which must not fail, and return what it prints."""
+    command = [*DENO, "run", "-A", "--no-check", "--quiet", script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for a condition, and raise TimeoutError if it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the condition did not come true within {seconds} s")
+        time.sleep(0.02)
 
 
 class DenoProcess:

@@ -3,13 +3,12 @@
 import inspect
 import json
 import re
-import subprocess
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 import pare_llm
 import pytest
-from conftest import DENO, ROOT
+from conftest import run_deno
 from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
 from pare_llm.client.answers import Report, Seconds
 from pare_llm.client.errors import STATUSES
@@ -36,9 +35,7 @@ ABSENT = {
 @pytest.fixture(scope="module")
 def typescript() -> dict[str, Any]:
     """Return the public surface of the TypeScript SDK."""
-    script = ROOT / "tests/python/client/typescript_surface.ts"
-    command = [*DENO, "run", "-A", "--no-check", "--quiet", str(script)]
-    surface: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT))
+    surface: dict[str, Any] = json.loads(run_deno("tests/python/client/typescript_surface.ts"))
     return surface
 
 

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from conftest import DENO, MODELS, ROOT, HostProcess, run_python
+from conftest import MODELS, HostProcess, run_deno, run_python
 from pare_llm import PrunedLayer
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -77,10 +76,10 @@ MOE_CONFIGS: dict[str, dict[str, Any]] = {
 alternate in them. `granitemoe` is stored with one tensor for all experts."""
 
 
-def tiny_model(kind: str, *, seed: int = 0) -> Any:
+def tiny_model(kind: str, *, seed: int = 0, **sizes: int) -> Any:
     """Return a small model with random weights that differ enough to be pruned in a definite order."""
     torch.manual_seed(seed)
-    config = transformers.AutoConfig.for_model(kind, **{**TINY_CONFIGS, **MOE_CONFIGS}[kind])
+    config = transformers.AutoConfig.for_model(kind, **{**{**TINY_CONFIGS, **MOE_CONFIGS}[kind], **sizes})
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
         if parameter.ndim >= 2:
@@ -194,7 +193,7 @@ def unpack_upper(upper: Tensor, order: int) -> Tensor:
 def text_files() -> dict[str, Path]:
     """Return the paths of the calibration and the evaluation text of the trained models."""
     folder = tempfile.mkdtemp(prefix="pare-test-")
-    subprocess.run([*DENO, "run", "-A", "scripts/fixtures/sotu_text.ts", folder], cwd=ROOT, check=True)
+    run_deno("scripts/fixtures/sotu_text.ts", folder)
     return {part: Path(folder) / f"{part}.txt" for part in ("calibration", "evaluation")}
 
 

@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import torch
 import transformers
-from conftest import DENO, MODELS, ROOT, HostProcess, run_python
+from conftest import MODELS, PARE, ROOT, HostProcess, run_deno, run_python
 from pruning_support import text_files, zeros_of
 
 EXAMPLES = ROOT / "src/python/examples"
@@ -52,10 +51,9 @@ def test_record_on_ranks(host: HostProcess) -> None:
 def test_finetune_trains_a_pruned_model_and_saves_it_with_the_same_zeros(tmp_path: Path) -> None:
     text, pruned, out = tmp_path / "text.txt", tmp_path / "pruned", tmp_path / "out"
     text.write_text("We the people of this Union have one purpose, and the Congress has a duty to it. " * 60)
-    prune = ["run", "-A", "--no-check", "src/cli/main.ts", "prune", str(OPT), "--out", str(pruned)]
     choice = ["--backend", "cpu", "--method", "magnitude", "--pattern", "2:4", "--skip", "*.layers.0.*"]
-    calibration = ["--calibration", str(text), "--samples", "1", "--seqlen", "64"]
-    subprocess.run([*DENO, *prune, *calibration, *choice], cwd=ROOT, check=True, capture_output=True)
+    calibration = ["--calibration", text, "--samples", "1", "--seqlen", "64"]
+    run_deno(PARE, "prune", OPT, "--out", pruned, *calibration, *choice)
 
     options = ["--steps", "12", "--batch", "2", "--seqlen", "64", "--learning-rate", "1e-3"]
     lines = run_example("finetune.py", str(pruned), str(text), "--out", str(out), *options)
