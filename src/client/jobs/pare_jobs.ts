@@ -1,7 +1,7 @@
 /** Prunes models by jobs. The key of a job is computed from its layers, so a restarted client finds its job again. */
 
 import { hasEnded } from "../../protocol/job_state.ts";
-import type { Job, LayerState } from "../../protocol/messages.ts";
+import type { LayerState } from "../../protocol/messages.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
@@ -9,7 +9,7 @@ import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_prun
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
-import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
+import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import {
   JobFailedError,
@@ -109,12 +109,13 @@ export class PareJobs implements ModelPruner {
       const layers = [...remaining.values()];
       const idempotencyKey = await idempotencyKeyOf({ name, layers }, submissionIndex);
       const submission = { request: layers, idempotencyKey, name };
+      const options = { ...this.#options, wasUnreachable: () => this.#takeUnreachable(), signal };
       const job = await this.#jobs.submit(layers, { idempotencyKey, name, signal });
       // An earlier process submitted a job that has ended already, so the cause of its failures may be gone.
       const wasAlreadyEnded = hasEnded(job.state);
       const failures: LayerFailure[] = [];
       let wrongAnswer: MalformedAnswerError | undefined;
-      for await (const layer of this.#follow(job, submission, signal)) {
+      for await (const layer of followOrResubmit(this.#jobs, job, submission, options)) {
         if (layer.error) {
           failures.push({ name: layer.name, ...layer.error });
           continue;
@@ -134,15 +135,6 @@ export class PareJobs implements ModelPruner {
       const error = new JobFailedError(job.id, failures);
       if (!error.isTransient || ++failedJobs > MAX_FAILED_JOBS) throw error;
     }
-  }
-
-  #follow(
-    job: Job,
-    submission: JobSubmission,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<LayerState, void, void> {
-    const wasUnreachable = () => this.#takeUnreachable();
-    return followOrResubmit(this.#jobs, job, submission, { ...this.#options, wasUnreachable, signal });
   }
 
   /** Returns whether a request failed to reach the edge since the last call. */
