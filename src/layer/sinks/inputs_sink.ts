@@ -28,15 +28,18 @@ const MIN_PANEL_BYTES = 2 ** 20, MAX_PANEL_BYTES = 64 * 2 ** 20;
 export class InputsSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 1;
-  readonly #tensor: FloatTensor;
   readonly #panelTokens: number;
   readonly #panel: DeviceBuffer;
   readonly #hessian: HessianAccumulator;
 
   /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, tensor: FloatTensor, edge: number, tokenWeights?: TokenWeights) {
+  constructor(
+    backend: Backend,
+    private readonly tensor: FloatTensor,
+    edge: number,
+    tokenWeights?: TokenWeights,
+  ) {
     const { rows: tokens, cols, dtype } = tensor;
-    this.#tensor = tensor;
     const rowsIn = (bytes: number) => Math.max(1, Math.floor(bytes / (4 * cols)));
     this.#panelTokens = Math.min(
       tokens,
@@ -61,10 +64,10 @@ export class InputsSink implements TensorSink<TiledMatrix> {
   }
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
-    const { rows: tokens, cols } = this.#tensor, { row0, rows } = strip;
+    const { rows: tokens, cols } = this.tensor, { row0, rows } = strip;
     const panelRow = row0 % this.#panelTokens, end = row0 + rows;
     const locate = (index: number) => [row0 + Math.floor(index / cols), index % cols];
-    uploader.upload(this.#tensor, bytes, rows * cols, locate, {
+    uploader.upload(this.tensor, bytes, rows * cols, locate, {
       buffer: this.#panel,
       offset: panelRow * cols,
     });

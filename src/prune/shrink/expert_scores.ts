@@ -50,21 +50,18 @@ export async function measureExperts(
 
 /** Adds up the outputs of the experts of one block. */
 class ExpertSums {
-  readonly #backend: Backend;
   readonly #done: Promise<void>[] = [];
   readonly #sums: { tokens: number; factors: number; norms: number }[] = [];
   #batch?: { readonly routes: Routes; readonly squares: DeviceBuffer };
 
-  constructor(backend: Backend) {
-    this.#backend = backend;
-  }
+  constructor(private readonly backend: Backend) {}
 
   /** Queues the squared norms of the outputs. */
   readonly observe: ExpertObserver = (expert, routes, x, cols) => {
     if (this.#batch?.routes !== routes) this.#begin(routes);
     const first = routes.starts[expert], rows = routes.starts[expert + 1] - first;
     const views = { x_offset: 0, ldx: cols, y_offset: 0, ldy: cols, sums_offset: first, sums_stride: 1 };
-    this.#backend.dispatch(rowDot, { x, y: x, sums: this.#batch!.squares }, {
+    this.backend.dispatch(rowDot, { x, y: x, sums: this.#batch!.squares }, {
       rows,
       cols,
       ...views,
@@ -85,8 +82,8 @@ class ExpertSums {
 
   #begin(routes: Routes): void {
     this.#endBatch();
-    const squares = this.#backend.createBuffer("squared norms of experts", 4 * routes.factors.length);
-    this.#backend.clear(squares);
+    const squares = this.backend.createBuffer("squared norms of experts", 4 * routes.factors.length);
+    this.backend.clear(squares);
     this.#batch = { routes, squares };
   }
 
@@ -101,7 +98,7 @@ class ExpertSums {
 
   async #add({ starts, factors }: Routes, squares: DeviceBuffer): Promise<void> {
     try {
-      const values = asFloat32(await this.#backend.read(squares, 0, 4 * factors.length));
+      const values = asFloat32(await this.backend.read(squares, 0, 4 * factors.length));
       for (let expert = 0; expert < starts.length - 1; expert++) {
         const sums = this.#sums[expert] ??= { tokens: 0, factors: 0, norms: 0 };
         sums.tokens += starts[expert + 1] - starts[expert];
