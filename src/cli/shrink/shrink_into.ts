@@ -128,17 +128,7 @@ export async function shrinkInto(
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
-      const facts = {
-        name: modelName,
-        checkpoint,
-        spec: model.spec,
-        backend,
-        options,
-        texts,
-        seqlen,
-        units,
-        fingerprint,
-      };
+      const facts = { name: modelName, dense: opened, backend, options, texts, seqlen, units, fingerprint };
       const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;
       const report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, written);
       return new Map([[RUN_REPORT_FILE, formatJson(report)]]);

@@ -13,7 +13,7 @@ import { digestBytes } from "../../base/files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { tryParseJson } from "../../base/texts.ts";
-import { reconstructionSchema, targetDecisionSchema } from "../report/run_report.ts";
+import { allocationSchema, reconstructionSchema, targetDecisionSchema } from "../report/run_report.ts";
 
 const secondsSchema = z.number().min(0);
 
@@ -25,11 +25,8 @@ const startSchema = z.object({
 });
 
 /** Records the sparsity of each layer, which was chosen before the first layer was pruned. A resumed run uses the same sparsities. */
-const allocationSchema = z.object({
+const allocationEntrySchema = allocationSchema.extend({
   type: z.literal("allocation"),
-  name: z.enum(["owl", "error"]),
-  sparsities: z.record(z.string(), z.number().min(0).lt(1)),
-  notes: z.array(z.string()),
   seconds: secondsSchema.default(0),
 });
 
@@ -88,7 +85,7 @@ const completeSchema = z.object({
 
 const entrySchema = z.discriminatedUnion("type", [
   startSchema,
-  allocationSchema,
+  allocationEntrySchema,
   layerSchema,
   blockSchema,
   decisionSchema,
@@ -98,7 +95,7 @@ const entrySchema = z.discriminatedUnion("type", [
   completeSchema,
 ]);
 
-export type AllocationEntry = z.infer<typeof allocationSchema>;
+export type AllocationEntry = z.infer<typeof allocationEntrySchema>;
 export type LayerEntry = z.infer<typeof layerSchema>;
 export type ReconstructionEntry = z.infer<typeof blockReconstructionSchema>;
 export type StatesEntry = z.infer<typeof statesSchema>;

@@ -5,7 +5,7 @@ import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } fro
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
 import { isRoundedBy } from "./rounding_queries.ts";
-import type { Lap } from "./phase_clock.ts";
+import type { Lap } from "./lap_clock.ts";
 import { countPassWork, layerWork, RunRates } from "./run_rates.ts";
 
 /** The time that a run has left. The final copy of the files is not included. */

@@ -5,6 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { rowDot } from "../../device/kernels/row_dot.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import { Forward } from "../../model/forward.ts";
 import type { Model } from "../../model/model.ts";
 import type { ExpertObserver } from "../../model/pieces/block_pass.ts";
@@ -31,21 +32,18 @@ export async function measureExperts(
   windows: readonly Uint32Array[],
   onStep?: (done: number, total: number) => void,
 ): Promise<ExpertUse[]> {
-  const forward = await Forward.begin(backend, model, windows), { blockCount } = model.spec;
-  try {
-    const uses: ExpertUse[] = [], total = blockCount * forward.hiddenStates.batches.length;
-    let done = 0;
-    for (let block = 0; block < blockCount; block++) {
-      const sums = new ExpertSums(backend);
-      await forward.runBlock(block, () => onStep?.(++done, total), undefined, {
-        observeExpert: sums.observe,
-      });
-      uses.push(await sums.end());
-    }
-    return uses;
-  } finally {
-    forward.destroy();
+  using scratch = new ResourceSet();
+  const forward = scratch.add(await Forward.begin(backend, model, windows)), { blockCount } = model.spec;
+  const uses: ExpertUse[] = [], total = blockCount * forward.hiddenStates.batches.length;
+  let done = 0;
+  for (let block = 0; block < blockCount; block++) {
+    const sums = new ExpertSums(backend);
+    await forward.runBlock(block, () => onStep?.(++done, total), undefined, {
+      observeExpert: sums.observe,
+    });
+    uses.push(await sums.end());
   }
+  return uses;
 }
 
 /** Adds up the outputs of the experts of one block. */
@@ -97,18 +95,16 @@ class ExpertSums {
   }
 
   async #add({ starts, factors }: Routes, squares: DeviceBuffer): Promise<void> {
-    try {
-      const values = asFloat32(await this.backend.read(squares, 0, 4 * factors.length));
-      for (let expert = 0; expert < starts.length - 1; expert++) {
-        const sums = this.#sums[expert] ??= { tokens: 0, factors: 0, norms: 0 };
-        sums.tokens += starts[expert + 1] - starts[expert];
-        for (let i = starts[expert]; i < starts[expert + 1]; i++) {
-          sums.factors += factors[i];
-          sums.norms += factors[i] * Math.sqrt(values[i]);
-        }
+    using scratch = new ResourceSet();
+    scratch.add(squares);
+    const values = asFloat32(await this.backend.read(squares, 0, 4 * factors.length));
+    for (let expert = 0; expert < starts.length - 1; expert++) {
+      const sums = this.#sums[expert] ??= { tokens: 0, factors: 0, norms: 0 };
+      sums.tokens += starts[expert + 1] - starts[expert];
+      for (let i = starts[expert]; i < starts[expert + 1]; i++) {
+        sums.factors += factors[i];
+        sums.norms += factors[i] * Math.sqrt(values[i]);
       }
-    } finally {
-      squares.destroy();
     }
   }
 }
