@@ -11,7 +11,7 @@ import { freePort } from "../../scripts/processes/child_edge.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { mountSmallDisk, smallDiskSkip } from "../support/small_disk.ts";
-import { runPare, runPareWith, startPare } from "./run_pare.ts";
+import { runPare, runPareWith, startPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
@@ -214,9 +214,7 @@ describe("the exit code", () => {
     const env = { DENO_WEBGPU_BACKEND: Deno.build.os === "windows" ? "vulkan" : "dx12" }; // not on this system
     const { code, stderr } = await runPareWith(
       env,
-      "layer",
-      LAYER,
-      ...["--out", `${folder}/none`, "--backend", "webgpu"],
+      ...words`layer ${LAYER} --out ${folder}/none --backend webgpu`,
     );
     assert.equal(code, 3, stderr);
     assert.match(stderr, /error: option --backend webgpu: /);
@@ -231,8 +229,7 @@ describe("the default server", () => {
     assert.equal(local.code, 0, local.stderr);
     const twice = await runPareWith(
       env,
-      ...args,
-      ...["--overwrite", "--server", "local", "--server", env.PARE_SERVER],
+      ...words`${args} --overwrite --server local --server ${env.PARE_SERVER}`,
     );
     assert.equal(twice.code, 2);
     assert.match(twice.stderr, /option --server local: cannot be combined with other servers/);

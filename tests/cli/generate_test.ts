@@ -10,7 +10,7 @@ import { openModelFolder } from "../../src/model/model.ts";
 import { encodeText } from "../../src/model/tokenizer/tokenizer.ts";
 import { windowLogits } from "../support/logits.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PROMPT = "My fellow citizens", ON_CPU = ["--backend", "cpu"];
@@ -43,10 +43,7 @@ describe("pare generate", () => {
 
   it("draws the same random tokens for the same seed, and other tokens for another seed", async () => {
     const sample = async (seed: string) => {
-      const options = [
-        ...["--temperature", "1.5", "--top-k", "50", "--top-p", "0.95"],
-        ...["--seed", seed, "--tokens", "20"],
-      ];
+      const options = words`--temperature 1.5 --top-k 50 --top-p 0.95 --seed ${seed} --tokens 20`;
       return (await pareJson<GeneratedText>("generate", OPT_SOTU, PROMPT, ...options, ...ON_CPU)).tokens;
     };
     const first = await sample("1");

@@ -9,7 +9,7 @@ import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts
 import { serveHub } from "../model/hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type Finished, runPareWith } from "./run_pare.ts";
+import { type Finished, runPareWith, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 /** A repository of the stand-in with the files of a named text. */
@@ -41,11 +41,10 @@ function pruneWith(
   calibration: string,
   ...options: readonly string[]
 ) {
-  const args = [
-    ...["prune", OPT_SOTU, "--out", `${folder}/${out}`],
-    ...["--calibration", calibration, "--samples", "4"],
-  ];
-  args.push("--seqlen", "32", "--max-layer", "1", "--method", "sparsegpt", "--backend", "cpu", ...options);
+  const args = words`
+    prune ${OPT_SOTU} --out ${folder}/${out} --calibration ${calibration} --samples 4 --seqlen 32
+    --max-layer 1 --method sparsegpt --backend cpu ${options}
+  `;
   return runPareWith(env, ...args);
 }
 
@@ -111,13 +110,10 @@ describe("a named text", () => {
   });
 
   it("is measured by pare eval", async () => {
-    const words = ["--seqlen", "32", "--windows", "2", "--backend", "cpu", "--json"];
+    const options = ["--seqlen", "32", "--windows", "2", "--backend", "cpu", "--json"];
     const { code, stdout, stderr } = await runPareWith(
       env,
-      "eval",
-      OPT_SOTU,
-      ...["--text", "wikitext2", "--text", "c4"],
-      ...words,
+      ...words`eval ${OPT_SOTU} --text wikitext2 --text c4 ${options}`,
     );
     assert.equal(code, 0, stderr);
     const [{ texts }] = JSON.parse(stdout).models;
@@ -150,11 +146,8 @@ describe("--protocol sparsegpt", () => {
   });
 
   it("accepts equal options, files of its texts, and further texts", () => {
-    const words = [
-      ...["--calibration", "c4=a.gz", "--text", "more.txt", "--text", "wikitext2=b.parquet"],
-      ...["--samples", "128"],
-    ];
-    const { calibration, text } = parse("--protocol", "sparsegpt", ...words);
+    const options = words`--calibration c4=a.gz --text more.txt --text wikitext2=b.parquet --samples 128`;
+    const { calibration, text } = parse("--protocol", "sparsegpt", ...options);
     assert.deepEqual([calibration, text], [["c4=a.gz"], ["more.txt", "wikitext2=b.parquet"]]);
     assert.deepEqual(parse("--protocol", "sparsegpt", "--text", "c4").text, ["wikitext2", "c4"]);
   });

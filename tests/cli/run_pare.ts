@@ -18,6 +18,26 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/**
+ * Splits a command line into its words. An inserted value becomes one word or a part of one, although it may contain spaces,
+ * and an inserted array becomes several words.
+ */
+export function words(
+  texts: TemplateStringsArray,
+  ...values: readonly (string | number | readonly string[])[]
+): string[] {
+  const result = [""];
+  texts.forEach((text, i) => {
+    const [end, ...further] = text.split(/\s+/);
+    result[result.length - 1] += end;
+    result.push(...further);
+    const value = values[i] ?? "";
+    if (typeof value === "object") result.push(...value, "");
+    else result[result.length - 1] += value;
+  });
+  return result.filter((word) => word !== "");
+}
+
 /** Variables that are added to the environment of a process. */
 type Environment = Readonly<Record<string, string>>;
 
