@@ -4,6 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { HessianAccumulator, type TokenWeights } from "../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
@@ -51,16 +52,11 @@ export class InputsSink implements TensorSink<TiledMatrix> {
       rowBytes: cols * BYTES_PER_ELEMENT[dtype],
       boundary: this.#panelTokens,
     };
-    this.#panel = backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens);
-    try {
-      this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, {
-        overwrite: true,
-        tokenWeights,
-      });
-    } catch (error) {
-      this.#panel.destroy();
-      throw error;
-    }
+    using owned = new ResourceSet();
+    this.#panel = owned.add(backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens));
+    const options = { overwrite: true, tokenWeights };
+    this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, options);
+    owned.move();
   }
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
