@@ -10,7 +10,7 @@ import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
-import { type Finished, pareJson, runPare, startPare, words } from "./run_pare.ts";
+import { type Finished, pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { READY } from "../client/fake_host.ts";
 
@@ -27,8 +27,7 @@ const args = words`
   prune ${OPT_SOTU} --calibration ${calibration} --samples 2 --seqlen 64 --method sparsegpt
   --backend cpu --max-layer 1
 `;
-const local = await runPare(...args, "--out", `${folder}/local`);
-assert.equal(local.code, 0, local.stderr);
+await succeeded(runPare(...args, "--out", `${folder}/local`));
 const expected = await weights("local");
 const port = freePort();
 const edge = await startEdge({
@@ -188,12 +187,12 @@ describe("pare shrink --server", () => {
   const second = ["--sparsity", "0.5"];
 
   it("sends layers to every host in both runs, and writes the bytes of a run in one process", async () => {
-    const alone = await runPare(...shrink, ...second, "--out", `${folder}/smaller`);
-    assert.equal(alone.code, 0, alone.stderr);
+    await succeeded(runPare(...shrink, ...second, "--out", `${folder}/smaller`));
     const served = () => Promise.all(hosts.map((host) => countServed(host, "POST", "/v1/layers")));
     const before = await served(), servers = hosts.flatMap(({ url }) => ["--server", url]);
-    const run = await runPare(...shrink, ...second, "--out", `${folder}/smaller-at-hosts`, ...servers);
-    assert.equal(run.code, 0, run.stderr);
+    const run = await succeeded(
+      runPare(...shrink, ...second, "--out", `${folder}/smaller-at-hosts`, ...servers),
+    );
     assert.deepEqual(await weights("smaller-at-hosts"), await weights("smaller"));
     assert.equal(run.stderr.match(/^solving at 2 hosts: cpu \(/gm)?.length, 2);
     const counts = (await served()).map((count, i) => count - before[i]);
@@ -206,11 +205,10 @@ describe("pare shrink --server", () => {
     skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
   }, async () => {
     assert.equal((await runPare(...shrink, "--out", `${folder}/shrunk`)).code, 0);
-    const again = await runAfterKill(
+    const again = await succeeded(runAfterKill(
       words`${shrink} --out ${folder}/shrunk-in-jobs --server ${edge.url}`,
       "shrinking 3/",
-    );
-    assert.equal(again.code, 0, again.stderr);
+    ));
     assert.deepEqual(await weights("shrunk-in-jobs"), await weights("shrunk"));
     assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
     assert.match(again.stderr, /^shrinking [3-7]\/8$/m);

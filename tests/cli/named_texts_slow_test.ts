@@ -9,7 +9,7 @@ import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts
 import { serveHub } from "../model/hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type Finished, runPareWith, words } from "./run_pare.ts";
+import { type Finished, runPareWith, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 /** A repository of the stand-in with the files of a named text. */
@@ -58,8 +58,7 @@ function weights(out: string): Promise<Uint8Array> {
 
 describe("a named text", () => {
   it("is downloaded once, calibrates and measures a run, and its digest is in the report", async () => {
-    const first = await prune("named", "c4", "--text", "wikitext2", "--windows", "2");
-    assert.equal(first.code, 0, first.stderr);
+    const first = await succeeded(prune("named", "c4", "--text", "wikitext2", "--windows", "2"));
     assert.match(first.stdout, /perplexity on wikitext2 \(2 windows of 32\)/);
     const { calibration, perplexity, fingerprint } = await report("named");
     assert.deepEqual(calibration, {
@@ -81,11 +80,9 @@ describe("a named text", () => {
 
   it("gives the same result from a file that the user brings, and another one with another seed", async () => {
     for (const [out, ...options] of [["brought"], ["seed", "--seed", "1"]]) {
-      const { code, stderr } = await pruneWith({}, out, `c4=${folder}/brought.json.gz`, ...options);
-      assert.equal(code, 0, stderr);
+      await succeeded(pruneWith({}, out, `c4=${folder}/brought.json.gz`, ...options));
     }
-    const named = await prune("fresh", "c4");
-    assert.equal(named.code, 0, named.stderr);
+    await succeeded(prune("fresh", "c4"));
     assert.deepEqual(await weights("brought"), await weights("fresh"));
     assert.notDeepEqual(await weights("seed"), await weights("fresh"));
   });
@@ -111,11 +108,10 @@ describe("a named text", () => {
 
   it("is measured by pare eval", async () => {
     const options = ["--seqlen", "32", "--windows", "2", "--backend", "cpu", "--json"];
-    const { code, stdout, stderr } = await runPareWith(
+    const { stdout } = await succeeded(runPareWith(
       env,
       ...words`eval ${OPT_SOTU} --text wikitext2 --text c4 ${options}`,
-    );
-    assert.equal(code, 0, stderr);
+    ));
     const [{ texts }] = JSON.parse(stdout).models;
     assert.deepEqual(texts.map(({ text }: { text: string }) => text), ["wikitext2", "c4"]);
   });

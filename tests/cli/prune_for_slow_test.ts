@@ -12,7 +12,7 @@ import { randomWeights, type Shapes } from "../support/random_weights.ts";
 import { writeFiles } from "../support/checkpoint_files.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
-import { pareJson, runPare, words } from "./run_pare.ts";
+import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 
 const folder = temporaryFolder();
 const MODELS = OPT_SOTU.replace("opt-sotu", "");
@@ -221,8 +221,7 @@ describe("pare prune --for gptq", () => {
   });
 
   it("removes the folder if another run replaces the checkpoint", async () => {
-    const { code, stderr } = await runPare(...command("opt-sotu", out), "--overwrite");
-    assert.equal(code, 0, stderr);
+    await succeeded(runPare(...command("opt-sotu", out), "--overwrite"));
     assert.ok(![...Deno.readDirSync(out)].some(({ name }) => name === "gptq"));
   });
 

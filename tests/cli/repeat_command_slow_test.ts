@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare, words } from "./run_pare.ts";
+import { runPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PROFILE = [{ match: "*.0.fc2", sparsity: 0.25 }];
@@ -19,8 +19,7 @@ async function prune(out: string, words: readonly string[]): Promise<string> {
   const placed = words.map((word, i) =>
     ["--calibration", "--text", "--profile"].includes(words[i - 1]) ? `${folder}/${word}` : word
   );
-  const { code, stderr } = await runPare("prune", OPT_SOTU, "--out", out, "--backend", "cpu", ...placed);
-  assert.equal(code, 0, stderr);
+  await succeeded(runPare("prune", OPT_SOTU, "--out", out, "--backend", "cpu", ...placed));
   return JSON.parse(await Deno.readTextFile(`${out}/pare.json`)).command;
 }
 

@@ -3,6 +3,7 @@
  * the start of a process. Tests of exit codes, signals, permissions and the environment start one.
  */
 
+import assert from "node:assert/strict";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { runCommandLine } from "../../src/cli/main.ts";
@@ -16,6 +17,13 @@ export interface Finished {
   readonly stdout: string;
   /** The text on standard error, without the messages of graphics drivers. */
   readonly stderr: string;
+}
+
+/** Waits for the end of a command. @throws {AssertionError} if the command fails */
+export async function succeeded(command: Promise<Finished>): Promise<Finished> {
+  const finished = await command;
+  assert.equal(finished.code, 0, finished.stderr);
+  return finished;
 }
 
 /**
