@@ -55,8 +55,6 @@ type DeviceState =
   | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError | ShuttingDownError };
 
 export class Device {
-  readonly #open: () => Promise<Backend>;
-  readonly #options: DeviceOptions;
   #state: DeviceState = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
   #reopenTimer: ReturnType<typeof setTimeout> | undefined;
   #isStarting = true;
@@ -64,19 +62,16 @@ export class Device {
   #isClosed = false;
 
   /** @param open opens a backend. It is called again after every loss */
-  constructor(open: () => Promise<Backend>, options: DeviceOptions) {
-    this.#open = open;
-    this.#options = options;
-  }
+  constructor(private readonly open: () => Promise<Backend>, private readonly options: DeviceOptions) {}
 
   get maxResidentLayers(): number {
-    return this.#options.maxResidentLayers;
+    return this.options.maxResidentLayers;
   }
 
   /** Opens the device for the first time. If that fails, every call of `session` throws the reason. */
   async start(): Promise<void> {
     try {
-      this.#openSession(await this.#open());
+      this.#openSession(await this.open());
     } catch (cause) {
       const reason = messageOf(cause);
       this.#state = { kind: "unusable", error: new NoDeviceError(reason, { cause }) };
@@ -135,9 +130,9 @@ export class Device {
   }
 
   #openSession(backend: Backend): void {
-    const { maxResidentLayers, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.#options;
-    const { queueDepth: maxWaiting, queueMilliseconds: maxWaitMilliseconds } = this.#options;
-    const { statesBytes = STATES_BYTES } = this.#options;
+    const { maxResidentLayers, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.options;
+    const { queueDepth: maxWaiting, queueMilliseconds: maxWaitMilliseconds } = this.options;
+    const { statesBytes = STATES_BYTES } = this.options;
     this.#state = {
       kind: "ready",
       session: {
@@ -167,7 +162,7 @@ export class Device {
   #reopenAfter(seconds: number): void {
     this.#reopenTimer = setTimeout(async () => {
       try {
-        const backend = await this.#open();
+        const backend = await this.open();
         if (this.#isClosed) await backend.dispose();
         else this.#openSession(backend);
       } catch (error) {
