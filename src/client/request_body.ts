@@ -2,6 +2,7 @@
 
 /** Bytes that are read when they are sent. */
 export interface StoredBytes {
+  /** The number of bytes. */
   readonly byteLength: number;
   /** Yields the bytes in order. Each call reads them again. */
   chunks(): AsyncIterable<Uint8Array<ArrayBuffer>>;

@@ -102,6 +102,11 @@ export class HiddenStates {
     return this.#isPartlyChanged;
   }
 
+  /** The states of the batches in order, f32, or undefined if they are not in host memory. */
+  get hostBytes(): readonly Uint8Array[] | undefined {
+    return this.#store.hostBytes;
+  }
+
   /** Stores the inputs of `block`. `embed` returns the inputs for one batch, (batch.count · tokens, hiddenSize) f32. */
   async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
     const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined;
