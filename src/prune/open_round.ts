@@ -10,7 +10,7 @@ import { BlockPlan, type PendingGroup, type PendingLayer } from "./block_plan.ts
 import { bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 import { transpose } from "../tensor/transpose.ts";
 
-/** Receives each pruned weight, converted to the dtype of the checkpoint. */
+/** Receives each pruned weight, converted to the dtype of the checkpoint. Its memory may be freed after its block. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
 
 export type GroupStatistics = Pick<
@@ -45,6 +45,8 @@ export interface OpenBlock {
   readonly weights: TensorSource;
   /** The pruned weights of the block so far, by name. `replace` adds each pruned weight to this map. */
   readonly replaced: Map<string, HostTensor>;
+  /** The new weights that another process has solved, (outFeatures, inFeatures). They take the place of the dense weights. */
+  readonly solved?: ReadonlyMap<string, { readonly weight: HostTensor }>;
   /** Called with each pruned weight before it is added to `replaced`. */
   readonly onReplace?: OnReplace;
   /** Whether the zeros of `weights` stay zeros. @default false */
@@ -131,11 +133,11 @@ function openGroup(
 }
 
 function readLayers(
-  { weights, keepsZeros }: OpenBlock,
+  { weights, solved, keepsZeros }: OpenBlock,
   pending: readonly PendingLayer[],
 ): Promise<SourceLayer[]> {
   return Promise.all(pending.map(async ({ name, linear }) => {
-    const weight = await readLayerWeight(weights, name, linear);
+    const weight = solved?.get(name)?.weight ?? await readLayerWeight(weights, name, linear);
     return { name, weight, ...keepsZeros && { mask: maskOf(weight) } };
   }));
 }

@@ -93,7 +93,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "jobs show": JOBS,
   "jobs cancel": JOBS,
   "serve": {
-    options: { "keys-file": "keys file", edge: "server", ...LIBRARIES },
+    options: { "keys-file": "keys file", states: "output folder", edge: "server", ...LIBRARIES },
     defaults: {
       "port": "PORT",
       "keys-file": "PARE_KEYS_FILE",

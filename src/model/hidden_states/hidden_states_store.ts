@@ -20,6 +20,8 @@ export interface HiddenStatesStore {
   readonly needsBytes: boolean;
   /** Device memory for one batch. */
   readonly scratch: ScratchBuffer;
+  /** The states of the batches in order, if they are in host memory. */
+  readonly hostBytes?: readonly Uint8Array[];
   /** Stores batch `index` of the states from which the forward pass starts. The store now owns `bytes`. */
   storeInitial(index: number, bytes: Uint8Array<ArrayBuffer>): void;
   /**
@@ -112,7 +114,7 @@ export class DeviceStore implements HiddenStatesStore {
 /** Hidden states in host memory. One batch at a time is uploaded to the device. */
 export class HostStore implements HiddenStatesStore {
   readonly needsBytes = true;
-  readonly #bytes: Uint8Array[] = [];
+  readonly hostBytes: Uint8Array[] = [];
   readonly scratch: ScratchBuffer;
 
   constructor(backend: Backend, batches: readonly BatchBytes[]) {
@@ -120,7 +122,7 @@ export class HostStore implements HiddenStatesStore {
   }
 
   storeInitial(index: number, bytes: Uint8Array): void {
-    this.#bytes[index] = bytes;
+    this.hostBytes[index] = bytes;
   }
 
   async *onDevice(
@@ -128,13 +130,13 @@ export class HostStore implements HiddenStatesStore {
     _copy: boolean,
     from: number,
   ): AsyncGenerator<DeviceBatch, void, undefined> {
-    for (let index = from; index < this.#bytes.length; index++) {
-      yield [index, this.scratch.upload(this.#bytes[index])];
+    for (let index = from; index < this.hostBytes.length; index++) {
+      yield [index, this.scratch.upload(this.hostBytes[index])];
     }
   }
 
   storeChanged(index: number, bytes: Uint8Array): void {
-    this.#bytes[index] = bytes;
+    this.hostBytes[index] = bytes;
   }
 
   destroy(): void {

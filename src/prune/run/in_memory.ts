@@ -5,7 +5,7 @@ import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { needsNoStatistics } from "../../protocol/methods.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { copyTensor, type HostTensor } from "../../tensor/host_tensor.ts";
 import type { AllocationName } from "../allocation/allocation.ts";
 import { linearLayers } from "../block_plan.ts";
 import type { Destination, PruneJob, PruneServices } from "./job.ts";
@@ -17,9 +17,9 @@ export function memoryDestination({ spec, weights }: Model): Destination<Model> 
     async fill(prune) {
       const replaced = new Map<string, HostTensor>();
       await prune({
-        replace: (name, weight) => Promise.resolve(void replaced.set(name, weight)),
+        replace: (name, weight) => Promise.resolve(void replaced.set(name, copyTensor(weight))),
         recordReconstruction(_block, { tensors }) {
-          for (const [name, tensor] of tensors) replaced.set(name, tensor);
+          for (const [name, tensor] of tensors) replaced.set(name, copyTensor(tensor));
           return Promise.resolve();
         },
       });

@@ -98,13 +98,16 @@ export interface OpenDestination {
   allocation?(choose: (states?: HiddenStatesFolder) => Promise<Allocation>): Promise<Allocation>;
   /** Wraps the model that is pruned. */
   wrap?(source: CalibratedModel): CalibratedModel;
-  /** Stores a pruned weight, which has the dtype of the checkpoint. */
+  /** Stores a pruned weight, which has the dtype of the checkpoint. Its memory may be freed after its block. */
   replace(name: string, weight: HostTensor): Promise<void>;
   /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
   recordBlock?(block: number, error: number): Promise<void>;
   /** Records a decision about the targets of a block, before its layers are stored. By default, it is not recorded. */
   recordDecision?(block: number, decision: TargetDecision): Promise<void>;
-  /** Stores the tensors of a reconstructed block, and records the reconstruction. By default, they are not stored. */
+  /**
+   * Stores the tensors of a reconstructed block, whose memory may be freed afterwards, and records the reconstruction. By default,
+   * they are not stored.
+   */
   recordReconstruction?(block: number, reconstructed: ReconstructedBlock): Promise<void>;
   /** Records a layer whose weight is stored. */
   record?(event: LayerEvent, lap: Lap): Promise<void>;
