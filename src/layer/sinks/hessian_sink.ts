@@ -29,7 +29,12 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   readonly #diagonal: DeviceBuffer; // (order) f32: the diagonal of the rows that have been received
 
   /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
-  constructor(private readonly backend: Backend, private readonly order: number, edge: number, private readonly name = "hessian") {
+  constructor(
+    private readonly backend: Backend,
+    private readonly order: number,
+    edge: number,
+    private readonly name = "hessian",
+  ) {
     this.stripRules = { rows: order, rowBytes: 4 * order, boundary: edge };
     using owned = new ResourceSet();
     this.#diagonal = owned.add(backend.createBuffer("diagonal", 4 * order));
@@ -106,7 +111,12 @@ export class PackedHessianSink implements TensorSink<TiledMatrix> {
   readonly #matrix: Owned<TiledMatrix>;
 
   /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
-  constructor(private readonly backend: Backend, private readonly order: number, edge: number, private readonly name = "hessian_upper") {
+  constructor(
+    private readonly backend: Backend,
+    private readonly order: number,
+    edge: number,
+    private readonly name = "hessian_upper",
+  ) {
     this.stripRules = { rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge };
     this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
   }
