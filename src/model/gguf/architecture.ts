@@ -17,9 +17,10 @@ export interface Architecture {
   readonly vectors?: Readonly<Record<string, string>>;
   /** The layers that are two tensors in the file, by their roles. */
   readonly splitLayers?: Readonly<Record<string, SplitLayer>>;
-  /** The names in GGUF of the linear layers that may have a bias. */
-  readonly biases: readonly string[];
-  readonly activation: Activation;
+  /** The names in GGUF of the linear layers that may have a bias. @default none */
+  readonly biases?: readonly string[];
+  /** @default "silu" */
+  readonly activation?: Activation;
   /**
    * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
    * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values. With `tiled`,

@@ -46,7 +46,6 @@ const LLAMA: Architecture = {
   name: "llama",
   layers: LLAMA_LAYERS,
   biases: [...QKV_BIASES, "attn_output", "ffn_gate", "ffn_up", "ffn_down"],
-  activation: "silu",
   rowOrder: "rotary",
   hasRotaryDivisors: true,
 };
@@ -60,8 +59,6 @@ const OLMO2: Architecture = {
     "post_attention_layernorm": "post_attention_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
   },
-  biases: [],
-  activation: "silu",
 };
 
 /**
@@ -81,8 +78,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama: LLAMA,
   mistral: LLAMA,
   ministral3: { ...LLAMA, name: "mistral3", scalesQueries: true },
-  qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES, activation: "silu" },
-  qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS }, biases: [], activation: "silu" },
+  qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES },
+  qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS } },
   phi3: {
     name: "phi3",
     layers: {
@@ -91,8 +88,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       ...FUSED_GATE,
       ...NORMS_BEFORE,
     },
-    biases: [],
-    activation: "silu",
     hasPartialRotation: true,
   },
   phi: {
@@ -111,7 +106,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma: {
     name: "gemma",
     layers: LLAMA_LAYERS,
-    biases: [],
     activation: "gelu_tanh",
     sharesHead: true,
     factors: (_, { hiddenSize }) => ({ embeddingScale: Math.sqrt(hiddenSize) }),
@@ -119,7 +113,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma2: {
     name: "gemma2",
     layers: GEMMA_LAYERS,
-    biases: [],
     activation: "gelu_tanh",
     windowPeriod: 2,
     sharesHead: true,
@@ -132,7 +125,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3_text: {
     name: "gemma3",
     layers: { ...GEMMA_LAYERS, ...HEAD_NORMS },
-    biases: [],
     activation: "gelu_tanh",
     windowPeriod: 6,
     windowTheta: 10_000,
@@ -155,7 +147,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "layer_scalar": "layer_output_scale.weight",
       "router.per_expert_scale": "ffn_down_exps.scale",
     },
-    biases: [],
     activation: "gelu_tanh",
     listsWindows: true,
     windowTheta: "described",
@@ -178,7 +169,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     variant: ({ num_hidden_layers }) =>
       num_hidden_layers === 64 ? { windowPeriod: 4, rotates: rotatesThreeOfFour } : {},
   },
-  ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
+  ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS },
   glm4: {
     name: "glm4",
     layers: {
@@ -190,14 +181,11 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "post_mlp_layernorm": "post_ffw_norm",
     },
     biases: QKV_BIASES,
-    activation: "silu",
     hasPartialRotation: true,
   },
   cohere2: {
     name: "cohere2",
     layers: { ...ATTENTION, ...GATED, "input_layernorm": "attn_norm" },
-    biases: [],
-    activation: "silu",
     windowPeriod: 4,
     sharesHead: true,
     multipliesLogits: true,
@@ -264,7 +252,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "ln_attn": "attn_norm_2",
       "ln_mlp": "attn_norm",
     },
-    biases: [],
     activation: "gelu_tanh",
     rowOrder: "heads",
     settings: { parallel_attn: true },

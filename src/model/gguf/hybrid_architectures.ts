@@ -27,7 +27,6 @@ const GRANITE: Architecture = {
   vectors: MAMBA_IN_GRANITE.vectors,
   splitLayers: { "shared_mlp.input_linear": { places: ["ffn_gate", "ffn_up"], rows: "halves" } },
   biases: [...QKV_BIASES, "attn_output"],
-  activation: "silu",
   rowOrder: "rotary",
   hasMamba: true,
   hasOptionalRotation: true,

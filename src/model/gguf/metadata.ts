@@ -45,7 +45,7 @@ export function describeNetwork(
   spec: ModelSpec,
   architecture: Architecture,
 ): NetworkDescription {
-  const { name } = architecture, { blockCount, hiddenSize, finalNorm } = spec;
+  const { name, activation: known = "silu" } = architecture, { blockCount, hiddenSize, finalNorm } = spec;
   // The last block of Gemma 4 has no window. In other families, all blocks have the same heads.
   const { traits } = spec.block(blockCount - 1);
   if (!traits || !finalNorm) {
@@ -53,9 +53,9 @@ export function describeNetwork(
   }
   // llama.cpp has only an approximation of GELU, which is closer to the exact function than its table in F16.
   const activation = traits.activation === "gelu" ? "gelu_tanh" : traits.activation;
-  if (activation !== architecture.activation) {
+  if (activation !== known) {
     throw new ModelError(
-      `config.json: the activation is ${traits.activation}, but the architecture ${name} of llama.cpp has ${architecture.activation}`,
+      `config.json: the activation is ${traits.activation}, but the architecture ${name} of llama.cpp has ${known}`,
     );
   }
   checkSizes(spec, traits, architecture);

@@ -235,7 +235,7 @@ class TensorPlanner {
   /** @param size the number of elements of the bias in the checkpoint */
   #planBias(layer: string, size: number, { place, rows, order }: RowPart, inFile: string): PlannedTensor {
     const name = `${layer}.bias`;
-    if (!this.#architecture.biases.includes(place)) throw this.noPlaceError(name);
+    if (!this.#architecture.biases?.includes(place)) throw this.noPlaceError(name);
     const read = rowReader(this.#weights, name, [size], { cols: 1, order });
     return vector(`${inFile}${place}.bias`, rows, () => read(0, rows));
   }
