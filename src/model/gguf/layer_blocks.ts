@@ -3,7 +3,7 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { isFloat16 } from "../../tensor/find_scale.ts";
 import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../checkpoint/quantized/read_codes.ts";
+import { readCodes, readGrids } from "../checkpoint/quantized/codes.ts";
 import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import { type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";

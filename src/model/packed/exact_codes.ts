@@ -3,7 +3,7 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../checkpoint/quantized/read_codes.ts";
+import { readCodes, readGrids } from "../checkpoint/quantized/codes.ts";
 import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import { rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";

@@ -1,22 +1,22 @@
 /** The backward passes of linear layers, their activation functions, and gates. */
 
-import type { DeviceBuffer } from "../../../device/backend.ts";
+import type { DeviceBuffer } from "../../device/backend.ts";
 import {
   ACTIVATION_CODE,
   type clampedGate,
   type gatedMultiply,
-} from "../../../device/kernels/forward/activate.ts";
-import { gemmTN } from "../../../device/kernels/gemm.ts";
-import { productNN, productNT, productTN } from "../../../device/kernels/product.ts";
+} from "../../device/kernels/forward/activate.ts";
+import { gemmTN } from "../../device/kernels/gemm.ts";
+import { productNN, productNT, productTN } from "../../device/kernels/product.ts";
 import {
   activateBackward,
   clampedGateBackward,
   gateBackward,
-} from "../../../device/kernels/training/activate_backward.ts";
-import type { DeviceLinear } from "../../device_weights.ts";
-import type { LinearSpec } from "../../layer_specs.ts";
-import type { Activation } from "../block_pass.ts";
-import type { Tape } from "../tape.ts";
+} from "../../device/kernels/training/activate_backward.ts";
+import type { DeviceLinear } from "../device_weights.ts";
+import type { LinearSpec } from "../layer_specs.ts";
+import type { Activation } from "./block_pass.ts";
+import type { Tape } from "./tape.ts";
 
 /** The product y = scale·x·Wᵀ + b of rows `firstRow` … `firstRow + rows − 1` of x. */
 interface LinearProduct {
