@@ -9,6 +9,7 @@ import { alibi, type BloomConfig, forwardBloom } from "../../reference/bloom_for
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { randomWeights, type Shapes } from "../../support/random_weights.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const VOCABULARY = 23;
 const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % VOCABULARY);
@@ -93,17 +94,10 @@ it("alibiSlopes() computes BLOOM's slopes for any number of heads", () => {
   }
 });
 
-for (
-  const [settings, pattern] of [
-    [{ n_head: 5 }, /hidden_size 24 is not a multiple of n_head 5/],
-    [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
-    [{ n_head: undefined }, /n_head is missing/],
-    [{ hidden_size: undefined }, /hidden_size is missing/],
-    [{ n_layer: 1.5 }, /n_layer: /],
-  ] as const
-) {
-  it(`BLOOM refuses the settings ${JSON.stringify(settings)}`, () => {
-    const config = { ...OTHER_SETTINGS, ...configOf(4, 24), ...settings };
-    assert.throws(() => readModelSpec(config, () => true), { name: "ModelError", message: pattern });
-  });
-}
+testRefusedSettings("BLOOM", { ...OTHER_SETTINGS, ...configOf(4, 24) }, [
+  [{ n_head: 5 }, /hidden_size 24 is not a multiple of n_head 5/],
+  [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
+  [{ n_head: undefined }, /n_head is missing/],
+  [{ hidden_size: undefined }, /hidden_size is missing/],
+  [{ n_layer: 1.5 }, /n_layer: /],
+]);

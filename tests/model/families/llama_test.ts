@@ -13,6 +13,7 @@ import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { randomWeights, type Shapes } from "../../support/random_weights.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const BASE = {
   model_type: "llama",
@@ -192,33 +193,26 @@ it("LLaMA finds the tensor names of a checkpoint that was saved without its head
   ]);
 });
 
-for (
-  const [settings, pattern] of [
-    [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
-    [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
-    [{ head_dim: 513 }, /heads of 513 dimensions are not supported; the limit is 512/],
-    [{ head_dim: 7 }, /7 of the 7 dimensions of a head rotate, but the number must be even and positive/],
-    [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
-    [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
-    [
-      { rope_scaling: { type: "axial", factor: 2 } },
-      /rope_type axial is not supported; the supported types are: default, mrope, linear, dynamic, yarn, llama3, longrope/,
-    ],
-    [{ rope_parameters: { rope_type: "dynamic" } }, /rope_type dynamic needs factor/],
-    [
-      { partial_rotary_factor: 0.5 },
-      /partial_rotary_factor 0.5 is not supported for this model_type, must be 1/,
-    ],
-    [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],
-    [{ rope_scaling: { ...LLAMA3, high_freq_factor: undefined } }, /llama3 needs high_freq_factor/],
-    [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, but 3 are needed/],
-  ] as const
-) {
-  it(`LLaMA refuses the settings ${JSON.stringify(settings)}`, () => {
-    const config = { ...BASE, ...settings };
-    assert.throws(() => llama.read(config, () => false), { name: "ModelError", message: pattern });
-  });
-}
+testRefusedSettings("LLaMA", BASE, [
+  [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
+  [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
+  [{ head_dim: 513 }, /heads of 513 dimensions are not supported; the limit is 512/],
+  [{ head_dim: 7 }, /7 of the 7 dimensions of a head rotate, but the number must be even and positive/],
+  [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
+  [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
+  [
+    { rope_scaling: { type: "axial", factor: 2 } },
+    /rope_type axial is not supported; the supported types are: default, mrope, linear, dynamic, yarn, llama3, longrope/,
+  ],
+  [{ rope_parameters: { rope_type: "dynamic" } }, /rope_type dynamic needs factor/],
+  [
+    { partial_rotary_factor: 0.5 },
+    /partial_rotary_factor 0.5 is not supported for this model_type, must be 1/,
+  ],
+  [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],
+  [{ rope_scaling: { ...LLAMA3, high_freq_factor: undefined } }, /llama3 needs high_freq_factor/],
+  [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, but 3 are needed/],
+]);
 
 it("Qwen2 refuses a list of layer types whose length is not the number of blocks", () => {
   const config = { ...BASE, num_hidden_layers: 2, layer_types: ["sliding_attention"] };

@@ -7,6 +7,7 @@ import { readModelSpec } from "../../../src/model/families/families.ts";
 import { BlockTrainer } from "../../../src/model/training/block_trainer.ts";
 import { randomModel } from "../../support/random_model.ts";
 import { referenceBackend } from "../../support/reference_backend.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const none = () => false, { base: BASE } = FAMILY_MODELS.qwen3_5_text;
 
@@ -68,18 +69,9 @@ it("blocks with linear attention are not trained", async () => {
   });
 });
 
-for (
-  const [settings, pattern] of [
-    [{ linear_num_value_heads: 3 }, /linear_num_value_heads 3 is not a multiple of linear_num_key_heads 2/],
-    [{ linear_key_head_dim: 257 }, /heads of 257 dimensions are not supported/],
-    [{ layer_types: ["linear_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
-    [{ layer_types: ["linear_attention", "sliding_attention"] }, /layer_types\.1: /],
-  ] as const
-) {
-  it(`linear attention refuses ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...BASE, ...settings }, none), {
-      name: "ModelError",
-      message: pattern,
-    });
-  });
-}
+testRefusedSettings("linear attention", BASE, [
+  [{ linear_num_value_heads: 3 }, /linear_num_value_heads 3 is not a multiple of linear_num_key_heads 2/],
+  [{ linear_key_head_dim: 257 }, /heads of 257 dimensions are not supported/],
+  [{ layer_types: ["linear_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
+  [{ layer_types: ["linear_attention", "sliding_attention"] }, /layer_types\.1: /],
+]);
