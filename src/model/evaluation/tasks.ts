@@ -105,50 +105,25 @@ function buildArcExample(
 
 /**
  * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The
- * fields have the names of the published CSV files, or the names of the data set on the Hugging Face hub.
- * lm-evaluation-harness reports only `acc` for this task.
+ * fields of the four sentences and of both endings have numbered names, as in the published CSV files, or as in the data set on the
+ * Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
  */
-const storyOriginal = z.object({
-  InputSentence1: text,
-  InputSentence2: text,
-  InputSentence3: text,
-  InputSentence4: text,
-  RandomFifthSentenceQuiz1: text,
-  RandomFifthSentenceQuiz2: text,
-  AnswerRightEnding: oneOf(1, 2),
-}).transform((story) => ({
-  sentences: [story.InputSentence1, story.InputSentence2, story.InputSentence3, story.InputSentence4],
-  choices: [story.RandomFifthSentenceQuiz1, story.RandomFifthSentenceQuiz2],
-  ending: story.AnswerRightEnding,
-}));
-
-const storyHub = z.object({
-  input_sentence_1: text,
-  input_sentence_2: text,
-  input_sentence_3: text,
-  input_sentence_4: text,
-  sentence_quiz1: text,
-  sentence_quiz2: text,
-  answer_right_ending: oneOf(1, 2),
-}).transform((story) => ({
-  sentences: [
-    story.input_sentence_1,
-    story.input_sentence_2,
-    story.input_sentence_3,
-    story.input_sentence_4,
-  ],
-  choices: [story.sentence_quiz1, story.sentence_quiz2],
-  ending: story.answer_right_ending,
-}));
+const STORY_FORMS = {
+  published: { sentence: "InputSentence", ending: "RandomFifthSentenceQuiz", right: "AnswerRightEnding" },
+  hub: { sentence: "input_sentence_", ending: "sentence_quiz", right: "answer_right_ending" },
+};
 
 const storycloze: Task = {
   name: "storycloze",
   scoring: "choices",
   example(fields) {
-    const { sentences, choices, ending } = ("input_sentence_1" in fields ? storyHub : storyOriginal).parse(
-      fields,
-    );
-    return { context: sentences.join(" "), choices, answer: ending - 1 };
+    const { published, hub } = STORY_FORMS;
+    const { sentence, ending, right } = `${hub.sentence}1` in fields ? hub : published;
+    const sentences = [1, 2, 3, 4].map((n) => sentence + n), endings = [1, 2].map((n) => ending + n);
+    const texts = Object.fromEntries([...sentences, ...endings].map((name) => [name, text]));
+    const story = z.object({ ...texts, [right]: oneOf(1, 2) }).parse(fields);
+    const [context, choices] = [sentences, endings].map((names) => names.map((name) => String(story[name])));
+    return { context: context.join(" "), choices, answer: Number(story[right]) - 1 };
   },
 };
 

@@ -4,12 +4,11 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { alibiSlopes, attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
+import { configError, epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
@@ -75,7 +74,7 @@ export const bloom: Family = {
 
 /** @throws {ModelError} if `size` is not defined */
 function required(size: number | undefined, name: string): number {
-  if (size === undefined) throw new ModelError(`config.json: ${name} is missing`);
+  if (size === undefined) throw configError(`${name} is missing`);
   return size;
 }
 

@@ -5,6 +5,7 @@ import type { ModelSpec } from "../families/family.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 import type { Factors } from "./factors.ts";
 import type { MixtureForm } from "./mixture.ts";
+import { titleOf } from "./architecture_title.ts";
 
 export interface Architecture {
   readonly name: string;
@@ -94,7 +95,7 @@ export function placeOf(architecture: Architecture, folder: string, name: string
 
 export function noPlaceError(architecture: Architecture, folder: string, name: string): ModelError {
   return new ModelError(
-    `${folder}: the architecture ${architecture.name} of llama.cpp has no place for ${name}`,
+    `${folder}: ${titleOf(architecture.name)} has no place for ${name}`,
   );
 }
 

@@ -3,7 +3,7 @@
  * `gguf-py/gguf/tensor_mapping.py` and `conversion/` in github.com/ggml-org/llama.cpp, and the computation by `src/models/`.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../families/config/config.ts";
 import type { ModelSpec } from "../families/family.ts";
 import { MULTIMODAL_TYPES } from "../families/multimodal.ts";
 import {
@@ -264,19 +264,17 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 export function findArchitecture(config: Readonly<Record<string, unknown>>): Architecture {
   const type = String(config.model_type);
   if (!Object.hasOwn(ARCHITECTURES, type)) {
-    throw new ModelError(
-      `config.json: model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${
-        Object.keys(ARCHITECTURES).join(", ")
-      }` + (MULTIMODAL_TYPES.includes(type)
-        ? "; of a multimodal model, only a text part that is saved alone can"
-        : ""),
+    const types = Object.keys(ARCHITECTURES).join(", "), isMultimodal = MULTIMODAL_TYPES.includes(type);
+    throw configError(
+      `model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${types}` +
+        (isMultimodal ? "; of a multimodal model, only a text part that is saved alone can" : ""),
     );
   }
   const architecture = { ...ARCHITECTURES[type], ...ARCHITECTURES[type].variant?.(config) };
   for (const [name, needed] of Object.entries(architecture.settings ?? {})) {
     const value = config[name] ?? needed;
     if (value !== needed) {
-      throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
+      throw configError(`${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
     }
   }
   return architecture;

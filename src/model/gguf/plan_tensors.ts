@@ -20,13 +20,15 @@ import {
 } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
-import { exactBlocks, misfitError, type Weight } from "./layer_blocks.ts";
 import {
   chunkRows,
+  exactBlocks,
   matrix,
+  misfitError,
   type PlannedTensor,
   stackExperts,
   vector,
+  type Weight,
   withColumnOrder,
 } from "./planned_tensor.ts";
 import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";

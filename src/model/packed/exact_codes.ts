@@ -112,9 +112,8 @@ async function packedCodes(
   );
   const wrong = scales.findIndex((scale) => !isFloat16(scale) || scale === 0);
   if (wrong >= 0) {
-    return `has the scale ${scales[wrong]} in row ${
-      Math.floor(wrong / groups)
-    }, which is 0 or no number in F16`;
+    const row = Math.floor(wrong / groups);
+    return `has the scale ${scales[wrong]} in row ${row}, which is 0 or no number in F16`;
   }
   return { codes: await readCodes(source, parts, 0, rows), scales };
 }
