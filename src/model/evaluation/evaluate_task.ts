@@ -8,7 +8,7 @@ import { encodeRequest, type LikelihoodRequest } from "./encode_request.ts";
 import { computeLogLikelihoods, type LikelihoodOptions } from "./log_likelihoods.ts";
 import { computeTaskMetrics, type TaskMetrics } from "./task_metrics.ts";
 import type { LocatedExample } from "./read_examples.ts";
-import type { Task } from "./task.ts";
+import type { Task } from "./tasks.ts";
 
 /**
  * Computes the metrics of `model` on the examples of a task.

@@ -1,7 +1,7 @@
 /** Computes the metrics of a zero-shot task from log-likelihoods, as lm-evaluation-harness defines them. */
 
 import type { Likelihood } from "./log_likelihoods.ts";
-import type { Example, Scoring } from "./task.ts";
+import type { Example, Scoring } from "./tasks.ts";
 
 export interface Metric {
   readonly value: number;

@@ -100,7 +100,7 @@ export interface BlockTraits {
   /** The inputs of the last layer of the feed-forward network. */
   readonly intermediate: number;
   readonly activation: Activation;
-  /** Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. */
+  /** Returns the number of tokens to which a token attends in block `index`, itself included. 0, the default, means all earlier tokens. */
   window?(index: number): number;
   /** Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. */
   rotary?(index: number): RotarySpec | undefined;
@@ -110,7 +110,7 @@ export interface BlockTraits {
   readonly scale?: number;
   /** The limit of attention scores. */
   readonly softCap?: number;
-  /** The factor of the outputs of each half of a block. Defaults to 1. */
+  /** The factor of the outputs of each half of a block, before they are added to the hidden states. Defaults to 1. */
   readonly residualScale?: number;
   /** The mixture of experts in the place of the feed-forward network, if the block has one. */
   readonly mixture?: MixtureTraits;

@@ -208,8 +208,6 @@ export const nemotronH: Family = {
         attentionNorms: half.attention ? norms : {},
         feedForwardNorms: half.feedForward ? norms : {},
         rotary: () => undefined,
-        queryScale: () => undefined,
-        window: () => 0,
       }, root);
     };
     const blocks = new Map<NemotronType, BlockSpec>([...new Set(types)].map((type) => [type, blockOf(type)]));

@@ -11,6 +11,7 @@ import {
   ATTENTION,
   GATED,
   gatedNames,
+  graniteFactors,
   HEAD_NORMS,
   LLAMA_LAYERS,
   NORMS_BEFORE,
@@ -192,13 +193,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     rotates: rotatesThreeOfFour,
     factors: ({ logitScale }) => ({ logitScale }),
   },
-  granite: {
-    ...LLAMA,
-    name: "granite",
-    factors: ({ attentionScale, embeddingScale, residualScale, logitScale }) => (
-      { attentionScale, embeddingScale, residualScale, logitScale }
-    ),
-  },
+  granite: { ...LLAMA, name: "granite", factors: graniteFactors },
   smollm3: { ...LLAMA, name: "smollm3", rotates: rotatesThreeOfFour },
   starcoder2: {
     name: "starcoder2",

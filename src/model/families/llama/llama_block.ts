@@ -12,7 +12,7 @@ import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup, scaleStream } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
-import type { BlockSpec } from "../family.ts";
+import type { BlockSpec, BlockTraits } from "../family.ts";
 import type { NormSpec, VectorSpec } from "../../layer_specs.ts";
 import type { AttentionLayers, LinearAttention, LlamaSizes } from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
@@ -23,8 +23,12 @@ export interface NormsOfHalf {
   readonly after?: NormSpec;
 }
 
-/** The parts of which a block consists. `LlamaTraits` describes those that have the same names. A block may lack one of its halves. */
-export interface BlockParts {
+/**
+ * The parts of which a block consists. `BlockTraits` and `LlamaTraits` describe those that have the same names. A block may lack one of its
+ * halves.
+ */
+export interface BlockParts
+  extends Pick<BlockTraits, "window" | "queryScale" | "scale" | "softCap" | "residualScale"> {
   readonly sizes: LlamaSizes;
   readonly activation: Activation;
   readonly attention?: AttentionLayers | LinearAttention;
@@ -37,14 +41,9 @@ export interface BlockParts {
   /** Whether these norms come after the rotation, and only if there is one. */
   readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
-  queryScale(index: number): RotarySpec["tokenScale"];
-  window(index: number): number;
   readonly isChunked?: boolean;
-  readonly scale?: number;
-  readonly softCap?: number;
   /** The scores of the sinks of attention, one per head. */
   readonly sinks?: VectorSpec;
-  readonly residualScale?: number;
   /** The factor of the outputs of the block, which is one number. */
   readonly outputScale?: VectorSpec;
 }
@@ -116,7 +115,7 @@ function attendInBlock(
 ): DeviceBuffer {
   const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
     parts;
-  const rotary = parts.rotary(index), tokenScale = parts.queryScale(index);
+  const rotary = parts.rotary(index), tokenScale = parts.queryScale?.(index);
   const rotaryOfQueries = tokenScale ? scaledRotary(rotary ?? noRotation(headDim), tokenScale) : rotary;
   const { gate, ...projected } = attention.projectQkv(pass, x);
   let { q, k, v } = projected;
@@ -132,7 +131,7 @@ function attendInBlock(
   if (rotaryOfQueries) rotate(pass, rotaryOfQueries, q, heads, headDim);
   if (rotary) rotate(pass, rotary, k, kvHeads, headDim);
   if (queryKeyNorms && normsRotated && rotary) normalizeHeads(queryKeyNorms);
-  const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window(index);
+  const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window?.(index);
   const attended = attend(pass, {
     q,
     k,
