@@ -136,21 +136,13 @@ export class DeviceWeights {
   }
 
   async #loadNorm(spec: NormSpec): Promise<DeviceNorm> {
-    const { kind, name, size, weightOffset } = spec;
     const [weightName, biasName]: (string | undefined)[] = normTensors(spec);
-    const weight = weightName !== undefined
-      ? await this.#loadVector(weightName, size, weightOffset)
-      : this.#fill(`${name} ones`, size, 1);
-    if (kind === "rms") return { weight };
-    const bias = biasName !== undefined
-      ? await this.#loadVector(biasName, size)
-      : this.#fill(`${name} zeros`, size, 0);
-    return { weight, bias };
-  }
-
-  /** Creates a buffer with `size` elements of the same value. */
-  #fill(label: string, size: number, value: number): DeviceBuffer {
-    return this.#upload(label, new Float32Array(size).fill(value));
+    const load = (name: string | undefined, constant: number, offset?: number) =>
+      name === undefined
+        ? this.#upload(`${spec.name} ${constant}`, new Float32Array(spec.size).fill(constant))
+        : this.#loadVector(name, spec.size, offset);
+    const weight = await load(weightName, 1, spec.weightOffset);
+    return spec.kind === "rms" ? { weight } : { weight, bias: await load(biasName, 0) };
   }
 
   #upload(label: string, values: Float32Array<ArrayBuffer>): DeviceBuffer {
