@@ -93,6 +93,13 @@ const arcOriginal = z.object({
     choices: z.array(z.object({ text, label: z.string() })).min(1),
   }),
   answerKey: z.string(),
+}).transform(({ question: { stem, choices }, answerKey }) => {
+  return {
+    question: stem,
+    texts: choices.map(({ text }) => text),
+    labels: choices.map(({ label }) => label),
+    answerKey,
+  };
 });
 
 const arcHub = z.object({
@@ -102,38 +109,22 @@ const arcHub = z.object({
     "must have one label per text",
   ),
   answerKey: z.string(),
+}).transform(({ question, choices: { text, label }, answerKey }) => {
+  return { question, texts: text, labels: label, answerKey };
 });
 
 const arcEasy: Task = { name: "arc_easy", scoring: "choices", example: arcExample };
 const arcChallenge: Task = { name: "arc_challenge", scoring: "choices", example: arcExample };
 
+/** @throws {z.ZodError} if a field is malformed, or if no choice has the label `answerKey` */
 function arcExample(fields: Readonly<Record<string, unknown>>): Example {
-  if (typeof fields.question === "object") {
-    const { question: { stem, choices }, answerKey } = arcOriginal.parse(fields);
-    return buildArcExample(
-      stem,
-      choices.map((choice) => choice.text),
-      choices.map(({ label }) => label),
-      answerKey,
-    );
-  }
-  const { question, choices, answerKey } = arcHub.parse(fields);
-  return buildArcExample(question, choices.text, choices.label, answerKey);
-}
-
-/** @throws {z.ZodError} if no choice has the label `answerKey` */
-function buildArcExample(
-  question: string,
-  choices: readonly string[],
-  labels: readonly string[],
-  answerKey: string,
-): Example {
-  const answer = labels.indexOf(answerKey);
+  const schema = typeof fields.question === "object" ? arcOriginal : arcHub;
+  const { question, texts, labels, answerKey } = schema.parse(fields), answer = labels.indexOf(answerKey);
   if (answer < 0) {
     const message = `must be the label of a choice (${labels.join(", ")}), got ${answerKey}`;
     throw new z.ZodError([{ code: "custom", path: ["answerKey"], message, input: answerKey }]);
   }
-  return { context: `Question: ${question}\nAnswer:`, choices, answer };
+  return { context: `Question: ${question}\nAnswer:`, choices: texts, answer };
 }
 
 /**
