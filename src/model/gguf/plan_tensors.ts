@@ -6,7 +6,7 @@
  */
 
 import type { ModelError } from "../../base/files/file_error.ts";
-import { rowReader } from "../checkpoint/row_reader.ts";
+import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { blocksOf, type BlockTraits } from "../families/family.ts";
 import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
@@ -21,7 +21,6 @@ import {
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
 import {
-  chunkRows,
   exactBlocks,
   matrix,
   misfitError,

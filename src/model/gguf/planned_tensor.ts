@@ -5,7 +5,7 @@ import { floatsToBytes } from "../../tensor/dtype.ts";
 import { isFloat16 } from "../../tensor/find_scale.ts";
 import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
 import { readCodes, readGrids } from "../checkpoint/quantized/codes.ts";
-import { type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
+import { chunkRows, type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
 import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { TensorEntry } from "./container.ts";
@@ -31,14 +31,7 @@ export interface PlannedTensor extends TensorEntry {
   encode(first: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** The values that are read and encoded at a time. */
-const CHUNK_VALUES = 1 << 20;
-
 type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read"> & Partial<Pick<Weight, "rowsPerChunk">>;
-
-export function chunkRows(cols: number): number {
-  return Math.max(1, Math.floor(CHUNK_VALUES / cols));
-}
 
 /** @param packed reads the blocks of a weight that keeps its values. Without it, they are rounded to nearest */
 export function matrix(
@@ -78,20 +71,7 @@ function roundRows(format: BlockType, values: Float32Array, name: string, type: 
 
 /** A tensor of one axis in F32. */
 export function vector(place: string, size: number, read: () => Promise<Float32Array>): PlannedTensor {
-  const encode = async () => {
-    const values = await read();
-    checkRange(values, RANGES.F32, place, TENSOR_TYPES.f32);
-    return floatsToBytes(values, "F32");
-  };
-  return {
-    name: place,
-    type: TENSOR_TYPES.f32.code,
-    shape: [size],
-    byteLength: 4 * size,
-    rows: 1,
-    rowsPerChunk: 1,
-    encode,
-  };
+  return { ...matrix(place, TENSOR_TYPES.f32, { name: place, rows: 1, cols: size, read }), shape: [size] };
 }
 
 /** Returns a matrix with another order of its groups of `size` columns, each of which is whole blocks. */

@@ -6,7 +6,7 @@ import { describeGrid } from "../../tensor/quantization.ts";
 import { readCodes, readGrids } from "../checkpoint/quantized/codes.ts";
 import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
 import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
-import { rowReader } from "../checkpoint/row_reader.ts";
+import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 
 /** The kind of symmetric grids. Each group of consecutive columns of a row has its own grid. */
@@ -29,9 +29,6 @@ export interface SymmetricCodes {
   /** The scale of each group, a number in F16 that is not 0: (rows, groups). */
   readonly scales: Float32Array<ArrayBuffer>;
 }
-
-/** The weights of a dense tensor that are read at a time. */
-const CHUNK_VALUES = 1 << 20;
 
 /**
  * Returns codes that are exactly the weight, or the reason why there are none, as the end of a sentence about the
@@ -81,13 +78,12 @@ async function eachGroup(
   { bits, groupSize }: SymmetricGrid,
   fit: FitGroup,
 ): Promise<SymmetricCodes | undefined> {
-  const read = rowReader(source, name, [rows, cols]),
-    chunkRows = Math.max(1, Math.floor(CHUNK_VALUES / cols));
+  const read = rowReader(source, name, [rows, cols]), count = chunkRows(cols);
   const codes = new Uint8Array(rows * cols), scales = new Float32Array(codes.length / groupSize);
   const integers = new Int8Array(groupSize), zero = 2 ** (bits - 1);
   let at = 0;
-  for (let first = 0; first < rows; first += chunkRows) {
-    const values = await read(first, Math.min(rows, first + chunkRows));
+  for (let first = 0; first < rows; first += count) {
+    const values = await read(first, Math.min(rows, first + count));
     for (let begin = 0; begin < values.length; begin += groupSize, at++) {
       const scale = fit(values.subarray(begin, begin + groupSize), integers, bits);
       if (scale === undefined) return undefined;
