@@ -42,6 +42,7 @@ interface Definition {
     readonly merges?: unknown;
     readonly unk_token?: string | null;
     readonly ignore_merges?: boolean;
+    readonly byte_fallback?: boolean;
   };
   readonly added_tokens?: readonly AddedToken[];
 }
@@ -57,7 +58,7 @@ export function vocabularyEntries(
   config: Readonly<Record<string, unknown>>,
 ): MetadataEntry[] {
   const { model, added_tokens: added = [] } = definition as unknown as Definition;
-  const isByteLevel = !hasByteTokens(definition);
+  const isByteLevel = model.byte_fallback !== true;
   if ((model.type ?? "BPE") !== "BPE" || Array.isArray(model.vocab)) {
     throw new ModelError(
       `${path}: a tokenizer of the type ${model.type ?? "Unigram"} cannot be exported to GGUF`,
@@ -91,10 +92,6 @@ export function vocabularyEntries(
     ...specialEntries(definition, settings, config, ids, rows),
     ...template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const],
   ];
-}
-
-function hasByteTokens({ model }: Readonly<Record<string, unknown>>): boolean {
-  return isObject(model) && model.byte_fallback === true;
 }
 
 /** Lists the tokens of all rows. A row without a token gets one that no text has. */
