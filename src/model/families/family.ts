@@ -77,6 +77,14 @@ export function blocksOf(spec: Pick<ModelSpec, "block" | "blockCount">): BlockSp
   return Array.from({ length: spec.blockCount }, (_, index) => spec.block(index));
 }
 
+/** Returns a trait of the first block that has it. */
+export function firstTrait<K extends keyof BlockTraits>(
+  spec: ModelSpec,
+  name: K,
+): BlockTraits[K] | undefined {
+  return blocksOf(spec).map(({ traits }) => traits?.[name]).find((trait) => trait !== undefined);
+}
+
 /** Returns the number of weights of the linear layers that can be pruned. */
 export function countWeights({ groups }: BlockSpec): number {
   return groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);

@@ -6,7 +6,7 @@ import {
   type BlockSpec,
   type BlockTraits,
   type DeltaTraits,
-  type MambaTraits,
+  firstTrait,
   type ModelSpec,
 } from "../families/family.ts";
 import { roleOf } from "../layer_specs.ts";
@@ -68,7 +68,7 @@ function commonWindow(windows: readonly number[], architecture: Architecture): n
 export function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Architecture): MetadataEntry[] {
   if (!hasLinearBlocks) return [];
   const linear = blocksOf(spec).map(({ traits }) => traits?.linear), interval = linear.indexOf(undefined) + 1;
-  const sizes = linear.find((sizes) => sizes !== undefined);
+  const sizes = firstTrait(spec, "linear");
   if (
     !sizes || interval === 0 ||
     linear.some((sizes, index) => (sizes === undefined) !== ((index + 1) % interval === 0))
@@ -115,14 +115,10 @@ export function halfEntries(
 /** The largest `time_step_min` that is exported, although llama.cpp has no smallest step. The published Nemotron-H has it. */
 const MAX_STEP_MIN = 0.001;
 
-function mambaOf(spec: ModelSpec): MambaTraits | undefined {
-  return blocksOf(spec).find(({ traits }) => traits?.mamba)?.traits?.mamba;
-}
-
 /** @throws {ModelError} if no block has Mamba 2, or if llama.cpp computes it otherwise */
 export function mambaEntries(spec: ModelSpec, { name, hasMamba }: Architecture): MetadataEntry[] {
   if (!hasMamba) return [];
-  const mamba = mambaOf(spec);
+  const mamba = firstTrait(spec, "mamba");
   if (!mamba) {
     throw configError(`no block has Mamba 2, which ${titleOf(name)} needs`);
   }
@@ -152,7 +148,7 @@ function stateEntries(
 
 /** Returns the remark about the smallest step of Mamba 2, which llama.cpp does not have. */
 export function stepRemark(spec: ModelSpec): string | undefined {
-  const [min = 0] = mambaOf(spec)?.stepLimits ?? [];
+  const [min = 0] = firstTrait(spec, "mamba")?.stepLimits ?? [];
   return min === 0
     ? undefined
     : `llama.cpp has no smallest step of Mamba 2. transformers raises the steps of this model to ${min}`;

@@ -70,6 +70,7 @@ export function describeNetwork(
   const trained = Number.isFinite(spec.maxTokens)
     ? spec.maxTokens
     : Number(config.seq_length ?? BLOOM_TOKENS);
+  const limits = architecture.windowPeriod || architecture.listsWindows ? [] : windows.filter(Boolean);
   const ofKind = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
   const epsilons = new Set([ofKind, ...architecture.hasBothEpsilons ? ["layer_norm_epsilon"] : []]);
   return {
@@ -77,14 +78,7 @@ export function describeNetwork(
     remark: rotary.remark ?? stepRemark(spec),
     entries: [
       [key("block_count"), u32(blockCount)],
-      [
-        key("context_length"),
-        u32(
-          architecture.windowPeriod || architecture.listsWindows
-            ? trained
-            : Math.min(trained, ...windows.filter(Boolean)),
-        ),
-      ],
+      [key("context_length"), u32(Math.min(trained, ...limits))],
       [key("embedding_length"), u32(hiddenSize)],
       [key("attention.head_count"), u32(traits.heads)],
       ...halfEntries(spec, architecture),

@@ -1,7 +1,7 @@
 /** Describes a mixture of experts by the keys of GGUF, and compares it with what llama.cpp computes. */
 
 import { configError } from "../families/config/config.ts";
-import { blocksOf, type MixtureTraits, type ModelSpec } from "../families/family.ts";
+import { blocksOf, firstTrait, type MixtureTraits, type ModelSpec } from "../families/family.ts";
 import { bool, f32, type MetadataEntry, u32 } from "./container.ts";
 import { titleOf } from "./architecture_title.ts";
 
@@ -27,18 +27,13 @@ const SCORE_CODES = { softmax: 1, sigmoid: 2 } as const;
 /** llama.cpp chooses groups of experts by the sum of so many of their largest scores. */
 const SUMMED = 2;
 
-/** Returns the mixture of the blocks that have one. */
-export function mixtureOf(spec: ModelSpec): MixtureTraits | undefined {
-  return blocksOf(spec).find(({ traits }) => traits?.mixture)?.traits?.mixture;
-}
-
 /**
  * Returns the entries of a mixture.
  * @param name the name of the architecture
  * @throws {ModelError} if llama.cpp computes another mixture
  */
 export function mixtureEntries(spec: ModelSpec, name: string, form: MixtureForm): MetadataEntry[] {
-  const mixture = mixtureOf(spec);
+  const mixture = firstTrait(spec, "mixture");
   if (!mixture) {
     throw configError(`no block has experts, which ${titleOf(name)} does not support`);
   }

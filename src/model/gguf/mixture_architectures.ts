@@ -3,7 +3,7 @@
  * `hybrid_architectures.ts` have the others.
  */
 
-import type { ModelSpec } from "../families/family.ts";
+import { firstTrait, type ModelSpec } from "../families/family.ts";
 import {
   type Architecture,
   ATTENTION,
@@ -15,7 +15,6 @@ import {
   QKV_BIASES,
   rotatesThreeOfFour,
 } from "./architecture.ts";
-import { mixtureOf } from "./mixture.ts";
 
 const EXPERTS = { "mlp.gate": "ffn_gate_inp", ...gatedNames("mlp.experts", "_exps") };
 
@@ -206,6 +205,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 /** llama.cpp recognises the LLaMA 4 without norms of queries and keys by its number of experts. */
 function unsupportedNorms(spec: ModelSpec): string | undefined {
   const hasNorms = spec.block(0).norms.some(({ name }) => name === "self_attn.q_norm");
-  const { experts } = mixtureOf(spec) ?? {};
+  const experts = firstTrait(spec, "mixture")?.experts;
   return hasNorms === (experts !== 128) ? undefined : `use_qk_norm ${hasNorms} with ${experts} experts`;
 }

@@ -8,7 +8,7 @@
 import type { ModelError } from "../../base/files/file_error.ts";
 import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { blocksOf, type BlockTraits } from "../families/family.ts";
+import { type BlockTraits, firstTrait } from "../families/family.ts";
 import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import {
   type LinearSpec,
@@ -125,8 +125,7 @@ class TensorPlanner {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    const blocks = blocksOf(spec), [linear] = blocks.flatMap(({ traits }) => traits?.linear ?? []);
-    const [mamba] = blocks.flatMap(({ traits }) => traits?.mamba ?? []);
+    const linear = firstTrait(spec, "linear"), mamba = firstTrait(spec, "mamba");
     this.#traits = { ...spec.block(0).traits!, linear, mamba };
     this.#options = options;
   }
