@@ -6,7 +6,7 @@
 
 import type { Command } from "commander";
 import type { BackendFlags } from "../../src/cli/options/common_options.ts";
-import type { BenchDevice } from "./report/results_file.ts";
+import type { BenchDevice, Measurement } from "./report/results_file.ts";
 
 export interface CommonBenchOptions extends BackendFlags {
   /** The name of the results file without its extension. The default is the name of the bench. */
@@ -16,7 +16,7 @@ export interface CommonBenchOptions extends BackendFlags {
 /** What a bench is given to report with. */
 export interface BenchContext<Results> {
   /** The results file of an earlier run, or undefined if there is none. */
-  readonly earlier: Results | undefined;
+  readonly earlier: Results & Measurement | undefined;
   /** The path of an empty folder, which is removed at the end. */
   readonly scratch: string;
   /** Writes the results file. A bench calls it after each finished part, so that an interrupted run loses little. */

@@ -23,6 +23,7 @@ import {
   runLlmCompressor,
   runPare,
   transformersPerplexities,
+  writeWindows,
 } from "./llm_compressor/programs.ts";
 import {
   type PeersResult,
@@ -78,7 +79,7 @@ interface TimedRun {
   readonly costs: RunCost[];
   /** The library that multiplied matrices for Pare. */
   library?: string;
-  /** The number of weights outside the linear layers that llm-compressor changed and its script restored. */
+  /** The number of weights outside the blocks that llm-compressor changed and its script restored. */
   restored?: number;
 }
 
@@ -288,8 +289,4 @@ function summarize(costs: readonly RunCost[]): RunCost {
 /** Returns the first `count` windows of `seqlen` tokens. `pare eval --windows COUNT` measures the same windows. */
 function firstWindows(tokens: Uint32Array, count: number, seqlen: number): Uint32Array[] {
   return Array.from({ length: count }, (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen));
-}
-
-async function writeWindows(file: string, windows: readonly Uint32Array[]): Promise<void> {
-  await Deno.writeTextFile(file, JSON.stringify(windows.map((window) => [...window])));
 }

@@ -5,13 +5,18 @@
  */
 
 import { integer } from "../../src/cli/options/common_options.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
+import { readCalibration } from "../../src/prune/read_calibration.ts";
+import type { SharedText } from "../../src/prune/texts/named_texts.ts";
 import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { findTexts, type Kind, KINDS, type Texts } from "../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../peers/real_model.ts";
+import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
-import { lastLine, pareProcess } from "./llm_compressor/programs.ts";
+import { lastLine, pareProcess, runLlmCompressor, writeWindows } from "./llm_compressor/programs.ts";
 import { TARGETS } from "./measure/targets.ts";
 import {
   CALIBRATIONS,
@@ -24,6 +29,7 @@ import {
   type QualityModel,
   skipReason,
 } from "./quality/cells.ts";
+import { threadSettings } from "./torch/thread_settings.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 type Perplexities = Readonly<Record<Kind, number | null>>;
@@ -31,12 +37,12 @@ type Perplexities = Readonly<Record<Kind, number | null>>;
 interface CellResult {
   /** The name of the {@link Cell}. */
   readonly name: string;
-  /** The options of `pare prune` of the cell. */
+  /** The options of `pare prune` of the cell, or the recipe of llm-compressor. */
   readonly options: readonly string[];
   readonly perplexities: Perplexities;
   /** The geometric mean of the layers' errors on the calibration texts. Absent if the method needs no calibration. */
   readonly layerError?: number;
-  /** The seconds of the process `pare prune`. */
+  /** The seconds of the process that pruned or rounded the model. */
   readonly seconds: number;
 }
 
@@ -77,7 +83,8 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     for (const cell of listCells(await listQualityModels(), patterns)) {
       if (limit === 0) break;
       if (!again && results.cells.some(({ name }) => name === cell.name)) continue;
-      const reason = skipReason(cell, texts);
+      const reason = skipReason(cell, texts) ??
+        (METHODS[cell.method].modifier && await peersSkipReason(VENVS["llm-compressor"]));
       if (reason) {
         console.error(`${cell.name}: skipped, because ${reason}`);
         continue;
@@ -86,7 +93,12 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       if (!results.models.some(({ name }) => name === cell.model.name)) {
         results = { ...results, models: [...results.models, await measureDense(cell.model, setting)] };
       }
-      const { result, adapter } = await measureCell(cell, setting);
+      const measured = await measureCell(cell, setting).catch((error) => {
+        if (METHODS[cell.method].modifier === undefined) throw error;
+        console.error(`${cell.name}: skipped, because llm-compressor failed: ${error.message}`);
+      });
+      if (!measured) continue;
+      const { result, adapter = earlier?.adapter ?? "" } = measured;
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
       await save({ backend, adapter }, results);
       console.error(
@@ -116,11 +128,11 @@ async function measureDense(model: QualityModel, setting: Setting): Promise<Mode
   return { name, seqlen, calibrationWindows, evaluationWindows, dense };
 }
 
-/** Measures one cell. `adapter` is the name of the device that pruned the model. */
+/** Measures one cell. `adapter` is the name of the device that pruned the model, if Pare did. */
 async function measureCell(
   cell: Cell,
   setting: Setting,
-): Promise<{ readonly result: CellResult; readonly adapter: string }> {
+): Promise<{ readonly result: CellResult; readonly adapter?: string }> {
   const { name, model, calibration, target, method } = cell, { texts, out, backend } = setting;
   const options = cellOptions(target, method);
   if (method === NEAREST) {
@@ -130,11 +142,17 @@ async function measureCell(
     return { result: { name, options, perplexities, seconds }, adapter };
   }
   const shares = Object.entries(CALIBRATIONS[calibration]) as [Kind, number][];
+  const shared = shares.map(([kind, share]) => ({ label: kind, path: texts[kind].calibration!, share }));
+  if (METHODS[method].modifier) {
+    await denoFileSystem.removeFolder(out);
+    const seconds = await runPeer(model, shared, out, options[0]);
+    const perplexities = await measurePerplexities(out, model, setting);
+    return { result: { name, options, perplexities, seconds } };
+  }
   const { seconds } = await pareProcess([
     ...["prune", model.folder, "--out", out, "--overwrite", "--backend", backend],
-    ...shares.flatMap(([kind, share]) => {
-      const text = texts[kind].calibration!;
-      return ["--calibration", shares.length === 1 ? text : `${text}=${share}`];
+    ...shared.flatMap(({ path, share }) => {
+      return ["--calibration", shared.length === 1 ? path : `${path}=${share}`];
     }),
     ...["--samples", String(model.calibrationWindows), "--seqlen", String(model.seqlen)],
     ...options,
@@ -144,6 +162,20 @@ async function measureCell(
   const layerError = Math.exp(errors.reduce((sum, error) => sum + error, 0) / errors.length);
   const perplexities = await measurePerplexities(out, model, setting);
   return { result: { name, options, perplexities, layerError, seconds }, adapter: report.adapter };
+}
+
+/** Runs llm-compressor on the windows that `pare prune` takes from `calibration`. @returns the seconds of the process */
+async function runPeer(
+  { folder, seqlen, calibrationWindows: samples }: QualityModel,
+  calibration: readonly SharedText[],
+  out: string,
+  recipe: string,
+): Promise<number> {
+  const tokenizer = await loadTokenizer(folder, denoFileSystem), windowsFile = `${out}.json`;
+  const { windows } = await readCalibration(tokenizer, { calibration, samples, seqlen }, denoFileSystem);
+  await writeWindows(windowsFile, windows);
+  const setting = { ...threadSettings()[0], dtype: "float32" } as const;
+  return (await runLlmCompressor({ recipe }, { folder, windowsFile }, out, setting)).processSeconds;
 }
 
 /** Measures all texts that this machine has. The figure of a missing text, or one that is not finite, is null. */
@@ -182,10 +214,10 @@ interface Row {
   readonly cell: Pick<CellResult, "perplexities" | "layerError">;
 }
 
-/** Whether a cell is in the short table: what a user gets without options on a real model, beside the simplest and the published methods. */
+/** Whether a cell is in the short table: what a user gets without options on a real model, beside the simplest and the published methods and llm-compressor. */
 function isInSummary({ model, calibration, target, method }: Cell<ModelResult>): boolean {
-  return model.name === "smollm2-rescaled" && ["4bit-g32", "50", "2:4"].includes(target) &&
-    calibration !== "mix" && [NEAREST, "published", "default", "best"].includes(method);
+  return model.name === "smollm2-rescaled" && ["4bit-g32", "3bit-g32", "50", "2:4"].includes(target) &&
+    calibration !== "mix" && [NEAREST, "peer-gptq", "published", "default"].includes(method);
 }
 
 /**

@@ -7,6 +7,7 @@
  * measured with the outputs of the smaller blocks before it, as each of Pare's is.
  */
 
+import { Option } from "commander";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import { readTensor, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
@@ -78,9 +79,8 @@ interface ShrinkResults {
 export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
   description: "perplexity of models with fewer neurons: pare shrink, magnitude and FLAP",
   options: (command) =>
-    command.option(
-      "--only <model>",
-      `measure one of ${MODELS.join(", ")}, and keep the figures of the others`,
+    command.addOption(
+      new Option("--only <model>", "measure one model, and keep the figures of the others").choices(MODELS),
     ),
   async measure({ backend: kind, only }, { earlier, scratch, save }) {
     await using cleanup = new AsyncDisposableStack();

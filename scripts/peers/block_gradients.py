@@ -9,7 +9,7 @@ all tokens of |y - 2x|²/|2x|², where y is its output. The answer is one line:
 
     {"inputs": (windows · tokens · hidden) numbers, "gradients": {NAME: numbers in row-major order}}
 
-The names of the parameters are complete. If a request fails, the answer is instead:
+The names of the parameters are those in the block. If a request fails, the answer is instead:
 
     {"error": the traceback of the exception}
 """
@@ -21,7 +21,7 @@ from answer_requests import answer_requests
 
 def handle(request: dict) -> dict:
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        request["folder"], dtype=torch.float64, attn_implementation="eager"
+        request["folder"], dtype=torch.float64, attn_implementation="eager", experts_implementation="eager"
     ).eval()
     block, seen = model.get_submodule(request["block"]), {}
 
@@ -34,14 +34,11 @@ def handle(request: dict) -> dict:
 
     block.register_forward_pre_hook(before)
     block.register_forward_hook(after)
-    model(torch.tensor(request["windows"]))
+    model(torch.tensor(request["windows"]), use_cache=False)
     target = 2 * seen["inputs"]
     errors = (seen["outputs"] - target).square().sum(-1) / target.square().sum(-1)
     errors.mean().backward()
-    gradients = {
-        f"{request['block']}.{name}": parameter.grad.flatten().tolist()
-        for name, parameter in block.named_parameters()
-    }
+    gradients = {name: parameter.grad.flatten().tolist() for name, parameter in block.named_parameters()}
     return {"inputs": seen["inputs"].flatten().tolist(), "gradients": gradients}
 
 

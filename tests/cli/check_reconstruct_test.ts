@@ -2,8 +2,6 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { FAMILY_MODELS, type Settings } from "../../scripts/fixtures/family_models.ts";
-import { readModelSpec } from "../../src/model/families/families.ts";
 import type { TargetSource } from "../../src/prune/run/job.ts";
 import { checkReconstruct } from "../../src/cli/prune/check_reconstruct.ts";
 
@@ -14,11 +12,9 @@ describe("checkReconstruct()", () => {
     activations: "auto" | "disk",
     target: TargetSource = "none",
     pruned = "b",
-    { base }: { base: Settings } = FAMILY_MODELS.llama,
   ) =>
     checkReconstruct(
       { reconstruct, activations, target, preset: "default" },
-      readModelSpec(base, () => false),
       layers,
       (name) => name === pruned ? { bits: 4 } : { bits: 4, sparsity: 0 },
     );
@@ -28,14 +24,6 @@ describe("checkReconstruct()", () => {
     check(0, "disk");
     check(0, "auto", "none", "no layer");
     check(1, "auto", "dense", "no layer");
-  });
-
-  it("refuses linear attention", () => {
-    check(0, "auto", "none", "b", FAMILY_MODELS.qwen3_5_text);
-    assert.throws(() => check(3, "auto", "none", "b", FAMILY_MODELS.qwen3_5_text), {
-      name: "UsageError",
-      message: /^option --reconstruct 3: trains blocks, but the model has linear attention/,
-    });
   });
 
   it("refuses hidden states on disk", () => {

@@ -11,6 +11,7 @@ import {
   peerSettings,
   runLlmCompressor,
   runPare,
+  writeWindows,
 } from "../../scripts/bench/llm_compressor/programs.ts";
 import { RUNS } from "../../scripts/bench/llm_compressor/runs.ts";
 import { countZeros } from "../../scripts/bench/llm_compressor/count_zeros.ts";
@@ -34,7 +35,7 @@ await describePeers("SparseGPT, compared with llm-compressor", (peers) => {
     const scratch = peers().folder, windowsFile = `${scratch}/windows.json`;
     const texts = await model.textFiles(scratch), { calibration } = await model.tokens();
     const chosen = calibrationWindows(calibration, { windows: samples, seqlen });
-    await Deno.writeTextFile(windowsFile, JSON.stringify(chosen.map((window) => [...window])));
+    await writeWindows(windowsFile, chosen);
     const data = { folder, text: texts.calibration, samples, seqlen, windowsFile };
     const libraries = ["--backend", "cpu", "--products", "own", "--precision", "float32"];
     await runPare(ours, data, `${scratch}/pare`, libraries);

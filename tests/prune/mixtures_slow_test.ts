@@ -1,6 +1,6 @@
 /**
- * Tests whole runs with targets on mixtures of experts, with reconstructed blocks unless the family has linear attention: at
- * two hosts, and stopped and resumed. Both must end in the bytes of a run in one process.
+ * Tests whole runs with targets on mixtures of experts, with reconstructed blocks: at two hosts, and stopped and
+ * resumed. Both must end in the bytes of a run in one process.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -21,7 +21,15 @@ import { FAMILY_FIXTURES, readFamilyFixture } from "../support/family_fixtures.t
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 
-const FAMILIES = ["qwen2_moe", "deepseek_v3", "glm4_moe", "gpt_oss", "llama4_text", "qwen3_next"];
+const FAMILIES = [
+  "qwen2_moe",
+  "deepseek_v3",
+  "glm4_moe",
+  "gpt_oss",
+  "llama4_text",
+  "qwen3_next",
+  "nemotron_h",
+];
 
 /** The tokens of a window. */
 const TOKENS = 9;
@@ -47,7 +55,6 @@ for (const family of FAMILIES) {
       changes: Partial<FolderJob> = {},
     ): Promise<Observed> {
       const { checkpoint, model } = opened, layers = linearLayers(model.spec);
-      const isTrainable = blocksOf(model.spec).every((block) => block.isTrainable !== false);
       const job: FolderJob = {
         checkpoint,
         model,
@@ -56,7 +63,7 @@ for (const family of FAMILIES) {
         layers: new Set(layers.map(({ name }) => name)),
         queryOf: () => ({ method: "sparsegpt", sparsity: 0.5 }),
         target: "dense",
-        reconstruct: isTrainable ? 1 : 0,
+        reconstruct: 1,
         out,
         fingerprint: {},
         reportFileNames: ["blocks.json"],
@@ -129,7 +136,7 @@ for (const family of FAMILIES) {
         queryOf: () => ({ method: "sparsegpt", sparsity: 0.5, target_step: 0.25 }),
       });
       for (const [name, { report }] of events) assert.ok(report.target_change, name);
-      assert.equal(reconstructed.length, family === "qwen3_next" ? 0 : opened.model.spec.blockCount);
+      assert.equal(reconstructed.length, opened.model.spec.blockCount);
       for (const { before, after, keptEpoch } of reconstructed) {
         assert.ok(keptEpoch === 1 && after < before, `${after} after ${before}`);
       }

@@ -47,16 +47,30 @@ const FURTHER: Readonly<Record<string, Settings>> = {
   "phi3": { ...ODD, model_type: "phi3" },
 };
 
-/** Lists the settings of models of all families whose block `index` can be trained, by title. */
-export function blockSettings(index = 0): (readonly [title: string, settings: Settings])[] {
+/** Lists the settings of models of all families, by title. */
+export function blockSettings(): (readonly [title: string, settings: Settings])[] {
   const families = Object.values(FAMILY_MODELS).flatMap(({ base, variants }) =>
     Object.entries(variants).map(([title, settings]) =>
       [`${base.model_type} ${title}`, { ...base, ...settings }] as const
     )
   );
-  return [...Object.entries(FURTHER), ...families].filter(([, settings]) =>
-    readModelSpec(settings, () => false).block(index).isTrainable !== false
-  );
+  return [...Object.entries(FURTHER), ...families];
+}
+
+/** A block of a model, by the settings of the model. */
+export interface TrainedBlock {
+  readonly title: string;
+  readonly settings: Settings;
+  readonly index: number;
+}
+
+/** Lists the second block of the models of all families, and the first one too if it has linear attention. */
+export function trainedBlocks(): TrainedBlock[] {
+  return blockSettings().flatMap(([title, settings]) => {
+    const { linear, mamba } = readModelSpec(settings, () => false).block(0).traits ?? {};
+    const first = { title: `the first block of ${title}`, settings, index: 0 };
+    return [{ title, settings, index: 1 }, ...linear ?? mamba ? [first] : []];
+  });
 }
 
 /** A block with random weights, of which a third of the prunable ones is 0, and one batch. */

@@ -17,15 +17,19 @@ const TRANSFORMERS_PERPLEXITY = fileURLToPath(
   new URL("../python/transformers_perplexity.py", import.meta.url),
 );
 
-/** A model, and the calibration data that all programs get. */
-export interface Calibration {
+/** A model, and the calibration data that llm-compressor gets. */
+export interface PeerCalibration {
   readonly folder: string;
+  /** The path of a JSON file with the calibration windows as lists of token ids. */
+  readonly windowsFile: string;
+}
+
+/** A model, and the calibration data that all programs get. The windows are the same. */
+export interface Calibration extends PeerCalibration {
   /** The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances. */
   readonly text: string;
   readonly samples: number;
   readonly seqlen: number;
-  /** The path of a JSON file for llm-compressor, with the same windows as lists of token ids. */
-  readonly windowsFile: string;
 }
 
 export interface RunCost {
@@ -73,10 +77,10 @@ export async function runPare(
   return { ...cost(measured, seconds.calibration + seconds.layers), ...(library && { library }) };
 }
 
-/** Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the linear layers. */
+/** Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the blocks. */
 export async function runLlmCompressor(
   { recipe }: Pick<LlmCompressorRun, "recipe">,
-  { folder, windowsFile }: Calibration,
+  { folder, windowsFile }: PeerCalibration,
   out: string,
   setting: PeerSetting,
 ): Promise<RunCost & { readonly versions: LlmCompressorOutput["versions"]; readonly changed: number }> {
@@ -90,6 +94,11 @@ export async function runLlmCompressor(
     versions: output.versions,
     changed: output.changed_others.length,
   };
+}
+
+/** Writes calibration windows for {@link runLlmCompressor}. */
+export async function writeWindows(file: string, windows: readonly Uint32Array[]): Promise<void> {
+  await Deno.writeTextFile(file, JSON.stringify(windows.map((window) => [...window])));
 }
 
 /** Measures the perplexity of checkpoints by `pare eval`, in the order of `folders`. */

@@ -16,7 +16,7 @@ export interface RunResult extends RunCost, ZeroCount {
   readonly library?: string;
   readonly perplexity: number;
   /**
-   * The number of weight tensors outside the linear layers that llm-compressor changed. They were restored
+   * The number of weight tensors outside the blocks that llm-compressor changed. They were restored
    * before the perplexity was measured. Absent for Pare.
    */
   readonly restored?: number;

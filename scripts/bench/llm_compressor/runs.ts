@@ -26,7 +26,7 @@ export interface LlmCompressorRun {
   readonly target: Target;
   /** The modifiers, as the table shows them. */
   readonly title: string;
-  /** The comma-separated list of modifiers that `llm_compressor.py` accepts. */
+  /** The comma-separated list of modifiers that `../python/llm_compressor.py` accepts. */
   readonly recipe: string;
 }
 

@@ -3,13 +3,13 @@
 The program prints one JSON object as the last line of its standard output:
 
     {"seconds": {"import", "load", "compress", "write"}, "versions": {LIBRARY: VERSION},
-     "changed_others": the names of all weights that llm-compressor changed although they are not in a linear layer of a block}
+     "changed_others": the names of all weights outside the blocks that llm-compressor changed}
 
 "compress" is the time of the call of `oneshot`, which calibrates and solves the layers.
 
 The checkpoint holds the weights that the compressed model computes with. If the recipe quantises, each weight is rounded to its
-grid, so it has the value that a packed checkpoint would store. The weights outside the linear layers of the blocks are copied from
-the original. Otherwise a recipe that fails to exclude `lm_head` would also prune the embedding, which can share its weights.
+grid, so it has the value that a packed checkpoint would store. The weights outside the blocks are copied from the original.
+Otherwise a recipe that fails to exclude `lm_head` would also prune the embedding, which can share its weights.
 
     python llm_compressor.py MODEL WINDOWS.json OUT RECIPE DTYPE
 
@@ -18,16 +18,19 @@ modifiers, which are applied one after the other:
 
     sparsegpt    prunes 50 % of the weights by SparseGPT
     wanda        prunes 50 % of the weights by Wanda
-    gptq         quantises to 4 bits by GPTQ, in the stored order of the columns
-    gptq-static  quantises to 4 bits by GPTQ, with the columns ordered by their activations (the default of llm-compressor)
+    gptq         quantises by GPTQ, in the stored order of the columns
+    gptq-static  quantises by GPTQ, with the columns ordered by their activations (the default of llm-compressor)
+    awq          scales the channels by AWQ, and rounds to nearest
 
-Quantising uses one asymmetric grid per output channel. DTYPE is float32 or bfloat16. llm-compressor loads the model in it and computes in
-it, except for the statistics and the solvers, which are float32.
+The last three may be followed by `:BITS` and `:GROUP_SIZE`. By default they quantise to 4 bits, with one grid per output channel.
+All grids are asymmetric. DTYPE is float32 or bfloat16. llm-compressor loads the model in it and computes in it, except for the
+statistics and the solvers, which are float32.
 """
 
 import json
 import pathlib
 import platform
+import re
 import shutil
 import sys
 import time
@@ -41,28 +44,45 @@ import transformers
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import fake_quantize
 from llmcompressor import oneshot
+from llmcompressor.modifiers import Modifier
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
+from llmcompressor.modifiers.quantization import QuantizationModifier
+from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
 from safetensors.torch import load_file, save_file
+
+if not torch.accelerator.is_available():
+    # AWQModifier pins memory for faster copies to an accelerator, and fails on a machine without one.
+    IntermediatesCache.pin_memory = lambda *_: None
 
 # The head must be excluded by a regular expression, because the pruning modifiers compare a plain `lm_head` with `lm_head.`.
 LAYERS = {"targets": ["Linear"], "ignore": ["re:.*lm_head"]}
 SPARSITY = 0.5
-BITS = 4
+
+# The names of weights in blocks have the number of the block.
+IN_BLOCK = re.compile(r"\.\d+\.")
 
 
-def make_gptq(order: str | None) -> GPTQModifier:
-    weights = QuantizationArgs(num_bits=BITS, symmetric=False, strategy="channel")
+def quantization(bits: str = "4", group_size: str | None = None) -> dict[str, object]:
+    strategy = {"strategy": "group", "group_size": int(group_size)} if group_size else {"strategy": "channel"}
+    weights = QuantizationArgs(num_bits=int(bits), symmetric=False, **strategy)
     scheme = QuantizationScheme(targets=LAYERS["targets"], weights=weights)
-    return GPTQModifier(config_groups={"layers": scheme}, ignore=LAYERS["ignore"], actorder=order)
+    return {"config_groups": {"layers": scheme}, "ignore": LAYERS["ignore"]}
 
 
 MODIFIERS = {
-    "sparsegpt": lambda: SparseGPTModifier(sparsity=SPARSITY, **LAYERS),
-    "wanda": lambda: WandaPruningModifier(sparsity=SPARSITY, **LAYERS),
-    "gptq": lambda: make_gptq(None),
-    "gptq-static": lambda: make_gptq("static"),
+    "sparsegpt": lambda: [SparseGPTModifier(sparsity=SPARSITY, **LAYERS)],
+    "wanda": lambda: [WandaPruningModifier(sparsity=SPARSITY, **LAYERS)],
+    "gptq": lambda *grid: [GPTQModifier(**quantization(*grid), actorder=None)],
+    "gptq-static": lambda *grid: [GPTQModifier(**quantization(*grid), actorder="static")],
+    "awq": lambda *grid: [AWQModifier(), QuantizationModifier(**quantization(*grid))],
 }
+
+
+def modifiers(recipe: str) -> list[Modifier]:
+    parsed = (modifier.split(":") for modifier in recipe.split(","))
+    return [modifier for name, *grid in parsed for modifier in MODIFIERS[name](*grid)]
 
 
 def main() -> None:
@@ -81,28 +101,26 @@ def main() -> None:
     start = time.perf_counter()
     oneshot(
         model=model,
-        recipe=[MODIFIERS[name]() for name in recipe.split(",")],
+        recipe=modifiers(recipe),
         dataset=torch.utils.data.DataLoader(samples, batch_size=1),
     )
     seconds["compress"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    linear = {f"{name}.weight": layer for name, layer in model.named_modules() if is_block_layer(name, layer)}
-    state = model.state_dict()
-    changed = [name for name in original if name not in linear and name in state and not is_same(original[name].to(dtype), state[name])]
-    for name, layer in linear.items():
-        original[name] = effective_weight(layer).to(original[name].dtype)
+    state = model.state_dict() | {f"{name}.weight": effective_weight(layer) for name, layer in model.named_modules() if is_linear(layer)}
+    changed = []
+    for name in original.keys() & state.keys():
+        if IN_BLOCK.search(name):
+            original[name] = state[name].to(original[name].dtype)
+        elif not torch.equal(original[name].to(dtype).float(), state[name].float()):
+            changed.append(name)
     write_checkpoint(folder, pathlib.Path(out), original)
     seconds["write"] = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "versions": versions(), "changed_others": changed}), flush=True)
 
 
-def is_block_layer(name: str, layer: torch.nn.Module) -> bool:
-    return isinstance(layer, torch.nn.Linear) and not name.endswith("lm_head")
-
-
-def is_same(original: torch.Tensor, now: torch.Tensor) -> bool:
-    return torch.equal(original.float(), now.float())
+def is_linear(layer: torch.nn.Module) -> bool:
+    return isinstance(layer, torch.nn.Linear)
 
 
 def effective_weight(layer: torch.nn.Linear) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import { matchesGlob } from "node:path";
 import { PRESETS } from "../../../src/cli/prune/named_options.ts";
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { DEFAULT_DAMPING } from "../../../src/protocol/limits.ts";
 import { type BenchedModel, type Kind, listModels, type Texts } from "../../fixtures/trained_models.ts";
 import { REAL_MODELS, realModelSkipReason } from "../../peers/real_model.ts";
@@ -20,6 +21,8 @@ interface Part {
 }
 
 interface Method extends Part {
+  /** The modifier of llm-compressor that takes the place of `pare prune`. It rounds without pruning. */
+  readonly modifier?: string;
   /** Whether `pare prune` chooses what the options leave open, as for a user. By default those of {@link OFF} are off. */
   readonly isWhole?: boolean;
 }
@@ -46,8 +49,14 @@ function combine(...names: (keyof typeof PARTS)[]): Method {
 /** The method that needs no calibration. It is not a method of `pare prune`. */
 export const NEAREST = "nearest";
 
+function peer(title: string, modifier: string): Method {
+  return { title, options: [], modifier };
+}
+
 export const METHODS: Readonly<Record<string, Method>> = {
   [NEAREST]: { title: "magnitude, rounded to nearest", options: [] },
+  "peer-gptq": peer("`GPTQModifier` of llm-compressor", "gptq-static"),
+  "peer-awq": peer("`AWQModifier` of llm-compressor", "awq"),
   "published": combine("sparsegpt", "published"),
   "unit": combine("sparsegpt", "unit"),
   "unit-validation": combine("sparsegpt", "unit", "validation"),
@@ -79,10 +88,14 @@ const OFF: readonly (readonly [option: string, value: string])[] = [
 /** What is chosen for rounding only, as {@link OFF}. */
 const ROUNDING_OFF: typeof OFF = [["--ranges", "minmax"]];
 
-/** Returns the options of `pare prune` for a cell, without the texts and the folders. */
+/** Returns the options of `pare prune` for a cell, without the texts and the folders, or the recipe of llm-compressor. */
 export function cellOptions(target: TargetName, method: string): string[] {
-  const { options, isWhole = false } = METHODS[method];
-  const chosen = [...pruneOptions(TARGETS[target].query), ...options];
+  const { options, isWhole = false, modifier } = METHODS[method];
+  const query: LayerQuery = TARGETS[target].query;
+  if (modifier) {
+    return [[modifier, query.bits, query.group_size].filter((part) => part !== undefined).join(":")];
+  }
+  const chosen = [...pruneOptions(query), ...options];
   if (isWhole || method === NEAREST) return chosen;
   const off = chosen.includes("--bits") ? [...OFF, ...ROUNDING_OFF] : OFF;
   return [...chosen, ...off.filter(([option]) => !chosen.includes(option)).flat()];
@@ -128,7 +141,7 @@ export function listCells<Model extends { readonly name: string }>(
 ): Cell<Model>[] {
   const cells = models.flatMap((model) =>
     (Object.keys(TARGETS) as TargetName[]).flatMap((target) =>
-      Object.keys(METHODS).flatMap((method) =>
+      Object.keys(METHODS).filter((method) => isPossible(target, method)).flatMap((method) =>
         (method === NEAREST ? ["none"] : Object.keys(CALIBRATIONS)).map((calibration) => (
           { name: [model.name, calibration, target, method].join("/"), model, calibration, target, method }
         ))
@@ -136,6 +149,12 @@ export function listCells<Model extends { readonly name: string }>(
     )
   );
   return cells.filter(({ name }) => patterns.some((pattern) => matchesGlob(name, pattern)));
+}
+
+/** llm-compressor is compared where the weights are only rounded. */
+function isPossible(target: TargetName, method: string): boolean {
+  const { sparsity, bits }: LayerQuery = TARGETS[target].query;
+  return METHODS[method].modifier === undefined || (sparsity === 0 && bits !== undefined);
 }
 
 /** Returns the reason why this machine cannot measure a cell, or undefined if it can. */

@@ -23,7 +23,7 @@ const ATTENTION = ["attention", ...ATTENTION_GRADIENTS];
 
 const EQUIVALENT: readonly Equivalent[] = [
   {
-    kernels: ["linear_attention"],
+    kernels: ["linear_attention", "linear_attention_states_backward", "linear_attention_inputs_backward"],
     change: "1.0 → 1.2500000",
     reason:
       "the last terms of the series of softplus are smaller than the roundings of the cases, and its first terms are checked",

@@ -1,7 +1,6 @@
 /** Checks, before any work, that `--reconstruct` fits the other options. */
 
 import type { QueryOf } from "../../client/model_pruner.ts";
-import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import type { NamedLayer } from "../../prune/choose_layers.ts";
 import { UsageError } from "../errors.ts";
 import { presetHint } from "./named_options.ts";
@@ -16,7 +15,6 @@ export function checkReconstruct(
     PruneOptions,
     "reconstruct" | "activations" | "target" | "preset"
   >,
-  spec: ModelSpec,
   layers: readonly NamedLayer[],
   queryOf: QueryOf,
 ): void {
@@ -24,9 +22,6 @@ export function checkReconstruct(
   const refuse = (rule: string) => {
     throw new UsageError(`option --reconstruct ${reconstruct}: ${rule}${presetHint(preset, "reconstruct")}`);
   };
-  if (blocksOf(spec).some(({ isTrainable }) => isTrainable === false)) {
-    refuse("trains blocks, but the model has linear attention, which has no gradients");
-  }
   if (activations === "disk") {
     refuse("keeps the outputs of the dense blocks in memory, so it does not work with --activations disk");
   }

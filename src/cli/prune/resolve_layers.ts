@@ -48,7 +48,7 @@ export async function resolveLayers(
   checkFormat(options.format, chosen, choice.queryOf, spec);
   checkMethodSizes(chosen, choice.queryOf);
   checkTarget(options, chosen, choice.queryOf);
-  checkReconstruct(options, spec, chosen, choice.queryOf);
+  checkReconstruct(options, chosen, choice.queryOf);
   checkExperts(options, spec);
   return { query, chosen, choice, perRow };
 }

@@ -44,6 +44,11 @@ import {
 } from "./training/attention_backward.ts";
 import { attentionStatistics } from "./training/attention_statistics.ts";
 import { blockLoss } from "./training/block_loss.ts";
+import { causalConvolutionBackward } from "./training/causal_convolution_backward.ts";
+import {
+  linearAttentionInputsBackward,
+  linearAttentionStatesBackward,
+} from "./training/linear_attention_backward.ts";
 import { normBackward } from "./training/norm_backward.ts";
 import type { Kernel } from "./kernel.ts";
 
@@ -120,5 +125,8 @@ export const KERNELS: readonly Kernel[] = [
   attentionValuesBackward,
   attentionStatistics,
   blockLoss,
+  causalConvolutionBackward,
+  linearAttentionInputsBackward,
+  linearAttentionStatesBackward,
   normBackward,
 ];

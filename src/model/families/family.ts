@@ -187,8 +187,6 @@ export interface BlockSpec {
   readonly vectors?: readonly VectorSpec[];
   /** The numbers of columns of the activations that are neither inputs nor outputs of its layers. */
   readonly furtherActivations?: readonly number[];
-  /** Whether `forward` records all its steps on a tape. Defaults to true. */
-  readonly isTrainable?: boolean;
   /** Every family that can be exported has it, and every block with a mixture of experts. */
   readonly traits?: BlockTraits;
   /**

@@ -55,7 +55,7 @@ export function applyLinear(
   y: DeviceBuffer,
   { activation = "none", accumulate = false, scale = 1 }: OutputOptions = {},
 ): void {
-  const { backend, weights, workspace, tape } = pass, { inFeatures, outFeatures } = spec;
+  const { backend, weights, tape } = pass, { inFeatures, outFeatures } = spec;
   const { strips, bias } = weights.linear(spec);
   if (accumulate) tape?.beforeChange(y);
   const shared = { m: rows, lda: inFeatures, b_offset: 0, ldc: outFeatures, alpha: scale, upper: 0 };
@@ -80,11 +80,23 @@ export function applyLinear(
     }
   }
   if (tape) recordLinear(tape, weights.linear(spec), spec, { x, firstRow, rows, y, scale });
+  addBiasAndActivate(pass, y, rows, outFeatures, bias, activation);
+}
+
+/** Queues y ← activation(y + bias), where `y` is (rows, cols) f32. The bias gets no gradient. */
+export function addBiasAndActivate(
+  { backend, workspace, tape }: Pick<BlockPass, "backend" | "workspace" | "tape">,
+  y: DeviceBuffer,
+  rows: number,
+  cols: number,
+  bias: DeviceBuffer | undefined,
+  activation: Activation,
+): void {
   const activate = (bias: DeviceBuffer | undefined, activation: Activation) => {
     if (!bias && activation === "none") return;
     backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
       rows,
-      cols: outFeatures,
+      cols,
       has_bias: bias ? 1 : 0,
       activation: ACTIVATION_CODE[activation],
     });
@@ -92,7 +104,7 @@ export function applyLinear(
   if (tape && activation !== "none") {
     // The backward pass needs the outputs before the activation function, so the bias is added first.
     activate(bias, "none");
-    recordActivation(tape, y, rows * outFeatures, activation);
+    recordActivation(tape, y, rows * cols, activation);
     activate(undefined, activation);
   } else {
     activate(bias, activation);

@@ -7,9 +7,11 @@ import {
   MAX_DISPATCH_TOKENS,
   MAX_F32,
 } from "../../device/kernels/forward/linear_attention.ts";
-import { ACTIVATION_CODE, biasActivate } from "../../device/kernels/forward/activate.ts";
+import { recordConvolution, recordLinearAttention } from "./linear_attention_backward.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
+import { copyColumns } from "./columns.ts";
 import type { ColumnsView } from "./columns_view.ts";
+import { addBiasAndActivate } from "./linear.ts";
 
 /** The bytes of the states of the windows that run at the same time. */
 const STATE_BYTES = 64 << 20;
@@ -46,32 +48,19 @@ export function convolve(
   columns: number,
   { parts, weight, bias, channels, taps, activation }: ConvolutionInput,
 ): DeviceBuffer {
-  const { backend, workspace, rows, cache } = pass, view: ColumnsView = { buffer: x, offset: 0, ld: columns };
+  const { backend, workspace, rows, cache, tape } = pass,
+    view: ColumnsView = { buffer: x, offset: 0, ld: columns };
   const source = cache ? cache.append(view, view, rows).k.buffer : x;
   const y = workspace.buffer("convolved", rows * channels);
+  const shared = { batch: pass.windows, tokens: pass.tokens, taps, ldx: columns, ldy: channels };
   let first = 0;
   for (const { offset, heads, headDim, headStride } of parts) {
-    backend.dispatch(causalConvolution, { x: source, weight, y }, {
-      batch: pass.windows,
-      tokens: pass.tokens,
-      past: cache?.past ?? 0,
-      taps,
-      heads,
-      head_dim: headDim,
-      head_stride: headStride,
-      offset,
-      ldx: columns,
-      first,
-      ldy: channels,
-    });
+    const params = { ...shared, heads, head_dim: headDim, head_stride: headStride, offset, first };
+    backend.dispatch(causalConvolution, { x: source, weight, y }, { ...params, past: cache?.past ?? 0 });
+    if (tape) recordConvolution(tape, { x, weight, y }, params);
     first += heads * headDim;
   }
-  backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
-    rows,
-    cols: channels,
-    has_bias: bias ? 1 : 0,
-    activation: ACTIVATION_CODE[activation],
-  });
+  addBiasAndActivate(pass, y, rows, channels, bias, activation);
   return y;
 }
 
@@ -85,14 +74,12 @@ export interface LinearHeads {
 
 /** The gated delta rule. The rows of `qkv` have the queries, the keys and then the values. */
 interface DeltaRule {
-  /** The columns of the strengths of updates of the heads. */
+  /** The numbers from which the strengths of the updates of the heads are computed. */
   readonly b: ColumnsView;
 }
 
 /** The rule of Mamba 2. The rows of `qkv` have the values, the keys and then the queries, which Mamba 2 calls x, B and C. */
 interface Mamba2Rule {
-  /** The factors of the values that are added to the outputs, (heads) f32. */
-  readonly skip: DeviceBuffer;
   /** The smallest and the largest step. */
   readonly stepLimits: readonly [min: number, max: number];
 }
@@ -100,26 +87,23 @@ interface Mamba2Rule {
 export type LinearAttentionInput = LinearHeads & (DeltaRule | Mamba2Rule) & {
   /** The queries, keys and values of each token side by side, f32. */
   readonly qkv: DeviceBuffer;
-  /** The columns of the decays, or steps, of the heads. */
+  /** The numbers from which the decays, or steps, of the heads are computed. */
   readonly a: ColumnsView;
-  /** The distance between the first columns of consecutive key heads in `a`, and in `b`. */
-  readonly gateStride: number;
-  /** (heads) f32 each. */
-  readonly aLog: DeviceBuffer;
-  readonly dtBias: DeviceBuffer;
+  /** The number of columns of `a`, and of `b`. Their rows have all heads of a token, or the heads that share a key. */
+  readonly gateColumns: number;
+  /** The vectors a_log and dt_bias, (heads) f32 each. By the rule of Mamba 2, the factors of the values that are added to the outputs follow. */
+  readonly headVectors: DeviceBuffer;
 };
 
 /** Returns the parameters of the kernel that belong to the rule. */
 function ruleParams(input: LinearAttentionInput) {
   const keys = input.keyHeads * input.keyDim, values = input.heads * input.valueDim;
   if ("b" in input) {
-    const offsets = { q_offset: 0, k_offset: keys, v_offset: 2 * keys };
-    const { offset: b_offset, ld: ldb } = input.b;
-    return { is_delta: 1, ...offsets, b_offset, ldb, min_step: 0, max_step: MAX_F32 };
+    return { is_delta: 1, q_offset: 0, k_offset: keys, v_offset: 2 * keys, min_step: 0, max_step: MAX_F32 };
   }
   const offsets = { q_offset: values + keys, k_offset: values, v_offset: 0 },
     [min_step, max] = input.stepLimits;
-  return { is_delta: 0, ...offsets, b_offset: 0, ldb: 0, min_step, max_step: Math.min(max, MAX_F32) };
+  return { is_delta: 0, ...offsets, min_step, max_step: Math.min(max, MAX_F32) };
 }
 
 /**
@@ -127,36 +111,33 @@ function ruleParams(input: LinearAttentionInput) {
  * @returns (rows, heads · valueDim) f32, valid until linear attention is queued again
  */
 export function attendLinearly(pass: BlockPass, input: LinearAttentionInput): DeviceBuffer {
-  const { backend, workspace, windows, tokens, rows, cache } = pass, { placeholder } = workspace;
-  const { heads, keyHeads, keyDim, valueDim, a } = input, stateSize = heads * keyDim * valueDim;
+  const { backend, workspace, windows, tokens, rows, cache, tape } = pass;
+  const { heads, keyHeads, keyDim, valueDim, gateColumns } = input, stateSize = heads * keyDim * valueDim;
   const together = Math.min(windows, Math.max(1, Math.floor(STATE_BYTES / (4 * stateSize))));
   const state = cache?.state(stateSize) ?? workspace.buffer("states of windows", together * stateSize);
+  const views = "b" in input ? [input.a, input.b] : [input.a];
+  const gates = workspace.buffer("gates", views.length * rows * heads);
+  for (const [i, view] of views.entries()) {
+    const target = { buffer: gates, offset: i * rows * heads, ld: gateColumns };
+    copyColumns(pass, rows * heads / gateColumns, gateColumns, view, [target]);
+  }
   const out = workspace.buffer("linear attention", rows * heads * valueDim);
-  const buffers = {
-    qkv: input.qkv,
-    a: a.buffer,
-    b: "b" in input ? input.b.buffer : placeholder,
-    a_log: input.aLog,
-    dt_bias: input.dtBias,
-    skip: "b" in input ? placeholder : input.skip,
-    state,
-    out,
-  };
-  const sizes = { heads, key_heads: keyHeads, key_dim: keyDim, value_dim: valueDim };
-  const gates = { a_offset: a.offset, lda: a.ld, gate_stride: input.gateStride };
-  const params = { ...sizes, ...gates, ...ruleParams(input) };
+  const operands = { qkv: input.qkv, gates, head_vectors: input.headVectors };
+  const sizes = { rows, heads, key_heads: keyHeads, key_dim: keyDim, value_dim: valueDim };
+  const params = { ...sizes, ...ruleParams(input), window_rows: tokens };
   for (let window = 0; window < windows; window += together) {
     const batch = Math.min(together, windows - window);
     if (!cache?.past) backend.clear(state);
     for (let token = 0; token < tokens; token += MAX_DISPATCH_TOKENS) {
-      backend.dispatch(linearAttention, buffers, {
+      backend.dispatch(linearAttention, { ...operands, state, out }, {
         ...params,
         batch,
         tokens: Math.min(MAX_DISPATCH_TOKENS, tokens - token),
         first_row: window * tokens + token,
-        window_rows: tokens,
+        keeps_states: 0,
       });
     }
   }
+  if (tape) recordLinearAttention(tape, operands, out, params, windows);
   return out;
 }

@@ -86,7 +86,7 @@ export function recordActivation(tape: Tape, y: DeviceBuffer, count: number, act
   );
 }
 
-/** Records y = activation(gate)·up. @param params those of `gatedMultiply` */
+/** Records y = activation(gate)·up. If all rows share one row of `up`, it gets no gradient. @param params those of `gatedMultiply` */
 export function recordGate(
   tape: Tape,
   gate: DeviceBuffer,
@@ -98,6 +98,7 @@ export function recordGate(
   tape.record(y, (gradient) => {
     const buffers = { gate: savedGate.buffer, up: savedUp.buffer, gradient };
     backend.dispatch(gateBackward, { ...buffers, target: tape.gradient(gate) }, { ...params, of_up: 0 });
+    if (params.ld_up === 0) return;
     backend.dispatch(gateBackward, { ...buffers, target: tape.gradient(up) }, { ...params, of_up: 1 });
   });
 }

@@ -2,9 +2,16 @@ import type { DeviceBuffer } from "../../device/backend.ts";
 import type { VectorSpec } from "../layer_specs.ts";
 import type { BlockPass } from "./block_pass.ts";
 
-/** Queues the upload of a vector of the block. Returns (size) f32, valid until the same vector is uploaded again. */
-export function vectorOnDevice({ backend, weights, workspace }: BlockPass, spec: VectorSpec): DeviceBuffer {
-  const buffer = workspace.buffer(spec.name, spec.size);
-  backend.write(buffer, 0, new Uint8Array(Float32Array.from(weights.vector(spec)).buffer));
+/**
+ * Queues the upload of vectors of the block, one after the other. Returns (the sum of their sizes) f32, valid until the same first vector is
+ * uploaded again.
+ */
+export function vectorOnDevice(
+  { backend, weights, workspace }: BlockPass,
+  ...specs: readonly [VectorSpec, ...VectorSpec[]]
+): DeviceBuffer {
+  const values = Float32Array.from(specs.flatMap((spec) => [...weights.vector(spec)]));
+  const buffer = workspace.buffer(specs[0].name, values.length);
+  backend.write(buffer, 0, new Uint8Array(values.buffer));
   return buffer;
 }

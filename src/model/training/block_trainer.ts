@@ -6,7 +6,6 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { blockLoss } from "../../device/kernels/training/block_loss.ts";
-import { ModelError } from "../../base/files/file_error.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { DeviceWeights } from "../device_weights.ts";
@@ -56,7 +55,6 @@ export class BlockTrainer {
    * norms without stored weights, are not.
    * @param isTrained returns whether the weight of a linear layer is trained, by the name of the layer in the checkpoint, without
    * `.weight`. Its zeros stay zero
-   * @throws {ModelError} if the block has linear attention
    * @throws {ModelError} if a tensor is missing, or does not have the shape or dtype of the model
    * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated
    */
@@ -67,13 +65,7 @@ export class BlockTrainer {
     source: TensorSource,
     isTrained: (name: string) => boolean,
   ): Promise<BlockTrainer> {
-    const block = spec.block(index);
-    if (block.isTrainable === false) {
-      throw new ModelError(
-        `block ${index}: has linear attention, which has no gradients, so it cannot be trained`,
-      );
-    }
-    const weights = await DeviceWeights.load(backend, source, blockWeights(block, index));
+    const weights = await DeviceWeights.load(backend, source, blockWeights(spec.block(index), index));
     const trainer = new BlockTrainer(backend, spec, index, weights);
     try {
       trainer.#addParameters(isTrained);

@@ -49,8 +49,12 @@ testKernel(
         linearAttentionCase({ tokens: MAX_DISPATCH_TOKENS, key_dim: 128, value_dim: 64, is_delta }),
       ] as const,
       [
+        `keeps the states of all tokens by ${rule}`,
+        linearAttentionCase({ tokens: 17, key_dim: 6, value_dim: 9, batch: 3, is_delta, keeps_states: 1 }),
+      ] as const,
+      [
         `does not overflow by ${rule} for huge gates`,
-        changedCase(is_delta, ({ a, b }) => ({ a: times(100, a), b: times(100, b) })),
+        changedCase(is_delta, ({ gates }) => ({ gates: times(100, gates) })),
       ] as const,
     ];
   }),
@@ -60,9 +64,10 @@ testKernel(
   ],
   [
     "computes steps of 10⁻³ as exactly as large ones",
-    changedCase(0, ({ a, skip, state }) => ({
-      a: a.map((value) => value / 4 - 7),
-      ...{ skip: times(0, skip), state: times(0, state) },
+    changedCase(0, ({ gates, head_vectors, state }) => ({
+      gates: gates.map((value) => value / 4 - 7),
+      head_vectors: head_vectors.map((value, i) => 3 * i < 2 * head_vectors.length ? value : 0),
+      state: times(0, state),
     }), { min_step: 0 }),
   ],
 );

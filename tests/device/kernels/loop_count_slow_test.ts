@@ -45,6 +45,11 @@ import { rowDot } from "../../../src/device/kernels/row_dot.ts";
 import { countTies, rankTies } from "../../../src/device/kernels/selection/select.ts";
 import { finishSelection } from "../../../src/device/kernels/selection/select_block.ts";
 import { blockLoss } from "../../../src/device/kernels/training/block_loss.ts";
+import { causalConvolutionBackward } from "../../../src/device/kernels/training/causal_convolution_backward.ts";
+import {
+  linearAttentionInputsBackward,
+  linearAttentionStatesBackward,
+} from "../../../src/device/kernels/training/linear_attention_backward.ts";
 import { normBackward } from "../../../src/device/kernels/training/norm_backward.ts";
 import { updateBlock } from "../../../src/device/kernels/selection/update_block.ts";
 import {
@@ -145,8 +150,12 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
     (kernel) => [kernel, TRAINING_WINDOWS] as const,
   ),
   [crossEntropy, [{ cols: 2 ** 18 }]],
-  [causalConvolution, [{ taps: 64 }]],
-  [linearAttention, [{ tokens: MAX_DISPATCH_TOKENS, key_dim: 256 }]],
+  ...[causalConvolution, causalConvolutionBackward].map((kernel) => [kernel, [{ taps: 64 }]] as const),
+  ...[linearAttention, linearAttentionStatesBackward].map(
+    (kernel) => [kernel, [{ tokens: MAX_DISPATCH_TOKENS, key_dim: 256 }]] as const,
+  ),
+  // Granite 4 has 128 heads of 64 dimensions, which share one key.
+  [linearAttentionInputsBackward, [{ heads: 128, key_heads: 1, key_dim: 256, value_dim: 64 }]],
 ];
 
 describe("the largest sizes that callers dispatch", () => {

@@ -4,9 +4,6 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
-import { BlockTrainer } from "../../../src/model/training/block_trainer.ts";
-import { randomModel } from "../../support/random_model.ts";
-import { referenceBackend } from "../../support/reference_backend.ts";
 import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const none = () => false, { base: BASE } = FAMILY_MODELS.qwen3_5_text;
@@ -55,18 +52,10 @@ it("a block with attention has one layer for queries and gates", () => {
 it("the last of every four blocks has attention, unless the configuration has another rule", () => {
   const linear = (settings: Readonly<Record<string, unknown>>) => {
     const spec = readModelSpec({ ...BASE, num_hidden_layers: 6, layer_types: null, ...settings }, none);
-    return Array.from({ length: 6 }, (_, index) => spec.block(index).isTrainable === false);
+    return Array.from({ length: 6 }, (_, index) => spec.block(index).traits?.linear !== undefined);
   };
   assert.deepEqual(linear({}), [true, true, true, false, true, true]);
   assert.deepEqual(linear({ full_attention_interval: 2 }), [true, false, true, false, true, false]);
-});
-
-it("blocks with linear attention are not trained", async () => {
-  const { spec, weights } = randomModel(BASE), backend = referenceBackend();
-  await assert.rejects(BlockTrainer.load(backend, spec, 0, weights, () => true), {
-    name: "ModelError",
-    message: /^block 0: has linear attention, which has no gradients, so it cannot be trained$/,
-  });
 });
 
 testRefusedSettings("linear attention", BASE, [

@@ -75,10 +75,17 @@ describe("cellOptions", () => {
     assert.deepEqual(cellOptions("2:4", "best"), ["--pattern", "2:4", "--preset", "best"]);
   });
 
+  it("gives llm-compressor the grid of the target, and only targets that round without pruning", () => {
+    assert.deepEqual(cellOptions("2bit-g32", "peer-gptq"), ["gptq-static:2:32"]);
+    assert.deepEqual(cellOptions("3bit", "peer-awq"), ["awq:3"]);
+    const targets = listCells([MODEL], ["*/speeches/*/peer-awq"]).map(({ target }) => target);
+    assert.deepEqual(targets, ["4bit-g32", "3bit-g32", "2bit-g32", "4bit", "3bit", "2bit"]);
+  });
+
   it("contains only options that `pare prune` accepts", () => {
     for (const { target, method } of listCells([MODEL])) {
       const files = ["model", "--out", "out", "--calibration", "a.txt"];
-      if (method !== "nearest") {
+      if (method !== "nearest" && !method.startsWith("peer-")) {
         declarePrune().exitOverride().parse([...files, ...cellOptions(target, method)], { from: "user" });
       }
     }

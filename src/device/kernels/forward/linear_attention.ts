@@ -3,21 +3,42 @@
  * Gu, arXiv 2405.21060).
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
 import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
+import heads from "../../../../shaders/shared/linear_attention.wgsl" with { type: "text" };
 import code from "../../../../shaders/linear_attention.wgsl" with { type: "text" };
 
 /** The most dimensions of a key, and the most tokens of one dispatch, by the limit of loop iterations on a software adapter. */
 export const MAX_KEY_DIM = 256, MAX_DISPATCH_TOKENS = 100;
 
-/** The most dimensions of a value, by the 4 MiB of scratch memory of a thread on the CPU. */
-export const MAX_VALUE_DIM = 2 ** 20;
+/** The most dimensions of a value, because a thread on the CPU has 4 MiB of scratch memory for two vectors of them. */
+export const MAX_VALUE_DIM = 2 ** 18;
 
 /** The largest f32, as a `max_step` that limits nothing. */
 export const MAX_F32 = (2 - 2 ** -23) * 2 ** 127;
+
+/** The parameters of linear attention, forwards and backwards. */
+export const LINEAR_ATTENTION_PARAMS = {
+  batch: "u32",
+  tokens: "u32",
+  first_row: "u32",
+  window_rows: "u32",
+  rows: "u32",
+  heads: "u32",
+  key_heads: "u32",
+  key_dim: "u32",
+  value_dim: "u32",
+  q_offset: "u32",
+  k_offset: "u32",
+  v_offset: "u32",
+  min_step: "f32",
+  max_step: "f32",
+  is_delta: "u32",
+  keeps_states: "u32",
+} as const satisfies Readonly<Record<string, Scalar>>;
 
 /**
  * For each window, each head h and its tokens in order, with the state S of the head, (key_dim, value_dim), and the step
@@ -30,46 +51,19 @@ export const MAX_F32 = (2 - 2 ** -23) * 2 ** 127;
  * With is_delta = 1, the vectors q and k are divided by √(‖x‖² + 10⁻⁶) first, and `skip` is not read. Otherwise `b` is not read. σ is the
  * logistic function. Row first_row + w·window_rows + t of qkv, a, b and out belongs to token t < tokens of window w < batch. A row of qkv has
  * the queries of all `key_heads` from column q_offset on, key_dim elements each, their keys from k_offset on, and from v_offset on the values
- * of all `heads`, value_dim elements each, and nothing else. A row of out has the outputs of all heads. n = heads/key_heads consecutive heads
- * share a query and a key. Head h has its a at column a_offset + ⌊h/n⌋·gate_stride + h mod n of the rows of `a`, which are `lda` elements
- * apart, and its b likewise. `state` is (batch, heads, key_dim, value_dim). It has the states before the first token, and receives those after
- * the last one. All buffers hold f32.
+ * of all `heads`, value_dim elements each, and nothing else. A row of out has the outputs of all heads. heads/key_heads consecutive heads share
+ * a query and a key. `gates` has a, (rows, heads), and then b, (rows, heads). `head_vectors` has a_log, dt_bias and skip, (heads) each.
+ *
+ * `state` is (batch, heads, key_dim, value_dim). It has the states before the first token, and receives those after the last one. With
+ * keeps_states = 1, it is (tokens + 1, batch, heads, key_dim, value_dim) instead. The states before the first token are then in state[0], and
+ * those after token t are written to state[t + 1]. All buffers hold f32.
  */
 export const linearAttention = defineKernel({
   name: "linear_attention",
-  bindings: {
-    qkv: "read",
-    a: "read",
-    b: "read",
-    a_log: "read",
-    dt_bias: "read",
-    skip: "read",
-    state: "read_write",
-    out: "read_write",
-  },
-  params: {
-    batch: "u32",
-    tokens: "u32",
-    first_row: "u32",
-    window_rows: "u32",
-    heads: "u32",
-    key_heads: "u32",
-    key_dim: "u32",
-    value_dim: "u32",
-    q_offset: "u32",
-    k_offset: "u32",
-    v_offset: "u32",
-    a_offset: "u32",
-    lda: "u32",
-    b_offset: "u32",
-    ldb: "u32",
-    gate_stride: "u32",
-    min_step: "f32",
-    max_step: "f32",
-    is_delta: "u32",
-  },
+  bindings: { qkv: "read", gates: "read", head_vectors: "read", state: "read_write", out: "read_write" },
+  params: LINEAR_ATTENTION_PARAMS,
   shader: {
-    code: shared + activation + code,
+    code: shared + activation + heads + code,
     entryPoint: "linear_attention",
     grid: (p) => linearGrid(p.batch * p.heads * p.value_dim, 64),
     loops: ({ tokens, key_dim }) => loop(tokens, loop(key_dim), loop(key_dim)),
@@ -81,6 +75,10 @@ export const linearAttention = defineKernel({
         ...linearAttentionCase({ tokens: 19, key_dim: 9, value_dim: 7, is_delta }),
       },
       {
+        feature: `all states, is_delta ${is_delta}`,
+        ...linearAttentionCase({ batch: 2, tokens: 5, key_dim: 5, value_dim: 11, is_delta, keeps_states: 1 }),
+      },
+      {
         feature: `shared keys, is_delta ${is_delta}`,
         ...linearAttentionCase({
           ...{ batch: 2, tokens: 11, heads: 6, key_heads: 2, key_dim: 5, value_dim: 13 },
@@ -90,37 +88,31 @@ export const linearAttention = defineKernel({
     ]),
 });
 
-type LinearAttentionSize =
+export type LinearAttentionSize =
   & Readonly<Record<"tokens" | "key_dim" | "value_dim" | "is_delta", number>>
-  & Readonly<Partial<Record<"batch" | "heads" | "key_heads", number>>>;
+  & Readonly<Partial<Record<"batch" | "heads" | "key_heads" | "keeps_states", number>>>;
 
 /**
- * A case with earlier rows, rows between the windows, and padding beside a and b. By default it has one window and two heads with keys of
- * their own. By the rule of Mamba 2, values come first, queries last, and both limits change some steps.
+ * A case with earlier rows, and rows between the windows. By default it has one window and two heads with keys of their own, and does not
+ * keep the states. By the rule of Mamba 2, values come first, queries last, and both limits change some steps.
  */
 export function linearAttentionCase(
-  { tokens, key_dim, value_dim, is_delta, batch = 1, heads = 2, key_heads = heads }: LinearAttentionSize,
+  { batch = 1, heads = 2, key_heads = heads, keeps_states = 0, ...size }: LinearAttentionSize,
 ) {
+  const { tokens, key_dim, value_dim, is_delta } = size;
   const first_row = 2, window_rows = tokens + 3, rows = first_row + batch * window_rows;
-  const gate_stride = heads / key_heads + 1, lda = key_heads * gate_stride + 5, ldb = lda + 2;
   const keys = key_heads * key_dim, values = heads * value_dim;
   const rule = is_delta
     ? { q_offset: 0, k_offset: keys, v_offset: 2 * keys, min_step: 0, max_step: MAX_F32 }
     : { q_offset: values + keys, k_offset: values, v_offset: 0, min_step: 0.25, max_step: 2.5 };
   const roundings = EXPONENTIAL + sumRoundings(tokens) + sumRoundings(key_dim);
   return {
-    params: {
-      ...{ batch, tokens, first_row, window_rows, heads, key_heads, key_dim, value_dim },
-      ...{ ...rule, a_offset: 2, lda, b_offset: 3, ldb, gate_stride, is_delta },
-    },
+    params: { ...size, ...rule, batch, first_row, window_rows, rows, heads, key_heads, keeps_states },
     buffers: () => ({
       qkv: signed(rows * (2 * keys + values), 461),
-      a: signed(rows * lda, 462).map((value) => 4 * value),
-      b: signed(rows * ldb, 463).map((value) => 4 * value),
-      a_log: signed(heads, 464),
-      dt_bias: signed(heads, 465),
-      skip: signed(heads, 467),
-      state: signed(batch * heads * key_dim * value_dim, 466),
+      gates: signed(2 * rows * heads, 462).map((value) => 4 * value),
+      head_vectors: signed(3 * heads, 464),
+      state: signed((keeps_states ? tokens + 1 : 1) * batch * key_dim * heads * value_dim, 466),
       out: filled(rows * heads * value_dim),
     }),
     roundings: { state: roundings, out: roundings },

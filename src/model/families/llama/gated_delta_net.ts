@@ -32,7 +32,7 @@ interface Projected {
   /** As in `LinearAttentionInput`. */
   readonly a: ColumnsView;
   readonly b: ColumnsView;
-  readonly gateStride: number;
+  readonly gateColumns: number;
 }
 
 interface Projections {
@@ -58,7 +58,7 @@ function separateProjections({ hidden, heads, keyHeads, keyDim, valueDim }: Delt
       z: allColumns(z, sharedBy * valueDim),
       a: allColumns(a, heads),
       b: allColumns(b, heads),
-      gateStride: sharedBy,
+      gateColumns: heads,
     }),
   };
 }
@@ -85,9 +85,9 @@ function fusedProjections({ hidden, heads, keyHeads, keyDim, valueDim }: DeltaNe
       columns,
       parts: [part(0, keyDim), part(keyDim, keyDim), part(2 * keyDim, valueColumns)],
       z: { buffer: x, offset: 2 * keyDim + valueColumns, ld: stride },
-      a: { buffer: ba, offset: sharedBy, ld: 2 * heads },
-      b: allColumns(ba, 2 * heads),
-      gateStride: 2 * sharedBy,
+      a: { buffer: ba, offset: sharedBy, ld: 2 * sharedBy },
+      b: allColumns(ba, 2 * sharedBy),
+      gateColumns: sharedBy,
     }),
   };
 }
@@ -109,16 +109,15 @@ export function gatedDeltaNet(sizes: DeltaNetSizes, isFused: boolean): LinearAtt
     sizes,
     inputs: [layers],
     out: [linearSpec("linear_attn.out_proj", values, hidden)],
-    activations: [channels, values, values, values],
+    activations: [channels, values, values, values, 2 * heads],
     norms: [norm],
     vectors: [aLog, dtBias, weight],
     attend(pass, x) {
       const { x: projected, columns, parts, z, ...gates } = views(applyGroup(pass, layers, x));
-      const onDevice = (spec: VectorSpec) => vectorOnDevice(pass, spec);
-      const convolution = { parts, weight: onDevice(weight), channels, taps, activation };
+      const convolution = { parts, weight: vectorOnDevice(pass, weight), channels, taps, activation };
       const qkv = convolve(pass, projected, columns, convolution);
-      const vectors = { aLog: onDevice(aLog), dtBias: onDevice(dtBias) };
-      const attended = attendLinearly(pass, { ...sizes, ...gates, ...vectors, qkv });
+      const headVectors = vectorOnDevice(pass, aLog, dtBias);
+      const attended = attendLinearly(pass, { ...sizes, ...gates, headVectors, qkv });
       const y = normalize(pass, norm, attended, pass.rows * heads);
       const headPass: BlockPass = { ...pass, rows: pass.rows * keyHeads };
       return applyGate(headPass, z, allColumns(y, gateColumns), gateColumns, "silu");

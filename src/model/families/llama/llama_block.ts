@@ -72,7 +72,6 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
       ...feedForward?.vectors ?? [],
       ...outputScale ? [outputScale] : [],
     ],
-    isTrainable: !isLinear,
     furtherActivations: [...attention?.activations ?? [], ...outputScale ? [hidden] : []],
     traits: {
       ...parts,

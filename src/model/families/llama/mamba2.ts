@@ -53,7 +53,7 @@ export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
   return {
     inputs: [projection],
     out: [linearSpec(`${name}.out_proj`, values, hidden, bias)],
-    activations: [channels, values, values, values],
+    activations: [channels, values, values, values, heads],
     norms: [norm],
     mamba: sizes,
     vectors: [aLog, dtBias, skip, weight, ...convolutionBias ? [convolutionBias] : [], normWeight],
@@ -70,9 +70,9 @@ export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
         activation,
       });
       const y = attendLinearly(pass, {
-        ...{ heads, keyHeads: groups, keyDim: stateDim, valueDim: headDim, gateStride: heads / groups },
+        ...{ heads, keyHeads: groups, keyDim: stateDim, valueDim: headDim, gateColumns: heads },
         ...{ qkv: xBC, a: view(values + channels), stepLimits: sizes.stepLimits },
-        ...{ aLog: onDevice(aLog), dtBias: onDevice(dtBias), skip: onDevice(skip) },
+        headVectors: vectorOnDevice(pass, aLog, dtBias, skip),
       });
       const gated = applyGate(pass, view(0), allColumns(y, values), values, "silu");
       const normed = allColumns(normalize(pass, norm, gated, pass.rows * groups), values);
