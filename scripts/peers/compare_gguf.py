@@ -33,7 +33,7 @@ from safetensors import safe_open
 
 # The architectures in which the two rows of a rotated pair are neighbours.
 SORTED_BY_PAIRS = ("llama", "granite", "granitehybrid", "granitemoe", "smollm3", "mistral3")
-ROUNDED_TABLES = ("token_embd.weight", "output.weight")
+ROUNDED_TABLES = ("token_embd.weight", "output.weight", "per_layer_token_embd.weight")
 
 
 def answer(request: dict) -> dict:

@@ -53,7 +53,7 @@ export function planBatches(
  * Counts the f32 elements per token: `largest` for the largest activation of a block, and `total` for all activations of a block together.
  */
 function activationSizes(
-  { hiddenSize, headProjection, ...blocks }: ModelSpec,
+  { hiddenSize, sharedColumns = 0, headProjection, ...blocks }: ModelSpec,
 ): { largest: number; total: number } {
   const kinds = [...new Set(blocksOf(blocks))].map(
     ({ groups, denseLayers = [], furtherActivations = [] }) => {
@@ -61,7 +61,8 @@ function activationSizes(
       const shared = stagesOf(groups).map(([group]) => group),
         inputs = shared.map(([first]) => first.inFeatures);
       const outputs = [...shared.flat(), ...denseLayers].map((linear) => linear.outFeatures);
-      return [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs, ...furtherActivations];
+      const states = [hiddenSize, ...sharedColumns > 0 ? [hiddenSize + sharedColumns] : []];
+      return [...states, headProjection?.outFeatures ?? 0, ...inputs, ...outputs, ...furtherActivations];
     },
   );
   const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0);

@@ -4,6 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { BatchRunner } from "./batch_runner.ts";
 import { type Batch, commonLength } from "./batches.ts";
 import type { BatchObserver, BlockObservers, ObserveOptions } from "./block_observers.ts";
 import { DeviceWeights } from "./device_weights.ts";
@@ -47,16 +48,19 @@ export interface InitialStates {
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {
   readonly workspace: ForwardWorkspace;
+  readonly runner: BatchRunner;
 
   private constructor(
     readonly backend: Backend,
     readonly model: Model,
+    windows: readonly Uint32Array[],
     readonly tokens: number,
     readonly hiddenStates: HiddenStates,
     /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
     readonly denseStates?: HiddenStates,
   ) {
     this.workspace = new ForwardWorkspace(backend);
+    this.runner = new BatchRunner(backend, this.workspace, model, tokens, windows);
   }
 
   /**
@@ -71,14 +75,14 @@ export class Forward {
     windows: readonly Uint32Array[],
     { storage, hasDenseStream = false, initial, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
-    const { spec } = model, { hiddenSize } = spec;
+    const { spec } = model, { hiddenSize, sharedColumns } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
     const { batches } = planForward(backend, spec, windows.length, tokens, memory);
     const deviceBytes = memory.hiddenStatesBytes ?? HIDDEN_STATES_BYTES;
-    const sizes = { tokens, hiddenSize, deviceBytes };
+    const sizes = { tokens, hiddenSize, sharedColumns, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
     const denseStates = hasDenseStream ? new HiddenStates(backend, { ...sizes, batches }) : undefined;
-    const forward = new Forward(backend, model, tokens, hiddenStates, denseStates);
+    const forward = new Forward(backend, model, windows, tokens, hiddenStates, denseStates);
     try {
       const lastBlock = await storage?.folder.lastBlock();
       if (lastBlock !== undefined) await hiddenStates.load(lastBlock);
@@ -115,7 +119,7 @@ export class Forward {
     const run = (pass: BlockPass, states: DeviceBuffer, batch: Batch, observe: BatchObserver) => {
       const observeInput: InputObserver = (group, input, rows, residual) =>
         observe(group, input, rows, batch, residual);
-      return block.forward({ skippedGroups, ...pass, observeInput, routesToAll }, states, index);
+      return this.runner.run(index, { skippedGroups, ...pass, observeInput, routesToAll }, states, batch);
     };
     if (!dense || !denseStates) {
       return this.#withBlock(
@@ -242,7 +246,7 @@ export class Forward {
       source,
       block.groups,
       (weights) =>
-        work((states, batch) => block.forward({ ...this.pass(weights, batch), ...observers }, states, index)),
+        work((states, batch) => this.runner.run(index, { ...this.pass(weights, batch), ...observers }, states, batch)),
     );
   }
 

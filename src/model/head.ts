@@ -68,9 +68,10 @@ export async function forEachLogitsChunk(
   let firstRow = 0;
   try {
     await forward.hiddenStates.visit(async (states, batch) => {
+      const hidden = hiddenOf(forward, states, batch);
       const { x, rowCount } = pickRows
-        ? gatherRows(forward, states, pickRows(batch))
-        : { x: states, rowCount: batch.count * forward.tokens };
+        ? gatherRows(forward, hidden, pickRows(batch))
+        : { x: hidden, rowCount: batch.count * forward.tokens };
       const pass = { ...forward.pass(head, batch), rows: rowCount };
       const inputs = headInputs(pass, spec, x);
       for (let row = 0; row < rowCount; row += maxRows) {
@@ -82,6 +83,13 @@ export async function forEachLogitsChunk(
   } finally {
     head.destroy();
   }
+}
+
+/** Returns the hidden states of a batch, without the columns that blocks share. */
+function hiddenOf({ runner, model: { spec } }: Forward, states: DeviceBuffer, batch: Batch): DeviceBuffer {
+  return spec.sharedColumns
+    ? runner.hiddenOf(states, { offset: 0, count: batch.count }, "hidden states of the head")
+    : states;
 }
 
 /**

@@ -35,7 +35,8 @@ export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => b
   if (spec.isTextPart) {
     throw configError("the text part of a multimodal model cannot be stored in a quantised layout");
   }
-  const projections = [spec.embedding.projection, spec.headProjection].filter((layer) => layer !== undefined);
+  const projections = [spec.embedding.projection, spec.tokenInputs?.projection, spec.headProjection]
+    .filter((layer) => layer !== undefined);
   const inBlocks = Array.from({ length: spec.blockCount }, (_, index) => {
     const { groups, denseLayers = [], prefix } = spec.block(index);
     return [...groups.flat(), ...denseLayers].map(({ name }) => prefix(index) + name);

@@ -37,10 +37,10 @@ export class BlockMeter {
 
   /** Returns the error with weights that are on the device. */
   measure(weights: DeviceWeights): Promise<number> {
-    const { forward, block: index } = this, block = forward.model.spec.block(index);
+    const { forward, block } = this;
     return this.#mean((observer) =>
       forward.hiddenStates.visitOutputs(
-        (states, batch) => block.forward(forward.pass(weights, batch), states, index),
+        (states, batch) => forward.runner.run(block, forward.pass(weights, batch), states, batch),
         observer,
       )
     );

@@ -5,6 +5,7 @@
  */
 
 import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
+import type { BatchPart } from "../model/batch_runner.ts";
 import type { Batch } from "../model/batches.ts";
 import {
   convertReplacement,
@@ -110,26 +111,22 @@ async function train(
 
 /** Runs the fitted windows through the block once, with a step of Adam after every {@link STEP_WINDOWS} windows. */
 async function trainEpoch(
-  { forward, epochs, fitted, begin }: ReconstructionTask,
+  { forward, openBlock: { block }, epochs, fitted, begin }: ReconstructionTask,
   trainer: BlockTrainer,
   targets: HiddenStates,
   epoch: number,
 ): Promise<void> {
-  const { backend, workspace, tokens, model: { spec } } = forward, windowSize = tokens * spec.hiddenSize;
+  const { runner, tokens } = forward;
   const steps = Math.ceil(fitted / STEP_WINDOWS), wanted = targets.copies();
   let step = (epoch - 1) * steps;
   try {
     await forward.hiddenStates.visit(async (states, batch) => {
       const target = await wanted.next();
       if (target.done) return;
-      for (const { offset, count, share, endsStep } of divideIntoSteps(batch, fitted)) {
-        const part = (name: string, all: typeof states) => {
-          const buffer = workspace.buffer(`reconstruction ${name}`, count * windowSize);
-          backend.copy(all, offset * windowSize * 4, buffer, 0, count * windowSize * 4);
-          return buffer;
-        };
-        const inputs = part("inputs", states), outputs = part("targets", target.value);
-        await trainer.addGradients(inputs, outputs, count, tokens, share);
+      for (const { share, endsStep, ...part } of divideIntoSteps(batch, fitted)) {
+        const inputs = await runner.inputsOf(block, states, batch, part, "of a step");
+        const outputs = runner.hiddenOf(target.value, part, "targets of a step");
+        await trainer.addGradients(inputs, outputs, part.count, tokens, share);
         if (endsStep) trainer.update(learningRate(step++, epochs * steps));
       }
     }, begin());
@@ -139,10 +136,7 @@ async function trainEpoch(
 }
 
 /** Windows of a batch that belong to one step. */
-interface StepPart {
-  /** The index of the first window in the batch. */
-  readonly offset: number;
-  readonly count: number;
+interface StepPart extends BatchPart {
   /** The share of the windows of the step. */
   readonly share: number;
   /** Whether the step has no later windows. */

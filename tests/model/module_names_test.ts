@@ -36,4 +36,9 @@ describe("denseModules()", () => {
     const others = dense.filter((name) => !/^model\.layers\.[01]\.experts\./.test(name));
     assert.deepEqual(others, ["lm_head", "model.layers.0.router.proj", "model.layers.1.router.proj"]);
   });
+
+  it("lists the projection to the inputs of tokens of Gemma 4", async () => {
+    const { variants: [{ model: { spec } }] } = await readFamilyFixture("gemma4_text_e2b");
+    assert.deepEqual(denseModules(spec, () => true), ["lm_head", "model.per_layer_model_projection"]);
+  });
 });

@@ -1,6 +1,6 @@
 /** The models that `gguf_test.ts` exports: every family with an architecture in llama.cpp, and every kind of rotation. */
 
-import { FAMILY_MODELS, LLAMA, type Settings } from "../../scripts/fixtures/family_models.ts";
+import { FAMILY_MODELS, LLAMA, type Settings, VOCABULARY } from "../../scripts/fixtures/family_models.ts";
 import { LINEAR_ATTENTION } from "../../scripts/fixtures/model_settings.ts";
 import { MAMBA_MODELS } from "../../scripts/fixtures/mamba_models.ts";
 
@@ -43,6 +43,13 @@ const GEMMA4: Settings = {
   ...{ ...FAMILY_MODELS.gemma4_text.base, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 3 },
   layer_types: ["sliding_attention", "sliding_attention", "full_attention"],
   ...{ head_dim: 8, global_head_dim: 16, num_global_key_value_heads: 1, final_logit_softcapping: 30.5 },
+};
+
+/** Two blocks that read the keys and values of the first two. */
+const GEMMA4_E2B: Settings = {
+  ...{ ...GEMMA4, num_hidden_layers: 4, num_kv_shared_layers: 2, use_double_wide_mlp: true },
+  layer_types: ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+  ...{ hidden_size_per_layer_input: 32, vocab_size_per_layer_input: VOCABULARY },
 };
 
 /** Mamba 2 in the first and the last of three blocks. */
@@ -125,6 +132,7 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
       sliding_attention: { rope_type: "default", rope_theta: 100 },
     },
   },
+  "gemma4 with inputs of tokens, and with shared keys and values": GEMMA4_E2B,
   "gemma4 with experts": {
     ...{ ...GEMMA4, enable_moe_block: true, num_experts: 5, top_k_experts: 2, moe_intermediate_size: 32 },
   },

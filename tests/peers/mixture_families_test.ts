@@ -5,8 +5,15 @@ import { compareFamily, fixtureVariants, type Variant, withDefaults } from "./ra
 
 const { mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, gpt_oss, llama4_text } =
   FAMILY_MODELS;
-const { gemma4_text, qwen3_next, qwen3_5_text, qwen3_5_moe_text, granitemoehybrid, nemotron_h } =
-  FAMILY_MODELS;
+const {
+  gemma4_text,
+  gemma4_text_e2b,
+  qwen3_next,
+  qwen3_5_text,
+  qwen3_5_moe_text,
+  granitemoehybrid,
+  nemotron_h,
+} = FAMILY_MODELS;
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),
@@ -90,6 +97,30 @@ await compareFamily("Gemma 4", gemma4_text.base, {
   "without settings of the rotation": {
     settings: {},
     rewrite: ({ rope_parameters: _, ...config }) => config,
+  },
+});
+
+await compareFamily("Gemma 4 E2B", gemma4_text_e2b.base, {
+  ...fixtureVariants(gemma4_text_e2b),
+  "with networks twice as large in the blocks that read keys and values of others": {
+    settings: { use_double_wide_mlp: true },
+  },
+  "with other numbers of inputs of tokens and of key heads": {
+    settings: { hidden_size_per_layer_input: 11, num_key_value_heads: 1, num_global_key_value_heads: 1 },
+  },
+  "with an untied head, and with more rows in the table of inputs than tokens": {
+    settings: { tie_word_embeddings: false, vocab_size_per_layer_input: 40 },
+    dtype: "bfloat16",
+  },
+  "in several shards": { settings: {}, savedAs: "shards" },
+  "without a head, and without the prefix of names": {
+    settings: {},
+    savedAs: "headless",
+    same: "in several shards",
+  },
+  "with the default number of inputs of tokens": {
+    settings: { hidden_size_per_layer_input: 256 },
+    rewrite: ({ hidden_size_per_layer_input: _, use_double_wide_mlp: __, ...config }) => config,
   },
 });
 

@@ -19,6 +19,7 @@ const VISION: Settings = {
 const {
   gemma3_text: gemma3,
   gemma4_text: gemma4,
+  gemma4_text_e2b: gemma4E2b,
   llama4_text: llama4,
   ministral3,
   qwen3_5_text: qwen35,
@@ -54,6 +55,7 @@ await compareFamily("the text part of Gemma 4", {
   text_config: { ...gemma4.base, use_bidirectional_attention: "vision" },
 }, {
   "with keys that are also values in its second block": { settings: {}, dtype: "bfloat16" },
+  "with inputs of tokens, and with shared keys and values": { settings: { text_config: gemma4E2b.base } },
   "with experts and a limit of logits": {
     settings: {
       text_config: {

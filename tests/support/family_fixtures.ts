@@ -12,7 +12,7 @@ import type { Model } from "../../src/model/model.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 
-/** The folder of the checkpoints. Each has a subfolder with the `model_type` of its family as its name. */
+/** The folder of the checkpoints. Each has a subfolder with the name of its family in `FAMILY_MODELS`. */
 export const FAMILY_FIXTURES = fileURLToPath(new URL("../fixtures/families/", import.meta.url));
 
 /** One configuration of a family, with the numbers that transformers computes. */

@@ -3,6 +3,7 @@
 import { FAMILY_MODELS, LLAMA, type Settings, VOCABULARY } from "../../scripts/fixtures/family_models.ts";
 import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
 import { adam } from "../../src/device/kernels/training/adam.ts";
+import type { BlockInputs } from "../../src/model/batch_runner.ts";
 import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
@@ -115,16 +116,35 @@ export function upload(backend: Backend, values: Float32Array<ArrayBuffer>): Dev
   return buffer;
 }
 
+/** Creates the inputs of a block, with random inputs of tokens and shared keys and values if the model has any. */
+export function uploadInputs(
+  backend: Backend,
+  { inputs, spec }: Pick<TrainingBlock, "inputs" | "spec">,
+): BlockInputs & { destroy(): void } {
+  const { tokenInputs: tokens, sharedColumns: ld = 0 } = spec, x = upload(backend, inputs);
+  const [tokenInputs, buffer] = [tokens?.size ?? 0, ld].map((columns, i) =>
+    columns > 0 ? upload(backend, normals(WINDOWS * TOKENS * columns, 73 + i)) : undefined
+  );
+  return {
+    x,
+    tokenInputs,
+    sharedKeys: buffer && { buffer, offset: 0, ld },
+    destroy() {
+      for (const one of [x, tokenInputs, buffer]) one?.destroy();
+    },
+  };
+}
+
 /** Adds the gradients of a block's batch to those of `trainer`. */
 export async function addGradients(
   backend: Backend,
   trainer: BlockTrainer,
-  { inputs, targets }: TrainingBlock,
+  block: TrainingBlock,
   share = 1,
 ): Promise<void> {
-  const [x, y] = [inputs, targets].map((values) => upload(backend, values));
-  await trainer.addGradients(x, y, WINDOWS, TOKENS, share);
-  for (const buffer of [x, y]) buffer.destroy();
+  const inputs = uploadInputs(backend, block), targets = upload(backend, block.targets);
+  await trainer.addGradients(inputs, targets, WINDOWS, TOKENS, share);
+  for (const one of [inputs, targets]) one.destroy();
 }
 
 /** Returns the gradients of all trained tensors by their names. They are in float64 if the backend is. */

@@ -8,7 +8,7 @@ import { TensorMismatchError } from "../../layer/errors.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import { embeddingTensors } from "../../model/families/check_tensors.ts";
 import { readModelSpec } from "../../model/families/families.ts";
-import type { ModelSpec } from "../../model/families/family.ts";
+import { type ModelSpec, requireNoFurtherInputs } from "../../model/families/family.ts";
 import { Forward, type InitialStates } from "../../model/forward.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { planForward } from "../../model/plan_forward.ts";
@@ -105,6 +105,7 @@ function readSpec(
     const config = JSON.parse(json);
     if (typeof config !== "object" || config === null) throw new ModelError("is not an object");
     spec = readModelSpec(config, (name) => names.has(name));
+    requireNoFurtherInputs(spec);
   } catch (error) {
     if (error instanceof ModelError || error instanceof SyntaxError) throw invalidConfig(messageOf(error));
     throw error;

@@ -8,7 +8,7 @@ import type { Batch } from "../batches.ts";
 import { Forward } from "../forward.ts";
 import type { ForwardMemory } from "../plan_forward.ts";
 import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
-import { AUTO_MEMORY_BYTES } from "../hidden_states/hidden_states.ts";
+import { AUTO_MEMORY_BYTES, countStatesBytes } from "../hidden_states/hidden_states.ts";
 import type { Model } from "../model.ts";
 import { asFloat32 } from "../../tensor/host_tensor.ts";
 import { chunkLosses } from "./perplexity.ts";
@@ -54,7 +54,7 @@ export async function computeLogLikelihoods(
     options.progress?.(done += count, total);
   };
   // The hidden states of a bucket must fit into host memory.
-  const maxTokens = Math.floor(AUTO_MEMORY_BYTES / (model.spec.hiddenSize * 4));
+  const maxTokens = Math.floor(AUTO_MEMORY_BYTES / countStatesBytes(model.spec, 1, 1));
   for (const indices of bucketByLength(requests.map(({ tokens }) => tokens.length), maxTokens)) {
     const bucket = indices.map((index) => requests[index]);
     const results = await runBucket(model, backend, bucket, onBatchDone, options);

@@ -48,12 +48,19 @@ export function blockTensors(spec: ModelSpec, index: number): NamedShape[] {
 
 /** Lists the tensors before the first block. */
 export function embeddingTensors(
-  { embedding: { tokens, positions, projection, norm }, hiddenSize, vocabSize, maxTokens }: ModelSpec,
+  { embedding, tokenInputs, hiddenSize, vocabSize, maxTokens }: ModelSpec,
 ): NamedShape[] {
+  const { tokens, positions, projection, norm } = embedding;
   return [
     [tokens, [vocabSize, projection?.inFeatures ?? hiddenSize]],
     ...positions ? [[positions.name, [maxTokens + positions.offset, hiddenSize]] as const] : [],
     ...tensorsOf(projection ? [projection] : [], norm ? [norm] : []),
+    ...tokenInputs
+      ? [
+        [tokenInputs.table, [tokenInputs.rows, tokenInputs.projection.outFeatures]] as const,
+        ...tensorsOf([tokenInputs.projection], [tokenInputs.norm]),
+      ]
+      : [],
   ];
 }
 

@@ -3,6 +3,7 @@
  * one transformer block from the functions in `pieces/`. It does not read weights.
  */
 
+import { ModelError } from "../../base/files/file_error.ts";
 import type { Activation, BlockPass } from "../pieces/block_pass.ts";
 import type { LinearHeads } from "../pieces/linear_attention.ts";
 import type { RoutingRule } from "../pieces/routing.ts";
@@ -30,6 +31,10 @@ export interface ModelSpec {
   /** The largest number of tokens in a window. It is Infinity if the model has no position limit. */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
+  /** The further inputs of all blocks, which depend only on the ids of the tokens. */
+  readonly tokenInputs?: TokenInputsSpec;
+  /** The number of columns of keys and values that blocks share. They follow the hidden states of each token. Defaults to 0. */
+  readonly sharedColumns?: number;
   /**
    * Returns the declaration of block `index`. Blocks with the same layers share one declaration, so a model has only a few of them, and
    * nothing is allocated for a block count that the checkpoint does not confirm.
@@ -70,6 +75,38 @@ export interface EmbeddingSpec {
   readonly positions?: { readonly name: string; readonly offset: number };
   /** The norm of the sum. */
   readonly norm?: NormSpec;
+}
+
+/**
+ * Inputs of blocks that depend only on the id of a token. With the hidden states h before the first block and the row e of the table, those
+ * of block b are columns b·size … (b + 1)·size − 1 of (norm(h·Wᵀ/√hiddenSize) + √size·e)/√2, where the norm is applied to each block alone.
+ */
+export interface TokenInputsSpec {
+  /** The number of inputs of a block. */
+  readonly size: number;
+  /** The name and the rows of the table, (rows, blockCount · size). */
+  readonly table: string;
+  readonly rows: number;
+  /** W, (blockCount · size, hiddenSize). */
+  readonly projection: LinearSpec;
+  readonly norm: NormSpec;
+}
+
+/** The keys and values of a block that shares them with other blocks. */
+export interface SharedKeys {
+  /** Whether the block computes them. Otherwise an earlier block has computed them. */
+  readonly isSource: boolean;
+  /** The first of the shared columns that have the keys. The values follow the keys. */
+  readonly column: number;
+}
+
+/** @throws {ModelError} if blocks have other inputs than the hidden states, which a host or a job of an edge does not receive */
+export function requireNoFurtherInputs({ tokenInputs, sharedColumns = 0 }: ModelSpec): void {
+  const setting = tokenInputs ? "hidden_size_per_layer_input" : "num_kv_shared_layers";
+  if (!tokenInputs && sharedColumns === 0) return;
+  throw new ModelError(
+    `config.json: ${setting} must be 0 if blocks run at a server, because a server receives no inputs of a block but the hidden states`,
+  );
 }
 
 /** Returns the declarations of all blocks, in order. The checkpoint must have confirmed the number of blocks. */
@@ -120,6 +157,8 @@ export interface BlockTraits {
   readonly softCap?: number;
   /** The factor of the outputs of each half of a block, before they are added to the hidden states. Defaults to 1. */
   readonly residualScale?: number;
+  /** The shared keys and values, if the block computes or reads any. */
+  readonly sharedKeys?: SharedKeys;
   /** The mixture of experts in the place of the feed-forward network, if the block has one. */
   readonly mixture?: MixtureTraits;
   /** The latents of attention, if the block has any. `headDim` is then the dimensions of a key. */

@@ -8,7 +8,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { addToStream } from "../pieces/residual.ts";
 import { activationName, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
 import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
-import type { Family } from "./family.ts";
+import type { Family, SharedKeys } from "./family.ts";
 import type { LlamaSizes } from "./llama/attention_layers.ts";
 import { type FeedForward, gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaModel, llamaShape } from "./llama/llama_model.ts";
@@ -42,8 +42,13 @@ const schema = z.object({
   num_global_key_value_heads: positiveInt.nullish(),
   /** Versions of transformers since 5.24 write these settings block by block. */
   per_layer_config: z.record(z.string().regex(/^\d+$/), z.strictObject(headsShape)).nullish(),
+  /** The number of inputs of each block that depend only on the ids of the tokens. */
   hidden_size_per_layer_input: z.int().nonnegative().nullable().default(256),
+  vocab_size_per_layer_input: positiveInt.default(262_144),
+  /** The number of blocks at the end that read the keys and values of earlier blocks. */
   num_kv_shared_layers: z.int().nonnegative().default(0),
+  /** Whether the feed-forward networks of these blocks are twice as large. */
+  use_double_wide_mlp: z.boolean().default(false),
   enable_moe_block: z.boolean().default(false),
   num_experts: positiveInt.nullish(),
   top_k_experts: positiveInt.nullish(),
@@ -55,22 +60,15 @@ type Config = z.infer<typeof schema>;
 /** The settings of the rotation in configurations without `rope_parameters`. */
 const DEFAULT_ROTATIONS = { full_attention: { rope_type: "proportional", partial_rotary_factor: 0.25 } };
 
-/** Settings that must be 0, with the reason. */
-const UNSUPPORTED = {
-  hidden_size_per_layer_input: "each block would have inputs that depend on the ids of the tokens",
-  num_kv_shared_layers:
-    "blocks would attend to the keys and values of an earlier block, which are not stored",
-} as const;
-
 export const gemma4: Family = {
   modelType: "gemma4_text",
   read(object, has) {
     const config = readConfig(schema, object), { attention_bias: bias, num_hidden_layers: blocks } = config;
-    for (const [name, reason] of Object.entries(UNSUPPORTED)) {
-      const value = config[name as keyof typeof UNSUPPORTED] ?? 0;
-      if (value !== 0) {
-        throw new ModelError(`config.json: ${name} ${value} is not supported, must be 0, because ${reason}`);
-      }
+    const { hidden_size_per_layer_input: tokenInputs, use_double_wide_mlp: isDoubled } = config;
+    if (config.enable_moe_block && tokenInputs) {
+      throw new ModelError(
+        `config.json: hidden_size_per_layer_input ${tokenInputs} is not supported with enable_moe_block, must be 0`,
+      );
     }
     const hasWindow = readLayerTypes(config, (index) => (index + 1) % 6 !== 0);
     // The last block has no window, whatever `layer_types` says.
@@ -82,6 +80,8 @@ export const gemma4: Family = {
       { full: 1_000_000, sliding: 10_000 },
       globalHeads.headDim,
     );
+    const sizes = (index: number) => isSliding(index) ? {} : globalHeads;
+    const { columns, sharedKeys } = readSharedKeys(config, isSliding, sizes);
     return llamaModel({ ...config, rope_parameters: null, hidden_act: config.hidden_activation }, has, {
       biases: { qkv: bias, out: bias },
       normPlacement: "around",
@@ -92,7 +92,17 @@ export const gemma4: Family = {
       embeddingScale: Math.sqrt(config.hidden_size),
       window: (index) => isSliding(index) ? config.sliding_window : 0,
       rotary: (index) => isSliding(index) ? sliding : full,
-      sizesOf: (index) => isSliding(index) ? {} : globalHeads,
+      sizesOf(index) {
+        const shared = sharedKeys(index);
+        const isDouble = isDoubled && shared?.isSource === false;
+        return {
+          ...sizes(index),
+          ...shared ? { sharedKeys: shared } : {},
+          ...isDouble ? { intermediate: 2 * config.intermediate_size } : {},
+        };
+      },
+      sharedColumns: columns,
+      tokenInputs: tokenInputs ? { size: tokenInputs, rows: config.vocab_size_per_layer_input } : undefined,
       logits: { softCap: config.final_logit_softcapping ?? undefined },
       ...config.enable_moe_block ? { feedForward: networkWithExperts(config) } : {},
     });
@@ -119,6 +129,44 @@ function readGlobalHeads(config: Config, isSliding: (index: number) => boolean):
     num_key_value_heads: sharesValues ? config.num_global_key_value_heads ?? undefined : undefined,
   };
   return { headDim: head_dim, kvHeads: kvHeads ?? config.num_key_value_heads, sharesValues };
+}
+
+/**
+ * Returns the number of columns of shared keys and values, and a function that gives those of a block. The last blocks read the keys and
+ * values of the last earlier block of their kind, with or without a window.
+ * @throws {ModelError} if there is no such block
+ */
+function readSharedKeys(
+  { num_hidden_layers: blocks, num_kv_shared_layers: readers, ...config }: Config,
+  isSliding: (index: number) => boolean,
+  sizes: (index: number) => Partial<LlamaSizes>,
+): { columns: number; sharedKeys: (index: number) => SharedKeys | undefined } {
+  const first = blocks - readers, sources = new Map<boolean, { source: number; column: number }>();
+  let columns = 0;
+  for (let reader = first; reader < blocks && sources.size < 2; reader++) {
+    const kind = isSliding(reader);
+    if (sources.has(kind)) continue;
+    let source = first - 1;
+    while (source >= 0 && isSliding(source) !== kind) source--;
+    if (source < 0) {
+      throw new ModelError(
+        `config.json: num_kv_shared_layers ${readers} is not supported, because no block before block ${first} has the kind of ` +
+          `attention of block ${reader}, whose keys and values it would read`,
+      );
+    }
+    const { kvHeads = config.num_key_value_heads, headDim = config.head_dim } = sizes(source);
+    sources.set(kind, { source, column: columns });
+    columns += 2 * kvHeads * headDim;
+  }
+  return {
+    columns,
+    sharedKeys(index) {
+      const { source, column = 0 } = sources.get(isSliding(index)) ?? {};
+      return index === source || (source !== undefined && index >= first)
+        ? { isSource: index === source, column }
+        : undefined;
+    },
+  };
 }
 
 /**

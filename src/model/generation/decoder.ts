@@ -3,15 +3,17 @@
  * only the new tokens.
  */
 
-import type { Backend } from "../../device/backend.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { asFloat32 } from "../../tensor/host_tensor.ts";
 import type { DeviceWeights } from "../device_weights.ts";
 import { Embedding } from "../embedding.ts";
+import { blocksOf } from "../families/family.ts";
 import { ForwardWorkspace } from "../forward_workspace.ts";
 import { computeLogits, headInputs, loadHead } from "../head.ts";
 import type { Model } from "../model.ts";
 import type { BlockPass } from "../pieces/block_pass.ts";
 import { KeyValueCache } from "../pieces/key_value_cache.ts";
+import { TokenInputs } from "../token_inputs.ts";
 import { BlockWeights } from "./block_weights.ts";
 
 /** The largest number of tokens that run at once. It bounds the memory of activations for long prompts. */
@@ -25,7 +27,9 @@ export class Decoder {
   readonly #head: DeviceWeights;
   readonly #blocks: BlockWeights;
   readonly #workspace: ForwardWorkspace;
+  /** The caches by block. All blocks that read the keys and values of other blocks have the same one. */
   readonly #caches: readonly KeyValueCache[];
+  readonly #tokenInputs?: TokenInputs;
 
   private constructor(
     backend: Backend,
@@ -33,35 +37,41 @@ export class Decoder {
     capacity: number,
     embedding: Embedding,
     head: DeviceWeights,
+    tokenInputs?: TokenInputs,
   ) {
     this.#backend = backend;
     this.#model = model;
     this.#embedding = embedding;
     this.#head = head;
+    this.#tokenInputs = tokenInputs;
     this.#blocks = new BlockWeights(backend, model);
     this.#workspace = new ForwardWorkspace(backend);
-    this.#caches = Array.from({ length: model.spec.blockCount }, () => new KeyValueCache(backend, capacity));
+    const shared = new KeyValueCache(backend, capacity);
+    this.#caches = blocksOf(model.spec).map(({ traits }) =>
+      traits?.sharedKeys?.isSource === false ? shared : new KeyValueCache(backend, capacity)
+    );
   }
 
   /**
-   * Loads the embedding and the head of `model`.
+   * Loads the embedding and the head of `model`, and what computes the inputs of tokens.
    * @param capacity the largest number of tokens of the sequence
    * @throws {RangeError} if the model does not have positions for so many tokens
    * @throws {ModelError} if weights do not fit the configuration
    * @throws {OutOfDeviceMemoryError}
    */
   static async open(backend: Backend, model: Model, capacity: number): Promise<Decoder> {
-    const { maxTokens } = model.spec;
+    const { maxTokens, blockCount } = model.spec;
     if (capacity > maxTokens) {
       throw new RangeError(`sequence of ${capacity} tokens: the model has positions for ${maxTokens}`);
     }
-    return new Decoder(
-      backend,
-      model,
-      capacity,
-      await Embedding.open(backend, model),
-      await loadHead(backend, model),
-    );
+    const embedding = await Embedding.open(backend, model), blocks = { first: 0, count: blockCount };
+    const tokenInputs = await TokenInputs.open(backend, model, embedding, blocks);
+    try {
+      return new Decoder(backend, model, capacity, embedding, await loadHead(backend, model), tokenInputs);
+    } catch (error) {
+      tokenInputs?.destroy();
+      throw error;
+    }
   }
 
   /**
@@ -89,11 +99,31 @@ export class Decoder {
     const x = workspace.buffer("hidden states", states.length);
     backend.write(x, 0, new Uint8Array(states.buffer, states.byteOffset, states.byteLength));
     const pass = { backend, workspace, windows: 1, tokens: tokens.length, rows: tokens.length };
+    const { sharedColumns: ld = 0 } = spec, name = "shared keys and values";
+    const sharedKeys = ld > 0
+      ? { buffer: workspace.buffer(name, tokens.length * ld), offset: 0, ld }
+      : undefined;
+    const inputs = await this.#tokenInputs?.of(tokens);
     for (const [index, cache] of this.#caches.entries()) {
-      await spec.block(index).forward({ ...pass, weights: await this.#blocks.load(index), cache }, x, index);
+      const tokenInputs = inputs && this.#upload(inputs, index, tokens.length);
+      const weights = await this.#blocks.load(index);
+      await spec.block(index).forward({ ...pass, weights, cache, tokenInputs, sharedKeys }, x, index);
     }
-    for (const cache of this.#caches) cache.past += tokens.length;
+    for (const cache of new Set(this.#caches)) cache.past += tokens.length;
     return pass;
+  }
+
+  /** Uploads the inputs of one block for `rows` tokens. @param inputs those of all blocks */
+  #upload(inputs: Float32Array, block: number, rows: number): DeviceBuffer {
+    const { spec: { tokenInputs, blockCount } } = this.#model, size = tokenInputs!.size;
+    const ofBlock = new Float32Array(rows * size);
+    for (let row = 0; row < rows; row++) {
+      const first = (row * blockCount + block) * size;
+      ofBlock.set(inputs.subarray(first, first + size), row * size);
+    }
+    const buffer = this.#workspace.buffer("inputs of tokens", ofBlock.length);
+    this.#backend.write(buffer, 0, new Uint8Array(ofBlock.buffer));
+    return buffer;
   }
 
   /** Computes the logits of the last token of a pass. */
@@ -113,6 +143,7 @@ export class Decoder {
   }
 
   destroy(): void {
-    for (const part of [this.#head, this.#blocks, this.#workspace, ...this.#caches]) part.destroy();
+    this.#tokenInputs?.destroy();
+    for (const part of [this.#head, this.#blocks, this.#workspace, ...new Set(this.#caches)]) part.destroy();
   }
 }

@@ -75,8 +75,8 @@ export interface Architecture {
   unsupported?(spec: ModelSpec): string | undefined;
   /** Settings of config.json that must have these values, or be absent. */
   readonly settings?: Readonly<Record<string, unknown>>;
-  /** Numbers that llama.cpp reads, and that are the same in all models which Pare knows. */
-  readonly constants?: Readonly<Record<string, number>>;
+  /** Returns further numbers that llama.cpp reads, by their keys without the name of the architecture. */
+  numbers?(spec: ModelSpec): Readonly<Record<string, number>>;
   /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
   readonly switches?: readonly string[];
 }

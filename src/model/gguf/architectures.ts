@@ -18,6 +18,7 @@ import {
   QKV_BIASES,
   rotatesThreeOfFour,
 } from "./architecture.ts";
+import { inputNumbers, unsupportedInputs } from "./block_kinds.ts";
 import { type Factors, headScale } from "./factors.ts";
 import { HYBRID_ARCHITECTURES } from "./hybrid_architectures.ts";
 import { MIXTURE_ARCHITECTURES } from "./mixture_architectures.ts";
@@ -143,6 +144,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
       "post_feedforward_layernorm_1": "post_ffw_norm_1",
       "post_feedforward_layernorm_2": "post_ffw_norm_2",
+      ...{ "per_layer_input_gate": "inp_gate", "per_layer_projection": "proj" },
+      "post_per_layer_input_norm": "post_norm",
     },
     vectors: {
       "layer_scalar": "layer_output_scale.weight",
@@ -152,7 +155,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     listsWindows: true,
     windowTheta: "described",
     hasRotaryDivisors: "always",
-    constants: { embedding_length_per_layer_input: 0 },
+    numbers: inputNumbers,
+    unsupported: unsupportedInputs,
     factors: ({ logitSoftCap }, { hiddenSize }) => ({
       attentionScale: 1,
       embeddingScale: Math.sqrt(hiddenSize),

@@ -87,7 +87,7 @@ export function describeNetwork(
       ...[...epsilons].map((epsilon) => [key(`attention.${epsilon}`), f32(finalNorm.eps)] as const),
       [key("vocab_size"), u32(spec.vocabSize)],
       ...windowEntries(spec, architecture, windows),
-      ...Object.entries(architecture.constants ?? {}).map(([name, value]) =>
+      ...Object.entries(architecture.numbers?.(spec) ?? {}).map(([name, value]) =>
         [key(name), u32(value)] as const
       ),
       ...architecture.mixture ? mixtureEntries(spec, name, architecture.mixture) : [],

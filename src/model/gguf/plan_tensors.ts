@@ -76,14 +76,21 @@ export async function planTensors(
 ): Promise<TensorPlan> {
   const { embedding, finalNorm, head } = spec;
   const planner = new TensorPlanner(folder, { spec, weights }, architecture, options);
-  const target = TENSOR_TYPES[options.type],
-    blocks = storesRows(TENSOR_TYPES.q8_0, spec.hiddenSize) ? TENSOR_TYPES.q8_0 : TENSOR_TYPES.f16;
-  const embeddings = typeof target.format === "string" ? target : blocks;
+  const { q8_0, f16, [options.type]: target } = TENSOR_TYPES, isFloat = typeof target.format === "string";
+  const typeOfTable = (cols: number) => isFloat ? target : storesRows(q8_0, cols) ? q8_0 : f16;
+  const embeddings = typeOfTable(spec.hiddenSize);
   const table = [spec.vocabSize, spec.hiddenSize] as const;
   planner.addTable(embedding.tokens, table, "token_embd", embeddings);
   if (embedding.positions) {
     const shape = [spec.maxTokens, spec.hiddenSize] as const;
     planner.addTable(embedding.positions.name, shape, "position_embd", TENSOR_TYPES.f32);
+  }
+  if (spec.tokenInputs) {
+    const { table, rows, projection: { name, inFeatures, outFeatures }, norm } = spec.tokenInputs;
+    planner.addTable(table, [rows, outFeatures], "per_layer_token_embd", typeOfTable(outFeatures));
+    const shape = [outFeatures, inFeatures] as const, place = "per_layer_model_proj";
+    planner.addTable(`${name}.weight`, shape, place, isFloat ? target : f16);
+    planner.addNorm(norm, "", "per_layer_proj_norm");
   }
   if (embedding.norm) planner.addNorm(embedding.norm, "", "token_embd_norm");
   for (let index = 0; index < spec.blockCount; index++) {

@@ -15,8 +15,9 @@ import {
   HostStore,
 } from "./hidden_states_store.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
+import { countColumns, type StateColumns, withColumns } from "./state_columns.ts";
 
-/** Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers back. */
+/** Called with the hidden states of one batch, (batch.count · tokens, columns of the states) f32. It queues kernels, and may read buffers back. */
 export type BatchCallback = (states: DeviceBuffer, batch: Batch) => void | Promise<void>;
 
 /** Receives the new states of some batches. */
@@ -44,11 +45,10 @@ export interface HiddenStatesStorage {
 }
 
 /** The sizes of the hidden states, and the limits for storing them. */
-export interface HiddenStatesOptions {
+export interface HiddenStatesOptions extends StateColumns {
   /** The batches, in order. There must be at least one. */
   readonly batches: readonly Batch[];
   readonly tokens: number;
-  readonly hiddenSize: number;
   /** The limit up to which hidden states are stored in device memory. */
   readonly deviceBytes: number;
   /** By default, hidden states are stored in memory only. */
@@ -69,9 +69,9 @@ export class HiddenStates {
   #isPartlyChanged = false;
 
   constructor(backend: Backend, options: HiddenStatesOptions) {
-    const { batches, tokens, hiddenSize, deviceBytes, storage } = options;
+    const { batches, tokens, deviceBytes, storage } = options;
     this.#options = options;
-    const windowBytes = countStatesBytes({ hiddenSize }, 1, tokens);
+    const windowBytes = countStatesBytes(options, 1, tokens);
     this.batches = batches;
     this.#backend = backend;
     this.#batchBytes = batches.map(({ first, count }) => ({
@@ -102,12 +102,16 @@ export class HiddenStates {
     return this.#isPartlyChanged;
   }
 
-  /** Stores the inputs of `block`. `embed` returns the inputs for one batch, (batch.count · tokens, hiddenSize) f32. */
+  /**
+   * Stores the inputs of `block`. `embed` returns the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. The shared
+   * columns are 0 at first.
+   */
   async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
-    const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined;
+    const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined,
+      { hiddenSize } = this.#options;
     try {
       for (const [i, batch] of this.batches.entries()) {
-        const states = await embed(batch);
+        const states = withColumns(await embed(batch), hiddenSize, countColumns(this.#options));
         const bytes = new Uint8Array(states.buffer, states.byteOffset, states.byteLength);
         await draft?.write(this.#batchBytes[i].offset, bytes);
         this.#store.storeInitial(i, bytes);
@@ -159,7 +163,7 @@ export class HiddenStates {
         },
         take: async (bytes, i) => {
           if (bytes) {
-            if (i >= observed) observer?.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4));
+            if (i >= observed) observer?.take(i, this.#hiddenPart(bytes));
             this.#isPartlyChanged = true;
             this.#store.storeChanged(i, bytes);
             await written;
@@ -201,7 +205,7 @@ export class HiddenStates {
     await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, observer.from), {
       queue: change,
       resultOf: (states, { length }) => this.#backend.read(states, 0, length),
-      take: (bytes, i) => observer.take(i, new Float32Array(bytes.buffer, 0, bytes.byteLength / 4)),
+      take: (bytes, i) => observer.take(i, this.#hiddenPart(bytes)),
     });
   }
 
@@ -219,6 +223,12 @@ export class HiddenStates {
       throw error;
     }
     return changed;
+  }
+
+  /** Returns the hidden states without the shared columns, (rows, hiddenSize). */
+  #hiddenPart({ buffer, byteLength }: Uint8Array<ArrayBuffer>): Float32Array {
+    const states = new Float32Array(buffer, 0, byteLength / 4), { hiddenSize } = this.#options;
+    return withColumns(states, countColumns(this.#options), hiddenSize);
   }
 
   /**
@@ -259,13 +269,9 @@ interface BatchSteps<Result> {
 /** A place for hidden states. */
 export type Place = "device" | "host" | "disk";
 
-/** Returns the bytes of the hidden states of `windows` windows. */
-export function countStatesBytes(
-  { hiddenSize }: { readonly hiddenSize: number },
-  windows: number,
-  tokens: number,
-): number {
-  return windows * tokens * hiddenSize * 4;
+/** Returns the bytes of the states of `windows` windows. */
+export function countStatesBytes(columns: StateColumns, windows: number, tokens: number): number {
+  return windows * tokens * countColumns(columns) * 4;
 }
 
 /** Returns where `totalBytes` of hidden states are stored. */

@@ -13,7 +13,7 @@ export interface BatchBytes {
   readonly length: number;
 }
 
-/** A batch on the device: its index, and its hidden states, (rows, hiddenSize) f32. */
+/** A batch on the device: its index, and its states, (rows, columns) f32. */
 export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
 
 export abstract class HiddenStatesStore {

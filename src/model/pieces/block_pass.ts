@@ -8,6 +8,7 @@ import type { ACTIVATION_CODE } from "../../device/kernels/forward/activate.ts";
 import type { DeviceWeights } from "../device_weights.ts";
 import type { LinearGroup } from "../layer_specs.ts";
 import type { ForwardWorkspace } from "../forward_workspace.ts";
+import type { ColumnsView } from "./columns_view.ts";
 import type { KeyValueCache } from "./key_value_cache.ts";
 import type { Routes } from "./routing.ts";
 import type { Tape } from "./tape.ts";
@@ -64,6 +65,10 @@ export interface BlockPass {
    * has all tokens of its windows.
    */
   readonly cache?: KeyValueCache;
+  /** The further inputs of the block (`ModelSpec.tokenInputs`), (rows, size) f32. */
+  readonly tokenInputs?: DeviceBuffer;
+  /** The keys and values that blocks share, one row per row of the pass. The blocks that compute them write them here. */
+  readonly sharedKeys?: ColumnsView;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
   /** Receives the residual stream. By default, nothing receives it. */

@@ -7,6 +7,7 @@ import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { blockLoss } from "../../device/kernels/training/block_loss.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { BlockInputs } from "../batch_runner.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { DeviceWeights } from "../device_weights.ts";
 import { blockWeights, type ModelSpec } from "../families/family.ts";
@@ -79,11 +80,11 @@ export class BlockTrainer {
   /**
    * Runs the block on `inputs` and adds the gradients of `share` times the loss to those of earlier calls. Resolves when the work is queued.
    * For this, a mixture of experts waits until its routes are read back.
-   * @param inputs (windows · tokens, hiddenSize) f32. They are overwritten by the outputs
+   * @param inputs those of windows · tokens rows. The hidden states are overwritten by the outputs
    * @param targets (windows · tokens, hiddenSize) f32
    */
   async addGradients(
-    inputs: DeviceBuffer,
+    { x: outputs, ...further }: BlockInputs,
     targets: DeviceBuffer,
     windows: number,
     tokens: number,
@@ -92,11 +93,12 @@ export class BlockTrainer {
     const { weights } = this, backend = this.#backend, workspace = this.#workspace, rows = windows * tokens;
     const { hiddenSize } = this.#spec, block = this.#spec.block(this.#index);
     const tape = new Tape(backend, workspace, (parameter) => this.#gradients.get(parameter));
-    await block.forward({ backend, weights, workspace, tape, windows, tokens, rows }, inputs, this.#index);
+    const pass = { backend, weights, workspace, tape, windows, tokens, rows, ...further };
+    await block.forward(pass, outputs, this.#index);
     const buffers = {
-      outputs: inputs,
+      outputs,
       targets,
-      gradient: tape.gradient(inputs),
+      gradient: tape.gradient(outputs),
       errors: workspace.buffer("errors", rows),
     };
     backend.dispatch(blockLoss, buffers, { rows, cols: hiddenSize, scale: share / rows });

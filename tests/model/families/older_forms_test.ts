@@ -119,13 +119,13 @@ for (
     ],
     [
       "gemma4_text",
-      { hidden_size_per_layer_input: undefined },
-      /hidden_size_per_layer_input 256 is not supported, must be 0, because each block would have inputs that/,
+      { hidden_size_per_layer_input: undefined, enable_moe_block: true },
+      /hidden_size_per_layer_input 256 is not supported with enable_moe_block, must be 0/,
     ],
     [
       "gemma4_text",
       { num_kv_shared_layers: 1 },
-      /num_kv_shared_layers 1 is not supported, must be 0, because blocks would attend to the keys and values of/,
+      /num_kv_shared_layers 1 is not supported, because no block before block 1 has the kind of attention of block 1/,
     ],
     [
       "gemma4_text",

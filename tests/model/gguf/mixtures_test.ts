@@ -216,6 +216,16 @@ describe("the description of a mixture, or of a model with linear attention, for
         { layer_types: Array(3).fill("full_attention") },
         /no block has a sliding window, .* gemma4 /,
       ],
+      [
+        "gemma4 with inputs of tokens, and with shared keys and values",
+        { vocab_size_per_layer_input: 40 },
+        /vocab_size_per_layer_input 40, which differs from vocab_size 29, is not supported .* gemma4 /,
+      ],
+      [
+        "gemma4 with inputs of tokens, and with shared keys and values",
+        { num_kv_shared_layers: 1 },
+        /num_kv_shared_layers 1 with these layer_types is not supported .* gemma4 /,
+      ],
       ["nemotron_h", { use_conv_bias: false }, /use_conv_bias must be true for GGUF, not false/],
       [
         "nemotron_h",

@@ -22,17 +22,22 @@ import {
   trainedBlocks,
   type TrainingBlock,
   trainingBlock,
-  upload,
+  uploadInputs,
   WINDOWS,
 } from "../../support/training_blocks.ts";
 
 /** The step of the central differences, along a direction whose entries have a variance of 1. */
 const STEP = 5e-6;
 
-const BLOCKS = trainedBlocks().map(({ title, settings, index }) => {
-  const block = trainingBlock(settings, index);
-  return { title, block };
-});
+const READER = 3; // a block that reads the keys and values of block 1
+
+const BLOCKS = [
+  ...trainedBlocks().map(({ title, settings, index }) => ({ title, block: trainingBlock(settings, index) })),
+  {
+    title: "gemma4_text, of a block that reads keys and values of another",
+    block: trainingBlock(FAMILY_MODELS.gemma4_text_e2b.base, READER),
+  },
+];
 
 const gradientsInFloat64 = memoize((block: TrainingBlock) => blockGradients(referenceBackend(), block));
 
@@ -77,8 +82,9 @@ async function lossInFloat64(block: TrainingBlock) {
   const rows = WINDOWS * TOKENS;
   const loss = async () => {
     beyondLimit = [];
-    const workspace = new ForwardWorkspace(fixedRoutes), x = upload(backend, block.inputs);
-    const pass = { backend: fixedRoutes, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows };
+    const workspace = new ForwardWorkspace(fixedRoutes), { x, ...further } = uploadInputs(backend, block);
+    const sizes = { windows: WINDOWS, tokens: TOKENS, rows };
+    const pass = { backend: fixedRoutes, weights, workspace, ...sizes, ...further };
     await forward(pass, x, index);
     const states = numbersOf(x);
     let sum = 0;

@@ -19,6 +19,7 @@ import {
   type TrainingBlock,
   trainingBlock,
   upload,
+  uploadInputs,
   WINDOWS,
 } from "../../support/training_blocks.ts";
 
@@ -48,18 +49,19 @@ function loadTrainer(
 async function outputsOf(
   backend: Backend,
   { weights }: BlockTrainer,
-  { spec, index, inputs }: TrainingBlock,
+  block: TrainingBlock,
 ): Promise<ArrayLike<number>> {
-  const x = upload(backend, inputs), workspace = new ForwardWorkspace(backend), rows = WINDOWS * TOKENS;
+  const { spec, index } = block, { x, destroy, ...further } = uploadInputs(backend, block);
+  const workspace = new ForwardWorkspace(backend), rows = WINDOWS * TOKENS;
   await spec.block(index).forward(
-    { backend, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows },
+    { backend, weights, workspace, windows: WINDOWS, tokens: TOKENS, rows, ...further },
     x,
     index,
   );
   const outputs = x instanceof ReferenceBuffer
     ? numbersOf(x)
     : asFloat32(await backend.read(x, 0, x.byteLength));
-  x.destroy();
+  destroy();
   workspace.destroy();
   return outputs;
 }
@@ -119,11 +121,11 @@ eachBackend("BlockTrainer", (backend) => {
   it("writes the outputs of the block over the inputs, as a pass without a tape does", async () => {
     for (const title of SETTINGS.keys()) {
       const block = blockOf(title), trainer = await loadTrainer(backend(), block);
-      const [x, y] = [block.inputs, block.targets].map((values) => upload(backend(), values));
-      await trainer.addGradients(x, y, WINDOWS, TOKENS, 1);
+      const inputs = uploadInputs(backend(), block), y = upload(backend(), block.targets), { x } = inputs;
+      await trainer.addGradients(inputs, y, WINDOWS, TOKENS, 1);
       const outputs = asFloat32(await backend().read(x, 0, x.byteLength));
       assertClose(outputs, await outputsOf(backend(), trainer, block), 1e-6, { label: title });
-      for (const one of [x, y, trainer]) one.destroy();
+      for (const one of [inputs, y, trainer]) one.destroy();
     }
   });
 

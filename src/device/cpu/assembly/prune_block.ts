@@ -2,7 +2,8 @@
 // the buffers. A work item is some rows of a block of columns. The loop over the columns is in shared/column_loop.ts.
 
 import { PruneBlockArgs, PruneBlockNMArgs } from "./args";
-import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
+import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, subtract_before, sweep_columns } from "./shared/column_loop";
+import { store_rows } from "./shared/store_rows";
 import { BUNDLE_ROWS, COLUMN_BYTES, load_bundle, pruned, temporary } from "./shared/prune_bundle";
 import { ceil_divide } from "./shared/items";
 

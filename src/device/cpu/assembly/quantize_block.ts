@@ -5,7 +5,8 @@
 // pattern, or PANEL columns if there is no such pattern.
 
 import { QuantizeBlockArgs } from "./args";
-import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, store_rows, subtract_before, sweep_columns } from "./shared/column_loop";
+import { choose_in_group, end_of_item, load_forced, load_weights, pack_block, PANEL, row_bundle_items, ROWS_PER_ITEM, subtract_before, sweep_columns } from "./shared/column_loop";
+import { store_rows } from "./shared/store_rows";
 import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_factors, row_free, row_offsets, row_scales, row_zeros, temporary, weights } from "./shared/prune_bundle";
 import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_offset, grid_scale, grid_zero, least_factor, nonzero_scale, round_scale, round_to_multiple, round_zero } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";

@@ -9,7 +9,7 @@ import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
-import type { DeltaTraits, LatentTraits, MambaTraits } from "../family.ts";
+import type { DeltaTraits, LatentTraits, MambaTraits, SharedKeys } from "../family.ts";
 
 /** Which linear layers have biases. By default none has. */
 export interface LlamaBiases {
@@ -28,6 +28,8 @@ export interface LlamaSizes {
   readonly headDim: number;
   /** Whether the values are the keys before their norm, so that no layer computes values. The keys must have a norm. Defaults to false. */
   readonly sharesValues?: boolean;
+  /** The keys and values that the block shares with others. A block that is not their source has no layers for keys and values. */
+  readonly sharedKeys?: SharedKeys;
 }
 
 /** The linear layers of the first half of a block, in groups that share one input. */
@@ -82,21 +84,32 @@ export function separateQkv(
   names: Readonly<Record<string, string>> = {},
   name = "self_attn",
 ): AttentionLayers {
-  const { hidden, heads, kvHeads, headDim, sharesValues } = sizes;
+  const { hidden, heads, kvHeads, headDim, sharesValues, sharedKeys } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
+  const own = sharedKeys?.isSource === false ? [] : sharesValues ? ["k_proj"] : ["k_proj", "v_proj"];
   const qkv: LinearGroup = [
     linearSpec(`${name}.q_proj`, hidden, qColumns, biases.qkv),
-    linearSpec(`${name}.k_proj`, hidden, kvColumns, biases.qkv),
-    ...sharesValues ? [] : [linearSpec(`${name}.v_proj`, hidden, kvColumns, biases.qkv)],
+    ...own.map((layer) => linearSpec(`${name}.${layer}`, hidden, kvColumns, biases.qkv)),
   ];
   return {
     inputs: [qkv],
     out: [linearSpec(names["self_attn.o_proj"] ?? `${name}.o_proj`, qColumns, hidden, biases.out)],
     projectQkv(pass, x) {
       const [q, k, v = k] = applyGroup(pass, qkv, x);
-      return { q: allColumns(q, qColumns), k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };
+      const computed = k && { k: allColumns(k, kvColumns), v: allColumns(v, kvColumns) };
+      return { q: allColumns(q, qColumns), ...computed ?? sharedViews(pass, sizes) };
     },
   };
+}
+
+/** Returns the places of the keys and values that a block shares with others. */
+export function sharedViews(
+  { sharedKeys: shared }: BlockPass,
+  { kvHeads, headDim, sharedKeys }: LlamaSizes,
+): Omit<QueriesKeysValues, "q"> {
+  if (!shared || !sharedKeys) throw new TypeError("attention: the pass has no shared keys and values");
+  const offset = shared.offset + sharedKeys.column;
+  return { k: { ...shared, offset }, v: { ...shared, offset: offset + kvHeads * headDim } };
 }
 
 /** Returns separate layers, of which that for q also computes a gate. Its outputs are the query and then the gate of each head. */

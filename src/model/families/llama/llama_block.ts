@@ -7,14 +7,20 @@ import type { DeviceBuffer } from "../../../device/backend.ts";
 import { attend } from "../../pieces/attention.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
-import { applyGate } from "../../pieces/linear.ts";
+import { copyColumns } from "../../pieces/columns.ts";
+import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup, scaleStream } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
 import type { BlockSpec, BlockTraits } from "../family.ts";
-import type { NormSpec, VectorSpec } from "../../layer_specs.ts";
-import type { AttentionLayers, LinearAttention, LlamaSizes } from "./attention_layers.ts";
+import type { LinearGroup, NormSpec, VectorSpec } from "../../layer_specs.ts";
+import {
+  type AttentionLayers,
+  type LinearAttention,
+  type LlamaSizes,
+  sharedViews,
+} from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
 /** The norms of a half of a block: of its inputs, and of its outputs. */
@@ -37,13 +43,23 @@ export interface BlockParts
   readonly feedForwardNorms: NormsOfHalf;
   /** Whether both halves have the inputs of attention. */
   readonly isParallel: boolean;
-  readonly queryKeyNorms?: readonly [q: NormSpec, k: NormSpec, v?: NormSpec];
+  /** If the keys are those of another block, only queries have a norm. */
+  readonly queryKeyNorms?: readonly [q: NormSpec, k?: NormSpec, v?: NormSpec];
   /** Whether these norms come after the rotation, and only if there is one. */
   readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
   readonly isChunked?: boolean;
   /** The scores of the sinks of attention, one per head. */
   readonly sinks?: VectorSpec;
+  /**
+   * The layers after both halves, which add norm(projection(activation(gate(x)) · `pass.tokenInputs`)) to the hidden states x. In a block
+   * that has them, the feed-forward network has no experts.
+   */
+  readonly tokenLayers?: {
+    readonly gate: LinearGroup;
+    readonly projection: LinearGroup;
+    readonly norm: NormSpec;
+  };
   /** The factor of the outputs of the block, which is one number. */
   readonly outputScale?: VectorSpec;
 }
@@ -51,6 +67,7 @@ export interface BlockParts
 /** Returns the block. @param root the part of its names before `layers.` */
 export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
   const { attention, feedForward, attentionNorms, feedForwardNorms, queryKeyNorms = [], outputScale } = parts;
+  const { tokenLayers } = parts, tokenGroups = tokenLayers ? [tokenLayers.gate, tokenLayers.projection] : [];
   const { hidden } = parts.sizes, isLinear = attention !== undefined && "attend" in attention;
   const norms = [
     attentionNorms.before,
@@ -60,11 +77,16 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
     ...queryKeyNorms,
     ...attention?.norms ?? [],
     ...feedForward?.norms ?? [],
+    tokenLayers?.norm,
   ];
   return {
     prefix: (block) => `${root}layers.${block}.`,
     norms: norms.filter((norm) => norm !== undefined),
-    groups: [...attention ? [...attention.inputs, attention.out] : [], ...feedForward?.groups ?? []],
+    groups: [
+      ...attention ? [...attention.inputs, attention.out] : [],
+      ...feedForward?.groups ?? [],
+      ...tokenGroups,
+    ],
     denseLayers: feedForward?.denseLayers,
     vectors: [
       ...parts.sinks ? [parts.sinks] : [],
@@ -72,7 +94,11 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
       ...feedForward?.vectors ?? [],
       ...outputScale ? [outputScale] : [],
     ],
-    furtherActivations: [...attention?.activations ?? [], ...outputScale ? [hidden] : []],
+    furtherActivations: [
+      ...attention?.activations ?? [],
+      ...tokenLayers ? [tokenLayers.gate[0].outFeatures] : [],
+      ...outputScale ? [hidden] : [],
+    ],
     traits: {
       ...parts,
       ...parts.sizes,
@@ -91,12 +117,26 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
       }
       const input = parts.isParallel ? attentionInput : inputOf(pass, feedForwardNorms, x);
       const applied = feedForward?.apply(pass, input, x, { norm: feedForwardNorms.after, scale });
-      if (!outputScale) return applied;
-      return Promise.resolve(applied).then(() =>
-        scaleStream(pass, x, hidden, pass.weights.vector(outputScale)[0])
-      );
+      if (!tokenLayers && !outputScale) return applied;
+      return Promise.resolve(applied).then(() => {
+        if (tokenLayers) applyTokenLayers(pass, parts, tokenLayers, x);
+        if (outputScale) scaleStream(pass, x, hidden, pass.weights.vector(outputScale)[0]);
+      });
     },
   };
+}
+
+/** Queues the layers that read the inputs of tokens. */
+function applyTokenLayers(
+  pass: BlockPass,
+  { activation }: BlockParts,
+  { gate, projection, norm }: NonNullable<BlockParts["tokenLayers"]>,
+  x: DeviceBuffer,
+): void {
+  if (!pass.tokenInputs) throw new TypeError("block: the pass has no inputs of tokens");
+  const [gates] = applyGroup(pass, gate, x), size = gate[0].outFeatures;
+  const views = [gates, pass.tokenInputs].map((buffer) => allColumns(buffer, size));
+  accumulateGroup(pass, projection, applyGate(pass, views[0], views[1], size, activation), x, { norm });
 }
 
 /** Returns the inputs of a half of a block, which are the normalised hidden states or the hidden states themselves. */
@@ -112,24 +152,30 @@ function attendInBlock(
   x: DeviceBuffer,
   index: number,
 ): DeviceBuffer {
-  const { sizes: { heads, kvHeads, headDim }, queryKeyNorms, normsRotated, scale, softCap, isChunked } =
+  const { sizes: { heads, kvHeads, headDim, sharedKeys }, queryKeyNorms, normsRotated, scale, softCap } =
     parts;
+  const { isChunked } = parts, readsKeys = sharedKeys?.isSource === false;
   const rotary = parts.rotary(index), tokenScale = parts.queryScale?.(index);
   const rotaryOfQueries = tokenScale ? scaledRotary(rotary ?? noRotation(headDim), tokenScale) : rotary;
   const { gate, ...projected } = attention.projectQkv(pass, x);
   let { q, k, v } = projected;
-  const normalizeHeads = ([qNorm, kNorm, vNorm]: readonly [NormSpec, NormSpec, NormSpec?]) => {
+  const normalizeHeads = ([qNorm, kNorm, vNorm]: readonly [NormSpec, NormSpec?, NormSpec?]) => {
     const normalized = (norm: NormSpec, view: ColumnsView, headCount: number) => (
       { ...view, buffer: normalize(pass, norm, view.buffer, pass.rows * headCount * headDim / norm.size) }
     );
     q = normalized(qNorm, q, heads);
     if (vNorm) v = normalized(vNorm, v, kvHeads);
-    k = normalized(kNorm, k, kvHeads);
+    if (kNorm) k = normalized(kNorm, k, kvHeads);
   };
   if (queryKeyNorms && !normsRotated) normalizeHeads(queryKeyNorms);
   if (rotaryOfQueries) rotate(pass, rotaryOfQueries, q, heads, headDim);
-  if (rotary) rotate(pass, rotary, k, kvHeads, headDim);
+  if (rotary && !readsKeys) rotate(pass, rotary, k, kvHeads, headDim);
   if (queryKeyNorms && normsRotated && rotary) normalizeHeads(queryKeyNorms);
+  if (sharedKeys?.isSource) {
+    const places = sharedViews(pass, parts.sizes);
+    copyColumns(pass, pass.rows, kvHeads * headDim, k, [places.k]);
+    copyColumns(pass, pass.rows, kvHeads * headDim, v, [places.v]);
+  }
   const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window?.(index);
   const attended = attend(pass, {
     q,

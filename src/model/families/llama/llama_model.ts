@@ -128,6 +128,25 @@ export function llamaModel(
     ),
     logits: traits.logits,
     furtherBlocks: traits.furtherBlocks,
+    sharedColumns: traits.sharedColumns,
+    tokenInputs: tokenInputsSpec(config, traits, root),
+  };
+}
+
+/** Returns the inputs of blocks that depend on the ids of the tokens, if the family has any. */
+function tokenInputsSpec(
+  config: LlamaConfig,
+  traits: LlamaTraits,
+  root: string,
+): ModelSpec["tokenInputs"] {
+  if (!traits.tokenInputs) return undefined;
+  const { size, rows } = traits.tokenInputs, { hidden_size: hidden, num_hidden_layers: blocks } = config;
+  return {
+    size,
+    rows,
+    table: `${root}embed_tokens_per_layer.weight`,
+    projection: linearSpec(`${root}per_layer_model_projection`, hidden, blocks * size),
+    norm: normSpec(config, traits, "per_layer_projection_norm", size, root),
   };
 }
 
@@ -165,6 +184,11 @@ function blockParts(
     softCap: traits.attentionSoftCap,
     sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
     residualScale: traits.residualScale,
+    tokenLayers: traits.tokenInputs && {
+      gate: [linearSpec("per_layer_input_gate", hidden, traits.tokenInputs.size)],
+      projection: [linearSpec("per_layer_projection", traits.tokenInputs.size, hidden)],
+      norm: normSpec(config, traits, "post_per_layer_input_norm", hidden),
+    },
     outputScale: traits.hasOutputScale ? { name: "layer_scalar", size: 1 } : undefined,
   };
 }
@@ -182,7 +206,7 @@ function rotaryOf(
 /** Returns the norms of queries, keys and values, if the family has any. */
 function queryKeyNorms(
   config: LlamaConfig,
-  { heads, kvHeads, headDim }: LlamaSizes,
+  { heads, kvHeads, headDim, sharedKeys }: LlamaSizes,
   traits: LlamaTraits,
 ): BlockParts["queryKeyNorms"] {
   const { queryKeyNorm, normalizesValues } = traits;
@@ -191,6 +215,7 @@ function queryKeyNorms(
     ...normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim),
     affine: queryKeyNorm !== "rotated",
   });
+  if (sharedKeys?.isSource === false) return [norm("q_norm", heads)];
   const ofValues = normalizesValues ? { ...norm("v_norm", kvHeads), affine: false } : undefined;
   return [norm("q_norm", heads), norm("k_norm", kvHeads), ofValues];
 }

@@ -57,6 +57,10 @@ export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" |
   readonly logits?: LogitsSpec;
   /** As in `ModelSpec`. */
   readonly furtherBlocks?: number;
+  /** As in `ModelSpec`. */
+  readonly sharedColumns?: number;
+  /** The number of inputs of each block that depend only on the ids of the tokens. Defaults to 0. */
+  readonly tokenInputs?: { readonly size: number; readonly rows: number };
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */

@@ -6,8 +6,8 @@
 //
 // The type parameter `A` is the class of the arguments of a kernel, which has the fields that are read here.
 
-import { sum_lanes, one_bit } from "./lanes";
-import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_offsets, row_scales, row_zeros, store_bundle, store_mask, temporary, weights } from "./prune_bundle";
+import { one_bit } from "./lanes";
+import { BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_offsets, row_scales, row_zeros, temporary, weights } from "./prune_bundle";
 import { is_paired } from "./instance";
 import { ceil_divide, round_up } from "./items";
 
@@ -187,6 +187,7 @@ function subtract_from_two(size: u32, start: u32): void {
 @inline export function sweep_columns(
   size: u32, width: u32, start: u32, first: u32, last: u32, rounds: bool, max_code: f32,
 ): void {
+  if (!rounds && width == PANEL) return prune_panel(size, start);
   const end = min<u32>(start + width, size);
   const rowBytes = <usize>round_up(width, 4) << 2;
   let u = panel_of_u(size, width, start) + <usize>first * rowBytes;
@@ -218,6 +219,64 @@ function subtract_from_two(size: u32, start: u32): void {
   }
 }
 
+// Does the same for a whole panel of PANEL columns without rounding. The weights stay in registers. If the last panel has
+// fewer columns, the columns after it receive values that nothing reads.
+function prune_panel(size: u32, start: u32): void {
+  const w = weights(start), flags = pruned(start), error = errors(start);
+  const u = panel_of_u(size, PANEL, start) + (<usize>start * PANEL << 2);
+  let a0 = v128.load(w, 0), a1 = v128.load(w, 16);
+  let b0 = v128.load(w, 32), b1 = v128.load(w, 48);
+  let c0 = v128.load(w, 64), c1 = v128.load(w, 80);
+  let d0 = v128.load(w, 96), d1 = v128.load(w, 112);
+  let scale: v128, factor: v128, low: v128, high: v128;
+  scale = v128.load32_splat(reciprocal(start), 0);
+  low = f32x4.mul(v128.and(a0, v128.load(flags, 0)), scale);
+  high = f32x4.mul(v128.and(a1, v128.load(flags, 16)), scale);
+  v128.store(error, low, 0);
+  v128.store(error, high, 16);
+  factor = v128.load32_splat(u, 4);
+  b0 = f32x4.relaxed_nmadd(low, factor, b0);
+  b1 = f32x4.relaxed_nmadd(high, factor, b1);
+  factor = v128.load32_splat(u, 8);
+  c0 = f32x4.relaxed_nmadd(low, factor, c0);
+  c1 = f32x4.relaxed_nmadd(high, factor, c1);
+  factor = v128.load32_splat(u, 12);
+  d0 = f32x4.relaxed_nmadd(low, factor, d0);
+  d1 = f32x4.relaxed_nmadd(high, factor, d1);
+  scale = v128.load32_splat(reciprocal(start), 4);
+  low = f32x4.mul(v128.and(b0, v128.load(flags, 32)), scale);
+  high = f32x4.mul(v128.and(b1, v128.load(flags, 48)), scale);
+  v128.store(error, low, 32);
+  v128.store(error, high, 48);
+  factor = v128.load32_splat(u, 24);
+  c0 = f32x4.relaxed_nmadd(low, factor, c0);
+  c1 = f32x4.relaxed_nmadd(high, factor, c1);
+  factor = v128.load32_splat(u, 28);
+  d0 = f32x4.relaxed_nmadd(low, factor, d0);
+  d1 = f32x4.relaxed_nmadd(high, factor, d1);
+  scale = v128.load32_splat(reciprocal(start), 8);
+  low = f32x4.mul(v128.and(c0, v128.load(flags, 64)), scale);
+  high = f32x4.mul(v128.and(c1, v128.load(flags, 80)), scale);
+  v128.store(error, low, 64);
+  v128.store(error, high, 80);
+  factor = v128.load32_splat(u, 44);
+  d0 = f32x4.relaxed_nmadd(low, factor, d0);
+  d1 = f32x4.relaxed_nmadd(high, factor, d1);
+  scale = v128.load32_splat(reciprocal(start), 12);
+  low = f32x4.mul(v128.and(d0, v128.load(flags, 96)), scale);
+  high = f32x4.mul(v128.and(d1, v128.load(flags, 112)), scale);
+  v128.store(error, low, 96);
+  v128.store(error, high, 112);
+  v128.store(w, v128.andnot(a0, v128.load(flags, 0)), 0);
+  v128.store(w, v128.andnot(a1, v128.load(flags, 16)), 16);
+  v128.store(w, v128.andnot(b0, v128.load(flags, 32)), 32);
+  v128.store(w, v128.andnot(b1, v128.load(flags, 48)), 48);
+  v128.store(w, v128.andnot(c0, v128.load(flags, 64)), 64);
+  v128.store(w, v128.andnot(c1, v128.load(flags, 80)), 80);
+  v128.store(w, v128.andnot(d0, v128.load(flags, 96)), 96);
+  v128.store(w, v128.andnot(d1, v128.load(flags, 112)), 112);
+}
+
 // Returns the weights w of four rows, rounded to the grids of the rows. `half` is a byte offset: 0 for the first four
 // rows of the bundle, and 16 for the other four.
 // @ts-ignore: decorator
@@ -228,52 +287,4 @@ function subtract_from_two(size: u32, start: u32): void {
   const clamped = f32x4.min(f32x4.max(code, f32x4.splat(0)), f32x4.splat(max_code));
   // A negative scale makes −0 of the weight 0, and adding 0 makes 0 of −0.
   return f32x4.add(f32x4.sub(f32x4.mul(f32x4.sub(clamped, zero), scale), offset), f32x4.splat(0));
-}
-
-// Stores the results of a bundle after its sweep: the new weights Q, the change Δ = W − Q, the mask, and the sums of
-// the squares of the errors and of Δ.
-export function store_rows<A>(args: A, row: u32, count: u32): void {
-  const size = args.size, ldw = args.ldw, words = args.words, matrixRow = args.row0 + row;
-  const offset = <usize>(row * ldw + args.w_offset) << 2;
-  const w = args.w + offset, q = args.q + offset;
-  store_bundle(weights(0), count, size, q, <usize>ldw << 2);
-  store_mask(args.mask + (<usize>(matrixRow * words) << 2), <usize>words << 2, count, args.first, size);
-
-  let errorLow = f32x4.splat(0), errorHigh = errorLow;
-  for (let j: u32 = 0; j < size; j++) {
-    const low = v128.load(errors(j)), high = v128.load(errors(j), 16);
-    errorLow = f32x4.relaxed_madd(low, low, errorLow);
-    errorHigh = f32x4.relaxed_madd(high, high, errorHigh);
-  }
-  v128.store(temporary(0), errorLow);
-  v128.store(temporary(0), errorHigh, 16);
-  const sums = args.sums + (<usize>matrixRow << 3);
-  for (let r: u32 = 0; r < count; r++) {
-    const rowOffset = <usize>(r * ldw) << 2;
-    const rowSums = sums + (<usize>r << 3); // Σ err² and Σ Δ²
-    store<f32>(rowSums, load<f32>(rowSums) + load<f32>(temporary(0) + (<usize>r << 2)));
-    store<f32>(rowSums, load<f32>(rowSums, 4) + store_delta(w + rowOffset, q + rowOffset, size), 4);
-  }
-}
-
-// w ← w − q over one row. Returns Σ (w − q)².
-function store_delta(w: usize, q: usize, size: u32): f32 {
-  let sums = f32x4.splat(0);
-  let j: u32 = 0;
-  for (; j + 4 <= size; j += 4) {
-    const delta = f32x4.sub(v128.load(w), v128.load(q));
-    v128.store(w, delta);
-    sums = f32x4.relaxed_madd(delta, delta, sums);
-    w += 16;
-    q += 16;
-  }
-  let tail: f32 = 0;
-  for (; j < size; j++) {
-    const delta: f32 = load<f32>(w) - load<f32>(q);
-    store<f32>(w, delta);
-    tail += delta * delta;
-    w += 4;
-    q += 4;
-  }
-  return sum_lanes(sums) + tail;
 }

@@ -153,12 +153,15 @@ export function store_mask(mask: usize, stride: usize, rows: u32, first: u32, si
   while (j < size) {
     const column = first + j, bit = column & 31;
     const count = min<u32>(32 - bit, size - j);
+    // Each column puts its bit at the top of the word, and shifts down the bits of the columns before it.
     let low = i32x4.splat(0), high = low;
+    const top = i32x4.splat(1 << 31);
     for (let k: u32 = 0; k < count; k++) {
-      const flag = i32x4.splat(1 << (bit + k));
-      low = v128.or(low, v128.andnot(flag, v128.load(pruned(j + k))));
-      high = v128.or(high, v128.andnot(flag, v128.load(pruned(j + k), 16)));
+      low = v128.or(i32x4.shr_u(low, 1), v128.andnot(top, v128.load(pruned(j + k))));
+      high = v128.or(i32x4.shr_u(high, 1), v128.andnot(top, v128.load(pruned(j + k), 16)));
     }
+    low = i32x4.shr_u(low, 32 - count - bit);
+    high = i32x4.shr_u(high, 32 - count - bit);
     v128.store(temporary(0), low);
     v128.store(temporary(0), high, 16);
     const covered: u32 = (count == 32 ? ~0 : ((<u32>1) << count) - 1) << bit;
