@@ -5,15 +5,10 @@ import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
 import { addSums } from "../src/host/blocks/sum_parts.ts";
-import {
-  type States,
-  type StatesName,
-  StatesNotFoundError,
-  type StatesStore,
-} from "../src/host/blocks/states_store.ts";
+import { describeStates, type StatesName } from "../src/host/blocks/states.ts";
+import { StatesNotFoundError, type StatesStore } from "../src/host/blocks/states_store.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
-import type { StoredStates } from "../src/protocol/messages.ts";
 import {
   ADD_SUMS,
   CREATE_STATES,
@@ -29,10 +24,11 @@ import type { HostApp, HostEnv } from "./host_app.ts";
 export function blockRoutes(app: HostApp, services: HostServices): void {
   const { device, limits, clock, metrics } = services;
 
-  app.openapi(createRoute(routeConfig(FIND_STATES)), (c) => {
-    const key = ownName(c, c.req.valid("param").name), states = device.session().states.find(key);
+  app.openapi(createRoute(routeConfig(FIND_STATES)), async (c) => {
+    const key = ownName(c, c.req.valid("param").name);
+    const states = await device.session().states.describe(key);
     if (!states) throw new StatesNotFoundError(key.name);
-    return c.json(describeStates(states), 200);
+    return c.json(states, 200);
   });
 
   app.openapi(createRoute(routeConfig(CREATE_STATES)), async (c) => {
@@ -50,9 +46,9 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     }
   });
 
-  app.openapi(createRoute(routeConfig(DELETE_STATES)), (c) => {
+  app.openapi(createRoute(routeConfig(DELETE_STATES)), async (c) => {
     const key = ownName(c, c.req.valid("param").name);
-    if (!device.session().states.delete(key)) throw new StatesNotFoundError(key.name);
+    if (!await device.session().states.delete(key)) throw new StatesNotFoundError(key.name);
     return c.body(null, 204);
   });
 
@@ -106,14 +102,6 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
 /** Returns the name with the API key of the request, to which it belongs. */
 function ownName(c: Context<HostEnv>, name: string): StatesName {
   return { owner: c.get("keyDigest"), name };
-}
-
-function describeStates({ forward, nextBlock, windows, validationWindows }: States): StoredStates {
-  return {
-    next_block: nextBlock,
-    windows: windows.length + validationWindows.length,
-    tokens: forward.tokens,
-  };
 }
 
 async function* chunksOf<Chunk>(parts: readonly Chunk[]): AsyncGenerator<Chunk, void, undefined> {

@@ -35,6 +35,7 @@ import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts"
 import { createHostServices, type HostSettings } from "../src/host/host_services.ts";
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from "../src/host/listener.ts";
 import { listen } from "../src/host/listen.ts";
+import { StatesFolder, type StatesFolderOptions } from "../src/host/blocks/states_folder.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/metrics.ts";
 import { register } from "../src/host/registration.ts";
@@ -68,6 +69,8 @@ export interface ServeOptions
   readonly connections?: Partial<ConnectionLimits>;
   /** The time for which requests may go on when the host shuts down. @default 1000 * DRAIN_SECONDS */
   readonly drainMilliseconds?: number;
+  /** The folder for hidden states that the host has no memory for, and its budget. @default such states are lost */
+  readonly states?: Omit<StatesFolderOptions, "log">;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
 }
@@ -90,6 +93,7 @@ const DEFAULT_PORT = 8000;
  * Starts a host. It listens at once, so that a platform sees that the process is up, and then opens its device.
  * @throws {NoDeviceError} if a GPU is required and there is none that computes right results
  * @throws {RangeError} if the address is not one of loopback and there are no keys
+ * @throws {InUseError} {FileError} if the folder for hidden states cannot be used
  * @throws the system's error if the port is not available
  */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
@@ -118,6 +122,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   }
   const open = options.open ??
     (() => selectBackend(backend, { products, precision, webgpu, requireGpu, log }));
+  const statesFolder = options.states && await StatesFolder.open({ ...options.states, log });
   const services = createHostServices(open, {
     keys,
     keyFile,
@@ -125,7 +130,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     hostNames: acceptedHostNames(hostname, options),
     log,
     limits: options.limits,
-    device: options.device,
+    device: { ...options.device, statesFolder },
     docsScript: readDocsScript,
     edge,
   });
@@ -187,6 +192,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
       await settlesWithin(Promise.allSettled(inFlight), ABORT_MILLISECONDS);
     }
     await device.close();
+    await statesFolder?.[Symbol.asyncDispose]();
     log({ event: "stopped" });
   };
   return { url, shutdown: () => shutdownPromise ??= shutdown() };

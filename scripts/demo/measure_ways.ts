@@ -3,7 +3,6 @@
 import type { Backend } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Output } from "../../src/cli/terminal/output.ts";
-import { PhaseClock } from "../../src/prune/run/phase_clock.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { Pare } from "../../src/client/pare.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -14,6 +13,7 @@ import { serverPruner } from "../../src/prune/server_pruner.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { copyDestination } from "../prune/write_pruned.ts";
 import type { DemoModel } from "./demo_model.ts";
+import { PhaseClock } from "./phase_clock.ts";
 import type { DemoRun } from "./tables.ts";
 
 /** One way to prune the model. */
@@ -62,14 +62,22 @@ async function prune(
 ): Promise<LayerEvent[]> {
   await using cleanup = new AsyncDisposableStack();
   const progress = cleanup.adopt(output.progress(title.padEnd(14)), (bar) => bar.stop());
-  const pare = new Pare({ baseUrl: hostUrl, fetch: clock.timedFetch((request) => fetch(request)) });
+  const pare = new Pare({ baseUrl: hostUrl, fetch: clock.fetch });
   const layers: LayerEvent[] = [];
-  const destination = copyDestination(checkpoint, folder, true);
+  const copy = copyDestination(checkpoint, folder, true);
+  const destination: typeof copy = {
+    fill: (prune) =>
+      copy.fill((open) =>
+        prune({ ...open, replace: (...weight) => clock.time("write", () => open.replace(...weight)) })
+      ),
+  };
   await pruneModel({ model, windows: calibration, queryOf: () => query, destination }, {
     backend,
     pruner: serverPruner(pare),
-    clock,
-    onCalibrationStep: ({ done, total }) => progress.note(`calibrating ${done}/${total}`),
+    onCalibrationStep({ done, total, seconds }) {
+      clock.seconds.calibrate += seconds;
+      progress.note(`calibrating ${done}/${total}`);
+    },
     onLayerDone(done, total, event) {
       progress.step(done, total, event?.name);
       if (!event) return;

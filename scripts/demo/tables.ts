@@ -1,6 +1,6 @@
 /** Formats the results of the demo as tables for the terminal. The perplexities are also rendered as a Markdown table. */
 
-import { type Phase, PHASES } from "../../src/prune/run/phase_clock.ts";
+import { type Phase, PHASES } from "./phase_clock.ts";
 import { textTable } from "../../src/cli/terminal/output.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { type Column, markdownTable, NOT_MEASURED } from "../bench/report/markdown_table.ts";

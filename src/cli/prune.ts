@@ -30,8 +30,7 @@ import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
-import { checkHeldOut } from "./prune/check_held_out.ts";
-import { checkRemote } from "./prune/check_remote.ts";
+import { checkHeldOut, checkRemote } from "./prune/check_options.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -127,7 +126,7 @@ export async function prune(
   let backend = blocks ? undefined : await openDevice(recorded);
   const remote = blocks ? undefined : await remotePruner(hostPool, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
-  const parameters = reportedParameters({ query, options });
+  const parameters = reportedParameters(query, options);
   const facts = { name: modelName, opened, choice, parameters, options, texts, seqlen, fingerprint, first };
   const openLater = async () => backend ??= await openDevice();
   const withoutFingerprint = await pruneJob(facts, { openDevice: openLater, fs, signal, progress });

@@ -14,7 +14,9 @@ import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
 import { messageOf } from "../base/errors.ts";
 import { InUseError } from "../base/files/file_error.ts";
+import { STATES_DISK_GIB } from "../protocol/limits.ts";
 import { RefusedError, UsageError } from "./errors.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -49,6 +51,8 @@ interface ServeCommandOptions extends CommonOptions, BackendFlags {
   readonly port: number;
   readonly requireGpu?: boolean;
   readonly queue: number;
+  readonly states?: string;
+  readonly statesGib: number;
   readonly keysFile?: string;
   readonly edge?: string;
   readonly publicUrl?: string;
@@ -76,6 +80,16 @@ export function createServeCommand(signal: AbortSignal): Command {
       "number of layers that may wait before the host answers that it is busy",
       integer(0),
       16,
+    )
+    .option(
+      "--states <folder>",
+      "folder for the hidden states of pare prune --remote that do not fit in memory, and while the host restarts",
+    )
+    .option(
+      "--states-gib <n>",
+      "the most GiB of hidden states in this folder; the oldest are removed",
+      integer(1),
+      STATES_DISK_GIB,
     )
     .addOption(
       new Option(
@@ -116,6 +130,7 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
       hostname: options.host,
       port: options.port,
       device: { queueDepth: options.queue },
+      states: statesFolder(options),
       log: (record) => {
         output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));
         if (record.event === "listening") announce(record, output);
@@ -126,6 +141,10 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
   await host.shutdown();
+}
+
+function statesFolder({ states: folder, statesGib }: ServeCommandOptions): ServeOptions["states"] {
+  return folder === undefined ? undefined : { fs: denoFileSystem, folder, budgetBytes: statesGib * 2 ** 30 };
 }
 
 /** Reads what only variables of the environment say. @throws {UsageError} naming the variable or file that is malformed or missing */

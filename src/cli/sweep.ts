@@ -18,6 +18,7 @@ import {
   CALIBRATION_OPTION,
   type CommonOptions,
   integer,
+  type WindowFlags,
   windowTokens,
 } from "./options/common_options.ts";
 import {
@@ -42,13 +43,11 @@ import { csvHead, csvLine, type Sweep, type SweepResult, sweepTable } from "./sw
 import { writeAtomically } from "../base/files/whole_file.ts";
 
 /** The options as commander parses them. */
-interface SweepOptions extends CommonOptions, BackendFlags, PointLists, RoundingFlags {
+interface SweepOptions
+  extends CommonOptions, BackendFlags, PointLists, RoundingFlags, Omit<WindowFlags, "seed"> {
   readonly calibration: readonly string[];
   readonly text: string;
-  readonly samples: number;
-  readonly validation: number;
   readonly windows?: number;
-  readonly seqlen?: number;
   readonly csv?: string;
   readonly svg?: string;
   readonly allocate: AllocationName;

@@ -66,27 +66,21 @@ export class SharedStatistics {
       this.#digest = await this.#tryStore(options);
       this.#isUploadPending = false;
     }
-    if (this.#digest === undefined) {
-      return await this.#pruneWithTensor(layer, query, options);
+    if (this.#digest !== undefined) {
+      try {
+        return await this.#pruneWithStored(layer, { ...query, hessian: this.#digest }, options);
+      } catch (error) {
+        if (!isOverEdgeBodyLimit(error)) throw error;
+        // The layer exceeds the body limit of an edge even without statistics, so `LayerHost.pruneLayer` will
+        // solve it by a job. A job cannot use statistics that a host has stored.
+      }
     }
-    try {
-      const storedQuery = { ...query, hessian: this.#digest };
-      return await this.#pruneWithStored(layer, storedQuery, options);
-    } catch (error) {
-      if (!isOverEdgeBodyLimit(error)) throw error;
-      // The layer exceeds the body limit of an edge even without statistics, so `LayerHost.pruneLayer` will
-      // solve it by a job. A job cannot use statistics that a host has stored.
-      return await this.#pruneWithTensor(layer, query, options);
-    }
+    return await this.#host.pruneLayer({ ...ownTensors(layer), ...this.#statistics }, query, options);
   }
 
   /** Deletes the stored statistics at the host. */
   async delete(options: CallOptions): Promise<void> {
     if (this.#digest !== undefined) await this.#host.deleteHessian(this.#digest, options);
-  }
-
-  #pruneWithTensor(layer: SourceLayer, query: LayerQuery, options: CallOptions): Promise<PrunedLayer> {
-    return this.#host.pruneLayer({ ...ownTensors(layer), ...this.#statistics }, query, options);
   }
 
   /** If the host has evicted the statistics, stores them again and repeats the request once. */

@@ -4,6 +4,7 @@ import { abortable, sleep } from "../base/waiting.ts";
 import { requireSuccess } from "./answers/require_success.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import { readResponseBody } from "./read_response_body.ts";
+import { BodyBlob, type BodyPart } from "./request_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 import { connectionReason, isNotPermitted, isPermanentFailure } from "../base/errors.ts";
 
@@ -32,11 +33,8 @@ export interface TransportRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly query?: URLSearchParams;
-  /**
-   * The parts of the body, in order, or a function that makes them for each attempt, so that they are not in memory while
-   * the answer is awaited. The body is a safetensors file unless `headers` has another Content-Type.
-   */
-  readonly body?: readonly Uint8Array<ArrayBuffer>[] | (() => Promise<readonly Uint8Array<ArrayBuffer>[]>);
+  /** The parts of the body, in order. The body is a safetensors file unless `headers` has another Content-Type. */
+  readonly body?: readonly BodyPart[];
   readonly headers?: Readonly<Record<string, string>>;
   /** The largest accepted length of the body of the answer, in bytes. @default 32 MiB */
   readonly maxAnswerBytes?: number;
@@ -89,12 +87,14 @@ export class Transport {
   }
 
   async #sendOnce(request: TransportRequest): Promise<Uint8Array<ArrayBuffer>> {
-    const built = await this.#toRequest(request);
+    const body = request.body && new BodyBlob(request.body);
+    const built = await this.#toRequest(request, body);
     try {
       // The handler of an application may ignore the request's signal, so the wait for its answer is ended here.
       return await abortable(this.#fetchBody(built, request), request.signal);
     } catch (error) {
       request.signal?.throwIfAborted();
+      if (body?.failure) throw body.failure.error;
       if (error instanceof PareError || error instanceof MalformedAnswerError || isNotPermitted(error)) {
         throw error;
       }
@@ -150,30 +150,30 @@ export class Transport {
   }
 
   async #toRequest(
-    { method, path, query, body: given, headers: extraHeaders = {}, signal }: TransportRequest,
+    { method, path, query, headers: extraHeaders = {}, signal }: TransportRequest,
+    body: BodyBlob | undefined,
   ): Promise<Request> {
-    const body = typeof given === "function" ? await given() : given;
     const url = new URL(path.replace(/^\//, ""), this.#baseUrl);
     if (query) url.search = query.toString();
     const headers = new Headers();
     if (this.#options.apiKey) headers.set("Authorization", `Bearer ${this.#options.apiKey}`);
     if (body) {
       headers.set("Content-Type", "application/vnd.safetensors");
-      headers.set("Content-Length", String(body.reduce((sum, { byteLength }) => sum + byteLength, 0)));
+      headers.set("Content-Length", String(body.size));
     }
     for (const [name, value] of Object.entries(extraHeaders)) headers.set(name, value);
-    const toBody = this.#options.application ? bodyStream : bodyBlob;
     // A body that is a stream needs `duplex`, which the type lacks.
     const init: RequestInit & { duplex: "half" } = {
       method,
       headers,
-      body: body && toBody(body),
+      body: this.#options.application ? body?.stream() : body,
       duplex: "half",
       // Another redirect than that of #fetchResult could send the layer to another server.
       redirect: "manual",
       signal,
     };
-    return new Request(url, init);
+    const request = new Request(url, init);
+    return !body || body.isOpened ? request : new Request(url, { ...init, body: await body.copy() });
   }
 }
 
@@ -207,33 +207,4 @@ function retryAfter(error: TransientError): number {
 export interface CallOptions {
   /** Ends the call when it is aborted. The call then throws the signal's reason. */
   readonly signal?: AbortSignal;
-}
-
-/** The size of the pieces of a body. Deno copies a piece before it sends it, and copies the next one meanwhile. */
-const PIECE_BYTES = 2 ** 20;
-
-/** Returns a Blob of `parts`, in order. `fetch` sends a Blob with a Content-Length, and a stream without one. */
-export function bodyBlob(parts: readonly Uint8Array<ArrayBuffer>[]): Blob {
-  return new Blob(parts.flatMap(splitIntoPieces));
-}
-
-/** Returns a stream of `parts` for a request in this process. A Blob would copy them. */
-export function bodyStream(
-  parts: readonly Uint8Array<ArrayBuffer>[],
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  // `ReadableStream.from` is missing in some of the runtimes in which the SDK runs.
-  return new ReadableStream({
-    start(controller) {
-      for (const part of parts) controller.enqueue(part);
-      controller.close();
-    },
-  });
-}
-
-function splitIntoPieces(part: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
-  for (let start = 0; start < part.byteLength; start += PIECE_BYTES) {
-    pieces.push(part.subarray(start, start + PIECE_BYTES));
-  }
-  return pieces;
 }

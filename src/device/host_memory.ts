@@ -4,7 +4,7 @@
  * copying it. Otherwise all pieces share one array, because `write` copies each piece at once.
  */
 
-import type { Backend, HostMemory } from "./backend.ts";
+import type { Backend, DeviceBuffer, HostMemory } from "./backend.ts";
 
 /** Without lent memory and staging memory, an upload waits for the device after this many bytes. */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
@@ -56,6 +56,17 @@ export class UploadMemory implements Disposable {
   [Symbol.dispose](): void {
     this.#memory.release();
   }
+}
+
+/** Creates a buffer with the elements of `values`. The caller frees it. @throws {OutOfDeviceMemoryError} */
+export function createBufferOf(
+  backend: Backend,
+  label: string,
+  values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+): DeviceBuffer {
+  const buffer = backend.createBuffer(label, values.byteLength);
+  backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  return buffer;
 }
 
 /**

@@ -22,16 +22,27 @@ export class Owned<T extends Destroyable> implements Destroyable {
   }
 }
 
-/** Several resources that are freed in one call. */
-export class ResourceSet implements Destroyable {
-  readonly #resources: Destroyable[] = [];
+/** Several resources that are freed in one call, or at the end of the scope of a `using` declaration. */
+export class ResourceSet implements Destroyable, Disposable {
+  #resources: Destroyable[] = [];
 
   add<T extends Destroyable>(resource: T): T {
     this.#resources.push(resource);
     return resource;
   }
 
+  /** Hands the resources over to a new set. This one then frees none of them. */
+  move(): ResourceSet {
+    const moved = new ResourceSet();
+    moved.#resources = this.#resources.splice(0);
+    return moved;
+  }
+
   destroy(): void {
     for (const resource of this.#resources) resource.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.destroy();
   }
 }

@@ -29,15 +29,12 @@ const NEWEST_WEIGHT = 0.2;
 const MAX_RETRY_SECONDS = 120;
 
 export class BoundedQueue {
-  readonly #options: BoundedQueueOptions;
   /** Functions that start the waiting tasks, in the order of their arrival. */
   readonly #waiting = new Set<() => void>();
   #running = 0;
   #meanMilliseconds = 0;
 
-  constructor(options: BoundedQueueOptions) {
-    this.#options = options;
-  }
+  constructor(private readonly options: BoundedQueueOptions) {}
 
   get waiting(): number {
     return this.#waiting.size;
@@ -55,7 +52,7 @@ export class BoundedQueue {
    */
   async acquire(signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
-    const { concurrency, maxWaiting, clock } = this.#options;
+    const { concurrency, maxWaiting, clock } = this.options;
     if (this.#running < concurrency) this.#running++;
     else if (this.#waiting.size >= maxWaiting) {
       throw new BusyError(this.#describeLoad(), this.retryAfterSeconds);
@@ -81,7 +78,7 @@ export class BoundedQueue {
   }
 
   #describeLoad(): string {
-    const { maxWaiting } = this.#options;
+    const { maxWaiting } = this.options;
     return `the queue is full: ${this.#waiting.size} of at most ${maxWaiting} requests wait, and ${this.#running} are running`;
   }
 
@@ -94,7 +91,7 @@ export class BoundedQueue {
     const abort = () => leave(signal!.reason);
     this.#waiting.add(resolve);
     signal?.addEventListener("abort", abort, { once: true });
-    const { maxWaitMilliseconds } = this.#options;
+    const { maxWaitMilliseconds } = this.options;
     const timer = maxWaitMilliseconds === undefined
       ? undefined
       : setTimeout(() => leave(this.#waitedTooLong(maxWaitMilliseconds)), maxWaitMilliseconds);
@@ -126,7 +123,7 @@ export class BoundedQueue {
 
   /** The expected wait of a new task in seconds, a positive integer, estimated from the durations of earlier tasks. */
   get retryAfterSeconds(): number {
-    const { concurrency } = this.#options;
+    const { concurrency } = this.options;
     const seconds = Math.ceil((this.#meanMilliseconds * (this.#waiting.size + 1)) / concurrency / 1000);
     return Math.min(MAX_RETRY_SECONDS, Math.max(1, seconds));
   }

@@ -1,6 +1,6 @@
 /**
  * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the
- * device is refused meanwhile. The stored statistics and hidden states are lost with the device.
+ * device is refused meanwhile. The stored statistics are lost with the device, and so are hidden states without a folder.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
@@ -9,6 +9,7 @@ import { SelfCheckError } from "./self_check/self_check.ts";
 import { DEVICE_REOPEN_SECONDS, STATES_BYTES } from "../protocol/limits.ts";
 import { messageOf } from "../base/errors.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
+import type { StatesFolder } from "./blocks/states_folder.ts";
 import { StatesStore } from "./blocks/states_store.ts";
 import { FactorStore } from "./factor_store.ts";
 
@@ -31,6 +32,8 @@ export interface DeviceOptions {
   readonly storeBytes?: number;
   /** The host memory for the hidden states of models, in bytes. @default STATES_BYTES */
   readonly statesBytes?: number;
+  /** The folder for hidden states without memory, and for all of them while the host restarts. @default they are lost */
+  readonly statesFolder?: StatesFolder;
   /** The largest number of layers on the device at once. One of them is solved while others are read or answered. */
   readonly maxResidentLayers: number;
   readonly queueDepth: number;
@@ -55,8 +58,6 @@ type DeviceState =
   | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError | ShuttingDownError };
 
 export class Device {
-  readonly #open: () => Promise<Backend>;
-  readonly #options: DeviceOptions;
   #state: DeviceState = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
   #reopenTimer: ReturnType<typeof setTimeout> | undefined;
   #isStarting = true;
@@ -64,19 +65,16 @@ export class Device {
   #isClosed = false;
 
   /** @param open opens a backend. It is called again after every loss */
-  constructor(open: () => Promise<Backend>, options: DeviceOptions) {
-    this.#open = open;
-    this.#options = options;
-  }
+  constructor(private readonly open: () => Promise<Backend>, private readonly options: DeviceOptions) {}
 
   get maxResidentLayers(): number {
-    return this.#options.maxResidentLayers;
+    return this.options.maxResidentLayers;
   }
 
   /** Opens the device for the first time. If that fails, every call of `session` throws the reason. */
   async start(): Promise<void> {
     try {
-      this.#openSession(await this.#open());
+      this.#openSession(await this.open());
     } catch (cause) {
       const reason = messageOf(cause);
       this.#state = { kind: "unusable", error: new NoDeviceError(reason, { cause }) };
@@ -129,21 +127,22 @@ export class Device {
     this.#isClosed = true;
     clearTimeout(this.#reopenTimer);
     if (this.#state.kind !== "ready") return;
-    const { backend } = this.#state.session;
+    const { backend, states } = this.#state.session;
     this.#state = { kind: "unusable", error: new ShuttingDownError() };
+    await states.close();
     await backend.dispose();
   }
 
   #openSession(backend: Backend): void {
-    const { maxResidentLayers, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.#options;
-    const { queueDepth: maxWaiting, queueMilliseconds: maxWaitMilliseconds } = this.#options;
-    const { statesBytes = STATES_BYTES } = this.#options;
+    const { maxResidentLayers, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.options;
+    const { queueDepth: maxWaiting, queueMilliseconds: maxWaitMilliseconds } = this.options;
+    const { statesBytes = STATES_BYTES, statesFolder: folder } = this.options;
     this.#state = {
       kind: "ready",
       session: {
         backend,
         store: new FactorStore(storeBytes),
-        states: new StatesStore(statesBytes, clock),
+        states: new StatesStore({ budgetBytes: statesBytes, clock, disk: folder && { folder, backend } }),
         residentQueue: new BoundedQueue({
           concurrency: maxResidentLayers,
           maxWaiting,
@@ -159,15 +158,15 @@ export class Device {
     // Several requests may report the same loss.
     if (this.#state.kind !== "ready" || this.#state.session !== session) return;
     this.#state = { kind: "unusable", error };
-    // An error of `dispose` does not matter, because the resources of a lost device are gone.
-    session.backend.dispose().catch(() => {});
+    // Hidden states are in host memory. Other errors do not matter, because the resources of a lost device are gone.
+    session.states.close().then(() => session.backend.dispose()).catch(() => {});
     this.#reopenAfter(0);
   }
 
   #reopenAfter(seconds: number): void {
     this.#reopenTimer = setTimeout(async () => {
       try {
-        const backend = await this.#open();
+        const backend = await this.open();
         if (this.#isClosed) await backend.dispose();
         else this.#openSession(backend);
       } catch (error) {

@@ -1,16 +1,7 @@
 /**
  * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge
- * gives its hosts tasks. A task is a layer whose tensors the host fetches from an object store of the edge.
- *
- *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to
- *                         each other. The host accepts tasks if this variable is set
- *     PARE_BLOB_ORIGINS   the origins of the edge's blob store, separated by commas, such as https://blobs.example.com.
- *                         The host fetches tensors from these origins and writes answers to them, and to no others.
- *                         Required to accept tasks
- *     PARE_EDGE           the URL of the edge. The host registers there, so that the edge gives it tasks. Optional
- *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. By default the address at which the host listens
- *     PARE_HOST_ID        the id of the host. An edge that wakes the host by a request lists it with this id. By default a
- *                         new id after every start
+ * gives its hosts tasks. A task is a layer whose tensors the host fetches from an object store of the edge. The host accepts
+ * tasks if EDGE_HOST_SECRET is set. `pare serve --help` describes the variables.
  */
 
 import { idSchema } from "../protocol/resources/fields.ts";
@@ -23,7 +14,7 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
   readonly url?: string;
   /** The base URL at which the edge reaches this host. @default the address at which the host listens */
   readonly publicUrl?: string;
-  /** The id of the host. @default a new random id */
+  /** The id of the host, under which an edge lists it that wakes it by a request. @default a new id after every start */
   readonly hostId?: string;
   /** The time between two heartbeats, which keep the host registered. @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;
@@ -32,13 +23,9 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
 }
 
 /** The values of the environment variables, undefined for those that are not set. */
-export interface EdgeVariables {
-  readonly secret: string | undefined;
-  readonly hostId: string | undefined;
-  readonly blobOrigins: string | undefined;
-  readonly edge: string | undefined;
-  readonly publicUrl: string | undefined;
-}
+export type EdgeVariables = Readonly<
+  Record<"secret" | "hostId" | "blobOrigins" | "edge" | "publicUrl", string | undefined>
+>;
 
 /**
  * Parses the variables when the host starts, so that a mistake does not first show at the first task.

@@ -56,22 +56,15 @@ export interface HostServices {
   readonly edge?: EdgeLink;
 }
 
-export interface HostSettings {
+/** The services that can be chosen. By default there are no origins of other pages and no log. */
+export interface HostSettings
+  extends Partial<Pick<HostServices, "hostNames" | "corsOrigins" | "log" | "docsScript" | "edge">> {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
   /** A file of keys, which is read again while the host runs. Takes the place of `keys`. */
   readonly keyFile?: KeySource;
-  /** @default every name is accepted */
-  readonly hostNames?: readonly string[];
-  /** @default none, so that no page of another origin may use the API */
-  readonly corsOrigins?: string[];
-  /** @default no log */
-  readonly log?: (entry: LogEntry) => void;
   readonly limits?: Partial<HostLimits>;
   readonly device?: Partial<Omit<DeviceOptions, "clock">>;
-  /** @default none */
-  readonly docsScript?: HostServices["docsScript"];
-  readonly edge?: EdgeLink;
 }
 
 /** One layer is solved while a second is read and a third is answered. */
@@ -90,24 +83,15 @@ const DEFAULT_LIMITS: HostLimits = {
 /** Builds the services of a host. The caller starts the device, and closes it. */
 export function createHostServices(
   open: () => Promise<Backend>,
-  {
-    keys = [],
-    keyFile,
-    hostNames,
-    corsOrigins = [],
-    log = () => {},
-    limits,
-    device: deviceOptions,
-    docsScript,
-    edge,
-  }: HostSettings = {},
+  { keys = [], keyFile, hostNames, corsOrigins, log, limits, device: options, docsScript, edge }:
+    HostSettings = {},
 ): HostServices {
   const clock = () => performance.now();
   const device = new Device(open, {
     maxResidentLayers: DEFAULT_MAX_RESIDENT_LAYERS,
     queueDepth: DEFAULT_QUEUE_DEPTH,
     queueMilliseconds: QUEUE_SECONDS * 1000,
-    ...deviceOptions,
+    ...options,
     clock,
   });
   return {
@@ -115,8 +99,8 @@ export function createHostServices(
     metrics: new HostMetrics(device),
     keys: keyFile ?? { current: keys },
     hostNames,
-    corsOrigins,
-    log,
+    corsOrigins: corsOrigins ?? [],
+    log: log ?? (() => {}),
     clock,
     limits: { ...DEFAULT_LIMITS, ...limits },
     version: VERSION,

@@ -20,13 +20,10 @@ interface KeyFileOptions {
 
 /** A file of keys. If it becomes malformed or unreadable, the keys that were read last stay accepted. */
 export class KeyFile implements KeySource {
-  readonly #options: KeyFileOptions;
   #text = "";
   #current: readonly Key[] = [];
 
-  private constructor(options: KeyFileOptions) {
-    this.#options = options;
-  }
+  private constructor(private readonly options: KeyFileOptions) {}
 
   /**
    * Reads a file of keys for the first time.
@@ -49,7 +46,7 @@ export class KeyFile implements KeySource {
    * @returns a function that stops the reading
    */
   watch(log: (entry: LogEntry) => void): () => void {
-    const { path, intervalMilliseconds = READ_INTERVAL } = this.#options;
+    const { path, intervalMilliseconds = READ_INTERVAL } = this.options;
     let timer: ReturnType<typeof setTimeout>, isStopped = false, loggedFault: string | undefined;
     const check = async () => {
       let fault: string | undefined;
@@ -74,12 +71,12 @@ export class KeyFile implements KeySource {
 
   /** Reads the file and replaces the keys. Returns whether the text has changed. */
   async #readAgain(): Promise<boolean> {
-    const text = await this.#options.read();
+    const text = await this.options.read();
     if (text === this.#text) return false;
     try {
       this.#current = parseKeyFile(text);
     } catch (cause) {
-      throw new RangeError(`key file ${this.#options.path}: ${messageOf(cause)}`, { cause });
+      throw new RangeError(`key file ${this.options.path}: ${messageOf(cause)}`, { cause });
     }
     this.#text = text;
     return true;

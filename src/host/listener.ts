@@ -97,7 +97,6 @@ export interface HttpListener {
 
 /** Listens for connections and serves HTTP on them. @throws the system's error if the port is not available */
 export class Listener implements HttpListener {
-  readonly #options: ListenOptions;
   readonly #listener: Deno.TcpListener;
   readonly #connections = new Set<Connection>();
   readonly #searchTimer: ReturnType<typeof setInterval>;
@@ -105,8 +104,7 @@ export class Listener implements HttpListener {
   #isClosed = false;
   #lastRefusalLogged = -Infinity;
 
-  constructor(options: ListenOptions, serveHttp: ServeHttpOnConnection) {
-    this.#options = options;
+  constructor(private readonly options: ListenOptions, serveHttp: ServeHttpOnConnection) {
     const { hostname, port } = options;
     this.#listener = Deno.listen({ hostname, port });
     this.#searchTimer = setInterval(() => this.#closeExpired(), SEARCH_INTERVAL);
@@ -140,7 +138,7 @@ export class Listener implements HttpListener {
    */
   async #drain(connection: Connection): Promise<void> {
     while (connection.requests.size > 0) await Promise.all(connection.requests);
-    const { headerMilliseconds, answerMilliseconds } = this.#options.limits;
+    const { headerMilliseconds, answerMilliseconds } = this.options.limits;
     await settlesWithin(
       connection.server.shutdown(),
       connection.hasSucceeded ? answerMilliseconds : headerMilliseconds,
@@ -170,7 +168,7 @@ export class Listener implements HttpListener {
 
   /** Serves HTTP on a new connection, or closes it if there are too many. */
   #admit(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
-    if (this.#connections.size < this.#options.limits.maxConnections || this.#closeIdle(1)) {
+    if (this.#connections.size < this.options.limits.maxConnections || this.#closeIdle(1)) {
       return this.#serve(tcp, serveHttp);
     }
     tcp.close();
@@ -178,7 +176,7 @@ export class Listener implements HttpListener {
   }
 
   #serve(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
-    const { clock, handler, isPaced, limits: { answerMilliseconds } } = this.#options;
+    const { clock, handler, isPaced, limits: { answerMilliseconds } } = this.options;
     const cancellation = new Cancellation();
     const onRequest = async (request: Request, { completed }: Deno.ServeHandlerInfo) => {
       let answerTimer: ReturnType<typeof setTimeout> | undefined;
@@ -215,7 +213,7 @@ export class Listener implements HttpListener {
 
   /** Closes connections that have been without a request for too long. */
   #closeExpired(): void {
-    const { clock, limits: { headerMilliseconds, keepAliveMilliseconds } } = this.#options;
+    const { clock, limits: { headerMilliseconds, keepAliveMilliseconds } } = this.options;
     for (const { cancellation, requests, idleSince, hasSucceeded } of this.#connections) {
       const limit = hasSucceeded ? keepAliveMilliseconds : headerMilliseconds;
       if (requests.size === 0 && clock() - idleSince >= limit) cancellation.cancel();
@@ -233,10 +231,10 @@ export class Listener implements HttpListener {
   }
 
   #logRefusal(fault: string): void {
-    const now = this.#options.clock();
+    const now = this.options.clock();
     if (now - this.#lastRefusalLogged < REFUSAL_LOG_INTERVAL) return;
     this.#lastRefusalLogged = now;
-    this.#options.log({ event: "connections refused", fault, open: this.connections });
+    this.options.log({ event: "connections refused", fault, open: this.connections });
   }
 }
 

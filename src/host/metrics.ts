@@ -16,6 +16,18 @@ export interface RequestFigures {
 /** The bounds of the histogram of durations in seconds, from a small layer on a GPU to the largest layer on a CPU. */
 const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
+/** The gauges, each with the function that reads it from the open device. They are 0 while there is none. */
+const GAUGES: Readonly<Record<string, readonly [help: string, value: (session: DeviceSession) => number]>> = {
+  pare_queue_waiting: [
+    "Requests waiting for a place on the device",
+    ({ residentQueue: { waiting } }) => waiting,
+  ],
+  pare_layers_resident: ["Layers on the device", ({ residentQueue: { running } }) => running],
+  pare_device_live_bytes: ["Device memory in use", ({ backend: { counters } }) => counters.bytesLive],
+  pare_store_bytes: ["Device memory of stored statistics", ({ store: { byteLength } }) => byteLength],
+  pare_device_usable: ["1 while the device can be used, else 0", () => 1],
+};
+
 export class HostMetrics {
   readonly #registry = new Registry();
   readonly #requests = new Counter({
@@ -46,31 +58,17 @@ export class HostMetrics {
 
   /** @param device the device that the gauges read whenever the metrics are requested */
   constructor(device: Device) {
-    this.#gauge(
-      "pare_queue_waiting",
-      "Requests waiting for a place on the device",
-      device,
-      ({ residentQueue }) => residentQueue.waiting,
-    );
-    this.#gauge(
-      "pare_layers_resident",
-      "Layers on the device",
-      device,
-      ({ residentQueue }) => residentQueue.running,
-    );
-    this.#gauge(
-      "pare_device_live_bytes",
-      "Device memory in use",
-      device,
-      ({ backend }) => backend.counters.bytesLive,
-    );
-    this.#gauge(
-      "pare_store_bytes",
-      "Device memory of stored statistics",
-      device,
-      ({ store }) => store.byteLength,
-    );
-    this.#gauge("pare_device_usable", "1 while the device can be used, else 0", device, () => 1);
+    for (const [name, [help, value]] of Object.entries(GAUGES)) {
+      new Gauge({
+        name,
+        help,
+        registers: [this.#registry],
+        collect() {
+          const session = device.current();
+          this.set(session ? value(session) : 0);
+        },
+      });
+    }
   }
 
   countRequest({ route, method, status, bytesIn, bytesOut }: RequestFigures): void {
@@ -89,19 +87,6 @@ export class HostMetrics {
 
   async render(): Promise<{ text: string; contentType: string }> {
     return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
-  }
-
-  /** Registers a gauge. It is 0 while there is no open device. @param value reads the gauge from the open device */
-  #gauge(name: string, help: string, device: Device, value: (session: DeviceSession) => number): void {
-    new Gauge({
-      name,
-      help,
-      registers: [this.#registry],
-      collect() {
-        const session = device.current();
-        this.set(session ? value(session) : 0);
-      },
-    });
   }
 }
 

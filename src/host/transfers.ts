@@ -12,20 +12,18 @@ export interface TransferRateOptions {
 }
 
 export class TransferRate {
-  readonly #options: TransferRateOptions;
   /** The bytes that a client must transfer in each window. */
   readonly #windowBytes: number;
   #bytes = 0;
   #waitedMilliseconds = 0;
   #waitsSince: number | undefined;
 
-  constructor(options: TransferRateOptions) {
-    this.#options = options;
+  constructor(private readonly options: TransferRateOptions) {
     this.#windowBytes = (options.leastBytesPerSecond * options.windowMilliseconds) / 1000;
   }
 
   startWaiting(): void {
-    this.#waitsSince = this.#options.clock();
+    this.#waitsSince = this.options.clock();
   }
 
   /** Records that the client has transferred `bytes`, which ends the wait. */
@@ -41,11 +39,11 @@ export class TransferRate {
   /** Whether the host waits for a client that has transferred too few bytes in the current window. */
   isTooSlow(): boolean {
     return this.#waitsSince !== undefined && this.#windowBytes > 0 &&
-      this.#waited() >= this.#options.windowMilliseconds;
+      this.#waited() >= this.options.windowMilliseconds;
   }
 
   #waited(): number {
-    const now = this.#options.clock();
+    const now = this.options.clock();
     return this.#waitedMilliseconds + now - (this.#waitsSince ?? now);
   }
 }
@@ -67,13 +65,10 @@ const MAX_UNSENT_BYTES = 64 * 2 ** 20;
 
 /** Counts the bytes of the whole answers that clients have not taken yet. */
 export class UnsentAnswers {
-  readonly #maxBytes: number;
   #bytes = 0;
 
   /** @param maxBytes the most bytes in memory at once */
-  constructor(maxBytes = MAX_UNSENT_BYTES) {
-    this.#maxBytes = maxBytes;
-  }
+  constructor(private readonly maxBytes = MAX_UNSENT_BYTES) {}
 
   /**
    * Counts an answer of `bytes` bytes until `sent` settles, and returns true. If the answer must be streamed, it is not
@@ -82,7 +77,7 @@ export class UnsentAnswers {
    *   comes from this process. Such an answer is not counted, because the caller then owns its bytes
    */
   tryAdd(bytes: number, sent: Promise<unknown> | undefined): boolean {
-    if (bytes > MAX_WHOLE_BYTES || this.#bytes + bytes > this.#maxBytes) return false;
+    if (bytes > MAX_WHOLE_BYTES || this.#bytes + bytes > this.maxBytes) return false;
     if (!sent) return true;
     this.#bytes += bytes;
     const remove = () => void (this.#bytes -= bytes);

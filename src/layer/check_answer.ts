@@ -4,6 +4,8 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { createBufferOf } from "../device/host_memory.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { Tile, TiledMatrix } from "../device/tiled_matrix.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../device/kernels/transfer/check.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
@@ -46,20 +48,17 @@ async function findOverflow(
   dtype: FloatDtype,
 ): Promise<ReturnType<typeof locate> | undefined> {
   const tiles = [...matrix.tiles()], limit = OVERFLOW_BITS[dtype];
-  const first = backend.createBuffer("overflowing weights", 4 * tiles.length);
-  try {
-    backend.write(first, 0, new Uint8Array(new Uint32Array(tiles.length).fill(NOTHING_FOUND).buffer));
-    tiles.forEach(({ buffer: x, rows, cols, ld }, slot) => {
-      backend.dispatch(checkFinite, { x, first }, { count: rows * cols, offset: 0, cols, ld, limit, slot });
-    });
-    const found = new Uint32Array((await backend.read(first, 0, 4 * tiles.length)).buffer);
-    const defects = tiles.flatMap((tile, slot) =>
-      found[slot] === NOTHING_FOUND ? [] : [locate(tile, found[slot])]
-    );
-    return defects.toSorted((a, b) => a.row - b.row || a.column - b.column)[0];
-  } finally {
-    first.destroy();
-  }
+  using scratch = new ResourceSet();
+  const nothing = new Uint32Array(tiles.length).fill(NOTHING_FOUND);
+  const first = scratch.add(createBufferOf(backend, "overflowing weights", nothing));
+  tiles.forEach(({ buffer: x, rows, cols, ld }, slot) => {
+    backend.dispatch(checkFinite, { x, first }, { count: rows * cols, offset: 0, cols, ld, limit, slot });
+  });
+  const found = new Uint32Array((await backend.read(first, 0, 4 * tiles.length)).buffer);
+  const defects = tiles.flatMap((tile, slot) =>
+    found[slot] === NOTHING_FOUND ? [] : [locate(tile, found[slot])]
+  );
+  return defects.toSorted((a, b) => a.row - b.row || a.column - b.column)[0];
 }
 
 function locate(tile: Tile, index: number) {

@@ -42,20 +42,18 @@ interface Staging {
 
 /** Reads one matrix, once. The matrix must exist until the last chunk was read. */
 export class MatrixReader implements Disposable {
-  readonly #backend: Backend;
-  readonly #matrix: TiledMatrix;
-  readonly #encoding: Encoding;
   readonly #strips: readonly Strip[];
   readonly #buffers = new DisposableStack();
   /** The buffers of the strips, which take turns. */
   readonly #stagings: Staging[] = [];
   #queued = 0;
 
-  constructor(backend: Backend, matrix: TiledMatrix, encoding: Encoding) {
+  constructor(
+    private readonly backend: Backend,
+    private readonly matrix: TiledMatrix,
+    private readonly encoding: Encoding,
+  ) {
     const { rows, cols, edge } = matrix;
-    this.#backend = backend;
-    this.#matrix = matrix;
-    this.#encoding = encoding;
     const stripBytes = 4 * rows * cols <= ONE_STRIP_BYTES ? ONE_STRIP_BYTES : READ_BYTES[backend.kind];
     // Rows without gaps are encoded where they are, so a GPU never holds their strips in f32.
     const isEncodedOnly = backend.kind === "webgpu" && hasPackedRows(matrix);
@@ -81,7 +79,7 @@ export class MatrixReader implements Disposable {
     for (let index = 0; index < this.#strips.length; index++) {
       const bytes = ahead ?? this.#read(index);
       ahead = undefined;
-      if (READS_AHEAD[this.#backend.kind] && index + 1 < this.#strips.length) {
+      if (READS_AHEAD[this.backend.kind] && index + 1 < this.#strips.length) {
         ahead = this.#read(index + 1);
         ahead.catch(() => {}); // Its error is thrown when its bytes are taken, unless the caller stops before.
       }
@@ -92,9 +90,9 @@ export class MatrixReader implements Disposable {
   async #read(index: number): Promise<Uint8Array<ArrayBuffer>> {
     // The next strip is queued first, so that the device encodes it while this one is sent.
     this.#queueTo(index + 1);
-    const byteLength = this.#encoding.width * this.#strips[index].rows * this.#matrix.cols;
+    const byteLength = this.encoding.width * this.#strips[index].rows * this.matrix.cols;
     const { buffer, offset } = this.#encodedStrip(index);
-    const bytes = await this.#backend.read(buffer, 4 * offset, Math.ceil(byteLength / 4) * 4);
+    const bytes = await this.backend.read(buffer, 4 * offset, Math.ceil(byteLength / 4) * 4);
     return bytes.subarray(0, byteLength);
   }
 
@@ -112,9 +110,9 @@ export class MatrixReader implements Disposable {
 
   #queue(index: number): void {
     const strip = this.#strips[index], { contiguous, encoded } = this.#staging(index);
-    if (contiguous) gatherRows(this.#backend, this.#matrix, strip, contiguous);
+    if (contiguous) gatherRows(this.backend, this.matrix, strip, contiguous);
     if (encoded) {
-      this.#encoding.encode!(this.#floats(index), encoded, strip.row0, strip.rows * this.#matrix.cols);
+      this.encoding.encode!(this.#floats(index), encoded, strip.row0, strip.rows * this.matrix.cols);
     }
   }
 
@@ -126,7 +124,7 @@ export class MatrixReader implements Disposable {
 
   /** Returns the position of a strip's rows in f32, which have no gaps. */
   #floats(index: number): Submatrix {
-    const { contiguous } = this.#staging(index), matrix = this.#matrix;
+    const { contiguous } = this.#staging(index), matrix = this.matrix;
     if (contiguous) return { buffer: contiguous, offset: 0, ld: matrix.cols };
     const { row0 } = this.#strips[index];
     return submatrixOf(matrix.tile(Math.floor(row0 / matrix.edge), 0), row0, 0);
@@ -137,15 +135,15 @@ export class MatrixReader implements Disposable {
   }
 
   #createStaging(): Staging {
-    const elements = this.#matrix.cols * Math.max(...this.#strips.map(({ rows }) => rows));
+    const elements = this.matrix.cols * Math.max(...this.#strips.map(({ rows }) => rows));
     const create = (form: string, byteLength: number) =>
       this.#buffers.adopt(
-        this.#backend.createBuffer(`strip of the answer in ${form}`, byteLength),
+        this.backend.createBuffer(`strip of the answer in ${form}`, byteLength),
         (buffer) => buffer.destroy(),
       );
-    const { name, width, encode } = this.#encoding;
+    const { name, width, encode } = this.encoding;
     return {
-      contiguous: hasPackedRows(this.#matrix) ? undefined : create("f32", 4 * elements),
+      contiguous: hasPackedRows(this.matrix) ? undefined : create("f32", 4 * elements),
       encoded: encode && create(name, width * elements),
     };
   }

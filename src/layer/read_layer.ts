@@ -103,48 +103,43 @@ async function receiveLayer(
   chunks: AsyncIterable<NamedChunk> | Iterable<NamedChunk>,
   { edge, statistics: rule, tokenWeights, checkShape }: LayerRules,
 ): Promise<ReceivedLayer> {
-  return await withSinks(async (sinks) => {
-    const tensors = checkLayerTensors(infos, rule);
-    const { rows, cols, statistics, validation } = tensors;
-    checkShape?.(rows, cols, {
-      mask: tensors.mask !== undefined,
-      validation: validation !== undefined,
-      target: tensors.target !== undefined,
-      validationTarget: tensors.validationTarget !== undefined,
-    });
-    const weight = new WeightSink(backend, tensors.weight, edge);
-    sinks.set("weight", weight);
-    const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge, tokenWeights);
-    if (statisticsSink) sinks.set(statistics.name, statisticsSink);
-    const validationSink = validation && createStatisticsSink(backend, validation, edge);
-    if (validationSink) sinks.set(validation.name, validationSink);
-    const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
-    if (mask) sinks.set("mask", mask);
-    const [targetSink, validationTargetSink] = [tensors.target, tensors.validationTarget].map((tensor) => {
-      const sink = tensor && new WeightSink(backend, tensor, edge);
-      if (sink) sinks.set(tensor.name, sink);
-      return sink;
-    });
-    await ingest(backend, chunks, sinks);
-    const layer: Layer = { weight: weight.take(), forced: mask?.take() };
-    const hessian = statisticsSink?.take(), held = validationSink?.take();
-    const target = targetSink?.take(), validationTarget = validationTargetSink?.take();
-    return {
-      rows,
-      cols,
-      dtype: tensors.weight.dtype,
-      layer,
-      hessian,
-      validation: held,
-      target,
-      validationTarget,
-      destroy() {
-        for (const matrix of [hessian, held, target, validationTarget]) matrix?.destroy();
-        layer.weight.destroy();
-        layer.forced?.bits.destroy();
-      },
-    };
+  using sinks = new SinkSet();
+  const tensors = checkLayerTensors(infos, rule);
+  const { rows, cols, statistics, validation } = tensors;
+  checkShape?.(rows, cols, {
+    mask: tensors.mask !== undefined,
+    validation: validation !== undefined,
+    target: tensors.target !== undefined,
+    validationTarget: tensors.validationTarget !== undefined,
   });
+  const weight = sinks.add("weight", new WeightSink(backend, tensors.weight, edge));
+  const statisticsSink = statistics &&
+    sinks.add(statistics.name, createStatisticsSink(backend, statistics, edge, tokenWeights));
+  const validationSink = validation &&
+    sinks.add(validation.name, createStatisticsSink(backend, validation, edge));
+  const mask = tensors.mask && sinks.add("mask", new MaskSink(backend, rows, cols, tensors.mask.packed));
+  const [targetSink, validationTargetSink] = [tensors.target, tensors.validationTarget].map((tensor) =>
+    tensor && sinks.add(tensor.name, new WeightSink(backend, tensor, edge))
+  );
+  await ingest(backend, chunks, sinks.byName);
+  const layer: Layer = { weight: weight.take(), forced: mask?.take() };
+  const hessian = statisticsSink?.take(), held = validationSink?.take();
+  const target = targetSink?.take(), validationTarget = validationTargetSink?.take();
+  return {
+    rows,
+    cols,
+    dtype: tensors.weight.dtype,
+    layer,
+    hessian,
+    validation: held,
+    target,
+    validationTarget,
+    destroy() {
+      for (const matrix of [hessian, held, target, validationTarget]) matrix?.destroy();
+      layer.weight.destroy();
+      layer.forced?.bits.destroy();
+    },
+  };
 }
 
 /** The statistics of a layer's inputs, and those of its validation inputs if it has any: (n, n) f32, upper storage. */
@@ -165,15 +160,13 @@ export async function readStatistics(
 ): Promise<ReceivedStatistics> {
   const stream = await openSafetensors(source, { totalBytes });
   try {
-    return await withSinks(async (sinks) => {
-      const { statistics, validation } = checkHessianTensors(stream.header.tensors);
-      const sink = createStatisticsSink(backend, statistics, edge);
-      sinks.set(statistics.name, sink);
-      const validationSink = validation && createStatisticsSink(backend, validation, edge);
-      if (validationSink) sinks.set(validation.name, validationSink);
-      await ingest(backend, stream.chunks(), sinks);
-      return { hessian: sink.take(), validation: validationSink?.take() };
-    });
+    using sinks = new SinkSet();
+    const { statistics, validation } = checkHessianTensors(stream.header.tensors);
+    const sink = sinks.add(statistics.name, createStatisticsSink(backend, statistics, edge));
+    const validationSink = validation &&
+      sinks.add(validation.name, createStatisticsSink(backend, validation, edge));
+    await ingest(backend, stream.chunks(), sinks.byName);
+    return { hessian: sink.take(), validation: validationSink?.take() };
   } finally {
     await stream.close();
   }
@@ -197,14 +190,16 @@ function createStatisticsSink(
   }
 }
 
-/** Calls `body` with an empty map for all sinks that `body` creates, and destroys the sinks at the end. */
-async function withSinks<T>(
-  body: (sinks: Map<string, TensorSink<unknown>>) => Promise<T>,
-): Promise<T> {
-  const sinks = new Map<string, TensorSink<unknown>>();
-  try {
-    return await body(sinks);
-  } finally {
-    for (const sink of sinks.values()) sink.destroy();
+/** The sinks of a file by the names of their tensors. Disposing of the set destroys the sinks. */
+class SinkSet implements Disposable {
+  readonly byName = new Map<string, TensorSink<unknown>>();
+
+  add<Sink extends TensorSink<unknown>>(name: string, sink: Sink): Sink {
+    this.byName.set(name, sink);
+    return sink;
+  }
+
+  [Symbol.dispose](): void {
+    for (const sink of this.byName.values()) sink.destroy();
   }
 }

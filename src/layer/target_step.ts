@@ -23,6 +23,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { createBufferOf } from "../device/host_memory.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { Report } from "../protocol/messages.ts";
@@ -82,30 +83,24 @@ const column = (name: TargetSum) => TARGET_SUMS.indexOf(name);
 
 /** The step of one layer. The caller calls `take` and `measure`, and frees it. */
 export class TargetStep {
-  readonly #backend: Backend;
-  readonly #operands: TargetOperands;
-  readonly #factor: Factor;
-  readonly #isShrunk: boolean;
-  readonly #owned = new ResourceSet();
+  readonly #owned: ResourceSet;
   readonly #original: TiledMatrix;
   /** X, the whole step. Read only. It is freed by `take`. */
   readonly change: TiledMatrix;
   readonly #sums: RowSums;
   #size = 0;
 
-  private constructor(backend: Backend, operands: TargetOperands, factor: Factor, isShrunk: boolean) {
-    this.#backend = backend;
-    this.#operands = operands;
-    this.#factor = factor;
-    this.#isShrunk = isShrunk;
-    try {
-      this.#original = this.#owned.add(allocateLike(backend, operands.weight, "weights before the step"));
-      this.change = this.#owned.add(allocateLike(backend, operands.weight, "step of the weights"));
-      this.#sums = this.#owned.add(new RowSums(backend, operands.weight.rows, TARGET_SUMS.length));
-    } catch (error) {
-      this.#owned.destroy();
-      throw error;
-    }
+  private constructor(
+    private readonly backend: Backend,
+    private readonly operands: TargetOperands,
+    private readonly factor: Factor,
+    private readonly isShrunk: boolean,
+  ) {
+    using allocated = new ResourceSet();
+    this.#original = allocated.add(allocateLike(backend, operands.weight, "weights before the step"));
+    this.change = allocated.add(allocateLike(backend, operands.weight, "step of the weights"));
+    this.#sums = allocated.add(new RowSums(backend, operands.weight.rows, TARGET_SUMS.length));
+    this.#owned = allocated.move();
   }
 
   /**
@@ -120,40 +115,34 @@ export class TargetStep {
     factor: Factor,
     isShrunk = false,
   ): Promise<TargetStep> {
-    const step = new TargetStep(backend, operands, factor, isShrunk);
-    try {
-      await step.#compute();
-      return step;
-    } catch (error) {
-      step.destroy();
-      throw error;
-    }
+    using unfinished = new ResourceSet();
+    const step = unfinished.add(new TargetStep(backend, operands, factor, isShrunk));
+    await step.#compute();
+    unfinished.move();
+    return step;
   }
 
   /** W and Gv, with which validation statistics measure results. Read only. Undefined without a validation target. */
   get validationGradient(): ValidationGradient | undefined {
-    const { validationTarget } = this.#operands;
+    const { validationTarget } = this.operands;
     return validationTarget && { original: this.#original, gradient: validationTarget };
   }
 
   async #compute(): Promise<void> {
-    const backend = this.#backend, { weight, hessian, target, validation, validationTarget } = this.#operands;
+    const backend = this.backend, { weight, hessian, target, validation, validationTarget } = this.operands;
     copyMatrix(backend, weight, this.#original);
     this.#subtractOutputs(hessian, target, "wanted", "gradient");
     if (validation && validationTarget) {
       this.#subtractOutputs(validation, validationTarget, "wantedValidation", "gradientValidation");
     }
-    if (this.#factor.dead) await this.#clearDeadColumns();
-    const { order } = this.#factor, change = this.change;
-    const solved = order ? allocateLike(backend, target, "step in another order") : change;
-    try {
-      if (order) permuteColumns(backend, target, order.forward, solved);
-      else copyMatrix(backend, target, solved);
-      solveFactored(backend, solved, this.#factor);
-      if (order) permuteColumns(backend, solved, order.inverse, change);
-    } finally {
-      if (order) solved.destroy();
-    }
+    if (this.factor.dead) await this.#clearDeadColumns();
+    const { order } = this.factor, change = this.change;
+    using scratch = new ResourceSet();
+    const solved = order ? scratch.add(allocateLike(backend, target, "step in another order")) : change;
+    if (order) permuteColumns(backend, target, order.forward, solved);
+    else copyMatrix(backend, target, solved);
+    solveFactored(backend, solved, this.factor);
+    if (order) permuteColumns(backend, solved, order.inverse, change);
   }
 
   /** Queues T ← T − W·H, and the inner products of W with both. */
@@ -163,7 +152,7 @@ export class TargetStep {
     before: TargetSum,
     after: TargetSum,
   ): void {
-    const backend = this.#backend, weight = this.#original;
+    const backend = this.backend, weight = this.#original;
     mirrorDiagonalTiles(backend, hessian);
     addInnerProduct(weight, target, this.#sums, column(before));
     symmetricProduct(backend, weight, hessian, target, { alpha: -1, beta: 1 });
@@ -172,20 +161,19 @@ export class TargetStep {
 
   /** Sets the columns of G to 0 whose inputs are 0 in every token, because no weight of theirs has an effect. */
   async #clearDeadColumns(): Promise<void> {
-    const backend = this.#backend, { hessian, target } = this.#operands;
+    const backend = this.backend, { hessian, target } = this.operands;
     const live = (await readDiagonal(backend, hessian)).map((value) => value === 0 ? 0 : 1);
-    const factors = backend.createBuffer("live inputs", live.byteLength);
-    backend.write(factors, 0, new Uint8Array(live.buffer));
+    const factors = createBufferOf(backend, "live inputs", live);
     scaleColumns(backend, target, factors);
     factors.destroy();
   }
 
   /** Changes the weights. May be called once. @param size α */
   take(size: number): void {
-    const backend = this.#backend, change = this.change, { weight, hessian, target } = this.#operands;
+    const backend = this.backend, change = this.change, { weight, hessian, target } = this.operands;
     addInnerProduct(change, change, this.#sums, column("stepSquares"));
     addInnerProduct(change, target, this.#sums, column("stepGradient"));
-    if (this.#isShrunk) addQuadraticForm(backend, change, hessian, this.#sums, column("stepForm"));
+    if (this.isShrunk) addQuadraticForm(backend, change, hessian, this.#sums, column("stepForm"));
     this.#add(change, size, weight);
     change.destroy();
     this.#size = size;
@@ -205,7 +193,7 @@ export class TargetStep {
       readonly validationChange?: number;
     } = {},
   ): Promise<TargetFigures> {
-    const { target, validationTarget } = this.#operands, difference = this.#original, size = this.#size;
+    const { target, validationTarget } = this.operands, difference = this.#original, size = this.#size;
     this.#add(q, -1, difference);
     addInnerProduct(difference, difference, this.#sums, column("resultSquares"));
     addInnerProduct(difference, target, this.#sums, column("resultGradient"));
@@ -213,8 +201,8 @@ export class TargetStep {
       addInnerProduct(difference, validationTarget, this.#sums, column("resultValidation"));
     }
     const totals = await this.#sums.totals(), sum = (name: TargetSum) => totals[column(name)];
-    const weightForm = sum("wanted") - sum("gradient"), { dampingAdded } = this.#factor;
-    const stepForm = this.#isShrunk
+    const weightForm = sum("wanted") - sum("gradient"), { dampingAdded } = this.factor;
+    const stepForm = this.isShrunk
       ? sum("stepForm")
       : sum("stepGradient") - dampingAdded * sum("stepSquares");
     const added = (passError ?? NaN) - 2 * size * sum("resultGradient");
@@ -240,19 +228,16 @@ export class TargetStep {
 
   /** Computes tr(M·H·Mᵀ) by a product. Waits for the device. */
   async #form(m: TiledMatrix): Promise<number> {
-    const sums = new RowSums(this.#backend, m.rows, 1);
-    try {
-      addQuadraticForm(this.#backend, m, this.#operands.hessian, sums, 0);
-      return (await sums.totals())[0];
-    } finally {
-      sums.destroy();
-    }
+    using scratch = new ResourceSet();
+    const sums = scratch.add(new RowSums(this.backend, m.rows, 1));
+    addQuadraticForm(this.backend, m, this.operands.hessian, sums, 0);
+    return (await sums.totals())[0];
   }
 
   /** Queues Y ← Y + factor·X. */
   #add(x: TiledMatrix, factor: number, y: TiledMatrix): void {
-    const anyMask = this.#backend.createBuffer("mask of a sum", 4 * y.rows * wordsPerRow(y.cols));
-    addScaled(this.#backend, x, factor, y, anyMask);
+    const anyMask = this.backend.createBuffer("mask of a sum", 4 * y.rows * wordsPerRow(y.cols));
+    addScaled(this.backend, x, factor, y, anyMask);
     anyMask.destroy();
   }
 

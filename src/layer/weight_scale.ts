@@ -6,6 +6,7 @@
 
 import type { Backend } from "../device/backend.ts";
 import { rowExtremes } from "../device/kernels/quantization.ts";
+import { createBufferOf } from "../device/host_memory.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { scaleColumns } from "./linalg/tile_arithmetic.ts";
@@ -19,24 +20,21 @@ const SMALLEST_TERM = 2 ** -80;
 
 /** Returns the largest magnitude of a weight. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
 export async function largestWeight(backend: Backend, weight: TiledMatrix): Promise<number> {
-  const owned = new ResourceSet(), bytes = 4 * weight.rows;
-  try {
-    const lows = owned.add(backend.createBuffer("smallest weights", bytes));
-    const highs = owned.add(backend.createBuffer("largest weights", bytes));
-    backend.clear(lows);
-    backend.clear(highs);
-    for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
-      backend.dispatch(rowExtremes, { w, lows, highs }, { rows, cols, ld, row0 });
-    }
-    // Both are read at once, because each read waits for the device.
-    const both = owned.add(backend.createBuffer("extreme weights", 2 * bytes));
-    backend.copy(lows, 0, both, 0, bytes);
-    backend.copy(highs, 0, both, bytes, bytes);
-    const extremes = new Float32Array((await backend.read(both, 0, 2 * bytes)).buffer);
-    return extremes.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
-  } finally {
-    owned.destroy();
+  using owned = new ResourceSet();
+  const bytes = 4 * weight.rows;
+  const lows = owned.add(backend.createBuffer("smallest weights", bytes));
+  const highs = owned.add(backend.createBuffer("largest weights", bytes));
+  backend.clear(lows);
+  backend.clear(highs);
+  for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
+    backend.dispatch(rowExtremes, { w, lows, highs }, { rows, cols, ld, row0 });
   }
+  // Both are read at once, because each read waits for the device.
+  const both = owned.add(backend.createBuffer("extreme weights", 2 * bytes));
+  backend.copy(lows, 0, both, 0, bytes);
+  backend.copy(highs, 0, both, bytes, bytes);
+  const extremes = new Float32Array((await backend.read(both, 0, 2 * bytes)).buffer);
+  return extremes.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
 }
 
 /**
@@ -61,8 +59,8 @@ export function underflows(weight: number, statistic: number, exponent: number):
 
 /** Queues multiplying all elements of `matrix` by 2^exponent. */
 export function scaleByPowerOfTwo(backend: Backend, matrix: TiledMatrix, exponent: number): void {
-  const factors = backend.createBuffer("scale of the weights", 4 * matrix.cols);
-  backend.write(factors, 0, new Uint8Array(new Float32Array(matrix.cols).fill(2 ** exponent).buffer));
+  const values = new Float32Array(matrix.cols).fill(2 ** exponent);
+  const factors = createBufferOf(backend, "scale of the weights", values);
   scaleColumns(backend, matrix, factors);
   factors.destroy();
 }

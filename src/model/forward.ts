@@ -246,7 +246,9 @@ export class Forward {
       source,
       block.groups,
       (weights) =>
-        work((states, batch) => this.runner.run(index, { ...this.pass(weights, batch), ...observers }, states, batch)),
+        work((states, batch) =>
+          this.runner.run(index, { ...this.pass(weights, batch), ...observers }, states, batch)
+        ),
     );
   }
 

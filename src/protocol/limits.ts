@@ -68,6 +68,9 @@ export const MAX_EPOCHS = 1000;
  */
 export const STATES_BYTES = 16 * 2 ** 30;
 
+/** The default budget of a host for hidden states on disk, in GiB. They are those of four models like the one above. */
+export const STATES_DISK_GIB = 64;
+
 /** The default limit of a body at an edge, in bytes. The Free and Pro plans of Cloudflare refuse larger bodies. */
 export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 

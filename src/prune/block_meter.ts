@@ -1,10 +1,15 @@
-/** Measures the error of the output of a block against wanted outputs y: the mean over all tokens of ‖Δy‖²/‖y‖². */
+/**
+ * Measures the error of the output of a block against wanted outputs y: the mean over all tokens of ‖Δy‖²/‖y‖². All tokens count equally,
+ * so a few tokens with massive activations do not hide the error of the others.
+ */
 
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { DeviceWeights } from "../model/device_weights.ts";
 import type { Forward } from "../model/forward.ts";
-import type { HiddenStates } from "../model/hidden_states/hidden_states.ts";
-import { sumOfErrors } from "./block_error.ts";
+import type { OpenBlock } from "./open_round.ts";
+
+/** Receives the outputs of a block, (rows, hiddenSize) f32, batch by batch. */
+type OutputObserver = Parameters<Forward["visitOutputs"]>[2];
 
 /** The wanted outputs of one block for some windows, in host memory. */
 export class BlockMeter {
@@ -20,18 +25,17 @@ export class BlockMeter {
    * Copies the wanted outputs to host memory.
    * @param forward a forward pass before the block
    * @param fitted the number of fitted windows. Only the later windows are measured, or all if no window is held out
-   * @param outputs the wanted outputs of all windows
+   * @param visit passes the wanted outputs of all windows to the observer
    */
   static async open(
     forward: Forward,
     block: number,
     fitted: number,
-    outputs: HiddenStates,
+    visit: (observer: OutputObserver) => Promise<void>,
   ): Promise<BlockMeter> {
-    const from = Math.max(0, outputs.batches.findIndex(({ first }) => first === fitted));
+    const from = Math.max(0, forward.hiddenStates.batches.findIndex(({ first }) => first === fitted));
     const wanted: Float32Array[] = [];
-    const observer = { from, take: (i: number, states: Float32Array) => void (wanted[i] = states) };
-    await outputs.visitOutputs(() => {}, observer);
+    await visit({ from, take: (i, states) => void (wanted[i] = states) });
     return new BlockMeter(forward, block, from, wanted);
   }
 
@@ -51,16 +55,68 @@ export class BlockMeter {
     return this.#mean((observer) => this.forward.visitOutputs(this.block, weights, observer));
   }
 
-  async #mean(run: (observer: Parameters<Forward["visitOutputs"]>[2]) => Promise<void>): Promise<number> {
+  async #mean(run: (observer: OutputObserver) => Promise<void>): Promise<number> {
+    const measured = this.begin();
+    await run(measured);
+    return measured.error();
+  }
+
+  /** Begins a measurement of outputs that the caller computes. */
+  begin(): OutputObserver & { error(): number } {
     const { hiddenSize } = this.forward.model.spec;
     let sum = 0, tokens = 0;
-    await run({
+    return {
       from: this.from,
       take: (i, outputs) => {
         sum += sumOfErrors(this.wanted[i], outputs, hiddenSize);
         tokens += outputs.length / hiddenSize;
       },
-    });
-    return sum / tokens;
+      error: () => sum / tokens,
+    };
   }
+}
+
+export interface PrunedPass {
+  /** The number of windows before those that are held out. */
+  readonly fitted: number;
+  /** Whether the outputs of the block replace the states. */
+  readonly advances: boolean;
+  /**
+   * Receives the error of the output on the held-out windows, of which there must be some. The dense block and the pruned block run on the
+   * same inputs, the outputs of the pruned block before. Without it, no error is measured.
+   */
+  readonly onError?: (error: number) => Promise<void>;
+  /** Called after each batch whose outputs replace the states. */
+  readonly onBatchDone?: () => void;
+}
+
+/**
+ * Runs the windows through a block with the weights `pruned`, and compares the outputs with those of the block with its dense `weights`.
+ */
+export async function runPrunedBlock(
+  forward: Forward,
+  { block, weights }: Pick<OpenBlock, "block" | "weights">,
+  pruned: TensorSource,
+  { fitted, advances, onError, onBatchDone }: PrunedPass,
+): Promise<void> {
+  const visitDense = (observer: OutputObserver) => forward.visitOutputs(block, weights, observer);
+  const meter = onError && await BlockMeter.open(forward, block, fitted, visitDense);
+  if (!advances) return await onError?.(await meter!.measureStored(pruned));
+  const measured = meter?.begin();
+  const observer = measured && { ...measured, end: () => onError!(measured.error()) };
+  await forward.runBlock(block, onBatchDone, pruned, { observer });
+}
+
+/** Returns Σ ‖pruned_t − dense_t‖²/‖dense_t‖² over the tokens t, in float64. If dense_t is 0, the error is 0 or 1. */
+function sumOfErrors(dense: Float32Array, pruned: Float32Array, hiddenSize: number): number {
+  let sum = 0;
+  for (let token = 0; token < dense.length; token += hiddenSize) {
+    let error = 0, norm = 0;
+    for (let i = token; i < token + hiddenSize; i++) {
+      error += (pruned[i] - dense[i]) ** 2;
+      norm += dense[i] ** 2;
+    }
+    sum += norm > 0 ? error / norm : Math.sign(error);
+  }
+  return sum;
 }

@@ -76,12 +76,8 @@ export class BlockPlan {
   /** Whether no layer is to be pruned, and no block to be reconstructed or measured. */
   readonly isEmpty: boolean;
   readonly #blocks: ReadonlySet<number>;
-  readonly #spec: ModelSpec;
-  readonly #options: PlanOptions;
 
-  constructor(spec: ModelSpec, options: PlanOptions) {
-    this.#spec = spec;
-    this.#options = options;
+  constructor(private readonly spec: ModelSpec, private readonly options: PlanOptions) {
     const chosen = linearLayers(spec).filter(({ name }) => options.layers?.has(name) ?? true);
     this.lastBlock = chosen.at(-1)?.block ?? -1;
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
@@ -91,13 +87,13 @@ export class BlockPlan {
 
   /** Whether `block` has a layer to prune, or is still to be reconstructed or measured. */
   isOpen(block: number): boolean {
-    const isUnmeasured = this.#blocks.has(block) && this.#options.measured?.has(block) === false;
+    const isUnmeasured = this.#blocks.has(block) && this.options.measured?.has(block) === false;
     return isUnmeasured || this.epochs(block) > 0 || this.rounds(block).length > 0;
   }
 
   /** Whether the outputs of `block` are needed. */
   runs(block: number): boolean {
-    return block < this.lastBlock || this.#options.runsLast === true;
+    return block < this.lastBlock || this.options.runsLast === true;
   }
 
   /** Returns all groups of `block` with chosen layers, divided into calibration rounds. */
@@ -109,15 +105,15 @@ export class BlockPlan {
    * Returns the pending groups of `block`, divided into calibration rounds.
    * @param finished the layers that are not pending
    */
-  rounds(block: number, finished: NameSet | undefined = this.#options.finished): PendingGroup[][] {
-    const { layers, trueSequential, expertsAtOnce } = this.#options;
+  rounds(block: number, finished: NameSet | undefined = this.options.finished): PendingGroup[][] {
+    const { layers, trueSequential, expertsAtOnce } = this.options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
     const pendingOf = (groups: readonly LinearGroup[]): PendingGroup[] =>
       groups.map((group) => {
         const layers = group.map((linear) => ({ name: this.#name(block, linear), linear }));
         return { group, layers: layers.filter(({ name }) => isPending(name)) };
       }).filter(({ layers }) => layers.length > 0);
-    const { groups } = this.#spec.block(block);
+    const { groups } = this.spec.block(block);
     const rounds = trueSequential ? stagesOf(groups).map(pendingOf) : [pendingOf(groups)];
     const parts = expertsAtOnce === undefined
       ? rounds
@@ -127,19 +123,19 @@ export class BlockPlan {
 
   /** Returns the names of the weights of `block` that an earlier run has pruned. */
   finished(block: number): string[] {
-    const names = this.#spec.block(block).groups.flat().map((linear) => this.#name(block, linear));
-    return names.filter((name) => this.#options.finished?.has(name));
+    const names = this.spec.block(block).groups.flat().map((linear) => this.#name(block, linear));
+    return names.filter((name) => this.options.finished?.has(name));
   }
 
   /** Returns the number of epochs in which `block` is still to be reconstructed. */
   epochs(block: number): number {
-    const { reconstruct = 0, reconstructed } = this.#options;
+    const { reconstruct = 0, reconstructed } = this.options;
     return this.#blocks.has(block) && !reconstructed?.has(block) ? reconstruct : 0;
   }
 
   /** Whether `block` is still to be reconstructed, and its layers are rounded after it. */
   isRoundedLast(block: number): boolean {
-    const { isRounded } = this.#options;
+    const { isRounded } = this.options;
     return this.epochs(block) > 0 && isRounded !== undefined && this.chosenLayers(block).some(isRounded);
   }
 
@@ -154,15 +150,15 @@ export class BlockPlan {
    * the stream then has the routes of the other one.
    */
   advancesDense(block: number): boolean {
-    return this.#options.hasTargets === true &&
-      this.#spec.block(block).groups.every(([{ expertRole }]) => expertRole === undefined);
+    return this.options.hasTargets === true &&
+      this.spec.block(block).groups.every(([{ expertRole }]) => expertRole === undefined);
   }
 
   /** Whether the dense stream runs through `block` in a pass of its own, for another block or a reconstruction. */
   runsDense(block: number): boolean {
     const isUsed = this.runs(block) || this.epochs(block) > 0;
     const isObserved = this.isRoundedLast(block) || this.rounds(block).length > 0;
-    return this.#options.hasTargets === true && isUsed && !(this.advancesDense(block) && isObserved);
+    return this.options.hasTargets === true && isUsed && !(this.advancesDense(block) && isObserved);
   }
 
   /**
@@ -189,7 +185,7 @@ export class BlockPlan {
   }
 
   #name(block: number, linear: LinearSpec): string {
-    return weightName(this.#spec, block, linear);
+    return weightName(this.spec, block, linear);
   }
 }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { ReconstructedBlock, TargetDecision } from "../client/blocks/solved_block.ts";
@@ -15,7 +16,7 @@ import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { runPrunedBlock } from "./block_error.ts";
+import { runPrunedBlock } from "./block_meter.ts";
 import { reconstructBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
@@ -34,7 +35,7 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
   readonly onReplace?: OnReplace;
   /**
    * Called after each block with pruned layers, with the error of its output on the held-out windows (see
-   * `BlockError`), if there are any.
+   * `runPrunedBlock`), if there are any.
    */
   readonly onBlock?: (block: number, error: number) => Promise<void>;
   /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
@@ -95,22 +96,21 @@ async function* groups(
   if (plan.isEmpty) return;
   const { windows, validationWindows = [], memory, hiddenStates } = options;
   const all = [...windows, ...validationWindows];
-  const forward = await Forward.begin(backend, model, all, {
-    ...memory,
-    storage: hiddenStates,
-    parts: partSizes(options),
-    hasDenseStream: options.hasTargets,
-  });
-  try {
-    const firstBlock = forward.hiddenStates.nextBlock, { denseStates } = forward;
-    const passes = (denseStates ? firstBlock : 0) + plan.passes(firstBlock).length;
-    const steps = new StepCounter(passes, forward.hiddenStates.batches.length, options);
-    while (denseStates && denseStates.nextBlock < firstBlock) await forward.runDenseBlock(steps.begin("run"));
-    for (let block = firstBlock; block <= plan.lastBlock; block++) {
-      yield* calibrateBlock({ forward, plan, steps, options }, block);
-    }
-  } finally {
-    forward.destroy();
+  using scratch = new ResourceSet();
+  const forward = scratch.add(
+    await Forward.begin(backend, model, all, {
+      ...memory,
+      storage: hiddenStates,
+      parts: partSizes(options),
+      hasDenseStream: options.hasTargets,
+    }),
+  );
+  const firstBlock = forward.hiddenStates.nextBlock, { denseStates } = forward;
+  const passes = (denseStates ? firstBlock : 0) + plan.passes(firstBlock).length;
+  const steps = new StepCounter(passes, forward.hiddenStates.batches.length, options);
+  while (denseStates && denseStates.nextBlock < firstBlock) await forward.runDenseBlock(steps.begin("run"));
+  for (let block = firstBlock; block <= plan.lastBlock; block++) {
+    yield* calibrateBlock({ forward, plan, steps, options }, block);
   }
 }
 
@@ -236,10 +236,10 @@ async function* calibrateRound(
   const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
   const weights = trueSequential ? withReplacements(openBlock.weights, replaced) : openBlock.weights;
   const begun = steps.begin("observe"), advancesDense = isLast && plan.advancesDense(block);
-  const statistics = await RoundStatistics.accumulate(forward, round, block, weights, begun, {
-    ...options,
-    advancesDense,
-  });
+  using scratch = new ResourceSet();
+  const statistics = scratch.add(
+    await RoundStatistics.accumulate(forward, round, block, weights, begun, { ...options, advancesDense }),
+  );
   // A true-sequential round solves a part of the block, and the output of the block says little about this part.
   const guard = hasTargets && !trueSequential && validationWindows.length > 0
     ? guardTargets(forward, openBlock, round, {
@@ -249,11 +249,20 @@ async function* calibrateRound(
       beginDense: () => beginDense(work, block),
     })
     : undefined;
-  try {
-    yield* openRound(round, openBlock, (group) => statistics.of(group), guard);
-  } finally {
-    statistics.destroy();
-  }
+  yield* openRound(round, openBlock, (group) => statistics.of(group), guard);
+}
+
+/** Wraps `source` so that the function that `replaceOf` returns takes the place of the `replace` of each group. */
+export function withReplace(
+  source: CalibratedModel,
+  replaceOf: (group: CalibratedGroup) => CalibratedGroup["replace"],
+): CalibratedModel {
+  return {
+    layerCount: source.layerCount,
+    async *groups() {
+      for await (const group of source.groups()) yield { ...group, replace: replaceOf(group) };
+    },
+  };
 }
 
 /** Reads the weights of `names` that an earlier run has pruned. */

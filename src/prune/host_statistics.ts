@@ -1,6 +1,7 @@
 /** Copies the statistics of a calibrated model to host memory, for clients that send the layers to servers. */
 
 import type { LayerGroup, ModelSource, SourceLayer } from "../client/model_source.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { joinChunks, weightReader } from "../layer/write_layer.ts";
@@ -43,12 +44,9 @@ async function readTarget(
 ): Promise<HostTensor | undefined> {
   const target = sums?.target(weight);
   if (!sums || !target) return undefined;
-  try {
-    const { rows, cols } = target, chunks = weightReader(sums.backend, target, "F32").chunks();
-    return { dtype: "F32", shape: [rows, cols], data: await joinChunks(chunks, 4 * rows * cols) };
-  } finally {
-    target.destroy();
-  }
+  using scratch = new ResourceSet();
+  const { rows, cols } = scratch.add(target), chunks = weightReader(sums.backend, target, "F32").chunks();
+  return { dtype: "F32", shape: [rows, cols], data: await joinChunks(chunks, 4 * rows * cols) };
 }
 
 /** Reads a Hessian back and frees it on the device. */

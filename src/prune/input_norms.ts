@@ -5,6 +5,7 @@
 
 import { SquaredNorms } from "../layer/calibration/squared_norms.ts";
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
 import { Forward } from "../model/forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
@@ -36,26 +37,23 @@ export async function* inputNorms(
   backend: Backend,
   { windows, lastBlock, hiddenStates, progress, signal }: NormsOptions,
 ): AsyncGenerator<BlockNorms, void, undefined> {
-  const forward = await Forward.begin(backend, model, windows, { storage: hiddenStates });
-  try {
-    const total = (lastBlock + 1) * forward.hiddenStates.batches.length;
-    let done = 0;
-    const onBatchDone = () => {
-      signal?.throwIfAborted();
-      progress?.(++done, total);
-    };
-    for (let block = 0; block <= lastBlock; block++) {
-      yield await blockNorms(
-        forward,
-        block,
-        (observe) =>
-          block < lastBlock
-            ? forward.runBlock(block, onBatchDone, model.weights, { observeInput: observe })
-            : forward.observeBlock(block, observe, { onBatchDone }),
-      );
-    }
-  } finally {
-    forward.destroy();
+  using scratch = new ResourceSet();
+  const forward = scratch.add(await Forward.begin(backend, model, windows, { storage: hiddenStates }));
+  const total = (lastBlock + 1) * forward.hiddenStates.batches.length;
+  let done = 0;
+  const onBatchDone = () => {
+    signal?.throwIfAborted();
+    progress?.(++done, total);
+  };
+  for (let block = 0; block <= lastBlock; block++) {
+    yield await blockNorms(
+      forward,
+      block,
+      (observe) =>
+        block < lastBlock
+          ? forward.runBlock(block, onBatchDone, model.weights, { observeInput: observe })
+          : forward.observeBlock(block, observe, { onBatchDone }),
+    );
   }
 }
 
@@ -65,17 +63,14 @@ async function blockNorms(
   block: number,
   run: (observe: (group: LinearGroup, input: DeviceBuffer, rows: number) => void) => Promise<void>,
 ): Promise<BlockNorms> {
+  using scratch = new ResourceSet();
   const sums = new Map<LinearGroup, SquaredNorms>();
-  try {
-    for (const group of model.spec.block(block).groups) {
-      const [{ name, inFeatures }] = group;
-      sums.set(group, new SquaredNorms(backend, `squared norms ${name}`, inFeatures));
-    }
-    await run((group, input, rows) => sums.get(group)!.add(input, rows));
-    const norms = new Map<LinearGroup, Float32Array>();
-    for (const [group, sum] of sums) norms.set(group, await sum.read());
-    return norms;
-  } finally {
-    for (const sum of sums.values()) sum.destroy();
+  for (const group of model.spec.block(block).groups) {
+    const [{ name, inFeatures }] = group;
+    sums.set(group, scratch.add(new SquaredNorms(backend, `squared norms ${name}`, inFeatures)));
   }
+  await run((group, input, rows) => sums.get(group)!.add(input, rows));
+  const norms = new Map<LinearGroup, Float32Array>();
+  for (const [group, sum] of sums) norms.set(group, await sum.read());
+  return norms;
 }

@@ -10,7 +10,7 @@ import { BlockPlan, type PendingGroup, type PendingLayer } from "./block_plan.ts
 import { bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 import { transpose } from "../tensor/transpose.ts";
 
-/** Receives each pruned weight, converted to the dtype of the checkpoint. */
+/** Receives each pruned weight, converted to the dtype of the checkpoint. Its memory may be freed after its block. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
 
 export type GroupStatistics = Pick<
@@ -45,6 +45,8 @@ export interface OpenBlock {
   readonly weights: TensorSource;
   /** The pruned weights of the block so far, by name. `replace` adds each pruned weight to this map. */
   readonly replaced: Map<string, HostTensor>;
+  /** The new weights that another process has solved, (outFeatures, inFeatures). They take the place of the dense weights. */
+  readonly solved?: ReadonlyMap<string, { readonly weight: HostTensor }>;
   /** Called with each pruned weight before it is added to `replaced`. */
   readonly onReplace?: OnReplace;
   /** Whether the zeros of `weights` stay zeros. @default false */
@@ -74,7 +76,7 @@ export async function* openRound(
       const layers = await readLayers(openBlock, pending.layers);
       const statistics = statisticsOf?.(pending.group) ?? {};
       const hasMoreInRound = index < round.length - 1;
-      yield new OpenGroup(openBlock, status, pending, { ...statistics, guard, layers, hasMoreInRound });
+      yield openGroup(openBlock, status, pending, { ...statistics, guard, layers, hasMoreInRound });
     }
     requireReplaced(round.flatMap(({ layers }) => layers), openBlock);
   } finally {
@@ -103,64 +105,39 @@ export function uncalibratedModel(
   };
 }
 
-/** A group of layers that has been yielded and accepts their pruned weights. */
-class OpenGroup implements CalibratedGroup {
-  readonly block: number;
-  readonly hessian: HessianAccumulator | undefined;
-  readonly validationHessian: HessianAccumulator | undefined;
-  readonly tokens: number | undefined;
-  readonly layers: readonly SourceLayer[];
-  readonly guard: TargetGuard | undefined;
-  readonly hasMoreInRound: boolean;
-  readonly #openBlock: OpenBlock;
-  readonly #status: RoundStatus;
-  readonly #pending: PendingGroup;
-
-  constructor(
-    openBlock: OpenBlock,
-    status: RoundStatus,
-    pending: PendingGroup,
-    { hessian, validationHessian, tokens, guard, layers, hasMoreInRound }: GroupStatistics & {
-      readonly guard: TargetGuard | undefined;
-      readonly layers: readonly SourceLayer[];
-      readonly hasMoreInRound: boolean;
+/** Returns a group that accepts the pruned weights of its layers until the end of the round. */
+function openGroup(
+  { block, weights, replaced, onReplace }: OpenBlock,
+  status: RoundStatus,
+  pending: PendingGroup,
+  group: Omit<CalibratedGroup, "block" | "replace">,
+): CalibratedGroup {
+  return {
+    ...group,
+    block,
+    async replace(name, weight) {
+      if (!status.acceptsReplacements) {
+        throw new RangeError(`replace ${name}: the next round has been requested`);
+      }
+      const layer = pending.layers.find((layer) => layer.name === name);
+      if (!layer) {
+        const names = pending.layers.map((layer) => layer.name).join(", ");
+        throw new RangeError(`replace ${name}: not a layer of this group, whose layers are ${names}`);
+      }
+      // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
+      const replacement = storedWeight(weights, name, layer.linear, weight);
+      await onReplace?.(name, replacement);
+      replaced.set(name, replacement);
     },
-  ) {
-    this.block = openBlock.block;
-    this.hessian = hessian;
-    this.validationHessian = validationHessian;
-    this.tokens = tokens;
-    this.guard = guard;
-    this.layers = layers;
-    this.hasMoreInRound = hasMoreInRound;
-    this.#openBlock = openBlock;
-    this.#status = status;
-    this.#pending = pending;
-  }
-
-  async replace(name: string, weight: HostTensor): Promise<void> {
-    if (!this.#status.acceptsReplacements) {
-      throw new RangeError(`replace ${name}: the next round has been requested`);
-    }
-    const layer = this.#pending.layers.find((layer) => layer.name === name);
-    if (!layer) {
-      const names = this.layers.map((layer) => layer.name).join(", ");
-      throw new RangeError(`replace ${name}: not a layer of this group, whose layers are ${names}`);
-    }
-    const { weights, replaced, onReplace } = this.#openBlock;
-    // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
-    const replacement = storedWeight(weights, name, layer.linear, weight);
-    await onReplace?.(name, replacement);
-    replaced.set(name, replacement);
-  }
+  };
 }
 
 function readLayers(
-  { weights, keepsZeros }: OpenBlock,
+  { weights, solved, keepsZeros }: OpenBlock,
   pending: readonly PendingLayer[],
 ): Promise<SourceLayer[]> {
   return Promise.all(pending.map(async ({ name, linear }) => {
-    const weight = await readLayerWeight(weights, name, linear);
+    const weight = solved?.get(name)?.weight ?? await readLayerWeight(weights, name, linear);
     return { name, weight, ...keepsZeros && { mask: maskOf(weight) } };
   }));
 }

@@ -10,8 +10,7 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
-import type { CalibratedModel } from "./calibrated_model.ts";
-import type { CalibratedGroup } from "./open_round.ts";
+import { type CalibratedModel, withReplace } from "./calibrated_model.ts";
 
 /** Writes the tensors of the layer `name` and flushes them to the disk. */
 export type StoreTensors = (name: string, tensors: ReadonlyMap<string, HostTensor>) => Promise<void>;
@@ -33,29 +32,13 @@ export function quantizedModel(
   gridOf: (name: string) => GridOptions | undefined,
   store: StoreTensors,
 ): CalibratedModel {
-  return {
-    layerCount: source.layerCount,
-    async *groups() {
-      for await (const group of source.groups()) yield quantizedGroup(group, gridOf, store);
-    },
-  };
-}
-
-function quantizedGroup(
-  group: CalibratedGroup,
-  gridOf: (name: string) => GridOptions | undefined,
-  store: StoreTensors,
-): CalibratedGroup {
-  return {
-    ...group,
-    async replace(name, weight, quantized) {
-      const grid = gridOf(name), dtype = group.layers.find((layer) => layer.name === name)?.weight.dtype;
-      if (!grid || !dtype || !isFloatDtype(dtype)) return await group.replace(name, weight);
-      const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
-      await store(name, tensors);
-      await group.replace(name, dense);
-    },
-  };
+  return withReplace(source, (group) => async (name, weight, quantized) => {
+    const grid = gridOf(name), dtype = group.layers.find((layer) => layer.name === name)?.weight.dtype;
+    if (!grid || !dtype || !isFloatDtype(dtype)) return await group.replace(name, weight);
+    const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
+    await store(name, tensors);
+    await group.replace(name, dense);
+  });
 }
 
 /** Packs the quantised weight of a server's answer. Throws the errors that {@link quantizedModel} lists. */

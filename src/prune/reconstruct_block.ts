@@ -12,6 +12,7 @@ import {
   type TensorSource,
   withReplacements,
 } from "../model/checkpoint/tensor_source.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { Forward } from "../model/forward.ts";
 import type { HiddenStates } from "../model/hidden_states/hidden_states.ts";
 import { BlockTrainer } from "../model/training/block_trainer.ts";
@@ -54,20 +55,22 @@ export interface ReconstructionTask {
  */
 export async function reconstructBlock(task: ReconstructionTask): Promise<ReconstructedBlock> {
   const { forward, openBlock: { block, weights, replaced }, epochs } = task, started = performance.now();
-  const targets = forward.denseStates ?? await forward.denseOutputs(block);
-  try {
-    const meter = await BlockMeter.open(forward, block, task.fitted, targets);
-    const pruned = withReplacements(weights, replaced);
-    const { before, keptEpoch, tensors } = await train(task, targets, meter, pruned);
-    const after = keptEpoch > 0 ? await meter.measureStored(withReplacements(pruned, tensors)) : before;
-    const result = after < before
-      ? { after, keptEpoch, tensors }
-      : { after: before, keptEpoch: 0, tensors: new Map<string, HostTensor>() };
-    for (const [name, tensor] of result.tensors) replaced.set(name, tensor);
-    return { epochs, before, ...result, seconds: (performance.now() - started) / 1000 };
-  } finally {
-    if (targets !== forward.denseStates) targets.destroy();
-  }
+  using scratch = new ResourceSet();
+  const targets = forward.denseStates ?? scratch.add(await forward.denseOutputs(block));
+  const meter = await BlockMeter.open(
+    forward,
+    block,
+    task.fitted,
+    (observer) => targets.visitOutputs(() => {}, observer),
+  );
+  const pruned = withReplacements(weights, replaced);
+  const { before, keptEpoch, tensors } = await train(task, targets, meter, pruned);
+  const after = keptEpoch > 0 ? await meter.measureStored(withReplacements(pruned, tensors)) : before;
+  const result = after < before
+    ? { after, keptEpoch, tensors }
+    : { after: before, keptEpoch: 0, tensors: new Map<string, HostTensor>() };
+  for (const [name, tensor] of result.tensors) replaced.set(name, tensor);
+  return { epochs, before, ...result, seconds: (performance.now() - started) / 1000 };
 }
 
 /** Trains for all epochs. Returns the parameters of the epoch with the least error, in the dtypes of the checkpoint. */
@@ -79,34 +82,27 @@ async function train(
 ): Promise<Pick<ReconstructedBlock, "before" | "keptEpoch" | "tensors">> {
   const { forward: { backend, model: { spec } }, openBlock: { block, replaced }, epochs } = task;
   const { isTrained = (name) => replaced.has(name) } = task;
-  const trainer = await BlockTrainer.load(
-    backend,
-    spec,
-    block,
-    pruned,
-    (name) => isTrained(`${name}.weight`),
+  using scratch = new ResourceSet();
+  const trainer = scratch.add(
+    await BlockTrainer.load(backend, spec, block, pruned, (name) => isTrained(`${name}.weight`)),
   );
-  try {
-    const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();
-    let least = before, keptEpoch = 0;
-    for (let epoch = 1; epoch <= epochs; epoch++) {
-      await trainEpoch(task, trainer, targets, epoch);
-      const error = await meter.measure(trainer.weights);
-      if (!(error < least)) continue;
-      least = error;
-      keptEpoch = epoch;
-      trainer.remember();
-    }
-    if (keptEpoch > 0) {
-      trainer.restore();
-      for await (const [name, tensor] of trainer.tensors()) {
-        tensors.set(name, convertReplacement(pruned, name, tensor));
-      }
-    }
-    return { before, keptEpoch, tensors };
-  } finally {
-    trainer.destroy();
+  const before = await meter.measure(trainer.weights), tensors = new Map<string, HostTensor>();
+  let least = before, keptEpoch = 0;
+  for (let epoch = 1; epoch <= epochs; epoch++) {
+    await trainEpoch(task, trainer, targets, epoch);
+    const error = await meter.measure(trainer.weights);
+    if (!(error < least)) continue;
+    least = error;
+    keptEpoch = epoch;
+    trainer.remember();
   }
+  if (keptEpoch > 0) {
+    trainer.restore();
+    for await (const [name, tensor] of trainer.tensors()) {
+      tensors.set(name, convertReplacement(pruned, name, tensor));
+    }
+  }
+  return { before, keptEpoch, tensors };
 }
 
 /** Runs the fitted windows through the block once, with a step of Adam after every {@link STEP_WINDOWS} windows. */

@@ -1,5 +1,6 @@
 /** Adds up the calibration statistics of the groups of a round, in one forward pass of all windows through a block. */
 
+import { ResourceSet } from "../device/owned.ts";
 import { tileEdgeOn } from "../device/tiled_matrix.ts";
 import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
@@ -64,14 +65,11 @@ export class RoundStatistics {
     onBatchDone: () => void,
     options: StatisticsOptions,
   ): Promise<RoundStatistics> {
-    const statistics = new RoundStatistics();
-    try {
-      statistics.#allocate(forward, round, options);
-      await statistics.#observe(forward, block, weights, onBatchDone, options);
-    } catch (error) {
-      statistics.destroy();
-      throw error;
-    }
+    using unfinished = new ResourceSet();
+    const statistics = unfinished.add(new RoundStatistics());
+    statistics.#allocate(forward, round, options);
+    await statistics.#observe(forward, block, weights, onBatchDone, options);
+    unfinished.move();
     return statistics;
   }
 

@@ -53,16 +53,13 @@ interface TriedLayer {
 
 /** The layers of guarded blocks, each of which is sent in one or two ways. */
 class TargetTrials {
-  readonly #queryOf: QueryOf;
   readonly #tried = new Map<string, TriedLayer>();
   readonly #decided: LayerEvent[] = [];
 
-  constructor(queryOf: QueryOf) {
-    this.#queryOf = queryOf;
-  }
+  constructor(private readonly ownQueryOf: QueryOf) {}
 
   queryOf(sent: string): LayerQuery {
-    const { name, which } = layerAndSolutionOf(sent), query = this.#queryOf(name);
+    const { name, which } = layerAndSolutionOf(sent), query = this.ownQueryOf(name);
     return which === "without" ? withoutTarget(query, this.#tried.get(name)!.isOpen) : query;
   }
 

@@ -43,7 +43,12 @@ export function guardTargets(
     async decide(solved) {
       const { block, weights, replaced } = openBlock, dense = forward.denseStates!;
       if (dense.nextBlock === block) await forward.runDenseBlock(beginDense());
-      const meter = await BlockMeter.open(forward, block, fitted, dense);
+      const meter = await BlockMeter.open(
+        forward,
+        block,
+        fitted,
+        (observer) => dense.visitOutputs(() => {}, observer),
+      );
       const linears = new Map(
         round.flatMap(({ layers }) => layers.map(({ name, linear }) => [name, linear])),
       );

@@ -12,6 +12,11 @@ export interface HostTensor {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
+/** Returns a tensor with a copy of the data. */
+export function copyTensor({ dtype, shape, data }: HostTensor): HostTensor {
+  return { dtype, shape, data: data.slice() };
+}
+
 /** Returns the bytes of an F32 tensor as numbers: a view if the bytes are 4-byte aligned, and otherwise a copy. */
 export function asFloat32(data: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   if (data.byteOffset % 4 === 0) return new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4);

@@ -6,7 +6,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
-import { type Finished, runPare } from "./run_pare.ts";
+import { type Finished, runPare, succeeded } from "./run_pare.ts";
 
 const folder = temporaryFolder();
 await writeSotuTexts(folder);
@@ -31,8 +31,7 @@ const MIXED = ["calibration.txt=3", "evaluation.txt"];
 
 describe("pare prune with several calibration texts", () => {
   it("names the texts, their shares and the held-out windows in the report and the fingerprint", async () => {
-    const { code, stderr } = await prune("mixed", MIXED, "--samples", "16");
-    assert.equal(code, 0, stderr);
+    await succeeded(prune("mixed", MIXED, "--samples", "16"));
     const { calibration, command, fingerprint, blocks, layers } = await report("mixed");
     assert.deepEqual(blocks?.map(({ block }) => block), [0]);
     assert.ok(blocks![0].error! > 0 && blocks![0].error! < 1);
@@ -70,15 +69,14 @@ describe("pare prune with several calibration texts", () => {
 
   it("does not fit held-out windows", async () => {
     for (const [out, validation] of [["eighth", "0.125"], ["none", "0"]]) {
-      const { code, stderr } = await prune(
+      await succeeded(prune(
         out,
         ["calibration.txt"],
         "--samples",
         "8",
         "--validation",
         validation,
-      );
-      assert.equal(code, 0, stderr);
+      ));
     }
     assert.notDeepEqual(await weights("eighth"), await weights("none"));
     const { calibration } = await report("none");
@@ -86,8 +84,7 @@ describe("pare prune with several calibration texts", () => {
   });
 
   it("says that no window is held out if there are too few", async () => {
-    const { code, stderr } = await prune("few", ["calibration.txt"], "--samples", "7");
-    assert.equal(code, 0, stderr);
+    const { stderr } = await succeeded(prune("few", ["calibration.txt"], "--samples", "7"));
     assert.match(stderr, /^no window is held out: --validation 0.125 needs at least 8 --samples$/m);
   });
 

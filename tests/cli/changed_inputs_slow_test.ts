@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare, startPare } from "./run_pare.ts";
+import { runPare, startPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const folder = temporaryFolder();
@@ -19,13 +19,7 @@ function pruneArgs(out: string): string[] {
     `${folder}/${option === "text" ? "evaluation" : option}.txt`,
   ]);
   const small = ["--samples", "4", "--seqlen", "64", "--windows", "1", "--backend", "cpu"];
-  return [
-    ...["prune", `${folder}/model`, "--out", out],
-    ...files,
-    "--profile",
-    `${folder}/profile.json`,
-    ...small,
-  ];
+  return words`prune ${folder}/model --out ${out} ${files} --profile ${folder}/profile.json ${small}`;
 }
 
 /** Starts a run, calls `use` when a layer is done, kills the process and waits for its end. */

@@ -18,6 +18,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
 import { normals } from "../support/random.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
+import { words } from "./run_pare.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 const ROWS = 24, COLS = 40;
@@ -38,11 +39,10 @@ await Deno.writeFile(
 /** Prunes the layer into a file through the launcher. */
 async function pruneLayer(out: string, ...options: readonly string[]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "-A", "--quiet", LAUNCHER, "layer", `${folder}/layer`, "--out", `${folder}/${out}`],
-      ...["--backend", "webgpu", "--json"],
-      ...options,
-    ],
+    args: words`
+      run -A --quiet ${LAUNCHER} layer ${folder}/layer --out ${folder}/${out} --backend webgpu
+      --json ${options}
+    `,
     env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();

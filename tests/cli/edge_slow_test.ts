@@ -10,7 +10,7 @@ import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
-import { type Finished, pareJson, runPare, startPare } from "./run_pare.ts";
+import { type Finished, pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { READY } from "../client/fake_host.ts";
 
@@ -23,13 +23,11 @@ const BODY_LIMIT = 160_000;
 
 const folder = temporaryFolder();
 const { calibration } = await writeSotuTexts(folder);
-const args = [
-  ...["prune", OPT_SOTU, "--calibration", calibration, "--samples", "2", "--seqlen", "64"],
-  ...["--method", "sparsegpt"],
-];
-args.push("--backend", "cpu", "--max-layer", "1");
-const local = await runPare(...args, "--out", `${folder}/local`);
-assert.equal(local.code, 0, local.stderr);
+const args = words`
+  prune ${OPT_SOTU} --calibration ${calibration} --samples 2 --seqlen 64 --method sparsegpt
+  --backend cpu --max-layer 1
+`;
+await succeeded(runPare(...args, "--out", `${folder}/local`));
 const expected = await weights("local");
 const port = freePort();
 const edge = await startEdge({
@@ -72,6 +70,19 @@ async function countServed(host: ChildHost, method: string, route: string): Prom
   return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
 }
 
+/** Starts a command, kills it once it has printed `text`, and returns the result of a second process of the command. */
+async function runAfterKill(command: readonly string[], text: string): Promise<Finished> {
+  const child = startPare(...command);
+  let stderr = "";
+  for await (const printed of child.stderr.pipeThrough(new TextDecoderStream())) {
+    stderr += printed;
+    if (stderr.includes(text)) child.kill("SIGKILL");
+  }
+  await child.stdout.cancel();
+  assert.equal((await child.status).signal, "SIGKILL", stderr);
+  return await runPare(...command);
+}
+
 describe("pare prune --server", () => {
   it("sends layers to every host if several are given", async () => {
     const servers = hosts.flatMap(({ url }) => ["--server", url]);
@@ -92,13 +103,7 @@ describe("pare prune --server", () => {
   }, async () => {
     const victim = await startHost(["--backend", "cpu"]);
     const child = startPare(
-      ...args,
-      "--out",
-      `${folder}/lost`,
-      "--server",
-      hosts[1].url,
-      "--server",
-      victim.url,
+      ...words`${args} --out ${folder}/lost --server ${hosts[1].url} --server ${victim.url}`,
     );
     let killed = false, stderr = "";
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
@@ -150,16 +155,10 @@ describe("pare prune --server EDGE", () => {
   it("continues a run in jobs after the command was killed", {
     skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
   }, async () => {
-    const command = [...args, "--out", `${folder}/resumed`, "--server", edge.url];
-    const child = startPare(...command);
-    let stderr = "";
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      stderr += text;
-      if (stderr.includes("pruning 2/")) child.kill("SIGKILL");
-    }
-    await child.stdout.cancel();
-    assert.equal((await child.status).signal, "SIGKILL", stderr);
-    const again = await runPare(...command);
+    const again = await runAfterKill(
+      words`${args} --out ${folder}/resumed --server ${edge.url}`,
+      "pruning 2/",
+    );
     await assertSame("resumed", again);
     assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
     assert.match(again.stderr, /^pruning [2-5]\/6$/m);
@@ -188,12 +187,12 @@ describe("pare shrink --server", () => {
   const second = ["--sparsity", "0.5"];
 
   it("sends layers to every host in both runs, and writes the bytes of a run in one process", async () => {
-    const alone = await runPare(...shrink, ...second, "--out", `${folder}/smaller`);
-    assert.equal(alone.code, 0, alone.stderr);
+    await succeeded(runPare(...shrink, ...second, "--out", `${folder}/smaller`));
     const served = () => Promise.all(hosts.map((host) => countServed(host, "POST", "/v1/layers")));
     const before = await served(), servers = hosts.flatMap(({ url }) => ["--server", url]);
-    const run = await runPare(...shrink, ...second, "--out", `${folder}/smaller-at-hosts`, ...servers);
-    assert.equal(run.code, 0, run.stderr);
+    const run = await succeeded(
+      runPare(...shrink, ...second, "--out", `${folder}/smaller-at-hosts`, ...servers),
+    );
     assert.deepEqual(await weights("smaller-at-hosts"), await weights("smaller"));
     assert.equal(run.stderr.match(/^solving at 2 hosts: cpu \(/gm)?.length, 2);
     const counts = (await served()).map((count, i) => count - before[i]);
@@ -206,17 +205,10 @@ describe("pare shrink --server", () => {
     skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
   }, async () => {
     assert.equal((await runPare(...shrink, "--out", `${folder}/shrunk`)).code, 0);
-    const command = [...shrink, "--out", `${folder}/shrunk-in-jobs`, "--server", edge.url];
-    const child = startPare(...command);
-    let stderr = "";
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      stderr += text;
-      if (stderr.includes("shrinking 3/")) child.kill("SIGKILL");
-    }
-    await child.stdout.cancel();
-    assert.equal((await child.status).signal, "SIGKILL", stderr);
-    const again = await runPare(...command);
-    assert.equal(again.code, 0, again.stderr);
+    const again = await succeeded(runAfterKill(
+      words`${shrink} --out ${folder}/shrunk-in-jobs --server ${edge.url}`,
+      "shrinking 3/",
+    ));
     assert.deepEqual(await weights("shrunk-in-jobs"), await weights("shrunk"));
     assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
     assert.match(again.stderr, /^shrinking [3-7]\/8$/m);

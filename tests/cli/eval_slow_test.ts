@@ -10,7 +10,7 @@ import { openModel } from "../../src/model/model.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { taskFile } from "../support/tasks.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PIQA = `piqa=${taskFile("piqa.jsonl")}`, LAMBADA = `lambada=${taskFile("lambada.jsonl")}`;
@@ -28,12 +28,10 @@ await Deno.writeTextFile(
 
 describe("pare eval", () => {
   it("measures several texts and tasks at once", async () => {
-    const { models } = await pareJson<{ models: ModelEvaluation[] }>(
-      "eval",
-      OPT_SOTU,
-      ...["--text", text, "--text", documents, "--seqlen", "64", "--windows", "3"],
-      ...["--task", PIQA, "--task", LAMBADA, "--limit", "2", ...ON_CPU],
-    );
+    const { models } = await pareJson<{ models: ModelEvaluation[] }>(...words`
+      eval ${OPT_SOTU} --text ${text} --text ${documents} --seqlen 64 --windows 3 --task ${PIQA}
+      --task ${LAMBADA} --limit 2 ${ON_CPU}
+    `);
     assert.equal(models.length, 1);
     const [{ model, seqlen, texts, tasks }] = models;
     assert.deepEqual([model, seqlen], [OPT_SOTU, 64]);
@@ -63,8 +61,7 @@ describe("pare eval", () => {
     const other = `${folder}/opt-other`;
     await Deno.symlink(OPT_SOTU, other);
     const args = ["--text", text, "--task", PIQA, "--windows", "1", "--seqlen", "32", ...ON_CPU];
-    const { code, stdout, stderr } = await runPare("eval", OPT_SOTU, "--compare", other, ...args);
-    assert.equal(code, 0, stderr);
+    const { stdout, stderr } = await succeeded(runPare("eval", OPT_SOTU, "--compare", other, ...args));
     const cells = stdout.split("\n").filter((line) => line.startsWith("│"))
       .map((line) => line.split("│").slice(1, -1).map((cell) => cell.trim()));
     assert.deepEqual(cells[0], ["", "", "opt-sotu", "opt-other"]);

@@ -11,7 +11,7 @@ import { freePort } from "../../scripts/processes/child_edge.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { mountSmallDisk, smallDiskSkip } from "../support/small_disk.ts";
-import { runPare, runPareWith, startPare } from "./run_pare.ts";
+import { runPare, runPareWith, startPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
@@ -181,8 +181,7 @@ describe("the exit code", () => {
       assert.equal(kind, "try_again");
       assert.match(message, /disk\/out\/.*: no space is left on the disk$/);
       await disk.resize(64 << 20);
-      const again = await runPare(...args);
-      assert.equal(again.code, 0, again.stderr);
+      await succeeded(runPare(...args));
     },
   );
 
@@ -214,9 +213,7 @@ describe("the exit code", () => {
     const env = { DENO_WEBGPU_BACKEND: Deno.build.os === "windows" ? "vulkan" : "dx12" }; // not on this system
     const { code, stderr } = await runPareWith(
       env,
-      "layer",
-      LAYER,
-      ...["--out", `${folder}/none`, "--backend", "webgpu"],
+      ...words`layer ${LAYER} --out ${folder}/none --backend webgpu`,
     );
     assert.equal(code, 3, stderr);
     assert.match(stderr, /error: option --backend webgpu: /);
@@ -227,12 +224,10 @@ describe("the default server", () => {
   it("is PARE_SERVER, which --server local overrides", async () => {
     const env = { PARE_SERVER: `http://127.0.0.1:${freePort()}` };
     const args = pruneArgs(OPT_SOTU, `${folder}/default`, "--max-layer", "1");
-    const local = await runPareWith(env, ...args, "--server", "local");
-    assert.equal(local.code, 0, local.stderr);
+    await succeeded(runPareWith(env, ...args, "--server", "local"));
     const twice = await runPareWith(
       env,
-      ...args,
-      ...["--overwrite", "--server", "local", "--server", env.PARE_SERVER],
+      ...words`${args} --overwrite --server local --server ${env.PARE_SERVER}`,
     );
     assert.equal(twice.code, 2);
     assert.match(twice.stderr, /option --server local: cannot be combined with other servers/);

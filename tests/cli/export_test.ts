@@ -12,7 +12,7 @@ import { integersOf, writeQuantizedModel } from "../support/quantized_checkpoint
 import { blockWeights, type GgufFile, readBlocks, readGguf } from "../support/read_gguf.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, words } from "./run_pare.ts";
 
 const folder = temporaryFolder();
 const LLAMA = OPT_SOTU.replace("opt-sotu", "llama-sotu");
@@ -178,12 +178,7 @@ describe("pare export", () => {
   it("refuses to round a dense checkpoint silently, and families that llama.cpp does not know", async () => {
     const refused = async (model: string, message: RegExp) => {
       const { code, stderr } = await runPare(
-        "export",
-        model,
-        "--format",
-        "gguf:q4_0",
-        "--out",
-        `${folder}/none.gguf`,
+        ...words`export ${model} --format gguf:q4_0 --out ${folder}/none.gguf`,
       );
       assert.equal(code, 3);
       assert.match(stderr, message);

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunReport } from "../../src/prune/report/run_report.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare } from "./run_pare.ts";
+import { runPare, succeeded } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const folder = temporaryFolder();
@@ -31,8 +31,7 @@ function modified(): number {
 describe("pare prune after a finished run", () => {
   it("says so, prints the result of the run again, exits with 0 and writes nothing", async () => {
     const before = modified(), { seconds } = await report();
-    const again = await prune("--json");
-    assert.equal(again.code, 0, again.stderr);
+    const again = await succeeded(prune("--json"));
     assert.equal(again.stderr, `${out}: this run is finished already; add --overwrite to prune again\n`);
     const result = JSON.parse(again.stdout);
     assert.deepEqual([result.already_finished, result.out, result.seconds], [true, out, seconds]);
@@ -40,8 +39,7 @@ describe("pare prune after a finished run", () => {
   });
 
   it("needs no server, because no layer is left to solve", async () => {
-    const { code, stderr } = await prune("--server", "http://127.0.0.1:1");
-    assert.equal(code, 0, stderr);
+    await succeeded(prune("--server", "http://127.0.0.1:1"));
   });
 
   it("names what differs with other settings, and says that --overwrite helps", async () => {
@@ -90,8 +88,7 @@ describe("pare prune after a finished run", () => {
 
   it("prunes again with --overwrite", async () => {
     const { finished } = await report();
-    const { code, stderr } = await prune("--overwrite", "--sparsity", "0.7");
-    assert.equal(code, 0, stderr);
+    await succeeded(prune("--overwrite", "--sparsity", "0.7"));
     const now = await report();
     assert.notEqual(now.finished, finished);
     assert.equal(now.parameters.sparsity, 0.7);

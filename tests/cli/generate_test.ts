@@ -10,7 +10,7 @@ import { openModelFolder } from "../../src/model/model.ts";
 import { encodeText } from "../../src/model/tokenizer/tokenizer.ts";
 import { windowLogits } from "../support/logits.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PROMPT = "My fellow citizens", ON_CPU = ["--backend", "cpu"];
@@ -20,8 +20,7 @@ describe("pare generate", () => {
 
   it("prints the prompt and then the most likely tokens, which the whole forward pass gives too", async () => {
     const args = ["generate", OPT_SOTU, PROMPT, "--tokens", "12", ...ON_CPU];
-    const { code, stdout, stderr } = await runPare(...args);
-    assert.equal(code, 0, stderr);
+    const { stdout, stderr } = await succeeded(runPare(...args));
     assert.match(stderr, /^12 tokens: the first after .*, the others in .*\n$/);
     const { prompt_tokens, tokens, text, ended_by, ...rest } = await pareJson<GeneratedText>(...args);
     assert.equal(stdout, `${PROMPT}${text}\n`);
@@ -43,10 +42,7 @@ describe("pare generate", () => {
 
   it("draws the same random tokens for the same seed, and other tokens for another seed", async () => {
     const sample = async (seed: string) => {
-      const options = [
-        ...["--temperature", "1.5", "--top-k", "50", "--top-p", "0.95"],
-        ...["--seed", seed, "--tokens", "20"],
-      ];
+      const options = words`--temperature 1.5 --top-k 50 --top-p 0.95 --seed ${seed} --tokens 20`;
       return (await pareJson<GeneratedText>("generate", OPT_SOTU, PROMPT, ...options, ...ON_CPU)).tokens;
     };
     const first = await sample("1");

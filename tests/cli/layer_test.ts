@@ -10,7 +10,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const ROWS = 24, COLS = 40;
@@ -90,11 +90,7 @@ describe("pare layer", () => {
   it("prints the error with which the host refuses the layer, and names the file", async () => {
     const bad = `${folder}/bad.safetensors`;
     await Deno.writeFile(bad, encode({ weight: WEIGHT, hessian: f32([2, 2], new Float32Array(4)) }));
-    const { code, stdout, stderr } = await runPare(
-      "layer",
-      bad,
-      ...["--out", `${folder}/none`, "--backend", "cpu"],
-    );
+    const { code, stdout, stderr } = await runPare(...words`layer ${bad} --out ${folder}/none --backend cpu`);
     assert.deepEqual([code, stdout], [3, ""]);
     assert.match(stderr, /^error: .*\/bad\.safetensors: shape_mismatch \(422\): [^\n]+\n$/);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);

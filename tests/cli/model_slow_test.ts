@@ -9,7 +9,7 @@ import { type RunReport, runReportSchema } from "../../src/prune/report/run_repo
 import { phasesText, type RunSeconds } from "../../src/prune/report/run_seconds.ts";
 import { secondsText } from "../../src/prune/report/format.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 interface PruneResult {
@@ -44,10 +44,7 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
 async function evaluate(model: string, windows: number): Promise<EvalResult> {
   const options = ["--seqlen", "256", "--windows", String(windows), "--backend", "cpu"];
   const { models: [{ texts: [measured] }] } = await pareJson<{ models: { texts: EvalResult[] }[] }>(
-    "eval",
-    model,
-    ...["--text", texts.evaluation],
-    ...options,
+    ...words`eval ${model} --text ${texts.evaluation} ${options}`,
   );
   return measured;
 }

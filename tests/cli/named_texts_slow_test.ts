@@ -9,7 +9,7 @@ import { NAMED_TEXTS, type TextName } from "../../src/prune/texts/named_texts.ts
 import { serveHub } from "../model/hub/fake_hub.ts";
 import { c4File, ROWS_FILE } from "../prune/texts/named_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type Finished, runPareWith } from "./run_pare.ts";
+import { type Finished, runPareWith, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 /** A repository of the stand-in with the files of a named text. */
@@ -41,11 +41,10 @@ function pruneWith(
   calibration: string,
   ...options: readonly string[]
 ) {
-  const args = [
-    ...["prune", OPT_SOTU, "--out", `${folder}/${out}`],
-    ...["--calibration", calibration, "--samples", "4"],
-  ];
-  args.push("--seqlen", "32", "--max-layer", "1", "--method", "sparsegpt", "--backend", "cpu", ...options);
+  const args = words`
+    prune ${OPT_SOTU} --out ${folder}/${out} --calibration ${calibration} --samples 4 --seqlen 32
+    --max-layer 1 --method sparsegpt --backend cpu ${options}
+  `;
   return runPareWith(env, ...args);
 }
 
@@ -59,8 +58,7 @@ function weights(out: string): Promise<Uint8Array> {
 
 describe("a named text", () => {
   it("is downloaded once, calibrates and measures a run, and its digest is in the report", async () => {
-    const first = await prune("named", "c4", "--text", "wikitext2", "--windows", "2");
-    assert.equal(first.code, 0, first.stderr);
+    const first = await succeeded(prune("named", "c4", "--text", "wikitext2", "--windows", "2"));
     assert.match(first.stdout, /perplexity on wikitext2 \(2 windows of 32\)/);
     const { calibration, perplexity, fingerprint } = await report("named");
     assert.deepEqual(calibration, {
@@ -82,11 +80,9 @@ describe("a named text", () => {
 
   it("gives the same result from a file that the user brings, and another one with another seed", async () => {
     for (const [out, ...options] of [["brought"], ["seed", "--seed", "1"]]) {
-      const { code, stderr } = await pruneWith({}, out, `c4=${folder}/brought.json.gz`, ...options);
-      assert.equal(code, 0, stderr);
+      await succeeded(pruneWith({}, out, `c4=${folder}/brought.json.gz`, ...options));
     }
-    const named = await prune("fresh", "c4");
-    assert.equal(named.code, 0, named.stderr);
+    await succeeded(prune("fresh", "c4"));
     assert.deepEqual(await weights("brought"), await weights("fresh"));
     assert.notDeepEqual(await weights("seed"), await weights("fresh"));
   });
@@ -111,15 +107,11 @@ describe("a named text", () => {
   });
 
   it("is measured by pare eval", async () => {
-    const words = ["--seqlen", "32", "--windows", "2", "--backend", "cpu", "--json"];
-    const { code, stdout, stderr } = await runPareWith(
+    const options = ["--seqlen", "32", "--windows", "2", "--backend", "cpu", "--json"];
+    const { stdout } = await succeeded(runPareWith(
       env,
-      "eval",
-      OPT_SOTU,
-      ...["--text", "wikitext2", "--text", "c4"],
-      ...words,
-    );
-    assert.equal(code, 0, stderr);
+      ...words`eval ${OPT_SOTU} --text wikitext2 --text c4 ${options}`,
+    ));
     const [{ texts }] = JSON.parse(stdout).models;
     assert.deepEqual(texts.map(({ text }: { text: string }) => text), ["wikitext2", "c4"]);
   });
@@ -150,11 +142,8 @@ describe("--protocol sparsegpt", () => {
   });
 
   it("accepts equal options, files of its texts, and further texts", () => {
-    const words = [
-      ...["--calibration", "c4=a.gz", "--text", "more.txt", "--text", "wikitext2=b.parquet"],
-      ...["--samples", "128"],
-    ];
-    const { calibration, text } = parse("--protocol", "sparsegpt", ...words);
+    const options = words`--calibration c4=a.gz --text more.txt --text wikitext2=b.parquet --samples 128`;
+    const { calibration, text } = parse("--protocol", "sparsegpt", ...options);
     assert.deepEqual([calibration, text], [["c4=a.gz"], ["more.txt", "wikitext2=b.parquet"]]);
     assert.deepEqual(parse("--protocol", "sparsegpt", "--text", "c4").text, ["wikitext2", "c4"]);
   });

@@ -6,11 +6,10 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
-import { diskWarnings } from "../../src/cli/prune/plan/machine_warnings.ts";
+import { diskWarnings, type RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
 import { REPORT_FILES } from "../../src/prune/report/file_names.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type Finished, pareJson, runPare } from "./run_pare.ts";
+import { type Finished, pareJson, runPare, succeeded } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
@@ -56,8 +55,7 @@ describe("pare prune --plan", () => {
       ];
       const out = `${folder}/${format}`;
       const { disk } = await pareJson<RunPlan>(...pruneArgs(out, ...options, "--plan"));
-      const { code, stderr } = await runPare(...pruneArgs(out, ...options));
-      assert.equal(code, 0, stderr);
+      await succeeded(runPare(...pruneArgs(out, ...options)));
       for (const report of REPORT_FILES) Deno.removeSync(`${out}/${report}`);
       const difference = Math.abs(bytesOf(out) / disk.output - 1);
       assert.ok(difference < 0.01, `${disk.output} bytes planned, ${bytesOf(out)} written`);
@@ -67,8 +65,7 @@ describe("pare prune --plan", () => {
   it("warns if there are few tokens, and so does the run", async () => {
     const warning = "warning: 256 tokens are fewer than three times 768 inputs: take more --samples\n";
     for (const options of [["--plan"], []]) {
-      const { code, stderr } = await runPare(...pruneArgs(`${folder}/few`, ...options));
-      assert.equal(code, 0, stderr);
+      const { stderr } = await succeeded(runPare(...pruneArgs(`${folder}/few`, ...options)));
       assert.ok(stderr.includes(warning), stderr);
     }
     const { stderr } = await runPare(...pruneArgs(`${folder}/magnitude`, "--method", "magnitude", "--plan"));
@@ -85,8 +82,7 @@ describe("pare prune --plan", () => {
       const args = pruneArgs(`${folder}/sent-${options.length}`, "--server", host.url, ...options);
       const { sent } = await pareJson<RunPlan>(...args, "--plan");
       const before = await received();
-      const { code, stderr } = await runPare(...args);
-      assert.equal(code, 0, stderr);
+      await succeeded(runPare(...args));
       const actual = await received() - before;
       assert.ok(Math.abs(actual / sent - 1) < 0.01, `${sent} bytes planned, ${actual} received`);
     });
@@ -104,16 +100,14 @@ describe("pare prune --plan", () => {
 
   it("needs no more permissions than the launcher grants", async () => {
     const out = `${folder}/missing/launched`;
-    const { code, stdout, stderr } = await launch(...pruneArgs(out, "--plan"));
-    assert.equal(code, 0, stderr);
+    const { stdout } = await succeeded(launch(...pruneArgs(out, "--plan")));
     assert.match(stdout, /^disk {4}4\.7 MB for the result, 393\.2 KB more until it is complete, .* free$/m);
   });
 });
 
 describe("pare prune", () => {
   it("prints the time left after every layer", async () => {
-    const { code, stderr } = await runPare(...pruneArgs(`${folder}/left`, "--max-layer", "1"));
-    assert.equal(code, 0, stderr);
+    const { stderr } = await succeeded(runPare(...pruneArgs(`${folder}/left`, "--max-layer", "1")));
     const lines = stderr.split("\n").filter((line) => line.startsWith("pruning ")).slice(2);
     assert.equal(lines.length, 6, stderr);
     for (const line of lines) {
@@ -126,8 +120,7 @@ describe("pare prune at its end", () => {
   it("prints the lines that load the result, and other options if the perplexity has doubled", async () => {
     const out = `${folder}/ruined`;
     const options = ["--method", "magnitude", "--sparsity", "0.9", "--text", text, "--windows", "2"];
-    const { code, stderr } = await runPare(...pruneArgs(out, ...options));
-    assert.equal(code, 0, stderr);
+    const { stderr } = await succeeded(runPare(...pruneArgs(out, ...options)));
     assert.match(
       stderr,
       /^90 % \w+ the perplexity on calibration.txt; try --method alps or more --samples$/m,

@@ -9,7 +9,7 @@ import { VERSION } from "../../src/protocol/version.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare } from "./run_pare.ts";
+import { runPare, succeeded } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PREFIX = "model.decoder.layers.";
@@ -58,8 +58,7 @@ describe("pare prune of some layers", () => {
       { match: "*.1.fc1", skip: true },
     ]);
     const options = ["--layers", "fc1,fc2", "--min-layer", "1", "--max-layer", "3", "--profile", rules];
-    const { code, stderr } = await prune(out, "--sparsity", "0.75", "--method", "magnitude", ...options);
-    assert.equal(code, 0, stderr);
+    await succeeded(prune(out, "--sparsity", "0.75", "--method", "magnitude", ...options));
     assert.deepEqual(await changedTensors(out), { "1.fc2": 0.25, "2.fc1": 0.75, "2.fc2": 0.5 });
 
     const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
@@ -107,8 +106,7 @@ describe("pare prune of some layers", () => {
       const out = `${folder}/allocate-${how}`;
       const rules = await profile([{ match: "1.fc2", sparsity: 0.25 }, { match: "2.fc2", pattern: "2:4" }]);
       const options = ["--layers", "fc1,fc2", "--sparsity", "0.6", "--profile", rules, "--allocate", how];
-      const { code, stderr } = await prune(out, ...options);
-      assert.equal(code, 0, stderr);
+      await succeeded(prune(out, ...options));
       const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
       const { name, sparsities, notes } = run.allocation!;
       assert.deepEqual([name, run.parameters.allocate, notes.length], [how, how, 1]);
@@ -170,8 +168,7 @@ describe("pare prune of some layers", () => {
   it("writes the same bytes with hidden states on disk and in memory", async () => {
     const [memory, disk] = await Promise.all(["memory", "disk"].map(async (place) => {
       const out = `${folder}/${place}`;
-      const { code, stderr } = await prune(out, "--max-layer", "2", "--activations", place);
-      assert.equal(code, 0, stderr);
+      await succeeded(prune(out, "--max-layer", "2", "--activations", place));
       return await Deno.readFile(`${out}/model.safetensors`);
     }));
     assert.deepEqual(memory, disk);

@@ -12,7 +12,7 @@ import { randomWeights, type Shapes } from "../support/random_weights.ts";
 import { writeFiles } from "../support/checkpoint_files.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 
 const folder = temporaryFolder();
 const MODELS = OPT_SOTU.replace("opt-sotu", "");
@@ -23,18 +23,7 @@ const { calibration } = await writeSotuTexts(`${folder}/text`);
  * @param model the name of a trained model, or the path of another one
  */
 function command(model: string, out: string): string[] {
-  const short = [
-    "--samples",
-    "4",
-    "--seqlen",
-    "64",
-    "--sparsity",
-    "0",
-    "--method",
-    "sparsegpt",
-    "--backend",
-    "cpu",
-  ];
+  const short = words`--samples 4 --seqlen 64 --sparsity 0 --method sparsegpt --backend cpu`;
   const path = model.startsWith("/") ? model : `${MODELS}${model}`;
   return ["prune", path, "--out", out, "--calibration", calibration, ...short];
 }
@@ -232,8 +221,7 @@ describe("pare prune --for gptq", () => {
   });
 
   it("removes the folder if another run replaces the checkpoint", async () => {
-    const { code, stderr } = await runPare(...command("opt-sotu", out), "--overwrite");
-    assert.equal(code, 0, stderr);
+    await succeeded(runPare(...command("opt-sotu", out), "--overwrite"));
     assert.ok(![...Deno.readDirSync(out)].some(({ name }) => name === "gptq"));
   });
 

@@ -7,7 +7,7 @@ import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { contents } from "./run_contents.ts";
-import { runPare, startPare } from "./run_pare.ts";
+import { runPare, startPare, succeeded } from "./run_pare.ts";
 
 const folder = temporaryFolder();
 const text = (await writeSotuTexts(folder)).calibration;
@@ -26,8 +26,7 @@ async function kill({ pid, ended }: ChildHost): Promise<void> {
 describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
   it("writes the same bytes as a run on this machine, also after the host and the client were killed", async () => {
     const expected = `${folder}/local`, out = `${folder}/remote`;
-    const local = await runPare(...pruneArgs(expected, "--backend", "cpu"));
-    assert.equal(local.code, 0, local.stderr);
+    await succeeded(runPare(...pruneArgs(expected, "--backend", "cpu")));
     let host = await startHost(["--backend", "cpu"]);
     const { port } = new URL(host.url), args = pruneArgs(out, "--server", host.url, "--remote");
     try {
@@ -56,8 +55,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
         printed,
         /the host does not have the hidden states before block \d: running the blocks before it/,
       );
-      const remote = await runPare(...args);
-      assert.equal(remote.code, 0, remote.stderr);
+      const remote = await succeeded(runPare(...args));
       assert.match(remote.stderr, /^pruning whole blocks at 1 host: cpu/m);
       assert.deepEqual(contents(out), contents(expected));
     } finally {
@@ -69,8 +67,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     const expected = `${folder}/alone`,
       out = `${folder}/divided`,
       windows = ["--samples", "40", "--seqlen", "32"];
-    const local = await runPare(...pruneArgs(expected, ...windows, "--backend", "cpu"));
-    assert.equal(local.code, 0, local.stderr);
+    await succeeded(runPare(...pruneArgs(expected, ...windows, "--backend", "cpu")));
     await using first = await startHost(["--backend", "cpu"]);
     await using second = await startHost(["--backend", "cpu"]);
     const servers = [first, second].flatMap(({ url }) => ["--server", url]);

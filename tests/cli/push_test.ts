@@ -6,7 +6,7 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { serveWritableHub, TOKEN, type WritableHub } from "../support/writable_hub.ts";
 import { pushFolder, type PushOptions } from "../../src/model/hub/push_folder.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, succeeded } from "./run_pare.ts";
 
 const folder = temporaryFolder(), pruned = `${folder}/pruned`, model = `${folder}/model`;
 
@@ -83,8 +83,7 @@ describe("pare push", () => {
   });
 
   it("uploads every file in one commit to a new private repository", async () => {
-    const { code, stdout, stderr } = await run([pruned, "me/model", "--private", "--json"]);
-    assert.equal(code, 0, stderr);
+    const { stdout, stderr } = await succeeded(run([pruned, "me/model", "--private", "--json"]));
     const repository = hub.repositories.get("me/model")!;
     assert.equal(repository.private, true);
     assert.equal(repository.commits.length, 1);

@@ -6,7 +6,7 @@ import type { GeneratedText } from "../../src/cli/generate.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, words } from "./run_pare.ts";
 import { readTensors } from "../support/checkpoint_files.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
@@ -24,10 +24,10 @@ await Deno.writeTextFile(`${folder}/text.txt`, (await sotuText("evaluation")).sl
 
 describe("a quantised model", () => {
   it("has the perplexity of its dense copy", async () => {
-    const { models } = await pareJson<Evaluation>(
-      ...["eval", model.quantized, "--compare", model.dense, "--text", `${folder}/text.txt`],
-      ...["--windows", "2", "--backend", "cpu"],
-    );
+    const { models } = await pareJson<Evaluation>(...words`
+      eval ${model.quantized} --compare ${model.dense} --text ${folder}/text.txt --windows 2
+      --backend cpu
+    `);
     const [quantized, dense] = models.map(({ texts: [{ perplexity }] }) => perplexity);
     assert.ok(quantized > 1 && Number.isFinite(quantized), String(quantized));
     assert.equal(quantized, dense);
@@ -43,9 +43,7 @@ describe("a quantised model", () => {
 
   it("is unpacked to its dense copy", async () => {
     const { unpacked, bytes } = await pareJson<{ unpacked: string[]; bytes: Record<string, number> }>(
-      "unpack",
-      model.quantized,
-      ...["--out", `${folder}/unpacked`],
+      ...words`unpack ${model.quantized} --out ${folder}/unpacked`,
     );
     assert.equal(unpacked.length, 24);
     assert.ok(bytes.quantized < 0.6 * bytes.written, JSON.stringify(bytes));
@@ -54,10 +52,10 @@ describe("a quantised model", () => {
 
   it("is pruned to the tensors to which `pare prune` prunes its dense copy, and says once that it is dequantised", async () => {
     const prune = (source: string, out: string) =>
-      runPare(
-        ...["prune", source, "--out", out, "--calibration", `${folder}/text.txt`, "--samples", "2"],
-        ...["--seqlen", "32", "--method", "wanda", "--backend", "cpu"],
-      );
+      runPare(...words`
+        prune ${source} --out ${out} --calibration ${folder}/text.txt --samples 2 --seqlen 32
+        --method wanda --backend cpu
+      `);
     const outs = [`${folder}/pruned quantised`, `${folder}/pruned dense`];
     const { code, stderr } = await prune(model.quantized, outs[0]);
     assert.equal(code, 0, stderr);
@@ -76,10 +74,10 @@ describe("pare prune --format pack-quantized", () => {
   it("writes a 4-bit model in which half of the weights are pruned, and reports its size", async () => {
     const out = `${folder}/four`, profile = `${folder}/four.json`;
     await Deno.writeTextFile(profile, JSON.stringify([{ match: "*", bits: 4, group_size: 32 }]));
-    await pareJson(
-      ...["prune", OPT_SOTU, "--out", out, "--calibration", `${folder}/text.txt`, "--samples", "2"],
-      ...["--profile", profile, "--format", "pack-quantized", "--backend", "cpu"],
-    );
+    await pareJson(...words`
+      prune ${OPT_SOTU} --out ${out} --calibration ${folder}/text.txt --samples 2 --profile
+      ${profile} --format pack-quantized --backend cpu
+    `);
     const { quantization_config: config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
     assert.deepEqual(config.ignore, ["lm_head"]);
     const { num_bits, group_size, strategy, symmetric } = config.config_groups.group_0.weights;
@@ -110,15 +108,10 @@ describe("pare prune --format pack-quantized", () => {
         true,
       ]] as const
     ) {
-      const args = [
-        ...["prune", OPT_SOTU, "--out", `${folder}/${out}`, "--calibration", `${folder}/text.txt`],
-        ...["--samples", "2"],
-      ];
-      args.push(
-        ...["--seqlen", "32", "--method", "magnitude", "--bits", "4", "--format", "pack-quantized"],
-        ...["--backend", "cpu"],
-        ...flags,
-      );
+      const args = words`
+        prune ${OPT_SOTU} --out ${folder}/${out} --calibration ${folder}/text.txt --samples 2
+        --seqlen 32 --method magnitude --bits 4 --format pack-quantized --backend cpu ${flags}
+      `;
       for (const _ of ["a new run", "a finished run"]) {
         const { stderr } = await runPare(...args);
         const [line] = /^load it in Python: .*$/m.exec(stderr) ?? [stderr];
@@ -128,10 +121,10 @@ describe("pare prune --format pack-quantized", () => {
   });
 
   it("fails before any layer is pruned if --bits is missing", async () => {
-    const { code, stderr } = await runPare(
-      ...["prune", OPT_SOTU, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
-      ...["--format", "pack-quantized"],
-    );
+    const { code, stderr } = await runPare(...words`
+      prune ${OPT_SOTU} --out ${folder}/pruned --calibration ${folder}/text.txt
+      --format pack-quantized
+    `);
     assert.equal(code, 2);
     assert.match(
       stderr,

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare } from "./run_pare.ts";
+import { runPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const PROFILE = [{ match: "*.0.fc2", sparsity: 0.25 }];
@@ -19,8 +19,7 @@ async function prune(out: string, words: readonly string[]): Promise<string> {
   const placed = words.map((word, i) =>
     ["--calibration", "--text", "--profile"].includes(words[i - 1]) ? `${folder}/${word}` : word
   );
-  const { code, stderr } = await runPare("prune", OPT_SOTU, "--out", out, "--backend", "cpu", ...placed);
-  assert.equal(code, 0, stderr);
+  await succeeded(runPare("prune", OPT_SOTU, "--out", out, "--backend", "cpu", ...placed));
   return JSON.parse(await Deno.readTextFile(`${out}/pare.json`)).command;
 }
 
@@ -33,23 +32,14 @@ async function shellWords(command: string): Promise<string[]> {
 const RUNS: readonly (readonly string[])[] = [
   [],
   ["--method", "sparsegpt", "--pattern", "2:4", "--blocksize", "64", "--seed", "7"],
-  [
-    ...["--method", "magnitude", "--sparsity", "0.3", "--layers", "fc1,fc2"],
-    ...["--layers", "/k_(proj|x{1,2})/", "--skip", "*.0.*"],
-  ],
-  [
-    ...["--bits", "4", "--group-size", "48", "--symmetric", "--format", "pack-quantized", "--refit", "2"],
-    ...["--max-layer", "1"],
-  ],
-  [
-    ...["--allocate", "owl", "--profile", "my profile.json", "--method", "wanda"],
-    ...["--text", "evaluation.txt", "--windows", "2"],
-  ],
+  words`--method magnitude --sparsity 0.3 --layers fc1,fc2 --layers /k_(proj|x{1,2})/ --skip *.0.*`,
+  words`--bits 4 --group-size 48 --symmetric --format pack-quantized --refit 2 --max-layer 1`,
+  words`--allocate owl --profile ${"my profile.json"} --method wanda --text evaluation.txt --windows 2`,
   ["--true-sequential", "--effort", "fast", "--max-layer", "1", "--reconstruct", "1"],
-  [
-    ...["--calibration", "evaluation.txt=0.5", "--samples", "8", "--validation", "0.25"],
-    ...["--method", "sparsegpt", "--max-layer", "1"],
-  ],
+  words`
+    --calibration evaluation.txt=0.5 --samples 8 --validation 0.25 --method sparsegpt
+    --max-layer 1
+  `,
 ];
 
 describe("the command in a report", {

@@ -3,6 +3,7 @@
  * the start of a process. Tests of exit codes, signals, permissions and the environment start one.
  */
 
+import assert from "node:assert/strict";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { runCommandLine } from "../../src/cli/main.ts";
@@ -16,6 +17,33 @@ export interface Finished {
   readonly stdout: string;
   /** The text on standard error, without the messages of graphics drivers. */
   readonly stderr: string;
+}
+
+/** Waits for the end of a command. @throws {AssertionError} if the command fails */
+export async function succeeded(command: Promise<Finished>): Promise<Finished> {
+  const finished = await command;
+  assert.equal(finished.code, 0, finished.stderr);
+  return finished;
+}
+
+/**
+ * Splits a command line into its words. An inserted value becomes one word or a part of one, although it may contain spaces,
+ * and an inserted array becomes several words.
+ */
+export function words(
+  texts: TemplateStringsArray,
+  ...values: readonly (string | number | readonly string[])[]
+): string[] {
+  const result = [""];
+  texts.forEach((text, i) => {
+    const [end, ...further] = text.split(/\s+/);
+    result[result.length - 1] += end;
+    result.push(...further);
+    const value = values[i] ?? "";
+    if (typeof value === "object") result.push(...value, "");
+    else result[result.length - 1] += value;
+  });
+  return result.filter((word) => word !== "");
 }
 
 /** Variables that are added to the environment of a process. */

@@ -19,7 +19,7 @@ import { openModel } from "../../src/model/model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { firstCause, Killed, killedAfter } from "../support/failing_file_system.ts";
+import { assertSameAfterKills } from "../support/failing_file_system.ts";
 import { quantize } from "../support/quantized_weights.ts";
 import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
@@ -154,20 +154,7 @@ describe("pruneIntoFolder() with quantised output", () => {
   it("writes the same bytes if it is stopped at a change of a file and then resumed", async () => {
     const expected = `${folder}/whole`, out = `${folder}/stopped`;
     await run(job(expected));
-    let stops = 0;
-    for (let done = false; !done; stops += 3) {
-      let killed = false;
-      const fs = killedAfter(denoFileSystem, stops);
-      await run(job(out), fs).catch((error) => {
-        assert.ok(firstCause(error) instanceof Killed, String(error));
-        killed = true;
-      });
-      if (killed) await run(job(out));
-      assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
-      await Deno.remove(out, { recursive: true });
-      done = !killed;
-    }
-    assert.ok(stops > 50, `stopped after at most ${stops} changes`);
+    await assertSameAfterKills((out, fs) => run(job(out), fs), expected, out, 3);
   });
 
   it("names the layer if the server returned no codes, or zeros that the layout cannot store", async () => {

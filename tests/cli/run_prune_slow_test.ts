@@ -14,7 +14,7 @@ import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { openModel } from "../../src/model/model.ts";
 import { editJournal } from "../support/edit_journal.ts";
-import { firstCause, fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
+import { assertSameAfterKills, fullAfter, killedAfter } from "../support/failing_file_system.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
@@ -139,19 +139,7 @@ describe("pruneIntoFolder()", () => {
     it(`writes the same bytes after it was stopped at any change of a file, ${what}`, async () => {
       const expected = `${folder}/whole ${what}`, out = `${folder}/stopped ${what}`;
       await run(job(expected, changes));
-      let stops = 0;
-      for (let done = false; !done; stops += stride) {
-        let killed = false;
-        await run(job(out, changes), killedAfter(denoFileSystem, stops)).catch((error) => {
-          assert.ok(firstCause(error) instanceof Killed, String(error));
-          killed = true;
-        });
-        if (killed) await run(job(out, changes));
-        assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
-        await Deno.remove(out, { recursive: true });
-        done = !killed;
-      }
-      assert.ok(stops > 50, `stopped after at most ${stops} changes`);
+      await assertSameAfterKills((out, fs) => run(job(out, changes), fs), expected, out, stride);
     });
   }
 

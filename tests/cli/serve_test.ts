@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { runPare, runPareWith, startPare, startPareWith } from "./run_pare.ts";
+import { runPare, runPareWith, startPare, startPareWith, words } from "./run_pare.ts";
 
 /** Returns the first line of a stream, and a promise of the rest. */
 async function firstLine(
@@ -60,8 +60,7 @@ describe("pare serve", () => {
   it("exits with 2 and names the variable if PARE_KEYS is malformed, and never prints its value", async () => {
     const { code, stderr } = await runPareWith(
       { PARE_KEYS: "secret" },
-      "serve",
-      ...["--port", "0", "--backend", "cpu"],
+      ...words`serve --port 0 --backend cpu`,
     );
     assert.deepEqual([code, stderr], [
       2,

@@ -9,7 +9,7 @@ import type { ShrinkReport } from "../../src/prune/shrink/shrink_report.ts";
 import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 const folder = temporaryFolder(), { calibration, evaluation } = await writeSotuTexts(folder);
@@ -64,8 +64,7 @@ describe("pare shrink", () => {
     }
     assert.deepEqual(trained.parameters, report.parameters);
     assert.ok(trained.perplexity[0].pruned! < pruned!, `${trained.perplexity[0].pruned} >= ${pruned}`);
-    const verified = await runPare("verify", out);
-    assert.equal(verified.code, 0, verified.stderr);
+    await succeeded(runPare("verify", out));
   });
 
   it("removes experts and heads of a mixture, and reports the scores of the experts", async () => {
@@ -76,10 +75,10 @@ describe("pare shrink", () => {
     }
     await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(TINY_TOKENIZER));
     await Deno.writeTextFile(text, "ab a bab aab b ba ".repeat(100));
-    const { out, ...report } = await pareJson<ShrinkReport & { out: string }>(
-      ...["shrink", model, "--out", `${folder}/fewer`, "--experts", "0.4", "--heads", "0.5"],
-      ...["--calibration", text, "--samples", "8", "--seqlen", "16", "--backend", "cpu"],
-    );
+    const { out, ...report } = await pareJson<ShrinkReport & { out: string }>(...words`
+      shrink ${model} --out ${folder}/fewer --experts 0.4 --heads 0.5 --calibration ${text}
+      --samples 8 --seqlen 16 --backend cpu
+    `);
     assert.deepEqual([report.experts, report.heads], [{ dense: 5, shrunk: 3 }, { dense: 4, shrunk: 2 }]);
     // An expert has three layers of 12 × 16 weights and a row of the router. Two heads with their key head have rows in
     // q, k and v and columns in o.
@@ -95,18 +94,7 @@ describe("pare shrink", () => {
   });
 
   it("prunes and rounds the smaller model in a second run, which continues from the model of the first", async () => {
-    const options = [
-      "--ffn",
-      "0.25",
-      "--sparsity",
-      "0.5",
-      "--for",
-      "gguf:q4_0",
-      "--text",
-      evaluation,
-      "--windows",
-      "2",
-    ];
+    const options = words`--ffn 0.25 --sparsity 0.5 --for gguf:q4_0 --text ${evaluation} --windows 2`;
     const whole = await runPare(...command("llama-sotu", "whole/model", ...options));
     assert.match(
       whole.stderr,

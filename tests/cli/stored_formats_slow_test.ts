@@ -11,7 +11,7 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readTensors, withCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
 import { writeProducts, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 
 const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url)), BLOCK = 128;
 const folder = temporaryFolder(), { calibration, evaluation } = await writeSotuTexts(folder);
@@ -71,6 +71,11 @@ async function writeFloat8Model(target: string): Promise<void> {
   await copyTokenizer(target);
 }
 
+async function tensorsAndConfig(folder: string) {
+  const config = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
+  return { tensors: await readTensors(folder), config };
+}
+
 async function copyTokenizer(target: string): Promise<void> {
   for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
     await Deno.copyFile(`${MODEL}/${name}`, `${target}/${name}`);
@@ -90,18 +95,7 @@ await pareJson("unpack", `${folder}/fp8/model`, "--out", `${folder}/dense/model`
 describe("a model in FP8", () => {
   it("has the perplexity of its dense copy, and nearly that of the model that was quantised", async () => {
     const perplexity = async (model: string) => {
-      const args = [
-        "eval",
-        model,
-        "--text",
-        evaluation,
-        "--windows",
-        "4",
-        "--seqlen",
-        "128",
-        "--backend",
-        "cpu",
-      ];
+      const args = words`eval ${model} --text ${evaluation} --windows 4 --seqlen 128 --backend cpu`;
       return (await pareJson<{ models: { texts: { perplexity: number }[] }[] }>(...args)).models[0].texts[0]
         .perplexity;
     };
@@ -113,57 +107,28 @@ describe("a model in FP8", () => {
   it("generates the text of its dense copy", () =>
     assertSame(async (model) =>
       (await pareJson<{ text: string }>(
-        "generate",
-        model,
-        "My fellow citizens",
-        "--tokens",
-        "20",
-        "--backend",
-        "cpu",
+        ...words`generate ${model} ${"My fellow citizens"} --tokens 20 --backend cpu`,
       )).text
     ));
 
   it("is pruned to the tensors and the config.json of its pruned dense copy", () =>
     assertSame(async (model) => {
       const out = `${model} pruned`;
-      const { code, stderr } = await runPare(
-        "prune",
-        model,
-        "--out",
-        out,
-        "--method",
-        "wanda",
-        ...CALIBRATION,
-      );
-      assert.equal(code, 0, stderr);
+      const { stderr } = await succeeded(runPare(
+        ...words`prune ${model} --out ${out} --method wanda ${CALIBRATION}`,
+      ));
       const remarks = stderr.match(
         /fp8\/model: its weights are in the format fp8, and are dequantised when they are read/g,
       );
       assert.equal(remarks?.length ?? 0, model.includes("fp8") ? 1 : 0, stderr);
-      return {
-        tensors: await readTensors(out),
-        config: JSON.parse(await Deno.readTextFile(`${out}/config.json`)),
-      };
+      return await tensorsAndConfig(out);
     }));
 
   it("is pruned to the codes of its pruned dense copy with --format pack-quantized", () =>
     assertSame(async (model) => {
       const out = `${model} packed`;
-      await pareJson(
-        "prune",
-        model,
-        "--out",
-        out,
-        "--bits",
-        "4",
-        "--format",
-        "pack-quantized",
-        ...CALIBRATION,
-      );
-      return {
-        tensors: await readTensors(out),
-        config: JSON.parse(await Deno.readTextFile(`${out}/config.json`)),
-      };
+      await pareJson(...words`prune ${model} --out ${out} --bits 4 --format pack-quantized ${CALIBRATION}`);
+      return await tensorsAndConfig(out);
     }));
 
   it("is shrunk to the tensors of its shrunk dense copy", () =>

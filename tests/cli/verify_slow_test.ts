@@ -6,7 +6,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { pareJson, runPare } from "./run_pare.ts";
+import { pareJson, runPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 interface VerifyResult {
@@ -33,11 +33,7 @@ await prune("dense", "--pattern", "2:4");
 async function prune(name: string, ...options: readonly string[]): Promise<void> {
   const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];
   await pareJson(
-    "prune",
-    OPT_SOTU,
-    ...["--out", `${folder}/${name}`, "--calibration", text],
-    ...windows,
-    ...options,
+    ...words`prune ${OPT_SOTU} --out ${folder}/${name} --calibration ${text} ${windows} ${options}`,
   );
 }
 

@@ -3,6 +3,7 @@
  * without a socket and records all requests.
  */
 
+import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import type { Ready, Report } from "../../src/protocol/messages.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
@@ -140,6 +141,17 @@ export function maskOf(rows: number, cols: number, isKept: (entry: number) => bo
     if (isKept(i)) data[Math.floor(i / cols) * bytesPerRow + (col >> 3)] |= 1 << (col & 7);
   }
   return { dtype: "U8", shape: [rows, bytesPerRow], data };
+}
+
+/** Makes a model of one group of layers. Without `replace`, their new weights are dropped. */
+export function modelOf(group: Partial<LayerGroup> & Pick<LayerGroup, "layers">): ModelSource {
+  const replace = () => Promise.resolve();
+  return {
+    layerCount: group.layers.length,
+    async *groups() {
+      yield await Promise.resolve({ block: 0, replace, ...group });
+    },
+  };
 }
 
 /** Makes an F32 tensor. */

@@ -3,48 +3,21 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
-import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { Report } from "../../src/protocol/messages.ts";
-import { reportSchema } from "../../src/protocol/resources/layers.ts";
+import { f32, modelOf, report } from "./fake_host.ts";
 
-/** A model of one group with one layer of 40 columns. */
-function modelOf(tokens: number | undefined, validationHessian?: HostTensor): ModelSource {
-  const weight = { dtype: "F32", shape: [2, 40], data: new Uint8Array(320) } as const;
-  const group: LayerGroup = {
-    block: 0,
-    tokens,
-    validationHessian,
-    layers: [{ name: "a.weight", weight }],
-    replace: () => Promise.resolve(),
-  };
-  return {
-    layerCount: 1,
-    async *groups() {
-      yield await Promise.resolve(group);
-    },
-  };
-}
+const LAYERS = [{ name: "a.weight", weight: f32([2, 40], Array(80).fill(0)) }];
 
 function reportOf({ method = "sparsegpt", damping = 0.01 }: LayerQuery): Report {
-  return reportSchema.parse({
-    ...{
-      method,
-      rows: 2,
-      cols: 40,
-      pattern: "unstructured",
-      sparsity: 0.5,
-      zeros: 40,
-      loss: 1,
-      relative_error: 0.1,
-    },
+  return {
+    ...report(2, 40),
+    method,
     damping: method === "wanda" || method === "magnitude" ? null : damping === "auto" ? 0.1 : damping,
     notes: ["A remark of the host."],
-    ...{ backend: "cpu", adapter: "test", factor_reused: false },
-    seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
-  });
+  };
 }
 
 /** Prunes the model. Returns the query that the layer was solved with, and the notes of its report. */
@@ -55,13 +28,18 @@ async function prune(
 ): Promise<{ solved: LayerQuery; notes: string[] }> {
   let solved: LayerQuery = {};
   const events: LayerEvent[] = [];
-  const rounds = pruneRounds(modelOf(tokens, validationHessian), query, async function* (groups, queryOf) {
-    for await (const group of groups) {
-      const [{ name, weight }] = group.layers;
-      solved = queryOf(name);
-      yield { group, name, weight, report: reportOf(solved) };
-    }
-  }, {});
+  const rounds = pruneRounds(
+    modelOf({ tokens, validationHessian, layers: LAYERS }),
+    query,
+    async function* (groups, queryOf) {
+      for await (const group of groups) {
+        const [{ name, weight }] = group.layers;
+        solved = queryOf(name);
+        yield { group, name, weight, report: reportOf(solved) };
+      }
+    },
+    {},
+  );
   for await (const event of rounds) if (event.type === "layer") events.push(event);
   return { solved, notes: events[0].report.notes };
 }

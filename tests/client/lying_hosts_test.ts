@@ -7,11 +7,10 @@ import { PareJobs } from "../../src/client/jobs/pare_jobs.ts";
 import { pruneByJob } from "../../src/client/jobs/prune_by_job.ts";
 import type { LayerTensors } from "../../src/client/layer_file.ts";
 import type { ModelPruner } from "../../src/client/model_pruner.ts";
-import type { ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { PareHosts } from "../../src/client/pare_hosts.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { answerOf, f32, FakeHost, noContent, problem, type Received, solved } from "./fake_host.ts";
+import { answerOf, f32, FakeHost, modelOf, noContent, problem, type Received, solved } from "./fake_host.ts";
 import { EDGE, fakeEdge } from "./jobs/fake_edge.ts";
 import { lieAbout, LIES } from "./lies.ts";
 
@@ -35,14 +34,10 @@ function lyingEdge(change: Change) {
 }
 
 /** A model of two layers that share their statistics. */
-const MODEL: ModelSource = {
-  layerCount: 2,
-  async *groups() {
-    const layers = ["q", "k"].map((name) => ({ name, weight: TENSORS.weight }));
-    const replace = () => Promise.resolve();
-    yield await Promise.resolve({ block: 0, hessian: TENSORS.hessian_upper!, layers, replace });
-  },
-};
+const MODEL = modelOf({
+  hessian: TENSORS.hessian_upper!,
+  layers: ["q", "k"].map((name) => ({ name, weight: TENSORS.weight })),
+});
 
 async function prune(pruner: ModelPruner): Promise<void> {
   for await (const _ of pruner.pruneModel(MODEL));

@@ -3,11 +3,10 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
-import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
-import { f32, FakeHost, maskOf, report } from "./fake_host.ts";
+import { f32, FakeHost, maskOf, modelOf, report } from "./fake_host.ts";
 
 /** The zeros of the grids are 0 and the scales 1, so a code stands for its own value. */
 const QUANTIZED: QuantizedWeight = {
@@ -45,17 +44,10 @@ describe("decodeAnswer()", () => {
 describe("Pare.pruneModel()", () => {
   it("passes the quantised weight of each layer to the model source", async () => {
     const replaced: [string, HostTensor, QuantizedWeight | undefined][] = [];
-    const group: LayerGroup = {
-      block: 0,
+    const source = modelOf({
       layers: [{ name: "a.weight", weight: WEIGHT }],
       replace: (...values) => Promise.resolve(void replaced.push([values[0], values[1], values[2]])),
-    };
-    const source: ModelSource = {
-      layerCount: 1,
-      async *groups() {
-        yield await Promise.resolve(group);
-      },
-    };
+    });
     const host = new FakeHost(() => new Response(answer(QUANTIZED)));
     const pare = new Pare({ baseUrl: "http://fake", fetch: host.fetch });
     for await (const event of pare.pruneModel(source, { method: "magnitude", bits: 4 })) {

@@ -65,16 +65,6 @@ describe("Transport retries", () => {
     });
   }
 
-  it("makes a body that is a function again for each attempt, and throws its error without another attempt", async () => {
-    const host = new FakeHost(problem(503, "device_lost"), noContent);
-    let made = 0;
-    await transport(host).send({ ...PUT, body: () => Promise.resolve([Uint8Array.of(++made)]) });
-    assert.deepEqual(host.received.map(({ body }) => [...body]), [[1], [2]]);
-    const error = new Error("the file is gone");
-    await assert.rejects(transport(host).send({ ...PUT, body: () => Promise.reject(error) }), error);
-    assert.equal(host.received.length, 2);
-  });
-
   it("repeats a request after a broken connection", async () => {
     const host = new FakeHost(refusedConnection, noContent);
     await transport(host).send(PUT);

@@ -5,68 +5,24 @@
 
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
-import { createEdge } from "../../src/edge/app.ts";
-import { edgeDocument } from "../../src/edge/openapi.ts";
-import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
-import type { EdgeBindings } from "../../src/edge/bindings.ts";
-import type { DurableObjectState, R2Bucket, Remote } from "../../src/edge/runtime.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
-import { JobIndex } from "../../src/edge/jobs/job_index.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
-import { memorySql } from "./memory_sql.ts";
+import { MemoryBucket } from "./memory_bucket.ts";
+import { emptyState, hexOf, memoryEdge } from "./memory_edge.ts";
 
-const edge = createEdge();
-const document: ContractDocument = JSON.parse(JSON.stringify(edgeDocument(edge)));
-const LAYERS = [{ name: "a", weight: "sha256:" + "a".repeat(64) }];
-
-/** Returns the state of a new Durable Object. */
-function emptyState(): DurableObjectState {
-  return {
-    storage: { sql: memorySql(), setAlarm: () => Promise.resolve(), deleteAll: () => Promise.resolve() },
-  };
-}
-
-/** A bucket that has the blobs with these digests, and answers no other question. */
-function bucketOf(...digests: string[]): R2Bucket {
-  const keys = digests.map((digest) => digest.replace("sha256:", "blobs/"));
-  const customMetadata = { key: "objects/x", size: "1" };
-  return {
-    head: (key: string) =>
-      Promise.resolve(
-        keys.includes(key) ? { key, size: 0, uploaded: new Date(), customMetadata } : null,
-      ),
-  } as R2Bucket;
-}
-
-/** Returns the sha-256 of a key in hexadecimal. */
-async function hexOf(key: string): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
-}
+const WEIGHT = new TextEncoder().encode("weight");
+const LAYERS = [{ name: "a", weight: `sha256:${await hexOf(WEIGHT)}` }];
 
 describe("/v1/jobs", () => {
-  let env: EdgeBindings, started: Set<string>, failsToStart: boolean, status: string, restarted: string[];
+  let edge: Awaited<ReturnType<typeof memoryEdge>>;
+  let started: Set<string>, failsToStart: boolean, status: string, restarted: string[];
   beforeEach(async () => {
-    const records = new Map<string, ObservedJob>(), indexes = new Map<string, JobIndex>();
-    const week = () => 7 * 86_400_000;
     started = new Set();
     failsToStart = false;
     status = "running";
     restarted = [];
-    env = {
-      PARE_KEYS: `${await hexOf("one")}:jobs,${await hexOf("two")}:jobs,${await hexOf("other")}:uploads`,
-      JOB_RECORDS: {
-        getByName(name) {
-          if (!records.has(name)) records.set(name, new ObservedJob(emptyState(), week));
-          return records.get(name) as unknown as Remote<ObservedJob>;
-        },
-      },
-      JOB_INDEXES: {
-        getByName(name) {
-          if (!indexes.has(name)) indexes.set(name, new JobIndex(memorySql(), Date.now, week));
-          return indexes.get(name) as unknown as Remote<JobIndex>;
-        },
-      },
-      BLOBS: bucketOf(LAYERS[0].weight),
+    edge = await memoryEdge({
+      PARE_KEYS: `${await hexOf("one")},${await hexOf("two")},${await hexOf("other")}:uploads`,
       JOBS: {
         create({ id }) {
           if (failsToStart) return Promise.reject(new Error("not now"));
@@ -82,19 +38,16 @@ describe("/v1/jobs", () => {
             })
             : Promise.reject(new Error("no instance")),
       },
-    };
+    });
+    await edge.upload(WEIGHT);
   });
 
-  async function send(method: string, path: string, key: string, body?: unknown, idempotency?: string) {
-    const headers: Record<string, string> = { Authorization: `Bearer ${key}` };
-    const text = body === undefined ? undefined : JSON.stringify(body);
-    if (text !== undefined) {
-      Object.assign(headers, { "Content-Type": "application/json", "Content-Length": String(text.length) });
-    }
-    if (idempotency !== undefined) headers["Idempotency-Key"] = idempotency;
-    const response = await edge.request(path, { method, headers, body: text }, env);
-    await assertDocumented(document, { method, path }, response);
-    return { status: response.status, answer: response.body ? await response.json() : undefined };
+  async function send(method: string, path: string, key: string, json?: unknown, idempotency?: string) {
+    const headers: Record<string, string> = idempotency === undefined
+      ? {}
+      : { "Idempotency-Key": idempotency };
+    const { status, body: answer } = await edge.send(method, path, { json, key, headers });
+    return { status, answer };
   }
 
   it("requires a key with the scope jobs", async () => {
@@ -137,7 +90,7 @@ describe("/v1/jobs", () => {
     const { answer: { id } } = await submit();
     await submit();
     assert.deepEqual(restarted, []);
-    env = { ...env, EDGE_JOB_SILENCE: "0" };
+    Object.assign(edge.env, { EDGE_JOB_SILENCE: "0" });
     const waitWithoutProgress = () => new Promise((resolve) => setTimeout(resolve, 5));
     await waitWithoutProgress();
     status = "queued";
@@ -160,7 +113,7 @@ describe("/v1/jobs", () => {
     assert.equal(answer.detail, `layer b: blob ${missing} is not stored`);
     assert.deepEqual((await send("GET", "/v1/jobs", "one")).answer.jobs, []);
     const first = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
-    env = { ...env, BLOBS: bucketOf() };
+    Object.assign(edge.env, { BLOBS: new MemoryBucket() });
     const again = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     assert.deepEqual([again.status, again.answer.id], [202, first.answer.id]);
   });
@@ -203,8 +156,8 @@ describe("/v1/jobs", () => {
     it("has the current states, and selects by state", async () => {
       const [a, b] = await startJobs("one", "a", "b");
       await send("DELETE", `/v1/jobs/${a}`, "one");
-      const record = env.JOB_RECORDS!.getByName(b);
-      await record.beginAttempt(0);
+      const record = edge.records.names.get(b)!;
+      record.beginAttempt(0);
       const { jobs } = await page("one");
       assert.deepEqual(jobs.map(({ state, layers }) => [state, layers.running, layers.cancelled]), [
         ["running", 1, 0],
@@ -213,20 +166,13 @@ describe("/v1/jobs", () => {
       assert.ok(jobs[0].ended === null && jobs[1].ended !== null);
       assert.deepEqual(namesOf(await page("one", "?state=cancelled")), ["a"]);
       assert.deepEqual(namesOf(await page("one", "?state=done")), []);
-      await record.settleLayer(0, { error: { code: "busy", detail: "" } });
+      record.settleLayer(0, { error: { code: "busy", detail: "" } });
       assert.deepEqual(namesOf(await page("one", "?state=failed")), ["b"]);
     });
 
     it("leaves out a job whose record was deleted", async () => {
       const [a] = await startJobs("one", "a", "b");
-      const { JOB_RECORDS } = env;
-      env = {
-        ...env,
-        JOB_RECORDS: {
-          getByName: (name) =>
-            name === a ? new ObservedJob(emptyState(), () => 1) as never : JOB_RECORDS!.getByName(name),
-        },
-      };
+      edge.records.names.set(a, new ObservedJob(emptyState(), () => 1));
       assert.deepEqual(namesOf(await page("one")), ["b"]);
     });
 
@@ -264,7 +210,9 @@ describe("/v1/jobs", () => {
   });
 
   it("answers with the code unsupported if the deployment has no bindings for jobs and hosts", async () => {
-    env = { EDGE_OPEN: "true" };
+    const bindings = ["PARE_KEYS", "BLOBS", "JOBS", "JOB_RECORDS", "JOB_INDEXES", "HOSTS"];
+    const unbound = Object.fromEntries(bindings.map((name) => [name, undefined]));
+    Object.assign(edge.env, { ...unbound, EDGE_OPEN: "true" });
     const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS });
     assert.deepEqual([status, answer.code], [422, "unsupported"]);
     const hosts = await send("PUT", "/v1/hosts/h", "one", {});
@@ -272,11 +220,11 @@ describe("/v1/jobs", () => {
   });
 
   it("is refused, and left out of the OpenAPI document, if the deployment lacks one of its bindings", async () => {
-    const bound = env;
+    const bound = { ...edge.env };
     const documentedPaths = async () => Object.keys((await send("GET", "/openapi.json", "one")).answer.paths);
     assert.ok((await documentedPaths()).includes("/v1/jobs"));
     for (const binding of ["JOBS", "JOB_RECORDS", "JOB_INDEXES"] as const) {
-      env = { ...bound, [binding]: undefined };
+      Object.assign(edge.env, bound, { [binding]: undefined });
       const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS });
       assert.deepEqual([status, answer.code], [422, "unsupported"], binding);
       assert.equal(answer.detail, `this edge runs no jobs, because ${binding} is not bound`);

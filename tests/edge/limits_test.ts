@@ -9,6 +9,7 @@ import { type Host, serve } from "../../routes/serve.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import { startDevEdge } from "./local_edge.ts";
+import { hexOf } from "./memory_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
@@ -66,9 +67,7 @@ describe("the edge in the Workers runtime, in front of a host", () => {
 
 describe("a rate limit", () => {
   it("applies to each key separately, and its refusal has the seconds to wait", async () => {
-    const digest = async (key: string) =>
-      new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
-    const edge = await startDevEdge({ PARE_KEYS: `${await digest("busy")},${await digest("calm")}` }, {
+    const edge = await startDevEdge({ PARE_KEYS: `${await hexOf("busy")},${await hexOf("calm")}` }, {
       RATE: { type: "ratelimit", namespace_id: "1", simple: { limit: 3, period: 60 } },
     });
     try {

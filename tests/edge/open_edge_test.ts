@@ -5,8 +5,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { sha256 } from "../../src/protocol/digest.ts";
 import { startDevEdge } from "./local_edge.ts";
+import { hexOf } from "./memory_edge.ts";
 
 /** Sends `GET target` with this Host header. Returns the status and the code of the problem. */
 async function get(url: string, host: string, target: string): Promise<[status: number, code?: string]> {
@@ -38,8 +38,7 @@ describe("an edge with EDGE_OPEN", () => {
   });
 
   it("answers every name if it has keys", async () => {
-    const key = "mine", PARE_KEYS = (await sha256(new TextEncoder().encode(key))).toHex();
-    const edge = await startDevEdge({ PARE_KEYS });
+    const edge = await startDevEdge({ PARE_KEYS: await hexOf("mine") });
     try {
       assert.deepEqual(await get(edge.url, "edge.example", "/v1/hosts"), [401, "unauthorized"]);
     } finally {

@@ -11,26 +11,13 @@ import type { JobContext } from "../../src/edge/jobs/job_context.ts";
 import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { type JobRequest, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
+import { report } from "../client/fake_host.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digest of the only stored weight, and the digest of every result. */
 export const WEIGHT = "sha256:" + "a".repeat(64), RESULT = "sha256:" + "b".repeat(64);
 /** The report of every answer. */
-export const REPORT = {
-  method: "sparsegpt",
-  rows: 1,
-  cols: 1,
-  pattern: "unstructured",
-  sparsity: 0,
-  zeros: 0,
-  loss: 0,
-  relative_error: 0,
-  damping: 0.01,
-  backend: "cpu",
-  adapter: "a",
-  seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
-  factor_reused: false,
-};
+export const REPORT = report(1, 1);
 /** Answers of the host: the task is done, the task is running, and the task has failed with a code. */
 export const DONE = () =>
   Response.json({ state: "done", report: REPORT, result: { sha256: RESULT, bytes: 9 } });

@@ -9,6 +9,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { completedSchema, type UploadedParts, uploadSchema } from "../../src/protocol/resources/uploads.ts";
 import type { Upload } from "../../src/protocol/messages.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
+import { hexOf } from "./memory_edge.ts";
 
 /** The smallest part that R2 accepts, except for the last one. */
 const PART_BYTES = 5 * 2 ** 20;
@@ -18,11 +19,6 @@ function bytesOf(length: number, seed: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let i = 0; i < length; i++) bytes[i] = (i * 31 + (i >> 8) * 7 + seed) & 255;
   return bytes;
-}
-
-/** Returns the sha-256 of bytes in hexadecimal. */
-async function hexOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
 
 describe("uploads in the Workers runtime", () => {
@@ -209,9 +205,8 @@ describe("an edge with keys", () => {
   const readKey = "reads", uploadKey = "uploads";
   let edge: LocalEdge;
   before(async () => {
-    const digest = async (key: string) => await hexOf(new TextEncoder().encode(key));
     edge = await startEdge({ EDGE_OPEN: "false" }, {
-      PARE_KEYS: `${await digest(readKey)}:read,${await digest(uploadKey)}:uploads+layers`,
+      PARE_KEYS: `${await hexOf(readKey)}:read,${await hexOf(uploadKey)}:uploads+layers`,
     });
   });
   after(() => edge.close());

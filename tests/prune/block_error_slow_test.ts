@@ -1,34 +1,20 @@
 /** Tests the errors of the outputs of pruned blocks on held-out windows against a forward pass in float64. */
 
-import { after, before, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
-import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
 import { eachBackend } from "../support/backends.ts";
-import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 20;
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: SEQLEN });
 const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 3, seqlen: SEQLEN });
 
-/** Sets every other weight to 0. */
-function halved({ data, shape }: HostTensor): HostTensor {
-  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
-  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-}
-
-let model: Model, checkpoint: Checkpoint;
-before(async () => {
-  checkpoint = await openOptSotu();
-  model = openModel(checkpoint);
-});
-after(() => checkpoint.close());
+const opt = useOptSotu();
 
 /** The bytes of the activations of one window. */
 const WINDOW_BYTES = 262_000;
@@ -44,7 +30,7 @@ eachBackend("calibratedModel with held-out windows", (backend) => {
     it(`measures the error of each block with pruned layers, with ${what}`, async () => {
       const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
       const written = new Map<string, Float64Array>(), blocks: number[] = [];
-      const source = calibratedModel(model, backend(), {
+      const source = calibratedModel(opt.model, backend(), {
         windows,
         validationWindows: heldOut,
         memory,
@@ -70,7 +56,7 @@ eachBackend("calibratedModel with held-out windows", (backend) => {
 
   it("measures nothing without held-out windows", async () => {
     const onBlock = () => Promise.reject(new Error("was measured"));
-    const source = calibratedModel(model, backend(), { windows, onBlock });
+    const source = calibratedModel(opt.model, backend(), { windows, onBlock });
     for await (const group of source.groups()) {
       for (const { name, weight } of group.layers) await group.replace(name, weight);
     }

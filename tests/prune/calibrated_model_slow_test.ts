@@ -4,10 +4,8 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
@@ -16,19 +14,12 @@ import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const LAYERS = "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.out_proj fc1 fc2".split(" ");
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 const untouched = (layer: { weight: HostTensor }) => layer.weight;
-
-/** Sets every other entry of a weight to 0. This stands in for pruning and changes the outputs of the layer a lot. */
-function halved({ dtype, shape, data }: HostTensor): HostTensor {
-  assert.equal(dtype, "F16");
-  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
-  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-}
 
 /**
  * Computes the Hessian Σ x·xᵀ with the float64 reference code, where x runs over the inputs of a layer for
@@ -45,18 +36,10 @@ function expectedHessian(model: OptReference, name: string, of = windows): Float
 }
 
 describe("calibratedModel", () => {
+  const opt = useOptSotu();
   let backend: Backend;
-  let checkpoint: Checkpoint;
-  let model: Model;
-  before(async () => {
-    backend = await createCpuBackend();
-    checkpoint = await openOptSotu();
-    model = openModel(checkpoint);
-  });
-  after(async () => {
-    await checkpoint.close();
-    await backend.dispose();
-  });
+  before(async () => backend = await createCpuBackend());
+  after(() => backend.dispose());
 
   /** Calls `visit` with every group and replaces the weight of each layer by the result of `weightOf`. */
   async function replaceAll(
@@ -65,7 +48,7 @@ describe("calibratedModel", () => {
     options: Partial<CalibrationOptions> = {},
   ): Promise<void> {
     for await (
-      const group of withStatisticsInHostMemory(calibratedModel(model, backend, { windows, ...options }))
+      const group of withStatisticsInHostMemory(calibratedModel(opt.model, backend, { windows, ...options }))
         .groups()
     ) {
       visit(group);
@@ -85,8 +68,8 @@ describe("calibratedModel", () => {
       return [names.slice(0, 3), ...names.slice(3).map((name) => [name])];
     });
     assert.deepEqual(groups, expected);
-    assert.equal(calibratedModel(model, backend, { windows }).layerCount, groups.flat().length);
-    for (const [name, weight] of weights) assert.deepEqual(weight, await checkpoint.tensor(name));
+    assert.equal(calibratedModel(opt.model, backend, { windows }).layerCount, groups.flat().length);
+    for (const [name, weight] of weights) assert.deepEqual(weight, await opt.checkpoint.tensor(name));
   });
 
   it("computes the Hessians of each dense block from the outputs of the pruned blocks before it", async () => {
@@ -188,7 +171,7 @@ describe("calibratedModel", () => {
     await replaceAll(({ weight }) => halved(weight), undefined, {
       onReplace: async (name, { dtype, data }) => {
         assert.equal(dtype, "F16");
-        const { data: dense } = await checkpoint.tensor(name);
+        const { data: dense } = await opt.checkpoint.tensor(name);
         const values = bytesToFloats(dense, "F16").map((value, i) => i % 2 === 0 ? value : 0);
         assert.deepEqual(data, floatsToBytes(values, "F16"));
       },
@@ -196,7 +179,7 @@ describe("calibratedModel", () => {
   });
 
   it("requires that every layer is replaced, with its name and shape, before the next round", async () => {
-    const groups = calibratedModel(model, backend, { windows }).groups();
+    const groups = calibratedModel(opt.model, backend, { windows }).groups();
     const { value: first } = await groups.next();
     assert.ok(first);
     const [q, ...rest] = first.layers;
@@ -228,7 +211,9 @@ describe("calibratedModel", () => {
       await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian!.data), options);
       let openGroups: LayerGroup[] = [];
       for await (
-        const group of withStatisticsInHostMemory(calibratedModel(model, backend, { windows, ...options }))
+        const group of withStatisticsInHostMemory(
+          calibratedModel(opt.model, backend, { windows, ...options }),
+        )
           .groups()
       ) {
         openGroups.push(group);
@@ -249,13 +234,13 @@ describe("calibratedModel", () => {
     const live = backend.counters.bytesLive;
     await replaceAll(untouched);
     assert.equal(backend.counters.bytesLive, live);
-    for await (const group of calibratedModel(model, backend, { windows }).groups()) {
+    for await (const group of calibratedModel(opt.model, backend, { windows }).groups()) {
       assert.ok(group.hessian && backend.counters.bytesLive > live);
       break;
     }
     assert.equal(backend.counters.bytesLive, live);
     const signal = AbortSignal.abort(new Error("enough"));
-    await assert.rejects(calibratedModel(model, backend, { windows, signal }).groups().next(), /enough/);
+    await assert.rejects(calibratedModel(opt.model, backend, { windows, signal }).groups().next(), /enough/);
     assert.equal(backend.counters.bytesLive, live);
   });
 
@@ -272,7 +257,7 @@ describe("calibratedModel", () => {
   it("reports two forward passes for each block but the last, and one for the last block", async () => {
     const steps: string[] = [];
     const progress = ({ done, total, pass }: CalibrationStep) => void steps.push(`${pass} ${done}/${total}`);
-    for await (const group of calibratedModel(model, backend, { windows, progress }).groups()) {
+    for await (const group of calibratedModel(opt.model, backend, { windows, progress }).groups()) {
       for (const { name, weight } of group.layers) await group.replace(name, weight);
     }
     const passes = [...Array(3).fill(["observe", "run"]).flat(), "observe"];

@@ -3,17 +3,16 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
+import { openModel } from "../../src/model/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { openOptSotu } from "../support/opt_sotu.ts";
+import { openOptSotu, useOptSotu } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const windows = [Uint32Array.of(48, 365, 436, 1160, 72), Uint32Array.of(467, 268, 15, 488, 85)];
@@ -30,8 +29,7 @@ function thinned({ dtype, shape, data }: HostTensor): HostTensor {
 
 describe("calibratedModel with a choice of layers", () => {
   let backend: Backend;
-  let checkpoint: Checkpoint;
-  let model: Model;
+  const opt = useOptSotu();
   /** The labels of all Hessian buffers that were created. */
   let accumulated: string[];
   before(async () => {
@@ -48,13 +46,8 @@ describe("calibratedModel with a choice of layers", () => {
         };
       },
     });
-    checkpoint = await openOptSotu();
-    model = openModel(checkpoint);
   });
-  after(async () => {
-    await checkpoint.close();
-    await backend.dispose();
-  });
+  after(() => backend.dispose());
 
   /** Prunes all groups of the model. Returns the layers and the Hessian of each group, and the number of steps. */
   async function visit(options: Partial<CalibrationOptions>) {
@@ -63,7 +56,7 @@ describe("calibratedModel with a choice of layers", () => {
     let steps = "0/0";
     const progress = ({ done, total }: CalibrationStep) => void (steps = `${done}/${total}`);
     const source = withStatisticsInHostMemory(
-      calibratedModel(model, backend, { windows, progress, ...options }),
+      calibratedModel(opt.model, backend, { windows, progress, ...options }),
     );
     for await (const group of source.groups()) {
       groups.push(

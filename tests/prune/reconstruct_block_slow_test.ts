@@ -1,10 +1,8 @@
 /** Tests the reconstruction of pruned blocks. The errors before and after it are compared with forward passes in float64. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
 import {
   type CalibratedModel,
   calibratedModel,
@@ -19,7 +17,7 @@ import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
-import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 5, EPOCHS = 3;
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: SEQLEN });
@@ -61,12 +59,7 @@ describe("divideIntoSteps()", () => {
   });
 });
 
-let model: Model, checkpoint: Checkpoint;
-before(async () => {
-  checkpoint = await openOptSotu();
-  model = openModel(checkpoint);
-});
-after(() => checkpoint.close());
+const opt = useOptSotu();
 
 /** The bytes of the activations of one window. */
 const WINDOW_BYTES = 70_000;
@@ -87,7 +80,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
       const wanted = options.hasTargets ? readOptReference(OPT_SOTU_URL) : dense;
       const measured = options.validationWindows ?? windows, solved = new Map<string, Float64Array>();
       const blocks: number[] = [];
-      const source = calibratedModel(model, backend(), {
+      const source = calibratedModel(opt.model, backend(), {
         windows,
         layers: { has: (name) => /layers\.[03]\./.test(name) && !name.includes("k_proj") },
         reconstruct: EPOCHS,
@@ -130,7 +123,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
     const run = async (finished: ReadonlyMap<string, HostTensor>) => {
       const first = new Map<string, HostTensor>(), last = new Map<string, SourceLayer>();
       const rounded = new Map(finished), results: ReconstructedBlock[] = [];
-      const source = calibratedModel(model, backend(), {
+      const source = calibratedModel(opt.model, backend(), {
         windows,
         validationWindows: heldOut,
         layers: { has: (name) => name.includes("layers.1.") },
@@ -186,7 +179,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
   it("ends in the same errors, whatever the batches", async () => {
     const results = await Promise.all([1, 3, 20].map(async (count) => {
       const results: ReconstructedBlock[] = [];
-      const source = calibratedModel(model, backend(), {
+      const source = calibratedModel(opt.model, backend(), {
         windows,
         layers: { has: (name) => name.includes("layers.1.") },
         memory: { activationBytes: count * WINDOW_BYTES },
@@ -201,7 +194,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
 
   it("keeps a block that cannot become better, although it has epochs", async () => {
     const results: ReconstructedBlock[] = [];
-    const source = calibratedModel(model, backend(), {
+    const source = calibratedModel(opt.model, backend(), {
       windows: windows.slice(0, 1),
       layers: { has: (name) => name.includes("layers.0.fc1") },
       reconstruct: 1,
@@ -215,7 +208,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
   it("trains the experts of a mixture, but not its router", async () => {
     const { windows, variants: [{ model }] } = await readFamilyFixture("qwen3_moe");
     const results: ReconstructedBlock[] = [];
-    const source = calibratedModel(model, backend(), {
+    const source = calibratedModel(opt.model, backend(), {
       windows,
       reconstruct: 2,
       onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),

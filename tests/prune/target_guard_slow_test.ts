@@ -1,11 +1,9 @@
 /** Tests the decision of each block about its targets, against forward passes in float64. */
 
-import { after, before, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { Report } from "../../src/protocol/messages.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
@@ -17,7 +15,7 @@ import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
 import { eachBackend } from "../support/backends.ts";
 import { openLocalHost } from "../support/local_host.ts";
-import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 24;
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 12, seqlen: SEQLEN });
@@ -26,12 +24,7 @@ const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2,
 const LAST = 1, PREFIX = "model.decoder.layers.";
 const layers = { has: (name: string) => name.startsWith(`${PREFIX}0.`) || name.startsWith(`${PREFIX}1.`) };
 
-let model: Model, checkpoint: Checkpoint;
-before(async () => {
-  checkpoint = await openOptSotu();
-  model = openModel(checkpoint);
-});
-after(() => checkpoint.close());
+const opt = useOptSotu();
 
 eachBackend("a pruner with a guard of targets", (backend) => {
   /** Prunes two blocks. */
@@ -44,7 +37,7 @@ eachBackend("a pruner with a guard of targets", (backend) => {
       live = backend().counters.bytesLive,
       weights = new Map<string, HostTensor>();
     const reports = new Map<string, Omit<Report, "seconds" | "factor_reused">>();
-    const source = calibratedModel(model, backend(), {
+    const source = calibratedModel(opt.model, backend(), {
       windows,
       validationWindows: heldOut,
       layers,

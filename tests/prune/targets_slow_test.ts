@@ -1,12 +1,10 @@
 /** Tests the targets of the layers of a run with a dense stream, against forward passes in float64. */
 
-import { after, before, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
 import { TargetStatistics } from "../../src/layer/calibration/target_statistics.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import type { PrunedLayer } from "../../src/client/layer_file.ts";
@@ -25,18 +23,12 @@ import {
 import { referenceTarget } from "../reference/target_statistics.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 12;
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: SEQLEN });
 const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2, seqlen: SEQLEN });
 const prefix = (block: number) => `model.decoder.layers.${block}.`;
-
-/** Sets every other weight to 0. */
-function halved({ data, shape }: HostTensor): HostTensor {
-  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
-  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-}
 
 /** The rows of all windows. */
 function joined(
@@ -82,12 +74,7 @@ function expectedTarget(
   return referenceTarget({ rows, inFeatures, outFeatures, weight, xd, xp, residual, isWeighted });
 }
 
-let model: Model, checkpoint: Checkpoint;
-before(async () => {
-  checkpoint = await openOptSotu();
-  model = openModel(checkpoint);
-});
-after(() => checkpoint.close());
+const opt = useOptSotu();
 
 /** The bytes of the activations of one window. */
 const WINDOW_BYTES = 160_000;
@@ -109,7 +96,12 @@ eachBackend("calibratedModel with targets", (backend) => {
       const written = new Map<string, Float64Array>();
       const onReplace = (name: string, { data }: HostTensor) =>
         Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
-      const source = calibratedModel(model, backend(), { windows, hasTargets: true, onReplace, ...options });
+      const source = calibratedModel(opt.model, backend(), {
+        windows,
+        hasTargets: true,
+        onReplace,
+        ...options,
+      });
       let block = 0, compared = 0;
       for await (const group of source.groups()) {
         if (options.trueSequential || group.block !== block) {
@@ -144,7 +136,7 @@ eachBackend("calibratedModel with targets", (backend) => {
 
   it("prunes each layer as if its target were sent together with its Hessian", async () => {
     const layers = { has: (name: string) => name.startsWith(prefix(0)) || name.startsWith(prefix(1)) };
-    const open = () => calibratedModel(model, backend(), { windows, hasTargets: true, layers });
+    const open = () => calibratedModel(opt.model, backend(), { windows, hasTargets: true, layers });
     const query: LayerQuery = { sparsity: 0.5, target_step: 0.25 }, pruner = new DevicePruner(backend());
     const sent = new Map<string, PrunedLayer>();
     for await (const group of open().groups()) {
@@ -159,7 +151,7 @@ eachBackend("calibratedModel with targets", (backend) => {
       }
     }
     const run = new Map<string, HostTensor>();
-    const source = calibratedModel(model, backend(), {
+    const source = calibratedModel(opt.model, backend(), {
       windows,
       hasTargets: true,
       layers,
@@ -192,7 +184,7 @@ eachBackend("calibratedModel with targets", (backend) => {
         /** Prunes until `last` is replaced, and returns the targets. */
         const run = async (last: string | undefined, options: Partial<CalibrationOptions>) => {
           const targets = new Map<string, Float32Array>();
-          const source = calibratedModel(model, backend(), {
+          const source = calibratedModel(opt.model, backend(), {
             windows,
             hasTargets: true,
             trueSequential,

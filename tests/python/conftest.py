@@ -5,7 +5,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,39 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "tests/fixtures/models"
 
+# The variables with which another process of Python has the package, and asks no server for models.
+PYTHON = {"PYTHONPATH": str(ROOT / "src/python"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
 DENO = ["deno"] if shutil.which("deno") else ["npx", "-y", "deno@2.9.6"]
+
+
+def run_python(*command: str, **variables: str) -> list[str]:
+    """Run Python in a process of its own, which must not fail, and return the lines that it prints."""
+    env = {**os.environ, **PYTHON, **variables}
+    command = (sys.executable, *command)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+PARE = "src/cli/main.ts"
+
+
+def run_deno(script: str, *arguments: str | Path) -> str:
+    """Run a program of this repository, which must not fail, and return what it prints."""
+    command = [*DENO, "run", "-A", "--no-check", "--quiet", script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for a condition, and raise TimeoutError if it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the condition did not come true within {seconds} s")
+        time.sleep(0.02)
 
 
 class DenoProcess:

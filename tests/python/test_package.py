@@ -55,7 +55,8 @@ def run(command: Sequence[str]) -> str:
 def test_the_wheel_contains_the_modules_and_the_licence_and_nothing_else(
     distributions: dict[str, Path],
 ) -> None:
-    modules = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "pare_llm").rglob("*.py")}
+    sources = [*(PACKAGE / "pare_llm").rglob("*.py"), PACKAGE / "pare_llm/__init__.pyi"]
+    modules = {str(path.relative_to(PACKAGE)) for path in sources}
     licence = f"pare_llm-{pare_llm.__version__}.dist-info/licenses/LICENSE"
     with zipfile.ZipFile(distributions["wheel"]) as archive:
         names = set(archive.namelist())

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { startHost } from "../../scripts/processes/child_host.ts";
-import { PhaseClock } from "../../src/prune/run/phase_clock.ts";
+import { PhaseClock } from "../../scripts/demo/phase_clock.ts";
 import { type DemoRun, errorTable, perplexityTable, secondsTable } from "../../scripts/demo/tables.ts";
 import { report } from "../client/fake_host.ts";
 

@@ -1,6 +1,9 @@
 /** File systems that simulate a fault: a process that is killed, or a disk that is full. */
 
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
+import { readFolder } from "./temporary_folder.ts";
 
 /** The error of all operations after the simulated kill. */
 export class Killed extends Error {
@@ -37,6 +40,37 @@ export function killedAfter(fs: WorkFileSystem, operations: number): WorkFileSys
     removeFolder: (path) => step(() => fs.removeFolder(path)),
     syncFolder: (path) => step(() => fs.syncFolder(path)),
   };
+}
+
+/**
+ * Asserts that a run ends in the same files as an uninterrupted run, after it was killed at any change of a file and then
+ * continued. Ends when a run has fewer changes than the next number to try.
+ *
+ * @param run runs in a folder, or continues the run in it
+ * @param expected the folder of the uninterrupted run
+ * @param out the folder in which runs are killed; it is removed after each of them
+ * @param stride how many changes the next run makes more before it is killed
+ * @param least the least number of changes that the last run must have made
+ * @throws {AssertionError}
+ */
+export async function assertSameAfterKills(
+  run: (out: string, fs: WorkFileSystem) => Promise<unknown>,
+  expected: string,
+  out: string,
+  stride: number,
+  least = 50,
+): Promise<void> {
+  let stops = 0;
+  for (let done = false; !done; stops += stride) {
+    done = await run(out, killedAfter(denoFileSystem, stops)).then(() => true, (error) => {
+      assert.ok(firstCause(error) instanceof Killed, String(error));
+      return false;
+    });
+    if (!done) await run(out, denoFileSystem);
+    assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
+    await Deno.remove(out, { recursive: true });
+  }
+  assert.ok(stops > least, `stopped after at most ${stops} changes`);
 }
 
 /** Wraps `fs` as a disk that has space for `bytes` more bytes. Writes beyond that throw, and all other operations succeed. */

@@ -3,10 +3,14 @@
  * model that was trained on State of the Union addresses (sotu).
  */
 
+import { after, before } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { fileURLToPath } from "node:url";
+import { type Model, openModel } from "../../src/model/model.ts";
+import { bytesToFloats } from "../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { assertClose } from "./assert_close.ts";
 import { type SOTU_PARTS, sotuText } from "../../scripts/fixtures/sotu_text.ts";
@@ -36,6 +40,23 @@ export interface OptSotuReference {
 /** Opens the checkpoint. The caller must close it. */
 export function openOptSotu(): Promise<Checkpoint> {
   return openCheckpoint(OPT_SOTU, denoFileSystem);
+}
+
+/** Opens the model before the tests of a file or of a description, and closes it after them. The properties are set meanwhile. */
+export function useOptSotu(): { readonly checkpoint: Checkpoint; readonly model: Model } {
+  const opened = {} as { checkpoint: Checkpoint; model: Model };
+  before(async () => {
+    opened.checkpoint = await openOptSotu();
+    opened.model = openModel(opened.checkpoint);
+  });
+  after(() => opened.checkpoint.close());
+  return opened;
+}
+
+/** Sets every other entry of a weight in F16 to 0. This stands in for pruning and changes the outputs of the layer a lot. */
+export function halved({ data, shape }: HostTensor): HostTensor {
+  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
 }
 
 /** Reads the reference numbers. */

@@ -14,7 +14,7 @@ import {
   type WebGpuRuntime,
 } from "../../host/backends.ts";
 import type { Model } from "../../model/model.ts";
-import { TARGET_SOURCES } from "../../prune/run/job.ts";
+import { TARGET_SOURCES, type TargetSource } from "../../prune/run/job.ts";
 import { UsageError } from "../errors.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 
@@ -103,6 +103,26 @@ export const CALIBRATION_OPTION = [
 ] as const;
 
 const DEFAULT_VALIDATION = 1 / 8;
+
+/** The options that divide calibration texts into windows. */
+export interface WindowFlags {
+  readonly samples: number;
+  readonly validation: number;
+  readonly seqlen?: number;
+  readonly seed?: number;
+}
+
+/** The options by which a command measures the model before and after it changes it. */
+export interface MeasurementFlags {
+  readonly text: readonly string[];
+  readonly windows?: number;
+}
+
+/** The options of targets and reconstructions. */
+export interface TargetFlags {
+  readonly target: TargetSource;
+  readonly reconstruct: number;
+}
 
 /** Declares the options that divide a calibration text into windows. @param leastSeqlen the least value of `--seqlen` */
 export function addWindowOptions(command: Command, leastSeqlen: number): Command {

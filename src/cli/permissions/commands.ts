@@ -35,6 +35,18 @@ export const IMPLIED: Readonly<Record<string, string>> = { "products": "auto" };
 /** The options of every command that computes. */
 const LIBRARIES = { "products": "library", "webgpu": "webgpu runtime" } as const;
 
+/** The options of the commands that calibrate a model and write another one, and those of their servers. */
+const CALIBRATING = {
+  options: {
+    out: "output folder",
+    calibration: "shared text",
+    text: "text",
+    server: "server",
+    ...LIBRARIES,
+  },
+  defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
+} as const;
+
 const JOBS: CommandRoles = { options: { server: "server" }, defaults: SERVER_DEFAULTS };
 
 /** The commands, by name. A subcommand has the name of its command in front. */
@@ -42,28 +54,14 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "prune": {
     arguments: ["model"],
     options: {
-      out: "output folder",
-      calibration: "shared text",
-      text: "text",
+      ...CALIBRATING.options,
       profile: "input",
       imatrix: "output file",
       protocol: "protocol",
-      server: "server",
-      ...LIBRARIES,
     },
-    defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
+    defaults: CALIBRATING.defaults,
   },
-  "shrink": {
-    arguments: ["model"],
-    options: {
-      out: "output folder",
-      calibration: "shared text",
-      text: "text",
-      server: "server",
-      ...LIBRARIES,
-    },
-    defaults: { ...SERVER_DEFAULTS, ...LIBRARY_DEFAULTS },
-  },
+  "shrink": { arguments: ["model"], ...CALIBRATING },
   "verify": { arguments: ["model"] },
   "eval": {
     arguments: ["model"],
@@ -95,7 +93,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "jobs show": JOBS,
   "jobs cancel": JOBS,
   "serve": {
-    options: { "keys-file": "keys file", edge: "server", ...LIBRARIES },
+    options: { "keys-file": "keys file", states: "output folder", edge: "server", ...LIBRARIES },
     defaults: {
       "port": "PORT",
       "keys-file": "PARE_KEYS_FILE",

@@ -8,23 +8,16 @@ import type { Command } from "commander";
 import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
 import { UsageError } from "../errors.ts";
+import type { MeasurementFlags, TargetFlags, WindowFlags } from "../options/common_options.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { FormatName } from "../export/formats.ts";
 import { targetOf } from "./runtime_format.ts";
-import type { TargetSource } from "../../prune/run/job.ts";
 
 /** The names, and the options that presets and protocols set, as commander parses them. */
-export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "tokenWeights"> {
+export interface NamedOptions
+  extends Pick<LayerFlags, "method" | "effort" | "tokenWeights">, WindowFlags, TargetFlags, MeasurementFlags {
   /** Absent if a protocol stands for the texts. */
   readonly calibration?: readonly string[];
-  readonly samples: number;
-  readonly validation: number;
-  readonly seqlen?: number;
-  readonly seed?: number;
-  readonly target: TargetSource;
-  readonly reconstruct: number;
-  readonly text: readonly string[];
-  readonly windows?: number;
   readonly preset: PresetName;
   readonly protocol?: ProtocolName;
   readonly for?: FormatName;
@@ -108,15 +101,18 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
   const { preset, protocol, for: runtime } = given;
   const isGiven = (name: string) =>
     command.getOptionValueSource(name) !== "default" && command.getOptionValue(name) !== undefined;
-  const flags = runtime === undefined ? given : { ...given, ...runtimeValues(given, isGiven, runtime) };
+  const flags = runtime === undefined
+    ? given
+    : { ...given, ...fixedValues(given, isGiven, `--for ${runtime}`, targetOf(runtime).options) };
   if (protocol !== undefined) {
     if (isGiven("preset")) {
       throw new UsageError(`option --preset ${preset}: --protocol ${protocol} sets the same options`);
     }
     const { options, text }: Protocol = PROTOCOLS[protocol];
-    const set = fixedValues(given, isGiven, `--protocol ${protocol}`, options) as Protocol["options"];
+    const allowed = Object.entries(options).map(([name, value]) => [name, [value]] as const);
+    const set = fixedValues(given, isGiven, `--protocol ${protocol}`, Object.fromEntries(allowed));
     const hasText = flags.text.some((value) => isSame(value, text));
-    return { ...flags, ...set, text: hasText ? flags.text : [text, ...flags.text] };
+    return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
   }
   const groups: readonly OptionGroup[] = PRESETS[preset];
   const { calibration, ...others } = Object.assign(
@@ -131,43 +127,24 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
 }
 
 /**
- * Returns the values that a name sets, or the equal values that are given. The file of a named text may be given, as in
- * `--calibration c4=FILE`.
+ * Returns the values that a name sets: of each option the given value, if the name allows it, and otherwise the first value that it
+ * allows. The file of a named text may be given, as in `--calibration c4=FILE`.
  * @param source the option with its value, for messages
- * @throws {UsageError} if a given value differs
+ * @param allowed the allowed values by option. `undefined` stands for an option that is left out
+ * @throws {UsageError} if a given value is none of those that the name allows
  */
 function fixedValues(
   flags: NamedOptions,
   isGiven: (option: string) => boolean,
   source: string,
-  values: Readonly<Record<string, OptionValue | undefined>>,
+  allowed: Readonly<Record<string, readonly (OptionValue | undefined)[]>>,
 ): Readonly<Record<string, OptionValue | undefined>> {
-  const entries = Object.entries(values).map(([name, wanted]) => {
-    if (!isGiven(name)) return [name, wanted];
-    const given = flags[name as keyof NamedOptions]!;
-    if (isSame(given, wanted)) return [name, given];
-    const rule = wanted === undefined ? "leaves it out" : `sets it to ${wanted}`;
-    throw new UsageError(`option ${optionName(name)} ${given}: ${source} ${rule}`);
-  });
-  return Object.fromEntries(entries);
-}
-
-/**
- * Returns the values of the options that `--for` sets. A given value that the format allows has precedence.
- * @throws {UsageError} if a given value is none of those that the format allows
- */
-function runtimeValues(
-  flags: NamedOptions,
-  isGiven: (option: string) => boolean,
-  runtime: FormatName,
-): Readonly<Record<string, string | boolean>> {
-  const entries = Object.entries(targetOf(runtime).options).map(([name, values]) => {
+  const entries = Object.entries(allowed).map(([name, values]) => {
     if (!isGiven(name)) return [name, values[0]];
-    const given = flags[name as keyof NamedOptions] as string | boolean;
-    if (values.includes(given)) return [name, given];
-    throw new UsageError(
-      `option ${optionName(name)} ${given}: --for ${runtime} sets it to ${values.join(" or ")}`,
-    );
+    const given = flags[name as keyof NamedOptions]!;
+    if (values.some((wanted) => isSame(given, wanted))) return [name, given];
+    const rule = values[0] === undefined ? "leaves it out" : `sets it to ${values.join(" or ")}`;
+    throw new UsageError(`option ${optionName(name)} ${given}: ${source} ${rule}`);
   });
   return Object.fromEntries(entries);
 }
@@ -175,7 +152,7 @@ function runtimeValues(
 /** A value of an option that a name sets. */
 type OptionValue = string | number | boolean | readonly string[];
 
-/** Whether a given value is that of the protocol, or a file of its named text. Lists are compared value by value. */
+/** Whether a given value is the wanted one, or a file of its named text. Lists are compared value by value. */
 function isSame(given: OptionValue, wanted: OptionValue | undefined): boolean {
   if (typeof given === "object" && typeof wanted === "object") {
     return given.length === wanted.length && given.every((value, i) => isSame(value, wanted[i]));

@@ -112,14 +112,11 @@ export async function pruneJob(
   };
 }
 
-export interface ParameterSources {
-  /** The parameters of the layers as they were given. */
-  readonly query: LayerQuery;
-  readonly options: PruneOptions;
-}
-
-/** Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`. */
-export function reportedParameters({ query, options }: ParameterSources): Record<string, unknown> {
+/**
+ * Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`.
+ * @param query the parameters of the layers as they were given
+ */
+export function reportedParameters(query: LayerQuery, options: PruneOptions): Record<string, unknown> {
   const given = effectiveParameters(layerQuerySchema.parse(query));
   const parameters = {
     ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),

@@ -15,7 +15,6 @@ import {
   type RunFingerprint,
   runFingerprint,
 } from "../../prune/run/fingerprint.ts";
-import type { TargetSource } from "../../prune/run/job.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import { tokenWarnings, validationWarnings } from "../../prune/run/warnings.ts";
 import { SHRINK_QUERY, shrinkModel } from "../../prune/shrink/shrink_model.ts";
@@ -37,7 +36,14 @@ import { remarkFormat } from "../files/model_folder.ts";
 import { readShrinkReport } from "../files/run_report_files.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
-import { type BackendFlags, type CommonOptions, windowTokens } from "../options/common_options.ts";
+import {
+  type BackendFlags,
+  type CommonOptions,
+  type MeasurementFlags,
+  type TargetFlags,
+  type WindowFlags,
+  windowTokens,
+} from "../options/common_options.ts";
 import { serverUrls } from "../options/server_options.ts";
 import { comparePerplexity, readEvaluationTexts } from "../prune/compare_perplexity.ts";
 import { findFinishedRun } from "../prune/finished_run.ts";
@@ -47,19 +53,19 @@ import type { Output } from "../terminal/output.ts";
 import type { SecondRunFlags } from "./second_run.ts";
 
 /** The options as commander parses them. */
-export interface ShrinkOptions extends CommonOptions, BackendFlags, SecondRunFlags, ShareOptions {
+export interface ShrinkOptions
+  extends
+    CommonOptions,
+    BackendFlags,
+    SecondRunFlags,
+    ShareOptions,
+    WindowFlags,
+    TargetFlags,
+    MeasurementFlags {
   readonly out: string;
   readonly multiple: number;
   readonly blocks: number;
   readonly calibration: readonly string[];
-  readonly samples: number;
-  readonly validation: number;
-  readonly seqlen?: number;
-  readonly seed?: number;
-  readonly text: readonly string[];
-  readonly windows?: number;
-  readonly target: TargetSource;
-  readonly reconstruct: number;
   readonly overwrite?: boolean;
   readonly restart?: boolean;
 }
@@ -128,17 +134,7 @@ export async function shrinkInto(
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
-      const facts = {
-        name: modelName,
-        checkpoint,
-        spec: model.spec,
-        backend,
-        options,
-        texts,
-        seqlen,
-        units,
-        fingerprint,
-      };
+      const facts = { name: modelName, dense: opened, backend, options, texts, seqlen, units, fingerprint };
       const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;
       const report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, written);
       return new Map([[RUN_REPORT_FILE, formatJson(report)]]);

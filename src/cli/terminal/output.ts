@@ -36,7 +36,8 @@ export class Output {
 
   /** Starts a progress display: a bar on a terminal, lines elsewhere. */
   progress(title: string): ProgressDisplay {
-    return Deno.stderr.isTerminal() && movesCursor()
+    // A dumb terminal does not understand the codes that move its cursor.
+    return Deno.stderr.isTerminal() && Deno.env.get("TERM") !== "dumb"
       ? new BarProgress(process.stderr, title)
       : new LineProgress((line) => this.remark(line), title, secondsBetweenLines());
   }
@@ -72,11 +73,6 @@ function writeToOutput(write: () => void): void {
     const message = messageOf(cause), isFull = /No space left/.test(message);
     throw new FileError("standard output", isFull ? "ENOSPC" : "EPIPE", message, { cause });
   }
-}
-
-/** Whether the terminal understands the codes that move its cursor. */
-function movesCursor(): boolean {
-  return Deno.env.get("TERM") !== "dumb";
 }
 
 export interface ProgressDisplay {
@@ -159,25 +155,10 @@ export class LineProgress implements ProgressDisplay {
     const now = this.now();
     if (!isDue && now - this.#written < this.seconds) return;
     this.#written = now;
-    this.write(progressLine({ title: this.title, ...this.#done!, detail, secondsLeft }));
+    const { done, total } = this.#done!;
+    // Such as `pruning 6/24 (about 12 s left) model.layers.0.fc2.weight relative error 0.1203`.
+    this.write([this.title, `${done}/${total}`, timeLeft(secondsLeft), detail].filter(Boolean).join(" "));
   }
-}
-
-/** The progress of some work. */
-export interface ProgressState {
-  readonly title: string;
-  /** The numbers of finished steps and of all steps. */
-  readonly done: number;
-  readonly total: number;
-  /** Describes the last finished step. */
-  readonly detail?: string;
-  /** The seconds until the end, if they are known. */
-  readonly secondsLeft?: number;
-}
-
-/** Returns the line, such as `pruning 6/24 (about 12 s left) model.layers.0.fc2.weight relative error 0.1203`. */
-function progressLine({ title, done, total, detail, secondsLeft }: ProgressState): string {
-  return [title, `${done}/${total}`, timeLeft(secondsLeft), detail].filter(Boolean).join(" ");
 }
 
 /** Returns `(about 12 s left)`, or an empty text if the time is not known. */

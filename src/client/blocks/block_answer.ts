@@ -12,7 +12,7 @@ import { countWanted } from "../answers/check_pruned.ts";
 import { checkQuantized } from "../answers/check_quantized.ts";
 import { receivedReport } from "../answers/received.ts";
 import { MalformedAnswerError } from "../errors.ts";
-import { bytesToFloats, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
+import { countZeros, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
@@ -161,19 +161,11 @@ function checkQuery(layer: SolvedBlockLayer, query: LayerQuery): void {
   }
 }
 
-/** The bytes of a weight that are converted at once, so that little memory is used beside the answer. */
-const CHECKED_BYTES = 2 ** 18;
-
 /** @throws {MalformedAnswerError} if the values are not finite floats, or fewer than `least` of them are zeros */
 function checkValues(name: string, { dtype, data }: HostTensor, least = 0): void {
   if (!isFloatDtype(dtype)) throw malformed(`the weight ${name} is ${dtype}`);
-  let zeros = 0;
-  for (let start = 0; start < data.length; start += CHECKED_BYTES) {
-    for (const value of bytesToFloats(data.subarray(start, start + CHECKED_BYTES), dtype)) {
-      if (!Number.isFinite(value)) throw malformed(`the weight ${name} has an entry that is not finite`);
-      if (value === 0) zeros++;
-    }
-  }
+  const zeros = countZeros(data, dtype);
+  if (zeros === undefined) throw malformed(`the weight ${name} has an entry that is not finite`);
   if (zeros < least) throw malformed(`the weight ${name} has ${zeros} zeros, but its report says ${least}`);
 }
 

@@ -4,6 +4,7 @@ import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedStoredStates } from "../answers/received.ts";
 import { MalformedAnswerError, PareError } from "../errors.ts";
 import { encodeParts, type PackedStatistics } from "../layer_file.ts";
+import type { BodyPart } from "../request_body.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
@@ -34,13 +35,8 @@ export interface BlockParameters {
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;
 
-/** The tensors of a block. They are read for each attempt to send them. */
-export interface BlockTensors {
-  /** The bytes of all tensors. */
-  readonly byteLength: number;
-  /** Returns the tensors by their names in the checkpoint. */
-  read(): Promise<ReadonlyMap<string, HostTensor>>;
-}
+/** The tensors of a block, by their names in the checkpoint. The data is in memory, or is read when it is sent. */
+export type BlockTensors = ReadonlyMap<string, Omit<HostTensor, "data"> & { readonly data: BodyPart }>;
 
 /**
  * The hidden states of one name at one host, which runs and prunes the blocks of a model. All methods throw `PareError`,
@@ -73,20 +69,19 @@ export class BlockHost {
    * Creates the states before the first block, or before `block` if the tensors are the hidden states.
    * @param config the object in config.json
    * @param names the names of the tensors of the first block, by which the host tells the variants of a family apart
-   * @param read reads the windows and the tensors of the model before its first block, or `hidden_states`
+   * @param tensors the windows and the tensors of the model before its first block, or `hidden_states`
    */
   async create(
     config: Readonly<Record<string, unknown>>,
     names: readonly string[],
-    read: BlockTensors["read"],
+    tensors: BlockTensors,
     { target, block, signal }: CallOptions & { readonly target: "none" | "dense"; readonly block?: number },
   ): Promise<void> {
     await this.#transport.send({
       method: "PUT",
       path: `/v1/states/${this.name}`,
       query: searchParamsOf({ target, block }),
-      body: async () =>
-        bodyOf(await read(), { config: JSON.stringify(config), names: JSON.stringify(names) }),
+      body: bodyOf(tensors, { config: JSON.stringify(config), names: JSON.stringify(names) }),
       signal,
     });
   }
@@ -106,8 +101,8 @@ export class BlockHost {
       method: "POST",
       path: "/v1/blocks",
       query: searchParamsOf({ states: this.name, ...parameters }),
-      body: async () => bodyOf(await tensors.read(), metadata),
-      maxAnswerBytes: countAnswerBytes(tensors.byteLength, layers),
+      body: bodyOf(tensors, metadata),
+      maxAnswerBytes: countAnswerBytes(tensors, layers),
       signal,
     });
     return decodeBlock(answer);
@@ -157,9 +152,10 @@ export function isStatesNotFound(error: unknown): boolean {
  * rows without groups have at least eight columns.
  */
 export function countAnswerBytes(
-  requestBytes: number,
+  tensors: BlockTensors,
   layers: Readonly<Record<string, LayerQuery>> = {},
 ): number {
+  const requestBytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
   return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
 }
@@ -184,10 +180,7 @@ function decodeSums(answer: Uint8Array<ArrayBuffer>, path: string, entries: numb
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */
-export function bodyOf(
-  tensors: ReadonlyMap<string, HostTensor>,
-  metadata: Readonly<Record<string, string>> = {},
-): Uint8Array<ArrayBuffer>[] {
+export function bodyOf(tensors: BlockTensors, metadata: Readonly<Record<string, string>> = {}): BodyPart[] {
   const infos = Array.from(tensors, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
   return [encodeHeader(infos, metadata).bytes, ...Array.from(tensors.values(), ({ data }) => data)];
 }

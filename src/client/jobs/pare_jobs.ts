@@ -1,7 +1,7 @@
 /** Prunes models by jobs. The key of a job is computed from its layers, so a restarted client finds its job again. */
 
 import { hasEnded } from "../../protocol/job_state.ts";
-import type { Job, LayerState } from "../../protocol/messages.ts";
+import type { LayerState } from "../../protocol/messages.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
@@ -9,16 +9,22 @@ import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_prun
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
 import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
-import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
-import { type JobLayerRequest, Jobs, type ResultOptions } from "./jobs.ts";
-import { JobFailedError, type LayerFailure, type SolvedJobLayer, uploadLayers } from "./prune_by_job.ts";
+import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";
+import { type JobLayerRequest, Jobs } from "./jobs.ts";
+import {
+  JobFailedError,
+  type LayerFailure,
+  type LayerToUpload,
+  type SolvedJobLayer,
+  uploadLayers,
+} from "./prune_by_job.ts";
 import { Uploads } from "./uploads.ts";
 
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
 
-/** Returns the tensors and the parameters with which the layer `name` was submitted. */
-type RequestOf = (name: string) => ResultOptions["request"];
+/** Returns the layer `name` as it is submitted. */
+type RequestOf = (name: string) => LayerToUpload;
 
 /** Options of {@link PareJobs}. */
 export interface PareJobsOptions extends PollOptions {
@@ -74,19 +80,13 @@ export class PareJobs implements ModelPruner {
     const requestOf: RequestOf = (name) => {
       const group = groupOf.get(name)!;
       const layer = group.layers.find((layer) => layer.name === name)!;
-      return { tensors: { ...ownTensors(layer), ...packedStatistics(group) }, parameters: queryOf(name) };
+      const { hessian: _, ...parameters } = queryOf(name);
+      return { name, tensors: { ...ownTensors(layer), ...packedStatistics(group) }, parameters };
     };
     for await (const group of groups) {
-      const layers = group.layers.map((layer) => {
-        const { hessian: _, ...parameters } = queryOf(layer.name);
-        return {
-          name: layer.name,
-          tensors: { ...ownTensors(layer), ...packedStatistics(group) },
-          parameters,
-        };
-      });
+      for (const { name } of group.layers) groupOf.set(name, group);
+      const layers = group.layers.map(({ name }) => requestOf(name));
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
-      for (const { name } of layers) groupOf.set(name, group);
     }
     const [firstGroup] = groupOf.values();
     const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
@@ -109,12 +109,13 @@ export class PareJobs implements ModelPruner {
       const layers = [...remaining.values()];
       const idempotencyKey = await idempotencyKeyOf({ name, layers }, submissionIndex);
       const submission = { request: layers, idempotencyKey, name };
+      const options = { ...this.#options, wasUnreachable: () => this.#takeUnreachable(), signal };
       const job = await this.#jobs.submit(layers, { idempotencyKey, name, signal });
       // An earlier process submitted a job that has ended already, so the cause of its failures may be gone.
       const wasAlreadyEnded = hasEnded(job.state);
       const failures: LayerFailure[] = [];
       let wrongAnswer: MalformedAnswerError | undefined;
-      for await (const layer of this.#follow(job, submission, signal)) {
+      for await (const layer of followOrResubmit(this.#jobs, job, submission, options)) {
         if (layer.error) {
           failures.push({ name: layer.name, ...layer.error });
           continue;
@@ -134,15 +135,6 @@ export class PareJobs implements ModelPruner {
       const error = new JobFailedError(job.id, failures);
       if (!error.isTransient || ++failedJobs > MAX_FAILED_JOBS) throw error;
     }
-  }
-
-  #follow(
-    job: Job,
-    submission: JobSubmission,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<LayerState, void, void> {
-    const wasUnreachable = () => this.#takeUnreachable();
-    return followOrResubmit(this.#jobs, job, submission, { ...this.#options, wasUnreachable, signal });
   }
 
   /** Returns whether a request failed to reach the edge since the last call. */

@@ -1,14 +1,12 @@
 /** Reads the body of `PUT /v1/states/{name}`, and computes the hidden states before the first block. */
 
 import type { Backend } from "../../device/backend.ts";
-import { ModelError } from "../../base/files/file_error.ts";
 import { messageOf } from "../../base/errors.ts";
-import { firstItems, tryParseJson } from "../../base/texts.ts";
+import { firstItems } from "../../base/texts.ts";
 import { TensorMismatchError } from "../../layer/errors.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import { embeddingTensors } from "../../model/families/check_tensors.ts";
-import { readModelSpec } from "../../model/families/families.ts";
-import { type ModelSpec, requireNoFurtherInputs } from "../../model/families/family.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward, type InitialStates } from "../../model/forward.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { planForward } from "../../model/plan_forward.ts";
@@ -18,15 +16,17 @@ import {
   VALIDATION_WINDOWS,
   WINDOWS,
 } from "../../protocol/block_names.ts";
-import { MAX_MODEL_LAYERS, MAX_TOKENS } from "../../protocol/limits.ts";
-import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
+import { MAX_TOKENS } from "../../protocol/limits.ts";
+import { invalidParameter } from "../../protocol/refusal.ts";
 import { partSizes } from "../../prune/window_parts.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import { type Dtype, sameShape } from "../../tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
-import type { States, StatesName, StatesStore } from "./states_store.ts";
+import { describeModel, readSpec } from "./read_spec.ts";
+import type { States, StatesName } from "./states.ts";
+import type { StatesStore } from "./states_store.ts";
 
 export interface StatesBody {
   readonly source: AsyncIterable<Uint8Array>;
@@ -57,7 +57,7 @@ export async function createStates(
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header;
-    const spec = readSpec(metadata, infos);
+    const model = describeModel(metadata, infos), spec = readSpec(model);
     const form = formOf(infos, spec), [fitted, heldOut, tokens] = checkWindows(infos, form, spec);
     if (block > 0 && (!form.isStates || block >= spec.blockCount)) {
       const limit = form.isStates ? spec.blockCount : 1;
@@ -70,9 +70,13 @@ export async function createStates(
     checkCheckpointTensors(others, form.isStates ? [] : embeddingTensors(spec));
     const count = fitted + heldOut, byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
     requirePlan(backend, spec, tokens);
-    using _room = store.reserve("the array of all hidden states with the body", byteLength + totalBytes, {
-      replaced: name,
-    });
+    using _room = await store.reserve(
+      "the array of all hidden states with the body",
+      byteLength + totalBytes,
+      {
+        replaced: name,
+      },
+    );
     const tensors = await readTensors(stream);
     const [windows, validationWindows] = form.names.map((name) => readWindows(tensors.get(name), name, spec));
     const forward = await Forward.begin(backend, { spec, weights: memorySource(tensors) }, [
@@ -85,49 +89,20 @@ export async function createStates(
       initial: form.isStates ? initialStates(form.names.map((name) => tensors.get(name)), block) : undefined,
     });
     tensors.clear();
-    const states = { forward, weights: tensors, windows, validationWindows, byteLength, nextBlock: block };
-    store.add(name, states);
+    const states = {
+      forward,
+      model,
+      weights: tensors,
+      windows,
+      validationWindows,
+      byteLength,
+      nextBlock: block,
+    };
+    await store.add(name, states);
     return states;
   } finally {
     await stream.close();
   }
-}
-
-/** Reads the configuration. The names of the tensors, also of those in the first block, decide between variants of a family. */
-function readSpec(
-  { config: json, names: block }: Readonly<Record<string, string>>,
-  tensors: readonly TensorInfo[],
-): ModelSpec {
-  if (json === undefined) throw invalidConfig("is missing in the metadata of the body");
-  const names = new Set([...tensors.map(({ name }) => name), ...readNames(block)]);
-  let spec: ModelSpec;
-  try {
-    const config = JSON.parse(json);
-    if (typeof config !== "object" || config === null) throw new ModelError("is not an object");
-    spec = readModelSpec(config, (name) => names.has(name));
-    requireNoFurtherInputs(spec);
-  } catch (error) {
-    if (error instanceof ModelError || error instanceof SyntaxError) throw invalidConfig(messageOf(error));
-    throw error;
-  }
-  let layers = 0;
-  for (let index = 0; index < spec.blockCount; index++) {
-    layers += spec.block(index).groups.flat().length;
-    if (layers <= MAX_MODEL_LAYERS) continue;
-    throw invalidConfig(`describes more than ${MAX_MODEL_LAYERS} linear layers, which is the limit`);
-  }
-  return spec;
-}
-
-/** Reads the list of names in the metadata, which may be missing. */
-function readNames(json = "[]"): readonly unknown[] {
-  const names = tryParseJson(json);
-  if (Array.isArray(names)) return names;
-  throw invalidParameter("names", "is not a list as JSON in the metadata of the body");
-}
-
-function invalidConfig(detail: string): Refusal {
-  return invalidParameter("config", detail);
 }
 
 /** The tensors of the windows in a body: their token ids, or their hidden states before a block. */

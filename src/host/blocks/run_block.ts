@@ -18,20 +18,14 @@ import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blo
 import { encodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
 import { pruneBlock } from "../../prune/blocks/prune_block.ts";
-import { runPrunedBlock } from "../../prune/block_error.ts";
+import { runPrunedBlock } from "../../prune/block_meter.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import { countSumsBytes, sumParts } from "./sum_parts.ts";
-import {
-  type States,
-  type StatesName,
-  StatesNotFoundError,
-  type StatesStore,
-  type StoredAnswer,
-  type StoredSums,
-} from "./states_store.ts";
+import type { States, StatesName, StoredAnswer, StoredSums } from "./states.ts";
+import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
 
 export interface BlockRequest {
   readonly source: AsyncIterable<Uint8Array>;
@@ -72,7 +66,7 @@ export async function runBlock(
   const addedBytes = query.solve
     ? measuredBytes + (copiesStates ? states.byteLength : 0)
     : countSumsBytes(spec, block, states);
-  using _room = store.reserve("the block", totalBytes + addedBytes, { used: states });
+  using _room = await store.reserve("the block", totalBytes + addedBytes, { used: states });
   const { queries, tensors } = await readBody({ ...request, source }, states);
   for (const entry of tensors) states.weights.set(...entry);
   try {
@@ -98,7 +92,7 @@ export async function runBlock(
     states.nextBlock = advance ? block + 1 : spec.blockCount;
     return { parts, solved: solved.layers };
   } catch (error) {
-    if (!forward.isBefore(block)) store.delete(name, states);
+    if (!forward.isBefore(block)) await store.delete(name, states);
     throw blockError(error);
   } finally {
     states.weights.clear();

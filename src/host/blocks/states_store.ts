@@ -1,22 +1,16 @@
 /**
  * Stores the hidden states of models whose blocks a host runs, by their names. The states are in host memory, so that
  * they take none from the device between two blocks. The blocks that clients send share the budget of the states. If it
- * is exceeded, stored answers are dropped, and then states are freed, least recently used first. States that a request
- * uses are never freed.
+ * is exceeded, stored answers are dropped, and then states are moved to a folder or freed, least recently used first.
+ * States that a request uses are never moved.
  */
 
-import type { Digest } from "../../protocol/digest.ts";
+import type { Backend } from "../../device/backend.ts";
+import type { StoredStates } from "../../protocol/messages.ts";
 import { tooLarge } from "../../protocol/refusal.ts";
-import type { Forward } from "../../model/forward.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { GroupSums } from "../../prune/round_statistics.ts";
 import { BoundedQueue, BusyError } from "../bounded_queue.ts";
-
-/** The name of states, and the digest of the API key that owns the name. */
-export interface StatesName {
-  readonly owner: string;
-  readonly name: string;
-}
+import { describeStates, MAX_NAMES, type States, type StatesName } from "./states.ts";
+import type { StatesFolder } from "./states_folder.ts";
 
 /** The states are not stored, or they are not those before the requested block. */
 export class StatesNotFoundError extends Error {
@@ -28,46 +22,8 @@ export class StatesNotFoundError extends Error {
   }
 }
 
-/** The answer to a request, for a client that repeats the request. */
-export interface StoredAnswer {
-  readonly block: number;
-  /** The digest of the request. */
-  readonly request: Digest;
-  readonly parts: readonly Uint8Array<ArrayBuffer>[];
-}
-
-/** The sums of one layer, or of several with the same input, for fitted and for held-out windows. */
-export interface LayerSums {
-  /** The sums of the parts in order: F32 [n(n+1)/2], the upper triangle packed row by row. */
-  readonly parts: Readonly<Record<keyof GroupSums, HostTensor[]>>;
-  /** The numbers of tokens in the sums of all parts. */
-  readonly tokens: Record<keyof GroupSums, number>;
-}
-
-/** The statistics of the layers of a block. */
-export interface StoredSums {
-  readonly byteLength: number;
-  /** The sums by the names of the weights. */
-  readonly layers: ReadonlyMap<string, LayerSums>;
-}
-
-export interface States {
-  /** The forward pass over all windows. Its model reads the weights of a block from `weights`. */
-  readonly forward: Forward;
-  readonly weights: Map<string, HostTensor>;
-  readonly windows: readonly Uint32Array[];
-  readonly validationWindows: readonly Uint32Array[];
-  /** The bytes of the hidden states. */
-  readonly byteLength: number;
-  /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
-  nextBlock: number;
-  /** The answer for the block pruned last. It is dropped if its memory is needed. */
-  answer?: StoredAnswer;
-  /** The statistics of the block that runs next, for a run on several hosts. */
-  sums?: StoredSums;
-}
-
 interface Entry {
+  readonly name: StatesName;
   readonly states: States;
   /** Lets one request use the states at a time. */
   readonly queue: BoundedQueue;
@@ -81,46 +37,58 @@ const MAX_WAITING = 2;
 /** The seconds after which a client should try again if all states are in use. It is the time of a small block. */
 const RETRY_SECONDS = 30;
 
-/** The number of names of one API key. The memory of a model's description, apart from its states, is not counted. */
-const MAX_NAMES = 64;
+export interface StatesStoreOptions {
+  /** The memory for hidden states, blocks and answers together. */
+  readonly budgetBytes: number;
+  readonly clock: () => number;
+  /** The folder for states without memory, and the device that runs them when they are used again. @default they are freed */
+  readonly disk?: { readonly folder: StatesFolder; readonly backend: Backend };
+}
 
 export class StatesStore {
   /** The entries in the order of their last use, least recent first. */
   readonly #entries = new Map<string, Entry>();
-  /** The entries that were deleted while requests use them. */
-  readonly #deleted = new Set<Entry>();
-  readonly #budget: number;
-  readonly #clock: () => number;
+  /** The entries that were deleted while requests use them, and those that are being written to the folder. */
+  readonly #leaving = new Set<Entry>();
+  readonly #options: StatesStoreOptions;
+  /** The states that are being read from the folder. */
+  readonly #loading = new Map<string, Promise<boolean>>();
+  /** The end of the last eviction. */
+  #evicted: Promise<void> = Promise.resolve();
   #reserved = 0;
 
-  /** @param budgetBytes the memory for hidden states, blocks and answers together */
-  constructor(budgetBytes: number, clock: () => number) {
-    this.#budget = budgetBytes;
-    this.#clock = clock;
+  constructor(options: StatesStoreOptions) {
+    this.#options = options;
   }
 
   /** The bytes of all states and answers that are in memory, and those that are reserved. */
   get byteLength(): number {
-    return [...this.#entries.values(), ...this.#deleted].reduce(addBytes, this.#reserved);
+    return [...this.#entries.values(), ...this.#leaving].reduce(addBytes, this.#reserved);
   }
 
   /**
-   * Reserves memory for a request until the result is disposed of. If there is no room, frees what no request uses.
+   * Reserves memory for a request until the result is disposed of. If there is no room, evicts what no request uses.
    * @param subject names what needs the bytes
    * @param own the states that the request uses, or the name of the states that it replaces, which are then freed first
    * @throws {Refusal} `too_large` if the bytes and the states that the request uses exceed the budget
-   * @throws {BusyError} if other requests use the rest. Nothing is freed if this method throws
+   * @throws {BusyError} if other requests use the rest. Nothing is evicted if it is known before
    */
-  reserve(subject: string, byteLength: number, own: { used: States } | { replaced: StatesName }): Disposable {
-    const used = "used" in own ? own.used : undefined;
-    const limit = this.#budget - (used ? used.byteLength + (used.sums?.byteLength ?? 0) : 0);
+  async reserve(
+    subject: string,
+    byteLength: number,
+    own: { readonly used: States } | { readonly replaced: StatesName },
+  ): Promise<Disposable> {
+    const { budgetBytes } = this.#options, used = "used" in own ? own.used : undefined;
+    const limit = budgetBytes - (used ? used.byteLength + (used.sums?.byteLength ?? 0) : 0);
     if (byteLength > limit) throw tooLarge(subject, byteLength, limit);
-    const idle = this.#idle(used).map(([, entry]) => entry).reduce(addBytes, 0);
-    if (this.byteLength - idle + byteLength > this.#budget) {
-      throw new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
-    }
-    this.#evict(byteLength, { used, first: "replaced" in own ? keyOf(own.replaced) : undefined });
-    return this.hold(byteLength);
+    const idle = [...this.#idle(used).map(([, entry]) => entry), ...this.#beingWritten()].reduce(addBytes, 0);
+    if (this.byteLength - idle + byteLength > budgetBytes) throw noMemory();
+    const room = this.hold(byteLength);
+    await this.#evict({ used, first: "replaced" in own ? keyOf(own.replaced) : undefined });
+    if (this.byteLength <= budgetBytes) return room;
+    // Requests have begun to use states in the meantime.
+    room[Symbol.dispose]();
+    throw noMemory();
   }
 
   /** Counts memory that a request has already, such as an answer that is sent, until the result is disposed of. */
@@ -129,38 +97,53 @@ export class StatesStore {
     return { [Symbol.dispose]: () => void (this.#reserved -= byteLength) };
   }
 
-  /** Stores states, for which memory is reserved, in the place of earlier ones of the name. The store now owns them. */
-  add(name: StatesName, states: States): void {
-    this.delete(name);
-    const isOwn = ([key, { users }]: [string, Entry]) =>
-      users === 0 && key.startsWith(keyOf({ ...name, name: "" }));
+  /**
+   * Stores states, for which memory is reserved, in the place of earlier ones of the name. The store now owns them.
+   * @throws {FileError} if the earlier ones cannot be removed from the folder. The states are then freed
+   */
+  async add(name: StatesName, states: States): Promise<void> {
+    try {
+      await this.delete(name);
+    } catch (error) {
+      states.forward.destroy();
+      throw error;
+    }
+    const isOwn = ([, { users, name: { owner } }]: [string, Entry]) => users === 0 && owner === name.owner;
     const own = [...this.#entries].filter(isOwn);
-    if (own.length >= MAX_NAMES) this.#remove(...own[0]);
-    const queue = new BoundedQueue({ concurrency: 1, maxWaiting: MAX_WAITING, clock: this.#clock });
-    this.#entries.set(keyOf(name), { states, queue, users: 0 });
+    if (own.length >= MAX_NAMES) await this.#move(...own[0]);
+    this.#insert(name, states);
   }
 
-  /** Returns the states, or undefined if there are none. Does not count as a use. */
-  find(name: StatesName): States | undefined {
-    return this.#entries.get(keyOf(name))?.states;
+  /** Describes the states, or returns undefined if there are none. Does not count as a use. */
+  async describe(name: StatesName): Promise<StoredStates | undefined> {
+    const entry = this.#entries.get(keyOf(name));
+    return entry ? describeStates(entry.states) : await this.#options.disk?.folder.describe(name);
+  }
+
+  /** Returns the states, which are then in memory, or undefined if there are none. @throws {BusyError} {Refusal} as `reserve` */
+  async find(name: StatesName): Promise<States | undefined> {
+    const key = keyOf(name);
+    while (!this.#entries.has(key)) if (!await this.#load(name)) return undefined;
+    return this.#entries.get(key)!.states;
   }
 
   /** Calls `task` with the states, which no other request uses meanwhile. @throws {StatesNotFoundError} {BusyError} */
   async use<T>(name: StatesName, task: (states: States) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const key = keyOf(name), entry = this.#entries.get(key);
-    if (!entry) throw new StatesNotFoundError(name.name);
+    const key = keyOf(name);
+    while (!this.#entries.has(key)) if (!await this.#load(name)) throw new StatesNotFoundError(name.name);
+    const entry = this.#entries.get(key)!;
     this.#entries.delete(key);
     this.#entries.set(key, entry);
     entry.users++;
     try {
       return await entry.queue.run(() => {
-        if (this.#deleted.has(entry)) throw new StatesNotFoundError(name.name);
+        if (this.#leaving.has(entry)) throw new StatesNotFoundError(name.name);
         return task(entry.states);
       }, signal);
     } finally {
       entry.users--;
-      if (entry.users === 0 && this.#deleted.delete(entry)) entry.states.forward.destroy();
-      this.#evict(0);
+      if (entry.users === 0 && this.#leaving.delete(entry)) entry.states.forward.destroy();
+      await this.#evict();
     }
   }
 
@@ -168,45 +151,102 @@ export class StatesStore {
    * Deletes states. If requests use them, they are freed later.
    * @param only the states to delete. Others that have taken their name stay
    * @returns whether there were any
+   * @throws {FileError} if they cannot be removed from the folder
    */
-  delete(name: StatesName, only?: States): boolean {
-    const key = keyOf(name), entry = this.#entries.get(key);
-    if (!entry || only && entry.states !== only) return false;
-    this.#remove(key, entry);
-    return true;
+  async delete(name: StatesName, only?: States): Promise<boolean> {
+    const key = keyOf(name);
+    while (this.#loading.has(key)) await this.#loading.get(key)!.catch(() => {}); // the request that reads them reports the error
+    const entry = this.#entries.get(key);
+    if (only && entry?.states !== only) return false;
+    if (entry) this.#remove(key, entry);
+    return await this.#options.disk?.folder.remove(name) || entry !== undefined;
+  }
+
+  /** Moves all states that no request uses to the folder, if there is one. */
+  async close(): Promise<void> {
+    if (!this.#options.disk) return;
+    await Promise.all(this.#idle().map(([key, entry]) => this.#move(key, entry)));
+  }
+
+  #insert(name: StatesName, states: States): void {
+    const { clock } = this.#options;
+    const queue = new BoundedQueue({ concurrency: 1, maxWaiting: MAX_WAITING, clock });
+    this.#entries.set(keyOf(name), { name, states, queue, users: 0 });
+  }
+
+  /** Moves states from the folder into memory. Returns whether there were any. Requests for the same states share one reading. */
+  #load(name: StatesName): Promise<boolean> {
+    const key = keyOf(name);
+    const loading = this.#loading.get(key) ?? this.#loadOnce(name).finally(() => this.#loading.delete(key));
+    this.#loading.set(key, loading);
+    return loading;
+  }
+
+  async #loadOnce(name: StatesName): Promise<boolean> {
+    const { disk } = this.#options, byteLength = await disk?.folder.byteLength(name);
+    if (!disk || byteLength === undefined) return false;
+    using _room = await this.reserve("the hidden states", byteLength, { replaced: name });
+    const states = await disk.folder.take(name, disk.backend);
+    if (states) this.#insert(name, states);
+    return states !== undefined;
   }
 
   #remove(key: string, entry: Entry): void {
     this.#entries.delete(key);
-    if (entry.users > 0) this.#deleted.add(entry);
+    if (entry.users > 0) this.#leaving.add(entry);
     else entry.states.forward.destroy();
+  }
+
+  /** Moves states that no request uses to the folder, or frees them if there is none. */
+  async #move(key: string, entry: Entry): Promise<void> {
+    this.#entries.delete(key);
+    this.#leaving.add(entry);
+    await this.#options.disk?.folder.save(entry.name, entry.states);
+    this.#leaving.delete(entry);
+    entry.states.forward.destroy();
   }
 
   #idle(used?: States): [string, Entry][] {
     return [...this.#entries].filter(([, { users, states }]) => users === 0 && states !== used);
   }
 
+  #beingWritten(): Entry[] {
+    return [...this.#leaving].filter(({ users }) => users === 0);
+  }
+
   /**
-   * Frees answers and then states that no request uses, least recently used first, until `byteLength` bytes are free.
+   * Drops answers and then moves states that no request uses, least recently used first, until the budget is met.
+   * Evictions run one after the other.
    * @param used states that a request uses outside of `use`
    * @param first the key of the states that are freed before others
    */
-  #evict(
-    byteLength: number,
-    { used, first }: { readonly used?: States; readonly first?: string } = {},
-  ): void {
-    const idle = this.#idle(used);
-    const order = [...idle.filter(([key]) => key === first), ...idle.filter(([key]) => key !== first)];
-    const hasRoom = () => this.byteLength + byteLength <= this.#budget;
+  #evict(own: { readonly used?: States; readonly first?: string } = {}): Promise<void> {
+    const evicted = this.#evicted.then(() => this.#evictInOrder(own));
+    this.#evicted = evicted.catch(() => {});
+    return evicted;
+  }
+
+  async #evictInOrder(
+    { used, first }: { readonly used?: States; readonly first?: string },
+  ): Promise<void> {
+    const hasRoom = () => this.byteLength <= this.#options.budgetBytes;
+    const idle = this.#idle(used), replaced = idle.filter(([key]) => key === first);
+    const order = [...replaced, ...idle.filter(([key]) => key !== first)];
     for (const [, { states }] of order) {
       if (hasRoom()) return;
       states.answer = undefined;
     }
+    if (!hasRoom()) { for (const [key, entry] of replaced) this.#remove(key, entry); }
     for (const [key, entry] of order) {
       if (hasRoom()) return;
-      this.#remove(key, entry);
+      // A request may have taken the states while others were written.
+      if (entry.users === 0 && this.#entries.get(key) === entry) await this.#move(key, entry);
     }
   }
+}
+
+function noMemory(): BusyError {
+  return new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
 }
 
 function keyOf({ owner, name }: StatesName): string {

@@ -16,14 +16,8 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { sameShape } from "../../tensor/dtype.ts";
-import {
-  type LayerSums,
-  type States,
-  type StatesName,
-  StatesNotFoundError,
-  type StatesStore,
-  type StoredSums,
-} from "./states_store.ts";
+import type { LayerSums, States, StatesName, StoredSums } from "./states.ts";
+import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
 
 /** Returns an upper bound for the bytes of the sums of a block. */
 export function countSumsBytes(spec: ModelSpec, block: number, windows: WindowKinds): number {
@@ -99,7 +93,7 @@ export async function addSums(
   const sums = states.sums?.layers.get(layer);
   if (!sums) throw new StatesNotFoundError(name.name, "have no statistics of this layer");
   const { fitted, heldOut } = sums.parts, [{ shape, data }] = fitted;
-  using _room = store.reserve("the sums", totalBytes + 2 * data.byteLength, { used: states });
+  using _room = await store.reserve("the sums", totalBytes + 2 * data.byteLength, { used: states });
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_SUMS_HEADER_BYTES });
   let earlier: Map<keyof PackedStatistics, HostTensor>;
   try {

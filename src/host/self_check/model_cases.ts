@@ -170,23 +170,44 @@ const rmsNormStates = step(rmsNorm, { x: "states", weight: "norm", y: "normed" }
   eps: 1e-5,
 });
 
-/** A block with RMSNorm, rotary positions, shared keys, a sliding window and a gated feed-forward layer. */
-const rotaryBlock: CheckCase = {
-  name: "the kernels of a block with rotary positions",
-  subject: "the kernels of a block with rotary positions",
-  buffers: () => modelBuffers(KV_HEADS),
-  steps: [
+/**
+ * Returns a case with the whole block: embeddings, a norm, attention, the norm again, the feed-forward layers, and the loss.
+ * @param attended computes `attended` from `q`, `k` and `v`
+ * @param inner computes `projected` from `normed`
+ */
+function blockCase(
+  positions: string,
+  kvHeads: number,
+  norm: Step,
+  attended: readonly Step[],
+  inner: readonly Step[],
+): CheckCase {
+  const name = `the kernels of a block with ${positions}`;
+  const steps = [
     embed,
-    rmsNormStates,
+    norm,
     linear("normed", "wq", "q", WIDTH, WIDTH),
-    linear("normed", "wk", "k", WIDTH, KV_HEADS * HEAD_DIM),
-    linear("normed", "wv", "v", WIDTH, KV_HEADS * HEAD_DIM),
-    rotate("q", HEADS),
-    rotate("k", KV_HEADS),
-    attend(KV_HEADS, 7, 3),
+    linear("normed", "wk", "k", WIDTH, kvHeads * HEAD_DIM),
+    linear("normed", "wv", "v", WIDTH, kvHeads * HEAD_DIM),
+    ...attended,
     linear("attended", "wo", "projected", WIDTH, WIDTH),
     addToStates("projected"),
-    rmsNormStates,
+    norm,
+    ...inner,
+    addToStates("projected"),
+    norm,
+    ...loss,
+  ];
+  return { name, subject: name, buffers: () => modelBuffers(kvHeads), steps, outputs };
+}
+
+/** A block with RMSNorm, rotary positions, shared keys, a sliding window and a gated feed-forward layer. */
+const rotaryBlock = blockCase(
+  "rotary positions",
+  KV_HEADS,
+  rmsNormStates,
+  [rotate("q", HEADS), rotate("k", KV_HEADS), attend(KV_HEADS, 7, 3)],
+  [
     linear("normed", "w_gate", "gate", WIDTH, INNER),
     linear("normed", "w_up", "up", WIDTH, INNER),
     step(gatedMultiply, { gate: "gate", up: "up", y: "gated" }, {
@@ -199,12 +220,8 @@ const rotaryBlock: CheckCase = {
       activation: ACTIVATION_CODE.silu,
     }),
     linear("gated", "w_down", "projected", INNER, WIDTH),
-    addToStates("projected"),
-    rmsNormStates,
-    ...loss,
   ],
-  outputs,
-};
+);
 
 const layerNormStates = step(layerNorm, { x: "states", weight: "norm", bias: "norm_bias", y: "normed" }, {
   rows: ROWS,
@@ -213,20 +230,12 @@ const layerNormStates = step(layerNorm, { x: "states", weight: "norm", bias: "no
 });
 
 /** A block with LayerNorm, ALiBi and a feed-forward layer with a bias and GELU. */
-const alibiBlock: CheckCase = {
-  name: "the kernels of a block with ALiBi",
-  subject: "the kernels of a block with ALiBi",
-  buffers: () => modelBuffers(HEADS),
-  steps: [
-    embed,
-    layerNormStates,
-    linear("normed", "wq", "q", WIDTH, WIDTH),
-    linear("normed", "wk", "k", WIDTH, WIDTH),
-    linear("normed", "wv", "v", WIDTH, WIDTH),
-    attend(HEADS, 0, 0),
-    linear("attended", "wo", "projected", WIDTH, WIDTH),
-    addToStates("projected"),
-    layerNormStates,
+const alibiBlock = blockCase(
+  "ALiBi",
+  HEADS,
+  layerNormStates,
+  [attend(HEADS, 0, 0)],
+  [
     linear("normed", "w_up", "up", WIDTH, INNER),
     step(biasActivate, { bias: "up_bias", x: "up" }, {
       rows: ROWS,
@@ -235,11 +244,7 @@ const alibiBlock: CheckCase = {
       activation: ACTIVATION_CODE.gelu,
     }),
     linear("up", "w_down", "projected", INNER, WIDTH),
-    addToStates("projected"),
-    layerNormStates,
-    ...loss,
   ],
-  outputs,
-};
+);
 
 export const MODEL_CASES: readonly CheckCase[] = [rotaryBlock, alibiBlock];

@@ -59,7 +59,8 @@ export async function runCase(
 ): Promise<CaseFault | undefined> {
   const { name, subject, steps, buffers, outputs } = checkCase;
   const { roundings: further = 0 } = backend.adapter.rounds && roundedOperands(checkCase) || {};
-  const owned = new ResourceSet(), contents = buffers();
+  using owned = new ResourceSet();
+  const contents = buffers();
   try {
     const onDevice = Object.fromEntries(
       Object.entries(contents).map(([binding, values]) => {
@@ -88,8 +89,6 @@ export async function runCase(
   } catch (error) {
     if (error instanceof DeviceLostError || error instanceof OutOfDeviceMemoryError) throw error;
     return { subject, message: `${name}: ${messageOf(error)}` };
-  } finally {
-    owned.destroy();
   }
 }
 

@@ -38,25 +38,22 @@ async function solve(
   backend: Backend,
   { rows, cols, parameters, operands }: LayerCase,
 ): Promise<Record<string, Values>> {
-  const owned = new ResourceSet(), { weight, hessian } = operands(), edge = tileEdgeFor(parameters.blocksize);
-  try {
-    const w = owned.add(new TiledMatrix(backend, { label: "self-check: weight", rows, cols, edge }));
-    const statistics = { label: "self-check: statistics", rows: cols, cols, edge, storage: "upper" } as const;
-    const h = owned.add(new TiledMatrix(backend, statistics));
-    writeMatrix(backend, w, weight);
-    writeMatrix(backend, h, hessian);
-    const solved = await compressLayer(backend, { layer: { weight: w }, hessian: h }, parameters, () => 0);
-    const { mask, q } = owned.add(solved.solution);
-    if (solved.factor) owned.add(solved.factor);
-    const { loss, relative_error, damping } = solved.report;
-    return {
-      weight: await readMatrix(backend, q),
-      mask: new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer),
-      loss: Float32Array.of(loss ?? NaN),
-      relative_error: Float32Array.of(relative_error ?? NaN),
-      damping: Float32Array.of(damping ?? 0),
-    };
-  } finally {
-    owned.destroy();
-  }
+  using owned = new ResourceSet();
+  const { weight, hessian } = operands(), edge = tileEdgeFor(parameters.blocksize);
+  const w = owned.add(new TiledMatrix(backend, { label: "self-check: weight", rows, cols, edge }));
+  const statistics = { label: "self-check: statistics", rows: cols, cols, edge, storage: "upper" } as const;
+  const h = owned.add(new TiledMatrix(backend, statistics));
+  writeMatrix(backend, w, weight);
+  writeMatrix(backend, h, hessian);
+  const solved = await compressLayer(backend, { layer: { weight: w }, hessian: h }, parameters, () => 0);
+  const { mask, q } = owned.add(solved.solution);
+  if (solved.factor) owned.add(solved.factor);
+  const { loss, relative_error, damping } = solved.report;
+  return {
+    weight: await readMatrix(backend, q),
+    mask: new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer),
+    loss: Float32Array.of(loss ?? NaN),
+    relative_error: Float32Array.of(relative_error ?? NaN),
+    damping: Float32Array.of(damping ?? 0),
+  };
 }

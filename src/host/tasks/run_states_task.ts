@@ -44,12 +44,12 @@ async function runPruned(
   post: (body: BlobBody) => Response | Promise<Response>,
 ): Promise<Response> {
   // The requests of tasks have no key, so their states belong to the owner "".
-  const store = states(), used = store.find({ owner: "", name }), spec = used?.forward.model.spec;
+  const store = states(), used = await store.find({ owner: "", name }), spec = used?.forward.model.spec;
   if (!used || !spec || index >= spec.blockCount) {
     throw new Refusal("states_not_found", `the states ${name} are not stored, or have no block ${index}`);
   }
   const answer = await blobs.open(pruned, signal);
-  using _room = store.reserve("the pruned block", 2 * answer.totalBytes, { used });
+  using _room = await store.reserve("the pruned block", 2 * answer.totalBytes, { used });
   const solved = await readAnswer(answer);
   const body = await blobs.open(block, signal);
   return await post(await prunedBody(body, solved, { spec, index, isPacked: format === "pack-quantized" }));

@@ -6,7 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { freeArray, READ_BYTES } from "../../device/host_memory.ts";
+import { createBufferOf, freeArray, READ_BYTES } from "../../device/host_memory.ts";
 import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { setDiagonal } from "../../device/kernels/diagonal.ts";
 import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
@@ -111,9 +111,8 @@ export class HessianAccumulator {
   /** Queues the computation of √w·x. The caller must destroy the result. Returns undefined if all weights are 1. */
   protected weightedInputs(x: DeviceBuffer, rows: number): DeviceBuffer | undefined {
     if (this.tokenWeights === "none") return undefined;
-    const weight = this.backend.createBuffer("ones", 4 * this.size);
+    const weight = this.#ones();
     const y = this.backend.createBuffer("weighted inputs", 4 * rows * this.size);
-    this.backend.write(weight, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
     this.backend.dispatch(rmsNorm, { x, weight, y }, { rows, cols: this.size, eps: LEAST_SQUARE });
     weight.destroy();
     return y;
@@ -155,13 +154,16 @@ export class HessianAccumulator {
 
   /** Queues M = I for a matrix M of the order of H. */
   protected fillIdentity(matrix: TiledMatrix): void {
-    const diagonal = this.backend.createBuffer("diagonal", 4 * this.size);
-    this.backend.write(diagonal, 0, new Uint8Array(new Float32Array(this.size).fill(1).buffer));
+    const diagonal = this.#ones();
     for (const { buffer: tile, rows: count, ld, row0: first, col0 } of matrix.tiles()) {
       this.backend.clear(tile);
       if (first === col0) this.backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
     }
     diagonal.destroy();
+  }
+
+  #ones(): DeviceBuffer {
+    return createBufferOf(this.backend, "ones", new Float32Array(this.size).fill(1));
   }
 
   /** Sets H to 0, unless it was cleared or added to before. */

@@ -10,8 +10,6 @@ import { Owned } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 
 export class PartialSums {
-  readonly #backend: Backend;
-  readonly #allocate: () => TiledMatrix;
   /** The sum of all parts before the current one. Undefined in the first part. */
   #earlier: TiledMatrix | undefined;
   #part: Owned<TiledMatrix>;
@@ -20,9 +18,7 @@ export class PartialSums {
    * @param allocate returns a matrix whose contents are undefined. The first one is allocated now
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(backend: Backend, allocate: () => TiledMatrix) {
-    this.#backend = backend;
-    this.#allocate = allocate;
+  constructor(private readonly backend: Backend, private readonly allocate: () => TiledMatrix) {
     this.#part = new Owned(allocate());
   }
 
@@ -38,7 +34,7 @@ export class PartialSums {
       this.clear();
       return;
     }
-    const next = new Owned(this.#allocate());
+    const next = new Owned(this.allocate());
     this.#earlier = this.#part.take();
     this.#part = next;
     this.clear();
@@ -46,7 +42,7 @@ export class PartialSums {
 
   /** Queues part ← 0. */
   clear(): void {
-    for (const { buffer } of this.part.tiles()) this.#backend.clear(buffer);
+    for (const { buffer } of this.part.tiles()) this.backend.clear(buffer);
   }
 
   /** Adds all parts, and returns the sum, which becomes the current part. */
@@ -73,7 +69,7 @@ export class PartialSums {
 
   /** Queues sum ← sum + part, one rounding for each entry. */
   #add(sum: TiledMatrix): void {
-    const backend = this.#backend, unused = backend.createBuffer("unused", 4);
+    const backend = this.backend, unused = backend.createBuffer("unused", 4);
     const sums = [...sum.tiles()]; // they have the sizes of those of the part
     for (const [i, { buffer: x, rows, ld: cols }] of [...this.part.tiles()].entries()) {
       const y = sums[i].buffer;

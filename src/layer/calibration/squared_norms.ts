@@ -8,9 +8,7 @@ import { columnSquares, MAX_SOFTWARE_ROWS } from "../../device/kernels/column_sq
 
 /** The squared norms of the inputs of one layer, or of several layers with the same input, in device memory. */
 export class SquaredNorms {
-  readonly #backend: Backend;
   readonly #sums: DeviceBuffer;
-  readonly #size: number;
 
   /**
    * Allocates the sums, which are 0 until something is added.
@@ -18,29 +16,27 @@ export class SquaredNorms {
    * @param size the number of features of the input
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(backend: Backend, label: string, size: number) {
-    this.#backend = backend;
-    this.#size = size;
+  constructor(private readonly backend: Backend, label: string, private readonly size: number) {
     this.#sums = backend.createBuffer(label, 4 * size);
     backend.clear(this.#sums);
   }
 
   /** Adds the squares of X, which is f32 with shape (rows, size), to the sums. The work is only queued. */
   add(x: DeviceBuffer, rows: number): void {
-    const step = this.#backend.adapter.software ? MAX_SOFTWARE_ROWS : rows;
+    const step = this.backend.adapter.software ? MAX_SOFTWARE_ROWS : rows;
     for (let row0 = 0; row0 < rows; row0 += step) {
-      this.#backend.dispatch(columnSquares, { x, sums: this.#sums }, {
+      this.backend.dispatch(columnSquares, { x, sums: this.#sums }, {
         rows: Math.min(step, rows - row0),
-        cols: this.#size,
-        x_offset: row0 * this.#size,
-        ldx: this.#size,
+        cols: this.size,
+        x_offset: row0 * this.size,
+        ldx: this.size,
       });
     }
   }
 
   /** Waits for the queued work and reads the sums: f32 with shape (size). @throws {DeviceLostError} */
   async read(): Promise<Float32Array<ArrayBuffer>> {
-    return new Float32Array((await this.#backend.read(this.#sums, 0, 4 * this.#size)).buffer);
+    return new Float32Array((await this.backend.read(this.#sums, 0, 4 * this.size)).buffer);
   }
 
   /** Frees the device memory. Idempotent. */

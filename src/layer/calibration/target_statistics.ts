@@ -42,7 +42,6 @@ interface PrunedTokens {
 
 /** H = Σ w·x_p·x_pᵀ and the moments for targets, in device memory. The weight w of a token follows from its x_p. */
 export class TargetStatistics extends HessianAccumulator {
-  readonly #layer: ObservedLayer;
   /** Σ x_d·x_pᵀ. Allocated when the first layer without a residual stream is observed. */
   #cross?: PartialSums;
   /** T of a layer with a residual stream. */
@@ -55,13 +54,17 @@ export class TargetStatistics extends HessianAccumulator {
    * @param tokenWeights the kind of the weights w
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(backend: Backend, layer: ObservedLayer, readonly edge?: number, tokenWeights?: TokenWeights) {
+  constructor(
+    backend: Backend,
+    private readonly layer: ObservedLayer,
+    readonly edge?: number,
+    tokenWeights?: TokenWeights,
+  ) {
     super(backend, `hessian ${layer.name}`, layer.inFeatures, edge, { tokenWeights });
-    this.#layer = layer;
   }
 
   #zeros(name: string, rows: number): PartialSums {
-    const matrix = { label: `${name} ${this.#layer.name}`, rows, cols: this.size, edge: this.edge };
+    const matrix = { label: `${name} ${this.layer.name}`, rows, cols: this.size, edge: this.edge };
     const sums = new PartialSums(this.backend, () => new TiledMatrix(this.backend, matrix));
     sums.clear();
     return sums;
@@ -92,7 +95,7 @@ export class TargetStatistics extends HessianAccumulator {
     this.#freePruned();
     this.#pruned = { rows, inputs: this.#productInputs(x, rows) };
     if (!residual) return;
-    const stream = this.backend.createBuffer("stream of a target", 4 * rows * this.#layer.outFeatures);
+    const stream = this.backend.createBuffer("stream of a target", 4 * rows * this.layer.outFeatures);
     this.#pruned = { ...this.#pruned, stream };
     this.backend.clear(stream);
     this.#addStream(residual.stream, 1 / residual.scale, stream, rows);
@@ -126,9 +129,9 @@ export class TargetStatistics extends HessianAccumulator {
   override addOutput({ stream: dense, scale, bias }: Residual): void {
     const { rows, inputs, stream } = this.#prunedTokens();
     if (!stream) {
-      throw new TypeError(`target of ${this.#layer.name}: has no residual stream of the pruned model`);
+      throw new TypeError(`target of ${this.layer.name}: has no residual stream of the pruned model`);
     }
-    const { outFeatures: cols } = this.#layer, backend = this.backend;
+    const { outFeatures: cols } = this.layer, backend = this.backend;
     this.#addStream(dense, -1 / scale, stream, rows);
     if (bias) {
       const params = { rows, cols, has_bias: 1, activation: ACTIVATION_CODE.none };
@@ -142,13 +145,13 @@ export class TargetStatistics extends HessianAccumulator {
 
   #prunedTokens(): PrunedTokens {
     if (this.#pruned) return this.#pruned;
-    throw new TypeError(`target of ${this.#layer.name}: has no inputs of the pruned model`);
+    throw new TypeError(`target of ${this.layer.name}: has no inputs of the pruned model`);
   }
 
   /** Queues Y ← Y + factor·X for streams, (rows, outFeatures). */
   #addStream(x: DeviceBuffer, factor: number, y: DeviceBuffer, rows: number): void {
     const none = this.backend.createBuffer("unused", 4);
-    const params = { rows, cols: this.#layer.outFeatures, offset: 0, has_index: 0, scale: factor };
+    const params = { rows, cols: this.layer.outFeatures, offset: 0, has_index: 0, scale: factor };
     this.backend.dispatch(addRows, { x, index: none, factors: none, y }, params);
     none.destroy();
   }
@@ -196,7 +199,7 @@ export class TargetStatistics extends HessianAccumulator {
    */
   override target({ dtype, shape: [rows, cols], data }: HostTensor): TiledMatrix {
     if (this.#outputs) return this.#outputs.take();
-    const backend = this.backend, label = `target ${this.#layer.name}`;
+    const backend = this.backend, label = `target ${this.layer.name}`;
     const target = new TiledMatrix(backend, { label, rows, cols, edge: this.edge }),
       cross = this.#crossMoments().whole();
     try {

@@ -5,7 +5,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { Owned } from "../../device/owned.ts";
+import { Owned, ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { checkSymmetry } from "../../device/kernels/transfer/check.ts";
 import { getDiagonal } from "../../device/kernels/diagonal.ts";
@@ -25,32 +25,23 @@ const SYMMETRY_TOLERANCE = 1e-3;
 export class HessianSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip: number;
-  readonly #backend: Backend;
-  readonly #order: number;
-  readonly #name: string;
   readonly #matrix: Owned<TiledMatrix>;
   readonly #diagonal: DeviceBuffer; // (order) f32: the diagonal of the rows that have been received
 
   /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, order: number, edge: number, name = "hessian") {
-    this.#backend = backend;
-    this.#order = order;
-    this.#name = name;
+  constructor(private readonly backend: Backend, private readonly order: number, edge: number, private readonly name = "hessian") {
     this.stripRules = { rows: order, rowBytes: 4 * order, boundary: edge };
-    this.#diagonal = backend.createBuffer("diagonal", 4 * order);
-    try {
-      this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
-    } catch (error) {
-      this.#diagonal.destroy();
-      throw error;
-    }
+    using owned = new ResourceSet();
+    this.#diagonal = owned.add(backend.createBuffer("diagonal", 4 * order));
+    this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
+    owned.move();
     this.checksPerStrip = 1 + this.#matrix.value.tileRows;
   }
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void {
-    const order = this.#order, { row0, rows } = strip, matrix = this.#matrix.value;
+    const order = this.order, { row0, rows } = strip, matrix = this.#matrix.value;
     const locate = (index: number): [number, number] => [row0 + Math.floor(index / order), index % order];
-    const buffer = uploader.uploadToStaging({ name: this.#name, dtype: "F32" }, bytes, rows * order, locate);
+    const buffer = uploader.uploadToStaging({ name: this.name, dtype: "F32" }, bytes, rows * order, locate);
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
@@ -58,9 +49,9 @@ export class HessianSink implements TensorSink<TiledMatrix> {
       // at a multiple of 16 bytes, because the rows of a tile are aligned to 16 bytes as well.
       const col = Math.max(tile.col0, Math.floor(row0 / 4) * 4);
       const source = { buffer, offset: col, ld: order };
-      copySubmatrix(this.#backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
+      copySubmatrix(this.backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
     }
-    this.#backend.dispatch(getDiagonal, { tile: buffer, diagonal: this.#diagonal }, {
+    this.backend.dispatch(getDiagonal, { tile: buffer, diagonal: this.#diagonal }, {
       count: rows,
       row: 0,
       col: row0,
@@ -80,7 +71,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
     locate: (index: number) => [number, number],
   ): void {
     const upper = this.#matrix.value.tile(j, i);
-    this.#backend.dispatch(checkSymmetry, {
+    this.backend.dispatch(checkSymmetry, {
       strip: buffer,
       upper: upper.buffer,
       diagonal: this.#diagonal,
@@ -90,10 +81,10 @@ export class HessianSink implements TensorSink<TiledMatrix> {
       cols: upper.rows,
       row0,
       col0: upper.row0,
-      ldstrip: this.#order,
+      ldstrip: this.order,
       ldupper: upper.ld,
       tile_col0: upper.col0,
-      slot: checks.add((index) => new NotSymmetricError(this.#name, locate(index))),
+      slot: checks.add((index) => new NotSymmetricError(this.name, locate(index))),
       tolerance: SYMMETRY_TOLERANCE,
     });
   }
@@ -112,16 +103,10 @@ export class HessianSink implements TensorSink<TiledMatrix> {
 export class PackedHessianSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 1;
-  readonly #backend: Backend;
-  readonly #order: number;
-  readonly #name: string;
   readonly #matrix: Owned<TiledMatrix>;
 
   /** @param name the name of the tensor in error messages @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, order: number, edge: number, name = "hessian_upper") {
-    this.#backend = backend;
-    this.#order = order;
-    this.#name = name;
+  constructor(private readonly backend: Backend, private readonly order: number, edge: number, private readonly name = "hessian_upper") {
     this.stripRules = { rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge };
     this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
   }
@@ -129,16 +114,16 @@ export class PackedHessianSink implements TensorSink<TiledMatrix> {
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
     const { row0, rows } = strip, matrix = this.#matrix.value;
     const source = uploader.uploadToStaging(
-      { name: this.#name, dtype: "F32" },
+      { name: this.name, dtype: "F32" },
       bytes,
       strip.byteLength / 4,
-      (index) => [packedRowStart(this.#order, row0) + index],
+      (index) => [packedRowStart(this.order, row0) + index],
     );
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
-      this.#backend.dispatch(unpackUpper, { source, target: tile.buffer }, {
-        n: this.#order,
+      this.backend.dispatch(unpackUpper, { source, target: tile.buffer }, {
+        n: this.order,
         rows,
         cols: tile.cols,
         first_row: row0,

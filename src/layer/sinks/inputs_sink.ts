@@ -4,6 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { HessianAccumulator, type TokenWeights } from "../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
@@ -28,15 +29,18 @@ const MIN_PANEL_BYTES = 2 ** 20, MAX_PANEL_BYTES = 64 * 2 ** 20;
 export class InputsSink implements TensorSink<TiledMatrix> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 1;
-  readonly #tensor: FloatTensor;
   readonly #panelTokens: number;
   readonly #panel: DeviceBuffer;
   readonly #hessian: HessianAccumulator;
 
   /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, tensor: FloatTensor, edge: number, tokenWeights?: TokenWeights) {
+  constructor(
+    backend: Backend,
+    private readonly tensor: FloatTensor,
+    edge: number,
+    tokenWeights?: TokenWeights,
+  ) {
     const { rows: tokens, cols, dtype } = tensor;
-    this.#tensor = tensor;
     const rowsIn = (bytes: number) => Math.max(1, Math.floor(bytes / (4 * cols)));
     this.#panelTokens = Math.min(
       tokens,
@@ -48,23 +52,18 @@ export class InputsSink implements TensorSink<TiledMatrix> {
       rowBytes: cols * BYTES_PER_ELEMENT[dtype],
       boundary: this.#panelTokens,
     };
-    this.#panel = backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens);
-    try {
-      this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, {
-        overwrite: true,
-        tokenWeights,
-      });
-    } catch (error) {
-      this.#panel.destroy();
-      throw error;
-    }
+    using owned = new ResourceSet();
+    this.#panel = owned.add(backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens));
+    const options = { overwrite: true, tokenWeights };
+    this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, options);
+    owned.move();
   }
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
-    const { rows: tokens, cols } = this.#tensor, { row0, rows } = strip;
+    const { rows: tokens, cols } = this.tensor, { row0, rows } = strip;
     const panelRow = row0 % this.#panelTokens, end = row0 + rows;
     const locate = (index: number) => [row0 + Math.floor(index / cols), index % cols];
-    uploader.upload(this.#tensor, bytes, rows * cols, locate, {
+    uploader.upload(this.tensor, bytes, rows * cols, locate, {
       buffer: this.#panel,
       offset: panelRow * cols,
     });

@@ -19,9 +19,6 @@ const MASK_STRIP_BYTES = 2 ** 18;
 export class MaskSink implements TensorSink<ForcedEntries> {
   readonly stripRules: StripRules;
   readonly checksPerStrip = 0;
-  readonly #backend: Backend;
-  readonly #cols: number;
-  readonly #packed: boolean;
   readonly #bits: Owned<DeviceBuffer>;
   readonly #counts: ColumnCounts;
 
@@ -30,10 +27,12 @@ export class MaskSink implements TensorSink<ForcedEntries> {
    *   cols] with one byte per entry
    * @throws {OutOfDeviceMemoryError}
    */
-  constructor(backend: Backend, rows: number, cols: number, packed: boolean) {
-    this.#backend = backend;
-    this.#cols = cols;
-    this.#packed = packed;
+  constructor(
+    private readonly backend: Backend,
+    rows: number,
+    private readonly cols: number,
+    private readonly packed: boolean,
+  ) {
     const rowBytes = packed ? maskRowBytes(cols) : cols;
     this.stripRules = { rows, rowBytes, stripBytes: MASK_STRIP_BYTES, isChanged: true };
     this.#bits = new Owned(backend.createBuffer("forced entries", 4 * rows * wordsPerRow(cols)));
@@ -41,9 +40,9 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   }
 
   accept({ row0, rows, byteLength }: Strip, bytes: Uint8Array<ArrayBuffer>): void {
-    const words = wordsPerRow(this.#cols), rowBytes = byteLength / rows;
+    const words = wordsPerRow(this.cols), rowBytes = byteLength / rows;
     // Packed rows of whole words have the form that the device needs, so they are changed in place.
-    const isInPlace = this.#packed && rowBytes === 4 * words && bytes.byteOffset % 4 === 0;
+    const isInPlace = this.packed && rowBytes === 4 * words && bytes.byteOffset % 4 === 0;
     const forced = isInPlace
       ? new Uint32Array(bytes.buffer, bytes.byteOffset, rows * words)
       : new Uint32Array(rows * words);
@@ -52,11 +51,11 @@ export class MaskSink implements TensorSink<ForcedEntries> {
       if (!isInPlace) this.#convertRow(bytes.subarray(r * rowBytes, (r + 1) * rowBytes), target);
       for (let w = 0; w < words; w++) target[w] = ~target[w];
       // The padding bits after the last column must not count as forced entries.
-      if (this.#cols % 32 !== 0) target[words - 1] &= 2 ** (this.#cols % 32) - 1;
+      if (this.cols % 32 !== 0) target[words - 1] &= 2 ** (this.cols % 32) - 1;
       this.#counts.add(target);
     }
     const { buffer, byteOffset } = forced;
-    this.#backend.write(
+    this.backend.write(
       this.#bits.value,
       row0 * words * 4,
       new Uint8Array(buffer, byteOffset, 4 * rows * words),
@@ -64,7 +63,7 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   }
 
   #convertRow(source: Uint8Array, target: Uint32Array): void {
-    if (this.#packed) {
+    if (this.packed) {
       new Uint8Array(target.buffer, target.byteOffset, source.byteLength).set(source);
     } else packBytes(source, target);
   }

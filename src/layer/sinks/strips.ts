@@ -60,7 +60,6 @@ export interface StripMemory {
 
 export class StripAssembler {
   readonly #strips: Iterator<Strip>;
-  readonly #memory: StripMemory;
   readonly #isChanged: boolean;
   #strip: Strip | undefined;
   #filledBytes = 0;
@@ -69,9 +68,8 @@ export class StripAssembler {
    * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one after
    *   the other may share it
    */
-  constructor(rules: StripRules, memory: StripMemory) {
+  constructor(rules: StripRules, private readonly memory: StripMemory) {
     this.#strips = splitIntoStrips(rules);
-    this.#memory = memory;
     this.#isChanged = rules.isChanged ?? false;
   }
 
@@ -84,7 +82,7 @@ export class StripAssembler {
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array }> {
     for (let copied = 0; copied < bytes.byteLength;) {
       const strip = this.#strip ??= this.#nextStrip();
-      const buffer = this.#memory.bytes;
+      const buffer = this.memory.bytes;
       const part = bytes.subarray(copied, copied + strip.byteLength - this.#filledBytes);
       if (!this.#isChanged && part.byteLength === strip.byteLength && strip.byteLength % 4 === 0) {
         copied += part.byteLength;

@@ -5,7 +5,8 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { UploadMemory } from "../../device/host_memory.ts";
+import { createBufferOf, UploadMemory } from "../../device/host_memory.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../device/kernels/transfer/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../device/kernels/transfer/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
@@ -20,23 +21,18 @@ import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from ".
 export class DeferredChecks {
   /** (capacity) u32, one slot per check. It is the `first` binding of the check kernels. */
   readonly buffer: DeviceBuffer;
-  readonly #backend: Backend;
-  readonly #capacity: number;
   #errors: ((index: number) => Error)[] = [];
 
   /**
    * @param capacity the largest number of checks whose results may be pending
    * @throws {OutOfDeviceMemoryError}
    */
-  constructor(backend: Backend, capacity: number) {
-    this.#backend = backend;
-    this.#capacity = capacity;
-    this.buffer = backend.createBuffer("deferred checks", 4 * capacity);
-    backend.write(this.buffer, 0, new Uint8Array(new Uint32Array(capacity).fill(NOTHING_FOUND).buffer));
+  constructor(private readonly backend: Backend, private readonly capacity: number) {
+    this.buffer = createBufferOf(backend, "deferred checks", new Uint32Array(capacity).fill(NOTHING_FOUND));
   }
 
   get freeSlots(): number {
-    return this.#capacity - this.#errors.length;
+    return this.capacity - this.#errors.length;
   }
 
   /**
@@ -45,8 +41,8 @@ export class DeferredChecks {
    * @returns the slot of the check
    */
   add(toError: (index: number) => Error): number {
-    if (this.#errors.length === this.#capacity) {
-      throw new TypeError(`deferred checks: all ${this.#capacity} slots are in use`);
+    if (this.#errors.length === this.capacity) {
+      throw new TypeError(`deferred checks: all ${this.capacity} slots are in use`);
     }
     return this.#errors.push(toError) - 1;
   }
@@ -58,7 +54,7 @@ export class DeferredChecks {
    */
   async throwFirstFailure(): Promise<void> {
     if (this.#errors.length === 0) return;
-    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#errors.length);
+    const bytes = await this.backend.read(this.buffer, 0, 4 * this.#errors.length);
     const found = new Uint32Array(bytes.buffer);
     const slot = found.findIndex((index) => index !== NOTHING_FOUND);
     if (slot >= 0) throw this.#errors[slot](found[slot]);
@@ -83,17 +79,12 @@ export interface UploadTarget {
 
 /** Uploads the strips of one body. All strips share two staging buffers on the device. */
 export class Uploader {
-  readonly #backend: Backend;
-  readonly #checks: DeferredChecks;
   /** The staging buffer for the elements of a strip before their conversion. */
   #source: DeviceBuffer | undefined;
   /** The staging buffer for the elements of a strip in f32, if the caller has no buffer for them. */
   #float32: DeviceBuffer | undefined;
 
-  constructor(backend: Backend, checks: DeferredChecks) {
-    this.#backend = backend;
-    this.#checks = checks;
-  }
+  constructor(private readonly backend: Backend, private readonly checks: DeferredChecks) {}
 
   /**
    * Queues the upload, the conversion and the check of the `count` elements of a strip.
@@ -108,20 +99,20 @@ export class Uploader {
     { buffer: target, offset }: UploadTarget,
   ): void {
     if (BYTES_PER_ELEMENT[dtype] === 4) {
-      this.#backend.write(target, 4 * offset, bytes);
+      this.backend.write(target, 4 * offset, bytes);
     } else {
       const source = this.#source = this.#ensureBuffer(this.#source, "raw strip", bytes.byteLength);
-      this.#backend.write(source, 0, bytes);
-      this.#backend.dispatch(toFloat32, { source, target }, {
+      this.backend.write(source, 0, bytes);
+      this.backend.dispatch(toFloat32, { source, target }, {
         count,
         dtype: DTYPE_CODE[dtype],
         source_offset: 0,
         target_offset: offset,
       });
     }
-    const slot = this.#checks.add((index) => new NonFiniteError(name, locate(index)));
+    const slot = this.checks.add((index) => new NonFiniteError(name, locate(index)));
     const params = { count, offset, cols: count, ld: count, limit: OVERFLOW_BITS.F32, slot };
-    this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, params);
+    this.backend.dispatch(checkFinite, { x: target, first: this.checks.buffer }, params);
   }
 
   /** Like `upload`, but uploads to a staging buffer and returns it. Its contents are valid until the next upload. */
@@ -147,7 +138,7 @@ export class Uploader {
    */
   #ensureBuffer(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
     if (buffer && buffer.byteLength >= byteLength) return buffer;
-    const larger = this.#backend.createBuffer(label, byteLength);
+    const larger = this.backend.createBuffer(label, byteLength);
     buffer?.destroy();
     return larger;
   }
@@ -183,25 +174,19 @@ export async function ingest(
   const assemblers = new Map(
     [...sinks].map(([name, { stripRules }]) => [name, new StripAssembler(stripRules, memory)]),
   );
-  const checks = new DeferredChecks(
-    backend,
-    Math.max(MIN_CHECK_SLOTS, ...all.map(({ checksPerStrip }) => checksPerStrip)),
-  );
-  const uploader = new Uploader(backend, checks);
-  try {
-    for await (const { tensor, bytes: chunk } of chunks) {
-      const sink = sinks.get(tensor.name)!;
-      for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
-        if (checks.freeSlots < sink.checksPerStrip) await checks.throwFirstFailure();
-        sink.accept(strip, bytes, uploader, checks);
-        await memory.next(strip.byteLength);
-      }
+  using owned = new ResourceSet();
+  const slots = Math.max(MIN_CHECK_SLOTS, ...all.map(({ checksPerStrip }) => checksPerStrip));
+  const checks = owned.add(new DeferredChecks(backend, slots));
+  const uploader = owned.add(new Uploader(backend, checks));
+  for await (const { tensor, bytes: chunk } of chunks) {
+    const sink = sinks.get(tensor.name)!;
+    for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
+      if (checks.freeSlots < sink.checksPerStrip) await checks.throwFirstFailure();
+      sink.accept(strip, bytes, uploader, checks);
+      await memory.next(strip.byteLength);
     }
-    await checks.throwFirstFailure();
-  } finally {
-    uploader.destroy();
-    checks.destroy();
   }
+  await checks.throwFirstFailure();
 }
 
 /** Builds a `Result` on the device from the strips of one tensor. Its creator calls `destroy`, even after `take`. */

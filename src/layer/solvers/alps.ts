@@ -89,45 +89,41 @@ export async function solveAlps(
   const { iterations, rungs } = ALPS_SCHEDULES[options.effort];
   const { sparsity, pattern, relativeError } = options;
   const baseline = await solveSparseGpt(backend, layer, factor, { sparsity, pattern, relativeError });
-  const owned = new ResourceSet();
-  owned.add(baseline);
-  try {
-    const delta = layer.weight, { refitSteps, validation } = options;
-    const { q: baselineQ, mask: baselineMask } = baseline;
-    const baselineRefit = await refit(
-      backend,
-      { delta, q: baselineQ, mask: baselineMask },
-      statistics,
-      refitSteps,
-      validation,
-    );
-    const found = owned.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
-    const foundRefit = await refit(backend, found, statistics, refitSteps, validation);
-    const keptSparseGpt = !isLowerLoss(foundRefit.after, baselineRefit.after);
-    const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
-      found,
-      foundRefit,
-      await countZeros(backend, { ...found, weight: delta }, options, found.prunedCount),
-    ];
-    if (!keptSparseGpt) copyMatrix(backend, found.delta, delta);
-    const { q, mask } = better;
-    found.destroyScratch();
-    (keptSparseGpt ? found : baseline).destroy();
-    return {
-      q,
-      mask,
-      zeros,
-      loss: report.after.loss,
-      weightForm: baseline.weightForm,
-      refitSteps: report.steps,
-      iterations: iterations * rungs,
-      keptSparseGpt,
-      destroy: () => better.destroy(),
-    };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  }
+  using unsolved = new ResourceSet();
+  unsolved.add(baseline);
+  const delta = layer.weight, { refitSteps, validation } = options;
+  const { q: baselineQ, mask: baselineMask } = baseline;
+  const baselineRefit = await refit(
+    backend,
+    { delta, q: baselineQ, mask: baselineMask },
+    statistics,
+    refitSteps,
+    validation,
+  );
+  const found = unsolved.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
+  const foundRefit = await refit(backend, found, statistics, refitSteps, validation);
+  const keptSparseGpt = !isLowerLoss(foundRefit.after, baselineRefit.after);
+  const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
+    found,
+    foundRefit,
+    await countZeros(backend, { ...found, weight: delta }, options, found.prunedCount),
+  ];
+  if (!keptSparseGpt) copyMatrix(backend, found.delta, delta);
+  const { q, mask } = better;
+  unsolved.move();
+  found.destroyScratch();
+  (keptSparseGpt ? found : baseline).destroy();
+  return {
+    q,
+    mask,
+    zeros,
+    loss: report.after.loss,
+    weightForm: baseline.weightForm,
+    refitSteps: report.steps,
+    iterations: iterations * rungs,
+    keptSparseGpt,
+    destroy: () => better.destroy(),
+  };
 }
 
 /** The weights after pruning with the mask that ADMM found, before the refit. */
@@ -155,62 +151,55 @@ async function findMask(
   statistics: ScaledStatistics,
   options: AlpsOptions,
 ): Promise<FoundWeights> {
-  const { weight } = layer,
-    kept = new ResourceSet(),
-    scratch = new ResourceSet(),
-    working = new ResourceSet();
-  try {
-    const z = kept.add(allocateLike(backend, weight, "z"));
-    const mask = kept.add(backend.createBuffer("mask", 4 * weight.rows * wordsPerRow(weight.cols)));
-    const w = scratch.add(allocateLike(backend, weight, "weight"));
-    const chooser = scratch.add(new EntryChooser(backend, layer, options));
-    const g = working.add(allocateLike(backend, weight, "g")),
-      b = working.add(allocateLike(backend, weight, "b"));
-    copyMatrix(backend, weight, w);
-    addScaled(backend, baseline.q, 1, w, baseline.mask);
-    copyMatrix(backend, w, z);
-    scaleColumns(backend, z, statistics.scale);
-    symmetricProduct(backend, z, statistics.a, g);
-    chooser.choose(z, mask);
+  using found = new ResourceSet(), foundScratch = new ResourceSet(), working = new ResourceSet();
+  const { weight } = layer;
+  const z = found.add(allocateLike(backend, weight, "z"));
+  const mask = found.add(backend.createBuffer("mask", 4 * weight.rows * wordsPerRow(weight.cols)));
+  const w = foundScratch.add(allocateLike(backend, weight, "weight"));
+  const chooser = foundScratch.add(new EntryChooser(backend, layer, options));
+  const g = working.add(allocateLike(backend, weight, "g")),
+    b = working.add(allocateLike(backend, weight, "b"));
+  copyMatrix(backend, weight, w);
+  addScaled(backend, baseline.q, 1, w, baseline.mask);
+  copyMatrix(backend, w, z);
+  scaleColumns(backend, z, statistics.scale);
+  symmetricProduct(backend, z, statistics.a, g);
+  chooser.choose(z, mask);
 
-    const ladder = working.add(new FactorLadder(backend, statistics.a, blocksize));
-    const { rho: firstRho, growth, iterations, rungs } = ALPS_SCHEDULES[options.effort];
-    let previousRho = 0; // V = 0 before the first iteration
-    for (let rung = 0; rung < rungs; rung++) {
-      const rho = firstRho * growth ** rung;
-      ladder.factor(rho);
-      for (let iteration = 0; iteration < iterations; iteration++) {
-        // B = (G − V + ρ·D)·(Â + ρI)⁻¹, where V = previousRho·Z at pruned entries and D = Z at kept entries.
-        copyMatrix(backend, z, b);
-        combineMasked(backend, g, b, mask, { keptX: 1, keptY: rho, prunedX: 1, prunedY: -previousRho });
-        ladder.solve(b);
-        // Z = B + V/ρ
-        combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: previousRho / rho });
-        chooser.choose(z, mask);
-        previousRho = rho;
-      }
+  const ladder = working.add(new FactorLadder(backend, statistics.a, blocksize));
+  const { rho: firstRho, growth, iterations, rungs } = ALPS_SCHEDULES[options.effort];
+  let previousRho = 0; // V = 0 before the first iteration
+  for (let rung = 0; rung < rungs; rung++) {
+    const rho = firstRho * growth ** rung;
+    ladder.factor(rho);
+    for (let iteration = 0; iteration < iterations; iteration++) {
+      // B = (G − V + ρ·D)·(Â + ρI)⁻¹, where V = previousRho·Z at pruned entries and D = Z at kept entries.
+      copyMatrix(backend, z, b);
+      combineMasked(backend, g, b, mask, { keptX: 1, keptY: rho, prunedX: 1, prunedY: -previousRho });
+      ladder.solve(b);
+      // Z = B + V/ρ
+      combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: previousRho / rho });
+      chooser.choose(z, mask);
+      previousRho = rho;
     }
-    await ladder.requireFactored();
-    // Q = D/s, and Δ = W − Q. Pruned entries become Z − Z instead of 0·Z, because 0·Z may be −0.
-    copyMatrix(backend, z, b);
-    combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
-    scaleColumns(backend, z, statistics.inverseScale);
-    addScaled(backend, z, -1, w, mask);
-    working.destroy();
-    return {
-      delta: w,
-      q: z,
-      mask,
-      forced: chooser.forced,
-      prunedCount: chooser.prunedCount,
-      destroyScratch: () => scratch.destroy(),
-      destroy() {
-        scratch.destroy();
-        kept.destroy();
-      },
-    };
-  } catch (error) {
-    for (const set of [working, scratch, kept]) set.destroy();
-    throw error;
   }
+  await ladder.requireFactored();
+  // Q = D/s, and Δ = W − Q. Pruned entries become Z − Z instead of 0·Z, because 0·Z may be −0.
+  copyMatrix(backend, z, b);
+  combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+  scaleColumns(backend, z, statistics.inverseScale);
+  addScaled(backend, z, -1, w, mask);
+  const scratch = foundScratch.move(), kept = found.move();
+  return {
+    delta: w,
+    q: z,
+    mask,
+    forced: chooser.forced,
+    prunedCount: chooser.prunedCount,
+    destroyScratch: () => scratch.destroy(),
+    destroy() {
+      scratch.destroy();
+      kept.destroy();
+    },
+  };
 }

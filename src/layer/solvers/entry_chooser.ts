@@ -6,6 +6,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import type { Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import {
   chooseEntries,
@@ -24,65 +25,57 @@ export class EntryChooser {
   readonly prunedCount: number;
   /** The entries that are pruned whatever their magnitudes, because the request's mask says so. */
   readonly forced: ForcedBinding;
-  readonly #backend: Backend;
-  readonly #options: SolveOptions;
   readonly #words: number;
   readonly #rows: number;
-  readonly #owned = new ResourceSet();
+  readonly #owned: ResourceSet;
   /** (cols) f32, all 1. The kernels multiply each magnitude by the factor of its column, and here all factors are 1. */
   readonly #scale: DeviceBuffer;
   readonly #selection: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
 
   /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, layer: Layer, options: SolveOptions) {
+  constructor(private readonly backend: Backend, layer: Layer, private readonly options: SolveOptions) {
     const { rows, cols } = layer.weight;
-    this.#backend = backend;
-    this.#options = options;
     this.#words = wordsPerRow(cols);
     this.#rows = rows;
-    try {
-      this.forced = this.#owned.add(new ForcedBinding(backend, layer));
-      this.#scale = this.#owned.add(backend.createBuffer("ones", 4 * cols));
-      this.#selection = this.#owned.add(backend.createBuffer("selection", 4 * (2 + rows)));
-      this.#histogram = this.#owned.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
-    } catch (error) {
-      this.#owned.destroy();
-      throw error;
-    }
+    using allocated = new ResourceSet();
+    this.forced = allocated.add(new ForcedBinding(backend, layer));
+    this.#scale = allocated.add(createBufferOf(backend, "ones", new Float32Array(cols).fill(1)));
+    this.#selection = allocated.add(backend.createBuffer("selection", 4 * (2 + rows)));
+    this.#histogram = allocated.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
+    this.#owned = allocated.move();
     const forcedCount = this.forced.count({ start: 0, end: cols });
     this.prunedCount = Math.max(forcedCount, Math.round(options.sparsity * rows * cols));
-    backend.write(this.#scale, 0, new Uint8Array(new Float32Array(cols).fill(1).buffer));
     backend.clear(this.#histogram);
   }
 
   /** Queues the choice among the entries of `x`. The result is written to `mask`, which has the layout of `Solution.mask`. */
   choose(x: TiledMatrix, mask: DeviceBuffer): void {
-    const { pattern } = this.#options;
-    this.#backend.clear(mask);
+    const { pattern } = this.options;
+    this.backend.clear(mask);
     if (pattern.kind === "n:m") {
       const { keep, group } = pattern;
       for (const tile of x.tiles()) {
         const params = { ...this.#params(tile), keep, group };
-        this.#backend.dispatch(chooseInGroups, { ...this.#operands(tile), mask }, params);
+        this.backend.dispatch(chooseInGroups, { ...this.#operands(tile), mask }, params);
       }
       return;
     }
     const selection = this.#selection, histogram = this.#histogram;
-    this.#backend.clear(selection);
+    this.backend.clear(selection);
     for (let level = 0; level < RADIX_LEVELS; level++) {
       for (const tile of x.tiles()) {
         const buffers = { ...this.#operands(tile), selection, histogram };
-        this.#backend.dispatch(scoreHistogram, buffers, { ...this.#params(tile), level });
+        this.backend.dispatch(scoreHistogram, buffers, { ...this.#params(tile), level });
       }
-      this.#backend.dispatch(selectDigit, { histogram, selection }, { level, k: this.prunedCount });
+      this.backend.dispatch(selectDigit, { histogram, selection }, { level, k: this.prunedCount });
     }
     for (const tile of x.tiles()) {
-      this.#backend.dispatch(countScoreTies, { ...this.#operands(tile), selection }, this.#params(tile));
+      this.backend.dispatch(countScoreTies, { ...this.#operands(tile), selection }, this.#params(tile));
     }
-    this.#backend.dispatch(rankTies, { selection }, { rows: this.#rows });
+    this.backend.dispatch(rankTies, { selection }, { rows: this.#rows });
     for (const tile of x.tiles()) {
-      this.#backend.dispatch(chooseEntries, { ...this.#operands(tile), selection, mask }, this.#params(tile));
+      this.backend.dispatch(chooseEntries, { ...this.#operands(tile), selection, mask }, this.#params(tile));
     }
   }
 

@@ -13,10 +13,7 @@ import { allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 
 /** The current factor of a ladder. */
 export class FactorLadder {
-  readonly #backend: Backend;
-  readonly #a: TiledMatrix;
-  readonly #blocksize: number;
-  readonly #owned = new ResourceSet();
+  readonly #owned: ResourceSet;
   readonly #r: TiledMatrix;
   readonly #outputs: {
     readonly u: DeviceBuffer;
@@ -25,36 +22,34 @@ export class FactorLadder {
   };
 
   /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, a: TiledMatrix, blocksize: number) {
-    this.#backend = backend;
-    this.#a = a;
-    this.#blocksize = blocksize;
+  constructor(
+    private readonly backend: Backend,
+    private readonly a: TiledMatrix,
+    private readonly blocksize: number,
+  ) {
+    using allocated = new ResourceSet();
     const allocate = (label: string, elements: number) =>
-      this.#owned.add(backend.createBuffer(label, 4 * elements));
-    try {
-      this.#r = this.#owned.add(allocateLike(backend, a, "factor of the scaled statistics"));
-      this.#outputs = {
-        u: allocate("inverse diagonal blocks", a.cols * blocksize),
-        diagonal: allocate("diagonal of R", a.cols),
-        status: allocate("pivot status", 1),
-      };
-    } catch (error) {
-      this.#owned.destroy();
-      throw error;
-    }
+      allocated.add(backend.createBuffer(label, 4 * elements));
+    this.#r = allocated.add(allocateLike(backend, a, "factor of the scaled statistics"));
+    this.#outputs = {
+      u: allocate("inverse diagonal blocks", a.cols * blocksize),
+      diagonal: allocate("diagonal of R", a.cols),
+      status: allocate("pivot status", 1),
+    };
+    this.#owned = allocated.move();
     backend.clear(this.#outputs.status);
   }
 
   /** Queues the factorisation of Â + ρI. The diagonal of Â is 1. */
   factor(rho: number): void {
-    copyMatrix(this.#backend, this.#a, this.#r);
-    writeDiagonal(this.#backend, this.#r, new Float32Array(this.#a.cols).fill(1 + rho));
-    reverseCholeskyTiled(this.#backend, this.#r, this.#r, this.#outputs, this.#blocksize);
+    copyMatrix(this.backend, this.a, this.#r);
+    writeDiagonal(this.backend, this.#r, new Float32Array(this.a.cols).fill(1 + rho));
+    reverseCholeskyTiled(this.backend, this.#r, this.#r, this.#outputs, this.blocksize);
   }
 
   /** Queues B ← B·(Â + ρI)⁻¹ with the last ρ. */
   solve(b: TiledMatrix): void {
-    solveFactored(this.#backend, b, { r: this.#r, u: this.#outputs.u, blocksize: this.#blocksize });
+    solveFactored(this.backend, b, { r: this.#r, u: this.#outputs.u, blocksize: this.blocksize });
   }
 
   /**
@@ -62,7 +57,7 @@ export class FactorLadder {
    * @throws {Error} if a pivot was not positive. This is a bug, because Â is positive definite if the layer's damped H has a factor
    */
   async requireFactored(): Promise<void> {
-    const [status] = new Uint32Array((await this.#backend.read(this.#outputs.status, 0, 4)).buffer);
+    const [status] = new Uint32Array((await this.backend.read(this.#outputs.status, 0, 4)).buffer);
     if (status !== 0) throw new Error(`alps: the scaled statistics have no factor (column ${status - 1})`);
   }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../../device/kernels/column_loop.ts";
@@ -43,41 +44,34 @@ export async function solveMagnitude(
   if (weight.tileCols > 1) checkGroupsFit("tile edge", weight.edge, pattern);
   const blocksize = blockSizeFor(weight, options);
   const blocks = [...splitIntoPanels(weight.cols, weight.edge, blocksize)];
-  const workspace = new SolveWorkspace(backend, layer, blocksize);
-  const scratch = new ResourceSet();
-  try {
-    const forms = hessian && scratch.add(new FormSums(backend, weight, hessian));
-    if (options.relativeError) forms?.measureWeight();
+  using scratch = new ResourceSet(), unsolved = new ResourceSet();
+  const workspace = unsolved.add(new SolveWorkspace(backend, layer, blocksize));
+  const forms = hessian && scratch.add(new FormSums(backend, weight, hessian));
+  if (options.relativeError) forms?.measureWeight();
 
-    const inverse = identity(backend, scratch, blocksize);
-    const budget = new PruningBudget(options.sparsity);
-    if (pattern.kind === "n:m") {
-      for (const block of blocks) {
-        workspace.load(block);
-        workspace.pruneGroups(block, inverse, pattern);
-      }
-    } else {
-      const scored = { scale: ones(backend, scratch, weight.cols), forced: workspace.forced };
-      const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
-      const forced = workspace.forced.count({ start: 0, end: weight.cols });
-      selectInLayer(workspace, selection, blocks, budget.take(weight.rows * weight.cols, forced));
-      for (const block of blocks) {
-        workspace.load(block);
-        selection.computeKeys(workspace, block);
-        workspace.pruneSelected(block, inverse, selection);
-      }
+  const inverse = identity(backend, scratch, blocksize);
+  const budget = new PruningBudget(options.sparsity);
+  if (pattern.kind === "n:m") {
+    for (const block of blocks) {
+      workspace.load(block);
+      workspace.pruneGroups(block, inverse, pattern);
     }
-    const figures = await forms?.measureError() ?? { loss: null, weightForm: null };
-    const zeros = await countZeros(backend, workspace, options, budget.pruned);
-    const solution = toSolution(workspace, { zeros, ...figures });
-    workspace.destroyScratch();
-    return solution;
-  } catch (error) {
-    workspace.destroy();
-    throw error;
-  } finally {
-    scratch.destroy();
+  } else {
+    const scored = { scale: ones(backend, scratch, weight.cols), forced: workspace.forced };
+    const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
+    const forced = workspace.forced.count({ start: 0, end: weight.cols });
+    selectInLayer(workspace, selection, blocks, budget.take(weight.rows * weight.cols, forced));
+    for (const block of blocks) {
+      workspace.load(block);
+      selection.computeKeys(workspace, block);
+      workspace.pruneSelected(block, inverse, selection);
+    }
   }
+  const figures = await forms?.measureError() ?? { loss: null, weightForm: null };
+  const zeros = await countZeros(backend, workspace, options, budget.pruned);
+  unsolved.move();
+  workspace.destroyScratch();
+  return toSolution(workspace, { zeros, ...figures });
 }
 
 /**
@@ -116,20 +110,9 @@ function blockSizeFor({ cols }: TiledMatrix, { pattern }: SolveOptions): number 
 export function identity(backend: Backend, scratch: ResourceSet, order: number): Submatrix {
   const values = new Float32Array(order * order);
   for (let i = 0; i < order; i++) values[i * order + i] = 1;
-  return { buffer: constant(backend, scratch, "identity", values), offset: 0, ld: order };
+  return { buffer: scratch.add(createBufferOf(backend, "identity", values)), offset: 0, ld: order };
 }
 
 export function ones(backend: Backend, scratch: ResourceSet, count: number): DeviceBuffer {
-  return constant(backend, scratch, "ones", new Float32Array(count).fill(1));
-}
-
-function constant(
-  backend: Backend,
-  scratch: ResourceSet,
-  label: string,
-  values: Float32Array<ArrayBuffer>,
-): DeviceBuffer {
-  const buffer = scratch.add(backend.createBuffer(label, values.byteLength));
-  backend.write(buffer, 0, new Uint8Array(values.buffer));
-  return buffer;
+  return scratch.add(createBufferOf(backend, "ones", new Float32Array(count).fill(1)));
 }

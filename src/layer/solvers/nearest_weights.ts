@@ -47,32 +47,27 @@ export function nearestWeights(
     return { q, mask, destroy: () => q.destroy() };
   }
   prune(scratch);
-  const workspace = new SolveWorkspace(backend, { weight: scratch }, blocksize), owned = new ResourceSet();
-  try {
-    const inverse = identity(backend, owned, blocksize), scale = ones(backend, owned, original.cols);
-    const options = {
-      sparsity: 0,
-      pattern: { kind: "unstructured" },
-      relativeError: false,
-      fixedMask: mask,
-    } as const;
-    const joint = new JointPass(backend, workspace, scale, quantization, options);
-    for (const block of splitIntoPanels(original.cols, original.edge, blocksize)) {
-      workspace.load(block);
-      joint.run(block, inverse);
-    }
-    workspace.destroyScratch();
-    workspace.mask.destroy();
-    const { q } = workspace;
-    const destroy = () => {
-      q.destroy();
-      joint.destroy();
-    };
-    return { q, mask, quantized: joint.grids, destroy };
-  } catch (error) {
-    workspace.destroy();
-    throw error;
-  } finally {
-    owned.destroy();
+  using owned = new ResourceSet(), unsolved = new ResourceSet();
+  const workspace = unsolved.add(new SolveWorkspace(backend, { weight: scratch }, blocksize));
+  const inverse = identity(backend, owned, blocksize), scale = ones(backend, owned, original.cols);
+  const options = {
+    sparsity: 0,
+    pattern: { kind: "unstructured" },
+    relativeError: false,
+    fixedMask: mask,
+  } as const;
+  const joint = new JointPass(backend, workspace, scale, quantization, options);
+  for (const block of splitIntoPanels(original.cols, original.edge, blocksize)) {
+    workspace.load(block);
+    joint.run(block, inverse);
   }
+  unsolved.move();
+  workspace.destroyScratch();
+  workspace.mask.destroy();
+  const { q } = workspace;
+  const destroy = () => {
+    q.destroy();
+    joint.destroy();
+  };
+  return { q, mask, quantized: joint.grids, destroy };
 }

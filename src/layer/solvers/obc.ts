@@ -11,6 +11,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { scatterRows } from "../linalg/submatrix.ts";
@@ -51,44 +52,31 @@ export async function solveObc(
   const { weight } = layer, { rows, cols, edge } = weight;
   checkObcSize(rows, cols);
   checkStatisticsFit(weight, hessian);
-  const scratch = new ResourceSet(), owned = new ResourceSet();
-  try {
-    const forms = scratch.add(new FormSums(backend, weight, hessian));
-    const statistics = scratch.add(await invertStatistics(backend, hessian, options.damping));
-    if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
-    if (options.relativeError) forms.measureWeight();
+  using scratch = new ResourceSet(), unsolved = new ResourceSet();
+  const forms = scratch.add(new FormSums(backend, weight, hessian));
+  const statistics = scratch.add(await invertStatistics(backend, hessian, options.damping));
+  if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
+  if (options.relativeError) forms.measureWeight();
 
-    const { buffer, ld } = statistics.inverse.tile(0, 0);
-    const operands: RemovalOperands = {
-      inverse: { buffer, offset: 0, ld },
-      inverseDiagonal: statistics.inverseDiagonal,
-      diagonal: statistics.diagonal,
-      pattern: options.pattern,
-      forced: layer.forced && await readWords(backend, layer.forced.bits, rows * wordsPerRow(cols)),
-    };
-    const counts = options.pattern.kind === "n:m"
-      ? countInGroups(rows, cols, options.pattern, operands.forced)
-      : await countInLayer(backend, weight, operands, options.sparsity);
+  const { buffer, ld } = statistics.inverse.tile(0, 0);
+  const operands: RemovalOperands = {
+    inverse: { buffer, offset: 0, ld },
+    inverseDiagonal: statistics.inverseDiagonal,
+    diagonal: statistics.diagonal,
+    pattern: options.pattern,
+    forced: layer.forced && await readWords(backend, layer.forced.bits, rows * wordsPerRow(cols)),
+  };
+  const counts = options.pattern.kind === "n:m"
+    ? countInGroups(rows, cols, options.pattern, operands.forced)
+    : await countInLayer(backend, weight, operands, options.sparsity);
 
-    const q = owned.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
-    const mask = owned.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
-    const bits = await removeCounted(backend, weight, operands, counts, q);
-    backend.write(mask, 0, new Uint8Array(bits.buffer));
-    addScaled(backend, q, -1, weight, mask);
-    return {
-      q,
-      mask,
-      zeros: rows * cols - countBits(bits),
-      ...await forms.measureError(),
-      damping: statistics.damping,
-      destroy: () => owned.destroy(),
-    };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  } finally {
-    scratch.destroy();
-  }
+  const q = unsolved.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
+  const bits = await removeCounted(backend, weight, operands, counts, q);
+  const mask = unsolved.add(createBufferOf(backend, "mask", bits));
+  addScaled(backend, q, -1, weight, mask);
+  const figures = await forms.measureError(), owned = unsolved.move();
+  const zeros = rows * cols - countBits(bits), { damping } = statistics;
+  return { q, mask, zeros, ...figures, damping, destroy: () => owned.destroy() };
 }
 
 /** Computes the number of removals of each row from the losses of all rows. Waits for the device. */

@@ -8,6 +8,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { gemmTN } from "../../device/kernels/gemm.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { type Pattern, removedColumns, wordsPerRow } from "../../tensor/pattern.ts";
@@ -47,33 +48,27 @@ export async function solveColumns(
 ): Promise<ObcSolution> {
   const { weight } = layer, { cols, edge } = weight, { blocksize, relativeError } = options;
   checkStatisticsFit(weight, hessian);
-  const scratch = new ResourceSet();
-  try {
-    const forms = scratch.add(new FormSums(backend, weight, hessian));
-    const { removed, damping } = await removeGreedily(backend, weight, hessian, options, () => {
-      if (relativeError) forms.measureWeight();
-    });
-    const isRemoved = new Set(removed), columns = Uint32Array.from({ length: cols }, (_, j) => j);
-    const kept = columns.filter((column) => !isRemoved.has(column));
-    const order = new Uint32Array(cols);
-    order.set(removed);
-    order.set(kept, removed.length);
-    const factored = scratch.add(
-      await factor(backend, copyTiled(backend, hessian, edge), { damping, blocksize, order }),
-    );
-    const forced = forceColumns(backend, weight, isRemoved);
-    scratch.add(forced.bits);
-    const pass = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: false } as const;
-    const solution = await solveSparseGpt(backend, { weight, forced }, factored, pass);
-    try {
-      return { ...solution, ...await forms.measureError(), kept, damping: factored.damping };
-    } catch (error) {
-      solution.destroy();
-      throw error;
-    }
-  } finally {
-    scratch.destroy();
-  }
+  using scratch = new ResourceSet();
+  const forms = scratch.add(new FormSums(backend, weight, hessian));
+  const { removed, damping } = await removeGreedily(backend, weight, hessian, options, () => {
+    if (relativeError) forms.measureWeight();
+  });
+  const isRemoved = new Set(removed), columns = Uint32Array.from({ length: cols }, (_, j) => j);
+  const kept = columns.filter((column) => !isRemoved.has(column));
+  const order = new Uint32Array(cols);
+  order.set(removed);
+  order.set(kept, removed.length);
+  const factored = scratch.add(
+    await factor(backend, copyTiled(backend, hessian, edge), { damping, blocksize, order }),
+  );
+  const forced = forceColumns(backend, weight, isRemoved);
+  scratch.add(forced.bits);
+  const pass = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: false } as const;
+  using unsolved = new ResourceSet();
+  const solution = unsolved.add(await solveSparseGpt(backend, { weight, forced }, factored, pass));
+  const figures = await forms.measureError();
+  unsolved.move();
+  return { ...solution, ...figures, kept, damping: factored.damping };
 }
 
 /**
@@ -88,19 +83,15 @@ async function removeGreedily(
   { damping, pattern, sparsity, blocksize }: ColumnOptions,
   onDeadRemoved: () => void,
 ): Promise<{ readonly removed: number[]; readonly damping: number }> {
-  const scratch = new ResourceSet();
-  try {
-    const tiles = { edge: weight.edge, blocksize };
-    const statistics = scratch.add(await invertStatistics(backend, hessian, damping, tiles));
-    if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
-    onDeadRemoved();
-    const gram = scratch.add(gramOf(backend, weight));
-    const count = removedColumns(pattern, sparsity, weight.cols);
-    const removed = await chooseColumns(backend, statistics.inverse, gram, pattern.group, count);
-    return { removed: removed.sort((a, b) => a - b), damping: statistics.damping };
-  } finally {
-    scratch.destroy();
-  }
+  using scratch = new ResourceSet();
+  const tiles = { edge: weight.edge, blocksize };
+  const statistics = scratch.add(await invertStatistics(backend, hessian, damping, tiles));
+  if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
+  onDeadRemoved();
+  const gram = scratch.add(gramOf(backend, weight));
+  const count = removedColumns(pattern, sparsity, weight.cols);
+  const removed = await chooseColumns(backend, statistics.inverse, gram, pattern.group, count);
+  return { removed: removed.sort((a, b) => a - b), damping: statistics.damping };
 }
 
 /** Allocates Wᵀ·W, (cols, cols) f32, and queues computing it. The caller owns it. @throws {OutOfDeviceMemoryError} */
@@ -130,7 +121,5 @@ function forceColumns(
     perColumn[column] = rows;
   }
   for (let r = 0; r < rows; r++) all.set(row, r * words);
-  const bits = backend.createBuffer("forced columns", all.byteLength);
-  backend.write(bits, 0, new Uint8Array(all.buffer));
-  return { bits, perColumn };
+  return { bits: createBufferOf(backend, "forced columns", all), perColumn };
 }

@@ -57,43 +57,39 @@ export async function refit(
   steps: number,
   validation?: ValidationLoss,
 ): Promise<RefitReport> {
-  const scratch = new ResourceSet();
+  using scratch = new ResourceSet();
   const validate = async (weights: MeasuredWeights) => ({
     validationLoss: await validation?.measure(weights),
   });
   const allocate = (label: string) => scratch.add(allocateLike(backend, q, label));
-  try {
-    const measure = scratch.add(new ScaledLoss(backend, statistics, q));
-    const sumsBefore = measure.queue(delta);
-    if (steps === 0) {
-      const loss = { ...await measure.read(delta, sumsBefore), ...await validate({ q, mask }) };
-      return { before: loss, after: loss, steps: 0 };
-    }
-    const { scaledDelta: p, product: ap } = measure;
-    const refitted = allocate("refitted weights"), r = allocate("residual");
-    copyMatrix(backend, q, refitted);
-    scaleColumns(backend, refitted, statistics.scale);
-    copyMatrix(backend, ap, r);
-    combineMasked(backend, refitted, r, mask, { keptX: 0, keptY: 1, prunedX: 0, prunedY: 0 });
-    copyMatrix(backend, r, p);
-    const sums = scratch.add(new RowSums(backend, q.rows, 2 * steps));
-    runSteps(backend, { p, ap, q: refitted, r, mask, sums, a: statistics.a }, steps);
-    scaleColumns(backend, refitted, statistics.inverseScale);
-
-    // Δ + Q − Q' is the new Δ. It is computed in R, which is no longer needed.
-    copyMatrix(backend, delta, r);
-    addScaled(backend, q, 1, r, mask);
-    addScaled(backend, refitted, -1, r, mask);
-    const sumsAfter = measure.queue(r);
-    const before = { ...await measure.read(delta, sumsBefore), ...await validate({ q, mask }) };
-    const after = { ...await measure.read(r, sumsAfter), ...await validate({ q: refitted, mask }) };
-    if (!isLowerLoss(after, before)) return { before, after: before, steps: 0 };
-    copyMatrix(backend, r, delta);
-    copyMatrix(backend, refitted, q);
-    return { before, after, steps };
-  } finally {
-    scratch.destroy();
+  const measure = scratch.add(new ScaledLoss(backend, statistics, q));
+  const sumsBefore = measure.queue(delta);
+  if (steps === 0) {
+    const loss = { ...await measure.read(delta, sumsBefore), ...await validate({ q, mask }) };
+    return { before: loss, after: loss, steps: 0 };
   }
+  const { scaledDelta: p, product: ap } = measure;
+  const refitted = allocate("refitted weights"), r = allocate("residual");
+  copyMatrix(backend, q, refitted);
+  scaleColumns(backend, refitted, statistics.scale);
+  copyMatrix(backend, ap, r);
+  combineMasked(backend, refitted, r, mask, { keptX: 0, keptY: 1, prunedX: 0, prunedY: 0 });
+  copyMatrix(backend, r, p);
+  const sums = scratch.add(new RowSums(backend, q.rows, 2 * steps));
+  runSteps(backend, { p, ap, q: refitted, r, mask, sums, a: statistics.a }, steps);
+  scaleColumns(backend, refitted, statistics.inverseScale);
+
+  // Δ + Q − Q' is the new Δ. It is computed in R, which is no longer needed.
+  copyMatrix(backend, delta, r);
+  addScaled(backend, q, 1, r, mask);
+  addScaled(backend, refitted, -1, r, mask);
+  const sumsAfter = measure.queue(r);
+  const before = { ...await measure.read(delta, sumsBefore), ...await validate({ q, mask }) };
+  const after = { ...await measure.read(r, sumsAfter), ...await validate({ q: refitted, mask }) };
+  if (!isLowerLoss(after, before)) return { before, after: before, steps: 0 };
+  copyMatrix(backend, r, delta);
+  copyMatrix(backend, refitted, q);
+  return { before, after, steps };
 }
 
 /**

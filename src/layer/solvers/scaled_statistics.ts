@@ -6,6 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { addDamping, prepareDiagonal, readDiagonal, writeDiagonal } from "../linalg/diagonal.ts";
@@ -41,30 +42,23 @@ export async function scaleStatistics(
   hessian: TiledMatrix,
   damping: number,
 ): Promise<ScaledStatistics> {
-  const owned = new ResourceSet();
-  owned.add(hessian);
-  const upload = (label: string, values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>) => {
-    const buffer = owned.add(backend.createBuffer(label, values.byteLength));
-    backend.write(buffer, 0, new Uint8Array(values.buffer));
-    return buffer;
-  };
-  try {
-    const diagonal = await readDiagonal(backend, hessian), prepared = prepareDiagonal(diagonal);
-    const dampingAdded = damping * prepared.mean, damped = addDamping(prepared.values, dampingAdded);
-    const scale = upload("scale of the inputs", Float32Array.from(damped, Math.sqrt));
-    const inverseScale = upload(
-      "inverse scale",
-      Float32Array.from(damped, (value) => 1 / Math.sqrt(value)),
-    );
-    const dead = prepared.dead && upload("dead inputs", prepared.dead);
-    mirrorDiagonalTiles(backend, hessian);
-    scaleRowsAndColumns(backend, hessian, inverseScale);
-    writeDiagonal(backend, hessian, new Float32Array(hessian.cols).fill(1));
-    return { a: hessian, scale, inverseScale, dampingAdded, diagonal, dead, destroy: () => owned.destroy() };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  }
+  using unfinished = new ResourceSet();
+  unfinished.add(hessian);
+  const upload = (label: string, values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>) =>
+    unfinished.add(createBufferOf(backend, label, values));
+  const diagonal = await readDiagonal(backend, hessian), prepared = prepareDiagonal(diagonal);
+  const dampingAdded = damping * prepared.mean, damped = addDamping(prepared.values, dampingAdded);
+  const scale = upload("scale of the inputs", Float32Array.from(damped, Math.sqrt));
+  const inverseScale = upload(
+    "inverse scale",
+    Float32Array.from(damped, (value) => 1 / Math.sqrt(value)),
+  );
+  const dead = prepared.dead && upload("dead inputs", prepared.dead);
+  mirrorDiagonalTiles(backend, hessian);
+  scaleRowsAndColumns(backend, hessian, inverseScale);
+  writeDiagonal(backend, hessian, new Float32Array(hessian.cols).fill(1));
+  const owned = unfinished.move();
+  return { a: hessian, scale, inverseScale, dampingAdded, diagonal, dead, destroy: () => owned.destroy() };
 }
 
 export interface MeasuredLoss {
@@ -95,24 +89,21 @@ export class ScaledLoss {
   readonly scaledDelta: TiledMatrix;
   /** Δ̂·Â of the change that was queued last. The caller may overwrite it. */
   readonly product: TiledMatrix;
-  readonly #backend: Backend;
-  readonly #statistics: ScaledStatistics;
-  readonly #owned = new ResourceSet();
+  readonly #owned: ResourceSet;
 
   /**
    * @param like a matrix with the shape and tiling of the weights
    * @throws {OutOfDeviceMemoryError}
    */
-  constructor(backend: Backend, statistics: ScaledStatistics, like: TiledMatrix) {
-    this.#backend = backend;
-    this.#statistics = statistics;
-    try {
-      this.scaledDelta = this.#owned.add(allocateLike(backend, like, "scaled change"));
-      this.product = this.#owned.add(allocateLike(backend, like, "change times statistics"));
-    } catch (error) {
-      this.#owned.destroy();
-      throw error;
-    }
+  constructor(
+    private readonly backend: Backend,
+    private readonly statistics: ScaledStatistics,
+    like: TiledMatrix,
+  ) {
+    using allocated = new ResourceSet();
+    this.scaledDelta = allocated.add(allocateLike(backend, like, "scaled change"));
+    this.product = allocated.add(allocateLike(backend, like, "change times statistics"));
+    this.#owned = allocated.move();
   }
 
   /**
@@ -120,9 +111,9 @@ export class ScaledLoss {
    * no error, although Â has a diagonal entry for them.
    */
   queue(delta: TiledMatrix): RowSums {
-    const { dead } = this.#statistics;
-    if (dead) zeroDeadInputs(this.#backend, delta, dead);
-    const sums = this.#owned.add(new RowSums(this.#backend, delta.rows, 2));
+    const { dead } = this.statistics;
+    if (dead) zeroDeadInputs(this.backend, delta, dead);
+    const sums = this.#owned.add(new RowSums(this.backend, delta.rows, 2));
     addInnerProduct(delta, delta, sums, NORM);
     this.#multiply(delta);
     addInnerProduct(this.scaledDelta, this.product, sums, FORM);
@@ -135,37 +126,33 @@ export class ScaledLoss {
    */
   async read(delta: TiledMatrix, sums: RowSums): Promise<MeasuredLoss> {
     const totals = await sums.totals(), dampedLoss = totals[FORM];
-    const loss = undampedForm(dampedLoss, this.#statistics.dampingAdded, totals[NORM]) ??
+    const loss = undampedForm(dampedLoss, this.statistics.dampingAdded, totals[NORM]) ??
       await this.#sumWithoutDamping(delta);
     return { loss, dampedLoss };
   }
 
   /** Queues computing Δ̂ and Δ̂·Â. */
   #multiply(delta: TiledMatrix): void {
-    copyMatrix(this.#backend, delta, this.scaledDelta);
-    scaleColumns(this.#backend, this.scaledDelta, this.#statistics.scale);
-    symmetricProduct(this.#backend, this.scaledDelta, this.#statistics.a, this.product);
+    copyMatrix(this.backend, delta, this.scaledDelta);
+    scaleColumns(this.backend, this.scaledDelta, this.statistics.scale);
+    symmetricProduct(this.backend, this.scaledDelta, this.statistics.a, this.product);
   }
 
   /** Computes the loss without damping. The diagonal of Â is 0 while the share of the other entries is computed. */
   async #sumWithoutDamping(delta: TiledMatrix): Promise<number | null> {
-    const backend = this.#backend, { a, diagonal } = this.#statistics, owned = new ResourceSet();
-    try {
-      const sums = owned.add(new RowSums(backend, delta.rows, 2));
-      writeDiagonal(backend, a, new Float32Array(a.cols));
-      this.#multiply(delta);
-      writeDiagonal(backend, a, new Float32Array(a.cols).fill(1));
-      addInnerProduct(this.scaledDelta, this.product, sums, OTHERS);
-      const factors = owned.add(backend.createBuffer("diagonal", diagonal.byteLength));
-      backend.write(factors, 0, new Uint8Array(diagonal.buffer));
-      copyMatrix(backend, delta, this.product);
-      scaleColumns(backend, this.product, factors);
-      addInnerProduct(delta, this.product, sums, DIAGONAL);
-      const totals = await sums.totals();
-      return trustedDifference(totals[DIAGONAL], -totals[OTHERS]);
-    } finally {
-      owned.destroy();
-    }
+    const backend = this.backend, { a, diagonal } = this.statistics;
+    using owned = new ResourceSet();
+    const sums = owned.add(new RowSums(backend, delta.rows, 2));
+    writeDiagonal(backend, a, new Float32Array(a.cols));
+    this.#multiply(delta);
+    writeDiagonal(backend, a, new Float32Array(a.cols).fill(1));
+    addInnerProduct(this.scaledDelta, this.product, sums, OTHERS);
+    const factors = owned.add(createBufferOf(backend, "diagonal", diagonal));
+    copyMatrix(backend, delta, this.product);
+    scaleColumns(backend, this.product, factors);
+    addInnerProduct(delta, this.product, sums, DIAGONAL);
+    const totals = await sums.totals();
+    return trustedDifference(totals[DIAGONAL], -totals[OTHERS]);
   }
 
   destroy(): void {

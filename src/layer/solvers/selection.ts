@@ -62,32 +62,27 @@ export class Selection {
    * exist, because smaller histograms are faster there.
    */
   readonly #digits: DeviceBuffer | undefined;
-  readonly #backend: Backend;
-  readonly #rows: number;
-  readonly #cols: number;
-  readonly #operands: ScoreOperands;
+  readonly #owned: ResourceSet;
 
   /**
    * Creates a selection for a layer of (rows, cols) and blocks of at most `blocksize` columns.
    * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are freed.
    */
-  constructor(backend: Backend, rows: number, cols: number, blocksize: number, operands: ScoreOperands) {
-    this.#backend = backend;
-    this.#rows = rows;
-    this.#cols = cols;
-    this.#operands = operands;
-    const allocated = new ResourceSet();
-    try {
-      this.keys = allocated.add(backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols)));
-      this.state = allocated.add(backend.createBuffer("selection", 4 * (2 + rows)));
-      this.#histogram = allocated.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
-      this.#digits = !backend.adapter.software || backend.kind === "cpu"
-        ? allocated.add(backend.createBuffer("digits", 4 * DIGITS_LENGTH))
-        : undefined;
-    } catch (error) {
-      allocated.destroy();
-      throw error;
-    }
+  constructor(
+    private readonly backend: Backend,
+    private readonly rows: number,
+    private readonly cols: number,
+    blocksize: number,
+    private readonly operands: ScoreOperands,
+  ) {
+    using allocated = new ResourceSet();
+    this.keys = allocated.add(backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols)));
+    this.state = allocated.add(backend.createBuffer("selection", 4 * (2 + rows)));
+    this.#histogram = allocated.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
+    this.#digits = !backend.adapter.software || backend.kind === "cpu"
+      ? allocated.add(backend.createBuffer("digits", 4 * DIGITS_LENGTH))
+      : undefined;
+    this.#owned = allocated.move();
     backend.clear(this.#histogram);
     if (this.#digits) backend.clear(this.#digits);
     backend.clear(this.state);
@@ -127,25 +122,25 @@ export class Selection {
     digits: DeviceBuffer,
   ): void {
     const { keys, state: selection } = this;
-    const rows = this.#rows, cols = columns.end - columns.start;
+    const rows = this.rows, cols = columns.end - columns.start;
     for (const tile of weights.tilesOf(columns)) {
       this.#updateRows(weights, tile, columns, update, digits);
     }
     for (const level of [1, 2]) {
-      this.#backend.dispatch(refineHistogram, { keys, digits }, { count: rows * cols, level, k: count });
+      this.backend.dispatch(refineHistogram, { keys, digits }, { count: rows * cols, level, k: count });
     }
-    this.#backend.dispatch(finishSelection, { keys, digits, selection }, { rows, cols });
+    this.backend.dispatch(finishSelection, { keys, digits, selection }, { rows, cols });
   }
 
   computeKeys(weights: BlockWeights, columns: IndexRange): void {
-    const { scale, forced } = this.#operands;
+    const { scale, forced } = this.operands;
     const operands = { work: weights.work, scale, forced: forced.bits, keys: this.keys };
-    this.#backend.dispatch(scoreKeys, operands, {
-      rows: this.#rows,
+    this.backend.dispatch(scoreKeys, operands, {
+      rows: this.rows,
       cols: columns.end - columns.start,
       ld: weights.ld,
       first: columns.start,
-      words: wordsPerRow(this.#cols),
+      words: wordsPerRow(this.cols),
       has_forced: forced.hasForced,
     });
   }
@@ -158,12 +153,12 @@ export class Selection {
     update: BlockUpdate | undefined,
     digits: DeviceBuffer,
   ): void {
-    const { scale, forced } = this.#operands, size = columns.end - columns.start;
+    const { scale, forced } = this.operands, size = columns.end - columns.start;
     const w = submatrixOf(tile, tile.row0, columns.start);
     // Without an update, A and U are not read, but all bindings need a buffer.
     const a = update?.accumulated ?? w, u = update?.inverse ?? w;
     const buffers = { a: a.buffer, u: u.buffer, w: w.buffer, scale, forced: forced.bits };
-    this.#backend.dispatch(updateBlock, { ...buffers, work, keys: this.keys, digits }, {
+    this.backend.dispatch(updateBlock, { ...buffers, work, keys: this.keys, digits }, {
       rows: tile.rows,
       cols: size,
       depth: update ? size : 0,
@@ -176,22 +171,22 @@ export class Selection {
       ldw: w.ld,
       ldwork: ld,
       first: columns.start,
-      words: wordsPerRow(this.#cols),
+      words: wordsPerRow(this.cols),
       has_forced: forced.hasForced,
     });
   }
 
   addToHistogram(columns: IndexRange, level: number): void {
     const { keys, state: selection } = this;
-    this.#backend.dispatch(keyHistogram, { keys, selection, histogram: this.#histogram }, {
-      count: this.#rows * (columns.end - columns.start),
+    this.backend.dispatch(keyHistogram, { keys, selection, histogram: this.#histogram }, {
+      count: this.rows * (columns.end - columns.start),
       level,
     });
   }
 
   /** Queues determining the threshold's byte at `level` from the histogram, for a selection of `count` entries. */
   narrowThreshold(level: number, count: number): void {
-    this.#backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, {
+    this.backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, {
       level,
       k: count,
     });
@@ -199,8 +194,8 @@ export class Selection {
 
   /** Queues counting the ties of each row in the block. With `accumulate`, the counts are added to those of earlier blocks. */
   countTies(columns: IndexRange, accumulate: boolean): void {
-    this.#backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
-      rows: this.#rows,
+    this.backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
+      rows: this.rows,
       cols: columns.end - columns.start,
       accumulate: accumulate ? 1 : 0,
     });
@@ -208,11 +203,11 @@ export class Selection {
 
   /** Queues computing how many ties are pruned in each row, beginning with the first row. */
   assignTies(): void {
-    this.#backend.dispatch(rankTies, { selection: this.state }, { rows: this.#rows });
+    this.backend.dispatch(rankTies, { selection: this.state }, { rows: this.rows });
   }
 
   destroy(): void {
-    for (const buffer of [this.keys, this.state, this.#histogram, this.#digits]) buffer?.destroy();
+    this.#owned.destroy();
   }
 }
 

@@ -97,9 +97,6 @@ const WEIGHT_FORM = 0, ERROR_FORM = 1;
 
 /** Measures one layer. Call `measureWeight` before the solver overwrites the weight with Δ, and `measureError` afterwards. */
 export class FormSums {
-  readonly #backend: Backend;
-  readonly #weight: TiledMatrix;
-  readonly #hessian: TiledMatrix;
   readonly #sums: RowSums;
   #hasWeightForm = false;
 
@@ -108,23 +105,24 @@ export class FormSums {
    *   the lower triangles of its diagonal tiles.
    * @throws {OutOfDeviceMemoryError}
    */
-  constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix) {
-    this.#backend = backend;
-    this.#weight = weight;
-    this.#hessian = hessian;
+  constructor(
+    private readonly backend: Backend,
+    private readonly weight: TiledMatrix,
+    private readonly hessian: TiledMatrix,
+  ) {
     this.#sums = new RowSums(backend, weight.rows, 2);
     mirrorDiagonalTiles(backend, hessian);
   }
 
   /** Queues computing tr(W·H·Wᵀ), which only the relative error needs. */
   measureWeight(): void {
-    addQuadraticForm(this.#backend, this.#weight, this.#hessian, this.#sums, WEIGHT_FORM);
+    addQuadraticForm(this.backend, this.weight, this.hessian, this.#sums, WEIGHT_FORM);
     this.#hasWeightForm = true;
   }
 
   /** Computes tr(Δ·H·Δᵀ), and returns both forms. Waits for the device. @throws {DeviceLostError} */
   async measureError(): Promise<Pick<Solution, "loss" | "weightForm">> {
-    addQuadraticForm(this.#backend, this.#weight, this.#hessian, this.#sums, ERROR_FORM);
+    addQuadraticForm(this.backend, this.weight, this.hessian, this.#sums, ERROR_FORM);
     const totals = await this.#sums.totals();
     return {
       loss: undampedForm(totals[ERROR_FORM], 0, 0),

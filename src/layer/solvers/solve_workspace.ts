@@ -53,25 +53,19 @@ export class SolveWorkspace {
   /** The leading dimension of `work`. */
   readonly ld: number;
   readonly forced: ForcedBinding;
-  readonly #backend: Backend;
 
   /** @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are freed. */
-  constructor(backend: Backend, layer: Layer, blocksize: number) {
+  constructor(private readonly backend: Backend, layer: Layer, blocksize: number) {
     const { rows, cols, edge } = layer.weight;
-    this.#backend = backend;
     this.weight = layer.weight;
     this.ld = Math.min(blocksize, cols);
-    const allocated = new ResourceSet();
-    try {
-      this.q = allocated.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
-      this.mask = allocated.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
-      this.sums = allocated.add(new RowSums(backend, rows, SUM_COLUMNS));
-      this.work = allocated.add(backend.createBuffer("block of weights", 4 * rows * this.ld));
-      this.forced = allocated.add(new ForcedBinding(backend, layer));
-    } catch (error) {
-      allocated.destroy();
-      throw error;
-    }
+    using allocated = new ResourceSet();
+    this.q = allocated.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
+    this.mask = allocated.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
+    this.sums = allocated.add(new RowSums(backend, rows, SUM_COLUMNS));
+    this.work = allocated.add(backend.createBuffer("block of weights", 4 * rows * this.ld));
+    this.forced = allocated.add(new ForcedBinding(backend, layer));
+    allocated.move();
     backend.clear(this.mask);
   }
 
@@ -84,11 +78,11 @@ export class SolveWorkspace {
     const size = k.end - k.start;
     for (const tile of this.tilesOf(k)) {
       const source = submatrixOf(tile, tile.row0, k.start);
-      copySubmatrix(this.#backend, source, this.workFrom(tile.row0), tile.rows, size);
+      copySubmatrix(this.backend, source, this.workFrom(tile.row0), tile.rows, size);
     }
     if (update) {
       const product = { m: this.weight.rows, n: size, k: size, beta: 1 };
-      gemm(this.#backend, gemmNN, update.accumulated, update.inverse, this.workFrom(0), product);
+      gemm(this.backend, gemmNN, update.accumulated, update.inverse, this.workFrom(0), product);
     }
   }
 
@@ -99,7 +93,7 @@ export class SolveWorkspace {
   pruneSelected(k: IndexRange, inverse: Submatrix, { keys, state: selection }: Selection): void {
     for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), keys, selection };
-      this.#backend.dispatch(pruneBlock, buffers, this.#params(tile, k, inverse));
+      this.backend.dispatch(pruneBlock, buffers, this.#params(tile, k, inverse));
     }
   }
 
@@ -113,7 +107,7 @@ export class SolveWorkspace {
     for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), forced: this.forced.bits };
       const params = { ...this.#params(tile, k, inverse), keep, group, has_forced: this.forced.hasForced };
-      this.#backend.dispatch(pruneBlockNM, buffers, params);
+      this.backend.dispatch(pruneBlockNM, buffers, params);
     }
   }
 
@@ -134,7 +128,7 @@ export class SolveWorkspace {
     for (const tile of this.tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), scales, zeros };
       const params = { ...this.#params(tile, k, inverse), ...gridsOfRow, keep, group };
-      this.#backend.dispatch(quantizeBlock, buffers, params);
+      this.backend.dispatch(quantizeBlock, buffers, params);
     }
   }
 

@@ -52,32 +52,25 @@ export class ValidationLoss {
   readonly weight: TiledMatrix;
   /** The largest diagonal entry of Hv. */
   readonly largestDiagonal: number;
-  readonly #backend: Backend;
-  readonly #hessian: TiledMatrix;
   readonly #delta: TiledMatrix;
   readonly #gradient: TiledMatrix | undefined;
   /** W. */
   readonly #original: TiledMatrix;
-  readonly #owned = new ResourceSet();
+  readonly #owned: ResourceSet;
 
   /** @throws {OutOfDeviceMemoryError} */
   private constructor(
-    backend: Backend,
+    private readonly backend: Backend,
     weight: TiledMatrix,
-    hessian: TiledMatrix,
+    private readonly hessian: TiledMatrix,
     diagonal: Float32Array,
     target: ValidationGradient | undefined,
   ) {
-    this.#backend = backend;
     this.largestDiagonal = diagonal.reduce((a, b) => Math.max(a, b), 0);
-    this.#hessian = hessian;
-    try {
-      this.weight = this.#owned.add(allocateLike(backend, weight, "original weights"));
-      this.#delta = this.#owned.add(allocateLike(backend, weight, "change of the weights"));
-    } catch (error) {
-      this.#owned.destroy();
-      throw error;
-    }
+    using allocated = new ResourceSet();
+    this.weight = allocated.add(allocateLike(backend, weight, "original weights"));
+    this.#delta = allocated.add(allocateLike(backend, weight, "change of the weights"));
+    this.#owned = allocated.move();
     this.#gradient = target?.gradient;
     this.#original = target?.original ?? this.weight;
     copyMatrix(backend, weight, this.weight);
@@ -122,8 +115,8 @@ export class ValidationLoss {
 
   /** Returns the share of each row in the validation loss, (rows). Waits for the device. @throws {DeviceLostError} */
   async rows({ q, mask }: MeasuredWeights): Promise<Float32Array> {
-    copyMatrix(this.#backend, this.#original, this.#delta);
-    addScaled(this.#backend, q, -1, this.#delta, mask);
+    copyMatrix(this.backend, this.#original, this.#delta);
+    addScaled(this.backend, q, -1, this.#delta, mask);
     const [forms, gradients] = await this.#rowSums(this.#delta);
     return forms.map((form, row) => form + 2 * gradients[row]);
   }
@@ -135,14 +128,11 @@ export class ValidationLoss {
 
   /** Returns M·Hv·Mᵀ and M·Gvᵀ for each row of M. The second sums are 0 without a validation target. */
   async #rowSums(m: TiledMatrix): Promise<Float32Array[]> {
-    const sums = new RowSums(this.#backend, m.rows, 2);
-    try {
-      addQuadraticForm(this.#backend, m, this.#hessian, sums, FORM);
-      if (this.#gradient) addInnerProduct(m, this.#gradient, sums, GRADIENT);
-      return await sums.columns();
-    } finally {
-      sums.destroy();
-    }
+    using scratch = new ResourceSet();
+    const sums = scratch.add(new RowSums(this.backend, m.rows, 2));
+    addQuadraticForm(this.backend, m, this.hessian, sums, FORM);
+    if (this.#gradient) addInnerProduct(m, this.#gradient, sums, GRADIENT);
+    return await sums.columns();
   }
 
   /** Frees everything except the statistics. Idempotent. */

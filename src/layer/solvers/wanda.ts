@@ -5,6 +5,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { chooseInGroups } from "../../device/kernels/selection/choose.ts";
@@ -43,38 +44,30 @@ export async function solveWanda(
 ): Promise<Solution> {
   const { weight } = layer, { rows, cols, edge } = weight;
   checkStatisticsFit(weight, hessian);
-  const scratch = new ResourceSet(), owned = new ResourceSet();
-  try {
-    const forms = scratch.add(new FormSums(backend, weight, hessian));
-    if (options.relativeError) forms.measureWeight();
-    const q = owned.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
-    const mask = owned.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
+  using scratch = new ResourceSet(), unsolved = new ResourceSet();
+  const forms = scratch.add(new FormSums(backend, weight, hessian));
+  if (options.relativeError) forms.measureWeight();
+  const q = unsolved.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
+  const mask = unsolved.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
 
-    const diagonal = await readDiagonal(backend, hessian);
-    prepareDiagonal(diagonal); // throws if an entry is invalid
-    const scale = scratch.add(backend.createBuffer("norms of the inputs", 4 * cols));
-    backend.write(scale, 0, new Uint8Array(diagonal.map(Math.sqrt).buffer));
-    const forced = scratch.add(new ForcedBinding(backend, layer));
-    const counts = prunedCounts(rows, cols, options);
-    const perRow = scratch.add(backend.createBuffer("pruned entries of the rows", counts.byteLength));
-    backend.write(perRow, 0, new Uint8Array(counts.buffer));
-    chooseKept(backend, weight, { scale, forced, counts: perRow, mask }, options.pattern);
+  const diagonal = await readDiagonal(backend, hessian);
+  prepareDiagonal(diagonal); // throws if an entry is invalid
+  const scale = scratch.add(createBufferOf(backend, "norms of the inputs", diagonal.map(Math.sqrt)));
+  const forced = scratch.add(new ForcedBinding(backend, layer));
+  const counts = prunedCounts(rows, cols, options);
+  const perRow = scratch.add(createBufferOf(backend, "pruned entries of the rows", counts));
+  chooseKept(backend, weight, { scale, forced, counts: perRow, mask }, options.pattern);
 
-    // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
-    copyMatrix(backend, weight, q);
-    combineMasked(backend, weight, q, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
-    addScaled(backend, q, -1, weight, mask);
-    const figures = await forms.measureError();
-    const zeros = forced.hasForced
-      ? rows * cols - countBits(new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer))
-      : counts.reduce((sum, count) => sum + count, 0);
-    return { q, mask, zeros, ...figures, destroy: () => owned.destroy() };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  } finally {
-    scratch.destroy();
-  }
+  // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
+  copyMatrix(backend, weight, q);
+  combineMasked(backend, weight, q, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+  addScaled(backend, q, -1, weight, mask);
+  const figures = await forms.measureError();
+  const zeros = forced.hasForced
+    ? rows * cols - countBits(new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer))
+    : counts.reduce((sum, count) => sum + count, 0);
+  const owned = unsolved.move();
+  return { q, mask, zeros, ...figures, destroy: () => owned.destroy() };
 }
 
 /** Returns the number of entries to prune in each row, (rows) u32, if there are no forced entries. */

@@ -42,27 +42,24 @@ export async function chooseDamping(
   operands: TrialOperands,
   parameters: LayerParameters,
 ): Promise<ChosenDamping> {
-  const trials = await DampingTrials.open(backend, operands, parameters);
-  try {
-    const first = await trials.run(DAMPINGS[0], 0);
-    // The factorisation may have raised the damping. With the raised one, shrunk statistics are positive definite too.
-    const least = trials.best!.factor.damping;
-    const lists = [
-      DAMPINGS.filter((damping) => damping > least).map((damping) => ({ damping, shrinkage: 0 })),
-      SHRINKAGES.map((shrinkage) => ({ damping: least, shrinkage })),
-    ];
-    for (const list of lists) {
-      let previous = first;
-      for (const { damping, shrinkage } of list) {
-        const loss = await trials.run(damping, shrinkage);
-        if (!(loss < previous)) break;
-        previous = loss;
-      }
+  using owned = new ResourceSet();
+  const trials = owned.add(await DampingTrials.open(backend, operands, parameters));
+  const first = await trials.run(DAMPINGS[0], 0);
+  // The factorisation may have raised the damping. With the raised one, shrunk statistics are positive definite too.
+  const least = trials.best!.factor.damping;
+  const lists = [
+    DAMPINGS.filter((damping) => damping > least).map((damping) => ({ damping, shrinkage: 0 })),
+    SHRINKAGES.map((shrinkage) => ({ damping: least, shrinkage })),
+  ];
+  for (const list of lists) {
+    let previous = first;
+    for (const { damping, shrinkage } of list) {
+      const loss = await trials.run(damping, shrinkage);
+      if (!(loss < previous)) break;
+      previous = loss;
     }
-    return trials.take();
-  } finally {
-    trials.destroy();
   }
+  return trials.take();
 }
 
 /** Scales weights by the power of two with which f32 can hold their losses. */
@@ -75,65 +72,41 @@ async function scaleSample(backend: Backend, weight: TiledMatrix, validation: Ti
 /** Tries dampings on a sample of the rows, and owns the best one. */
 class DampingTrials {
   best: ChosenDamping & { readonly loss: number } | undefined;
-  readonly #backend: Backend;
-  readonly #operands: TrialOperands;
-  readonly #parameters: LayerParameters;
-  readonly #sample: Layer;
-  readonly #validation: ValidationLoss;
-  readonly #owned: ResourceSet;
 
   private constructor(
-    backend: Backend,
-    operands: TrialOperands,
-    parameters: LayerParameters,
-    sample: Layer,
-    validation: ValidationLoss,
-    owned: ResourceSet,
-  ) {
-    this.#backend = backend;
-    this.#operands = operands;
-    this.#parameters = parameters;
-    this.#sample = sample;
-    this.#validation = validation;
-    this.#owned = owned;
-  }
+    private readonly backend: Backend,
+    private readonly operands: TrialOperands,
+    private readonly parameters: LayerParameters,
+    private readonly sample: Layer,
+    private readonly validation: ValidationLoss,
+    private readonly owned: ResourceSet,
+  ) {}
 
   static async open(backend: Backend, operands: TrialOperands, parameters: LayerParameters) {
-    const owned = new ResourceSet();
-    try {
-      const sample = owned.add(await sampleRows(backend, operands.layer)), { weight } = sample;
-      if (!parameters.quantization) await scaleSample(backend, weight, operands.validation);
-      const validation = owned.add(await ValidationLoss.open(backend, weight, operands.validation));
-      return new DampingTrials(backend, operands, parameters, sample, validation, owned);
-    } catch (error) {
-      owned.destroy();
-      throw error;
-    }
+    using owned = new ResourceSet();
+    const sample = owned.add(await sampleRows(backend, operands.layer)), { weight } = sample;
+    if (!parameters.quantization) await scaleSample(backend, weight, operands.validation);
+    const validation = owned.add(await ValidationLoss.open(backend, weight, operands.validation));
+    return new DampingTrials(backend, operands, parameters, sample, validation, owned.move());
   }
 
   /** Tries one damping, and returns its validation loss. */
   async run(damping: number, shrinkage: number): Promise<number> {
-    const backend = this.#backend, { weight } = this.#sample;
-    const { blocksize, quantization } = this.#parameters;
-    const statistics = await copyShrunk(backend, this.#operands.hessian, shrinkage);
-    const factor = await factorStatistics(backend, statistics, {
-      blocksize,
-      damping,
-      order: quantization?.order,
-    });
-    try {
-      copyMatrix(backend, this.#validation.weight, weight);
-      const options = { ...this.#parameters, relativeError: false };
-      const solution = await solveSparseGpt(backend, this.#sample, factor, options);
-      const loss = await this.#validation.measure(solution).finally(() => solution.destroy());
-      const isBest = !this.best || loss < this.best.loss;
-      (isBest ? this.best?.factor : factor)?.destroy();
-      if (isBest) this.best = { factor, shrinkage, loss };
-      return loss;
-    } catch (error) {
-      factor.destroy();
-      throw error;
-    }
+    const backend = this.backend, { weight } = this.sample;
+    const { blocksize, quantization } = this.parameters;
+    const statistics = await copyShrunk(backend, this.operands.hessian, shrinkage);
+    using unused = new ResourceSet();
+    const order = quantization?.order;
+    const factor = unused.add(await factorStatistics(backend, statistics, { blocksize, damping, order }));
+    copyMatrix(backend, this.validation.weight, weight);
+    const options = { ...this.parameters, relativeError: false };
+    const solution = await solveSparseGpt(backend, this.sample, factor, options);
+    const loss = await this.validation.measure(solution).finally(() => solution.destroy());
+    if (this.best && !(loss < this.best.loss)) return loss;
+    unused.move();
+    this.best?.factor.destroy();
+    this.best = { factor, shrinkage, loss };
+    return loss;
   }
 
   /** Returns the best damping, which the caller now owns. */
@@ -145,6 +118,6 @@ class DampingTrials {
 
   destroy(): void {
     this.best?.factor.destroy();
-    this.#owned.destroy();
+    this.owned.destroy();
   }
 }

@@ -35,7 +35,7 @@ export async function chooseResult(
 ): Promise<MethodResult> {
   const { parameters } = task, { relativeError } = parameters;
   let { solution } = result;
-  const unused = new ResourceSet();
+  using unused = new ResourceSet();
   try {
     const notes = [...result.notes], losses = await validation.rows(solution);
     const candidates = await sampleCandidates(task, validation, solution, losses);
@@ -83,8 +83,6 @@ export async function chooseResult(
   } catch (error) {
     solution.destroy();
     throw error;
-  } finally {
-    unused.destroy();
   }
 }
 
@@ -115,35 +113,31 @@ async function sampleCandidates(
   if (losses.length < SMALLEST_SAMPLED_LAYER || !candidates.nearest && !candidates.magnitude) {
     return candidates;
   }
-  const owned = new ResourceSet();
-  try {
-    const { forced } = operands.layer, layer = { weight: validation.weight, forced };
-    const sample = owned.add(await sampleRows(backend, layer)), scratch = sample.weight;
-    const { validation: heldOut, validationGradient: whole } = operands;
-    const gradient = whole && {
-      gradient: owned.add(sampleMatrix(backend, whole.gradient)),
-      original: whole.original && owned.add(sampleMatrix(backend, whole.original)),
-    };
-    const sampled = owned.add(await ValidationLoss.open(backend, scratch, heldOut!, gradient));
-    const sampledLosses = losses.filter((_, row) => isSampled(row, losses.length));
-    const size = total(sampledLosses.map(Math.abs)); // With a target, a loss can be negative.
-    if (candidates.magnitude) {
-      const task = { backend, parameters, scratch, forced: sample.forced };
-      const magnitude = await magnitudeResult(task, sampled);
-      magnitude.solution.destroy();
-      candidates.magnitude = !(magnitude.loss - total(sampledLosses) > LARGEST_RISE * size);
-    }
-    if (candidates.nearest) {
-      const mask = owned.add(sampleBits(backend, solution.mask, layer.weight));
-      const nearest = owned.add(nearestWeights(backend, sampled.weight, scratch, mask, parameters));
-      const nearestLosses = await sampled.rows(nearest);
-      const gains = sampledLosses.map((loss, i) => Math.max(0, loss - nearestLosses[i]));
-      candidates.nearest = !(total(gains) <= SMALLEST_GAIN * size);
-    }
-    return candidates;
-  } finally {
-    owned.destroy();
+  using owned = new ResourceSet();
+  const { forced } = operands.layer, layer = { weight: validation.weight, forced };
+  const sample = owned.add(await sampleRows(backend, layer)), scratch = sample.weight;
+  const { validation: heldOut, validationGradient: whole } = operands;
+  const gradient = whole && {
+    gradient: owned.add(sampleMatrix(backend, whole.gradient)),
+    original: whole.original && owned.add(sampleMatrix(backend, whole.original)),
+  };
+  const sampled = owned.add(await ValidationLoss.open(backend, scratch, heldOut!, gradient));
+  const sampledLosses = losses.filter((_, row) => isSampled(row, losses.length));
+  const size = total(sampledLosses.map(Math.abs)); // With a target, a loss can be negative.
+  if (candidates.magnitude) {
+    const task = { backend, parameters, scratch, forced: sample.forced };
+    const magnitude = await magnitudeResult(task, sampled);
+    magnitude.solution.destroy();
+    candidates.magnitude = !(magnitude.loss - total(sampledLosses) > LARGEST_RISE * size);
   }
+  if (candidates.nearest) {
+    const mask = owned.add(sampleBits(backend, solution.mask, layer.weight));
+    const nearest = owned.add(nearestWeights(backend, sampled.weight, scratch, mask, parameters));
+    const nearestLosses = await sampled.rows(nearest);
+    const gains = sampledLosses.map((loss, i) => Math.max(0, loss - nearestLosses[i]));
+    candidates.nearest = !(total(gains) <= SMALLEST_GAIN * size);
+  }
+  return candidates;
 }
 
 /** Whether there is no other result by magnitude: it made the mask, nothing is pruned, or whole columns are removed. */
@@ -168,16 +162,15 @@ async function useNearestRows(
   solution: Solution,
   losses: Float32Array,
 ): Promise<number> {
-  const nearest = nearestWeights(backend, validation.weight, layer.weight, solution.mask, parameters);
-  try {
-    const nearestLosses = await validation.rows(nearest);
-    const runs = runsWhere(losses.length, (row) => nearestLosses[row] < losses[row]);
-    for (const { start, end } of runs) losses.set(nearestLosses.subarray(start, end), start);
-    copyRunsOfRows(backend, nearest, solution, runs);
-    return runs.reduce((sum, { start, end }) => sum + end - start, 0);
-  } finally {
-    nearest.destroy();
-  }
+  using scratch = new ResourceSet();
+  const nearest = scratch.add(
+    nearestWeights(backend, validation.weight, layer.weight, solution.mask, parameters),
+  );
+  const nearestLosses = await validation.rows(nearest);
+  const runs = runsWhere(losses.length, (row) => nearestLosses[row] < losses[row]);
+  for (const { start, end } of runs) losses.set(nearestLosses.subarray(start, end), start);
+  copyRunsOfRows(backend, nearest, solution, runs);
+  return runs.reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
 /** Returns the ranges of consecutive indices below `count` that fulfil a condition. */
@@ -236,26 +229,24 @@ async function magnitudeResult(
 ): Promise<{ readonly solution: Solution; readonly loss: number }> {
   copyMatrix(backend, validation.weight, scratch);
   const options = { ...parameters, relativeError: false };
-  const pruned = await solveMagnitude(backend, { weight: scratch, forced }, undefined, options);
-  const owned = new ResourceSet();
-  try {
-    let solution = pruned;
-    if (parameters.quantization) {
-      const nearest = nearestWeights(backend, validation.weight, scratch, pruned.mask, parameters);
-      pruned.q.destroy();
-      const destroy = () => {
-        nearest.destroy();
-        pruned.destroy();
-      };
-      solution = { ...pruned, ...nearest, destroy };
-    }
-    owned.add(solution);
-    return { solution, loss: await validation.measure(solution) };
-  } catch (error) {
-    pruned.destroy();
-    owned.destroy();
-    throw error;
+  using unsolved = new ResourceSet();
+  const pruned = unsolved.add(
+    await solveMagnitude(backend, { weight: scratch, forced }, undefined, options),
+  );
+  let solution = pruned;
+  if (parameters.quantization) {
+    const nearest = nearestWeights(backend, validation.weight, scratch, pruned.mask, parameters);
+    pruned.q.destroy();
+    const destroy = () => {
+      nearest.destroy();
+      pruned.destroy();
+    };
+    solution = { ...pruned, ...nearest, destroy };
   }
+  unsolved.add(solution);
+  const loss = await validation.measure(solution);
+  unsolved.move();
+  return { solution, loss };
 }
 
 /** Computes tr(Δ·H·Δᵀ) of a result and tr(W·H·Wᵀ) for statistics H that were shrunk for the solve. */
@@ -265,15 +256,12 @@ async function unshrunkForms(
   validation: ValidationLoss,
   { q, mask }: Solution,
 ): Promise<Pick<Solution, "loss" | "weightForm">> {
-  const forms = new FormSums(backend, weight, unshrunk);
-  try {
-    copyMatrix(backend, validation.weight, weight);
-    if (relativeError) forms.measureWeight();
-    addScaled(backend, q, -1, weight, mask);
-    return await forms.measureError();
-  } finally {
-    forms.destroy();
-  }
+  using scratch = new ResourceSet();
+  const forms = scratch.add(new FormSums(backend, weight, unshrunk));
+  copyMatrix(backend, validation.weight, weight);
+  if (relativeError) forms.measureWeight();
+  addScaled(backend, q, -1, weight, mask);
+  return await forms.measureError();
 }
 
 /** Computes tr(Δ·H·Δᵀ) of a result, or null without calibration statistics. */
@@ -286,10 +274,7 @@ async function calibrationLoss(
   const delta = layer.weight;
   copyMatrix(backend, validation.weight, delta);
   addScaled(backend, q, -1, delta, mask);
-  const measure = new ScaledLoss(backend, await scaledStatistics(), delta);
-  try {
-    return (await measure.read(delta, measure.queue(delta))).loss;
-  } finally {
-    measure.destroy();
-  }
+  using scratch = new ResourceSet();
+  const measure = scratch.add(new ScaledLoss(backend, await scaledStatistics(), delta));
+  return (await measure.read(delta, measure.queue(delta))).loss;
 }

@@ -46,25 +46,21 @@ export async function chooseTargetStep(
   factor: Factor,
   parameters: LayerParameters,
 ): Promise<number> {
-  const owned = new ResourceSet();
-  try {
-    const sample = owned.add(await sampleRows(backend, layer)), { weight } = sample;
-    const change = owned.add(sampleMatrix(backend, whole.change));
-    const gradient = owned.add(sampleMatrix(backend, whole.gradient));
-    const loss = owned.add(await ValidationLoss.open(backend, weight, validation, { gradient }));
-    const anyMask = owned.add(
-      backend.createBuffer("mask of a sum", 4 * weight.rows * wordsPerRow(weight.cols)),
-    );
-    let best = { size: 0, loss: Infinity };
-    for (const size of SIZES) {
-      copyMatrix(backend, loss.weight, weight);
-      addScaled(backend, change, size, weight, anyMask);
-      const solution = await solveSparseGpt(backend, sample, factor, { ...parameters, relativeError: false });
-      const measured = await loss.measure(solution).finally(() => solution.destroy());
-      if (measured < best.loss) best = { size, loss: measured };
-    }
-    return best.size;
-  } finally {
-    owned.destroy();
+  using owned = new ResourceSet();
+  const sample = owned.add(await sampleRows(backend, layer)), { weight } = sample;
+  const change = owned.add(sampleMatrix(backend, whole.change));
+  const gradient = owned.add(sampleMatrix(backend, whole.gradient));
+  const loss = owned.add(await ValidationLoss.open(backend, weight, validation, { gradient }));
+  const anyMask = owned.add(
+    backend.createBuffer("mask of a sum", 4 * weight.rows * wordsPerRow(weight.cols)),
+  );
+  let best = { size: 0, loss: Infinity };
+  for (const size of SIZES) {
+    copyMatrix(backend, loss.weight, weight);
+    addScaled(backend, change, size, weight, anyMask);
+    const solution = await solveSparseGpt(backend, sample, factor, { ...parameters, relativeError: false });
+    const measured = await loss.measure(solution).finally(() => solution.destroy());
+    if (measured < best.loss) best = { size, loss: measured };
   }
+  return best.size;
 }

@@ -38,19 +38,11 @@ export function isSampled(row: number, rows: number): boolean {
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function sampleRows(backend: Backend, { weight, forced }: Layer): Promise<SampledLayer> {
-  const owned = new ResourceSet();
-  try {
-    const sample = owned.add(sampleMatrix(backend, weight));
-    const bits = forced && owned.add(sampleBits(backend, forced.bits, weight));
-    return {
-      weight: sample,
-      forced: bits && await countForced(backend, bits, weight.cols),
-      destroy: () => owned.destroy(),
-    };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  }
+  using unfinished = new ResourceSet();
+  const sample = unfinished.add(sampleMatrix(backend, weight));
+  const bits = forced && unfinished.add(sampleBits(backend, forced.bits, weight));
+  const sampledForced = bits && await countForced(backend, bits, weight.cols), owned = unfinished.move();
+  return { weight: sample, forced: sampledForced, destroy: () => owned.destroy() };
 }
 
 /**

@@ -102,6 +102,11 @@ export class HiddenStates {
     return this.#isPartlyChanged;
   }
 
+  /** The states of the batches in order, f32, or undefined if they are not in host memory. */
+  get hostBytes(): readonly Uint8Array[] | undefined {
+    return this.#store.hostBytes;
+  }
+
   /**
    * Stores the inputs of `block`. `embed` returns the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. The shared
    * columns are 0 at first.

@@ -19,6 +19,8 @@ export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
 export abstract class HiddenStatesStore {
   /** Device memory for one batch. */
   readonly scratch: ScratchBuffer;
+  /** The states of the batches in order, if they are in host memory. */
+  readonly hostBytes?: readonly Uint8Array[];
   /** Whether a changed batch is stored by its bytes. Otherwise batches are changed in place. */
   readonly needsBytes: boolean = true;
 
@@ -111,24 +113,24 @@ export class DeviceStore extends HiddenStatesStore {
 
 /** Hidden states in host memory. One batch at a time is uploaded to the device. */
 export class HostStore extends HiddenStatesStore {
-  readonly #bytes: Uint8Array[] = [];
+  override readonly hostBytes: Uint8Array[] = [];
 
   override async *onDevice(
     _nextBlock: number,
     _copy: boolean,
     from: number,
   ): AsyncGenerator<DeviceBatch, void> {
-    for (let index = from; index < this.#bytes.length; index++) {
-      yield [index, this.scratch.upload(this.#bytes[index])];
+    for (let index = from; index < this.hostBytes.length; index++) {
+      yield [index, this.scratch.upload(this.hostBytes[index])];
     }
   }
 
   override storeInitial(index: number, bytes: Uint8Array): void {
-    this.#bytes[index] = bytes;
+    this.hostBytes[index] = bytes;
   }
 
   override storeChanged(index: number, bytes: Uint8Array): void {
-    this.#bytes[index] = bytes;
+    this.hostBytes[index] = bytes;
   }
 }
 

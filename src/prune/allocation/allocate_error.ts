@@ -66,9 +66,7 @@ async function measureErrors(
   task: AllocationTask,
   sparsities: ReadonlyMap<number, number>,
 ): Promise<Map<string, number | null>> {
-  const { model, layers, queryOf, tokenWeightsOf, expertsAtOnce, allExperts, windows, validationWindows } =
-    task;
-  const { backend, pruner, hiddenStates, progress, signal } = task;
+  const { model, layers, queryOf, backend, pruner, progress, signal } = task;
   const queries = new Map<string, LayerQuery>(
     layers.flatMap(({ name }) =>
       [...sparsities].map((
@@ -77,16 +75,7 @@ async function measureErrors(
     ),
   );
   const names = new Set(layers.map(({ name }) => name));
-  const dense = calibratedModel(model, backend, {
-    windows,
-    validationWindows,
-    layers: names,
-    hiddenStates,
-    signal,
-    tokenWeightsOf,
-    expertsAtOnce,
-    allExperts,
-  });
+  const dense = calibratedModel(model, backend, { ...task, layers: names, progress: undefined });
   const source = levelSource(dense, [...sparsities.keys()]);
   const errors = new Map<string, number | null>();
   for await (const event of pruner.pruneModel(source, (name) => queries.get(name)!, { signal })) {

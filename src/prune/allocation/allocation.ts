@@ -2,7 +2,6 @@
 
 import type { Backend } from "../../device/backend.ts";
 import type { QueryOf } from "../../client/model_pruner.ts";
-import type { HiddenStatesStorage } from "../../model/hidden_states/hidden_states.ts";
 import type { Model } from "../../model/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
 import type { CalibrationOptions } from "../calibrated_model.ts";
@@ -13,11 +12,20 @@ export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
 
 export type AllocationName = typeof ALLOCATIONS[number];
 
-/** The statistics of the allocation `error`. By default, all tokens count equally, and experts get the tokens that the router sends to them. */
-type ErrorStatistics = Pick<CalibrationOptions, "tokenWeightsOf" | "expertsAtOnce" | "allExperts">;
+/** The options of the calibration. Those of the second line are for the allocation `error`, which compares errors on held-out windows. */
+type Calibration = Pick<
+  CalibrationOptions,
+  | "windows"
+  | "hiddenStates"
+  | "signal"
+  | "validationWindows"
+  | "tokenWeightsOf"
+  | "expertsAtOnce"
+  | "allExperts"
+>;
 
 /** The input of an allocation: the model, its layers, and the means to measure the layers. */
-export interface AllocationTask extends ErrorStatistics {
+export interface AllocationTask extends Calibration {
   readonly model: Model;
   /** The layers over which the zeros are distributed, in the order of the model. There is at least one. */
   readonly layers: readonly SizedLayer[];
@@ -28,18 +36,11 @@ export interface AllocationTask extends ErrorStatistics {
    * replaces slow methods by SparseGPT.
    */
   readonly queryOf: QueryOf;
-  /** Token ids of the calibration windows. */
-  readonly windows: readonly Uint32Array[];
-  /** Token ids of the held-out windows. If there are some, the allocation `error` compares the errors on them. @default [] */
-  readonly validationWindows?: readonly Uint32Array[];
   readonly backend: Backend;
   /** Solves layers. Only the allocation `error` uses it. */
   readonly pruner: CalibratedPruner;
-  /** Where the hidden states between blocks are stored. By default, in memory. */
-  readonly hiddenStates?: HiddenStatesStorage;
   /** Called after each step. A step is one batch of windows for `owl`, and one solved layer for `error`. */
   readonly progress?: (done: number, total: number) => void;
-  readonly signal?: AbortSignal;
 }
 
 export interface AllocationRequest extends Pick<AllocationTask, "layers" | "sparsity"> {
@@ -53,10 +54,8 @@ export interface WantedSparsities {
   readonly notes: readonly string[];
 }
 
-export interface Allocation {
+export interface Allocation extends Pick<WantedSparsities, "notes"> {
   readonly name: Exclude<AllocationName, "uniform">;
   /** Maps the name of each layer to its sparsity s. The layer gets round(s·rows·cols) zeros. */
   readonly sparsities: Readonly<Record<string, number>>;
-  /** The measurements behind the choice, as sentences for the user. */
-  readonly notes: readonly string[];
 }

@@ -7,9 +7,9 @@ import { followOrResubmit, type PollOptions } from "../../client/jobs/follow_or_
 import { type JobModelRequest, Jobs } from "../../client/jobs/jobs.ts";
 import { JobFailedError, type LayerFailure } from "../../client/jobs/prune_by_job.ts";
 import { Uploads } from "../../client/jobs/uploads.ts";
+import { BodyBlob, type BodyPart } from "../../client/request_body.ts";
 import { Transport, type TransportOptions } from "../../client/transport.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeBlock } from "../../client/blocks/block_answer.ts";
 import { bodyOf, countAnswerBytes } from "../../client/blocks/block_host.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
@@ -129,21 +129,16 @@ class JobOfRun implements BlockSolver {
   /** Uploads the states and the blocks that the edge lacks, with one block in memory at a time. */
   async #upload(uploads: Uploads): Promise<JobModelRequest> {
     const { plan, model: { spec }, config, options } = this.#run;
-    const upload = async (
-      tensors: ReadonlyMap<string, HostTensor>,
-      metadata: Readonly<Record<string, string>> = {},
-    ) => await uploads.uploadBlob(new Blob(bodyOf(tensors, metadata)), { signal: options.signal });
-    const { names, target, read } = statesOfRun(this.#run, options);
+    const upload = async (body: readonly BodyPart[]) =>
+      await uploads.uploadBlob(await new BodyBlob(body).copy(), { signal: options.signal });
+    const { names, target, tensors } = statesOfRun(this.#run, options);
     const metadata = { config: JSON.stringify(config), names: JSON.stringify(names) };
-    const states = await upload(await read(), metadata);
+    const states = await upload(bodyOf(tensors, metadata));
     const blocks: JobModelRequest["blocks"][number][] = [];
     for (let block = 0; block <= plan.lastBlock; block++) {
       const { parameters: { block: _, ...parameters }, tensors, queries } = blockRequest(this.#run, block);
       const isPruned = Object.keys(queries).length > 0;
-      const weight = await upload(
-        await tensors.read(),
-        isPruned ? { layers: JSON.stringify(queries) } : {},
-      );
+      const weight = await upload(bodyOf(tensors, isPruned ? { layers: JSON.stringify(queries) } : {}));
       blocks.push({ name: spec.block(block).prefix(block).replace(/\.$/, ""), weight, parameters });
     }
     return { states, target, blocks };
@@ -151,7 +146,7 @@ class JobOfRun implements BlockSolver {
 
   async #download(block: number, digest: string): Promise<SolvedBlock> {
     const { tensors, queries } = blockRequest(this.#run, block), { signal } = this.#run.options;
-    const most = countAnswerBytes(tensors.byteLength, queries);
+    const most = countAnswerBytes(tensors, queries);
     const bytes = await downloadBlob(new Transport(this.#edge), digest, most, { signal });
     return checkBlock(this.#run, block, decodeBlock(bytes));
   }

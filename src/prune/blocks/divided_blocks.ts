@@ -6,7 +6,7 @@
  * summed do not depend on the hosts, so the result has the bytes of a run on one machine.
  */
 
-import { BlockHost, type BlockTensors } from "../../client/blocks/block_host.ts";
+import { BlockHost } from "../../client/blocks/block_host.ts";
 import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import type { PackedStatistics } from "../../client/layer_file.ts";
@@ -205,7 +205,7 @@ async function advance(
     const measures = isMeasured && index === shares.length - 1;
     if (!advances && !measures) return;
     const tensors = measures
-      ? withPruned(dense, replaced)
+      ? new Map([...dense, ...Array.from(replaced, ([name, tensor]) => [PRUNED + name, tensor] as const)])
       : tensorsOfBlock(model, block, withReplacements(model.weights, replaced));
     const answer = await states.before(
       block,
@@ -217,12 +217,6 @@ async function advance(
   const error = errors.at(-1);
   if (error !== undefined || !isMeasured) return error;
   throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
-}
-
-/** Returns the tensors of a dense block, with the pruned ones beside them. */
-function withPruned(dense: BlockTensors, replaced: ReadonlyMap<string, HostTensor>): BlockTensors {
-  const pruned = Array.from(replaced, ([name, tensor]) => [PRUNED + name, tensor] as const);
-  return { ...dense, read: async () => new Map([...await dense.read(), ...pruned]) };
 }
 
 type TokenCounts = Omit<SumTokens, "name">;

@@ -5,6 +5,7 @@
  */
 
 import { ConnectionError, PareError } from "../../client/errors.ts";
+import { freeArray } from "../../device/host_memory.ts";
 import type { HessianAccumulator } from "../../layer/calibration/hessian.ts";
 import type { ModelQuery, PruneEvent, QueryOf } from "../../client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
@@ -91,15 +92,19 @@ export class RemoteBlocks implements CalibratedPruner {
     const tokens = new Map(layers.map(({ name, tokens }) => [name, tokens]));
     this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
     if (decision && !decided?.has(block)) await onDecision?.(block, decision);
-    const openBlock: OpenBlock = { block, weights: model.weights, replaced: new Map(), onReplace };
+    const solved = this.#solved;
+    const openBlock: OpenBlock = { block, weights: model.weights, solved, replaced: new Map(), onReplace };
     const statisticsOf = ([linear]: LinearGroup) => ({
       tokens: tokens.get(weightName(model.spec, block, linear)),
     });
     for (const round of plan.rounds(block)) yield* openRound(round, openBlock, statisticsOf);
-    this.#solved.clear();
     if (reconstructed && plan.epochs(block) > 0) await onReconstruct?.(block, reconstructed);
     if (reconstructed) trained.set(block, [...reconstructed.tensors.keys()]);
     if (error !== undefined && !measured?.has(block)) await onBlock?.(block, error);
+    this.#solved.clear();
+    // The tensors of an answer share its memory, which garbage collection would free only after the next block.
+    const [tensor] = [...layers.map(({ weight }) => weight), ...reconstructed?.tensors.values() ?? []];
+    if (tensor) freeArray(tensor.data);
   }
 
   async *#answered(
@@ -109,7 +114,6 @@ export class RemoteBlocks implements CalibratedPruner {
       for (const { name } of group.layers) {
         const solved = this.#solved.get(name);
         if (!solved) throw new Error(`${name}: the server has not pruned this layer`);
-        this.#solved.delete(name);
         yield { group, ...solved };
       }
     }

@@ -1,7 +1,7 @@
 /** The hidden states that a run has at a host, of all its windows or of a part of them. Lost states are created again. */
 
 import { ConnectionError, PareError } from "../../client/errors.ts";
-import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
+import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
 import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
@@ -99,8 +99,8 @@ export class WindowStates {
 
   async #create(): Promise<void> {
     const { options: { signal }, config } = this.#run,
-      { names, target, read } = statesOfRun(this.#run, this.#windows);
-    await this.#host.create(config, names, read, { target, signal });
+      { names, target, tensors } = statesOfRun(this.#run, this.#windows);
+    await this.#host.create(config, names, tensors, { target, signal });
     this.nextBlock = 0;
     this.creations++;
   }
@@ -117,23 +117,20 @@ export class WindowStates {
   /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
   #prunedTensors(block: number): BlockTensors {
     const { plan, model, options: { finished, hasTargets }, trained } = this.#run;
-    const dense = tensorsOfBlock(model, block);
-    const replaced = new Set([...plan.chosenLayers(block), ...trained.get(block) ?? []]);
-    return {
-      ...dense,
-      read: async () => {
-        const tensors = new Map(await dense.read());
-        for (const name of replaced) {
-          if (!finished) {
-            throw new Error(
-              `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
-            );
-          }
-          tensors.set(hasTargets ? PRUNED + name : name, await finished.read(name));
-        }
-        return tensors;
-      },
-    };
+    const tensors = new Map(tensorsOfBlock(model, block));
+    for (const name of new Set([...plan.chosenLayers(block), ...trained.get(block) ?? []])) {
+      if (!finished) {
+        throw new Error(
+          `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
+        );
+      }
+      const { dtype, shape } = model.weights.info(name), byteLength = tensorBytes(dtype, shape);
+      const chunks = async function* () {
+        yield (await finished.read(name)).data;
+      };
+      tensors.set(hasTargets ? PRUNED + name : name, { dtype, shape, data: { byteLength, chunks } });
+    }
+    return tensors;
   }
 }
 
@@ -146,15 +143,13 @@ export function statesOfRun(
   given: Windows,
 ) {
   const { windows, validationWindows = [] } = given;
+  const tensors = new Map(storedTensors(weights, embeddingTensors(spec)));
+  tensors.set(WINDOWS, windowsTensor(windows));
+  if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
   return {
     names: blockTensors(spec, 0).map(([name]) => name),
     target: hasTargets ? "dense" as const : "none" as const,
-    async read(): Promise<ReadonlyMap<string, HostTensor>> {
-      const tensors = await readTensors(weights, embeddingTensors(spec));
-      tensors.set(WINDOWS, windowsTensor(windows));
-      if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
-      return tensors;
-    },
+    tensors,
   };
 }
 
@@ -164,21 +159,22 @@ export function tensorsOfBlock(
   block: number,
   weights: TensorSource = dense,
 ): BlockTensors {
-  const named = blockTensors(spec, block);
-  const byteLength = named.reduce(
-    (sum, [name, shape]) => sum + tensorBytes(weights.info(name).dtype, shape),
-    0,
-  );
-  return { byteLength, read: async () => await readTensors(weights, named) };
+  return storedTensors(weights, blockTensors(spec, block));
 }
 
-async function readTensors(
-  source: TensorSource,
-  named: readonly NamedShape[],
-): Promise<Map<string, HostTensor>> {
-  const tensors = new Map<string, HostTensor>();
-  for (const [name] of named) tensors.set(name, await readTensor(source, name));
-  return tensors;
+/** The bytes of a tensor that are read at once. The next ones are read while they are sent. */
+const READ_BYTES = 2 ** 20;
+
+function storedTensors(source: TensorSource, named: readonly NamedShape[]): BlockTensors {
+  return new Map(named.map(([name]) => {
+    const { dtype, shape } = source.info(name), byteLength = tensorBytes(dtype, shape);
+    const chunks = async function* () {
+      for (let start = 0; start < byteLength; start += READ_BYTES) {
+        yield await source.read(name, start, Math.min(READ_BYTES, byteLength - start));
+      }
+    };
+    return [name, { dtype, shape, data: { byteLength, chunks } }];
+  }));
 }
 
 /** Returns the token ids of windows as a tensor, U32 [windows, tokens]. */

@@ -66,6 +66,15 @@ const blockRunSchema = z.object({
   reconstruction: reconstructionSchema.optional(),
 });
 
+/** The sparsities that an allocation has chosen. */
+export const allocationSchema = z.object({
+  name: z.enum(["owl", "error"]),
+  /** The chosen sparsity of each layer, by the name of the weight. */
+  sparsities: z.record(z.string(), z.number().min(0).lt(1)),
+  /** The measurements behind the choice, as sentences. */
+  notes: z.array(z.string()),
+});
+
 /** Sizes before and after. */
 const sizesSchema = z.object({ dense: z.int(), shrunk: z.int() });
 
@@ -135,13 +144,7 @@ export const runReportSchema = z.object({
   /** The warnings about the calibration. Absent if there are none. */
   warnings: z.array(z.string()).optional(),
   /** How the zeros were spread over the layers. Absent if the parameters of each layer set its sparsity. */
-  allocation: z.object({
-    name: z.enum(["owl", "error"]),
-    /** The chosen sparsity of each layer, by the name of the weight. */
-    sparsities: z.record(z.string(), z.number()),
-    /** The measurements behind the choice, as sentences. */
-    notes: z.array(z.string()),
-  }).optional(),
+  allocation: allocationSchema.optional(),
   /**
    * The command line that repeats the run, with the names of its files without their folders, and without keys and servers. Absent if the
    * Python package pruned the model.

@@ -10,11 +10,12 @@ import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
-import type { NameSet } from "../block_plan.ts";
+import type { PlanOptions } from "../block_plan.ts";
 import type { CalibratedModel } from "../calibrated_model.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
-import type { Lap, PhaseClock } from "./phase_clock.ts";
+import type { StatisticsOptions } from "../round_statistics.ts";
+import type { Lap } from "./lap_clock.ts";
 
 /**
  * How much each token counts in the statistics of a run whose layers do not say it. Pretrained models have a few tokens that would
@@ -28,31 +29,21 @@ export const TARGET_SOURCES = ["dense", "none"] as const;
 export type TargetSource = (typeof TARGET_SOURCES)[number];
 
 /** The model to prune, and how. */
-export interface PruneJob {
+export interface PruneJob
+  extends
+    Pick<PlanOptions, "layers" | "trueSequential" | "expertsAtOnce" | "reconstruct">,
+    Pick<StatisticsOptions, "windows" | "validationWindows" | "allExperts"> {
   readonly model: Model;
-  /** The calibration windows, which are pieces of the calibration text, as token ids. */
-  readonly windows: readonly Uint32Array[];
-  /** The held-out windows, as long as the others. They compare results and are never fitted. @default [] */
-  readonly validationWindows?: readonly Uint32Array[];
   /** Whether the layers get statistics. Methods that need none are faster without. All layers are then pruned. @default true */
   readonly isCalibrated?: boolean;
   /** The number of windows of each text on which the destination measures the perplexity. @default [] */
   readonly evaluatedWindows?: readonly number[];
-  /** The names of the weights to prune. @default the weights of all linear layers in the blocks */
-  readonly layers?: NameSet;
   /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
   /** The layers whose sparsities are chosen before the first layer is pruned. By default `queryOf` has all sparsities. */
   readonly allocation?: AllocationRequest;
-  readonly trueSequential?: boolean;
-  /** As in `PlanOptions`. */
-  readonly expertsAtOnce?: number;
-  /** As in `StatisticsOptions`. @default false */
-  readonly allExperts?: boolean;
   /** Where the targets of the layers come from (see `TargetStatistics`). @default "none" */
   readonly target?: TargetSource;
-  /** The number of epochs in which each pruned block is reconstructed (see `reconstructBlock`). @default 0 */
-  readonly reconstruct?: number;
   /** Whether a reconstruction also trains the weights of the layers that are not pruned. @default false */
   readonly trainsAllWeights?: boolean;
   /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
@@ -71,8 +62,6 @@ export interface PruneServices {
   /** Solves the layers. */
   readonly pruner: CalibratedPruner;
   readonly signal?: AbortSignal;
-  /** Adds up the time of the calibration and of the destination. */
-  readonly clock?: PhaseClock;
   /**
    * Called at the start with the number of layers that earlier processes finished, and then after each layer. `secondsLeft` is the time
    * that the run needs until its result is written. It is undefined as long as no layer is solved.
@@ -109,13 +98,16 @@ export interface OpenDestination {
   allocation?(choose: (states?: HiddenStatesFolder) => Promise<Allocation>): Promise<Allocation>;
   /** Wraps the model that is pruned. */
   wrap?(source: CalibratedModel): CalibratedModel;
-  /** Stores a pruned weight, which has the dtype of the checkpoint. */
+  /** Stores a pruned weight, which has the dtype of the checkpoint. Its memory may be freed after its block. */
   replace(name: string, weight: HostTensor): Promise<void>;
   /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
   recordBlock?(block: number, error: number): Promise<void>;
   /** Records a decision about the targets of a block, before its layers are stored. By default, it is not recorded. */
   recordDecision?(block: number, decision: TargetDecision): Promise<void>;
-  /** Stores the tensors of a reconstructed block, and records the reconstruction. By default, they are not stored. */
+  /**
+   * Stores the tensors of a reconstructed block, whose memory may be freed afterwards, and records the reconstruction. By default,
+   * they are not stored.
+   */
   recordReconstruction?(block: number, reconstructed: ReconstructedBlock): Promise<void>;
   /** Records a layer whose weight is stored. */
   record?(event: LayerEvent, lap: Lap): Promise<void>;

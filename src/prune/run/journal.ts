@@ -13,7 +13,7 @@ import { digestBytes } from "../../base/files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import { tryParseJson } from "../../base/texts.ts";
-import { reconstructionSchema, targetDecisionSchema } from "../report/run_report.ts";
+import { allocationSchema, reconstructionSchema, targetDecisionSchema } from "../report/run_report.ts";
 
 const secondsSchema = z.number().min(0);
 
@@ -25,11 +25,8 @@ const startSchema = z.object({
 });
 
 /** Records the sparsity of each layer, which was chosen before the first layer was pruned. A resumed run uses the same sparsities. */
-const allocationSchema = z.object({
+const allocationEntrySchema = allocationSchema.extend({
   type: z.literal("allocation"),
-  name: z.enum(["owl", "error"]),
-  sparsities: z.record(z.string(), z.number().min(0).lt(1)),
-  notes: z.array(z.string()),
   seconds: secondsSchema.default(0),
 });
 
@@ -88,7 +85,7 @@ const completeSchema = z.object({
 
 const entrySchema = z.discriminatedUnion("type", [
   startSchema,
-  allocationSchema,
+  allocationEntrySchema,
   layerSchema,
   blockSchema,
   decisionSchema,
@@ -98,7 +95,7 @@ const entrySchema = z.discriminatedUnion("type", [
   completeSchema,
 ]);
 
-export type AllocationEntry = z.infer<typeof allocationSchema>;
+export type AllocationEntry = z.infer<typeof allocationEntrySchema>;
 export type LayerEntry = z.infer<typeof layerSchema>;
 export type ReconstructionEntry = z.infer<typeof blockReconstructionSchema>;
 export type StatesEntry = z.infer<typeof statesSchema>;
@@ -112,25 +109,7 @@ export function finiteOrNull(value: number): number | null {
 const NEWLINE = 10;
 
 export class Journal {
-  readonly #file: WritableFile;
-  readonly #entries: JournalEntry[];
-  /** The offset in the file where the next line begins. */
-  #end: number;
-  #chain: string;
-
-  private constructor(
-    file: WritableFile,
-    { entries, end, chain, damagedLine }: ParsedJournal,
-  ) {
-    this.#file = file;
-    this.#entries = entries;
-    this.#end = end;
-    this.#chain = chain;
-    this.damagedLine = damagedLine;
-  }
-
-  /** The number of the first damaged line, from 1. Undefined if at most the last line is damaged, as after a kill. */
-  readonly damagedLine: number | undefined;
+  private constructor(private readonly file: WritableFile, private readonly lines: IntactLines) {}
 
   /** Opens the journal at `path`, and creates it if it does not exist. The lines from the first damaged one on are ignored. */
   static async open(path: string, fs: WorkFileSystem): Promise<Journal> {
@@ -147,36 +126,41 @@ export class Journal {
   }
 
   get entries(): readonly JournalEntry[] {
-    return this.#entries;
+    return this.lines.entries;
+  }
+
+  /** The number of the first damaged line, from 1. Undefined if at most the last line is damaged, as after a kill. */
+  get damagedLine(): number | undefined {
+    return this.lines.damagedLine;
   }
 
   /** Appends a line and resolves when it has been flushed to the disk. */
   async append(entry: JournalEntry): Promise<void> {
-    const text = JSON.stringify(entry), chain = nextChain(this.#chain, text);
+    const { file, lines } = this, text = JSON.stringify(entry), chain = nextChain(lines.chain, text);
     const line = new TextEncoder().encode(`${text.slice(0, -1)},"chain":"${chain}"}\n`);
-    await this.#file.write(this.#end, line);
-    await this.#file.sync();
-    this.#end += line.byteLength;
-    this.#chain = chain;
-    this.#entries.push(entry);
+    await file.write(lines.end, line);
+    await file.sync();
+    lines.end += line.byteLength;
+    lines.chain = chain;
+    lines.entries.push(entry);
   }
 
   close(): Promise<void> {
-    return this.#file.close();
+    return this.file.close();
   }
 }
 
 /** The intact lines of a journal. */
-interface ParsedJournal {
+interface IntactLines {
   readonly entries: JournalEntry[];
-  /** The offset where the last intact line ends. */
-  readonly end: number;
+  /** The offset where the last intact line ends, and the next line begins. */
+  end: number;
   /** The chain of the last intact line. */
-  readonly chain: string;
+  chain: string;
   readonly damagedLine: number | undefined;
 }
 
-function parse(bytes: Uint8Array): ParsedJournal {
+function parse(bytes: Uint8Array): IntactLines {
   const entries: JournalEntry[] = [];
   let end = 0, chain = "";
   for (let next = bytes.indexOf(NEWLINE); next >= 0; next = bytes.indexOf(NEWLINE, end)) {

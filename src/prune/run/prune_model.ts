@@ -4,7 +4,6 @@
  */
 
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
 import { type CalibratedModel, calibratedModel, type CalibrationOptions } from "../calibrated_model.ts";
@@ -17,7 +16,7 @@ import {
   type PruneJob,
   type PruneServices,
 } from "./job.ts";
-import { PhaseClock } from "./phase_clock.ts";
+import { LapClock } from "./lap_clock.ts";
 import { isRoundedBy, roundingQueries, withoutRounding } from "./rounding_queries.ts";
 import { TimeLeft } from "./time_left.ts";
 
@@ -31,7 +30,7 @@ export function pruneModel<Result>(
 
 async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
   const job = withTargetStep(withTokenWeights(given));
-  const { signal, pruner, clock = new PhaseClock(), onLayerDone } = services;
+  const { signal, pruner, onLayerDone } = services, clock = new LapClock();
   const { finished = new Set() } = open;
   const allocation = job.allocation && await allocationOf(job, services, open);
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
@@ -40,7 +39,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   const rounding = roundingQueries({ ...job, queryOf });
   const source = open.wrap?.(prunable) ?? prunable, total = finished.size + source.layerCount;
   onLayerDone?.(finished.size, total);
-  clock.lap();
+  clock.lap(); // the time until here is not that of the first layer
   for await (const event of pruner.pruneModel(clock.timeCalibration(source), rounding.queryOf, { signal })) {
     if (event.type !== "layer") continue;
     const lap = clock.lap();
@@ -92,53 +91,29 @@ function allocationOf(
 
 /** Returns the model as a source of the layers that the destination lacks. */
 function prunableModel(
-  {
-    model,
-    windows,
-    validationWindows,
-    isCalibrated = true,
-    layers,
-    trueSequential,
-    expertsAtOnce,
-    allExperts,
-    target,
-    reconstruct,
-    trainsAllWeights,
-    tokenWeightsOf,
-    activations: location = "auto",
-    queryOf,
-  }: WeighedJob,
+  job: WeighedJob,
   { backend, pruner, signal, onCalibrationStep, onReconstruct }: PruneServices,
-  { finished, readFinished, reconstructed, measured, decided, states, replace, ...record }:
-    & OpenDestination
-    & { readonly finished: ReadonlySet<string> },
-  clock: PhaseClock,
+  { finished, readFinished, states, ...open }: OpenDestination & { readonly finished: ReadonlySet<string> },
+  clock: LapClock,
   timeLeft: TimeLeft,
 ): CalibratedModel {
-  const onReplace = (name: string, weight: HostTensor) => clock.time("write", () => replace(name, weight));
-  if (!isCalibrated) return uncalibratedModel(model, onReplace);
+  const { model, isCalibrated = true, activations: location = "auto", queryOf } = job;
+  if (!isCalibrated) return uncalibratedModel(model, open.replace);
   const options: CalibrationOptions = {
-    windows,
-    validationWindows,
-    layers,
-    trueSequential,
-    expertsAtOnce,
-    allExperts,
-    hasTargets: target === "dense",
-    tokenWeightsOf,
+    ...job,
+    hasTargets: job.target === "dense",
     finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
     hiddenStates: states && { folder: states, location },
-    onReplace,
-    onBlock: record.recordBlock,
-    onDecision: record.recordDecision,
-    decided,
-    measured: validationWindows?.length ? measured : undefined,
-    reconstruct,
-    reconstructed,
+    onReplace: open.replace,
+    onBlock: open.recordBlock,
+    onDecision: open.recordDecision,
+    decided: open.decided,
+    measured: job.validationWindows?.length ? open.measured : undefined,
+    reconstructed: open.reconstructed,
     isRounded: isRoundedBy(queryOf),
-    isTrained: trainsAllWeights ? () => true : undefined,
+    isTrained: job.trainsAllWeights ? () => true : undefined,
     async solveUnrounded(source) {
-      const own = new PhaseClock(), query = (name: string) => withoutRounding(queryOf(name));
+      const own = new LapClock(), query = (name: string) => withoutRounding(queryOf(name));
       for await (const _ of pruner.pruneModel(own.timeCalibration(source), query, { signal }));
       clock.excludeSolve(own.lap().layers);
     },
@@ -146,7 +121,7 @@ function prunableModel(
       clock.excludeReconstruction(result.seconds);
       onReconstruct?.(block, result);
     },
-    onReconstruct: record.recordReconstruction,
+    onReconstruct: open.recordReconstruction,
     progress: (step) => {
       timeLeft.addStep(step);
       onCalibrationStep?.(step, timeLeft.seconds);

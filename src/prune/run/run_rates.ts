@@ -9,7 +9,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Pass, SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import type { PhaseSeconds } from "../report/run_seconds.ts";
-import type { Lap } from "./phase_clock.ts";
+import type { Lap } from "./lap_clock.ts";
 
 /** Work of a run that is still to be done. */
 export interface RunWork {

@@ -4,31 +4,63 @@
  */
 
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
-import type { ModelFolder } from "../../model/model.ts";
+import type { DescribedModel, ModelFolder } from "../../model/model.ts";
 import { VERSION } from "../../protocol/version.ts";
-import { removalSchema, type RunReport } from "../report/run_report.ts";
+import { allocationSchema, removalSchema, type RunReport } from "../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
 import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
 import { CALIBRATION_TEXT, type RunFingerprint, type RunSettings } from "./fingerprint.ts";
-import type { AllocationEntry, JournalEntry, LayerEntry } from "./journal.ts";
+import type { JournalEntry, LayerEntry } from "./journal.ts";
 import { validationWarnings } from "./warnings.ts";
 import type { PruneRun } from "./prune_run.ts";
 
-/** The facts that are not in the journal. */
-export interface RunFacts {
-  /** The parameters of the run by their names in `pare.json`, with every default filled in. */
-  readonly parameters: Readonly<Record<string, unknown>>;
-  readonly options: Pick<RunSettings, "samples" | "validation" | "seed" | "format" | "windows">;
+/** The facts about the model and the calibration that every report has. */
+export interface CommonFacts {
   /** The name of the model in the title of the report. */
   readonly name: string;
-  readonly opened: ModelFolder;
-  readonly choice: Choice;
+  readonly options: Pick<RunSettings, "samples" | "seed">;
   readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
+  /** That of the command. */
   readonly fingerprint: RunFingerprint;
+}
+
+/** Returns the members that the reports of `pare prune` and `pare shrink` share. @param heldOut the number of held-out windows */
+export function commonMembers(
+  { name, options: { samples, seed }, texts, seqlen, fingerprint }: CommonFacts,
+  { checkpoint: { config }, model: { spec } }: DescribedModel,
+  heldOut: number,
+) {
+  return {
+    version: VERSION,
+    finished: new Date().toISOString(),
+    model: {
+      name,
+      model_type: String(config.model_type),
+      blocks: spec.blockCount,
+      hidden_size: spec.hiddenSize,
+    },
+    calibration: {
+      text: calibrationLabels(texts.calibration).join(", "),
+      digest: fingerprint[CALIBRATION_TEXT],
+      samples,
+      validation_samples: heldOut,
+      seqlen,
+      seed: calibrationSeed(texts.calibration, seed),
+    },
+  };
+}
+
+/** The facts that are not in the journal. */
+export interface RunFacts extends CommonFacts {
+  /** The parameters of the run by their names in `pare.json`, with every default filled in. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly options: Pick<RunSettings, "samples" | "validation" | "seed" | "format" | "windows">;
+  readonly opened: ModelFolder;
+  readonly choice: Choice;
   /** What the same command has removed from a larger model before. */
   readonly shrunk?: RunReport["shrunk"];
 }
@@ -45,51 +77,24 @@ export interface RunEnd extends Pick<PhaseSeconds, "write" | "evaluation"> {
 /** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
 export function runReport(
   facts: RunFacts,
-  { journal, resumeCount, allocation, layers, blocks }: PruneRun,
+  run: PruneRun,
   end: RunEnd,
 ): RunReport {
-  const {
-    name,
-    opened: { checkpoint, model: { spec } },
-    parameters,
-    choice,
-    options,
-    texts,
-    seqlen,
-    fingerprint,
-    shrunk,
-  } = facts;
+  const { opened, parameters, choice, options, texts, shrunk } = facts,
+    { journal, allocation, layers, blocks } = run;
   const warnings = [
     ...end.warnings,
     ...validationWarnings(layers.map(({ report, name }) => ({ ...report, name }))),
   ];
-  const labels = calibrationLabels(texts.calibration);
-  const bytes = countWeightFileBytes(checkpoint.shards),
-    { write, evaluation, perplexity, validationSamples } = end;
-  const settings = {
-    model: {
-      name,
-      model_type: String(checkpoint.config.model_type),
-      blocks: spec.blockCount,
-      hidden_size: spec.hiddenSize,
-    },
-    parameters,
-    calibration: {
-      text: labels.join(", "),
-      digest: fingerprint[CALIBRATION_TEXT],
-      samples: options.samples,
-      validation_samples: validationSamples,
-      seqlen,
-      seed: calibrationSeed(texts.calibration, options.seed),
-    },
-  };
+  const bytes = countWeightFileBytes(opened.checkpoint.shards), { write, evaluation, perplexity } = end;
+  const { calibration, ...head } = commonMembers(facts, opened, end.validationSamples), { model } = head;
   return {
-    version: VERSION,
-    finished: new Date().toISOString(),
-    ...settings,
+    ...head,
+    parameters,
+    calibration,
     backend: layers[0].report.backend, // every run prunes at least one layer
     adapter: layers[0].report.adapter,
-    resumed: resumeCount,
+    resumed: run.resumeCount,
     seconds: withTotal({ ...journalSeconds(journal.entries), write, evaluation }),
     layers: sortByModel(layers, choice.chosen.keys()).map(({ name, block, report, seconds, tokens }) => (
       {
@@ -107,16 +112,16 @@ export function runReport(
     perplexity,
     ...shrunk && { shrunk: removalSchema.parse(shrunk) },
     ...warnings.length > 0 && { warnings },
-    ...allocation && { allocation: reportedAllocation(allocation) },
+    ...allocation && { allocation: allocationSchema.parse(allocation) },
     // The command of a shrunk model is another one.
     ...!shrunk && {
-      command: repeatCommand(settings, {
+      command: repeatCommand({ model, calibration, parameters }, {
         ...options,
-        calibration: labels,
+        calibration: calibrationLabels(texts.calibration),
         text: texts.evaluation.map(({ label }) => label),
       }),
     },
-    fingerprint: { ...fingerprint },
+    fingerprint: { ...facts.fingerprint },
   };
 }
 
@@ -141,11 +146,6 @@ function journalSeconds(entries: readonly JournalEntry[]): Omit<PhaseSeconds, "w
 function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): LayerEntry[] {
   const positions = new Map([...names].map((name, position) => [name, position]));
   return layers.toSorted((a, b) => positions.get(a.name)! - positions.get(b.name)!);
-}
-
-/** Returns the allocation as the report has it, without the other fields of its line in the journal. */
-function reportedAllocation({ name, sparsities, notes }: AllocationEntry): RunReport["allocation"] {
-  return { name, sparsities, notes };
 }
 
 /** A word that a shell passes on as it is. */

@@ -5,12 +5,11 @@ import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } fro
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
 import { isRoundedBy } from "./rounding_queries.ts";
-import type { Lap } from "./phase_clock.ts";
+import type { Lap } from "./lap_clock.ts";
 import { countPassWork, layerWork, RunRates } from "./run_rates.ts";
 
 /** The time that a run has left. The final copy of the files is not included. */
 export class TimeLeft {
-  readonly #job: PruneJob;
   readonly #rates: RunRates;
   readonly #passes: readonly Pass[];
   readonly #pending: Map<string, SizedLayer>;
@@ -21,8 +20,7 @@ export class TimeLeft {
   #lastStep?: CalibrationStep;
 
   /** @param finished the layers that an earlier process has pruned */
-  constructor(job: PruneJob, finished: NameSet) {
-    this.#job = job;
+  constructor(private readonly job: PruneJob, finished: NameSet) {
     const hasTargets = job.target === "dense";
     this.#rates = new RunRates((name) => job.queryOf(name), countPassWork(job.model.spec, hasTargets));
     const isRounded = isRoundedBy((name) => job.queryOf(name));
@@ -60,7 +58,7 @@ export class TimeLeft {
   get seconds(): number | undefined {
     if (!this.#lastStep) return undefined;
     const { done, total, pass, batches } = this.#lastStep,
-      { model: { spec }, evaluatedWindows = [] } = this.#job;
+      { model: { spec }, evaluatedWindows = [] } = this.job;
     const left = total - done, whole = Math.floor(left / batches);
     const seconds = this.#rates.secondsOf({
       passes: this.#passes.slice(this.#passes.length - whole),
@@ -70,7 +68,7 @@ export class TimeLeft {
     });
     if (!seconds) return undefined;
     return seconds.calibration + seconds.layers + seconds.reconstruction +
-      evaluationSeconds(spec, evaluatedWindows, this.#rates, countWindows(this.#job) / batches);
+      evaluationSeconds(spec, evaluatedWindows, this.#rates, countWindows(this.job) / batches);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Backend } from "../../device/backend.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import { Forward } from "../../model/forward.ts";
 import type { Model } from "../../model/model.ts";
 
@@ -17,28 +18,25 @@ export async function blockSimilarities(
   windows: readonly Uint32Array[],
   onStep?: (done: number, total: number) => void,
 ): Promise<number[]> {
-  const forward = await Forward.begin(backend, model, windows);
-  try {
-    const { hiddenStates } = forward, { blockCount, hiddenSize } = model.spec;
-    const states: Float32Array[] = [], similarities: number[] = [];
-    await hiddenStates.visitOutputs(() => {}, { from: 0, take: (i, inputs) => void (states[i] = inputs) });
-    let done = 0;
-    for (let block = 0; block < blockCount; block++) {
-      let sum = 0, tokens = 0;
-      const take = (i: number, outputs: Float32Array) => {
-        sum += sumOfCosines(states[i], outputs, hiddenSize);
-        tokens += outputs.length / hiddenSize;
-        states[i] = outputs;
-      };
-      const onBatchDone = () => onStep?.(++done, blockCount * hiddenStates.batches.length);
-      const observer = { from: 0, take, end: () => Promise.resolve() };
-      await forward.runBlock(block, onBatchDone, undefined, { observer });
-      similarities.push(sum / tokens);
-    }
-    return similarities;
-  } finally {
-    forward.destroy();
+  using scratch = new ResourceSet();
+  const forward = scratch.add(await Forward.begin(backend, model, windows));
+  const { hiddenStates } = forward, { blockCount, hiddenSize } = model.spec;
+  const states: Float32Array[] = [], similarities: number[] = [];
+  await hiddenStates.visitOutputs(() => {}, { from: 0, take: (i, inputs) => void (states[i] = inputs) });
+  let done = 0;
+  for (let block = 0; block < blockCount; block++) {
+    let sum = 0, tokens = 0;
+    const take = (i: number, outputs: Float32Array) => {
+      sum += sumOfCosines(states[i], outputs, hiddenSize);
+      tokens += outputs.length / hiddenSize;
+      states[i] = outputs;
+    };
+    const onBatchDone = () => onStep?.(++done, blockCount * hiddenStates.batches.length);
+    const observer = { from: 0, take, end: () => Promise.resolve() };
+    await forward.runBlock(block, onBatchDone, undefined, { observer });
+    similarities.push(sum / tokens);
   }
+  return similarities;
 }
 
 /** Returns the sum of the cosines of two vectors of each token, in float64. The cosine with a vector of zeros is 0. */
@@ -58,8 +56,6 @@ export function sumOfCosines(a: Float32Array, b: Float32Array, hiddenSize: numbe
 
 /** Returns the `count` blocks with the largest similarities, ascending. Of equal ones, the later block is dropped. */
 export function mostSimilarBlocks(similarities: readonly number[], count: number): number[] {
-  const blocks = similarities.map((_, block) => block);
-  return blocks.sort((a, b) => similarities[b] - similarities[a] || b - a).slice(0, count).sort((a, b) =>
-    a - b
-  );
+  const blocks = [...similarities.keys()].toSorted((a, b) => similarities[b] - similarities[a] || b - a);
+  return blocks.slice(0, count).sort((a, b) => a - b);
 }

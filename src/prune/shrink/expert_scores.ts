@@ -5,6 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { rowDot } from "../../device/kernels/row_dot.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import { Forward } from "../../model/forward.ts";
 import type { Model } from "../../model/model.ts";
 import type { ExpertObserver } from "../../model/pieces/block_pass.ts";
@@ -31,40 +32,34 @@ export async function measureExperts(
   windows: readonly Uint32Array[],
   onStep?: (done: number, total: number) => void,
 ): Promise<ExpertUse[]> {
-  const forward = await Forward.begin(backend, model, windows), { blockCount } = model.spec;
-  try {
-    const uses: ExpertUse[] = [], total = blockCount * forward.hiddenStates.batches.length;
-    let done = 0;
-    for (let block = 0; block < blockCount; block++) {
-      const sums = new ExpertSums(backend);
-      await forward.runBlock(block, () => onStep?.(++done, total), undefined, {
-        observeExpert: sums.observe,
-      });
-      uses.push(await sums.end());
-    }
-    return uses;
-  } finally {
-    forward.destroy();
+  using scratch = new ResourceSet();
+  const forward = scratch.add(await Forward.begin(backend, model, windows)), { blockCount } = model.spec;
+  const uses: ExpertUse[] = [], total = blockCount * forward.hiddenStates.batches.length;
+  let done = 0;
+  for (let block = 0; block < blockCount; block++) {
+    const sums = new ExpertSums(backend);
+    await forward.runBlock(block, () => onStep?.(++done, total), undefined, {
+      observeExpert: sums.observe,
+    });
+    uses.push(await sums.end());
   }
+  return uses;
 }
 
 /** Adds up the outputs of the experts of one block. */
 class ExpertSums {
-  readonly #backend: Backend;
   readonly #done: Promise<void>[] = [];
   readonly #sums: { tokens: number; factors: number; norms: number }[] = [];
   #batch?: { readonly routes: Routes; readonly squares: DeviceBuffer };
 
-  constructor(backend: Backend) {
-    this.#backend = backend;
-  }
+  constructor(private readonly backend: Backend) {}
 
   /** Queues the squared norms of the outputs. */
   readonly observe: ExpertObserver = (expert, routes, x, cols) => {
     if (this.#batch?.routes !== routes) this.#begin(routes);
     const first = routes.starts[expert], rows = routes.starts[expert + 1] - first;
     const views = { x_offset: 0, ldx: cols, y_offset: 0, ldy: cols, sums_offset: first, sums_stride: 1 };
-    this.#backend.dispatch(rowDot, { x, y: x, sums: this.#batch!.squares }, {
+    this.backend.dispatch(rowDot, { x, y: x, sums: this.#batch!.squares }, {
       rows,
       cols,
       ...views,
@@ -85,8 +80,8 @@ class ExpertSums {
 
   #begin(routes: Routes): void {
     this.#endBatch();
-    const squares = this.#backend.createBuffer("squared norms of experts", 4 * routes.factors.length);
-    this.#backend.clear(squares);
+    const squares = this.backend.createBuffer("squared norms of experts", 4 * routes.factors.length);
+    this.backend.clear(squares);
     this.#batch = { routes, squares };
   }
 
@@ -100,18 +95,16 @@ class ExpertSums {
   }
 
   async #add({ starts, factors }: Routes, squares: DeviceBuffer): Promise<void> {
-    try {
-      const values = asFloat32(await this.#backend.read(squares, 0, 4 * factors.length));
-      for (let expert = 0; expert < starts.length - 1; expert++) {
-        const sums = this.#sums[expert] ??= { tokens: 0, factors: 0, norms: 0 };
-        sums.tokens += starts[expert + 1] - starts[expert];
-        for (let i = starts[expert]; i < starts[expert + 1]; i++) {
-          sums.factors += factors[i];
-          sums.norms += factors[i] * Math.sqrt(values[i]);
-        }
+    using scratch = new ResourceSet();
+    scratch.add(squares);
+    const values = asFloat32(await this.backend.read(squares, 0, 4 * factors.length));
+    for (let expert = 0; expert < starts.length - 1; expert++) {
+      const sums = this.#sums[expert] ??= { tokens: 0, factors: 0, norms: 0 };
+      sums.tokens += starts[expert + 1] - starts[expert];
+      for (let i = starts[expert]; i < starts[expert + 1]; i++) {
+        sums.factors += factors[i];
+        sums.norms += factors[i] * Math.sqrt(values[i]);
       }
-    } finally {
-      squares.destroy();
     }
   }
 }

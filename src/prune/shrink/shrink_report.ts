@@ -2,16 +2,12 @@
 
 import { z } from "zod";
 import type { Backend } from "../../device/backend.ts";
-import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { countWeightFileBytes, type WeightFile } from "../../model/checkpoint/weight_files.ts";
-import type { ModelSpec } from "../../model/families/family.ts";
-import { VERSION } from "../../protocol/version.ts";
+import type { ModelFolder } from "../../model/model.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
 import { removalSchema, runReportSchema } from "../report/run_report.ts";
-import { CALIBRATION_TEXT, type RunFingerprint } from "../run/fingerprint.ts";
-import type { RunTexts } from "../texts/named_texts.ts";
+import { type CommonFacts, commonMembers } from "../run/run_report.ts";
 import type { WrittenModel } from "./shrink_model.ts";
 import type { UnitKind } from "./units.ts";
 
@@ -46,48 +42,29 @@ export const shrinkReportSchema = runReportSchema.pick({
 export type ShrinkReport = z.infer<typeof shrinkReportSchema>;
 
 /** The facts that are not in the result of the run. */
-export interface ShrinkFacts extends Pick<ShrinkReport, "options" | "perplexity" | "seconds"> {
-  readonly name: string;
-  readonly checkpoint: Checkpoint;
+export interface ShrinkFacts extends CommonFacts, Pick<ShrinkReport, "perplexity" | "seconds"> {
   /** The dense model. */
-  readonly spec: ModelSpec;
+  readonly dense: ModelFolder;
   readonly backend: Backend;
-  readonly texts: RunTexts;
-  readonly options: ShrinkReport["options"] & { readonly samples: number; readonly seed?: number };
-  readonly seqlen: number;
+  readonly options: ShrinkReport["options"] & CommonFacts["options"];
   /** The number of held-out windows. */
   readonly heldOut: number;
   /** The numbers of units in each block, for the kinds that lost some. */
   readonly units: Pick<ShrinkReport, UnitKind>;
-  /** That of the command. */
-  readonly fingerprint: RunFingerprint;
 }
 
 export function shrinkReport(
-  { name, checkpoint, spec, backend, texts, options, seqlen, heldOut, units, ...facts }: ShrinkFacts,
+  facts: ShrinkFacts,
   { dropped, similarities = [], experts: uses, run, plan }: WrittenModel,
 ): ShrinkReport {
-  const { ffn, heads, experts, multiple, blocks, target, reconstruct, samples, seed } = options;
-  const { perplexity, seconds, fingerprint } = facts;
+  const { dense, backend, options, units, perplexity, seconds } = facts, { shards } = dense.checkpoint;
+  const { ffn, heads, experts, multiple, blocks, target, reconstruct } = options;
+  const { calibration, ...head } = commonMembers(facts, dense, facts.heldOut);
   return {
     kind: SHRINK_KIND,
-    version: VERSION,
-    finished: new Date().toISOString(),
-    model: {
-      name,
-      model_type: String(checkpoint.config.model_type),
-      blocks: spec.blockCount,
-      hidden_size: spec.hiddenSize,
-    },
+    ...head,
     options: { ffn, heads, experts, multiple, blocks, target, reconstruct },
-    calibration: {
-      text: calibrationLabels(texts.calibration).join(", "),
-      digest: fingerprint[CALIBRATION_TEXT],
-      samples,
-      validation_samples: heldOut,
-      seqlen,
-      seed: calibrationSeed(texts.calibration, seed),
-    },
+    calibration,
     backend: backend.kind,
     adapter: backend.adapter.name,
     resumed: run.resumeCount,
@@ -101,14 +78,14 @@ export function shrinkReport(
     },
     layers: run.layers.map(({ name, block, report }) => ({ ...report, name, block })),
     ...run.blocks.length > 0 && { blocks: run.blocks },
-    parameters: { dense: countParameters(checkpoint.shards), shrunk: countParameters(plan.weightFiles) },
+    parameters: { dense: countParameters(shards), shrunk: countParameters(plan.weightFiles) },
     bytes: {
-      dense: countWeightFileBytes(checkpoint.shards),
+      dense: countWeightFileBytes(shards),
       written: countWeightFileBytes(plan.weightFiles),
     },
     perplexity,
     seconds,
-    fingerprint: { ...fingerprint },
+    fingerprint: { ...facts.fingerprint },
   };
 }
 

@@ -8,12 +8,12 @@ import { readTensor } from "../../model/checkpoint/tensor_source.ts";
 import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import type { Model } from "../../model/model.ts";
-import { placeColumns, placeRows, takeColumns, takeRows } from "../../tensor/columns.ts";
+import { columnIndices, placeColumns, placeRows, takeColumns, takeRows } from "../../tensor/columns.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers } from "../block_plan.ts";
+import { withReplace } from "../calibrated_model.ts";
 import type { LayerEntry } from "../run/journal.ts";
 import type { OutputPlan } from "../run/plan_output.ts";
-import { maskedColumns } from "./masked_columns.ts";
 import type { ReadingLayer } from "./units.ts";
 
 /** How a tensor loses the units of a block. */
@@ -85,7 +85,15 @@ export function shrunkOutput({ plan, cuts, model: { weights }, spec, layers }: S
         ? placeRows(stored, keptIn(cut), await readTensor(weights, name))
         : placeColumns(stored, keptIn(cut), cut.size);
     },
-    wrap: (source) => maskedColumns(source, (name, columns) => void kept.set(name, columns)),
+    // The layers that compute the inputs of a layer are not smaller yet, so the model keeps the old shape, with 0 in the removed columns.
+    wrap: (source) =>
+      withReplace(source, (group) => async (name, weight, _quantized, remaining) => {
+        const layer = group.layers.find((layer) => layer.name === name);
+        if (!layer || !remaining) throw new TypeError(`${name}: needs the columns that remain`);
+        const columns = columnIndices(remaining);
+        kept.set(name, columns);
+        await group.replace(name, placeColumns(weight, columns, layer.weight.shape[1]));
+      }),
     async storedLayer(layer, weight) {
       const tensors = new Map<string, HostTensor>();
       for (const [name, { reader }] of cuts) {

@@ -37,8 +37,7 @@ from pare_llm.pruning.prune_report import LayerResult, PruneReport
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer import PrunedLayer
-    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.layer import LayerArguments, PrunedLayer
     from pare_llm.pruning.run_options import RunParameters
 
 HOST_RESOURCE = "pare_host"
@@ -109,25 +108,23 @@ def _solve_layer(
     weight: Tensor,
     statistics: tuple[Tensor | None, Tensor | None],
     is_shared: bool,
-    tensors: Mapping[str, Tensor | None],
-    query: LayerQuery,
+    layer: LayerArguments,
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
 
-    `statistics` are the packed Hessian and the packed validation Hessian, and `tensors` are the mask and the
-    targets. If several layers share the statistics, they stay at the host until it needs the memory. If all
-    hosts fail transiently, Ray repeats the task because of the ConnectionError. A PareError says that a host
-    refuses the layer.
+    `statistics` are the packed Hessian and the packed validation Hessian, and `layer` has the mask, the
+    targets and the parameters. If several layers share the statistics, they stay at the host until it needs
+    the memory. If all hosts fail transiently, Ray repeats the task because of the ConnectionError. A
+    PareError says that a host refuses the layer.
     """
     with PareHosts(hosts) as client:
         try:
             upper, validation = statistics
             if is_shared and upper is not None:
-                digest = client.put_hessian(upper, validation)
-                return client.prune_layer(weight, hessian=digest, **tensors, **query)
-            return client.prune_layer(
-                weight, hessian_upper=upper, validation_hessian_upper=validation, **tensors, **query
-            )
+                layer["hessian"] = client.put_hessian(upper, validation)
+            else:
+                layer |= {"hessian_upper": upper, "validation_hessian_upper": validation}
+            return client.prune_layer(weight, **layer)
         except PareError as error:
             if error.is_transient:
                 raise ConnectionError(str(error)) from error
@@ -163,26 +160,15 @@ class RayClient:
         """Return the number of layers that may be given to Ray at the same time."""
         return _MAX_PENDING_LAYERS
 
-    def prune_layer(
-        self,
-        weight: Tensor,
-        *,
-        hessian: str | None = None,
-        hessian_upper: Tensor | None = None,
-        validation_hessian_upper: Tensor | None = None,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        validation_target: Tensor | None = None,
-        **query: Unpack[LayerQuery],
-    ) -> PrunedLayer[Tensor]:
+    def prune_layer(self, weight: Tensor, **layer: Unpack[LayerArguments]) -> PrunedLayer[Tensor]:
         """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
-        own = hessian_upper, validation_hessian_upper
-        tensors = {"mask": mask, "target": target, "validation_target": validation_target}
+        own = layer.pop("hessian_upper", None), layer.pop("validation_hessian_upper", None)
+        hessian: Any = layer.pop("hessian", None)
         statistics: Any = own if hessian is None else self._hessians[hessian]
         # Each task begins with the host after that of the task before, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
         hosts = self._hosts[first:] + self._hosts[:first]
-        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, tensors, query)
+        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, layer)
         self._pending.add(pending)
         try:
             pruned: PrunedLayer[Tensor] = ray.get(pending)

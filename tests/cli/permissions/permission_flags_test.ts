@@ -186,6 +186,11 @@ describe("commandAccess()", () => {
     assert.deepEqual(accessOf("serve", { PARE_KEYS_FILE: "/run/keys" }).read, ["/run/keys"]);
   });
 
+  it("lets a host read and write the folder of hidden states", () => {
+    const { read, write } = accessOf("serve --states /var/states");
+    assert.deepEqual([read, write], [["/var"], ["/var"]]);
+  });
+
   it("loads the library that --products or its variable names, and those in the usual places by default", () => {
     const libraries = (line: string, env?: Record<string, string>) =>
       commandAccess(line.split(" "), around(env)).ffi;

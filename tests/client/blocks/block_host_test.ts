@@ -17,17 +17,15 @@ import {
 } from "../../routes/block_bodies.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 
-const tensors = {
-  byteLength: Object.values(block).reduce((sum, { data }) => sum + data.length, 0),
-  read: () => Promise.resolve(new Map(Object.entries(block))),
-};
-const readEmbedding = () => Promise.resolve(new Map(Object.entries({ windows: given, ...embedding })));
+const tensors = new Map(Object.entries(block));
 
 it("BlockHost creates states, stores and adds statistics, prunes a block, and deletes the states", async () => {
   await using local = await openLocalHost(await createCpuBackend());
   const host = new BlockHost(local.transport, "run"), names = Object.keys(block);
   assert.equal(await host.nextBlock(), undefined);
-  await host.create(config, names, readEmbedding, { target: "none" });
+  await host.create(config, names, new Map(Object.entries({ windows: given, ...embedding })), {
+    target: "none",
+  });
   assert.equal(await host.nextBlock(), 0);
   const layers = { [layerName]: { sparsity: 0.5 } };
   const { sums } = await host.run({ block: 0, advance: false, solve: false }, tensors, layers);

@@ -4,7 +4,8 @@
  */
 
 import { digestOfBytes } from "../../../src/client/digests.ts";
-import { type Answer, type Received, report } from "../fake_host.ts";
+import { decode } from "../../../src/tensor/safetensors/decode.ts";
+import { type Answer, answerOf, type Received, report } from "../fake_host.ts";
 
 /** The default address of the edge. */
 export const EDGE = "http://edge.test";
@@ -24,6 +25,11 @@ export type JobSolver = (
   weight: Uint8Array<ArrayBuffer>,
   layer: SubmittedLayer,
 ) => { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly error: { code: string; detail: string } };
+
+/** Solves a layer as the fake host does. */
+export const solvedFile: JobSolver = (weight) => ({
+  bytes: answerOf(decode(weight).tensors.get("weight")!),
+});
 
 /** A fake edge: its log of requests, the layers of each submitted job, and its request handler. */
 export interface FakeEdge {
@@ -66,18 +72,8 @@ export function fakeEdge(
       return await refusal(received);
     }
     if (path === "/v1/hosts") {
-      const queue = { waiting: 0, resident: 0 };
-      const host = {
-        id: "host",
-        url: "http://host",
-        backend: "cpu",
-        adapter: "fake",
-        capacity: 1,
-        queue,
-        factors: [],
-        seen: 0,
-      };
-      return Response.json({ hosts: [host] });
+      const device = { backend: "cpu", adapter: "fake", capacity: 1, queue: { waiting: 0, resident: 0 } };
+      return Response.json({ hosts: [{ id: "host", url: "http://host", ...device, factors: [], seen: 0 }] });
     }
     if (path.startsWith("/v1/blobs/")) {
       const blob = blobs.get(path.slice("/v1/blobs/".length));

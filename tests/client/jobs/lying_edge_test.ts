@@ -4,9 +4,8 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { JobFailedError, pruneByJob } from "../../../src/client/jobs/prune_by_job.ts";
 import { PareJobs } from "../../../src/client/jobs/pare_jobs.ts";
-import { decode } from "../../../src/tensor/safetensors/decode.ts";
-import { answerOf, f32, problem } from "../fake_host.ts";
-import { EDGE, fakeEdge } from "./fake_edge.ts";
+import { f32, modelOf, problem } from "../fake_host.ts";
+import { EDGE, fakeEdge, solvedFile } from "./fake_edge.ts";
 
 const WEIGHT = f32([2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
 
@@ -38,10 +37,9 @@ const LIES: Readonly<Record<string, Change>> = {
 };
 
 function edgeWith(changeJob: Change) {
-  const solve = (weight: Uint8Array<ArrayBuffer>) => ({
-    bytes: answerOf(decode(weight).tensors.get("weight")!),
+  const edge = fakeEdge(problem(500, "unknown"), solvedFile, {
+    changeJob: (job) => changeJob(job as JobAnswer),
   });
-  const edge = fakeEdge(problem(500, "unknown"), solve, { changeJob: (job) => changeJob(job as JobAnswer) });
   return { baseUrl: EDGE, fetch: edge.answer, backoffMs: 1 };
 }
 
@@ -55,13 +53,7 @@ for (const [what, lie] of Object.entries(LIES)) {
     });
 
     it("is refused by PareJobs", async () => {
-      const source = {
-        layerCount: 1,
-        async *groups() {
-          const layers = [{ name: "q", weight: WEIGHT }];
-          yield await Promise.resolve({ block: 0, layers, replace: () => Promise.resolve() });
-        },
-      };
+      const source = modelOf({ layers: [{ name: "q", weight: WEIGHT }] });
       const events = new PareJobs(edgeWith(lie), { pollMs: 1 }).pruneModel(source, { method: "magnitude" });
       await assert.rejects(Array.fromAsync(events), { name: "MalformedAnswerError" });
     });

@@ -11,8 +11,8 @@ import { pruneByJob } from "../../../src/client/jobs/prune_by_job.ts";
 import { Pare } from "../../../src/client/pare.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
-import { type Answer, answerOf, f32, problem } from "../fake_host.ts";
-import { EDGE, fakeEdge, type JobSolver } from "./fake_edge.ts";
+import { type Answer, f32, problem } from "../fake_host.ts";
+import { EDGE, fakeEdge, type JobSolver, solvedFile } from "./fake_edge.ts";
 
 const TENSORS = {
   weight: f32([2, 2], [1, 2, 3, 4]),
@@ -24,8 +24,6 @@ const tooLarge: Answer = () =>
     status: 413,
     headers: { "Content-Type": "application/problem+json" },
   });
-
-const solvedFile: JobSolver = (weight) => ({ bytes: answerOf(decode(weight).tensors.get("weight")!) });
 
 describe("Pare.pruneLayer over the body limit of an edge", () => {
   it("uploads the tensors and prunes the layer by a job", async () => {

@@ -3,7 +3,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { BusyError } from "../../../src/host/bounded_queue.ts";
-import { type States, StatesStore } from "../../../src/host/blocks/states_store.ts";
+import type { States } from "../../../src/host/blocks/states.ts";
+import { StatesStore } from "../../../src/host/blocks/states_store.ts";
 import type { Forward } from "../../../src/model/forward.ts";
 
 const BUDGET = 100, { signal } = new AbortController();
@@ -11,15 +12,16 @@ const nameOf = (name: string, owner = "key") => ({ owner, name });
 
 /** Returns a store, and functions that store states and list the names of the states that were freed. */
 function openStore() {
-  const store = new StatesStore(BUDGET, () => 0), freed: string[] = [];
-  const add = (name: string, byteLength: number, answerBytes = 0, owner = "key") => {
+  const store = new StatesStore({ budgetBytes: BUDGET, clock: () => 0 }), freed: string[] = [];
+  const add = async (name: string, byteLength: number, answerBytes = 0, owner = "key") => {
     const forward = { destroy: () => void freed.push(name) } as unknown as Forward;
     const parts = [new Uint8Array(answerBytes)];
     const states: States = {
       ...{ forward, byteLength, nextBlock: 1, weights: new Map(), windows: [], validationWindows: [] },
+      model: { config: "{}", names: [] },
       ...answerBytes > 0 && { answer: { block: 0, request: "sha256:0", parts } },
     };
-    store.add(nameOf(name, owner), states);
+    await store.add(nameOf(name, owner), states);
     return states;
   };
   return { store, add, freed };
@@ -37,17 +39,18 @@ async function begin(store: StatesStore, name: string): Promise<() => Promise<vo
 }
 
 describe("StatesStore", () => {
-  it("drops the answers of idle states, least recently used first, before it frees states", () => {
-    const { store, add, freed } = openStore(), old = add("old", 20, 20), recent = add("recent", 20, 20);
-    const room = store.reserve("the body", 30, { replaced: nameOf("new") });
+  it("drops the answers of idle states, least recently used first, before it frees states", async () => {
+    const { store, add, freed } = openStore(), old = await add("old", 20, 20);
+    const recent = await add("recent", 20, 20);
+    const room = await store.reserve("the body", 30, { replaced: nameOf("new") });
     assert.deepEqual([old.answer, recent.answer !== undefined, freed], [undefined, true, []]);
     room[Symbol.dispose]();
-    store.reserve("the body", 70, { replaced: nameOf("new") });
+    await store.reserve("the body", 70, { replaced: nameOf("new") });
     assert.deepEqual([recent.answer, freed], [undefined, ["old"]]);
   });
 
   it("keeps states whose answer exceeds the budget when their request ends", async () => {
-    const { store, add, freed } = openStore(), states = add("run", 80);
+    const { store, add, freed } = openStore(), states = await add("run", 80);
     await store.use(nameOf("run"), async (used) => {
       await Promise.resolve();
       used.answer = { block: 1, request: "sha256:1", parts: [new Uint8Array(30)] };
@@ -55,58 +58,58 @@ describe("StatesStore", () => {
     assert.deepEqual([states.answer, freed, store.byteLength], [undefined, [], 80]);
   });
 
-  it("counts reserved bytes until they are disposed of", () => {
+  it("counts reserved bytes until they are disposed of", async () => {
     const { store } = openStore(), reserve = () => store.reserve("the body", 60, { replaced: nameOf("a") });
-    const room = reserve();
-    assert.throws(reserve, BusyError);
+    const room = await reserve();
+    await assert.rejects(reserve(), BusyError);
     assert.equal(store.byteLength, 60);
     room[Symbol.dispose]();
     assert.equal(store.byteLength, 0);
-    reserve();
+    await reserve();
   });
 
-  it("keeps the states of a request that reserves memory before it uses them", () => {
-    const { store, add, freed } = openStore(), used = add("run", 50);
-    add("other", 50);
-    store.reserve("the result", 40, { used });
+  it("keeps the states of a request that reserves memory before it uses them", async () => {
+    const { store, add, freed } = openStore(), used = await add("run", 50);
+    await add("other", 50);
+    await store.reserve("the result", 40, { used });
     assert.deepEqual(freed, ["other"]);
-    assert.throws(() => store.reserve("the result", 20, { used }), BusyError);
+    await assert.rejects(store.reserve("the result", 20, { used }), BusyError);
   });
 
   it("counts deleted states until the last request that uses them ends", async () => {
     const { store, add, freed } = openStore();
-    add("run", 80);
+    await add("run", 80);
     const end = await begin(store, "run");
-    assert.equal(store.delete(nameOf("run")), true);
-    assert.throws(() => store.reserve("the body", 30, { replaced: nameOf("run") }), BusyError);
+    assert.equal(await store.delete(nameOf("run")), true);
+    await assert.rejects(store.reserve("the body", 30, { replaced: nameOf("run") }), BusyError);
     assert.deepEqual([store.byteLength, freed], [80, []]);
     await end();
     assert.deepEqual([store.byteLength, freed], [0, ["run"]]);
   });
 
   it("refuses bytes that can never fit beside the states that the request uses", async () => {
-    const { store, add } = openStore(), used = add("run", 80), end = await begin(store, "run");
+    const { store, add } = openStore(), used = await add("run", 80), end = await begin(store, "run");
     const error = { code: "too_large", members: { limit: 20 } };
-    assert.throws(() => store.reserve("the block", 21, { used }), error);
-    store.reserve("the block", 20, { used });
+    await assert.rejects(store.reserve("the block", 21, { used }), error);
+    await store.reserve("the block", 20, { used });
     await end();
   });
 
   it("frees states that are replaced before others, and nothing if there is no room", async () => {
     const { store, add, freed } = openStore();
-    for (const name of ["other", "used", "own"]) add(name, 30);
+    for (const name of ["other", "used", "own"]) await add(name, 30);
     const end = await begin(store, "used");
-    assert.throws(() => store.reserve("the body", 71, { replaced: nameOf("own") }), BusyError);
+    await assert.rejects(store.reserve("the body", 71, { replaced: nameOf("own") }), BusyError);
     assert.deepEqual(freed, []);
-    store.reserve("the body", 40, { replaced: nameOf("own") });
+    await store.reserve("the body", 40, { replaced: nameOf("own") });
     assert.deepEqual(freed, ["own"]);
     await end();
   });
 
-  it("stores at most 64 names of one key", () => {
+  it("stores at most 64 names of one key", async () => {
     const { store, add, freed } = openStore();
-    add("other", 1, 0, "other key");
-    for (let i = 0; i <= 64; i++) add(`run ${i}`, 1);
+    await add("other", 1, 0, "other key");
+    for (let i = 0; i <= 64; i++) await add(`run ${i}`, 1);
     assert.deepEqual([freed, store.byteLength], [["run 0"], 65]);
   });
 });

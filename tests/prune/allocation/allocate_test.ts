@@ -3,11 +3,9 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
-import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import type { QueryOf } from "../../../src/client/model_pruner.ts";
 import type { Report } from "../../../src/protocol/messages.ts";
-import { type Model, openModel } from "../../../src/model/model.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
 import { inputNorms } from "../../../src/prune/input_norms.ts";
@@ -16,24 +14,18 @@ import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
 import type { CalibratedPruner } from "../../../src/prune/device_pruner.ts";
 import { forwardOpt, readOptReference } from "../../reference/opt_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../../support/opt_sotu.ts";
+import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../../support/opt_sotu.ts";
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 
 describe("allocations for the test model opt-sotu", () => {
-  let host: LocalHost, checkpoint: Checkpoint, model: Model;
-  before(async () => {
-    host = await openLocalHost("cpu");
-    checkpoint = await openOptSotu();
-    model = openModel(checkpoint);
-  });
-  after(async () => {
-    await checkpoint.close();
-    await host[Symbol.asyncDispose]();
-  });
+  const opt = useOptSotu();
+  let host: LocalHost;
+  before(async () => host = await openLocalHost("cpu"));
+  after(() => host[Symbol.asyncDispose]());
 
   function task(changes: Partial<AllocationTask> = {}): AllocationTask {
-    const layers = linearLayers(model.spec), { backend, pruner } = host;
+    const { model } = opt, layers = linearLayers(model.spec), { backend, pruner } = host;
     return { model, layers, sparsity: 0.5, queryOf: () => ({}), windows, backend, pruner, ...changes };
   }
 
@@ -42,7 +34,7 @@ describe("allocations for the test model opt-sotu", () => {
     const inputs = windows.map((window) => forwardOpt(reference, window).inputs);
     let block = 0, steps = "";
     const progress = (done: number, total: number) => void (steps = `${done}/${total}`);
-    for await (const norms of inputNorms(model, host.backend, { windows, lastBlock: 2, progress })) {
+    for await (const norms of inputNorms(opt.model, host.backend, { windows, lastBlock: 2, progress })) {
       for (const [[{ name, inFeatures }], computed] of norms) {
         const expected = new Float64Array(inFeatures);
         for (const input of inputs) {
@@ -59,14 +51,16 @@ describe("allocations for the test model opt-sotu", () => {
   for (const name of ["owl", "error"] as const) {
     for (const sparsity of [0.503, 0.9]) {
       it(`by ${name} at sparsity ${sparsity} prune the exact number of weights in the model and in each layer`, async () => {
-        const layers = linearLayers(model.spec).filter(({ name }) => !/1\.fc2|3\.self_attn\.k/.test(name));
+        const layers = linearLayers(opt.model.spec).filter(({ name }) =>
+          !/1\.fc2|3\.self_attn\.k/.test(name)
+        );
         const { sparsities, notes } = await allocate(name, task({ layers, sparsity }));
         assert.deepEqual(Object.keys(sparsities), layers.map((layer) => layer.name));
         assert.ok(new Set(Object.values(sparsities)).size > 2);
         assert.equal(notes.length, 1);
 
         const { windows, backend } = task(), names = new Set(Object.keys(sparsities));
-        const source = calibratedModel(model, backend, { windows, layers: names });
+        const source = calibratedModel(opt.model, backend, { windows, layers: names });
         const queryOf = withAllocation(() => ({ error: false }), { name, sparsities, notes });
         let zeros = 0;
         for await (const event of host.pruner.pruneModel(source, queryOf)) {

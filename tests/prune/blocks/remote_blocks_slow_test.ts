@@ -13,7 +13,7 @@ import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import { gridOfQuery, quantizedModel } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
-import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openFixture } from "../../support/fixture_models.ts";
@@ -139,7 +139,7 @@ describe("RemoteBlocks", () => {
         const changes: Partial<OpenDestination> = {
           replace(name, weight) {
             if (++stored === 9 && error) throw error;
-            replaced.set(name, weight);
+            replaced.set(name, copyTensor(weight));
             return Promise.resolve();
           },
           readFinished: (name) => Promise.resolve(replaced.get(name)!),

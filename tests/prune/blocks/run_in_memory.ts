@@ -2,7 +2,7 @@
 
 import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
-import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 
 /** What a run does with a model: everything that must not depend on where it runs. */
 export interface Outcome {
@@ -29,12 +29,12 @@ export async function runInMemory(
     destination: {
       fill: (prune) =>
         prune({
-          replace: (name, weight) => set(replaced, name, weight),
+          replace: (name, weight) => set(replaced, name, copyTensor(weight)),
           readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
           recordBlock: (block, error) => set(errors, block, error),
           recordDecision: (block, decision) => set(decisions, block, decision),
           async recordReconstruction(_block, { tensors }) {
-            for (const [name, tensor] of tensors) await set(trained, name, tensor);
+            for (const [name, tensor] of tensors) await set(trained, name, copyTensor(tensor));
           },
           record: ({ name, tokens, report: { seconds: _, factor_reused: _reused, ...report } }) =>
             set(reports, name, { tokens, report }),

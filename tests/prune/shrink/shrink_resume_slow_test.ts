@@ -8,9 +8,9 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openModelFolder } from "../../../src/model/model.ts";
 import { type ShrinkJob, shrinkModel, type ShrinkResult } from "../../../src/prune/shrink/shrink_model.ts";
 import { FAMILY_FIXTURES } from "../../support/family_fixtures.ts";
-import { firstCause, Killed, killedAfter } from "../../support/failing_file_system.ts";
+import { assertSameAfterKills, killedAfter } from "../../support/failing_file_system.ts";
 import { openLocalHost } from "../../support/local_host.ts";
-import { readFolder, temporaryFolder } from "../../support/temporary_folder.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 const folder = temporaryFolder();
 const SHAPE = { layers: 4, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
@@ -56,21 +56,7 @@ describe("shrinkModel()", () => {
       const expected = `${folder}/whole ${what}`, out = `${folder}/stopped ${what}`;
       const { layers } = await shrink(expected, changes);
       assert.ok(layers.length > 0 && layers.every(({ kept }) => kept!.length === 12));
-      let stops = 0;
-      for (let done = false; !done; stops += stride) {
-        const killed = await shrink(out, changes, killedAfter(denoFileSystem, stops)).then(
-          () => false,
-          (error) => {
-            assert.ok(firstCause(error) instanceof Killed, String(error));
-            return true;
-          },
-        );
-        if (killed) await shrink(out, changes);
-        assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
-        await Deno.remove(out, { recursive: true });
-        done = !killed;
-      }
-      assert.ok(stops > 40, `stopped after at most ${stops} changes`);
+      await assertSameAfterKills((out, fs) => shrink(out, changes, fs), expected, out, stride, 40);
     });
   }
 

@@ -1,10 +1,7 @@
-"""Fixtures for tests of checkpoints: the command `pare`, and writers of checkpoint folders."""
+"""A fixture for tests of checkpoints, which writes checkpoint folders."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-ROOT = Path(__file__).parents[3]
 Writer = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def run_script() -> Callable[..., None]:
-    """Return a function that runs a TypeScript file of the repository with the given arguments."""
-    deno = shutil.which("deno")
-    command = [deno] if deno else ["npx", "-y", "deno@2.9.6"]
-
-    def run(script: str, *args: str | Path) -> None:
-        whole = [*command, "run", "-A", "--quiet", "--no-check", script, *map(str, args)]
-        done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def pare(run_script: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that runs the command `pare` with the given arguments."""
-    return partial(run_script, "src/cli/main.ts")
 
 
 @pytest.fixture

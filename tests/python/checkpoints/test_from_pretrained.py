@@ -8,13 +8,12 @@ from pathlib import Path
 import pare_llm
 import pytest
 import torch
+from conftest import MODELS, PARE, ROOT, run_deno
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, OPTConfig, OPTForCausalLM
 
 from .same_bits import assert_same_bits
 
-ROOT = Path(__file__).parents[3]
-MODELS = ROOT / "tests/fixtures/models"
 TOKENS = torch.tensor([[1, 300, 2, 45, 1999, 8, 77, 512]])
 
 
@@ -46,7 +45,7 @@ def assert_same_model(packed: Path, unpacked: Path) -> None:
         ("llama-sotu", ["--method", "sparsegpt", "--bits", "4"]),
     ],
 )
-def test_a_packed_model_has_the_parameters_of_the_unpacked_one(pare, tmp_path, name, options):
+def test_a_packed_model_has_the_parameters_of_the_unpacked_one(tmp_path, name, options):
     text = shutil.copy(ROOT / "README.md", tmp_path / "calibration.txt")
     options = [
         "--calibration",
@@ -59,8 +58,8 @@ def test_a_packed_model_has_the_parameters_of_the_unpacked_one(pare, tmp_path, n
         "pack-quantized",
         *options,
     ]
-    pare("prune", MODELS / name, *options, "--out", tmp_path / "packed")
-    pare("unpack", tmp_path / "packed", "--out", tmp_path / "unpacked")
+    run_deno(PARE, "prune", MODELS / name, *options, "--out", tmp_path / "packed")
+    run_deno(PARE, "unpack", tmp_path / "packed", "--out", tmp_path / "unpacked")
     assert_same_model(tmp_path / "packed", tmp_path / "unpacked")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pare_llm
 import pytest
+from conftest import run_deno
 
 
 def entry(shape: object = (2,), offsets: object = (0, 8), dtype: object = "F32") -> dict[str, object]:
@@ -23,8 +24,8 @@ def write_file(folder: Path, header: dict[str, object], data_bytes: int = 8) -> 
     return folder
 
 
-def test_load_refuses_every_hostile_file_that_the_reader_in_typescript_refuses(run_script, tmp_path):
-    run_script("tests/python/checkpoints/write_attacks.ts", tmp_path)
+def test_load_refuses_every_hostile_file_that_the_reader_in_typescript_refuses(tmp_path):
+    run_deno("tests/python/checkpoints/write_attacks.ts", tmp_path)
     folders = sorted(tmp_path.iterdir())  # the names say how the files break the rules
     assert len(folders) > 50
     for folder in folders:

@@ -4,6 +4,7 @@ import itertools
 
 import pare_llm
 import torch
+from conftest import PARE, run_deno
 from safetensors.torch import load_file
 
 from .same_bits import assert_same_bits
@@ -46,7 +47,7 @@ def description(grids: dict[str, tuple[int, bool, int]]) -> dict[str, object]:
     return {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": groups}
 
 
-def test_load_decodes_quantised_weights_of_every_kind_and_of_odd_sizes(pare, write_checkpoint, tmp_path):
+def test_load_decodes_quantised_weights_of_every_kind_and_of_odd_sizes(write_checkpoint, tmp_path):
     torch.manual_seed(0)
     sizes = [(9, 24, 4), (17, 45, 1), (5, 33, 11), (64, 128, 2)]
     shards: list[dict[str, torch.Tensor]] = [{"bias": torch.arange(5.0)}, {}]
@@ -58,7 +59,7 @@ def test_load_decodes_quantised_weights_of_every_kind_and_of_odd_sizes(pare, wri
     # This weight has more than one strip of rows, and its zeros do not fill their last words.
     shards[0] |= random_parts("large", 2101, 4100, 41, torch.float16, 4, False)
     folder = write_checkpoint("quantized", {"quantization_config": description(grids)}, *shards)
-    pare("unpack", folder, "--out", tmp_path / "unpacked")
+    run_deno(PARE, "unpack", folder, "--out", tmp_path / "unpacked")
 
     expected: dict[str, torch.Tensor] = {}
     for file in (tmp_path / "unpacked").glob("*.safetensors"):

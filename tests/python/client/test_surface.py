@@ -3,17 +3,17 @@
 import inspect
 import json
 import re
-import subprocess
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 import pare_llm
 import pytest
-from conftest import DENO, ROOT
+from conftest import run_deno
 from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
 from pare_llm.client.answers import Report, Seconds
 from pare_llm.client.errors import STATUSES
 from pare_llm.client.jobs import messages
+from pare_llm.client.layer import LayerTensors
 
 # The names that the Python client does not have.
 ABSENT = {
@@ -35,9 +35,7 @@ ABSENT = {
 @pytest.fixture(scope="module")
 def typescript() -> dict[str, Any]:
     """Return the public surface of the TypeScript SDK."""
-    script = ROOT / "tests/python/client/typescript_surface.ts"
-    command = [*DENO, "run", "-A", "--no-check", "--quiet", str(script)]
-    surface: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT))
+    surface: dict[str, Any] = json.loads(run_deno("tests/python/client/typescript_surface.ts"))
     return surface
 
 
@@ -146,8 +144,7 @@ def choices_of(kind: Any) -> list[str]:
 
 
 def test_a_layer_has_the_tensors_and_the_parameters_of_the_contract(typescript: dict[str, Any]) -> None:
-    prune_layer = parameters_of(Pare.prune_layer)
-    assert set(typescript["options"]["LayerTensors"]) == set(prune_layer) - {"query"}
+    assert set(typescript["options"]["LayerTensors"]) == {"weight", *LayerTensors.__annotations__}
     query = pare_llm.LayerQuery.__annotations__
     assert sorted([*query, "hessian"]) == sorted(typescript["layerQuery"])
     assert sorted([*query, "hessian"]) == sorted(typescript["options"]["LayerQuery"])

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from pare_llm import keep_zeros, verify
 from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries
-from spawn_ranks import spawn_ranks
+from ranks import run_on_ranks
 from torch import nn
 
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install deepspeed")
@@ -91,7 +91,7 @@ def run_all() -> dict[Any, list[float]]:
 @pytest.fixture(scope="module")
 def results() -> Results:
     """Return the norms of both ranks."""
-    return spawn_ranks(run_all)
+    return run_on_ranks(run_all, 2)
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=str)

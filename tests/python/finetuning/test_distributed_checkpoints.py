@@ -7,7 +7,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from pare_llm import keep_zeros
 from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries, train
-from spawn_ranks import spawn_ranks
+from ranks import run_on_ranks
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.fsdp import fully_shard
@@ -55,8 +55,8 @@ def load_and_train(folder: Path) -> tuple[int, dict[str, Tensor]]:
 
 
 def test_the_zeros_of_four_processes_are_kept_on_two(tmp_path: Path) -> None:
-    kept = spawn_ranks(train_and_save, tmp_path / "checkpoint", ranks=4)
-    results = spawn_ranks(load_and_train, tmp_path / "checkpoint", ranks=2)
+    kept = run_on_ranks(train_and_save, 4, tmp_path / "checkpoint")
+    results = run_on_ranks(load_and_train, 2, tmp_path / "checkpoint")
     pruned = pruned_entries(PrunedNetwork())
     zeros = sum(int(entries.sum()) for entries in pruned.values())
     assert sum(kept) == sum(count for count, _ in results) == zeros

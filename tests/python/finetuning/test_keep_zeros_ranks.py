@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from pare_llm import keep_zeros, verify
 from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries
-from spawn_ranks import spawn_ranks
+from ranks import run_on_ranks
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
@@ -262,4 +262,4 @@ def run_all() -> dict[Any, Any]:
 @pytest.fixture(scope="module")
 def results() -> Results:
     """Return the results of both ranks."""
-    return spawn_ranks(run_all)
+    return run_on_ranks(run_all, 2)

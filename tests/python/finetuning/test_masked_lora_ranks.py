@@ -8,7 +8,7 @@ import torch.distributed as dist
 from pare_llm import mask_lora_
 from peft import LoraConfig, PeftModel, get_peft_model
 from pruned_networks import PrunedNetwork
-from spawn_ranks import spawn_ranks
+from ranks import run_on_ranks
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
@@ -63,7 +63,7 @@ def run_all() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def results() -> list[dict[str, Any]]:
     """Return the results of both ranks."""
-    return spawn_ranks(run_all)
+    return run_on_ranks(run_all, 2)
 
 
 def test_masked_lora_under_fsdp2_trains_like_one_process(results: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pare_llm import KeepZeros
-from spawn_ranks import spawn_ranks
+from ranks import run_on_ranks
 from test_trainer_callback import linear_weights, pruned_opt, trainer_of
 from torch import Tensor, nn
 from transformers import TrainerCallback
@@ -82,5 +82,5 @@ def train(options: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_trainer_keeps_the_zeros_on_every_process(options: dict[str, Any], entries: int) -> None:
-    for result in spawn_ranks(train, options):
+    for result in run_on_ranks(train, 2, options):
         assert result == {"steps": 4, "nonzeros": 0, "changed": 48, "ok": True, "entries": entries}

@@ -1,8 +1,8 @@
 """Models, texts and a client without a server, for the tests of pruning."""
 
 import functools
+import json
 import math
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from conftest import DENO, MODELS, ROOT
+from conftest import MODELS, HostProcess, run_deno, run_python
 from pare_llm import PrunedLayer
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -76,10 +76,10 @@ MOE_CONFIGS: dict[str, dict[str, Any]] = {
 alternate in them. `granitemoe` is stored with one tensor for all experts."""
 
 
-def tiny_model(kind: str, *, seed: int = 0) -> Any:
+def tiny_model(kind: str, *, seed: int = 0, **sizes: int) -> Any:
     """Return a small model with random weights that differ enough to be pruned in a definite order."""
     torch.manual_seed(seed)
-    config = transformers.AutoConfig.for_model(kind, **{**TINY_CONFIGS, **MOE_CONFIGS}[kind])
+    config = transformers.AutoConfig.for_model(kind, **{**{**TINY_CONFIGS, **MOE_CONFIGS}[kind], **sizes})
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
         if parameter.ndim >= 2:
@@ -193,7 +193,7 @@ def unpack_upper(upper: Tensor, order: int) -> Tensor:
 def text_files() -> dict[str, Path]:
     """Return the paths of the calibration and the evaluation text of the trained models."""
     folder = tempfile.mkdtemp(prefix="pare-test-")
-    subprocess.run([*DENO, "run", "-A", "scripts/fixtures/sotu_text.ts", folder], cwd=ROOT, check=True)
+    run_deno("scripts/fixtures/sotu_text.ts", folder)
     return {part: Path(folder) / f"{part}.txt" for part in ("calibration", "evaluation")}
 
 
@@ -225,6 +225,20 @@ def perplexity(model: nn.Module, name: str, windows: int, seqlen: int = 256) -> 
         logits = model(batch).logits[:, :-1]
         total += cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum").double().item()
     return math.exp(total / (windows * (seqlen - 1)))
+
+
+def require_memory_of_one_block(host: HostProcess, *options: str, more: int = 0) -> None:
+    """Run `block_memory.py`, and check that it takes the memory of one block, and `more` bytes."""
+    # The allocator of glibc gives freed memory back at once with these settings, so the peak is that of the
+    # run.
+    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    script = ["-W", "ignore", str(Path(__file__).with_name("block_memory.py")), host.url, *options]
+    shape = ["--method", "magnitude", "--hidden", "384", "--intermediate", "1024"]
+    sizes = json.loads(run_python(*script, *shape, **allocator)[-1])
+    allowed = 1.5 * (sizes["block"] + sizes["statistics"]) + sizes["states"]
+    assert sizes["tensors"] <= allowed, sizes
+    assert sizes["process"] <= allowed + more + 8e6, sizes  # libraries that are loaded during the run
+    assert sizes["process"] < sizes["model"] / 2, sizes
 
 
 def zeros_of(weights: Sequence[Tensor]) -> int:

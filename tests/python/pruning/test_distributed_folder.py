@@ -12,8 +12,8 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 import transformers
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
+from ranks import run_on_ranks
 from safetensors.torch import save_file
 from torch import distributed as dist
 from torch.distributed.fsdp import fully_shard
@@ -46,7 +46,7 @@ def save_all(folder: Path) -> None:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the checkpoints that three ranks saved, whose shards have several sizes."""
     folder = tmp_path_factory.mktemp("saved")
-    successful(run_on_ranks(save_all, 3, tmp_path_factory.mktemp("ranks"), folder))
+    run_on_ranks(save_all, 3, folder)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_the_reader_of_pytorch_loads_a_pruned_folder_on_two_ranks(tmp_path: Path
     batches = token_batches(1)
     pare_llm.prune_folder(dense, batches, LocalClient(), out, method="wanda", progress=False)
     expected = transformers.AutoModelForCausalLM.from_pretrained(out)
-    for state in successful(run_on_ranks(load_pruned, 2, tmp_path, out)):
+    for state in run_on_ranks(load_pruned, 2, out):
         for name, values in expected.named_parameters():
             assert torch.equal(state[name], values), name
 

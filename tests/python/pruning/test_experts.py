@@ -3,7 +3,6 @@
 import copy
 import json
 import shutil
-import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import DENO, MODELS, ROOT, HostProcess
+from conftest import MODELS, PARE, HostProcess, run_deno
 from pare_llm import HessianRecorder, Pare, keep_zeros, prune_, prune_folder, verify
 from pruning_support import (
-    MOE_CONFIGS,
     LocalClient,
     calibration_windows,
     text_files,
@@ -277,14 +275,7 @@ def test_a_folder_is_pruned_as_the_model_in_memory(kind: str, tmp_path: Path) ->
 def random_checkpoint(kind: str, folder: Path) -> Path:
     """Write a random mixture of experts with the tokenizer of a trained model."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(MODELS / "llama-sotu")
-    config = {**MOE_CONFIGS[kind], "vocab_size": len(tokenizer), "max_position_embeddings": 128}
-    torch.manual_seed(4)
-    model = transformers.AutoModelForCausalLM.from_config(
-        transformers.AutoConfig.for_model(kind, **config), dtype=torch.float32
-    )
-    for parameter in model.parameters():
-        if parameter.ndim >= 2:
-            nn.init.normal_(parameter, std=0.15)
+    model = tiny_model(kind, seed=4, vocab_size=len(tokenizer), max_position_embeddings=128)
     model.save_pretrained(folder)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         if (MODELS / "llama-sotu" / file).exists():
@@ -294,12 +285,9 @@ def random_checkpoint(kind: str, folder: Path) -> Path:
 
 def pare_prune(model: Path, out: Path, *options: str, seqlen: int = 64) -> dict[str, Any]:
     """Prune a folder with eight windows and the command line, and return its report."""
-    text = ["--calibration", str(text_files()["calibration"]), "--samples", "8", "--seqlen", str(seqlen)]
+    text = ["--calibration", text_files()["calibration"], "--samples", "8", "--seqlen", str(seqlen)]
     text += ["--validation", "0"]
-    script = [*DENO, "run", "-A", "--no-check", "src/cli/main.ts", "prune", str(model), "--out", str(out)]
-    command = [*script, *text, "--backend", "cpu", *options]
-    finished = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    run_deno(PARE, "prune", model, "--out", out, *text, "--backend", "cpu", *options)
     content: dict[str, Any] = json.loads((out / "pare.json").read_text())
     return content
 

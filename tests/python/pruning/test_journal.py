@@ -13,8 +13,8 @@ import pytest
 import torch
 from conftest import HostProcess
 from pare_llm import Pare, PruneReport, prune_
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
+from ranks import run_on_ranks
 from torch import distributed as dist
 from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing import ProcessExitedException
@@ -205,16 +205,13 @@ def prune_on_rank(journal: Path, url: str, dies: bool) -> tuple[dict[str, Any], 
 def test_a_run_whose_rank_was_killed_is_resumed_with_the_same_bytes(
     host: HostProcess, tmp_path: Path
 ) -> None:
-    folders = [tmp_path / name for name in ("killed", "resumed", "whole")]
-    for folder in folders:
-        folder.mkdir()
     killed, whole = tmp_path / "journal", tmp_path / "whole-journal"
     with pytest.raises(ProcessExitedException):
-        run_on_ranks(prune_on_rank, 2, folders[0], killed, host.url, True)
+        run_on_ranks(prune_on_rank, 2, killed, host.url, True)
     finished = len(json.loads((killed / "journal.json").read_text())["layers"])
     assert 6 <= finished < LAYERS
-    resumed = successful(run_on_ranks(prune_on_rank, 2, folders[1], killed, host.url, False))
-    expected = successful(run_on_ranks(prune_on_rank, 2, folders[2], whole, host.url, False))
+    resumed = run_on_ranks(prune_on_rank, 2, killed, host.url, False)
+    expected = run_on_ranks(prune_on_rank, 2, whole, host.url, False)
     for (state, report), (wanted, _) in zip(resumed, expected, strict=True):
         assert all(torch.equal(state[name], values) for name, values in wanted.items())
         assert report.facts.resumed == 1

@@ -1,10 +1,8 @@
 """Checkpoints and texts in an S3 server, which are read by byte ranges and written in parts."""
 
 import json
-import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from pare_llm import calibration_windows, load, prune_, prune_folder, save_sharded
 from pare_llm.checkpoints.remote import PIECE_BYTES, as_path
 from pare_llm.pruning.files import atomic_file
-from pruning_support import LocalClient, tiny_model, token_batches
+from pruning_support import LocalClient, require_memory_of_one_block, tiny_model, token_batches
 from safetensors.torch import save_file
 
 RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d+)\r\n", re.IGNORECASE)
@@ -210,20 +208,6 @@ def test_a_missing_folder_and_a_missing_library_are_refused_by_name(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak memory of a process is read from /proc")
 def test_the_memory_is_that_of_one_block_and_a_few_pieces(host: HostProcess, proxy: Proxy) -> None:
-    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    paths = os.pathsep.join([str(ROOT / "src/python"), os.environ.get("PYTHONPATH", "")])
-    script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("block_memory.py")), host.url]
-    shape = ["--hidden", "384", "--intermediate", "1024", "--blocks", "24"]
-    finished = subprocess.run(
-        [*script, "--method", "magnitude", "--store", "s3://models/memory", *shape],
-        env={**os.environ, **allocator, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    sizes = json.loads(finished.stdout.splitlines()[-1])
-    allowed = 1.5 * (sizes["block"] + sizes["statistics"]) + sizes["states"]
-    assert sizes["tensors"] <= allowed, sizes
-    # Two pieces of an answer and two of an upload, and libraries that are loaded during the run.
-    assert sizes["process"] <= allowed + 4 * PIECE_BYTES + 8e6, sizes
-    assert sizes["process"] < sizes["model"] / 2, sizes
+    options = ["--blocks", "24", "--store", "s3://models/memory"]
+    # Two pieces of an answer and two of an upload.
+    require_memory_of_one_block(host, *options, more=4 * PIECE_BYTES)

@@ -1,9 +1,7 @@
 """`prune_folder` prunes a checkpoint with one block in memory, and gives the weights of `prune_`."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import MODELS, ROOT, HostProcess
+from conftest import MODELS, HostProcess
 from pare_llm import PruneReport, prune_, prune_folder
-from pruning_ranks import run_on_ranks, successful
-from pruning_support import LocalClient, calibration_windows, tiny_model, token_batches
+from pruning_support import (
+    LocalClient,
+    calibration_windows,
+    require_memory_of_one_block,
+    tiny_model,
+    token_batches,
+)
+from ranks import run_on_ranks
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch import distributed as dist
@@ -174,7 +178,7 @@ def prune_on_rank(dense: Path, out: Path) -> PruneReport:
 
 def test_two_ranks_prune_one_folder(tmp_path: Path) -> None:
     dense = saved("llama", tmp_path / "dense")
-    first, second = successful(run_on_ranks(prune_on_rank, 2, tmp_path, dense, tmp_path / "two"))
+    first, second = run_on_ranks(prune_on_rank, 2, dense, tmp_path / "two")
     assert first.layers == second.layers
     run(dense, tmp_path / "one", batches=token_batches(4))
     for name, values in tensors_of(tmp_path / "one").items():
@@ -183,21 +187,4 @@ def test_two_ranks_prune_one_folder(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak memory of a process is read from /proc")
 def test_the_memory_is_that_of_one_block_with_its_statistics(host: HostProcess) -> None:
-    # The allocator of glibc gives freed memory back at once with these settings, so the peak is that of the
-    # run.
-    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    paths = os.pathsep.join([str(ROOT / "src/python"), os.environ.get("PYTHONPATH", "")])
-    script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("block_memory.py"))]
-    shape = ["--hidden", "384", "--intermediate", "1024"]
-    finished = subprocess.run(
-        [*script, host.url, "--method", "magnitude", "--blocks", "8", *shape],
-        env={**os.environ, **allocator, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    sizes = json.loads(finished.stdout.splitlines()[-1])
-    allowed = 1.5 * (sizes["block"] + sizes["statistics"]) + sizes["states"]
-    assert sizes["tensors"] <= allowed, sizes
-    assert sizes["process"] <= allowed + 8e6, sizes  # libraries that are loaded during the run
-    assert sizes["process"] < sizes["model"] / 2, sizes
+    require_memory_of_one_block(host, "--blocks", "8")

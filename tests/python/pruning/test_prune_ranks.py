@@ -1,7 +1,6 @@
 """`prune_` on several ranks: each prunes some of the layers, and all of them end with the same bits."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +8,12 @@ import torch
 from conftest import HostProcess
 from pare_llm import Pare, PareError, prune_
 from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.capture import Capture
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.model.blocks import find_blocks
 from pare_llm.pruning.ranks import Ranks
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
+from ranks import run_on_ranks
 from test_encoder_decoders import t5, whisper
 from torch import Tensor
 from torch import distributed as dist
@@ -87,9 +87,9 @@ WRAPPERS = ("none", "ddp", "fsdp", "fsdp of the model", "fsdp of everything")
 
 
 @pytest.fixture(scope="module")
-def shares(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def shares() -> list[Any]:
     """Return the results of two ranks, by the wrapper of the model."""
-    return successful(run_on_ranks(prune_shares, 2, tmp_path_factory.mktemp("ranks"), "llama", WRAPPERS))
+    return run_on_ranks(prune_shares, 2, "llama", WRAPPERS)
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
@@ -110,9 +110,9 @@ def test_two_ranks_end_with_the_weights_of_one(wrapper: str, shares: list[Any]) 
     torch.testing.assert_close(results[0]["output"], logits, rtol=1e-4, atol=1e-4)
 
 
-def test_two_ranks_prune_sharded_experts_as_one_rank(tmp_path: Path) -> None:
+def test_two_ranks_prune_sharded_experts_as_one_rank() -> None:
     wrappers = ("fsdp", "fsdp of everything")
-    shares = successful(run_on_ranks(prune_shares, 2, tmp_path, "mixtral", wrappers))
+    shares = run_on_ranks(prune_shares, 2, "mixtral", wrappers)
     model, report = on_one_rank("mixtral", LocalClient(), "wanda")
     for wrapper in wrappers:
         results = [share[wrapper] for share in shares]
@@ -123,8 +123,8 @@ def test_two_ranks_prune_sharded_experts_as_one_rank(tmp_path: Path) -> None:
             torch.testing.assert_close(results[0]["state"][name], values.detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_two_ranks_with_a_host_end_with_the_zeros_of_one(host: HostProcess, tmp_path: Path) -> None:
-    results = successful(run_on_ranks(prune_share, 2, tmp_path, "opt", "fsdp", host.url, "sparsegpt"))
+def test_two_ranks_with_a_host_end_with_the_zeros_of_one(host: HostProcess) -> None:
+    results = run_on_ranks(prune_share, 2, "opt", "fsdp", host.url, "sparsegpt")
     require_equal_ranks(results)
     model, report = on_one_rank("opt", Pare(host.url), "sparsegpt")
     state = results[0]["state"]
@@ -137,8 +137,8 @@ def test_two_ranks_with_a_host_end_with_the_zeros_of_one(host: HostProcess, tmp_
         assert (found - weight).norm() < 0.02 * weight.norm(), layer.name
 
 
-def test_one_rank_may_have_no_batches(tmp_path: Path) -> None:
-    results = successful(run_on_ranks(prune_without_batches, 2, tmp_path))
+def test_one_rank_may_have_no_batches() -> None:
+    results = run_on_ranks(prune_without_batches, 2)
     model = tiny_model("llama")
     prune_(model, token_batches(2), LocalClient(), method="wanda", progress=False)
     for state in results:
@@ -152,8 +152,8 @@ def prune_without_batches() -> dict[str, Tensor]:
     return {name: whole(values).detach() for name, values in model.named_parameters()}
 
 
-def test_two_ranks_prune_a_sharded_stack_of_an_encoder_decoder_as_one_rank(tmp_path: Path) -> None:
-    results = successful(run_on_ranks(prune_stacks, 2, tmp_path))
+def test_two_ranks_prune_a_sharded_stack_of_an_encoder_decoder_as_one_rank() -> None:
+    results = run_on_ranks(prune_stacks, 2)
     for make, stack in STACKS:
         model, batches, stacks = make()
         options = {"blocks": blocks_of(model, stacks[stack]), "method": "wanda", "progress": False}
@@ -189,9 +189,9 @@ def prune_stacks() -> dict[tuple[str, str], dict[str, Tensor]]:
 FAMILIES = ("llama", "opt", "gpt2", "bloom", "gemma3_text", "mixtral")
 
 
-def test_shards_give_the_same_bytes_before_the_first_block_as_whole_parameters(tmp_path: Path) -> None:
+def test_shards_give_the_same_bytes_before_the_first_block_as_whole_parameters() -> None:
     # The 96 rows of the embeddings are divided unevenly among five ranks, of which the last has no batch.
-    results = successful(run_on_ranks(captured_on_ranks, 5, tmp_path))
+    results = run_on_ranks(captured_on_ranks, 5)
     for kind in FAMILIES:
         for tokens, result in zip(token_batches(4), results, strict=False):
             assert torch.equal(result[kind][0], captured(tiny_model(kind), [tokens])[0]), kind
@@ -202,7 +202,7 @@ def captured(model: Any, batches: list[Tensor]) -> list[Tensor]:
     """Return the inputs of the first block."""
     inputs = [Batch((tokens,), {}) for tokens in batches]
     device = torch.device("cpu")
-    states = HiddenStates.capture(model, find_blocks(model), inputs, device=device, ranks=Ranks())
+    states = HiddenStates(*Capture(find_blocks(model), device).run(model, inputs, Ranks()))
     return [states.states(index) for index in range(len(batches))]
 
 
@@ -254,8 +254,8 @@ def prune_with_failures() -> list[Exception]:
     return errors
 
 
-def test_a_failure_on_one_rank_ends_all_ranks_at_once(tmp_path: Path) -> None:
-    on_first, on_second = successful(run_on_ranks(prune_with_failures, 2, tmp_path))
+def test_a_failure_on_one_rank_ends_all_ranks_at_once() -> None:
+    on_first, on_second = run_on_ranks(prune_with_failures, 2)
     for (kind, message), first, second in zip(FAILURES.values(), on_first, on_second, strict=True):
         assert isinstance(second, kind)
         assert isinstance(first, RuntimeError)

@@ -1,6 +1,5 @@
 """`prune_` with a real host: its perplexity is that of `pare prune`, and it survives lost hosts."""
 
-import subprocess
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -13,7 +12,7 @@ import torch
 import transformers
 from client.fake_server import FakeServer, Received, Reply, solved
 from client.test_wrong_answers import Parts
-from conftest import DENO, MODELS, ROOT, HostProcess
+from conftest import MODELS, PARE, HostProcess, run_deno
 from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_, prune_folder
 from pruning_support import (
     calibration_windows,
@@ -31,19 +30,8 @@ EVALUATION_WINDOWS = 24
 
 def pare_prune(name: str, out: Path, *options: str) -> None:
     """Prune a trained model with the command line, and with its default number of held-out windows."""
-    command = [
-        *DENO,
-        "run",
-        "-A",
-        "--no-check",
-        "src/cli/main.ts",
-        "prune",
-        str(MODELS / name),
-        "--out",
-        str(out),
-    ]
-    text = ["--calibration", str(text_files()["calibration"]), "--samples", str(SAMPLES), "--seqlen", "256"]
-    subprocess.run([*command, *text, *options, "--backend", "cpu"], cwd=ROOT, check=True, capture_output=True)
+    text = ["--calibration", text_files()["calibration"], "--samples", str(SAMPLES), "--seqlen", "256"]
+    run_deno(PARE, "prune", MODELS / name, "--out", out, *text, *options, "--backend", "cpu")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers
 from pare_llm import prune_, prune_folder
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import MOE_CONFIGS, TINY_CONFIGS, LocalClient, tiny_model, token_batches
+from ranks import run_on_ranks
 from test_block_loop import BLOCK_LISTS, padded_batch
 from test_prune_folder import tensors_of
 from torch import Tensor, nn
@@ -190,8 +190,8 @@ def trained_on_rank() -> Any:
     return run(model, batches, validation=0), {n: p.detach() for n, p in model.named_parameters()}
 
 
-def test_ranks_end_with_the_same_bits(tmp_path: Path) -> None:
-    (report, state), (other, other_state) = successful(run_on_ranks(trained_on_rank, 2, tmp_path))
+def test_ranks_end_with_the_same_bits() -> None:
+    (report, state), (other, other_state) = run_on_ranks(trained_on_rank, 2)
     single = run(tiny_model("opt"), validation=0)
     assert {i: (e.before, e.after, e.kept_epoch) for i, e in report.reconstructions.items()} == {
         i: (e.before, e.after, e.kept_epoch) for i, e in other.reconstructions.items()
@@ -294,5 +294,5 @@ def sharded_on_rank() -> None:
         run(model)
 
 
-def test_a_sharded_model_is_refused(tmp_path: Path) -> None:
-    successful(run_on_ranks(sharded_on_rank, 2, tmp_path))
+def test_a_sharded_model_is_refused() -> None:
+    run_on_ranks(sharded_on_rank, 2)

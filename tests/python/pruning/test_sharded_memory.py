@@ -12,8 +12,8 @@ import transformers
 from block_memory import TensorCounter
 from pare_llm import PrunedLayer, prune_, save_sharded
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import solve_report
+from ranks import run_on_ranks
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.fsdp import fully_shard
@@ -144,7 +144,7 @@ def prune_and_save(folder: Path) -> dict[str, Any]:
 
 def test_no_rank_gathers_more_than_a_block_or_receives_more_than_it_writes(tmp_path: Path) -> None:
     folder = tmp_path / "pruned"
-    results = successful(run_on_ranks(prune_and_save, RANKS, tmp_path, folder))
+    results = run_on_ranks(prune_and_save, RANKS, folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     whole = sum(parameter.nbytes for parameter in model.parameters())
     assert whole >= 4 * 100e6

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import HostProcess
 from pare_llm import Pare, PrunedLayer, prune_
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
+from ranks import run_on_ranks
 from test_block_loop import BLOCK_LISTS, padded_batch
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -213,9 +213,9 @@ def targets_of_rank(is_sharded: bool) -> list[tuple[str, Tensor]]:
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])
-def test_targets_are_summed_over_the_ranks(is_sharded: bool, tmp_path: Path) -> None:
+def test_targets_are_summed_over_the_ranks(is_sharded: bool) -> None:
     _, single, _ = run("opt", token_batches(5), layers=["fc1", "fc2"])
-    ranks = successful(run_on_ranks(targets_of_rank, 2, tmp_path, is_sharded))
+    ranks = run_on_ranks(targets_of_rank, 2, is_sharded)
     found = [each for rank in ranks for each in rank]
     assert len(found) == 6  # each rank sends the targets of the layers that it solves
     for target in (each for each in single.targets if each is not None):

@@ -8,8 +8,8 @@ import mlflow
 import pytest
 import wandb
 from pare_llm import LayerResult, MlflowTracker, PruneReport, WandbTracker, prune_, prune_folder
-from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
+from ranks import run_on_ranks
 from torch import distributed as dist
 
 
@@ -100,8 +100,8 @@ def prune_on_ranks() -> tuple[int, str]:
     return len(tracker.names), ""
 
 
-def test_only_the_first_rank_reports_and_its_failure_ends_all(tmp_path: Path) -> None:
-    (first, on_first), (second, on_second) = successful(run_on_ranks(prune_on_ranks, 2, tmp_path))
+def test_only_the_first_rank_reports_and_its_failure_ends_all() -> None:
+    (first, on_first), (second, on_second) = run_on_ranks(prune_on_ranks, 2)
     assert (first, second) == (21, 0)
     assert on_first == "ConnectionError('the tracker is gone')"
     assert on_second == "RuntimeError('rank 0 of 2 failed: ConnectionError: the tracker is gone')"

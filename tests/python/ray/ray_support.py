@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -88,15 +87,6 @@ def solving_workers() -> list[psutil.Process]:
 def workers_of(node: Node) -> list[psutil.Process]:
     """Return the worker processes of a node."""
     return psutil.Process(node.all_processes["raylet"][0].process.pid).children()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a condition, and raise TimeoutError if it does not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the condition did not come true within {seconds} s")
-        time.sleep(0.02)
 
 
 class ObservedHost:

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import ROOT, HostProcess
+from conftest import ROOT, HostProcess, wait_until
 from pare_llm import Pare, PareError, PruneReport, TransportOptions, prune_folder
 from ray.cluster_utils import Cluster
 from ray.exceptions import TaskCancelledError, WorkerCrashedError
@@ -29,7 +29,6 @@ from ray_support import (
     save_model,
     solving_workers,
     token_batches,
-    wait_until,
     workers_of,
 )
 from transformers import AutoModelForCausalLM

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from conftest import MODELS, ROOT
+from conftest import MODELS, PYTHON, ROOT
 
 RECIPES = ROOT / "scripts/deploy/runs"
 PACKAGE = RECIPES / "python_package"
@@ -30,9 +29,7 @@ def environment(programs: Path | None = None) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": os.pathsep.join(folders),
-        "PYTHONPATH": str(ROOT / "src/python"),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
+        **PYTHON,
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
     }
 
@@ -57,15 +54,6 @@ def finished_layers(out: Path) -> int:
     """Return the number of layers in the journal of a run."""
     path = out / "journal/journal.json"
     return len(json.loads(path.read_text())["layers"]) if path.exists() else 0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait for a condition, and raise TimeoutError if it does not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the condition did not come true within {seconds} s")
-        time.sleep(0.02)
 
 
 def weights(out: Path) -> dict[str, bytes]:

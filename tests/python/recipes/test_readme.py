@@ -1,4 +1,4 @@
-"""The code on the pages about the Python package is the code of the examples, or runs as it is."""
+"""The code on the pages about the Python package is a part of the examples, or runs as it is."""
 
 import ast
 import inspect
@@ -9,22 +9,16 @@ import sys
 from pathlib import Path
 
 import pare_llm.ray
-import pytest
 from conftest import MODELS, ROOT, HostProcess
 from recipes_support import environment
 
 PAGE = ROOT / "src/python/README.md"
-EXAMPLES = sorted((ROOT / "src/python/examples").glob("*.py"))
+EXAMPLES = [path.read_text() for path in (ROOT / "src/python/examples").glob("*.py")]
 
 
 def python_blocks(page: Path) -> list[str]:
     """Return the Python blocks of a page."""
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_the_page_shows_each_example_as_it_is(example: Path) -> None:
-    assert f"This is `examples/{example.name}`:\n\n```python\n{example.read_text()}```" in PAGE.read_text()
 
 
 def run(code: str, folder: Path, host: HostProcess) -> str:
@@ -42,8 +36,9 @@ def run(code: str, folder: Path, host: HostProcess) -> str:
 
 
 def test_the_other_blocks_of_the_page_run(host: HostProcess, tmp_path: Path) -> None:
-    examples = {path.read_text() for path in EXAMPLES}
-    one_layer, loaders, onnx, ray = (block for block in python_blocks(PAGE) if block not in examples)
+    parts = [block for block in python_blocks(PAGE) if any(block in example for example in EXAMPLES)]
+    assert len(parts) == 3
+    one_layer, loaders, onnx, ray = (block for block in python_blocks(PAGE) if block not in parts)
     assert re.search(r"^0\.\d+ tensor\(0\.5000\)$", run(one_layer, tmp_path, host), re.MULTILINE)
     shutil.copytree(MODELS / "opt-sotu", tmp_path / "pruned")
     assert "'model.decoder.layers.0.fc1.weight': 0" in run(loaders, tmp_path, host)

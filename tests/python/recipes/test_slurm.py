@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, HostProcess
+from conftest import ROOT, HostProcess, wait_until
 from recipes_support import (
     CALIBRATION,
     MODEL,
@@ -17,7 +17,6 @@ from recipes_support import (
     finished_layers,
     pruned_on_two_ranks,
     started,
-    wait_until,
     weights,
 )
 

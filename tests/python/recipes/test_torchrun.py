@@ -11,7 +11,7 @@ from types import ModuleType
 
 import psutil
 import pytest
-from conftest import HostProcess
+from conftest import HostProcess, wait_until
 from pare_llm import PareError
 from recipes_support import (
     CALIBRATION,
@@ -23,7 +23,6 @@ from recipes_support import (
     finished_layers,
     pruned_on_two_ranks,
     started,
-    wait_until,
     weights,
 )
 from torch import distributed as dist

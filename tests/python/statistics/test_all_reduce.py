@@ -1,13 +1,12 @@
 """`HessianRecorder.all_reduce` sums over ranks that called different layers, or shared different inputs."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pare_llm import HessianRecorder
-from statistics_ranks import run_on_ranks
+from ranks import run_on_ranks
 from statistics_support import TOLERANCE, largest_deviation, reference_hessian
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -152,9 +151,9 @@ def every_scenario() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def two_ranks() -> list[dict[str, Any]]:
     """Return the results of every scenario on two ranks."""
-    return run_on_ranks(every_scenario, 2, tmp_path_factory.mktemp("ranks"))
+    return run_on_ranks(every_scenario, 2)
 
 
 def test_a_rank_whose_expert_got_no_tokens_contributes_zeros(two_ranks: list[dict[str, Any]]) -> None:
@@ -219,5 +218,5 @@ def test_names_the_layers_that_differ_on_every_rank(two_ranks: list[dict[str, An
         assert result["different layers"] == [error for error in expected for _ in range(2)]
 
 
-def test_sums_over_a_process_group(tmp_path: Path) -> None:
-    assert run_on_ranks(record_subgroups, 4, tmp_path) == [(2, 2), (4, 4), (2, 2), (4, 4)]
+def test_sums_over_a_process_group() -> None:
+    assert run_on_ranks(record_subgroups, 4) == [(2, 2), (4, 4), (2, 2), (4, 4)]

@@ -7,14 +7,13 @@ import json
 import os
 import platform
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import MODELS, ROOT
 from pare_llm import HessianRecorder
-from statistics_ranks import run_on_ranks
+from ranks import run_on_ranks
 from statistics_support import TOLERANCE, captured_inputs, largest_deviation, reference_hessian
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -80,9 +79,9 @@ def deviations() -> Any:
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_the_sum_over_ranks_is_the_sum_over_all_real_tokens(
-    ranks: int, reference: dict[str, Tensor], deviations: dict[int, float], tmp_path: Path
+    ranks: int, reference: dict[str, Tensor], deviations: dict[int, float]
 ) -> None:
-    results = run_on_ranks(record_share, ranks, tmp_path, 2)
+    results = run_on_ranks(record_share, ranks, 2)
     deviations[ranks] = 0.0
     for hessians in results:
         assert list(hessians) == list(reference)

@@ -22,7 +22,6 @@ import type { Output } from "../../terminal/output.ts";
 import { rehearse } from "./rehearse.ts";
 import { type DiskUse, diskUse, type MemoryUse, memoryUse } from "./resources.ts";
 import { tokenWarnings } from "../../../prune/run/warnings.ts";
-import { deviceWarnings, diskWarnings } from "./machine_warnings.ts";
 
 /** The figures of a run. Times are in seconds and sizes in bytes. */
 export interface RunPlan {
@@ -109,12 +108,25 @@ export async function planRun(
     warnings: [
       ...tokenWarnings(job, layers),
       ...diskWarnings(disk, freeBytes),
-      ...deviceWarnings(memory.device, backend.memoryBytes),
+      ...backend.memoryBytes !== undefined && memory.device > backend.memoryBytes
+        ? [
+          `the run needs ${bytesText(memory.device)} of the device, which has ${
+            bytesText(backend.memoryBytes)
+          }`,
+        ]
+        : [],
       ...allocation?.name === "error"
         ? ["--allocate error solves every layer five times more, which the time and the bytes leave out"]
         : [],
     ],
   };
+}
+
+/** Warns if the disk of the output folder has too little space. */
+export function diskWarnings({ output, unfinished }: DiskUse, freeBytes: number): string[] {
+  const needed = output + unfinished;
+  if (needed <= freeBytes) return [];
+  return [`the run needs ${bytesText(needed)} on the disk, which has ${bytesText(freeBytes)} free`];
 }
 
 /** Counts the bytes that are sent to hosts at most. */

@@ -19,6 +19,8 @@
 import { sleep } from "../../../base/waiting.ts";
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
 import { gemmTN } from "../../../device/kernels/gemm.ts";
+import { createBufferOf } from "../../../device/host_memory.ts";
+import { ResourceSet } from "../../../device/owned.ts";
 import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { gemm } from "../../linalg/gemm.ts";
 import { copyRows } from "../../linalg/submatrix.ts";
@@ -146,19 +148,16 @@ interface Change {
 
 /** A symmetric matrix on the device, with changes that the device has not made yet. */
 class ChangedMatrix {
-  readonly #backend: Backend;
-  readonly #matrix: TiledMatrix;
-  readonly #group: number;
   /** The blocks on the diagonal, (group, group) each, with all changes. */
   readonly #blocks: Float64Array[] = [];
   readonly #pending: Change[] = [];
   #pendingColumns = 0;
 
-  private constructor(backend: Backend, matrix: TiledMatrix, group: number) {
-    this.#backend = backend;
-    this.#matrix = matrix;
-    this.#group = group;
-  }
+  private constructor(
+    private readonly backend: Backend,
+    private readonly matrix: TiledMatrix,
+    private readonly group: number,
+  ) {}
 
   /** Reads the blocks on the diagonal. The caller keeps the matrix. */
   static async open(backend: Backend, matrix: TiledMatrix, group: number): Promise<ChangedMatrix> {
@@ -181,7 +180,7 @@ class ChangedMatrix {
 
   /** Returns the rows of a set, (n) f64 each, with all changes. */
   async rows(set: number): Promise<Float64Array[]> {
-    const start = set * this.#group, rows = await this.#read(start, this.#group);
+    const start = set * this.group, rows = await this.#read(start, this.group);
     for (const { left, right } of this.#pending) {
       for (const [k, multiple] of right.entries()) {
         rows.forEach((row, i) => addMultiple(row, -left[k][start + i], multiple));
@@ -192,7 +191,7 @@ class ChangedMatrix {
 
   /** Adds the changes by one removed set. @param sets the sets whose blocks are needed later */
   subtract(changes: readonly Change[], sets: Iterable<number>): void {
-    const group = this.#group;
+    const group = this.group;
     for (const set of sets) {
       const block = this.#blocks[set], start = set * group;
       for (const { left, right } of changes) {
@@ -213,11 +212,11 @@ class ChangedMatrix {
   #flush(): void {
     const left = this.#upload(this.#pending.flatMap((change) => change.left));
     const right = this.#upload(this.#pending.flatMap((change) => change.right));
-    const k = this.#pending.reduce((sum, change) => sum + change.left.length, 0), ld = this.#matrix.cols;
-    for (const { buffer, rows: m, cols: n, ld: tileLd, row0, col0 } of this.#matrix.tiles()) {
+    const k = this.#pending.reduce((sum, change) => sum + change.left.length, 0), ld = this.matrix.cols;
+    for (const { buffer, rows: m, cols: n, ld: tileLd, row0, col0 } of this.matrix.tiles()) {
       const a = { buffer: left, offset: row0, ld }, b = { buffer: right, offset: col0, ld };
       const c = { buffer, offset: 0, ld: tileLd };
-      gemm(this.#backend, gemmTN, a, b, c, { m, n, k, alpha: -1, beta: 1 });
+      gemm(this.backend, gemmTN, a, b, c, { m, n, k, alpha: -1, beta: 1 });
     }
     left.destroy();
     right.destroy();
@@ -225,24 +224,19 @@ class ChangedMatrix {
   }
 
   #upload(rows: readonly Float64Array[]): DeviceBuffer {
-    const n = this.#matrix.cols, values = new Float32Array(rows.length * n);
+    const n = this.matrix.cols, values = new Float32Array(rows.length * n);
     rows.forEach((row, i) => values.set(row, i * n));
-    const buffer = this.#backend.createBuffer("changes of a matrix", values.byteLength);
-    this.#backend.write(buffer, 0, new Uint8Array(values.buffer));
-    return buffer;
+    return createBufferOf(this.backend, "changes of a matrix", values);
   }
 
   /** Reads `count` rows as the device has them. */
   async #read(start: number, count: number): Promise<Float64Array[]> {
-    const n = this.#matrix.cols, byteLength = 4 * count * n;
-    const buffer = this.#backend.createBuffer("rows of a matrix", byteLength);
-    try {
-      const target = { buffer, offset: 0, ld: n };
-      copyRows(this.#backend, this.#matrix, { start, end: start + count }, target);
-      const values = new Float32Array((await this.#backend.read(buffer, 0, byteLength)).buffer, 0, count * n);
-      return Array.from({ length: count }, (_, i) => Float64Array.from(values.subarray(i * n, (i + 1) * n)));
-    } finally {
-      buffer.destroy();
-    }
+    const n = this.matrix.cols, byteLength = 4 * count * n;
+    using scratch = new ResourceSet();
+    const buffer = scratch.add(this.backend.createBuffer("rows of a matrix", byteLength));
+    const target = { buffer, offset: 0, ld: n };
+    copyRows(this.backend, this.matrix, { start, end: start + count }, target);
+    const values = new Float32Array((await this.backend.read(buffer, 0, byteLength)).buffer, 0, count * n);
+    return Array.from({ length: count }, (_, i) => Float64Array.from(values.subarray(i * n, (i + 1) * n)));
   }
 }

@@ -7,6 +7,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
+import { createBufferOf } from "../../../device/host_memory.ts";
 import { ResourceSet } from "../../../device/owned.ts";
 import { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { tileEdgeFor } from "../../linalg/blocking.ts";
@@ -47,28 +48,22 @@ export async function invertStatistics(
   { edge, blocksize } = { edge: tileEdgeFor(BLOCK_SIZE), blocksize: BLOCK_SIZE },
 ): Promise<InverseStatistics> {
   const order = hessian.cols, prepared = prepareDiagonal(await readDiagonal(backend, hessian));
-  const factored = await factor(backend, copyTiled(backend, hessian, edge), { damping, blocksize });
-  const owned = new ResourceSet();
-  try {
-    const shape = { label: "inverse of the statistics", rows: order, cols: order, edge };
-    const inverse = owned.add(new TiledMatrix(backend, shape));
-    for (const { buffer } of inverse.tiles()) backend.clear(buffer);
-    writeDiagonal(backend, inverse, new Float32Array(order).fill(1));
-    solveFactored(backend, inverse, factored);
-    const dead = prepared.dead && owned.add(backend.createBuffer("dead inputs", 4 * order));
-    if (dead) backend.write(dead, 0, new Uint8Array(prepared.dead!.buffer));
-    return {
-      inverse,
-      inverseDiagonal: await readDiagonal(backend, inverse),
-      diagonal: addDamping(prepared.values, factored.dampingAdded),
-      dead,
-      damping: factored.damping,
-      destroy: () => owned.destroy(),
-    };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  } finally {
-    factored.destroy();
-  }
+  using scratch = new ResourceSet(), unsolved = new ResourceSet();
+  const copy = copyTiled(backend, hessian, edge);
+  const factored = scratch.add(await factor(backend, copy, { damping, blocksize }));
+  const shape = { label: "inverse of the statistics", rows: order, cols: order, edge };
+  const inverse = unsolved.add(new TiledMatrix(backend, shape));
+  for (const { buffer } of inverse.tiles()) backend.clear(buffer);
+  writeDiagonal(backend, inverse, new Float32Array(order).fill(1));
+  solveFactored(backend, inverse, factored);
+  const dead = prepared.dead && unsolved.add(createBufferOf(backend, "dead inputs", prepared.dead));
+  const inverseDiagonal = await readDiagonal(backend, inverse), owned = unsolved.move();
+  return {
+    inverse,
+    inverseDiagonal,
+    diagonal: addDamping(prepared.values, factored.dampingAdded),
+    dead,
+    damping: factored.damping,
+    destroy: () => owned.destroy(),
+  };
 }

@@ -51,43 +51,39 @@ export async function* removeInBatches(
   const batchBytes = Math.min(MAX_OBC_BATCH_BYTES, backend.maxBufferBytes);
   const size = Math.max(1, Math.min(rows, Math.floor(batchBytes / (4 * depth * ld))));
   const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
-  const scratch = new ResourceSet();
+  using scratch = new ResourceSet();
   const allocate = (label: string, elements: number) =>
     scratch.add(backend.createBuffer(label, 4 * elements));
-  try {
-    const buffers = {
-      inverse: inverse.buffer,
-      bounds: allocate("bounds of the diagonal", ld),
-      limits: allocate("removals of the rows", size),
-      weights: allocate("weights of a batch", size * ld),
-      diagonal: allocate("diagonals of a batch", size * ld),
-      states: allocate("states of a batch", size * ld),
-      vectors: allocate("vectors of a batch", size * depth * ld),
-      trace: allocate("trace of a batch", size * depth * 2),
-    };
-    backend.clear(buffers.weights);
-    const bounds = new Float32Array(ld);
-    operands.diagonal.forEach((value, j) => bounds[j] = 1 / value);
-    backend.write(buffers.bounds, 0, new Uint8Array(bounds.buffer));
-    const diagonals = new Float32Array(size * ld);
-    for (let r = 0; r < size; r++) diagonals.set(inverseDiagonal, r * ld);
+  const buffers = {
+    inverse: inverse.buffer,
+    bounds: allocate("bounds of the diagonal", ld),
+    limits: allocate("removals of the rows", size),
+    weights: allocate("weights of a batch", size * ld),
+    diagonal: allocate("diagonals of a batch", size * ld),
+    states: allocate("states of a batch", size * ld),
+    vectors: allocate("vectors of a batch", size * depth * ld),
+    trace: allocate("trace of a batch", size * depth * 2),
+  };
+  backend.clear(buffers.weights);
+  const bounds = new Float32Array(ld);
+  operands.diagonal.forEach((value, j) => bounds[j] = 1 / value);
+  backend.write(buffers.bounds, 0, new Uint8Array(bounds.buffer));
+  const diagonals = new Float32Array(size * ld);
+  for (let r = 0; r < size; r++) diagonals.set(inverseDiagonal, r * ld);
 
-    for (const batch of splitRange({ start: 0, end: rows }, size)) {
-      const count = batch.end - batch.start, weights = { buffer: buffers.weights, offset: 0, ld };
-      copyRows(backend, weight, batch, weights);
-      backend.write(buffers.limits, 0, new Uint8Array(limits.slice(batch.start, batch.end).buffer));
-      backend.write(buffers.diagonal, 0, new Uint8Array(diagonals.buffer));
-      backend.write(buffers.states, 0, new Uint8Array(initialStates(cols, ld, batch, operands).buffer));
-      backend.clear(buffers.trace);
-      for (const { start, end } of splitSteps(depth, ld)) {
-        const steps = end - start;
-        backend.dispatch(removeWeights, buffers, { rows: count, cols, ld, depth, start, steps, keep, group });
-      }
-      const trace = new Uint32Array((await backend.read(buffers.trace, 0, 8 * count * depth)).buffer);
-      yield { rows: batch, weights, depth, trace };
+  for (const batch of splitRange({ start: 0, end: rows }, size)) {
+    const count = batch.end - batch.start, weights = { buffer: buffers.weights, offset: 0, ld };
+    copyRows(backend, weight, batch, weights);
+    backend.write(buffers.limits, 0, new Uint8Array(limits.slice(batch.start, batch.end).buffer));
+    backend.write(buffers.diagonal, 0, new Uint8Array(diagonals.buffer));
+    backend.write(buffers.states, 0, new Uint8Array(initialStates(cols, ld, batch, operands).buffer));
+    backend.clear(buffers.trace);
+    for (const { start, end } of splitSteps(depth, ld)) {
+      const steps = end - start;
+      backend.dispatch(removeWeights, buffers, { rows: count, cols, ld, depth, start, steps, keep, group });
     }
-  } finally {
-    scratch.destroy();
+    const trace = new Uint32Array((await backend.read(buffers.trace, 0, 8 * count * depth)).buffer);
+    yield { rows: batch, weights, depth, trace };
   }
 }
 

@@ -34,31 +34,25 @@ export async function roundSolution(
   statistics: ScaledStatistics,
   quantization: QuantizationOptions,
 ): Promise<Solution> {
-  const scratch = new ResourceSet(), results = new ResourceSet();
+  using scratch = new ResourceSet(), unsolved = new ResourceSet();
   scratch.add(pruned);
-  try {
-    const weight = scratch.add(allocateLike(backend, delta, "pruned weights"));
-    copyMatrix(backend, pruned.q, weight);
-    const pass: SparseGptOptions = {
-      sparsity: 0,
-      pattern: { kind: "unstructured" },
-      relativeError: false,
-      quantization,
-      fixedMask: pruned.mask,
-    };
-    const rounded = results.add(await solveSparseGpt(backend, { weight }, factor, pass));
-    // `solveSparseGpt` has replaced `weight` by the change Q₁ − Q₂. Δ is W − Q₁, so Δ + weight is W − Q₂.
-    addScaled(backend, weight, 1, delta, rounded.mask);
-    // Both are freed before the loss is measured, which takes the memory of two matrices.
-    weight.destroy();
-    pruned.destroy();
-    const measure = scratch.add(new ScaledLoss(backend, statistics, delta));
-    const { loss } = await measure.read(delta, measure.queue(delta));
-    return { ...rounded, loss, weightForm: pruned.weightForm };
-  } catch (error) {
-    results.destroy();
-    throw error;
-  } finally {
-    scratch.destroy();
-  }
+  const weight = scratch.add(allocateLike(backend, delta, "pruned weights"));
+  copyMatrix(backend, pruned.q, weight);
+  const pass: SparseGptOptions = {
+    sparsity: 0,
+    pattern: { kind: "unstructured" },
+    relativeError: false,
+    quantization,
+    fixedMask: pruned.mask,
+  };
+  const rounded = unsolved.add(await solveSparseGpt(backend, { weight }, factor, pass));
+  // `solveSparseGpt` has replaced `weight` by the change Q₁ − Q₂. Δ is W − Q₁, so Δ + weight is W − Q₂.
+  addScaled(backend, weight, 1, delta, rounded.mask);
+  // Both are freed before the loss is measured, which takes the memory of two matrices.
+  weight.destroy();
+  pruned.destroy();
+  const measure = scratch.add(new ScaledLoss(backend, statistics, delta));
+  const { loss } = await measure.read(delta, measure.queue(delta));
+  unsolved.move();
+  return { ...rounded, loss, weightForm: pruned.weightForm };
 }

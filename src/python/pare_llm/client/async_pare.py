@@ -14,7 +14,7 @@ from pare_llm.client.wire_tensor import Array, Tensor
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.layer import LayerArguments
 
 
 class AsyncPare(ServerClient):
@@ -32,36 +32,10 @@ class AsyncPare(ServerClient):
     def _pare(self) -> Pare:
         return Pare._over(self._transport)
 
-    async def prune_layer(
-        self,
-        weight: Array,
-        *,
-        hessian: Tensor | str | None = None,
-        hessian_upper: Tensor | None = None,
-        inputs: Tensor | None = None,
-        validation_hessian: Tensor | None = None,
-        validation_hessian_upper: Tensor | None = None,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        validation_target: Tensor | None = None,
-        **query: Unpack[LayerQuery],
-    ) -> PrunedLayer[Array]:
+    async def prune_layer(self, weight: Array, **layer: Unpack[LayerArguments]) -> PrunedLayer[Array]:
         """Prune one layer, as `Pare.prune_layer`. The tensors must not change before the call has ended."""
         pare = self._pare
-        return await asyncio.to_thread(
-            lambda: pare.prune_layer(
-                weight,
-                hessian=hessian,
-                hessian_upper=hessian_upper,
-                inputs=inputs,
-                validation_hessian=validation_hessian,
-                validation_hessian_upper=validation_hessian_upper,
-                mask=mask,
-                target=target,
-                validation_target=validation_target,
-                **query,
-            )
-        )
+        return await asyncio.to_thread(lambda: pare.prune_layer(weight, **layer))
 
     async def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, as `Pare.put_hessian`."""

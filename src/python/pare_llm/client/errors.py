@@ -12,36 +12,25 @@ from pare_llm.client.answers import printable
 # The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530.
 _TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, *range(520, 531)})
 
-# The HTTP status of every error code of the HTTP contract.
-STATUSES: Mapping[str, int] = {
-    "malformed_safetensors": 400,
-    "truncated_body": 400,
-    "invalid_parameter": 400,
-    "invalid_host": 400,
-    "unauthorized": 401,
-    "forbidden": 403,
-    "hessian_not_found": 404,
-    "states_not_found": 404,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "too_slow": 408,
-    "digest_mismatch": 409,
-    "idempotency_conflict": 409,
-    "length_required": 411,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "shape_mismatch": 422,
-    "non_finite": 422,
-    "not_symmetric": 422,
-    "not_positive_definite": 422,
-    "unsupported": 422,
-    "busy": 429,
-    "internal": 500,
-    "blob_unavailable": 502,
-    "no_device": 503,
-    "device_lost": 503,
-    "shutting_down": 503,
+# The error codes of the HTTP contract, by their HTTP status.
+_CODES = {
+    400: ("malformed_safetensors", "truncated_body", "invalid_parameter", "invalid_host"),
+    401: ("unauthorized",),
+    403: ("forbidden",),
+    404: ("hessian_not_found", "states_not_found", "not_found"),
+    405: ("method_not_allowed",),
+    408: ("too_slow",),
+    409: ("digest_mismatch", "idempotency_conflict"),
+    411: ("length_required",),
+    413: ("too_large",),
+    415: ("unsupported_media_type",),
+    422: ("shape_mismatch", "non_finite", "not_symmetric", "not_positive_definite", "unsupported"),
+    429: ("busy",),
+    500: ("internal",),
+    502: ("blob_unavailable",),
+    503: ("no_device", "device_lost", "shutting_down"),
 }
+STATUSES: Mapping[str, int] = {code: status for status, codes in _CODES.items() for code in codes}
 
 # The most characters of a code, of an id, and of a body that is not problem+json.
 _MAX_QUOTED_LENGTH = 200

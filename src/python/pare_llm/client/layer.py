@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic, TypedDict, cast
 
 from pare_llm.client.answers import Report
 from pare_llm.client.layer_query import LayerQuery
 from pare_llm.client.wire_tensor import Array, Tensor
+
+
+class LayerTensors(TypedDict, total=False):
+    """The tensors of a layer besides its weight, in the order in which they are sent."""
+
+    hessian: Tensor | str | None
+    hessian_upper: Tensor | None
+    inputs: Tensor | None
+    validation_hessian: Tensor | None
+    validation_hessian_upper: Tensor | None
+    mask: Tensor | None
+    target: Tensor | None
+    validation_target: Tensor | None
+
+
+class LayerArguments(LayerTensors, LayerQuery, total=False):
+    """The keyword arguments of `Pare.prune_layer`, which describes them."""
+
+
+def split_arguments(arguments: LayerArguments) -> tuple[LayerTensors, LayerQuery]:
+    """Return the tensors and the parameters among the keyword arguments of `Pare.prune_layer`."""
+    given: dict[str, Any] = {**arguments}
+    tensors = {name: given.pop(name) for name in LayerTensors.__annotations__ if name in given}
+    return cast(LayerTensors, tensors), cast(LayerQuery, given)
 
 
 @dataclass(frozen=True)
@@ -37,17 +61,7 @@ class LayerToUpload(Generic[Array]):
 
     def tensors(self) -> dict[str, Tensor | None]:
         """Return the tensors by their names in the HTTP contract."""
-        return {
-            "weight": self.weight,
-            "hessian": self.hessian,
-            "hessian_upper": self.hessian_upper,
-            "inputs": self.inputs,
-            "validation_hessian": self.validation_hessian,
-            "validation_hessian_upper": self.validation_hessian_upper,
-            "mask": self.mask,
-            "target": self.target,
-            "validation_target": self.validation_target,
-        }
+        return {name: getattr(self, name) for name in ("weight", *LayerTensors.__annotations__)}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pare_llm.client.answers import parse_report, printable
@@ -44,19 +44,23 @@ def encode_parts(
         for name, tensor in tensors.items()
         if tensor is not None
     }
+    entries = [(name, tensor.dtype, tensor.shape, len(tensor.data)) for name, tensor in wired.items()]
+    return [encode_header(entries, metadata), *(tensor.data for tensor in wired.values())]
+
+
+def encode_header(
+    tensors: Iterable[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the start of a safetensors file with `tensors`: name, dtype, shape and number of bytes."""
     header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
-    begin = 0
-    for name, tensor in wired.items():
-        end = begin + len(tensor.data)
-        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (begin, end)}
-        begin = end
+    end = 0
+    for name, dtype, shape, count in tensors:
+        begin, end = end, end + count
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (begin, end)}
     text = json.dumps(header, separators=(",", ":")).encode()
     # The header is padded with spaces, so that the data begins at a multiple of 8 bytes.
     padded = text.ljust(math.ceil(len(text) / 8) * 8)
-    return [
-        len(padded).to_bytes(_LENGTH_BYTES, "little") + padded,
-        *(tensor.data for tensor in wired.values()),
-    ]
+    return len(padded).to_bytes(_LENGTH_BYTES, "little") + padded
 
 
 def decode_answer(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from pare_llm.client.answers import parse_answer
 from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit, prune_large_layer
-from pare_llm.client.layer import LayerToUpload, PrunedLayer
+from pare_llm.client.layer import LayerToUpload, PrunedLayer, split_arguments
 from pare_llm.client.layer_file import decode_answer, encode_parts, packed_statistics
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import library_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.layer import LayerArguments
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,7 @@ class Pare(ServerClient):
     # Length in bytes of the shortest body that exceeded the body limit of an edge.
     _smallest_rejected_bytes: float = math.inf
 
-    def prune_layer(
-        self,
-        weight: Array,
-        *,
-        hessian: Tensor | str | None = None,
-        hessian_upper: Tensor | None = None,
-        inputs: Tensor | None = None,
-        validation_hessian: Tensor | None = None,
-        validation_hessian_upper: Tensor | None = None,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        validation_target: Tensor | None = None,
-        **query: Unpack[LayerQuery],
-    ) -> PrunedLayer[Array]:
+    def prune_layer(self, weight: Array, **layer: Unpack[LayerArguments]) -> PrunedLayer[Array]:
         """Prune one layer with `out` output and `in` input features.
 
         Exactly one of `hessian`, `hessian_upper` and `inputs` must be given, unless the method needs no
@@ -83,7 +70,7 @@ class Pare(ServerClient):
                 the layer should have, times the factor of the statistics.
             validation_target: (out, in) float32, the same sum over the inputs of the validation statistics,
                 times their factor. With it, the results of the solve are compared with y.
-            **query: the parameters of the layer. `LayerQuery` describes them.
+            **layer: the tensors above, and the parameters of the layer, which `LayerQuery` describes.
 
         Returns:
             the pruned layer, in the library and on the device of `weight`.
@@ -97,29 +84,18 @@ class Pare(ServerClient):
                 another shape or dtype, numbers that are not finite, or zeros that contradict the mask, the
                 report or the request.
         """
-        if query.get("pattern") == "columns":
+        if layer.get("pattern") == "columns":
             raise TypeError("pattern: columns is not supported by this client; `pare layer` removes columns")
-        digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
-        layer = LayerToUpload(
-            "layer",
-            weight,
-            matrix,
-            hessian_upper,
-            inputs,
-            mask,
-            query,
-            validation_hessian,
-            validation_hessian_upper,
-            target,
-            validation_target,
-        )
-        body = encode_parts(layer.tensors())
+        tensors, query = split_arguments(layer)
+        digest = tensors.pop("hessian") if isinstance(tensors.get("hessian"), str) else None
+        request: LayerToUpload[Array] = LayerToUpload("layer", weight, parameters=query, **cast(Any, tensors))
+        body = encode_parts(request.tensors())
         byte_length = sum(len(part) for part in body)
         transport = self._transport.with_deadline()
         # A job cannot use statistics that a host has stored, so the caller has to send them.
         can_use_job = digest is None
         if can_use_job and byte_length >= self._smallest_rejected_bytes:
-            return prune_large_layer(transport, layer)
+            return prune_large_layer(transport, request)
         try:
             parameters = _query_parameters({**query, "hessian": digest})
             answer = transport.send(
@@ -127,7 +103,7 @@ class Pare(ServerClient):
                 "/v1/layers",
                 query=parameters,
                 body=body,
-                max_answer_bytes=max_answer_bytes(layer),
+                max_answer_bytes=max_answer_bytes(request),
             )
         except PareError as error:
             if not is_over_edge_body_limit(error):
@@ -136,8 +112,8 @@ class Pare(ServerClient):
             if not can_use_job:
                 raise
         else:
-            return decode_answer(answer, library_of(weight), layer)
-        return prune_large_layer(transport, layer)
+            return decode_answer(answer, library_of(weight), request)
+        return prune_large_layer(transport, request)
 
     def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, so that the host factors them once.

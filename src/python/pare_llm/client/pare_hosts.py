@@ -26,7 +26,7 @@ from pare_llm.client.wire_tensor import Array, Tensor
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.layer import LayerArguments
 
 # The longest time in seconds for the check whether a lost host is reachable again. A thread that has a layer
 # to send waits for this check.
@@ -34,6 +34,9 @@ _RECHECK_TIMEOUT_SECONDS = 2.0
 
 # The seconds between two checks of a lost host.
 _RECHECK_SECONDS = 30.0
+
+# The tensors that the digest of stored statistics takes the place of.
+_STATISTICS = ("hessian_upper", "inputs", "validation_hessian", "validation_hessian_upper")
 
 
 @dataclass(eq=False)
@@ -83,20 +86,7 @@ class PareHosts:
         """Return the number of hosts, including lost ones."""
         return len(self._hosts)
 
-    def prune_layer(
-        self,
-        weight: Array,
-        *,
-        hessian: Tensor | str | None = None,
-        hessian_upper: Tensor | None = None,
-        inputs: Tensor | None = None,
-        validation_hessian: Tensor | None = None,
-        validation_hessian_upper: Tensor | None = None,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        validation_target: Tensor | None = None,
-        **query: Unpack[LayerQuery],
-    ) -> PrunedLayer[Array]:
+    def prune_layer(self, weight: Array, **layer: Unpack[LayerArguments]) -> PrunedLayer[Array]:
         """Prune one layer at the next host that is free, as `Pare.prune_layer`.
 
         Raises:
@@ -104,34 +94,20 @@ class PareHosts:
             PareError: if a host refuses the layer.
             PareError, ConnectionError: the error of the host that was lost last, if all hosts are lost.
         """
-        others: dict[str, Tensor | None] = {
-            "hessian_upper": hessian_upper,
-            "inputs": inputs,
-            "validation_hessian": validation_hessian,
-            "validation_hessian_upper": validation_hessian_upper,
-        }
-        if isinstance(hessian, str) and (given := [name for name in others if others[name] is not None]):
+        hessian = layer.get("hessian")
+        digest = hessian if isinstance(hessian, str) else None
+        given = [name for name in _STATISTICS if layer.get(name) is not None]
+        if digest is not None and given:
             raise ValueError(
-                f"{given[0]}: cannot be given beside the digest of stored statistics, {hessian}; give "
+                f"{given[0]}: cannot be given beside the digest of stored statistics, {digest}; give "
                 "validation statistics to put_hessian"
             )
         while True:
-            with self._take(hessian if isinstance(hessian, str) else None) as host:
+            with self._take(digest) as host:
                 try:
-                    if isinstance(hessian, str):
-                        statistics = self._statistics_at(host, hessian)
-                        return statistics.prune(
-                            weight, mask=mask, target=target, validation_target=validation_target, **query
-                        )
-                    return host.pare.prune_layer(
-                        weight,
-                        hessian=hessian,
-                        mask=mask,
-                        target=target,
-                        validation_target=validation_target,
-                        **others,
-                        **query,
-                    )
+                    if digest is None:
+                        return host.pare.prune_layer(weight, **layer)
+                    return self._statistics_at(host, digest).prune(weight, **layer)
                 except (PareError, ConnectionError) as error:
                     if not self._mark_lost(host, error):
                         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from pare_llm.client.errors import HessianNotFoundError, PareError
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit
@@ -14,15 +14,7 @@ from pare_llm.client.wire_tensor import Array, Tensor
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer_query import LayerQuery
-
-
-class _LayerTensors(TypedDict):
-    """The tensors of one layer besides its weight."""
-
-    mask: Tensor | None
-    target: Tensor | None
-    validation_target: Tensor | None
+    from pare_llm.client.layer import LayerArguments
 
 
 class SharedStatistics:
@@ -37,57 +29,37 @@ class SharedStatistics:
         # The digest of the stored statistics. None if each request carries the statistics itself.
         self._digest: str | None = None
 
-    def prune(
-        self,
-        weight: Array,
-        *,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        validation_target: Tensor | None = None,
-        **query: Unpack[LayerQuery],
-    ) -> PrunedLayer[Array]:
+    def prune(self, weight: Array, **layer: Unpack[LayerArguments]) -> PrunedLayer[Array]:
         """Prune a layer that has these statistics, and raise the errors of `Pare.prune_layer`."""
-        tensors: _LayerTensors = {"mask": mask, "target": target, "validation_target": validation_target}
         with self._lock:
             if self._is_upload_pending:
                 self._digest = self._try_store()
                 self._is_upload_pending = False
-        if self._digest is None:
-            return self._prune_with_tensors(weight, query, tensors)
-        try:
-            return self._prune_with_stored(self._digest, weight, query, tensors)
-        except PareError as error:
-            if not is_over_edge_body_limit(error):
-                raise
-        # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer` solves it
-        # by a job. A job cannot use statistics that a host has stored.
-        return self._prune_with_tensors(weight, query, tensors)
+        if self._digest is not None:
+            try:
+                return self._prune_with_stored(weight, {**layer, "hessian": self._digest})
+            except PareError as error:
+                if not is_over_edge_body_limit(error):
+                    raise
+            # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer`
+            # solves it by a job. A job cannot use statistics that a host has stored.
+        layer["hessian"] = None
+        layer["hessian_upper"] = self._hessian_upper
+        layer["validation_hessian_upper"] = self._validation_upper
+        return self._pare.prune_layer(weight, **layer)
 
     def delete(self) -> None:
         """Delete the stored statistics at the host."""
         if self._digest is not None:
             self._pare.delete_hessian(self._digest)
 
-    def _prune_with_tensors(
-        self, weight: Array, query: LayerQuery, tensors: _LayerTensors
-    ) -> PrunedLayer[Array]:
-        return self._pare.prune_layer(
-            weight,
-            hessian_upper=self._hessian_upper,
-            validation_hessian_upper=self._validation_upper,
-            **tensors,
-            **query,
-        )
-
-    def _prune_with_stored(
-        self, digest: str, weight: Array, query: LayerQuery, tensors: _LayerTensors
-    ) -> PrunedLayer[Array]:
+    def _prune_with_stored(self, weight: Array, layer: LayerArguments) -> PrunedLayer[Array]:
         """Prune with the stored statistics. If the host has evicted them, store them again."""
         try:
-            return self._pare.prune_layer(weight, hessian=digest, **tensors, **query)
+            return self._pare.prune_layer(weight, **layer)
         except HessianNotFoundError:
             self._pare.put_hessian(self._hessian_upper, self._validation_upper)
-            return self._pare.prune_layer(weight, hessian=digest, **tensors, **query)
+            return self._pare.prune_layer(weight, **layer)
 
     def _try_store(self) -> str | None:
         """Store the statistics and return their digest. Return None if they are too large to be stored."""

@@ -81,14 +81,9 @@ class TorchLibrary:
         """Return a tensor that shares the memory of `tensor` if the device is the CPU, otherwise a copy."""
         import torch
 
-        dtypes = {
-            "F32": torch.float32,
-            "F16": torch.float16,
-            "BF16": torch.bfloat16,
-            "U8": torch.uint8,
-            "BOOL": torch.bool,
-        }
-        flat = torch.frombuffer(tensor.data, dtype=dtypes[tensor.dtype])
+        from pare_llm.checkpoints.shard import torch_dtype
+
+        flat = torch.frombuffer(tensor.data, dtype=torch_dtype(tensor.dtype))
         return flat.view(tensor.shape).to(self._device)
 
     def unpack_mask(self, bits: WireTensor, cols: int) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """Files that are written completely or not at all, even if the process is killed or the power fails."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pare_llm.checkpoints.remote import PIECE_BYTES, is_remote, remote_upload
+from pare_llm.client.layer_file import encode_header
 
 
 @contextmanager
@@ -50,9 +50,6 @@ def tensor_bytes(values: Tensor) -> memoryview:
     return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays are buffers
 
 
-_ALIGNMENT = 8
-
-
 @dataclass(frozen=True)
 class TensorToWrite:
     """A tensor of a file that will be written."""
@@ -67,15 +64,9 @@ class TensorToWrite:
 
 def write_safetensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
     """Write a file completely or not at all. A tensor of an unannounced size raises a ValueError."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.bytes
-        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (begin, end)}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
+    entries = ((name, each.dtype, each.shape, each.bytes) for name, each in tensors.items())
     with atomic_file(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(encode_header(entries, {"format": "pt"}))
         for name, tensor in tensors.items():
             content = tensor_bytes(tensor.read())
             if len(content) != tensor.bytes:

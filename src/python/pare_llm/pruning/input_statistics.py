@@ -7,7 +7,7 @@ singular. `src/client/few_tokens.ts` gives the measurements behind this rule of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -19,14 +19,8 @@ from pare_llm.pruning.parameters import needs_no_statistics
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
-    from pare_llm.client.layer import PrunedLayer
+    from pare_llm.client.layer import LayerTensors, PrunedLayer
     from pare_llm.client.layer_query import LayerQuery
-
-
-class _Tensors(TypedDict):
-    mask: Tensor | None
-    target: Tensor | None
-    validation_target: Tensor | None
 
 
 class InputStatistics:
@@ -73,22 +67,17 @@ class InputStatistics:
         """
         if target and target.held_out is not None:
             query = {"target_step": "auto", **query}
-        tensors: _Tensors = {
-            "mask": mask,
-            "target": target.fitted if target else None,
-            "validation_target": target.held_out if target else None,
-        }
+        tensors: LayerTensors = {"mask": mask}
+        if target:
+            tensors |= {"target": target.fitted, "validation_target": target.held_out}
         if not self._is_shared:
-            return self._client.prune_layer(
-                weight,
-                hessian_upper=self._hessian_upper,
-                validation_hessian_upper=self._validation_upper,
-                **tensors,
-                **query,
-            )
-        if self._at_host:
+            tensors["hessian_upper"] = self._hessian_upper
+            tensors["validation_hessian_upper"] = self._validation_upper
+        elif self._at_host:
             return self._at_host.prune(weight, **tensors, **query)
-        return self._client.prune_layer(weight, hessian=self._digest, **tensors, **query)
+        else:
+            tensors["hessian"] = self._digest
+        return self._client.prune_layer(weight, **tensors, **query)
 
     def delete(self) -> None:
         """Delete the statistics at the hosts."""

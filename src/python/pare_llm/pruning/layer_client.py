@@ -13,25 +13,13 @@ from pare_llm.client.pare_hosts import PareHosts
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pare_llm.client.layer import PrunedLayer
-    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.layer import LayerArguments, PrunedLayer
 
 
 class LayerClient(Protocol):
     """The methods of `Pare` and `PareHosts` that a run uses. Several threads call them at the same time."""
 
-    def prune_layer(
-        self,
-        weight: Tensor,
-        *,
-        hessian: str | None = None,
-        hessian_upper: Tensor | None = None,
-        validation_hessian_upper: Tensor | None = None,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        validation_target: Tensor | None = None,
-        **query: Unpack[LayerQuery],
-    ) -> PrunedLayer[Tensor]:
+    def prune_layer(self, weight: Tensor, **layer: Unpack[LayerArguments]) -> PrunedLayer[Tensor]:
         """Prune one layer."""
 
     def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:

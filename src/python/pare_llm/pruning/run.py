@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_loop import BlockLoop
 from pare_llm.pruning.block_solver import BlockSolver
 from pare_llm.pruning.calibration.batches import BatchInput, Validation, read_batches
+from pare_llm.pruning.calibration.capture import Capture
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.fingerprint import run_fingerprint
 from pare_llm.pruning.journal import Journal
@@ -38,11 +39,10 @@ from pare_llm.pruning.parameters import (
     resolved_parameters,
     without_rounding,
 )
-from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport
+from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport, RunFacts
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.reconstruction.block_trainer import windows_per_batch
 from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
-from pare_llm.pruning.run_facts import run_facts
 from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -142,9 +142,8 @@ class PruneRun:
                 return None
             raise ValueError(f"batches: {users[0]} needs at least one batch, got none")
         started = time.perf_counter()
-        hidden = HiddenStates.capture(
-            self._model, self.blocks, self._batches, device=states_device, ranks=self.ranks
-        )
+        capture = Capture(self.blocks, states_device)
+        hidden = HiddenStates(*capture.run(self._model, self._batches, self.ranks))
         self._capture_seconds = time.perf_counter() - started
         return hidden
 
@@ -200,21 +199,34 @@ class PruneRun:
                 token_weights=self._token_weights,
                 calibration_seconds=self._capture_seconds,
             ).run()
-        facts = run_facts(
-            self._model,
-            name=name,
-            blocks=self.blocks,
-            skipped=self._skipped,
-            batches=self._batches,
-            parameters={**resolved_parameters(self._query), **self._options.reported()},
-            ranks=self.ranks,
-            resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
-            allocation=allocation,
-        )
+        facts = self._facts(name, allocation)
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
         if is_tracked:
             self.ranks.together(lambda: tracker.on_report(report) if tracker is not None else None)
         return report
+
+    def _facts(self, name: str | None, allocation: Allocation | None) -> RunFacts:
+        """Collect the facts about the run for its report. Every rank has to call this method."""
+        model = self._model
+        config: Any = getattr(model, "config", None)
+        text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+        own = [(*batch.shape, batch.is_held_out) for batch in self._batches]
+        every = [each for share in self.ranks.collect(own) for each in share]
+        tensors = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
+        return RunFacts(
+            model_name=name or Path(getattr(config, "_name_or_path", "")).name or type(model).__name__,
+            model_type=getattr(config, "model_type", type(model).__name__),
+            blocks=len(self.blocks),
+            hidden_size=getattr(text_config, "hidden_size", 0),
+            parameters={**resolved_parameters(self._query), **self._options.reported()},
+            samples=sum(windows for windows, _, _ in every),
+            validation_samples=sum(windows for windows, _, is_held_out in every if is_held_out),
+            seqlen=max((tokens for _, tokens, _ in every), default=0),
+            skipped=self._skipped,
+            model_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+            resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
+            allocation=asdict(allocation) if allocation else None,
+        )
 
     def _rounded_last(self) -> set[str]:
         """Return the names of the layers of those blocks that have a layer with `bits`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Literal
 
 import torch
@@ -90,15 +91,10 @@ class Hessian:
 
     def clone(self) -> "Hessian":
         """Return a copy that can be added to independently."""
-        copy = Hessian(
-            0,
-            offload=self._offload,
-            chunk_tokens=self._chunk_tokens,
-            token_weights=self._token_weights,
-        )
+        clone = copy(self)
         with torch.inference_mode(False):
-            copy.replace(self.matrix.clone(), self.tokens)
-        return copy
+            clone.matrix = self.matrix.clone()
+        return clone
 
     def replace(self, matrix: Tensor, tokens: int) -> None:
         """Replace the sum and the number of tokens."""

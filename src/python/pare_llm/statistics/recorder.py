@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import NoReturn
 
@@ -100,10 +101,8 @@ class HessianRecorder:
             raise ValueError(f"HessianRecorder: {type(self._model).__name__} has no linear layer")
         names = list(found) if layers is None else choose_layers(found, layers)
         self._layers = {name: found[name] for name in names}
-        self._shared, self._held_out = (
-            SharedHessians(offload=offload, chunk_tokens=chunk_tokens, token_weights=token_weights)
-            for _ in range(2)
-        )
+        create = partial(Hessian, offload=offload, chunk_tokens=chunk_tokens, token_weights=token_weights)
+        self._shared, self._held_out = SharedHessians(create), SharedHessians(create)
         self._is_validating = False
         self._resources: ExitStack | None = None
         self._padding = BatchPadding(self._model)

@@ -4,25 +4,23 @@ A group consists of layers that have received exactly the same inputs so far. If
 example because a module is called twice, the group is split, and each part has its own exact sum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pare_llm.layers.linear_layer import LinearLayer
-from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian, TokenWeights
+from pare_llm.statistics.hessian import Hessian
 from pare_llm.statistics.seen_input import SeenInput
 
 
 class SharedHessians:
     """The Hessians of layers, which are computed once for each distinct sequence of inputs."""
 
-    def __init__(
-        self, *, offload: bool, chunk_tokens: int = CHUNK_TOKENS, token_weights: TokenWeights = "none"
-    ) -> None:
-        self._offload = offload
-        self._chunk_tokens = chunk_tokens
-        self._token_weights: TokenWeights = token_weights
+    def __init__(self, create: Callable[[int, torch.device], Hessian]) -> None:
+        """Begin without layers. `create` makes a Hessian for a number of inputs, on a device."""
+        self.create = create
         self._groups: dict[LinearLayer, _Group] = {}
         # The groups with a single input so far. A layer whose first input is the same joins the group.
         self._by_first_input: dict[SeenInput, _Group] = {}
@@ -65,15 +63,6 @@ class SharedHessians:
         """Return the Hessian of a layer, or None if the layer was never called."""
         group = self._groups.get(layer)
         return group.hessian if group else None
-
-    def create(self, in_features: int, device: torch.device) -> Hessian:
-        return Hessian(
-            in_features,
-            device,
-            offload=self._offload,
-            chunk_tokens=self._chunk_tokens,
-            token_weights=self._token_weights,
-        )
 
     def assign(self, layers: set[LinearLayer], hessian: Hessian) -> None:
         group = _Group(hessian, layers)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pare_llm.client.answers import printable
 from pare_llm.client.errors import STATUSES, PareError, error_class
 from pare_llm.client.jobs.jobs import DEFAULT_POLL_MS, Jobs
-from pare_llm.client.jobs.upload_layers import upload_layers
+from pare_llm.client.jobs.messages import JobLayerRequest
 from pare_llm.client.jobs.uploads import Uploads
 from pare_llm.client.layer import LayerToUpload, PrunedLayer
+from pare_llm.client.layer_file import encode_parts
+from pare_llm.client.layer_query import LayerQuery
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.transport import Transport, TransportOptions
 from pare_llm.client.wire_tensor import Array
@@ -91,7 +93,7 @@ def prune_with(
 ) -> Iterator[tuple[str, PrunedLayer[Array]]]:
     """Do as `prune_by_job`, over the connections of `transport`."""
     jobs = Jobs._over(transport)
-    requests = upload_layers(Uploads._over(transport), layers)
+    requests = _upload_layers(Uploads._over(transport), layers)
     job = jobs.submit(requests, idempotency_key=idempotency_key, name=name)
     asked = {layer.name: layer for layer in layers}
     failures: list[LayerFailure] = []
@@ -108,6 +110,33 @@ def prune_with(
             yield layer_name, jobs._result_in(library_of(weight), layer, asked[layer_name])
     if failures:
         raise JobFailedError(job["id"], failures)
+
+
+# The tensors of the blob that layers with the same statistics share.
+_SHARED = ["hessian_upper", "validation_hessian", "validation_hessian_upper"]
+
+
+def _upload_layers(uploads: Uploads, layers: Sequence[LayerToUpload[Array]]) -> list[JobLayerRequest]:
+    """Upload the blobs of `layers` one by one, as `Uploads.upload_blob`, and return the layers for a job."""
+    # The statistics are identified by the objects, so the objects must live as long as their ids are used.
+    digests: dict[tuple[int, ...], str] = {}
+    requests: list[JobLayerRequest] = []
+    for layer in layers:
+        tensors = layer.tensors()
+        names = _SHARED if layer.hessian_upper is not None else []
+        statistics = {name: tensors.pop(name) for name in names}
+        request: JobLayerRequest = {
+            "name": layer.name,
+            "weight": uploads.upload_blob(encode_parts(tensors)),
+            "parameters": cast(LayerQuery, {k: v for k, v in layer.parameters.items() if v is not None}),
+        }
+        if layer.hessian_upper is not None:
+            key = tuple(id(tensor) for tensor in statistics.values())
+            if key not in digests:
+                digests[key] = uploads.upload_blob(encode_parts(statistics))
+            request["hessian"] = digests[key]
+        requests.append(request)
+    return requests
 
 
 def is_over_edge_body_limit(error: PareError) -> bool:

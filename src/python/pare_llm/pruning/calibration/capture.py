@@ -59,14 +59,20 @@ class Capture:
         self._returned: Tensor | None = None
         self._mover = TensorMover(device)
 
-    def run(self, model: nn.Module, batches: Sequence[Batch], ranks: Ranks) -> None:
-        """Run the model through its blocks, on every rank. Raise a ValueError if they are no chain."""
+    def run(
+        self, model: nn.Module, batches: Sequence[Batch], ranks: Ranks
+    ) -> tuple[list[Tensor], list[list[BlockCall]]]:
+        """Run the model through its blocks, on every rank, and return the states and the calls.
+
+        Raises a ValueError if the blocks are no chain.
+        """
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks
         }
         self._operations = ShardedOperations(model, ranks)
         with inference(model), replaced(model, stand_ins):
             ranks.together(lambda: self._run_batches(model, batches))
+        return self.states, self.calls
 
     def _run_batches(self, model: nn.Module, batches: Sequence[Batch]) -> None:
         device = _input_device(model)

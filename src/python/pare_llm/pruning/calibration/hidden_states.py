@@ -1,42 +1,25 @@
 """The hidden states of all calibration batches, which move forward through the model block by block."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.calls import BlockCall, output_states
-from pare_llm.pruning.calibration.capture import Capture, inference
+from pare_llm.pruning.calibration.capture import inference
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.sharding import call_module
-from pare_llm.pruning.ranks import Ranks
 
 
 class HiddenStates:
     """The inputs of one block at a time. They are moved to the device of the block for its forward pass."""
 
     def __init__(self, states: list[Tensor], calls: list[list[BlockCall]]) -> None:
-        """Begin at the first block. `states` and `calls` are those of `Capture`."""
+        """Begin at the first block. `states` and `calls` are those that `Capture.run` returns."""
         self._states = states
         self._calls = calls
-
-    @classmethod
-    def capture(
-        cls,
-        model: nn.Module,
-        blocks: Sequence[Block],
-        batches: Sequence[Batch],
-        *,
-        device: torch.device,
-        ranks: Ranks,
-    ) -> "HiddenStates":
-        """Run the model up to its first block, and store the hidden states of all batches on `device`."""
-        capture = Capture(blocks, device)
-        capture.run(model, batches, ranks)
-        return cls(capture.states, capture.calls)
 
     def observe(self, block: Block, watch: Callable[[int], AbstractContextManager[object]]) -> None:
         """Run `block` on all batches and drop its outputs. Its inputs remain the current hidden states.

@@ -6,7 +6,10 @@ from pare_llm.pruning.prune_report import LayerResult, PruneReport
 
 
 class Tracker(Protocol):
-    """Receives the progress of a run. On several ranks, only the tracker of rank 0 is called."""
+    """Receives the progress of a run. On several ranks, only the tracker of rank 0 is called.
+
+    An error of the tracker ends the run, which continues from its journal.
+    """
 
     def on_layer(self, result: LayerResult) -> None:
         """Take the result of a layer, after its weight was replaced."""

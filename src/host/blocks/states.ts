@@ -1,0 +1,65 @@
+/** The hidden states of a model whose blocks a host runs, with what belongs to them. */
+
+import type { Forward } from "../../model/forward.ts";
+import type { Digest } from "../../protocol/digest.ts";
+import type { StoredStates } from "../../protocol/messages.ts";
+import type { GroupSums } from "../../prune/round_statistics.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { ModelDescription } from "./read_spec.ts";
+
+/** The name of states, and the digest of the API key that owns the name. */
+export interface StatesName {
+  readonly owner: string;
+  readonly name: string;
+}
+
+/** The answer to a request, for a client that repeats the request. */
+export interface StoredAnswer {
+  readonly block: number;
+  /** The digest of the request. */
+  readonly request: Digest;
+  readonly parts: readonly Uint8Array<ArrayBuffer>[];
+}
+
+/** The sums of one layer, or of several with the same input, for fitted and for held-out windows. */
+export interface LayerSums {
+  /** The sums of the parts in order: F32 [n(n+1)/2], the upper triangle packed row by row. */
+  readonly parts: Readonly<Record<keyof GroupSums, HostTensor[]>>;
+  /** The numbers of tokens in the sums of all parts. */
+  readonly tokens: Record<keyof GroupSums, number>;
+}
+
+/** The statistics of the layers of a block. */
+export interface StoredSums {
+  readonly byteLength: number;
+  /** The sums by the names of the weights. */
+  readonly layers: ReadonlyMap<string, LayerSums>;
+}
+
+export interface States {
+  /** The forward pass over all windows. Its model reads the weights of a block from `weights`. */
+  readonly forward: Forward;
+  readonly model: ModelDescription;
+  readonly weights: Map<string, HostTensor>;
+  readonly windows: readonly Uint32Array[];
+  readonly validationWindows: readonly Uint32Array[];
+  /** The bytes of the hidden states. */
+  readonly byteLength: number;
+  /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
+  nextBlock: number;
+  /** The answer for the block pruned last. It is dropped if its memory is needed. */
+  answer?: StoredAnswer;
+  /** The statistics of the block that runs next, for a run on several hosts. */
+  sums?: StoredSums;
+}
+
+export function describeStates({ forward, nextBlock, windows, validationWindows }: States): StoredStates {
+  return {
+    next_block: nextBlock,
+    windows: windows.length + validationWindows.length,
+    tokens: forward.tokens,
+  };
+}
+
+/** The number of names of one API key. The memory of a model's description, apart from its states, is not counted. */
+export const MAX_NAMES = 64;

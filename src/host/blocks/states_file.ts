@@ -1,0 +1,144 @@
+/**
+ * A file with the hidden states of a model, in the format safetensors. Its metadata describe the states, and its last tensor is
+ * the CRC-32 of the description and of all other data, so that a damaged file is never used.
+ */
+
+import { crc32 } from "node:zlib";
+import { DamagedFileError } from "../../base/files/file_error.ts";
+import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
+import { writeFileAtomically } from "../../base/files/whole_file.ts";
+import type { Backend } from "../../device/backend.ts";
+import { memorySource } from "../../model/checkpoint/tensor_source.ts";
+import { Forward } from "../../model/forward.ts";
+import { countStatesBytes, type HiddenStates } from "../../model/hidden_states/hidden_states.ts";
+import type { StoredStates } from "../../protocol/messages.ts";
+import { partSizes } from "../../prune/window_parts.ts";
+import { encodeHeader } from "../../tensor/safetensors/encode.ts";
+import {
+  LENGTH_BYTES,
+  MAX_CHECKPOINT_HEADER_BYTES,
+  parseHeader,
+  parseHeaderLength,
+} from "../../tensor/safetensors/header.ts";
+import { type ModelDescription, readSpec } from "./read_spec.ts";
+import { describeStates, type States, type StatesName } from "./states.ts";
+
+/** The metadata of a file. */
+interface Description extends StatesName, StoredStates {
+  readonly model: ModelDescription;
+  /** The number of windows that are held out. They are the last ones. */
+  readonly heldOut: number;
+  readonly hasTargets: boolean;
+}
+
+/** Only the user of the host may read the states, because they tell much about the texts of its clients. */
+const FILE_MODE = 0o600;
+
+const CHECKSUM_BYTES = 4;
+
+/** Writes the states, whose bytes are in host memory. If it throws, there is no file. */
+export async function writeStates(
+  fs: FileSystem,
+  path: string,
+  name: StatesName,
+  states: States,
+): Promise<void> {
+  const { forward: { hiddenStates, denseStates, tokens, model: { spec: { hiddenSize } } } } = states;
+  const { windows, validationWindows, model } = states, all = [...windows, ...validationWindows];
+  const description: Description = {
+    ...name,
+    ...describeStates(states),
+    model,
+    heldOut: validationWindows.length,
+    hasTargets: denseStates !== undefined,
+  };
+  const text = JSON.stringify(description), shape = [all.length, tokens, hiddenSize];
+  const { bytes } = encodeHeader([
+    { name: "windows", dtype: "U32", shape: [all.length, tokens] },
+    { name: "hidden_states", dtype: "F32", shape },
+    ...denseStates ? [{ name: "dense_hidden_states", dtype: "F32", shape } as const] : [],
+    { name: "checksum", dtype: "U32", shape: [1] },
+  ], { states: text });
+  await writeFileAtomically(fs, path, async (file) => {
+    let end = 0, checksum = crc32(text);
+    const write = async (bytes: Uint8Array) => {
+      await file.write(end, bytes);
+      end += bytes.byteLength;
+    };
+    await write(bytes);
+    for (const data of dataOf(all, hiddenStates, denseStates)) {
+      checksum = crc32(data, checksum);
+      await write(data);
+    }
+    await write(new Uint8Array(Uint32Array.of(checksum).buffer));
+  }, FILE_MODE);
+}
+
+function* dataOf(windows: readonly Uint32Array[], ...streams: readonly (HiddenStates | undefined)[]) {
+  for (const { buffer, byteOffset, byteLength } of windows) {
+    yield new Uint8Array(buffer, byteOffset, byteLength);
+  }
+  for (const stream of streams) yield* stream?.hostBytes ?? [];
+}
+
+/**
+ * Returns the description in a file.
+ * @throws {SafetensorsError} {SyntaxError} {DamagedFileError} if it is damaged or has the states of another name
+ */
+export async function readDescription(file: ReadableFile, path: string, name: StatesName) {
+  const prefix = await file.read(0, Math.min(LENGTH_BYTES, file.byteLength));
+  const headerBytes = LENGTH_BYTES + parseHeaderLength(prefix, MAX_CHECKPOINT_HEADER_BYTES);
+  const json = await file.read(LENGTH_BYTES, headerBytes - LENGTH_BYTES);
+  const text = parseHeader(json, file.byteLength - headerBytes).metadata.states ?? "{}";
+  const description: Description = JSON.parse(text);
+  if (description.owner === name.owner && description.name === name.name) {
+    return { description, text, headerBytes };
+  }
+  throw new DamagedFileError(`${path}: does not have the states ${name.name}`);
+}
+
+/**
+ * Reads the states of a file.
+ * @throws {DamagedFileError} if the data does not have its checksum
+ * @throws as `readDescription` and `readSpec`, and the errors of the device
+ */
+export async function readStates(
+  file: ReadableFile,
+  path: string,
+  name: StatesName,
+  backend: Backend,
+): Promise<States> {
+  const { description, text, headerBytes } = await readDescription(file, path, name);
+  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block } = description;
+  const spec = readSpec(model), byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
+  if (headerBytes + 4 * count * tokens + byteLength + CHECKSUM_BYTES !== file.byteLength) {
+    throw new DamagedFileError(`${path}: does not have the size of its states`);
+  }
+  let end = headerBytes, checksum = crc32(text);
+  /** The tensors are read in order. */
+  const readNext = async (byteLength: number) => {
+    const bytes = await file.read(end, byteLength);
+    checksum = crc32(bytes, checksum);
+    end += byteLength;
+    return bytes.buffer;
+  };
+  const ids = new Uint32Array(await readNext(4 * count * tokens));
+  const all = Array.from({ length: count }, (_, i) => ids.subarray(i * tokens, (i + 1) * tokens));
+  const windows = all.slice(0, count - heldOut), validationWindows = all.slice(count - heldOut);
+  const weights = new Map();
+  const forward = await Forward.begin(backend, { spec, weights: memorySource(weights) }, all, {
+    parts: partSizes({ windows, validationWindows }),
+    hasDenseStream: hasTargets,
+    hiddenStatesBytes: 0,
+    initial: {
+      block,
+      read: async (batch) => new Float32Array(await readNext(countStatesBytes(spec, batch.count, tokens))),
+    },
+  });
+  const [stored] = new Uint32Array((await file.read(end, CHECKSUM_BYTES)).buffer);
+  if (stored === checksum) {
+    return { forward, model, weights, windows, validationWindows, byteLength, nextBlock: block };
+  }
+  forward.destroy();
+  throw new DamagedFileError(`${path}: does not have its checksum`);
+}
