@@ -1,13 +1,15 @@
 /**
  * The weights of one transformer block, or of the head, on the device in f32. A matrix that is larger than the largest buffer of the device
- * is stored in strips, which are buffers with consecutive rows of the matrix.
+ * is stored in strips, which are buffers with consecutive rows of the matrix. A 16-bit tensor is uploaded in its own dtype, and converted
+ * on the device.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { freeArray } from "../device/host_memory.ts";
+import { DTYPE_CODE, toFloat32 } from "../device/kernels/transfer/convert.ts";
 import { type LinearSpec, type NormSpec, normTensors, storedShape, type VectorSpec } from "./layer_specs.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
-import { bytesToFloats } from "../tensor/dtype.ts";
-import { uploadElements } from "./upload.ts";
+import { bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 
 /** Rows `row0` … `row0 + rows − 1` of a matrix, in one buffer. */
 export interface RowStrip {
@@ -134,21 +136,13 @@ export class DeviceWeights {
   }
 
   async #loadNorm(spec: NormSpec): Promise<DeviceNorm> {
-    const { kind, name, size, weightOffset } = spec;
     const [weightName, biasName]: (string | undefined)[] = normTensors(spec);
-    const weight = weightName !== undefined
-      ? await this.#loadVector(weightName, size, weightOffset)
-      : this.#fill(`${name} ones`, size, 1);
-    if (kind === "rms") return { weight };
-    const bias = biasName !== undefined
-      ? await this.#loadVector(biasName, size)
-      : this.#fill(`${name} zeros`, size, 0);
-    return { weight, bias };
-  }
-
-  /** Creates a buffer with `size` elements of the same value. */
-  #fill(label: string, size: number, value: number): DeviceBuffer {
-    return this.#upload(label, new Float32Array(size).fill(value));
+    const load = (name: string | undefined, constant: number, offset?: number) =>
+      name === undefined
+        ? this.#upload(`${spec.name} ${constant}`, new Float32Array(spec.size).fill(constant))
+        : this.#loadVector(name, spec.size, offset);
+    const weight = await load(weightName, 1, spec.weightOffset);
+    return spec.kind === "rms" ? { weight } : { weight, bias: await load(biasName, 0) };
   }
 
   #upload(label: string, values: Float32Array<ArrayBuffer>): DeviceBuffer {
@@ -188,4 +182,45 @@ async function readVector(
 function requireLoaded<T>(value: T | undefined, name: string): T {
   if (value === undefined) throw new RangeError(`weights of ${name}: were not loaded`);
   return value;
+}
+
+/**
+ * Uploads elements `first` … `first + count − 1` of a tensor.
+ * @param dtype the dtype of the tensor
+ * @returns (count) f32. The caller frees the buffer
+ */
+export async function uploadElements(
+  backend: Backend,
+  source: TensorSource,
+  name: string,
+  dtype: FloatDtype,
+  first: number,
+  count: number,
+): Promise<DeviceBuffer> {
+  const bytes = await readElements(source, name, first, count);
+  if (dtype === "F32") {
+    const target = backend.createBuffer(name, count * 4);
+    backend.write(target, 0, bytes);
+    freeArray(bytes);
+    return target;
+  }
+  const raw = backend.createBuffer(`${name} raw`, bytes.byteLength);
+  try {
+    const target = backend.createBuffer(name, count * 4);
+    backend.write(raw, 0, padToWords(bytes));
+    freeArray(bytes);
+    const params = { count, dtype: DTYPE_CODE[dtype], source_offset: 0, target_offset: 0 };
+    backend.dispatch(toFloat32, { source: raw, target }, params);
+    return target;
+  } finally {
+    raw.destroy();
+  }
+}
+
+/** Pads an odd number of 16-bit elements to whole 4-byte words, because a backend writes whole words. */
+function padToWords(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (bytes.byteLength % 4 === 0) return bytes;
+  const padded = new Uint8Array(bytes.byteLength + 2);
+  padded.set(bytes);
+  return padded;
 }

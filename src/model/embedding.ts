@@ -1,13 +1,18 @@
 /**
  * Computes the hidden states before the first block from token ids. The CPU copies one row of the embedding table for each token, and
- * converts only the rows of tokens that occur. A projection or a norm after the table runs on the device.
+ * converts only the rows of tokens that occur. A projection (opt-350m) or a norm (BLOOM) after the table runs on the device.
  */
 
 import type { Backend } from "../device/backend.ts";
 import { freeArray } from "../device/host_memory.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
-import { normalizeStates, projectStates } from "./embedding_states.ts";
+import { asFloat32 } from "../tensor/host_tensor.ts";
+import { DeviceWeights } from "./device_weights.ts";
+import { ForwardWorkspace } from "./forward_workspace.ts";
+import type { LinearSpec, NormSpec } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
+import { applyLinear } from "./pieces/linear.ts";
+import { normalize } from "./pieces/norm.ts";
 import { ModelError } from "../base/files/file_error.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 
@@ -66,20 +71,47 @@ export class Embedding {
     const { backend, model: { spec: { embedding }, weights } } = this;
     let states = await this.tokens.rows(windows.flatMap((window) => [...window]));
     if (embedding.scale) states = states.map((value) => value * embedding.scale!);
-    if (embedding.projection) states = await projectStates(backend, weights, embedding.projection, states);
+    if (embedding.projection) states = await runOnDevice(backend, weights, embedding.projection, states);
     if (this.positions) {
       const offset = past + (embedding.positions?.offset ?? 0);
       const length = windows[0].length;
       const positions = await this.positions.rows(Array.from({ length }, (_, t) => t + offset));
       for (let i = 0; i < states.length; i++) states[i] += positions[i % positions.length];
     }
-    return embedding.norm ? normalizeStates(backend, weights, embedding.norm, states) : states;
+    return embedding.norm ? runOnDevice(backend, weights, embedding.norm, states) : states;
   }
 
   /** Frees the tables. */
   destroy(): void {
     this.tokens.destroy();
     this.positions?.destroy();
+  }
+}
+
+/**
+ * Runs a projection or a norm on `states`, (rows, inputs) f32.
+ * @returns (rows, outputs) f32, in host memory, because the caller may store hidden states outside of device memory
+ */
+async function runOnDevice(
+  backend: Backend,
+  source: TensorSource,
+  layer: LinearSpec | NormSpec,
+  states: Float32Array<ArrayBuffer>,
+): Promise<Float32Array<ArrayBuffer>> {
+  const isNorm = "kind" in layer, rows = states.length / (isNorm ? layer.size : layer.inFeatures);
+  const layers = isNorm ? { linears: [], norms: [layer] } : { linears: [layer], norms: [] };
+  const weights = await DeviceWeights.load(backend, source, { prefix: "", ...layers });
+  const workspace = new ForwardWorkspace(backend), pass = { backend, weights, workspace, rows };
+  try {
+    const x = workspace.buffer("embedded", states.length);
+    backend.write(x, 0, new Uint8Array(states.buffer, states.byteOffset, states.byteLength));
+    if (isNorm) return asFloat32(await backend.read(normalize(pass, layer, x), 0, states.byteLength));
+    const count = rows * layer.outFeatures, y = workspace.buffer("projected", count);
+    applyLinear(pass, layer, x, 0, rows, y);
+    return asFloat32(await backend.read(y, 0, count * 4));
+  } finally {
+    workspace.destroy();
+    weights.destroy();
   }
 }
 

@@ -11,6 +11,7 @@ import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
 import { blockWeights } from "./families/family.ts";
 import {
+  type BatchCallback,
   HiddenStates,
   type HiddenStatesStorage,
   type StatesObserver,
@@ -169,28 +170,14 @@ export class Forward {
 
   /** Runs the next block of the dense stream on every window. @param onBatchDone called after each batch */
   async runDenseBlock(onBatchDone?: (batch: Batch) => void): Promise<void> {
-    const { denseStates, model: { spec, weights: source } } = this;
+    const { denseStates, model: { weights } } = this;
     if (!denseStates) throw new TypeError("forward pass: has no dense stream");
-    const index = denseStates.nextBlock, block = spec.block(index);
-    await this.#withBlock(index, source, block.groups, (weights) =>
-      denseStates.update(
-        (states, batch) => this.runner.run(index, this.pass(weights, batch), states, batch),
-        onBatchDone,
-      ));
+    await this.#withWholeBlock(denseStates.nextBlock, weights, (run) => denseStates.update(run, onBatchDone));
   }
 
   /** Returns the outputs of the dense block `index` on the stored hidden states, which do not change. The caller destroys them. */
   denseOutputs(index: number): Promise<HiddenStates> {
-    const block = this.model.spec.block(index);
-    return this.#withBlock(
-      index,
-      this.model.weights,
-      block.groups,
-      (weights) =>
-        this.hiddenStates.changedCopy((states, batch) =>
-          this.runner.run(index, this.pass(weights, batch), states, batch)
-        ),
-    );
+    return this.#withWholeBlock(index, this.model.weights, (run) => this.hiddenStates.changedCopy(run));
   }
 
   /**
@@ -203,19 +190,8 @@ export class Forward {
     source: TensorSource = this.model.weights,
     { observer, ...observers }: BlockObservers = {},
   ): Promise<void> {
-    const block = this.model.spec.block(index);
-    return this.#withBlock(
-      index,
-      source,
-      block.groups,
-      (weights) =>
-        this.hiddenStates.update(
-          (states, batch) =>
-            this.runner.run(index, { ...this.pass(weights, batch), ...observers }, states, batch),
-          onBatchDone,
-          observer,
-        ),
-    );
+    const work = (run: BatchCallback) => this.hiddenStates.update(run, onBatchDone, observer);
+    return this.#withWholeBlock(index, source, work, observers);
   }
 
   /**
@@ -227,12 +203,7 @@ export class Forward {
     source: TensorSource,
     observer: Omit<StatesObserver, "end">,
   ): Promise<void> {
-    const block = this.model.spec.block(index);
-    return this.#withBlock(index, source, block.groups, (weights) =>
-      this.hiddenStates.visitOutputs(
-        (states, batch) => this.runner.run(index, this.pass(weights, batch), states, batch),
-        observer,
-      ));
+    return this.#withWholeBlock(index, source, (run) => this.hiddenStates.visitOutputs(run, observer));
   }
 
   /** Runs all blocks in order. Must be called before any block has run. */
@@ -260,6 +231,25 @@ export class Forward {
     } finally {
       weights.destroy();
     }
+  }
+
+  /** Calls `work` with the function that runs block `index` on a batch, with the weights `source`. */
+  #withWholeBlock<T>(
+    index: number,
+    source: TensorSource,
+    work: (run: BatchCallback) => Promise<T>,
+    observers: Pick<BlockPass, "observeInput" | "observeExpert"> = {},
+  ): Promise<T> {
+    const block = this.model.spec.block(index);
+    return this.#withBlock(
+      index,
+      source,
+      block.groups,
+      (weights) =>
+        work((states, batch) =>
+          this.runner.run(index, { ...this.pass(weights, batch), ...observers }, states, batch)
+        ),
+    );
   }
 
   /** Whether all states are the inputs of `block`. If a pass that changes them has failed, some may be its outputs. */

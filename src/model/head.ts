@@ -7,7 +7,6 @@ import type { Backend, DeviceBuffer } from "../device/backend.ts";
 import type { Batch } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import type { ModelSpec } from "./families/family.ts";
-import type { LinearSpec } from "./layer_specs.ts";
 import type { Forward } from "./forward.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
@@ -86,12 +85,6 @@ export async function forEachLogitsChunk(
   }
 }
 
-/** The hidden states for which logits are computed, (rowCount, hidden) f32. */
-interface Rows {
-  readonly x: DeviceBuffer;
-  readonly rowCount: number;
-}
-
 /** Returns the hidden states of a batch, without the columns that blocks share. */
 function hiddenOf({ runner, model: { spec } }: Forward, states: DeviceBuffer, batch: Batch): DeviceBuffer {
   return spec.sharedColumns
@@ -100,14 +93,14 @@ function hiddenOf({ runner, model: { spec } }: Forward, states: DeviceBuffer, ba
 }
 
 /**
- * Copies the requested rows of a batch into one buffer. Often only a few rows are requested. The head takes
+ * Copies the requested rows of a batch into one buffer `x`, (rowCount, hidden) f32. Often only a few rows are requested. The head takes
  * as long as a whole block, so it must not run on the other rows.
  */
 function gatherRows(
   { backend, workspace, model: { spec } }: Forward,
   states: DeviceBuffer,
   ranges: readonly PositionRange[],
-): Rows {
+): { readonly x: DeviceBuffer; readonly rowCount: number } {
   const rowBytes = spec.hiddenSize * 4;
   const rowCount = ranges.reduce((sum, { count }) => sum + count, 0);
   const x = workspace.buffer("picked states", rowCount * spec.hiddenSize);
@@ -121,7 +114,12 @@ function gatherRows(
 
 /** Queues computing the inputs of the head from the hidden states `x`, (pass.rows, hidden) f32. */
 export function headInputs(pass: BlockPass, spec: ModelSpec, x: DeviceBuffer): DeviceBuffer {
-  return projectToHead(pass, spec.headProjection, spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x);
+  const { headProjection: projection, finalNorm } = spec,
+    normalized = finalNorm ? normalize(pass, finalNorm, x) : x;
+  if (!projection) return normalized;
+  const y = pass.workspace.buffer(projection.name, pass.rows * projection.outFeatures);
+  applyLinear(pass, projection, normalized, 0, pass.rows, y);
+  return y;
 }
 
 /**
@@ -140,14 +138,6 @@ export function computeLogits(
   const cap = spec.logits?.softCap;
   if (cap) pass.backend.dispatch(softCap, { x: logits }, { count, cap });
   return logits;
-}
-
-/** Projects the hidden states to the size of the head's inputs, if the model has such a projection. */
-function projectToHead(pass: BlockPass, projection: LinearSpec | undefined, x: DeviceBuffer): DeviceBuffer {
-  if (!projection) return x;
-  const y = pass.workspace.buffer(projection.name, pass.rows * projection.outFeatures);
-  applyLinear(pass, projection, x, 0, pass.rows, y);
-  return y;
 }
 
 /** Loads the weights of the final norm, the projection and the head. */

@@ -4,7 +4,7 @@
  * head, or if the model is a Nemotron-H.
  */
 
-import { ModelError } from "../base/files/file_error.ts";
+import { configError } from "./families/config/config.ts";
 import type { ModelSpec } from "./families/family.ts";
 
 /** The module name of the head. It is the same in all model families, even if the head shares its weight with the embedding. */
@@ -33,9 +33,7 @@ export function moduleName(layer: string): string {
  */
 export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => boolean): string[] {
   if (spec.isTextPart) {
-    throw new ModelError(
-      "config.json: the text part of a multimodal model cannot be stored in a quantised layout",
-    );
+    throw configError("the text part of a multimodal model cannot be stored in a quantised layout");
   }
   const projections = [spec.embedding.projection, spec.tokenInputs?.projection, spec.headProjection]
     .filter((layer) => layer !== undefined);

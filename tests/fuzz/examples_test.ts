@@ -3,7 +3,7 @@
 import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Task } from "../../src/model/evaluation/task.ts";
+import type { Task } from "../../src/model/evaluation/tasks.ts";
 import { readExamples } from "../../src/model/evaluation/read_examples.ts";
 import { findTask, TASKS } from "../../src/model/evaluation/tasks.ts";
 import { ModelError } from "../../src/base/files/file_error.ts";

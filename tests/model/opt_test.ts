@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { planBatches } from "../../src/model/batches.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
 import { opt } from "../../src/model/families/opt.ts";
+import { testRefusedSettings } from "../support/refused_settings.ts";
 
 const CONFIG = {
   model_type: "opt",
@@ -60,21 +61,15 @@ describe("the OPT family", () => {
     assert.equal(spec.finalNorm, undefined);
   });
 
-  for (
-    const [settings, pattern] of [
-      [{ num_attention_heads: 5 }, /hidden_size 64 is not a multiple of num_attention_heads 5/],
-      [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
-      [
-        { activation_function: "mish" },
-        /activation_function: mish is not supported; the supported names are: relu, relu2, gelu/,
-      ],
-      [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],
-    ] as const
-  ) {
-    it(`refuses the settings ${JSON.stringify(settings)}`, () => {
-      assert.throws(() => read(settings), { name: "ModelError", message: pattern });
-    });
-  }
+  testRefusedSettings("OPT", CONFIG, [
+    [{ num_attention_heads: 5 }, /hidden_size 64 is not a multiple of num_attention_heads 5/],
+    [{ hidden_size: 2052 }, /heads of 513 dimensions are not supported; the limit is 512/],
+    [
+      { activation_function: "mish" },
+      /activation_function: mish is not supported; the supported names are: relu, relu2, gelu/,
+    ],
+    [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],
+  ]);
 });
 
 describe("planBatches", () => {

@@ -3,20 +3,18 @@
  * ones. llama-sotu and bloom-sotu are small models among the test fixtures. stories260K is a small LLaMA outside the repository.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { openModel } from "../../src/model/model.ts";
 import { loadTokenizer, readTokens } from "../../src/model/tokenizer/tokenizer.ts";
 import { windowLogits } from "../support/logits.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { eachBackend } from "../support/backends.ts";
+import { eachBackend, onCpu } from "../support/backends.ts";
 import { openFixture, SHARED, sharedSkipReason } from "../support/fixture_models.ts";
-import { type OptSotuReference, sotuTokens } from "../support/opt_sotu.ts";
+import { assertPublishedLogits, type OptSotuReference, sotuTokens } from "../support/opt_sotu.ts";
 
 /** The numbers that an independent PyTorch program computed from llama-sotu's weights. */
 const published: OptSotuReference = JSON.parse(
@@ -28,30 +26,17 @@ const storiesSkipReason = await sharedSkipReason("models/stories260K");
 eachBackend("the forward pass of llama-sotu", (backend) => {
   it("computes the same logits as PyTorch", async () => {
     const checkpoint = await openFixture("llama-sotu");
-    const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
     const logits = await windowLogits(openModel(checkpoint), backend(), tokens.subarray(0, 32));
-    for (const [t, expected] of values_0_to_15.entries()) {
-      const row = logits.subarray(t * 2048, (t + 1) * 2048);
-      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
-      assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
-      const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
-      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
-    }
+    assertPublishedLogits(logits, published);
     await checkpoint.close();
   });
 });
 
-describe("dense perplexity", () => {
-  let backend: Backend;
-  before(async () => {
-    backend = await createCpuBackend();
-  });
-  after(() => backend.dispose());
-
+onCpu("dense perplexity", (backend) => {
   it("of llama-sotu agrees with PyTorch on 128 windows of 256 tokens", async () => {
     const checkpoint = await openFixture("llama-sotu");
     const options = { seqlen: 256, windows: 128 };
-    const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend, tokens, options);
+    const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend(), tokens, options);
     assertClose([dense], [published.perplexity.dense], 1e-5);
     await checkpoint.close();
   });
@@ -59,7 +44,7 @@ describe("dense perplexity", () => {
   it("of bloom-sotu is within 2 % of the perplexity of llama-sotu, which was trained on the same text in the same way", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const options = { seqlen: 256, windows: 128 };
-    const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend, tokens, options);
+    const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend(), tokens, options);
     const llamaPerplexity = published.perplexity.dense;
     assert.ok(Math.abs(dense / llamaPerplexity - 1) < 0.02, `${dense} is not near ${llamaPerplexity}`);
     await checkpoint.close();
@@ -68,7 +53,7 @@ describe("dense perplexity", () => {
   it("of bloom-sotu does not grow on windows longer than the 256 tokens of its training windows", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const measure = (seqlen: number) =>
-      computePerplexity(openModel(checkpoint), backend, tokens, { seqlen, windows: 8192 / seqlen });
+      computePerplexity(openModel(checkpoint), backend(), tokens, { seqlen, windows: 8192 / seqlen });
     const [trained, longer] = [await measure(256), await measure(1024)];
     assert.ok(longer.perplexity < 1.02 * trained.perplexity, JSON.stringify({ trained, longer }));
     await checkpoint.close();
@@ -82,9 +67,14 @@ describe("dense perplexity", () => {
       `${SHARED}/text/tinystories-eval.jsonl`,
       denoFileSystem,
     );
-    const { perplexity: dense, windows } = await computePerplexity(openModel(checkpoint), backend, stories, {
-      seqlen: 512,
-    });
+    const { perplexity: dense, windows } = await computePerplexity(
+      openModel(checkpoint),
+      backend(),
+      stories,
+      {
+        seqlen: 512,
+      },
+    );
     assert.equal(windows, 106);
     assertClose([dense], [3.452], 2e-4);
     await checkpoint.close();

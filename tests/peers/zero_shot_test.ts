@@ -10,7 +10,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeRequest } from "../../src/model/evaluation/encode_request.ts";
 import { computeLogLikelihoods } from "../../src/model/evaluation/log_likelihoods.ts";
 import { readExamples } from "../../src/model/evaluation/read_examples.ts";
-import { computeTaskMetrics } from "../../src/model/evaluation/task_metrics.ts";
+import { computeTaskMetrics } from "../../src/model/evaluation/evaluate_task.ts";
 import { findTask } from "../../src/model/evaluation/tasks.ts";
 import { type ModelFolder, openModelFolder } from "../../src/model/model.ts";
 import { assertClose } from "../support/assert_close.ts";

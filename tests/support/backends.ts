@@ -62,8 +62,13 @@ function suite(name: string, make: () => Promise<Backend>, missing: string | und
 
 /** Declares one suite per backend with the tests of `body`. The backend is created before the suite and disposed after it. */
 export function eachBackend(name: string, body: Body): void {
-  if (!onlyRuntime) suite(`${name} on cpu`, makers.cpu, undefined, body);
+  if (!onlyRuntime) onCpu(`${name} on cpu`, body);
   if (!ONLY_CPU) suite(`${name} on webgpu`, makers.webgpu, webgpuSkipReason, body);
+}
+
+/** Declares a suite whose tests run on the CPU only. */
+export function onCpu(name: string, body: Body): void {
+  suite(name, makers.cpu, undefined, body);
 }
 
 /**
@@ -73,7 +78,7 @@ export function eachBackend(name: string, body: Body): void {
  */
 export function eachTiling(name: string, body: Body): void {
   if (onlyRuntime) return eachBackend(name, body);
-  suite(`${name} on cpu`, makers.cpu, undefined, body);
+  onCpu(`${name} on cpu`, body);
   for (const tiling of ONLY_CPU ? [] : ["software", "discrete"] as const) {
     const make = () => createWebGpuBackend({ tiling });
     suite(`${name} on webgpu, ${tiling}`, make, webgpuSkipReason, body);

@@ -4,6 +4,7 @@
  */
 
 import { after, before } from "@std/testing/bdd";
+import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { fileURLToPath } from "node:url";
@@ -11,6 +12,7 @@ import { type Model, openModel } from "../../src/model/model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
+import { assertClose } from "./assert_close.ts";
 import { type SOTU_PARTS, sotuText } from "../../scripts/fixtures/sotu_text.ts";
 
 /** The URL of the model folder. */
@@ -65,4 +67,18 @@ export async function readReference(): Promise<OptSotuReference> {
 /** Reads one part of the texts, such as the evaluation text, and encodes it as token ids. */
 export async function sotuTokens(part: keyof typeof SOTU_PARTS): Promise<Uint32Array> {
   return encodeText(await loadTokenizer(OPT_SOTU, denoFileSystem), await sotuText(part), "txt");
+}
+
+/** Compares the logits of the first 32 tokens, (tokens, 2048), with those of PyTorch. */
+export function assertPublishedLogits(
+  logits: Float32Array,
+  { logits_first_32_tokens: { values_0_to_15, argmax, logsumexp } }: OptSotuReference,
+): void {
+  for (const [t, expected] of values_0_to_15.entries()) {
+    const row = logits.subarray(t * 2048, (t + 1) * 2048);
+    assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
+    assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
+    const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
+    assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
+  }
 }

@@ -14,8 +14,8 @@ import {
   packWeight,
 } from "../../src/model/checkpoint/quantized/pack_weight.ts";
 import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantized.ts";
-import { readCodes, readGrids } from "../../src/model/checkpoint/quantized/read_codes.ts";
-import { stemOfQuantizedPart } from "../../src/model/checkpoint/quantized/quantized_parts.ts";
+import { readCodes, readGrids } from "../../src/model/checkpoint/quantized/codes.ts";
+import { stemOfQuantizedPart } from "../../src/model/checkpoint/quantized/packed_format.ts";
 import { openModel, openModelFolder } from "../../src/model/model.ts";
 import { denseModules, moduleName } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";

@@ -1,7 +1,7 @@
 /** Formats the results of `pare eval` as a table with one row per metric and one column per model. */
 
 import { basename } from "node:path";
-import type { Metric } from "../../model/evaluation/task_metrics.ts";
+import type { Metric } from "../../model/evaluation/evaluate_task.ts";
 import type { ModelEvaluation } from "./evaluate_model.ts";
 import { textTable } from "../terminal/output.ts";
 

@@ -3,9 +3,9 @@
 import { basename } from "node:path";
 import type { Backend } from "../../device/backend.ts";
 import { evaluateTask } from "../../model/evaluation/evaluate_task.ts";
-import type { TaskMetrics } from "../../model/evaluation/task_metrics.ts";
+import type { TaskMetrics } from "../../model/evaluation/evaluate_task.ts";
 import type { LocatedExample } from "../../model/evaluation/read_examples.ts";
-import type { Task } from "../../model/evaluation/task.ts";
+import type { Task } from "../../model/evaluation/tasks.ts";
 import { openModelFolder } from "../../model/model.ts";
 import { computePerplexity, type Perplexity } from "../../model/evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";

@@ -6,10 +6,10 @@
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
 import { TENSOR_TYPES, type TensorTypeName } from "../../model/gguf/tensor_types.ts";
-import { GROUP_SIZES } from "../../model/packed/choose_grid.ts";
+import { GROUP_SIZES } from "../../model/packed/exact_codes.ts";
 import { GPTQ } from "../../model/packed/gptq.ts";
 import { PACK_QUANTIZED_LAYOUT } from "../../model/packed/pack_quantized.ts";
-import { packedWeights } from "../../model/packed/packed_weights.ts";
+import { packedWeights } from "../../model/packed/write_packed.ts";
 import type { ExportFormat } from "./export_format.ts";
 import { ggufFormat } from "./gguf.ts";
 import { packedFormat } from "./packed.ts";

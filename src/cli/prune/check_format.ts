@@ -1,7 +1,7 @@
 /** Checks that the format of `--format` can store the layers as they will be pruned. */
 
 import { PACK_QUANTIZED, type WeightFormat } from "../../model/checkpoint/quantized/config.ts";
-import { requireStorable } from "../../model/checkpoint/quantized/layout.ts";
+import { unstorableReason } from "../../model/checkpoint/quantized/layout.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import type { LinearSpec } from "../../model/layer_specs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -94,11 +94,7 @@ function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
         `but ${name} has scale_bits ${query.scale_bits}; add --symmetric, or use --format dense`,
     );
   }
-  try {
-    requireStorable({ ...grid, cols });
-    return grid;
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new UsageError(`option --format ${PACK_QUANTIZED}: ${name}: ${error.message}`, { cause: error });
-  }
+  const reason = unstorableReason({ ...grid, cols });
+  if (reason === undefined) return grid;
+  throw new UsageError(`option --format ${PACK_QUANTIZED}: ${name}: ${reason}`);
 }

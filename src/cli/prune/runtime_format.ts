@@ -6,7 +6,7 @@
 import { basename, dirname } from "node:path";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../../model/checkpoint/quantized/config.ts";
-import { widenedSource } from "../../model/checkpoint/widened_source.ts";
+import { widenedSource } from "../../model/checkpoint/tensor_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type DescribedModel, type Model, openModelFolder } from "../../model/model.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";

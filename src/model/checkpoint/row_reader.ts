@@ -22,6 +22,14 @@ export function rowRanges(
   return ranges;
 }
 
+/** The values that programs read and convert at a time. */
+const CHUNK_VALUES = 1 << 20;
+
+/** Returns the number of rows of `cols` values that are read at a time. */
+export function chunkRows(cols: number): number {
+  return Math.max(1, Math.floor(CHUNK_VALUES / cols));
+}
+
 /** Reads the values of the rows from `first` to `end − 1`, (rows, cols) f32. */
 export type ReadRows = (first: number, end: number) => Promise<Float32Array>;
 

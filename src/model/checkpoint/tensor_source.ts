@@ -106,6 +106,27 @@ export function withReplacements(
   };
 }
 
+/**
+ * Returns a source that presents some tensors in F32, so that their results are stored in F32 too.
+ * @param names the tensors to present in F32, which must have a float dtype
+ */
+export function widenedSource(source: TensorSource, names: ReadonlySet<string>): TensorSource {
+  return {
+    has: (name) => source.has(name),
+    info(name) {
+      const info = source.info(name);
+      return names.has(name) ? { dtype: "F32", shape: info.shape } : info;
+    },
+    async read(name, byteOffset, byteLength) {
+      const { dtype } = source.info(name);
+      if (!names.has(name) || !isFloatDtype(dtype)) return await source.read(name, byteOffset, byteLength);
+      const share = BYTES_PER_ELEMENT[dtype] / BYTES_PER_ELEMENT.F32;
+      const stored = await source.read(name, byteOffset * share, byteLength * share);
+      return floatsToBytes(bytesToFloats(stored, dtype), "F32");
+    },
+  };
+}
+
 /** Checks the shape, the number of bytes and the dtype of a value for the tensor `name`. @throws {RangeError} naming the difference */
 export function checkReplacement(name: string, tensor: HostTensor, { dtype, shape }: TensorShape): void {
   if (!sameShape(shape, tensor.shape)) {

@@ -61,10 +61,3 @@ export function bucketByLength(lengths: readonly number[], maxTokens = Infinity)
   }
   return buckets;
 }
-
-/** Pads `tokens` with zeros at the end, which no earlier token attends to. */
-export function padRight(tokens: Uint32Array, length: number): Uint32Array {
-  const padded = new Uint32Array(length);
-  padded.set(tokens);
-  return padded;
-}

@@ -12,7 +12,7 @@ import { AUTO_MEMORY_BYTES, countStatesBytes } from "../hidden_states/hidden_sta
 import type { Model } from "../model.ts";
 import { asFloat32 } from "../../tensor/host_tensor.ts";
 import { chunkLosses } from "./perplexity.ts";
-import { bucketByLength, type LikelihoodRequest, padRight } from "./encode_request.ts";
+import { bucketByLength, type LikelihoodRequest } from "./encode_request.ts";
 
 /** The likelihood of one continuation. */
 export interface Likelihood {
@@ -75,7 +75,11 @@ async function runBucket(
   const forward = await Forward.begin(
     backend,
     model,
-    bucket.map(({ tokens }) => padRight(tokens, length)),
+    bucket.map(({ tokens }) => {
+      const padded = new Uint32Array(length); // with zeros at its end, to which no earlier token attends
+      padded.set(tokens);
+      return padded;
+    }),
     memory,
   );
   try {

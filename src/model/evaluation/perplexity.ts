@@ -87,32 +87,15 @@ async function totalLoss(
   onBatchDone: () => void,
 ): Promise<number> {
   const { tokens } = forward;
+  // The last row of a window predicts no token of it. It has the target 0, and its loss is ignored.
+  const targets = Uint32Array.from(windows.flatMap((window) => [...window.subarray(1), 0]));
   let total = 0;
   await forEachLogitsChunk(forward, async (chunk) => {
     const { firstRow, rows } = chunk;
-    const losses = await chunkLosses(forward, chunk, nextTokens(windows, tokens, firstRow, rows));
-    for (let r = 0; r < rows; r++) if (hasNextToken(firstRow + r, tokens)) total += losses[r];
+    const losses = await chunkLosses(forward, chunk, targets.slice(firstRow, firstRow + rows));
+    for (let r = 0; r < rows; r++) if ((firstRow + r + 1) % tokens !== 0) total += losses[r];
   }, onBatchDone);
   return total;
-}
-
-/** Returns the token that each row predicts, or 0 for the last row of a window, whose loss must be ignored. */
-function nextTokens(
-  windows: readonly Uint32Array[],
-  tokens: number,
-  firstRow: number,
-  rows: number,
-): Uint32Array<ArrayBuffer> {
-  const targets = new Uint32Array(rows);
-  for (let r = 0; r < rows; r++) {
-    const row = firstRow + r;
-    if (hasNextToken(row, tokens)) targets[r] = windows[Math.floor(row / tokens)][(row % tokens) + 1];
-  }
-  return targets;
-}
-
-function hasNextToken(row: number, tokens: number): boolean {
-  return row % tokens !== tokens - 1;
 }
 
 /**

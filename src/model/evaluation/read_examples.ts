@@ -8,7 +8,7 @@ import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { parseJson, readText } from "../../base/files/whole_file.ts";
-import type { Example, Task } from "./task.ts";
+import type { Example, Task } from "./tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 
 export interface LocatedExample extends Example {

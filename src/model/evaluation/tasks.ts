@@ -1,7 +1,40 @@
-/** The zero-shot tasks. Each accepts every form in which its data set is distributed. */
+/**
+ * The zero-shot tasks, and what a task declares: how a line of its data set becomes a context with choices, and which metrics it has.
+ * Prompts and metrics are those of lm-evaluation-harness. Each task accepts every form in which its data set is distributed.
+ */
 
 import { z } from "zod";
-import type { Example, Task } from "./task.ts";
+
+export interface Example {
+  /** The prompt. It does not include the space before the choice. */
+  readonly context: string;
+  /** At least one choice. A space is put between the context and the choice. */
+  readonly choices: readonly string[];
+  readonly answer: number;
+}
+
+/**
+ * With `choices`, the metric is the share of examples whose most likely choice is right. With `last word`, each example
+ * has one choice, and the metrics are its perplexity and the share of examples for which greedy decoding would generate
+ * it.
+ */
+export type Scoring = "choices" | "last word";
+
+export interface Task {
+  readonly name: string;
+  readonly scoring: Scoring;
+  /**
+   * The file with the right answers, one per line, if a form of the data set has one. An answer becomes the field
+   * `field` of its example. `path` returns the path of the file for a file of examples.
+   */
+  readonly answers?: { readonly field: string; path(examples: string): string };
+  /**
+   * Converts a line of any form of the data set to an example.
+   * @param fields the object in a line of a `.jsonl` file, or the columns of a line of a `.csv` file as strings
+   * @throws {z.ZodError} naming the fields that are missing or malformed
+   */
+  example(fields: Readonly<Record<string, unknown>>): Example;
+}
 
 /** The schema of a text that is not empty. */
 const text = z.string().min(1, "must not be empty");
@@ -60,6 +93,13 @@ const arcOriginal = z.object({
     choices: z.array(z.object({ text, label: z.string() })).min(1),
   }),
   answerKey: z.string(),
+}).transform(({ question: { stem, choices }, answerKey }) => {
+  return {
+    question: stem,
+    texts: choices.map(({ text }) => text),
+    labels: choices.map(({ label }) => label),
+    answerKey,
+  };
 });
 
 const arcHub = z.object({
@@ -69,86 +109,45 @@ const arcHub = z.object({
     "must have one label per text",
   ),
   answerKey: z.string(),
+}).transform(({ question, choices: { text, label }, answerKey }) => {
+  return { question, texts: text, labels: label, answerKey };
 });
 
 const arcEasy: Task = { name: "arc_easy", scoring: "choices", example: arcExample };
 const arcChallenge: Task = { name: "arc_challenge", scoring: "choices", example: arcExample };
 
+/** @throws {z.ZodError} if a field is malformed, or if no choice has the label `answerKey` */
 function arcExample(fields: Readonly<Record<string, unknown>>): Example {
-  if (typeof fields.question === "object") {
-    const { question: { stem, choices }, answerKey } = arcOriginal.parse(fields);
-    return buildArcExample(
-      stem,
-      choices.map((choice) => choice.text),
-      choices.map(({ label }) => label),
-      answerKey,
-    );
-  }
-  const { question, choices, answerKey } = arcHub.parse(fields);
-  return buildArcExample(question, choices.text, choices.label, answerKey);
-}
-
-/** @throws {z.ZodError} if no choice has the label `answerKey` */
-function buildArcExample(
-  question: string,
-  choices: readonly string[],
-  labels: readonly string[],
-  answerKey: string,
-): Example {
-  const answer = labels.indexOf(answerKey);
+  const schema = typeof fields.question === "object" ? arcOriginal : arcHub;
+  const { question, texts, labels, answerKey } = schema.parse(fields), answer = labels.indexOf(answerKey);
   if (answer < 0) {
     const message = `must be the label of a choice (${labels.join(", ")}), got ${answerKey}`;
     throw new z.ZodError([{ code: "custom", path: ["answerKey"], message, input: answerKey }]);
   }
-  return { context: `Question: ${question}\nAnswer:`, choices, answer };
+  return { context: `Question: ${question}\nAnswer:`, choices: texts, answer };
 }
 
 /**
  * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The
- * fields have the names of the published CSV files, or the names of the data set on the Hugging Face hub.
- * lm-evaluation-harness reports only `acc` for this task.
+ * fields of the four sentences and of both endings have numbered names, as in the published CSV files, or as in the data set on the
+ * Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
  */
-const storyOriginal = z.object({
-  InputSentence1: text,
-  InputSentence2: text,
-  InputSentence3: text,
-  InputSentence4: text,
-  RandomFifthSentenceQuiz1: text,
-  RandomFifthSentenceQuiz2: text,
-  AnswerRightEnding: oneOf(1, 2),
-}).transform((story) => ({
-  sentences: [story.InputSentence1, story.InputSentence2, story.InputSentence3, story.InputSentence4],
-  choices: [story.RandomFifthSentenceQuiz1, story.RandomFifthSentenceQuiz2],
-  ending: story.AnswerRightEnding,
-}));
-
-const storyHub = z.object({
-  input_sentence_1: text,
-  input_sentence_2: text,
-  input_sentence_3: text,
-  input_sentence_4: text,
-  sentence_quiz1: text,
-  sentence_quiz2: text,
-  answer_right_ending: oneOf(1, 2),
-}).transform((story) => ({
-  sentences: [
-    story.input_sentence_1,
-    story.input_sentence_2,
-    story.input_sentence_3,
-    story.input_sentence_4,
-  ],
-  choices: [story.sentence_quiz1, story.sentence_quiz2],
-  ending: story.answer_right_ending,
-}));
+const STORY_FORMS = {
+  published: { sentence: "InputSentence", ending: "RandomFifthSentenceQuiz", right: "AnswerRightEnding" },
+  hub: { sentence: "input_sentence_", ending: "sentence_quiz", right: "answer_right_ending" },
+};
 
 const storycloze: Task = {
   name: "storycloze",
   scoring: "choices",
   example(fields) {
-    const { sentences, choices, ending } = ("input_sentence_1" in fields ? storyHub : storyOriginal).parse(
-      fields,
-    );
-    return { context: sentences.join(" "), choices, answer: ending - 1 };
+    const { published, hub } = STORY_FORMS;
+    const { sentence, ending, right } = `${hub.sentence}1` in fields ? hub : published;
+    const sentences = [1, 2, 3, 4].map((n) => sentence + n), endings = [1, 2].map((n) => ending + n);
+    const texts = Object.fromEntries([...sentences, ...endings].map((name) => [name, text]));
+    const story = z.object({ ...texts, [right]: oneOf(1, 2) }).parse(fields);
+    const [context, choices] = [sentences, endings].map((names) => names.map((name) => String(story[name])));
+    return { context: context.join(" "), choices, answer: Number(story[right]) - 1 };
   },
 };
 

@@ -4,12 +4,11 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { alibiSlopes, attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
+import { configError, epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
@@ -23,20 +22,12 @@ const schema = z.object({
   num_attention_heads: positiveInt.optional(),
   vocab_size: positiveInt,
   layer_norm_epsilon: epsilon.default(1e-5),
+  /** Whether the output of each half of a block is added to the normalised input of that half. Otherwise it is added to the input itself. */
   apply_residual_connection_post_layernorm: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(true),
 });
 
-interface BlockSettings {
-  readonly hidden: number;
-  readonly heads: number;
-  readonly headDim: number;
-  readonly eps: number;
-  /**
-   * Whether the output of each half of a block is added to the normalised input of that half. Otherwise it is added to the input itself.
-   */
-  readonly residualAfterNorm: boolean;
-}
+type Config = z.infer<typeof schema>;
 
 export const bloom: Family = {
   modelType: "bloom",
@@ -45,17 +36,10 @@ export const bloom: Family = {
     const hidden = required(config.n_embed ?? config.hidden_size, "hidden_size");
     const heads = required(config.n_head ?? config.num_attention_heads, "n_head");
     const eps = config.layer_norm_epsilon;
-    const settings: BlockSettings = {
-      hidden,
-      heads,
-      headDim: headDimension(hidden, heads, "n_head"),
-      eps,
-      residualAfterNorm: config.apply_residual_connection_post_layernorm,
-    };
     // The published checkpoints lack the prefix `transformer.`, because they were saved from the class BloomModel, which has no head.
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`;
-    const block = blockSpec(settings, root);
+    const block = blockSpec(config, root, hidden, heads);
     return {
       hiddenSize: hidden,
       blockCount: required(config.n_layer ?? config.num_hidden_layers, "n_layer"),
@@ -75,12 +59,12 @@ export const bloom: Family = {
 
 /** @throws {ModelError} if `size` is not defined */
 function required(size: number | undefined, name: string): number {
-  if (size === undefined) throw new ModelError(`config.json: ${name} is missing`);
+  if (size === undefined) throw configError(`${name} is missing`);
   return size;
 }
 
-function blockSpec(settings: BlockSettings, root: string): BlockSpec {
-  const { hidden, heads, headDim, eps, residualAfterNorm } = settings;
+function blockSpec(config: Config, root: string, hidden: number, heads: number): BlockSpec {
+  const { layer_norm_epsilon: eps } = config, headDim = headDimension(hidden, heads, "n_head");
   const attentionNorm = layerNormSpec("input_layernorm", hidden, eps);
   const qkv: LinearGroup = [linearSpec("self_attention.query_key_value", hidden, 3 * hidden, true)];
   const dense: LinearGroup = [linearSpec("self_attention.dense", hidden, hidden, true)];
@@ -94,7 +78,7 @@ function blockSpec(settings: BlockSettings, root: string): BlockSpec {
     traits: { heads, kvHeads: heads, headDim, intermediate: 4 * hidden, activation: "gelu_tanh" },
     forward(pass, x) {
       const normalizedInput = (norm: NormSpec) => {
-        if (!residualAfterNorm) return normalize(pass, norm, x);
+        if (!config.apply_residual_connection_post_layernorm) return normalize(pass, norm, x);
         normalizeInPlace(pass, norm, x);
         return x;
       };

@@ -3,7 +3,7 @@
  * few blocks would leave the last blocks dense silently, and one with too many would fail only after hours.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "./config/config.ts";
 import { checkTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { type LinearSpec, type NormSpec, normTensors, storedShape } from "../layer_specs.ts";
 import type { ModelSpec } from "./family.ts";
@@ -20,9 +20,7 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   for (let index = 0; index < blockCount; index++) {
     for (const [name, shape] of blockTensors(spec, index)) {
       if (!weights.has(name)) {
-        throw new ModelError(
-          `config.json: describes ${blockCount} blocks, but the checkpoint has no tensor ${name}`,
-        );
+        throw configError(`describes ${blockCount} blocks, but the checkpoint has no tensor ${name}`);
       }
       checkTensor(weights, name, shape);
     }
@@ -32,7 +30,7 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   const around = [...embeddingTensors(spec), ...after].map(([name]) => name);
   for (const name of [`${head.name}.weight`, ...head.bias ? [`${head.name}.bias`] : [], ...around]) {
     if (!weights.has(name)) {
-      throw new ModelError(`config.json: describes a tensor ${name}, which the checkpoint does not have`);
+      throw configError(`describes a tensor ${name}, which the checkpoint does not have`);
     }
   }
 }
@@ -86,8 +84,6 @@ function requireNoBlockAfter(
   for (const name of names) {
     const index = name.startsWith(root) ? /^(\d+)\./.exec(name.slice(root.length))?.[1] : undefined;
     if (index === undefined || Number(index) < blockCount + furtherBlocks) continue;
-    throw new ModelError(
-      `config.json: describes ${blockCount} blocks, but the checkpoint has a tensor ${name}`,
-    );
+    throw configError(`describes ${blockCount} blocks, but the checkpoint has a tensor ${name}`);
   }
 }

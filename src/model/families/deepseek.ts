@@ -4,8 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
-import { checkHeadDimension, epsilon, positiveInt } from "./config/config.ts";
+import { checkHeadDimension, configError, epsilon, positiveInt } from "./config/config.ts";
 import { attentionMscale, readRotary } from "./config/rotary_config.ts";
 import type { ExpertsSpec } from "./llama/experts.ts";
 import { latentAttention } from "./llama/latent_attention.ts";
@@ -100,15 +99,13 @@ function latentTraits(
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, v_head_dim: value } = config;
   const fixed = config.qk_nope_head_dim, rotating = config.qk_rope_head_dim;
   if ((kvHeads ?? heads) !== heads) {
-    throw new ModelError(
-      `config.json: num_key_value_heads ${kvHeads} is not supported, must be num_attention_heads ${heads}`,
+    throw configError(
+      `num_key_value_heads ${kvHeads} is not supported, must be num_attention_heads ${heads}`,
     );
   }
   if (value > checkHeadDimension(fixed + rotating)) {
-    throw new ModelError(
-      `config.json: v_head_dim ${value} is not supported, must be at most ${
-        fixed + rotating
-      }, the dimensions of a key`,
+    throw configError(
+      `v_head_dim ${value} is not supported, must be at most ${fixed + rotating}, the dimensions of a key`,
     );
   }
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };

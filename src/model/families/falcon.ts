@@ -4,7 +4,6 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
 import { attend } from "../pieces/attention.ts";
 import type { BlockPass } from "../pieces/block_pass.ts";
@@ -16,6 +15,7 @@ import { accumulateGroup } from "../pieces/residual.ts";
 import { rotate } from "../pieces/rotary.ts";
 import {
   activationName,
+  configError,
   epsilon,
   headDimension,
   headName,
@@ -59,11 +59,9 @@ export const falcon: Family = {
   modelType: "falcon",
   read(object, has): ModelSpec {
     const config = readConfig(schema, object), { hidden_size: hidden } = config;
-    if (config.alibi) throw new ModelError("config.json: alibi is true, which is not supported");
+    if (config.alibi) throw configError("alibi is true, which is not supported");
     if (config.num_ln_in_parallel_attn === 2 && !config.new_decoder_architecture) {
-      throw new ModelError(
-        "config.json: num_ln_in_parallel_attn 2 is not supported without new_decoder_architecture",
-      );
+      throw configError("num_ln_in_parallel_attn 2 is not supported without new_decoder_architecture");
     }
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`, block = blockSpec(config, root);
@@ -122,9 +120,7 @@ function countKeyHeads(config: Config): number {
   const { num_attention_heads: heads, new_decoder_architecture: isNew, multi_query: hasOneKey } = config;
   const kvHeads = isNew ? config.num_kv_heads ?? heads : hasOneKey ? 1 : heads;
   if (heads % kvHeads === 0) return kvHeads;
-  throw new ModelError(
-    `config.json: num_attention_heads ${heads} is not a multiple of num_kv_heads ${kvHeads}`,
-  );
+  throw configError(`num_attention_heads ${heads} is not a multiple of num_kv_heads ${kvHeads}`);
 }
 
 /**

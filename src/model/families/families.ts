@@ -1,6 +1,7 @@
 /** The lists of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
 
 import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "./config/config.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { bloom } from "./bloom.ts";
 import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
@@ -76,11 +77,10 @@ export function readModelSpec(
   if (family && !reason) return family.read(config, has);
   const isMixture = reason === MIXTURE, { dense, mixtures, multimodal } = MODEL_TYPES;
   const problem = isMixture ? `${reason} of a kind that ` : reason ? `${reason}, which ` : "";
-  throw new ModelError(
-    `config.json: model_type ${JSON.stringify(config.model_type)} ${problem}is not supported` +
-      `; the supported ${isMixture ? "mixtures" : "types"} are: ${
-        [...new Set(isMixture ? mixtures : [...dense, ...mixtures, ...multimodal])].join(", ")
-      }`,
+  const types = new Set(isMixture ? mixtures : [...dense, ...mixtures, ...multimodal]);
+  throw configError(
+    `model_type ${JSON.stringify(config.model_type)} ${problem}is not supported; the supported ` +
+      `${isMixture ? "mixtures" : "types"} are: ${[...types].join(", ")}`,
   );
 }
 

@@ -114,6 +114,14 @@ export function blocksOf(spec: Pick<ModelSpec, "block" | "blockCount">): BlockSp
   return Array.from({ length: spec.blockCount }, (_, index) => spec.block(index));
 }
 
+/** Returns a trait of the first block that has it. */
+export function firstTrait<K extends keyof BlockTraits>(
+  spec: ModelSpec,
+  name: K,
+): BlockTraits[K] | undefined {
+  return blocksOf(spec).map(({ traits }) => traits?.[name]).find((trait) => trait !== undefined);
+}
+
 /** Returns the number of weights of the linear layers that can be pruned. */
 export function countWeights({ groups }: BlockSpec): number {
   return groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
@@ -137,7 +145,7 @@ export interface BlockTraits {
   /** The inputs of the last layer of the feed-forward network. */
   readonly intermediate: number;
   readonly activation: Activation;
-  /** Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. */
+  /** Returns the number of tokens to which a token attends in block `index`, itself included. 0, the default, means all earlier tokens. */
   window?(index: number): number;
   /** Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. */
   rotary?(index: number): RotarySpec | undefined;
@@ -147,7 +155,7 @@ export interface BlockTraits {
   readonly scale?: number;
   /** The limit of attention scores. */
   readonly softCap?: number;
-  /** The factor of the outputs of each half of a block. Defaults to 1. */
+  /** The factor of the outputs of each half of a block, before they are added to the hidden states. Defaults to 1. */
   readonly residualScale?: number;
   /** The shared keys and values, if the block computes or reads any. */
   readonly sharedKeys?: SharedKeys;

@@ -4,8 +4,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
-import { activationName, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
+import {
+  activationName,
+  configError,
+  layerTypesShape,
+  positiveInt,
+  readConfig,
+  readLayerTypes,
+} from "./config/config.ts";
 import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";
 import { llamaFamily, llamaModel, llamaShape } from "./llama/llama_model.ts";
@@ -30,7 +36,7 @@ function commonTraits(
   { attention_bias: bias, use_bidirectional_attention, hidden_size }: CommonConfig,
 ): LlamaTraits {
   if (use_bidirectional_attention) {
-    throw new ModelError("config.json: use_bidirectional_attention is true, which is not supported");
+    throw configError("use_bidirectional_attention is true, which is not supported");
   }
   return {
     biases: { qkv: bias, out: bias },

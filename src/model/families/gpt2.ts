@@ -4,13 +4,13 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import {
   activationName,
+  configError,
   epsilon,
   headDimension,
   headName,
@@ -42,7 +42,7 @@ export const gpt2: Family = {
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
     if (config.add_cross_attention) {
-      throw new ModelError("config.json: add_cross_attention is true, which is not supported");
+      throw configError("add_cross_attention is true, which is not supported");
     }
     const { n_embd: hidden, layer_norm_epsilon: eps } = config;
     // The published checkpoints lack the prefix `transformer.`, because they were saved from the class GPT2Model, which has no head.

@@ -4,11 +4,10 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { linearSpec, type NormSpec } from "../layer_specs.ts";
 import {
   activationName,
-  checkHeadDimension,
+  configError,
   epsilon,
   positiveInt,
   readConfig,
@@ -20,7 +19,7 @@ import { graniteShape, graniteTraits } from "./llama.ts";
 import { separateQkv } from "./llama/attention_layers.ts";
 import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
 import { type BlockParts, llamaBlock } from "./llama/llama_block.ts";
-import { llamaFamily } from "./llama/llama_model.ts";
+import { checkSizes, llamaFamily } from "./llama/llama_model.ts";
 import { mamba2, type Mamba2Sizes } from "./llama/mamba2.ts";
 import { mixtureTraits } from "./mixtures.ts";
 
@@ -65,8 +64,8 @@ function graniteMamba(config: z.infer<typeof graniteConfig>): Mamba2Sizes {
   const { hidden_size: hidden, mamba_n_heads: heads, mamba_expand: expand, mamba_d_head } = config;
   const headDim = mamba_d_head === "auto" ? Math.floor(expand * hidden / heads) : mamba_d_head;
   if (heads * headDim !== expand * hidden) {
-    throw new ModelError(
-      `config.json: mamba_n_heads ${heads} of ${headDim} dimensions is not supported, must have mamba_expand ${expand} · ` +
+    throw configError(
+      `mamba_n_heads ${heads} of ${headDim} dimensions is not supported, must have mamba_expand ${expand} · ` +
         `hidden_size ${hidden} dimensions together`,
     );
   }
@@ -184,14 +183,9 @@ function nemotronHalf(
 }
 
 function nemotronSizes(config: NemotronConfig): BlockParts["sizes"] {
+  const { hidden_size: hidden, intermediate_size: intermediate, head_dim: headDim } = config;
   const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
-  if (heads % kvHeads !== 0) {
-    throw new ModelError(
-      `config.json: num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`,
-    );
-  }
-  const { hidden_size: hidden, intermediate_size: intermediate } = config;
-  return { hidden, intermediate, heads, kvHeads, headDim: checkHeadDimension(config.head_dim) };
+  return checkSizes({ hidden, intermediate, heads, kvHeads, headDim });
 }
 
 /** Nemotron-H has one half per block: Mamba 2, attention without positions, a network without a gate, or a mixture of such networks. */
@@ -214,8 +208,6 @@ export const nemotronH: Family = {
         attentionNorms: half.attention ? norms : {},
         feedForwardNorms: half.feedForward ? norms : {},
         rotary: () => undefined,
-        queryScale: () => undefined,
-        window: () => 0,
       }, root);
     };
     const blocks = new Map<NemotronType, BlockSpec>([...new Set(types)].map((type) => [type, blockOf(type)]));

@@ -4,9 +4,8 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { MAX_EXPERTS } from "../checkpoint/fused_experts.ts";
-import { epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
+import { configError, epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 import type { LlamaTraits } from "./llama/llama_traits.ts";
@@ -29,8 +28,8 @@ export function mixtureTraits(
 ): Pick<LlamaTraits, "feedForward"> {
   const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
-    throw new ModelError(
-      `config.json: ${perToken} ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
+    throw configError(
+      `${perToken} ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
         `are the number of experts and ${MAX_EXPERTS} experts`,
     );
   }
@@ -52,8 +51,8 @@ function checkGroups(
   const isPossible = Number.isInteger(size) && size >= summed && perToken <= count &&
     expertsPerToken <= perToken * size;
   if (isPossible) return;
-  throw new ModelError(
-    `config.json: ${experts} experts in n_group ${count} with topk_group ${perToken} and num_experts_per_tok ` +
+  throw configError(
+    `${experts} experts in n_group ${count} with topk_group ${perToken} and num_experts_per_tok ` +
       `${expertsPerToken} is not supported; the groups must have equal sizes of at least ${summed}, and the chosen ` +
       `groups must have enough experts`,
   );
@@ -204,7 +203,7 @@ export const olmoe = llamaFamily(
       isNormalized: config.norm_topk_prob,
     });
     if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
-      throw new ModelError(`config.json: clip_qkv ${config.clip_qkv} is not supported`);
+      throw configError(`clip_qkv ${config.clip_qkv} is not supported`);
     }
     return { biases: { qkv: bias, out: bias }, queryKeyNorm: "rows", ...experts };
   },

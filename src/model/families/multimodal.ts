@@ -1,6 +1,6 @@
 /** Finds the text part of a multimodal model. It is pruned as a model of its own family, and all other tensors are copied. */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "./config/config.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 
 type Config = Readonly<Record<string, unknown>>;
@@ -55,11 +55,12 @@ export function textConfig(config: Config): Config | undefined {
   const { vision_config: _, ...text } = isObject(config.text_config) ? config.text_config : config;
   const textType = String(text.model_type ?? Object.keys(families)[0]);
   if (!Object.hasOwn(families, textType)) {
-    throw new ModelError(
-      `config.json: text_config.model_type ${
+    const supported = Object.keys(families).join(", ");
+    throw configError(
+      `text_config.model_type ${
         JSON.stringify(textType)
       } of a ${type} model is not supported; the supported ` +
-        `types are: ${Object.keys(families).join(", ")}`,
+        `types are: ${supported}`,
     );
   }
   return {

@@ -4,8 +4,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
-import { activationName, epsilon, layerTypesShape, positiveInt, readLayerTypes } from "./config/config.ts";
+import {
+  activationName,
+  configError,
+  epsilon,
+  layerTypesShape,
+  positiveInt,
+  readLayerTypes,
+} from "./config/config.ts";
 import { plainFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
 
@@ -53,9 +59,7 @@ export const phi = llamaFamily(
   })),
   (config, has) => {
     if (config.tie_word_embeddings && !has("lm_head.weight")) {
-      throw new ModelError(
-        "config.json: tie_word_embeddings true is not supported for phi, whose head has a bias",
-      );
+      throw configError("tie_word_embeddings true is not supported for phi, whose head has a bias");
     }
     return {
       biases: { qkv: true, out: true, feedForward: true },

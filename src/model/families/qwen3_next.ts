@@ -4,9 +4,8 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../device/kernels/forward/linear_attention.ts";
-import { checkHeadDimension, positiveInt, readLayerTypes } from "./config/config.ts";
+import { checkHeadDimension, configError, positiveInt, readLayerTypes } from "./config/config.ts";
 import { gatedQkv } from "./llama/attention_layers.ts";
 import { gatedDeltaNet } from "./llama/gated_delta_net.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -42,8 +41,8 @@ function traitsOf(config: Config, isFused: boolean): LlamaTraits {
   const keyDim = checkHeadDimension(config.linear_key_head_dim, MAX_KEY_DIM);
   const valueDim = checkHeadDimension(config.linear_value_head_dim, MAX_VALUE_DIM);
   if (heads % keyHeads !== 0) {
-    throw new ModelError(
-      `config.json: linear_num_value_heads ${heads} is not a multiple of linear_num_key_heads ${keyHeads}`,
+    throw configError(
+      `linear_num_value_heads ${heads} is not a multiple of linear_num_key_heads ${keyHeads}`,
     );
   }
   const sizes = { heads, keyHeads, keyDim, valueDim, taps: config.linear_conv_kernel_dim };

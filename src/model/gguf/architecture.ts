@@ -5,6 +5,7 @@ import type { ModelSpec } from "../families/family.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 import type { Factors } from "./factors.ts";
 import type { MixtureForm } from "./mixture.ts";
+import { titleOf } from "./architecture_title.ts";
 
 export interface Architecture {
   readonly name: string;
@@ -17,9 +18,10 @@ export interface Architecture {
   readonly vectors?: Readonly<Record<string, string>>;
   /** The layers that are two tensors in the file, by their roles. */
   readonly splitLayers?: Readonly<Record<string, SplitLayer>>;
-  /** The names in GGUF of the linear layers that may have a bias. */
-  readonly biases: readonly string[];
-  readonly activation: Activation;
+  /** The names in GGUF of the linear layers that may have a bias. @default none */
+  readonly biases?: readonly string[];
+  /** @default "silu" */
+  readonly activation?: Activation;
   /**
    * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
    * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values. With `tiled`,
@@ -93,18 +95,13 @@ export function placeOf(architecture: Architecture, folder: string, name: string
 
 export function noPlaceError(architecture: Architecture, folder: string, name: string): ModelError {
   return new ModelError(
-    `${folder}: the architecture ${architecture.name} of llama.cpp has no place for ${name}`,
+    `${folder}: ${titleOf(architecture.name)} has no place for ${name}`,
   );
 }
 
 // The names in GGUF of layers and norms that several architectures have, by their names in the checkpoint.
 
-export const ATTENTION = {
-  "self_attn.q_proj": "attn_q",
-  "self_attn.k_proj": "attn_k",
-  "self_attn.v_proj": "attn_v",
-  "self_attn.o_proj": "attn_output",
-};
+export const ATTENTION = attentionNames("self_attn");
 export const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
 export const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
 export const GATED = gatedNames("mlp", "");
@@ -116,6 +113,21 @@ export const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
 export const GATE_AND_UP = ["ffn_gate_exps", "ffn_up_exps"] as const;
 
 export const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
+
+/** Returns the names of separate layers of attention. @param attention its name in a block */
+export function attentionNames(attention: string): Readonly<Record<string, string>> {
+  return {
+    [`${attention}.q_proj`]: "attn_q",
+    [`${attention}.k_proj`]: "attn_k",
+    [`${attention}.v_proj`]: "attn_v",
+    [`${attention}.o_proj`]: "attn_output",
+  };
+}
+
+/** The factors of Granite, which the file has. */
+export const graniteFactors: Architecture["factors"] = (
+  { attentionScale, embeddingScale, residualScale, logitScale },
+) => ({ attentionScale, embeddingScale, residualScale, logitScale });
 
 /** Returns the names of a gated network. @param kind the end of its names in GGUF, such as `_exps` for experts */
 export function gatedNames(network: string, kind: "" | "_exps" | "_shexp"): Readonly<Record<string, string>> {

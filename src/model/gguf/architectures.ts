@@ -3,7 +3,7 @@
  * `gguf-py/gguf/tensor_mapping.py` and `conversion/` in github.com/ggml-org/llama.cpp, and the computation by `src/models/`.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../families/config/config.ts";
 import type { ModelSpec } from "../families/family.ts";
 import { MULTIMODAL_TYPES } from "../families/multimodal.ts";
 import {
@@ -11,6 +11,7 @@ import {
   ATTENTION,
   GATED,
   gatedNames,
+  graniteFactors,
   HEAD_NORMS,
   LLAMA_LAYERS,
   NORMS_BEFORE,
@@ -47,7 +48,6 @@ const LLAMA: Architecture = {
   name: "llama",
   layers: LLAMA_LAYERS,
   biases: [...QKV_BIASES, "attn_output", "ffn_gate", "ffn_up", "ffn_down"],
-  activation: "silu",
   rowOrder: "rotary",
   hasRotaryDivisors: true,
 };
@@ -61,8 +61,6 @@ const OLMO2: Architecture = {
     "post_attention_layernorm": "post_attention_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
   },
-  biases: [],
-  activation: "silu",
 };
 
 /**
@@ -82,8 +80,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama: LLAMA,
   mistral: LLAMA,
   ministral3: { ...LLAMA, name: "mistral3", scalesQueries: true },
-  qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES, activation: "silu" },
-  qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS }, biases: [], activation: "silu" },
+  qwen2: { name: "qwen2", layers: LLAMA_LAYERS, biases: QKV_BIASES },
+  qwen3: { name: "qwen3", layers: { ...LLAMA_LAYERS, ...HEAD_NORMS } },
   phi3: {
     name: "phi3",
     layers: {
@@ -92,8 +90,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       ...FUSED_GATE,
       ...NORMS_BEFORE,
     },
-    biases: [],
-    activation: "silu",
     hasPartialRotation: true,
   },
   phi: {
@@ -112,7 +108,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma: {
     name: "gemma",
     layers: LLAMA_LAYERS,
-    biases: [],
     activation: "gelu_tanh",
     sharesHead: true,
     factors: (_, { hiddenSize }) => ({ embeddingScale: Math.sqrt(hiddenSize) }),
@@ -120,7 +115,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma2: {
     name: "gemma2",
     layers: GEMMA_LAYERS,
-    biases: [],
     activation: "gelu_tanh",
     windowPeriod: 2,
     sharesHead: true,
@@ -133,7 +127,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3_text: {
     name: "gemma3",
     layers: { ...GEMMA_LAYERS, ...HEAD_NORMS },
-    biases: [],
     activation: "gelu_tanh",
     windowPeriod: 6,
     windowTheta: 10_000,
@@ -158,7 +151,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "layer_scalar": "layer_output_scale.weight",
       "router.per_expert_scale": "ffn_down_exps.scale",
     },
-    biases: [],
     activation: "gelu_tanh",
     listsWindows: true,
     windowTheta: "described",
@@ -182,7 +174,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     variant: ({ num_hidden_layers }) =>
       num_hidden_layers === 64 ? { windowPeriod: 4, rotates: rotatesThreeOfFour } : {},
   },
-  ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS, biases: [], activation: "silu" },
+  ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS },
   glm4: {
     name: "glm4",
     layers: {
@@ -194,27 +186,18 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "post_mlp_layernorm": "post_ffw_norm",
     },
     biases: QKV_BIASES,
-    activation: "silu",
     hasPartialRotation: true,
   },
   cohere2: {
     name: "cohere2",
     layers: { ...ATTENTION, ...GATED, "input_layernorm": "attn_norm" },
-    biases: [],
-    activation: "silu",
     windowPeriod: 4,
     sharesHead: true,
     multipliesLogits: true,
     rotates: rotatesThreeOfFour,
     factors: ({ logitScale }) => ({ logitScale }),
   },
-  granite: {
-    ...LLAMA,
-    name: "granite",
-    factors: ({ attentionScale, embeddingScale, residualScale, logitScale }) => (
-      { attentionScale, embeddingScale, residualScale, logitScale }
-    ),
-  },
+  granite: { ...LLAMA, name: "granite", factors: graniteFactors },
   smollm3: { ...LLAMA, name: "smollm3", rotates: rotatesThreeOfFour },
   starcoder2: {
     name: "starcoder2",
@@ -268,7 +251,6 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "ln_attn": "attn_norm_2",
       "ln_mlp": "attn_norm",
     },
-    biases: [],
     activation: "gelu_tanh",
     rowOrder: "heads",
     settings: { parallel_attn: true },
@@ -281,19 +263,17 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 export function findArchitecture(config: Readonly<Record<string, unknown>>): Architecture {
   const type = String(config.model_type);
   if (!Object.hasOwn(ARCHITECTURES, type)) {
-    throw new ModelError(
-      `config.json: model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${
-        Object.keys(ARCHITECTURES).join(", ")
-      }` + (MULTIMODAL_TYPES.includes(type)
-        ? "; of a multimodal model, only a text part that is saved alone can"
-        : ""),
+    const types = Object.keys(ARCHITECTURES).join(", "), isMultimodal = MULTIMODAL_TYPES.includes(type);
+    throw configError(
+      `model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${types}` +
+        (isMultimodal ? "; of a multimodal model, only a text part that is saved alone can" : ""),
     );
   }
   const architecture = { ...ARCHITECTURES[type], ...ARCHITECTURES[type].variant?.(config) };
   for (const [name, needed] of Object.entries(architecture.settings ?? {})) {
     const value = config[name] ?? needed;
     if (value !== needed) {
-      throw new ModelError(`config.json: ${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
+      throw configError(`${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
     }
   }
   return architecture;

@@ -1,17 +1,18 @@
 /** Describes by the keys of GGUF what differs between the blocks of a model: windows, linear attention, further inputs, and halves that a block lacks. */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../families/config/config.ts";
 import {
   blocksOf,
   type BlockSpec,
   type BlockTraits,
   type DeltaTraits,
-  type MambaTraits,
+  firstTrait,
   type ModelSpec,
 } from "../families/family.ts";
 import { roleOf } from "../layer_specs.ts";
 import type { Architecture } from "./architecture.ts";
 import { type MetadataEntry, u32 } from "./container.ts";
+import { titleOf } from "./architecture_title.ts";
 
 export function windowsOf({ blockCount }: ModelSpec, { window }: BlockTraits): number[] {
   return Array.from({ length: blockCount }, (_, index) => window?.(index) ?? 0);
@@ -40,9 +41,7 @@ export function windowEntries(
   if (!listsWindows) return [];
   const first = windows.findIndex(Boolean);
   if (first < 0) {
-    throw new ModelError(
-      `config.json: no block has a sliding window, which the architecture ${name} of llama.cpp needs`,
-    );
+    throw configError(`no block has a sliding window, which ${titleOf(name)} needs`);
   }
   const { headDim } = spec.block(first).traits!;
   return [
@@ -59,10 +58,8 @@ function commonWindow(windows: readonly number[], architecture: Architecture): n
     window !== (hasWindow(architecture, windows, index) ? windows[0] : 0) || windows[0] === 0
   );
   if (wrong < 0) return windows[0];
-  throw new ModelError(
-    `config.json: gives block ${wrong} the window ${
-      windows[wrong]
-    }, but in the architecture ${architecture.name} of llama.cpp ` +
+  throw configError(
+    `gives block ${wrong} the window ${windows[wrong]}, but in ${titleOf(architecture.name)} ` +
       `all blocks have the same window, except those whose index plus 1 is a multiple of ${architecture.windowPeriod}`,
   );
 }
@@ -71,18 +68,19 @@ function commonWindow(windows: readonly number[], architecture: Architecture): n
 export function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Architecture): MetadataEntry[] {
   if (!hasLinearBlocks) return [];
   const linear = blocksOf(spec).map(({ traits }) => traits?.linear), interval = linear.indexOf(undefined) + 1;
-  const sizes = linear.find((sizes) => sizes !== undefined);
+  const sizes = firstTrait(spec, "linear");
   if (
     !sizes || interval === 0 ||
     linear.some((sizes, index) => (sizes === undefined) !== ((index + 1) % interval === 0))
   ) {
-    throw new ModelError(
-      `config.json: the architecture ${name} of llama.cpp needs attention in exactly the blocks whose index plus 1 is a multiple of one number`,
+    throw configError(
+      `${titleOf(name)} needs attention in exactly the blocks whose index plus 1 is a multiple of one number`,
     );
   }
-  if (sizes.keyDim !== sizes.valueDim) {
-    throw new ModelError(
-      `config.json: linear_key_head_dim ${sizes.keyDim} must be linear_value_head_dim ${sizes.valueDim} for the architecture ${name} of llama.cpp`,
+  const { keyDim, valueDim } = sizes;
+  if (keyDim !== valueDim) {
+    throw configError(
+      `linear_key_head_dim ${keyDim} must be linear_value_head_dim ${valueDim} for ${titleOf(name)}`,
     );
   }
   return [
@@ -117,29 +115,19 @@ export function halfEntries(
 /** The largest `time_step_min` that is exported, although llama.cpp has no smallest step. The published Nemotron-H has it. */
 const MAX_STEP_MIN = 0.001;
 
-function mambaOf(spec: ModelSpec): MambaTraits | undefined {
-  return blocksOf(spec).find(({ traits }) => traits?.mamba)?.traits?.mamba;
-}
-
 /** @throws {ModelError} if no block has Mamba 2, or if llama.cpp computes it otherwise */
 export function mambaEntries(spec: ModelSpec, { name, hasMamba }: Architecture): MetadataEntry[] {
   if (!hasMamba) return [];
-  const mamba = mambaOf(spec);
+  const mamba = firstTrait(spec, "mamba");
   if (!mamba) {
-    throw new ModelError(
-      `config.json: no block has Mamba 2, which the architecture ${name} of llama.cpp needs`,
-    );
+    throw configError(`no block has Mamba 2, which ${titleOf(name)} needs`);
   }
   const { heads, headDim, groups, stateDim, taps, activation, stepLimits: [min, max] } = mamba;
   if (activation !== "silu") {
-    throw new ModelError(
-      `config.json: the activation of Mamba 2 is ${activation}, but the architecture ${name} of llama.cpp has silu`,
-    );
+    throw configError(`the activation of Mamba 2 is ${activation}, but ${titleOf(name)} has silu`);
   }
   if (min > MAX_STEP_MIN || max < Infinity) {
-    throw new ModelError(
-      `config.json: limits the steps of Mamba 2 to ${min} and ${max}, but the architecture ${name} of llama.cpp has no limits`,
-    );
+    throw configError(`limits the steps of Mamba 2 to ${min} and ${max}, but ${titleOf(name)} has no limits`);
   }
   return stateEntries(name, { heads, keyHeads: groups, keyDim: stateDim, valueDim: headDim, taps });
 }
@@ -160,7 +148,7 @@ function stateEntries(
 
 /** Returns the remark about the smallest step of Mamba 2, which llama.cpp does not have. */
 export function stepRemark(spec: ModelSpec): string | undefined {
-  const [min = 0] = mambaOf(spec)?.stepLimits ?? [];
+  const [min = 0] = firstTrait(spec, "mamba")?.stepLimits ?? [];
   return min === 0
     ? undefined
     : `llama.cpp has no smallest step of Mamba 2. transformers raises the steps of this model to ${min}`;

@@ -1,8 +1,9 @@
 /** The factors and limits by which the network of a model differs from that of LLaMA, and their keys in GGUF. */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../families/config/config.ts";
 import type { BlockTraits, ModelSpec } from "../families/family.ts";
 import { f32, type MetadataEntry } from "./container.ts";
+import { titleOf } from "./architecture_title.ts";
 
 export interface Factors {
   readonly attentionScale: number;
@@ -43,10 +44,8 @@ export function checkFactors(wanted: Factors, used: Factors, architecture: strin
     if (value === other || Math.abs(Number(value) - Number(other)) <= TOLERANCE * Math.abs(Number(value))) {
       continue;
     }
-    throw new ModelError(
-      `config.json: gives ${name} ${
-        value ?? "none"
-      }, but the architecture ${architecture} of llama.cpp computes with ${other ?? "none"}`,
+    throw configError(
+      `gives ${name} ${value ?? "none"}, but ${titleOf(architecture)} computes with ${other ?? "none"}`,
     );
   }
 }
@@ -85,8 +84,8 @@ export function temperatureEntries(
   if (!scaleAt) return [];
   const yarn = rotary?.(0)?.yarn;
   if (!isSupported || !yarn) {
-    throw new ModelError(
-      `config.json: queries that depend on their position are not supported for the architecture ${architecture} of llama.cpp without YaRN`,
+    throw configError(
+      `queries that depend on their position are not supported for ${titleOf(architecture)} without YaRN`,
     );
   }
   // llama.cpp computes 1 + factor · log(1 + floor(position / trainedTokens)).

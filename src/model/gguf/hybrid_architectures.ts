@@ -1,6 +1,14 @@
 /** The architectures of llama.cpp for families with Mamba 2. `architectures.ts` and `mixture_architectures.ts` have the others. */
 
-import { type Architecture, ATTENTION, GATE_AND_UP, NORMS_BEFORE, QKV_BIASES } from "./architecture.ts";
+import {
+  type Architecture,
+  ATTENTION,
+  attentionNames,
+  GATE_AND_UP,
+  graniteFactors,
+  NORMS_BEFORE,
+  QKV_BIASES,
+} from "./architecture.ts";
 
 /** Returns the names of the layers and vectors of Mamba 2. @param mixer its name in a block */
 function mambaNames(mixer: string): Required<Pick<Architecture, "layers" | "vectors">> {
@@ -27,13 +35,10 @@ const GRANITE: Architecture = {
   vectors: MAMBA_IN_GRANITE.vectors,
   splitLayers: { "shared_mlp.input_linear": { places: ["ffn_gate", "ffn_up"], rows: "halves" } },
   biases: [...QKV_BIASES, "attn_output"],
-  activation: "silu",
   rowOrder: "rotary",
   hasMamba: true,
   hasOptionalRotation: true,
-  factors: ({ attentionScale, embeddingScale, residualScale, logitScale }) => (
-    { attentionScale, embeddingScale, residualScale, logitScale }
-  ),
+  factors: graniteFactors,
   settings: { mamba_expand: 2, mamba_conv_bias: true },
 };
 
@@ -54,11 +59,8 @@ const GRANITE_WITH_EXPERTS: Architecture = {
 
 const NEMOTRON_LAYERS = {
   ...MAMBA_IN_NEMOTRON.layers,
+  ...attentionNames("mixer"),
   "norm": "attn_norm",
-  "mixer.q_proj": "attn_q",
-  "mixer.k_proj": "attn_k",
-  "mixer.v_proj": "attn_v",
-  "mixer.o_proj": "attn_output",
 };
 
 const NEMOTRON: Architecture = {

@@ -1,6 +1,6 @@
 /** Describes the network of a model by the keys of GGUF. */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../families/config/config.ts";
 import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import type { Architecture } from "./architecture.ts";
@@ -17,6 +17,7 @@ import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf, headScale, temperatureEntries } from "./factors.ts";
 import { mixtureEntries } from "./mixture.ts";
 import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
+import { titleOf } from "./architecture_title.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;
@@ -45,25 +46,21 @@ export function describeNetwork(
   spec: ModelSpec,
   architecture: Architecture,
 ): NetworkDescription {
-  const { name } = architecture, { blockCount, hiddenSize, finalNorm } = spec;
+  const { name, activation: known = "silu" } = architecture, { blockCount, hiddenSize, finalNorm } = spec;
   // The last block of Gemma 4 has no window. In other families, all blocks have the same heads.
   const { traits } = spec.block(blockCount - 1);
   if (!traits || !finalNorm) {
-    throw new ModelError(`config.json: the model has no blocks that GGUF can describe`);
+    throw configError(`the model has no blocks that GGUF can describe`);
   }
   // llama.cpp has only an approximation of GELU, which is closer to the exact function than its table in F16.
   const activation = traits.activation === "gelu" ? "gelu_tanh" : traits.activation;
-  if (activation !== architecture.activation) {
-    throw new ModelError(
-      `config.json: the activation is ${traits.activation}, but the architecture ${name} of llama.cpp has ${architecture.activation}`,
-    );
+  if (activation !== known) {
+    throw configError(`the activation is ${traits.activation}, but ${titleOf(name)} has ${known}`);
   }
   checkSizes(spec, traits, architecture);
   const unsupported = architecture.unsupported?.(spec);
   if (unsupported) {
-    throw new ModelError(
-      `config.json: ${unsupported} is not supported for the architecture ${name} of llama.cpp`,
-    );
+    throw configError(`${unsupported} is not supported for ${titleOf(name)}`);
   }
   const factors = factorsOf(spec), none = { attentionScale: traits.headDim ** -0.5, residualScale: 1 };
   const used = { ...none, embeddingScale: 1, logitScale: 1, ...architecture.factors?.(factors, spec) };
@@ -73,6 +70,7 @@ export function describeNetwork(
   const trained = Number.isFinite(spec.maxTokens)
     ? spec.maxTokens
     : Number(config.seq_length ?? BLOOM_TOKENS);
+  const limits = architecture.windowPeriod || architecture.listsWindows ? [] : windows.filter(Boolean);
   const ofKind = finalNorm.kind === "rms" ? "layer_norm_rms_epsilon" : "layer_norm_epsilon";
   const epsilons = new Set([ofKind, ...architecture.hasBothEpsilons ? ["layer_norm_epsilon"] : []]);
   return {
@@ -80,14 +78,7 @@ export function describeNetwork(
     remark: rotary.remark ?? stepRemark(spec),
     entries: [
       [key("block_count"), u32(blockCount)],
-      [
-        key("context_length"),
-        u32(
-          architecture.windowPeriod || architecture.listsWindows
-            ? trained
-            : Math.min(trained, ...windows.filter(Boolean)),
-        ),
-      ],
+      [key("context_length"), u32(Math.min(trained, ...limits))],
       [key("embedding_length"), u32(hiddenSize)],
       [key("attention.head_count"), u32(traits.heads)],
       ...halfEntries(spec, architecture),
@@ -121,19 +112,17 @@ function checkSizes(
 ): void {
   const { hiddenSize, finalNorm } = spec;
   if (needsSquareAttention && (heads !== kvHeads || heads * headDim !== hiddenSize)) {
-    throw new ModelError(
-      `config.json: has ${heads} heads of ${headDim} dimensions and ${kvHeads} key heads, but the architecture ${name} of ` +
+    throw configError(
+      `has ${heads} heads of ${headDim} dimensions and ${kvHeads} key heads, but the architecture ${name} of ` +
         `llama.cpp needs as many key heads as heads, and ${hiddenSize} dimensions in all heads together`,
     );
   }
   const other = blocksOf(spec).flatMap(({ norms }) => norms).find(({ eps }) => eps !== finalNorm!.eps);
-  if (other) {
-    throw new ModelError(
-      `config.json: the norm ${other.name} has the epsilon ${other.eps}, but llama.cpp has one epsilon for all norms, ${
-        finalNorm!.eps
-      }`,
-    );
-  }
+  if (!other) return;
+  throw configError(
+    `the norm ${other.name} has the epsilon ${other.eps}, but llama.cpp has one epsilon for all norms, ` +
+      finalNorm!.eps,
+  );
 }
 
 function latentEntries(architecture: string, { latent }: BlockTraits): MetadataEntry[] {
@@ -171,9 +160,7 @@ function describeRotary(
       : rotation !== (rotates?.(index) ?? true ? common : undefined)
   );
   if (!common || wrong >= 0) {
-    throw new ModelError(
-      `config.json: the rotation of block ${wrong} is not one of the architecture ${name} of llama.cpp`,
-    );
+    throw configError(`the rotation of block ${wrong} is not one of ${titleOf(name)}`);
   }
   const entries: MetadataEntry[] = [
     [`${name}.rope.dimension_count`, u32(2 * common.pairs)],
@@ -186,9 +173,7 @@ function describeRotary(
     );
   }
   if (2 * common.pairs !== headDim && !hasPartialRotation) {
-    throw new ModelError(
-      `config.json: a part of each head rotates, which the architecture ${name} of llama.cpp cannot do`,
-    );
+    throw configError(`a part of each head rotates, which ${titleOf(name)} cannot do`);
   }
   if (hasRotarySections) {
     const sections = [2, 1, 0].map((more) => Math.floor((common.pairs + more) / 3));
@@ -211,8 +196,8 @@ function describeRotary(
   const [short, long] = [1, Infinity].map((tokens) => divisorsOf(common, tokens));
   if (common.trainedTokens !== undefined) {
     if (name !== "phi3" || !long.every(Number.isFinite)) {
-      throw new ModelError(
-        `config.json: a rotation that depends on the length of the text is not supported for the architecture ${name} of llama.cpp`,
+      throw configError(
+        `a rotation that depends on the length of the text is not supported for ${titleOf(name)}`,
       );
     }
     return {
@@ -235,9 +220,7 @@ function describeRotary(
     return { entries: [...entries, ...linear], tensors: [] };
   }
   if (!hasRotaryDivisors) {
-    throw new ModelError(
-      `config.json: the scaling of the rotation is not supported for the architecture ${name} of llama.cpp`,
-    );
+    throw configError(`the scaling of the rotation is not supported for ${titleOf(name)}`);
   }
   // Pairs that do not rotate have infinite divisors.
   const finite = short.map((divisor) => Math.min(divisor, LARGEST_DIVISOR));
@@ -258,9 +241,7 @@ function latentYarnEntry(
   const { headDim } = spec.block(0).traits!, { attentionScale } = factorsOf(spec);
   const multiplier = (Math.sqrt(attentionScale / headScale(headDim)) - 1) / Math.log(factor);
   if (scale !== 1 || !(multiplier > 0)) {
-    throw new ModelError(
-      `config.json: YaRN needs mscale equal to mscale_all_dim and positive for the architecture ${architecture} of llama.cpp`,
-    );
+    throw configError(`YaRN needs mscale equal to mscale_all_dim and positive for ${titleOf(architecture)}`);
   }
   return [`${architecture}.rope.scaling.yarn_log_multiplier`, f32(multiplier)];
 }

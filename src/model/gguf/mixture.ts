@@ -1,8 +1,9 @@
 /** Describes a mixture of experts by the keys of GGUF, and compares it with what llama.cpp computes. */
 
-import { ModelError } from "../../base/files/file_error.ts";
-import { blocksOf, type MixtureTraits, type ModelSpec } from "../families/family.ts";
+import { configError } from "../families/config/config.ts";
+import { blocksOf, firstTrait, type MixtureTraits, type ModelSpec } from "../families/family.ts";
 import { bool, f32, type MetadataEntry, u32 } from "./container.ts";
+import { titleOf } from "./architecture_title.ts";
 
 /** The mixtures that an architecture of llama.cpp computes. */
 export interface MixtureForm {
@@ -26,22 +27,15 @@ const SCORE_CODES = { softmax: 1, sigmoid: 2 } as const;
 /** llama.cpp chooses groups of experts by the sum of so many of their largest scores. */
 const SUMMED = 2;
 
-/** Returns the mixture of the blocks that have one. */
-export function mixtureOf(spec: ModelSpec): MixtureTraits | undefined {
-  return blocksOf(spec).find(({ traits }) => traits?.mixture)?.traits?.mixture;
-}
-
 /**
  * Returns the entries of a mixture.
  * @param name the name of the architecture
  * @throws {ModelError} if llama.cpp computes another mixture
  */
 export function mixtureEntries(spec: ModelSpec, name: string, form: MixtureForm): MetadataEntry[] {
-  const mixture = mixtureOf(spec);
+  const mixture = firstTrait(spec, "mixture");
   if (!mixture) {
-    throw new ModelError(
-      `config.json: no block has experts, which the architecture ${name} of llama.cpp does not support`,
-    );
+    throw configError(`no block has experts, which ${titleOf(name)} does not support`);
   }
   const { experts, expertsPerToken, intermediate, shared } = mixture;
   return [
@@ -67,14 +61,14 @@ function routingEntries(
 ): MetadataEntry[] {
   if (form.isNormalized !== "described") {
     if (isNormalized === form.isNormalized) return [];
-    throw new ModelError(
-      `config.json: norm_topk_prob must be ${form.isNormalized} for the architecture ${name} of llama.cpp, not ${isNormalized}`,
+    throw configError(
+      `norm_topk_prob must be ${form.isNormalized} for ${titleOf(name)}, not ${isNormalized}`,
     );
   }
   const hasGroups = groups !== undefined && groups.perToken < groups.count;
   if (hasGroups && groups.summed !== SUMMED) {
-    throw new ModelError(
-      `config.json: a group of experts is chosen by its largest score, but the architecture ${name} of llama.cpp adds the ${SUMMED} largest`,
+    throw configError(
+      `a group of experts is chosen by its largest score, but ${titleOf(name)} adds the ${SUMMED} largest`,
     );
   }
   return [
@@ -99,8 +93,8 @@ function denseEntries(spec: ModelSpec, name: string, { denseBlocks }: MixtureFor
     has === (denseBlocks === "periodic" ? (index + 1) % period === 0 : index >= first)
   );
   if (!isExpected || first > 0 && !denseBlocks) {
-    throw new ModelError(
-      `config.json: some blocks have no experts, which the architecture ${name} of llama.cpp does not support` +
+    throw configError(
+      `some blocks have no experts, which ${titleOf(name)} does not support` +
         (denseBlocks === undefined
           ? ""
           : denseBlocks === "first"

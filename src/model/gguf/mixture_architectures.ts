@@ -3,7 +3,7 @@
  * `hybrid_architectures.ts` have the others.
  */
 
-import type { ModelSpec } from "../families/family.ts";
+import { firstTrait, type ModelSpec } from "../families/family.ts";
 import {
   type Architecture,
   ATTENTION,
@@ -15,7 +15,6 @@ import {
   QKV_BIASES,
   rotatesThreeOfFour,
 } from "./architecture.ts";
-import { mixtureOf } from "./mixture.ts";
 
 const EXPERTS = { "mlp.gate": "ffn_gate_inp", ...gatedNames("mlp.experts", "_exps") };
 
@@ -52,8 +51,6 @@ const DEEPSEEK: Architecture = {
     "self_attn.o_proj": "attn_output",
   },
   vectors: DEEPSEEK_VECTORS,
-  biases: [],
-  activation: "silu",
   hasPartialRotation: true,
   mixture: DEEPSEEK_MIXTURE,
   // The settings of YaRN have the factor of scores.
@@ -76,8 +73,6 @@ const LINEAR = {
     "linear_attn.dt_bias": "ssm_dt.bias",
     "linear_attn.conv1d.weight": "ssm_conv1d.weight",
   },
-  biases: [],
-  activation: "silu",
   hasPartialRotation: true,
   hasLinearBlocks: true,
   // llama.cpp also takes the epsilon of the norms for the lengths of queries and keys in linear attention, which is 1e-6 in the model.
@@ -112,8 +107,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       "block_sparse_moe.experts.w3": "ffn_up_exps",
       "block_sparse_moe.experts.w2": "ffn_down_exps",
     },
-    biases: [],
-    activation: "silu",
     rowOrder: "rotary",
     hasRotaryDivisors: true,
     mixture: { isNormalized: true },
@@ -122,15 +115,12 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     name: "qwen2moe",
     layers: { ...ATTENTION, ...NORMS_BEFORE, ...QWEN_EXPERTS },
     biases: QKV_BIASES,
-    activation: "silu",
     mixture: { isNormalized: false, sharedSize: "length" },
     settings: { tie_word_embeddings: false },
   },
   qwen3_moe: {
     name: "qwen3moe",
     layers: { ...ATTENTION, ...NORMS_BEFORE, ...HEAD_NORMS, ...EXPERTS },
-    biases: [],
-    activation: "silu",
     mixture: { isNormalized: true },
   },
   qwen3_next: {
@@ -154,8 +144,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   olmoe: {
     name: "olmoe",
     layers: { ...ATTENTION, ...NORMS_BEFORE, ...HEAD_NORMS, ...EXPERTS },
-    biases: [],
-    activation: "silu",
     mixture: { isNormalized: false },
     needsSquareAttention: true,
     settings: { tie_word_embeddings: false },
@@ -167,7 +155,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     layers: { ...ATTENTION, ...RENAMED_NORMS, ...HEAD_NORMS, ...DEEPSEEK_NETWORKS },
     vectors: DEEPSEEK_VECTORS,
     biases: QKV_BIASES,
-    activation: "silu",
     hasPartialRotation: true,
     mixture: DEEPSEEK_MIXTURE,
   },
@@ -179,7 +166,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       ...[...QKV_BIASES, "attn_output"],
       ...["ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"],
     ],
-    activation: "silu",
     windowPeriod: 2,
     allowsUnroundedYarn: true,
     splitLayers: { "mlp.experts.gate_up_proj": { places: GATE_AND_UP, rows: "alternate" } },
@@ -201,8 +187,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       ...gatedNames("feed_forward.shared_expert", "_shexp"),
       "feed_forward.router": "ffn_gate_inp",
     },
-    biases: [],
-    activation: "silu",
     hasRotaryDivisors: true,
     windowPeriod: 4,
     rotates: rotatesThreeOfFour,
@@ -221,6 +205,6 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 /** llama.cpp recognises the LLaMA 4 without norms of queries and keys by its number of experts. */
 function unsupportedNorms(spec: ModelSpec): string | undefined {
   const hasNorms = spec.block(0).norms.some(({ name }) => name === "self_attn.q_norm");
-  const { experts } = mixtureOf(spec) ?? {};
+  const experts = firstTrait(spec, "mixture")?.experts;
   return hasNorms === (experts !== 128) ? undefined : `use_qk_norm ${hasNorms} with ${experts} experts`;
 }

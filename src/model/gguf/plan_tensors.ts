@@ -6,9 +6,9 @@
  */
 
 import type { ModelError } from "../../base/files/file_error.ts";
-import { rowReader } from "../checkpoint/row_reader.ts";
+import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { blocksOf, type BlockTraits } from "../families/family.ts";
+import { type BlockTraits, firstTrait } from "../families/family.ts";
 import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
 import {
   type LinearSpec,
@@ -20,13 +20,14 @@ import {
 } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
 import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
-import { exactBlocks, misfitError, type Weight } from "./layer_blocks.ts";
 import {
-  chunkRows,
+  exactBlocks,
   matrix,
+  misfitError,
   type PlannedTensor,
   stackExperts,
   vector,
+  type Weight,
   withColumnOrder,
 } from "./planned_tensor.ts";
 import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";
@@ -131,8 +132,7 @@ class TensorPlanner {
     this.#folder = folder;
     this.#weights = weights;
     this.#architecture = architecture;
-    const blocks = blocksOf(spec), [linear] = blocks.flatMap(({ traits }) => traits?.linear ?? []);
-    const [mamba] = blocks.flatMap(({ traits }) => traits?.mamba ?? []);
+    const linear = firstTrait(spec, "linear"), mamba = firstTrait(spec, "mamba");
     this.#traits = { ...spec.block(0).traits!, linear, mamba };
     this.#options = options;
   }
@@ -242,7 +242,7 @@ class TensorPlanner {
   /** @param size the number of elements of the bias in the checkpoint */
   #planBias(layer: string, size: number, { place, rows, order }: RowPart, inFile: string): PlannedTensor {
     const name = `${layer}.bias`;
-    if (!this.#architecture.biases.includes(place)) throw this.noPlaceError(name);
+    if (!this.#architecture.biases?.includes(place)) throw this.noPlaceError(name);
     const read = rowReader(this.#weights, name, [size], { cols: 1, order });
     return vector(`${inFile}${place}.bias`, rows, () => read(0, rows));
   }

@@ -51,11 +51,10 @@ export function preTokenizerName(rules: unknown, ignoresMerges: boolean, path: s
       : nameOfSplit(first, ignoresMerges);
     if (name !== undefined) return name;
   }
-  const shown = JSON.stringify(rules) ?? "nothing";
+  const shown = (JSON.stringify(rules) ?? "nothing").slice(0, 300);
+  const condition = ignoresMerges ? " with model.ignore_merges" : "";
   throw new ModelError(
-    `${path}: pre_tokenizer has rules that cannot be exported to GGUF${
-      ignoresMerges ? " with model.ignore_merges" : ""
-    }: ${shown.slice(0, 300)}`,
+    `${path}: pre_tokenizer has rules that cannot be exported to GGUF${condition}: ${shown}`,
   );
 }
 

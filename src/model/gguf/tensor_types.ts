@@ -185,22 +185,23 @@ export function packBlocks(
 
 /** Rounds some rows to nearest. */
 export function roundBlocks({ round }: BlockType, weights: Float32Array): Blocks {
-  const count = weights.length / BLOCK_WEIGHTS;
-  const integers = new Int8Array(weights.length), factors = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
-    const begin = i * BLOCK_WEIGHTS, end = begin + BLOCK_WEIGHTS;
-    factors[i] = round(weights.subarray(begin, end), integers.subarray(begin, end));
-  }
-  return { integers, factors };
+  return fitBlocks(weights, round)!;
 }
 
 /** Finds blocks with exactly the weights of some rows, and factors in F16. Returns undefined if no blocks have them. */
 export function findBlocks({ bits }: BlockType, weights: Float32Array): Blocks | undefined {
-  const count = weights.length / BLOCK_WEIGHTS, integers = new Int8Array(weights.length);
-  const factors = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
+  return fitBlocks(weights, (own, integers) => findScale(own, integers, bits));
+}
+
+/** @param fit writes the integers of a block, and returns its factor, or undefined if it has none */
+function fitBlocks(
+  weights: Float32Array,
+  fit: (weights: Float32Array, integers: Int8Array) => number | undefined,
+): Blocks | undefined {
+  const integers = new Int8Array(weights.length), factors = new Float32Array(weights.length / BLOCK_WEIGHTS);
+  for (let i = 0; i < factors.length; i++) {
     const begin = i * BLOCK_WEIGHTS, end = begin + BLOCK_WEIGHTS;
-    const factor = findScale(weights.subarray(begin, end), integers.subarray(begin, end), bits);
+    const factor = fit(weights.subarray(begin, end), integers.subarray(begin, end));
     if (factor === undefined) return undefined;
     factors[i] = factor;
   }

@@ -42,6 +42,7 @@ interface Definition {
     readonly merges?: unknown;
     readonly unk_token?: string | null;
     readonly ignore_merges?: boolean;
+    readonly byte_fallback?: boolean;
   };
   readonly added_tokens?: readonly AddedToken[];
 }
@@ -57,7 +58,7 @@ export function vocabularyEntries(
   config: Readonly<Record<string, unknown>>,
 ): MetadataEntry[] {
   const { model, added_tokens: added = [] } = definition as unknown as Definition;
-  const isByteLevel = !hasByteTokens(definition);
+  const isByteLevel = model.byte_fallback !== true;
   if ((model.type ?? "BPE") !== "BPE" || Array.isArray(model.vocab)) {
     throw new ModelError(
       `${path}: a tokenizer of the type ${model.type ?? "Unigram"} cannot be exported to GGUF`,
@@ -91,10 +92,6 @@ export function vocabularyEntries(
     ...specialEntries(definition, settings, config, ids, rows),
     ...template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const],
   ];
-}
-
-function hasByteTokens({ model }: Readonly<Record<string, unknown>>): boolean {
-  return isObject(model) && model.byte_fallback === true;
 }
 
 /** Lists the tokens of all rows. A row without a token gets one that no text has. */
@@ -133,11 +130,8 @@ function listTokens(
   for (const [id, token] of tokens.entries()) {
     const other = seen.get(token);
     if (other !== undefined) {
-      throw new ModelError(
-        `${path}: the ids ${other} and ${id} have the same token ${
-          quoted(token)
-        }, which llama.cpp does not accept`,
-      );
+      const shown = `the same token ${quoted(token)}, which llama.cpp does not accept`;
+      throw new ModelError(`${path}: the ids ${other} and ${id} have ${shown}`);
     }
     seen.set(token, id);
   }
@@ -175,11 +169,8 @@ function scoresOf(
     if (types[id] !== TYPES.normal) return 0;
     const parts = [...token], found = ranks.get(token) ?? [];
     if (parts.length > MAX_TOKEN_CHARACTERS) {
-      throw new ModelError(
-        `${path}: the token ${
-          quoted(token)
-        } has ${parts.length} characters, and may have at most ${MAX_TOKEN_CHARACTERS}`,
-      );
+      const limit = `has ${parts.length} characters, and may have at most ${MAX_TOKEN_CHARACTERS}`;
+      throw new ModelError(`${path}: the token ${quoted(token)} ${limit}`);
     }
     for (let i = 1; i < parts.length; i++) {
       const left = parts.slice(0, i).join(""), right = parts.slice(i).join("");
@@ -190,11 +181,8 @@ function scoresOf(
     }
     if (found.length === 0) return UNMERGED_SCORE;
     if (found.at(-1)! - found[0] === found.length - 1) return -found[0];
-    throw new ModelError(
-      `${path}: the merges to ${
-        quoted(token)
-      } must follow one another, because llama.cpp has one score for them`,
-    );
+    const rule = "must follow one another, because llama.cpp has one score for them";
+    throw new ModelError(`${path}: the merges to ${quoted(token)} ${rule}`);
   });
 }
 

@@ -7,10 +7,9 @@ import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
 import type { DescribedModel, ModelFolder } from "../model.ts";
 import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
-import type { Architecture } from "./architecture.ts";
 import { findArchitecture } from "./architectures.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
-import { describeNetwork, type NetworkDescription } from "./metadata.ts";
+import { describeNetwork } from "./metadata.ts";
 import { type LayerCounts, planTensors, type TensorOptions } from "./plan_tensors.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
 import { TENSOR_TYPES } from "./tensor_types.ts";
@@ -36,13 +35,6 @@ export interface GgufResult {
   readonly remark?: string;
 }
 
-/** The parts of a GGUF file that do not depend on the types of its tensors. */
-interface ModelDescription {
-  readonly architecture: Architecture;
-  readonly network: NetworkDescription;
-  readonly vocabulary: readonly MetadataEntry[];
-}
-
 /**
  * Checks, without reading a weight, that llama.cpp has a place for all parts of a model.
  * @throws {ModelError} if llama.cpp has no architecture for the model or no place for a tensor, or if its tokenizer
@@ -53,11 +45,14 @@ export async function checkModel(opened: DescribedModel, fs: FileSystem): Promis
   await planTensors(opened.checkpoint.folder, opened.model, architecture, { type: "f32", round: false });
 }
 
-/** Describes a model by the keys of GGUF. @throws {ModelError} in the cases of {@link checkModel}, except that most tensors are not checked */
+/**
+ * Describes a model by the keys of GGUF, which do not depend on the types of its tensors.
+ * @throws {ModelError} in the cases of {@link checkModel}, except that most tensors are not checked
+ */
 async function describeModel(
   { checkpoint: { folder, config }, model: { spec, weights } }: DescribedModel,
   fs: FileSystem,
-): Promise<ModelDescription> {
+) {
   const architecture = findArchitecture(config), { vocabSize, hiddenSize, embedding } = spec;
   checkTensor(weights, embedding.tokens, [vocabSize, hiddenSize]); // the file has one token per row
   return {
@@ -117,26 +112,17 @@ export async function writeTensors(
   await writeFileAtomically(fs, path, async (file) => {
     await file.write(0, header);
     for (const [index, tensor] of tensors.entries()) {
-      await writeTensor(tensor, position, (at, bytes) => file.write(at, bytes), signal);
-      const end = position + tensor.byteLength;
+      const { rows, rowsPerChunk } = tensor, end = position + tensor.byteLength;
+      for (let first = 0; first < rows; first += rowsPerChunk) {
+        signal?.throwIfAborted();
+        const bytes = await tensor.encode(first, Math.min(rows, first + rowsPerChunk));
+        await file.write(position, bytes);
+        position += bytes.length;
+      }
       position = align(end);
       if (end < position) await file.write(end, new Uint8Array(position - end));
       progress?.(index + 1, tensors.length, tensor.name);
     }
   }, mode);
   return position;
-}
-
-async function writeTensor(
-  { rows, rowsPerChunk, encode }: PlannedTensor,
-  position: number,
-  write: (position: number, bytes: Uint8Array) => Promise<void>,
-  signal?: AbortSignal,
-): Promise<void> {
-  for (let first = 0; first < rows; first += rowsPerChunk) {
-    signal?.throwIfAborted();
-    const bytes = await encode(first, Math.min(rows, first + rowsPerChunk));
-    await write(position, bytes);
-    position += bytes.length;
-  }
 }

@@ -6,7 +6,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { ModelError } from "../../base/files/file_error.ts";
-import { blocksOf } from "../families/family.ts";
+import { firstTrait } from "../families/family.ts";
 import type { LinearGroup } from "../layer_specs.ts";
 import type { ModelFolder } from "../model.ts";
 import { placeOf } from "./architecture.ts";
@@ -31,7 +31,7 @@ export interface ImatrixOptions {
 
 /** Checks that {@link writeImatrix} supports the model. @throws {ModelError} if the model has experts */
 export function checkImatrixModel({ checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">): void {
-  if (blocksOf(model.spec).every(({ traits }) => traits?.mixture === undefined)) return;
+  if (!firstTrait(model.spec, "mixture")) return;
   throw new ModelError(
     `${checkpoint.folder}: no importance matrix can be written for a mixture of experts`,
   );

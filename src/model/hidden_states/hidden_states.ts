@@ -10,10 +10,10 @@ import {
   type BatchBytes,
   type DeviceBatch,
   DeviceStore,
+  DiskStore,
   type HiddenStatesStore,
   HostStore,
 } from "./hidden_states_store.ts";
-import { DiskStore } from "./disk_store.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
 import { countColumns, type StateColumns, withColumns } from "./state_columns.ts";
 
@@ -89,7 +89,7 @@ export class HiddenStates {
   #createStore(place: Place): HiddenStatesStore {
     if (place === "device") return new DeviceStore(this.#backend, this.#batchBytes);
     if (place === "host") return new HostStore(this.#backend, this.#batchBytes);
-    return new DiskStore(this.#backend, this.#batchBytes, this.#totalBytes, this.#folder!);
+    return new DiskStore(this.#backend, this.#batchBytes, this.#folder!);
   }
 
   /** The index of the block that runs next. The stored states are its inputs. */

@@ -131,7 +131,6 @@ export class RepositoryCache {
 
   #ref(revision: string): { folder: string; name: string } {
     const path = `${this.#folder}/refs/${revision}`;
-    const slash = path.lastIndexOf("/");
-    return { folder: path.slice(0, slash), name: path.slice(slash + 1) };
+    return { folder: dirname(path), name: basename(path) };
   }
 }

@@ -47,11 +47,7 @@ export class HubAccess {
   /** The options to pass to the functions of `@huggingface/hub`. */
   readonly client: { readonly hubUrl?: string; readonly accessToken?: string; readonly fetch: typeof fetch };
   readonly #reference: string;
-  readonly #signal?: AbortSignal;
-  readonly #backoffMs: number;
-  readonly #stallMs: number;
-  readonly #advice?: string;
-  readonly #onRetry: HubOptions["onRetry"];
+  readonly #options: HubOptions;
   /** Aborts the current request. Requests are sent one after another. */
   #current = new AbortController();
 
@@ -60,7 +56,7 @@ export class HubAccess {
    * @throws {ModelError} if the access token does not begin with `hf_`
    */
   constructor(reference: string, options: HubOptions) {
-    const { hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
+    const { hubUrl, accessToken, signal } = options;
     if (accessToken && !accessToken.startsWith("hf_")) {
       throw new ModelError(`${reference}: the access token does not begin with hf_`);
     }
@@ -76,11 +72,7 @@ export class HubAccess {
       },
     };
     this.#reference = reference;
-    this.#signal = signal;
-    this.#backoffMs = backoffMs;
-    this.#stallMs = stallMs;
-    this.#advice = options.advice;
-    this.#onRetry = options.onRetry;
+    this.#options = options;
   }
 
   /**
@@ -90,14 +82,15 @@ export class HubAccess {
    */
   retry<T>(attempt: () => Promise<T>, progress: () => number = () => 0): Promise<T> {
     let lastProgress = progress();
+    const { backoffMs = BACKOFF_MS, signal, onRetry } = this.#options;
     return pRetry(attempt, {
       retries: RETRIES,
-      minTimeout: this.#backoffMs,
+      minTimeout: backoffMs,
       maxTimeout: MAX_WAIT_MS,
-      signal: this.#signal,
+      signal,
       shouldRetry: ({ error }) => error instanceof HubUnreachable,
       onFailedAttempt: ({ error, retriesLeft, retryDelay }) => {
-        if (retriesLeft > 0 && error instanceof HubUnreachable) this.#onRetry?.(error, retryDelay);
+        if (retriesLeft > 0 && error instanceof HubUnreachable) onRetry?.(error, retryDelay);
       },
       shouldConsumeRetry: () => {
         const madeNoProgress = progress() === lastProgress;
@@ -113,12 +106,12 @@ export class HubAccess {
    * @throws {ModelError} if the hub refuses the request
    */
   async request<T>(send: () => Promise<T>): Promise<T> {
-    const stalled = Promise.withResolvers<never>();
+    const stalled = Promise.withResolvers<never>(), { stallMs = STALL_MS } = this.#options;
     const timer = setTimeout(() => {
-      stalled.reject(new Error(`no data for ${this.#stallMs / 1000} s`));
+      stalled.reject(new Error(`no data for ${stallMs / 1000} s`));
       this.#current.abort();
       this.#current = new AbortController();
-    }, this.#stallMs);
+    }, stallMs);
     try {
       return await this.attempt(() => Promise.race([send(), stalled.promise]));
     } finally {
@@ -131,7 +124,7 @@ export class HubAccess {
     try {
       return await send();
     } catch (cause) {
-      this.#signal?.throwIfAborted();
+      this.#options.signal?.throwIfAborted();
       if (isNotPermitted(cause)) throw cause;
       throw this.#classify(cause);
     }
@@ -144,7 +137,7 @@ export class HubAccess {
     const message = `${this.#reference}: the hub responded with status ${status}: ${reason}`;
     if (status === 404) return new ModelError(`${message}. There is no such model or revision`, { cause });
     if (status === 401 || status === 403) {
-      const advice = this.#advice ??
+      const advice = this.#options.advice ??
         (this.client.accessToken
           ? "The token in HF_TOKEN gives no access to the model: accept its terms on its page, or use another token"
           : "The model does not exist, is private, or has terms that must be accepted: accept them and set HF_TOKEN");

@@ -1,11 +1,12 @@
-/** Takes over a linear layer as the codes of symmetric grids, or says why it is not on such grids. */
+/** Takes over linear layers as the codes of symmetric grids, or says why they are not on such grids, and chooses one kind of grid for all. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../checkpoint/quantized/read_codes.ts";
+import { readCodes, readGrids } from "../checkpoint/quantized/codes.ts";
+import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
 import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
-import { rowReader } from "../checkpoint/row_reader.ts";
+import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 
 /** The kind of symmetric grids. Each group of consecutive columns of a row has its own grid. */
@@ -28,9 +29,6 @@ export interface SymmetricCodes {
   /** The scale of each group, a number in F16 that is not 0: (rows, groups). */
   readonly scales: Float32Array<ArrayBuffer>;
 }
-
-/** The weights of a dense tensor that are read at a time. */
-const CHUNK_VALUES = 1 << 20;
 
 /**
  * Returns codes that are exactly the weight, or the reason why there are none, as the end of a sentence about the
@@ -80,13 +78,12 @@ async function eachGroup(
   { bits, groupSize }: SymmetricGrid,
   fit: FitGroup,
 ): Promise<SymmetricCodes | undefined> {
-  const read = rowReader(source, name, [rows, cols]),
-    chunkRows = Math.max(1, Math.floor(CHUNK_VALUES / cols));
+  const read = rowReader(source, name, [rows, cols]), count = chunkRows(cols);
   const codes = new Uint8Array(rows * cols), scales = new Float32Array(codes.length / groupSize);
   const integers = new Int8Array(groupSize), zero = 2 ** (bits - 1);
   let at = 0;
-  for (let first = 0; first < rows; first += chunkRows) {
-    const values = await read(first, Math.min(rows, first + chunkRows));
+  for (let first = 0; first < rows; first += count) {
+    const values = await read(first, Math.min(rows, first + count));
     for (let begin = 0; begin < values.length; begin += groupSize, at++) {
       const scale = fit(values.subarray(begin, begin + groupSize), integers, bits);
       if (scale === undefined) return undefined;
@@ -112,9 +109,57 @@ async function packedCodes(
   );
   const wrong = scales.findIndex((scale) => !isFloat16(scale) || scale === 0);
   if (wrong >= 0) {
-    return `has the scale ${scales[wrong]} in row ${
-      Math.floor(wrong / groups)
-    }, which is 0 or no number in F16`;
+    const row = Math.floor(wrong / groups);
+    return `has the scale ${scales[wrong]} in row ${row}, which is 0 or no number in F16`;
   }
   return { codes: await readCodes(source, parts, 0, rows), scales };
+}
+
+/** The sizes of groups for which programs have kernels, the best first: larger groups have fewer scales. */
+export const GROUP_SIZES: readonly number[] = [128, 64, 32];
+
+interface GridChoice {
+  readonly grid: SymmetricGrid;
+  /** The names of the weights that are exactly on grids of this kind. */
+  readonly exact: readonly string[];
+  /** The other weights, and the reason for each, as the end of a sentence about the weight. */
+  readonly misfits: ReadonlyMap<string, string>;
+}
+
+/**
+ * Compares the weights with every kind of grid. If no weight is on grids of any kind, the choice is 4 bits in the
+ * smallest groups, 32, because rounding to nearest changes the weights less in smaller groups.
+ * @param weights the columns of each are a multiple of 32
+ */
+export async function chooseGrid(source: TensorSource, weights: readonly WeightShape[]): Promise<GridChoice> {
+  const choices: GridChoice[] = [];
+  for (const bits of PACKED_BITS) {
+    const choice = await chooseGroups(source, weights, bits);
+    if (choice.misfits.size === 0) return choice;
+    choices.push(choice);
+  }
+  return choices.reduce((best, other) => other.exact.length > best.exact.length ? other : best);
+}
+
+async function chooseGroups(
+  source: TensorSource,
+  weights: readonly WeightShape[],
+  bits: number,
+): Promise<GridChoice> {
+  let sizes = GROUP_SIZES.filter((size) => weights.every(({ cols }) => cols % size === 0));
+  const exact: string[] = [], misfits = new Map<string, string>();
+  for (const weight of weights) {
+    const fitting: number[] = [], reasons: string[] = [];
+    for (const groupSize of sizes) {
+      const codes = await exactCodes(source, weight, { bits, groupSize });
+      if (typeof codes === "string") reasons.push(codes);
+      else fitting.push(groupSize);
+    }
+    if (fitting.length === 0) misfits.set(weight.name, reasons[0]);
+    else {
+      exact.push(weight.name);
+      sizes = fitting;
+    }
+  }
+  return { grid: { bits, groupSize: exact.length === 0 ? sizes.at(-1)! : sizes[0] }, exact, misfits };
 }

@@ -3,16 +3,17 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { storedFormatName } from "../checkpoint/stored/formats.ts";
-import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
+import { PACKED_BITS, stemOf } from "../checkpoint/quantized/layout.ts";
+import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
 import { openCopy } from "../checkpoint/write/open_copy.ts";
 import { planLayout } from "../checkpoint/write/write_plan.ts";
-import type { ModelFolder } from "../model.ts";
-import { denseModules } from "../module_names.ts";
-import { chooseGrid, GROUP_SIZES } from "./choose_grid.ts";
-import { exactCodes, nearestCodes, type SymmetricGrid } from "./exact_codes.ts";
-import type { PackedLayout } from "./packed_layout.ts";
-import { packedWeights } from "./packed_weights.ts";
+import { blocksOf } from "../families/family.ts";
+import { storedShape } from "../layer_specs.ts";
+import type { Model, ModelFolder } from "../model.ts";
+import { denseModules, moduleName } from "../module_names.ts";
+import { chooseGrid, exactCodes, GROUP_SIZES, nearestCodes, type SymmetricGrid } from "./exact_codes.ts";
+import type { PackedLayout, PackedWeight } from "./packed_layout.ts";
 
 export interface PackedOptions {
   readonly layout: PackedLayout;
@@ -86,6 +87,37 @@ export async function writePacked(
     throw error;
   }
   return { grid, exact, rounded: [...misfits.keys()], bytes };
+}
+
+const SMALLEST_GROUP = Math.min(...GROUP_SIZES);
+
+/**
+ * Returns the weights of all linear layers in the blocks.
+ * @param folder the folder of the checkpoint, for messages
+ * @throws {ModelError} if the layout has no place for a layer
+ */
+export function packedWeights(
+  folder: string,
+  { spec, weights }: Model,
+  layout: PackedLayout,
+): PackedWeight[] {
+  return blocksOf(spec).flatMap((block, index) =>
+    block.groups.flat().map((linear) => {
+      const { inFeatures: cols, outFeatures: rows, isTransposed, expertRole } = linear;
+      const name = `${block.prefix(index)}${linear.name}.weight`, stem = stemOf(name);
+      const dtype = checkTensor(weights, name, storedShape(linear));
+      const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
+      const reason = expertRole !== undefined
+        ? `belongs to an expert, which ${layout.name} does not support`
+        : isTransposed
+        ? `is stored transposed (Conv1D), which ${layout.name} does not support`
+        : cols % SMALLEST_GROUP !== 0
+        ? `has rows of ${cols} weights, but ${layout.name} needs a multiple of ${SMALLEST_GROUP}`
+        : layout.misfit(weight);
+      if (reason !== undefined) throw new ModelError(`${folder}: ${name} ${reason}`);
+      return weight;
+    })
+  );
 }
 
 function misfitError(folder: string, name: string, reason: string, { name: layout, options }: PackedLayout) {

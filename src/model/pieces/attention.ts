@@ -2,9 +2,15 @@
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import { attention } from "../../device/kernels/forward/attention.ts";
-import { recordAttention } from "./backward/attention_backward.ts";
+import {
+  attentionKeysBackward,
+  attentionQueriesBackward,
+  attentionValuesBackward,
+} from "../../device/kernels/training/attention_backward.ts";
+import { attentionStatistics } from "../../device/kernels/training/attention_statistics.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./columns_view.ts";
+import type { Tape } from "./tape.ts";
 
 /** The number and the sizes of attention heads. */
 export interface Heads {
@@ -77,6 +83,28 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   pass.backend.dispatch(attention, buffers, { ...params, past: pass.cache?.past ?? 0 });
   if (pass.tape) recordAttention(pass.tape, buffers, params);
   return out;
+}
+
+/** Records attention without earlier tokens. The slopes and the sinks get no gradient. @param params those of `attention` */
+function recordAttention(
+  tape: Tape,
+  { q, k, v, slopes, sinks, out }: Readonly<
+    Record<"q" | "k" | "v" | "slopes" | "sinks" | "out", DeviceBuffer>
+  >,
+  params: Parameters<typeof attentionStatistics.shader.grid>[0],
+): void {
+  const { backend, workspace } = tape, saved = [q, k, v].map((buffer) => tape.save(buffer));
+  tape.record(out, (d_out) => {
+    const [savedQ, savedK, savedV] = saved.map(({ buffer }) => buffer);
+    const rows = params.batch * params.tokens;
+    const statistics = workspace.buffer("attention statistics", 2 * params.heads * rows);
+    const known = { q: savedQ, k: savedK, slopes, sinks, out, d_out };
+    backend.dispatch(attentionStatistics, { ...known, statistics }, params);
+    const operands = { q: savedQ, k: savedK, v: savedV, slopes, d_out, statistics };
+    backend.dispatch(attentionQueriesBackward, { ...operands, gradient: tape.gradient(q) }, params);
+    backend.dispatch(attentionKeysBackward, { ...operands, gradient: tape.gradient(k) }, params);
+    backend.dispatch(attentionValuesBackward, { ...operands, gradient: tape.gradient(v) }, params);
+  });
 }
 
 /**

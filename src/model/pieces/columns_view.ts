@@ -1,5 +1,3 @@
-/** A view of some columns of an activation, as kernels read it. */
-
 import type { DeviceBuffer } from "../../device/backend.ts";
 
 /**

@@ -11,7 +11,7 @@ import { gemmNN } from "../../device/kernels/gemm.ts";
 import { productNT } from "../../device/kernels/product.ts";
 import { type LinearGroup, type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
-import { recordActivation, recordClampedGate, recordGate, recordLinear } from "./backward/linear_backward.ts";
+import { recordActivation, recordClampedGate, recordGate, recordLinear } from "./linear_backward.ts";
 import type { ColumnsView } from "./columns_view.ts";
 
 /**

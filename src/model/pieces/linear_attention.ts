@@ -7,7 +7,7 @@ import {
   MAX_DISPATCH_TOKENS,
   MAX_F32,
 } from "../../device/kernels/forward/linear_attention.ts";
-import { recordConvolution, recordLinearAttention } from "./backward/linear_attention_backward.ts";
+import { recordConvolution, recordLinearAttention } from "./linear_attention_backward.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 import { copyColumns } from "./columns.ts";
 import type { ColumnsView } from "./columns_view.ts";

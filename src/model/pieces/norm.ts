@@ -2,9 +2,12 @@
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import { layerNorm, rmsNorm } from "../../device/kernels/forward/normalize.ts";
+import { normBackward } from "../../device/kernels/training/norm_backward.ts";
+import type { DeviceNorm } from "../device_weights.ts";
 import type { NormSpec } from "../layer_specs.ts";
-import { recordNorm } from "./backward/norm_backward.ts";
 import type { BlockPass } from "./block_pass.ts";
+import { addColumnSums } from "./linear_backward.ts";
+import type { Tape } from "./tape.ts";
 
 type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows" | "tape">;
 
@@ -29,4 +32,24 @@ export function normalizeInPlace(pass: Pass, spec: NormSpec, x: DeviceBuffer): v
   const y = normalize(pass, spec, x);
   pass.tape?.recordCopy(y, x);
   pass.backend.copy(y, 0, x, 0, pass.rows * spec.size * 4);
+}
+
+/** Records y = norm(x). @param params those of `rmsNorm` and `layerNorm` */
+function recordNorm(
+  tape: Tape,
+  { weight, bias }: DeviceNorm,
+  x: DeviceBuffer,
+  y: DeviceBuffer,
+  params: Parameters<typeof rmsNorm.shader.grid>[0],
+): void {
+  const saved = tape.save(x), { rows, cols } = params;
+  tape.record(y, (gradient) => {
+    const biasGradient = bias && tape.parameterGradient(bias),
+      weightGradient = tape.parameterGradient(weight);
+    if (biasGradient) addColumnSums(tape, gradient, rows, cols, biasGradient);
+    const buffers = { x: saved.buffer, weight, gradient, x_gradient: tape.gradient(x) };
+    tape.backend.dispatch(normBackward, buffers, { ...params, is_centered: bias ? 1 : 0 });
+    // The kernel has replaced the gradient of y by its product with the normalised rows.
+    if (weightGradient) addColumnSums(tape, gradient, rows, cols, weightGradient);
+  });
 }

@@ -95,19 +95,13 @@ export function routeToAll(
   };
 }
 
-/** Returns the routes with one more expert, to which all tokens go. @param factors the factors of its outputs, (tokens) */
-export function withSharedExpert(routes: Routes, factors: Float32Array): Routes {
-  const routed = routes.tokens.length, all = routed + factors.length;
-  const shared = {
-    starts: [...routes.starts, all],
-    tokens: new Uint32Array(all),
-    factors: new Float32Array(all),
+/** Returns the routes with one more expert, to which all tokens go. @param shared the factors of its outputs, (tokens) */
+export function withSharedExpert({ starts, tokens, factors }: Routes, shared: Float32Array): Routes {
+  return {
+    starts: [...starts, tokens.length + shared.length],
+    tokens: Uint32Array.from([...tokens, ...shared.keys()]),
+    factors: Float32Array.from([...factors, ...shared]),
   };
-  shared.tokens.set(routes.tokens);
-  for (let token = 0; token < factors.length; token++) shared.tokens[routed + token] = token;
-  shared.factors.set(routes.factors);
-  shared.factors.set(factors, routed);
-  return shared;
 }
 
 export function sigmoid(x: number): number {

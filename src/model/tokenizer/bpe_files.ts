@@ -46,7 +46,7 @@ export async function readBpeFiles(
   folder: string,
   files: readonly string[],
   settings: Readonly<Record<string, unknown>>,
-): Promise<object | undefined> {
+): Promise<Record<string, unknown> | undefined> {
   if (!files.includes(VOCABULARY_FILE) || !files.includes(MERGES_FILE)) return undefined;
   const vocabulary = await readVocabulary(fs, `${folder}/${VOCABULARY_FILE}`);
   const added = files.includes(ADDED_FILE) ? await readVocabulary(fs, `${folder}/${ADDED_FILE}`) : {};
@@ -72,7 +72,7 @@ function buildDefinition(
   merges: readonly string[],
   settings: z.infer<typeof settingsSchema>,
   folder: string,
-): object {
+): Record<string, unknown> {
   const { bos_token, eos_token, pad_token, unk_token, add_bos_token, add_prefix_space } = settings;
   const special = new Set(
     [bos_token, eos_token, pad_token, unk_token, ...Object.keys(added)]

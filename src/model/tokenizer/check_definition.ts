@@ -59,11 +59,8 @@ export function isTokenId(id: unknown): boolean {
 
 function checkId(id: unknown, token: string, path: string): void {
   if (isTokenId(id)) return;
-  throw new ModelError(
-    `${path}: the id of the token ${quoted(token)} must be a whole number from 0 to ${MAX_ID}, got ${
-      quoted(id)
-    }`,
-  );
+  const rule = `must be a whole number from 0 to ${MAX_ID}, got ${quoted(id)}`;
+  throw new ModelError(`${path}: the id of the token ${quoted(token)} ${rule}`);
 }
 
 function quoted(value: unknown): string {

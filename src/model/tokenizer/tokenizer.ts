@@ -52,19 +52,16 @@ export async function readTokenizerFiles(folder: string, fs: FileSystem): Promis
   for (const name of [SPECIAL_FILE, SETTINGS_FILE]) {
     if (files.includes(name)) Object.assign(settings, await readObject(fs, `${folder}/${name}`));
   }
-  const definition = files.includes(TOKENIZER_FILE)
-    ? await readDefinition(fs, `${folder}/${TOKENIZER_FILE}`)
+  const path = `${folder}/${TOKENIZER_FILE}`, hasDefinition = files.includes(TOKENIZER_FILE);
+  const definition = hasDefinition
+    ? await readObject(fs, path)
     : await readBpeFiles(fs, folder, files, settings);
   if (!definition) throw missingTokenizer(folder, files);
+  if (hasDefinition) checkDefinition(definition, path);
   const chatTemplate = files.includes(CHAT_FILE)
     ? await readText(fs, `${folder}/${CHAT_FILE}`, MAX_JSON_BYTES)
     : undefined;
-  return {
-    definition: definition as Record<string, unknown>,
-    settings,
-    path: `${folder}/${TOKENIZER_FILE}`,
-    chatTemplate,
-  };
+  return { definition, settings, path, chatTemplate };
 }
 
 /** If the folder has the file of a SentencePiece tokenizer, the message says how to convert it. */
@@ -109,21 +106,17 @@ export function encodeText(tokenizer: Tokenizer, text: string, format: TextForma
  * @throws {ModelError} if a token of the text has no id, or if the tokenizer fails because its definition is malformed
  */
 function encode(tokenizer: Tokenizer, text: string): Uint32Array {
-  const { ids, tokens } = runTokenizer(tokenizer, text);
-  const at = ids.findIndex((id) => !isTokenId(id));
+  let encoded;
+  try {
+    encoded = tokenizer.encode(text);
+  } catch (cause) { // the library checks most parts of a definition only when it uses them
+    throw new ModelError(`the tokenizer cannot encode the text: ${messageOf(cause)}`, { cause });
+  }
+  const { ids, tokens } = encoded, at = ids.findIndex((id) => !isTokenId(id));
   if (at < 0) return Uint32Array.from(ids);
   // A malformed post-processor may add a token without a name.
   const token = JSON.stringify(tokens[at] ?? null).slice(0, 40);
   throw new ModelError(`the text needs the token ${token}, for which the tokenizer has no id`);
-}
-
-/** Throws a ModelError if the library fails, because it checks most parts of a definition only when it uses them. */
-function runTokenizer(tokenizer: Tokenizer, text: string): { ids: number[]; tokens: string[] } {
-  try {
-    return tokenizer.encode(text);
-  } catch (cause) {
-    throw new ModelError(`the tokenizer cannot encode the text: ${messageOf(cause)}`, { cause });
-  }
 }
 
 /** Returns the text of a line `{"text": …}`. @throws {ModelError} naming the line number */
@@ -133,13 +126,6 @@ export function readDocument(line: string, number: number): string {
     throw new ModelError(`line ${number}: must be an object with a string "text"`);
   }
   return value.text;
-}
-
-/** Reads tokenizer.json. @throws {ModelError} if it is malformed, or has token ids or types that are not supported */
-async function readDefinition(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
-  const definition = await readObject(fs, path);
-  checkDefinition(definition, path);
-  return definition;
 }
 
 /** Reads a JSON object. @throws {ModelError} if the file is malformed or holds another JSON value */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { before, describe, it } from "@std/testing/bdd";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { bucketByLength, encodeRequest, padRight } from "../../../src/model/evaluation/encode_request.ts";
+import { bucketByLength, encodeRequest } from "../../../src/model/evaluation/encode_request.ts";
 import { loadTokenizer } from "../../../src/model/tokenizer/tokenizer.ts";
 import { OPT_SOTU } from "../../support/opt_sotu.ts";
 
@@ -104,11 +104,4 @@ describe("bucketByLength", () => {
 
   it("does not reorder requests of equal length", () =>
     assert.deepEqual(bucketByLength([5, 5, 2, 5]), [[0, 1, 3], [2]]));
-});
-
-describe("padRight", () => {
-  it("appends zeros up to the given length, and copies tokens that already have that length", () => {
-    assert.deepEqual([...padRight(Uint32Array.of(7, 8), 4)], [7, 8, 0, 0]);
-    assert.deepEqual([...padRight(Uint32Array.of(7, 8), 2)], [7, 8]);
-  });
 });

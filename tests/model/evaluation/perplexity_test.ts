@@ -3,18 +3,22 @@
  * float64 and against numbers from PyTorch.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, before, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../../src/device/backend.ts";
-import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { windowLogits } from "../../support/logits.ts";
 import { computePerplexity } from "../../../src/model/evaluation/perplexity.ts";
 import { forwardOpt, meanLoss, readOptReference } from "../../reference/opt_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { eachBackend } from "../../support/backends.ts";
-import { openOptSotu, OPT_SOTU_URL, readReference, sotuTokens } from "../../support/opt_sotu.ts";
+import { eachBackend, onCpu } from "../../support/backends.ts";
+import {
+  assertPublishedLogits,
+  openOptSotu,
+  OPT_SOTU_URL,
+  readReference,
+  sotuTokens,
+} from "../../support/opt_sotu.ts";
 
 const reference = readOptReference(OPT_SOTU_URL);
 const published = await readReference();
@@ -36,15 +40,8 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
   });
 
   it("computes the same logits as PyTorch", async () => {
-    const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
     const logits = await windowLogits(model, backend(), tokens.subarray(0, 32));
-    for (const [t, expected] of values_0_to_15.entries()) {
-      const row = logits.subarray(t * 2048, (t + 1) * 2048);
-      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
-      assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
-      const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
-      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
-    }
+    assertPublishedLogits(logits, published);
   });
 
   it("computes the same perplexity as the naive forward pass in float64, on short windows", async () => {
@@ -67,15 +64,9 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
   });
 });
 
-describe("perplexity", () => {
-  let backend: Backend;
-  before(async () => {
-    backend = await createCpuBackend();
-  });
-  after(() => backend.dispose());
-
+onCpu("perplexity", (backend) => {
   it("agrees with PyTorch for the dense opt-sotu on 128 windows of 256 tokens", async () => {
-    const { perplexity: dense } = await computePerplexity(model, backend, tokens, {
+    const { perplexity: dense } = await computePerplexity(model, backend(), tokens, {
       seqlen: 256,
       windows: 128,
     });
@@ -84,25 +75,25 @@ describe("perplexity", () => {
 
   it("does not depend on how the windows are divided into batches to fit into memory", async () => {
     const options = { seqlen: 32, windows: 7 };
-    const whole = await computePerplexity(model, backend, tokens, options);
+    const whole = await computePerplexity(model, backend(), tokens, options);
     const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
-    const divided = await computePerplexity(model, backend, tokens, { ...options, memory });
+    const divided = await computePerplexity(model, backend(), tokens, { ...options, memory });
     assertClose([divided.perplexity], [whole.perplexity], 1e-6);
   });
 
   it("reports its progress and stops when it is aborted", async () => {
     const steps: string[] = [];
     const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
-    await computePerplexity(model, backend, tokens, { seqlen: 8, windows: 1, progress });
+    await computePerplexity(model, backend(), tokens, { seqlen: 8, windows: 1, progress });
     assert.deepEqual(steps, ["1/5", "2/5", "3/5", "4/5", "5/5"]);
-    const live = backend.counters.bytesLive;
+    const live = backend().counters.bytesLive;
     const signal = AbortSignal.abort(new Error("enough"));
-    await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 8, signal }), /enough/);
-    assert.equal(backend.counters.bytesLive, live);
+    await assert.rejects(computePerplexity(model, backend(), tokens, { seqlen: 8, signal }), /enough/);
+    assert.equal(backend().counters.bytesLive, live);
   });
 
   it("uses every complete window by default", async () => {
-    const { windows } = await computePerplexity(model, backend, tokens.subarray(0, 39), { seqlen: 8 });
+    const { windows } = await computePerplexity(model, backend(), tokens.subarray(0, 39), { seqlen: 8 });
     assert.equal(windows, 4);
   });
 
@@ -119,7 +110,7 @@ describe("perplexity", () => {
   ) {
     it(`refuses ${description}`, async () => {
       const text = tokens.subarray(0, 40);
-      await assert.rejects(computePerplexity(model, backend, text, options), {
+      await assert.rejects(computePerplexity(model, backend(), text, options), {
         name: "RangeError",
         message: pattern,
       });
@@ -127,12 +118,12 @@ describe("perplexity", () => {
   }
 
   it("refuses windows with more tokens than the model has positions", async () => {
-    await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 513 }), /positions for 512/);
+    await assert.rejects(computePerplexity(model, backend(), tokens, { seqlen: 513 }), /positions for 512/);
   });
 
   it("refuses token ids outside the vocabulary", async () => {
     await assert.rejects(
-      computePerplexity(model, backend, new Uint32Array(8).fill(2048), { seqlen: 8 }),
+      computePerplexity(model, backend(), new Uint32Array(8).fill(2048), { seqlen: 8 }),
       /embed_tokens.weight: has no row 2048; the number of rows is 2048/,
     );
   });

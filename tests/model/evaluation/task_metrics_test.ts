@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { computeTaskMetrics } from "../../../src/model/evaluation/task_metrics.ts";
+import { computeTaskMetrics } from "../../../src/model/evaluation/evaluate_task.ts";
 import { assertClose } from "../../support/assert_close.ts";
 
 const likelihood = (logLikelihood: number, greedy?: boolean) => ({ logLikelihood, greedy });

@@ -13,6 +13,7 @@ import { randomModel } from "../../support/random_model.ts";
 import { planBatches } from "../../../src/model/batches.ts";
 import { FAMILY_MODELS, LLAMA } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const none = () => false;
 
@@ -139,33 +140,24 @@ it("the batches of a mixture of experts are as large as with one expert, because
   assert.equal(batches(8), batches(2));
 });
 
-for (
-  const [settings, pattern] of [
-    [
-      { model_type: "mixtral", num_local_experts: 2, num_experts_per_tok: 3 },
-      /num_experts_per_tok 3 with 2 experts is not/,
-    ],
-    [
-      { ...DEEPSEEK, n_group: 3, topk_group: 2, num_experts_per_tok: 5 },
-      /6 experts in n_group 3 with topk_group 2 and num_experts_per_tok 5 is not supported/,
-    ],
-    [{ ...DEEPSEEK, n_group: 4, topk_group: 2 }, /n_group 4 .* must have equal sizes of at least 2/],
-    [{ ...DEEPSEEK, n_group: 6, topk_group: 2 }, /n_group 6 .* must have equal sizes of at least 2/],
-    [{ ...DEEPSEEK, v_head_dim: 11 }, /v_head_dim 11 is not supported, must be at most 10/],
-    [
-      { ...DEEPSEEK, rope_parameters: { rope_type: "yarn", mscale_all_dim: 1 } },
-      /rope_type yarn needs factor/,
-    ],
-    [{ ...DEEPSEEK, num_key_value_heads: 2 }, /num_key_value_heads 2 is not supported/],
-    [{ ...DEEPSEEK, model_type: "deepseek_v2", norm_topk_prob: true }, /norm_topk_prob/],
-    [{ ...DEEPSEEK, moe_layer_freq: 2 }, /moe_layer_freq/],
-    [{ model_type: "olmoe", clip_qkv: 8 }, /clip_qkv 8 is not supported/],
-  ] as const
-) {
-  it(`a mixture of experts refuses ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...LLAMA, ...settings }, none), {
-      name: "ModelError",
-      message: pattern,
-    });
-  });
-}
+testRefusedSettings("a mixture of experts", LLAMA, [
+  [
+    { model_type: "mixtral", num_local_experts: 2, num_experts_per_tok: 3 },
+    /num_experts_per_tok 3 with 2 experts is not/,
+  ],
+  [
+    { ...DEEPSEEK, n_group: 3, topk_group: 2, num_experts_per_tok: 5 },
+    /6 experts in n_group 3 with topk_group 2 and num_experts_per_tok 5 is not supported/,
+  ],
+  [{ ...DEEPSEEK, n_group: 4, topk_group: 2 }, /n_group 4 .* must have equal sizes of at least 2/],
+  [{ ...DEEPSEEK, n_group: 6, topk_group: 2 }, /n_group 6 .* must have equal sizes of at least 2/],
+  [{ ...DEEPSEEK, v_head_dim: 11 }, /v_head_dim 11 is not supported, must be at most 10/],
+  [
+    { ...DEEPSEEK, rope_parameters: { rope_type: "yarn", mscale_all_dim: 1 } },
+    /rope_type yarn needs factor/,
+  ],
+  [{ ...DEEPSEEK, num_key_value_heads: 2 }, /num_key_value_heads 2 is not supported/],
+  [{ ...DEEPSEEK, model_type: "deepseek_v2", norm_topk_prob: true }, /norm_topk_prob/],
+  [{ ...DEEPSEEK, moe_layer_freq: 2 }, /moe_layer_freq/],
+  [{ model_type: "olmoe", clip_qkv: 8 }, /clip_qkv 8 is not supported/],
+]);

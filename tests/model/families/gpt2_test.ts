@@ -11,6 +11,7 @@ import { eachBackend } from "../../support/backends.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { limitBuffers } from "../../support/limited_backend.ts";
 import { windowLogits } from "../../support/logits.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const CONFIG = { model_type: "gpt2", n_embd: 16, n_layer: 2, n_head: 4, n_positions: 32, vocab_size: 23 };
 
@@ -34,17 +35,8 @@ eachBackend("a GPT-2 model", (backend) => {
   });
 });
 
-for (
-  const [settings, pattern] of [
-    [{ n_head: 5 }, /hidden_size 16 is not a multiple of n_head 5/],
-    [{ n_layer: undefined }, /n_layer: /],
-    [{ add_cross_attention: true }, /add_cross_attention is true, which is not supported/],
-  ] as const
-) {
-  it(`GPT-2 refuses the settings ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...CONFIG, ...settings }, () => true), {
-      name: "ModelError",
-      message: pattern,
-    });
-  });
-}
+testRefusedSettings("GPT-2", CONFIG, [
+  [{ n_head: 5 }, /hidden_size 16 is not a multiple of n_head 5/],
+  [{ n_layer: undefined }, /n_layer: /],
+  [{ add_cross_attention: true }, /add_cross_attention is true, which is not supported/],
+]);

@@ -7,6 +7,7 @@ import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { windowLogits } from "../../support/logits.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const { weights, windows: [window], variants } = await readFamilyFixture("gpt_neox");
 const [{ config, logits }] = variants;
@@ -35,20 +36,11 @@ it("GPT-NeoX finds the head under both of its names, and in the embedding", () =
   assert.equal(nameOfHead({ tie_word_embeddings: true }, () => false), "gpt_neox.embed_in");
 });
 
-for (
-  const [settings, pattern] of [
-    [{ num_attention_heads: 5 }, /hidden_size 16 is not a multiple of num_attention_heads 5/],
-    [
-      { rope_parameters: { partial_rotary_factor: 0.1 } },
-      /0 of the 8 dimensions of a head rotate, but the number must be even and positive/,
-    ],
-    [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
-  ] as const
-) {
-  it(`GPT-NeoX refuses the settings ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...config, ...settings }, () => true), {
-      name: "ModelError",
-      message: pattern,
-    });
-  });
-}
+testRefusedSettings("GPT-NeoX", config, [
+  [{ num_attention_heads: 5 }, /hidden_size 16 is not a multiple of num_attention_heads 5/],
+  [
+    { rope_parameters: { partial_rotary_factor: 0.1 } },
+    /0 of the 8 dimensions of a head rotate, but the number must be even and positive/,
+  ],
+  [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
+]);

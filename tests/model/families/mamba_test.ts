@@ -8,6 +8,7 @@ import { readConfigText } from "../../../src/model/checkpoint/checkpoint.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import type { BlockSpec } from "../../../src/model/families/family.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const none = () => false;
 const { granitemoehybrid: { base: GRANITE }, nemotron_h: { base: NEMOTRON } } = FAMILY_MODELS;
@@ -84,37 +85,22 @@ it("a config.json that begins the limit of steps 20,000 times is read within a s
     assert.ok(milliseconds < 1000, `${milliseconds} ms`);
   }));
 
-for (
-  const [base, settings, pattern] of [
-    [
-      GRANITE,
-      { mamba_n_heads: 5 },
-      /mamba_n_heads 5 of 8 dimensions is not supported, must have mamba_expand 2 · hidden_size 16/,
-    ],
-    [
-      GRANITE,
-      { mamba_d_head: "auto", mamba_n_heads: 3 },
-      /mamba_n_heads 3 of 10 dimensions is not supported/,
-    ],
-    [GRANITE, { mamba_n_groups: 3 }, /4 heads of Mamba 2 cannot share 3 groups equally/],
-    [GRANITE, { mamba_d_state: 257 }, /heads of 257 dimensions are not supported/],
-    [NEMOTRON, { mamba_head_dim: 2 ** 18 + 1 }, /heads of 262145 dimensions .* limit is 262144/],
-    [GRANITE, { layer_types: ["mamba"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
-    [GRANITE, { layer_types: ["mamba", "sliding_attention"] }, /layer_types\.1: /],
-    [NEMOTRON, { layers_block_type: [] }, /layers_block_type: /],
-    [NEMOTRON, { layers_block_type: null, hybrid_override_pattern: "MX" }, /hybrid_override_pattern: /],
-    [
-      NEMOTRON,
-      { num_key_value_heads: 3 },
-      /num_attention_heads 4 is not a multiple of num_key_value_heads 3/,
-    ],
-    [NEMOTRON, { moe_latent_size: 8 }, /moe_latent_size: /],
-  ] as const
-) {
-  it(`${base.model_type} refuses ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...base, ...settings }, none), {
-      name: "ModelError",
-      message: pattern,
-    });
-  });
-}
+testRefusedSettings("granitemoehybrid", GRANITE, [
+  [
+    { mamba_n_heads: 5 },
+    /mamba_n_heads 5 of 8 dimensions is not supported, must have mamba_expand 2 · hidden_size 16/,
+  ],
+  [{ mamba_d_head: "auto", mamba_n_heads: 3 }, /mamba_n_heads 3 of 10 dimensions is not supported/],
+  [{ mamba_n_groups: 3 }, /4 heads of Mamba 2 cannot share 3 groups equally/],
+  [{ mamba_d_state: 257 }, /heads of 257 dimensions are not supported/],
+  [{ layer_types: ["mamba"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
+  [{ layer_types: ["mamba", "sliding_attention"] }, /layer_types\.1: /],
+]);
+
+testRefusedSettings("nemotron_h", NEMOTRON, [
+  [{ mamba_head_dim: 2 ** 18 + 1 }, /heads of 262145 dimensions .* limit is 262144/],
+  [{ layers_block_type: [] }, /layers_block_type: /],
+  [{ layers_block_type: null, hybrid_override_pattern: "MX" }, /hybrid_override_pattern: /],
+  [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
+  [{ moe_latent_size: 8 }, /moe_latent_size: /],
+]);

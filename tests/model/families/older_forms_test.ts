@@ -12,11 +12,28 @@ import { type FamilyFixture, readFamilyFixture } from "../../support/family_fixt
 import { windowLogits } from "../../support/logits.ts";
 import type { Backend } from "../../../src/device/backend.ts";
 
-const [gemma2, gemma3, gemma4, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
-  ["gemma2", "gemma3_text", "gemma4_text", "smollm3", "olmo3", "exaone4", "cohere2", "glm4", "phi"].map(
+const [llama, phi3, gemma2, gemma3, gemma4, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
+  [
+    "llama",
+    "phi3",
+    "gemma2",
+    "gemma3_text",
+    "gemma4_text",
+    "smollm3",
+    "olmo3",
+    "exaone4",
+    "cohere2",
+    "glm4",
+    "phi",
+  ].map(
     readFamilyFixture,
   ),
 );
+
+/** Returns the settings of the rotation of a variant, in the form of transformers 5. */
+function rotationOf({ variants }: FamilyFixture, index: number): Record<string, unknown> {
+  return variants[index].config.rope_parameters as Record<string, unknown>;
+}
 
 /** Asserts that a variant, by default the first, has the same logits if its settings are changed. */
 async function assertSame(
@@ -32,6 +49,14 @@ async function assertSame(
 }
 
 eachBackend("a model in an older form", (backend) => {
+  it("reads the scaling of LLaMA 3.1, and the LongRoPE of Phi-3 with its older name of the type", async () => {
+    const { rope_theta, ...rope_scaling } = rotationOf(llama, 3);
+    await assertSame(llama, { rope_parameters: undefined, rope_theta, rope_scaling }, backend(), 3);
+    const { rope_type: type, rope_theta: theta, partial_rotary_factor, ...longrope } = rotationOf(phi3, 5);
+    const older = { rope_theta: theta, partial_rotary_factor, rope_scaling: { ...longrope, type } };
+    await assertSame(phi3, { rope_parameters: undefined, ...older }, backend(), 5);
+  });
+
   it("has a sliding window in every other block of Gemma 2, if config.json has no layer_types", async () => {
     await assertSame(gemma2, { layer_types: undefined }, backend());
   });

@@ -4,6 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 const none = () => false, { base: BASE } = FAMILY_MODELS.qwen3_5_text;
 
@@ -57,18 +58,9 @@ it("the last of every four blocks has attention, unless the configuration has an
   assert.deepEqual(linear({ full_attention_interval: 2 }), [true, false, true, false, true, false]);
 });
 
-for (
-  const [settings, pattern] of [
-    [{ linear_num_value_heads: 3 }, /linear_num_value_heads 3 is not a multiple of linear_num_key_heads 2/],
-    [{ linear_key_head_dim: 257 }, /heads of 257 dimensions are not supported/],
-    [{ layer_types: ["linear_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
-    [{ layer_types: ["linear_attention", "sliding_attention"] }, /layer_types\.1: /],
-  ] as const
-) {
-  it(`linear attention refuses ${JSON.stringify(settings)}`, () => {
-    assert.throws(() => readModelSpec({ ...BASE, ...settings }, none), {
-      name: "ModelError",
-      message: pattern,
-    });
-  });
-}
+testRefusedSettings("linear attention", BASE, [
+  [{ linear_num_value_heads: 3 }, /linear_num_value_heads 3 is not a multiple of linear_num_key_heads 2/],
+  [{ linear_key_head_dim: 257 }, /heads of 257 dimensions are not supported/],
+  [{ layer_types: ["linear_attention"] }, /layer_types has 1 entries, num_hidden_layers is 2/],
+  [{ layer_types: ["linear_attention", "sliding_attention"] }, /layer_types\.1: /],
+]);

@@ -3,28 +3,23 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readModelSpec } from "../../../src/model/families/families.ts";
+import { testRefusedSettings } from "../../support/refused_settings.ts";
 
-for (
-  const [config, pattern] of [
-    [
-      { model_type: "granitemoe", num_local_experts: 8 },
-      /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, .*, nemotron_h$/,
-    ],
-    [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
-    [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
-    [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
-    [
-      { model_type: "mamba" },
-      /model_type "mamba" is not supported; the supported types are: opt, bloom, gpt2, gpt_neox, falcon, llama, mistral, .*, mixtral, qwen2_moe, qwen3_moe, olmoe/,
-    ],
-    [{}, /model_type undefined is not supported/],
-    [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],
-  ] as const
-) {
-  it(`refuses the configuration ${JSON.stringify(config)}`, () => {
-    assert.throws(() => readModelSpec(config, () => true), { name: "ModelError", message: pattern });
-  });
-}
+testRefusedSettings("a model that no family supports", {}, [
+  [
+    { model_type: "granitemoe", num_local_experts: 8 },
+    /model_type "granitemoe" is a mixture of experts of a kind that is not supported; the supported mixtures are: mixtral, .*, nemotron_h$/,
+  ],
+  [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
+  [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
+  [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
+  [
+    { model_type: "mamba" },
+    /model_type "mamba" is not supported; the supported types are: opt, bloom, gpt2, gpt_neox, falcon, llama, mistral, .*, mixtral, qwen2_moe, qwen3_moe, olmoe/,
+  ],
+  [{}, /model_type undefined is not supported/],
+  [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],
+]);
 
 it("does not refuse a model because of settings for unsupported parts that are null or 0", () => {
   const config = {

@@ -4,11 +4,10 @@
  * disk. They must also be restored from the file that a resumable run saves.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
+import type { DeviceBuffer } from "../../../src/device/backend.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import type { Batch } from "../../../src/model/batches.ts";
 import {
   AUTO_MEMORY_BYTES,
@@ -18,6 +17,7 @@ import {
 import { HiddenStatesFolder } from "../../../src/model/hidden_states/hidden_states_folder.ts";
 import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { onCpu } from "../../support/backends.ts";
 
 const TOKENS = 3, HIDDEN = 4, WINDOW = TOKENS * HIDDEN;
 const BATCHES: readonly Batch[] = [{ first: 0, count: 2 }, { first: 2, count: 2 }, { first: 4, count: 1 }];
@@ -36,23 +36,17 @@ function initial({ first, count }: Batch): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: count * WINDOW }, (_, i) => first * WINDOW + i);
 }
 
-describe("HiddenStates", () => {
-  let backend: Backend;
-  before(async () => {
-    backend = await createCpuBackend();
-  });
-  after(() => backend.dispose());
-
+onCpu("HiddenStates", (backend) => {
   /** Adds `amount` to every state of a batch, on the host. */
   async function add(buffer: DeviceBuffer, count: number, amount: number): Promise<void> {
-    const values = asFloat32(await backend.read(buffer, 0, count * WINDOW * 4)).map((x) => x + amount);
-    backend.write(buffer, 0, new Uint8Array(values.buffer));
+    const values = asFloat32(await backend().read(buffer, 0, count * WINDOW * 4)).map((x) => x + amount);
+    backend().write(buffer, 0, new Uint8Array(values.buffer));
   }
 
   async function valuesOf(states: HiddenStates): Promise<number[]> {
     const values: number[] = [];
     await states.visit(async (buffer, { count }) => {
-      values.push(...asFloat32(await backend.read(buffer, 0, count * WINDOW * 4)));
+      values.push(...asFloat32(await backend().read(buffer, 0, count * WINDOW * 4)));
       await add(buffer, count, 1000); // visit() must discard this change
     });
     return values;
@@ -65,13 +59,13 @@ describe("HiddenStates", () => {
   ): HiddenStates {
     const storage = location && { folder: new HiddenStatesFolder(denoFileSystem, folder), location };
     const options = { batches: BATCHES, tokens: TOKENS, hiddenSize: HIDDEN, deviceBytes, storage };
-    return new HiddenStates(backend, options);
+    return new HiddenStates(backend(), options);
   }
 
   for (const [name, location, deviceBytes] of LOCATIONS) {
     it(`persist from block to block ${name}`, () =>
       withTemporaryFolder(async (folder) => {
-        const live = backend.counters.bytesLive;
+        const live = backend().counters.bytesLive;
         const states = createStates(folder, location, deviceBytes);
         await states.fill((batch) => Promise.resolve(initial(batch)));
         const expected = Array.from({ length: 5 * WINDOW }, (_, i) => i);
@@ -84,7 +78,7 @@ describe("HiddenStates", () => {
         }
         assert.deepEqual(await valuesOf(states), expected.map((x) => x + 30));
         states.destroy();
-        assert.equal(backend.counters.bytesLive, live);
+        assert.equal(backend().counters.bytesLive, live);
         const files = [...Deno.readDirSync(folder)].map((entry) => entry.name);
         assert.deepEqual(files, location === undefined ? [] : ["states-3.f32"]);
       }));
@@ -142,7 +136,7 @@ describe("HiddenStates", () => {
       const storage = { folder: new HiddenStatesFolder(denoFileSystem, folder), location: "auto" } as const;
       const count = AUTO_MEMORY_BYTES / (WINDOW * 4);
       for (const [windows, files] of [[Math.floor(count), 0], [Math.floor(count) + 1, 1]]) {
-        const states = new HiddenStates(backend, {
+        const states = new HiddenStates(backend(), {
           batches: [{ first: windows - 1, count: 1 }],
           tokens: TOKENS,
           hiddenSize: HIDDEN,

@@ -1,4 +1,4 @@
-/** Tests which layers the layouts of other programs refuse. `tests/cli/export_packed_test.ts` tests whole models. */
+/** Tests which layers the layouts of other programs refuse. `tests/cli/export_packed_slow_test.ts` tests whole models. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,7 +6,7 @@ import { type LinearSpec, linearSpec } from "../../../src/model/layer_specs.ts";
 import type { Model } from "../../../src/model/model.ts";
 import { GPTQ } from "../../../src/model/packed/gptq.ts";
 import { PACK_QUANTIZED_LAYOUT } from "../../../src/model/packed/pack_quantized.ts";
-import { packedWeights } from "../../../src/model/packed/packed_weights.ts";
+import { packedWeights } from "../../../src/model/packed/write_packed.ts";
 
 /** A model with one layer, whose weight is in BF16. */
 function modelWith(linear: LinearSpec): Model {

@@ -7,7 +7,7 @@ import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { blocksOf } from "../../../src/model/families/family.ts";
 import { bestExperts, measureExperts } from "../../../src/prune/shrink/expert_scores.ts";
 import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
-import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
+import { forwardMixture, type MixtureConfig } from "../../reference/mixture_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { FAMILY_FIXTURES, readFamilyFixture } from "../../support/family_fixtures.ts";
@@ -45,9 +45,9 @@ eachBackend("measureExperts()", (backend) => {
         const used = new Map(
           [...values].filter(([name]) => config.attention_bias || !name.endsWith(".bias")),
         );
-        const settings = { ...config, max_window_layers: 0 } as unknown as LlamaConfig;
+        const settings = config as unknown as MixtureConfig;
         const expected = windows.flatMap((window) =>
-          forwardLlama(settings, used, window, (layer, expert, factor, output) => {
+          forwardMixture(settings, used, window, (layer, expert, factor, output) => {
             tokens[layer][expert]++;
             factors[layer][expert] += factor;
             sums[layer][expert] += factor * Math.hypot(...output);

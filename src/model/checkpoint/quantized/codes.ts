@@ -1,14 +1,16 @@
 /**
- * Packs the codes of quantised weights into the I32 words of `layout.ts`, and unpacks and dequantises them. The words are
+ * Packs the codes of quantised weights into the I32 words of `layout.ts`, and reads, unpacks and dequantises them. The words are
  * little-endian, so code i of a sequence begins at bit i·bits of the bytes, counted from the least significant bit of each byte.
  */
 
+import { BYTES_PER_ELEMENT, bytesToFloats } from "../../../tensor/dtype.ts";
 import { gridsPerRow } from "../../../tensor/quantization.ts";
-import { type QuantizedShape, wordCount } from "./layout.ts";
+import type { TensorSource } from "../tensor_source.ts";
+import { type QuantizedParts, type QuantizedShape, wordCount } from "./layout.ts";
 
 const WORD_BYTES = 4;
 
-export function wordBytes(count: number, bits: number): number {
+function wordBytes(count: number, bits: number): number {
   return wordCount(count, bits) * WORD_BYTES;
 }
 
@@ -29,7 +31,7 @@ export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Ar
 }
 
 /** Reverses {@link packRows}. */
-export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
+function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
   const rowBytes = wordBytes(cols, bits), rows = rowBytes === 0 ? 0 : packed.length / rowBytes;
   const codes = new Uint8Array(rows * cols);
   for (let row = 0; row < rows; row++) {
@@ -57,7 +59,7 @@ export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint
 }
 
 /** Reverses {@link packColumns}. */
-export function unpackColumns(
+function unpackColumns(
   packed: Uint8Array,
   rows: number,
   cols: number,
@@ -108,4 +110,46 @@ export function dequantizeRows(
     }
   }
   return values;
+}
+
+/** Reads the codes of the rows from `firstRow` to `endRow − 1`: (rows, cols). */
+export async function readCodes(
+  source: TensorSource,
+  { names, cols, bits }: QuantizedParts,
+  firstRow: number,
+  endRow: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = wordBytes(cols, bits);
+  const packed = await source.read(names.packed, firstRow * bytes, (endRow - firstRow) * bytes);
+  return unpackRows(packed, cols, bits);
+}
+
+/** Reads the grids of the rows from `firstRow` to `endRow − 1`. */
+export async function readGrids(
+  source: TensorSource,
+  parts: QuantizedParts,
+  firstRow: number,
+  endRow: number,
+): Promise<RowGrids> {
+  const { names, dtype } = parts, bytes = gridsPerRow(parts, parts.cols) * BYTES_PER_ELEMENT[dtype];
+  const scales = await source.read(names.scale, firstRow * bytes, (endRow - firstRow) * bytes);
+  return { scales: bytesToFloats(scales, dtype), zeros: await readZeros(source, parts, firstRow, endRow) };
+}
+
+/** Reads the zeros of some rows as codes: (rows, groups). */
+async function readZeros(
+  source: TensorSource,
+  parts: QuantizedParts,
+  firstRow: number,
+  endRow: number,
+): Promise<Uint8Array> {
+  const { names, bits, symmetric } = parts, groups = gridsPerRow(parts, parts.cols);
+  if (symmetric) return new Uint8Array((endRow - firstRow) * groups).fill(2 ** (bits - 1));
+  // One word holds the zeros of several rows. The words at both ends may include rows outside of the range.
+  const rowsPerWord = 32 / bits, firstWord = Math.floor(firstRow / rowsPerWord);
+  const words = Math.ceil(endRow / rowsPerWord) - firstWord, wordRowBytes = groups * 4;
+  const packed = await source.read(names.zeroPoint, firstWord * wordRowBytes, words * wordRowBytes);
+  const firstRead = firstWord * rowsPerWord;
+  const zeros = unpackColumns(packed, endRow - firstRead, groups, bits);
+  return zeros.subarray((firstRow - firstRead) * groups);
 }

@@ -51,6 +51,13 @@ export interface QuantizedShape extends GridOptions {
   readonly dtype: FloatDtype;
 }
 
+/** A weight that is stored in this layout. */
+export interface QuantizedParts extends QuantizedShape {
+  readonly weight: string;
+  /** The names of the tensors that store the weight. */
+  readonly names: Record<QuantizedPart, string>;
+}
+
 /** Returns the number of I32 words that hold `count` codes of `bits` bits. */
 export function wordCount(count: number, bits: number): number {
   return Math.ceil(count * bits / 32);
@@ -73,14 +80,13 @@ export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[
   ];
 }
 
-/** @throws {RangeError} if `bits` is not 4 or 8, or if the group size does not divide the columns, as the library requires */
-export function requireStorable({ bits, groupSize, cols }: Omit<QuantizedShape, "rows" | "dtype">): void {
+/** Returns why the layout cannot store a grid: other bits than 4 or 8, or a group size that does not divide the columns, as the library requires. */
+export function unstorableReason(
+  { bits, groupSize, cols }: Omit<QuantizedShape, "rows" | "dtype">,
+): string | undefined {
   if (!PACKED_BITS.includes(bits)) {
-    throw new RangeError(`pack-quantized stores ${PACKED_BITS.join(" or ")} bits, not ${bits}`);
+    return `pack-quantized stores ${PACKED_BITS.join(" or ")} bits, not ${bits}`;
   }
-  if (groupSize > 0 && cols % groupSize !== 0) {
-    throw new RangeError(
-      `pack-quantized needs a group size that divides the ${cols} columns of the weight; ${groupSize} does not`,
-    );
-  }
+  if (groupSize === 0 || cols % groupSize === 0) return undefined;
+  return `pack-quantized needs a group size that divides the ${cols} columns of the weight; ${groupSize} does not`;
 }

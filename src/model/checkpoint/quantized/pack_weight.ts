@@ -17,7 +17,7 @@ import {
   quantizedNames,
   type QuantizedPart,
   type QuantizedShape,
-  requireStorable,
+  unstorableReason,
   wordCount,
 } from "./layout.ts";
 
@@ -46,7 +46,8 @@ export function packWeight(
 ): PackedWeight {
   const [rows, cols] = codes.shape;
   requireTensor("codes", codes, "U8", [rows, cols]);
-  requireStorable({ ...grid, cols });
+  const reason = unstorableReason({ ...grid, cols });
+  if (reason !== undefined) throw new RangeError(reason);
   const shape: QuantizedShape = { ...grid, rows, cols, dtype }, groups = gridsPerRow(shape, shape.cols);
   requireTensor("scales", scales, "F32", [rows, groups]);
   requireTensor("zeros", zeros, "F32", [rows, groups]);

@@ -7,10 +7,9 @@ import { isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { planLayout, type WritePlan } from "../write/write_plan.ts";
 import { makeQuantizedConfig } from "./config.ts";
-import { quantizedNames, quantizedSpecs, requireStorable, stemOf } from "./layout.ts";
+import { quantizedNames, type QuantizedParts, quantizedSpecs, stemOf, unstorableReason } from "./layout.ts";
 import type { StoredWeight } from "../stored/stored_format.ts";
 import { packedWeight } from "./packed_format.ts";
-import type { QuantizedParts } from "./quantized_parts.ts";
 
 export interface QuantizedWeightPlan {
   readonly name: string;
@@ -53,11 +52,7 @@ function describeParts(checkpoint: Checkpoint, name: string, grid: GridOptions):
     );
   }
   const [rows, cols] = shape;
-  try {
-    requireStorable({ ...grid, cols });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new ModelError(`${folder}: ${name}: ${error.message}`, { cause: error });
-  }
+  const reason = unstorableReason({ ...grid, cols });
+  if (reason !== undefined) throw new ModelError(`${folder}: ${name}: ${reason}`);
   return { ...grid, weight: name, names: quantizedNames(stemOf(name)), rows, cols, dtype };
 }

@@ -147,11 +147,8 @@ function columnWeight(
         : Int32Array.from({ length: inputs }, (_, input) => Math.floor(input / groupSize));
       const wrong = groupOf.findIndex((group) => group < 0 || group >= groups);
       if (wrong >= 0) {
-        throw new ModelError(
-          `${checkpoint.folder}: ${names.groups}[${wrong}] must be a group from 0 to ${groups - 1}, not ${
-            groupOf[wrong]
-          }`,
-        );
+        const rule = `must be a group from 0 to ${groups - 1}, not ${groupOf[wrong]}`;
+        throw new ModelError(`${checkpoint.folder}: ${names.groups}[${wrong}] ${rule}`);
       }
       if (storesZerosMinusOne) addOnes(zeros, bits);
       const rowZeros = new Int32Array(groups), rowScales = new Float32Array(groups);

@@ -72,7 +72,8 @@ export class DequantizedSource implements TensorSource {
    * @throws {ModelError} if an entry is NaN or infinite
    */
   async #dequantize(weight: StoredWeight, first: number, end: number): Promise<Bytes> {
-    const { name, dtype, tensors } = weight, { rowsPerSection, rowBytes, cols } = sizesOf(weight);
+    const { name, dtype, tensors: [codes, scales] } = weight,
+      { rowsPerSection, rowBytes, cols } = sizesOf(weight);
     const fillRow = await weight.open(this.#source, first, end);
     const rows = (end - first) * rowsPerSection, values = new Float32Array(cols);
     const dense = new Uint8Array(rows * rowBytes);
@@ -86,9 +87,7 @@ export class DequantizedSource implements TensorSource {
     if (firstNonFinite === null) return dense;
     const row = first * rowsPerSection + Math.floor(firstNonFinite / cols);
     throw new ModelError(
-      `${this.#folder}: ${tensors[0]} and ${
-        tensors[1]
-      } make entries of row ${row} of ${name} NaN or infinite`,
+      `${this.#folder}: ${codes} and ${scales} make entries of row ${row} of ${name} NaN or infinite`,
     );
   }
 }

@@ -31,21 +31,17 @@ export function storedFormat(
   );
   if (found) return found;
   if (isObject(sparsity) && typeof sparsity.format === "string") {
+    const name = JSON.stringify(sparsity.format.slice(0, 200));
     throw new ModelError(
-      `${folder}: stores its weights in the sparse format ${
-        JSON.stringify(sparsity.format.slice(0, 200))
-      }, which Pare ` +
+      `${folder}: stores its weights in the sparse format ${name}, which Pare ` +
         "does not read; decompress them with compressed-tensors 0.14 or older, or prune the original model again",
     );
   }
   const description = method === undefined ? value : format === undefined ? method : `${method}, ${format}`;
+  const shown = JSON.stringify(description).slice(0, 200), known = FORMATS.map(({ name }) => name).join(", ");
   throw new ModelError(
-    `${folder}: ${QUANTIZATION_KEY} names the format ${
-      JSON.stringify(description).slice(0, 200)
-    }, which Pare ` +
-      `does not read; it reads ${
-        FORMATS.map(({ name }) => name).join(", ")
-      }; use the original checkpoint, which is not quantised`,
+    `${folder}: ${QUANTIZATION_KEY} names the format ${shown}, which Pare does not read; it reads ${known}; ` +
+      "use the original checkpoint, which is not quantised",
   );
 }
 

@@ -2,7 +2,7 @@
 
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
-import type { QuantizedParts } from "../quantized/quantized_parts.ts";
+import type { QuantizedParts } from "../quantized/layout.ts";
 import type { TensorSource } from "../tensor_source.ts";
 
 /** A dense weight, and the tensors that store it in a quantised form. Its rows extend along its last axis. */

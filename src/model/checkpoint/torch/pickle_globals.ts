@@ -64,14 +64,9 @@ export function storageDtype(value: PickleValue): Dtype | undefined {
 /** Calls the function `callee`. @throws {ModelError} if `callee` is not a supported function, or if the arguments are invalid */
 export function callGlobal(callee: PickleValue, args: readonly PickleValue[]): PickleValue {
   const implementation = isGlobal(callee) ? FUNCTIONS.get(callee.name) : undefined;
-  if (!implementation) {
-    throw new ModelError(
-      `pickle: calls ${
-        isGlobal(callee) ? quote(callee.name) : kindOf(callee)
-      }, which is not a supported function`,
-    );
-  }
-  return implementation(args);
+  if (implementation) return implementation(args);
+  const name = isGlobal(callee) ? quote(callee.name) : kindOf(callee);
+  throw new ModelError(`pickle: calls ${name}, which is not a supported function`);
 }
 
 function isGlobal(value: PickleValue): value is PickleGlobal {

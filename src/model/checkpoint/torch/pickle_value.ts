@@ -36,11 +36,9 @@ export interface PickleTuple {
 
 export interface PickleDictionary {
   readonly kind: "dictionary";
-  readonly entries: Map<DictionaryKey, PickleValue>;
+  /** State dicts need no other types of keys. */
+  readonly entries: Map<string | number, PickleValue>;
 }
-
-/** The supported types of keys. State dicts need no others. */
-export type DictionaryKey = string | number;
 
 /** A Python list. Its items are dropped, because reading a state dict never needs them. */
 export interface PickleList {

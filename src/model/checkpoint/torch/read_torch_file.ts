@@ -74,11 +74,11 @@ function findStorage(id: PickleValue, entries: ReadonlyMap<string, ArchiveEntry>
   if (!entry) throw new ModelError(`pickle: needs the storage ${quote(key)}, which is not in the archive`);
   const bytes = typeof elements === "number" ? elements * (dtype ? BYTES_PER_ELEMENT[dtype] : 1) : NaN;
   if (bytes !== entry.byteLength) {
+    const wanted = `${quote(elements)} elements of ${dtype ?? "bytes"}`;
     throw new ModelError(
-      `pickle: the storage ${quote(key)} should have ${quote(elements)} elements of ${
-        dtype ?? "bytes"
-      }, but the ` +
-        `archive has ${entry.byteLength} bytes`,
+      `pickle: the storage ${
+        quote(key)
+      } should have ${wanted}, but the archive has ${entry.byteLength} bytes`,
     );
   }
   return { kind: "storage", dtype, ...entry };
@@ -91,11 +91,8 @@ function requireStateDict(value: PickleValue): ReadonlyMap<string, TorchTensor> 
   const tensors = new Map<string, TorchTensor>();
   for (const [name, item] of value.entries) {
     if (typeof name !== "string" || typeof item !== "object" || item?.kind !== "tensor") {
-      throw new ModelError(
-        `pickle: ${quote(name)} is ${
-          kindOf(item)
-        }, not a tensor; the file must hold a model's state_dict() alone`,
-      );
+      const rule = "not a tensor; the file must hold a model's state_dict() alone";
+      throw new ModelError(`pickle: ${quote(name)} is ${kindOf(item)}, ${rule}`);
     }
     tensors.set(name, item);
   }

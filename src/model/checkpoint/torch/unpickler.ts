@@ -2,13 +2,13 @@
  * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle can use
  * only the names in `pickle_globals.ts`, cannot create objects of other classes, and is limited in time and memory.
  * Nesting depth is not limited, because the unpickler does not recurse. Python's module `pickletools` documents the
- * opcodes of protocols 2 to 5.
+ * opcodes. Those that create arbitrary objects (such as NEWOBJ, INST and EXT1) and the text opcodes of protocol 0 are
+ * not supported.
  */
 
 import { quote } from "../../../tensor/safetensors/error.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import { callGlobal, findGlobal } from "./pickle_globals.ts";
-import { OPCODE } from "./opcodes.ts";
 import { PickleBytes } from "./pickle_bytes.ts";
 import {
   kindOf,
@@ -29,6 +29,9 @@ const MAX_TUPLE_DEPTH = 16;
 
 const NEWEST_PROTOCOL = 5;
 
+/** The last opcode of a pickle. */
+const STOP = 0x2e;
+
 /**
  * Reads the value of a pickle.
  * @param findStorage finds the storage that a persistent id names
@@ -47,6 +50,44 @@ class Unpickler {
   readonly #marks: number[] = [];
   /** The values that the pickle stored for later use, by index. */
   readonly #memo = new Map<number, PickleValue>();
+  /** The work of each opcode of protocols 2 to 5 that `torch.save` writes, except STOP, by its byte. */
+  readonly #opcodes = new Map<number, () => void>([
+    [0x80, () => this.#checkProtocol(this.#input.uint8())], // PROTO
+    [0x95, () => this.#input.skip(8)], // FRAME: its length, a hint for buffered readers
+    [0x28, () => this.#marks.push(this.#stack.length)], // MARK
+    [0x4e, () => this.#push(null)], // NONE
+    [0x88, () => this.#push(true)], // NEWTRUE
+    [0x89, () => this.#push(false)], // NEWFALSE
+    [0x4a, () => this.#push(this.#input.int32())], // BININT
+    [0x4b, () => this.#push(this.#input.uint8())], // BININT1
+    [0x4d, () => this.#push(this.#input.uint16())], // BININT2
+    [0x8a, () => this.#push(this.#input.integer(this.#input.uint8()))], // LONG1
+    [0x47, () => this.#push(this.#input.float64())], // BINFLOAT
+    [0x58, () => this.#push(this.#input.text(this.#input.uint32()))], // BINUNICODE
+    [0x8c, () => this.#push(this.#input.text(this.#input.uint8()))], // SHORT_BINUNICODE
+    [0x29, () => this.#pushTuple([])], // EMPTY_TUPLE
+    [0x74, () => this.#pushTuple(this.#popMark())], // TUPLE
+    [0x85, () => this.#pushTuple(this.#popMany(1))], // TUPLE1
+    [0x86, () => this.#pushTuple(this.#popMany(2))], // TUPLE2
+    [0x87, () => this.#pushTuple(this.#popMany(3))], // TUPLE3
+    [0x5d, () => this.#push({ kind: "list" })], // EMPTY_LIST
+    [0x61, () => (this.#pop(), this.#top("list"))], // APPEND
+    [0x65, () => (this.#popMark(), this.#top("list"))], // APPENDS
+    [0x7d, () => this.#push({ kind: "dictionary", entries: new Map() })], // EMPTY_DICT
+    [0x73, () => this.#setItems(this.#popMany(2))], // SETITEM
+    [0x75, () => this.#setItems(this.#popMark())], // SETITEMS
+    [0x71, () => this.#storeInMemo(this.#input.uint8())], // BINPUT
+    [0x72, () => this.#storeInMemo(this.#input.uint32())], // LONG_BINPUT
+    [0x94, () => this.#storeInMemo(this.#memo.size)], // MEMOIZE
+    [0x68, () => this.#pushFromMemo(this.#input.uint8())], // BINGET
+    [0x6a, () => this.#pushFromMemo(this.#input.uint32())], // LONG_BINGET
+    [0x63, () => this.#push(findGlobal(this.#input.line(), this.#input.line()))], // GLOBAL
+    [0x93, () => this.#pushGlobal(this.#popMany(2))], // STACK_GLOBAL
+    [0x51, () => this.#push(this.#findStorage(this.#pop()))], // BINPERSID
+    [0x52, () => this.#pushResult(this.#popMany(2))], // REDUCE
+    // BUILD sets attributes of an OrderedDict, in which torch stores the versions of modules.
+    [0x62, () => (this.#pop(), this.#top("dictionary"))],
+  ]);
 
   constructor(bytes: Uint8Array, findStorage: (id: PickleValue) => TorchStorage) {
     this.#input = new PickleBytes(bytes);
@@ -57,8 +98,10 @@ class Unpickler {
   run(): PickleValue {
     for (let steps = 0; steps < MAX_STEPS; steps++) {
       const opcode = this.#input.uint8();
-      if (opcode === OPCODE.STOP) return this.#pop();
-      this.#runOpcode(opcode);
+      if (opcode === STOP) return this.#pop();
+      const work = this.#opcodes.get(opcode);
+      if (!work) throw this.#malformed(`has the opcode 0x${opcode.toString(16)}, which no state dict needs`);
+      work();
       if (this.#stack.length > MAX_STACK || this.#marks.length > MAX_STACK) {
         throw new ModelError(`pickle: has more than ${MAX_STACK} values on the stack`);
       }
@@ -66,97 +109,18 @@ class Unpickler {
     throw new ModelError(`pickle: has more than ${MAX_STEPS} opcodes`);
   }
 
-  #runOpcode(opcode: number): void {
-    const input = this.#input;
-    switch (opcode) {
-      case OPCODE.PROTO:
-        return this.#checkProtocol(input.uint8());
-      case OPCODE.FRAME:
-        return input.skip(8); // the length of the frame, a hint for buffered readers
-      case OPCODE.MARK:
-        this.#marks.push(this.#stack.length);
-        return;
-      case OPCODE.NONE:
-        return this.#push(null);
-      case OPCODE.NEWTRUE:
-        return this.#push(true);
-      case OPCODE.NEWFALSE:
-        return this.#push(false);
-      case OPCODE.BININT:
-        return this.#push(input.int32());
-      case OPCODE.BININT1:
-        return this.#push(input.uint8());
-      case OPCODE.BININT2:
-        return this.#push(input.uint16());
-      case OPCODE.LONG1:
-        return this.#push(input.integer(input.uint8()));
-      case OPCODE.BINFLOAT:
-        return this.#push(input.float64());
-      case OPCODE.BINUNICODE:
-        return this.#push(input.text(input.uint32()));
-      case OPCODE.SHORT_BINUNICODE:
-        return this.#push(input.text(input.uint8()));
-      case OPCODE.EMPTY_TUPLE:
-        return this.#pushTuple([]);
-      case OPCODE.TUPLE:
-        return this.#pushTuple(this.#popMark());
-      case OPCODE.TUPLE1:
-        return this.#pushTuple(this.#popMany(1));
-      case OPCODE.TUPLE2:
-        return this.#pushTuple(this.#popMany(2));
-      case OPCODE.TUPLE3:
-        return this.#pushTuple(this.#popMany(3));
-      case OPCODE.EMPTY_LIST:
-        return this.#push({ kind: "list" });
-      case OPCODE.APPEND:
-        this.#pop();
-        this.#top("list");
-        return;
-      case OPCODE.APPENDS:
-        this.#popMark();
-        this.#top("list");
-        return;
-      case OPCODE.EMPTY_DICT:
-        return this.#push({ kind: "dictionary", entries: new Map() });
-      case OPCODE.SETITEM:
-        return this.#setItems(this.#popMany(2));
-      case OPCODE.SETITEMS:
-        return this.#setItems(this.#popMark());
-      case OPCODE.BINPUT:
-        return this.#storeInMemo(input.uint8());
-      case OPCODE.LONG_BINPUT:
-        return this.#storeInMemo(input.uint32());
-      case OPCODE.MEMOIZE:
-        return this.#storeInMemo(this.#memo.size);
-      case OPCODE.BINGET:
-        return this.#pushFromMemo(input.uint8());
-      case OPCODE.LONG_BINGET:
-        return this.#pushFromMemo(input.uint32());
-      case OPCODE.GLOBAL:
-        return this.#push(findGlobal(input.line(), input.line()));
-      case OPCODE.STACK_GLOBAL: {
-        const [module, name] = this.#popMany(2);
-        if (typeof module !== "string" || typeof name !== "string") {
-          throw this.#malformed("names a global by a value that is not text");
-        }
-        return this.#push(findGlobal(module, name));
-      }
-      case OPCODE.BINPERSID:
-        return this.#push(this.#findStorage(this.#pop()));
-      case OPCODE.REDUCE: {
-        const [callee, args] = this.#popMany(2);
-        if (!isTuple(args)) {
-          throw this.#malformed(`calls a function with ${kindOf(args)} instead of a tuple of arguments`);
-        }
-        return this.#push(callGlobal(callee, args.items));
-      }
-      case OPCODE.BUILD: // sets attributes of an OrderedDict: torch stores the versions of modules in them
-        this.#pop();
-        this.#top("dictionary");
-        return;
-      default:
-        throw this.#malformed(`has the opcode 0x${opcode.toString(16)}, which no state dict needs`);
+  #pushGlobal([module, name]: readonly PickleValue[]): void {
+    if (typeof module !== "string" || typeof name !== "string") {
+      throw this.#malformed("names a global by a value that is not text");
     }
+    this.#push(findGlobal(module, name));
+  }
+
+  #pushResult([callee, args]: readonly PickleValue[]): void {
+    if (!isTuple(args)) {
+      throw this.#malformed(`calls a function with ${kindOf(args)} instead of a tuple of arguments`);
+    }
+    this.#push(callGlobal(callee, args.items));
   }
 
   #checkProtocol(version: number): void {

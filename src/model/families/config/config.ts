@@ -4,6 +4,11 @@ import { z } from "zod";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { Activation } from "../../pieces/block_pass.ts";
 
+/** Returns an error about the settings of a model. */
+export function configError(text: string): ModelError {
+  return new ModelError(`config.json: ${text}`);
+}
+
 /**
  * Returns the settings of `config` that `schema` declares. Other settings are ignored.
  * @throws {ModelError} naming every setting that is missing or malformed
@@ -12,7 +17,7 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
   const result = schema.safeParse(config);
   if (result.success) return result.data;
   const faults = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-  throw new ModelError(`config.json: ${faults.join("; ")}`);
+  throw configError(faults.join("; "));
 }
 
 export const positiveInt = z.int().positive();
@@ -33,7 +38,7 @@ const MAX_HEAD_DIM = 512;
  */
 export function headDimension(hidden: number, heads: number, name = "num_attention_heads"): number {
   if (hidden % heads !== 0) {
-    throw new ModelError(`config.json: hidden_size ${hidden} is not a multiple of ${name} ${heads}`);
+    throw configError(`hidden_size ${hidden} is not a multiple of ${name} ${heads}`);
   }
   return checkHeadDimension(hidden / heads);
 }
@@ -44,9 +49,7 @@ export function headDimension(hidden: number, heads: number, name = "num_attenti
  */
 export function checkHeadDimension(dimensions: number, limit = MAX_HEAD_DIM): number {
   if (dimensions <= limit) return dimensions;
-  throw new ModelError(
-    `config.json: heads of ${dimensions} dimensions are not supported; the limit is ${limit}`,
-  );
+  throw configError(`heads of ${dimensions} dimensions are not supported; the limit is ${limit}`);
 }
 
 /**
@@ -153,5 +156,5 @@ function requireEntryPerBlock(
   blocks: number,
 ): void {
   if (!list || list.length === blocks) return;
-  throw new ModelError(`config.json: ${name} has ${list.length} entries, num_hidden_layers is ${blocks}`);
+  throw configError(`${name} has ${list.length} entries, num_hidden_layers is ${blocks}`);
 }

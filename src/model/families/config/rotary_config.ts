@@ -4,9 +4,8 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../../base/files/file_error.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
-import { checkHeadDimension, positiveInt } from "./config.ts";
+import { checkHeadDimension, configError, positiveInt } from "./config.ts";
 
 const number = z.number().positive(), theta = number.gt(1);
 
@@ -71,23 +70,21 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   const rope = ropeOf(config), ropeType = typeOf(rope);
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
     const supported = Object.keys(ROPE_TYPES).join(", ");
-    throw new ModelError(
-      `config.json: rope_type ${ropeType} is not supported; the supported types are: ${supported}`,
-    );
+    throw configError(`rope_type ${ropeType} is not supported; the supported types are: ${supported}`);
   }
   const theta = rope.rope_theta ?? config.rope_theta ?? DEFAULT_THETA;
   const rotatedShare = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
   const isProportional = ropeType === "proportional";
   // In the other families, transformers ignores the factor or fails, depending on the rope_type.
   if (rotatedShare !== 1 && !canBePartial && !isProportional) {
-    throw new ModelError(
-      `config.json: partial_rotary_factor ${rotatedShare} is not supported for this model_type, must be 1`,
+    throw configError(
+      `partial_rotary_factor ${rotatedShare} is not supported for this model_type, must be 1`,
     );
   }
   const rotatedDims = isProportional ? headDim : Math.floor(headDim * rotatedShare);
   if (rotatedDims === 0 || rotatedDims % 2 !== 0) {
-    throw new ModelError(
-      `config.json: ${rotatedDims} of the ${headDim} dimensions of a head rotate, but the number must be even and positive`,
+    throw configError(
+      `${rotatedDims} of the ${headDim} dimensions of a head rotate, but the number must be even and positive`,
     );
   }
   const pairs = rotatedDims / 2;
@@ -263,9 +260,7 @@ function longrope({ theta, base, rope, config }: RotarySettings): RotarySpec {
   const [short, long] = (["short_factor", "long_factor"] as const).map((name) => {
     const divisors = requiredSetting(rope, name);
     if (divisors.length !== base.length) {
-      throw new ModelError(
-        `config.json: ${name} has ${divisors.length} factors, but ${base.length} are needed`,
-      );
+      throw configError(`${name} has ${divisors.length} factors, but ${base.length} are needed`);
     }
     return base.map((frequency, i) => frequency / divisors[i]);
   });
@@ -287,7 +282,7 @@ function trainedLength(rope: RopeObject, config: RotaryConfig): number {
 function requiredSetting<K extends keyof RopeObject>(rope: RopeObject, name: K): NonNullable<RopeObject[K]> {
   const value = rope[name];
   if (value === undefined || value === null) {
-    throw new ModelError(`config.json: rope_type ${rope.rope_type ?? rope.type} needs ${name}`);
+    throw configError(`rope_type ${rope.rope_type ?? rope.type} needs ${name}`);
   }
   return value;
 }

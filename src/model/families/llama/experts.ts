@@ -161,23 +161,19 @@ function nameIn({ name }: ExpertsSpec, part: string): string {
   return name === "" ? part : `${name}.${part}`;
 }
 
-type LayerOf = (part: string, inFeatures: number, outFeatures: number) => LinearSpec;
-
+/** @param layer returns a layer by its name in the expert, its inputs and its outputs */
 function expertOf(
   hidden: number,
   intermediate: number,
   { gate, up, down }: ExpertLayers,
-  layer: LayerOf,
+  layer: (part: string, inFeatures: number, outFeatures: number) => LinearSpec,
 ): Expert {
-  return {
-    intermediate,
-    gateUp: gate === undefined
-      ? [layer(up, hidden, intermediate)]
-      : up === undefined
-      ? [layer(gate, hidden, 2 * intermediate)]
-      : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)],
-    down: [layer(down, intermediate, hidden)],
-  };
+  const gateUp: LinearGroup = gate === undefined
+    ? [layer(up, hidden, intermediate)]
+    : up === undefined
+    ? [layer(gate, hidden, 2 * intermediate)]
+    : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)];
+  return { intermediate, gateUp, down: [layer(down, intermediate, hidden)] };
 }
 
 function routedExpert(spec: ExpertsSpec, index: number): Expert {

@@ -13,7 +13,7 @@ import { normalize } from "../../pieces/norm.ts";
 import { accumulateGroup, scaleStream } from "../../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
-import type { BlockSpec } from "../family.ts";
+import type { BlockSpec, BlockTraits } from "../family.ts";
 import type { LinearGroup, NormSpec, VectorSpec } from "../../layer_specs.ts";
 import {
   type AttentionLayers,
@@ -29,8 +29,12 @@ export interface NormsOfHalf {
   readonly after?: NormSpec;
 }
 
-/** The parts of which a block consists. `LlamaTraits` describes those that have the same names. A block may lack one of its halves. */
-export interface BlockParts {
+/**
+ * The parts of which a block consists. `BlockTraits` and `LlamaTraits` describe those that have the same names. A block may lack one of its
+ * halves.
+ */
+export interface BlockParts
+  extends Pick<BlockTraits, "window" | "queryScale" | "scale" | "softCap" | "residualScale"> {
   readonly sizes: LlamaSizes;
   readonly activation: Activation;
   readonly attention?: AttentionLayers | LinearAttention;
@@ -44,14 +48,9 @@ export interface BlockParts {
   /** Whether these norms come after the rotation, and only if there is one. */
   readonly normsRotated: boolean;
   rotary(index: number): RotarySpec | undefined;
-  queryScale(index: number): RotarySpec["tokenScale"];
-  window(index: number): number;
   readonly isChunked?: boolean;
-  readonly scale?: number;
-  readonly softCap?: number;
   /** The scores of the sinks of attention, one per head. */
   readonly sinks?: VectorSpec;
-  readonly residualScale?: number;
   /**
    * The layers after both halves, which add norm(projection(activation(gate(x)) · `pass.tokenInputs`)) to the hidden states x. In a block
    * that has them, the feed-forward network has no experts.
@@ -156,7 +155,7 @@ function attendInBlock(
   const { sizes: { heads, kvHeads, headDim, sharedKeys }, queryKeyNorms, normsRotated, scale, softCap } =
     parts;
   const { isChunked } = parts, readsKeys = sharedKeys?.isSource === false;
-  const rotary = parts.rotary(index), tokenScale = parts.queryScale(index);
+  const rotary = parts.rotary(index), tokenScale = parts.queryScale?.(index);
   const rotaryOfQueries = tokenScale ? scaledRotary(rotary ?? noRotation(headDim), tokenScale) : rotary;
   const { gate, ...projected } = attention.projectQkv(pass, x);
   let { q, k, v } = projected;
@@ -177,7 +176,7 @@ function attendInBlock(
     copyColumns(pass, pass.rows, kvHeads * headDim, k, [places.k]);
     copyColumns(pass, pass.rows, kvHeads * headDim, v, [places.v]);
   }
-  const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window(index);
+  const sinks = parts.sinks && vectorOnDevice(pass, parts.sinks), window = parts.window?.(index);
   const attended = attend(pass, {
     q,
     k,

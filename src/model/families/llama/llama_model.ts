@@ -4,10 +4,10 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../../base/files/file_error.ts";
 import {
   activationName,
   checkHeadDimension,
+  configError,
   epsilon,
   headDimension,
   headName,
@@ -177,8 +177,8 @@ function blockParts(
     queryKeyNorms: isLinear ? undefined : queryKeyNorms(config, sizes, traits),
     normsRotated: traits.queryKeyNorm === "rotated",
     rotary,
-    queryScale: (index) => traits.queryScale?.(index),
-    window: (index) => traits.window?.(index) ?? 0,
+    queryScale: traits.queryScale,
+    window: traits.window,
     isChunked: traits.isChunked,
     scale: traits.attentionScale,
     softCap: traits.attentionSoftCap,
@@ -238,12 +238,10 @@ function readSizes(config: LlamaConfig): LlamaSizes {
 }
 
 /** @throws {ModelError} if the query heads cannot share the key heads equally, or if the heads have too many dimensions */
-function checkSizes(sizes: LlamaSizes): LlamaSizes {
+export function checkSizes(sizes: LlamaSizes): LlamaSizes {
   const { heads, kvHeads, headDim } = sizes;
   if (heads % kvHeads !== 0) {
-    throw new ModelError(
-      `config.json: num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`,
-    );
+    throw configError(`num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`);
   }
   checkHeadDimension(headDim);
   return sizes;

@@ -2,18 +2,14 @@
 
 import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
-import type { LogitsSpec } from "../family.ts";
+import type { BlockTraits, LogitsSpec } from "../family.ts";
 import type { NormSpec } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
 import type { AttentionLayers, LinearAttention, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
-export interface LlamaTraits {
+/** If there is a `queryScale`, the whole head must rotate, or no part of it. */
+export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" | "residualScale"> {
   readonly biases?: LlamaBiases;
-  /**
-   * Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. By
-   * default it is 0 for every block.
-   */
-  window?(index: number): number;
   /** Whether the tokens that `window` counts are a chunk, as in `AttentionInput`. Defaults to false. */
   readonly isChunked?: boolean;
   /**
@@ -46,19 +42,12 @@ export interface LlamaTraits {
   rotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
   hasRotary?(index: number): boolean;
-  /**
-   * Returns the factor of the queries of a token in block `index`, as a function of its position. The whole head must rotate, or no part
-   * of it. By default there is no factor.
-   */
-  queryScale?(index: number): RotarySpec["tokenScale"];
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
   readonly attentionSoftCap?: number;
   /** Whether each head has a sink, which takes a part of the softmax of attention. Defaults to false. */
   readonly hasSinks?: boolean;
-  /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
-  readonly residualScale?: number;
   /** Whether the outputs of a block are multiplied by a number in the checkpoint. Defaults to false. */
   readonly hasOutputScale?: boolean;
   /** The factor of the embedding. */

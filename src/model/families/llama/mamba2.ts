@@ -3,7 +3,6 @@
  * `GraniteMoeHybridMambaLayer` and `NemotronHMamba2Mixer`.
  */
 
-import { ModelError } from "../../../base/files/file_error.ts";
 import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../../device/kernels/forward/linear_attention.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
 import { attendLinearly, convolve } from "../../pieces/linear_attention.ts";
@@ -11,7 +10,7 @@ import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { vectorOnDevice } from "../../pieces/vector.ts";
 import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
-import { checkHeadDimension } from "../config/config.ts";
+import { checkHeadDimension, configError } from "../config/config.ts";
 import type { MambaTraits } from "../family.ts";
 import type { LinearAttention } from "./attention_layers.ts";
 
@@ -33,7 +32,7 @@ export interface Mamba2Sizes extends MambaTraits {
 export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
   const { hidden, heads, groups, taps, eps, bias, activation } = sizes;
   if (heads % groups !== 0) {
-    throw new ModelError(`config.json: ${heads} heads of Mamba 2 cannot share ${groups} groups equally`);
+    throw configError(`${heads} heads of Mamba 2 cannot share ${groups} groups equally`);
   }
   const stateDim = checkHeadDimension(sizes.stateDim, MAX_KEY_DIM);
   const headDim = checkHeadDimension(sizes.headDim, MAX_VALUE_DIM), values = heads * headDim;

@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
+import { tensorBytes } from "../../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../../../src/tensor/quantization.ts";
 import { readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
@@ -19,30 +20,27 @@ interface Description {
   config_groups: Record<string, { weights: Record<string, unknown> }>;
 }
 
-/** Changes the tensors or the `quantization_config` of a quantised checkpoint, and asserts that it cannot be opened. */
-function assertRefused(
-  change: {
-    readonly tensors?: (tensors: Record<string, HostTensor>) => Record<string, HostTensor | undefined>;
-    readonly description?: (description: Description) => object;
-  },
-  message: RegExp,
-): Promise<void> {
+interface Change {
+  readonly tensors?: (tensors: Record<string, HostTensor>) => Record<string, HostTensor | undefined>;
+  readonly description?: (description: Description) => object;
+}
+
+/** Changes a quantised checkpoint, and asserts that it cannot be opened. */
+function assertRefused(change: Change, message: RegExp): Promise<void> {
   return withTemporaryFolder(async (folder) => {
     const quantized = `${folder}/quantized`;
     await Deno.mkdir(`${folder}/dense`);
     await writeFiles(`${folder}/dense`, { "config.json": {}, "model.safetensors": DENSE });
     await writeQuantizedFolder(`${folder}/dense`, quantized, { "x.weight": WEIGHT });
     const tensors = await readTensors(quantized);
-    const changed = Object.entries({ ...tensors, ...change.tensors?.(tensors) }).filter(([, tensor]) =>
-      tensor
-    );
+    const changed = Object.entries({ ...tensors, ...change.tensors?.(tensors) });
     const { quantization_config: description } = JSON.parse(
       await Deno.readTextFile(`${quantized}/config.json`),
     );
     const quantization_config = { ...description, ...change.description?.(description) };
     await writeFiles(quantized, {
       "config.json": { quantization_config },
-      "model.safetensors": Object.fromEntries(changed),
+      "model.safetensors": Object.fromEntries(changed.filter(([, tensor]) => tensor)),
     });
     await withCheckpoint(
       quantized,
@@ -51,62 +49,53 @@ function assertRefused(
   });
 }
 
+/** Changes members of `quantization_config`. */
+const described = (changes: object): Change => ({ description: () => changes });
+
+/** Changes members of `config_groups.group_0`. */
+const withGroup = (changes: object): Change => ({
+  description: ({ config_groups: { group_0: group } }) => ({
+    config_groups: { group_0: { ...group, ...changes } },
+  }),
+});
+
 /** Changes members of `config_groups.group_0.weights`, which describes the grid of the weights. */
-function withWeights(changes: Record<string, unknown>) {
-  return {
-    description: ({ config_groups: { group_0: group } }: Description) => ({
-      config_groups: { group_0: { ...group, weights: { ...group.weights, ...changes } } },
-    }),
-  };
-}
+const withWeights = (changes: object): Change => ({
+  description: ({ config_groups: { group_0: { weights, ...group } } }) => ({
+    config_groups: { group_0: { ...group, weights: { ...weights, ...changes } } },
+  }),
+});
 
-function resized(tensor: HostTensor, shape: readonly number[]): HostTensor {
-  const bytes = tensor.dtype === "I32" ? 4 : 2;
-  return {
-    ...tensor,
-    shape,
-    data: new Uint8Array(shape.reduce((product, extent) => product * extent, bytes)),
-  };
-}
+const without = (name: string): Change => ({ tensors: () => ({ [name]: undefined }) });
 
-describe("openDense() rejects", () => {
-  it("unsupported numbers of bits, types and strategies", async () => {
-    await assertRefused(
-      withWeights({ num_bits: 3 }),
-      /quantization_config\.group_0\.weights\.num_bits must be 4 or 8, not 3/,
-    );
-    await assertRefused(withWeights({ type: "float" }), /weights\.type must be int, not "float"/);
-    await assertRefused(
-      withWeights({ strategy: "tensor" }),
-      /weights\.strategy must be channel or group, not "tensor"/,
-    );
-  });
+/** Gives a tensor another shape. */
+const resized = (name: string, shape: readonly number[]): Change => ({
+  tensors: ({ [name]: tensor }) => {
+    return { [name]: { ...tensor, shape, data: new Uint8Array(tensorBytes(tensor.dtype, shape)) } };
+  },
+});
 
-  it("quantised activations, a quantised cache, an additional sparse layout, and an empty list of groups", async () => {
-    await assertRefused(
-      {
-        description: ({ config_groups: { group_0: group } }) => ({
-          config_groups: { group_0: { ...group, input_activations: { num_bits: 8 } } },
-        }),
-      },
+/** For each test, its title, and changes with the messages that they lead to. */
+const REFUSED: Readonly<Record<string, readonly (readonly [change: Change, message: RegExp])[]>> = {
+  "unsupported numbers of bits, types and strategies": [
+    [withWeights({ num_bits: 3 }), /quantization_config\.group_0\.weights\.num_bits must be 4 or 8, not 3/],
+    [withWeights({ type: "float" }), /weights\.type must be int, not "float"/],
+    [withWeights({ strategy: "tensor" }), /weights\.strategy must be channel or group, not "tensor"/],
+  ],
+  "quantised activations, a quantised cache, an additional sparse layout, and an empty list of groups": [
+    [
+      withGroup({ input_activations: { num_bits: 8 } }),
       /group_0\.input_activations must be absent, not \{"num_bits":8\}/,
-    );
-    await assertRefused(
-      { description: () => ({ kv_cache_scheme: { num_bits: 8 } }) },
-      /kv_cache_scheme must be absent, not/,
-    );
-    await assertRefused(
-      { description: () => ({ sparsity_config: { format: "marlin-24" } }) },
+    ],
+    [described({ kv_cache_scheme: { num_bits: 8 } }), /kv_cache_scheme must be absent, not/],
+    [
+      described({ sparsity_config: { format: "marlin-24" } }),
       /sparsity_config must be dense or absent, not \{"format":"marlin-24"\}/,
-    );
-    await assertRefused(
-      { description: () => ({ config_groups: {} }) },
-      /config_groups must be an object with/,
-    );
-  });
-
-  it("a group size that contradicts the strategy or the tensors, and groups of reordered columns", async () => {
-    const refused: readonly (readonly [Record<string, unknown>, RegExp])[] = [
+    ],
+    [described({ config_groups: {} }), /config_groups must be an object with/],
+  ],
+  "a group size that contradicts the strategy or the tensors, and groups of reordered columns": (
+    [
       [{ group_size: 0 }, /weights\.group_size must be a positive integer, not 0/],
       [{ group_size: null }, /weights\.group_size must be a positive integer, not null/],
       [{ group_size: 2.5 }, /weights\.group_size must be a positive integer, or absent, not 2\.5/],
@@ -119,84 +108,44 @@ describe("openDense() rejects", () => {
       [{ dynamic: true }, /weights\.dynamic must be false or absent, not true/],
       [{ block_structure: "2x2" }, /weights\.block_structure must be absent/],
       [{ rotation: 1 }, /group_0\.weights\.rotation is not supported; the known members are num_bits/],
-    ];
-    for (const [changes, message] of refused) await assertRefused(withWeights(changes), message);
-  });
-
-  it("layers that config.json does not list as quantised, or lists as ignored", async () => {
-    const withTargets = (...targets: readonly string[]) => ({
-      description: ({ config_groups: { group_0: group } }: Description) => ({
-        config_groups: { group_0: { ...group, targets } },
-      }),
-    });
-    await assertRefused(
-      withTargets("y", "re:.*z"),
-      /x is quantised, but .*config_groups has no target for it/,
-    );
-    await assertRefused(withTargets("re:("), /"re:\(" is no regular expression that Pare can read/);
-    for (const ignored of ["x", "model.x", "re:x$", "Linear"]) {
-      await assertRefused(
-        { description: () => ({ ignore: [ignored] }) },
-        /x is quantised, but quantization_config\.ignore lists it/,
-      );
-    }
-    await assertRefused(
-      { description: () => ({ ignore: "x" }) },
-      /ignore must be a list of names, or absent/,
-    );
-    await assertRefused(
-      { description: () => ({ transform_config: { a: 1 } }) },
-      /transform_config must be empty or absent/,
-    );
-    await assertRefused(
-      { description: () => ({ quantization_status: "frozen" }) },
-      /must be compressed or absent/,
-    );
-    await assertRefused(
-      { description: () => ({ surprise: 1 }) },
-      /quantization_config\.surprise is not supported/,
-    );
-  });
-
-  it("a missing tensor", async () => {
-    for (const part of ["packed", "scale", "shape"]) {
-      await assertRefused(
-        { tensors: () => ({ [`x.weight_${part}`]: undefined }) },
-        new RegExp(`has no tensor x\\.weight_${part}`),
-      );
-    }
-    await assertRefused(
-      { tensors: () => ({ "x.weight_zero_point": undefined }) },
-      /has no tensor x\.weight_zero_point/,
-    );
-  });
-
-  it("tensors whose shapes contradict each other", async () => {
-    await assertRefused(
-      { tensors: (tensors) => ({ "x.weight_packed": resized(tensors["x.weight_packed"], [9, 6]) }) },
-      /x\.weight_packed must be I32 \[9,3\], not I32 \[9,6\]/,
-    );
-    await assertRefused(
-      { tensors: (tensors) => ({ "x.weight_scale": resized(tensors["x.weight_scale"], [9, 5]) }) },
-      /x\.weight_scale must be F16 \[9,4\], not F16 \[9,5\]/,
-    );
-    await assertRefused(
-      { tensors: (tensors) => ({ "x.weight_scale": resized(tensors["x.weight_scale"], [8, 4]) }) },
-      /x\.weight_scale must be F16 \[9,4\], not F16 \[8,4\]/,
-    );
-    await assertRefused(
-      { tensors: (tensors) => ({ "x.weight_zero_point": resized(tensors["x.weight_zero_point"], [9, 4]) }) },
-      /x\.weight_zero_point must be I32 \[2,4\], not I32 \[9,4\]/,
-    );
-  });
-
-  it("a weight that is stored both dense and quantised, and a weight with reordered columns", async () => {
-    await assertRefused({ tensors: () => DENSE }, /holds x\.weight both dense and quantised/);
-    await assertRefused(
+    ] as const
+  ).map(([changes, message]) => [withWeights(changes), message]),
+  "layers that config.json does not list as quantised, or lists as ignored": [
+    [withGroup({ targets: ["y", "re:.*z"] }), /x is quantised, but .*config_groups has no target for it/],
+    [withGroup({ targets: ["re:("] }), /"re:\(" is no regular expression that Pare can read/],
+    ...["x", "model.x", "re:x$", "Linear"].map((name) =>
+      [described({ ignore: [name] }), /x is quantised, but quantization_config\.ignore lists it/] as const
+    ),
+    [described({ ignore: "x" }), /ignore must be a list of names, or absent/],
+    [described({ transform_config: { a: 1 } }), /transform_config must be empty or absent/],
+    [described({ quantization_status: "frozen" }), /must be compressed or absent/],
+    [described({ surprise: 1 }), /quantization_config\.surprise is not supported/],
+  ],
+  "a missing tensor": ["packed", "scale", "shape", "zero_point"].map((part) => [
+    without(`x.weight_${part}`),
+    new RegExp(`has no tensor x\\.weight_${part}`),
+  ]),
+  "tensors whose shapes contradict each other": [
+    [resized("x.weight_packed", [9, 6]), /x\.weight_packed must be I32 \[9,3\], not I32 \[9,6\]/],
+    [resized("x.weight_scale", [9, 5]), /x\.weight_scale must be F16 \[9,4\], not F16 \[9,5\]/],
+    [resized("x.weight_scale", [8, 4]), /x\.weight_scale must be F16 \[9,4\], not F16 \[8,4\]/],
+    [resized("x.weight_zero_point", [9, 4]), /x\.weight_zero_point must be I32 \[2,4\], not I32 \[9,4\]/],
+  ],
+  "a weight that is stored both dense and quantised, and a weight with reordered columns": [
+    [{ tensors: () => DENSE }, /holds x\.weight both dense and quantised/],
+    [
       { tensors: (tensors) => ({ "x.weight_g_idx": tensors["x.weight_packed"] }) },
       /x\.weight_g_idx is not supported/,
-    );
-  });
+    ],
+  ],
+};
+
+describe("openDense() rejects", () => {
+  for (const [title, refused] of Object.entries(REFUSED)) {
+    it(title, async () => {
+      for (const [change, message] of refused) await assertRefused(change, message);
+    });
+  }
 });
 
 describe("planQuantized() rejects", () => {

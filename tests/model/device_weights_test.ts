@@ -2,9 +2,12 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
-import { checkTensor } from "../../src/model/checkpoint/tensor_source.ts";
-import { uploadElements } from "../../src/model/upload.ts";
+import {
+  checkTensor,
+  type TensorSource,
+  withReplacements,
+} from "../../src/model/checkpoint/tensor_source.ts";
+import { uploadElements } from "../../src/model/device_weights.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../support/backends.ts";

@@ -1,22 +1,22 @@
 /** The backward passes of linear layers, their activation functions, and gates. */
 
-import type { DeviceBuffer } from "../../../device/backend.ts";
+import type { DeviceBuffer } from "../../device/backend.ts";
 import {
   ACTIVATION_CODE,
   type clampedGate,
   type gatedMultiply,
-} from "../../../device/kernels/forward/activate.ts";
-import { gemmTN } from "../../../device/kernels/gemm.ts";
-import { productNN, productNT, productTN } from "../../../device/kernels/product.ts";
+} from "../../device/kernels/forward/activate.ts";
+import { gemmTN } from "../../device/kernels/gemm.ts";
+import { productNN, productNT, productTN } from "../../device/kernels/product.ts";
 import {
   activateBackward,
   clampedGateBackward,
   gateBackward,
-} from "../../../device/kernels/training/activate_backward.ts";
-import type { DeviceLinear } from "../../device_weights.ts";
-import type { LinearSpec } from "../../layer_specs.ts";
-import type { Activation } from "../block_pass.ts";
-import type { Tape } from "../tape.ts";
+} from "../../device/kernels/training/activate_backward.ts";
+import type { DeviceLinear } from "../device_weights.ts";
+import type { LinearSpec } from "../layer_specs.ts";
+import type { Activation } from "./block_pass.ts";
+import type { Tape } from "./tape.ts";
 
 /** The product y = scale·x·Wᵀ + b of rows `firstRow` … `firstRow + rows − 1` of x. */
 interface LinearProduct {
@@ -43,34 +43,22 @@ export function recordLinear(
     if (biasGradient) addColumnSums(tape, gradient, rows, outFeatures, biasGradient);
     const shared = { alpha: scale, beta: 1, upper: 0 }, xGradient = tape.gradient(x);
     for (const { buffer: weight, row0, rows: stripRows } of strips) {
+      // A strip has the weights of some outputs, (stripRows, inFeatures), or of some inputs of a transposed layer, (stripRows, outFeatures).
+      const inputs = { buffer: saved.buffer, ld: inFeatures, offset: xOffset + (isTransposed ? row0 : 0) };
+      const outputs = { buffer: gradient, ld: outFeatures, offset: isTransposed ? 0 : row0 };
+      const [ofRows, ofCols] = isTransposed ? [inputs, outputs] : [outputs, inputs], cols = ofCols.ld;
       const weightGradient = tape.parameterGradient(weight);
-      if (isTransposed) {
-        // The strip has the weights of some inputs, (stripRows, outFeatures).
-        const inputs = { lda: inFeatures, a_offset: xOffset + row0 },
-          outputs = { ldb: outFeatures, b_offset: 0 };
-        if (weightGradient) {
-          const sizes = { m: stripRows, n: outFeatures, k: rows, c_offset: 0, ldc: outFeatures };
-          const operands = { a: saved.buffer, b: gradient, c: weightGradient };
-          backend.dispatch(productTN, operands, { ...shared, ...sizes, ...inputs, ...outputs });
-        }
-        const sizes = { m: rows, n: stripRows, k: outFeatures, a_offset: 0, lda: outFeatures };
-        const target = { c_offset: xOffset + row0, ldc: inFeatures };
-        const operands = { a: gradient, b: weight, c: xGradient };
-        backend.dispatch(productNT, operands, { ...shared, ...sizes, ...outputs, ...target });
-      } else {
-        // The strip has the weights of some outputs, (stripRows, inFeatures).
-        const outputs = { lda: outFeatures, a_offset: row0 };
-        if (weightGradient) {
-          const sizes = { m: stripRows, n: inFeatures, k: rows, ldb: inFeatures, b_offset: xOffset };
-          const operands = { a: gradient, b: saved.buffer, c: weightGradient };
-          const target = { c_offset: 0, ldc: inFeatures };
-          backend.dispatch(productTN, operands, { ...shared, ...sizes, ...outputs, ...target });
-        }
-        const sizes = { m: rows, n: inFeatures, k: stripRows, ldb: inFeatures, b_offset: 0 };
-        const operands = { a: gradient, b: weight, c: xGradient };
-        const target = { c_offset: xOffset, ldc: inFeatures };
-        backend.dispatch(productNN, operands, { ...shared, ...sizes, ...outputs, ...target });
+      if (weightGradient) {
+        const operands = { a: ofRows.buffer, b: ofCols.buffer, c: weightGradient };
+        const sizes = { m: stripRows, n: cols, k: rows, c_offset: 0, ldc: cols };
+        const places = { lda: ofRows.ld, a_offset: ofRows.offset, ldb: cols, b_offset: ofCols.offset };
+        backend.dispatch(productTN, operands, { ...shared, ...sizes, ...places });
       }
+      const [n, k] = isTransposed ? [stripRows, outFeatures] : [inFeatures, stripRows];
+      const operands = { a: gradient, b: weight, c: xGradient };
+      const places = { lda: outFeatures, a_offset: outputs.offset, ldb: cols, b_offset: 0 };
+      const sizes = { m: rows, n, k, c_offset: inputs.offset, ldc: inFeatures };
+      backend.dispatch(isTransposed ? productNT : productNN, operands, { ...shared, ...sizes, ...places });
     }
   });
 }

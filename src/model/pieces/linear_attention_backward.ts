@@ -1,13 +1,13 @@
 /** The backward passes of linear attention and of the convolution before it. */
 
-import type { DeviceBuffer } from "../../../device/backend.ts";
-import { linearAttention, MAX_DISPATCH_TOKENS } from "../../../device/kernels/forward/linear_attention.ts";
-import { causalConvolutionBackward } from "../../../device/kernels/training/causal_convolution_backward.ts";
+import type { DeviceBuffer } from "../../device/backend.ts";
+import { linearAttention, MAX_DISPATCH_TOKENS } from "../../device/kernels/forward/linear_attention.ts";
+import { causalConvolutionBackward } from "../../device/kernels/training/causal_convolution_backward.ts";
 import {
   linearAttentionInputsBackward,
   linearAttentionStatesBackward,
-} from "../../../device/kernels/training/linear_attention_backward.ts";
-import type { Tape } from "../tape.ts";
+} from "../../device/kernels/training/linear_attention_backward.ts";
+import type { Tape } from "./tape.ts";
 
 /** The bytes of the states of the windows that run backwards at the same time. Those of a single window may be more. */
 const STATE_BYTES = 128 << 20;
