@@ -1,6 +1,6 @@
 /**
- * Gemma 4 for text (Google DeepMind 2026): the dense models, and the mixture of experts. Names and arithmetic follow transformers'
- * `Gemma4ForCausalLM`.
+ * Gemma 4 for text (Google DeepMind 2026): the dense models, E2B and E4B with inputs of each token in every block and with shared keys
+ * and values, and the mixture of experts. Names and arithmetic follow transformers' `Gemma4ForCausalLM`.
  */
 
 import { z } from "zod";
