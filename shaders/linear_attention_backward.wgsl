@@ -175,7 +175,5 @@ fn add_gate_gradients(p: Params, row: u32, head: u32, gate: Gates, gradient: vec
   } else {
     of_step += gradient.y;
   }
-  if softplus(gate.input) == gate.step {
-    d_gates[row * p.heads + head] += of_step * times_sigmoid(1, gate.input);
-  }
+  d_gates[row * p.heads + head] += of_step * gate.slope;
 }

@@ -39,8 +39,7 @@ fn softplus(x: f32) -> f32 {
 
 // The numbers of a head and a token.
 struct Gates {
-  input: f32, // a + dt_bias
-  step: f32,
+  slope: f32, // the derivative of the step with respect to a, which is 0 if the step is limited
   rate: f32, // the derivative of ln(decay) with respect to the step
   decay: f32, // the factor of the state
   strength: f32, // σ(b), or with is_delta = 0 the step
@@ -48,11 +47,13 @@ struct Gates {
 
 fn gates_of(p: Params, row: u32, head: u32) -> Gates {
   let input = gates[row * p.heads + head] + head_vectors[p.heads + head];
-  let step = clamp(softplus(input), p.min_step, p.max_step);
+  let unlimited = softplus(input);
+  let step = clamp(unlimited, p.min_step, p.max_step);
   let rate = -exp(head_vectors[head]);
   var strength = step;
   if p.is_delta == 1 {
     strength = times_sigmoid(1, gates[(p.rows + row) * p.heads + head]);
   }
-  return Gates(input, step, rate, exp(rate * step), strength);
+  let slope = select(0, times_sigmoid(1, input), step == unlimited);
+  return Gates(slope, rate, exp(rate * step), strength);
 }

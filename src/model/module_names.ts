@@ -14,6 +14,7 @@ const HEAD_MODULE = "lm_head";
 const FIRST_PARTS: readonly (readonly [layer: string, module: string])[] = [
   ["decoder.", "model.decoder."],
   ["layers.", "model.layers."],
+  ["per_layer_model_projection", "model.per_layer_model_projection"],
   ["h.", "transformer.h."],
   ["backbone.", "model."],
 ];

@@ -53,7 +53,7 @@ export class Decoder {
   }
 
   /**
-   * Loads the embedding and the head of `model`, and what computes the inputs of tokens.
+   * Loads the embedding and the head of `model`, and the weights of its `TokenInputs`.
    * @param capacity the largest number of tokens of the sequence
    * @throws {RangeError} if the model does not have positions for so many tokens
    * @throws {ModelError} if weights do not fit the configuration
@@ -65,11 +65,13 @@ export class Decoder {
       throw new RangeError(`sequence of ${capacity} tokens: the model has positions for ${maxTokens}`);
     }
     const embedding = await Embedding.open(backend, model), blocks = { first: 0, count: blockCount };
-    const tokenInputs = await TokenInputs.open(backend, model, embedding, blocks);
+    let tokenInputs: TokenInputs | undefined;
     try {
+      tokenInputs = await TokenInputs.open(backend, model, embedding, blocks);
       return new Decoder(backend, model, capacity, embedding, await loadHead(backend, model), tokenInputs);
     } catch (error) {
       tokenInputs?.destroy();
+      embedding.destroy();
       throw error;
     }
   }
@@ -144,6 +146,7 @@ export class Decoder {
 
   destroy(): void {
     this.#tokenInputs?.destroy();
+    this.#embedding.destroy();
     for (const part of [this.#head, this.#blocks, this.#workspace, ...new Set(this.#caches)]) part.destroy();
   }
 }

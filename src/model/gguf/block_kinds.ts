@@ -169,8 +169,8 @@ export function inputNumbers(spec: ModelSpec): Record<string, number> {
 }
 
 /**
- * Returns the setting of the further inputs of blocks that llama.cpp does not support, with its value, as in `Architecture`. In llama.cpp,
- * the last blocks read the keys and values of the two blocks before them, of which the first one has a window.
+ * Returns the setting because of which llama.cpp does not support the further inputs of the blocks, with its value, as in `Architecture`. In
+ * llama.cpp, the last blocks read the keys and values of the two blocks before them. The first of these two blocks has a window.
  */
 export function unsupportedInputs(spec: ModelSpec): string | undefined {
   const { tokenInputs, vocabSize, blockCount } = spec, first = firstReader(spec);

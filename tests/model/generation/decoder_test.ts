@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../../src/device/backend.ts";
 import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
-import { withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
+import { type TensorSource, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { Decoder } from "../../../src/model/generation/decoder.ts";
 import { generate } from "../../../src/model/generation/generate.ts";
@@ -71,6 +71,27 @@ describe("Decoder", () => {
     });
     assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
   });
+
+  for (const fails of [false, true]) {
+    it(`frees the table of tokens${fails ? ", if the head cannot be read" : ""}`, async () => {
+      const tables: Uint8Array[] = [];
+      const weights: TensorSource = {
+        has: (name) => model.weights.has(name),
+        info: (name) => model.weights.info(name),
+        async read(name, offset, length) {
+          const bytes = await model.weights.read(name, offset, length);
+          if (name !== model.spec.embedding.tokens) return bytes;
+          if (fails && tables.length > 0) throw new Error("the disk fails");
+          tables.push(bytes);
+          return bytes;
+        },
+      };
+      const opened = Decoder.open(backend, { ...model, weights }, 3);
+      if (fails) await assert.rejects(opened, /the disk fails/);
+      else (await opened).destroy();
+      assert.equal(tables[0].byteLength, 0);
+    });
+  }
 
   it("refuses more tokens than the model has positions, and more than its capacity", async () => {
     await assert.rejects(

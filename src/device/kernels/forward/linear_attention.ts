@@ -14,7 +14,7 @@ import code from "../../../../shaders/linear_attention.wgsl" with { type: "text"
 /** The most dimensions of a key, and the most tokens of one dispatch, by the limit of loop iterations on a software adapter. */
 export const MAX_KEY_DIM = 256, MAX_DISPATCH_TOKENS = 100;
 
-/** The most dimensions of a value, because a thread on the CPU has 4 MiB of scratch memory for two vectors of them. */
+/** The most dimensions of a value. In the backward pass, the 4 MiB of scratch of a CPU thread hold two vectors of them and two of a key. */
 export const MAX_VALUE_DIM = 2 ** 18;
 
 /** The largest f32, as a `max_step` that limits nothing. */

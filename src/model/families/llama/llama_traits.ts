@@ -59,7 +59,7 @@ export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" |
   readonly furtherBlocks?: number;
   /** As in `ModelSpec`. */
   readonly sharedColumns?: number;
-  /** The number of inputs of each block that depend only on the ids of the tokens. Defaults to 0. */
+  /** The `size` and the `rows` of `TokenInputsSpec`. By default, blocks have no such inputs. */
   readonly tokenInputs?: { readonly size: number; readonly rows: number };
   /** By default, the network is gated and has three layers. */
   feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
