@@ -156,8 +156,10 @@ describe("the folder for hidden states", () => {
       await evictAll(host);
       const path = `${folder}/${(await filesIn(folder)).find((name) => name !== other)}`;
       const whole = await Deno.readFile(path), flipped = (at: number) => whole.with(at, whole[at] ^ 1);
+      const text = new TextDecoder("latin1").decode(whole), members = ["next_block", "heldOut", "model"];
       const damages = [
         ...[0, 9, 40, whole.length >> 1, whole.length - 1].map(flipped),
+        ...members.map((member) => flipped(text.indexOf(member))),
         whole.subarray(0, 4),
         whole.subarray(0, whole.length - 1),
         new Uint8Array([...whole, 0]),
@@ -170,6 +172,63 @@ describe("the folder for hidden states", () => {
         assert.equal(host.log.length, 1, `damage ${index}`);
         assert.deepEqual(await filesIn(folder), [other], `damage ${index}`);
       }
+    }));
+
+  it("describes no states whose description is damaged", () =>
+    withHosts(async (folder, start) => {
+      const host = await start();
+      await create(host);
+      await evictAll(host);
+      const [file] = await filesIn(folder), whole = await Deno.readFile(`${folder}/${file}`);
+      const text = new TextDecoder("latin1").decode(whole);
+      const digit = text.indexOf(":", text.indexOf("next_block")) + 1;
+      await Deno.writeFile(`${folder}/${file}`, whole.with(digit, whole[digit] ^ 1));
+      assert.equal(await nextBlock(host), undefined);
+    }));
+
+  it("finds states while another request reads them from the folder", () =>
+    withHosts(async (_folder, start) => {
+      const found: Promise<number | undefined>[] = [];
+      const host = await start({
+        ...denoFileSystem,
+        async remove(path) {
+          await denoFileSystem.remove(path);
+          found.push(nextBlock(host));
+        },
+      });
+      await create(host);
+      await evictAll(host);
+      await prune(host, 0);
+      assert.equal(found.length, 1);
+      assert.notEqual(await found[0], undefined);
+    }));
+
+  it("leaves no file if it cannot flush the folder, because the file would become stale", () =>
+    withHosts(async (folder, start) => {
+      let isBroken = true;
+      const syncFolder = async (path: string) => {
+        if (isBroken) throw new Error("too many files are open");
+        await denoFileSystem.syncFolder(path);
+      };
+      const host = await start({ ...denoFileSystem, syncFolder });
+      await create(host);
+      await evictAll(host);
+      assert.deepEqual(await filesIn(folder), []);
+      isBroken = false;
+      await create(host);
+      await evictAll(host);
+      assert.equal(await nextBlock(host), 0);
+    }));
+
+  it("replaces and evicts states whose file another program has removed", () =>
+    withHosts(async (folder, start) => {
+      const host = await start();
+      await create(host);
+      await evictAll(host);
+      for (const file of await filesIn(folder)) await Deno.remove(`${folder}/${file}`);
+      await create(host);
+      await evictAll(host);
+      assert.equal(await nextBlock(host), 0);
     }));
 
   it("loses states that a full disk cannot take, and leaves no file", () =>
@@ -221,6 +280,18 @@ describe("the folder for hidden states", () => {
       while (!host.device.current()) await new Promise((resolve) => setTimeout(resolve, 1));
       assert.equal(await nextBlock(host), 1);
       await prune(host, 1);
+    }));
+
+  it("gets no states from the requests of a device that is lost", () =>
+    withHosts(async (folder, start) => {
+      const host = await start(), session = host.device.session(), name = { owner: OWNER, name: "run" };
+      await create(host);
+      await session.states.use(name, () => {
+        host.device.handleFailure(new DeviceLostError("the test pulled the plug"), session);
+        return Promise.resolve();
+      }, new AbortController().signal);
+      await session.states.reserve("other work", BUDGET, { replaced: { owner: OWNER, name: "other" } });
+      assert.deepEqual(await filesIn(folder), []);
     }));
 
   it("refuses a second host", () =>

@@ -77,10 +77,11 @@ export class StatesFolder implements AsyncDisposable {
           );
         }
         await this.#makeRoom(name, states.byteLength);
-        await writeStates(fs, `${folder}/${file}`, name, states);
+        this.#files.set(file, await writeStates(fs, `${folder}/${file}`, name, states));
         await fs.syncFolder(folder);
-        this.#files.set(file, await this.#withFile(file, sizeOf));
       } catch (error) {
+        // The file would become stale when its states are created again.
+        await this.#remove(file).catch(() => {});
         log({ event: "states not stored", folder, name: name.name, fault: messageOf(error) });
       }
     });
@@ -143,7 +144,11 @@ export class StatesFolder implements AsyncDisposable {
   async #remove(file: string): Promise<boolean> {
     if (!this.#files.has(file)) return false;
     const { fs, folder } = this.#options;
-    await fs.remove(`${folder}/${file}`);
+    try {
+      await fs.remove(`${folder}/${file}`);
+    } catch (error) {
+      if (!(error instanceof FileError && error.code === "ENOENT")) throw error; // another program has removed it
+    }
     await fs.syncFolder(folder);
     return this.#files.delete(file);
   }
