@@ -269,6 +269,11 @@ describe("the folder for hidden states", () => {
       }
       const found = [await nextBlock(host, "a"), await nextBlock(host, "b"), await nextBlock(host, "c")];
       assert.deepEqual(found, [undefined, 0, 0]);
+      host = await start(denoFileSystem, 2 * size - 1);
+      assert.deepEqual([await nextBlock(host, "b"), await nextBlock(host, "c")], [undefined, 0]);
+      await create(host, "d");
+      await evictAll(host);
+      assert.deepEqual([await nextBlock(host, "c"), await nextBlock(host, "d")], [undefined, 0]);
     }));
 
   it("has the states of a device that is lost", () =>

@@ -29,6 +29,9 @@ export interface StatesFolderOptions {
 /** The name of a file: a digest of the owner, and one of the owner with the name. */
 const FILE_NAME = /^[0-9a-f]{16}-[0-9a-f]{64}\.safetensors$/;
 
+/** The number of characters of a file's name that depend on the owner only. */
+const OWNER_LENGTH = 16;
+
 export class StatesFolder implements AsyncDisposable {
   readonly #options: StatesFolderOptions;
   readonly #lock: AsyncDisposable;
@@ -53,7 +56,7 @@ export class StatesFolder implements AsyncDisposable {
     return states;
   }
 
-  /** Removes unfinished files, and orders the others by the time at which they were written. */
+  /** Removes unfinished files and those beyond the budget, and orders the others by the time at which they were written. */
   async #findFiles(): Promise<void> {
     const { fs, folder } = this.#options, found: { name: string; time: number; bytes: number }[] = [];
     for (const name of await fs.list(folder) ?? []) {
@@ -64,6 +67,7 @@ export class StatesFolder implements AsyncDisposable {
       }
     }
     for (const { name, bytes } of found.sort((a, b) => a.time - b.time)) this.#files.set(name, bytes);
+    await this.#makeRoom(0);
   }
 
   /** Stores states that are in host memory. If they cannot be written, they are lost, and the log says why. */
@@ -76,9 +80,12 @@ export class StatesFolder implements AsyncDisposable {
             `the states take ${states.byteLength} bytes, but the folder may have ${budgetBytes}`,
           );
         }
-        await this.#makeRoom(name, states.byteLength);
+        const own = [...this.#files.keys()].filter((other) => other.startsWith(file.slice(0, OWNER_LENGTH)));
+        if (own.length >= MAX_NAMES) await this.#remove(own[0]);
+        await this.#makeRoom(states.byteLength);
         this.#files.set(file, await writeStates(fs, `${folder}/${file}`, name, states));
         await fs.syncFolder(folder);
+        await this.#makeRoom(0); // the file has the windows too
       } catch (error) {
         // The file would become stale when its states are created again.
         await this.#remove(file).catch(() => {});
@@ -128,11 +135,8 @@ export class StatesFolder implements AsyncDisposable {
     await this.#lock[Symbol.asyncDispose]();
   }
 
-  /** Removes the files of an owner that has too many names, and then the oldest files, until there is room for `byteLength` bytes. */
-  async #makeRoom(name: StatesName, byteLength: number): Promise<void> {
-    const owner = fileName(name).slice(0, 17),
-      own = [...this.#files.keys()].filter((file) => file.startsWith(owner));
-    if (own.length >= MAX_NAMES) await this.#remove(own[0]);
+  /** Removes the oldest files until the budget has room for `byteLength` more bytes. */
+  async #makeRoom(byteLength: number): Promise<void> {
     let bytes = [...this.#files.values()].reduce((sum, size) => sum + size, byteLength);
     for (const [file, size] of [...this.#files]) {
       if (bytes <= this.#options.budgetBytes) return;
@@ -201,5 +205,5 @@ function sizeOf({ byteLength }: ReadableFile): Promise<number> {
 }
 
 function fileName({ owner, name }: StatesName): string {
-  return `${digestBytes(owner).slice(0, 16)}-${digestBytes(`${owner}/${name}`)}.safetensors`;
+  return `${digestBytes(owner).slice(0, OWNER_LENGTH)}-${digestBytes(`${owner}/${name}`)}.safetensors`;
 }
