@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { DeviceLostError } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { InUseError } from "../../src/base/files/file_error.ts";
+import { FileError, InUseError } from "../../src/base/files/file_error.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { StatesFolder } from "../../src/host/blocks/states_folder.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
@@ -217,6 +217,27 @@ describe("the folder for hidden states", () => {
       isBroken = false;
       await create(host);
       await evictAll(host);
+      assert.equal(await nextBlock(host), 0);
+    }));
+
+  it("does not forget a file that it can neither read nor remove", () =>
+    withHosts(async (_folder, start) => {
+      let isBroken = false;
+      const orBroken = async <T>(path: string, operation: () => Promise<T>) => {
+        if (isBroken) throw new FileError(path, "EIO", "the disk does not answer");
+        return await operation();
+      };
+      const host = await start({
+        ...denoFileSystem,
+        open: (path) => orBroken(path, () => denoFileSystem.open(path)),
+        remove: (path) => orBroken(path, () => denoFileSystem.remove(path)),
+      });
+      await create(host);
+      await evictAll(host);
+      isBroken = true;
+      await assertProblem(await host.request(STATES), "internal");
+      await assertProblem(await host.send("PUT", STATES, creation), "internal");
+      isBroken = false;
       assert.equal(await nextBlock(host), 0);
     }));
 

@@ -157,7 +157,10 @@ export class StatesFolder implements AsyncDisposable {
     return this.#files.delete(file);
   }
 
-  /** Calls `read` with the file of the states. If the file is damaged, removes it, and returns undefined. */
+  /**
+   * Calls `read` with the file of the states. If the file is damaged, removes it, and returns undefined.
+   * @throws {FileError} if it cannot be removed. A file that is forgotten could be found after a restart, when it is stale
+   */
   #reading<T>(
     name: StatesName,
     read: (file: ReadableFile, path: string) => Promise<T>,
@@ -171,7 +174,7 @@ export class StatesFolder implements AsyncDisposable {
         if (!isDamage(error)) throw error;
         const { log, folder } = this.#options;
         log({ event: "states damaged", folder, name: name.name, fault: messageOf(error) });
-        await this.#remove(file).catch(() => this.#files.delete(file));
+        await this.#remove(file);
         return undefined;
       }
     });
