@@ -2,7 +2,7 @@
 
 /** Bytes that are read when they are sent. */
 export interface StoredBytes {
-  /** The number of bytes. */
+  /** The number of bytes of all chunks. If the chunks have another number, the request throws a RangeError. */
   readonly byteLength: number;
   /** Yields the bytes in order. Each call reads them again. */
   chunks(): AsyncIterable<Uint8Array<ArrayBuffer>>;
@@ -70,11 +70,16 @@ export class BodyBlob extends Blob {
   async *#pieces(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     try {
       for (const part of this.#parts) {
+        let end = 0;
         for await (const chunk of part instanceof Uint8Array ? [part] : part.chunks()) {
+          end += chunk.byteLength;
+          if (end > part.byteLength) break;
           for (let start = 0; start < chunk.byteLength; start += PIECE_BYTES) {
             yield chunk.byteLength <= PIECE_BYTES ? chunk : chunk.subarray(start, start + PIECE_BYTES);
           }
         }
+        if (end === part.byteLength) continue;
+        throw new RangeError(`request body: a part of ${part.byteLength} bytes has yielded ${end}`);
       }
     } catch (error) {
       this.#failure = { error };

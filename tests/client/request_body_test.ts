@@ -74,6 +74,15 @@ it("Transport throws the error of a part that cannot be read, and does not repea
   await assert.rejects(transport.send(put([part])), error);
 });
 
+it("Transport refuses a part that yields fewer or more bytes than it declares, and does not repeat the request", async () => {
+  for (const length of [2, 4]) {
+    const host = new FakeHost(noContent), part = { ...counted([numbered(length)]), byteLength: 3 };
+    const transport = new Transport({ baseUrl: "http://fake", fetch: host.fetch, backoffMs: 1 });
+    const error = { name: "RangeError", message: `request body: a part of 3 bytes has yielded ${length}` };
+    await assert.rejects(transport.send(put([part, numbered(3)])), error);
+  }
+});
+
 it("Transport sends the bytes of a part where Request looks into a Blob, and reads them again for a retry", async () => {
   class LookingRequest extends Request {
     constructor(url: URL, init: RequestInit) {

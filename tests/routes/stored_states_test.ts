@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { DeviceLostError } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { InUseError } from "../../src/base/files/file_error.ts";
+import { FileError, InUseError } from "../../src/base/files/file_error.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { StatesFolder } from "../../src/host/blocks/states_folder.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
@@ -156,8 +156,10 @@ describe("the folder for hidden states", () => {
       await evictAll(host);
       const path = `${folder}/${(await filesIn(folder)).find((name) => name !== other)}`;
       const whole = await Deno.readFile(path), flipped = (at: number) => whole.with(at, whole[at] ^ 1);
+      const text = new TextDecoder("latin1").decode(whole), members = ["next_block", "heldOut", "model"];
       const damages = [
         ...[0, 9, 40, whole.length >> 1, whole.length - 1].map(flipped),
+        ...members.map((member) => flipped(text.indexOf(member))),
         whole.subarray(0, 4),
         whole.subarray(0, whole.length - 1),
         new Uint8Array([...whole, 0]),
@@ -170,6 +172,84 @@ describe("the folder for hidden states", () => {
         assert.equal(host.log.length, 1, `damage ${index}`);
         assert.deepEqual(await filesIn(folder), [other], `damage ${index}`);
       }
+    }));
+
+  it("describes no states whose description is damaged", () =>
+    withHosts(async (folder, start) => {
+      const host = await start();
+      await create(host);
+      await evictAll(host);
+      const [file] = await filesIn(folder), whole = await Deno.readFile(`${folder}/${file}`);
+      const text = new TextDecoder("latin1").decode(whole);
+      const digit = text.indexOf(":", text.indexOf("next_block")) + 1;
+      await Deno.writeFile(`${folder}/${file}`, whole.with(digit, whole[digit] ^ 1));
+      assert.equal(await nextBlock(host), undefined);
+    }));
+
+  it("finds states while another request reads them from the folder", () =>
+    withHosts(async (_folder, start) => {
+      const found: Promise<number | undefined>[] = [];
+      const host = await start({
+        ...denoFileSystem,
+        async remove(path) {
+          await denoFileSystem.remove(path);
+          found.push(nextBlock(host));
+        },
+      });
+      await create(host);
+      await evictAll(host);
+      await prune(host, 0);
+      assert.equal(found.length, 1);
+      assert.notEqual(await found[0], undefined);
+    }));
+
+  it("leaves no file if it cannot flush the folder, because the file would become stale", () =>
+    withHosts(async (folder, start) => {
+      let isBroken = true;
+      const syncFolder = async (path: string) => {
+        if (isBroken) throw new Error("too many files are open");
+        await denoFileSystem.syncFolder(path);
+      };
+      const host = await start({ ...denoFileSystem, syncFolder });
+      await create(host);
+      await evictAll(host);
+      assert.deepEqual(await filesIn(folder), []);
+      isBroken = false;
+      await create(host);
+      await evictAll(host);
+      assert.equal(await nextBlock(host), 0);
+    }));
+
+  it("does not forget a file that it can neither read nor remove", () =>
+    withHosts(async (_folder, start) => {
+      let isBroken = false;
+      const orBroken = async <T>(path: string, operation: () => Promise<T>) => {
+        if (isBroken) throw new FileError(path, "EIO", "the disk does not answer");
+        return await operation();
+      };
+      const host = await start({
+        ...denoFileSystem,
+        open: (path) => orBroken(path, () => denoFileSystem.open(path)),
+        remove: (path) => orBroken(path, () => denoFileSystem.remove(path)),
+      });
+      await create(host);
+      await evictAll(host);
+      isBroken = true;
+      await assertProblem(await host.request(STATES), "internal");
+      await assertProblem(await host.send("PUT", STATES, creation), "internal");
+      isBroken = false;
+      assert.equal(await nextBlock(host), 0);
+    }));
+
+  it("replaces and evicts states whose file another program has removed", () =>
+    withHosts(async (folder, start) => {
+      const host = await start();
+      await create(host);
+      await evictAll(host);
+      for (const file of await filesIn(folder)) await Deno.remove(`${folder}/${file}`);
+      await create(host);
+      await evictAll(host);
+      assert.equal(await nextBlock(host), 0);
     }));
 
   it("loses states that a full disk cannot take, and leaves no file", () =>
@@ -210,6 +290,11 @@ describe("the folder for hidden states", () => {
       }
       const found = [await nextBlock(host, "a"), await nextBlock(host, "b"), await nextBlock(host, "c")];
       assert.deepEqual(found, [undefined, 0, 0]);
+      host = await start(denoFileSystem, 2 * size - 1);
+      assert.deepEqual([await nextBlock(host, "b"), await nextBlock(host, "c")], [undefined, 0]);
+      await create(host, "d");
+      await evictAll(host);
+      assert.deepEqual([await nextBlock(host, "c"), await nextBlock(host, "d")], [undefined, 0]);
     }));
 
   it("has the states of a device that is lost", () =>
@@ -221,6 +306,18 @@ describe("the folder for hidden states", () => {
       while (!host.device.current()) await new Promise((resolve) => setTimeout(resolve, 1));
       assert.equal(await nextBlock(host), 1);
       await prune(host, 1);
+    }));
+
+  it("gets no states from the requests of a device that is lost", () =>
+    withHosts(async (folder, start) => {
+      const host = await start(), session = host.device.session(), name = { owner: OWNER, name: "run" };
+      await create(host);
+      await session.states.use(name, () => {
+        host.device.handleFailure(new DeviceLostError("the test pulled the plug"), session);
+        return Promise.resolve();
+      }, new AbortController().signal);
+      await session.states.reserve("other work", BUDGET, { replaced: { owner: OWNER, name: "other" } });
+      assert.deepEqual(await filesIn(folder), []);
     }));
 
   it("refuses a second host", () =>

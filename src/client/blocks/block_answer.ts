@@ -116,9 +116,9 @@ export interface SolvedRequest {
 }
 
 /**
- * Checks that an answer has all layers and figures, that the values are finite, that the weights of layers have the zeros
- * of their reports and the zeros and codes that their parameters ask for, and that the trained tensors are those of the block, because a host may be broken or may lie. The
- * shapes of the layers are checked when their weights are stored.
+ * Checks an answer, because a host may be broken or may lie. All layers and figures must be present, and all values finite.
+ * Each weight must have the zeros of its report, and the zeros and codes that its parameters ask for. The trained tensors must
+ * be those of the block. The shapes of the layers are checked when their weights are stored.
  * @throws {MalformedAnswerError} naming the first disagreement
  */
 export function checkSolved(

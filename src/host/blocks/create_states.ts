@@ -70,13 +70,8 @@ export async function createStates(
     checkCheckpointTensors(others, form.isStates ? [] : embeddingTensors(spec));
     const count = fitted + heldOut, byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
     requirePlan(backend, spec, tokens);
-    using _room = await store.reserve(
-      "the array of all hidden states with the body",
-      byteLength + totalBytes,
-      {
-        replaced: name,
-      },
-    );
+    const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
+    using _room = await store.reserve(subject, needed, { replaced: name });
     const tensors = await readTensors(stream);
     const [windows, validationWindows] = form.names.map((name) => readWindows(tensors.get(name), name, spec));
     const forward = await Forward.begin(backend, { spec, weights: memorySource(tensors) }, [

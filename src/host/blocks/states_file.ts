@@ -1,6 +1,6 @@
 /**
- * A file with the hidden states of a model, in the format safetensors. Its metadata describe the states, and its last tensor is
- * the CRC-32 of the description and of all other data, so that a damaged file is never used.
+ * A file with the hidden states of a model, in the format safetensors. Its metadata have a description of the states with the
+ * CRC-32 of this text. The last tensor is the CRC-32 of the text and of all other data. So nothing of a damaged file is used.
  */
 
 import { crc32 } from "node:zlib";
@@ -36,13 +36,13 @@ const FILE_MODE = 0o600;
 
 const CHECKSUM_BYTES = 4;
 
-/** Writes the states, whose bytes are in host memory. If it throws, there is no file. */
+/** Writes the states, whose bytes are in host memory. Returns the bytes of the file. If it throws, there is no file. */
 export async function writeStates(
   fs: FileSystem,
   path: string,
   name: StatesName,
   states: States,
-): Promise<void> {
+): Promise<number> {
   const { forward: { hiddenStates, denseStates, tokens, model: { spec: { hiddenSize } } } } = states;
   const { windows, validationWindows, model } = states, all = [...windows, ...validationWindows];
   const description: Description = {
@@ -53,14 +53,14 @@ export async function writeStates(
     hasTargets: denseStates !== undefined,
   };
   const text = JSON.stringify(description), shape = [all.length, tokens, hiddenSize];
+  let end = 0, checksum = crc32(text);
   const { bytes } = encodeHeader([
     { name: "windows", dtype: "U32", shape: [all.length, tokens] },
     { name: "hidden_states", dtype: "F32", shape },
     ...denseStates ? [{ name: "dense_hidden_states", dtype: "F32", shape } as const] : [],
     { name: "checksum", dtype: "U32", shape: [1] },
-  ], { states: text });
+  ], { states: text, checksum: String(checksum) });
   await writeFileAtomically(fs, path, async (file) => {
-    let end = 0, checksum = crc32(text);
     const write = async (bytes: Uint8Array) => {
       await file.write(end, bytes);
       end += bytes.byteLength;
@@ -72,6 +72,7 @@ export async function writeStates(
     }
     await write(new Uint8Array(Uint32Array.of(checksum).buffer));
   }, FILE_MODE);
+  return end;
 }
 
 function* dataOf(windows: readonly Uint32Array[], ...streams: readonly (HiddenStates | undefined)[]) {
@@ -82,17 +83,19 @@ function* dataOf(windows: readonly Uint32Array[], ...streams: readonly (HiddenSt
 }
 
 /**
- * Returns the description in a file.
+ * Returns the description in a file, and its checksum.
  * @throws {SafetensorsError} {SyntaxError} {DamagedFileError} if it is damaged or has the states of another name
  */
 export async function readDescription(file: ReadableFile, path: string, name: StatesName) {
   const prefix = await file.read(0, Math.min(LENGTH_BYTES, file.byteLength));
   const headerBytes = LENGTH_BYTES + parseHeaderLength(prefix, MAX_CHECKPOINT_HEADER_BYTES);
   const json = await file.read(LENGTH_BYTES, headerBytes - LENGTH_BYTES);
-  const text = parseHeader(json, file.byteLength - headerBytes).metadata.states ?? "{}";
+  const { metadata } = parseHeader(json, file.byteLength - headerBytes), { states: text = "" } = metadata;
+  const checksum = crc32(text);
+  if (metadata.checksum !== String(checksum)) throw wrongChecksum(path);
   const description: Description = JSON.parse(text);
   if (description.owner === name.owner && description.name === name.name) {
-    return { description, text, headerBytes };
+    return { description, checksum, headerBytes };
   }
   throw new DamagedFileError(`${path}: does not have the states ${name.name}`);
 }
@@ -108,13 +111,13 @@ export async function readStates(
   name: StatesName,
   backend: Backend,
 ): Promise<States> {
-  const { description, text, headerBytes } = await readDescription(file, path, name);
+  const { description, headerBytes, ...read } = await readDescription(file, path, name);
   const { model, heldOut, hasTargets, tokens, windows: count, next_block: block } = description;
   const spec = readSpec(model), byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
   if (headerBytes + 4 * count * tokens + byteLength + CHECKSUM_BYTES !== file.byteLength) {
     throw new DamagedFileError(`${path}: does not have the size of its states`);
   }
-  let end = headerBytes, checksum = crc32(text);
+  let end = headerBytes, checksum = read.checksum;
   /** The tensors are read in order. */
   const readNext = async (byteLength: number) => {
     const bytes = await file.read(end, byteLength);
@@ -140,5 +143,9 @@ export async function readStates(
     return { forward, model, weights, windows, validationWindows, byteLength, nextBlock: block };
   }
   forward.destroy();
-  throw new DamagedFileError(`${path}: does not have its checksum`);
+  throw wrongChecksum(path);
+}
+
+function wrongChecksum(path: string): DamagedFileError {
+  return new DamagedFileError(`${path}: does not have its checksum`);
 }

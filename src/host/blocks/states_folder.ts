@@ -29,6 +29,9 @@ export interface StatesFolderOptions {
 /** The name of a file: a digest of the owner, and one of the owner with the name. */
 const FILE_NAME = /^[0-9a-f]{16}-[0-9a-f]{64}\.safetensors$/;
 
+/** The number of characters of a file's name that depend on the owner only. */
+const OWNER_LENGTH = 16;
+
 export class StatesFolder implements AsyncDisposable {
   readonly #options: StatesFolderOptions;
   readonly #lock: AsyncDisposable;
@@ -53,7 +56,7 @@ export class StatesFolder implements AsyncDisposable {
     return states;
   }
 
-  /** Removes unfinished files, and orders the others by the time at which they were written. */
+  /** Removes unfinished files and those beyond the budget, and orders the others by the time at which they were written. */
   async #findFiles(): Promise<void> {
     const { fs, folder } = this.#options, found: { name: string; time: number; bytes: number }[] = [];
     for (const name of await fs.list(folder) ?? []) {
@@ -64,6 +67,7 @@ export class StatesFolder implements AsyncDisposable {
       }
     }
     for (const { name, bytes } of found.sort((a, b) => a.time - b.time)) this.#files.set(name, bytes);
+    await this.#makeRoom(0);
   }
 
   /** Stores states that are in host memory. If they cannot be written, they are lost, and the log says why. */
@@ -76,11 +80,15 @@ export class StatesFolder implements AsyncDisposable {
             `the states take ${states.byteLength} bytes, but the folder may have ${budgetBytes}`,
           );
         }
-        await this.#makeRoom(name, states.byteLength);
-        await writeStates(fs, `${folder}/${file}`, name, states);
+        const own = [...this.#files.keys()].filter((other) => other.startsWith(file.slice(0, OWNER_LENGTH)));
+        if (own.length >= MAX_NAMES) await this.#remove(own[0]);
+        await this.#makeRoom(states.byteLength);
+        this.#files.set(file, await writeStates(fs, `${folder}/${file}`, name, states));
         await fs.syncFolder(folder);
-        this.#files.set(file, await this.#withFile(file, sizeOf));
+        await this.#makeRoom(0); // the file has the windows too
       } catch (error) {
+        // The file would become stale when its states are created again.
+        await this.#remove(file).catch(() => {});
         log({ event: "states not stored", folder, name: name.name, fault: messageOf(error) });
       }
     });
@@ -127,11 +135,8 @@ export class StatesFolder implements AsyncDisposable {
     await this.#lock[Symbol.asyncDispose]();
   }
 
-  /** Removes the files of an owner that has too many names, and then the oldest files, until there is room for `byteLength` bytes. */
-  async #makeRoom(name: StatesName, byteLength: number): Promise<void> {
-    const owner = fileName(name).slice(0, 17),
-      own = [...this.#files.keys()].filter((file) => file.startsWith(owner));
-    if (own.length >= MAX_NAMES) await this.#remove(own[0]);
+  /** Removes the oldest files until the budget has room for `byteLength` more bytes. */
+  async #makeRoom(byteLength: number): Promise<void> {
     let bytes = [...this.#files.values()].reduce((sum, size) => sum + size, byteLength);
     for (const [file, size] of [...this.#files]) {
       if (bytes <= this.#options.budgetBytes) return;
@@ -143,12 +148,19 @@ export class StatesFolder implements AsyncDisposable {
   async #remove(file: string): Promise<boolean> {
     if (!this.#files.has(file)) return false;
     const { fs, folder } = this.#options;
-    await fs.remove(`${folder}/${file}`);
+    try {
+      await fs.remove(`${folder}/${file}`);
+    } catch (error) {
+      if (!(error instanceof FileError && error.code === "ENOENT")) throw error; // another program has removed it
+    }
     await fs.syncFolder(folder);
     return this.#files.delete(file);
   }
 
-  /** Calls `read` with the file of the states. If the file is damaged, removes it, and returns undefined. */
+  /**
+   * Calls `read` with the file of the states. If the file is damaged, removes it, and returns undefined.
+   * @throws {FileError} if it cannot be removed. A file that is forgotten could be found after a restart, when it is stale
+   */
   #reading<T>(
     name: StatesName,
     read: (file: ReadableFile, path: string) => Promise<T>,
@@ -162,7 +174,7 @@ export class StatesFolder implements AsyncDisposable {
         if (!isDamage(error)) throw error;
         const { log, folder } = this.#options;
         log({ event: "states damaged", folder, name: name.name, fault: messageOf(error) });
-        await this.#remove(file).catch(() => this.#files.delete(file));
+        await this.#remove(file);
         return undefined;
       }
     });
@@ -196,5 +208,5 @@ function sizeOf({ byteLength }: ReadableFile): Promise<number> {
 }
 
 function fileName({ owner, name }: StatesName): string {
-  return `${digestBytes(owner).slice(0, 16)}-${digestBytes(`${owner}/${name}`)}.safetensors`;
+  return `${digestBytes(owner).slice(0, OWNER_LENGTH)}-${digestBytes(`${owner}/${name}`)}.safetensors`;
 }

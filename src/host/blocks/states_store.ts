@@ -51,6 +51,7 @@ export class StatesStore {
   /** The entries that were deleted while requests use them, and those that are being written to the folder. */
   readonly #leaving = new Set<Entry>();
   readonly #options: StatesStoreOptions;
+  #disk: StatesStoreOptions["disk"];
   /** The states that are being read from the folder. */
   readonly #loading = new Map<string, Promise<boolean>>();
   /** The end of the last eviction. */
@@ -59,6 +60,7 @@ export class StatesStore {
 
   constructor(options: StatesStoreOptions) {
     this.#options = options;
+    this.#disk = options.disk;
   }
 
   /** The bytes of all states and answers that are in memory, and those that are reserved. */
@@ -116,8 +118,10 @@ export class StatesStore {
 
   /** Describes the states, or returns undefined if there are none. Does not count as a use. */
   async describe(name: StatesName): Promise<StoredStates | undefined> {
-    const entry = this.#entries.get(keyOf(name));
-    return entry ? describeStates(entry.states) : await this.#options.disk?.folder.describe(name);
+    const key = keyOf(name);
+    await this.#loaded(key);
+    const entry = this.#entries.get(key);
+    return entry ? describeStates(entry.states) : await this.#disk?.folder.describe(name);
   }
 
   /** Returns the states, which are then in memory, or undefined if there are none. @throws {BusyError} {Refusal} as `reserve` */
@@ -155,23 +159,34 @@ export class StatesStore {
    */
   async delete(name: StatesName, only?: States): Promise<boolean> {
     const key = keyOf(name);
-    while (this.#loading.has(key)) await this.#loading.get(key)!.catch(() => {}); // the request that reads them reports the error
+    await this.#loaded(key);
     const entry = this.#entries.get(key);
     if (only && entry?.states !== only) return false;
     if (entry) this.#remove(key, entry);
-    return await this.#options.disk?.folder.remove(name) || entry !== undefined;
+    return await this.#disk?.folder.remove(name) || entry !== undefined;
   }
 
-  /** Moves all states that no request uses to the folder, if there is one. */
+  /**
+   * Moves all states that no request uses to the folder, if there is one. The folder then belongs to the next store, so later
+   * evictions only free states.
+   */
   async close(): Promise<void> {
-    if (!this.#options.disk) return;
-    await Promise.all(this.#idle().map(([key, entry]) => this.#move(key, entry)));
+    if (!this.#disk) return;
+    const moves = this.#idle().map(([key, entry]) => this.#move(key, entry));
+    this.#disk = undefined;
+    await Promise.all(moves);
   }
 
   #insert(name: StatesName, states: States): void {
-    const { clock } = this.#options;
+    const { clock } = this.#options, key = keyOf(name), other = this.#entries.get(key);
+    if (other) this.#remove(key, other); // a repeated request has created them at the same time
     const queue = new BoundedQueue({ concurrency: 1, maxWaiting: MAX_WAITING, clock });
-    this.#entries.set(keyOf(name), { name, states, queue, users: 0 });
+    this.#entries.set(key, { name, states, queue, users: 0 });
+  }
+
+  /** Waits while the states are read from the folder. The request that reads them reports the error. */
+  async #loaded(key: string): Promise<void> {
+    while (this.#loading.has(key)) await this.#loading.get(key)!.catch(() => {});
   }
 
   /** Moves states from the folder into memory. Returns whether there were any. Requests for the same states share one reading. */
@@ -183,7 +198,7 @@ export class StatesStore {
   }
 
   async #loadOnce(name: StatesName): Promise<boolean> {
-    const { disk } = this.#options, byteLength = await disk?.folder.byteLength(name);
+    const disk = this.#disk, byteLength = await disk?.folder.byteLength(name);
     if (!disk || byteLength === undefined) return false;
     using _room = await this.reserve("the hidden states", byteLength, { replaced: name });
     const states = await disk.folder.take(name, disk.backend);
@@ -201,7 +216,7 @@ export class StatesStore {
   async #move(key: string, entry: Entry): Promise<void> {
     this.#entries.delete(key);
     this.#leaving.add(entry);
-    await this.#options.disk?.folder.save(entry.name, entry.states);
+    await this.#disk?.folder.save(entry.name, entry.states);
     this.#leaving.delete(entry);
     entry.states.forward.destroy();
   }

@@ -106,6 +106,12 @@ describe("StatesStore", () => {
     await end();
   });
 
+  it("frees states that a repeated request has created at the same time", async () => {
+    const { store, add, freed } = openStore();
+    await Promise.all([add("run", 30), add("run", 30)]);
+    assert.deepEqual([freed, store.byteLength], [["run"], 30]);
+  });
+
   it("stores at most 64 names of one key", async () => {
     const { store, add, freed } = openStore();
     await add("other", 1, 0, "other key");

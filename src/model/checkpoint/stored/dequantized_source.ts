@@ -1,6 +1,7 @@
 /**
  * Presents dense weights in place of the tensors that store them. The values of a weight are computed when they are read. Memory
- * then holds the requested values, the codes, scales and zeros of their sections, and at most one more section of dense values.
+ * then holds the requested values, the codes, scales and zeros of their sections, and one more section of dense values for each
+ * of at most {@link MAX_READERS} readers.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
@@ -11,12 +12,15 @@ import type { StoredWeight } from "./stored_format.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** The number of readers at different places, such as the bodies for several hosts, whose sections are computed only once. */
+const MAX_READERS = 4;
+
 export class DequantizedSource implements TensorSource {
   readonly #source: TensorSource;
   readonly #folder: string;
   readonly #weights: ReadonlyMap<string, StoredWeight>;
-  /** The last section of many rows, of which a part was read. The next read usually continues in it. */
-  #last?: { readonly weight: StoredWeight; readonly section: number; readonly bytes: Promise<Bytes> };
+  /** The sections of many rows of which a part was read, the last read at the end. The next read of a reader usually continues in them. */
+  readonly #begun = new Map<string, Promise<Bytes>>();
 
   /**
    * @param source the stored tensors
@@ -51,20 +55,23 @@ export class DequantizedSource implements TensorSource {
     }
     const wanted = new Uint8Array(byteLength);
     for (let section = first; section < end; section++) {
-      const sectionBegin = section * sectionBytes, bytes = await this.#section(weight, section);
+      const sectionBegin = section * sectionBytes, key = `${name}/${section}`;
+      const bytes = await this.#section(key, weight, section);
       const partBegin = Math.max(byteOffset, sectionBegin),
         partEnd = Math.min(byteEnd, sectionBegin + sectionBytes);
       wanted.set(bytes.subarray(partBegin - sectionBegin, partEnd - sectionBegin), partBegin - byteOffset);
-      if (partEnd === sectionBegin + sectionBytes) this.#last = undefined;
+      if (partEnd === sectionBegin + sectionBytes) this.#begun.delete(key);
     }
     return wanted;
   }
 
-  async #section(weight: StoredWeight, section: number): Promise<Bytes> {
-    if (this.#last?.weight !== weight || this.#last.section !== section) {
-      this.#last = { weight, section, bytes: this.#dequantize(weight, section, section + 1) };
-    }
-    return await this.#last.bytes;
+  #section(key: string, weight: StoredWeight, section: number): Promise<Bytes> {
+    const bytes = this.#begun.get(key) ?? this.#dequantize(weight, section, section + 1);
+    this.#begun.delete(key);
+    this.#begun.set(key, bytes);
+    const [oldest] = this.#begun.keys();
+    if (this.#begun.size > MAX_READERS) this.#begun.delete(oldest);
+    return bytes;
   }
 
   /**
