@@ -7,9 +7,10 @@ The program reads one request per line of standard input, which is a JSON object
 The block with this name receives the hidden states x of the windows, rounded to float32. Its loss is the mean over
 all tokens of |y - 2x|²/|2x|², where y is its output. The answer is one line:
 
-    {"inputs": (windows · tokens · hidden) numbers, "gradients": {NAME: numbers in row-major order}}
+    {"inputs": (windows · tokens · hidden) numbers, "token_inputs": numbers, "gradients": {NAME: numbers in row-major order}}
 
-The names of the parameters are those in the block. If a request fails, the answer is instead:
+The inputs of the tokens are empty unless the model has some, which are also rounded to float32. The names of the parameters
+are those in the block. If a request fails, the answer is instead:
 
     {"error": the traceback of the exception}
 """
@@ -27,7 +28,10 @@ def handle(request: dict) -> dict:
 
     def before(_, args):
         seen["inputs"] = args[0].detach().float().double()
-        return seen["inputs"], *args[1:]
+        if not hasattr(block, "per_layer_input_gate"):
+            return seen["inputs"], *args[1:]
+        seen["token_inputs"] = args[1].detach().float().double()
+        return seen["inputs"], seen["token_inputs"], *args[2:]
 
     def after(_, args, output):
         seen["outputs"] = output[0] if isinstance(output, tuple) else output
@@ -39,7 +43,8 @@ def handle(request: dict) -> dict:
     errors = (seen["outputs"] - target).square().sum(-1) / target.square().sum(-1)
     errors.mean().backward()
     gradients = {name: parameter.grad.flatten().tolist() for name, parameter in block.named_parameters()}
-    return {"inputs": seen["inputs"].flatten().tolist(), "gradients": gradients}
+    inputs, token_inputs = (seen.get(name, torch.empty(0)).flatten().tolist() for name in ("inputs", "token_inputs"))
+    return {"inputs": inputs, "token_inputs": token_inputs, "gradients": gradients}
 
 
 if __name__ == "__main__":

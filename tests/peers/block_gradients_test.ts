@@ -14,6 +14,8 @@ import { describePeers } from "./describe_peers.ts";
 
 interface GradientsAnswer {
   readonly inputs: readonly number[];
+  /** Empty if the model has no inputs of tokens. */
+  readonly token_inputs: readonly number[];
   /** The gradients by the names of the parameters in the block. */
   readonly gradients: Readonly<Record<string, readonly number[]>>;
 }
@@ -39,11 +41,12 @@ await describePeers("the gradients of a block", (peers) => {
   eachBackend("compared with PyTorch", (backend) => {
     for (const { title, index } of DENSE) {
       it(`are the same for ${title}`, async () => {
-        const { folder, inputs: states, gradients } = await makeModel(title);
+        const { folder, inputs: states, token_inputs, gradients } = await makeModel(title);
         await using opened = await openModelFolder(folder, denoFileSystem);
         const { spec, weights } = opened.model, inputs = Float32Array.from(states);
         const { prefix, vectors = [] } = spec.block(index);
-        const block = { spec, weights, index, inputs, targets: inputs.map((x) => 2 * x) };
+        const tokenInputs = token_inputs.length > 0 ? Float32Array.from(token_inputs) : undefined;
+        const block = { spec, weights, index, inputs, tokenInputs, targets: inputs.map((x) => 2 * x) };
         const actual = await blockGradients(backend(), block), expected = new Map(Object.entries(gradients));
         // Autograd also trains vectors such as the weights of a convolution.
         for (const { name } of vectors) expected.delete(name);

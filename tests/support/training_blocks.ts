@@ -82,6 +82,8 @@ export interface TrainingBlock {
   /** (WINDOWS · TOKENS, hiddenSize) */
   readonly inputs: Float32Array<ArrayBuffer>;
   readonly targets: Float32Array<ArrayBuffer>;
+  /** (WINDOWS · TOKENS, spec.tokenInputs.size). Random if absent. */
+  readonly tokenInputs?: Float32Array<ArrayBuffer>;
 }
 
 export function trainingBlock(settings: Settings, index = 0): TrainingBlock {
@@ -116,15 +118,15 @@ export function upload(backend: Backend, values: Float32Array<ArrayBuffer>): Dev
   return buffer;
 }
 
-/** Creates the inputs of a block, with random inputs of tokens and shared keys and values if the model has any. */
+/** Creates the inputs of a block, with random shared keys and values if the model has any. */
 export function uploadInputs(
   backend: Backend,
-  { inputs, spec }: Pick<TrainingBlock, "inputs" | "spec">,
+  { inputs, spec, tokenInputs: given }: Pick<TrainingBlock, "inputs" | "spec" | "tokenInputs">,
 ): BlockInputs & { destroy(): void } {
   const { tokenInputs: tokens, sharedColumns: ld = 0 } = spec, x = upload(backend, inputs);
-  const [tokenInputs, buffer] = [tokens?.size ?? 0, ld].map((columns, i) =>
-    columns > 0 ? upload(backend, normals(WINDOWS * TOKENS * columns, 73 + i)) : undefined
-  );
+  const random = (columns: number, seed: number) => normals(WINDOWS * TOKENS * columns, seed);
+  const tokenInputs = tokens && upload(backend, given ?? random(tokens.size, 73));
+  const buffer = ld > 0 ? upload(backend, random(ld, 74)) : undefined;
   return {
     x,
     tokenInputs,
