@@ -208,7 +208,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
   it("trains the experts of a mixture, but not its router", async () => {
     const { windows, variants: [{ model }] } = await readFamilyFixture("qwen3_moe");
     const results: ReconstructedBlock[] = [];
-    const source = calibratedModel(opt.model, backend(), {
+    const source = calibratedModel(model, backend(), {
       windows,
       reconstruct: 2,
       onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
