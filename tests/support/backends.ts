@@ -63,12 +63,17 @@ function suite(name: string, make: () => Promise<Backend>, missing: string | und
 /** Declares one suite per backend with the tests of `body`. The backend is created before the suite and disposed after it. */
 export function eachBackend(name: string, body: Body): void {
   if (!onlyRuntime) onCpu(`${name} on cpu`, body);
-  if (!ONLY_CPU) suite(`${name} on webgpu`, makers.webgpu, webgpuSkipReason, body);
+  onWebGpu(`${name} on webgpu`, body);
 }
 
 /** Declares a suite whose tests run on the CPU only. */
 export function onCpu(name: string, body: Body): void {
   suite(name, makers.cpu, undefined, body);
+}
+
+/** Declares a suite whose tests run on WebGPU only. */
+export function onWebGpu(name: string, body: Body): void {
+  if (!ONLY_CPU) suite(name, makers.webgpu, webgpuSkipReason, body);
 }
 
 /**

@@ -1,58 +1,11 @@
-/**
- * Compares every family that has a checkpoint in `tests/fixtures/families` with the numbers that transformers computed in
- * float64: the logits, and the statistics of the inputs of every linear layer. Each variant of a family has other settings.
- */
+/** Compares every family with transformers on the CPU. `transformers_webgpu_slow_test.ts` does the same on WebGPU. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { assertClose } from "../../support/assert_close.ts";
-import { eachBackend } from "../../support/backends.ts";
-import { denseStatistics } from "../../support/dense_statistics.ts";
-import { familyNames, readFamilyFixture } from "../../support/family_fixtures.ts";
-import { decodedLogits, decodedRows, windowLogits } from "../../support/logits.ts";
+import { onCpu } from "../../support/backends.ts";
+import { compareFamilies, FIXTURES } from "../../support/compare_families.ts";
 
-const FIXTURES = new Map(
-  await Promise.all(familyNames().map(async (name) => [name, await readFamilyFixture(name)] as const)),
-);
-
-/** Returns the packed upper triangle of the identity with the size of `packed`. */
-function identityLike(packed: Float32Array): number[] {
-  const size = (Math.sqrt(8 * packed.length + 1) - 1) / 2;
-  return Array.from({ length: size }, (_, i) => [1, ...Array<number>(size - 1 - i).fill(0)]).flat();
-}
-
-eachBackend("the families of transformers", (backend) => {
-  for (const [family, { windows, variants }] of FIXTURES) {
-    for (const { name, model, logits, hessians, tokens } of variants) {
-      it(`computes the logits of ${family}, ${name}`, async () => {
-        const actual: number[] = [];
-        for (const window of windows) actual.push(...await windowLogits(model, backend(), window));
-        assertClose(actual, logits, 1e-5);
-      });
-
-      it(`computes the same logits token by token, with stored keys and values, for ${family}, ${name}`, async () => {
-        const { vocabSize } = model.spec;
-        for (const [i, window] of windows.entries()) {
-          const all = logits.subarray(i * window.length * vocabSize, (i + 1) * window.length * vocabSize);
-          const actual = await decodedLogits(model, backend(), window);
-          assertClose(actual, decodedRows(all, vocabSize), 1e-5);
-        }
-      });
-
-      it(`computes the statistics of every layer of ${family}, ${name}`, async () => {
-        const actual = await denseStatistics(model, backend(), windows);
-        const missing = [...hessians.keys()].filter((layer) => !actual.hessians.has(layer));
-        assert.deepEqual(missing, []);
-        for (const [layer, expected] of tokens) assert.equal(actual.tokens.get(layer), expected, layer);
-        for (const [layer, sum] of hessians) {
-          // If no token was routed to an expert, the identity takes the place of a sum that is 0.
-          const expected = tokens.get(layer) === 0 ? identityLike(sum) : sum;
-          assertClose(actual.hessians.get(layer)!, expected, 1e-5, { label: layer });
-        }
-      });
-    }
-  }
-});
+onCpu("the families of transformers on cpu", compareFamilies);
 
 it("the variants of a family have different logits", () => {
   for (const [family, { variants }] of FIXTURES) {
