@@ -222,59 +222,30 @@ function subtract_from_two(size: u32, start: u32): void {
 // Does the same for a whole panel of PANEL columns without rounding. The weights stay in registers. If the last panel has
 // fewer columns, the columns after it receive values that nothing reads.
 function prune_panel(size: u32, start: u32): void {
-  const w = weights(start), flags = pruned(start), error = errors(start);
   const u = panel_of_u(size, PANEL, start) + (<usize>start * PANEL << 2);
-  let a0 = v128.load(w, 0), a1 = v128.load(w, 16);
-  let b0 = v128.load(w, 32), b1 = v128.load(w, 48);
-  let c0 = v128.load(w, 64), c1 = v128.load(w, 80);
-  let d0 = v128.load(w, 96), d1 = v128.load(w, 112);
-  let scale: v128, factor: v128, low: v128, high: v128;
-  scale = v128.load32_splat(reciprocal(start), 0);
-  low = f32x4.mul(v128.and(a0, v128.load(flags, 0)), scale);
-  high = f32x4.mul(v128.and(a1, v128.load(flags, 16)), scale);
-  v128.store(error, low, 0);
-  v128.store(error, high, 16);
-  factor = v128.load32_splat(u, 4);
-  b0 = f32x4.relaxed_nmadd(low, factor, b0);
-  b1 = f32x4.relaxed_nmadd(high, factor, b1);
-  factor = v128.load32_splat(u, 8);
-  c0 = f32x4.relaxed_nmadd(low, factor, c0);
-  c1 = f32x4.relaxed_nmadd(high, factor, c1);
-  factor = v128.load32_splat(u, 12);
-  d0 = f32x4.relaxed_nmadd(low, factor, d0);
-  d1 = f32x4.relaxed_nmadd(high, factor, d1);
-  scale = v128.load32_splat(reciprocal(start), 4);
-  low = f32x4.mul(v128.and(b0, v128.load(flags, 32)), scale);
-  high = f32x4.mul(v128.and(b1, v128.load(flags, 48)), scale);
-  v128.store(error, low, 32);
-  v128.store(error, high, 48);
-  factor = v128.load32_splat(u, 24);
-  c0 = f32x4.relaxed_nmadd(low, factor, c0);
-  c1 = f32x4.relaxed_nmadd(high, factor, c1);
-  factor = v128.load32_splat(u, 28);
-  d0 = f32x4.relaxed_nmadd(low, factor, d0);
-  d1 = f32x4.relaxed_nmadd(high, factor, d1);
-  scale = v128.load32_splat(reciprocal(start), 8);
-  low = f32x4.mul(v128.and(c0, v128.load(flags, 64)), scale);
-  high = f32x4.mul(v128.and(c1, v128.load(flags, 80)), scale);
-  v128.store(error, low, 64);
-  v128.store(error, high, 80);
-  factor = v128.load32_splat(u, 44);
-  d0 = f32x4.relaxed_nmadd(low, factor, d0);
-  d1 = f32x4.relaxed_nmadd(high, factor, d1);
-  scale = v128.load32_splat(reciprocal(start), 12);
-  low = f32x4.mul(v128.and(d0, v128.load(flags, 96)), scale);
-  high = f32x4.mul(v128.and(d1, v128.load(flags, 112)), scale);
-  v128.store(error, low, 96);
-  v128.store(error, high, 112);
-  v128.store(w, v128.andnot(a0, v128.load(flags, 0)), 0);
-  v128.store(w, v128.andnot(a1, v128.load(flags, 16)), 16);
-  v128.store(w, v128.andnot(b0, v128.load(flags, 32)), 32);
-  v128.store(w, v128.andnot(b1, v128.load(flags, 48)), 48);
-  v128.store(w, v128.andnot(c0, v128.load(flags, 64)), 64);
-  v128.store(w, v128.andnot(c1, v128.load(flags, 80)), 80);
-  v128.store(w, v128.andnot(d0, v128.load(flags, 96)), 96);
-  v128.store(w, v128.andnot(d1, v128.load(flags, 112)), 112);
+  for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
+    const w = weights(start) + half, flags = pruned(start) + half, error = errors(start) + half;
+    const flagA = v128.load(flags), flagB = v128.load(flags, 32), flagC = v128.load(flags, 64), flagD = v128.load(flags, 96);
+    let a = v128.load(w), b = v128.load(w, 32), c = v128.load(w, 64), d = v128.load(w, 96);
+    const errorA = f32x4.mul(v128.and(a, flagA), v128.load32_splat(reciprocal(start)));
+    b = f32x4.relaxed_nmadd(errorA, v128.load32_splat(u, 4), b);
+    c = f32x4.relaxed_nmadd(errorA, v128.load32_splat(u, 8), c);
+    d = f32x4.relaxed_nmadd(errorA, v128.load32_splat(u, 12), d);
+    const errorB = f32x4.mul(v128.and(b, flagB), v128.load32_splat(reciprocal(start), 4));
+    c = f32x4.relaxed_nmadd(errorB, v128.load32_splat(u, 24), c);
+    d = f32x4.relaxed_nmadd(errorB, v128.load32_splat(u, 28), d);
+    const errorC = f32x4.mul(v128.and(c, flagC), v128.load32_splat(reciprocal(start), 8));
+    d = f32x4.relaxed_nmadd(errorC, v128.load32_splat(u, 44), d);
+    const errorD = f32x4.mul(v128.and(d, flagD), v128.load32_splat(reciprocal(start), 12));
+    v128.store(error, errorA);
+    v128.store(error, errorB, 32);
+    v128.store(error, errorC, 64);
+    v128.store(error, errorD, 96);
+    v128.store(w, v128.andnot(a, flagA));
+    v128.store(w, v128.andnot(b, flagB), 32);
+    v128.store(w, v128.andnot(c, flagC), 64);
+    v128.store(w, v128.andnot(d, flagD), 96);
+  }
 }
 
 // Returns the weights w of four rows, rounded to the grids of the rows. `half` is a byte offset: 0 for the first four
