@@ -1,33 +1,24 @@
 /** The backward pass of the convolution before linear attention (`forward/causal_convolution.ts`). */
 
-import { convolutionCase } from "../forward/causal_convolution.ts";
+import { causalConvolution, convolutionCase } from "../forward/causal_convolution.ts";
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { signed, sumRoundings } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/causal_convolution_backward.wgsl" with { type: "text" };
 
+const { past: _, ...params } = causalConvolution.params;
+
 /**
  * Adds the gradient of x of `causalConvolution` without earlier tokens. For each token t, head h and dimension d, with channel c = first +
  * h·head_dim + d: x_gradient_t[h, d] ← x_gradient_t[h, d] + Σ_i weight[c·taps + taps − 1 − i]·gradient_{t + i}[c], over the tokens t + i of
  * the window. `x_gradient` has the layout of x, and `gradient` that of y. The weights get no gradient. The parameters are those of
- * `causalConvolution`. All buffers hold f32.
+ * `causalConvolution` without `past`. All buffers hold f32.
  */
 export const causalConvolutionBackward = defineKernel({
   name: "causal_convolution_backward",
   bindings: { weight: "read", gradient: "read", x_gradient: "read_write" },
-  params: {
-    batch: "u32",
-    tokens: "u32",
-    taps: "u32",
-    heads: "u32",
-    head_dim: "u32",
-    head_stride: "u32",
-    offset: "u32",
-    ldx: "u32",
-    first: "u32",
-    ldy: "u32",
-  },
+  params,
   shader: {
     code: shared + code,
     entryPoint: "causal_convolution_backward",
