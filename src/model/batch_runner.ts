@@ -4,6 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
 import { copy2d } from "../device/kernels/transfer/copy2d.ts";
 import type { Batch } from "./batches.ts";
 import { Embedding } from "./embedding.ts";
@@ -111,16 +112,10 @@ class WindowInputs {
   }
 
   async #compute(block: number): Promise<Float32Array> {
-    const embedding = await Embedding.open(this.backend, this.model, 0);
-    try {
-      const inputs = await TokenInputs.open(this.backend, this.model, embedding, { first: block, count: 1 });
-      try {
-        return await inputs!.of(Uint32Array.from(this.#rows.keys()));
-      } finally {
-        inputs?.destroy();
-      }
-    } finally {
-      embedding.destroy();
-    }
+    using opened = new ResourceSet();
+    const embedding = opened.add(await Embedding.open(this.backend, this.model, 0));
+    const blocks = { first: block, count: 1 };
+    const inputs = opened.add((await TokenInputs.open(this.backend, this.model, embedding, blocks))!);
+    return await inputs.of(Uint32Array.from(this.#rows.keys()));
   }
 }

@@ -9,6 +9,7 @@ import type { ModelSpec } from "../../src/model/families/family.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { BlockTrainer } from "../../src/model/training/block_trainer.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
+import { upload } from "./device.ts";
 import { bound } from "./limited_backend.ts";
 import { numbersOf, ReferenceBuffer } from "./reference_backend.ts";
 import { normals } from "./random.ts";
@@ -109,13 +110,6 @@ function prunedWeights(shapes: Shapes): TensorSource {
     for (let i = 0; i < values.length; i += 3) values[i] = 0;
   }
   return source;
-}
-
-/** Creates a buffer with `values`. */
-export function upload(backend: Backend, values: Float32Array<ArrayBuffer>): DeviceBuffer {
-  const buffer = backend.createBuffer("states", values.byteLength);
-  backend.write(buffer, 0, new Uint8Array(values.buffer));
-  return buffer;
 }
 
 /** Creates the inputs of a block, with random shared keys and values if the model has any. */

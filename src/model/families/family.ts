@@ -3,8 +3,8 @@
  * one transformer block from the functions in `pieces/`. It does not read weights.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
 import type { Activation, BlockPass } from "../pieces/block_pass.ts";
+import { configError } from "./config/config.ts";
 import type { LinearHeads } from "../pieces/linear_attention.ts";
 import type { RoutingRule } from "../pieces/routing.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
@@ -104,8 +104,8 @@ export interface SharedKeys {
 export function requireNoFurtherInputs({ tokenInputs, sharedColumns = 0 }: ModelSpec): void {
   const setting = tokenInputs ? "hidden_size_per_layer_input" : "num_kv_shared_layers";
   if (!tokenInputs && sharedColumns === 0) return;
-  throw new ModelError(
-    `config.json: ${setting} must be 0 if blocks run at a server, because a server receives no inputs of a block but the hidden states`,
+  throw configError(
+    `${setting} must be 0 if blocks run at a server, because a server receives no inputs of a block but the hidden states`,
   );
 }
 

@@ -4,9 +4,15 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../base/files/file_error.ts";
 import { addToStream } from "../pieces/residual.ts";
-import { activationName, layerTypesShape, positiveInt, readConfig, readLayerTypes } from "./config/config.ts";
+import {
+  activationName,
+  configError,
+  layerTypesShape,
+  positiveInt,
+  readConfig,
+  readLayerTypes,
+} from "./config/config.ts";
 import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
 import type { Family, SharedKeys } from "./family.ts";
 import type { LlamaSizes } from "./llama/attention_layers.ts";
@@ -66,8 +72,8 @@ export const gemma4: Family = {
     const config = readConfig(schema, object), { attention_bias: bias, num_hidden_layers: blocks } = config;
     const { hidden_size_per_layer_input: tokenInputs, use_double_wide_mlp: isDoubled } = config;
     if (config.enable_moe_block && tokenInputs) {
-      throw new ModelError(
-        `config.json: hidden_size_per_layer_input ${tokenInputs} is not supported with enable_moe_block, must be 0`,
+      throw configError(
+        `hidden_size_per_layer_input ${tokenInputs} is not supported with enable_moe_block, must be 0`,
       );
     }
     const hasWindow = readLayerTypes(config, (index) => (index + 1) % 6 !== 0);
@@ -119,8 +125,8 @@ function readGlobalHeads(config: Config, isSliding: (index: number) => boolean):
   const count = types?.filter((_, index) => !isSliding(index)).length ?? entries.length;
   const isOfGlobalBlocks = entries.length === count && entries.every(([index]) => !isSliding(Number(index)));
   if (entries.length > 0 && !(isOfGlobalBlocks && new Set(heads).size === 1)) {
-    throw new ModelError(
-      "config.json: per_layer_config is not supported, because it must have all blocks without a window and no others, and " +
+    throw configError(
+      "per_layer_config is not supported, because it must have all blocks without a window and no others, and " +
         "the same heads for all of them",
     );
   }
@@ -149,8 +155,8 @@ function readSharedKeys(
     let source = first - 1;
     while (source >= 0 && isSliding(source) !== kind) source--;
     if (source < 0) {
-      throw new ModelError(
-        `config.json: num_kv_shared_layers ${readers} is not supported, because no block before block ${first} has the kind of ` +
+      throw configError(
+        `num_kv_shared_layers ${readers} is not supported, because no block before block ${first} has the kind of ` +
           `attention of block ${reader}, whose keys and values it would read`,
       );
     }
@@ -177,9 +183,7 @@ function readSharedKeys(
 function networkWithExperts(config: Config): LlamaTraits["feedForward"] {
   const { num_experts: experts, top_k_experts: perToken, moe_intermediate_size: intermediate } = config;
   if (!experts || !perToken || !intermediate) {
-    throw new ModelError(
-      "config.json: enable_moe_block needs num_experts, top_k_experts and moe_intermediate_size",
-    );
+    throw configError("enable_moe_block needs num_experts, top_k_experts and moe_intermediate_size");
   }
   const { hidden_size: hidden, rms_norm_eps: eps } = config;
   const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });

@@ -113,8 +113,8 @@ function checkSizes(
   const { hiddenSize, finalNorm } = spec;
   if (needsSquareAttention && (heads !== kvHeads || heads * headDim !== hiddenSize)) {
     throw configError(
-      `has ${heads} heads of ${headDim} dimensions and ${kvHeads} key heads, but the architecture ${name} of ` +
-        `llama.cpp needs as many key heads as heads, and ${hiddenSize} dimensions in all heads together`,
+      `has ${heads} heads of ${headDim} dimensions and ${kvHeads} key heads, but ${titleOf(name)} ` +
+        `needs as many key heads as heads, and ${hiddenSize} dimensions in all heads together`,
     );
   }
   const other = blocksOf(spec).flatMap(({ norms }) => norms).find(({ eps }) => eps !== finalNorm!.eps);

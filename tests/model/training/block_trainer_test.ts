@@ -10,6 +10,7 @@ import { BlockTrainer } from "../../../src/model/training/block_trainer.ts";
 import { asFloat32, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
+import { upload } from "../../support/device.ts";
 import { failingAllocation, limitBuffers } from "../../support/limited_backend.ts";
 import { numbersOf, referenceBackend, ReferenceBuffer } from "../../support/reference_backend.ts";
 import {
@@ -18,7 +19,6 @@ import {
   TOKENS,
   type TrainingBlock,
   trainingBlock,
-  upload,
   uploadInputs,
   WINDOWS,
 } from "../../support/training_blocks.ts";
