@@ -1,4 +1,7 @@
-/** Describes by the keys of GGUF what differs between the blocks of a model: windows, linear attention, further inputs, and halves that a block lacks. */
+/**
+ * Describes by the keys of GGUF what differs between the blocks of a model: windows, linear attention, further inputs, and halves that a
+ * block lacks.
+ */
 
 import { configError } from "../families/config/config.ts";
 import {

@@ -1,7 +1,7 @@
 /**
  * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be larger than memory. One file
- * has the inputs of one block as raw f32 of shape (windows, tokens, columns of the states). A file is written under a temporary name and renamed when
- * it is complete. Then the files of earlier blocks are removed. The caller must check that a file belongs to the model and the windows.
+ * has the inputs of one block as raw f32 of shape (windows, tokens, columns of the states). A file is written under a temporary name and
+ * renamed when it is complete. Then the files of earlier blocks are removed. The caller must check that a file belongs to the model and the windows.
  *
  * If the caller stores the checksums of the files, `removeDamaged` finds files that have changed. The checksum is a CRC-32. It finds every
  * change of up to 32 consecutive bits, and overlooks one in 2³² others. A SHA-256 would take thirty times as long, and the hidden states of

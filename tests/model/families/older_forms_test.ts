@@ -1,6 +1,6 @@
 /**
- * Tests how Gemma 2 to 4 and other families derived from LLaMA read older forms of their settings, and what
- * they refuse. `transformers_test.ts` compares their numbers.
+ * Tests how LLaMA and families derived from it read older forms of their settings, and what they refuse. `transformers_test.ts`
+ * compares their numbers.
  */
 
 import { it } from "@std/testing/bdd";

@@ -80,7 +80,10 @@ export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[
   ];
 }
 
-/** Returns why the layout cannot store a grid: other bits than 4 or 8, or a group size that does not divide the columns, as the library requires. */
+/**
+ * Returns why the layout cannot store a grid, or undefined if it can. The bits must be 4 or 8, and the library requires a group size that
+ * divides the columns.
+ */
 export function unstorableReason(
   { bits, groupSize, cols }: Omit<QuantizedShape, "rows" | "dtype">,
 ): string | undefined {
