@@ -5,8 +5,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import { readExamples } from "../model/evaluation/read_examples.ts";
-import { findTask, TASKS } from "../model/evaluation/tasks.ts";
-import type { Task } from "../model/evaluation/tasks.ts";
+import { findTask, type Task, TASKS } from "../model/evaluation/tasks.ts";
 import {
   addBackendOption,
   addCommonOptions,

@@ -158,7 +158,8 @@ export class Device {
     // Several requests may report the same loss.
     if (this.#state.kind !== "ready" || this.#state.session !== session) return;
     this.#state = { kind: "unusable", error };
-    // Hidden states are in host memory. Other errors do not matter, because the resources of a lost device are gone.
+    // Hidden states are in host memory, so they can still be written to the folder. An error of `dispose` does not matter,
+    // because the resources of a lost device are gone.
     session.states.close().then(() => session.backend.dispose()).catch(() => {});
     this.#reopenAfter(0);
   }

@@ -14,7 +14,7 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
   readonly url?: string;
   /** The base URL at which the edge reaches this host. @default the address at which the host listens */
   readonly publicUrl?: string;
-  /** The id of the host, under which an edge lists it that wakes it by a request. @default a new id after every start */
+  /** The id under which an edge knows the host. Needed if the edge wakes the host by a request. @default a new id after every start */
   readonly hostId?: string;
   /** The time between two heartbeats, which keep the host registered. @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;

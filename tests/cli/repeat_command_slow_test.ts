@@ -15,9 +15,9 @@ await writeSotuTexts(folder);
 await Deno.writeTextFile(`${folder}/my profile.json`, JSON.stringify(PROFILE));
 
 /** Runs a command line with the places of its model and its files, as a user would complete it, and returns the command in the report. */
-async function prune(out: string, words: readonly string[]): Promise<string> {
-  const placed = words.map((word, i) =>
-    ["--calibration", "--text", "--profile"].includes(words[i - 1]) ? `${folder}/${word}` : word
+async function prune(out: string, options: readonly string[]): Promise<string> {
+  const placed = options.map((word, i) =>
+    ["--calibration", "--text", "--profile"].includes(options[i - 1]) ? `${folder}/${word}` : word
   );
   await succeeded(runPare("prune", OPT_SOTU, "--out", out, "--backend", "cpu", ...placed));
   return JSON.parse(await Deno.readTextFile(`${out}/pare.json`)).command;
@@ -49,9 +49,9 @@ describe("the command in a report", {
     it(`repeats the run of pare prune ${options.join(" ")}`, async () => {
       const windows = ["--calibration", "calibration.txt", "--samples", "2", "--seqlen", "32"];
       const command = await prune(`${folder}/first${i}`, [...windows, ...options]);
-      const [pare, verb, model, out, place, ...words] = await shellWords(command);
+      const [pare, verb, model, out, place, ...repeated] = await shellWords(command);
       assert.deepEqual([pare, verb, model, out, place], ["pare", "prune", "opt-sotu", "--out", "FOLDER"]);
-      assert.equal(await prune(`${folder}/second${i}`, words), command);
+      assert.equal(await prune(`${folder}/second${i}`, repeated), command);
       const [first, second] = await Promise.all(
         ["first", "second"].map((name) => Deno.readFile(`${folder}/${name}${i}/model.safetensors`)),
       );

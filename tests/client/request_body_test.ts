@@ -62,24 +62,29 @@ it("BodyBlob reads no more than one chunk ahead of its reader", async () => {
 
 it("Transport throws the error of a part that cannot be read, and does not repeat the request", async () => {
   const host = new FakeHost(noContent), error = new Error("the file is gone");
+  let attempts = 0;
   const part = {
     byteLength: 3,
     // deno-lint-ignore require-yield
     async *chunks() {
+      attempts++;
       await Promise.resolve();
       throw error;
     },
   };
   const transport = new Transport({ baseUrl: "http://fake", fetch: host.fetch, backoffMs: 1 });
   await assert.rejects(transport.send(put([part])), error);
+  assert.equal(attempts, 1);
 });
 
 it("Transport refuses a part that yields fewer or more bytes than it declares, and does not repeat the request", async () => {
   for (const length of [2, 4]) {
-    const host = new FakeHost(noContent), part = { ...counted([numbered(length)]), byteLength: 3 };
+    const host = new FakeHost(noContent), stored = counted([numbered(length)]);
+    const part = { ...stored, byteLength: 3 };
     const transport = new Transport({ baseUrl: "http://fake", fetch: host.fetch, backoffMs: 1 });
     const error = { name: "RangeError", message: `request body: a part of 3 bytes has yielded ${length}` };
     await assert.rejects(transport.send(put([part, numbered(3)])), error);
+    assert.equal(stored.reads, 1);
   }
 });
 

@@ -2,6 +2,7 @@
 
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
+import { weightName } from "../../src/prune/block_plan.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
@@ -22,7 +23,7 @@ export async function tensorsOf(named: readonly NamedShape[]): Promise<Tensors> 
 export const embedding = await tensorsOf(embeddingTensors(spec)),
   block = await tensorsOf(blockTensors(spec, 0));
 export const [firstName] = Object.keys(block), [layer] = spec.block(0).groups[0];
-export const layerName = `${spec.block(0).prefix(0)}${layer.name}.weight`;
+export const layerName = weightName(spec, 0, layer);
 
 /** Returns a tensor of token ids. */
 export function ids(shape: readonly number[], values: ArrayLike<number>): HostTensor {
@@ -34,3 +35,10 @@ export const metadata = { config: JSON.stringify(config) };
 export const layers = (queries: object) => ({ layers: JSON.stringify(queries) });
 export const creation = encode({ windows: given, ...embedding }, metadata);
 export const pruning = encode(block, layers({ [layerName]: { sparsity: 0.5 } }));
+
+const [secondLayer] = spec.block(1).groups[0];
+/** Prunes the first layer of block 1, as `pruning` does in block 0. */
+export const secondPruning = encode(
+  await tensorsOf(blockTensors(spec, 1)),
+  layers({ [weightName(spec, 1, secondLayer)]: { sparsity: 0.5 } }),
+);

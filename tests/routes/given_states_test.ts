@@ -4,21 +4,19 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { blockTensors } from "../../src/model/families/check_tensors.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { assertProblem } from "./assert_problem.ts";
 import {
-  block as firstBlock,
+  block,
   creation,
   embedding,
-  layers,
   metadata,
+  secondPruning,
   spec,
   STATES,
-  tensorsOf,
   TOKENS,
   windows,
 } from "./block_bodies.ts";
@@ -49,18 +47,14 @@ async function inputsOfBlock1(count: number): Promise<HostTensor> {
 }
 
 it("PUT /v1/states takes the inputs of a block, which is then pruned as after the blocks before it", async () => {
-  const host = await startHost(),
-    block = await tensorsOf(blockTensors(spec, 1)),
-    PATH = "/v1/blocks?states=run&block=";
-  const [linear] = spec.block(1).groups[0], name = `${spec.block(1).prefix(1)}${linear.name}.weight`;
-  const pruning = encode(block, layers({ [name]: { sparsity: 0.5 } }));
+  const host = await startHost(), PATH = "/v1/blocks?states=run&block=";
   const prune = async () => {
-    const answer = await host.send("POST", `${PATH}1`, pruning);
+    const answer = await host.send("POST", `${PATH}1`, secondPruning);
     assert.equal(answer.status, 200);
     return decodeBlock(await answer.bytes()).layers.map(({ weight }) => weight);
   };
   assert.equal((await host.send("PUT", STATES, creation)).status, 201);
-  assert.equal((await host.send("POST", `${PATH}0`, encode(firstBlock))).status, 200);
+  assert.equal((await host.send("POST", `${PATH}0`, encode(block))).status, 200);
   const expected = await prune();
   const hidden_states = await inputsOfBlock1(windows.length);
   const created = await host.send("PUT", `${STATES}?block=1`, encode({ hidden_states }, metadata));

@@ -2,8 +2,7 @@
 
 import { basename } from "node:path";
 import type { Backend } from "../../device/backend.ts";
-import { evaluateTask } from "../../model/evaluation/evaluate_task.ts";
-import type { TaskMetrics } from "../../model/evaluation/evaluate_task.ts";
+import { evaluateTask, type TaskMetrics } from "../../model/evaluation/evaluate_task.ts";
 import type { LocatedExample } from "../../model/evaluation/read_examples.ts";
 import type { Task } from "../../model/evaluation/tasks.ts";
 import { openModelFolder } from "../../model/model.ts";

@@ -8,7 +8,7 @@ import { type ModelSpec, requireNoFurtherInputs } from "../../model/families/fam
 import { MAX_MODEL_LAYERS } from "../../protocol/limits.ts";
 import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
 
-/** What decides the network of a model. */
+/** The data from which `readSpec` derives the network of a model. */
 export interface ModelDescription {
   /** The text of config.json. */
   readonly config: string;

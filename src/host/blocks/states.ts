@@ -1,4 +1,4 @@
-/** The hidden states of a model whose blocks a host runs, with what belongs to them. */
+/** The hidden states of a model whose blocks a host runs, and the data that is stored with them. */
 
 import type { Forward } from "../../model/forward.ts";
 import type { Digest } from "../../protocol/digest.ts";

@@ -117,6 +117,8 @@ export async function readStates(
   if (headerBytes + 4 * count * tokens + byteLength + CHECKSUM_BYTES !== file.byteLength) {
     throw new DamagedFileError(`${path}: does not have the size of its states`);
   }
+  const last = await file.read(file.byteLength - CHECKSUM_BYTES, CHECKSUM_BYTES);
+  const [stored] = new Uint32Array(last.buffer);
   let end = headerBytes, checksum = read.checksum;
   /** The tensors are read in order. */
   const readNext = async (byteLength: number) => {
@@ -138,7 +140,6 @@ export async function readStates(
       read: async (batch) => new Float32Array(await readNext(countStatesBytes(spec, batch.count, tokens))),
     },
   });
-  const [stored] = new Uint32Array((await file.read(end, CHECKSUM_BYTES)).buffer);
   if (stored === checksum) {
     return { forward, model, weights, windows, validationWindows, byteLength, nextBlock: block };
   }

@@ -73,7 +73,7 @@ export class StatesStore {
    * @param subject names what needs the bytes
    * @param own the states that the request uses, or the name of the states that it replaces, which are then freed first
    * @throws {Refusal} `too_large` if the bytes and the states that the request uses exceed the budget
-   * @throws {BusyError} if other requests use the rest. Nothing is evicted if it is known before
+   * @throws {BusyError} if other requests use the rest. Nothing is evicted if they do when this method is called
    */
   async reserve(
     subject: string,

@@ -13,6 +13,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../device/kernels/forward/activate.ts";
 import { divideByRms } from "../../device/kernels/forward/normalize.ts";
@@ -207,8 +208,7 @@ export class TargetStatistics extends HessianAccumulator {
       for (let i = 0; i < target.tileRows; i++) {
         const { row0, rows: count } = target.tile(i, 0);
         const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + count) * rowBytes), floats);
-        const strip = backend.createBuffer("weights of a target", values.byteLength);
-        backend.write(strip, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+        const strip = createBufferOf(backend, "weights of a target", values);
         for (let j = 0; j < target.tileCols; j++) this.#multiply(strip, cross, target, i, j);
         strip.destroy();
       }

@@ -5,6 +5,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../../device/kernels/transfer/gather.ts";
@@ -32,25 +33,13 @@ export function activationOrder(diagonal: Float32Array): Uint32Array<ArrayBuffer
 
 /** Copies a permutation to the device. @throws {OutOfDeviceMemoryError} */
 export function uploadOrder(backend: Backend, columns: Uint32Array<ArrayBuffer>): ColumnOrder {
-  const inverse = new Uint32Array(columns.length), owned = new ResourceSet();
-  columns.forEach((column, c) => inverse[column] = c);
-  const upload = (label: string, values: Uint32Array<ArrayBuffer>) => {
-    const buffer = owned.add(backend.createBuffer(label, values.byteLength));
-    backend.write(buffer, 0, new Uint8Array(values.buffer));
-    return buffer;
-  };
-  try {
-    return {
-      columns,
-      forward: upload("order of the columns", columns),
-      inverse: upload("inverse order of the columns", inverse),
-      byteLength: 2 * columns.byteLength,
-      destroy: () => owned.destroy(),
-    };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  }
+  const inverted = new Uint32Array(columns.length);
+  columns.forEach((column, c) => inverted[column] = c);
+  using allocated = new ResourceSet();
+  const forward = allocated.add(createBufferOf(backend, "order of the columns", columns));
+  const inverse = allocated.add(createBufferOf(backend, "inverse order of the columns", inverted));
+  const owned = allocated.move();
+  return { columns, forward, inverse, byteLength: 2 * columns.byteLength, destroy: () => owned.destroy() };
 }
 
 /**
@@ -90,8 +79,7 @@ export function takeColumns(
 ): TiledMatrix {
   const { label, rows, edge } = source;
   const target = new TiledMatrix(backend, { label: `columns of ${label}`, rows, cols: columns.length, edge });
-  const order = backend.createBuffer("columns", columns.byteLength);
-  backend.write(order, 0, new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength));
+  const order = createBufferOf(backend, "columns", columns);
   permuteColumns(backend, source, order, target);
   order.destroy();
   return target;

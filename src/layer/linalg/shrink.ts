@@ -1,4 +1,5 @@
 import type { Backend } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { readDiagonal, writeDiagonal } from "./diagonal.ts";
 import { copyTiled } from "./submatrix.ts";
@@ -21,8 +22,7 @@ export async function copyShrunk(
   if (shrinkage === 0) return copy;
   try {
     const factors = new Float32Array(hessian.cols).fill(1 - shrinkage);
-    const buffer = backend.createBuffer("1 − shrinkage", factors.byteLength);
-    backend.write(buffer, 0, new Uint8Array(factors.buffer));
+    const buffer = createBufferOf(backend, "1 − shrinkage", factors);
     scaleColumns(backend, copy, buffer);
     buffer.destroy();
     writeDiagonal(backend, copy, await readDiagonal(backend, hessian));

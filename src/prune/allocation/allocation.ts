@@ -12,7 +12,7 @@ export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
 
 export type AllocationName = typeof ALLOCATIONS[number];
 
-/** The options of the calibration. Those of the second line are for the allocation `error`, which compares errors on held-out windows. */
+/** The options of the calibration. Only the allocation `error` uses the last four: it compares errors on held-out windows. */
 type Calibration = Pick<
   CalibrationOptions,
   | "windows"

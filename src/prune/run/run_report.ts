@@ -24,7 +24,7 @@ export interface CommonFacts {
   readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
-  /** That of the command. */
+  /** The fingerprint of the command. */
   readonly fingerprint: RunFingerprint;
 }
 
