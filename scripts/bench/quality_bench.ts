@@ -79,6 +79,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       .option("--again", "measure the chosen cells again if the results file has them", false),
   async measure({ cells: patterns, limit = Infinity, again, backend }, { earlier, scratch, save }) {
     let results: QualityResults = { models: earlier?.models ?? [], cells: earlier?.cells ?? [] };
+    let adapter = earlier?.adapter ?? "";
     const texts = await findTexts(scratch);
     for (const cell of listCells(await listQualityModels(), patterns)) {
       if (limit === 0) break;
@@ -98,7 +99,8 @@ export const bench: Bench<QualityOptions, QualityResults> = {
         console.error(`${cell.name}: skipped, because llm-compressor failed: ${error.message}`);
       });
       if (!measured) continue;
-      const { result, adapter = earlier?.adapter ?? "" } = measured;
+      const { result } = measured;
+      adapter = measured.adapter ?? adapter;
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
       await save({ backend, adapter }, results);
       console.error(

@@ -9,8 +9,8 @@ all tokens of |y - 2x|²/|2x|², where y is its output. The answer is one line:
 
     {"inputs": (windows · tokens · hidden) numbers, "token_inputs": numbers, "gradients": {NAME: numbers in row-major order}}
 
-The inputs of the tokens are empty unless the model has some, which are also rounded to float32. The names of the parameters
-are those in the block. If a request fails, the answer is instead:
+The inputs of the tokens are also rounded to float32. They are empty if the model has none. The names of the parameters are
+those in the block. If a request fails, the answer is instead:
 
     {"error": the traceback of the exception}
 """

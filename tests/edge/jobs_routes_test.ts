@@ -22,7 +22,9 @@ describe("/v1/jobs", () => {
     status = "running";
     restarted = [];
     edge = await memoryEdge({
-      PARE_KEYS: `${await hexOf("one")},${await hexOf("two")},${await hexOf("other")}:uploads`,
+      PARE_KEYS: `${await hexOf("one")}:jobs+uploads,${await hexOf("two")}:jobs,${await hexOf(
+        "other",
+      )}:uploads`,
       JOBS: {
         create({ id }) {
           if (failsToStart) return Promise.reject(new Error("not now"));

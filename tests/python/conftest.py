@@ -18,22 +18,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "tests/fixtures/models"
 
-# The variables with which another process of Python has the package, and asks no server for models.
-PYTHON = {"PYTHONPATH": str(ROOT / "src/python"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+# The environment variables with which another process of Python finds the package, and asks no server for
+# models.
+PYTHON_VARIABLES = {"PYTHONPATH": str(ROOT / "src/python"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+# The command line `pare`, for `run_deno`.
+PARE = "src/cli/main.ts"
 
 DENO = ["deno"] if shutil.which("deno") else ["npx", "-y", "deno@2.9.6"]
 
 
 def run_python(*command: str, **variables: str) -> list[str]:
     """Run Python in a process of its own, which must not fail, and return the lines that it prints."""
-    env = {**os.environ, **PYTHON, **variables}
+    env = {**os.environ, **PYTHON_VARIABLES, **variables}
     command = (sys.executable, *command)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
-
-
-PARE = "src/cli/main.ts"
 
 
 def run_deno(script: str, *arguments: str | Path) -> str:

@@ -1,5 +1,6 @@
 """The wheel and the source distribution: their contents, their installation, and a quick import."""
 
+import ast
 import json
 import re
 import subprocess
@@ -139,8 +140,10 @@ def test_the_import_is_quick_and_imports_no_large_library_where_they_are_install
     assert min(float(seconds) for seconds, *_ in outputs) < 0.3
 
 
-def test_every_public_name_can_be_imported() -> None:
-    assert "Pare" in dir(pare_llm)
+def test_every_name_of_the_stub_can_be_imported() -> None:
+    stub = ast.parse((PACKAGE / "pare_llm/__init__.pyi").read_text())
+    names = [alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(["__version__", *names]) == dir(pare_llm)
     for name in pare_llm.__all__:
         assert getattr(pare_llm, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Spare'"):

@@ -17,19 +17,15 @@ const TRANSFORMERS_PERPLEXITY = fileURLToPath(
   new URL("../python/transformers_perplexity.py", import.meta.url),
 );
 
-/** A model, and the calibration data that llm-compressor gets. */
-export interface PeerCalibration {
+/** A model, and the calibration data that all programs get. */
+export interface Calibration {
   readonly folder: string;
-  /** The path of a JSON file with the calibration windows as lists of token ids. */
-  readonly windowsFile: string;
-}
-
-/** A model, and the calibration data that all programs get. The windows are the same. */
-export interface Calibration extends PeerCalibration {
   /** The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances. */
   readonly text: string;
   readonly samples: number;
   readonly seqlen: number;
+  /** The path of a JSON file for llm-compressor, with the same windows as lists of token ids. */
+  readonly windowsFile: string;
 }
 
 export interface RunCost {
@@ -80,7 +76,7 @@ export async function runPare(
 /** Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the blocks. */
 export async function runLlmCompressor(
   { recipe }: Pick<LlmCompressorRun, "recipe">,
-  { folder, windowsFile }: PeerCalibration,
+  { folder, windowsFile }: Pick<Calibration, "folder" | "windowsFile">,
   out: string,
   setting: PeerSetting,
 ): Promise<RunCost & { readonly versions: LlmCompressorOutput["versions"]; readonly changed: number }> {

@@ -141,7 +141,7 @@ export function listCells<Model extends { readonly name: string }>(
 ): Cell<Model>[] {
   const cells = models.flatMap((model) =>
     (Object.keys(TARGETS) as TargetName[]).flatMap((target) =>
-      Object.keys(METHODS).filter((method) => isPossible(target, method)).flatMap((method) =>
+      Object.keys(METHODS).filter((method) => isMeasured(target, method)).flatMap((method) =>
         (method === NEAREST ? ["none"] : Object.keys(CALIBRATIONS)).map((calibration) => (
           { name: [model.name, calibration, target, method].join("/"), model, calibration, target, method }
         ))
@@ -151,8 +151,8 @@ export function listCells<Model extends { readonly name: string }>(
   return cells.filter(({ name }) => patterns.some((pattern) => matchesGlob(name, pattern)));
 }
 
-/** llm-compressor is compared where the weights are only rounded. */
-function isPossible(target: TargetName, method: string): boolean {
+/** Whether a method is measured for a target. llm-compressor is measured only where weights are rounded without pruning. */
+function isMeasured(target: TargetName, method: string): boolean {
   const { sparsity, bits }: LayerQuery = TARGETS[target].query;
   return METHODS[method].modifier === undefined || (sparsity === 0 && bits !== undefined);
 }

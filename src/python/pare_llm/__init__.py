@@ -6,14 +6,14 @@ for the first time, so `import pare_llm` is fast and needs neither torch nor tra
 
 import re
 from importlib import import_module
-from pkgutil import get_data
+from importlib.resources import files
 
 __version__ = "0.1.0"
 
 # The module of each public name, which is imported when the name is used for the first time. The stub
 # `__init__.pyi` declares both.
-_IMPORTS = re.findall(rb"^from (\S+) import (\w+)", get_data(__name__, "__init__.pyi"), re.MULTILINE)
-_MODULES = {name.decode(): module.decode() for module, name in _IMPORTS}
+_STUB = files(__name__).joinpath("__init__.pyi").read_text(encoding="utf-8")
+_MODULES = {name: module for module, name in re.findall(r"^from (\S+) import (\w+)", _STUB, re.MULTILINE)}
 
 # The libraries that are not always installed. The extra that installs a library has its name.
 _EXTRAS = ("torch", "transformers", "peft", "mlflow", "wandb")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from conftest import MODELS, PYTHON, ROOT
+from conftest import MODELS, PYTHON_VARIABLES, ROOT
 
 RECIPES = ROOT / "scripts/deploy/runs"
 PACKAGE = RECIPES / "python_package"
@@ -29,7 +29,7 @@ def environment(programs: Path | None = None) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": os.pathsep.join(folders),
-        **PYTHON,
+        **PYTHON_VARIABLES,
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
     }
 

@@ -1,4 +1,4 @@
-"""The code on the pages about the Python package is a part of the examples, or runs as it is."""
+"""The Python code on the pages is a part of an example, runs as it is, or has calls with valid arguments."""
 
 import ast
 import inspect
@@ -35,7 +35,7 @@ def run(code: str, folder: Path, host: HostProcess) -> str:
     return done.stdout
 
 
-def test_the_other_blocks_of_the_page_run(host: HostProcess, tmp_path: Path) -> None:
+def test_the_blocks_of_the_page_are_parts_of_examples_or_run(host: HostProcess, tmp_path: Path) -> None:
     parts = [block for block in python_blocks(PAGE) if any(block in example for example in EXAMPLES)]
     assert len(parts) == 3
     one_layer, loaders, onnx, ray = (block for block in python_blocks(PAGE) if block not in parts)

@@ -44,10 +44,10 @@ class Capture:
 
     def __init__(self, blocks: Sequence[Block], device: torch.device) -> None:
         """Capture the arguments of `blocks`, and store their tensors on `device`."""
-        self.states: list[Tensor] = []
-        """The hidden states of each batch."""
-        self.calls: list[list[BlockCall]] = []
-        """For each batch, the calls of all blocks in their order."""
+        # The hidden states of each batch.
+        self._states: list[Tensor] = []
+        # For each batch, the calls of all blocks in their order.
+        self._calls: list[list[BlockCall]] = []
         self._blocks = blocks
         self._device = device
         # Blocks of several classes may change the width of the hidden states, so each of them has to be run
@@ -62,9 +62,10 @@ class Capture:
     def run(
         self, model: nn.Module, batches: Sequence[Batch], ranks: Ranks
     ) -> tuple[list[Tensor], list[list[BlockCall]]]:
-        """Run the model through its blocks, on every rank, and return the states and the calls.
+        """Run the model through its blocks, on every rank.
 
-        Raises a ValueError if the blocks are no chain.
+        Return the hidden states of each batch, and for each batch the calls of all blocks in their order.
+        Raise a ValueError if the blocks are no chain.
         """
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks
@@ -72,7 +73,7 @@ class Capture:
         self._operations = ShardedOperations(model, ranks)
         with inference(model), replaced(model, stand_ins):
             ranks.together(lambda: self._run_batches(model, batches))
-        return self.states, self.calls
+        return self._states, self._calls
 
     def _run_batches(self, model: nn.Module, batches: Sequence[Batch]) -> None:
         device = _input_device(model)
@@ -81,24 +82,24 @@ class Capture:
                 self._run_batch(model, batch.on(device))
 
     def _run_batch(self, model: nn.Module, batch: Batch) -> None:
-        self.calls.append([])
+        self._calls.append([])
         self._returned = None
         self._mover = TensorMover(self._device)
         try:
             call_module(model, *batch.args, **batch.kwargs)
         except _LastBlockReachedError:
             return
-        missing = self._blocks[len(self.calls[-1])].name
+        missing = self._blocks[len(self._calls[-1])].name
         raise ValueError(f"{missing}: the forward pass of the model does not call this block")
 
     def _on_call(self, block: Block, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden, call = split_call(args, kwargs)
-        calls = self.calls[-1]
+        calls = self._calls[-1]
         if block.index != len(calls):
             expected = self._blocks[len(calls)].name
             raise ValueError(f"{block.name}: was called where the block {expected} was expected")
         if block.index == 0:
-            self.states.append(hidden.to(self._device))
+            self._states.append(hidden.to(self._device))
         elif hidden is not self._returned:
             previous = self._blocks[block.index - 1].name
             raise ValueError(
