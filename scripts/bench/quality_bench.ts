@@ -94,13 +94,20 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       if (!results.models.some(({ name }) => name === cell.model.name)) {
         results = { ...results, models: [...results.models, await measureDense(cell.model, setting)] };
       }
-      const measured = await measureCell(cell, setting).catch((error) => {
+      const written = await writeModel(cell, setting).catch((error) => {
         if (METHODS[cell.method].modifier === undefined) throw error;
         console.error(`${cell.name}: skipped, because llm-compressor failed: ${error.message}`);
       });
-      if (!measured) continue;
-      const { result } = measured;
-      adapter = measured.adapter ?? adapter;
+      if (!written) continue;
+      const { adapter: used = adapter, ...costs } = written;
+      adapter = used;
+      const perplexities = await measurePerplexities(setting.out, cell.model, setting);
+      const result = {
+        name: cell.name,
+        options: cellOptions(cell.target, cell.method),
+        perplexities,
+        ...costs,
+      };
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
       await save({ backend, adapter }, results);
       console.error(
@@ -130,27 +137,22 @@ async function measureDense(model: QualityModel, setting: Setting): Promise<Mode
   return { name, seqlen, calibrationWindows, evaluationWindows, dense };
 }
 
-/** Measures one cell. `adapter` is the name of the device that pruned the model, if Pare did. */
-async function measureCell(
-  cell: Cell,
-  setting: Setting,
-): Promise<{ readonly result: CellResult; readonly adapter?: string }> {
-  const { name, model, calibration, target, method } = cell, { texts, out, backend } = setting;
-  const options = cellOptions(target, method);
+/** What is known of the model of a cell before its perplexity is measured. `adapter` is the device that Pare used. */
+type WrittenModel = Pick<CellResult, "seconds" | "layerError"> & { readonly adapter?: string };
+
+/** Writes the pruned or rounded model of a cell into `out`. */
+async function writeModel(
+  { model, calibration, target, method }: Cell,
+  { texts, out, backend }: Setting,
+): Promise<WrittenModel> {
   if (method === NEAREST) {
     const started = performance.now(), adapter = await writeNearest(model.folder, out, TARGETS[target].query);
-    const seconds = (performance.now() - started) / 1000;
-    const perplexities = await measurePerplexities(out, model, setting);
-    return { result: { name, options, perplexities, seconds }, adapter };
+    return { seconds: (performance.now() - started) / 1000, adapter };
   }
+  const options = cellOptions(target, method);
   const shares = Object.entries(CALIBRATIONS[calibration]) as [Kind, number][];
   const shared = shares.map(([kind, share]) => ({ label: kind, path: texts[kind].calibration!, share }));
-  if (METHODS[method].modifier) {
-    await denoFileSystem.removeFolder(out);
-    const seconds = await runPeer(model, shared, out, options[0]);
-    const perplexities = await measurePerplexities(out, model, setting);
-    return { result: { name, options, perplexities, seconds } };
-  }
+  if (METHODS[method].modifier) return { seconds: await runPeer(model, shared, out, options[0]) };
   const { seconds } = await pareProcess([
     ...["prune", model.folder, "--out", out, "--overwrite", "--backend", backend],
     ...shared.flatMap(({ path, share }) => {
@@ -162,8 +164,7 @@ async function measureCell(
   const report = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`)));
   const errors = report.layers.flatMap(({ relative_error: error }) => error ? [Math.log(error)] : []);
   const layerError = Math.exp(errors.reduce((sum, error) => sum + error, 0) / errors.length);
-  const perplexities = await measurePerplexities(out, model, setting);
-  return { result: { name, options, perplexities, layerError, seconds }, adapter: report.adapter };
+  return { layerError, seconds, adapter: report.adapter };
 }
 
 /** Runs llm-compressor on the windows that `pare prune` takes from `calibration`. @returns the seconds of the process */
@@ -173,6 +174,7 @@ async function runPeer(
   out: string,
   recipe: string,
 ): Promise<number> {
+  await denoFileSystem.removeFolder(out);
   const tokenizer = await loadTokenizer(folder, denoFileSystem), windowsFile = `${out}.json`;
   const { windows } = await readCalibration(tokenizer, { calibration, samples, seqlen }, denoFileSystem);
   await writeWindows(windowsFile, windows);
