@@ -36,7 +36,7 @@ import { EntryChooser } from "./entry_chooser.ts";
 import { FactorLadder } from "./factor_ladder.ts";
 import { refit } from "./refit.ts";
 import { isLowerLoss, type ScaledStatistics } from "./scaled_statistics.ts";
-import { countZeros } from "./solution.ts";
+import { countPruned } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
 import type { ValidationLoss } from "./validation_loss.ts";
@@ -106,7 +106,7 @@ export async function solveAlps(
   const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
     found,
     foundRefit,
-    await countZeros(backend, { ...found, weight: delta }, options, found.prunedCount),
+    await countPruned(backend, { ...found, weight: delta }, options, found.prunedCount),
   ];
   if (!keptSparseGpt) copyMatrix(backend, found.delta, delta);
   const { q, mask } = better;

@@ -21,7 +21,7 @@ import {
   type Solution,
   type SolveOptions,
 } from "./solver.ts";
-import { countZeros, FormSums, toSolution } from "./solution.ts";
+import { countPruned, FormSums, toSolution } from "./solution.ts";
 import { Selection } from "./selection.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 
@@ -68,7 +68,7 @@ export async function solveMagnitude(
     }
   }
   const figures = await forms?.measureError() ?? { loss: null, weightForm: null };
-  const zeros = await countZeros(backend, workspace, options, budget.pruned);
+  const zeros = await countPruned(backend, workspace, options, budget.pruned);
   unsolved.move();
   workspace.destroyScratch();
   return toSolution(workspace, { zeros, ...figures });

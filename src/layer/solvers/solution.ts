@@ -38,7 +38,7 @@ export function toSolution(
  * entries it follows from the pattern. Forced entries must be pruned in any case, so a group can lose more entries than the pattern prunes.
  * The mask is then read from the device, and its zeros are counted. A fixed mask is counted as well.
  */
-export async function countZeros(
+export async function countPruned(
   backend: Backend,
   workspace: Pick<SolveWorkspace, "weight" | "forced" | "mask">,
   { pattern, fixedMask }: SparseGptOptions,

@@ -32,7 +32,7 @@ import {
 } from "./solver.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
 import { Selection } from "./selection.ts";
-import { countZeros, toSolution, undampedForm } from "./solution.ts";
+import { countPruned, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 
 /**
@@ -98,7 +98,7 @@ async function solveInOrder(
 
     const [rowErrors, deltaSquares] = await workspace.sums.columns();
     const solution = toSolution(workspace, {
-      zeros: await countZeros(backend, workspace, options, budget.pruned),
+      zeros: await countPruned(backend, workspace, options, budget.pruned),
       rowErrors,
       loss: undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares)),
       weightForm: weightSums ? await readWeightForm(weightSums, factor.dampingAdded) : null,

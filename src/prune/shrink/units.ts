@@ -3,7 +3,8 @@
  * so that config.json has one number. To add a kind, add an entry to `UNITS`.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import type { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../../model/families/config/config.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import { linearLayers, type SizedLayer } from "../block_plan.ts";
 
@@ -65,8 +66,8 @@ function headsOf({ dividesHiddenSize = false } = {}) {
         if (dividesHiddenSize && hiddenSize % kept !== 0) {
           const allowed = Array.from({ length: kvHeads - 1 }, (_, i) => (i + 1) * together)
             .filter((count) => hiddenSize % count === 0);
-          throw new ModelError(
-            `config.json: transformers refuses ${kept} heads in a model of model_type ${
+          throw configError(
+            `transformers refuses ${kept} heads in a model of model_type ${
               JSON.stringify(config.model_type)
             }, because ` +
               `hidden_size ${hiddenSize} is not a multiple of ${kept}; the numbers that can remain of ${heads} heads are: ` +
@@ -93,8 +94,8 @@ function expertsOf(...names: [string, ...string[]]) {
       together: 1,
       settings(kept) {
         if (kept < expertsPerToken) {
-          throw new ModelError(
-            `config.json: num_experts_per_tok is ${expertsPerToken}, so ${kept} of ${experts} experts are too few`,
+          throw configError(
+            `num_experts_per_tok is ${expertsPerToken}, so ${kept} of ${experts} experts are too few`,
           );
         }
         return Object.fromEntries((present.length > 0 ? present : [names[0]]).map((name) => [name, kept]));
@@ -201,13 +202,13 @@ export function requireShrinkable(config: Config, spec: ModelSpec): void {
   const types = new Set(UNIT_KINDS.flatMap((kind) => Object.keys(UNITS[kind].families)));
   if (!types.has(String(config.model_type))) throw refusal(config, "cannot be shrunk", types);
   if (new Set(blocksOf(spec)).size > 1) {
-    throw new ModelError("config.json: a model in which some blocks have no experts cannot be shrunk");
+    throw configError("a model in which some blocks have no experts cannot be shrunk");
   }
 }
 
 function refusal({ model_type: type }: Config, problem: string, types: Iterable<string>): ModelError {
-  return new ModelError(
-    `config.json: a model of model_type ${JSON.stringify(type)} ${problem}; the types that can are: ${
+  return configError(
+    `a model of model_type ${JSON.stringify(type)} ${problem}; the types that can are: ${
       [...types].join(", ")
     }`,
   );

@@ -1,6 +1,6 @@
 /** Presents a model without some of its blocks. The later blocks move up, and their tensors are renamed. */
 
-import { ModelError } from "../../base/files/file_error.ts";
+import { configError } from "../../model/families/config/config.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { Model } from "../../model/model.ts";
 import { type RenamedModel, renamedSource } from "./renamed_model.ts";
@@ -48,8 +48,8 @@ export function configWithoutBlocks(config: Config, dropped: ReadonlySet<number>
   const { model_type: type, num_hidden_layers: blocks, max_window_layers: first } = config;
   const needed = LISTS.get(String(type));
   if (needed !== undefined && !Array.isArray(config[needed])) {
-    throw new ModelError(
-      `config.json: without ${needed}, the kind of a block of ${type} follows from its number, so no blocks can be ` +
+    throw configError(
+      `without ${needed}, the kind of a block of ${type} follows from its number, so no blocks can be ` +
         `dropped; transformers writes ${needed} when it saves the model`,
     );
   }
