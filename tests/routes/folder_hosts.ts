@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { StatesFolder } from "../../src/host/blocks/states_folder.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
@@ -21,13 +23,17 @@ export const OWNER = "";
 export async function withHosts(
   body: (
     folder: string,
-    start: (fs?: WorkFileSystem, budgetBytes?: number) => Promise<TestHost & { readonly log: LogEntry[] }>,
+    start: (
+      fs?: WorkFileSystem,
+      budgetBytes?: number,
+      open?: () => Promise<Backend>,
+    ) => Promise<TestHost & { readonly log: LogEntry[] }>,
   ) => Promise<void>,
 ): Promise<void> {
   await withTemporaryFolder(async (parent) => {
     const folder = `${parent}/states`;
     let close = async () => {};
-    await body(folder, async (fs = denoFileSystem, budgetBytes = BUDGET) => {
+    await body(folder, async (fs = denoFileSystem, budgetBytes = BUDGET, open = () => createCpuBackend()) => {
       await close();
       const log: LogEntry[] = [];
       const statesFolder = await StatesFolder.open({
@@ -36,7 +42,7 @@ export async function withHosts(
         budgetBytes,
         log: (entry) => void log.push(entry),
       });
-      const host = await startHost({ device: { statesBytes: BUDGET, statesFolder } });
+      const host = await startHost({ open, device: { statesBytes: BUDGET, statesFolder } });
       close = async () => {
         close = async () => {};
         await host.close();

@@ -4,6 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { FileError } from "../../src/base/files/file_error.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { fullAfter, killedAfter } from "../support/failing_file_system.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { BLOCKS, creation, pruning, STATES } from "./block_bodies.ts";
@@ -48,6 +49,25 @@ describe("the folder for hidden states", () => {
       const digit = text.indexOf(":", text.indexOf("next_block")) + 1;
       await Deno.writeFile(`${folder}/${file}`, whole.with(digit, whole[digit] ^ 1));
       assert.equal(await nextBlock(host), undefined);
+    }));
+
+  it("does not use states of another device, which would continue with other bits", () =>
+    withHosts(async (folder, start) => {
+      const host = await start();
+      await create(host);
+      await evictAll(host);
+      const restarted = await start(undefined, undefined, async () => {
+        const backend = await createCpuBackend();
+        return Object.assign(backend, {
+          adapter: { ...backend.adapter, name: "another library, 2 threads" },
+        });
+      });
+      assert.equal(await nextBlock(restarted), undefined);
+      assert.deepEqual(await filesIn(folder), []);
+      assert.match(
+        String(restarted.log[0].fault),
+        /has states of cpu \(.*\), and the device is cpu \(another library\)$/,
+      );
     }));
 
   it("leaves no file if it cannot flush the folder, because the file would become stale", () =>

@@ -91,7 +91,7 @@ describe("the folder for hidden states", () => {
       }
       const found = [await nextBlock(host, "a"), await nextBlock(host, "b"), await nextBlock(host, "c")];
       assert.deepEqual(found, [undefined, 0, 0]);
-      host = await start(denoFileSystem, 2 * size - 1);
+      host = await start(denoFileSystem, 1.5 * size);
       assert.deepEqual([await nextBlock(host, "b"), await nextBlock(host, "c")], [undefined, 0]);
       await create(host, "d");
       await evictAll(host);

@@ -7,7 +7,7 @@ import { crc32 } from "node:zlib";
 import { DamagedFileError } from "../../base/files/file_error.ts";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
-import type { Backend } from "../../device/backend.ts";
+import { type Backend, describeRounding } from "../../device/backend.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import { Forward } from "../../model/forward.ts";
 import { countStatesBytes, type HiddenStates } from "../../model/hidden_states/hidden_states.ts";
@@ -26,6 +26,8 @@ import { describeStates, type States, type StatesName } from "./states.ts";
 /** The metadata of a file. */
 interface Description extends StatesName, StoredStates {
   readonly model: ModelDescription;
+  /** The device that computed the states. Another one would continue with other bits. */
+  readonly device: string;
   /** The number of windows that are held out. They are the last ones. */
   readonly heldOut: number;
   readonly hasTargets: boolean;
@@ -43,12 +45,13 @@ export async function writeStates(
   name: StatesName,
   states: States,
 ): Promise<number> {
-  const { forward: { hiddenStates, denseStates, tokens, model: { spec: { hiddenSize } } } } = states;
+  const { forward: { backend, hiddenStates, denseStates, tokens, model: { spec: { hiddenSize } } } } = states;
   const { windows, validationWindows, model } = states, all = [...windows, ...validationWindows];
   const description: Description = {
     ...name,
     ...describeStates(states),
     model,
+    device: deviceOf(backend),
     heldOut: validationWindows.length,
     hasTargets: denseStates !== undefined,
   };
@@ -82,11 +85,15 @@ function* dataOf(windows: readonly Uint32Array[], ...streams: readonly (HiddenSt
   for (const stream of streams) yield* stream?.hostBytes ?? [];
 }
 
+function deviceOf({ kind, adapter }: Backend): string {
+  return describeRounding({ backend: kind, adapter: adapter.name });
+}
+
 /**
  * Returns the description in a file, and its checksum.
- * @throws {SafetensorsError} {SyntaxError} {DamagedFileError} if it is damaged or has the states of another name
+ * @throws {SafetensorsError} {SyntaxError} {DamagedFileError} if it is damaged, or has the states of another name or device
  */
-export async function readDescription(file: ReadableFile, path: string, name: StatesName) {
+export async function readDescription(file: ReadableFile, path: string, name: StatesName, backend: Backend) {
   const prefix = await file.read(0, Math.min(LENGTH_BYTES, file.byteLength));
   const headerBytes = LENGTH_BYTES + parseHeaderLength(prefix, MAX_CHECKPOINT_HEADER_BYTES);
   const json = await file.read(LENGTH_BYTES, headerBytes - LENGTH_BYTES);
@@ -94,10 +101,14 @@ export async function readDescription(file: ReadableFile, path: string, name: St
   const checksum = crc32(text);
   if (metadata.checksum !== String(checksum)) throw wrongChecksum(path);
   const description: Description = JSON.parse(text);
-  if (description.owner === name.owner && description.name === name.name) {
-    return { description, checksum, headerBytes };
+  if (description.owner !== name.owner || description.name !== name.name) {
+    throw new DamagedFileError(`${path}: does not have the states ${name.name}`);
   }
-  throw new DamagedFileError(`${path}: does not have the states ${name.name}`);
+  const device = deviceOf(backend);
+  if (description.device !== device) {
+    throw new DamagedFileError(`${path}: has states of ${description.device}, and the device is ${device}`);
+  }
+  return { description, checksum, headerBytes };
 }
 
 /**
@@ -111,7 +122,7 @@ export async function readStates(
   name: StatesName,
   backend: Backend,
 ): Promise<States> {
-  const { description, headerBytes, ...read } = await readDescription(file, path, name);
+  const { description, headerBytes, ...read } = await readDescription(file, path, name, backend);
   const { model, heldOut, hasTargets, tokens, windows: count, next_block: block } = description;
   const spec = readSpec(model), byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
   if (headerBytes + 4 * count * tokens + byteLength + CHECKSUM_BYTES !== file.byteLength) {

@@ -22,7 +22,7 @@ export interface StatesFolderOptions {
   readonly folder: string;
   /** The most bytes of all files together. */
   readonly budgetBytes: number;
-  /** Called if states cannot be stored, or if a file is damaged. */
+  /** Called if states cannot be stored, or if those in a file cannot be used. */
   readonly log: (entry: Readonly<Record<string, string>> & { readonly event: string }) => void;
 }
 
@@ -95,9 +95,14 @@ export class StatesFolder implements AsyncDisposable {
   }
 
   /** Returns the description of the states, or undefined if the folder does not have them. */
-  describe(name: StatesName): Promise<StoredStates | undefined> {
+  describe(name: StatesName, backend: Backend): Promise<StoredStates | undefined> {
     return this.#reading(name, async (file, path) => {
-      const { description: { next_block, windows, tokens } } = await readDescription(file, path, name);
+      const { description: { next_block, windows, tokens } } = await readDescription(
+        file,
+        path,
+        name,
+        backend,
+      );
       return { next_block, windows, tokens };
     });
   }
@@ -109,7 +114,7 @@ export class StatesFolder implements AsyncDisposable {
 
   /**
    * Takes states out of the folder.
-   * @returns undefined if the folder does not have them, or if their file is damaged
+   * @returns undefined if the folder does not have them, or if their file is damaged or of another device
    * @throws the errors of the device. The states then stay in the folder
    */
   async take(name: StatesName, backend: Backend): Promise<States | undefined> {
@@ -158,7 +163,7 @@ export class StatesFolder implements AsyncDisposable {
   }
 
   /**
-   * Calls `read` with the file of the states. If the file is damaged, removes it, and returns undefined.
+   * Calls `read` with the file of the states. If the file is damaged or of another device, removes it, and returns undefined.
    * @throws {FileError} if it cannot be removed. A file that is forgotten could be found after a restart, when it is stale
    */
   #reading<T>(
@@ -173,7 +178,7 @@ export class StatesFolder implements AsyncDisposable {
       } catch (error) {
         if (!isDamage(error)) throw error;
         const { log, folder } = this.#options;
-        log({ event: "states damaged", folder, name: name.name, fault: messageOf(error) });
+        log({ event: "states unusable", folder, name: name.name, fault: messageOf(error) });
         await this.#remove(file);
         return undefined;
       }

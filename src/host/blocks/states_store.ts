@@ -121,7 +121,7 @@ export class StatesStore {
     const key = keyOf(name);
     await this.#loaded(key);
     const entry = this.#entries.get(key);
-    return entry ? describeStates(entry.states) : await this.#disk?.folder.describe(name);
+    return entry ? describeStates(entry.states) : await this.#disk?.folder.describe(name, this.#disk.backend);
   }
 
   /** Returns the states, which are then in memory, or undefined if there are none. @throws {BusyError} {Refusal} as `reserve` */
