@@ -84,7 +84,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
       scratches: Array.from({ length: threads }, () => allocate(kernels.scratchBytes)),
       library: options.library,
     });
-  return new CpuBackend(executor, heap, new KernelTable(names), options.library);
+  return new CpuBackend(executor, heap, new KernelTable(names), kernels.markChanged, options.library);
 }
 
 class CpuBackend implements Backend {
@@ -102,19 +102,27 @@ class CpuBackend implements Backend {
   readonly #executor: Executor;
   readonly #heap: Heap;
   readonly #table: KernelTable;
+  readonly #markChangedInModule: (address: number) => void;
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
   readonly #fromFloat32: number;
   /** Present if the library multiplies bfloat16. */
   readonly #roundedCopies?: RoundedCopies;
 
-  constructor(executor: Executor, heap: Heap, table: KernelTable, library?: ProductLibrary) {
+  constructor(
+    executor: Executor,
+    heap: Heap,
+    table: KernelTable,
+    markChanged: (address: number) => void,
+    library?: ProductLibrary,
+  ) {
     const name = adapterName(executor.threads, library?.name);
     const rounds = library?.precision === "bfloat16" ? library.precision : undefined;
     this.adapter = { name, software: false, ...(rounds && { rounds }) };
     this.#executor = executor;
     this.#heap = heap;
     this.#table = table;
+    this.#markChangedInModule = markChanged;
     this.#copyBytes = table.index("copy_bytes");
     this.#zeroBytes = table.index("zero_bytes");
     this.#fromFloat32 = table.index("from_float32");
@@ -137,7 +145,7 @@ class CpuBackend implements Backend {
     const buffer = this.#own(target);
     checkRange(buffer, byteOffset, bytes.byteLength);
     this.counters.bytesWritten += bytes.byteLength;
-    this.#roundedCopies?.markChanged(buffer);
+    this.#markChanged(buffer);
     if (!this.#inUse(buffer)) return this.#heap.write(buffer.address + byteOffset, bytes);
     // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
     const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
@@ -161,14 +169,14 @@ class CpuBackend implements Backend {
       throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
     }
     this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
-    this.#roundedCopies?.markChanged(to);
+    this.#markChanged(to);
     from.usedUntil = to.usedUntil = this.#executor.queued;
   }
 
   clear(target: DeviceBuffer): void {
     const buffer = this.#own(target);
     this.#push(this.#zeroBytes, buffer.address, buffer.byteLength);
-    this.#roundedCopies?.markChanged(buffer);
+    this.#markChanged(buffer);
     buffer.usedUntil = this.#executor.queued;
   }
 
@@ -184,7 +192,7 @@ class CpuBackend implements Backend {
     for (const [i, [name, writes]] of bindings.entries()) {
       if (!writes) continue;
       checkBoundOnce(resolved.name, name, given);
-      this.#roundedCopies?.markChanged(operands[i]);
+      this.#markChanged(operands[i]);
     }
     // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
     const rounded = this.#roundedAddresses(kernel, operands, params);
@@ -192,7 +200,9 @@ class CpuBackend implements Backend {
     table.setParams(resolved, params);
     const declared = bindings.length + resolved.params.length;
     table.args.set(rounded, declared);
-    this.#executor.push(resolved.index, table.args, declared + rounded.length);
+    for (const index of [resolved.pack, resolved.index]) {
+      if (index !== undefined) this.#executor.push(index, table.args, declared + rounded.length);
+    }
     this.counters.dispatches++;
     const { queued } = this.#executor;
     for (const operand of operands) operand.usedUntil = queued;
@@ -243,6 +253,12 @@ class CpuBackend implements Backend {
     if (!rounded) return [];
     const copies = rounded.isWorthwhile?.(params) ?? true ? this.#roundedCopies : undefined;
     return copies?.addresses(operands.slice(0, rounded.count)) ?? new Array(rounded.count).fill(0);
+  }
+
+  /** Must be called for each buffer that a queued command or the host writes, because copies of it are then outdated. */
+  #markChanged(buffer: CpuBuffer): void {
+    this.#roundedCopies?.markChanged(buffer);
+    this.#markChangedInModule(buffer.address);
   }
 
   #copiesOwner(): ConstructorParameters<typeof RoundedCopies>[0] {

@@ -44,7 +44,7 @@ export class Heap {
   /** A view of the whole memory. It is replaced when the memory has grown. */
   #bytes: Uint8Array<ArrayBufferLike>;
 
-  /** @param heapBase the address at which the module's own data ends */
+  /** @param heapBase the address from which on the heap allocates */
   constructor(memory: WebAssembly.Memory, heapBase: number) {
     this.memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);

@@ -9,6 +9,8 @@ import { MAX_ARGS } from "./command_ring.ts";
 /** A kernel's declaration together with its index in the module. */
 interface ResolvedKernel {
   readonly index: number;
+  /** The index of NAME_pack, which packs operands for the kernel NAME and has the same arguments, if the module has it. */
+  readonly pack: number | undefined;
   readonly name: string;
   readonly bindings: readonly (readonly [name: string, writes: boolean])[];
   readonly params: readonly (readonly [name: string, type: Scalar])[];
@@ -47,6 +49,7 @@ export class KernelTable {
     if (!resolved) {
       resolved = {
         index: this.index(kernel.name),
+        pack: this.#indices.get(`${kernel.name}_pack`),
         name: kernel.name,
         bindings: Object.entries(kernel.bindings).map(([name, access]) =>
           [name, access === "read_write"] as const

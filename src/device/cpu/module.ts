@@ -8,7 +8,7 @@ import type { ProductLibrary } from "./products/product_library.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
 type RunItem = (args: number, item: number) => void;
-/** Returns the number of work items of a dispatch. It depends only on the arguments at address `args`. */
+/** Returns the number of work items of the dispatch that is queued next, whose arguments are at address `args`. */
 type CountItems = (args: number) => number;
 
 /** One instance of the module. Each thread has an instance with its own globals, and all instances share one memory. */
@@ -17,7 +17,9 @@ export interface KernelInstance {
   readonly run: readonly RunItem[];
   /** The functions that count work items, by kernel index. */
   readonly items: readonly CountItems[];
-  /** The address at which the module's own data ends. */
+  /** Must be called when the buffer at `address` has changed, or will be changed by a queued command. */
+  readonly markChanged: (address: number) => void;
+  /** The address from which on the backend allocates. The module's own data and shared memory lie before it. */
   readonly heapBase: number;
   /** The size in bytes of the scratch memory that a thread needs. */
   readonly scratchBytes: number;
@@ -58,6 +60,7 @@ export function instantiate(
       const items = find<CountItems>(name + ITEMS_SUFFIX);
       return (args) => items(args) >>> 0;
     }),
+    markChanged: find<(address: number) => void>("mark_changed"),
     heapBase: find<() => number>("heap_base")(),
     scratchBytes: find<() => number>("scratch_bytes")(),
     setScratch: find<(address: number) => void>("set_scratch"),

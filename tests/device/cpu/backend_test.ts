@@ -8,9 +8,10 @@ import assert from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { pairsInstructions } from "../../../src/device/cpu/instruction_pairing.ts";
+import { gemmNN } from "../../../src/device/kernels/gemm.ts";
 import { copy2d } from "../../../src/device/kernels/transfer/copy2d.ts";
 import { defineKernel } from "../../../src/device/kernels/kernel.ts";
-import { downloadU32, upload } from "../../support/device.ts";
+import { downloadF32, downloadU32, upload } from "../../support/device.ts";
 
 /** Runs `body` with a new backend and disposes of the backend afterwards. */
 async function withBackend(threads: number, body: (backend: Backend) => Promise<void> | void): Promise<void> {
@@ -96,6 +97,35 @@ for (const threads of [0, 1, 3]) {
           upload(backend, filled(MANY, 99)).destroy();
         }
         assert.deepEqual(await downloadU32(backend, target), filled(MANY, 6));
+      }));
+
+    it("multiplies by the current right operand, although products in a row share its packed copy", () =>
+      withBackend(threads, async (backend) => {
+        const [m, n, k] = [512, 64, 256],
+          place = { a_offset: 0, lda: k, b_offset: 0, ldb: n, c_offset: 0, ldc: n };
+        const matrix = (value: number) => new Float32Array(k * n).fill(value);
+        const a = upload(backend, new Float32Array(m * k).fill(1)), b = upload(backend, matrix(1));
+        const threes = upload(backend, matrix(3)), fours = upload(backend, matrix(4));
+        const products: DeviceBuffer[] = [];
+        const multiply = () => {
+          const c = backend.createBuffer("c", 4 * m * n);
+          backend.dispatch(gemmNN, { a, b, c }, { m, n, k, ...place, alpha: 1, beta: 0, upper: 0 });
+          products.push(c);
+        };
+        multiply();
+        multiply();
+        backend.write(b, 0, new Uint8Array(matrix(2).buffer));
+        multiply();
+        backend.copy(threes, 0, b, 0, b.byteLength);
+        multiply();
+        copyRow(backend, fours, b, k * n);
+        multiply();
+        backend.clear(b);
+        multiply();
+        for (const [i, value] of [1, 1, 2, 3, 4, 0].entries()) {
+          const elements = await downloadF32(backend, products[i]);
+          assert.deepEqual([...new Set(elements)], [k * value], `product ${i}`);
+        }
       }));
 
     it("runs copies and clears in order, and copies parts of buffers", () =>

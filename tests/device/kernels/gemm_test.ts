@@ -10,7 +10,7 @@ import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { GEMMS, type Product, type ProductKernel, runProduct } from "../../support/products.ts";
 
-/** Sizes around every boundary of the implementations, which work on multiples of 4, 6, 8, 16, 64, 240, 256 and 480 elements. */
+/** Sizes around every boundary of the implementations, which work on multiples of 4, 6, 8, 16, 64, 240, 256, 480 and 512 elements. */
 const SIZES: readonly Product["size"][] = [
   [1, 1, 1],
   [1, 7, 5],
@@ -25,6 +25,7 @@ const SIZES: readonly Product["size"][] = [
   [192, 256, 32],
   [241, 33, 130],
   [31, 263, 513],
+  [517, 65, 386],
 ];
 
 async function check(backend: Backend, gemm: ProductKernel, product: Product): Promise<void> {

@@ -2,10 +2,12 @@
 // op(A) is (m, k) and op(B) is (k, n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication" (2008).
 //
-// A work item is a block of C. It cuts k into steps of at most KC. In each step it packs its columns of B, and then MC
-// rows of A at a time, into panels in the scratch. A micro-kernel multiplies two panels. Each thread packs for itself,
-// so threads never wait for each other. Several threads may pack the same part of an operand, but this costs little
-// because work items are large.
+// A work item is a block of C. It cuts k into steps of at most KC, and multiplies MC rows of A at a time by its columns of B in
+// panels. A micro-kernel multiplies two panels. Unless it can read the rows of A as they are, the item packs them.
+//
+// Packing is slow, because an operand mostly comes from memory and not from a cache. Therefore a product of many rows begins with
+// a command of its own, NAME_pack, in which all threads together pack B once into the shared memory. If B is small or has no room
+// there, each item packs its own columns in each step.
 //
 // If the backend has loaded a library (shared/library.ts), the library multiplies the block of an item instead.
 //
@@ -15,11 +17,11 @@
 import { GemmNnArgs, GemmNtArgs, GemmTnArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
-import { COLS_UNIT, micro_cols, micro_rows, ROWS_UNIT } from "./shared/micro_kernels";
+import { COLS_UNIT, micro_cols, micro_rows, reads_rows, ROWS_UNIT } from "./shared/micro_kernels";
 import { multiply_packed } from "./shared/packed_product";
-import { scratch, threads } from "./shared/instance";
+import { scratch, SHARED_BYTES, shared_memory, threads } from "./shared/instance";
 import { multiply_by_library, uses_library } from "./shared/library";
-import { ceil_divide } from "./shared/items";
+import { ceil_divide, round_up } from "./shared/items";
 
 // A panel of B has KC·micro_cols() floats. It stays in a 32 KiB first-level
 // cache while panels of A, which have KC·micro_rows() floats, pass through the cache.
@@ -36,6 +38,12 @@ const MIN_EDGE: u32 = 64;
 const ITEMS_PER_THREAD: u32 = 4;
 const LIBRARY_ITEMS: u32 = 16;
 
+// The fewest rows of C and elements of B with which packing B in a command of its own is worthwhile, and the columns of B that an
+// item of this command packs.
+const SHARING_ROWS: u32 = 512;
+const SHARED_ELEMENTS: u64 = 1 << 14;
+const PACK_COLS: u32 = 64;
+
 // The scratch has packed A, packed B, and one micro-tile for the edges of C. These are the offsets of the last two.
 const PACKED_B: usize = <usize>MC * KC * 4;
 const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
@@ -51,11 +59,18 @@ let blockCols: u32 = 0;
   return ceil_divide(ceil_divide(count, ceil_divide(count, size)), unit) * unit;
 }
 
-function choose_block(m: u32, n: u32): void {
+// Whether B is packed in a command of its own.
+function shares_b(args: GemmNnArgs): bool {
+  const elements = <u64>args.k * round_up(args.n, COLS_UNIT);
+  return args.m >= SHARING_ROWS && elements >= SHARED_ELEMENTS && elements * 4 <= SHARED_BYTES && !uses_library();
+}
+
+// If B is shared, items of fewer rows pack nothing more, but items of fewer columns do.
+function choose_block(m: u32, n: u32, shared: bool): void {
   let rows = min(m, MAX_ROWS), cols = min(n, MAX_COLS);
   const enough = uses_library() ? LIBRARY_ITEMS : ITEMS_PER_THREAD * threads();
   while (ceil_divide(m, rows) * ceil_divide(n, cols) < enough && max(rows, cols) >= 2 * MIN_EDGE) {
-    if (rows >= cols) rows = ceil_divide(rows, 2);
+    if (rows >= (shared ? 2 * MIN_EDGE : cols)) rows = ceil_divide(rows, 2);
     else cols = ceil_divide(cols, 2);
   }
   blockRows = even_part(m, rows, ROWS_UNIT);
@@ -65,8 +80,49 @@ function choose_block(m: u32, n: u32): void {
 export function count_gemm_items(args: GemmNnArgs): u32 {
   const m = args.m, n = args.n;
   if (m == 0 || n == 0) return 0;
-  choose_block(m, n);
+  choose_block(m, n, shares_b(args));
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
+}
+
+// The B in the shared memory, after all commands that are queued. Only the instance that counts the items uses these globals.
+let packedB: usize = 0;
+let packedOffset: u32 = 0;
+let packedLd: u32 = 0;
+let packedCols: u32 = 0;
+let packedSteps: u32 = 0;
+let packedTransposed: bool = false;
+
+// The backend calls this function whenever a queued command will change the buffer at `address`.
+export function mark_changed(address: usize): void {
+  if (packedB == address) packedB = 0;
+}
+
+// The number of items that pack B, or 0 if the shared memory already has it. Several products in a row often have the same B.
+function count_pack_items(args: GemmNnArgs, transB: bool): u32 {
+  if (!shares_b(args)) return 0;
+  const b = args.b, offset = args.b_offset, ldb = args.ldb, n = args.n, k = args.k;
+  if (
+    packedB == b && packedOffset == offset && packedLd == ldb && packedCols == n && packedSteps == k && packedTransposed == transB
+  ) return 0;
+  packedB = b;
+  packedOffset = offset;
+  packedLd = ldb;
+  packedCols = n;
+  packedSteps = k;
+  packedTransposed = transB;
+  return ceil_divide(n, PACK_COLS);
+}
+
+// Packs PACK_COLS columns of op(B) for the items of the product. Their panels have all k steps.
+function run_pack_item(args: GemmNnArgs, item: u32, transB: bool): void {
+  const col0 = item * PACK_COLS, cols = min(PACK_COLS, args.n - col0), b = args.b + (<usize>args.b_offset << 2);
+  pack_columns(b, args.ldb, transB, 0, col0, args.k, cols, shared_memory() + (<usize>col0 * args.k << 2));
+}
+
+// Packs k steps of `cols` columns of op(B), from step k0 and column col0 on.
+function pack_columns(b: usize, ldb: u32, transB: bool, k0: u32, col0: u32, k: u32, cols: u32, target: usize): void {
+  if (transB) pack_panels_transposed(b + ((<usize>col0 * ldb + k0) << 2), ldb, cols, k, micro_cols(), target);
+  else pack_panels(b + ((<usize>k0 * ldb + col0) << 2), ldb, cols, k, micro_cols(), target);
 }
 
 // `roundedA` and `roundedB` are the addresses of A and B in bf16, or 0 if the product must not round them.
@@ -78,7 +134,8 @@ export function run_gemm_item(args: GemmNnArgs, item: u32, transA: bool, transB:
   const alpha = args.alpha, beta = args.beta, upper = args.upper != 0;
   // With `upper`, only the elements with i ≤ j + below are needed.
   const below: u32 = upper ? args.upper - 1 : 0;
-  choose_block(m, n);
+  const shared = shares_b(args);
+  choose_block(m, n, shared);
   const blocksPerRow = ceil_divide(n, blockCols);
   const row0 = item / blocksPerRow * blockRows, col0 = item % blocksPerRow * blockCols;
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
@@ -118,18 +175,19 @@ export function run_gemm_item(args: GemmNnArgs, item: u32, transA: bool, transB:
   // The loop runs at least once, because C must be multiplied by beta even if k = 0.
   let k0: u32 = 0;
   do {
-    const depth = min(KC, k - k0);
-    const packedA = scratch(), packedB = packedA + PACKED_B;
-    if (transB) pack_panels_transposed(b + ((<usize>col0 * ldb + k0) << 2), ldb, cols, depth, micro_cols(), packedB);
-    else pack_panels(b + ((<usize>k0 * ldb + col0) << 2), ldb, cols, depth, micro_cols(), packedB);
+    const depth = min(KC, k - k0), packedA = scratch();
+    // If B is shared, the command before this one has packed all k steps.
+    const packedB = shared ? shared_memory() + ((<usize>col0 * k + k0 * micro_cols()) << 2) : packedA + PACKED_B;
+    if (!shared) pack_columns(b, ldb, transB, k0, col0, depth, cols, packedB);
     for (let i = row0; i < rowEnd; i += MC) {
       const height = min(MC, rowEnd - i);
       if (upper && i > col0 + cols - 1 + below) break;
-      if (transA) pack_panels(a + ((<usize>k0 * lda + i) << 2), lda, height, depth, micro_rows(), packedA);
-      else pack_panels_transposed(a + ((<usize>i * lda + k0) << 2), lda, height, depth, micro_rows(), packedA);
-      const target = c + i * ldc + (<usize>col0 << 2), first = <i32>i - <i32>(col0 + below);
+      const aRows = a + ((<usize>i * rowStep + k0 * kStep) << 2), direct = !transA && reads_rows(height, depth);
+      if (transA) pack_panels(aRows, lda, height, depth, micro_rows(), packedA);
+      else if (!direct) pack_panels_transposed(aRows, lda, height, depth, micro_rows(), packedA);
       multiply_packed(
-        depth, packedA, packedB, scratch() + EDGE_TILE, target, ldc, height, cols, alpha, k0 == 0 ? beta : 1, upper, first, false,
+        depth, direct ? aRows : packedA, direct ? <usize>lda << 2 : 0, packedB, shared ? k : depth, scratch() + EDGE_TILE,
+        c + i * ldc + (<usize>col0 << 2), ldc, height, cols, alpha, k0 == 0 ? beta : 1, upper, <i32>i - <i32>(col0 + below), false,
       );
     }
     k0 += KC;
@@ -174,6 +232,14 @@ function store_sums_transposed(z: usize, rows: u32, cols: u32, c: usize, ldc: us
   store<f32>(element, value);
 }
 
+export function gemm_nn_pack_items(args: GemmNnArgs): u32 {
+  return count_pack_items(args, false);
+}
+
+export function gemm_nn_pack(args: GemmNnArgs, item: u32): void {
+  run_pack_item(args, item, false);
+}
+
 export function gemm_nn_items(args: GemmNnArgs): u32 {
   return count_gemm_items(args);
 }
@@ -181,6 +247,16 @@ export function gemm_nn_items(args: GemmNnArgs): u32 {
 export function gemm_nn(args: GemmNnArgs, item: u32): void {
   run_gemm_item(args, item, false, false, 0, 0);
 }
+
+export function gemm_nt_pack_items(args: GemmNtArgs): u32 {
+  return count_pack_items(args, true);
+}
+
+export function gemm_nt_pack(args: GemmNtArgs, item: u32): void {
+  run_pack_item(args, item, true);
+}
+
+export { gemm_nn_pack as gemm_tn_pack, gemm_nn_pack_items as gemm_tn_pack_items };
 
 export function gemm_nt_items(args: GemmNtArgs): u32 {
   return count_gemm_items(args);

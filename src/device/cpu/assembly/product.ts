@@ -4,6 +4,15 @@
 import { ProductNnArgs, ProductNtArgs, ProductTnArgs } from "./args";
 import { count_gemm_items, run_gemm_item } from "./gemm";
 
+export {
+  gemm_nn_pack as product_nn_pack,
+  gemm_nn_pack as product_tn_pack,
+  gemm_nn_pack_items as product_nn_pack_items,
+  gemm_nn_pack_items as product_tn_pack_items,
+  gemm_nt_pack as product_nt_pack,
+  gemm_nt_pack_items as product_nt_pack_items,
+} from "./gemm";
+
 export function product_nn_items(args: ProductNnArgs): u32 {
   return count_gemm_items(args);
 }

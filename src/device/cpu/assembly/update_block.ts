@@ -6,7 +6,7 @@ import { UpdateBlockArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { scratch } from "./shared/instance";
 import { row_items, rows_per_item } from "./shared/items";
-import { micro_cols, micro_rows } from "./shared/micro_kernels";
+import { micro_cols, micro_rows, reads_rows } from "./shared/micro_kernels";
 import { multiply_packed } from "./shared/packed_product";
 import { add_digits, clear_digits, count_digit, DIGITS_SCRATCH_BYTES, force_row, score_row } from "./shared/select_keys";
 
@@ -53,8 +53,12 @@ function load_updated(args: UpdateBlockArgs, r: u32, rows: u32, packedU: usize):
     memory.copy(work + i * ldwork, w + (<usize>(i * args.ldw) << 2), <usize>cols << 2);
   }
   if (depth == 0) return;
-  const packedA = scratch() + PACKED_A, tile = scratch() + EDGE_TILE;
-  const a = args.a + (<usize>(args.a_offset + r * args.lda) << 2);
-  pack_panels_transposed(a, args.lda, rows, depth, micro_rows(), packedA);
-  multiply_packed(depth, packedA, packedU, tile, work, ldwork, rows, cols, 1, 1, false, 0, true);
+  const tile = scratch() + EDGE_TILE, direct = reads_rows(rows, depth);
+  let a = args.a + (<usize>(args.a_offset + r * args.lda) << 2);
+  if (!direct) {
+    pack_panels_transposed(a, args.lda, rows, depth, micro_rows(), scratch() + PACKED_A);
+    a = scratch() + PACKED_A;
+  }
+  const lda = direct ? <usize>args.lda << 2 : 0;
+  multiply_packed(depth, a, lda, packedU, depth, tile, work, ldwork, rows, cols, 1, 1, false, 0, true);
 }

@@ -31,9 +31,18 @@ export function set_threads(count: u32): void {
   return threadCount;
 }
 
-// The end of the module's own data. The backend allocates from this address on.
+// The size of the memory of all threads, in which one command can pack operands for the next.
+export const SHARED_BYTES: u32 = 4 << 20;
+
+// The 64-byte aligned address of this memory, which lies between the module's own data and the heap.
+// @ts-ignore: decorator
+@inline export function shared_memory(): usize {
+  return (__heap_base + 63) & ~63;
+}
+
+// The backend allocates from this address on.
 export function heap_base(): usize {
-  return __heap_base;
+  return shared_memory() + SHARED_BYTES;
 }
 
 // Whether the engine merges two neighbouring 128-bit instructions into one 256-bit instruction (V8 calls this

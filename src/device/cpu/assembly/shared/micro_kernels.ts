@@ -3,7 +3,8 @@
 //
 // An engine that checks each access against the size of the memory needs three instructions per load. So 4 × 8 loads a
 // column of A as one vector and copies its lanes with shuffles. 6 × 16 is for engines that check nothing: twelve
-// accumulators, a row of B and an element of A fill 15 of the 16 registers of 256 bits, and the engine needs the last.
+// accumulators, a row of B and an element of A fill 15 of the 16 registers of 256 bits, and the engine needs the last. There is a
+// second 6 × 16 micro-kernel for an A that is not packed.
 
 import { is_paired } from "./instance";
 
@@ -173,6 +174,109 @@ export function multiply_6x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, 
     c53 = f32x4.relaxed_madd(ai, b3, c53);
     a += 24;
     b += 64;
+  }
+  const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
+  blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
+  blend_wide(c + 1 * ldc, c10, c11, c12, c13, alphas, betas, readsC);
+  blend_wide(c + 2 * ldc, c20, c21, c22, c23, alphas, betas, readsC);
+  blend_wide(c + 3 * ldc, c30, c31, c32, c33, alphas, betas, readsC);
+  blend_wide(c + 4 * ldc, c40, c41, c42, c43, alphas, betas, readsC);
+  blend_wide(c + 5 * ldc, c50, c51, c52, c53, alphas, betas, readsC);
+}
+
+// Whether `multiply_6_rows_by_16` can multiply so many rows of A in k steps, which then need not be packed.
+// @ts-ignore: decorator
+@inline export function reads_rows(rows: u32, k: u32): bool {
+  return is_paired() && rows % MR_PAIRED == 0 && k % 2 == 0;
+}
+
+// Does the same as `multiply_6x16` for a matrix A that is stored by rows, which are `lda` bytes apart. k must be even. Two
+// steps at a time are faster, because the six addresses then move half as often.
+export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
+  let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
+  let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);
+  let c30 = f32x4.splat(0), c31 = f32x4.splat(0), c32 = f32x4.splat(0), c33 = f32x4.splat(0);
+  let c40 = f32x4.splat(0), c41 = f32x4.splat(0), c42 = f32x4.splat(0), c43 = f32x4.splat(0);
+  let c50 = f32x4.splat(0), c51 = f32x4.splat(0), c52 = f32x4.splat(0), c53 = f32x4.splat(0);
+  let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
+  let a0 = a, a1 = a0 + lda, a2 = a1 + lda, a3 = a2 + lda, a4 = a3 + lda, a5 = a4 + lda;
+  for (; k != 0; k -= 2) {
+    b0 = v128.load(b);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
+    b3 = v128.load(b, 48);
+    ai = v128.load32_splat(a0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a1);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a2);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a3);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+    ai = v128.load32_splat(a4);
+    c40 = f32x4.relaxed_madd(ai, b0, c40);
+    c41 = f32x4.relaxed_madd(ai, b1, c41);
+    c42 = f32x4.relaxed_madd(ai, b2, c42);
+    c43 = f32x4.relaxed_madd(ai, b3, c43);
+    ai = v128.load32_splat(a5);
+    c50 = f32x4.relaxed_madd(ai, b0, c50);
+    c51 = f32x4.relaxed_madd(ai, b1, c51);
+    c52 = f32x4.relaxed_madd(ai, b2, c52);
+    c53 = f32x4.relaxed_madd(ai, b3, c53);
+    b0 = v128.load(b, 64);
+    b1 = v128.load(b, 80);
+    b2 = v128.load(b, 96);
+    b3 = v128.load(b, 112);
+    ai = v128.load32_splat(a0, 4);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a1, 4);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a2, 4);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a3, 4);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+    ai = v128.load32_splat(a4, 4);
+    c40 = f32x4.relaxed_madd(ai, b0, c40);
+    c41 = f32x4.relaxed_madd(ai, b1, c41);
+    c42 = f32x4.relaxed_madd(ai, b2, c42);
+    c43 = f32x4.relaxed_madd(ai, b3, c43);
+    ai = v128.load32_splat(a5, 4);
+    c50 = f32x4.relaxed_madd(ai, b0, c50);
+    c51 = f32x4.relaxed_madd(ai, b1, c51);
+    c52 = f32x4.relaxed_madd(ai, b2, c52);
+    c53 = f32x4.relaxed_madd(ai, b3, c53);
+    a0 += 8;
+    a1 += 8;
+    a2 += 8;
+    a3 += 8;
+    a4 += 8;
+    a5 += 8;
+    b += 128;
   }
   const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
   blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);

@@ -1,24 +1,27 @@
-// Multiplies packed rows of A by packed columns of B with the micro-kernels. gemm_pack.ts describes the packed panels.
+// Multiplies rows of A by packed columns of B with the micro-kernels. gemm_pack.ts describes the packed panels. A is either
+// packed too, or it is stored by rows that are `lda` > 0 bytes apart, and `reads_rows` holds for the number of rows. For a packed
+// A, `lda` is 0.
 
 import { is_paired } from "./instance";
-import { micro_cols, micro_rows, multiply_4x8, multiply_6x16 } from "./micro_kernels";
+import { micro_cols, micro_rows, multiply_4x8, multiply_6_rows_by_16, multiply_6x16 } from "./micro_kernels";
 
 // The bytes of a micro-tile, which the products need for the edges of C.
 export const MICRO_TILE_BYTES: usize = 6 * 16 * 4;
 
 // @ts-ignore: decorator
-@inline function multiply(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
-  if (is_paired()) multiply_6x16(k, a, b, c, ldc, alpha, beta);
+@inline function multiply(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  if (lda != 0) multiply_6_rows_by_16(k, a, lda, b, c, ldc, alpha, beta);
+  else if (is_paired()) multiply_6x16(k, a, b, c, ldc, alpha, beta);
   else multiply_4x8(k, a, b, c, ldc, alpha, beta);
 }
 
 // C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile at `tile` and
 // then stores its first `rows` rows and `cols` columns.
 function multiply_edge(
-  k: u32, a: usize, b: usize, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32,
+  k: u32, a: usize, lda: usize, b: usize, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32,
 ): void {
   const width = micro_cols();
-  multiply(k, a, b, tile, width << 2, alpha, 0);
+  multiply(k, a, lda, b, tile, width << 2, alpha, 0);
   for (let i: u32 = 0; i < rows; i++) {
     for (let j: u32 = 0; j < cols; j++) {
       const element = c + i * ldc + (j << 2);
@@ -29,24 +32,25 @@ function multiply_edge(
   }
 }
 
-// C ← alpha·A·B + beta·C for packed A, (rows, k), packed B, (k, cols), and C with rows that are `ldc` bytes apart. `tile`
-// has MICRO_TILE_BYTES of temporary memory. With `upper`, micro-tiles whose elements all have shift + i > j are skipped.
-// With `triangular`, B has zeros below its diagonal, and the rows of B below all diagonal elements of a panel are skipped.
+// C ← alpha·A·B + beta·C for A, (rows, k), packed B, (k, cols), and C with rows that are `ldc` bytes apart. The panels of B
+// have `panelSteps` ≥ k steps, of which the k from `packedB` on are multiplied. `tile` has MICRO_TILE_BYTES of temporary memory.
+// With `upper`, micro-tiles whose elements all have shift + i > j are skipped. With `triangular`, B has zeros below its diagonal,
+// and the rows of B below all diagonal elements of a panel are skipped.
 // @ts-ignore: decorator
 @inline export function multiply_packed(
-  k: u32, packedA: usize, packedB: usize, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32,
-  upper: bool, shift: i32, triangular: bool,
+  k: u32, a: usize, lda: usize, packedB: usize, panelSteps: u32, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32,
+  alpha: f32, beta: f32, upper: bool, shift: i32, triangular: bool,
 ): void {
-  const microRows = micro_rows(), microCols = micro_cols();
+  const microRows = micro_rows(), microCols = micro_cols(), rowBytes = lda == 0 ? <usize>k << 2 : lda;
   for (let j: u32 = 0; j < cols; j += microCols) {
-    const width = min(microCols, cols - j), b = packedB + (<usize>j * k << 2);
-    const steps = triangular ? min(k, j + width) : k;
+    const width = min(microCols, cols - j), b = packedB + (<usize>j * panelSteps << 2);
+    const steps = triangular ? min(k, j + microCols) : k;
     for (let i: u32 = 0; i < rows; i += microRows) {
       if (upper && shift + <i32>i > <i32>(j + width) - 1) break;
-      const height = min(microRows, rows - i), a = packedA + (<usize>i * k << 2);
+      const height = min(microRows, rows - i), panel = a + i * rowBytes;
       const target = c + i * ldc + (<usize>j << 2);
-      if (height == microRows && width == microCols) multiply(steps, a, b, target, ldc, alpha, beta);
-      else multiply_edge(steps, a, b, tile, target, ldc, height, width, alpha, beta);
+      if (height == microRows && width == microCols) multiply(steps, panel, lda, b, target, ldc, alpha, beta);
+      else multiply_edge(steps, panel, lda, b, tile, target, ldc, height, width, alpha, beta);
     }
   }
 }
