@@ -136,6 +136,35 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     assert.match(run.stderr, /^model\.layers\.[1-3] took \d attempts$/m);
   });
 
+  it("has the bytes of a run in one process if several hosts share it, and one of them is killed", async () => {
+    const given = [...args, "--samples", "40", "--seqlen", "32", "--method", "sparsegpt"];
+    const alone = await runPare(...given, "--backend", "cpu", "--out", `${folder}/alone-40`);
+    assert.equal(alone.code, 0, alone.stderr);
+    while (hosts.length < 3) hosts.push(await addHost());
+
+    const run = startPare(...given, "--out", `${folder}/shared`, "--server", edge.url, "--jobs", "--remote");
+    const error = new Response(run.stderr).text(), output = run.stdout.cancel();
+    const { id } = await blocksDone(1);
+    // Each host has the states of a share of the windows.
+    const stored = await Promise.all(hosts.map(async ({ url }) => {
+      const names = [id, `${id}.1`, `${id}.2`];
+      const answers = await Promise.all(names.map((name) => fetch(`${url}/v1/states/${name}`)));
+      return answers.filter((answer) => answer.ok).length;
+    }));
+    assert.deepEqual(stored, [1, 1, 1]);
+    const victim = await until("a host has a block", busyHost);
+    Deno.kill(victim.pid, "SIGKILL");
+    await victim.ended;
+    hosts.splice(hosts.indexOf(victim), 1);
+
+    await output;
+    assert.equal((await run.status).code, 0, await error);
+    assert.deepEqual(contents(`${folder}/shared`), contents(`${folder}/alone-40`));
+    const { state, layers } = (await newestJob())!;
+    assert.equal(state, "done");
+    assert.ok(layers.some(({ attempts }) => attempts > 1), JSON.stringify(layers));
+  });
+
   it("has the bytes of a run in one process for a mixture of experts", async () => {
     const { windows, variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
     await using local = await openLocalHost("cpu");

@@ -21,7 +21,7 @@ export interface VersionedJob {
   readonly version: number;
 }
 
-export type Attempt = AttemptHead & ({ readonly layer: JobLayer; readonly model?: undefined } | BlockAttempt);
+export type Attempt = LayerAttempt | BlockAttempt;
 
 interface AttemptHead {
   /** The number of the attempt, counted from 1. */
@@ -33,12 +33,28 @@ interface AttemptHead {
   readonly lastHost?: string;
 }
 
+/** An attempt at a layer. */
+interface LayerAttempt extends AttemptHead {
+  readonly layer: JobLayer;
+  readonly model?: undefined;
+}
+
 /** An attempt at a block of the model. */
-export interface BlockAttempt {
+export interface BlockAttempt extends AttemptHead {
   readonly layer: JobBlock;
   readonly model: JobModel;
   /** The blocks before, which are all pruned. */
   readonly pruned: readonly PrunedBlock[];
+  /** The number of shares into which the windows are divided, or 0. */
+  readonly shares: number;
+}
+
+/** A share of the windows of a divided job. */
+export interface WindowShare {
+  /** The id of the host that creates its hidden states and has them then. */
+  readonly host: string;
+  /** Whether the last task at this host has failed. */
+  readonly hasFailed: boolean;
 }
 
 export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
@@ -148,13 +164,51 @@ export class JobRecord {
       position,
     ).toArray();
     const pruned = before.map(({ spec, result }) => ({ ...parsed(spec), result: textOf(result)! }));
-    return { layer, model, pruned, number, lastHost: textOf(row.host) ?? textOf(before.at(-1)?.host) };
+    const lastHost = textOf(row.host) ?? textOf(before.at(-1)?.host), shares = this.shares().length;
+    return { layer, model, pruned, number, lastHost, shares };
   }
 
   /** Returns the model whose blocks the job prunes, if it does. */
   model(): JobModel | undefined {
     if (!this.#exists()) return undefined;
     return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
+  }
+
+  /** Whether several hosts can work at each block. They cannot add up targets or train a block. */
+  isDivisible(): boolean {
+    const specs = this.#exists() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
+    return this.model()?.target === "none" && specs.every(({ spec }) => {
+      const { true_sequential, reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
+      return !true_sequential && reconstruct === 0;
+    });
+  }
+
+  /** Divides the windows of the job into one share per host. */
+  divide(hosts: readonly string[]): void {
+    if (!this.#exists()) return;
+    this.#sql.exec(
+      "CREATE TABLE IF NOT EXISTS shares (share INTEGER PRIMARY KEY, host TEXT, failed INTEGER)",
+    );
+    for (const [share, host] of hosts.entries()) {
+      this.#sql.exec("INSERT OR REPLACE INTO shares VALUES (?, ?, 0)", share, host);
+    }
+  }
+
+  /** Returns the shares of a job that is divided. The table is created with them, so an older record has none. */
+  shares(): WindowShare[] {
+    if (!this.#exists("shares")) return [];
+    const rows = this.#sql.exec("SELECT host, failed FROM shares ORDER BY share").toArray();
+    return rows.map(({ host, failed }) => ({ host: String(host), hasFailed: failed === 1 }));
+  }
+
+  /** Records the host of a share. */
+  assignShare(share: number, host: string): void {
+    this.#sql.exec("UPDATE shares SET host = ?, failed = 0 WHERE share = ?", host, share);
+  }
+
+  /** Records that the host of a share has failed. */
+  failShare(share: number): void {
+    this.#sql.exec("UPDATE shares SET failed = 1 WHERE share = ?", share);
   }
 
   /** Records the host of the current attempt at a layer. */
@@ -227,8 +281,8 @@ export class JobRecord {
   }
 
   /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
-  #exists(): boolean {
-    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
+  #exists(table = "job"): boolean {
+    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = ?", table).toArray().length > 0;
   }
 
   /** Increases the version number of the job, and returns it. */
