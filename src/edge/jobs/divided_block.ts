@@ -169,7 +169,7 @@ class DividedBlock {
         ? hosts.choose(reservation, undefined, asleep ?? last)
         : hosts.choose(reservation, undefined, undefined, last);
     const answer = await atHost(reservation, position, choose, async (host) => {
-      await record.assignShare(share, host.id);
+      await record.assignShare(share, host.id, false);
       if (share === attempt.shares - 1) await record.assignHost(position, host.id);
       const askOnce = async () => {
         const { weight, parameters } = attempt.layer, states = statesName(context.job, share);
@@ -181,7 +181,7 @@ class DividedBlock {
       try {
         return await withStates(host, reservation, position, attempt, share, context, askOnce);
       } catch (error) {
-        if (error instanceof HostFailedError) await record.failShare(share);
+        if (error instanceof HostFailedError) await record.assignShare(share, host.id, true);
         throw error;
       }
     }, context);

@@ -8,7 +8,8 @@ import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobSummary, LayerState, Report } from "../../protocol/messages.ts";
 import { JOB_STATES, type JobState } from "../../protocol/job_state.ts";
 import type { JobBlock, JobLayer, JobModel, JobRequest } from "../../protocol/resources/jobs.ts";
-import type { SqlStorage, SqlValue } from "../runtime.ts";
+import type { SqlStorage } from "../runtime.ts";
+import { jobHead, layerState, parsed, textOf } from "./record_rows.ts";
 
 /** The outcome of a layer: its report and the digest of its stored result, or its error. A block has no report. */
 export type LayerOutcome =
@@ -201,14 +202,9 @@ export class JobRecord {
     return rows.map(({ host, failed }) => ({ host: String(host), hasFailed: failed === 1 }));
   }
 
-  /** Records the host of a share. */
-  assignShare(share: number, host: string): void {
-    this.#sql.exec("UPDATE shares SET host = ?, failed = 0 WHERE share = ?", host, share);
-  }
-
-  /** Records that the host of a share has failed. */
-  failShare(share: number): void {
-    this.#sql.exec("UPDATE shares SET failed = 1 WHERE share = ?", share);
+  /** Records the host of a share, and whether its last task has failed. */
+  assignShare(share: number, host: string, hasFailed: boolean): void {
+    this.#sql.exec("UPDATE shares SET host = ?, failed = ? WHERE share = ?", host, Number(hasFailed), share);
   }
 
   /** Records the host of the current attempt at a layer. */
@@ -290,40 +286,4 @@ export class JobRecord {
     this.#sql.exec("UPDATE job SET version = version + 1");
     return Number(this.#sql.exec("SELECT version FROM job").toArray()[0].version);
   }
-}
-
-function jobHead({ id, name, state, created, ended }: Record<string, SqlValue>) {
-  return {
-    id: String(id),
-    name: name === null ? null : String(name),
-    state: state as JobState,
-    created: new Date(Number(created)).toISOString(),
-    ended: ended === null ? null : new Date(Number(ended)).toISOString(),
-  };
-}
-
-/** Returns the value of a column with JSON. A record that an earlier version has created may lack the column. */
-// deno-lint-ignore no-explicit-any -- the record itself has written the JSON
-function parsed(value: SqlValue | undefined): any {
-  return value === null || value === undefined ? null : JSON.parse(String(value));
-}
-
-function textOf(value: SqlValue | undefined): string | undefined {
-  return value === null || value === undefined ? undefined : String(value);
-}
-
-function layerState(row: Record<string, SqlValue>): LayerState {
-  const { weight, hessian, parameters }: Partial<JobLayer> & (JobLayer | JobBlock) = parsed(row.spec);
-  return {
-    name: String(row.name),
-    weight,
-    hessian: hessian ?? null,
-    parameters: { ...parameters },
-    state: row.state as JobState,
-    attempts: Number(row.attempts),
-    host: row.host === null ? null : String(row.host),
-    report: parsed(row.report),
-    result: row.result === null ? null : String(row.result),
-    error: parsed(row.error),
-  };
 }

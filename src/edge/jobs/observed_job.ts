@@ -85,12 +85,8 @@ export class ObservedJob {
     return this.#record.shares();
   }
 
-  assignShare(share: number, host: string): void {
-    this.#record.assignShare(share, host);
-  }
-
-  failShare(share: number): void {
-    this.#record.failShare(share);
+  assignShare(share: number, host: string, hasFailed: boolean): void {
+    this.#record.assignShare(share, host, hasFailed);
   }
 
   beginAttempt(position: number): Attempt | undefined {
