@@ -27,8 +27,11 @@ import { temporaryFolder } from "../support/temporary_folder.ts";
 const LLAMA = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
 const SECRET = "a secret of thirty-two bytes: 123";
 
-/** The edge restarts a job as soon as it is submitted again, because the local runtime does not resume Workflows. */
-const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "0" };
+/**
+ * The local runtime does not resume Workflows, so the edge restarts a job that is submitted again after 15 seconds without
+ * progress. A client submits a job again after every 10 seconds without a change.
+ */
+const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "15" };
 
 /** The longest time to wait for a condition, in milliseconds. */
 const WAIT_MILLISECONDS = 120_000;
@@ -137,21 +140,21 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
   });
 
   it("has the bytes of a run in one process if several hosts share it, and one of them is killed", async () => {
-    const given = [...args, "--samples", "40", "--seqlen", "32", "--method", "sparsegpt"];
+    const given = [...args, "--samples", "40", "--seqlen", "16", "--method", "sparsegpt"];
     const alone = await runPare(...given, "--backend", "cpu", "--out", `${folder}/alone-40`);
     assert.equal(alone.code, 0, alone.stderr);
-    while (hosts.length < 3) hosts.push(await addHost());
+    while (hosts.length < 2) hosts.push(await addHost());
 
     const run = startPare(...given, "--out", `${folder}/shared`, "--server", edge.url, "--jobs", "--remote");
     const error = new Response(run.stderr).text(), output = run.stdout.cancel();
     const { id } = await blocksDone(1);
     // Each host has the states of a share of the windows.
     const stored = await Promise.all(hosts.map(async ({ url }) => {
-      const names = [id, `${id}.1`, `${id}.2`];
+      const names = [id, `${id}.1`];
       const answers = await Promise.all(names.map((name) => fetch(`${url}/v1/states/${name}`)));
       return answers.filter((answer) => answer.ok).length;
     }));
-    assert.deepEqual(stored, [1, 1, 1]);
+    assert.deepEqual(stored, [1, 1]);
     const victim = await until("a host has a block", busyHost);
     Deno.kill(victim.pid, "SIGKILL");
     await victim.ended;

@@ -29,8 +29,8 @@ export async function solveShare(
   const { blobs } = context, store = context.states(), used = await statesOfTask(states, context, index);
   const { spec } = used.forward.model, body = await blobs.open(source, signal);
   const sumsBody = await blobs.open(sumsSource, signal);
-  // The new weights are in memory until they are written.
-  const bytes = sumsBody.totalBytes + 3 * body.totalBytes;
+  // The new weights, which may have twice as many bytes, are in memory until they are written.
+  const bytes = sumsBody.totalBytes + Math.ceil((1 + 2 / share.count) * body.totalBytes);
   using _room = await store.reserve("the block with its statistics", bytes, { used });
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   checkCheckpointTensors(file.header.tensors, blockTensors(spec, index));
@@ -39,9 +39,7 @@ export async function solveShare(
   const own = round.filter((_, group) => group % share.count === share.index).flatMap(({ layers }) => layers);
   const tensors = await readTensors(file), sums = await readSums(sumsBody);
   const firstLayers = new Map(
-    round.flatMap(({ layers: [first, ...others] }) =>
-      [first, ...others].map(({ name }) => [name, first.name] as const)
-    ),
+    round.flatMap(({ layers }) => layers.map(({ name }) => [name, layers[0].name] as const)),
   );
   try {
     const solved = await solveBlock({
