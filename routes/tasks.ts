@@ -23,7 +23,7 @@ import type { TaskContext } from "../src/host/tasks/task_context.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { requireTicket } from "./middleware.ts";
 
-/** The largest request in bytes. A task has at most three signed URLs of less than 2 KiB each. */
+/** The largest request in bytes. A task has at most ten signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;
 
 const answer = { content: json(taskAnswerSchema) };

@@ -27,8 +27,11 @@ import { temporaryFolder } from "../support/temporary_folder.ts";
 const LLAMA = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
 const SECRET = "a secret of thirty-two bytes: 123";
 
-/** The edge restarts a job as soon as it is submitted again, because the local runtime does not resume Workflows. */
-const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "0" };
+/**
+ * The local runtime does not resume Workflows, so the edge restarts a job that is submitted again after 15 seconds without
+ * progress. A client submits a job again after every 10 seconds without a change.
+ */
+const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "15" };
 
 /** The longest time to wait for a condition, in milliseconds. */
 const WAIT_MILLISECONDS = 120_000;
@@ -134,6 +137,35 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     assert.deepEqual(layers.map(({ name }) => name), [0, 1, 2, 3].map((i) => `model.layers.${i}`));
     assert.equal(layers[0].attempts, 1);
     assert.match(run.stderr, /^model\.layers\.[1-3] took \d attempts$/m);
+  });
+
+  it("has the bytes of a run in one process if several hosts share it, and one of them is killed", async () => {
+    const given = [...args, "--samples", "40", "--seqlen", "16", "--method", "sparsegpt"];
+    const alone = await runPare(...given, "--backend", "cpu", "--out", `${folder}/alone-40`);
+    assert.equal(alone.code, 0, alone.stderr);
+    while (hosts.length < 2) hosts.push(await addHost());
+
+    const run = startPare(...given, "--out", `${folder}/shared`, "--server", edge.url, "--jobs", "--remote");
+    const error = new Response(run.stderr).text(), output = run.stdout.cancel();
+    const { id } = await blocksDone(1);
+    // Each host has the states of a share of the windows.
+    const stored = await Promise.all(hosts.map(async ({ url }) => {
+      const names = [id, `${id}.1`];
+      const answers = await Promise.all(names.map((name) => fetch(`${url}/v1/states/${name}`)));
+      return answers.filter((answer) => answer.ok).length;
+    }));
+    assert.deepEqual(stored, [1, 1]);
+    const victim = await until("a host has a block", busyHost);
+    Deno.kill(victim.pid, "SIGKILL");
+    await victim.ended;
+    hosts.splice(hosts.indexOf(victim), 1);
+
+    await output;
+    assert.equal((await run.status).code, 0, await error);
+    assert.deepEqual(contents(`${folder}/shared`), contents(`${folder}/alone-40`));
+    const { state, layers } = (await newestJob())!;
+    assert.equal(state, "done");
+    assert.ok(layers.some(({ attempts }) => attempts > 1), JSON.stringify(layers));
   });
 
   it("has the bytes of a run in one process for a mixture of experts", async () => {

@@ -141,6 +141,37 @@ describe("JobRecord", () => {
     assert.equal(record.read()!.job.layers[0].host, "h1", "a settled layer does not change");
   });
 
+  it("records the hosts of the shares of a model, and has none until it is divided", () => {
+    const record = new JobRecord(memorySql(), () => NOW);
+    record.divide(["h1", "h2"]);
+    assert.deepEqual([record.shares(), record.isDivisible()], [[], false]);
+    const blocks = [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST }];
+    record.create("id", "digest", jobRequestSchema.parse({ model: { states: DIGEST, blocks } }));
+    assert.deepEqual([record.shares(), record.isDivisible()], [[], true]);
+    record.divide(["h1", "h2"]);
+    record.assignShare(1, "h3", true);
+    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false }, { host: "h3", hasFailed: true }]);
+    const attempt = record.beginAttempt(0)!;
+    assert.equal(attempt.model && attempt.shares, 2);
+    assert.equal(createRecord("a").isDivisible(), false);
+  });
+
+  it("cannot be divided if the model has targets, or a block that one host must calibrate", () => {
+    const parameters = [{ reconstruct: 1 }, { true_sequential: true }];
+    const requests = [
+      { states: DIGEST, target: "dense", blocks: [{ name: "a", weight: DIGEST }] },
+      ...parameters.map((parameters) => ({
+        states: DIGEST,
+        blocks: [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST, parameters }],
+      })),
+    ];
+    for (const model of requests) {
+      const record = new JobRecord(memorySql(), () => NOW);
+      record.create("id", "digest", jobRequestSchema.parse({ model }));
+      assert.equal(record.isDivisible(), false, JSON.stringify(model));
+    }
+  });
+
   it("summarises itself by the number of layers in each state", () => {
     const record = createRecord("a", "b", "c");
     record.settleLayer(0, DONE);

@@ -1,109 +1,16 @@
-/**
- * Tests jobs that prune the blocks of a model, with simulated hosts. A simulated host has hidden states, which are before one
- * block, and refuses tasks about another block as a real host does.
- */
+/** Tests jobs that prune the blocks of a model at one of several simulated hosts (`simulate_model_job.ts`). */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { runJob } from "../../src/edge/jobs/run_job.ts";
-import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
-import {
-  type Answer,
-  problem,
-  REPORT,
-  RESULT,
-  RUNNING,
-  simulateJob,
-  simulateSteps,
-  WEIGHT,
-} from "./simulate_job.ts";
-import { hexOf, loggedErrors, memoryEdge } from "./memory_edge.ts";
-
-const ORIGINS = ["http://a", "http://b"], NOT_FOUND = problem(404, "states_not_found");
-
-/** A task as the edge sends it. */
-interface SentTask {
-  readonly states: string;
-  readonly windows?: unknown;
-  readonly index?: number;
-  readonly pruned?: unknown;
-  readonly result?: { readonly url: string };
-}
-
-/** Returns a job of a model with `count` blocks. `results` are those of the first blocks. */
-function modelRequest(count: number, results: readonly string[] = []) {
-  const blocks = Array.from({ length: count }, (_, index) => ({
-    name: `block ${index}`,
-    weight: WEIGHT,
-    result: results[index],
-  }));
-  return jobRequestSchema.parse({ model: { states: WEIGHT, blocks } });
-}
-
-/**
- * Runs a job at two hosts until its end, and returns what the hosts have done, such as `a: prune 0`.
- * @param before is called before each task with its text. It may return another answer
- */
-async function run(
-  request: ReturnType<typeof modelRequest>,
-  before: (text: string, job: ReturnType<typeof simulateJob>) => Answer | undefined = () => undefined,
-) {
-  const job = simulateJob([], request), done: string[] = [], { registry, context, record } = job;
-  registry.deregister("h");
-  const queue = { waiting: 0, resident: 0 };
-  const heartbeat = () => {
-    for (const [index, url] of ORIGINS.entries()) {
-      const state = { url, backend: "cpu", adapter: "a", capacity: 1, queue, factors: [] };
-      registry.recordHeartbeat("ab"[index], state);
-    }
-  };
-  const states = new Map<string, number>(), urls: string[] = [];
-  // The edge ignores the report, which only layers have.
-  const finished = (name: string) =>
-    Response.json({ state: "done", report: REPORT, result: { sha256: name, bytes: 9 } });
-  const answer = async ({ origin }: URL, init: RequestInit) => {
-    if (init.method === "DELETE") return new Response(null, { status: 204 });
-    const task: SentTask = JSON.parse(new TextDecoder().decode(init.body as Uint8Array<ArrayBuffer>));
-    const { windows, index, pruned, result } = task, name = "ab"[ORIGINS.indexOf(origin)];
-    const what = windows ? "create" : index === undefined ? "delete" : `${pruned ? "run" : "prune"} ${index}`;
-    assert.equal(task.states, "job");
-    const given = before(`${name}: ${what}`, job);
-    if (given) {
-      done.push(`${name}: ${what}, refused`);
-      return await given();
-    }
-    if (result) urls.push(result.url);
-    if (index !== undefined && states.get(name) !== index) return await NOT_FOUND();
-    done.push(`${name}: ${what}`);
-    if (what === "delete") states.delete(name);
-    else states.set(name, index === undefined ? 0 : index + 1);
-    return index !== undefined && !pruned ? finished(RESULT) : Response.json({ state: "done" });
-  };
-  heartbeat();
-  const readUrl = (digest: string) =>
-    Promise.resolve([WEIGHT, RESULT].includes(digest) ? "http://x/" : undefined);
-  await loggedErrors(() =>
-    runJob(simulateSteps().step, {
-      ...context,
-      blobs: {
-        ...context.blobs,
-        readUrl,
-        writeUrl: () => Promise.resolve({ key: "objects/x", url: `http://x/${urls.length}` }),
-      },
-      transport: { ...context.transport, fetch: (url, init) => answer(url, init) },
-      sleep: (milliseconds) => (heartbeat(), context.sleep(milliseconds)),
-    })
-  );
-  const { state, layers } = record.read()!.job;
-  return { done, state, layers, urls };
-}
+import { problem, RESULT, RUNNING } from "./simulate_job.ts";
+import { hexOf, memoryEdge } from "./memory_edge.ts";
+import { modelRequest, runModelJob as run } from "./simulate_model_job.ts";
 
 describe("a job of a model", () => {
   it("creates the states once, prunes the blocks in order at one host, and deletes the states", async () => {
     const { done, state, layers, urls } = await run(modelRequest(3));
     const [host] = done[0];
-    // The host lacks the states at first, and gets a new URL when it has them.
-    assert.deepEqual(urls, ["http://x/0", "http://x/1", "http://x/2", "http://x/3"]);
+    assert.deepEqual(urls, ["http://x/0", "http://x/1", "http://x/2"]);
     assert.deepEqual(
       done,
       ["create", "prune 0", "prune 1", "prune 2", "delete"].map((task) => `${host}: ${task}`),
@@ -162,7 +69,9 @@ describe("a job of a model", () => {
 
   it("does not prune blocks whose results the request has", async () => {
     const { done, state, layers } = await run(modelRequest(3, [RESULT, RESULT]));
-    assert.deepEqual(done.map((text) => text.slice(3)), ["create", "run 0", "run 1", "prune 2", "delete"]);
+    // The first host creates the states in order to count the shares, and again before it runs them.
+    const tasks = ["create", "create", "run 0", "run 1", "prune 2", "delete"];
+    assert.deepEqual(done.map((text) => text.slice(3)), tasks);
     assert.deepEqual([state, layers.map(({ attempts }) => attempts)], ["done", [0, 0, 1]]);
     const { done: nothing, state: ended } = await run(modelRequest(1, [RESULT]));
     assert.deepEqual([nothing, ended], [[], "done"]);
@@ -190,7 +99,8 @@ describe("a job of a model", () => {
       return text.endsWith("run 1") ? RUNNING : undefined;
     });
     assert.equal(state, "cancelled");
-    assert.deepEqual(done.map((text) => text.slice(3)).slice(0, 3), ["create", "run 0", "run 1, refused"]);
+    const tasks = ["create", "create", "run 0", "run 1, refused"];
+    assert.deepEqual(done.map((text) => text.slice(3)).slice(0, 4), tasks);
     assert.ok(!done.some((text) => text.includes("prune")));
   });
 

@@ -13,26 +13,40 @@ import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { startHost } from "./host.ts";
+import { normals } from "../support/random.ts";
 import { codeOf, HOST_ID, SECRET, startTaskHosts, type TaskHosts } from "./task_hosts.ts";
 
-/** The files of one model: the body that creates its states, and the body of each block. */
-async function modelFiles(family: string, query: LayerQuery) {
-  const { windows, weights, variants: [{ config, model: { spec } }] } = await readFamilyFixture(family);
+/** The windows of a model, and those that are held out. */
+type Windows = readonly (readonly Uint32Array[])[];
+
+/**
+ * The files of one model: the body that creates its states, and the body of each block.
+ * @param windowsOf returns the windows. By default, they are those of the fixture
+ */
+async function modelFiles(family: string, query: LayerQuery, windowsOf?: (vocabSize: number) => Windows) {
+  const fixture = await readFamilyFixture(family),
+    { weights, variants: [{ config, model: { spec } }] } = fixture;
+  const [windows, heldOut = []] = windowsOf?.(spec.vocabSize) ?? [fixture.windows];
   const tensorsOf = async (named: readonly NamedShape[]) =>
     Object.fromEntries(
       await Promise.all(named.map(async ([name]) => [name, await readTensor(weights, name)] as const)),
     );
-  const ids = Uint32Array.from(windows.flatMap((window) => [...window]));
-  const given: HostTensor = {
+  const given = (windows: readonly Uint32Array[]): HostTensor => ({
     dtype: "U32",
     shape: [windows.length, windows[0].length],
-    data: new Uint8Array(ids.buffer),
+    data: new Uint8Array(Uint32Array.from(windows.flatMap((window) => [...window])).buffer),
+  });
+  const tensors = {
+    windows: given(windows),
+    ...await tensorsOf(embeddingTensors(spec)),
+    ...heldOut.length > 0 && { validation_windows: given(heldOut) },
   };
   const names = JSON.stringify(blockTensors(spec, 0).map(([name]) => name));
-  const states = encode({ windows: given, ...await tensorsOf(embeddingTensors(spec)) }, {
+  const states = encode(tensors, {
     config: JSON.stringify(config),
     names,
   });
@@ -112,11 +126,83 @@ describe("tasks about blocks", () => {
     });
   }
 
+  const DIVIDED = [
+    ["llama", { sparsity: 0.5, damping: "auto" }, "dense", 5],
+    ["qwen3_moe", { pattern: "2:4" }, "dense", 0],
+    ["llama", { sparsity: 0, bits: 4, token_weights: "none" }, "pack-quantized", 3],
+  ] as const;
+  for (const [family, query, format, heldOut] of DIVIDED) {
+    it(`give the bytes of one host if two hosts share ${family} with ${JSON.stringify(query)}`, async () => {
+      const random = normals(45 * 2, 5), parameters = { format };
+      const files = await modelFiles(family, query, (vocabSize) => {
+        const ids = Uint32Array.from(random, (value) => Math.floor(1e4 * Math.abs(value)) % vocabSize);
+        const windows = Array.from({ length: 45 }, (_, i) => ids.slice(2 * i, 2 * i + 2));
+        return [windows.slice(heldOut), windows.slice(0, heldOut)];
+      });
+      const windows = await hosts.putBlob("/states", files.states);
+      const both = [[hosts.host, "share-0"], [hosts.small, "share-1"]] as const;
+      for (const [index, [host, states]] of both.entries()) {
+        const task = {
+          id: `share-task-${++count}`,
+          states,
+          windows,
+          target: "none",
+          share: { index, count: 2 },
+        };
+        const answer = await hosts.send(task, { to: host });
+        assert.deepEqual(await answer.json(), { state: "done", shares: 2 });
+      }
+      const none = { windows, target: "none", share: { index: 3, count: 8 } };
+      assert.deepEqual(await send("share-3", none), [400, "invalid_parameter"]);
+      assert.deepEqual(await send("whole", { windows, target: "none" }), DONE);
+      /** Has a share run a task that writes a file, and returns the file. */
+      const write = async (share: number, members: Record<string, unknown>, path: string) => {
+        const [host, states] = both[share];
+        assert.deepEqual(await send(states, { ...members, result: resultAt(path) }, host), DONE);
+        return await hosts.putBlob(path, hosts.store.blobs.get(path)!);
+      };
+      for (const [index, file] of files.blocks.entries()) {
+        const members = { index, block: await hosts.putBlob(`/block-${index}`, file), parameters };
+        assert.deepEqual(await send("whole", { ...members, result: resultAt("/whole") }), DONE);
+        assert.deepEqual(await send("share-0", { ...members, step: "sum" }), DONE);
+        const first = await write(0, { ...members, step: "sum" }, "/sums-0");
+        // The second host has not been asked to add up its statistics before.
+        const sums = await write(1, { ...members, step: "sum", earlier: first }, "/sums-1");
+        const part = (index: number) =>
+          write(index, { ...members, sums, share: { index, count: 2 } }, `/part-${index}`);
+        const parts = [await part(0), await part(1)];
+        const pruned = await write(1, { ...members, parts }, "/joined");
+        const byName = (path: string) => {
+          const { layers, ...others } = solved(hosts.store.blobs.get(path)!);
+          return { ...others, layers: new Map(layers.map((layer) => [layer.name, layer])) };
+        };
+        assert.deepEqual(byName("/joined"), byName("/whole"), `block ${index}`);
+        assert.deepEqual(await send("share-0", { ...members, pruned }), DONE);
+      }
+    });
+  }
+
+  it("run the states through a block that several hosts share and that has no layers to prune", async () => {
+    const { states, blocks: [first] } = await modelFiles("llama", { sparsity: 0.5 });
+    const windows = await hosts.putBlob("/states", states);
+    const block = await hosts.putBlob("/block", encode(decode(first).tensors));
+    assert.deepEqual(await send("run", { windows, target: "none" }), DONE);
+    const share = { index: 0, count: 1 }, members = { index: 0, block };
+    assert.deepEqual(await send("run", { ...members, step: "sum", result: resultAt("/sums") }), DONE);
+    const sums = await hosts.putBlob("/sums", hosts.store.blobs.get("/sums")!);
+    assert.deepEqual(await send("run", { ...members, sums, share, result: resultAt("/part") }), DONE);
+    const parts = [await hosts.putBlob("/part", hosts.store.blobs.get("/part")!)];
+    assert.deepEqual(await send("run", { ...members, parts, result: resultAt("/joined") }), DONE);
+    assert.deepEqual(decodeBlock(hosts.store.blobs.get("/joined")!), { layers: [] });
+    assert.deepEqual(await send("run", { ...members, step: "sum" }), [404, "states_not_found"]);
+  });
+
   it("are refused if the states, the files or the index do not fit", async () => {
     const files = await modelFiles("llama", { sparsity: 0.5 });
     const windows = await hosts.putBlob("/states", files.states);
     const block = await hosts.putBlob("/block", files.blocks[0]), result = resultAt("/result");
     const noBlock = await hosts.putBlob("/no-block", encode({}));
+    const noSums = await hosts.putBlob("/no-sums", encode({}, { sums: "[]" }));
     const elsewhere = { url: "http://169.254.169.254/latest", sha256: block.sha256 };
     assert.deepEqual(await send("run", { index: 0, block, result }), [404, "states_not_found"]);
     assert.deepEqual(await send("run", { windows: { ...windows, sha256: block.sha256 } }), [
@@ -134,6 +220,13 @@ describe("tasks about blocks", () => {
       [{ index: 0, block: elsewhere, result }, 403, "forbidden"],
       [{ index: 0, block, result: { url: elsewhere.url } }, 403, "forbidden"],
       [{ index: 0, block, pruned: elsewhere }, 403, "forbidden"],
+      [{ index: 0, block, parts: [noBlock, elsewhere], result }, 403, "forbidden"],
+      [{ index: 0, block, step: "sum", earlier: elsewhere, result }, 403, "forbidden"],
+      [{ index: 0, block, step: "sum", earlier: noBlock, result }, 400, "malformed_safetensors"],
+      [{ index: 0, block, step: "sum", earlier: noSums, result }, 422, "shape_mismatch"],
+      [{ index: 1, block, step: "sum" }, 404, "states_not_found"],
+      [{ index: 0, block, sums: noSums, share: { index: 0, count: 1 }, result }, 422, "shape_mismatch"],
+      [{ index: 99, block, sums: noSums, share: { index: 0, count: 1 }, result }, 404, "states_not_found"],
       [{ index: 0, block, pruned: noBlock }, 400, "malformed_safetensors"],
       [{ index: 99, block, pruned: noBlock }, 404, "states_not_found"],
       [{ index: 0, block, result, parameters: { states: "other" } }, 400, "invalid_parameter"],

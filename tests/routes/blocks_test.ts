@@ -153,7 +153,6 @@ describe("/v1/states and /v1/blocks", () => {
       encode(block, layers({ [layerName]: { method: "obc", pattern: "columns" } })),
     ],
     ["neither layers nor an advance", "invalid_parameter", "&block=0&advance=false", encode(block)],
-    ["statistics of no layers", "invalid_parameter", "&block=0&advance=false&solve=false", encode(block)],
     ["statistics and an advance", "invalid_parameter", "&block=0&solve=false", pruning],
     ["a body that is cut off", "truncated_body", "&block=0", pruning.slice(0, -1)],
   ];

@@ -117,6 +117,13 @@ describe("/v1/states/{name}/sums", () => {
     }
   });
 
+  it("stores no statistics for a block without layers", async () => {
+    await host.send("PUT", STATES, creation);
+    const collected = await host.send("POST", COLLECT, encode(block));
+    assert.deepEqual(decodeBlock(await collected.bytes()).sums, []);
+    await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
+  });
+
   it("refuses the statistics of states of the dense model too", async () => {
     await host.send("PUT", `${STATES}?target=dense`, creation);
     await assertProblem(await host.send("POST", COLLECT, pruning), "invalid_parameter");

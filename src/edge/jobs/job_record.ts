@@ -8,7 +8,8 @@ import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobSummary, LayerState, Report } from "../../protocol/messages.ts";
 import { JOB_STATES, type JobState } from "../../protocol/job_state.ts";
 import type { JobBlock, JobLayer, JobModel, JobRequest } from "../../protocol/resources/jobs.ts";
-import type { SqlStorage, SqlValue } from "../runtime.ts";
+import type { SqlStorage } from "../runtime.ts";
+import { jobHead, layerState, parsed, textOf } from "./record_rows.ts";
 
 /** The outcome of a layer: its report and the digest of its stored result, or its error. A block has no report. */
 export type LayerOutcome =
@@ -21,7 +22,7 @@ export interface VersionedJob {
   readonly version: number;
 }
 
-export type Attempt = AttemptHead & ({ readonly layer: JobLayer; readonly model?: undefined } | BlockAttempt);
+export type Attempt = LayerAttempt | BlockAttempt;
 
 interface AttemptHead {
   /** The number of the attempt, counted from 1. */
@@ -33,12 +34,28 @@ interface AttemptHead {
   readonly lastHost?: string;
 }
 
+/** An attempt at a layer. */
+interface LayerAttempt extends AttemptHead {
+  readonly layer: JobLayer;
+  readonly model?: undefined;
+}
+
 /** An attempt at a block of the model. */
-export interface BlockAttempt {
+export interface BlockAttempt extends AttemptHead {
   readonly layer: JobBlock;
   readonly model: JobModel;
   /** The blocks before, which are all pruned. */
   readonly pruned: readonly PrunedBlock[];
+  /** The number of shares into which the windows are divided, or 0. */
+  readonly shares: number;
+}
+
+/** A share of the windows of a divided job. */
+export interface WindowShare {
+  /** The id of the host that creates its hidden states and has them then. */
+  readonly host: string;
+  /** Whether the last task at this host has failed. */
+  readonly hasFailed: boolean;
 }
 
 export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
@@ -148,13 +165,46 @@ export class JobRecord {
       position,
     ).toArray();
     const pruned = before.map(({ spec, result }) => ({ ...parsed(spec), result: textOf(result)! }));
-    return { layer, model, pruned, number, lastHost: textOf(row.host) ?? textOf(before.at(-1)?.host) };
+    const lastHost = textOf(row.host) ?? textOf(before.at(-1)?.host), shares = this.shares().length;
+    return { layer, model, pruned, number, lastHost, shares };
   }
 
   /** Returns the model whose blocks the job prunes, if it does. */
   model(): JobModel | undefined {
     if (!this.#exists()) return undefined;
     return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
+  }
+
+  /** Whether several hosts can work at each block. They cannot add up targets or train a block. */
+  isDivisible(): boolean {
+    const specs = this.#exists() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
+    return this.model()?.target === "none" && specs.every(({ spec }) => {
+      const { true_sequential, reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
+      return !true_sequential && reconstruct === 0;
+    });
+  }
+
+  /** Divides the windows of the job into one share per host. */
+  divide(hosts: readonly string[]): void {
+    if (!this.#exists()) return;
+    this.#sql.exec(
+      "CREATE TABLE IF NOT EXISTS shares (share INTEGER PRIMARY KEY, host TEXT, failed INTEGER)",
+    );
+    for (const [share, host] of hosts.entries()) {
+      this.#sql.exec("INSERT OR REPLACE INTO shares VALUES (?, ?, 0)", share, host);
+    }
+  }
+
+  /** Returns the shares of a job that is divided. The table is created with them, so an older record has none. */
+  shares(): WindowShare[] {
+    if (!this.#exists("shares")) return [];
+    const rows = this.#sql.exec("SELECT host, failed FROM shares ORDER BY share").toArray();
+    return rows.map(({ host, failed }) => ({ host: String(host), hasFailed: failed === 1 }));
+  }
+
+  /** Records the host of a share, and whether its last task has failed. */
+  assignShare(share: number, host: string, hasFailed: boolean): void {
+    this.#sql.exec("UPDATE shares SET host = ?, failed = ? WHERE share = ?", host, Number(hasFailed), share);
   }
 
   /** Records the host of the current attempt at a layer. */
@@ -227,8 +277,8 @@ export class JobRecord {
   }
 
   /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
-  #exists(): boolean {
-    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
+  #exists(table = "job"): boolean {
+    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = ?", table).toArray().length > 0;
   }
 
   /** Increases the version number of the job, and returns it. */
@@ -236,40 +286,4 @@ export class JobRecord {
     this.#sql.exec("UPDATE job SET version = version + 1");
     return Number(this.#sql.exec("SELECT version FROM job").toArray()[0].version);
   }
-}
-
-function jobHead({ id, name, state, created, ended }: Record<string, SqlValue>) {
-  return {
-    id: String(id),
-    name: name === null ? null : String(name),
-    state: state as JobState,
-    created: new Date(Number(created)).toISOString(),
-    ended: ended === null ? null : new Date(Number(ended)).toISOString(),
-  };
-}
-
-/** Returns the value of a column with JSON. A record that an earlier version has created may lack the column. */
-// deno-lint-ignore no-explicit-any -- the record itself has written the JSON
-function parsed(value: SqlValue | undefined): any {
-  return value === null || value === undefined ? null : JSON.parse(String(value));
-}
-
-function textOf(value: SqlValue | undefined): string | undefined {
-  return value === null || value === undefined ? undefined : String(value);
-}
-
-function layerState(row: Record<string, SqlValue>): LayerState {
-  const { weight, hessian, parameters }: Partial<JobLayer> & (JobLayer | JobBlock) = parsed(row.spec);
-  return {
-    name: String(row.name),
-    weight,
-    hessian: hessian ?? null,
-    parameters: { ...parameters },
-    state: row.state as JobState,
-    attempts: Number(row.attempts),
-    host: row.host === null ? null : String(row.host),
-    report: parsed(row.report),
-    result: row.result === null ? null : String(row.result),
-    error: parsed(row.error),
-  };
 }

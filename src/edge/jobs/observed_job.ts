@@ -12,6 +12,7 @@ import {
   JobRecord,
   type LayerOutcome,
   type VersionedJob,
+  type WindowShare,
 } from "./job_record.ts";
 
 /**
@@ -70,6 +71,22 @@ export class ObservedJob {
 
   model(): JobModel | undefined {
     return this.#record.model();
+  }
+
+  isDivisible(): boolean {
+    return this.#record.isDivisible();
+  }
+
+  divide(hosts: readonly string[]): void {
+    this.#record.divide(hosts);
+  }
+
+  shares(): WindowShare[] {
+    return this.#record.shares();
+  }
+
+  assignShare(share: number, host: string, hasFailed: boolean): void {
+    this.#record.assignShare(share, host, hasFailed);
   }
 
   beginAttempt(position: number): Attempt | undefined {

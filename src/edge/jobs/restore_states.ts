@@ -4,28 +4,56 @@ import { messageOf } from "../../base/errors.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { logFailure } from "../problems.ts";
 import { awaitTask, signedSource } from "./await_task.ts";
+import { StatesLostError } from "./host_answer.ts";
 import { askHost } from "./host_client.ts";
 import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
 
+/** Returns the name of the states of a share of the windows. A job that is not divided has those of share 0. */
+export function statesName(job: string, share: number): string {
+  return share === 0 ? job : `${job}.${share}`;
+}
+
 /**
- * Lets the host create the states of the first block, and run them through the blocks before the one of the attempt. These
- * blocks are pruned already, so none of them is solved again.
+ * Calls `work`, which needs the states before the block of the attempt at the host. If the host lacks them, they are
+ * created, and `work` is called again, so that it signs new URLs. The first ones may have expired meanwhile.
  * @param taskId the id of the task that needs the states
- * @returns false if the job was cancelled meanwhile
- * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
+ * @returns undefined if the job was cancelled meanwhile
+ * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}, and the errors of `work`
  */
-export async function restoreStates(
+export async function withStates<T>(
   host: WokenHost,
   taskId: string,
   position: number,
-  { model: { states: windows, target }, pruned }: BlockAttempt,
+  attempt: BlockAttempt,
+  share: number,
+  context: JobContext,
+  work: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof StatesLostError)) throw error;
+    return await restoreStates(host, taskId, position, attempt, share, context) ? await work() : undefined;
+  }
+}
+
+/**
+ * Lets the host create the states of the first block, and run them through the blocks before the one of the attempt. These
+ * blocks are pruned already, so none of them is solved again.
+ * @returns false if the job was cancelled meanwhile
+ */
+async function restoreStates(
+  host: WokenHost,
+  taskId: string,
+  position: number,
+  { model: { states: windows, target }, pruned, shares: count }: BlockAttempt,
+  share: number,
   context: JobContext,
 ): Promise<boolean> {
-  const { blobs, job: states } = context;
-  const creation = { id: `${taskId}.create`, states, windows: await signedSource(blobs, windows), target };
-  if (!await awaitTask(host, creation, position, context)) return false;
-  for (const [index, { weight, result, parameters }] of pruned.entries()) {
+  const { blobs, job } = context, states = statesName(job, share);
+  const run = async (index: number) => {
+    const { weight, result, parameters } = pruned[index];
     const task = {
       id: `${taskId}.run.${index}`,
       states,
@@ -34,19 +62,40 @@ export async function restoreStates(
       pruned: await signedSource(blobs, result),
       parameters,
     };
-    if (!await awaitTask(host, task, position, context)) return false;
+    return await awaitTask(host, task, position, context) !== undefined;
+  };
+  // In a divided job, only the states of the last share have run through the block before.
+  if (count > 0 && pruned.length > 0) {
+    try {
+      return await run(pruned.length - 1);
+    } catch (error) {
+      if (!(error instanceof StatesLostError)) throw error;
+    }
   }
+  const creation = {
+    id: `${taskId}.create`,
+    states,
+    windows: await signedSource(blobs, windows),
+    target,
+    ...count > 0 && { share: { index: share, count } },
+  };
+  if (!await awaitTask(host, creation, position, context)) return false;
+  for (const index of pruned.keys()) if (!await run(index)) return false;
   return true;
 }
 
-/** Deletes the states at the host of the last block that was begun. If that fails, the host evicts them later. */
+/** Deletes the states at the hosts of the last block that was begun. If that fails, a host evicts them later. */
 export async function deleteStates({ job, record, hosts, transport }: JobContext): Promise<void> {
-  const last = (await record.read())?.job.layers.findLast(({ host }) => host !== null);
-  const host = (await hosts.aliveHosts()).find(({ id }) => id === last?.host);
-  if (!host) return;
-  try {
-    await askHost(transport, host, { id: `${job}.delete`, states: job });
-  } catch (error) {
-    logFailure({ job, host: host.id, error: messageOf(error) });
+  const shares = await record.shares(), alive = await hosts.aliveHosts();
+  const last = (await record.read())?.job.layers.findLast(({ host }) => host !== null)?.host ?? undefined;
+  const ids = shares.length > 0 ? shares.map(({ host }) => host) : [last];
+  for (const [share, id] of ids.entries()) {
+    const host = alive.find((host) => host.id === id);
+    if (!host) continue;
+    try {
+      await askHost(transport, host, { id: `${job}.delete.${share}`, states: statesName(job, share) });
+    } catch (error) {
+      logFailure({ job, host: host.id, error: messageOf(error) });
+    }
   }
 }

@@ -128,11 +128,11 @@ async function readBody(
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
     const queries = readQueries(metadata.layers, spec, block);
-    if (queries.size === 0 && !advance && !infos.some(({ name }) => name.startsWith(PRUNED))) {
+    if (solve && queries.size === 0 && !advance && !infos.some(({ name }) => name.startsWith(PRUNED))) {
       throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
     }
-    if (!solve && (queries.size === 0 || advance || denseStates)) {
-      throw invalidParameter("solve", "false needs layers, advance=false, and states without target=dense");
+    if (!solve && (advance || denseStates)) {
+      throw invalidParameter("solve", "false needs advance=false, and states without target=dense");
     }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
     checkCheckpointTensors(infos, tensors, queries.size > 0 ? [] : replaced);
@@ -143,7 +143,7 @@ async function readBody(
 }
 
 /** Returns the error to answer with. A pruner wraps the error of a layer as a client does that a server refuses. */
-function blockError(error: unknown): unknown {
+export function blockError(error: unknown): unknown {
   if (error instanceof PareError) {
     const { code, message, cause } = error;
     const isOfDevice = cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError;
@@ -184,7 +184,11 @@ function countTokens({ layers }: StoredSums): SolvedBlock["sums"] {
 }
 
 /** Returns the parameters of the layers to prune. @throws {Refusal} `invalid_parameter` */
-function readQueries(json: string | undefined, spec: ModelSpec, block: number): Map<string, LayerQuery> {
+export function readQueries(
+  json: string | undefined,
+  spec: ModelSpec,
+  block: number,
+): Map<string, LayerQuery> {
   if (json === undefined) return new Map();
   const given = tryParseJson(json);
   if (given === undefined) throw invalidParameter("layers", "is not valid JSON");

@@ -40,6 +40,7 @@ export async function sumParts(
   queries: ReadonlyMap<string, LayerQuery>,
   signal: AbortSignal,
 ): Promise<StoredSums> {
+  if (queries.size === 0) return { byteLength: 0, layers: new Map() };
   const { model } = forward, [round] = new BlockPlan(model.spec, { layers: queries }).rounds(block);
   const sums = new Map(round.map(({ group }) => {
     const sum: LayerSums = { parts: { fitted: [], heldOut: [] }, tokens: { fitted: 0, heldOut: 0 } };
@@ -92,7 +93,7 @@ export async function addSums(
 ): Promise<Uint8Array<ArrayBuffer>[]> {
   const sums = states.sums?.layers.get(layer);
   if (!sums) throw new StatesNotFoundError(name.name, "have no statistics of this layer");
-  const { fitted, heldOut } = sums.parts, [{ shape, data }] = fitted;
+  const [{ shape, data }] = sums.parts.fitted;
   using _room = await store.reserve("the sums", totalBytes + 2 * data.byteLength, { used: states });
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_SUMS_HEADER_BYTES });
   let earlier: Map<keyof PackedStatistics, HostTensor>;
@@ -107,10 +108,18 @@ export async function addSums(
   } finally {
     await stream.close();
   }
-  return encodeParts({
-    hessian_upper: await addInOrder(earlier.get("hessian_upper"), fitted),
-    validation_hessian_upper: await addInOrder(earlier.get("validation_hessian_upper"), heldOut),
-  });
+  return encodeParts(await addParts(Object.fromEntries(earlier), sums));
+}
+
+/** Adds the parts of `sums` in order to the statistics of the windows before, which are changed. */
+export async function addParts(
+  { hessian_upper, validation_hessian_upper }: PackedStatistics,
+  { parts: { fitted, heldOut } }: LayerSums,
+): Promise<PackedStatistics> {
+  return {
+    hessian_upper: await addInOrder(hessian_upper, fitted),
+    validation_hessian_upper: await addInOrder(validation_hessian_upper, heldOut),
+  };
 }
 
 /** The number of entries that are added at once. It takes a few milliseconds, after which other requests are served. */

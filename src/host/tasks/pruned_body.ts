@@ -64,6 +64,11 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
     whole.set(chunk, length);
     length += chunk.byteLength;
   }
+  return decodeAnswer(whole);
+}
+
+/** Decodes the answer for a block. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
+export function decodeAnswer(whole: Uint8Array<ArrayBuffer>): SolvedBlock {
   try {
     return decodeBlock(whole);
   } catch (cause) {

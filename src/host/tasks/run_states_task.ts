@@ -1,15 +1,20 @@
 /** Runs tasks about the hidden states of a model, which live at this host between the tasks of a job. */
 
-import { readRefusal, Refusal } from "../../protocol/refusal.ts";
-import type { FinishedTask, StatesTask } from "../../protocol/resources/tasks.ts";
+import { encodeBlock } from "../../client/blocks/block_answer.ts";
+import { readRefusal } from "../../protocol/refusal.ts";
+import type { FinishedTask, RunTask, StatesTask } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import type { BlobBody } from "./blob_store.ts";
-import { prunedBody, readAnswer } from "./pruned_body.ts";
-import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
+import { decodeAnswer, prunedBody, readAnswer } from "./pruned_body.ts";
+import { shareBody } from "./share_body.ts";
+import { solveShare } from "./solve_block.ts";
+import { sumBlock } from "./sum_block.ts";
+import { bodyRequest, statesOfTask, type TaskContext, uploadParts, uploadResult } from "./task_context.ts";
 
 /**
- * Creates or deletes states, prunes a block, or runs the states through a block that is pruned already.
- * @throws {Refusal} as `runTask`. `states_not_found` means that the states before the block must be created again
+ * Creates or deletes states, prunes a block or does a share of this work, or runs the states through a pruned block.
+ * @throws {Refusal} as `runTask`
+ * @throws {StatesNotFoundError} if the states before the block must be created again
  */
 export async function runStatesTask(
   task: StatesTask,
@@ -18,15 +23,25 @@ export async function runStatesTask(
 ): Promise<FinishedTask> {
   const { states } = task, path = `/v1/states/${states}`, { blobs, host } = context;
   if ("windows" in task) {
-    const body = await blobs.open(task.windows, signal);
-    return await finish(await host(bodyRequest("PUT", `${path}?target=${task.target}`, body, task, signal)));
+    const whole = await blobs.open(task.windows, signal);
+    const { body, shares } = task.share ? await shareBody(whole, task.share) : { body: whole };
+    const url = `${path}?target=${task.target}`;
+    return { ...await finish(await host(bodyRequest("PUT", url, body, task, signal))), shares };
   }
   if (!("block" in task)) {
     return await finish(await host(new Request(`http://host${path}`, { method: "DELETE" })));
   }
-  const query = searchParamsOf({ ...task.parameters, states, block: task.index });
-  const post = (body: BlobBody) => host(bodyRequest("POST", `/v1/blocks?${query}`, body, task, signal));
-  if ("pruned" in task) return await finish(await runPruned(task, context, signal, post));
+  const post = (body: BlobBody, changes = {}) => {
+    const query = searchParamsOf({ ...task.parameters, ...changes, states, block: task.index });
+    return host(bodyRequest("POST", `/v1/blocks?${query}`, body, task, signal));
+  };
+  if ("step" in task) {
+    const changes = { advance: false, solve: false };
+    const accumulate = async () => await finish(await post(await blobs.open(task.block, signal), changes));
+    return await sumBlock(task, context, signal, accumulate);
+  }
+  if ("sums" in task) return await solveShare(task, context, signal);
+  if ("pruned" in task || "parts" in task) return await runPruned(task, context, signal, post);
   const response = await post(await blobs.open(task.block, signal));
   return response.ok
     ? await uploadResult(response, task.result.url, context, signal)
@@ -35,24 +50,32 @@ export async function runStatesTask(
 
 /**
  * Posts the body that runs the states through a pruned block. Meanwhile the result of this block is in memory, and so are its
- * tensors in the form of the checkpoint.
+ * tensors in the form of the checkpoint. If the result is in several parts, writes it with the error of the block as one file.
  */
 async function runPruned(
-  { states: name, index, block, pruned, parameters: { format } }: Extract<StatesTask, { pruned: unknown }>,
-  { blobs, states }: TaskContext,
+  task: RunTask,
+  context: TaskContext,
   signal: AbortSignal,
   post: (body: BlobBody) => Response | Promise<Response>,
-): Promise<Response> {
-  // The requests of tasks have no key, so their states belong to the owner "".
-  const store = states(), used = await store.find({ owner: "", name }), spec = used?.forward.model.spec;
-  if (!used || !spec || index >= spec.blockCount) {
-    throw new Refusal("states_not_found", `the states ${name} are not stored, or have no block ${index}`);
+): Promise<FinishedTask> {
+  const { states, index, block, parameters: { format } } = task, { blobs } = context;
+  const used = await statesOfTask(states, context, index), { spec } = used.forward.model;
+  const files: BlobBody[] = [];
+  for (const source of "parts" in task ? task.parts : [task.pruned]) {
+    files.push(await blobs.open(source, signal));
   }
-  const answer = await blobs.open(pruned, signal);
-  using _room = await store.reserve("the pruned block", 2 * answer.totalBytes, { used });
-  const solved = await readAnswer(answer);
+  const byteLength = files.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
+  using _room = await context.states().reserve("the pruned block", 2 * byteLength, { used });
+  const answers = [];
+  for (const file of files) answers.push(await readAnswer(file));
+  const solved = { ...answers[0], layers: answers.flatMap(({ layers }) => layers) };
   const body = await blobs.open(block, signal);
-  return await post(await prunedBody(body, solved, { spec, index, isPacked: format === "pack-quantized" }));
+  const response = await post(
+    await prunedBody(body, solved, { spec, index, isPacked: format === "pack-quantized" }),
+  );
+  if (!("parts" in task) || !response.ok) return await finish(response);
+  const { error } = decodeAnswer(await response.bytes());
+  return await uploadParts(encodeBlock({ ...solved, error }), task.result.url, context, signal);
 }
 
 /** @throws {Refusal} if the application has refused the request */

@@ -31,7 +31,7 @@ export async function runTask(
   signal: AbortSignal,
 ): Promise<FinishedTask> {
   // All URLs are checked before the task takes a place on the device.
-  for (const member of Object.values(task)) {
+  for (const member of Object.values(task).flat()) {
     if (typeof member === "object" && "url" in member) context.blobs.requireAllowed(member.url);
   }
   const end = new AbortController(), either = AbortSignal.any([signal, end.signal]);

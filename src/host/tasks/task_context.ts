@@ -3,7 +3,8 @@
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
-import type { StatesStore } from "../blocks/states_store.ts";
+import type { States } from "../blocks/states.ts";
+import { StatesNotFoundError, type StatesStore } from "../blocks/states_store.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 
 export interface TaskContext {
@@ -35,6 +36,17 @@ export async function uploadResult(
   }
 }
 
+/** Writes a file, of which the parts are given in order, to the URL. */
+export async function uploadParts(
+  parts: readonly Uint8Array<ArrayBuffer>[],
+  url: string,
+  { blobs }: TaskContext,
+  signal: AbortSignal,
+): Promise<FinishedTask> {
+  const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  return { state: "done", result: await blobs.put(url, ReadableStream.from(parts), byteLength, signal) };
+}
+
 /** Builds a request to the host. Its request id is the id of the task, so that the host's log shows the task. */
 export function bodyRequest(
   method: string,
@@ -53,4 +65,18 @@ export function bodyRequest(
     body: ReadableStream.from(bytes),
     signal,
   });
+}
+
+/**
+ * Returns the hidden states of a task. The requests of tasks have no API key, so their states belong to the owner "".
+ * @param block a block that the model must have
+ * @throws {StatesNotFoundError} if the states are not stored, and the errors of `StatesStore.find`
+ */
+export async function statesOfTask(name: string, { states }: TaskContext, block = 0): Promise<States> {
+  const used = await states().find({ owner: "", name });
+  if (!used) throw new StatesNotFoundError(name);
+  if (block >= used.forward.model.spec.blockCount) {
+    throw new StatesNotFoundError(name, `have no block ${block}`);
+  }
+  return used;
 }

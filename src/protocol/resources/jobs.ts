@@ -1,6 +1,6 @@
 /**
- * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts, or a model whose blocks one host
- * after the other prunes. The tensors are stored at the edge as blobs, which are files named by their digests.
+ * `/v1/jobs` at an edge. A job is a list of layers that the edge solves at its hosts, or a model whose blocks the hosts
+ * prune in order. The tensors are stored at the edge as blobs, which are files named by their digests.
  */
 
 import { z } from "zod";
@@ -202,7 +202,8 @@ export const START_JOB = {
   summary: "Start a job",
   description:
     "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. With `model` in " +
-    "place of `layers`, the job prunes the blocks of a model in their order, at one host. If that host is lost, another one continues. " +
+    "place of `layers`, the job prunes the blocks of a model in their order. If it has more than 16 windows, no targets and no " +
+    "reconstruction, and is not true-sequential, several hosts share each block. If a host is lost, another one continues. " +
     "A blob that does not exist is refused at once.",
   tags: ["Jobs"],
   security: WITH_KEY,

@@ -9,6 +9,9 @@ import { digestSchema, idSchema } from "./fields.ts";
 import { blockParametersSchema, layerParametersSchema, targetSchema } from "./jobs.ts";
 import { reportSchema } from "./layers.ts";
 
+/** The most shares into which the windows of a model are divided. */
+export const MAX_SHARES = 8;
+
 /** The longest time in seconds for which a host waits for the end of a task before it answers (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;
 
@@ -25,29 +28,57 @@ const layerTaskSchema = z.strictObject({
   parameters: layerParametersSchema,
 });
 
-/** Creates the hidden states `states` from a body of `PUT /v1/states/{name}`. */
+/** One of several hosts that share the work for the blocks of a model. */
+const shareSchema = z.strictObject({
+  index: z.int().min(0).max(MAX_SHARES - 1),
+  count: z.int().min(1).max(MAX_SHARES),
+});
+
+/** Creates the hidden states `states` from a body of `PUT /v1/states/{name}`, for a share of its windows or for all. */
 const createStatesSchema = z.strictObject({
   id: idSchema,
   states: idSchema,
   windows: sourceSchema,
   target: targetSchema,
+  share: shareSchema.optional(),
 });
 
 /** Deletes the hidden states `states`. */
 const deleteStatesSchema = z.strictObject({ id: idSchema, states: idSchema });
 
-/** Prunes the block with the index `index`, whose tensors are in a body of `POST /v1/blocks`. */
-const pruneBlockSchema = z.strictObject({
+/** The block with the index `index`, whose tensors are in a body of `POST /v1/blocks`. */
+const blockSchema = z.strictObject({
   id: idSchema,
   states: idSchema,
   index: z.int().min(0),
   block: sourceSchema,
-  result: resultSchema,
   parameters: blockParametersSchema,
 });
 
+/** Prunes a block. */
+const pruneBlockSchema = blockSchema.extend({ result: resultSchema });
+
 /** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks` for it. */
-const runBlockSchema = pruneBlockSchema.omit({ result: true }).extend({ pruned: sourceSchema });
+const runBlockSchema = blockSchema.extend({ pruned: sourceSchema });
+
+/**
+ * Adds up the statistics of a block over the windows of the states, unless the host has stored them already. With `result`,
+ * adds them to `earlier`, which are those of the shares before, and writes the sums.
+ */
+const sumBlockSchema = blockSchema.extend({
+  step: z.literal("sum"),
+  earlier: sourceSchema.optional(),
+  result: resultSchema.optional(),
+});
+
+/** Solves a share of the layers of a block by the statistics of all windows, and writes them like the answer of `POST /v1/blocks`. */
+const solveBlockSchema = blockSchema.extend({ sums: sourceSchema, share: shareSchema, result: resultSchema });
+
+/** Writes the answer for a block of whose layers each file of `parts` has a share, and runs the hidden states through the block. */
+const joinBlockSchema = blockSchema.extend({
+  parts: z.array(sourceSchema).min(1).max(MAX_SHARES),
+  result: resultSchema,
+});
 
 /** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */
 export const taskRequestSchema = z.union([
@@ -55,6 +86,9 @@ export const taskRequestSchema = z.union([
   createStatesSchema,
   pruneBlockSchema,
   runBlockSchema,
+  sumBlockSchema,
+  solveBlockSchema,
+  joinBlockSchema,
   deleteStatesSchema,
 ]).meta({ id: "TaskRequest" });
 
@@ -67,6 +101,8 @@ export const taskAnswerSchema = z.discriminatedUnion("state", [
     report: reportSchema.optional(),
     /** The written file, if the task has a URL for one. */
     result: z.object({ sha256: digestSchema, bytes: z.int() }).optional(),
+    /** The number of shares that have windows, if the task has created the states of a share. */
+    shares: z.int().min(1).optional(),
   }),
 ]).meta({ id: "TaskAnswer" });
 
@@ -75,6 +111,16 @@ export type TaskRequest = z.output<typeof taskRequestSchema>;
 export type LayerTask = z.output<typeof layerTaskSchema>;
 
 export type StatesTask = Exclude<TaskRequest, LayerTask>;
+
+export type SumTask = z.output<typeof sumBlockSchema>;
+
+export type SolveTask = z.output<typeof solveBlockSchema>;
+
+export type JoinTask = z.output<typeof joinBlockSchema>;
+
+export type RunTask = z.output<typeof runBlockSchema> | JoinTask;
+
+export type Share = z.output<typeof shareSchema>;
 
 export type TaskAnswer = z.infer<typeof taskAnswerSchema>;
 

@@ -11,18 +11,23 @@ import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import type { PackedStatistics } from "../../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "../../client/model_pruner.ts";
-import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
 import type { CallOptions, TransportOptions } from "../../client/transport.ts";
 import { withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import type { Model } from "../../model/model.ts";
 import { PRUNED } from "../../protocol/block_names.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, type PendingGroup } from "../block_plan.ts";
 import { type CalibratedModel, type CalibrationOptions, readFinished } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
-import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
+import type { CalibratedGroup, OpenBlock } from "../open_round.ts";
 import { divideOverHosts } from "../window_parts.ts";
 import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
+import {
+  openSummedRound,
+  type SumsOf,
+  type TokenCounts,
+  withoutEmptySums,
+  withSums,
+} from "./summed_layers.ts";
 import { type RemoteRun, tensorsOfBlock, type Windows, WindowStates } from "./window_states.ts";
 
 export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"> {
@@ -40,7 +45,7 @@ export class DividedBlocks implements CalibratedPruner {
   readonly #options: DividedBlocksOptions;
   readonly #lost = new Set<TransportOptions>();
   /** Returns the statistics of a layer of the current round. */
-  #sumsOf: (name: string, inFeatures: number) => Promise<PackedStatistics> = () => Promise.resolve({});
+  #sumsOf: SumsOf = () => Promise.resolve({});
 
   constructor(options: DividedBlocksOptions) {
     this.#options = options;
@@ -62,23 +67,8 @@ export class DividedBlocks implements CalibratedPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const { layerCount } = source;
-    const sent: ModelSource = { layerCount, groups: () => this.#withSums(source) };
+    const sent = withSums(source, (name, inFeatures) => this.#sumsOf(name, inFeatures));
     return this.#options.layers.pruneModel(sent, query, options);
-  }
-
-  /** Adds the sums to each group when it is requested, so that only those of a few groups are in memory. */
-  async *#withSums(source: CalibratedModel): AsyncGenerator<LayerGroup, void, undefined> {
-    for await (const group of source.groups()) {
-      const [{ name, weight }] = group.layers;
-      const sums = await this.#sumsOf(name, weight.shape[1]);
-      yield {
-        ...group,
-        hessian: sums.hessian_upper,
-        validationHessian: sums.validation_hessian_upper,
-        replace: (...replacement) => group.replace(...replacement),
-      };
-    }
   }
 
   async *#groups(run: RemoteRun): AsyncGenerator<CalibratedGroup, void, undefined> {
@@ -125,10 +115,7 @@ export class DividedBlocks implements CalibratedPruner {
         }
         return withoutEmptySums(sums, inFeatures, tokens.get(name)!);
       };
-      yield* openRound(round, openBlock, (group) => {
-        const { layers: [{ name }] } = round.find((pending) => pending.group === group)!;
-        return group[0].expertRole === undefined ? {} : { tokens: tokens.get(name)!.tokens };
-      });
+      yield* openSummedRound(round, openBlock, (name) => tokens.get(name)!);
     }
     const isMeasured = onBlock !== undefined && validationWindows.length > 0 && replaced.size > 0;
     const error = await advance(run, shares, openBlock, isMeasured);
@@ -219,8 +206,6 @@ async function advance(
   throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
 }
 
-type TokenCounts = Omit<SumTokens, "name">;
-
 /** Adds up the numbers of tokens of all shares, for each layer of a round. */
 function addTokens(
   round: readonly PendingGroup[],
@@ -234,25 +219,6 @@ function addTokens(
       return [name, { tokens: total("tokens"), validation_tokens: total("validation_tokens") }] as const;
     })
   ));
-}
-
-/** Replaces sums over no tokens as `RoundStatistics.of` does: the identity, and no validation statistics. */
-function withoutEmptySums(
-  sums: PackedStatistics,
-  inFeatures: number,
-  { tokens, validation_tokens }: TokenCounts,
-): PackedStatistics {
-  return {
-    hessian_upper: tokens === 0 ? packedIdentity(inFeatures) : sums.hessian_upper,
-    validation_hessian_upper: validation_tokens === 0 ? undefined : sums.validation_hessian_upper,
-  };
-}
-
-/** Returns the upper triangle of the identity of order n, packed row by row: F32 [n(n+1)/2]. */
-function packedIdentity(n: number): HostTensor {
-  const entries = new Float32Array(n * (n + 1) / 2);
-  for (let row = 0, at = 0; row < n; at += n - row, row++) entries[at] = 1;
-  return { dtype: "F32", shape: [entries.length], data: new Uint8Array(entries.buffer) };
 }
 
 /** Waits until all of `work` has ended. @throws the first error */

@@ -8,7 +8,7 @@ import { calibratedBlock, type CalibratedModel } from "../calibrated_model.ts";
 import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
 import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
 import { pruneModel } from "../run/prune_model.ts";
-import type { PruneJob } from "../run/job.ts";
+import type { PruneJob, PruneServices } from "../run/job.ts";
 
 export interface BlockTask
   extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
@@ -33,10 +33,8 @@ export interface BlockTask
  * @throws the errors of `pruneModel`, and the reason of the signal
  */
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
-  const { forward, block, queries, advances, isPacked, signal } = task, { backend, model } = forward;
-  const queryOf = (name: string) => queries.get(name) ?? {};
-  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
-  const events = new Map<string, LayerEvent>(), device = new DevicePruner(backend);
+  const { forward, block, advances, signal } = task, { backend, model } = forward;
+  const device = new DevicePruner(backend);
   const stopIfAborted = () => {
     if (forward.isBefore(block)) signal?.throwIfAborted();
   };
@@ -46,19 +44,45 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
         stopIfAborted();
+        yield event;
+      }
+    },
+  };
+  const target = forward.denseStates ? "dense" : "none";
+  // The run does not get the signal, because it would throw while the device still works for it.
+  return await solveBlock({ ...task, model, target }, { backend, pruner });
+}
+
+/** The layers of a block of a model that are pruned, and how. */
+type SolveTask =
+  & Pick<
+    BlockTask,
+    "windows" | "validationWindows" | "trueSequential" | "reconstruct" | "queries" | "isPacked"
+  >
+  & Pick<PruneJob, "model" | "target">;
+
+/** Prunes the layers in `queries` with the pruner, and returns the answer. @throws the errors of `pruneModel` */
+export async function solveBlock(
+  task: SolveTask,
+  { pruner, ...services }: PruneServices,
+): Promise<SolvedBlock> {
+  const { queries, isPacked } = task, queryOf = (name: string) => queries.get(name) ?? {};
+  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
+  const events = new Map<string, LayerEvent>();
+  const recording: CalibratedPruner = {
+    calibrate: (...args) => pruner.calibrate!(...args),
+    async *pruneModel(...args) {
+      for await (const event of pruner.pruneModel(...args)) {
         if (event.type === "layer") events.set(event.name, event);
         yield event;
       }
     },
   };
   const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers: [] };
-  // `pruneModel` does not get the signal, because it would throw while the device still works for it.
   await pruneModel({
     ...task,
-    model,
     queryOf,
     layers: queries,
-    target: forward.denseStates ? "dense" : "none",
     destination: {
       fill: (prune) =>
         prune({
@@ -73,7 +97,7 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
           recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
         }),
     },
-  }, { backend, pruner });
+  }, { ...services, pruner: recording });
   // The run has replaced every layer of which it has reported the end.
   const layers = [...events.values()].map(({ name, tokens, report }) => ({
     name,

@@ -1,0 +1,197 @@
+/**
+ * Prunes a block of a model whose calibration windows are divided over several hosts. Each host has the hidden states of a
+ * share of the windows. The statistics go from host to host in the order of the windows, as objects in the bucket, so the
+ * number of hosts changes no bit of the result. If a host fails, another one gets its share.
+ */
+
+import type { Digest } from "../../protocol/digest.ts";
+import {
+  type FinishedTask,
+  type JoinTask,
+  MAX_SHARES,
+  type SolveTask,
+  type SumTask,
+  type TaskRequest,
+} from "../../protocol/resources/tasks.ts";
+import type { WokenHost } from "../hosts/woken_hosts.ts";
+import { atHost } from "./at_host.ts";
+import { awaitTask, signedSource } from "./await_task.ts";
+import { HostFailedError } from "./host_answer.ts";
+import type { JobContext } from "./job_context.ts";
+import type { BlockAttempt } from "./job_record.ts";
+import { statesName, withStates } from "./restore_states.ts";
+import { storeResult, type WrittenObject } from "./store_result.ts";
+
+/**
+ * Divides the windows of a job over the hosts that are alive when its first block begins.
+ * @returns the attempt with the number of shares. It is 0 if there are too few windows or hosts, or if the blocks cannot be
+ *   divided. Undefined if the job was cancelled
+ * @throws as `atHost` and `awaitTask`
+ */
+export async function divideWindows(
+  taskId: string,
+  position: number,
+  attempt: BlockAttempt,
+  context: JobContext,
+): Promise<BlockAttempt | undefined> {
+  const { record, hosts, blobs, job } = context, { model: { states: windows, target } } = attempt;
+  if (attempt.shares > 0 || attempt.lastHost !== undefined) return attempt;
+  const alive = (await hosts.aliveHosts()).map(({ id }) => id), count = Math.min(alive.length, MAX_SHARES);
+  if (count < 2 || !await record.isDivisible()) return attempt;
+  const choose = (asleep?: string) => hosts.choose(taskId, undefined, asleep);
+  return await atHost(taskId, position, choose, async ({ id: lastHost, ...host }) => {
+    const task = {
+      id: `${taskId}.divide`,
+      states: statesName(job, 0),
+      windows: await signedSource(blobs, windows),
+      target,
+      share: { index: 0, count },
+    };
+    const answer = await awaitTask({ ...host, id: lastHost }, task, position, context);
+    if (!answer) return undefined;
+    const shares = Math.min(count, answer.shares ?? 1);
+    if (shares > 1) {
+      await record.divide([lastHost, ...alive.filter((id) => id !== lastHost)].slice(0, shares));
+      return { ...attempt, shares };
+    }
+    // The states of the only share have the name that they have in a job at one host.
+    await record.assignHost(position, lastHost);
+    return { ...attempt, lastHost };
+  }, context);
+}
+
+/** Prunes the block, and records its result. @throws as `atHost` and `awaitTask` */
+export async function solveDivided(
+  taskId: string,
+  position: number,
+  attempt: BlockAttempt,
+  context: JobContext,
+): Promise<void> {
+  const block = new DividedBlock(taskId, position, attempt, context);
+  try {
+    await block.solve();
+  } catch (error) {
+    if (!(error instanceof CancelledError)) throw error;
+  } finally {
+    await block.removeObjects();
+  }
+}
+
+/** The job was cancelled while a task was running. */
+class CancelledError extends Error {
+  override name = "CancelledError";
+}
+
+/** Returns the members of a task that not every task about a block has. Their URLs are signed when the task is sent. */
+type Members = () => Promise<
+  Pick<SumTask, "step" | "earlier"> | Pick<SolveTask, "sums" | "share"> | Pick<JoinTask, "parts">
+>;
+
+class DividedBlock {
+  /** The keys of the objects that other tasks read. */
+  readonly #objects = new Set<string>();
+  readonly #shares: readonly number[];
+
+  constructor(
+    private readonly taskId: string,
+    private readonly position: number,
+    private readonly attempt: BlockAttempt,
+    private readonly context: JobContext,
+  ) {
+    this.#shares = Array.from({ length: attempt.shares }, (_, share) => share);
+  }
+
+  async solve(): Promise<void> {
+    const count = this.#shares.length, { job } = this.context;
+    // The ids are those of earlier attempts, so that only a host that was lost computes its statistics again.
+    await allDone(
+      this.#shares.map((share) =>
+        this.#ask(share, `${job}.${this.position}.sum.${share}`, () => Promise.resolve({ step: "sum" }))
+      ),
+    );
+    let sums: WrittenObject | undefined;
+    for (const share of this.#shares) {
+      const earlier = sums;
+      sums = await this.#write(share, "add", async () => ({
+        step: "sum",
+        ...earlier && { earlier: await this.#source(earlier) },
+      }));
+    }
+    const parts = await allDone(
+      this.#shares.map((index) =>
+        this.#write(
+          index,
+          "solve",
+          async () => ({ sums: await this.#source(sums!), share: { index, count } }),
+        )
+      ),
+    );
+    // The last share has the held-out windows. The states of the others run through the block before the next one.
+    const joined = await this.#write(count - 1, "join", async () => ({
+      parts: await Promise.all(parts.map((part) => this.#source(part))),
+    }));
+    this.#objects.delete(joined.key);
+    await storeResult(joined, undefined, this.position, this.context);
+  }
+
+  async removeObjects(): Promise<void> {
+    if (this.#objects.size > 0) await this.context.blobs.remove([...this.#objects]);
+  }
+
+  async #source({ key, sha256 }: WrittenObject): Promise<{ readonly url: string; readonly sha256: Digest }> {
+    return { url: await this.context.blobs.objectUrl(key), sha256 };
+  }
+
+  /** Runs a task that writes a file, and returns the object with the file. */
+  async #write(share: number, name: string, members: Members): Promise<WrittenObject> {
+    const { key, url } = await this.context.blobs.writeUrl();
+    this.#objects.add(key);
+    const id = `${this.taskId}.${name}.${share}`;
+    const { host, result } = await this.#ask(
+      share,
+      id,
+      async () => ({ ...await members(), result: { url } }),
+    );
+    if (result) return { host, key, ...result };
+    throw new HostFailedError(`host ${host.url}: has finished the task ${name} without a result`);
+  }
+
+  /** Runs a task at the host of the share, or at another one if this host has failed before. */
+  async #ask(
+    share: number,
+    id: string,
+    members: Members,
+  ): Promise<FinishedTask & { readonly host: WokenHost }> {
+    const { taskId, position, attempt, context } = this, { record, hosts, blobs } = context;
+    const reservation = `${taskId}.${share}`, { host: last, hasFailed } = (await record.shares())[share];
+    const choose = (asleep?: string) =>
+      hasFailed || asleep !== undefined
+        ? hosts.choose(reservation, undefined, asleep ?? last)
+        : hosts.choose(reservation, undefined, undefined, last);
+    const answer = await atHost(reservation, position, choose, async (host) => {
+      await record.assignShare(share, host.id, false);
+      if (share === attempt.shares - 1) await record.assignHost(position, host.id);
+      const askOnce = async () => {
+        const { weight, parameters } = attempt.layer, states = statesName(context.job, share);
+        const block = await signedSource(blobs, weight);
+        const task = { id, states, index: position, block, parameters, ...await members() } as TaskRequest;
+        const finished = await awaitTask(host, task, position, context);
+        return finished && { ...finished, host };
+      };
+      try {
+        return await withStates(host, reservation, position, attempt, share, context, askOnce);
+      } catch (error) {
+        if (error instanceof HostFailedError) await record.assignShare(share, host.id, true);
+        throw error;
+      }
+    }, context);
+    if (!answer) throw new CancelledError();
+    return answer;
+  }
+}
+
+/** Waits until all of `work` has ended, so that no task reads an object that is removed. @throws the first error */
+async function allDone<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return await Promise.all(work);
+}

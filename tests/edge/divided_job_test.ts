@@ -1,0 +1,102 @@
+/** Tests jobs of a model whose windows are divided over simulated hosts (`simulate_model_job.ts`). */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { problem, RESULT, RUNNING } from "./simulate_job.ts";
+import { modelRequest, runModelJob } from "./simulate_model_job.ts";
+
+/** Returns what the hosts have done for the block with the index `block`, without the hosts, in alphabetical order. */
+function tasksOf(done: readonly string[], block: number): string[] {
+  return done.map((text) => text.slice(3)).filter((text) => text.split(" ")[1] === String(block)).toSorted();
+}
+
+describe("a job of a model that several hosts share", () => {
+  it("adds the statistics in the order of the shares, and each host solves a share of the layers", async () => {
+    const { done, state, layers, urls, removed, shares } = await runModelJob(modelRequest(2), undefined, {
+      shares: 2,
+    });
+    assert.equal(state, "done");
+    assert.equal(new Set(shares.map(({ host }) => host)).size, 2);
+    const [one, two] = shares.map(({ host }) => host);
+    assert.deepEqual(
+      done.slice(0, 3).toSorted(),
+      [`${one}: create`, `${one}: sum 0`, `${two}: create of job.1`].toSorted(),
+    );
+    assert.deepEqual(done.slice(4, 6), [`${one}: add 0`, `${two}: add 0 of job.1`]);
+    assert.deepEqual(tasksOf(done, 0), [
+      ...["add 0", "add 0 of job.1", "join 0 of job.1", "run 0"],
+      ...["solve 0", "solve 0 of job.1", "sum 0", "sum 0 of job.1"],
+    ]);
+    // The states of the last share have run through the block when it was joined.
+    assert.deepEqual(tasksOf(done, 1), [
+      ...["add 1", "add 1 of job.1", "join 1 of job.1"],
+      ...["solve 1", "solve 1 of job.1", "sum 1", "sum 1 of job.1"],
+    ]);
+    assert.deepEqual(done.slice(-2), [`${one}: delete`, `${two}: delete of job.1`]);
+    assert.deepEqual(layers.map(({ result, attempts, host }) => [result, attempts, host]), [
+      [RESULT, 1, two],
+      [RESULT, 1, two],
+    ]);
+    // All objects but the results are removed.
+    const results = [4, 9].map((object) => `http://x/${object}`);
+    assert.deepEqual(urls.filter((url) => !removed.includes(url.replace("http://", ""))), results);
+  });
+
+  for (const task of ["sum 1", "add 1", "solve 1", "join 1"]) {
+    it(`gives the share of a host that is lost at the task ${task} to another one, and no other is repeated`, async () => {
+      let lost = "";
+      const { done, state, layers, shares } = await runModelJob(modelRequest(3), (text) => {
+        if (text.includes(`${task} of job.1`)) lost ||= text[0];
+        if (text[0] !== lost) return undefined;
+        return () => Promise.reject(new TypeError("connection reset"));
+      }, { count: 3, shares: 2 });
+      assert.equal(state, "done");
+      assert.deepEqual(layers.map(({ attempts }) => attempts), [1, 2, 1]);
+      assert.ok(lost !== "" && shares.every(({ host }) => host !== lost));
+      const ended = done.filter((text) => !text.endsWith("refused"));
+      const count = (what: string) => ended.filter((text) => text.slice(3) === what).length;
+      // The new host creates the states, and runs them through the block before.
+      assert.deepEqual([count("create of job.1"), count("create")], [2, 1]);
+      assert.equal(count("run 0 of job.1"), 1);
+      assert.equal(count("sum 1"), 1);
+    });
+  }
+
+  it("continues with both shares at one host if the other one does not come back", async () => {
+    let lost = "";
+    const { state, shares } = await runModelJob(modelRequest(2), (text) => {
+      if (text.includes("solve 0")) lost ||= text[0];
+      return text[0] === lost ? () => Promise.reject(new TypeError("connection reset")) : undefined;
+    }, { shares: 2 });
+    assert.equal(state, "done");
+    assert.equal(new Set(shares.map(({ host }) => host)).size, 1);
+  });
+
+  it("fails with the problem of a task that is refused", async () => {
+    const { state, layers } = await runModelJob(
+      modelRequest(2),
+      (text) => text.includes("solve 0") ? problem(422, "not_positive_definite") : undefined,
+      { shares: 2 },
+    );
+    assert.equal(state, "failed");
+    assert.deepEqual(layers.map(({ error }) => error?.code), Array(2).fill("not_positive_definite"));
+  });
+
+  it("stops when it is cancelled", async () => {
+    const { done, state, removed } = await runModelJob(modelRequest(2), (text, { record }) => {
+      if (!text.includes("add 0 of job.1")) return undefined;
+      record.cancel();
+      return RUNNING;
+    }, { shares: 2 });
+    assert.equal(state, "cancelled");
+    assert.ok(!done.some((text) => text.includes("solve")));
+    assert.deepEqual(removed, ["x/0", "x/1"]);
+  });
+
+  it("is not divided if its blocks are trained, or if its layers are calibrated one after the other", async () => {
+    for (const parameters of [{ true_sequential: true }, { reconstruct: 1 }]) {
+      const { done, shares } = await runModelJob(modelRequest(1, [], parameters), undefined, { shares: 2 });
+      assert.deepEqual([done.map((text) => text.slice(3)), shares], [["create", "prune 0", "delete"], []]);
+    }
+  });
+});
