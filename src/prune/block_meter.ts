@@ -9,7 +9,7 @@ import type { Forward } from "../model/forward.ts";
 import type { OpenBlock } from "./open_round.ts";
 
 /** Receives the outputs of a block, (rows, hiddenSize) f32, batch by batch. */
-type OutputObserver = Parameters<Forward["visitOutputs"]>[2];
+export type OutputObserver = Parameters<Forward["visitOutputs"]>[2];
 
 /** The wanted outputs of one block for some windows, in host memory. */
 export class BlockMeter {

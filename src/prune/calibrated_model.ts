@@ -9,7 +9,7 @@ import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
-import type { ReconstructedBlock, TargetDecision } from "../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
 import type { ModelSource } from "../client/model_source.ts";
 import { Forward } from "../model/forward.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
@@ -22,7 +22,7 @@ import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type CalibratedGroup, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 import { RoundStatistics, type StatisticsOptions } from "./round_statistics.ts";
-import { guardTargets } from "./target_guard.ts";
+import { type GuardOptions, guardTargets, outputMeter } from "./target_guard.ts";
 import { partSizes } from "./window_parts.ts";
 
 /** A model whose statistics are on the device. */
@@ -30,7 +30,7 @@ export interface CalibratedModel extends ModelSource<HessianAccumulator> {
   groups(): AsyncGenerator<CalibratedGroup, void, undefined>;
 }
 
-export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
+export interface CalibrationOptions extends PlanOptions, StatisticsOptions, GuardOptions {
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
   /**
@@ -38,10 +38,6 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
    * `runPrunedBlock`), if there are any.
    */
   readonly onBlock?: (block: number, error: number) => Promise<void>;
-  /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
-  readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
-  /** The decisions of an earlier run: by block, whether the layers keep their targets. */
-  readonly decided?: ReadonlyMap<number, boolean>;
   /** Solves layers without rounding them. Needed if a block that is reconstructed has a layer that is rounded. */
   readonly solveUnrounded?: (source: CalibratedModel) => Promise<void>;
   /** Called when a block has been trained. Its layers may still have to be rounded. */
@@ -233,22 +229,15 @@ async function* calibrateRound(
   isLast: boolean,
 ): CalibratedGroups {
   const { forward, plan, steps, options } = work, { block, replaced } = openBlock;
-  const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
+  const { windows, trueSequential } = options;
   const weights = trueSequential ? withReplacements(openBlock.weights, replaced) : openBlock.weights;
   const begun = steps.begin("observe"), advancesDense = isLast && plan.advancesDense(block);
   using scratch = new ResourceSet();
   const statistics = scratch.add(
     await RoundStatistics.accumulate(forward, round, block, weights, begun, { ...options, advancesDense }),
   );
-  // A true-sequential round solves a part of the block, and the output of the block says little about this part.
-  const guard = hasTargets && !trueSequential && validationWindows.length > 0
-    ? guardTargets(forward, openBlock, round, {
-      fitted: windows.length,
-      earlier: decided?.get(block),
-      onDecision: async (decision) => await onDecision?.(block, decision),
-      beginDense: () => beginDense(work, block),
-    })
-    : undefined;
+  const measure = outputMeter(forward, openBlock, windows.length, () => beginDense(work, block));
+  const guard = guardTargets(openBlock, round, options, measure);
   yield* openRound(round, openBlock, (group) => statistics.of(group), guard);
 }
 
