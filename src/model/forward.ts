@@ -209,10 +209,11 @@ export class Forward {
     return this.#withWholeBlock(index, source, (run) => this.hiddenStates.visitOutputs(run, observer));
   }
 
-  /** Runs block `index` as `visitOutputs` does, with the dense stream and its weights. */
+  /** Passes the outputs of the dense block `index` to the observer. The dense stream is before the block or after it, and does not change. */
   visitDenseOutputs(index: number, observer: Omit<StatesObserver, "end">): Promise<void> {
     const { denseStates, model: { weights } } = this;
     if (!denseStates) throw new TypeError("forward pass: has no dense stream");
+    if (denseStates.nextBlock > index) return denseStates.visitOutputs(() => {}, observer);
     return this.#withWholeBlock(index, weights, (run) => denseStates.visitOutputs(run, observer));
   }
 

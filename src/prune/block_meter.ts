@@ -9,7 +9,7 @@ import type { Forward } from "../model/forward.ts";
 import type { OpenBlock } from "./open_round.ts";
 
 /** Receives the outputs of a block, (rows, hiddenSize) f32, batch by batch. */
-export type OutputObserver = Parameters<Forward["visitOutputs"]>[2];
+type OutputObserver = Parameters<Forward["visitOutputs"]>[2];
 
 /** The wanted outputs of one block for some windows, in host memory. */
 export class BlockMeter {
@@ -74,6 +74,24 @@ export class BlockMeter {
       error: () => sum / tokens,
     };
   }
+}
+
+/**
+ * Returns the error of the output of a pruned block on the held-out windows, against that of the block in the dense model.
+ * @param forward a forward pass before the block, with a dense stream before or after the block
+ * @param fitted the number of fitted windows. At least one window follows them, and is held out
+ */
+export async function errorAgainstModel(
+  forward: Forward,
+  block: number,
+  pruned: TensorSource,
+  fitted: number,
+): Promise<number> {
+  const visitDense = (observer: OutputObserver) => forward.visitDenseOutputs(block, observer);
+  const meter = await BlockMeter.open(forward, block, fitted, visitDense);
+  const error = await meter.measureStored(pruned);
+  forward.freeActivations();
+  return error;
 }
 
 export interface PrunedPass {

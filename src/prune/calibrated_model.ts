@@ -16,13 +16,13 @@ import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { runPrunedBlock } from "./block_meter.ts";
+import { errorAgainstModel, runPrunedBlock } from "./block_meter.ts";
 import { reconstructBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type CalibratedGroup, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 import { RoundStatistics, type StatisticsOptions } from "./round_statistics.ts";
-import { type GuardOptions, guardTargets, outputMeter } from "./target_guard.ts";
+import { type GuardOptions, guardTargets } from "./target_guard.ts";
 import { partSizes } from "./window_parts.ts";
 
 /** A model whose statistics are on the device. */
@@ -166,10 +166,7 @@ async function* solveAndReconstruct(
 ): CalibratedGroups<ReconstructedBlock | undefined> {
   for (const round of rounds) yield* calibrateRound(work, round, openBlock, round === rounds.at(-1));
   const { forward, plan, steps, options: { windows, onTrained, isTrained } } = work, { block } = openBlock;
-  // A guard may have run the dense stream through the block already.
-  if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
-    await forward.runDenseBlock(beginDense(work, block));
-  }
+  if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));
   const epochs = plan.epochs(block);
   if (epochs === 0) return undefined;
   const begin = () => steps.begin("train");
@@ -213,11 +210,6 @@ async function* reconstructAndRound(
   return { ...result!, tensors };
 }
 
-/** Begins the pass of the dense stream through a block. The result is called after each batch, and may throw. */
-function beginDense({ plan, steps, options: { signal } }: CalibrationWork, block: number): () => void {
-  return plan.runsDense(block) ? steps.begin("run") : () => signal?.throwIfAborted();
-}
-
 /**
  * Calibrates the groups of a round by a forward pass through the block, then yields them in order.
  * @param isLast whether the round is the last one of the block
@@ -236,7 +228,8 @@ async function* calibrateRound(
   const statistics = scratch.add(
     await RoundStatistics.accumulate(forward, round, block, weights, begun, { ...options, advancesDense }),
   );
-  const measure = outputMeter(forward, openBlock, windows.length, () => beginDense(work, block));
+  const measure = (solution: ReadonlyMap<string, HostTensor>) =>
+    errorAgainstModel(forward, block, withReplacements(openBlock.weights, solution), windows.length);
   const guard = guardTargets(openBlock, round, options, measure);
   yield* openRound(round, openBlock, (group) => statistics.of(group), guard);
 }

@@ -6,13 +6,10 @@
 
 import type { TargetDecision } from "../client/blocks/solved_block.ts";
 import type { RoundLayer } from "../client/prune_rounds.ts";
-import { withReplacements } from "../model/checkpoint/tensor_source.ts";
-import type { Forward } from "../model/forward.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { BlockMeter } from "./block_meter.ts";
 import type { PendingGroup, PlanOptions } from "./block_plan.ts";
 import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "./open_round.ts";
 
@@ -62,34 +59,6 @@ export function guardTargets(
       await onDecision?.(block, decision);
       return decision.areKept;
     },
-  };
-}
-
-/**
- * Returns the measurement of a guard on this machine.
- * @param forward a forward pass before the block, with a dense stream, which the first measurement runs through the block
- * @param fitted the number of fitted windows. At least one window follows them, and is held out
- * @param beginDense begins the pass of the dense stream. The result is called after each batch, and may throw
- */
-export function outputMeter(
-  forward: Forward,
-  { block, weights }: OpenBlock,
-  fitted: number,
-  beginDense: () => () => void,
-): MeasureOutput {
-  let meter: BlockMeter | undefined;
-  return async (replaced) => {
-    const dense = forward.denseStates!;
-    if (dense.nextBlock === block) await forward.runDenseBlock(beginDense());
-    meter ??= await BlockMeter.open(
-      forward,
-      block,
-      fitted,
-      (observer) => dense.visitOutputs(() => {}, observer),
-    );
-    const error = await meter.measureStored(withReplacements(weights, replaced));
-    forward.freeActivations();
-    return error;
   };
 }
 

@@ -18,7 +18,7 @@ import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blo
 import { encodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
 import { pruneBlock } from "../../prune/blocks/prune_block.ts";
-import { BlockMeter, type OutputObserver, runPrunedBlock } from "../../prune/block_meter.ts";
+import { errorAgainstModel, runPrunedBlock } from "../../prune/block_meter.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -179,9 +179,7 @@ async function runStates(
   const dense = { block, weights: memorySource(weights) }, errors: number[] = [];
   const pruned = withReplacements(dense.weights, replaced), fitted = windows.length;
   if (error_against === "model") {
-    const visitDense = (observer: OutputObserver) => forward.visitDenseOutputs(block, observer);
-    const meter = await BlockMeter.open(forward, block, fitted, visitDense);
-    return { layers: [], error: await meter.measureStored(pruned) };
+    return { layers: [], error: await errorAgainstModel(forward, block, pruned, fitted) };
   }
   await runPrunedBlock(forward, dense, pruned, {
     fitted,

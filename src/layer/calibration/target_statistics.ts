@@ -242,42 +242,29 @@ export function targetOf(
   cross: TiledMatrix,
   { dtype, shape: [rows, cols], data }: HostTensor,
 ): TiledMatrix {
-  const target = new TiledMatrix(backend, {
-    label: `target by ${cross.label}`,
-    rows,
-    cols,
-    edge: cross.edge,
-  });
+  const label = `target by ${cross.label}`;
+  const target = new TiledMatrix(backend, { label, rows, cols, edge: cross.edge });
   try {
     const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
     for (let i = 0; i < target.tileRows; i++) {
       const { row0, rows: count } = target.tile(i, 0);
       const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + count) * rowBytes), floats);
       const strip = createBufferOf(backend, "weights of a target", values);
-      for (let j = 0; j < target.tileCols; j++) multiply(backend, strip, cross, target, i, j);
+      for (let j = 0; j < target.tileCols; j++) {
+        const { buffer: c, cols: n, ld: ldc } = target.tile(i, j);
+        for (let k = 0; k < cross.tileRows; k++) {
+          // T(i, j) ← W(i, :)·C(:, j), one tile of C after the other
+          const { buffer: b, rows: depth, row0: a_offset, ld: ldb } = cross.tile(k, j);
+          const offsets = { a_offset, lda: cols, b_offset: 0, ldb, c_offset: 0, ldc };
+          const sizes = { m: count, n, k: depth, alpha: 1, beta: k > 0 ? 1 : 0, upper: 0 };
+          backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
+        }
+      }
       strip.destroy();
     }
     return target;
   } catch (error) {
     target.destroy();
     throw error;
-  }
-}
-
-/** Queues T(i, j) ← W(i, :)·C(:, j). @param strip W(i, :), all columns of the rows of tile row i */
-function multiply(
-  backend: Backend,
-  strip: DeviceBuffer,
-  cross: TiledMatrix,
-  target: TiledMatrix,
-  i: number,
-  j: number,
-): void {
-  const { buffer: c, rows: m, cols: n, ld: ldc } = target.tile(i, j);
-  for (let k = 0; k < cross.tileRows; k++) {
-    const { buffer: b, rows: depth, row0, ld: ldb } = cross.tile(k, j);
-    const offsets = { a_offset: row0, lda: cross.rows, b_offset: 0, ldb, c_offset: 0, ldc };
-    const sizes = { m, n, k: depth, alpha: 1, beta: k > 0 ? 1 : 0, upper: 0 };
-    backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
   }
 }
