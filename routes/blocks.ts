@@ -76,10 +76,17 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
 
   app.openapi(createRoute(routeConfig(ADD_SUMS)), async (c) => {
     const name = ownName(c, c.req.valid("param").name), { layer } = c.req.valid("query");
-    const body = requestBody(c, services), { states: store } = device.session();
-    const request = { ...body, layer, store, name };
-    const parts = await store.use(name, (states) => addSums(states, request), c.req.raw.signal);
-    return c.body(...answerOf(parts, store));
+    const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
+    const { states: store, residentQueue, solveQueue } = session;
+    const runSolve = <T>(work: () => Promise<T>) =>
+      residentQueue.run(() => solveQueue.run(work, signal), signal);
+    const request = { ...body, layer, store, name, runSolve };
+    try {
+      const parts = await store.use(name, (states) => addSums(states, request), signal);
+      return c.body(...answerOf(parts, store));
+    } catch (error) {
+      throw device.handleFailure(error, session);
+    }
   });
 
   /** Returns the answer with the parts of a file, which hold memory of the store until they are sent, but no place on the device. */

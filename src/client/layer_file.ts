@@ -62,7 +62,7 @@ export interface PrunedLayer {
 
 /** Encodes a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
 export function encodeParts(
-  tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
+  tensors: { readonly [name in keyof LayerTensors]?: HostTensor } | Readonly<Record<string, HostTensor>>,
 ): Uint8Array<ArrayBuffer>[] {
   const named = Object.entries(tensors).filter(([, tensor]) => tensor !== undefined);
   const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })));

@@ -133,6 +133,9 @@ export class Forward {
           }, onBatchDone),
       );
     }
+    // The target of a layer outside of experts follows from its outputs.
+    const needsOutput = (group: LinearGroup) => wanted?.has(group) && group[0].expertRole === undefined;
+    const skippedByDense = advances ? [] : skippedGroups.filter((group) => !needsOutput(group));
     const visit = async (weights: DeviceWeights, denseWeights: DeviceWeights) => {
       const copies = this.hiddenStates.copies();
       const runBoth = async (states: DeviceBuffer, batch: Batch) => {
@@ -145,7 +148,7 @@ export class Forward {
         await run(pass, (await copies.next()).value!, batch, observeInput);
         const densePass = {
           ...this.pass(denseWeights, batch),
-          ...advances && { skippedGroups: [] },
+          skippedGroups: skippedByDense,
           observeOutput: (group: LinearGroup, residual: ObservedResidual) =>
             dense.observeOutput(group, residual, batch),
         };
@@ -160,7 +163,7 @@ export class Forward {
     return this.#withBlock(
       index,
       denseSource,
-      advances ? block.groups : groups,
+      block.groups.filter((group) => !skippedByDense.includes(group)),
       (denseWeights) =>
         observed === denseSource
           ? visit(denseWeights, denseWeights)
@@ -204,6 +207,14 @@ export class Forward {
     observer: Omit<StatesObserver, "end">,
   ): Promise<void> {
     return this.#withWholeBlock(index, source, (run) => this.hiddenStates.visitOutputs(run, observer));
+  }
+
+  /** Passes the outputs of the dense block `index` to the observer. The dense stream is before the block or after it, and does not change. */
+  visitDenseOutputs(index: number, observer: Omit<StatesObserver, "end">): Promise<void> {
+    const { denseStates, model: { weights } } = this;
+    if (!denseStates) throw new TypeError("forward pass: has no dense stream");
+    if (denseStates.nextBlock > index) return denseStates.visitOutputs(() => {}, observer);
+    return this.#withWholeBlock(index, weights, (run) => denseStates.visitOutputs(run, observer));
   }
 
   /** Runs all blocks in order. Must be called before any block has run. */

@@ -11,3 +11,6 @@ export const PRUNED = "pruned.";
 
 /** The prefix of tensors that a reconstruction has changed. */
 export const TRAINED = "trained.";
+
+/** The prefixes of the target of a layer, and of that of the held-out windows. The name of the weight follows. */
+export const TARGET = "target.", VALIDATION_TARGET = "validation_target.";

@@ -76,6 +76,24 @@ export class BlockMeter {
   }
 }
 
+/**
+ * Returns the error of the output of a pruned block on the held-out windows, against that of the block in the dense model.
+ * @param forward a forward pass before the block, with a dense stream before or after the block
+ * @param fitted the number of fitted windows. At least one window follows them, and is held out
+ */
+export async function errorAgainstModel(
+  forward: Forward,
+  block: number,
+  pruned: TensorSource,
+  fitted: number,
+): Promise<number> {
+  const visitDense = (observer: OutputObserver) => forward.visitDenseOutputs(block, observer);
+  const meter = await BlockMeter.open(forward, block, fitted, visitDense);
+  const error = await meter.measureStored(pruned);
+  forward.freeActivations();
+  return error;
+}
+
 export interface PrunedPass {
   /** The number of windows before those that are held out. */
   readonly fitted: number;

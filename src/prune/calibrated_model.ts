@@ -9,20 +9,20 @@ import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
-import type { ReconstructedBlock, TargetDecision } from "../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
 import type { ModelSource } from "../client/model_source.ts";
 import { Forward } from "../model/forward.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
 import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { runPrunedBlock } from "./block_meter.ts";
+import { errorAgainstModel, runPrunedBlock } from "./block_meter.ts";
 import { reconstructBlock } from "./reconstruct_block.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
 import { type CalibrationStep, StepCounter } from "./calibration_steps.ts";
 import { type CalibratedGroup, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 import { RoundStatistics, type StatisticsOptions } from "./round_statistics.ts";
-import { guardTargets } from "./target_guard.ts";
+import { type GuardOptions, guardTargets } from "./target_guard.ts";
 import { partSizes } from "./window_parts.ts";
 
 /** A model whose statistics are on the device. */
@@ -30,7 +30,7 @@ export interface CalibratedModel extends ModelSource<HessianAccumulator> {
   groups(): AsyncGenerator<CalibratedGroup, void, undefined>;
 }
 
-export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
+export interface CalibrationOptions extends PlanOptions, StatisticsOptions, GuardOptions {
   /** Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a file. */
   readonly onReplace?: OnReplace;
   /**
@@ -38,10 +38,6 @@ export interface CalibrationOptions extends PlanOptions, StatisticsOptions {
    * `runPrunedBlock`), if there are any.
    */
   readonly onBlock?: (block: number, error: number) => Promise<void>;
-  /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
-  readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
-  /** The decisions of an earlier run: by block, whether the layers keep their targets. */
-  readonly decided?: ReadonlyMap<number, boolean>;
   /** Solves layers without rounding them. Needed if a block that is reconstructed has a layer that is rounded. */
   readonly solveUnrounded?: (source: CalibratedModel) => Promise<void>;
   /** Called when a block has been trained. Its layers may still have to be rounded. */
@@ -170,10 +166,7 @@ async function* solveAndReconstruct(
 ): CalibratedGroups<ReconstructedBlock | undefined> {
   for (const round of rounds) yield* calibrateRound(work, round, openBlock, round === rounds.at(-1));
   const { forward, plan, steps, options: { windows, onTrained, isTrained } } = work, { block } = openBlock;
-  // A guard may have run the dense stream through the block already.
-  if (plan.runsDense(block) && forward.denseStates!.nextBlock === block) {
-    await forward.runDenseBlock(beginDense(work, block));
-  }
+  if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));
   const epochs = plan.epochs(block);
   if (epochs === 0) return undefined;
   const begin = () => steps.begin("train");
@@ -217,11 +210,6 @@ async function* reconstructAndRound(
   return { ...result!, tensors };
 }
 
-/** Begins the pass of the dense stream through a block. The result is called after each batch, and may throw. */
-function beginDense({ plan, steps, options: { signal } }: CalibrationWork, block: number): () => void {
-  return plan.runsDense(block) ? steps.begin("run") : () => signal?.throwIfAborted();
-}
-
 /**
  * Calibrates the groups of a round by a forward pass through the block, then yields them in order.
  * @param isLast whether the round is the last one of the block
@@ -233,22 +221,16 @@ async function* calibrateRound(
   isLast: boolean,
 ): CalibratedGroups {
   const { forward, plan, steps, options } = work, { block, replaced } = openBlock;
-  const { windows, validationWindows = [], hasTargets, trueSequential, decided, onDecision } = options;
+  const { windows, trueSequential } = options;
   const weights = trueSequential ? withReplacements(openBlock.weights, replaced) : openBlock.weights;
   const begun = steps.begin("observe"), advancesDense = isLast && plan.advancesDense(block);
   using scratch = new ResourceSet();
   const statistics = scratch.add(
     await RoundStatistics.accumulate(forward, round, block, weights, begun, { ...options, advancesDense }),
   );
-  // A true-sequential round solves a part of the block, and the output of the block says little about this part.
-  const guard = hasTargets && !trueSequential && validationWindows.length > 0
-    ? guardTargets(forward, openBlock, round, {
-      fitted: windows.length,
-      earlier: decided?.get(block),
-      onDecision: async (decision) => await onDecision?.(block, decision),
-      beginDense: () => beginDense(work, block),
-    })
-    : undefined;
+  const measure = (solution: ReadonlyMap<string, HostTensor>) =>
+    errorAgainstModel(forward, block, withReplacements(openBlock.weights, solution), windows.length);
+  const guard = guardTargets(openBlock, round, options, measure);
   yield* openRound(round, openBlock, (group) => statistics.of(group), guard);
 }
 

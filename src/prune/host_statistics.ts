@@ -1,7 +1,9 @@
 /** Copies the statistics of a calibrated model to host memory, for clients that send the layers to servers. */
 
 import type { LayerGroup, ModelSource, SourceLayer } from "../client/model_source.ts";
+import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { joinChunks, weightReader } from "../layer/write_layer.ts";
@@ -45,7 +47,12 @@ async function readTarget(
   const target = sums?.target(weight);
   if (!sums || !target) return undefined;
   using scratch = new ResourceSet();
-  const { rows, cols } = scratch.add(target), chunks = weightReader(sums.backend, target, "F32").chunks();
+  return await readBackMatrix(sums.backend, scratch.add(target));
+}
+
+/** Reads a matrix of the device: F32 [rows, cols]. */
+export async function readBackMatrix(backend: Backend, matrix: TiledMatrix): Promise<HostTensor> {
+  const { rows, cols } = matrix, chunks = weightReader(backend, matrix, "F32").chunks();
   return { dtype: "F32", shape: [rows, cols], data: await joinChunks(chunks, 4 * rows * cols) };
 }
 

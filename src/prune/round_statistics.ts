@@ -27,7 +27,7 @@ export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   /** Whether every token counts in the statistics of every expert, as if it were routed to it. @default false */
   readonly allExperts?: boolean;
   /**
-   * Receives the sums of each part of {@link PART_WINDOWS} windows, which are then set to 0. Targets have no such parts.
+   * Receives the sums of each part of {@link PART_WINDOWS} windows, which are then set to 0.
    * @default the parts are added up in order
    */
   readonly onPart?: (group: LinearGroup, kind: keyof GroupSums, part: HessianAccumulator) => Promise<void>;

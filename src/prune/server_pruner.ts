@@ -4,8 +4,9 @@
  * until the guard has decided.
  */
 
-import type { LayerEvent, ModelPruner, QueryOf } from "../client/model_pruner.ts";
+import type { LayerEvent, ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
+import type { CallOptions } from "../client/transport.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { CalibratedPruner } from "./device_pruner.ts";
 import { type HostModel, withStatisticsInHostMemory } from "./host_statistics.ts";
@@ -15,21 +16,27 @@ import { wholeWeight, withErrors, withoutTarget } from "./target_guard.ts";
 /** Returns a pruner that reads the statistics back for `client`, which sends them to servers. */
 export function serverPruner(client: ModelPruner): CalibratedPruner {
   return {
-    async *pruneModel(source, query, options) {
-      const trials = new TargetTrials(typeof query === "function" ? query : () => query ?? {});
-      const { layerCount } = source;
-      const sent: ModelSource = {
-        layerCount,
-        groups: () => trials.groups(withStatisticsInHostMemory(source)),
-      };
-      let done = 0;
-      for await (const event of client.pruneModel(sent, (name) => trials.queryOf(name), options)) {
-        for (const layer of trials.takeDecided()) yield { ...layer, done: ++done };
-        if (event.type !== "layer") yield { ...event, layers: layerCount };
-        else if (!trials.hold(event)) yield { ...event, done: ++done };
-      }
-    },
+    pruneModel: (source, ...options) =>
+      pruneAtServers(client, withStatisticsInHostMemory(source), ...options),
   };
+}
+
+/** Prunes a model whose statistics are in host memory at the servers of `client`. @throws as `ModelPruner.pruneModel` */
+export async function* pruneAtServers(
+  client: ModelPruner,
+  source: HostModel,
+  query: ModelQuery = {},
+  options: CallOptions = {},
+): AsyncGenerator<PruneEvent, void, void> {
+  const trials = new TargetTrials(typeof query === "function" ? query : () => query);
+  const { layerCount } = source;
+  const sent: ModelSource = { layerCount, groups: () => trials.groups(source) };
+  let done = 0;
+  for await (const event of client.pruneModel(sent, (name) => trials.queryOf(name), options)) {
+    for (const layer of trials.takeDecided()) yield { ...layer, done: ++done };
+    if (event.type !== "layer") yield { ...event, layers: layerCount };
+    else if (!trials.hold(event)) yield { ...event, done: ++done };
+  }
 }
 
 /** The end of the name of a layer that is sent without its target. */

@@ -6,67 +6,57 @@
 
 import type { TargetDecision } from "../client/blocks/solved_block.ts";
 import type { RoundLayer } from "../client/prune_rounds.ts";
-import { type TensorSource, withReplacements } from "../model/checkpoint/tensor_source.ts";
-import type { Forward } from "../model/forward.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { BlockMeter } from "./block_meter.ts";
-import type { PendingGroup } from "./block_plan.ts";
+import type { PendingGroup, PlanOptions } from "./block_plan.ts";
 import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "./open_round.ts";
 
-export interface GuardOptions {
-  /** The number of fitted windows. At least one window follows them, and is held out. */
-  readonly fitted: number;
-  /** The decision of an earlier process. */
-  readonly earlier?: boolean;
-  /** Called with a new decision, for example to record it. */
-  readonly onDecision?: (decision: TargetDecision) => Promise<void>;
-  /** Begins the pass of the dense stream through the block, if there is still one. The result is called after each batch, and may throw. */
-  readonly beginDense: () => () => void;
+export interface GuardOptions extends Pick<PlanOptions, "hasTargets" | "trueSequential"> {
+  /** The held-out windows. Without them, nothing is decided. @default [] */
+  readonly validationWindows?: readonly Uint32Array[];
+  /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
+  readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
+  /** The decisions of an earlier run: by block, whether the layers keep their targets. */
+  readonly decided?: ReadonlyMap<number, boolean>;
 }
 
+/** Measures the error of the output of the block on the held-out windows, with some of its weights replaced. */
+type MeasureOutput = (replaced: ReadonlyMap<string, HostTensor>) => Promise<number>;
+
 /**
- * Returns the guard of a block whose layers have targets.
- * @param forward a forward pass before the block, with a dense stream, which a decision may run through the block
+ * Returns the guard of a block whose layers have targets, unless no windows are held out. A true-sequential round has
+ * none, because it solves a part of the block, and the output of the block says little about this part.
  * @param round all layers of the block that are still to be solved
+ * @param measure is called with each of the solutions, the one with targets first
  */
 export function guardTargets(
-  forward: Forward,
-  openBlock: OpenBlock,
+  { block, weights, replaced }: OpenBlock,
   round: readonly PendingGroup[],
-  { fitted, earlier, onDecision, beginDense }: GuardOptions,
-): TargetGuard {
+  { hasTargets, trueSequential, validationWindows = [], decided, onDecision }: GuardOptions,
+  measure: MeasureOutput,
+): TargetGuard | undefined {
+  if (!hasTargets || trueSequential || validationWindows.length === 0) return undefined;
   return {
-    decided: earlier,
+    decided: decided?.get(block),
     async decide(solved) {
-      const { block, weights, replaced } = openBlock, dense = forward.denseStates!;
-      if (dense.nextBlock === block) await forward.runDenseBlock(beginDense());
-      const meter = await BlockMeter.open(
-        forward,
-        block,
-        fitted,
-        (observer) => dense.visitOutputs(() => {}, observer),
-      );
       const linears = new Map(
         round.flatMap(({ layers }) => layers.map(({ name, linear }) => [name, linear])),
       );
-      const solution = (which: keyof Solutions): TensorSource =>
-        withReplacements(
-          withReplacements(weights, replaced),
-          new Map(
-            Array.from(solved, ([name, each]) =>
-              [name, storedWeight(weights, name, linears.get(name)!, each[which])] as const),
-          ),
+      const measureSolution = (which: keyof Solutions) => {
+        const solution = Array.from(
+          solved,
+          ([name, each]) => [name, storedWeight(weights, name, linears.get(name)!, each[which])] as const,
         );
-      const errors = {
-        withTargets: await meter.measureStored(solution("withTargets")),
-        without: await meter.measureStored(solution("without")),
+        return measure(new Map([...replaced, ...solution]));
       };
-      forward.freeActivations();
+      const errors = {
+        withTargets: await measureSolution("withTargets"),
+        without: await measureSolution("without"),
+      };
       const decision = { areKept: errors.withTargets < errors.without, errors };
-      await onDecision?.(decision);
+      await onDecision?.(block, decision);
       return decision.areKept;
     },
   };

@@ -63,10 +63,10 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     }
   });
 
-  it("divides the windows over two hosts, and continues if one of them is killed", async () => {
+  it("divides windows and targets over two hosts, and continues if one of them is killed", async () => {
     const expected = `${folder}/alone`,
       out = `${folder}/divided`,
-      windows = ["--samples", "40", "--seqlen", "32"];
+      windows = ["--samples", "40", "--seqlen", "32", "--target", "dense"];
     await succeeded(runPare(...pruneArgs(expected, ...windows, "--backend", "cpu")));
     await using first = await startHost(["--backend", "cpu"]);
     await using second = await startHost(["--backend", "cpu"]);
@@ -89,8 +89,8 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     const cases = [
       [["--remote"], "needs a --server, got none"],
       [
-        ["--remote", "--server", "http://a", "--server", "http://b", "--target", "dense"],
-        "does not divide --target and --reconstruct over several hosts, got 2",
+        ["--remote", "--server", "http://a", "--server", "http://b", "--reconstruct", "1"],
+        "trains a block on all windows at one host, so --reconstruct does not work with 2 hosts",
       ],
       [["--remote", "--server", "http://a", "--plan"], "does not work with --plan"],
       [["--remote", "--server", "http://a", "--allocate", "owl"], "does not work with --allocate owl"],

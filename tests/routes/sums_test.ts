@@ -7,6 +7,8 @@ import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { transpose } from "../../src/tensor/transpose.ts";
+import { assertClose } from "../support/assert_close.ts";
 import { assertProblem } from "./assert_problem.ts";
 import {
   block,
@@ -124,9 +126,71 @@ describe("/v1/states/{name}/sums", () => {
     await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
   });
 
-  it("refuses the statistics of states of the dense model too", async () => {
+  it("adds moments with states of the dense model, and answers the targets of weights", async () => {
     await host.send("PUT", `${STATES}?target=dense`, creation);
-    await assertProblem(await host.send("POST", COLLECT, pruning), "invalid_parameter");
+    assert.equal((await host.send("POST", COLLECT, pruning)).status, 200);
+    const own = await sums(encode({})), weight = transpose(block[layerName]);
+    const names = ["hessian_upper", "moments", "validation_hessian_upper", "validation_moments"];
+    assert.deepEqual([...own.keys()].toSorted(), names);
+    const withTargets = await sums(encode({ [layerName]: weight }));
+    assert.equal(host.liveBytes(), live);
+    for (const prefix of ["", "validation_"]) {
+      const hessian = own.get(`${prefix}hessian_upper`)!,
+        target = withTargets.get(`${prefix}target.${layerName}`)!;
+      assert.deepEqual(withTargets.get(`${prefix}hessian_upper`), hessian);
+      assert.deepEqual(target.shape, weight.shape);
+      // Both models have the same inputs before the first block, so the target is W·H.
+      const [w, h] = [weight, hessian].map(({ data }) => asFloat32(data)), n = layer.inFeatures;
+      const entry = (i: number, j: number) =>
+        h[i <= j ? i * n - i * (i + 1) / 2 + j : j * n - j * (j + 1) / 2 + i];
+      const expected = w.map((_, at) => {
+        const row = Math.floor(at / n), col = at % n;
+        return Array.from({ length: n }, (_, k) => w[row * n + k] * entry(k, col)).reduce((a, b) => a + b);
+      });
+      assertClose(asFloat32(target.data), expected, 1e-5);
+    }
+  });
+
+  it("refuses moments and weights that do not fit the states", async () => {
+    const weight = transpose(block[layerName]), n = layer.inFeatures;
+    const moments = { dtype: "F32", shape: [n, n], data: new Uint8Array(4 * n * n) } as const;
+    await host.send("PUT", STATES, creation);
+    await host.send("POST", COLLECT, pruning);
+    for (const body of [encode({ moments }), encode({ [layerName]: weight })]) {
+      await assertProblem(await host.send("POST", SUMS, body), "shape_mismatch");
+    }
+    await host.send("PUT", `${STATES}?target=dense`, creation);
+    await host.send("POST", COLLECT, pruning);
+    for (
+      const body of [
+        encode({ moments: { ...moments, shape: [n * n] } }),
+        encode({ [layerName]: { ...weight, shape: [n, weight.shape[0]] } }),
+      ]
+    ) {
+      await assertProblem(await host.send("POST", SUMS, body), "shape_mismatch");
+    }
+  });
+
+  it("measures an error against the dense model only where it is defined, and keeps the states", async () => {
+    const against = `${BLOCKS}&error_against=model&advance=false`;
+    const pruned = encode({ ...block, [`pruned.${layerName}`]: block[layerName] });
+    await host.send("PUT", STATES, creation);
+    await assertProblem(await host.send("POST", against, pruned), "invalid_parameter");
+    await host.send("PUT", `${STATES}?target=dense`, creation);
+    for (
+      const [path, body] of [[`${BLOCKS}&error_against=model`, pruned], [against, pruning], [
+        against,
+        encode(block),
+      ]] as const
+    ) {
+      await assertProblem(await host.send("POST", path, body), "invalid_parameter");
+    }
+    for (let repeat = 0; repeat < 2; repeat++) {
+      const answer = await host.send("POST", against, pruned);
+      assert.equal(decodeBlock(await answer.bytes()).error, 0);
+    }
+    const { next_block } = await (await host.request(STATES)).json();
+    assert.equal(next_block, 0);
   });
 });
 

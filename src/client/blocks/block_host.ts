@@ -2,18 +2,22 @@
 
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedStoredStates } from "../answers/received.ts";
-import { MalformedAnswerError, PareError } from "../errors.ts";
-import { encodeParts, type PackedStatistics } from "../layer_file.ts";
+import { PareError } from "../errors.ts";
 import type { BodyPart } from "../request_body.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
-import { firstItems } from "../../base/texts.ts";
-import { sameShape } from "../../tensor/dtype.ts";
-import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeBlock } from "./block_answer.ts";
+import {
+  type AddedSums,
+  countSumsBytes,
+  decodeSums,
+  encodeSums,
+  type LayerSums,
+  type TargetsRequest,
+} from "./layer_sums.ts";
 import type { SolvedBlock } from "./solved_block.ts";
 
 /** The parameters of `POST /v1/blocks`, except for the name of the states. */
@@ -24,6 +28,11 @@ export interface BlockParameters {
   readonly advance?: boolean;
   /** If it is false, the statistics of the layers are only stored, for `addSums`. Needs `advance` false. @default true */
   readonly solve?: boolean;
+  /**
+   * The outputs with which the `error` of the answer compares those of the pruned block: those of the dense block with the same inputs, or
+   * those of the block in the dense model. The latter needs `advance` false, held-out windows, and states with targets. @default block
+   */
+  readonly error_against?: "block" | "model";
   /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
   readonly true_sequential?: boolean;
   /** The number of epochs in which the pruned block is trained. @default 0 */
@@ -111,24 +120,24 @@ export class BlockHost {
   /**
    * Adds the statistics of the layer `layer`, which `run` has stored with `solve` false, to those of the windows before.
    * @param inFeatures n, the number of inputs of the layer
-   * @param earlier the sums of the windows before, F32 [n(n+1)/2], if there are any
+   * @param earlier the sums of the windows before, if there are any
    */
   async addSums(
     layer: string,
     inFeatures: number,
-    earlier: PackedStatistics,
-    { signal }: CallOptions = {},
-  ): Promise<PackedStatistics> {
-    const path = `/v1/states/${this.name}/sums`, entries = inFeatures * (inFeatures + 1) / 2;
+    earlier: LayerSums,
+    { targets, signal }: CallOptions & { readonly targets?: TargetsRequest } = {},
+  ): Promise<AddedSums> {
+    const path = `/v1/states/${this.name}/sums`, request = { path, inFeatures, targets };
     const answer = await this.#transport.send({
       method: "POST",
       path,
       query: searchParamsOf({ layer }),
-      body: encodeParts(earlier),
-      maxAnswerBytes: 2 * 4 * entries + REPORT_BYTES,
+      body: encodeSums(earlier, targets),
+      maxAnswerBytes: countSumsBytes(request) + REPORT_BYTES,
       signal,
     });
-    return decodeSums(answer, path, entries);
+    return decodeSums(answer, request);
   }
 
   /** Deletes the states. States that do not exist cause no error. */
@@ -158,25 +167,6 @@ export function countAnswerBytes(
   const requestBytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
   return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
-}
-
-/** @throws {MalformedAnswerError} if the file does not have sums of the right form */
-function decodeSums(answer: Uint8Array<ArrayBuffer>, path: string, entries: number): PackedStatistics {
-  const fail = (fault: string, cause?: unknown) =>
-    new MalformedAnswerError(`answer of ${path}: ${fault}`, { cause });
-  let tensors: ReadonlyMap<string, HostTensor>;
-  try {
-    ({ tensors } = decode(answer));
-  } catch (error) {
-    throw fail("is not a safetensors file", error);
-  }
-  const [sum, validation] = ["hessian_upper", "validation_hessian_upper"].map((name) => {
-    const tensor = tensors.get(name);
-    if (!tensor || tensor.dtype === "F32" && sameShape(tensor.shape, [entries])) return tensor;
-    throw fail(`the tensor ${name} is ${tensor.dtype} [${firstItems(tensor.shape)}], not F32 [${entries}]`);
-  });
-  if (!sum) throw fail("the tensor hessian_upper is missing");
-  return { hessian_upper: sum, validation_hessian_upper: validation };
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */

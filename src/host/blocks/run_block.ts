@@ -18,7 +18,7 @@ import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blo
 import { encodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
 import { pruneBlock } from "../../prune/blocks/prune_block.ts";
-import { runPrunedBlock } from "../../prune/block_meter.ts";
+import { errorAgainstModel, runPrunedBlock } from "../../prune/block_meter.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -65,18 +65,19 @@ export async function runBlock(
   const measuredBytes = countStatesBytes(spec, states.validationWindows.length, forward.tokens);
   const addedBytes = query.solve
     ? measuredBytes + (copiesStates ? states.byteLength : 0)
-    : countSumsBytes(spec, block, states);
+    : countSumsBytes(spec, block, states, forward.denseStates !== undefined);
   using _room = await store.reserve("the block", totalBytes + addedBytes, { used: states });
   const { queries, tensors } = await readBody({ ...request, source }, states);
   for (const entry of tensors) states.weights.set(...entry);
   try {
     if (!query.solve) {
-      const sums = await runSolve(() => sumParts(states, block, queries, signal));
+      const source = withReplacements(memorySource(states.weights), prunedTensors(states));
+      const sums = await runSolve(() => sumParts(states, block, queries, source, signal));
       states.sums = sums;
       return { parts: encodeBlock({ layers: [], sums: countTokens(sums) }), solved: [] };
     }
     const solved = await runSolve(() =>
-      queries.size === 0 ? advanceStates(states, block, advance) : pruneBlock({
+      queries.size === 0 ? runStates(states, query) : pruneBlock({
         ...states,
         block,
         queries,
@@ -89,7 +90,7 @@ export async function runBlock(
     );
     const parts = encodeBlock(solved);
     states.answer = { block, request: formatDigest(hash.digest()), parts };
-    states.nextBlock = advance ? block + 1 : spec.blockCount;
+    if (query.error_against === "block") states.nextBlock = advance ? block + 1 : spec.blockCount;
     return { parts, solved: solved.layers };
   } catch (error) {
     if (!forward.isBefore(block)) await store.delete(name, states);
@@ -121,21 +122,25 @@ interface ReadBlock {
 
 /** Reads the layers to prune and the tensors, and closes the source. */
 async function readBody(
-  { source, totalBytes, query: { block, advance, solve } }: BlockRequest,
-  { forward: { denseStates, model: { spec } } }: States,
+  { source, totalBytes, query: { block, advance, solve, error_against } }: BlockRequest,
+  { forward: { denseStates, model: { spec } }, validationWindows }: States,
 ): Promise<ReadBlock> {
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
+    const hasPruned = infos.some(({ name }) => name.startsWith(PRUNED));
     const queries = readQueries(metadata.layers, spec, block);
-    if (solve && queries.size === 0 && !advance && !infos.some(({ name }) => name.startsWith(PRUNED))) {
+    if (solve && queries.size === 0 && !advance && !hasPruned) {
       throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
     }
-    if (!solve && (advance || denseStates)) {
-      throw invalidParameter("solve", "false needs advance=false, and states without target=dense");
+    if (!solve && advance) throw invalidParameter("solve", "false needs advance=false");
+    const isMeasured = solve && queries.size === 0 && !advance;
+    if (error_against === "model" && !(isMeasured && denseStates && validationWindows.length > 0)) {
+      const rule = "model needs no layers, advance=false, and states with target=dense and held-out windows";
+      throw invalidParameter("error_against", rule);
     }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
-    checkCheckpointTensors(infos, tensors, queries.size > 0 ? [] : replaced);
+    checkCheckpointTensors(infos, tensors, queries.size > 0 && solve ? [] : replaced);
     return { queries, tensors: await readTensors(stream) };
   } finally {
     await stream.close();
@@ -153,22 +158,30 @@ export function blockError(error: unknown): unknown {
   return error instanceof RangeError ? new Refusal("unsupported", error.message, { cause: error }) : error;
 }
 
+/** Returns the tensors that replace those of the block, by the names of the latter. */
+function prunedTensors({ weights }: States): Map<string, HostTensor> {
+  const pruned = [...weights].filter(([name]) => name.startsWith(PRUNED));
+  return new Map(pruned.map(([name, tensor]) => [name.slice(PRUNED.length), tensor]));
+}
+
 /**
  * Runs the states through the block with its replaced tensors, and the states of the dense model through the block. If
  * tensors are replaced, measures the error on the held-out windows.
  */
-async function advanceStates(
-  { forward, weights, windows, validationWindows }: States,
-  block: number,
-  advances: boolean,
+async function runStates(
+  states: States,
+  { block, advance: advances, error_against }: BlockQuery,
 ): Promise<SolvedBlock> {
-  const replaced = [...weights].filter(([name]) => name.startsWith(PRUNED))
-    .map(([name, tensor]) => [name.slice(PRUNED.length), tensor] as const);
+  const { forward, weights, windows, validationWindows } = states, replaced = prunedTensors(states);
   const dense = { block, weights: memorySource(weights) }, errors: number[] = [];
-  await runPrunedBlock(forward, dense, withReplacements(dense.weights, new Map(replaced)), {
-    fitted: windows.length,
+  const pruned = withReplacements(dense.weights, replaced), fitted = windows.length;
+  if (error_against === "model") {
+    return { layers: [], error: await errorAgainstModel(forward, block, pruned, fitted) };
+  }
+  await runPrunedBlock(forward, dense, pruned, {
+    fitted,
     advances,
-    onError: replaced.length > 0 && validationWindows.length > 0
+    onError: replaced.size > 0 && validationWindows.length > 0
       ? (error) => Promise.resolve(void errors.push(error))
       : undefined,
   });

@@ -1,6 +1,8 @@
 /** The hidden states of a model whose blocks a host runs, and the data that is stored with them. */
 
+import type { LayerSums as SumTensors } from "../../client/blocks/layer_sums.ts";
 import type { Forward } from "../../model/forward.ts";
+import type { NamedShape } from "../../model/families/check_tensors.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import type { StoredStates } from "../../protocol/messages.ts";
 import type { GroupSums } from "../../prune/round_statistics.ts";
@@ -21,10 +23,17 @@ export interface StoredAnswer {
   readonly parts: readonly Uint8Array<ArrayBuffer>[];
 }
 
+/** The name of a sum in the body of a request. */
+export type SumName = keyof SumTensors;
+
 /** The sums of one layer, or of several with the same input, for fitted and for held-out windows. */
 export interface LayerSums {
-  /** The sums of the parts in order: F32 [n(n+1)/2], the upper triangle packed row by row. */
-  readonly parts: Readonly<Record<keyof GroupSums, HostTensor[]>>;
+  /** The names of the weights of the layers, with their shapes [outFeatures, inFeatures]. */
+  readonly weights: readonly NamedShape[];
+  /** The sums of the parts in order, in the form of `POST /v1/states/{name}/sums`. Empty if there are none of this name. */
+  readonly parts: Readonly<Record<SumName, HostTensor[]>>;
+  /** Whether the moments are the target of the only layer. */
+  isTarget: boolean;
   /** The numbers of tokens in the sums of all parts. */
   readonly tokens: Record<keyof GroupSums, number>;
 }

@@ -76,10 +76,10 @@ function summedPruner(
       };
     },
     pruneModel(source, query, options) {
-      const sent = withSums(
-        source,
-        (name, n) => Promise.resolve(withoutEmptySums(sumsOf(sums, firstLayerOf(name)), n, tokensOf(name))),
-      );
+      const sent = withSums(source, (layers) => {
+        const [{ name }] = layers, added = { sums: sumsOf(sums, firstLayerOf(name)), targets: new Map() };
+        return Promise.resolve(withoutEmptySums(added, layers, tokensOf(name)));
+      });
       return client.pruneModel(sent, query, options);
     },
   };

@@ -68,10 +68,8 @@ async function addBlock({ layers }: StoredSums, earlier?: BlockSums): Promise<Ui
     if (seen.has(sums)) continue;
     seen.add(sums);
     const given = earlier ? sumsOf(earlier, name) : {}, before = earlier?.tokens.get(name);
-    for (const tensor of Object.values(given)) requireForm(name, tensor, sums.parts.fitted[0]);
-    for (const [kind, tensor] of Object.entries(await addParts(given, sums))) {
-      if (tensor) tensors.push([`${name}.${kind}`, tensor]);
-    }
+    for (const tensor of Object.values(given)) requireForm(name, tensor, sums.parts.hessian_upper[0]);
+    for (const [kind, tensor] of await addParts(given, sums)) tensors.push([`${name}.${kind}`, tensor]);
     const { fitted, heldOut } = sums.tokens;
     tokens.push({
       name,

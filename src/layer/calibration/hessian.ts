@@ -43,6 +43,14 @@ export interface Residual {
   readonly bias?: DeviceBuffer;
 }
 
+/** A sum from which the targets of layers with the same input follow. `TargetStatistics` owns the matrix. */
+export interface TargetMoments {
+  /** T of a layer that adds its outputs to a residual stream, (outFeatures, inFeatures), or Σ x_d·x_pᵀ, (inFeatures, inFeatures). */
+  readonly matrix: TiledMatrix;
+  /** Whether the matrix is T. */
+  readonly isTarget: boolean;
+}
+
 /** Added to the mean square of an input before the division, so that an input of zeros stays 0. */
 export const LEAST_SQUARE = 1e-30;
 
@@ -103,6 +111,11 @@ export class HessianAccumulator {
   /** Does nothing, because only `TargetStatistics` depends on the dense model. */
   addOutput(_residual: Residual): void {}
 
+  /** Returns undefined, because only `TargetStatistics` has moments. */
+  moments(): TargetMoments | undefined {
+    return undefined;
+  }
+
   /** Returns undefined, because only `TargetStatistics` has targets. */
   target(_weight: HostTensor): TiledMatrix | undefined {
     return undefined;
@@ -141,6 +154,10 @@ export class HessianAccumulator {
 
   /** Queues H = 0. */
   clear(): void {
+    this.#clearUpper();
+  }
+
+  #clearUpper(): void {
     this.#upper.whole();
     this.#upper.clear();
     this.#isUndefined = false;
@@ -168,7 +185,7 @@ export class HessianAccumulator {
 
   /** Sets H to 0, unless it was cleared or added to before. */
   #clearIfUndefined(): void {
-    if (this.#isUndefined) this.clear();
+    if (this.#isUndefined) this.#clearUpper();
   }
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {

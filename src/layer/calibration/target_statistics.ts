@@ -22,7 +22,13 @@ import { gemmNN, MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { HessianAccumulator, LEAST_SQUARE, type Residual, type TokenWeights } from "./hessian.ts";
+import {
+  HessianAccumulator,
+  LEAST_SQUARE,
+  type Residual,
+  type TargetMoments,
+  type TokenWeights,
+} from "./hessian.ts";
 import { PartialSums } from "./partial_sums.ts";
 
 /** The layer whose statistics are added up, or the first of several with one input. */
@@ -186,6 +192,19 @@ export class TargetStatistics extends HessianAccumulator {
     this.#pruned = undefined;
   }
 
+  override clear(): void {
+    super.clear();
+    for (const sums of [this.#cross, this.#outputs]) {
+      sums?.whole();
+      sums?.clear();
+    }
+  }
+
+  override moments(): TargetMoments {
+    const isTarget = this.#outputs !== undefined;
+    return { matrix: (this.#outputs ?? this.#crossMoments()).whole(), isTarget };
+  }
+
   /** Queues H = I and T = W, so that nothing moves the weights of the layers. */
   override setIdentity(): void {
     super.setIdentity();
@@ -198,36 +217,9 @@ export class TargetStatistics extends HessianAccumulator {
    * @returns T, (outFeatures, inFeatures) f32. The caller must destroy it
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  override target({ dtype, shape: [rows, cols], data }: HostTensor): TiledMatrix {
+  override target(weight: HostTensor): TiledMatrix {
     if (this.#outputs) return this.#outputs.take();
-    const backend = this.backend, label = `target ${this.layer.name}`;
-    const target = new TiledMatrix(backend, { label, rows, cols, edge: this.edge }),
-      cross = this.#crossMoments().whole();
-    try {
-      const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
-      for (let i = 0; i < target.tileRows; i++) {
-        const { row0, rows: count } = target.tile(i, 0);
-        const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + count) * rowBytes), floats);
-        const strip = createBufferOf(backend, "weights of a target", values);
-        for (let j = 0; j < target.tileCols; j++) this.#multiply(strip, cross, target, i, j);
-        strip.destroy();
-      }
-      return target;
-    } catch (error) {
-      target.destroy();
-      throw error;
-    }
-  }
-
-  /** Queues T(i, j) ← W(i, :)·C(:, j). @param strip W(i, :), all columns of the rows of tile row i */
-  #multiply(strip: DeviceBuffer, cross: TiledMatrix, target: TiledMatrix, i: number, j: number): void {
-    const { buffer: c, rows: m, cols: n, ld: ldc } = target.tile(i, j);
-    for (let k = 0; k < cross.tileRows; k++) {
-      const { buffer: b, rows: depth, row0, ld: ldb } = cross.tile(k, j);
-      const offsets = { a_offset: row0, lda: this.size, b_offset: 0, ldb, c_offset: 0, ldc };
-      const sizes = { m, n, k: depth, alpha: 1, beta: k > 0 ? 1 : 0, upper: 0 };
-      this.backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
-    }
+    return targetOf(this.backend, this.#crossMoments().whole(), weight);
   }
 
   override destroy(): void {
@@ -235,5 +227,44 @@ export class TargetStatistics extends HessianAccumulator {
     this.#freePruned();
     this.#cross?.destroy();
     this.#outputs?.destroy();
+  }
+}
+
+/**
+ * Queues the computation of T = W·C.
+ * @param cross C = Σ x_d·x_pᵀ, (inFeatures, inFeatures)
+ * @param weight W, (outFeatures, inFeatures), of a dtype of floats
+ * @returns T, (outFeatures, inFeatures) f32, in tiles of the size of those of C. The caller must destroy it
+ * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
+ */
+export function targetOf(
+  backend: Backend,
+  cross: TiledMatrix,
+  { dtype, shape: [rows, cols], data }: HostTensor,
+): TiledMatrix {
+  const label = `target by ${cross.label}`;
+  const target = new TiledMatrix(backend, { label, rows, cols, edge: cross.edge });
+  try {
+    const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
+    for (let i = 0; i < target.tileRows; i++) {
+      const { row0, rows: count } = target.tile(i, 0);
+      const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + count) * rowBytes), floats);
+      const strip = createBufferOf(backend, "weights of a target", values);
+      for (let j = 0; j < target.tileCols; j++) {
+        const { buffer: c, cols: n, ld: ldc } = target.tile(i, j);
+        for (let k = 0; k < cross.tileRows; k++) {
+          // T(i, j) ← W(i, :)·C(:, j), one tile of C after the other
+          const { buffer: b, rows: depth, row0: a_offset, ld: ldb } = cross.tile(k, j);
+          const offsets = { a_offset, lda: cols, b_offset: 0, ldb, c_offset: 0, ldc };
+          const sizes = { m: count, n, k: depth, alpha: 1, beta: k > 0 ? 1 : 0, upper: 0 };
+          backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
+        }
+      }
+      strip.destroy();
+    }
+    return target;
+  } catch (error) {
+    target.destroy();
+    throw error;
   }
 }

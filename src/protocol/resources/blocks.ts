@@ -8,8 +8,10 @@ import { z } from "zod";
 import {
   HIDDEN_STATES,
   PRUNED,
+  TARGET,
   TRAINED,
   VALIDATION_HIDDEN_STATES,
+  VALIDATION_TARGET,
   VALIDATION_WINDOWS,
   WINDOWS,
 } from "../block_names.ts";
@@ -103,8 +105,8 @@ export const BLOCK_TENSORS: readonly BodyTensor[] = [
     shape: "as in the checkpoint",
     dtype: "F32, F16, BF16",
     contents:
-      "optional, and only without `layers`. Tensors that replace those of the block, except for the windows of " +
-      "the dense model. The answer then has the `error` on the held-out windows, if there are any",
+      "optional, and not if the layers are solved. Tensors that replace those of the block, except for the windows of " +
+      "the dense model. Without `layers`, the answer then has the `error` on the held-out windows, if there are any",
   },
 ];
 
@@ -130,8 +132,50 @@ export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
   },
 ];
 
-/** The tensors of a body of `POST /v1/states/{name}/sums`, and of its answer. */
-export const SUMS_TENSORS = STATISTICS_TENSORS.filter(({ name }) => name.endsWith("hessian_upper"));
+const MOMENTS_SHAPE = "[in, in] or [out, in]";
+
+/** The sums over the inputs of layers that share them. */
+const SUMS_TENSORS: readonly BodyTensor[] = [
+  ...STATISTICS_TENSORS.filter(({ name }) => name.endsWith("hessian_upper")),
+  {
+    name: "moments",
+    shape: MOMENTS_SHAPE,
+    dtype: "F32",
+    contents:
+      "only with `target=dense`. Σ y·xᵀ over the inputs x and the wanted outputs y, if the outputs of the layer are added to a residual " +
+      "stream. Otherwise Σ d·xᵀ, where d is the input in the dense model",
+  },
+  {
+    name: "validation_moments",
+    shape: MOMENTS_SHAPE,
+    dtype: "F32",
+    contents: "only with `target=dense` and windows that are held out. The same sum over their inputs",
+  },
+];
+
+/** The tensors of a body of `POST /v1/states/{name}/sums`. */
+export const SUMS_REQUEST_TENSORS: readonly BodyTensor[] = [
+  ...SUMS_TENSORS,
+  {
+    name: "*",
+    shape: "[out, in]",
+    dtype: "F32, F16, BF16",
+    contents:
+      "optional, and only with `target=dense`. The weights of layers with these inputs, by their names, whose targets the answer has in " +
+      "the place of the moments",
+  },
+];
+
+/** The tensors of an answer of `POST /v1/states/{name}/sums`. */
+export const SUMS_ANSWER_TENSORS: readonly BodyTensor[] = [
+  ...SUMS_TENSORS,
+  ...[TARGET, VALIDATION_TARGET].map((prefix) => ({
+    name: `${prefix}*`,
+    shape: "[out, in]",
+    dtype: "F32",
+    contents: `the tensor \`${prefix.slice(0, -1)}\` of \`POST /v1/layers\`, for each weight in the body`,
+  })),
+];
 
 export const FIND_STATES = {
   method: "get",
@@ -198,14 +242,15 @@ export const ADD_SUMS = {
   description:
     "For a run whose windows are divided over several hosts. `POST /v1/blocks` with `solve=false` stores the statistics of each part of " +
     `${PART_WINDOWS} windows. This request adds them in order to the statistics in the body, which are those of all windows before, and ` +
-    "answers the sums. The body of the first host has no tensors. The answer of the last host has the statistics of all windows, with the " +
-    "same bytes for any number of hosts, if each host has a multiple of this number of windows, except for the last one.",
+    "answers the sums. The body of the first host has no sums. The answer of the last host has the statistics of all windows, with the " +
+    "same bytes for any number of hosts, if each host has a multiple of this number of windows, except for the last one. If the layers " +
+    "have targets, the last host also gets their weights, and answers the targets.",
   tags: ["Blocks"],
   security: WITH_KEY,
-  request: { params, query: sumsQuerySchema, body: safetensorsBody(tensorTable(SUMS_TENSORS)) },
+  request: { params, query: sumsQuerySchema, body: safetensorsBody(tensorTable(SUMS_REQUEST_TENSORS)) },
   responses: {
     200: {
-      description: `The sums, a safetensors file.\n\n${tensorTable(SUMS_TENSORS)}`,
+      description: `The sums, a safetensors file.\n\n${tensorTable(SUMS_ANSWER_TENSORS)}`,
       content: SAFETENSORS_CONTENT,
     },
   },
@@ -226,6 +271,11 @@ export const blockQuerySchema = z.strictObject({
   solve: flag.default(true).meta({
     description:
       "false only stores the statistics of the layers, for `POST /v1/states/{name}/sums`. It needs advance=false",
+  }),
+  error_against: oneOf("block", "model").default("block").meta({
+    description:
+      "The outputs with which `error` compares those of the pruned block. block is the dense block with the same inputs, and model is the " +
+      "block in the dense model, which needs states with target=dense, held-out windows, pruned tensors, and advance=false",
   }),
   true_sequential: flag.default(false).meta({
     description:

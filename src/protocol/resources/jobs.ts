@@ -43,7 +43,7 @@ const jobLayerSchema = z.strictObject({
   parameters: layerParametersSchema,
 });
 
-const blockFields = blockQuerySchema.omit({ states: true, block: true, solve: true });
+const blockFields = blockQuerySchema.omit({ states: true, block: true, solve: true, error_against: true });
 
 /** The parameters of a block in a job, with all defaults if the block has none. */
 export const blockParametersSchema = blockFields.default(() => blockFields.parse({}));

@@ -2,23 +2,26 @@
  * Prunes a model whose windows are divided over several hosts. Each host has the hidden states of its windows, and sums
  * their statistics (`POST /v1/blocks` with `solve=false`). This process passes the sums of each layer from host to host in
  * the order of the windows, so that every host adds its own. A client of `src/client` then sends the layers with the whole
- * sums to the hosts. At last, every host gets the new block, and runs its states through it. The parts in which windows are
- * summed do not depend on the hosts, so the result has the bytes of a run on one machine.
+ * sums to the hosts. If the layers have targets, the last host, which has all held-out windows, computes the targets from
+ * the whole sums, and measures both solutions of a block. At last, every host gets the new block, and runs its states
+ * through it. The parts in which windows are summed do not depend on the hosts, so the result has the bytes of a run on one
+ * machine.
  */
 
 import { BlockHost } from "../../client/blocks/block_host.ts";
+import type { AddedSums } from "../../client/blocks/layer_sums.ts";
 import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
-import type { PackedStatistics } from "../../client/layer_file.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "../../client/model_pruner.ts";
 import type { CallOptions, TransportOptions } from "../../client/transport.ts";
-import { withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import type { Model } from "../../model/model.ts";
-import { PRUNED } from "../../protocol/block_names.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, type PendingGroup } from "../block_plan.ts";
 import { type CalibratedModel, type CalibrationOptions, readFinished } from "../calibrated_model.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { CalibratedGroup, OpenBlock } from "../open_round.ts";
+import { pruneAtServers } from "../server_pruner.ts";
+import { guardTargets } from "../target_guard.ts";
 import { divideOverHosts } from "../window_parts.ts";
 import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
 import {
@@ -28,7 +31,7 @@ import {
   withoutEmptySums,
   withSums,
 } from "./summed_layers.ts";
-import { type RemoteRun, tensorsOfBlock, type Windows, WindowStates } from "./window_states.ts";
+import { prunedBlock, type RemoteRun, type Windows, WindowStates } from "./window_states.ts";
 
 export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"> {
   readonly hosts: readonly TransportOptions[];
@@ -44,18 +47,20 @@ export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"
 export class DividedBlocks implements CalibratedPruner {
   readonly #options: DividedBlocksOptions;
   readonly #lost = new Set<TransportOptions>();
-  /** Returns the statistics of a layer of the current round. */
-  #sumsOf: SumsOf = () => Promise.resolve({});
+  /** Returns the statistics of the layers of a group of the current round. */
+  #sumsOf?: SumsOf;
 
   constructor(options: DividedBlocksOptions) {
     this.#options = options;
   }
 
-  /** @throws {RangeError} if the layers have targets or the blocks are reconstructed */
+  /** @throws {RangeError} if the blocks are reconstructed */
   calibrate(model: Model, options: CalibrationOptions): CalibratedModel {
     const { hosts, config, onRebuild } = this.#options, plan = new BlockPlan(model.spec, options);
-    for (const [name, isUsed] of [["target", options.hasTargets], ["reconstruct", options.reconstruct]]) {
-      if (isUsed) throw new RangeError(`${name}: works at one host only, got ${hosts.length}`);
+    if (options.reconstruct) {
+      throw new RangeError(
+        `reconstruct: trains a block on all windows at one host, got ${hosts.length} hosts`,
+      );
     }
     const run = { config, onRebuild, model, options, plan, trained: new Map() };
     return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
@@ -67,8 +72,12 @@ export class DividedBlocks implements CalibratedPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const sent = withSums(source, (name, inFeatures) => this.#sumsOf(name, inFeatures));
-    return this.#options.layers.pruneModel(sent, query, options);
+    return pruneAtServers(
+      this.#options.layers,
+      withSums(source, (layers) => this.#sumsOf!(layers)),
+      query,
+      options,
+    );
   }
 
   async *#groups(run: RemoteRun): AsyncGenerator<CalibratedGroup, void, undefined> {
@@ -101,21 +110,29 @@ export class DividedBlocks implements CalibratedPruner {
     shares: readonly Share[],
     block: number,
   ): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { model, plan, options } = run, { onReplace, onBlock, validationWindows = [] } = options;
+    const { model, plan, options } = run, last = shares.at(-1)!;
+    const { onReplace, onBlock, validationWindows = [], hasTargets, signal } = options;
     const replaced = await readFinished(plan.finished(block), options);
     const openBlock: OpenBlock = { block, weights: model.weights, replaced, onReplace };
     for (const round of plan.rounds(block)) {
       const collect = collectorOf(run, round, openBlock);
       const tokens = addTokens(round, await allDone(shares.map((share) => share.collect(block, collect))));
-      this.#sumsOf = async (name, inFeatures) => {
-        let sums: PackedStatistics = {};
+      this.#sumsOf = async (layers) => {
+        const [{ name, weight: { shape: [outFeatures, inFeatures] } }] = layers;
+        const all = new Map(layers.map(({ name, weight }) => [name, weight]));
+        let added: AddedSums = { sums: {}, targets: new Map() };
         for (const share of shares) {
-          const add = (host: BlockHost) => host.addSums(name, inFeatures, sums, options);
-          sums = await share.addSums(block, collect, add);
+          const weights = share === last ? all : new Map(), targets = hasTargets && { outFeatures, weights };
+          const add = (host: BlockHost) =>
+            host.addSums(name, inFeatures, added.sums, { signal, targets: targets || undefined });
+          added = await share.addSums(block, collect, add);
         }
-        return withoutEmptySums(sums, inFeatures, tokens.get(name)!);
+        return withoutEmptySums(added, layers, tokens.get(name)!);
       };
-      yield* openSummedRound(round, openBlock, (name) => tokens.get(name)!);
+      const measure = (replaced: ReadonlyMap<string, HostTensor>) =>
+        measureAgainstModel(run, last, block, replaced);
+      const guard = guardTargets(openBlock, round, options, measure);
+      yield* openSummedRound(round, openBlock, (name) => tokens.get(name)!, guard);
     }
     const isMeasured = onBlock !== undefined && validationWindows.length > 0 && replaced.size > 0;
     const error = await advance(run, shares, openBlock, isMeasured);
@@ -147,8 +164,8 @@ class Share {
   addSums(
     block: number,
     collect: Collect,
-    add: (host: BlockHost) => Promise<PackedStatistics>,
-  ): Promise<PackedStatistics> {
+    add: (host: BlockHost) => Promise<AddedSums>,
+  ): Promise<AddedSums> {
     return this.states.before(block, async (host) => {
       if (this.#collectedAt !== this.states.creations) await this.#collectAt(host, collect);
       return await add(host);
@@ -158,18 +175,16 @@ class Share {
 
 /** Returns the function that has a host store the statistics of a round. */
 function collectorOf(
-  { model, options: { trueSequential, tokenWeightsOf, signal } }: RemoteRun,
+  { model, options: { trueSequential, tokenWeightsOf, hasTargets, signal } }: RemoteRun,
   round: readonly PendingGroup[],
   { block, replaced }: OpenBlock,
 ): Collect {
-  const weights = trueSequential ? withReplacements(model.weights, new Map(replaced)) : model.weights;
+  const tensors = prunedBlock(model, block, trueSequential ? new Map(replaced) : new Map(), hasTargets);
   const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
   const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
   const parameters = { block, advance: false, solve: false };
   return async (host) => {
-    const { sums = [] } = await host.run(parameters, tensorsOfBlock(model, block, weights), layers, {
-      signal,
-    });
+    const { sums = [] } = await host.run(parameters, tensors, layers, { signal });
     const missing = names.find((name) => !sums.some((sum) => sum.name === name));
     if (missing === undefined) return sums;
     throw new MalformedAnswerError(`answer of /v1/blocks: the statistics of ${missing} are missing`);
@@ -182,18 +197,16 @@ function collectorOf(
  * @returns the error
  */
 async function advance(
-  { model, plan, options: { signal } }: RemoteRun,
+  { model, plan, options: { signal, hasTargets } }: RemoteRun,
   shares: readonly Share[],
   { block, replaced }: OpenBlock,
   isMeasured: boolean,
 ): Promise<number | undefined> {
-  const advances = plan.runs(block), dense = tensorsOfBlock(model, block);
+  const advances = plan.runs(block);
   const errors = await allDone(shares.map(async ({ states }, index) => {
     const measures = isMeasured && index === shares.length - 1;
     if (!advances && !measures) return;
-    const tensors = measures
-      ? new Map([...dense, ...Array.from(replaced, ([name, tensor]) => [PRUNED + name, tensor] as const)])
-      : tensorsOfBlock(model, block, withReplacements(model.weights, replaced));
+    const tensors = prunedBlock(model, block, replaced, hasTargets || measures);
     const answer = await states.before(
       block,
       (host) => host.run({ block, advance: advances }, tensors, undefined, { signal }),
@@ -204,6 +217,26 @@ async function advance(
   const error = errors.at(-1);
   if (error !== undefined || !isMeasured) return error;
   throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
+}
+
+/**
+ * Has the host of a share measure the error of the output of a pruned block on its held-out windows, against that of the
+ * dense model.
+ */
+async function measureAgainstModel(
+  { model, options: { signal } }: RemoteRun,
+  { states }: Share,
+  block: number,
+  replaced: ReadonlyMap<string, HostTensor>,
+): Promise<number> {
+  const tensors = prunedBlock(model, block, replaced, true);
+  const parameters = { block, advance: false, error_against: "model" } as const;
+  const { error } = await states.before(
+    block,
+    (host) => host.run(parameters, tensors, undefined, { signal }),
+  );
+  if (error !== undefined) return error;
+  throw new MalformedAnswerError("answer of /v1/blocks: the error against the dense model is missing");
 }
 
 /** Adds up the numbers of tokens of all shares, for each layer of a round. */

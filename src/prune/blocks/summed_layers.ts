@@ -1,15 +1,18 @@
 /** Gives layers the statistics that other processes have summed. */
 
+import type { AddedSums } from "../../client/blocks/layer_sums.ts";
 import type { SumTokens } from "../../client/blocks/solved_block.ts";
-import type { PackedStatistics } from "../../client/layer_file.ts";
-import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
+import type { SourceLayer } from "../../client/model_source.ts";
+import type { LinearGroup } from "../../model/layer_specs.ts";
+import { bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { PendingGroup } from "../block_plan.ts";
 import type { CalibratedModel } from "../calibrated_model.ts";
-import { type CalibratedGroup, type OpenBlock, openRound } from "../open_round.ts";
+import type { HostModel } from "../host_statistics.ts";
+import { type CalibratedGroup, type OpenBlock, openRound, type TargetGuard } from "../open_round.ts";
 
-/** Returns the statistics of the layer `name` with `inFeatures` inputs. */
-export type SumsOf = (name: string, inFeatures: number) => Promise<PackedStatistics>;
+/** Returns the statistics of layers with the same input, and their targets. */
+export type SumsOf = (layers: readonly SourceLayer[]) => Promise<AddedSums>;
 
 /** The numbers of tokens in the statistics of a layer. */
 export type TokenCounts = Omit<SumTokens, "name">;
@@ -19,23 +22,25 @@ export function openSummedRound(
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
   tokensOf: (name: string) => TokenCounts,
+  guard?: TargetGuard,
 ): AsyncGenerator<CalibratedGroup, void, undefined> {
-  return openRound(round, openBlock, (group) => {
+  const statisticsOf = (group: LinearGroup) => {
     const { layers: [{ name }] } = round.find((pending) => pending.group === group)!;
     return group[0].expertRole === undefined ? {} : { tokens: tokensOf(name).tokens };
-  });
+  };
+  return openRound(round, openBlock, statisticsOf, guard);
 }
 
 /** Adds the sums to each group when it is requested, so that only those of a few groups are in memory. */
-export function withSums(source: CalibratedModel, sumsOf: SumsOf): ModelSource {
+export function withSums(source: CalibratedModel, sumsOf: SumsOf): HostModel {
   return {
     layerCount: source.layerCount,
-    async *groups(): AsyncGenerator<LayerGroup, void, undefined> {
+    async *groups() {
       for await (const group of source.groups()) {
-        const [{ name, weight }] = group.layers;
-        const sums = await sumsOf(name, weight.shape[1]);
+        const { sums, targets } = await sumsOf(group.layers);
         yield {
           ...group,
+          layers: group.layers.map((layer) => ({ ...layer, ...targets.get(layer.name) })),
           hessian: sums.hessian_upper,
           validationHessian: sums.validation_hessian_upper,
           replace: (...replacement) => group.replace(...replacement),
@@ -45,16 +50,35 @@ export function withSums(source: CalibratedModel, sumsOf: SumsOf): ModelSource {
   };
 }
 
-/** Replaces sums over no tokens as `RoundStatistics.of` does: the identity, and no validation statistics. */
+/**
+ * Replaces sums over no tokens as `RoundStatistics.of` does: the identity with the weights as targets, and no validation
+ * statistics.
+ */
 export function withoutEmptySums(
-  sums: PackedStatistics,
-  inFeatures: number,
+  { sums, targets }: AddedSums,
+  layers: readonly SourceLayer[],
   { tokens, validation_tokens }: TokenCounts,
-): PackedStatistics {
+): AddedSums {
+  const entries = layers.map(({ name, weight }) => {
+    const { target, validationTarget } = targets.get(name) ?? {};
+    return [name, {
+      target: target && tokens === 0 ? asFloat32Tensor(weight) : target,
+      validationTarget: validation_tokens === 0 ? undefined : validationTarget,
+    }] as const;
+  });
   return {
-    hessian_upper: tokens === 0 ? packedIdentity(inFeatures) : sums.hessian_upper,
-    validation_hessian_upper: validation_tokens === 0 ? undefined : sums.validation_hessian_upper,
+    sums: {
+      hessian_upper: tokens === 0 ? packedIdentity(layers[0].weight.shape[1]) : sums.hessian_upper,
+      validation_hessian_upper: validation_tokens === 0 ? undefined : sums.validation_hessian_upper,
+    },
+    targets: new Map(entries),
   };
+}
+
+/** Returns a tensor of floats as F32. */
+function asFloat32Tensor({ dtype, shape, data }: HostTensor): HostTensor {
+  const values = bytesToFloats(data, dtype as FloatDtype);
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
 }
 
 /** Returns the upper triangle of the identity of order n, packed row by row: F32 [n(n+1)/2]. */

@@ -1,7 +1,7 @@
 /** The hidden states that a run has at a host, of all its windows or of a part of them. Lost states are created again. */
 
 import { ConnectionError, PareError } from "../../client/errors.ts";
-import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
+import { type TensorSource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
 import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
@@ -160,6 +160,18 @@ export function tensorsOfBlock(
   weights: TensorSource = dense,
 ): BlockTensors {
   return storedTensors(weights, blockTensors(spec, block));
+}
+
+/** Returns the tensors of a block some of whose weights are replaced. @param hasDense whether the dense ones are also needed */
+export function prunedBlock(
+  model: Model,
+  block: number,
+  replaced: ReadonlyMap<string, HostTensor>,
+  hasDense = false,
+): BlockTensors {
+  if (!hasDense) return tensorsOfBlock(model, block, withReplacements(model.weights, replaced));
+  const pruned = Array.from(replaced, ([name, tensor]) => [PRUNED + name, tensor] as const);
+  return new Map([...tensorsOfBlock(model, block), ...pruned]);
 }
 
 /** The bytes of a tensor that are read at once. The next ones are read while they are sent. */

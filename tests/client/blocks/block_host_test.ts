@@ -30,8 +30,8 @@ it("BlockHost creates states, stores and adds statistics, prunes a block, and de
   const layers = { [layerName]: { sparsity: 0.5 } };
   const { sums } = await host.run({ block: 0, advance: false, solve: false }, tensors, layers);
   assert.deepEqual(sums, [{ name: layerName, tokens: windows.length * TOKENS, validation_tokens: 0 }]);
-  const own = await host.addSums(layerName, layer.inFeatures, {});
-  const twice = await host.addSums(layerName, layer.inFeatures, own);
+  const { sums: own } = await host.addSums(layerName, layer.inFeatures, {});
+  const { sums: twice } = await host.addSums(layerName, layer.inFeatures, own);
   const values = ({ hessian_upper }: PackedStatistics) => asFloat32(hessian_upper!.data);
   assert.deepEqual(values(twice), values(own).map((value) => 2 * value));
   const solved = await host.run({ block: 0 }, tensors, layers);

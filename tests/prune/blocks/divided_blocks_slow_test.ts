@@ -57,6 +57,20 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
   ["rounded weights", { sparsity: 0, bits: 4, token_weights: "none" }, {
     validationWindows: heldOut.slice(0, 3),
   }],
+  ["targets and an odd number of windows", { method: "sparsegpt", sparsity: 0.6 }, {
+    target: "dense",
+    windows: fitted.slice(0, 33),
+    validationWindows: heldOut.slice(0, 3),
+  }],
+  ["targets that are not decided about", { method: "alps", pattern: "2:4" }, {
+    target: "dense",
+    validationWindows: [],
+  }],
+  ["targets in true-sequential order", { sparsity: 0.5 }, {
+    target: "dense",
+    trueSequential: true,
+    validationWindows: heldOut.slice(0, 1),
+  }],
 ];
 
 describe("DividedBlocks", () => {
@@ -86,30 +100,40 @@ describe("DividedBlocks", () => {
       }));
   }
 
-  it("gives the bytes of this process for a mixture, some of whose experts get no tokens of a host", () =>
-    withHosts(async (near, hosts) => {
-      const { variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
-      const random = normals(36 * 2, 5), { vocabSize } = model.spec;
-      const windows = Array.from(
-        { length: 36 },
-        (_, window) =>
-          Uint32Array.from(
-            { length: 2 },
-            (_, i) => Math.floor(1e4 * Math.abs(random[2 * window + i])) % vocabSize,
-          ),
-      );
-      const job: PruneJob = {
-        model,
-        windows: windows.slice(0, 20),
-        validationWindows: windows.slice(20),
-        queryOf: () => ({ sparsity: 0.5 }),
-      };
-      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
-      const pruner = divided(hosts.map(({ transport }) => transport), config);
-      assert.deepEqual(await runInMemory(job, { pruner }), alone);
-    }));
+  for (const target of ["none", "dense"] as const) {
+    it(`gives the bytes of this process for a mixture, some of whose experts get no tokens of a host, with target ${target}`, () =>
+      withHosts(async (near, hosts) => {
+        const { variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
+        const random = normals(36 * 2, 5), { vocabSize } = model.spec;
+        const windows = Array.from(
+          { length: 36 },
+          (_, window) =>
+            Uint32Array.from(
+              { length: 2 },
+              (_, i) => Math.floor(1e4 * Math.abs(random[2 * window + i])) % vocabSize,
+            ),
+        );
+        const job: PruneJob = {
+          model,
+          windows: windows.slice(0, 20),
+          validationWindows: windows.slice(20),
+          queryOf: () => ({ sparsity: 0.5 }),
+          target,
+        };
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        const pruner = divided(hosts.map(({ transport }) => transport), config);
+        assert.deepEqual(await runInMemory(job, { pruner }), alone);
+      }));
+  }
 
-  for (const [when, path] of [["adds up statistics", "/v1/blocks"], ["solves layers", "/sums"]] as const) {
+  for (
+    const [when, path, at, target] of [
+      ["adds up statistics", "/v1/blocks", 6, "none"],
+      ["solves layers", "/sums", 6, "none"],
+      ["computes targets", "/sums", 6, "dense"],
+      ["measures the second solution of a block", "error_against", 4, "dense"],
+    ] as const
+  ) {
     it(`continues at the other host if one is lost while it ${when}`, () =>
       withHosts(async (near, [one, two]) => {
         const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
@@ -118,10 +142,11 @@ describe("DividedBlocks", () => {
           windows: fitted,
           validationWindows: heldOut,
           queryOf: () => ({ sparsity: 0.5 }),
+          target,
         };
         const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         let requests = 0;
-        const lost = losing(two.transport, ({ url }) => url.includes(path) && ++requests === 6);
+        const lost = losing(two.transport, ({ url }) => url.includes(path) && ++requests === at);
         const losses: string[] = [], rebuilt: number[] = [];
         const pruner = divided([one.transport, lost], config, {
           onHostLost: (_url, { name }) => void losses.push(name),
@@ -143,18 +168,14 @@ describe("DividedBlocks", () => {
       await checkpoint.close();
     }));
 
-  it("refuses targets and reconstruction by their names", () =>
+  it("refuses a reconstruction by its name", () =>
     withHosts(async (_near, hosts) => {
       const checkpoint = await openOptSotu(), { config } = checkpoint;
       const pruner = divided(hosts.map(({ transport }) => transport), config);
       const job = { model: openModel(checkpoint), windows: fitted, queryOf: () => ({ sparsity: 0.5 }) };
       await assert.rejects(
-        runInMemory({ ...job, target: "dense" }, { pruner }),
-        /^RangeError: target: works at one host/,
-      );
-      await assert.rejects(
         runInMemory({ ...job, reconstruct: 1 }, { pruner }),
-        /^RangeError: reconstruct: works at one/,
+        /^RangeError: reconstruct: trains a block on all windows at one host, got 2 hosts/,
       );
       await checkpoint.close();
     }));
