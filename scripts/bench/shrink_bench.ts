@@ -2,9 +2,9 @@
  * Measures the perplexity of models with fewer neurons in their feed-forward networks: by `pare shrink`, by the norms
  * of the columns (magnitude), and by the score and the bias of FLAP (An et al., arXiv 2312.11983). All three remove the
  * same number of neurons from each block. The column `blocks` has models without whole blocks, which are chosen as by
- * ShortGPT (arXiv 2403.03853). The dropped blocks have at most as many weights as the removed neurons. Pare holds an
- * eighth of the calibration windows out, as `pare shrink` does, and FLAP fits all of them. Each block of FLAP is
- * measured with the outputs of the smaller blocks before it, as each of Pare's is.
+ * ShortGPT (arXiv 2403.03853). The dropped blocks have at most as many weights as the removed neurons. Pare and FLAP
+ * fit all calibration windows. Only with a reconstruction does Pare hold an eighth of them out, as `pare shrink` does.
+ * Each block of FLAP is measured with the outputs of the smaller blocks before it, as each of Pare's is.
  */
 
 import { Option } from "commander";

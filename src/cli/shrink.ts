@@ -88,10 +88,21 @@ export function createShrinkCommand(signal: AbortSignal): Command {
     "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt",
     "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --reconstruct 5 --for gguf:q4_0",
   );
-  return command.action((model: string, options: ShrinkOptions) => shrink(model, options, signal));
+  return command.action((model: string, options: ShrinkOptions) => {
+    // Held-out windows choose whether targets are kept, and the epoch of a reconstruction. Without both, they would choose nothing.
+    const choosesNothing = options.target === "none" && options.reconstruct === 0;
+    const isDefault = command.getOptionValueSource("validation") === "default";
+    return shrink(model, options, choosesNothing && isDefault ? 0 : options.validation, signal);
+  });
 }
 
-async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal): Promise<void> {
+/** @param validation the share of the windows that the first run holds out. The options have that of the second run */
+async function shrink(
+  name: string,
+  options: ShrinkOptions,
+  validation: number,
+  signal: AbortSignal,
+): Promise<void> {
   const { out, calibration, text, blocks, samples, target, reconstruct } = options,
     kinds = unitKinds(options);
   if (kinds.length === 0 && blocks === 0) {
@@ -112,7 +123,8 @@ async function shrink(name: string, options: ShrinkOptions, signal: AbortSignal)
   await requireWritableFolder("--out", out);
   const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
   await requireOtherFolder(out, folder);
-  const command = { folder, modelName: await displayedName(name, folder), options, output, signal };
+  const modelName = await displayedName(name, folder), first = { ...options, validation };
+  const command = { folder, modelName, options: first, output, signal };
   if (!second) return printReport(await shrinkInto(out, command), out, output);
   await shrinkAndPrune(command, second);
 }

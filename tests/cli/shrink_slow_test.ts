@@ -28,6 +28,7 @@ describe("pare shrink", () => {
     );
     assert.deepEqual(report, JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
     assert.deepEqual(report.neurons, { dense: 512, shrunk: 384 });
+    assert.equal(report.calibration.validation_samples, 0); // held-out windows would choose nothing
     // Each of the 128 neurons of the 4 blocks has a row in two layers and a column in one, of 192 weights each.
     assert.equal(report.parameters.dense - report.parameters.shrunk, 4 * 128 * 3 * 192);
     const files = (await Array.fromAsync(Deno.readDir(out))).filter(({ name }) =>
@@ -58,6 +59,7 @@ describe("pare shrink", () => {
         ...text,
       ),
     );
+    assert.equal(trained.calibration.validation_samples, 1);
     assert.deepEqual(trained.blocks!.map(({ block }) => block), [0, 1, 2, 3]);
     for (const { reconstruction, targets } of trained.blocks!) {
       assert.ok(targets && reconstruction!.after! < reconstruction!.before!);

@@ -84,7 +84,7 @@ export async function measureShrunk(
   backend: Backend,
   options: Pick<ShrinkJob, "kept" | "reconstruct" | "out"> & Partial<Pick<ShrinkJob, "blocks">>,
 ): Promise<Perplexities> {
-  const [heldOut] = holdOut([all.length], VALIDATION);
+  const [heldOut] = holdOut([all.length], options.reconstruct ? VALIDATION : 0);
   await shrinkModel({
     ...{ checkpoint, model, blocks: 0, ...options, fingerprint: {}, reportFileNames: [] },
     windows: all.filter((_, i) => !heldOut.has(i)),
