@@ -17,9 +17,10 @@ import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
-import { displayedName, modelFolder, remarkFormat } from "./files/model_folder.ts";
+import { displayedName, inputFiles, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
+  requireNoInput,
   requireOtherFolder,
   requireWritableFile,
   requireWritableFolder,
@@ -87,6 +88,8 @@ export async function prune(
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {
+    const read = [...texts.calibration, ...texts.evaluation].map(({ path }) => path);
+    await requireNoInput("--imatrix", imatrix, [...inputFiles(stored), ...read, ...profile ? [profile] : []]);
     await checkModel(stored, fs);
     checkImatrixModel(stored);
   }

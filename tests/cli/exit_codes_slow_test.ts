@@ -192,6 +192,31 @@ describe("the exit code", () => {
     assert.deepEqual([kind, message], ["try_again", `${out}.partial: no space is left on the disk`]);
   });
 
+  it("is 2 for an output file that is one of the inputs, which stays as it is", async () => {
+    const model = `${folder}/read`, layer = `${folder}/read.safetensors`, words = `${folder}/read.txt`;
+    await cp(OPT_SOTU, model, { recursive: true });
+    await Deno.copyFile(LAYER, layer);
+    await Deno.copyFile(text, words);
+    const weights = `${model}/model.safetensors`;
+    const sweep = ["sweep", OPT_SOTU, "--calibration", words, "--text", text, "--sparsities", "0.5"];
+    for (
+      const [option, file, ...args] of [
+        ["--out", layer, "layer", layer],
+        ["--out", weights, "export", model, "--format", "gguf:f16"],
+        ["--csv", words, ...sweep],
+        ["--svg", words, ...sweep],
+      ]
+    ) {
+      const before = await Deno.readFile(file), { kind, message } = await failure(...args, option, file);
+      const rule =
+        `option ${option} ${file}: would replace ${file}, which the command reads; write to another file`;
+      assert.deepEqual([kind, message], ["usage", rule]);
+      assert.deepEqual(await Deno.readFile(file), before);
+    }
+    const { message } = await failure(...sweep, "--csv", `${folder}/points`, "--svg", `${folder}/./points`);
+    assert.match(message, /^option --svg .*: would replace the file of --csv; write to another file$/);
+  });
+
   it("is 2 for an output that cannot be written, before any work", async () => {
     const file = `${folder}/file`;
     await Deno.writeTextFile(file, "");

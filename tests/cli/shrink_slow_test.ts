@@ -161,7 +161,10 @@ describe("pare shrink", () => {
           command("llama-sotu", "none", "--ffn", "0.05"),
           /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/,
         ],
-        [command("llama-sotu", "none", "--blocks", "4"), /has 4 blocks, so 4 cannot be dropped/],
+        [
+          command("llama-sotu", "none", "--blocks", "4"),
+          /option --blocks 4: the model has 4 blocks, of which one must remain$/m,
+        ],
         [command("llama-sotu", "none", "--ffn", "1"), /--ffn.*from 0 to below 1/],
       ] as const
     ) {
