@@ -52,6 +52,7 @@ import {
   writeForRuntime,
 } from "./prune/runtime_format.ts";
 import { remoteBlocks, remotePruner } from "./remote_client.ts";
+import { requireNoSmallerModel } from "./shrink/second_run.ts";
 import { Output } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -76,6 +77,7 @@ export async function prune(
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);
+  if (!first) await requireNoSmallerModel(out);
   if (imatrix !== undefined) await requireWritableFile("--imatrix", imatrix);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);

@@ -103,6 +103,15 @@ describe("pare shrink", () => {
     // The first run of the command is that of a command without the options of the second run.
     const first = ["--ffn", "0.25", "--text", evaluation, "--windows", "2"];
     await pareJson(...command("llama-sotu", "continued/model/.pare-shrunk", ...first));
+    const pruned = ["prune", `${MODELS}llama-sotu`, "--out", `${folder}/continued/model`, ...CALIBRATION];
+    for (const other of [pruned, command("llama-sotu", "continued/model", ...first)]) {
+      const { code, stderr } = await runPare(...other);
+      assert.equal(code, 2);
+      assert.match(
+        stderr,
+        /continued\/model: has an unfinished run of pare shrink in \.pare-shrunk; repeat its/,
+      );
+    }
     const { stderr } = await runPare(...command("llama-sotu", "continued/model", ...options));
     assert.match(stderr, /continued\/model\/\.pare-shrunk: this run is finished already/);
     const read = (path: string) => Deno.readFile(`${folder}/${path}`);
