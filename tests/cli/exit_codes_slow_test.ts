@@ -143,6 +143,31 @@ describe("the exit code", () => {
     assert.match(message, /^unauthorized \(401\)/);
   });
 
+  it("is 2 for jobs at a host, which has none", async () => {
+    const problem = {
+      status: 404,
+      title: "There is nothing here",
+      detail: "there is no resource",
+      code: "not_found",
+    };
+    const headers = { "Content-Type": "application/problem+json" };
+    await using host = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json(problem, { status: 404, headers }),
+    );
+    const url = `http://127.0.0.1:${host.addr.port}`,
+      rule = `${url} has no jobs, because it is a host and no edge`;
+    for (
+      const [option, ...args] of [
+        ["--server", "jobs", "list", "--server", url],
+        ["--jobs", ...pruneArgs(OPT_SOTU, `${folder}/none`, "--server", url, "--jobs")],
+      ]
+    ) {
+      const { kind, message } = await failure(...args);
+      assert.deepEqual([kind, message], ["usage", `option ${option}: ${rule}`]);
+    }
+  });
+
   it("is 4 for hosts that cannot be reached, after a retry that is announced with the cause", async () => {
     const url = `http://127.0.0.1:${freePort()}`;
     const { code, stderr } = await runPare(
