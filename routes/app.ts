@@ -4,9 +4,9 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import {
+  distinctParameters,
   hostName,
   logRequests,
-  namedParameters,
   requestId,
   requireKey,
   securityHeaders,
@@ -57,7 +57,7 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
     },
   }));
   for (const path of ["/v1/*", "/healthz", "/readyz", "/ping", "/metrics", "/openapi.json"]) {
-    app.use(path, namedParameters);
+    app.use(path, distinctParameters);
   }
   app.use("/v1/layers", requireKey(keys, "solve"));
   app.use("/v1/states/*", requireKey(keys, "solve"));

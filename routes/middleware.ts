@@ -5,7 +5,7 @@ import { routePath } from "hono/route";
 import type { HostServices } from "../src/host/host_services.ts";
 import { addSecurityHeaders } from "../src/pages/page_headers.ts";
 import { NonceMemory, verifyTicket } from "../src/protocol/tickets.ts";
-import { Refusal, requireNamedParameters } from "../src/protocol/refusal.ts";
+import { Refusal, requireDistinctParameters } from "../src/protocol/refusal.ts";
 import { requireHostName } from "../src/protocol/host_names.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
 import { type KeySource, requireScope, type Scope } from "../src/protocol/keys.ts";
@@ -46,9 +46,9 @@ export const securityHeaders: MiddlewareHandler<HostEnv> = async (c, next) => {
   addSecurityHeaders(c.res.headers);
 };
 
-/** Answers 400 if a parameter in the query has no name. */
-export const namedParameters: MiddlewareHandler<HostEnv> = async (c, next) => {
-  requireNamedParameters(new URL(c.req.url).searchParams);
+/** Answers 400 if a parameter in the query has no name, or is repeated. */
+export const distinctParameters: MiddlewareHandler<HostEnv> = async (c, next) => {
+  requireDistinctParameters(new URL(c.req.url).searchParams);
   await next();
 };
 

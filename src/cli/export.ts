@@ -8,9 +8,10 @@ import { addCommonOptions, type CommonOptions } from "./options/common_options.t
 import { addExample } from "./options/help.ts";
 import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
+import { inputFiles, MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
+  requireNoInput,
   requireOtherFolder,
   requireWritableFile,
   requireWritableFolder,
@@ -66,6 +67,7 @@ async function exportModel(name: string, options: ExportOptions, signal: AbortSi
     await requireEmptyFolder(out, overwrite);
   }
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  if (kind === "file") await requireNoInput("--out", out, inputFiles(opened));
   if (!isPacked(opened.model.weights)) remarkFormat(opened, output); // packed codes are taken over
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
   const { facts, lines } = await write(opened, out, {

@@ -11,7 +11,7 @@ import { jobLines, jobSummaryTable } from "./jobs/job_tables.ts";
 import { addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addEdgeOptions, edgeUrl, type ServerFlags } from "./options/server_options.ts";
-import { remoteTransport } from "./remote_client.ts";
+import { explainNoEdge, remoteTransport } from "./remote_client.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options of every subcommand. */
@@ -45,7 +45,7 @@ function listCommand(signal: AbortSignal): Command {
   addExample(command, "jobs list --server https://pare.example.com --state running");
   return addCommonOptions(addEdgeOptions(command)).action(async (options: ListOptions) => {
     const { jobs, output } = connect(options);
-    const found = await listJobs(jobs, options, signal);
+    const found = await listJobs(jobs, options, signal).catch(explainNoEdge("--server", edgeUrl(options)));
     output.result({ jobs: found }, [
       found.length === 0 ? "there are no such jobs" : jobSummaryTable(found, new Date()),
     ]);

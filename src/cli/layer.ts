@@ -25,7 +25,7 @@ import { Output } from "./terminal/output.ts";
 import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFile } from "./files/input_file.ts";
-import { requireWritableFile } from "./files/output_path.ts";
+import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
 import { ModelError } from "../base/files/file_error.ts";
 import { readBytes, writeAtomically } from "../base/files/whole_file.ts";
 
@@ -54,6 +54,7 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   const query = layerQuery(options);
   await requireFile("argument", file);
   await requireWritableFile("--out", options.out);
+  await requireNoInput("--out", options.out, [file]);
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
   await using cleanup = new AsyncDisposableStack();

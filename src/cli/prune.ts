@@ -17,9 +17,10 @@ import { pruneIntoFolder } from "../prune/run/folder_destination.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
-import { displayedName, modelFolder, remarkFormat } from "./files/model_folder.ts";
+import { displayedName, inputFiles, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
+  requireNoInput,
   requireOtherFolder,
   requireWritableFile,
   requireWritableFolder,
@@ -51,6 +52,7 @@ import {
   writeForRuntime,
 } from "./prune/runtime_format.ts";
 import { remoteBlocks, remotePruner } from "./remote_client.ts";
+import { requireNoSmallerModel } from "./shrink/second_run.ts";
 import { Output } from "./terminal/output.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -75,6 +77,7 @@ export async function prune(
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);
+  if (!first) await requireNoSmallerModel(out);
   if (imatrix !== undefined) await requireWritableFile("--imatrix", imatrix);
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
@@ -87,6 +90,8 @@ export async function prune(
   const seqlen = windowTokens(model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) {
+    const read = [...texts.calibration, ...texts.evaluation].map(({ path }) => path);
+    await requireNoInput("--imatrix", imatrix, [...inputFiles(stored), ...read, ...profile ? [profile] : []]);
     await checkModel(stored, fs);
     checkImatrixModel(stored);
   }

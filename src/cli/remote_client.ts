@@ -1,5 +1,6 @@
 /** Creates the clients of the servers that `--server` names: of one host, of several hosts, or of an edge. */
 
+import { PareError } from "../client/errors.ts";
 import { type HostDescription, Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
 import { secondsText } from "../prune/report/format.ts";
@@ -112,9 +113,19 @@ async function hostsForJobs(
   if (jobs === false) return undefined;
   const registered = await listEdgeHosts(edge, { signal }) ?? [];
   if (!jobs && registered.length === 0) return undefined;
-  await new Jobs(edge).list({ limit: 1, signal });
+  await new Jobs(edge).list({ limit: 1, signal }).catch(explainNoEdge("--jobs", edge.baseUrl));
   requireSameAdapter(registered, registered.map(({ url }) => url));
   return registered;
+}
+
+/** Returns a function that throws an error again. @throws {UsageError} naming the option, in place of the 404 of a server without jobs */
+export function explainNoEdge(option: string, url: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof PareError && error.status === 404)) throw error;
+    throw new UsageError(`option ${option}: ${url} has no jobs, because it is a host and no edge`, {
+      cause: error,
+    });
+  };
 }
 
 /** A run whose blocks are pruned at hosts, or in a job of an edge. */

@@ -9,7 +9,7 @@ import { ModelError } from "../base/files/file_error.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../prune/report/file_names.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFolder } from "./files/input_file.ts";
-import { requireWritableFile } from "./files/output_path.ts";
+import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
@@ -31,10 +31,13 @@ export function createReportCommand(): Command {
 
 async function report(folder: string, options: ReportCommandOptions): Promise<void> {
   await requireFolder("folder", folder);
-  const run = await readRunReport({ folder, files: await denoFileSystem.list(folder) ?? [] });
+  const files = await denoFileSystem.list(folder) ?? [];
+  const run = await readRunReport({ folder, files });
   if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE} of pare prune`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;
   await requireWritableFile("--out", out);
+  const others = files.filter((name) => name !== REPORT_PAGE_FILE); // an earlier page may be replaced
+  await requireNoInput("--out", out, others.map((name) => `${folder}/${name}`));
   const { renderReport } = await import("../prune/report/render.tsx"); // the drawing library loads slowly
   await writeAtomically(denoFileSystem, out, new TextEncoder().encode(renderReport(run)));
   new Output(options.json ?? false).result({ layers: run.layers.length, out }, [`wrote ${out}`]);

@@ -16,6 +16,7 @@ import { messageOf } from "../base/errors.ts";
 import { InUseError } from "../base/files/file_error.ts";
 import { STATES_DISK_GIB } from "../protocol/limits.ts";
 import { RefusedError, UsageError } from "./errors.ts";
+import { requireWritableFolder } from "./files/output_path.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import {
   addBackendOption,
@@ -120,6 +121,7 @@ export function createServeCommand(signal: AbortSignal): Command {
 async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Promise<void> {
   const output = new Output(options.json ?? false);
   const settings = await readEnvironment(options);
+  if (options.states !== undefined) await requireWritableFolder("--states", options.states);
   const host = await namingPort(options, () =>
     serve({
       ...settings,

@@ -36,7 +36,7 @@ import { prune } from "./prune.ts";
 import { perplexityLine, reconstructionLines } from "./prune/print_result.ts";
 import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
-import { secondRun } from "./shrink/second_run.ts";
+import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
 import {
   planUnits,
   type ShrinkCommand,
@@ -45,9 +45,6 @@ import {
   unitKinds,
 } from "./shrink/shrink_into.ts";
 import { Output } from "./terminal/output.ts";
-
-/** The folder of the smaller model inside the output folder, if a second run prunes the model. */
-const SMALLER_FOLDER = ".pare-shrunk";
 
 /** The default of `--multiple`. GPUs multiply matrices fastest if their sizes are multiples of 64. */
 const DEFAULT_MULTIPLE = 64;
@@ -125,6 +122,7 @@ async function shrink(
   await requireOtherFolder(out, folder);
   const modelName = await displayedName(name, folder), first = { ...options, validation };
   const command = { folder, modelName, options: first, output, signal };
+  if (!second) await requireNoSmallerModel(out);
   if (!second) return printReport(await shrinkInto(out, command), out, output);
   await shrinkAndPrune(command, second);
 }

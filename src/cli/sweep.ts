@@ -4,7 +4,7 @@
  * every point, the dense model is pruned anew, in this process and in memory. No checkpoint is written.
  */
 
-import { basename } from "node:path";
+import { basename, normalize } from "node:path";
 import { Command } from "commander";
 import { type Model, openModelFolder } from "../model/model.ts";
 import { calibrationLabels, readCalibration } from "../prune/read_calibration.ts";
@@ -29,13 +29,14 @@ import {
 } from "./options/layer_options.ts";
 import { allocateOption, checkAllocation } from "./prune/choice_options.ts";
 import type { AllocationName } from "../prune/allocation/allocation.ts";
+import { UsageError } from "./errors.ts";
 import { addExample } from "./options/help.ts";
 import { openRunTexts, readEvaluationText, requireTexts } from "./files/text_source.ts";
 import { denoFileSystem, nameFile } from "./files/deno_file_system.ts";
-import { requireWritableFile } from "./files/output_path.ts";
+import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { openBackend } from "./open_backend.ts";
-import { MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
+import { inputFiles, MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import { measurePoint } from "./sweep/measure_point.ts";
 import { type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
@@ -99,6 +100,9 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   await requireTexts({ calibration: options.calibration, text: options.text }, samples);
   if (csv !== undefined) await requireWritableFile("--csv", csv);
   if (svg !== undefined) await requireWritableFile("--svg", svg);
+  if (csv !== undefined && svg !== undefined && normalize(csv) === normalize(svg)) {
+    throw new UsageError(`option --svg ${svg}: would replace the file of --csv; write to another file`);
+  }
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   await using cleanup = new AsyncDisposableStack();
@@ -112,6 +116,10 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     output,
     signal,
   );
+  const inputs = [...inputFiles(opened), ...[...texts, text].map(({ path }) => path)];
+  for (const [option, path] of Object.entries({ csv, svg })) {
+    if (path !== undefined) await requireNoInput(`--${option}`, path, inputs);
+  }
   const tokenizer = await opened.loadTokenizer();
   const calibration = await readCalibration(
     tokenizer,

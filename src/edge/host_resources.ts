@@ -5,7 +5,7 @@ import { routeConfig } from "../protocol/resources/operation.ts";
 import { HEALTHZ, READYZ } from "../protocol/resources/server.ts";
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
-import { invalidParameters, Refusal, requireNamedParameters } from "../protocol/refusal.ts";
+import { invalidParameters, Refusal, requireDistinctParameters } from "../protocol/refusal.ts";
 import { VERSION } from "../protocol/version.ts";
 import { requireEdgeKey } from "./auth.ts";
 import type { EdgeApp } from "./bindings.ts";
@@ -22,7 +22,7 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
   });
   app.post("/v1/layers", async (c) => {
     // The query is checked here, so that no large body is sent to a host that will refuse it.
-    requireNamedParameters(new URL(c.req.url).searchParams);
+    requireDistinctParameters(new URL(c.req.url).searchParams);
     const query = layerQuerySchema.safeParse(c.req.query());
     if (!query.success) throw invalidParameters(query.error);
     return await (smallLayers && c.env.EDGE_SOLVE === "true" ? smallLayers(c, query.data) : proxyToHost(c));

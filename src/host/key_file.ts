@@ -20,7 +20,7 @@ interface KeyFileOptions {
 
 /** A file of keys. If it becomes malformed or unreadable, the keys that were read last stay accepted. */
 export class KeyFile implements KeySource {
-  #text = "";
+  #text?: string;
   #current: readonly Key[] = [];
 
   private constructor(private readonly options: KeyFileOptions) {}

@@ -66,9 +66,17 @@ export function invalidParameter(parameter: string, detail: string): Refusal {
   return refusalFor([{ parameter, detail }]);
 }
 
-/** Refuses a parameter without a name, which the parsers of queries ignore. @throws {Refusal} `invalid_parameter` */
-export function requireNamedParameters(query: URLSearchParams): void {
+/**
+ * Refuses a parameter without a name, which the parsers of queries ignore, and a repeated one, of which some parsers take the first value.
+ * @throws {Refusal} `invalid_parameter`
+ */
+export function requireDistinctParameters(query: URLSearchParams): void {
   if (query.has("")) throw invalidParameter("", "is not a parameter");
+  const names = new Set<string>();
+  for (const name of query.keys()) {
+    if (names.has(name)) throw invalidParameter(name, "is given more than once");
+    names.add(name);
+  }
 }
 
 function refusalFor(invalid: readonly InvalidParameter[]): Refusal {

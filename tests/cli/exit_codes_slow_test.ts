@@ -143,6 +143,31 @@ describe("the exit code", () => {
     assert.match(message, /^unauthorized \(401\)/);
   });
 
+  it("is 2 for jobs at a host, which has none", async () => {
+    const problem = {
+      status: 404,
+      title: "There is nothing here",
+      detail: "there is no resource",
+      code: "not_found",
+    };
+    const headers = { "Content-Type": "application/problem+json" };
+    await using host = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json(problem, { status: 404, headers }),
+    );
+    const url = `http://127.0.0.1:${host.addr.port}`,
+      rule = `${url} has no jobs, because it is a host and no edge`;
+    for (
+      const [option, ...args] of [
+        ["--server", "jobs", "list", "--server", url],
+        ["--jobs", ...pruneArgs(OPT_SOTU, `${folder}/none`, "--server", url, "--jobs")],
+      ]
+    ) {
+      const { kind, message } = await failure(...args);
+      assert.deepEqual([kind, message], ["usage", `option ${option}: ${rule}`]);
+    }
+  });
+
   it("is 4 for hosts that cannot be reached, after a retry that is announced with the cause", async () => {
     const url = `http://127.0.0.1:${freePort()}`;
     const { code, stderr } = await runPare(
@@ -190,6 +215,31 @@ describe("the exit code", () => {
     const out = `${disk.path}/layer.safetensors`;
     const { kind, message } = await failure("layer", LAYER, "--out", out, "--backend", "cpu");
     assert.deepEqual([kind, message], ["try_again", `${out}.partial: no space is left on the disk`]);
+  });
+
+  it("is 2 for an output file that is one of the inputs, which stays as it is", async () => {
+    const model = `${folder}/read`, layer = `${folder}/read.safetensors`, words = `${folder}/read.txt`;
+    await cp(OPT_SOTU, model, { recursive: true });
+    await Deno.copyFile(LAYER, layer);
+    await Deno.copyFile(text, words);
+    const weights = `${model}/model.safetensors`;
+    const sweep = ["sweep", OPT_SOTU, "--calibration", words, "--text", text, "--sparsities", "0.5"];
+    for (
+      const [option, file, ...args] of [
+        ["--out", layer, "layer", layer],
+        ["--out", weights, "export", model, "--format", "gguf:f16"],
+        ["--csv", words, ...sweep],
+        ["--svg", words, ...sweep],
+      ]
+    ) {
+      const before = await Deno.readFile(file), { kind, message } = await failure(...args, option, file);
+      const rule =
+        `option ${option} ${file}: would replace ${file}, which the command reads; write to another file`;
+      assert.deepEqual([kind, message], ["usage", rule]);
+      assert.deepEqual(await Deno.readFile(file), before);
+    }
+    const { message } = await failure(...sweep, "--csv", `${folder}/points`, "--svg", `${folder}/./points`);
+    assert.match(message, /^option --svg .*: would replace the file of --csv; write to another file$/);
   });
 
   it("is 2 for an output that cannot be written, before any work", async () => {

@@ -2,6 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { runPare, runPareWith, startPare, startPareWith, words } from "./run_pare.ts";
 
 /** Returns the first line of a stream, and a promise of the rest. */
@@ -100,6 +101,13 @@ describe("pare serve", () => {
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
+  });
+
+  it("exits with 2 if its folder of states is a file", async () => {
+    const file = fileURLToPath(import.meta.url), words = ["serve", "--port", "0", "--states", file];
+    const { code, stderr } = await runPare(...words);
+    assert.equal(code, 2);
+    assert.match(stderr, /^error: option --states .*serve_test\.ts: cannot be written: .*: is not a folder/);
   });
 
   it("exits with 3 if it must have a GPU, but computes on the CPU", async () => {

@@ -105,6 +105,15 @@ describe("pare shrink", () => {
     // The first run of the command is that of a command without the options of the second run.
     const first = ["--ffn", "0.25", "--text", evaluation, "--windows", "2"];
     await pareJson(...command("llama-sotu", "continued/model/.pare-shrunk", ...first));
+    const pruned = ["prune", `${MODELS}llama-sotu`, "--out", `${folder}/continued/model`, ...CALIBRATION];
+    for (const other of [pruned, command("llama-sotu", "continued/model", ...first)]) {
+      const { code, stderr } = await runPare(...other);
+      assert.equal(code, 2);
+      assert.match(
+        stderr,
+        /continued\/model: has an unfinished run of pare shrink in \.pare-shrunk; repeat its/,
+      );
+    }
     const { stderr } = await runPare(...command("llama-sotu", "continued/model", ...options));
     assert.match(stderr, /continued\/model\/\.pare-shrunk: this run is finished already/);
     const read = (path: string) => Deno.readFile(`${folder}/${path}`);
@@ -163,7 +172,10 @@ describe("pare shrink", () => {
           command("llama-sotu", "none", "--ffn", "0.05"),
           /--ffn 0.05: removes none of 512 neurons, .* rounded to 512/,
         ],
-        [command("llama-sotu", "none", "--blocks", "4"), /has 4 blocks, so 4 cannot be dropped/],
+        [
+          command("llama-sotu", "none", "--blocks", "4"),
+          /option --blocks 4: the model has 4 blocks, of which one must remain$/m,
+        ],
         [command("llama-sotu", "none", "--ffn", "1"), /--ffn.*from 0 to below 1/],
       ] as const
     ) {

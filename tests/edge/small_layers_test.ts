@@ -87,6 +87,15 @@ describe("an edge that solves small layers itself", () => {
     assert.deepEqual(decode(edgeFile).tensors, decode(hostFile).tensors);
   });
 
+  it("refuses a repeated parameter, as a host does", async () => {
+    for (const { url } of [edge, host]) {
+      const answer = await post(url, "sparsity=0.5&sparsity=0.6", encode(layerTensors(4, 4)));
+      const { errors } = await answer.json();
+      const expected = [{ parameter: "sparsity", detail: "is given more than once" }];
+      assert.deepEqual([answer.status, errors], [400, expected], url);
+    }
+  });
+
   it("reports itself as up and ready without a host, and describes its resources", async () => {
     assert.deepEqual(await (await edge.request("/healthz")).json(), { status: "up" });
     const { backend, limits } = await (await edge.request("/readyz")).json();

@@ -24,6 +24,16 @@ async function nextEvent(log: LogEntry[], event: string): Promise<LogEntry> {
   return entry;
 }
 
+describe("KeyFile.open()", () => {
+  for (const text of ["", "\n", "# none\n"]) {
+    it(`refuses a file without a key: ${JSON.stringify(text)}`, () =>
+      assert.rejects(KeyFile.open({ path: "keys", read: () => Promise.resolve(text) }), {
+        name: "RangeError",
+        message: "key file keys: has no key; a host without keys would accept every request",
+      }));
+  }
+});
+
 describe("a host with a file of keys", () => {
   let folder: string, versions: number;
   beforeEach(async () => {

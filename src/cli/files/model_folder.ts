@@ -49,3 +49,8 @@ export function remarkFormat({ checkpoint }: ModelFolder, output: Output): void 
     `${checkpoint.folder}: its weights are in the format ${format}, and are dequantised when they are read`,
   );
 }
+
+/** Returns the paths of the files of the model. GGUF files, which earlier exports have written, are none of them. */
+export function inputFiles({ checkpoint: { folder, files } }: ModelFolder): string[] {
+  return files.filter((name) => !name.endsWith(".gguf")).map((name) => `${folder}/${name}`);
+}

@@ -3,10 +3,28 @@
  * options that both commands have.
  */
 
+import { UsageError } from "../errors.ts";
+import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { HostPoolFlags } from "../options/server_options.ts";
 import { applyNames, type NamedOptions } from "../prune/named_options.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "../prune/prune_options.ts";
+
+/** The folder of the smaller model inside the output folder, until the second run ends. */
+export const SMALLER_FOLDER = ".pare-shrunk";
+
+/**
+ * Checks that no command waits for its second run in the folder `out`. Another run there would leave the smaller model behind, and the
+ * command could not continue.
+ * @throws {UsageError} naming the folder
+ */
+export async function requireNoSmallerModel(out: string): Promise<void> {
+  if (await fs.list(`${out}/${SMALLER_FOLDER}`) === undefined) return;
+  throw new UsageError(
+    `option --out ${out}: has an unfinished run of pare shrink in ${SMALLER_FOLDER}; repeat its command first, ` +
+      "remove this folder, or choose another folder",
+  );
+}
 
 /** The options of `pare shrink` that ask for a second run. */
 export type SecondRunFlags =

@@ -200,12 +200,17 @@ interface PlannedUnits {
 
 /**
  * Returns the numbers of units that the options ask for.
- * @throws {UsageError} if rounding lets no unit be removed
+ * @throws {UsageError} if rounding lets no unit be removed, or if no block would remain
  * @throws {ModelError} if the model cannot be shrunk, or cannot lose as many units of a kind
  */
 export function planUnits(opened: ModelFolder, options: ShrinkOptions): PlannedUnits {
   const { checkpoint: { config }, model: { spec } } = opened;
   requireShrinkable(config, spec);
+  if (options.blocks >= spec.blockCount) {
+    throw new UsageError(
+      `option --blocks ${options.blocks}: the model has ${spec.blockCount} blocks, of which one must remain`,
+    );
+  }
   const sizes = unitKinds(options).map((kind) => {
     const units = readUnits(kind, config, spec), share = options[UNITS[kind].option];
     const multiple = kind === "neurons" ? options.multiple : units.together;

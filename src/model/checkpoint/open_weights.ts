@@ -59,6 +59,9 @@ export async function openWeights(
   return { shards: splitExperts(shards), indexFile: isSharded ? indexFile : undefined };
 }
 
+/** The first bytes of a pointer file of git-lfs. */
+const LFS_POINTER = "version https://git-lfs";
+
 type ShardReader = (name: string, file: ReadableFile) => Promise<Shard>;
 
 async function openShards(
@@ -87,12 +90,20 @@ async function openShards(
 async function openShard(fs: FileSystem, folder: string, name: string, read: ShardReader): Promise<Shard> {
   const file = await fs.open(`${folder}/${name}`);
   try {
+    await refusePointer(file);
     return await read(name, file);
   } catch (cause) {
     await file.close();
     if (!(cause instanceof SafetensorsError || cause instanceof ModelError)) throw cause;
     throw new ModelError(`${folder}/${name}: ${cause.message}`, { cause });
   }
+}
+
+/** @throws {ModelError} if git-lfs has put `file` in place of one that it has not downloaded */
+async function refusePointer(file: ReadableFile): Promise<void> {
+  const start = await file.read(0, Math.min(file.byteLength, LFS_POINTER.length));
+  if (new TextDecoder().decode(start) !== LFS_POINTER) return;
+  throw new ModelError("is a git-lfs pointer, not the weights; fetch them with git lfs pull");
 }
 
 /** Reads and checks the header of `file`. No tensor data is read. @throws {SafetensorsError} if the file is malformed or truncated */

@@ -9,8 +9,8 @@ import { type LinearSpec, type NormSpec, normTensors, storedShape } from "../lay
 import type { ModelSpec } from "./family.ts";
 
 /**
- * Checks that the checkpoint has every tensor of every block with its shape, and the tensors before and after the blocks. It must not
- * have more blocks than the configuration.
+ * Checks that the checkpoint has every tensor of every block, and those before and after the blocks, with their shapes. It must not have
+ * more blocks than the configuration.
  * @param names the names of all tensors of the checkpoint
  * @throws {ModelError} naming the first tensor that disagrees
  */
@@ -27,12 +27,13 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   }
   const { finalNorm, headProjection, head } = spec;
   const after = tensorsOf(headProjection ? [headProjection] : [], finalNorm ? [finalNorm] : []);
-  const around = [...embeddingTensors(spec), ...after].map(([name]) => name);
-  for (const name of [`${head.name}.weight`, ...head.bias ? [`${head.name}.bias`] : [], ...around]) {
+  const around = [...tensorsOf([head], []), ...embeddingTensors(spec), ...after];
+  for (const [name] of around) {
     if (!weights.has(name)) {
       throw configError(`describes a tensor ${name}, which the checkpoint does not have`);
     }
   }
+  for (const [name, shape] of around) checkTensor(weights, name, shape);
 }
 
 /** The name and the shape of a tensor. */

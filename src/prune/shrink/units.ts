@@ -228,7 +228,8 @@ export function countKept(kind: UnitKind, units: Units, share: number, multiple:
       `option --${
         UNITS[kind].option
       } ${share}: removes none of ${count} ${kind}, because the number that remains is ` +
-        `rounded to ${kept}, a multiple of ${multiple}; give a larger share`,
+        `rounded to ${kept}, a multiple of ${multiple}; give a larger share` +
+        (kind === "neurons" ? " or a smaller --multiple" : ""),
     );
   }
   settings(kept); // throws if the family does not allow this number

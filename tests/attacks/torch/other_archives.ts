@@ -27,11 +27,6 @@ export const OTHER_ARCHIVES: readonly TorchAttack[] = [
     message: /prepended|cannot be read|no header/,
     file: () => Uint8Array.from([...Array(64).fill(0), ...torchFile()]),
   },
-  {
-    name: "a Git LFS pointer",
-    message: /git-lfs pointer/,
-    file: () => new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
-  },
   archive("an archive without entries", /prepended data/, () => []),
   archive("an archive without a pickle", /has no data.pkl/, () => torchEntries().slice(1)),
   archive(

@@ -3,7 +3,11 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
-import { requireWritableFile, requireWritableFolder } from "../../../src/cli/files/output_path.ts";
+import {
+  requireNoInput,
+  requireWritableFile,
+  requireWritableFolder,
+} from "../../../src/cli/files/output_path.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 describe("requireWritableFile()", () => {
@@ -14,6 +18,23 @@ describe("requireWritableFile()", () => {
         name: "UsageError",
         message: `option --out ${path}: cannot be written: ${missing}: there is no such file or folder`,
       });
+    }));
+});
+
+describe("requireNoInput()", () => {
+  it("refuses to replace a file that the command reads, also by another name", () =>
+    withTemporaryFolder(async (folder) => {
+      const [text, input, other] = ["text", "input", "other"].map((name) => `${folder}/${name}`);
+      for (const path of [text, input, other]) await Deno.writeTextFile(path, "");
+      await Deno.link(input, `${folder}/link`);
+      for (const path of [input, `${folder}/./input`, `${folder}/link`]) {
+        await assert.rejects(requireNoInput("--out", path, [text, input]), {
+          name: "UsageError",
+          message:
+            `option --out ${path}: would replace ${input}, which the command reads; write to another file`,
+        });
+      }
+      for (const path of [other, `${folder}/absent`]) await requireNoInput("--out", path, [text, input]);
     }));
 });
 

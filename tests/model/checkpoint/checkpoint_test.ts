@@ -229,6 +229,15 @@ describe("openCheckpoint", () => {
     });
   });
 
+  it("rejects a pointer of git-lfs in place of the weights, in every format", async () => {
+    const { "config.json": config } = shardedCheckpoint();
+    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+    for (const name of ["model.safetensors", "pytorch_model.bin"]) {
+      const rule = /is a git-lfs pointer, not the weights; fetch them with git lfs pull$/;
+      await assertRefused({ "config.json": config, [name]: pointer }, rule);
+    }
+  });
+
   it("rejects an unknown model family", async () => {
     const weights = { "model.safetensors": {} };
     await assertRefused(

@@ -44,6 +44,14 @@ describe("openModelFolder()", () => {
       /layers\.0\.fc1\.weight: has shape \[16,8\], config\.json says \[24,8\]/,
     );
     await assert.rejects(
+      open({ vocab_size: 2049 }),
+      /embed_tokens\.weight: has shape \[2048,8\], config\.json says \[2049,8\]/,
+    );
+    await assert.rejects(
+      open({ max_position_embeddings: 16 }),
+      /embed_positions\.weight: has shape \[10,8\], config\.json says \[18,8\]/,
+    );
+    await assert.rejects(
       open({ word_embed_proj_dim: 4 }),
       /describes a tensor model\.decoder\.project_in\.weight, which the checkpoint does not have/,
     );

@@ -91,7 +91,7 @@ it("countKept() rounds to a multiple, and refuses a share that removes nothing",
     name: "RangeError",
     message:
       "option --ffn 0.05: removes none of 40 neurons, because the number that remains is rounded to 40, " +
-      "a multiple of 8; give a larger share",
+      "a multiple of 8; give a larger share or a smaller --multiple",
   });
 });
 

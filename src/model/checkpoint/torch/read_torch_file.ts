@@ -20,9 +20,6 @@ export const MAX_PICKLE_BYTES = 32 << 20;
 /** The first bytes of a file that torch.save before 1.6 wrote, in hexadecimal: a pickled magic number. */
 const OLD_FORMAT = "80028a0a6cfc9c46f9206aa850192e";
 
-/** The first bytes of a pointer file, which git-lfs puts in place of a file that it has not downloaded. */
-const LFS_POINTER = "version https://git-lfs";
-
 /** The Python code that converts a file of any version to the supported format. */
 const CONVERSION = 'state = torch.load(name, map_location="cpu", weights_only=True); torch.save(state, name)';
 
@@ -45,12 +42,9 @@ export async function readTorchFile(file: ReadableFile): Promise<ReadonlyMap<str
 }
 
 async function checkFormat(file: ReadableFile): Promise<void> {
-  const start = await file.read(0, Math.min(file.byteLength, LFS_POINTER.length));
+  const start = await file.read(0, Math.min(file.byteLength, OLD_FORMAT.length / 2));
   if (start.toHex().startsWith(OLD_FORMAT)) {
     throw new ModelError(`is in the format of torch.save before 1.6. Convert it with Python: ${CONVERSION}`);
-  }
-  if (new TextDecoder().decode(start) === LFS_POINTER) {
-    throw new ModelError("is a git-lfs pointer, not the weights; fetch them with git lfs pull");
   }
 }
 
