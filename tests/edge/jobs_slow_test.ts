@@ -13,7 +13,8 @@ import type { JobSummary as Summary } from "../../src/protocol/messages.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { type JobEdge, layerBody, startJobEdge, until } from "./job_edge.ts";
+import { busyHost, until } from "./edge_hosts.ts";
+import { type JobEdge, layerBody, startJobEdge } from "./job_edge.ts";
 
 const HOSTS = 3;
 
@@ -35,12 +36,7 @@ describe("jobs in the Workers runtime", () => {
       parameters: { pattern: index % 2 ? "2:4" : "unstructured" },
     })));
     const { id } = await edge.jobs.submit(layers);
-    const victim = await until("a host has a layer", async () => {
-      for (const host of edge.hosts) {
-        const { queue } = await (await fetch(`${host.url}/readyz`)).json();
-        if (queue.resident > 0) return host;
-      }
-    });
+    const victim = await busyHost(edge.hosts);
     Deno.kill(victim.pid, "SIGKILL");
     edge.hosts.splice(edge.hosts.indexOf(victim), 1);
     const states = await edge.settledLayers(id);

@@ -13,6 +13,7 @@ import { Pare } from "../../src/client/pare.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { normals } from "../support/random.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const ROWS = 7500, COLS = 10_000;
 
@@ -39,17 +40,14 @@ async function sendHalf(request: Request): Promise<Response> {
   return await fetch(request.url, { method: "PUT", body });
 }
 
+const folder = temporaryFolder();
+
 describe("a layer of 300 MB", () => {
-  const running = new AsyncDisposableStack();
   let pair: EdgeWithHost;
   before(async () => {
-    const folder = running.adopt(
-      await Deno.makeTempDir({ prefix: "pare-test-" }),
-      (path) => Deno.remove(path, { recursive: true }),
-    );
-    pair = running.use(await startEdgeWithHost({ backend: "cpu", folder }));
+    pair = await startEdgeWithHost({ backend: "cpu", folder });
   });
-  after(() => running.disposeAsync());
+  after(() => pair[Symbol.asyncDispose]());
 
   it("is uploaded although a part fails twice, and its job gives the same answer as the host", async () => {
     const attempts: Record<string, number> = {};

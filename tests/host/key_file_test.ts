@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { KeyFile } from "../../src/host/key_file.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve } from "../../routes/serve.ts";
 
@@ -103,7 +104,7 @@ describe("a host with a file of keys", () => {
 
 describe("readKeySettings()", () => {
   it("refuses a folder, and a list and a file at the same time", async () => {
-    const folder = await Deno.makeTempDir();
+    const folder = temporaryFolder();
     await assert.rejects(readKeySettings(undefined, folder), {
       name: "RangeError",
       message: `key file ${folder} cannot be read: it is no regular file`,
@@ -112,6 +113,5 @@ describe("readKeySettings()", () => {
       name: "RangeError",
       message: "PARE_KEYS and PARE_KEYS_FILE are both set: set one of them",
     });
-    await Deno.remove(folder);
   });
 });
