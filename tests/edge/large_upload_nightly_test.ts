@@ -6,8 +6,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";
@@ -42,13 +42,10 @@ async function sendHalf(request: Request): Promise<Response> {
 
 const folder = temporaryFolder();
 
-describe("a layer of 300 MB", () => {
-  let pair: EdgeWithHost;
-  before(async () => {
-    pair = await startEdgeWithHost({ backend: "cpu", folder });
-  });
-  after(() => pair[Symbol.asyncDispose]());
+const pair = await startEdgeWithHost({ backend: "cpu", folder });
+after(() => pair[Symbol.asyncDispose]());
 
+describe("a layer of 300 MB", () => {
   it("is uploaded although a part fails twice, and its job gives the same answer as the host", async () => {
     const attempts: Record<string, number> = {};
     const unreliable = async (request: Request): Promise<Response> => {

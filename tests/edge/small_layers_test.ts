@@ -4,8 +4,8 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type Host, serve } from "../../routes/serve.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { serve } from "../../routes/serve.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
@@ -13,7 +13,7 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { floats } from "../layer/bodies.ts";
 import { codeOf } from "../routes/task_hosts.ts";
 import { makeLayer } from "../support/layers.ts";
-import { type LocalEdge, startDevEdge, startEdge } from "./local_edge.ts";
+import { startDevEdge, startEdge } from "./local_edge.ts";
 
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
 
@@ -23,16 +23,11 @@ function layerTensors(rows: number, cols: number): { weight: HostTensor; hessian
   return { weight: floats("F32", [rows, cols], weight), hessian: floats("F32", [cols, cols], hessian) };
 }
 
-describe("an edge that solves small layers itself", () => {
-  let edge: LocalEdge, host: Host;
-  before(async () => {
-    [edge, host] = await Promise.all([
-      startEdge({ EDGE_SOLVE: "true" }),
-      serve({ backend: "cpu", port: 0, log: () => {} }),
-    ]);
-  });
-  after(() => Promise.all([edge.close(), host.shutdown()]));
+const edge = await startEdge({ EDGE_SOLVE: "true" });
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+after(() => Promise.all([edge.close(), host.shutdown()]));
 
+describe("an edge that solves small layers itself", () => {
   const post = (url: string, query: string, body: Uint8Array<ArrayBuffer>) =>
     fetch(`${url}/v1/layers?${query}`, { method: "POST", headers: HEADERS, body });
 
