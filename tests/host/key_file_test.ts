@@ -4,16 +4,12 @@ import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { KeyFile } from "../../src/host/key_file.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
-import { sha256 } from "../../src/protocol/digest.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve } from "../../routes/serve.ts";
+import { digestOf } from "../routes/host.ts";
 
 const INTERVAL = 10;
-
-async function digestOf(key: string): Promise<string> {
-  return (await sha256(new TextEncoder().encode(key))).toHex();
-}
 
 /** Waits for an event in the log, which must come within ten seconds. */
 async function nextEvent(log: LogEntry[], event: string): Promise<LogEntry> {

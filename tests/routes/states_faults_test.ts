@@ -7,17 +7,15 @@ import { FileError } from "../../src/base/files/file_error.ts";
 import { fullAfter, killedAfter } from "../support/failing_file_system.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { BLOCKS, creation, pruning, STATES } from "./block_bodies.ts";
-import { create, evictAll, filesIn, nextBlock, withHosts } from "./folder_hosts.ts";
+import { createEvicted, filesIn, nextBlock, withHosts } from "./folder_hosts.ts";
 
 describe("the folder for hidden states", () => {
   it("removes a file that is damaged, cut off, or of another name, and the states are not found", () =>
     withHosts(async (folder, start) => {
       let host = await start();
-      await create(host, "b");
-      await evictAll(host);
+      await createEvicted(host, "b");
       const [other] = await filesIn(folder);
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       const path = `${folder}/${(await filesIn(folder)).find((name) => name !== other)}`;
       const whole = await Deno.readFile(path), flipped = (at: number) => whole.with(at, whole[at] ^ 1);
       const text = new TextDecoder("latin1").decode(whole), members = ["next_block", "heldOut", "model"];
@@ -41,8 +39,7 @@ describe("the folder for hidden states", () => {
   it("describes no states whose description is damaged", () =>
     withHosts(async (folder, start) => {
       const host = await start();
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       const [file] = await filesIn(folder), whole = await Deno.readFile(`${folder}/${file}`);
       const text = new TextDecoder("latin1").decode(whole);
       const digit = text.indexOf(":", text.indexOf("next_block")) + 1;
@@ -58,12 +55,10 @@ describe("the folder for hidden states", () => {
         await denoFileSystem.syncFolder(path);
       };
       const host = await start({ ...denoFileSystem, syncFolder });
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.deepEqual(await filesIn(folder), []);
       isBroken = false;
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal(await nextBlock(host), 0);
     }));
 
@@ -79,8 +74,7 @@ describe("the folder for hidden states", () => {
         open: (path) => orBroken(path, () => denoFileSystem.open(path)),
         remove: (path) => orBroken(path, () => denoFileSystem.remove(path)),
       });
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       isBroken = true;
       await assertProblem(await host.request(STATES), "internal");
       await assertProblem(await host.send("PUT", STATES, creation), "internal");
@@ -91,19 +85,16 @@ describe("the folder for hidden states", () => {
   it("replaces and evicts states whose file another program has removed", () =>
     withHosts(async (folder, start) => {
       const host = await start();
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       for (const file of await filesIn(folder)) await Deno.remove(`${folder}/${file}`);
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal(await nextBlock(host), 0);
     }));
 
   it("loses states that a full disk cannot take, and leaves no file", () =>
     withHosts(async (folder, start) => {
       const host = await start(fullAfter(denoFileSystem, 1000));
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal(await nextBlock(host), undefined);
       assert.deepEqual(await filesIn(folder), []);
       assert.deepEqual(host.log.map(({ event, name }) => [event, name]), [["states not stored", "run"]]);
@@ -114,8 +105,7 @@ describe("the folder for hidden states", () => {
       const found = new Set<number | undefined>();
       for (let operations = 1; operations < 12; operations++) {
         const host = await start(killedAfter(denoFileSystem, operations));
-        await create(host);
-        await evictAll(host);
+        await createEvicted(host);
         const restarted = await start();
         found.add(await nextBlock(restarted));
         assert.ok((await filesIn(folder)).every((name) => name.endsWith(".safetensors")));
