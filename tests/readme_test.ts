@@ -1,8 +1,8 @@
 /** Tests the README, whose examples run unchanged against a host, and the pages with tables, which match the results files. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type Host, serve } from "../routes/serve.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { serve } from "../routes/serve.ts";
 import { pagesWithTables, renderPage } from "../scripts/write_readme_tables.ts";
 import { decode } from "../src/tensor/safetensors/decode.ts";
 
@@ -33,13 +33,10 @@ describe("the pages with tables", () => {
   });
 });
 
-describe("the README", () => {
-  let host: Host;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, log: () => {} });
-  });
-  after(() => host.shutdown());
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+after(() => host.shutdown());
 
+describe("the README", () => {
   it("prunes a layer with curl", async () => {
     const [script] = await examples("sh", host.url);
     const out = await Deno.makeTempFile({ suffix: ".safetensors" });

@@ -9,8 +9,8 @@ import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
+import { packedIdentity } from "../../src/prune/blocks/summed_layers.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
-import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { copyDestination } from "./write_pruned.ts";
 
 /**
@@ -31,7 +31,8 @@ export async function writeNearest(
   await copyDestination(opened.checkpoint, out, true).fill(async ({ replace }) => {
     for (const { name, cols } of linearLayers(model.spec)) {
       const weight = await readTensor(model.weights, name);
-      const tensors = { weight, hessian_upper: identity(cols) };
+      // With the identity as statistics, rounding one weight changes no other.
+      const tensors = { weight, hessian_upper: packedIdentity(cols) };
       await replace(
         name,
         (await pruner.pruneLayer(tensors, { ...query, ...ranges, method: "magnitude", error: false })).weight,
@@ -39,11 +40,4 @@ export async function writeNearest(
     }
   });
   return backend.adapter.name;
-}
-
-/** The upper triangle of an identity matrix. With these statistics, rounding one weight changes no other. */
-function identity(order: number): HostTensor {
-  const values = new Float32Array(order * (order + 1) / 2);
-  for (let row = 0, at = 0; row < order; at += order - row, row++) values[at] = 1;
-  return { dtype: "F32", shape: [values.length], data: new Uint8Array(values.buffer) };
 }

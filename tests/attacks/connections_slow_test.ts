@@ -3,17 +3,16 @@
  * host runs in a process of its own, because the limit on file descriptors belongs to a process.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { sleep } from "../../src/base/waiting.ts";
 import { fileURLToPath } from "node:url";
-import { type Host, serve } from "../../routes/serve.ts";
+import { serve } from "../../routes/serve.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { resetConnection } from "../../scripts/soak/reset.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../routes/serve.ts", import.meta.url));
-
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Opens a connection and sends `text`. */
 async function connect(url: string, text = ""): Promise<Deno.TcpConn> {
@@ -38,24 +37,21 @@ async function health(url: string): Promise<number> {
   return response.status;
 }
 
-describe("a host with few connections", () => {
-  let host: Host;
-  const entries: LogEntry[] = [];
-  before(async () => {
-    host = await serve({
-      open: () => Promise.resolve(memoryBackend()),
-      port: 0,
-      log: (entry) => void entries.push(entry),
-      connections: {
-        maxConnections: 8,
-        headerMilliseconds: 700,
-        keepAliveMilliseconds: 1500,
-        answerMilliseconds: 800,
-      },
-    });
-  });
-  after(() => host.shutdown());
+const entries: LogEntry[] = [];
+const host = await serve({
+  open: () => Promise.resolve(memoryBackend()),
+  port: 0,
+  log: (entry) => void entries.push(entry),
+  connections: {
+    maxConnections: 8,
+    headerMilliseconds: 700,
+    keepAliveMilliseconds: 1500,
+    answerMilliseconds: 800,
+  },
+});
+after(() => host.shutdown());
 
+describe("a host with few connections", () => {
   for (const [name, text] of [["nothing", ""], ["half a header", "GET /healthz HT"]]) {
     it(`closes a connection that sends ${name}`, async () => {
       const started = performance.now();
@@ -100,14 +96,14 @@ describe("a host with few connections", () => {
   it("refuses connections while all others have requests, and says so once in its log", async () => {
     const head = "POST /v1/layers HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n" +
       "Content-Length: 1000\r\n\r\n";
-    await pause(100);
+    await sleep(100);
     const busy = [];
     for (let count = 0; count < 8; count++) busy.push(await connect(host.url, head));
-    await pause(100);
+    await sleep(100);
     await assert.rejects(health(host.url));
     await assert.rejects(health(host.url));
     busy.forEach((connection) => connection.close());
-    await pause(200);
+    await sleep(200);
     assert.equal(await health(host.url), 200);
     const refusals = entries.filter(({ event }) => event === "connections refused");
     assert.deepEqual(refusals.map(({ open }) => open), [8]);
@@ -193,12 +189,12 @@ describe("a host in a process with 256 file descriptors", () => {
       const resetting = (async () => {
         for (; performance.now() < end; resets++) {
           await resetConnection(url, resets % 2 === 0 ? "connecting" : "sending", request, 0.5);
-          await pause(5);
+          await sleep(5);
         }
       })();
       for (; performance.now() < end; checks++) {
         assert.equal(await health(url), 200);
-        await pause(20);
+        await sleep(20);
       }
       await resetting;
       console.log(`${resets} resets, ${checks} health checks`);

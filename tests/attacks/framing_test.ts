@@ -3,7 +3,7 @@
  * answers the next connection.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Host, serve } from "../../routes/serve.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
@@ -41,19 +41,16 @@ function statuses(text: string): number[] {
   return [...text.matchAll(/(?:^|\r\n\r\n|\})HTTP\/1\.[01] (\d{3})/g)].map(([, status]) => Number(status));
 }
 
-describe("a host, given malformed HTTP,", () => {
-  const entries: LogEntry[] = [];
-  let host: Host;
-  before(async () => {
-    host = await serve({
-      open: () => Promise.resolve(memoryBackend()),
-      port: 0,
-      log: (entry) => void entries.push(entry),
-      connections: { headerMilliseconds: 500, keepAliveMilliseconds: 500 },
-    });
-  });
-  after(() => host.shutdown());
+const entries: LogEntry[] = [];
+const host = await serve({
+  open: () => Promise.resolve(memoryBackend()),
+  port: 0,
+  log: (entry) => void entries.push(entry),
+  connections: { headerMilliseconds: 500, keepAliveMilliseconds: 500 },
+});
+after(() => host.shutdown());
 
+describe("a host, given malformed HTTP,", () => {
   for (const { name, send, answers } of readCorpus<FramingCase>("framing")) {
     it(`answers ${name} as documented`, async () => {
       entries.length = 0;

@@ -3,7 +3,7 @@
  * to 127.0.0.1 and use the host. A path in this header must not become a part of the routed URL.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { type Host, serve } from "../../routes/serve.ts";
@@ -22,19 +22,16 @@ async function get({ url }: Host, header: string | undefined, target = "/healthz
   return { status: Number(head.split(" ", 2)[1]), code, head, answer };
 }
 
-describe("a host on loopback", () => {
-  let host: Host;
-  const entries: LogEntry[] = [];
-  before(async () => {
-    host = await serve({
-      open: () => Promise.resolve(memoryBackend()),
-      port: 0,
-      hostNames: ["pare.example.com"],
-      log: (entry) => void entries.push(entry),
-    });
-  });
-  after(() => host.shutdown());
+const entries: LogEntry[] = [];
+const host = await serve({
+  open: () => Promise.resolve(memoryBackend()),
+  port: 0,
+  hostNames: ["pare.example.com"],
+  log: (entry) => void entries.push(entry),
+});
+after(() => host.shutdown());
 
+describe("a host on loopback", () => {
   for (
     const header of "localhost LOCALHOST:1 127.0.0.1 127.9.9.9:8000 [::1]:80 pare.example.com".split(" ")
   ) {

@@ -4,7 +4,8 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { ModelError } from "../../src/base/files/file_error.ts";
 import { HubUnreachable } from "../../src/model/hub/hub_access.ts";
-import { FILES, names, WEIGHTS, withHub } from "../model/hub/hub_scene.ts";
+import { FILES, WEIGHTS, withHub } from "../model/hub/hub_scene.ts";
+import { listNames } from "../support/temporary_folder.ts";
 import { withinBounds } from "./bounds.ts";
 import { type AttackCase, readCorpus } from "./corpus.ts";
 
@@ -41,7 +42,7 @@ describe("a hub with hostile answers", () => {
               return true;
             });
           });
-          const unexpected = names(cacheDir).filter((name) =>
+          const unexpected = listNames(cacheDir).filter((name) =>
             name !== "models--some--model" && name !== ".locks"
           );
           assert.deepEqual(unexpected, []);

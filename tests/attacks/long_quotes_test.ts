@@ -1,9 +1,9 @@
 /** The answer to a refused request stays short, however long the names, lists and texts are that it quotes from the request. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { encodeHeader, type TensorSpec } from "../../src/tensor/safetensors/encode.ts";
-import { startHost, type TestHost } from "../routes/host.ts";
+import { startHost } from "../routes/host.ts";
 
 /** The longest answer, in bytes. It has room for 20 parameters with their reasons. */
 const MAX_ANSWER_BYTES = 16_384;
@@ -26,13 +26,10 @@ function fileWithHeader(json: string): Uint8Array<ArrayBuffer> {
   return file;
 }
 
-describe("a host that refuses a request with long contents", () => {
-  let host: TestHost;
-  before(async () => {
-    host = await startHost();
-  });
-  after(() => host.close());
+const host = await startHost();
+after(() => host.close());
 
+describe("a host that refuses a request with long contents", () => {
   const weight: TensorSpec = { name: "weight", dtype: "F32", shape: [1, 1] };
   const bodies: Record<string, () => Uint8Array<ArrayBuffer>> = {
     "the name of an unknown tensor": () => fileOf(weight, { name: LONG, dtype: "F32", shape: [1] }),

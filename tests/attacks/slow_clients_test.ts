@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { settlesWithin } from "../../src/base/waiting.ts";
+import { settlesWithin, sleep } from "../../src/base/waiting.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { DEFAULT_CONNECTION_LIMITS } from "../../src/host/listener.ts";
@@ -33,8 +33,6 @@ const LIMITS = {
 const DEADLINE = QUEUE_SECONDS * SCALE;
 
 const LAYER = file({ weight: floats("F32", [8, 16], new Float32Array(128).fill(1)) });
-
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 async function start(
   options: ServeOptions = {},
@@ -95,14 +93,14 @@ describe("a host with slow clients", () => {
   it("serves an honest client within the deadline, although 19 others fill its places and its queue", async () => {
     const { host, backend } = await start();
     const slow = Array.from({ length: 19 }, () => trickle(host));
-    await pause(50);
+    await sleep(50);
     const started = performance.now();
     let response = await prune(host), refusals = 0;
     for (; response.status === 429; response = await prune(host)) {
       assert.match(response.headers.get("Retry-After")!, /^[1-9]\d*$/);
       await response.body?.cancel();
       refusals++;
-      await pause(20);
+      await sleep(20);
     }
     assert.equal((await answerOf(response)).report.zeros, 64);
     assert.ok(refusals > 0, "the queue was not full");
@@ -120,7 +118,7 @@ describe("a host with slow clients", () => {
     const large = file({ weight: floats("F32", [4096, 4096], new Float32Array(2 ** 24).fill(1)) });
     const init = { method: "POST", body: large, headers: safetensorsHeaders(large.length) };
     const stalled = await fetch(`${host.url}/v1/layers?method=magnitude`, init);
-    await pause(2 * LIMITS.answerWindowMilliseconds);
+    await sleep(2 * LIMITS.answerWindowMilliseconds);
     assert.ok(backend.counters.bytesLive > 0, "the answer has ended early");
     assert.equal((await answerOf(await prune(host))).report.zeros, 64);
     await assert.rejects(stalled.arrayBuffer());
@@ -161,7 +159,7 @@ describe("a host with slow clients", () => {
       connections.push(connection);
       const writer = connection.writable.getWriter();
       for (const part of requests) await writer.write(part);
-      while (answered() < 2 * count + 2) await pause(10);
+      while (answered() < 2 * count + 2) await sleep(10);
     }
     assert.ok(backend.counters.bytesLive > 0, "the host holds all answers in memory");
     connections.forEach((connection) => connection.close());
@@ -185,7 +183,7 @@ describe("a host with slow clients", () => {
     const halfSent = await sendPart(host, LAYER.length / 2), headerOnly = await sendPart(host, 0);
     const halfHeader = await connect(host, "POST /v1/lay"), silent = await connect(host, "");
     const trickling = setInterval(() => headerOnly.write(new Uint8Array(1)).catch(() => {}), 50);
-    await pause(50);
+    await sleep(50);
     assert.ok(await settlesWithin(host.shutdown(), 5000), "the host is still running after 5 s");
     clearInterval(trickling);
     for (const connection of [halfSent, headerOnly, halfHeader, silent]) connection.close();
@@ -195,7 +193,7 @@ describe("a host with slow clients", () => {
   it("shuts down within the drain time, although a client is still sending its body", async () => {
     const { host, entries } = await start({ drainMilliseconds: 300, limits: {} });
     const slow = trickle(host);
-    await pause(100);
+    await sleep(100);
     const started = performance.now();
     await host.shutdown();
     const milliseconds = performance.now() - started;

@@ -3,12 +3,12 @@
  * a host. It comes with URLs from which the host reads and to which it writes.
  */
 
-import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
+import { after, beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { signTicket } from "../../src/protocol/tickets.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { assertProblem } from "../routes/assert_problem.ts";
-import { HOST_ID, SECRET, startTaskHosts, type TaskHosts } from "../routes/task_hosts.ts";
+import { HOST_ID, SECRET, startTaskHosts } from "../routes/task_hosts.ts";
 import { withinBounds } from "./bounds.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";
 import { type AttackCase, readCorpus } from "./corpus.ts";
@@ -29,12 +29,10 @@ interface TaskCase extends AttackCase {
   readonly code: ProblemCode;
 }
 
+const hosts = await startTaskHosts();
+after(() => hosts.close());
+
 describe("a host, given a hostile task,", () => {
-  let hosts: TaskHosts;
-  before(async () => {
-    hosts = await startTaskHosts();
-  });
-  after(() => hosts.close());
   beforeEach(() => hosts.resetStore());
 
   async function makeBody({ changes, remove = [], text }: TaskCase): Promise<Uint8Array<ArrayBuffer>> {

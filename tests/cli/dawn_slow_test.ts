@@ -11,8 +11,9 @@ import { openBackend } from "../../src/cli/open_backend.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { TESTED_DAWN } from "../../src/device/webgpu/runtimes/dawn.ts";
+import { floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
@@ -23,16 +24,12 @@ import { words } from "./run_pare.ts";
 const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 const ROWS = 24, COLS = 40;
 
-function f32(shape: readonly number[], values: Float32Array<ArrayBuffer>): HostTensor {
-  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-}
-
 const folder = temporaryFolder();
 await Deno.writeFile(
   `${folder}/layer`,
   encode({
-    weight: f32([ROWS, COLS], normals(ROWS * COLS, 1)),
-    hessian: f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 })),
+    weight: floats("F32", [ROWS, COLS], normals(ROWS * COLS, 1)),
+    hessian: floats("F32", [COLS, COLS], correlatedHessian(COLS, { seed: 2 })),
   }),
 );
 

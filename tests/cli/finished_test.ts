@@ -11,8 +11,7 @@ import { temporaryFolder } from "../support/temporary_folder.ts";
 const folder = temporaryFolder();
 const out = `${folder}/finished`;
 const text = (await writeSotuTexts(folder)).calibration;
-const { code, stderr } = await prune();
-assert.equal(code, 0, stderr);
+await succeeded(prune());
 
 function prune(...options: readonly string[]) {
   const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];

@@ -7,7 +7,8 @@ import { startHost } from "../../scripts/processes/child_host.ts";
 import type { Report } from "../../src/protocol/messages.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { asFloat32 } from "../../src/tensor/host_tensor.ts";
+import { floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
 import { pareJson, runPare, words } from "./run_pare.ts";
@@ -15,12 +16,8 @@ import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const ROWS = 24, COLS = 40;
 
-function f32(shape: readonly number[], values: Float32Array<ArrayBuffer>): HostTensor {
-  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
-}
-
-const WEIGHT = f32([ROWS, COLS], normals(ROWS * COLS, 1));
-const HESSIAN = f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 }));
+const WEIGHT = floats("F32", [ROWS, COLS], normals(ROWS * COLS, 1));
+const HESSIAN = floats("F32", [COLS, COLS], correlatedHessian(COLS, { seed: 2 }));
 
 const folder = temporaryFolder();
 const input = `${folder}/layer.safetensors`;
@@ -89,7 +86,10 @@ describe("pare layer", () => {
 
   it("prints the error with which the host refuses the layer, and names the file", async () => {
     const bad = `${folder}/bad.safetensors`;
-    await Deno.writeFile(bad, encode({ weight: WEIGHT, hessian: f32([2, 2], new Float32Array(4)) }));
+    await Deno.writeFile(
+      bad,
+      encode({ weight: WEIGHT, hessian: floats("F32", [2, 2], new Float32Array(4)) }),
+    );
     const { code, stdout, stderr } = await runPare(...words`layer ${bad} --out ${folder}/none --backend cpu`);
     assert.deepEqual([code, stdout], [3, ""]);
     assert.match(stderr, /^error: .*\/bad\.safetensors: shape_mismatch \(422\): [^\n]+\n$/);

@@ -1,9 +1,9 @@
 /** Tests `pare prune` and `pare eval` on a trained model: their output, the files they write, and their failures. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { basename } from "node:path";
-import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { type RunReport, runReportSchema } from "../../src/prune/report/run_report.ts";
 import { phasesText, type RunSeconds } from "../../src/prune/report/run_seconds.ts";
@@ -143,13 +143,10 @@ describe("pare prune, then eval", () => {
   });
 });
 
-describe("pare prune --server", () => {
-  let host: ChildHost;
-  before(async () => {
-    host = await startHost(["--backend", "cpu"]);
-  });
-  after(() => host[Symbol.asyncDispose]());
+const host = await startHost(["--backend", "cpu"]);
+after(() => host[Symbol.asyncDispose]());
 
+describe("pare prune --server", () => {
   it("writes the same bytes as without a server", async () => {
     for (const pattern of ["unstructured", "2:4"]) {
       const files: Uint8Array[] = [];

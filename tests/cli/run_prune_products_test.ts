@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
@@ -26,10 +27,11 @@ const library = libraries.find(({ precision }) => precision === "bfloat16") ?? l
 const skip = library ? false : "no library for products is installed in a usual place";
 if (skip) console.log(`run_prune_products_test.ts is skipped: ${skip}`);
 
+const folder = temporaryFolder();
+
 describe("pruneIntoFolder() with a library for products", { skip }, () => {
-  let folder: string, checkpoint: Checkpoint, withLibrary: LocalHost, without: LocalHost;
+  let checkpoint: Checkpoint, withLibrary: LocalHost, without: LocalHost;
   before(async () => {
-    folder = await Deno.makeTempDir({ prefix: "pare-test-" });
     await makeRandomOpt(`${folder}/model`, SHAPE);
     checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
     withLibrary = await openLocalHost("cpu", { products: library!.path, precision: library!.precision });
@@ -39,7 +41,6 @@ describe("pruneIntoFolder() with a library for products", { skip }, () => {
     await withLibrary[Symbol.asyncDispose]();
     await without[Symbol.asyncDispose]();
     await checkpoint.close();
-    await Deno.remove(folder, { recursive: true });
   });
 
   /** Prunes three layers into `out`. With `isStopped`, the run fails before it calibrates the last one. */

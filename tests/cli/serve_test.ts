@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
 import { runPare, runPareWith, startPare, startPareWith, words } from "./run_pare.ts";
 
 /** Returns the first line of a stream, and a promise of the rest. */
@@ -78,11 +79,11 @@ describe("pare serve", () => {
     });
   });
 
-  it("exits with 2 if its file of keys is missing, malformed or without a key, or if PARE_KEYS is set too", async () => {
-    const folder = await Deno.makeTempDir(), path = `${folder}/keys`;
-    const serveWith = (env: Record<string, string> = {}) =>
-      runPareWith({ PARE_KEYS_FILE: path, ...env }, "serve", "--port", "0", "--backend", "cpu");
-    try {
+  it("exits with 2 if its file of keys is missing, malformed or without a key, or if PARE_KEYS is set too", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/keys`;
+      const serveWith = (env: Record<string, string> = {}) =>
+        runPareWith({ PARE_KEYS_FILE: path, ...env }, "serve", "--port", "0", "--backend", "cpu");
       assert.match(
         (await serveWith()).stderr,
         new RegExp(`^error: key file ${path} cannot be read: No such file or directory`),
@@ -98,10 +99,7 @@ describe("pare serve", () => {
         2,
         "error: PARE_KEYS and PARE_KEYS_FILE are both set: set one of them\n",
       ]);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  });
+    }));
 
   it("exits with 2 if its folder of states is a file", async () => {
     const file = fileURLToPath(import.meta.url), words = ["serve", "--port", "0", "--states", file];

@@ -10,7 +10,7 @@ import { writeFiles } from "../support/checkpoint_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { pareJson, runPare } from "./run_pare.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { listNames, temporaryFolder } from "../support/temporary_folder.ts";
 
 const RUN = new URL("../prune/report/opt_sotu_run.json", import.meta.url);
 const FILES = ["config.json", "model.safetensors", "pare.json"];
@@ -25,16 +25,11 @@ for (const name of FILES.slice(0, 2)) {
 }
 await Deno.copyFile(RUN, `${quantized}/pare.json`);
 
-/** Returns the sorted names of everything in a folder. */
-async function filesIn(path: string): Promise<string[]> {
-  return (await Array.fromAsync(Deno.readDir(path), ({ name }) => name)).sort();
-}
-
 describe("pare unpack", () => {
   it("updates the report of the run, and refuses to replace its result", async () => {
     const out = `${folder}/dense`;
     const { bytes } = await pareJson<{ bytes: { written: number } }>("unpack", quantized, "--out", out);
-    assert.deepEqual(await filesIn(out), ["README.md", ...FILES, "report.html"]);
+    assert.deepEqual(listNames(out), ["README.md", ...FILES, "report.html"]);
     const run = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
     assert.deepEqual([run.format, run.bytes.written, run.fingerprint], ["dense", bytes.written, undefined]);
     assert.equal(bytes.written, (await Deno.stat(`${out}/model.safetensors`)).size);
@@ -52,7 +47,7 @@ describe("pare unpack", () => {
       }
     }
     await pareJson(...args);
-    assert.deepEqual(await filesIn(out), ["README.md", ...FILES, "report.html"]);
+    assert.deepEqual(listNames(out), ["README.md", ...FILES, "report.html"]);
   });
 
   it("describes the dense files in the model card, and keeps the card of the base model", async () => {
@@ -76,7 +71,7 @@ describe("pare unpack", () => {
     }
     const out = `${folder}/private-dense`;
     await pareJson("unpack", `${folder}/private`, "--out", out);
-    for (const name of await filesIn(out)) {
+    for (const name of listNames(out)) {
       assert.equal((await Deno.stat(`${out}/${name}`)).mode! & 0o777, 0o600, name);
     }
   });

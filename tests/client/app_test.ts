@@ -3,10 +3,10 @@
  * break.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Host, serve } from "../../routes/serve.ts";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { serve } from "../../routes/serve.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { ConnectionError, PareError } from "../../src/client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../../src/client/layer_file.ts";
 import { Pare } from "../../src/client/pare.ts";
@@ -28,13 +28,10 @@ function countZeros({ weight }: PrunedLayer): number {
   return asFloat32(weight.data).filter((value) => value === 0).length;
 }
 
-describe("Pare in process", () => {
-  let host: LocalHost;
-  before(async () => {
-    host = await openLocalHost("cpu");
-  });
-  after(() => host[Symbol.asyncDispose]());
+const host = await openLocalHost("cpu");
+after(() => host[Symbol.asyncDispose]());
 
+describe("Pare in process", () => {
   it("prunes a layer", async () => {
     const pruned = await host.pare.pruneLayer(LAYER, { sparsity: 0.25 });
     assert.deepEqual([pruned.report.zeros, countZeros(pruned)], [96, 96]);
@@ -88,22 +85,17 @@ describe("Pare in process", () => {
 });
 
 describe("Pare over HTTP", () => {
-  let host: Host;
-  before(async () => {
-    host = await serve({ port: 0, backend: "cpu", log: () => {} });
-  });
-  after(() => host.shutdown());
-
   it("returns the same bytes as a server in the same process", async () => {
-    await using local = await openLocalHost("cpu");
-    const remote = new Pare({ baseUrl: host.url });
+    const served = await serve({ port: 0, backend: "cpu", log: () => {} });
+    const remote = new Pare({ baseUrl: served.url });
     for (const query of [{}, { pattern: "2:4" }, { method: "magnitude", sparsity: 0.9 }] as const) {
       const [localLayer, remoteLayer] = await Promise.all(
-        [local.pare, remote].map((pare) => pare.pruneLayer(LAYER, query)),
+        [host.pare, remote].map((pare) => pare.pruneLayer(LAYER, query)),
       );
       assert.deepEqual(localLayer.weight.data, remoteLayer.weight.data);
       assert.deepEqual(localLayer.mask.data, remoteLayer.mask.data);
     }
+    await served.shutdown();
   });
 });
 

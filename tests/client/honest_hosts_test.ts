@@ -3,8 +3,8 @@
  * masks, and with weights at the bottom of the range of their dtype.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { openLocalHost } from "../support/local_host.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { LayerTensors } from "../../src/client/layer_file.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -41,13 +41,10 @@ function layerOf(rows: number, cols: number, dtype: FloatDtype, isHard: boolean)
   };
 }
 
-describe("Pare.pruneLayer() of an honest host", () => {
-  let host: LocalHost;
-  before(async () => {
-    host = await openLocalHost("cpu");
-  });
-  after(() => host[Symbol.asyncDispose]());
+const host = await openLocalHost("cpu");
+after(() => host[Symbol.asyncDispose]());
 
+describe("Pare.pruneLayer() of an honest host", () => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
     it(`accepts all answers for ${dtype} weights`, async () => {
       for (

@@ -4,10 +4,10 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { fileURLToPath } from "node:url";
-import { type Host, serve } from "../../routes/serve.ts";
+import { serve } from "../../routes/serve.ts";
 import { CONTRACT_PAGE } from "../../scripts/contract/page.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { exampleOf, runCommand } from "../support/page_examples.ts";
@@ -41,19 +41,15 @@ const upload = await client.POST("/v1/uploads", { body: { size: 1, sha256: weigh
 if (upload.data && "blob" in upload.data) console.log(upload.data.blob);
 `;
 
-describe("clients with types of the OpenAPI documents", () => {
-  const folder = temporaryFolder();
-  let host: Host;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    const imports = { "openapi-fetch": OPENAPI_FETCH };
-    await Deno.writeTextFile(
-      `${folder}/deno.json`,
-      JSON.stringify({ imports, compilerOptions: { strict: true } }),
-    );
-  });
-  after(() => host.shutdown());
+const folder = temporaryFolder(), imports = { "openapi-fetch": OPENAPI_FETCH };
+await Deno.writeTextFile(
+  `${folder}/deno.json`,
+  JSON.stringify({ imports, compilerOptions: { strict: true } }),
+);
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+after(() => host.shutdown());
 
+describe("clients with types of the OpenAPI documents", () => {
   it("prune a layer at a host, as on the page of the contract", async () => {
     await runPackage(OPENAPI_TYPESCRIPT, [`${host.url}/openapi.json`, "-o", `${folder}/pare.ts`]);
     const example = (await exampleOf(CONTRACT_PAGE, "ts", 1)).replaceAll("http://127.0.0.1:8000", host.url);

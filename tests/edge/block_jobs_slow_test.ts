@@ -8,8 +8,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { type ChildEdge, startEdge } from "../../scripts/processes/child_edge.ts";
-import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
-import { sleep } from "../../src/base/waiting.ts";
+import type { ChildHost } from "../../scripts/processes/child_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -19,22 +18,19 @@ import { linearLayers } from "../../src/prune/block_plan.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import type { Job } from "../../src/protocol/messages.ts";
 import { contents } from "../cli/run_contents.ts";
-import { runPare, startPare } from "../cli/run_pare.ts";
+import { runPare, startPare, succeeded } from "../cli/run_pare.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
+import { busyHost, SECRET, startEdgeHost, until } from "./edge_hosts.ts";
 
 const LLAMA = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
-const SECRET = "a secret of thirty-two bytes: 123";
 
 /**
  * The local runtime does not resume Workflows, so the edge restarts a job that is submitted again after 15 seconds without
  * progress. A client submits a job again after every 10 seconds without a change.
  */
 const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "15" };
-
-/** The longest time to wait for a condition, in milliseconds. */
-const WAIT_MILLISECONDS = 120_000;
 
 const folder = temporaryFolder(), { calibration } = await writeSotuTexts(folder);
 const args = ["prune", LLAMA, "--calibration", calibration, "--samples", "8", "--seqlen", "64"];
@@ -50,23 +46,12 @@ after(async () => {
 });
 
 async function addHost(): Promise<ChildHost> {
-  const env = { EDGE_HOST_SECRET: SECRET, PARE_BLOB_ORIGINS: edge.url };
-  const host = await startHost(["--backend", "cpu", "--edge", edge.url], env);
+  const host = await startEdgeHost(edge.url);
   await until("the host is registered", async () => {
     const { hosts } = await (await fetch(`${edge.url}/v1/hosts`)).json();
     return hosts.some(({ url }: { url: string }) => url === host.url) || undefined;
   });
   return host;
-}
-
-/** Calls `ask` until it returns a value. @throws {Error} with the `condition` after `WAIT_MILLISECONDS` */
-async function until<T>(condition: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
-    const found = await ask();
-    if (found !== undefined) return found;
-    await sleep(2);
-  }
-  throw new Error(`after ${WAIT_MILLISECONDS / 1000} s this had not happened: ${condition}`);
 }
 
 /** Returns the newest job of the edge, if there is one. */
@@ -83,14 +68,6 @@ function blocksDone(count: number): Promise<Job> {
   });
 }
 
-/** Returns a host that has a layer or block on its device, if there is one. */
-async function busyHost(): Promise<ChildHost | undefined> {
-  for (const host of hosts) {
-    const { queue } = await (await fetch(`${host.url}/readyz`)).json();
-    if (queue.resident > 0) return host;
-  }
-}
-
 async function weightsOf({ spec, weights }: Model) {
   return await Promise.all(
     linearLayers(spec).map(async ({ name }) => [name, await readTensor(weights, name)] as const),
@@ -99,8 +76,7 @@ async function weightsOf({ spec, weights }: Model) {
 
 describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
   it("has the bytes of a run in one process although the client, a host and the edge are killed", async () => {
-    const alone = await runPare(...args, "--backend", "cpu", "--out", `${folder}/alone`);
-    assert.equal(alone.code, 0, alone.stderr);
+    await succeeded(runPare(...args, "--backend", "cpu", "--out", `${folder}/alone`));
 
     const command = [...args, "--out", `${folder}/job`, "--server", edge.url, "--jobs", "--remote"];
     const client = startPare(...command);
@@ -110,7 +86,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
 
     // The client has ended, and the job continues. The host that has the states is killed while it prunes a block.
     await blocksDone(1);
-    const victim = await until("a host has a block", busyHost);
+    const victim = await busyHost(hosts);
     Deno.kill(victim.pid, "SIGKILL");
     await victim.ended;
     hosts.splice(hosts.indexOf(victim), 1);
@@ -128,8 +104,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
       return hosts.length > 0 || undefined;
     });
 
-    const run = await runPare(...command);
-    assert.equal(run.code, 0, run.stderr);
+    const run = await succeeded(runPare(...command));
     assert.match(run.stderr, /^pruning whole blocks in a job of http.*, at 1 host: cpu/m);
     assert.match(run.stderr, new RegExp(`^job ${id}: 4 blocks$`, "m"));
     assert.deepEqual(contents(`${folder}/job`), contents(`${folder}/alone`));
@@ -155,7 +130,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
       return answers.filter((answer) => answer.ok).length;
     }));
     assert.deepEqual(stored, [1, 1]);
-    const victim = await until("a host has a block", busyHost);
+    const victim = await busyHost(hosts);
     Deno.kill(victim.pid, "SIGKILL");
     await victim.ended;
     hosts.splice(hosts.indexOf(victim), 1);

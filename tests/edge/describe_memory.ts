@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { streamLayer } from "./streamed_layer.ts";
 
 /**
@@ -17,16 +18,13 @@ const ALLOWED_BYTES = 16 * 2 ** 20;
 
 /** Declares the test with a layer of order × order F32 weights. `size` is their size in words. */
 export function describeMemory(order: number, size: string): void {
+  const folder = temporaryFolder();
   describe("the memory of the edge", {
     skip: Deno.build.os !== "linux" && "memory is read from /proc, which only Linux has",
   }, () => {
     const running = new AsyncDisposableStack();
     let pair: EdgeWithHost;
     before(async () => {
-      const folder = running.adopt(
-        await Deno.makeTempDir({ prefix: "pare-test-" }),
-        (path) => Deno.remove(path, { recursive: true }),
-      );
       pair = running.use(
         await startEdgeWithHost({ backend: "cpu", folder, vars: { EDGE_BODY_LIMIT: String(2 ** 31) } }),
       );

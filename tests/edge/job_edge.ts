@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import type { ChildHost } from "../../scripts/processes/child_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
@@ -12,12 +12,10 @@ import type { EdgeHost, LayerState } from "../../src/protocol/messages.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { normals } from "../support/random.ts";
+import { SECRET, startEdgeHost, until } from "./edge_hosts.ts";
 import { startEdge } from "./local_edge.ts";
 
-/** The secret that the edge and its hosts share. */
-export const SECRET = "a secret of thirty-two bytes: 123";
-
-/** The longest time to wait for a condition, in milliseconds. */
+/** The longest time to wait for the end of a job, in milliseconds. */
 export const WAIT_MILLISECONDS = 30_000;
 
 /** Returns the body of a random layer, whose calibration data are the inputs themselves instead of a Hessian. */
@@ -26,16 +24,6 @@ export function layerBody(rows: number, cols: number, seed: number): Uint8Array<
     weight: floats("F32", [rows, cols], normals(rows * cols, seed)),
     inputs: floats("F32", [cols, cols], normals(cols * cols, seed + 1)),
   });
-}
-
-/** Calls `ask` until it returns a value. @throws {Error} with the `condition` after `WAIT_MILLISECONDS` */
-export async function until<T>(condition: string, ask: () => Promise<T | undefined>): Promise<T> {
-  for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
-    const found = await ask();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`after ${WAIT_MILLISECONDS / 1000} s this had not happened: ${condition}`);
 }
 
 /** A running edge with its hosts, which are stopped together with the edge. */
@@ -51,11 +39,7 @@ export async function startJobEdge(count: number, vars: Record<string, string> =
   starting.defer(edge.close);
   const jobs = new Jobs({ baseUrl: edge.url });
   const hosts: ChildHost[] = await Promise.all(
-    Array.from({ length: count }, () =>
-      startHost(["--backend", "cpu", "--edge", edge.url], {
-        EDGE_HOST_SECRET: SECRET,
-        PARE_BLOB_ORIGINS: edge.url,
-      })),
+    Array.from({ length: count }, () => startEdgeHost(edge.url)),
   );
   starting.defer(async () => {
     await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import { PareError } from "../../src/client/errors.ts";
 import { JobFailedError, pruneByJob, type SolvedJobLayer } from "../../src/client/jobs/prune_by_job.ts";
 import type { JobLayerRequest } from "../../src/client/jobs/jobs.ts";
@@ -13,17 +13,15 @@ import type { JobSummary as Summary } from "../../src/protocol/messages.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { type JobEdge, layerBody, startJobEdge, until } from "./job_edge.ts";
+import { busyHost, until } from "./edge_hosts.ts";
+import { layerBody, startJobEdge } from "./job_edge.ts";
 
 const HOSTS = 3;
 
-describe("jobs in the Workers runtime", () => {
-  let edge: JobEdge;
-  before(async () => {
-    edge = await startJobEdge(HOSTS);
-  });
-  after(() => edge.close());
+const edge = await startJobEdge(HOSTS);
+after(() => edge.close());
 
+describe("jobs in the Workers runtime", () => {
   it("a job finishes after one of its hosts is killed, with one retry of the layer at that host", async () => {
     // The first three layers are large, one per host, so that the chosen host is killed before it has solved its layer.
     const bodies = [[1100, 1100], [1000, 1100], [1100, 1000], [33, 47]].map(([rows, cols], index) =>
@@ -35,12 +33,7 @@ describe("jobs in the Workers runtime", () => {
       parameters: { pattern: index % 2 ? "2:4" : "unstructured" },
     })));
     const { id } = await edge.jobs.submit(layers);
-    const victim = await until("a host has a layer", async () => {
-      for (const host of edge.hosts) {
-        const { queue } = await (await fetch(`${host.url}/readyz`)).json();
-        if (queue.resident > 0) return host;
-      }
-    });
+    const victim = await busyHost(edge.hosts);
     Deno.kill(victim.pid, "SIGKILL");
     edge.hosts.splice(edge.hosts.indexOf(victim), 1);
     const states = await edge.settledLayers(id);

@@ -4,30 +4,27 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { startHost } from "../../scripts/processes/child_host.ts";
 import { sleep } from "../../src/base/waiting.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { type LocalEdge, startEdge } from "./local_edge.ts";
+import { startEdge } from "./local_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const SECRET = "a secret of thirty-two bytes: 123";
 
-describe("a layer over the edge's body limit", () => {
-  let edge: LocalEdge, host: ChildHost;
-  before(async () => {
-    edge = await startEdge({ EDGE_BODY_LIMIT: "10000" }, { EDGE_HOST_SECRET: SECRET });
-    host = await startHost(["--backend", "cpu", "--edge", edge.url], {
-      EDGE_HOST_SECRET: SECRET,
-      PARE_BLOB_ORIGINS: edge.url,
-    });
-  });
-  after(async () => {
-    await host[Symbol.asyncDispose]();
-    await edge.close();
-  });
+const edge = await startEdge({ EDGE_BODY_LIMIT: "10000" }, { EDGE_HOST_SECRET: SECRET });
+const host = await startHost(["--backend", "cpu", "--edge", edge.url], {
+  EDGE_HOST_SECRET: SECRET,
+  PARE_BLOB_ORIGINS: edge.url,
+});
+after(async () => {
+  await host[Symbol.asyncDispose]();
+  await edge.close();
+});
 
+describe("a layer over the edge's body limit", () => {
   it("is pruned by a job, and the answer equals that of a host", async () => {
     for (let tries = 0; (await (await edge.request("/v1/hosts")).json()).hosts.length === 0; tries++) {
       assert.ok(tries < 500, "the host has not registered");

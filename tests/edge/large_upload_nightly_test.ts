@@ -6,13 +6,14 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { normals } from "../support/random.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const ROWS = 7500, COLS = 10_000;
 
@@ -39,18 +40,12 @@ async function sendHalf(request: Request): Promise<Response> {
   return await fetch(request.url, { method: "PUT", body });
 }
 
-describe("a layer of 300 MB", () => {
-  const running = new AsyncDisposableStack();
-  let pair: EdgeWithHost;
-  before(async () => {
-    const folder = running.adopt(
-      await Deno.makeTempDir({ prefix: "pare-test-" }),
-      (path) => Deno.remove(path, { recursive: true }),
-    );
-    pair = running.use(await startEdgeWithHost({ backend: "cpu", folder }));
-  });
-  after(() => running.disposeAsync());
+const folder = temporaryFolder();
 
+const pair = await startEdgeWithHost({ backend: "cpu", folder });
+after(() => pair[Symbol.asyncDispose]());
+
+describe("a layer of 300 MB", () => {
   it("is uploaded although a part fails twice, and its job gives the same answer as the host", async () => {
     const attempts: Record<string, number> = {};
     const unreliable = async (request: Request): Promise<Response> => {

@@ -4,8 +4,8 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type Host, serve } from "../../routes/serve.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { serve } from "../../routes/serve.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import { startDevEdge } from "./local_edge.ts";
@@ -14,18 +14,15 @@ import { hexOf } from "./memory_edge.ts";
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
 
-describe("the edge in the Workers runtime, in front of a host", () => {
-  let edge: Awaited<ReturnType<typeof startDevEdge>>, host: Host, body: Uint8Array<ArrayBuffer>;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    body = await Deno.readFile(LAYER);
-    edge = await startDevEdge({ EDGE_HOST: host.url, EDGE_BODY_LIMIT: String(body.length) });
-  });
-  after(async () => {
-    await edge.close();
-    await host.shutdown();
-  });
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+const body = await Deno.readFile(LAYER);
+const edge = await startDevEdge({ EDGE_HOST: host.url, EDGE_BODY_LIMIT: String(body.length) });
+after(async () => {
+  await edge.close();
+  await host.shutdown();
+});
 
+describe("the edge in the Workers runtime, in front of a host", () => {
   it("forwards a layer and its answer with the request id of the client", async () => {
     const answer = await fetch(edge.url + "/v1/layers?sparsity=0.5", {
       method: "POST",

@@ -71,15 +71,27 @@ type Bindings = NonNullable<Parameters<typeof unstable_startWorker>[0]["bindings
 export async function startDevEdge(
   vars: Record<string, string>,
   bindings: Bindings = {},
-): Promise<{ readonly url: string; close(): Promise<void> }> {
-  Deno.env.set("CI", "1");
-  Deno.env.set("CLOUDFLARE_CF_FETCH_ENABLED", "false");
+): Promise<DevWorker> {
   const texts = Object.entries({ EDGE_HOST: "", EDGE_OPEN: "true", ...vars }).map(
     ([name, value]) => [name, { type: "plain_text", value }] as const,
   );
+  const config = new URL("../../wrangler.toml", import.meta.url).pathname;
+  return await startWorker(config, { ...Object.fromEntries(texts), ...bindings });
+}
+
+/** A Worker that runs in `wrangler dev`. */
+export interface DevWorker {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Starts the Worker of a `wrangler.toml` as `wrangler dev` does. No data leaves the machine. */
+export async function startWorker(config: string, bindings: Bindings): Promise<DevWorker> {
+  Deno.env.set("CI", "1");
+  Deno.env.set("CLOUDFLARE_CF_FETCH_ENABLED", "false");
   const worker = await unstable_startWorker({
-    config: new URL("../../wrangler.toml", import.meta.url).pathname,
-    bindings: { ...Object.fromEntries(texts), ...bindings },
+    config,
+    bindings,
     dev: {
       server: { hostname: "127.0.0.1", port: 0 },
       logLevel: "none",

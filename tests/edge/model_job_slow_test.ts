@@ -8,38 +8,29 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildEdge, startEdge } from "../../scripts/processes/child_edge.ts";
-import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import type { ChildHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { sleep } from "../../src/base/waiting.ts";
-import { runPare, startPare } from "../cli/run_pare.ts";
+import { runPare, startPare, succeeded, words } from "../cli/run_pare.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
+import { busyHost, SECRET, startEdgeHost, until } from "./edge_hosts.ts";
 
-const SECRET = "a secret of thirty-two bytes: 123";
 const HOSTS = 3, LAYERS_PER_BLOCK = 6;
-/** The longest time to wait for a condition, in milliseconds. */
-const WAIT_MILLISECONDS = 60_000;
 /**
  * The edge restarts a running job as soon as the job is submitted again (`EDGE_JOB_SILENCE`). This is needed
  * because the local runtime does not resume Workflows after a restart.
  */
 const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "0" };
 
-let folder: string, args: string[];
+const folder = temporaryFolder(), { calibration } = await writeSotuTexts(folder);
+const args = words`
+  prune ${OPT_SOTU} --calibration ${calibration} --method sparsegpt --samples 4 --seqlen 64 --backend cpu
+`;
 let edge: ChildEdge, hosts: ChildHost[];
 
 before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const { calibration } = await writeSotuTexts(folder);
-  args = ["prune", OPT_SOTU, "--calibration", calibration, "--method", "sparsegpt"];
-  args.push(...["--samples", "4", "--seqlen", "64", "--backend", "cpu"]);
   edge = await startEdge({ folder: `${folder}/edge`, vars: VARS });
-  hosts = await Promise.all(
-    Array.from({ length: HOSTS }, () =>
-      startHost(["--backend", "cpu", "--edge", edge.url], {
-        EDGE_HOST_SECRET: SECRET,
-        PARE_BLOB_ORIGINS: edge.url,
-      })),
-  );
+  hosts = await Promise.all(Array.from({ length: HOSTS }, () => startEdgeHost(edge.url)));
   await until("all hosts registered", async () => {
     const { hosts } = await (await fetch(`${edge.url}/v1/hosts`)).json();
     return hosts.length === HOSTS || undefined;
@@ -48,27 +39,7 @@ before(async () => {
 after(async () => {
   await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
   await edge[Symbol.asyncDispose]();
-  await Deno.remove(folder, { recursive: true });
 });
-
-/** Calls `ask` until it returns a value. @throws {Error} with the `condition` after `WAIT_MILLISECONDS` */
-async function until<T>(condition: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
-    const found = await ask();
-    if (found !== undefined) return found;
-    await sleep(2);
-  }
-  throw new Error(`after ${WAIT_MILLISECONDS / 1000} s this had not happened: ${condition}`);
-}
-
-/** Returns a host that has a layer on its device, if there is one. */
-async function busyHost(): Promise<ChildHost | undefined> {
-  const candidates = await Promise.all(hosts.map(async (host) => {
-    const { queue } = await (await fetch(`${host.url}/readyz`)).json();
-    return queue.resident > 0 ? host : undefined;
-  }));
-  return candidates.find((host) => host !== undefined);
-}
 
 /**
  * Starts the command. `output.text` collects its standard error, `ended` resolves to its exit code, and `prunedLayers` returns the
@@ -88,17 +59,16 @@ function startCommand(...args: readonly string[]) {
 
 describe("pare prune over an edge", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
   it("writes the same bytes as a run in one process although a host is killed and the edge restarts", async () => {
-    const alone = await runPare(...args, "--out", `${folder}/alone`);
-    assert.equal(alone.code, 0, alone.stderr);
+    await succeeded(runPare(...args, "--out", `${folder}/alone`));
 
     const run = startCommand(...args, "--out", `${folder}/jobs`, "--server", edge.url);
-    const victim = await until("a host has a layer", busyHost);
+    const victim = await busyHost(hosts);
     Deno.kill(victim.pid, "SIGKILL");
     hosts.splice(hosts.indexOf(victim), 1);
     await until("a block is done", () => run.prunedLayers() >= LAYERS_PER_BLOCK || undefined);
 
     // The hosts are suspended while one has a layer of the next block's job, so that the edge stops in the middle of that job.
-    await until("a host has a layer again", busyHost);
+    await busyHost(hosts);
     for (const { pid } of hosts) Deno.kill(pid, "SIGSTOP");
     const port = Number(new URL(edge.url).port);
     await edge[Symbol.asyncDispose]();

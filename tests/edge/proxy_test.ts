@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
-import { type Host, serve } from "../../routes/serve.ts";
+import { serve } from "../../routes/serve.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
@@ -21,14 +21,11 @@ async function tensorsOf(response: Response) {
 
 const edge = createEdge();
 
-describe("the edge", () => {
-  let host: Host, body: Uint8Array<ArrayBuffer>;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    body = await Deno.readFile(LAYER);
-  });
-  after(() => host.shutdown());
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+const body = await Deno.readFile(LAYER);
+after(() => host.shutdown());
 
+describe("the edge", () => {
   function post(bindings: EdgeBindings, headers: Record<string, string> = {}): Response | Promise<Response> {
     const init = { method: "POST", headers: { ...HEADERS, ...headers }, body };
     return edge.request("/v1/layers?sparsity=0.5", init, bindings);

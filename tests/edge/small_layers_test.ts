@@ -4,44 +4,30 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type Host, serve } from "../../routes/serve.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { serve } from "../../routes/serve.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { floats } from "../layer/bodies.ts";
+import { codeOf } from "../routes/task_hosts.ts";
 import { makeLayer } from "../support/layers.ts";
-import { type LocalEdge, startDevEdge, startEdge } from "./local_edge.ts";
+import { startDevEdge, startEdge } from "./local_edge.ts";
 
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
-
-/** Wraps values as an F32 tensor. */
-function f32(shape: number[], values: Float32Array<ArrayBuffer>): HostTensor {
-  return { dtype: "F32", shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
-}
 
 /** Returns random weights and a Hessian for them. */
 function layerTensors(rows: number, cols: number): { weight: HostTensor; hessian: HostTensor } {
   const { weight, hessian } = makeLayer(rows, cols, { seed: rows + cols });
-  return { weight: f32([rows, cols], weight), hessian: f32([cols, cols], hessian) };
+  return { weight: floats("F32", [rows, cols], weight), hessian: floats("F32", [cols, cols], hessian) };
 }
 
-/** Returns the status and the problem code of an answer. */
-async function codeOf(answer: Response): Promise<[number, string]> {
-  const { code } = await answer.json();
-  return [answer.status, code];
-}
+const edge = await startEdge({ EDGE_SOLVE: "true" });
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+after(() => Promise.all([edge.close(), host.shutdown()]));
 
 describe("an edge that solves small layers itself", () => {
-  let edge: LocalEdge, host: Host;
-  before(async () => {
-    [edge, host] = await Promise.all([
-      startEdge({ EDGE_SOLVE: "true" }),
-      serve({ backend: "cpu", port: 0, log: () => {} }),
-    ]);
-  });
-  after(() => Promise.all([edge.close(), host.shutdown()]));
-
   const post = (url: string, query: string, body: Uint8Array<ArrayBuffer>) =>
     fetch(`${url}/v1/layers?${query}`, { method: "POST", headers: HEADERS, body });
 
@@ -110,7 +96,7 @@ describe("an edge that solves small layers itself", () => {
     const wide = await post(
       edge.url,
       "method=magnitude",
-      encode({ weight: f32([1, 1025], new Float32Array(1025)) }),
+      encode({ weight: floats("F32", [1, 1025], new Float32Array(1025)) }),
     );
     assert.equal(wide.status, 503);
     const { code, detail } = await wide.json();
@@ -118,7 +104,7 @@ describe("an edge that solves small layers itself", () => {
     assert.match(detail, /has 1025 rows or columns.*1024 rows and columns/);
     const long = encode({
       ...layerTensors(4, 4),
-      inputs: f32([2 ** 20 + 1, 4], new Float32Array(4 * (2 ** 20 + 1))),
+      inputs: floats("F32", [2 ** 20 + 1, 4], new Float32Array(4 * (2 ** 20 + 1))),
     });
     assert.deepEqual(await codeOf(await post(edge.url, "", long)), [503, "no_device"]);
   });
@@ -126,9 +112,9 @@ describe("an edge that solves small layers itself", () => {
   it("forwards larger layers if there is a host", async () => {
     const both = await startDevEdge({ EDGE_SOLVE: "true", EDGE_HOST: host.url });
     try {
-      const wide = encode({ weight: f32([1, 1025], new Float32Array(1025).fill(1)) });
+      const wide = encode({ weight: floats("F32", [1, 1025], new Float32Array(1025).fill(1)) });
       // A body over the limit in bytes is not read into memory. It is forwarded as a stream.
-      const long = encode({ weight: f32([4200, 1025], new Float32Array(4200 * 1025).fill(1)) });
+      const long = encode({ weight: floats("F32", [4200, 1025], new Float32Array(4200 * 1025).fill(1)) });
       for (const body of [wide, long]) {
         const answer = await post(both.url, "method=magnitude", body);
         await answer.body?.cancel();
@@ -153,7 +139,7 @@ describe("an edge that solves small layers itself", () => {
     assert.deepEqual(await refused("", new Uint8Array(7)), [400, "truncated_body"]);
     assert.deepEqual(await refused("", encode({ weight })), [422, "shape_mismatch"]);
     assert.deepEqual(await refused("", encode({ weight, hessian }).slice(0, -1)), [400, "truncated_body"]);
-    const nan = f32([8, 8], new Float32Array(64).fill(NaN));
+    const nan = floats("F32", [8, 8], new Float32Array(64).fill(NaN));
     assert.deepEqual(await refused("", encode({ weight: nan, hessian })), [422, "non_finite"]);
     const stored = `hessian=sha256:${"0".repeat(64)}`;
     assert.deepEqual(await refused(stored, encode({ weight })), [404, "hessian_not_found"]);
@@ -171,6 +157,6 @@ describe("an edge that solves small layers itself", () => {
     const { weight, hessian } = layerTensors(16, 24);
     const { report } = await pare.pruneLayer({ weight, hessian }, { sparsity: 0.25 });
     assert.equal(report.zeros, 16 * 24 / 4);
-    await assert.rejects(pare.putHessian(f32([1], new Float32Array([1]))), { code: "too_large" });
+    await assert.rejects(pare.putHessian(floats("F32", [1], new Float32Array([1]))), { code: "too_large" });
   });
 });

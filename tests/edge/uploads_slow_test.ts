@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { completedSchema, type UploadedParts, uploadSchema } from "../../src/protocol/resources/uploads.ts";
 import type { Upload } from "../../src/protocol/messages.ts";
+import { codeOf } from "../routes/task_hosts.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
 import { hexOf } from "./memory_edge.ts";
 
@@ -51,11 +52,6 @@ describe("uploads in the Workers runtime", () => {
 
   const complete = (upload: Upload, parts: UploadedParts) =>
     edge.post(`/v1/uploads/${upload.upload}/complete`, { parts });
-
-  async function codeOf(answer: Response): Promise<[number, string]> {
-    const { code } = await answer.json();
-    return [answer.status, code];
-  }
 
   it("a completed upload becomes a blob, which can be read whole and by range", async () => {
     const body = bytesOf(2 * PART_BYTES + 17, 1), digest = `sha256:${await hexOf(body)}`;

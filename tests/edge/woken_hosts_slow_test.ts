@@ -9,7 +9,8 @@ import { startHost } from "../../scripts/processes/child_host.ts";
 import { SOLVER_HOST, SolverContainer } from "../../src/edge/hosts/solver_container.ts";
 import { solverVariables } from "../../src/edge/settings.ts";
 import { emptyState } from "./memory_edge.ts";
-import { type JobEdge, layerBody, SECRET, startJobEdge } from "./job_edge.ts";
+import { SECRET } from "./edge_hosts.ts";
+import { type JobEdge, layerBody, startJobEdge } from "./job_edge.ts";
 import { StandInContainer } from "./stand_in_container.ts";
 
 describe("jobs in the Workers runtime at a host that is woken by a request", () => {

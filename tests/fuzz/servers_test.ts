@@ -14,14 +14,10 @@ import { earlyStatus, honouredRange } from "../../src/edge/requests/precondition
 import { parseHostNames, requireHostName } from "../../src/protocol/host_names.ts";
 import { problemAnswer, Refusal } from "../../src/protocol/refusal.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
-import { damagedText } from "./arbitraries/damaged_bytes.ts";
+import { damagedText, near } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { REPORT, TASK_REQUEST } from "./documents.ts";
 import { fuzz, unlessRefused } from "./property.ts";
-
-/** Generates damaged copies of the texts, and other texts. */
-const near = (...texts: string[]) =>
-  fc.oneof({ arbitrary: damagedText(fc.constantFrom(...texts)), weight: 4 }, fc.string());
 
 /** Whether a text can be the value of a header. */
 const isHeader = (text: string) => /^[\x20-\x7e]*$/.test(text);

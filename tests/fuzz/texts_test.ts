@@ -13,15 +13,11 @@ import { digestSchema, idSchema } from "../../src/protocol/resources/fields.ts";
 import { requestIdOf } from "../../src/protocol/headers.ts";
 import { parseKeys, SCOPES } from "../../src/protocol/keys.ts";
 import { formatPattern, MAX_GROUP, parsePattern } from "../../src/tensor/pattern.ts";
-import { damagedText } from "./arbitraries/damaged_bytes.ts";
+import { near } from "./arbitraries/damaged_bytes.ts";
 import { fuzz, unlessRefused } from "./property.ts";
 
 const isRangeError = (error: unknown) => error instanceof RangeError;
 const isModelError = (error: unknown) => error instanceof ModelError;
-
-/** Generates damaged copies of the texts, and other texts. */
-const near = (...texts: string[]) =>
-  fc.oneof({ arbitrary: damagedText(fc.constantFrom(...texts)), weight: 4 }, fc.string());
 
 const HEX = "0123456789abcdef".repeat(4);
 

@@ -4,15 +4,12 @@ import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { KeyFile } from "../../src/host/key_file.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
-import { sha256 } from "../../src/protocol/digest.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve } from "../../routes/serve.ts";
+import { digestOf } from "../routes/host.ts";
 
 const INTERVAL = 10;
-
-async function digestOf(key: string): Promise<string> {
-  return (await sha256(new TextEncoder().encode(key))).toHex();
-}
 
 /** Waits for an event in the log, which must come within ten seconds. */
 async function nextEvent(log: LogEntry[], event: string): Promise<LogEntry> {
@@ -113,7 +110,7 @@ describe("a host with a file of keys", () => {
 
 describe("readKeySettings()", () => {
   it("refuses a folder, and a list and a file at the same time", async () => {
-    const folder = await Deno.makeTempDir();
+    const folder = temporaryFolder();
     await assert.rejects(readKeySettings(undefined, folder), {
       name: "RangeError",
       message: `key file ${folder} cannot be read: it is no regular file`,
@@ -122,6 +119,5 @@ describe("readKeySettings()", () => {
       name: "RangeError",
       message: "PARE_KEYS and PARE_KEYS_FILE are both set: set one of them",
     });
-    await Deno.remove(folder);
   });
 });

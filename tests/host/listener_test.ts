@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { settlesWithin } from "../../src/base/waiting.ts";
+import { settlesWithin, sleep } from "../../src/base/waiting.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { listen } from "../../src/host/listen.ts";
 import { DEFAULT_CONNECTION_LIMITS, type ListenOptions } from "../../src/host/listener.ts";
@@ -19,8 +19,6 @@ const OPTIONS: ListenOptions = {
   log: () => {},
   clock: () => performance.now(),
 };
-
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Requests an endless answer and reads none of it. Returns whether the connection is closed after three times the limit for answers. */
 async function isClosed(isPaced: boolean): Promise<boolean> {
@@ -37,7 +35,7 @@ async function isClosed(isPaced: boolean): Promise<boolean> {
   });
   const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
   await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-  await pause(600);
+  await sleep(600);
   const closed = listener.connections === 0;
   connection.close();
   listener.abort();
@@ -64,22 +62,22 @@ describe("a listener that closes", () => {
     });
     const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
     await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    await pause(100);
+    await sleep(100);
     const closed = listener.close();
-    await pause(100);
+    await sleep(100);
     listener.abort();
     assert.ok(await settlesWithin(closed, 5000), "the listener is still open after 5 s");
     connection.close();
   });
 
   it("ends a connection on which requests follow each other without a pause", async () => {
-    const listener = listen({ ...OPTIONS, handler: () => pause(50).then(() => new Response("answer")) });
+    const listener = listen({ ...OPTIONS, handler: () => sleep(50).then(() => new Response("answer")) });
     const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
     const request = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     const answers = new Response(connection.readable).text().catch(() => "");
     // Two requests are on their way at any time.
     const sending = setInterval(() => void connection.write(request).catch(() => clearInterval(sending)), 25);
-    await pause(200);
+    await sleep(200);
     assert.ok(await settlesWithin(listener.close(), 5000), "the listener is still open after 5 s");
     clearInterval(sending);
     assert.equal(listener.connections, 0);

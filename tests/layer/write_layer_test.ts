@@ -17,26 +17,10 @@ import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
 import { packBits } from "./bodies.ts";
+import { report } from "../client/fake_host.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 
-const REPORT: Report = {
-  method: "sparsegpt",
-  rows: 1,
-  cols: 1,
-  pattern: "2:4",
-  sparsity: 0.5,
-  zeros: 1,
-  loss: 0.25,
-  relative_error: null,
-  damping: 0.01,
-  iterations: 0,
-  refit_steps: 0,
-  notes: [],
-  backend: "cpu",
-  adapter: "θ",
-  seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
-  factor_reused: false,
-};
+const REPORT: Report = { ...report(1, 1), adapter: "θ" };
 
 function makeSolution(backend: Backend, rows: number, cols: number, edge: number) {
   const next = uniform(rows * cols), words = Math.ceil(cols / 32);

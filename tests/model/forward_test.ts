@@ -4,15 +4,13 @@
  * The expected logits come from a forward pass in float64.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import type { Checkpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { Embedding } from "../../src/model/embedding.ts";
 import { opt } from "../../src/model/families/opt.ts";
 import { Forward } from "../../src/model/forward.ts";
-import { type Model, openModel } from "../../src/model/model.ts";
+import { openModel } from "../../src/model/model.ts";
 import { withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { windowLogits } from "../support/logits.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
@@ -30,22 +28,16 @@ function fillTensors(reference: OptReference, pattern: RegExp, value: number): O
   return { ...reference, tensors: new Map(tensors) };
 }
 
-describe("the forward pass", () => {
-  let backend: Backend;
-  let checkpoint: Checkpoint;
-  let model: Model;
-  let reference: OptReference;
-  before(async () => {
-    backend = await createCpuBackend();
-    checkpoint = await openOptSotu();
-    model = openModel(checkpoint);
-    reference = readOptReference(OPT_SOTU_URL);
-  });
-  after(async () => {
-    await checkpoint.close();
-    await backend.dispose();
-  });
+const backend = await createCpuBackend();
+const checkpoint = await openOptSotu();
+const model = openModel(checkpoint);
+const reference = readOptReference(OPT_SOTU_URL);
+after(async () => {
+  await checkpoint.close();
+  await backend.dispose();
+});
 
+describe("the forward pass", () => {
   it("divides weights among several buffers and computes logits in chunks if buffers are small", async () => {
     const small = limitBuffers(backend, window.length * 768 * 4);
     const actual = await windowLogits(model, small, window);

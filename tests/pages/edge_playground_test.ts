@@ -8,12 +8,14 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import type { Browser } from "playwright-core";
 import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { browserSkipReason } from "../support/browser.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { openPage, startBrowser, waitFor } from "./open_page.ts";
 
+const folder = temporaryFolder();
+
 describe("/playground of an edge in a browser", { skip: browserSkipReason() ?? false }, () => {
-  let pair: EdgeWithHost, browser: Browser, folder: string;
+  let pair: EdgeWithHost, browser: Browser;
   before(async () => {
-    folder = await Deno.makeTempDir();
     const vars = { EDGE_BODY_LIMIT: "100000" };
     pair = await startEdgeWithHost({ backend: "cpu", folder: `${folder}/edge`, vars });
     browser = await startBrowser();
@@ -21,7 +23,6 @@ describe("/playground of an edge in a browser", { skip: browserSkipReason() ?? f
   after(async () => {
     await browser?.close();
     await pair?.[Symbol.asyncDispose]();
-    await Deno.remove(folder, { recursive: true });
   });
 
   it("prunes a layer above the body limit by uploads and jobs, one for the method and one for magnitude", async () => {

@@ -6,7 +6,10 @@ import type { Browser } from "playwright-core";
 import { type Host, serve } from "../../routes/serve.ts";
 import { browserSkipReason } from "../support/browser.ts";
 import { missingCommand, runCommand } from "../support/page_examples.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { LAYOUTS, openPage, overflow, startBrowser } from "./open_page.ts";
+
+const folder = temporaryFolder();
 
 describe("/ of a host in a browser", { skip: browserSkipReason() ?? false }, () => {
   let browser: Browser, host: Host, without: Host;
@@ -37,19 +40,15 @@ describe("/ of a host in a browser", { skip: browserSkipReason() ?? false }, () 
 
   it("has a curl line that prunes the sample layer", { skip: missingCommand("curl") }, async () => {
     await using opened = await openPage(browser, host.url);
-    const folder = await Deno.makeTempDir();
     const command = (await opened.page.textContent("pre"))!;
     assert.ok(command.split("\n").every((line) => line.length <= 72), command);
     const printed = await runCommand("sh", ["-ec", command], folder);
-    await Deno.remove(folder, { recursive: true });
     assert.match(printed, /^pare-report: .*"rows":128,"cols":256,"pattern":"2:4","sparsity":0.5/im);
   });
 
   it("has a program in TypeScript that prunes the sample layer", async () => {
     await using opened = await openPage(browser, host.url);
-    const folder = await Deno.makeTempDir(),
-      file = `${folder}/program.ts`,
-      root = new URL("../../", import.meta.url);
+    const file = `${folder}/program.ts`, root = new URL("../../", import.meta.url);
     const program = (await opened.page.textContent("pre[aria-label='A program in TypeScript']"))!;
     await Deno.writeTextFile(
       file,
@@ -57,7 +56,6 @@ describe("/ of a host in a browser", { skip: browserSkipReason() ?? false }, () 
     );
     const args = ["run", "-A", "--quiet", "--check", "--config", new URL("deno.json", root).pathname, file];
     assert.match(await runCommand(Deno.execPath(), args, folder), /^16384 0\.04\d+\n$/);
-    await Deno.remove(folder, { recursive: true });
   });
 
   it("copies a command by its button, and says so", async () => {

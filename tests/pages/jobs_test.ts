@@ -11,7 +11,8 @@ import { BlockJobs } from "../../src/prune/blocks/block_jobs.ts";
 import { RemoteBlocks } from "../../src/prune/blocks/remote_blocks.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
-import { type JobEdge, layerBody, startJobEdge, until } from "../edge/job_edge.ts";
+import { busyHost, until } from "../edge/edge_hosts.ts";
+import { type JobEdge, layerBody, startJobEdge } from "../edge/job_edge.ts";
 import { startEdge } from "../edge/local_edge.ts";
 import { browserSkipReason } from "../support/browser.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
@@ -102,12 +103,7 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
       await waitFor(page, "document.querySelector('#job-link').textContent === 'live'");
     });
     assert.equal(await page.textContent("#job-title"), `Job ${HOSTILE}`);
-    const victim = await until("a host has a layer", async () => {
-      for (const host of edge.hosts) {
-        const { queue } = await (await fetch(`${host.url}/readyz`)).json();
-        if (queue.resident > 0) return host;
-      }
-    });
+    const victim = await busyHost(edge.hosts);
     Deno.kill(victim.pid, "SIGKILL");
     edge.hosts.splice(edge.hosts.indexOf(victim), 1);
     await waitForEnd(page, "failed");

@@ -4,7 +4,7 @@
  */
 
 import { FAMILY_MODELS, type Settings } from "../../scripts/fixtures/family_models.ts";
-import { compareFamily, fixtureVariants, withDefaults } from "./random_family.ts";
+import { compareFamily, fixtureVariants, SECOND_HEAD, withDefaults } from "./random_family.ts";
 
 const { gpt2, gpt_neox, falcon } = FAMILY_MODELS;
 
@@ -45,10 +45,7 @@ await compareFamily(
     },
     "without the head in the file": { settings: {}, savedAs: "headless", same: "shaped like opt-125m" },
     "in a file of torch.save": { settings: {}, savedAs: "pickle", same: "shaped like opt-125m" },
-    "with a head in the file that config.json ties to the embedding": {
-      settings: { tie_word_embeddings: true },
-      savedAs: "second head",
-    },
+    ...SECOND_HEAD,
     "in float16": { settings: {}, dtype: "float16" },
   },
   // Such a bias adds the same number to all scores of a query, so the softmax removes it.
@@ -77,10 +74,7 @@ await compareFamily("BLOOM", BLOOM_BASE, {
     same: "with four heads",
   },
   "without the head in the file": { settings: {}, savedAs: "headless", same: "with four heads" },
-  "with a head in the file that config.json ties to the embedding": {
-    settings: { tie_word_embeddings: true },
-    savedAs: "second head",
-  },
+  ...SECOND_HEAD,
   "in bfloat16": { settings: {}, dtype: "bfloat16" },
 });
 
@@ -100,10 +94,7 @@ await compareFamily("GPT-2", gpt2.base, {
   "in several shards": { settings: {}, savedAs: "shards", same: "with four heads" },
   "without the head in the file": { settings: {}, savedAs: "headless", same: "with four heads" },
   "in a file of torch.save": { settings: {}, savedAs: "pickle", same: "with four heads" },
-  "with a head in the file that config.json ties to the embedding": {
-    settings: { tie_word_embeddings: true },
-    savedAs: "second head",
-  },
+  ...SECOND_HEAD,
   "in bfloat16": { settings: {}, dtype: "bfloat16" },
 });
 

@@ -12,7 +12,7 @@ import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { runPare } from "../cli/run_pare.ts";
+import { runPare, succeeded } from "../cli/run_pare.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readTensors, writeFiles } from "../support/checkpoint_files.ts";
@@ -62,11 +62,6 @@ function inMxfp4(name: string, { shape, dtype, data }: HostTensor): Record<strin
   };
 }
 
-async function pare(...args: readonly string[]): Promise<void> {
-  const { code, stderr } = await runPare(...args);
-  assert.equal(code, 0, stderr);
-}
-
 await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
   /** Makes the model, and returns its folder. */
   const makeStored = memoize(async (name: string) => {
@@ -97,7 +92,7 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
   /** Makes the dense copy of the model, and returns its folder. */
   const makeDense = memoize(async (name: string) => {
     const stored = await makeStored("stored"), folder = `${peers().folder}/${name}`;
-    await pare("unpack", stored, "--out", folder);
+    await succeeded(runPare("unpack", stored, "--out", folder));
     await Deno.copyFile(`${stored}/tokenizer.json`, `${folder}/tokenizer.json`);
     return folder;
   });
@@ -107,7 +102,9 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
     const text = `${peers().folder}/text.txt`, out = `${folder} pruned`;
     await Deno.writeTextFile(text, "ab a bab aab b ba ".repeat(40));
     const calibration = ["--calibration", text, "--samples", "8", "--seqlen", "16", "--backend", "cpu"];
-    await pare("prune", folder, "--out", out, "--method", "sparsegpt", "--sparsity", "0.5", ...calibration);
+    await succeeded(
+      runPare("prune", folder, "--out", out, "--method", "sparsegpt", "--sparsity", "0.5", ...calibration),
+    );
     return out;
   });
 
@@ -129,7 +126,7 @@ await describePeers("a gpt-oss with experts in MXFP4", (peers) => {
     const folders = [await makeStored("stored"), await makeDense("dense")];
     const tensors = await Promise.all(folders.map(async (folder) => {
       const file = `${folder}.gguf`;
-      await pare("export", folder, "--format", "gguf:bf16", "--out", file);
+      await succeeded(runPare("export", folder, "--format", "gguf:bf16", "--out", file));
       return readGguf(await Deno.readFile(file)).tensors;
     }));
     assert.deepEqual(tensors[0], tensors[1]);

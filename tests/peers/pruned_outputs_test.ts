@@ -10,7 +10,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { openModelFolder } from "../../src/model/model.ts";
-import { runPare } from "../cli/run_pare.ts";
+import { runPare, succeeded } from "../cli/run_pare.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { windowLogits } from "../support/logits.ts";
 import { describePeers } from "./describe_peers.ts";
@@ -21,11 +21,6 @@ const WINDOWS = [[1, 300, 2, 45, 1999, 8, 77, 512], [5, 4, 3, 2047, 1024, 9, 640
 
 /** The options of `pare prune` that say how much calibration is done. */
 const CALIBRATION = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
-
-async function pare(...args: readonly string[]): Promise<void> {
-  const { code, stderr } = await runPare(...args);
-  assert.equal(code, 0, stderr);
-}
 
 /** Computes the logits of {@link WINDOWS} by Pare: one array (tokens, vocabulary) per window. */
 async function pareLogits(folder: string): Promise<Float32Array[]> {
@@ -46,7 +41,7 @@ await describePeers("the output of pare prune", (peers) => {
   /** Prunes a model of the fixtures into the folder `name`, and returns the path of the folder. */
   async function prune(model: string, name: string, ...options: readonly string[]): Promise<string> {
     const { calibration } = await writeSotuTexts(peers().folder), out = `${peers().folder}/${name}`;
-    await pare(
+    await succeeded(runPare(
       "prune",
       MODELS + model,
       "--calibration",
@@ -55,7 +50,7 @@ await describePeers("the output of pare prune", (peers) => {
       ...options,
       "--out",
       out,
-    );
+    ));
     return out;
   }
 
@@ -92,7 +87,7 @@ await describePeers("the output of pare prune", (peers) => {
       const format = ["--bits", "4", ...options, "--format", "pack-quantized"];
       const quantized = await prune(model, `${model} quantized`, "--sparsity", "0.5", ...format);
       const dense = `${quantized} unpacked`;
-      await pare("unpack", quantized, "--out", dense);
+      await succeeded(runPare("unpack", quantized, "--out", dense));
       const request = { quantized, dense, tokens: WINDOWS };
       const { layers, largest_logit, max_logit_difference } = await peers().ask<QuantizedComparison>(
         "compare_quantized",

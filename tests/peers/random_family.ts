@@ -82,6 +82,14 @@ export function fixtureVariants({ variants, dtype }: FamilyModels): Record<strin
   );
 }
 
+/** A variant whose file has the head too, although `config.json` ties the head to the embedding. */
+export const SECOND_HEAD: Readonly<Record<string, Variant>> = {
+  "with a head in the file that config.json ties to the embedding": {
+    settings: { tie_word_embeddings: true },
+    savedAs: "second head",
+  },
+};
+
 /**
  * Declares the tests of a family: one test per variant and backend, and one test that all variants differ.
  * @param insensitive the names of the parameters that cannot matter, without the prefix of their block

@@ -4,7 +4,7 @@
  */
 
 import type { Settings } from "../../scripts/fixtures/family_models.ts";
-import { compareFamily, LLAMA_BASE, type Variant, withDefaults } from "./random_family.ts";
+import { compareFamily, LLAMA_BASE, SECOND_HEAD, type Variant, withDefaults } from "./random_family.ts";
 
 const LLAMA3 = {
   rope_type: "llama3",
@@ -114,10 +114,7 @@ await compareFamily("LLaMA", { model_type: "llama", ...LLAMA_BASE }, {
     savedAs: "headless",
     same: "with a tied head",
   },
-  "with a head in the file that config.json ties to the embedding": {
-    settings: { tie_word_embeddings: true },
-    savedAs: "second head",
-  },
+  ...SECOND_HEAD,
   "in bfloat16": { settings: {}, dtype: "bfloat16" },
 });
 

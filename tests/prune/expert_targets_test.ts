@@ -23,6 +23,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type FamilyFixture, readFamilyFixture } from "../support/family_fixtures.ts";
 import { openLocalHost } from "../support/local_host.ts";
+import { halved } from "../support/opt_sotu.ts";
 
 /** The fixtures, the index of the variant, and the block whose experts are tested. */
 const MIXTURES = [["qwen3_moe", 0, 0], ["qwen2_moe", 0, 0], ["deepseek_v3", 1, 1], ["glm4_moe", 0, 1], [
@@ -33,12 +34,6 @@ const MIXTURES = [["qwen3_moe", 0, 0], ["qwen2_moe", 0, 0], ["deepseek_v3", 1, 1
 
 function floatsOf({ dtype, data }: HostTensor): Float32Array {
   return bytesToFloats(data, dtype as FloatDtype);
-}
-
-/** Sets every other weight to 0. */
-function halved(weight: HostTensor): HostTensor {
-  const values = floatsOf(weight).map((value, i) => i % 2 === 0 ? value : 0);
-  return { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
 }
 
 /** A mixture of experts in a block of a model whose other blocks are dense. */

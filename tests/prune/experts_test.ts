@@ -3,9 +3,9 @@
  * and the order of the calibration.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
@@ -28,13 +28,10 @@ async function valuesOf(source: TensorSource, name: string): Promise<Float32Arra
   return bytesToFloats(data, "BF16");
 }
 
-describe("a mixture of experts", () => {
-  let host: LocalHost;
-  before(async () => {
-    host = await openLocalHost("cpu");
-  });
-  after(() => host[Symbol.asyncDispose]());
+const host = await openLocalHost("cpu");
+after(() => host[Symbol.asyncDispose]());
 
+describe("a mixture of experts", () => {
   /** Prunes with the short window. Returns the events by layer, and the pruned weights. */
   async function pruneShort(query: LayerQuery) {
     const replaced = new Map<string, HostTensor>(), events = new Map<string, LayerEvent>();

@@ -4,7 +4,7 @@
  * Σ x·xᵀ once for every input that layers share. The solvers are not counted.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
@@ -133,13 +133,10 @@ const MODELS: readonly CountedModel[] = [
   },
 ];
 
-describe("pruneInMemory", () => {
-  let backend: Backend;
-  before(async () => {
-    backend = await createCpuBackend();
-  });
-  after(() => backend.dispose());
+const backend = await createCpuBackend();
+after(() => backend.dispose());
 
+describe("pruneInMemory", () => {
   for (const { name, sizes, open } of MODELS) {
     it(`dispatches no more products for ${name} than the method needs`, async () => {
       const flops: Flops = { forward: 0, attention: 0, statistics: 0 };

@@ -3,11 +3,11 @@
  * must raise the perplexity less than magnitude pruning does.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
@@ -35,13 +35,10 @@ async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
   }
 }
 
-describe("pruneInMemory to 2:4", () => {
-  let host: LocalHost;
-  before(async () => {
-    host = await openLocalHost("cpu");
-  });
-  after(() => host[Symbol.asyncDispose]());
+const host = await openLocalHost("cpu");
+after(() => host[Symbol.asyncDispose]());
 
+describe("pruneInMemory to 2:4", () => {
   for (const name of ["opt-sotu", "llama-sotu", "bloom-sotu"] as const) {
     it(`raises the perplexity of ${name} less with SparseGPT than with magnitude pruning`, async () => {
       const { backend, pruner } = host;

@@ -1,8 +1,8 @@
 /** Tests that layers which a checkpoint stores transposed are pruned along their inputs and stored transposed again. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type LocalHost, openLocalHost } from "../support/local_host.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { Model } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
@@ -31,13 +31,10 @@ async function storedWeight(source: TensorSource, name: string): Promise<Float32
   return asFloat32((await readTensor(source, name)).data);
 }
 
-describe("the layers of GPT-2", () => {
-  let host: LocalHost;
-  before(async () => {
-    host = await openLocalHost("cpu");
-  });
-  after(() => host[Symbol.asyncDispose]());
+const host = await openLocalHost("cpu");
+after(() => host[Symbol.asyncDispose]());
 
+describe("the layers of GPT-2", () => {
   const prune = (query: Parameters<typeof pruneInMemory>[1], allocation?: "owl" | "error"): Promise<Model> =>
     pruneInMemory(model, query, { pruner: host.pruner, backend: host.backend, windows, allocation });
 

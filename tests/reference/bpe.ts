@@ -27,7 +27,7 @@ function merge(symbols: string[], ranks: Ranks): string[] {
 }
 
 /** The printable character with which GPT-2 represents each byte. */
-function byteCharacters(): string[] {
+export function byteCharacters(): string[] {
   const isPrintable = (b: number) =>
     (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
   let next = 256;

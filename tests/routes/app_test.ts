@@ -1,20 +1,17 @@
 /** Tests the host's HTTP application: request ids, logging, allowed methods, and the resources that describe the host. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { memoryBackend } from "../host/memory_backend.ts";
 import { bytes, file, floats } from "../layer/bodies.ts";
-import { problemOf, startHost, type TestHost } from "./host.ts";
+import { problemOf, startHost } from "./host.ts";
 
 const BODY = file({ weight: floats("F32", [2, 4], new Float32Array(8)) });
 
-describe("the application", () => {
-  let host: TestHost;
-  before(async () => {
-    host = await startHost();
-  });
-  after(() => host.close());
+const host = await startHost();
+after(() => host.close());
 
+describe("the application", () => {
   it("keeps a well-formed request id of the client, and otherwise generates one", async () => {
     const idOf = async (given?: string) => {
       const headers: HeadersInit = given === undefined ? {} : { "X-Request-Id": given };

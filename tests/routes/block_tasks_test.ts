@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
+import { after, beforeEach, describe, it } from "@std/testing/bdd";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
 import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
@@ -18,7 +18,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { startHost } from "./host.ts";
 import { normals } from "../support/random.ts";
-import { codeOf, HOST_ID, SECRET, startTaskHosts, type TaskHosts } from "./task_hosts.ts";
+import { codeOf, HOST_ID, SECRET, startTaskHosts } from "./task_hosts.ts";
 
 /** The windows of a model, and those that are held out. */
 type Windows = readonly (readonly Uint32Array[])[];
@@ -82,12 +82,11 @@ const MODELS: readonly (readonly [string, LayerQuery, Record<string, unknown>, s
   ["llama", { sparsity: 0, bits: 4, symmetric: true }, { format: "pack-quantized" }, "none"],
 ];
 
+const hosts = await startTaskHosts();
+after(() => hosts.close());
+
 describe("tasks about blocks", () => {
-  let hosts: TaskHosts, count = 0;
-  before(async () => {
-    hosts = await startTaskHosts();
-  });
-  after(() => hosts.close());
+  let count = 0;
   beforeEach(() => hosts.resetStore());
 
   /** Sends a task about the states `name`, and returns the status and the code or the state of its answer. */

@@ -1,6 +1,6 @@
 /** Tests `/v1/states` and `/v1/blocks`: what they store, what they refuse before they use the device, and whose states they are. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
@@ -29,16 +29,13 @@ import {
   TOKENS,
   windows,
 } from "./block_bodies.ts";
-import { safetensorsHeaders, startHost, type TestHost } from "./host.ts";
+import { safetensorsHeaders, startHost } from "./host.ts";
+
+const host = await startHost();
+const live = host.liveBytes();
+after(() => host.close());
 
 describe("/v1/states and /v1/blocks", () => {
-  let host: TestHost, live: number;
-  before(async () => {
-    host = await startHost();
-    live = host.liveBytes();
-  });
-  after(() => host.close());
-
   it("creates states, prunes a block, repeats its answer, and deletes the states", async () => {
     assert.equal((await host.request(STATES)).status, 404);
     const described = { next_block: 0, windows: windows.length, tokens: TOKENS };

@@ -1,9 +1,9 @@
 /** Tests requests of pages of other origins (CORS) to a host, and to an edge in front of it. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
-import { type Host, serve } from "../../routes/serve.ts";
+import { serve } from "../../routes/serve.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 
@@ -16,19 +16,16 @@ const PREFLIGHT = {
   "Access-Control-Request-Headers": "authorization,content-type",
 };
 
-describe("a page of another origin", () => {
-  let open: Host, closed: Host, body: Uint8Array<ArrayBuffer>;
-  before(async () => {
-    const keys = parseKeys((await sha256(new TextEncoder().encode("sesame"))).toHex());
-    const settings = { backend: "cpu", port: 0, hostname: "127.0.0.1", keys, log: () => {} } as const;
-    open = await serve({ ...settings, corsOrigins: [ALLOWED] });
-    closed = await serve(settings);
-    body = await Deno.readFile(LAYER);
-  });
-  after(async () => {
-    await Promise.all([open.shutdown(), closed.shutdown()]);
-  });
+const keys = parseKeys((await sha256(new TextEncoder().encode("sesame"))).toHex());
+const settings = { backend: "cpu", port: 0, hostname: "127.0.0.1", keys, log: () => {} } as const;
+const open = await serve({ ...settings, corsOrigins: [ALLOWED] });
+const closed = await serve(settings);
+const body = await Deno.readFile(LAYER);
+after(async () => {
+  await Promise.all([open.shutdown(), closed.shutdown()]);
+});
 
+describe("a page of another origin", () => {
   /** The servers that allow the origin, each as a function that sends a request to a path. */
   const servers = (): Record<string, (path: string, init: RequestInit) => Promise<Response>> => ({
     "a host": (path, init) => fetch(open.url + path, init),

@@ -1,22 +1,19 @@
 /** Tests the pages at `/docs` without a browser: their headers and scripts. `tests/contract/docs_test.ts` opens them in a browser. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import { gzipSync } from "node:zlib";
-import { problemOf, startHost, type TestHost } from "./host.ts";
+import { problemOf, startHost } from "./host.ts";
 
 const SCRIPT = "globalThis.Scalar = {};";
 
-describe("/docs", () => {
-  let host: TestHost;
-  before(async () => {
-    host = await startHost({
-      docsScript: () => Promise.resolve(new Uint8Array(gzipSync(SCRIPT))),
-      pageFiles: { hash: "abc", texts: { "docs.css": "body{}", "docs.js": "1;", "icon.svg": "<svg/>" } },
-    });
-  });
-  after(() => host.close());
+const host = await startHost({
+  docsScript: () => Promise.resolve(new Uint8Array(gzipSync(SCRIPT))),
+  pageFiles: { hash: "abc", texts: { "docs.css": "body{}", "docs.js": "1;", "icon.svg": "<svg/>" } },
+});
+after(() => host.close());
 
+describe("/docs", () => {
   it("is a page that may load scripts only from the host, and has none within", async () => {
     const response = await host.request("/docs");
     assert.match(response.headers.get("Content-Type")!, /^text\/html/);

@@ -3,7 +3,7 @@
  * may have leaked. The last test checks that every code is provoked here or in another file.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
@@ -13,7 +13,7 @@ import { normals } from "../support/random.ts";
 import { bytes, file, floats } from "../layer/bodies.ts";
 import { toRefusal } from "../../routes/errors.ts";
 import { assertProblem } from "./assert_problem.ts";
-import { answerOf, safetensorsHeaders, startHost, type TestHost } from "./host.ts";
+import { answerOf, safetensorsHeaders, startHost } from "./host.ts";
 
 const N = 48, ROWS = 8;
 const weight = floats("F32", [ROWS, N], normals(ROWS * N, 1));
@@ -51,16 +51,13 @@ describe("toRefusal", () => {
   });
 });
 
-describe("a host", () => {
-  let host: TestHost;
-  before(async () => {
-    host = await startHost({
-      limits: { maxBodyBytes: 100_000, bodyWindowMilliseconds: 100 },
-      device: { storeBytes: 20_000 },
-    });
-  });
-  after(() => host.close());
+const host = await startHost({
+  limits: { maxBodyBytes: 100_000, bodyWindowMilliseconds: 100 },
+  device: { storeBytes: 20_000 },
+});
+after(() => host.close());
 
+describe("a host", () => {
   async function assertStillServing() {
     assert.equal((await host.request("/healthz")).status, 200);
     await answerOf(await host.send("POST", LAYERS, GOOD));

@@ -64,6 +64,17 @@ export async function create(host: TestHost, name = "run", body = creation, quer
   assert.equal((await host.send("PUT", `/v1/states/${name}${query}`, body)).status, 201);
 }
 
+/** Creates states, which the host then moves to its folder. */
+export async function createEvicted(
+  host: TestHost,
+  name?: string,
+  body?: typeof creation,
+  query?: string,
+): Promise<void> {
+  await create(host, name, body, query);
+  await evictAll(host);
+}
+
 /** Prunes a block, and returns the answer without times. */
 export async function prune(host: TestHost, block: number): Promise<unknown> {
   const answer = await host.send(

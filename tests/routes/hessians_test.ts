@@ -1,12 +1,12 @@
 /** Tests `/v1/hessians`, where a client stores calibration statistics once and uses them for several layers. */
 
-import { after, afterEach, before, describe, it } from "@std/testing/bdd";
+import { after, afterEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
-import { answerOf, problemOf, startHost, type TestHost } from "./host.ts";
+import { answerOf, problemOf, startHost } from "./host.ts";
 
 const N = 90, ROWS = 16;
 const statistics = correlatedHessian(N, { seed: 5 });
@@ -19,14 +19,12 @@ function layer(seed: number) {
   return floats("F32", [ROWS, N], normals(ROWS * N, seed));
 }
 
+const digest = formatDigest(await sha256(body));
+const path = `/v1/hessians/${digest}`;
+const host = await startHost({ limits: { tileEdge: 64 } });
+after(() => host.close());
+
 describe("/v1/hessians", () => {
-  let host: TestHost, digest: string, path: string;
-  before(async () => {
-    digest = formatDigest(await sha256(body));
-    path = `/v1/hessians/${digest}`;
-    host = await startHost({ limits: { tileEdge: 64 } });
-  });
-  after(() => host.close());
   // Each test starts with an empty store, even after a failed one.
   afterEach(async () => void await host.request(path, { method: "DELETE" }));
 

@@ -5,6 +5,7 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type HostSettings, startHostServices } from "../../src/host/host_services.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
 import type { Problem } from "../../src/protocol/refusal.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
@@ -54,6 +55,11 @@ export async function startHost(
       await request(path, { method, body, headers: safetensorsHeaders(body.length, headers) }),
     close: () => device.close(),
   };
+}
+
+/** Returns the digest of a key in hexadecimal, as a host is given it. */
+export async function digestOf(key: string): Promise<string> {
+  return (await sha256(new TextEncoder().encode(key))).toHex();
 }
 
 /** Returns the headers of a safetensors body of `length` bytes. Headers in `extra` replace them. */

@@ -3,15 +3,10 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parseKeyFile, parseKeys, SCOPES } from "../../src/protocol/keys.ts";
-import { sha256 } from "../../src/protocol/digest.ts";
 import { assertProblem } from "./assert_problem.ts";
-import { startHost } from "./host.ts";
+import { digestOf, startHost } from "./host.ts";
 
 const HEX = "ab".repeat(32);
-
-async function digestOf(key: string): Promise<string> {
-  return (await sha256(new TextEncoder().encode(key))).toHex();
-}
 
 describe("parseKeys", () => {
   it("reads digests with and without scopes", () => {

@@ -1,6 +1,6 @@
 /** Tests `POST /v1/layers` against the published algorithm in float64, for every form of a layer's tensors. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
@@ -12,7 +12,7 @@ import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../refe
 import { assertClose } from "../support/assert_close.ts";
 import { normals } from "../support/random.ts";
 import { bytes, file, floats, packBits, packUpper } from "../layer/bodies.ts";
-import { answerOf, startHost, type TestHost } from "./host.ts";
+import { answerOf, startHost } from "./host.ts";
 
 const ROWS = 24, COLS = 100;
 /** The tolerance of each dtype. For 16-bit dtypes it is about twice the unit roundoff, because the reference in float64 does not round. */
@@ -24,14 +24,11 @@ const weight = floats("F32", [ROWS, COLS], weights);
 const whole = floats("F32", [COLS, COLS], hessian);
 const packed = floats("F32", [(COLS * (COLS + 1)) / 2], packUpper(hessian, COLS));
 
-describe("POST /v1/layers", () => {
-  let host: TestHost;
-  before(async () => {
-    // Tiles of 32 columns make every matrix span several tiles.
-    host = await startHost({ limits: { tileEdge: 32 } });
-  });
-  after(() => host.close());
+// Tiles of 32 columns make every matrix span several tiles.
+const host = await startHost({ limits: { tileEdge: 32 } });
+after(() => host.close());
 
+describe("POST /v1/layers", () => {
   async function prune(tensors: Record<string, HostTensor>, query = "") {
     const live = host.liveBytes();
     const response = await host.send("POST", `/v1/layers?blocksize=16&${query}`, file(tensors));

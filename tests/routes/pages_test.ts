@@ -1,10 +1,10 @@
 /** Tests the pages of a host without a browser: their headers, and the files that they load. `tests/pages` opens them in a browser. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import { createApp } from "../../routes/app.ts";
 import { selectBackend } from "../../src/host/backends.ts";
-import { type HostServices, startHostServices } from "../../src/host/host_services.ts";
+import { startHostServices } from "../../src/host/host_services.ts";
 import type { PageFiles } from "../../src/pages/page_files.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
@@ -22,12 +22,10 @@ const SECURITY = {
   "Content-Security-Policy": /^default-src 'none';.* frame-ancestors 'none'/,
 };
 
+const services = await startHostServices(() => selectBackend("cpu"));
+after(() => services.device.close());
+
 describe("the pages of a host", () => {
-  let services: HostServices;
-  before(async () => {
-    services = await startHostServices(() => selectBackend("cpu"));
-  });
-  after(() => services.device.close());
   const request = async (
     path: string,
     headers: Record<string, string> = {},

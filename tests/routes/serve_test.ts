@@ -1,6 +1,6 @@
 /** Tests the host over a real socket: streaming, content lengths, clients that disconnect, health checks during a solve, and shutdown. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
@@ -8,7 +8,7 @@ import type { LogEntry } from "../../src/host/metrics.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { sleep } from "../../src/base/waiting.ts";
 import { freePort } from "../../scripts/processes/child_edge.ts";
-import { type Host, serve } from "../../routes/serve.ts";
+import { serve } from "../../routes/serve.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 import { normals } from "../support/random.ts";
@@ -25,19 +25,16 @@ function dominantDiagonal(n: number): HostTensor {
   return floats("F32", [n, n], values);
 }
 
-describe("serve", () => {
-  let backend: Backend, host: Host;
-  before(async () => {
-    backend = await createCpuBackend();
-    host = await serve({
-      open: () => Promise.resolve(backend),
-      port: 0,
-      log: () => {},
-      limits: { bodyWindowMilliseconds: 2000, answerPatienceMilliseconds: 2000 },
-    });
-  });
-  after(() => host.shutdown());
+const backend = await createCpuBackend();
+const host = await serve({
+  open: () => Promise.resolve(backend),
+  port: 0,
+  log: () => {},
+  limits: { bodyWindowMilliseconds: 2000, answerPatienceMilliseconds: 2000 },
+});
+after(() => host.shutdown());
 
+describe("serve", () => {
   const post = (body: Uint8Array<ArrayBuffer>, init: RequestInit = {}) =>
     fetch(`${host.url}/v1/layers`, {
       method: "POST",

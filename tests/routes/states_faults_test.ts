@@ -8,17 +8,15 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { fullAfter, killedAfter } from "../support/failing_file_system.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { BLOCKS, creation, pruning, STATES } from "./block_bodies.ts";
-import { create, evictAll, filesIn, nextBlock, withHosts } from "./folder_hosts.ts";
+import { createEvicted, filesIn, nextBlock, withHosts } from "./folder_hosts.ts";
 
 describe("the folder for hidden states", () => {
   it("removes a file that is damaged, cut off, or of another name, and the states are not found", () =>
     withHosts(async (folder, start) => {
       let host = await start();
-      await create(host, "b");
-      await evictAll(host);
+      await createEvicted(host, "b");
       const [other] = await filesIn(folder);
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       const path = `${folder}/${(await filesIn(folder)).find((name) => name !== other)}`;
       const whole = await Deno.readFile(path), flipped = (at: number) => whole.with(at, whole[at] ^ 1);
       const text = new TextDecoder("latin1").decode(whole), members = ["next_block", "heldOut", "model"];
@@ -42,8 +40,7 @@ describe("the folder for hidden states", () => {
   it("describes no states whose description is damaged", () =>
     withHosts(async (folder, start) => {
       const host = await start();
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       const [file] = await filesIn(folder), whole = await Deno.readFile(`${folder}/${file}`);
       const text = new TextDecoder("latin1").decode(whole);
       const digit = text.indexOf(":", text.indexOf("next_block")) + 1;
@@ -54,8 +51,7 @@ describe("the folder for hidden states", () => {
   it("does not use states of another device, which would continue with other bits", () =>
     withHosts(async (folder, start) => {
       const host = await start();
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       const restarted = await start(undefined, undefined, async () => {
         const backend = await createCpuBackend();
         return Object.assign(backend, {
@@ -78,12 +74,10 @@ describe("the folder for hidden states", () => {
         await denoFileSystem.syncFolder(path);
       };
       const host = await start({ ...denoFileSystem, syncFolder });
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.deepEqual(await filesIn(folder), []);
       isBroken = false;
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal(await nextBlock(host), 0);
     }));
 
@@ -99,8 +93,7 @@ describe("the folder for hidden states", () => {
         open: (path) => orBroken(path, () => denoFileSystem.open(path)),
         remove: (path) => orBroken(path, () => denoFileSystem.remove(path)),
       });
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       isBroken = true;
       await assertProblem(await host.request(STATES), "internal");
       await assertProblem(await host.send("PUT", STATES, creation), "internal");
@@ -111,19 +104,16 @@ describe("the folder for hidden states", () => {
   it("replaces and evicts states whose file another program has removed", () =>
     withHosts(async (folder, start) => {
       const host = await start();
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       for (const file of await filesIn(folder)) await Deno.remove(`${folder}/${file}`);
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal(await nextBlock(host), 0);
     }));
 
   it("loses states that a full disk cannot take, and leaves no file", () =>
     withHosts(async (folder, start) => {
       const host = await start(fullAfter(denoFileSystem, 1000));
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal(await nextBlock(host), undefined);
       assert.deepEqual(await filesIn(folder), []);
       assert.deepEqual(host.log.map(({ event, name }) => [event, name]), [["states not stored", "run"]]);
@@ -134,8 +124,7 @@ describe("the folder for hidden states", () => {
       const found = new Set<number | undefined>();
       for (let operations = 1; operations < 12; operations++) {
         const host = await start(killedAfter(denoFileSystem, operations));
-        await create(host);
-        await evictAll(host);
+        await createEvicted(host);
         const restarted = await start();
         found.add(await nextBlock(restarted));
         assert.ok((await filesIn(folder)).every((name) => name.endsWith(".safetensors")));

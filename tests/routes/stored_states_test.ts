@@ -8,7 +8,17 @@ import { InUseError } from "../../src/base/files/file_error.ts";
 import { StatesFolder } from "../../src/host/blocks/states_folder.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { creation, embedding, ids, metadata, STATES, TOKENS, windows } from "./block_bodies.ts";
-import { BUDGET, create, evictAll, filesIn, nextBlock, OWNER, prune, withHosts } from "./folder_hosts.ts";
+import {
+  BUDGET,
+  create,
+  createEvicted,
+  evictAll,
+  filesIn,
+  nextBlock,
+  OWNER,
+  prune,
+  withHosts,
+} from "./folder_hosts.ts";
 import { startHost } from "./host.ts";
 
 const [heldOut, ...fitted] = windows;
@@ -32,8 +42,7 @@ describe("the folder for hidden states", () => {
         const expected = [await prune(whole, 0), await prune(whole, 1)];
         await whole.close();
         const host = await start(), live = host.liveBytes();
-        await create(host, "run", body, query);
-        await evictAll(host);
+        await createEvicted(host, "run", body, query);
         assert.equal((await filesIn(folder)).length, 1);
         assert.equal(host.liveBytes(), live);
         assert.equal(await nextBlock(host), 0);
@@ -49,8 +58,7 @@ describe("the folder for hidden states", () => {
   it("forgets states that are deleted or replaced", () =>
     withHosts(async (folder, start) => {
       const host = await start();
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       assert.equal((await host.request(STATES, { method: "DELETE" })).status, 204);
       assert.equal((await host.request(STATES, { method: "DELETE" })).status, 404);
       await create(host);
@@ -71,8 +79,7 @@ describe("the folder for hidden states", () => {
           found.push(nextBlock(host));
         },
       });
-      await create(host);
-      await evictAll(host);
+      await createEvicted(host);
       await prune(host, 0);
       assert.equal(found.length, 1);
       assert.notEqual(await found[0], undefined);
@@ -81,20 +88,17 @@ describe("the folder for hidden states", () => {
   it("removes the states that were written first if its budget is exceeded", () =>
     withHosts(async (folder, start) => {
       let host = await start();
-      await create(host, "a");
-      await evictAll(host);
+      await createEvicted(host, "a");
       const [file] = await filesIn(folder), { size } = await Deno.stat(`${folder}/${file}`);
       host = await start(denoFileSystem, 2.5 * size);
       for (const name of ["b", "c"]) {
-        await create(host, name);
-        await evictAll(host);
+        await createEvicted(host, name);
       }
       const found = [await nextBlock(host, "a"), await nextBlock(host, "b"), await nextBlock(host, "c")];
       assert.deepEqual(found, [undefined, 0, 0]);
       host = await start(denoFileSystem, 1.5 * size);
       assert.deepEqual([await nextBlock(host, "b"), await nextBlock(host, "c")], [undefined, 0]);
-      await create(host, "d");
-      await evictAll(host);
+      await createEvicted(host, "d");
       assert.deepEqual([await nextBlock(host, "c"), await nextBlock(host, "d")], [undefined, 0]);
     }));
 

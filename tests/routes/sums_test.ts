@@ -1,6 +1,6 @@
 /** Tests `POST /v1/states/{name}/sums`: the statistics that a host stores for a run on several hosts, and what it refuses. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
@@ -24,7 +24,7 @@ import {
   TOKENS,
   windows,
 } from "./block_bodies.ts";
-import { startHost, type TestHost } from "./host.ts";
+import { startHost } from "./host.ts";
 
 const FITTED = 18, HELD_OUT = 3, ENTRIES = layer.inFeatures * (layer.inFeatures + 1) / 2;
 const COLLECT = `${BLOCKS}&advance=false&solve=false`;
@@ -49,14 +49,11 @@ function filled(value: number, entries = ENTRIES): HostTensor {
   };
 }
 
-describe("/v1/states/{name}/sums", () => {
-  let host: TestHost, live: number;
-  before(async () => {
-    host = await startHost();
-    live = host.liveBytes();
-  });
-  after(() => host.close());
+const host = await startHost();
+const live = host.liveBytes();
+after(() => host.close());
 
+describe("/v1/states/{name}/sums", () => {
   const sums = async (body: Uint8Array<ArrayBuffer>) => {
     const answer = await host.send("POST", SUMS, body);
     assert.equal(answer.status, 200);

@@ -4,16 +4,14 @@
  */
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
+import { after, beforeEach, describe, it } from "@std/testing/bdd";
 import { startHost } from "./host.ts";
-import { codeOf, HESSIAN, HOST_ID, SECRET, startTaskHosts, type TaskHosts, WEIGHT } from "./task_hosts.ts";
+import { codeOf, HESSIAN, HOST_ID, SECRET, startTaskHosts, WEIGHT } from "./task_hosts.ts";
+
+const hosts = await startTaskHosts();
+after(() => hosts.close());
 
 describe("the transfers of tasks", () => {
-  let hosts: TaskHosts;
-  before(async () => {
-    hosts = await startTaskHosts();
-  });
-  after(() => hosts.close());
   beforeEach(() => hosts.resetStore());
 
   /** Sends a new task with the members in `changes`. Returns the status and the code of the answer. */

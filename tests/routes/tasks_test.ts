@@ -1,7 +1,7 @@
 /** Tests tasks: their answers, their authorisation and their end. `task_transfers_test.ts` tests what they read from and write to a blob store. */
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
+import { after, beforeEach, describe, it } from "@std/testing/bdd";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { signTicket } from "../../src/protocol/tickets.ts";
 import { file, floats } from "../layer/bodies.ts";
@@ -15,19 +15,16 @@ import {
   SECRET,
   type SendOptions,
   startTaskHosts,
-  type TaskHosts,
   VALIDATED_HESSIAN,
   VALIDATED_LAYER,
   WEIGHT,
   WHOLE_LAYER,
 } from "./task_hosts.ts";
 
+const hosts = await startTaskHosts();
+after(() => hosts.close());
+
 describe("tasks", () => {
-  let hosts: TaskHosts;
-  before(async () => {
-    hosts = await startTaskHosts();
-  });
-  after(() => hosts.close());
   beforeEach(() => hosts.resetStore());
 
   it("write the answer of POST /v1/layers, and return its digest and report", async () => {

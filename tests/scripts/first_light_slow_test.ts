@@ -7,6 +7,7 @@ import { renderPage } from "../../scripts/first_light/page.ts";
 import type { FirstLight } from "../../scripts/first_light/results.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 /** The shaders of gemm_nt that were timed with Dawn. */
 function ratesOf(dawn: NonNullable<FirstLight["dawn"]>): string[] | undefined {
@@ -17,9 +18,8 @@ function ratesOf(dawn: NonNullable<FirstLight["dawn"]>): string[] | undefined {
 describe("first light", () => {
   it(`runs every step to its end${webgpuSkipReason ? ` (skipped: ${webgpuSkipReason})` : ""}`, {
     skip: webgpuSkipReason,
-  }, async () => {
-    const folder = await Deno.makeTempDir();
-    try {
+  }, () =>
+    withTemporaryFolder(async (folder) => {
       const result = await firstLight(folder, SOFTWARE_SIZES);
       assert.deepEqual(result.failures, {});
       assert.deepEqual(result.checks!.filter(({ passed }) => !passed), []);
@@ -50,8 +50,5 @@ describe("first light", () => {
         assert.ok(page.includes(title), title);
       }
       assert.equal(renderPage({ ...result, failures: { layer: "<lost>" } }).includes("<lost>"), false);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  });
+    }));
 });

@@ -1,6 +1,6 @@
 /** Tests TimedBackend, which measures the time of each group of kernels, and the measurements that use it. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { measureGemmRate } from "../../scripts/bench/measure/gemm_rate.ts";
 import { TimedBackend, TRANSFERS } from "../../scripts/first_light/timed_backend.ts";
@@ -29,13 +29,10 @@ async function solve(backend: Backend): Promise<Float32Array> {
   return q;
 }
 
-describe("TimedBackend", () => {
-  let backend: Backend;
-  before(async () => {
-    backend = await createCpuBackend();
-  });
-  after(() => backend.dispose());
+const backend = await createCpuBackend();
+after(() => backend.dispose());
 
+describe("TimedBackend", () => {
   it("computes the same bits as the wrapped backend, and frees its buffers", async () => {
     const expected = await solve(backend);
     const live = backend.counters.bytesLive;

@@ -5,6 +5,7 @@
  * loop ends. A new entry point calls the original one, runs the further loop, and reports the counts.
  */
 
+import { blockEnd } from "../../scripts/self_check/faults/wgsl_faults.ts";
 import type { Kernel, ShaderVariant } from "../../src/device/kernels/kernel.ts";
 import type { Values } from "../../src/device/kernels/kernel_case.ts";
 
@@ -161,13 +162,5 @@ function bodyStart(code: string, index: number): number {
     if (code[at] === "(") depth++;
     else if (code[at] === ")") depth--;
     else if (code[at] === "{" && depth === 0) return at;
-  }
-}
-
-/** The index of the brace that closes the block opened at `open`. */
-function blockEnd(code: string, open: number): number {
-  for (let at = open, depth = 0;; at++) {
-    if (code[at] === "{") depth++;
-    else if (code[at] === "}" && --depth === 0) return at;
   }
 }

@@ -1,5 +1,7 @@
 /** Makes tokenizers whose merges reach over the ends of words, so that a wrong division of a text shows in its tokens. */
 
+import { byteCharacters } from "../reference/bpe.ts";
+
 /** The number of merges. */
 const MERGES = 400;
 
@@ -28,13 +30,6 @@ export const TEXTS_WITH_ADDED_TOKENS = [
 ];
 
 type Json = Readonly<Record<string, unknown>>;
-
-/** The character that stands for a byte in a byte-level vocabulary: itself if it can be printed, or one from U+0100 on. */
-function byteCharacters(): string[] {
-  const isPrinted = (byte: number) => byte > 32 && byte < 127 || byte > 160 && byte !== 173;
-  let others = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(isPrinted(byte) ? byte : others++));
-}
 
 /** Merges the most frequent pair again and again. Ties go to the pair that comes first. */
 function learnMerges(texts: readonly string[][]): [string, string][] {

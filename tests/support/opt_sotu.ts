@@ -9,7 +9,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { fileURLToPath } from "node:url";
 import { type Model, openModel } from "../../src/model/model.ts";
-import { bytesToFloats } from "../../src/tensor/dtype.ts";
+import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { assertClose } from "./assert_close.ts";
@@ -53,9 +53,9 @@ export function useOptSotu(): { readonly checkpoint: Checkpoint; readonly model:
   return opened;
 }
 
-/** Sets every other entry of a weight in F16 to 0. This stands in for pruning and changes the outputs of the layer a lot. */
-export function halved({ data, shape }: HostTensor): HostTensor {
-  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+/** Sets every other entry of a weight to 0. This stands in for pruning and changes the outputs of the layer a lot. */
+export function halved({ dtype, data, shape }: HostTensor): HostTensor {
+  const values = bytesToFloats(data, dtype as FloatDtype).map((value, i) => i % 2 === 0 ? value : 0);
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
 }
 

@@ -19,6 +19,11 @@ export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T
   }
 }
 
+/** Returns the sorted names of the files and folders in a folder. */
+export function listNames(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
+}
+
 /** Reads every file in a folder and its subfolders. The keys are the paths relative to the folder, in order. */
 export async function readFolder(root: string, below = ""): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();

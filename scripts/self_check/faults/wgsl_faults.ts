@@ -66,7 +66,8 @@ function reachableRanges(code: string, entryPoint: string): [start: number, end:
   return [...bodies, ...constants];
 }
 
-function blockEnd(code: string, open: number): number {
+/** Returns the index of the brace that closes the block opened at `open`. */
+export function blockEnd(code: string, open: number): number {
   for (let at = open, depth = 0;; at++) {
     if (code[at] === "{") depth++;
     else if (code[at] === "}" && --depth === 0) return at;

@@ -9,6 +9,7 @@ import type { RunReport } from "../../prune/report/run_report.ts";
 import { finiteOrNull } from "../../prune/run/journal.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
+import type { ProgressDisplay } from "../terminal/output.ts";
 
 export interface TokenizedText {
   /** The name of its file. */
@@ -39,7 +40,7 @@ interface ComparisonOptions {
   readonly seqlen: number;
   readonly backend: Backend;
   readonly signal?: AbortSignal;
-  readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
+  readonly progress: ProgressDisplay;
 }
 
 /** Measures both models on every text. */
@@ -50,12 +51,12 @@ export async function comparePerplexity(
 ): Promise<RunReport["perplexity"]> {
   const rows: RunReport["perplexity"] = [];
   for (const { text, tokens, windows } of texts) {
-    const measure = (model: Model, what: "dense model" | "pruned model") =>
+    const measure = (model: Model, what: string) =>
       computePerplexity(model, backend, tokens, {
         seqlen,
         windows,
         signal,
-        progress: (done, total) => progress?.(what, done, total),
+        progress: (done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
     const before = await measure(dense, "dense model");
     const after = await measure(pruned, "pruned model");

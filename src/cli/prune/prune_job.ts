@@ -95,7 +95,7 @@ export async function pruneJob(
           seqlen,
           backend: await openDevice(),
           signal,
-          progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+          progress,
         });
       const evaluation = tokenized.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...facts, shrunk: first?.report }, run, {

@@ -132,7 +132,7 @@ export async function shrinkInto(
         seqlen,
         backend,
         signal,
-        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+        progress,
       });
       const facts = { name: modelName, dense: opened, backend, options, texts, seqlen, units, fingerprint };
       const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;

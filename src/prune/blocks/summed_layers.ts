@@ -82,7 +82,7 @@ function asFloat32Tensor({ dtype, shape, data }: HostTensor): HostTensor {
 }
 
 /** Returns the upper triangle of the identity of order n, packed row by row: F32 [n(n+1)/2]. */
-function packedIdentity(n: number): HostTensor {
+export function packedIdentity(n: number): HostTensor {
   const entries = new Float32Array(n * (n + 1) / 2);
   for (let row = 0, at = 0; row < n; at += n - row, row++) entries[at] = 1;
   return { dtype: "F32", shape: [entries.length], data: new Uint8Array(entries.buffer) };

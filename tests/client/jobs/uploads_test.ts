@@ -3,13 +3,13 @@
  * uploads, existing blobs and wrong digests. A blob is a stored upload, named by its digest.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { sleep } from "../../../src/base/waiting.ts";
 import { ConnectionError } from "../../../src/client/errors.ts";
 import type { BlobSource } from "../../../src/client/digests.ts";
 import { type UploadProgress, Uploads } from "../../../src/client/jobs/uploads.ts";
-import { type LocalEdge, startEdge } from "../../edge/local_edge.ts";
+import { startEdge } from "../../edge/local_edge.ts";
 
 const PART_BYTES = 5 * 2 ** 20;
 
@@ -52,13 +52,10 @@ function interceptedFetch(
   };
 }
 
-describe("Uploads", () => {
-  let edge: LocalEdge;
-  before(async () => {
-    edge = await startEdge({ EDGE_PART_BYTES: String(PART_BYTES) });
-  });
-  after(() => edge.close());
+const edge = await startEdge({ EDGE_PART_BYTES: String(PART_BYTES) });
+after(() => edge.close());
 
+describe("Uploads", () => {
   async function blobOf(digest: string): Promise<Uint8Array<ArrayBuffer>> {
     return new Uint8Array(await (await edge.request(`/v1/blobs/${digest}`)).arrayBuffer());
   }

@@ -5,7 +5,7 @@
  * variants must give the same bits, and agree with a product in float64.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
@@ -47,17 +47,14 @@ const PRODUCTS: readonly (readonly [ProductKernel, Product])[] = [
   [NT, { size: [16, 16, 256], zeros: [0.97, 0.97] }],
 ];
 
-describe("products on the cpu backend", () => {
-  let unpaired: Backend, paired: Backend;
-  before(async () => {
-    unpaired = await withFlags("", 1);
-    paired = await withFlags("--experimental-wasm-revectorize,--no-wasm-bounds-checks", 2);
-  });
-  after(async () => {
-    await unpaired.dispose();
-    await paired.dispose();
-  });
+const unpaired = await withFlags("", 1);
+const paired = await withFlags("--experimental-wasm-revectorize,--no-wasm-bounds-checks", 2);
+after(async () => {
+  await unpaired.dispose();
+  await paired.dispose();
+});
 
+describe("products on the cpu backend", () => {
   it("show in the adapter's name whether instructions are paired", () => {
     assert.equal(unpaired.adapter.name, "WebAssembly SIMD, 1 thread");
     const suffix = Deno.build.arch === "x86_64" ? " in pairs" : "";

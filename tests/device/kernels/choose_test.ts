@@ -23,6 +23,7 @@ import { referenceSelection } from "../../reference/selection.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { downloadU32, upload } from "../../support/device.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
+import { packForced } from "../../support/layers.ts";
 import { normals, uniform } from "../../support/random.ts";
 
 /** A matrix that is cut into tiles of at most `edge` rows and columns. */
@@ -52,15 +53,6 @@ function makeTiles(backend: Backend, { rows, cols, edge, values }: TiledValues) 
   return tiles;
 }
 
-/** Packs flags, one per entry, into rows of u32 words. */
-function packWords(flags: ArrayLike<number>, rows: number, cols: number): Uint32Array<ArrayBuffer> {
-  const words = Math.ceil(cols / 32), packed = new Uint32Array(rows * words);
-  for (let i = 0; i < rows * cols; i++) {
-    if (flags[i]) packed[Math.floor(i / cols) * words + ((i % cols) >> 5)] |= 1 << (i % cols & 31);
-  }
-  return packed;
-}
-
 /** Returns random values. If `levels` is given, many of them have equal magnitudes. */
 function makeValues(count: number, seed: number, levels?: number): Float32Array {
   return normals(count, seed).map((value) => levels ? Math.round(value * levels) / levels : value);
@@ -79,7 +71,7 @@ eachBackend("choose_entries", (backend) => {
         const words = Math.ceil(cols / 32);
         const shared = {
           scale: upload(backend(), scale),
-          forced: upload(backend(), packWords(forcedFlags, rows, cols)),
+          forced: upload(backend(), packForced(forcedFlags, rows, cols)),
           selection: upload(backend(), new Uint32Array(2 + rows)),
           histogram: upload(backend(), new Uint32Array(RADIX_BINS)),
           mask: upload(backend(), new Uint32Array(rows * words)),
@@ -111,7 +103,7 @@ eachBackend("choose_entries", (backend) => {
           (value, i) => Math.abs(Math.fround(value * scale[i % cols])),
         );
         const pruned = referenceSelection(scores, k, (i) => forcedFlags[i] === 1);
-        const expected = packWords(pruned.map((flag) => 1 - flag), rows, cols);
+        const expected = packForced(pruned.map((flag) => 1 - flag), rows, cols);
         deepStrictEqual(await downloadU32(backend(), mask), expected);
         for (const { x } of tiles) x.destroy();
         for (const buffer of Object.values(shared)) buffer.destroy();

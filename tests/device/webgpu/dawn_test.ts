@@ -1,13 +1,14 @@
 /** Tests that Dawn is found, loaded and named, and what its absence is reported as. */
 
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import config from "../../../deno.json" with { type: "json" };
 import { findDawn, loadDawn, openDawn, TESTED_DAWN } from "../../../src/device/webgpu/runtimes/dawn.ts";
 import { openRuntime, parseRuntime } from "../../../src/device/webgpu/runtimes/runtime.ts";
 import { describeAdapter, requestAdapter } from "../../../src/device/webgpu/device.ts";
 import { dawnSkipReason } from "../../support/dawn.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 /** Creates `FOLDER/node_modules/webgpu` with the given `package.json` and an addon that is no library. */
 async function installFake(folder: string): Promise<string> {
@@ -18,11 +19,7 @@ async function installFake(folder: string): Promise<string> {
 }
 
 describe("findDawn()", () => {
-  let folder: string;
-  before(async () => {
-    folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "pare-test-" }));
-  });
-  after(() => Deno.remove(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it("finds the package that is nearest to the program, and follows a link to it", async () => {
     const far = await installFake(folder), near = await installFake(`${folder}/app`);

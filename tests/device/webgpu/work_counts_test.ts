@@ -12,11 +12,11 @@ import { factor } from "../../../src/layer/linalg/factor.ts";
 import { readLayer } from "../../../src/layer/read_layer.ts";
 import { MIN_CHECK_SLOTS } from "../../../src/layer/sinks/upload.ts";
 import { encodeAnswer } from "../../../src/layer/write_layer.ts";
-import type { Report } from "../../../src/protocol/messages.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import type { Pattern } from "../../../src/tensor/pattern.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import type { WebGpuBackend } from "../../../src/device/webgpu/backend.ts";
+import { report } from "../../client/fake_host.ts";
 import { file, floats, packUpper, source } from "../../layer/bodies.ts";
 import { correlatedHessian } from "../../reference/hessian.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../../support/layers.ts";
@@ -130,25 +130,6 @@ webgpuSuite("the work queued on webgpu", (backend) => {
   }
 });
 
-const REPORT: Report = {
-  method: "sparsegpt",
-  rows: 1,
-  cols: 1,
-  pattern: "2:4",
-  sparsity: 0.5,
-  zeros: 1,
-  loss: null,
-  relative_error: null,
-  damping: 0.01,
-  iterations: 0,
-  refit_steps: 0,
-  notes: [],
-  backend: "webgpu",
-  adapter: "",
-  seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
-  factor_reused: false,
-};
-
 webgpuSuite("the bytes that cross the bus on webgpu", (backend) => {
   const rows = 64, cols = 96, entries = rows * cols;
   const hessian = correlatedHessian(cols, { seed: 1 });
@@ -177,7 +158,7 @@ webgpuSuite("the bytes that cross the bus on webgpu", (backend) => {
       relativeError: false,
     });
     const [, answering] = await measure(backend(), async () => {
-      const answer = encodeAnswer(backend(), solution, dtype, REPORT);
+      const answer = encodeAnswer(backend(), solution, dtype, report(rows, cols));
       for await (const _chunk of answer.chunks());
     });
     for (const resource of [solution, factored, received]) resource.destroy();

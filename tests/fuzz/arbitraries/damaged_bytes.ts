@@ -42,7 +42,12 @@ export function damagedBytes(
 }
 
 /** Generates damaged copies of texts in UTF-8. */
-export function damagedText(texts: fc.Arbitrary<string>, maxEdits = 4): fc.Arbitrary<string> {
+export function damagedText(texts: fc.Arbitrary<string>): fc.Arbitrary<string> {
   const encoded = texts.map((text) => new TextEncoder().encode(text));
-  return damagedBytes(encoded, maxEdits).map((bytes) => new TextDecoder().decode(bytes));
+  return damagedBytes(encoded).map((bytes) => new TextDecoder().decode(bytes));
+}
+
+/** Generates damaged copies of the texts, and other texts. */
+export function near(...texts: string[]): fc.Arbitrary<string> {
+  return fc.oneof({ arbitrary: damagedText(fc.constantFrom(...texts)), weight: 4 }, fc.string());
 }

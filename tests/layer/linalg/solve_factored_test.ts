@@ -12,6 +12,7 @@ import { mirrorDiagonalTiles } from "../../../src/layer/linalg/quadratic_form.ts
 import { solveFactored } from "../../../src/layer/linalg/solve_factored.ts";
 import { symmetricProduct } from "../../../src/layer/linalg/gemm.ts";
 import { correlatedHessian } from "../../reference/hessian.ts";
+import { product } from "../../reference/target_step.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { uploadHessian } from "../../support/layers.ts";
@@ -25,17 +26,6 @@ const CASES = [
   { rows: 33, n: 700, blocksize: 128 },
 ];
 
-/** The product M·A in float64, for M (rows, n) and A (n, n). */
-function multiply(m: ArrayLike<number>, a: ArrayLike<number>, rows: number, n: number): Float64Array {
-  const product = new Float64Array(rows * n);
-  for (let r = 0; r < rows; r++) {
-    for (let k = 0; k < n; k++) {
-      for (let c = 0; c < n; c++) product[r * n + c] += m[r * n + k] * a[k * n + c];
-    }
-  }
-  return product;
-}
-
 eachBackend("products with a symmetric matrix", (backend) => {
   for (const { rows, n, blocksize, edge = tileEdgeFor(blocksize) } of CASES) {
     const shape = `${rows}×${n} in tiles of ${edge}`;
@@ -48,7 +38,7 @@ eachBackend("products with a symmetric matrix", (backend) => {
       writeMatrix(backend(), m, values);
       mirrorDiagonalTiles(backend(), matrix);
       symmetricProduct(backend(), m, matrix, c);
-      assertClose(await readMatrix(backend(), c), multiply(values, a, rows, n), 1e-5);
+      assertClose(await readMatrix(backend(), c), product(values, a, rows, n), 1e-5);
       for (const resource of [matrix, m, c]) resource.destroy();
     });
 
@@ -68,9 +58,8 @@ eachBackend("products with a symmetric matrix", (backend) => {
         (value, i) => i % (n + 1) === 0 ? value + factored.dampingAdded : value,
       );
       // The tolerance is relative to the magnitudes of the terms whose difference is the residual.
-      const product = multiply(x, damped, rows, n);
-      const terms = multiply(x.map(Math.abs), damped.map(Math.abs), rows, n);
-      product.forEach((value, i) => {
+      const terms = product(x.map(Math.abs), damped.map(Math.abs), rows, n);
+      product(x, damped, rows, n).forEach((value, i) => {
         ok(
           Math.abs(value - values[i]) <= 2e-5 * terms[i],
           `${shape}: element ${i}: ${value}, not ${values[i]}`,

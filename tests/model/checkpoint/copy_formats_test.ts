@@ -9,7 +9,7 @@ import { openCopy } from "../../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../../src/model/checkpoint/write/write_plan.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
-import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { listNames, withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const TORCH = fileURLToPath(new URL("../../fixtures/torch", import.meta.url));
 const REPLACED = "model.decoder.layers.0.fc1.weight";
@@ -27,10 +27,6 @@ type Tensors = ReadonlyMap<string, HostTensor>;
 async function readTensors(folder: string, names: readonly string[]): Promise<Tensors> {
   const files = await Promise.all(names.map((name) => Deno.readFile(`${folder}/${name}`)));
   return new Map(files.flatMap((file) => [...decode(file).tensors]));
-}
-
-function listNames(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
 }
 
 /** Makes a checkpoint from a fixture of torch files and from the files in `OTHERS`. Returns its tensors. */

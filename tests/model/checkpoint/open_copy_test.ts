@@ -10,7 +10,7 @@ import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
-import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { listNames, withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const FIRST = "model-00001-of-00002.safetensors";
 const SECOND = "model-00002-of-00002.safetensors";
@@ -33,10 +33,6 @@ function withCopySetup(body: (setup: CopySetup) => Promise<void>): Promise<void>
     const open = (options?: CopyOptions) => openCopy(planCopy(checkpoint), target, denoFileSystem, options);
     await body({ source, target, checkpoint, open }).finally(() => checkpoint.close());
   });
-}
-
-function listNames(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
 }
 
 describe("openCopy", () => {

@@ -1,6 +1,6 @@
 /** Tests that the text part of a multimodal model is read under every prefix, pruned, and written beside unchanged other tensors. */
 
-import { after, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { copyDestination } from "../../../scripts/prune/write_pruned.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
@@ -16,9 +16,9 @@ import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { FAMILY_FIXTURES, readFamilyFixture } from "../../support/family_fixtures.ts";
 import { windowLogits } from "../../support/logits.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
-const scratch = await Deno.makeTempDir({ prefix: "pare-multimodal-" });
-after(() => Deno.remove(scratch, { recursive: true }));
+const scratch = temporaryFolder();
 
 /** A part of a tower for images, which no text reaches. Its bytes are no numbers in F32. */
 const TOWER: HostTensor = { dtype: "F32", shape: [2, 2], data: new Uint8Array(16).fill(255) };

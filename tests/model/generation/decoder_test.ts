@@ -3,15 +3,14 @@
  * all blocks. The tests of the families compare the logits of each token with those of the whole window.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../../src/device/backend.ts";
-import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { type TensorSource, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { Decoder } from "../../../src/model/generation/decoder.ts";
 import { generate } from "../../../src/model/generation/generate.ts";
-import { type Model, openModel } from "../../../src/model/model.ts";
+import { openModel } from "../../../src/model/model.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { limitMemory } from "../../support/limited_backend.ts";
 import { windowLogits } from "../../support/logits.ts";
@@ -19,19 +18,15 @@ import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
 
 const VOCABULARY = 2048;
 
-describe("Decoder", () => {
-  let backend: Backend, checkpoint: Checkpoint, model: Model, text: Uint32Array;
-  before(async () => {
-    backend = await createCpuBackend();
-    checkpoint = await openOptSotu();
-    model = openModel(checkpoint);
-    text = await sotuTokens("evaluation");
-  });
-  after(async () => {
-    await checkpoint.close();
-    await backend.dispose();
-  });
+const text = await sotuTokens("evaluation");
+const backend = await createCpuBackend();
+const checkpoint = await openOptSotu(), model = openModel(checkpoint);
+after(async () => {
+  await checkpoint.close();
+  await backend.dispose();
+});
 
+describe("Decoder", () => {
   /** Runs `prompt` and then the next three tokens of the text. Returns the logits after each. */
   async function decode(on: Backend, prompt: number): Promise<Float32Array[]> {
     const decoder = await Decoder.open(on, model, prompt + 3), rows = [];
@@ -106,19 +101,8 @@ describe("Decoder", () => {
 });
 
 describe("generate()", () => {
-  let backend: Backend, checkpoint: Checkpoint, model: Model;
-  before(async () => {
-    backend = await createCpuBackend();
-    checkpoint = await openOptSotu();
-    model = openModel(checkpoint);
-  });
-  after(async () => {
-    await checkpoint.close();
-    await backend.dispose();
-  });
-
   it("ends after the positions of the model, and after an end token", async () => {
-    const prompt = (await sotuTokens("evaluation")).subarray(0, 505);
+    const prompt = text.subarray(0, 505);
     const all = await Array.fromAsync(generate(model, backend, prompt, { tokens: 50 }));
     assert.equal(all.length, 7);
     const endTokens = new Set([all[3]]), end = all.indexOf(all[3]);

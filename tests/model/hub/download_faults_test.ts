@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { hubFiles } from "../../../src/cli/files/use_hub.ts";
 import type { HubProgress } from "../../../src/model/hub/resolve_model.ts";
-import { FILES, names, WEIGHTS, withHub } from "./hub_scene.ts";
+import { listNames } from "../../support/temporary_folder.ts";
+import { FILES, WEIGHTS, withHub } from "./hub_scene.ts";
 
 describe("resolveModel(), if a download fails,", () => {
   it("resumes an interrupted download, in the same run and in the next one", () =>
@@ -26,12 +27,12 @@ describe("resolveModel(), if a download fails,", () => {
         name: "AbortError",
       });
       const blobs = `${cacheDir}/models--some--model/blobs`;
-      const partial = names(blobs).find((name) => name.endsWith(".incomplete"));
+      const partial = listNames(blobs).find((name) => name.endsWith(".incomplete"));
       assert.ok(partial);
       await Deno.truncate(`${blobs}/${partial}`, 5000);
       assert.deepEqual(await Deno.readFile(`${await resolve("hf:some/model")}/model.safetensors`), WEIGHTS);
       assert.deepEqual(ranges(), [`5000-${WEIGHTS.length - 1}`]);
-      assert.ok(!names(blobs).some((name) => name.endsWith(".incomplete")));
+      assert.ok(!listNames(blobs).some((name) => name.endsWith(".incomplete")));
     }));
 
   it("aborts a stalled connection and resumes the download", () =>
@@ -88,7 +89,7 @@ describe("resolveModel(), if a download fails,", () => {
       await assert.rejects(resolve("hf:some/model"), refused);
       hub.forged["model.safetensors"] = new Uint8Array(2 * WEIGHTS.length);
       await assert.rejects(resolve("hf:some/model"), refused);
-      assert.equal(names(`${cacheDir}/models--some--model/blobs`).length, 3);
+      assert.equal(listNames(`${cacheDir}/models--some--model/blobs`).length, 3);
       delete hub.forged["model.safetensors"];
       await resolve("hf:some/model");
     }));

@@ -2,7 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { FILES, MAIN, names, withHub } from "./hub_scene.ts";
+import { listNames } from "../../support/temporary_folder.ts";
+import { FILES, MAIN, withHub } from "./hub_scene.ts";
 import { serveHub } from "./fake_hub.ts";
 
 const TOKEN = "hf_secret";
@@ -72,7 +73,7 @@ describe("resolveModel() with a hostile hub", () => {
       await using other = serveHub(model);
       hub.redirectTo = other.url;
       const folder = await resolve("hf:some/model", { accessToken: TOKEN });
-      assert.ok(names(folder).includes("model.safetensors"));
+      assert.ok(listNames(folder).includes("model.safetensors"));
       assert.ok(other.requests.length > 0);
       assert.equal(other.token, undefined);
     }));

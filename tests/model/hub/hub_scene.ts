@@ -44,8 +44,3 @@ export function withHub(files: FakeModel["files"], body: (scene: Scene) => Promi
     await body({ hub, cacheDir, model, resolve });
   });
 }
-
-/** Returns the sorted names of the files in a folder. */
-export function names(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
-}

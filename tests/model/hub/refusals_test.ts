@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { hubFiles } from "../../../src/cli/files/use_hub.ts";
 import { gitDigest } from "./fake_hub.ts";
-import { FILES, names, WEIGHTS, withHub } from "./hub_scene.ts";
+import { listNames } from "../../support/temporary_folder.ts";
+import { FILES, WEIGHTS, withHub } from "./hub_scene.ts";
 
 describe("resolveModel(), if a model cannot be downloaded,", () => {
   it("refuses invalid file names, digests and commits from a hub", () =>
@@ -25,7 +26,7 @@ describe("resolveModel(), if a model cannot be downloaded,", () => {
         name: "ModelError",
         message: /names no valid commit for main/,
       });
-      assert.deepEqual(names(cacheDir).filter((name) => name !== "models--some--model"), []);
+      assert.deepEqual(listNames(cacheDir).filter((name) => name !== "models--some--model"), []);
     }));
 
   it("advises the user if a model is missing, private or gated", () =>

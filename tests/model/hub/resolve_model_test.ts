@@ -9,7 +9,8 @@ import type { HubProgress } from "../../../src/model/hub/resolve_model.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { patternTensor } from "../../support/checkpoint_files.ts";
 import { gitDigest } from "./fake_hub.ts";
-import { FILES, MAIN, names, OLD, WEIGHTS, withHub } from "./hub_scene.ts";
+import { listNames } from "../../support/temporary_folder.ts";
+import { FILES, MAIN, OLD, WEIGHTS, withHub } from "./hub_scene.ts";
 
 const TORCH = fileURLToPath(new URL("../../fixtures/torch", import.meta.url));
 
@@ -22,7 +23,12 @@ describe("resolveModel()", () => {
       const folder = await resolve("hf:some/model", { progress: (state) => progress.push(state) });
       const cache = `${cacheDir}/models--some--model`;
       assert.equal(folder, `${cache}/snapshots/${MAIN}`);
-      assert.deepEqual(names(folder), ["config.json", "merges.txt", "model.safetensors", "tokenizer.json"]);
+      assert.deepEqual(listNames(folder), [
+        "config.json",
+        "merges.txt",
+        "model.safetensors",
+        "tokenizer.json",
+      ]);
       assert.deepEqual(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
       assert.equal(await Deno.readTextFile(`${cache}/refs/main`), MAIN);
       assert.equal(
@@ -37,7 +43,7 @@ describe("resolveModel()", () => {
 
   it("downloads the model card, which has the licence", () =>
     withHub({ ...FILES, "README.md": "---\nlicense: mit\n---\n" }, async ({ resolve }) => {
-      assert.ok(names(await resolve("hf:some/model")).includes("README.md"));
+      assert.ok(listNames(await resolve("hf:some/model")).includes("README.md"));
     }));
 
   it("accepts a tag or a commit as the revision, and downloads a file only once if two commits share it", () =>
@@ -96,7 +102,7 @@ describe("resolveModel()", () => {
         }),
     );
     const torch = Object.fromEntries(
-      ["config.json", ...names(`${TORCH}/opt-sharded`).filter((name) => name.startsWith("pytorch_model"))]
+      ["config.json", ...listNames(`${TORCH}/opt-sharded`).filter((name) => name.startsWith("pytorch_model"))]
         .map((name) => [name, Deno.readFileSync(`${TORCH}/opt-sharded/${name}`)]),
     );
     await withHub(torch, async ({ resolve }) => {

@@ -2,10 +2,11 @@
 
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../../../routes/serve.ts";
 import { buildBrowserBundle } from "../../../scripts/packages/client/bundle_client.ts";
 import { Browser, browserSkipReason } from "../../support/browser.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 import { examplesOf, PACKAGE_PAGE } from "./installed_client.ts";
 
 /** The largest size of the bundle after gzip, in bytes. A page loads it on a slow connection in about a second. */
@@ -44,13 +45,12 @@ document.addEventListener("securitypolicyviolation", ({ violatedDirective, block
   violations.push(violatedDirective + " " + blockedURI));`;
 
 describe("the browser bundle", () => {
-  let folder: string, code: string;
+  const folder = temporaryFolder();
+  let code: string;
   before(async () => {
-    folder = await Deno.makeTempDir({ prefix: "pare-bundle-" });
     await buildBrowserBundle(`${folder}/pare-client.min.js`);
     code = await Deno.readTextFile(`${folder}/pare-client.min.js`);
   });
-  after(() => Deno.remove(folder, { recursive: true }));
 
   it(`has at most ${MAX_GZIP_BYTES} bytes after gzip`, () => {
     const size = gzipSync(code, { level: 9 }).length;

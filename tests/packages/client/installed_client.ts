@@ -2,16 +2,15 @@
 
 import assert from "node:assert/strict";
 import { buildClientPackage } from "../../../scripts/packages/client/build_client_package.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 /** The page of the package, whose examples the tests run. */
 export const PACKAGE_PAGE = new URL("../../../scripts/packages/client/package_readme.md", import.meta.url);
 
 /** A folder in which the package is installed. */
-export interface ClientProject extends AsyncDisposable {
+interface ClientProject {
   /** The path of the folder. */
   readonly folder: string;
-  /** The size of the tarball, in bytes. */
-  readonly tarballBytes: number;
   /** Writes a file. */
   write(name: string, text: string): Promise<void>;
   /** Lists the files of the installed package, relative to its folder. */
@@ -22,26 +21,23 @@ export interface ClientProject extends AsyncDisposable {
   run(command: string, args: readonly string[]): Promise<string>;
 }
 
-/** Builds the package, packs it, and installs the tarball without access to a registry. @param type the module type of the project */
-export async function installClient(type: "module" | "commonjs" = "module"): Promise<ClientProject> {
-  const root = await Deno.makeTempDir({ prefix: "pare-sdk-" });
+/** Builds the package, packs it, and installs the tarball without access to a registry, until the end of the tests. */
+export async function installClient(): Promise<ClientProject> {
+  const root = temporaryFolder();
   const built = `${root}/package`, folder = `${root}/project`;
   await Deno.mkdir(built);
   await Deno.mkdir(folder);
   await buildClientPackage(built);
   const run = (command: string, args: readonly string[]) => runIn(folder, command, args);
   const tarball = (await run("npm", ["pack", "--silent", built])).trim();
-  const tarballBytes = (await Deno.stat(`${folder}/${tarball}`)).size;
-  await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify({ name: "project", type }));
+  await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify({ name: "project", type: "module" }));
   await run("npm", ["install", "--offline", "--no-audit", "--no-fund", tarball]);
   return {
     folder,
-    tarballBytes,
     write: (name, text) => Deno.writeTextFile(`${folder}/${name}`, text),
     packageFiles: () => listFiles(`${folder}/node_modules/pare-llm-client`),
     readPackage: (name) => Deno.readTextFile(`${folder}/node_modules/pare-llm-client/${name}`),
     run,
-    [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }),
   };
 }
 

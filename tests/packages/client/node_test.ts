@@ -1,9 +1,9 @@
 /** Uses the installed npm package `pare-llm-client` in Node, from JavaScript and from TypeScript. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { type Host, serve } from "../../../routes/serve.ts";
-import { type ClientProject, examplesOf, installClient, PACKAGE_PAGE } from "./installed_client.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { serve } from "../../../routes/serve.ts";
+import { examplesOf, installClient, PACKAGE_PAGE } from "./installed_client.ts";
 
 const LAYER = new URL("../../fixtures/layers/layer.safetensors", import.meta.url);
 const README = new URL("../../../README.md", import.meta.url);
@@ -46,21 +46,15 @@ main();
 `;
 const ALL_FOUND = "true true true\ntrue true false\n";
 
-describe("the installed SDK", () => {
-  let host: Host, project: ClientProject;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    project = await installClient();
-    await project.run("npm", ["install", "--no-audit", "--no-fund", TSX, TYPESCRIPT, NODE_TYPES, ESBUILD]);
-    await Deno.copyFile(LAYER, `${project.folder}/layer.safetensors`);
-    await Deno.mkdir(`${project.folder}/tests/fixtures/layers`, { recursive: true });
-    await Deno.copyFile(LAYER, `${project.folder}/tests/fixtures/layers/layer.safetensors`);
-  });
-  after(async () => {
-    await project[Symbol.asyncDispose]();
-    await host.shutdown();
-  });
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+const project = await installClient();
+await project.run("npm", ["install", "--no-audit", "--no-fund", TSX, TYPESCRIPT, NODE_TYPES, ESBUILD]);
+await Deno.copyFile(LAYER, `${project.folder}/layer.safetensors`);
+await Deno.mkdir(`${project.folder}/tests/fixtures/layers`, { recursive: true });
+await Deno.copyFile(LAYER, `${project.folder}/tests/fixtures/layers/layer.safetensors`);
+after(() => host.shutdown());
 
+describe("the installed SDK", () => {
   it("brings no other package, and names no file outside of itself", async () => {
     const { dependencies } = JSON.parse(await project.readPackage("package.json"));
     assert.equal(dependencies, undefined);

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
-import { type Host, serve } from "../../../routes/serve.ts";
+import { serve } from "../../../routes/serve.ts";
 import deno from "../../../deno.json" with { type: "json" };
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 import { runIn } from "./installed_client.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -68,17 +69,11 @@ describe("the sources of the SDK", () => {
   });
 });
 
-describe("the sources of the SDK in Node 22", () => {
-  let host: Host, folder: string;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    folder = await Deno.makeTempDir({ prefix: "pare-sdk-source-" });
-  });
-  after(async () => {
-    await Deno.remove(folder, { recursive: true });
-    await host.shutdown();
-  });
+const folder = temporaryFolder();
+const host = await serve({ backend: "cpu", port: 0, log: () => {} });
+after(() => host.shutdown());
 
+describe("the sources of the SDK in Node 22", () => {
   it("prune a layer without a build step, with their three libraries installed", async () => {
     for (const path of await publishedFiles()) {
       await Deno.mkdir(`${folder}/${path.split("/").slice(0, -1).join("/")}`, { recursive: true });

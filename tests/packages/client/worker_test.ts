@@ -1,10 +1,10 @@
 /** Uses the installed npm package `pare-llm-client` in a Cloudflare Worker, in the Workers runtime on this machine. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
-import { unstable_startWorker } from "wrangler";
-import { type Host, serve } from "../../../routes/serve.ts";
-import { type ClientProject, installClient } from "./installed_client.ts";
+import { after, describe, it } from "@std/testing/bdd";
+import { serve } from "../../../routes/serve.ts";
+import { startWorker } from "../../edge/local_edge.ts";
+import { installClient } from "./installed_client.ts";
 
 /** A Worker that prunes a layer at the host that its variable HOST_URL names. It answers with the report. */
 const WORKER = `import { hessianUpper, Pare, PareError, tensorFromFloats } from "pare-llm-client";
@@ -31,42 +31,27 @@ compatibility_date = "2025-09-01"
 send_metrics = false
 `;
 
-describe("the installed SDK in a Worker", () => {
-  let host: Host, project: ClientProject, worker: Awaited<ReturnType<typeof unstable_startWorker>>, url: URL;
-  before(async () => {
-    host = await serve({ backend: "cpu", port: 0, hostname: "127.0.0.1", log: () => {} });
-    project = await installClient();
-    await project.write("worker.js", WORKER);
-    await project.write("wrangler.toml", CONFIGURATION);
-    Deno.env.set("CI", "1");
-    Deno.env.set("CLOUDFLARE_CF_FETCH_ENABLED", "false");
-    worker = await unstable_startWorker({
-      config: `${project.folder}/wrangler.toml`,
-      bindings: { HOST_URL: { type: "plain_text", value: host.url } },
-      dev: {
-        server: { hostname: "127.0.0.1", port: 0 },
-        logLevel: "none",
-        watch: false,
-        persist: false,
-        inspector: false,
-      },
-    });
-    url = await worker.url;
-  });
-  after(async () => {
-    await worker.dispose();
-    await project[Symbol.asyncDispose]();
-    await host.shutdown();
-  });
+const host = await serve({ backend: "cpu", port: 0, hostname: "127.0.0.1", log: () => {} });
+const project = await installClient();
+await project.write("worker.js", WORKER);
+await project.write("wrangler.toml", CONFIGURATION);
+const worker = await startWorker(`${project.folder}/wrangler.toml`, {
+  HOST_URL: { type: "plain_text", value: host.url },
+});
+after(async () => {
+  await worker.close();
+  await host.shutdown();
+});
 
+describe("the installed SDK in a Worker", () => {
   it("prunes a layer", async () => {
-    const report = await (await fetch(new URL("?pattern=2:4", url))).json();
+    const report = await (await fetch(new URL("?pattern=2:4", worker.url))).json();
     assert.equal(report.zeros, 8 * 16 / 2, JSON.stringify(report));
     assert.equal(report.backend, "cpu");
   });
 
   it("throws the error of the host", async () => {
-    const answer = await (await fetch(new URL("?pattern=4:2", url))).json();
+    const answer = await (await fetch(new URL("?pattern=4:2", worker.url))).json();
     assert.deepEqual([answer.isPareError, answer.code], [true, "invalid_parameter"], answer.message);
   });
 });

@@ -6,9 +6,10 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { before, describe, it } from "@std/testing/bdd";
 import { freePort } from "../../../scripts/processes/child_edge.ts";
 import { configOf, parseDockerfile } from "../../support/dockerfile.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 const ROOT = new URL("../../../", import.meta.url), DEPLOY = new URL("scripts/deploy/", ROOT);
 const PACKAGE = fileURLToPath(new URL("build/npm/pare-llm/", ROOT));
@@ -24,16 +25,15 @@ const PARE_KEYS = "0".repeat(64);
 
 const skip = Deno.uid() === 0 ? undefined : "only root can start a process as another user";
 
+const folder = temporaryFolder();
+
 describe("the image on a serverless platform", { skip }, () => {
-  let folder: string;
   before(async () => {
-    folder = await Deno.makeTempDir({ prefix: "pare-test-" });
     // The Deno of this process may lie in the home of root, which another user cannot read.
     await Deno.copyFile(Deno.execPath(), `${folder}/deno`);
     await Deno.chmod(`${folder}/deno`, 0o755);
     await Deno.chmod(folder, 0o555); // another user than root can write nothing there
   });
-  after(() => Deno.remove(folder, { recursive: true }));
 
   /** Starts a command of the image in the folder. */
   function start(words: readonly string[], variables: Record<string, string>): Deno.ChildProcess {

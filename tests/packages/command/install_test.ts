@@ -3,10 +3,10 @@
  * with `deno install`.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { VERSION } from "../../../src/protocol/version.ts";
-import { type Installation, installCommand, runIn } from "./installed_command.ts";
+import { installCommand, runIn } from "./installed_command.ts";
 
 /** The time in which a command must print something, in milliseconds. */
 const FIRST_OUTPUT_MS = 5000;
@@ -17,12 +17,7 @@ const PRUNE = [
 ];
 const LAYER = ["layer", "layer.safetensors", "--backend", "cpu"];
 
-let installed: Installation, folder: string;
-before(async () => {
-  installed = await installCommand();
-  folder = installed.folder;
-});
-after(() => installed[Symbol.asyncDispose]());
+const { folder, tarball } = await installCommand();
 
 /** Starts a program and returns the milliseconds until it prints. The program is then stopped. */
 async function measureFirstOutput(args: readonly string[]): Promise<number> {
@@ -62,7 +57,7 @@ describe("the npm package pare-llm", () => {
 
   it("runs from its tarball, and from a subfolder with paths relative to it", async () => {
     const { stdout } = await runIn(folder, [
-      ...["npx", "--yes", `./${installed.tarball.split("/").at(-1)}`],
+      ...["npx", "--yes", `./${tarball.split("/").at(-1)}`],
       "--version",
     ]);
     assert.equal(stdout, `${VERSION}\n`);
@@ -80,7 +75,7 @@ describe("the npm package pare-llm", () => {
     const results: Uint8Array[] = [];
     const install = [
       ...["npm", "install", "-g"],
-      ...["--prefix", "global", "--silent", "--no-audit", installed.tarball],
+      ...["--prefix", "global", "--silent", "--no-audit", tarball],
     ];
     assert.equal((await runIn(folder, install)).code, 0);
     const denoInstall = [

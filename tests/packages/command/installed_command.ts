@@ -5,11 +5,12 @@ import { fileURLToPath } from "node:url";
 import { writeSotuTexts } from "../../../scripts/fixtures/sotu_text.ts";
 import { driverMessages, withoutLines } from "../../support/driver_messages.ts";
 import { OPT_SOTU } from "../../support/opt_sotu.ts";
+import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 const PACKAGE = fileURLToPath(new URL("../../../build/npm/pare-llm", import.meta.url));
 
 /** A folder with the installed package, the model `model`, the texts `calibration.txt` and `evaluation.txt`, and the layer `layer.safetensors`. */
-export interface Installation extends AsyncDisposable {
+interface Installation {
   readonly folder: string;
   /** The path of the tarball. */
   readonly tarball: string;
@@ -23,9 +24,9 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Installs the package. `deno task build npm` must have built it. @throws {Error} if npm fails */
+/** Installs the package until the end of the tests. `deno task build npm` must have built it. @throws {Error} if npm fails */
 export async function installCommand(): Promise<Installation> {
-  const folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  const folder = temporaryFolder();
   await requireSuccess("npm", ["pack", PACKAGE, "--silent"], folder);
   const [{ name }] = await Array.fromAsync(Deno.readDir(folder));
   await requireSuccess("npm", ["install", "--silent", "--no-audit", "--no-fund", `./${name}`], folder);
@@ -35,11 +36,7 @@ export async function installCommand(): Promise<Installation> {
     new URL("../../fixtures/layers/layer.safetensors", import.meta.url),
     `${folder}/layer.safetensors`,
   );
-  return {
-    folder,
-    tarball: `${folder}/${name}`,
-    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
-  };
+  return { folder, tarball: `${folder}/${name}` };
 }
 
 /** Runs a program in `folder`. The environment has nothing of the repository's own runtime. */

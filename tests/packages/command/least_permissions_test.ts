@@ -3,14 +3,14 @@
  * program could use nothing else with these permissions.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { realPath } from "../../../scripts/launcher/deno_arguments.ts";
 import { permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
 import { serveHub } from "../../model/hub/fake_hub.ts";
 import { serveWritableHub, TOKEN } from "../../support/writable_hub.ts";
-import { type Ended, type Installation, installCommand, runIn } from "./installed_command.ts";
+import { type Ended, installCommand, runIn } from "./installed_command.ts";
 
 const CALIBRATION = [
   ...["--calibration", "calibration.txt", "--samples", "2"],
@@ -18,12 +18,7 @@ const CALIBRATION = [
 ];
 const PRUNE = [...CALIBRATION, "--layers", "fc2", "--method", "magnitude"];
 
-let installed: Installation, folder: string;
-before(async () => {
-  installed = await installCommand();
-  folder = installed.folder;
-});
-after(() => installed[Symbol.asyncDispose]());
+const { folder } = await installCommand();
 
 /** Runs the installed command in the user's folder. */
 function pare(words: readonly string[], env?: Record<string, string>): Promise<Ended> {

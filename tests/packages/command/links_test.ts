@@ -3,26 +3,20 @@
  * test compares with them.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { digestBytes } from "../../../src/base/files/chunks.ts";
-import { type Installation, installCommand, runIn, startIn } from "./installed_command.ts";
+import { installCommand, runIn, startIn } from "./installed_command.ts";
 
 const PAGE = new URL("../../../src/cli/README.md", import.meta.url);
 
 /** The folder to which Kubernetes writes the files of a ConfigMap or a Secret. */
 const VERSION = "..2026_11_28_07_30_00.1", NEXT_VERSION = "..2026_11_28_07_40_00.2";
 
-let installed: Installation, folder: string, pare: string;
-before(async () => {
-  installed = await installCommand();
-  folder = installed.folder;
-  pare = `${folder}/node_modules/.bin/pare`;
-  await Deno.writeTextFile(`${folder}/profile.json`, '[{"match":"*.0.fc2","sparsity":0.25}]');
-  await Deno.mkdir(`${folder}/elsewhere`);
-});
-after(() => installed[Symbol.asyncDispose]());
+const { folder } = await installCommand(), pare = `${folder}/node_modules/.bin/pare`;
+await Deno.writeTextFile(`${folder}/profile.json`, '[{"match":"*.0.fc2","sparsity":0.25}]');
+await Deno.mkdir(`${folder}/elsewhere`);
 
 /** Creates a link in the user's folder. Both paths are relative to this folder. */
 async function link(target: string, path: string): Promise<void> {

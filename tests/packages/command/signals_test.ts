@@ -1,9 +1,9 @@
 /** Tests that a signal to the command of the npm package, or to npx, ends every process of it, with the exit code of the command. */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { descendants } from "../../../scripts/processes/process_tree.ts";
-import { type Installation, installCommand, startIn } from "./installed_command.ts";
+import { installCommand, startIn } from "./installed_command.ts";
 
 /** The time in which all processes must have ended, in milliseconds. A large part of it is for a machine that is busy. */
 const GONE_MS = 10_000;
@@ -14,12 +14,7 @@ const PRUNE = [
   ...["--backend", "cpu", "--out"],
 ];
 
-let installed: Installation, folder: string;
-before(async () => {
-  installed = await installCommand();
-  folder = installed.folder;
-});
-after(() => installed[Symbol.asyncDispose]());
+const { folder } = await installCommand();
 
 /** Whether a process exists and is no zombie. */
 function isRunning(pid: number): boolean {

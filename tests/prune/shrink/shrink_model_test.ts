@@ -1,9 +1,8 @@
 /** Shrinks the trained models of this repository, and compares the results with the dense models. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
-import type { Backend } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { readTensor, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
 import { type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
@@ -22,13 +21,10 @@ import { temporaryFolder } from "../../support/temporary_folder.ts";
 const folder = temporaryFolder();
 const WINDOW = Uint32Array.from({ length: 24 }, (_, t) => 40 + (17 * t) % 900);
 
-describe("shrinkModel()", () => {
-  let backend: Backend;
-  before(async () => {
-    backend = await createCpuBackend();
-  });
-  after(() => backend.dispose());
+const backend = await createCpuBackend();
+after(() => backend.dispose());
 
+describe("shrinkModel()", () => {
   /** Shrinks `model`, and returns the result and the opened folders of both models. */
   async function shrink(
     name: string,

@@ -3,8 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
+from conftest import HostProcess
+from pare_llm import Pare
 
 from client.fake_server import Answer, FakeServer, Start
+
+
+@pytest.fixture(scope="session")
+def pare(host: HostProcess) -> Pare:
+    """Return a client of the shared host."""
+    return Pare(host.url)
 
 
 @pytest.fixture

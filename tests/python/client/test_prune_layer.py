@@ -20,12 +20,6 @@ from client.layers import COLS, ROWS, bits_of, hessian_of, random_layer, to_libr
 LIBRARIES = ["numpy", "torch"]
 
 
-@pytest.fixture(scope="module")
-def pare(host: HostProcess) -> Pare:
-    """Return a client of the shared host."""
-    return Pare(host.url)
-
-
 def post(url: str, query: str, tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Any]:
     """Send a layer without this package, and return the tensors and the report of the answer."""
     request = urllib.request.Request(

@@ -13,12 +13,6 @@ from pare_llm.client.errors import error_from_answer
 from client.layers import COLS, hessian_of, random_layer, upper_of
 
 
-@pytest.fixture(scope="module")
-def pare(host: HostProcess) -> Pare:
-    """Return a client of the shared host."""
-    return Pare(host.url)
-
-
 def test_deleted_statistics_are_not_found(pare: Pare) -> None:
     weight, inputs = random_layer(seed=1)
     digest = pare.put_hessian(upper_of(hessian_of(inputs)))

@@ -1,7 +1,10 @@
-"""Small pruned networks, and checks of their zeros that use no code of the package."""
+"""Small networks, and checks of their zeros that use no code of the package."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import OPTConfig, OPTForCausalLM
 
 
 class PrunedNetwork(nn.Module):
@@ -33,8 +36,32 @@ class PrunedNetwork(nn.Module):
 
     def loss(self, seed: int) -> Tensor:
         """Return the loss of one of many random batches of eight tokens."""
-        tokens = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(seed))
-        return nn.functional.cross_entropy(self(tokens[0]), tokens[1])
+        return loss_of(self, seed)
+
+
+def loss_of(model: nn.Module, seed: int) -> Tensor:
+    """Return the loss of a `PrunedNetwork` that may be inside of wrappers."""
+    tokens = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(seed))
+    return nn.functional.cross_entropy(model(tokens[0]), tokens[1])
+
+
+def norms_in_float64(seeds: range) -> tuple[float, float]:
+    """Return the norm of the summed gradients without the pruned entries, and with them."""
+    model = PrunedNetwork(dtype=torch.float64)
+    for seed in seeds:
+        model.loss(seed).backward()
+    whole = sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None)
+    masked = sum(
+        float((getattr(model, n).weight.grad[z] ** 2).sum()) for n, z in pruned_entries(model).items()
+    )
+    return (whole - masked) ** 0.5, whole**0.5
+
+
+def tiny_opt(**sizes: Any) -> OPTForCausalLM:
+    """Return a small OPT model with random weights."""
+    config = {"vocab_size": 32, "hidden_size": 8, "word_embed_proj_dim": 8, "ffn_dim": 16, "dropout": 0.0}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32}
+    return OPTForCausalLM(OPTConfig(**{**config, **sizes}))
 
 
 def train(model: PrunedNetwork, optimizer: torch.optim.Optimizer, steps: int, first_seed: int = 0) -> None:

@@ -7,29 +7,14 @@ import pytest
 import torch
 from pare_llm.finetuning.choose_weights import choose_weights
 from peft import LoraConfig, get_peft_model
-from pruned_networks import PrunedNetwork
+from pruned_networks import PrunedNetwork, tiny_opt
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 
 def names(model: nn.Module, **choice: object) -> list[str]:
     return [weight.name for weight in choose_weights(model, **choice)]  # type: ignore[arg-type]
-
-
-def tiny_opt(layers: int = 2) -> OPTForCausalLM:
-    return OPTForCausalLM(
-        OPTConfig(
-            vocab_size=32,
-            hidden_size=8,
-            word_embed_proj_dim=8,
-            ffn_dim=16,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            max_position_embeddings=32,
-            dropout=0.0,
-        )
-    )
 
 
 OPT_LAYERS = ("k_proj", "v_proj", "q_proj", "out_proj", "fc1", "fc2")

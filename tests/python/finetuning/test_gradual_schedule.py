@@ -9,9 +9,8 @@ from pare_llm import GradualSchedule, Pare, PareHosts
 from pare_llm.finetuning import gradual_schedule
 from pare_llm.finetuning.gradual_schedule import MaskingClient
 from pare_llm.pruning.layer_client import host_count
-from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries
+from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries, tiny_opt
 from torch import Tensor, nn
-from transformers import OPTConfig, OPTForCausalLM
 
 
 class MagnitudePrune:
@@ -159,11 +158,7 @@ def block_weights(model: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("method", ["sparsegpt", "magnitude", "alps"])
 def test_host_prunes_a_model_to_80_percent_while_it_is_trained(host: HostProcess, method: str) -> None:
     torch.manual_seed(0)
-    config = OPTConfig(
-        vocab_size=64, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32, num_hidden_layers=2, dropout=0.0
-    )
-    config.num_attention_heads, config.max_position_embeddings = 2, 32
-    model = OPTForCausalLM(config)
+    model = tiny_opt(vocab_size=64, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
     sparsities = [0.8 * (1 - (1 - k / 3) ** 3) for k in (1, 2, 3)]
     with (

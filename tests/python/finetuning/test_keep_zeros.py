@@ -7,20 +7,15 @@ import weakref
 import pytest
 import torch
 from pare_llm import keep_zeros
-from pruned_networks import PrunedNetwork, assert_exact_zeros, pruned_entries, train
+from pruned_networks import (
+    PrunedNetwork,
+    assert_exact_zeros,
+    loss_of,
+    norms_in_float64,
+    pruned_entries,
+    train,
+)
 from torch import nn
-
-
-def masked_norm_in_float64(seeds: list[int]) -> tuple[float, float]:
-    """The norm of the summed gradients without the pruned entries, and with them."""
-    model = PrunedNetwork(dtype=torch.float64)
-    for seed in seeds:
-        model.loss(seed).backward()
-    whole = sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None)
-    masked = sum(
-        float((getattr(model, n).weight.grad[z] ** 2).sum()) for n, z in pruned_entries(model).items()
-    )
-    return (whole - masked) ** 0.5, whole**0.5
 
 
 def test_norm_of_the_gradients_excludes_the_pruned_entries_while_gradients_accumulate() -> None:
@@ -29,7 +24,7 @@ def test_norm_of_the_gradients_excludes_the_pruned_entries_while_gradients_accum
     for seed in range(3):
         model.loss(seed).backward()
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), 1e-3))
-    masked, whole = masked_norm_in_float64([0, 1, 2])
+    masked, whole = norms_in_float64(range(3))
     assert norm == pytest.approx(masked, rel=1e-5)
     assert whole > 1.02 * masked
 
@@ -48,7 +43,7 @@ def test_float16_loss_scaling_unscales_a_norm_without_the_pruned_entries() -> No
         scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
         if seed == 0:
-            assert norm == pytest.approx(masked_norm_in_float64([0])[0], rel=0.05)
+            assert norm == pytest.approx(norms_in_float64(range(1))[0], rel=0.05)
         scaler.step(optimizer)
         scaler.update()
         assert_exact_zeros(model, pruned)
@@ -79,8 +74,7 @@ def test_compiled_models_and_compiled_steps_keep_the_zeros() -> None:
     step = torch.compile(optimizer.step, backend="eager")
     for seed in range(3):
         optimizer.zero_grad()
-        tokens = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(seed))
-        nn.functional.cross_entropy(compiled(tokens[0]), tokens[1]).backward()
+        loss_of(compiled, seed).backward()
         assert torch.count_nonzero(model.up.weight.grad[pruned["up"]]) == 0
         step()
         assert_exact_zeros(model, pruned)

@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from pare_llm import mask_lora_
 from peft import LoraConfig, PeftModel, get_peft_model
-from pruned_networks import PrunedNetwork
+from pruned_networks import PrunedNetwork, loss_of
 from ranks import run_on_ranks
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 
 
@@ -21,11 +21,6 @@ def adapted() -> PeftModel:
             if "lora_" in name:
                 parameter.normal_()
     return model
-
-
-def loss_of(model: nn.Module, seed: int) -> Tensor:
-    tokens = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(seed))
-    return nn.functional.cross_entropy(model(tokens[0]), tokens[1])
 
 
 def train_with_fsdp2() -> dict[str, Tensor]:

@@ -9,25 +9,14 @@ from typing import Any
 import pytest
 import torch
 from pare_llm import KeepZeros
+from pruned_networks import tiny_opt
 from torch import Tensor, nn
-from transformers import OPTConfig, OPTForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import OPTForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 
 def pruned_opt() -> OPTForCausalLM:
     torch.manual_seed(0)
-    model = OPTForCausalLM(
-        OPTConfig(
-            vocab_size=32,
-            hidden_size=8,
-            word_embed_proj_dim=8,
-            ffn_dim=12,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=32,
-            dropout=0.0,
-            init_std=0.3,
-        )
-    )
+    model = tiny_opt(ffn_dim=12, init_std=0.3)
     with torch.no_grad():
         for parameter in linear_weights(model).values():
             parameter[torch.rand(parameter.shape) < 0.5] = -0.0

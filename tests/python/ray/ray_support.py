@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import ray
-import torch
 import transformers
 from conftest import MODELS, ROOT
 from ray._private.node import Node
@@ -20,9 +19,8 @@ from ray.cluster_utils import Cluster
 STORE_BYTES = 100 << 20
 """The memory of a node for objects, which is near the least that Ray accepts."""
 
-BLOCKS = 2
-LAYERS = 6 * BLOCKS
-"""The number of layers of the model of `save_model`."""
+LAYERS = 12
+"""The number of layers of the model that the tests prune."""
 
 
 @contextmanager
@@ -49,33 +47,11 @@ def add_node(cluster: Cluster) -> None:
     cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, resources={"pare_host": 1})
 
 
-def save_model(folder: Path) -> Path:
-    """Save an OPT model of two blocks with random weights."""
-    torch.manual_seed(0)
-    config = transformers.OPTConfig(
-        hidden_size=32,
-        ffn_dim=48,
-        num_hidden_layers=BLOCKS,
-        num_attention_heads=4,
-        vocab_size=96,
-        max_position_embeddings=64,
-        word_embed_proj_dim=32,
-    )
-    transformers.OPTForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
 def save_first_block(folder: Path) -> None:
     """Save a trained model with its tokenizer, but only with the first of its blocks."""
     model = transformers.OPTForCausalLM.from_pretrained(MODELS / "opt-sotu", num_hidden_layers=1)
     model.save_pretrained(folder)
     transformers.AutoTokenizer.from_pretrained(MODELS / "opt-sotu").save_pretrained(folder)
-
-
-def token_batches() -> list[torch.Tensor]:
-    """Return two batches of random token ids (2, 16)."""
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randint(3, 96, (2, 16), generator=generator) for _ in range(2)]
 
 
 def solving_workers() -> list[psutil.Process]:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import ROOT, HostProcess, wait_until
 from pare_llm import Pare, PareError, PruneReport, TransportOptions, prune_folder
+from pruning.pruning_support import tiny_model, token_batches
 from ray.cluster_utils import Cluster
 from ray.exceptions import TaskCancelledError, WorkerCrashedError
 from ray_support import (
@@ -26,9 +27,7 @@ from ray_support import (
     add_node,
     cluster_of_two_nodes,
     save_first_block,
-    save_model,
     solving_workers,
-    token_batches,
     workers_of,
 )
 from transformers import AutoModelForCausalLM
@@ -44,19 +43,21 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("dense"))
+    folder = tmp_path_factory.mktemp("dense")
+    tiny_model("opt", num_hidden_layers=2).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def expected(dense: Path, host: HostProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the same model that was pruned without Ray."""
     out = tmp_path_factory.mktemp("expected")
-    prune_folder(dense, token_batches(), Pare(host.url), out, progress=False)
+    prune_folder(dense, token_batches(2), Pare(host.url), out, progress=False)
     return out
 
 
 def prune(dense: Path, out: Path, *hosts: str | TransportOptions, **options: Any) -> PruneReport:
-    return pare_llm.ray.prune(dense, token_batches(), out, hosts=hosts, progress=False, **options)
+    return pare_llm.ray.prune(dense, token_batches(2), out, hosts=hosts, progress=False, **options)
 
 
 def require_same_bytes(out: Path, expected: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from pare_llm.checkpoints.folder import CheckpointFolder
+from pare_llm.checkpoints.quantized import unpack_bytes
 
 MODEL_FILE = "model.onnx"
 
@@ -175,13 +176,6 @@ def _graph_rows(model: Path, bits: int) -> Iterator[tuple[str, _Rows]]:
         values = [value and torch.from_numpy(value.const_value.numpy().copy()) for value in node.inputs[1:4]]
         codes, scales, *zeros = [value for value in values if value is not None]
         rows, blocks = codes.shape[:2]
-        if zeros and bool((_numbers(zeros[0].view(rows, -1), bits)[:, :blocks] != 2 ** (bits - 1)).any()):
+        if zeros and bool((unpack_bytes(zeros[0].view(rows, -1), bits)[:, :blocks] != 2 ** (bits - 1)).any()):
             raise ValueError(f"{model}: {node.name} has a zero that is not {2 ** (bits - 1)}")
         yield node.name, _Rows(codes.view(rows, -1), scales.view(rows, blocks).float())
-
-
-def _numbers(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits, of which the first is in the lower bits."""
-    if bits == 8:
-        return packed
-    return torch.stack([packed & 15, packed >> 4], dim=-1).flatten(1)

@@ -99,10 +99,12 @@ def _words(count: int, bits: int) -> int:
 def _codes(words: torch.Tensor, bits: int) -> torch.Tensor:
     """Unpack int32 words, (rows, words), to codes, (rows, words * 32 / bits) uint8."""
     rows, count = words.shape
-    data = words.flatten().view(torch.uint8).view(rows, count * 4)
-    if bits == 8:
-        return data
-    return torch.stack((data & 15, data >> 4), dim=-1).flatten(1)
+    return unpack_bytes(words.flatten().view(torch.uint8).view(rows, count * 4), bits)
+
+
+def unpack_bytes(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits, of which the first is in the lower bits."""
+    return packed if bits == 8 else torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)
 
 
 def find_quantized(folder: CheckpointFolder, stem: str, kinds: Sequence[CodeKind]) -> QuantizedWeight:
