@@ -16,8 +16,15 @@ describe("roundingQueries()", () => {
     const last = (query: LayerQuery) =>
       roundingQueries({ model, windows: [], reconstruct: 1, queryOf: () => query }).queryOf(name);
     const rounding = { bits: 4, group_size: 32 } as const;
-    assert.deepEqual(last({ method: "alps", sparsity: 0.6, effort: "best", ...rounding }), {
+    assert.deepEqual(last({ method: "alps", sparsity: 0.6, effort: "fast", ...rounding }), {
       method: "sparsegpt",
+      sparsity: 0,
+      ...rounding,
+    });
+    assert.deepEqual(last({ method: "alps", sparsity: 0.6, effort: "best", ...rounding }), {
+      method: "alps",
+      effort: "best",
+      refit: 0,
       sparsity: 0,
       ...rounding,
     });

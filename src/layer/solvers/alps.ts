@@ -16,7 +16,7 @@
  * − S). So only Z and S are stored, and D and V follow from them.
  *
  * The mask of SparseGPT is computed and refitted in the same way, and the solution with the smaller loss is returned. So the result is
- * never worse than that of SparseGPT. SparseGPT is rarely the better one.
+ * never worse than that of SparseGPT. SparseGPT is rarely the better one. With the sparsity 0 there is no mask to find, and ADMM is left out.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -100,6 +100,11 @@ export async function solveAlps(
     refitSteps,
     validation,
   );
+  if (sparsity === 0 && pattern.kind === "unstructured") {
+    const { steps, after: { loss } } = baselineRefit;
+    unsolved.move();
+    return { ...baseline, loss, refitSteps: steps, iterations: 0, keptSparseGpt: false };
+  }
   const found = unsolved.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
   const foundRefit = await refit(backend, found, statistics, refitSteps, validation);
   const keptSparseGpt = !isLowerLoss(foundRefit.after, baselineRefit.after);

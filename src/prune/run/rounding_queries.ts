@@ -30,7 +30,7 @@ export interface RoundingQueries {
 
 /**
  * Returns the parameters of the last solve of each layer. If the mask has all zeros already, every method rounds the
- * kept weights in the same way, so the fastest one takes the place of the others.
+ * kept weights in the same way, so the fastest one takes the place of the others. Only the effort `best` does more.
  */
 export function roundingQueries(
   { model: { spec }, layers, reconstruct, queryOf }: PruneJob,
@@ -40,10 +40,14 @@ export function roundingQueries(
   return {
     queryOf(name) {
       if (!last.has(name)) return queryOf(name);
-      const { refit: _refit, effort: _effort, target_step: _step, ...query } = queryOf(name);
+      const { refit: _refit, effort, target_step: _step, ...query } = queryOf(name);
       // SparseGPT spreads a sparsity evenly over blocks of columns, so it would add zeros to a mask of another method.
       const isUnstructured = (query.pattern ?? "unstructured") === "unstructured";
-      return { ...query, method: "sparsegpt", ...isUnstructured && { sparsity: 0 } };
+      if (!isUnstructured) return { ...query, method: "sparsegpt" };
+      // The effort `best` improves the rounded weights. It belongs to ALPS, which searches for no mask with the sparsity 0.
+      return effort === "best"
+        ? { ...query, method: "alps", effort, refit: 0, sparsity: 0 }
+        : { ...query, method: "sparsegpt", sparsity: 0 };
     },
     withNote(event) {
       if (!last.has(event.name)) return event;

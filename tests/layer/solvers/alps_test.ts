@@ -137,6 +137,25 @@ eachBackend("solveAlps()", (backend) => {
       solution.destroy();
     });
   });
+
+  it("only refits with the sparsity 0, because there is no mask to find", async () => {
+    const next = uniform(6), base = makeLayer(65, 129, { seed: 7, tokens: 300 });
+    const host = { ...base, forced: Uint8Array.from(base.weight, () => Number(next() < 0.2)) };
+    await withOperands(backend(), host, { blocksize: 64 }, async ({ layer, factored, statistics }) => {
+      const options = {
+        sparsity: 0,
+        pattern: { kind: "unstructured" },
+        relativeError: false,
+        effort: "fast",
+        refitSteps: 10,
+      } as const;
+      const solution = await solveAlps(backend(), layer, factored, statistics, options);
+      const mask = await assertConsistent(backend(), solution, host);
+      assert.deepEqual(mask, host.forced.map((flag) => 1 - flag));
+      assert.deepEqual([solution.iterations, solution.refitSteps, solution.keptSparseGpt], [0, 10, false]);
+      solution.destroy();
+    });
+  });
 });
 
 eachBackend("refit()", (backend) => {
