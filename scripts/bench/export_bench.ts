@@ -9,6 +9,7 @@ import { matchesGlob } from "node:path";
 import { fileURLToPath } from "node:url";
 import { integer } from "../../src/cli/options/common_options.ts";
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
+import type { PresetName } from "../../src/cli/prune/named_options.ts";
 import { loadTokenizer, readTokens } from "../../src/model/tokenizer/tokenizer.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
 import { findTexts, fixtureModel, type Kind, KINDS, type Texts } from "../fixtures/trained_models.ts";
@@ -32,6 +33,7 @@ const BLOCK_TYPES = ["Q8_0", "Q5_0", "Q4_0"], K_TYPES = ["Q6_K", "Q4_K", "Q3_K",
 /** The types by the models that are measured with them. Rows that are no whole super-blocks have no K type. */
 const MODELS: Readonly<Record<string, readonly string[]>> = {
   "smollm2-rescaled": ["Q4_0"],
+  "bloom-sotu": ["Q4_0"],
   "llama-sotu": BLOCK_TYPES,
   [WIDE]: [...BLOCK_TYPES, ...K_TYPES],
 };
@@ -61,7 +63,11 @@ const METHODS: Readonly<Record<string, Method>> = {
     title: "llama.cpp, importance matrix",
     write: (type, { source, imatrix, out }) => llamaQuantize({ type, source, imatrix, out }),
   },
-  "pare": { title: "`pare prune`", write: prune },
+  "pare": { title: "`pare prune`", write: (type, paths) => prune(type, paths, "default") },
+  "pare-best": {
+    title: "`pare prune --preset best`",
+    write: (type, paths) => prune(type, paths, "best"),
+  },
 };
 
 type Figures = Readonly<Record<Kind, number | undefined>>;
@@ -203,8 +209,12 @@ async function checkSource(judge: PeerScript, request: object): Promise<Quality>
   return quality;
 }
 
-async function prune(type: string, { folder, calibration, scratch, out }: Paths): Promise<void> {
-  const target = ["--sparsity", "0", "--for", `gguf:${type.toLowerCase()}`];
+async function prune(
+  type: string,
+  { folder, calibration, scratch, out }: Paths,
+  preset: PresetName,
+): Promise<void> {
+  const target = ["--sparsity", "0", "--for", `gguf:${type.toLowerCase()}`, "--preset", preset];
   const pruned = `${scratch}/pruned`, output = ["--out", pruned, "--overwrite", "--backend", "cpu"];
   await pareProcess(["prune", folder, ...calibration, ...target, ...output]);
   await Deno.rename(`${pruned}/model.gguf`, out);

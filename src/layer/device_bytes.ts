@@ -18,6 +18,7 @@ import {
   usesFactor,
   usesHessian,
 } from "./methods.ts";
+import { BEST_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
 import { READ_BYTES } from "../device/host_memory.ts";
 import { sampledRows } from "./validation/row_sample.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
@@ -59,7 +60,7 @@ export function peakDeviceBytes(
   retries = true,
 ): number {
   const { rows, cols, edge, hasValidation = false, hasValidationTarget = false } = shape;
-  const { blocksize, method, refitSteps = 0, quantization, targetStep } = parameters;
+  const { blocksize, effort, method, refitSteps = 0, quantization, targetStep } = parameters;
   const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
   const mask = 4 * rows * wordsPerRow(cols);
   const blockColumns = Math.min(blocksize, cols);
@@ -129,7 +130,11 @@ export function peakDeviceBytes(
     phases.push(2 * solution + METHOD_SOLVERS.magnitude.peakBytes(bytes), solution + 2 * weights + form);
   }
   if (refitSteps > 0) phases.push(solution + refit);
-  if (quantization && usesHessian(parameters)) phases.push(solution + 2 * weights + pass + form);
+  if (quantization && usesHessian(parameters)) {
+    // The effort `best` has a factor of its own, two more matrices, and the sums of the losses.
+    const sweeps = effort === "best" ? 2 * weights + factorScratch + 8 * rows * (BEST_SWEEPS + 1) : 0;
+    phases.push(solution + 2 * weights + pass + form + sweeps);
+  }
   if (targetStep !== undefined) {
     // The step is one matrix, or two if it is computed in another order.
     phases.push(weights + (reordered > 0 ? weights : 0) + mask + panelOf(rows), solution + mask + form);

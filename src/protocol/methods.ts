@@ -62,7 +62,7 @@ export const DEFAULT_METHOD: MethodName = "sparsegpt";
  */
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 
-/** How much work a method with the parameter `effort` may spend on the mask. */
+/** How much work a method with the parameter `effort` may spend on the mask. `best` also improves rounded weights. */
 export type Effort = "fast" | "default" | "best";
 
 export const EFFORTS = ["fast", "default", "best"] as const satisfies readonly Effort[];

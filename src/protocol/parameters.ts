@@ -128,7 +128,7 @@ const sharedFields = {
   effort: oneOf(...EFFORTS).optional().meta({
     description: `How much work to spend on the mask, for ${
       methodsThat(({ hasEffort }) => hasEffort)
-    }. Defaults to default`,
+    }. best also improves rounded weights. Defaults to default`,
   }),
   target_step: autoOr(1, STEP_RULE).optional().meta({
     description:

@@ -22,11 +22,28 @@ type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;
  * @throws {OutOfDeviceMemoryError} if the panel of intermediate results cannot be allocated
  */
 export function solveFactored(backend: Backend, b: TiledMatrix, factor: TriangularFactor): void {
+  solvePanels(backend, b, factor, [solvePanelTransposed, solvePanel]);
+}
+
+/** Queues B ← B·R⁻¹ in place. @throws the errors of {@link solveFactored} */
+export function solveUpper(backend: Backend, b: TiledMatrix, factor: TriangularFactor): void {
+  solvePanels(backend, b, factor, [solvePanel]);
+}
+
+/** Queues triangular solves, one after the other. The transposed one goes from the last panel to the first. */
+function solvePanels(
+  backend: Backend,
+  b: TiledMatrix,
+  factor: TriangularFactor,
+  solves: readonly (typeof solvePanel)[],
+): void {
   const width = panelWidth(b.rows, factor.blocksize, b.edge, backend.maxBufferBytes);
   const buffer = backend.createBuffer("panel of a triangular solve", 4 * b.rows * width);
   const panels = [...splitIntoPanels(b.cols, b.edge, width)];
-  for (const panel of panels.toReversed()) solvePanelTransposed(backend, b, factor, { buffer, width, panel });
-  for (const panel of panels) solvePanel(backend, b, factor, { buffer, width, panel });
+  for (const solve of solves) {
+    const ordered = solve === solvePanelTransposed ? panels.toReversed() : panels;
+    for (const panel of ordered) solve(backend, b, factor, { buffer, width, panel });
+  }
   buffer.destroy();
 }
 
