@@ -221,7 +221,8 @@ interface Row {
 /** Whether a cell is in the short table: what a user gets without options on a real model, beside the simplest and the published methods and llm-compressor. */
 function isInSummary({ model, calibration, target, method }: Cell<ModelResult>): boolean {
   return model.name === "smollm2-rescaled" && ["4bit-g32", "3bit-g32", "50", "2:4"].includes(target) &&
-    calibration !== "mix" && [NEAREST, "peer-gptq", "published", "default", "best"].includes(method);
+    calibration !== "mix" &&
+    [NEAREST, "peer-gptq", "published", "default", "effort-best", "best"].includes(method);
 }
 
 /**
