@@ -1,5 +1,5 @@
 /**
- * The heap of a backend: the part of the WebAssembly memory after the module's own data, which holds the buffers. The
+ * The heap of a backend: the part of the WebAssembly memory after the module's own data and shared memory, which holds the buffers. The
  * heap allocates memory and copies bytes in and out. It frees the memory of a destroyed buffer, or gives it to a new buffer of the same size.
  */
 

@@ -8,7 +8,7 @@ import type { ProductLibrary } from "./products/product_library.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
 type RunItem = (args: number, item: number) => void;
-/** Returns the number of work items of the dispatch that is queued next, whose arguments are at address `args`. */
+/** Returns the number of work items of the command that is queued next, whose arguments are at address `args`. */
 type CountItems = (args: number) => number;
 
 /** One instance of the module. Each thread has an instance with its own globals, and all instances share one memory. */

@@ -7,8 +7,9 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import type { CpuBuffer } from "../../../src/device/cpu/buffer.ts";
 import { pairsInstructions } from "../../../src/device/cpu/instruction_pairing.ts";
-import { gemmNN } from "../../../src/device/kernels/gemm.ts";
+import { gemmNN, gemmNT } from "../../../src/device/kernels/gemm.ts";
 import { copy2d } from "../../../src/device/kernels/transfer/copy2d.ts";
 import { defineKernel } from "../../../src/device/kernels/kernel.ts";
 import { downloadF32, downloadU32, upload } from "../../support/device.ts";
@@ -125,6 +126,34 @@ for (const threads of [0, 1, 3]) {
         for (const [i, value] of [1, 1, 2, 3, 4, 0].entries()) {
           const elements = await downloadF32(backend, products[i]);
           assert.deepEqual([...new Set(elements)], [k * value], `product ${i}`);
+        }
+      }));
+
+    it("multiplies by another view of the packed right operand, and by another buffer at its address", () =>
+      withBackend(threads, async (backend) => {
+        const [m, n, k] = [512, 128, 128],
+          place = { a_offset: 0, lda: k, b_offset: 0, ldb: n, c_offset: 0, ldc: n };
+        const numbers = (first: number) =>
+          Float32Array.from({ length: 2 * k * n }, (_, i) => first + Math.floor(i / (k * n / 2)));
+        const a = upload(backend, new Float32Array(m * k).fill(1)), first = upload(backend, numbers(1));
+        const products: DeviceBuffer[] = [];
+        const multiply = (b: DeviceBuffer, kernel = gemmNN, view: Partial<typeof place> = {}) => {
+          const c = backend.createBuffer("c", 4 * m * n);
+          backend.dispatch(kernel, { a, b, c }, { m, n, k, ...place, ...view, alpha: 1, beta: 0, upper: 0 });
+          products.push(c);
+        };
+        // Each product differs from the one before in the offset, the transposition or the leading dimension only.
+        multiply(first, gemmNN, { b_offset: k * n });
+        multiply(first);
+        multiply(first, gemmNT);
+        multiply(first, gemmNT, { ldb: 2 * k });
+        first.destroy();
+        const second = upload(backend, numbers(5));
+        assert.equal((second as CpuBuffer).address, (first as CpuBuffer).address);
+        multiply(second, gemmNT, { ldb: 2 * k });
+        for (const [i, sums] of [[3.5], [1.5], [1, 2], [1, 2, 3, 4], [5, 6, 7, 8]].entries()) {
+          const elements = await downloadF32(backend, products[i]);
+          assert.deepEqual([...new Set(elements)], sums.map((sum) => k * sum), `product ${i}`);
         }
       }));
 

@@ -38,6 +38,8 @@ const [NN, NT, TN] = GEMMS;
 const PRODUCTS: readonly (readonly [ProductKernel, Product])[] = [
   [NN, { size: [1, 1, 1] }],
   [NT, { size: [33, 47, 129], beta: 1 }],
+  [NN, { size: [517, 65, 386] }],
+  [NT, { size: [516, 70, 390], beta: 1 }],
   [TN, { size: [129, 131, 401], upper: 1 }],
   [TN, { size: [70, 70, 513], zeros: [0.9, 0.9], beta: 1, upper: 1 }],
   [TN, { size: [130, 201, 300], zeros: [0.5, 0], alpha: -0.5 }],

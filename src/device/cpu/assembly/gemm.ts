@@ -84,7 +84,7 @@ export function count_gemm_items(args: GemmNnArgs): u32 {
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
 }
 
-// The B in the shared memory, after all commands that are queued. Only the instance that counts the items uses these globals.
+// The B that is in the shared memory once all queued commands have run. Only the instance that counts the items uses these globals.
 let packedB: usize = 0;
 let packedOffset: u32 = 0;
 let packedLd: u32 = 0;
@@ -92,7 +92,7 @@ let packedCols: u32 = 0;
 let packedSteps: u32 = 0;
 let packedTransposed: bool = false;
 
-// The backend calls this function whenever a queued command will change the buffer at `address`.
+// The backend calls this function whenever the host or a queued command changes the buffer at `address`.
 export function mark_changed(address: usize): void {
   if (packedB == address) packedB = 0;
 }

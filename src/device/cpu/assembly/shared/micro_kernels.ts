@@ -107,7 +107,7 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   blend(c + 3 * ldc, c30, c31, alphas, betas, readsC);
 }
 
-// The engine can pair the instructions of the next micro-kernel only because the loads, multiply-adds and stores of one
+// The engine can pair the instructions of both 6 × 16 micro-kernels only because the loads, multiply-adds and stores of one
 // row are adjacent statements, and an element of A is loaded once for the whole row. Without pairing, half of the
 // accumulators would spill to memory.
 

@@ -1,6 +1,6 @@
 // Multiplies rows of A by packed columns of B with the micro-kernels. gemm_pack.ts describes the packed panels. A is either
-// packed too, or it is stored by rows that are `lda` > 0 bytes apart, and `reads_rows` holds for the number of rows. For a packed
-// A, `lda` is 0.
+// packed too, or it is stored by rows that are `lda` > 0 bytes apart, and `reads_rows` holds for the numbers of rows and
+// steps. For a packed A, `lda` is 0.
 
 import { is_paired } from "./instance";
 import { micro_cols, micro_rows, multiply_4x8, multiply_6_rows_by_16, multiply_6x16 } from "./micro_kernels";
