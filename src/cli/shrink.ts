@@ -122,9 +122,9 @@ async function shrink(
   await requireOtherFolder(out, folder);
   const modelName = await displayedName(name, folder), first = { ...options, validation };
   const command = { folder, modelName, options: first, output, signal };
-  if (!second) await requireNoSmallerModel(out);
-  if (!second) return printReport(await shrinkInto(out, command), out, output);
-  await shrinkAndPrune(command, second);
+  if (second) return await shrinkAndPrune(command, second);
+  await requireNoSmallerModel(out);
+  printReport(await shrinkInto(out, command), out, output);
 }
 
 /**

@@ -27,7 +27,7 @@ type MeasureOutput = (replaced: ReadonlyMap<string, HostTensor>) => Promise<numb
 
 /**
  * Returns the guard of a block whose layers have targets, unless no windows are held out. A true-sequential round has
- * none, because it solves a part of the block, and the output of the block says little about this part.
+ * no guard, because it solves a part of the block, and the output of the block says little about this part.
  * @param round all layers of the block that are still to be solved
  * @param measure is called with each of the solutions, the one with targets first
  */

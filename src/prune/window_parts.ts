@@ -40,9 +40,10 @@ export function divideOverHosts<Window>(
   validationWindows: readonly Window[],
   hosts: number,
 ): { readonly windows: readonly Window[]; readonly validationWindows: readonly Window[] }[] {
-  const [first, ...ends] = shareBoundaries(windows.length, validationWindows.length, hosts);
+  const boundaries = shareBoundaries(windows.length, validationWindows.length, hosts),
+    [, ...ends] = boundaries;
   return ends.map((end, i) => ({
-    windows: windows.slice(i === 0 ? first : ends[i - 1], end),
+    windows: windows.slice(boundaries[i], end),
     validationWindows: i === ends.length - 1 ? validationWindows : [],
   }));
 }

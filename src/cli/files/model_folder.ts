@@ -50,7 +50,7 @@ export function remarkFormat({ checkpoint }: ModelFolder, output: Output): void 
   );
 }
 
-/** Returns the paths of the files of the model. GGUF files, which earlier exports have written, are none of them. */
+/** Returns the paths of the files of the model, without the GGUF files, which earlier exports have written. */
 export function inputFiles({ checkpoint: { folder, files } }: ModelFolder): string[] {
   return files.filter((name) => !name.endsWith(".gguf")).map((name) => `${folder}/${name}`);
 }

@@ -47,15 +47,15 @@ export async function requireWritableFile(option: string, path: string): Promise
 }
 
 /**
- * Checks that writing to `path` replaces none of the files that the command reads, also if such a file has another name there.
+ * Checks that writing to `path` replaces none of the files that the command reads, even if `path` is another name of such a file.
  * @throws {UsageError} naming the option, the path and the input
  */
 export async function requireNoInput(option: string, path: string, inputs: readonly string[]): Promise<void> {
   const found = await findFile(path);
   if (!found) return;
   for (const input of inputs) {
-    const { dev, ino } = await Deno.stat(input);
-    if (dev !== found.dev || ino !== found.ino) continue;
+    const read = await findFile(input, Deno.stat);
+    if (read?.dev !== found.dev || read.ino !== found.ino) continue;
     throw new UsageError(
       `option ${option} ${path}: would replace ${input}, which the command reads; write to another file`,
     );

@@ -121,6 +121,7 @@ export class BlockHost {
    * Adds the statistics of the layer `layer`, which `run` has stored with `solve` false, to those of the windows before.
    * @param inFeatures n, the number of inputs of the layer
    * @param earlier the sums of the windows before, if there are any
+   * @param targets needed if the layers have targets. With weights, the answer has their targets in place of the moments
    */
   async addSums(
     layer: string,

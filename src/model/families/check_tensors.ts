@@ -28,6 +28,7 @@ export function checkTensors(spec: ModelSpec, weights: TensorSource, names: Iter
   const { finalNorm, headProjection, head } = spec;
   const after = tensorsOf(headProjection ? [headProjection] : [], finalNorm ? [finalNorm] : []);
   const around = [...tensorsOf([head], []), ...embeddingTensors(spec), ...after];
+  // A missing tensor explains a fault of config.json better than a wrong shape, so it is reported first.
   for (const [name] of around) {
     if (!weights.has(name)) {
       throw configError(`describes a tensor ${name}, which the checkpoint does not have`);

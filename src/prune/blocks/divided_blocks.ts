@@ -122,9 +122,9 @@ export class DividedBlocks implements CalibratedPruner {
         const all = new Map(layers.map(({ name, weight }) => [name, weight]));
         let added: AddedSums = { sums: {}, targets: new Map() };
         for (const share of shares) {
-          const weights = share === last ? all : new Map(), targets = hasTargets && { outFeatures, weights };
-          const add = (host: BlockHost) =>
-            host.addSums(name, inFeatures, added.sums, { signal, targets: targets || undefined });
+          const weights = share === last ? all : new Map();
+          const targets = hasTargets ? { outFeatures, weights } : undefined;
+          const add = (host: BlockHost) => host.addSums(name, inFeatures, added.sums, { targets, signal });
           added = await share.addSums(block, collect, add);
         }
         return withoutEmptySums(added, layers, tokens.get(name)!);
