@@ -125,7 +125,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     const { id } = await blocksDone(1);
     // Each host has the states of a share of the windows.
     const stored = await Promise.all(hosts.map(async ({ url }) => {
-      const names = [id, `${id}.1`];
+      const names = [`${id}.0.2`, `${id}.1.2`];
       const answers = await Promise.all(names.map((name) => fetch(`${url}/v1/states/${name}`)));
       return answers.filter((answer) => answer.ok).length;
     }));
@@ -158,10 +158,12 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     assert.deepEqual(await weightsOf(pruned), await weightsOf(alone));
     const { name, state, layers } = (await newestJob())!;
     assert.deepEqual([name, state, layers.length], ["a mixture", "done", model.spec.blockCount]);
-    // The host has deleted the states of both jobs.
+    // The host has deleted the states of all jobs.
     const [{ url }] = hosts;
     for (const { id } of (await new Jobs({ baseUrl: edge.url }).list()).jobs) {
-      assert.equal((await fetch(`${url}/v1/states/${id}`)).status, 404);
+      for (const name of [id, `${id}.0.2`, `${id}.1.2`]) {
+        assert.equal((await fetch(`${url}/v1/states/${name}`)).status, 404, name);
+      }
     }
   });
 
