@@ -57,6 +57,12 @@ export async function settlesWithin(promise: Promise<unknown>, milliseconds: num
   }
 }
 
+/** Waits until all of `work` has ended, also if some of it fails. @throws the error of the first in order that has failed */
+export async function allDone<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return await Promise.all(work);
+}
+
 const GROWTH = 1.5;
 
 /** Yields pauses in milliseconds without end: first `firstMs`, then 1.5 times the one before, up to `longestMs`. */

@@ -60,11 +60,13 @@ async function newestJob(): Promise<Job | undefined> {
   return newest && await jobs.get(newest.id);
 }
 
-/** Waits until `count` blocks of the newest job are done, and returns the job. */
-function blocksDone(count: number): Promise<Job> {
+/** Waits until `count` blocks of the newest job are done, and returns the job. `earlier` is the id of a job that does not count. */
+function blocksDone(count: number, earlier?: string): Promise<Job> {
   return until(`${count} blocks are done`, async () => {
     const job = await newestJob();
-    return job && job.layers.filter(({ state }) => state === "done").length >= count ? job : undefined;
+    return job && job.id !== earlier && job.layers.filter(({ state }) => state === "done").length >= count
+      ? job
+      : undefined;
   });
 }
 
@@ -120,12 +122,13 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     assert.equal(alone.code, 0, alone.stderr);
     while (hosts.length < 2) hosts.push(await addHost());
 
+    const earlier = (await newestJob())?.id;
     const run = startPare(...given, "--out", `${folder}/shared`, "--server", edge.url, "--jobs", "--remote");
     const error = new Response(run.stderr).text(), output = run.stdout.cancel();
-    const { id } = await blocksDone(1);
+    const { id } = await blocksDone(1, earlier);
     // Each host has the states of a share of the windows.
     const stored = await Promise.all(hosts.map(async ({ url }) => {
-      const names = [id, `${id}.1`];
+      const names = [`${id}.0.2`, `${id}.1.2`];
       const answers = await Promise.all(names.map((name) => fetch(`${url}/v1/states/${name}`)));
       return answers.filter((answer) => answer.ok).length;
     }));
@@ -158,10 +161,12 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     assert.deepEqual(await weightsOf(pruned), await weightsOf(alone));
     const { name, state, layers } = (await newestJob())!;
     assert.deepEqual([name, state, layers.length], ["a mixture", "done", model.spec.blockCount]);
-    // The host has deleted the states of both jobs.
+    // The host has deleted the states of all jobs.
     const [{ url }] = hosts;
     for (const { id } of (await new Jobs({ baseUrl: edge.url }).list()).jobs) {
-      assert.equal((await fetch(`${url}/v1/states/${id}`)).status, 404);
+      for (const name of [id, `${id}.0.2`, `${id}.1.2`]) {
+        assert.equal((await fetch(`${url}/v1/states/${name}`)).status, 404, name);
+      }
     }
   });
 

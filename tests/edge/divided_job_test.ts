@@ -20,19 +20,19 @@ describe("a job of a model that several hosts share", () => {
     const [one, two] = shares.map(({ host }) => host);
     assert.deepEqual(
       done.slice(0, 3).toSorted(),
-      [`${one}: create`, `${one}: sum 0`, `${two}: create of job.1`].toSorted(),
+      [`${one}: create of job.0.2`, `${one}: sum 0 of job.0.2`, `${two}: create of job.1.2`].toSorted(),
     );
-    assert.deepEqual(done.slice(4, 6), [`${one}: add 0`, `${two}: add 0 of job.1`]);
+    assert.deepEqual(done.slice(4, 6), [`${one}: add 0 of job.0.2`, `${two}: add 0 of job.1.2`]);
     assert.deepEqual(tasksOf(done, 0), [
-      ...["add 0", "add 0 of job.1", "join 0 of job.1", "run 0"],
-      ...["solve 0", "solve 0 of job.1", "sum 0", "sum 0 of job.1"],
+      ...["add 0 of job.0.2", "add 0 of job.1.2", "join 0 of job.1.2", "run 0 of job.0.2"],
+      ...["solve 0 of job.0.2", "solve 0 of job.1.2", "sum 0 of job.0.2", "sum 0 of job.1.2"],
     ]);
     // The states of the last share have run through the block when it was joined.
     assert.deepEqual(tasksOf(done, 1), [
-      ...["add 1", "add 1 of job.1", "join 1 of job.1"],
-      ...["solve 1", "solve 1 of job.1", "sum 1", "sum 1 of job.1"],
+      ...["add 1 of job.0.2", "add 1 of job.1.2", "join 1 of job.1.2"],
+      ...["solve 1 of job.0.2", "solve 1 of job.1.2", "sum 1 of job.0.2", "sum 1 of job.1.2"],
     ]);
-    assert.deepEqual(done.slice(-2), [`${one}: delete`, `${two}: delete of job.1`]);
+    assert.deepEqual(done.slice(-2), [`${one}: delete of job.0.2`, `${two}: delete of job.1.2`]);
     assert.deepEqual(layers.map(({ result, attempts, host }) => [result, attempts, host]), [
       [RESULT, 1, two],
       [RESULT, 1, two],
@@ -46,7 +46,7 @@ describe("a job of a model that several hosts share", () => {
     it(`gives the share of a host that is lost at the task ${task} to another one, and no other is repeated`, async () => {
       let lost = "";
       const { done, state, layers, shares } = await runModelJob(modelRequest(3), (text) => {
-        if (text.includes(`${task} of job.1`)) lost ||= text[0];
+        if (text.includes(`${task} of job.1.2`)) lost ||= text[0];
         if (text[0] !== lost) return undefined;
         return () => Promise.reject(new TypeError("connection reset"));
       }, { count: 3, shares: 2 });
@@ -56,9 +56,9 @@ describe("a job of a model that several hosts share", () => {
       const ended = done.filter((text) => !text.endsWith("refused"));
       const count = (what: string) => ended.filter((text) => text.slice(3) === what).length;
       // The new host creates the states, and runs them through the block before.
-      assert.deepEqual([count("create of job.1"), count("create")], [2, 1]);
-      assert.equal(count("run 0 of job.1"), 1);
-      assert.equal(count("sum 1"), 1);
+      assert.deepEqual([count("create of job.1.2"), count("create of job.0.2")], [2, 1]);
+      assert.equal(count("run 0 of job.1.2"), 1);
+      assert.equal(count("sum 1 of job.0.2"), 1);
     });
   }
 
@@ -70,6 +70,32 @@ describe("a job of a model that several hosts share", () => {
     }, { shares: 2 });
     assert.equal(state, "done");
     assert.equal(new Set(shares.map(({ host }) => host)).size, 1);
+  });
+
+  it("gives the share of a host that is busy for too long to another one", async () => {
+    let busy = "";
+    const { state, layers, shares } = await runModelJob(modelRequest(1), (text) => {
+      if (text.includes("sum 0 of job.1.2")) busy ||= text[0];
+      return text[0] === busy ? problem(503, "busy") : undefined;
+    }, { shares: 2 });
+    assert.deepEqual([state, layers[0].attempts], ["done", 2]);
+    assert.ok(busy !== "" && shares.every(({ host }) => host !== busy));
+  });
+
+  it("begins at another host if the first one cannot create the states", async () => {
+    let broken = "";
+    const { state, shares } = await runModelJob(modelRequest(1), (text) => {
+      broken ||= text[0];
+      return text[0] === broken ? problem(503, "device_lost") : undefined;
+    }, { shares: 2 });
+    assert.equal(state, "done");
+    assert.deepEqual([shares.length, shares.some(({ host }) => host === broken)], [2, false]);
+  });
+
+  it("is not divided if only one share has windows, and then has states of another name", async () => {
+    const { done, state, shares } = await runModelJob(modelRequest(1), undefined, { shares: 1 });
+    const created = ["create of job.0.2", "delete of job.0.2", "create", "prune 0", "delete"];
+    assert.deepEqual([state, done.map((text) => text.slice(3)), shares], ["done", created, []]);
   });
 
   it("fails with the problem of a task that is refused", async () => {
@@ -84,7 +110,7 @@ describe("a job of a model that several hosts share", () => {
 
   it("stops when it is cancelled", async () => {
     const { done, state, removed } = await runModelJob(modelRequest(2), (text, { record }) => {
-      if (!text.includes("add 0 of job.1")) return undefined;
+      if (!text.includes("add 0 of job.1.2")) return undefined;
       record.cancel();
       return RUNNING;
     }, { shares: 2 });

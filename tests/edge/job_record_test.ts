@@ -149,8 +149,10 @@ describe("JobRecord", () => {
     record.create("id", "digest", jobRequestSchema.parse({ model: { states: DIGEST, blocks } }));
     assert.deepEqual([record.shares(), record.isDivisible()], [[], true]);
     record.divide(["h1", "h2"]);
-    record.assignShare(1, "h3", true);
-    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false }, { host: "h3", hasFailed: true }]);
+    record.failShare(1);
+    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false }, { host: "h2", hasFailed: true }]);
+    record.assignShare(1, "h3");
+    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false }, { host: "h3", hasFailed: false }]);
     const attempt = record.beginAttempt(0)!;
     assert.equal(attempt.model && attempt.shares, 2);
     assert.equal(createRecord("a").isDivisible(), false);

@@ -5,20 +5,15 @@
 
 import assert from "node:assert/strict";
 import { after, describe, it } from "@std/testing/bdd";
-import { startHost } from "../../scripts/processes/child_host.ts";
-import { sleep } from "../../src/base/waiting.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { SECRET, startEdgeHost, until } from "./edge_hosts.ts";
 import { startEdge } from "./local_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
-const SECRET = "a secret of thirty-two bytes: 123";
 
 const edge = await startEdge({ EDGE_BODY_LIMIT: "10000" }, { EDGE_HOST_SECRET: SECRET });
-const host = await startHost(["--backend", "cpu", "--edge", edge.url], {
-  EDGE_HOST_SECRET: SECRET,
-  PARE_BLOB_ORIGINS: edge.url,
-});
+const host = await startEdgeHost(edge.url);
 after(async () => {
   await host[Symbol.asyncDispose]();
   await edge.close();
@@ -26,10 +21,10 @@ after(async () => {
 
 describe("a layer over the edge's body limit", () => {
   it("is pruned by a job, and the answer equals that of a host", async () => {
-    for (let tries = 0; (await (await edge.request("/v1/hosts")).json()).hosts.length === 0; tries++) {
-      assert.ok(tries < 500, "the host has not registered");
-      await sleep(20);
-    }
+    await until("the host is registered", async () => {
+      const { hosts } = await (await edge.request("/v1/hosts")).json();
+      return hosts.length > 0 || undefined;
+    });
     const { weight, ...rest } = Object.fromEntries(decode(await Deno.readFile(LAYER)).tensors);
     const paths: string[] = [];
     const watch = (request: Request) => {

@@ -43,8 +43,8 @@ interface Hosts {
 }
 
 /**
- * Runs a job at several hosts until its end, and returns what the hosts have done, such as `a: prune 0`, or `a: sum 0 of job.1`
- * for the second share of a job that is divided.
+ * Runs a job at several hosts until its end, and returns what the hosts have done, such as `a: prune 0`, or `a: sum 0 of job.1.2`
+ * for the second one of two shares of a job that is divided.
  * @param before is called before each task with its text. It may return another answer
  */
 export async function runModelJob(
@@ -71,7 +71,7 @@ export async function runModelJob(
     if (init.method === "DELETE") return new Response(null, { status: 204 });
     const task: SentTask = JSON.parse(new TextDecoder().decode(init.body as Uint8Array<ArrayBuffer>));
     const what = taskName(task) + (task.states === "job" ? "" : ` of ${task.states}`);
-    assert.match(task.states, /^job(\.[1-3])?$/);
+    assert.match(task.states, /^job(\.[0-3]\.[2-4])?$/);
     const given = before(`${name}: ${what}`, job);
     if (given) {
       done.push(`${name}: ${what}, refused`);

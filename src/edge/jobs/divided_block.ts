@@ -1,9 +1,10 @@
 /**
  * Prunes a block of a model whose calibration windows are divided over several hosts. Each host has the hidden states of a
  * share of the windows. The statistics go from host to host in the order of the windows, as objects in the bucket, so the
- * number of hosts changes no bit of the result. If a host fails, another one gets its share.
+ * number of hosts changes no bit of the pruned weights. If a host fails, another one gets its share.
  */
 
+import { allDone } from "../../base/waiting.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import {
   type FinishedTask,
@@ -13,13 +14,14 @@ import {
   type SumTask,
   type TaskRequest,
 } from "../../protocol/resources/tasks.ts";
+import type { ChosenHost } from "../hosts/host_registry.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { atHost } from "./at_host.ts";
 import { awaitTask, signedSource } from "./await_task.ts";
-import { HostFailedError } from "./host_answer.ts";
+import { HostBusyError, HostFailedError } from "./host_answer.ts";
 import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
-import { statesName, withStates } from "./restore_states.ts";
+import { deleteAt, statesName, withStates } from "./restore_states.ts";
 import { storeResult, type WrittenObject } from "./store_result.ts";
 
 /**
@@ -38,23 +40,26 @@ export async function divideWindows(
   if (attempt.shares > 0 || attempt.lastHost !== undefined) return attempt;
   const alive = (await hosts.aliveHosts()).map(({ id }) => id), count = Math.min(alive.length, MAX_SHARES);
   if (count < 2 || !await record.isDivisible()) return attempt;
-  const choose = (asleep?: string) => hosts.choose(taskId, undefined, asleep);
-  return await atHost(taskId, position, choose, async ({ id: lastHost, ...host }) => {
+  // The host of the attempt before may fail again.
+  const wanted = attempt.number > 1 ? alive[(attempt.number - 1) % alive.length] : undefined;
+  const choose = (asleep?: string) => hosts.choose(taskId, undefined, asleep, wanted);
+  return await atHost(taskId, position, choose, async (host) => {
+    const { id: lastHost } = host, states = statesName(job, 0, count);
     const task = {
       id: `${taskId}.divide`,
-      states: statesName(job, 0),
+      states,
       windows: await signedSource(blobs, windows),
       target,
       share: { index: 0, count },
     };
-    const answer = await awaitTask({ ...host, id: lastHost }, task, position, context);
+    const answer = await awaitTask(host, task, position, context);
     if (!answer) return undefined;
     const shares = Math.min(count, answer.shares ?? 1);
+    if (shares < count) await deleteAt(host, states, `${taskId}.delete`, context);
     if (shares > 1) {
       await record.divide([lastHost, ...alive.filter((id) => id !== lastHost)].slice(0, shares));
       return { ...attempt, shares };
     }
-    // The states of the only share have the name that they have in a job at one host.
     await record.assignHost(position, lastHost);
     return { ...attempt, lastHost };
   }, context);
@@ -134,6 +139,7 @@ class DividedBlock {
     await storeResult(joined, undefined, this.position, this.context);
   }
 
+  /** Deletes the objects. All tasks that read them have ended, also if one of them has failed. */
   async removeObjects(): Promise<void> {
     if (this.#objects.size > 0) await this.context.blobs.remove([...this.#objects]);
   }
@@ -144,14 +150,13 @@ class DividedBlock {
 
   /** Runs a task that writes a file, and returns the object with the file. */
   async #write(share: number, name: string, members: Members): Promise<WrittenObject> {
-    const { key, url } = await this.context.blobs.writeUrl();
-    this.#objects.add(key);
-    const id = `${this.taskId}.${name}.${share}`;
-    const { host, result } = await this.#ask(
-      share,
-      id,
-      async () => ({ ...await members(), result: { url } }),
-    );
+    let key = "";
+    const { host, result } = await this.#ask(share, `${this.taskId}.${name}.${share}`, async () => {
+      const written = await this.context.blobs.writeUrl();
+      key = written.key;
+      this.#objects.add(key);
+      return { ...await members(), result: { url: written.url } };
+    });
     if (result) return { host, key, ...result };
     throw new HostFailedError(`host ${host.url}: has finished the task ${name} without a result`);
   }
@@ -168,30 +173,25 @@ class DividedBlock {
       hasFailed || asleep !== undefined
         ? hosts.choose(reservation, undefined, asleep ?? last)
         : hosts.choose(reservation, undefined, undefined, last);
-    const answer = await atHost(reservation, position, choose, async (host) => {
-      await record.assignShare(share, host.id, false);
+    const work = async (host: ChosenHost) => {
+      await record.assignShare(share, host.id);
       if (share === attempt.shares - 1) await record.assignHost(position, host.id);
       const askOnce = async () => {
-        const { weight, parameters } = attempt.layer, states = statesName(context.job, share);
+        const { weight, parameters } = attempt.layer, states = statesName(context.job, share, attempt.shares);
         const block = await signedSource(blobs, weight);
         const task = { id, states, index: position, block, parameters, ...await members() } as TaskRequest;
         const finished = await awaitTask(host, task, position, context);
         return finished && { ...finished, host };
       };
-      try {
-        return await withStates(host, reservation, position, attempt, share, context, askOnce);
-      } catch (error) {
-        if (error instanceof HostFailedError) await record.assignShare(share, host.id, true);
-        throw error;
-      }
-    }, context);
-    if (!answer) throw new CancelledError();
-    return answer;
+      return await withStates(host, reservation, position, attempt, share, context, askOnce);
+    };
+    try {
+      const answer = await atHost(reservation, position, choose, work, context);
+      if (!answer) throw new CancelledError();
+      return answer;
+    } catch (error) {
+      if (error instanceof HostFailedError || error instanceof HostBusyError) await record.failShare(share);
+      throw error;
+    }
   }
-}
-
-/** Waits until all of `work` has ended, so that no task reads an object that is removed. @throws the first error */
-async function allDone<T>(work: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(work);
-  return await Promise.all(work);
 }

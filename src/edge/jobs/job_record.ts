@@ -54,7 +54,7 @@ export interface BlockAttempt extends AttemptHead {
 export interface WindowShare {
   /** The id of the host that creates its hidden states and has them then. */
   readonly host: string;
-  /** Whether the last task at this host has failed. */
+  /** Whether the last task at this host has failed, or the host was busy for too long. */
   readonly hasFailed: boolean;
 }
 
@@ -202,9 +202,14 @@ export class JobRecord {
     return rows.map(({ host, failed }) => ({ host: String(host), hasFailed: failed === 1 }));
   }
 
-  /** Records the host of a share, and whether its last task has failed. */
-  assignShare(share: number, host: string, hasFailed: boolean): void {
-    this.#sql.exec("UPDATE shares SET host = ?, failed = ? WHERE share = ?", host, Number(hasFailed), share);
+  /** Records the host of a share. */
+  assignShare(share: number, host: string): void {
+    this.#sql.exec("UPDATE shares SET host = ?, failed = 0 WHERE share = ?", host, share);
+  }
+
+  /** Records that the host of a share has failed, so that another one gets the share. */
+  failShare(share: number): void {
+    this.#sql.exec("UPDATE shares SET failed = 1 WHERE share = ?", share);
   }
 
   /** Records the host of the current attempt at a layer. */

@@ -85,8 +85,12 @@ export class ObservedJob {
     return this.#record.shares();
   }
 
-  assignShare(share: number, host: string, hasFailed: boolean): void {
-    this.#record.assignShare(share, host, hasFailed);
+  assignShare(share: number, host: string): void {
+    this.#record.assignShare(share, host);
+  }
+
+  failShare(share: number): void {
+    this.#record.failShare(share);
   }
 
   beginAttempt(position: number): Attempt | undefined {

@@ -9,9 +9,12 @@ import { askHost } from "./host_client.ts";
 import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
 
-/** Returns the name of the states of a share of the windows. A job that is not divided has those of share 0. */
-export function statesName(job: string, share: number): string {
-  return share === 0 ? job : `${job}.${share}`;
+/**
+ * Returns the name of the states of one of `count` shares of the windows. If `count` is 0, the job is not divided. An attempt
+ * that was interrupted may have left the states of another division at a host, which must not be taken for those of this one.
+ */
+export function statesName(job: string, share: number, count: number): string {
+  return count === 0 ? job : `${job}.${share}.${count}`;
 }
 
 /**
@@ -51,7 +54,7 @@ async function restoreStates(
   share: number,
   context: JobContext,
 ): Promise<boolean> {
-  const { blobs, job } = context, states = statesName(job, share);
+  const { blobs, job } = context, states = statesName(job, share, count);
   const run = async (index: number) => {
     const { weight, result, parameters } = pruned[index];
     const task = {
@@ -84,18 +87,28 @@ async function restoreStates(
   return true;
 }
 
-/** Deletes the states at the hosts of the last block that was begun. If that fails, a host evicts them later. */
-export async function deleteStates({ job, record, hosts, transport }: JobContext): Promise<void> {
+/** Deletes the states at the hosts of the last block that was begun. */
+export async function deleteStates(context: JobContext): Promise<void> {
+  const { job, record, hosts } = context;
   const shares = await record.shares(), alive = await hosts.aliveHosts();
   const last = (await record.read())?.job.layers.findLast(({ host }) => host !== null)?.host ?? undefined;
   const ids = shares.length > 0 ? shares.map(({ host }) => host) : [last];
   for (const [share, id] of ids.entries()) {
     const host = alive.find((host) => host.id === id);
-    if (!host) continue;
-    try {
-      await askHost(transport, host, { id: `${job}.delete.${share}`, states: statesName(job, share) });
-    } catch (error) {
-      logFailure({ job, host: host.id, error: messageOf(error) });
-    }
+    if (host) await deleteAt(host, statesName(job, share, shares.length), `${job}.delete.${share}`, context);
+  }
+}
+
+/** Deletes states at a host. If that fails, the host evicts them later. */
+export async function deleteAt(
+  host: WokenHost,
+  states: string,
+  taskId: string,
+  { job, transport }: JobContext,
+): Promise<void> {
+  try {
+    await askHost(transport, host, { id: taskId, states });
+  } catch (error) {
+    logFailure({ job, host: host.id, error: messageOf(error) });
   }
 }

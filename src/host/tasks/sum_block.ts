@@ -9,6 +9,7 @@ import { firstItems, tryParseJson } from "../../base/texts.ts";
 import type { PackedStatistics } from "../../client/layer_file.ts";
 import type { SumTokens } from "../../client/blocks/solved_block.ts";
 import { TensorMismatchError } from "../../layer/errors.ts";
+import type { TokenCounts } from "../../prune/blocks/summed_layers.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { FinishedTask, SumTask } from "../../protocol/resources/tasks.ts";
 import { sameShape } from "../../tensor/dtype.ts";
@@ -27,7 +28,7 @@ export interface BlockSums {
   /** The tensors of the groups: F32 [n(n+1)/2], the upper triangles packed row by row. */
   readonly tensors: ReadonlyMap<string, HostTensor>;
   /** The numbers of tokens, by the names of the groups' first layers. */
-  readonly tokens: ReadonlyMap<string, Omit<SumTokens, "name">>;
+  readonly tokens: ReadonlyMap<string, TokenCounts>;
 }
 
 /** The metadata of the file, which is JSON under the name `sums`. */

@@ -8,6 +8,7 @@
  * machine.
  */
 
+import { allDone } from "../../base/waiting.ts";
 import { BlockHost } from "../../client/blocks/block_host.ts";
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
 import type { SumTokens } from "../../client/blocks/solved_block.ts";
@@ -252,10 +253,4 @@ function addTokens(
       return [name, { tokens: total("tokens"), validation_tokens: total("validation_tokens") }] as const;
     })
   ));
-}
-
-/** Waits until all of `work` has ended. @throws the first error */
-async function allDone<T>(work: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(work);
-  return await Promise.all(work);
 }
