@@ -19,6 +19,7 @@ export interface LayerSums extends PackedStatistics {
 
 /** The sums that a host answers. */
 export interface AddedSums {
+  /** The sums over the windows of all hosts so far. */
   readonly sums: LayerSums;
   /** The targets by the names of the weights that were sent. The sums then have no moments. */
   readonly targets: ReadonlyMap<string, Pick<SourceLayer, "target" | "validationTarget">>;

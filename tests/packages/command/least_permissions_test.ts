@@ -108,7 +108,8 @@ describe("with least permissions", () => {
     await pareOk(["layer", "layer.safetensors", "--out", "remote.safetensors", "--server", url]);
     await pareOk(["prune", "model", "--out", "remote", ...PRUNE], { PARE_SERVER: url });
     const { code, stderr } = await pare(["jobs", "list", "--server", url]);
-    assert.deepEqual([code, stderr], [3, "error: not_found (404): there is no resource /v1/jobs\n"]);
+    const message = `error: option --server: ${url} has no jobs, because it is a host and no edge\n`;
+    assert.deepEqual([code, stderr], [2, message]);
     assert.match(edge.requests.join(), /PUT \/v1\/hosts\//);
     host.kill("SIGTERM");
     await host.status;
