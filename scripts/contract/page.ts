@@ -8,7 +8,11 @@ import {
   STATISTICS_TENSORS,
   tensorTable,
 } from "../../src/protocol/resources/tensors.ts";
-import { BLOCK_ANSWER_TENSORS, BLOCK_TENSORS, STATES_TENSORS } from "../../src/protocol/resources/blocks.ts";
+import {
+  BLOCK_ANSWER_TENSORS,
+  BLOCK_TENSORS,
+  STATES_TENSORS,
+} from "../../src/protocol/resources/block_tensors.ts";
 import { renderTables } from "../markdown_tables.ts";
 
 export const CONTRACT_PAGE = new URL("../../routes/README.md", import.meta.url);

@@ -5,28 +5,20 @@
  */
 
 import { z } from "zod";
-import {
-  HIDDEN_STATES,
-  PRUNED,
-  TARGET,
-  TRAINED,
-  VALIDATION_HIDDEN_STATES,
-  VALIDATION_TARGET,
-  VALIDATION_WINDOWS,
-  WINDOWS,
-} from "../block_names.ts";
+import { HIDDEN_STATES } from "../block_names.ts";
 import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
 import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { SAFETENSORS_CONTENT, safetensorsBody, tensorTable } from "./tensors.ts";
 import {
-  type BodyTensor,
-  SAFETENSORS_CONTENT,
-  safetensorsBody,
-  STATISTICS_TENSORS,
-  tensorTable,
-} from "./tensors.ts";
+  BLOCK_ANSWER_TENSORS,
+  BLOCK_TENSORS,
+  STATES_TENSORS,
+  SUMS_ANSWER_TENSORS,
+  SUMS_REQUEST_TENSORS,
+} from "./block_tensors.ts";
 import { idSchema } from "./fields.ts";
 
 const path = "/v1/states/{name}" as const;
@@ -53,129 +45,6 @@ const LOOKUP_PROBLEMS = [
   "device_lost",
   "shutting_down",
 ] as const satisfies ProblemCode[];
-
-/** The tensors of a body of `PUT /v1/states/{name}`. */
-export const STATES_TENSORS: readonly BodyTensor[] = [
-  {
-    name: WINDOWS,
-    shape: "[windows, tokens]",
-    dtype: "U32",
-    contents: "the token ids of the calibration windows",
-  },
-  {
-    name: VALIDATION_WINDOWS,
-    shape: "[held out, tokens]",
-    dtype: "U32",
-    contents:
-      "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
-  },
-  {
-    name: HIDDEN_STATES,
-    shape: "[windows, tokens, hidden size]",
-    dtype: "F32",
-    contents:
-      "the inputs of the block `block` for the calibration windows, instead of all other tensors but the next one",
-  },
-  {
-    name: VALIDATION_HIDDEN_STATES,
-    shape: "[held out, tokens, hidden size]",
-    dtype: "F32",
-    contents: "optional. The same for windows that are held out",
-  },
-  {
-    name: "*",
-    shape: "as in the checkpoint",
-    dtype: "F32, F16, BF16",
-    contents:
-      "the tensors of the model before its first block, by their names in the checkpoint: the table of tokens " +
-      "and, if the model has them, the table of positions, the projection and the norm of the embedding",
-  },
-];
-
-/** The tensors of a body of `POST /v1/blocks`. */
-export const BLOCK_TENSORS: readonly BodyTensor[] = [
-  {
-    name: "*",
-    shape: "as in the checkpoint",
-    dtype: "F32, F16, BF16",
-    contents: "all tensors of the block, by their names in the checkpoint",
-  },
-  {
-    name: `${PRUNED}*`,
-    shape: "as in the checkpoint",
-    dtype: "F32, F16, BF16",
-    contents:
-      "optional, and not if the layers are solved. Tensors that replace those of the block, except for the windows of " +
-      "the dense model. Without `layers`, the answer then has the `error` on the held-out windows, if there are any",
-  },
-];
-
-/** The tensors of an answer of `POST /v1/blocks`. */
-export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
-  {
-    name: "*",
-    shape: "[out, in]",
-    dtype: "the parameter `dtype`",
-    contents: "the new weight of each layer, by its name in the checkpoint, one row per output",
-  },
-  {
-    name: "*.codes, *.scales, *.zeros",
-    shape: "as in the answer of `POST /v1/layers`",
-    dtype: "U8, F32, F32",
-    contents: "only for a layer with `bits`: the codes and the grids of the weight",
-  },
-  {
-    name: `${TRAINED}*`,
-    shape: "as in the checkpoint",
-    dtype: "as in the request",
-    contents: "only with `reconstruct`: the tensors of the block that the reconstruction has changed",
-  },
-];
-
-const MOMENTS_SHAPE = "[in, in] or [out, in]";
-
-/** The sums over the inputs of layers that share them. */
-const SUMS_TENSORS: readonly BodyTensor[] = [
-  ...STATISTICS_TENSORS.filter(({ name }) => name.endsWith("hessian_upper")),
-  {
-    name: "moments",
-    shape: MOMENTS_SHAPE,
-    dtype: "F32",
-    contents:
-      "only with `target=dense`. Σ y·xᵀ over the inputs x and the wanted outputs y, if the outputs of the layer are added to a residual " +
-      "stream. Otherwise Σ d·xᵀ, where d is the input in the dense model",
-  },
-  {
-    name: "validation_moments",
-    shape: MOMENTS_SHAPE,
-    dtype: "F32",
-    contents: "only with `target=dense` and windows that are held out. The same sum over their inputs",
-  },
-];
-
-/** The tensors of a body of `POST /v1/states/{name}/sums`. */
-export const SUMS_REQUEST_TENSORS: readonly BodyTensor[] = [
-  ...SUMS_TENSORS,
-  {
-    name: "*",
-    shape: "[out, in]",
-    dtype: "F32, F16, BF16",
-    contents:
-      "optional, and only with `target=dense`. The weights of layers with these inputs, by their names, whose targets the answer has in " +
-      "the place of the moments",
-  },
-];
-
-/** The tensors of an answer of `POST /v1/states/{name}/sums`. */
-export const SUMS_ANSWER_TENSORS: readonly BodyTensor[] = [
-  ...SUMS_TENSORS,
-  ...[TARGET, VALIDATION_TARGET].map((prefix) => ({
-    name: `${prefix}*`,
-    shape: "[out, in]",
-    dtype: "F32",
-    contents: `the tensor \`${prefix.slice(0, -1)}\` of \`POST /v1/layers\`, for each weight in the body`,
-  })),
-];
 
 export const FIND_STATES = {
   method: "get",
