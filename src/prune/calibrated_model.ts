@@ -164,9 +164,11 @@ async function* solveAndReconstruct(
   openBlock: OpenBlock,
   rounds: readonly (readonly PendingGroup[])[],
 ): CalibratedGroups<ReconstructedBlock | undefined> {
-  for (const round of rounds) yield* calibrateRound(work, round, openBlock, round === rounds.at(-1));
   const { forward, plan, steps, options: { windows, onTrained, isTrained } } = work, { block } = openBlock;
-  if (plan.runsDense(block)) await forward.runDenseBlock(steps.begin("run"));
+  // The plan is asked before the layers are solved, because the solved ones may count as finished afterwards.
+  const runsDense = plan.runsDense(block);
+  for (const round of rounds) yield* calibrateRound(work, round, openBlock, round === rounds.at(-1));
+  if (runsDense) await forward.runDenseBlock(steps.begin("run"));
   const epochs = plan.epochs(block);
   if (epochs === 0) return undefined;
   const begin = () => steps.begin("train");

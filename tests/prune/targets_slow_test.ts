@@ -22,6 +22,7 @@ import {
 } from "../reference/opt_forward.ts";
 import { referenceTarget } from "../reference/target_statistics.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
@@ -161,7 +162,7 @@ eachBackend("calibratedModel with targets", (backend) => {
     for await (const event of pruner.pruneModel(source, query)) {
       if (event.type !== "layer") continue;
       const { weight, report } = sent.get(event.name)!;
-      assert.deepEqual(run.get(event.name)!.data, weight.data, event.name);
+      assertSame(run.get(event.name)!.data, weight.data, event.name);
       assert.deepEqual(event.report.target_change, report.target_change);
       if (report.target_change!.step! < -1e-6) improved++;
     }
@@ -211,7 +212,7 @@ eachBackend("calibratedModel with targets", (backend) => {
         };
         const done = replaced.size, rest = await run(undefined, { hiddenStates, onReplace, finished });
         assert.deepEqual([done, rest.size], [16, 8]);
-        for (const [name, target] of rest) assert.deepEqual(target, whole.get(name), name);
+        for (const [name, target] of rest) assertSame(target, whole.get(name)!, name);
       }));
   }
 });
