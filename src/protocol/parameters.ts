@@ -128,7 +128,7 @@ const sharedFields = {
   effort: oneOf(...EFFORTS).optional().meta({
     description: `How much work to spend on the mask, for ${
       methodsThat(({ hasEffort }) => hasEffort)
-    }. best also improves rounded weights. Defaults to default`,
+    }. Rounded weights are improved after the rounding, except with fast. Defaults to default`,
   }),
   target_step: autoOr(1, STEP_RULE).optional().meta({
     description:

@@ -74,11 +74,6 @@ export const METHODS: Readonly<Record<string, Method>> = {
       { title: `\`--preset ${preset}\``, options: ["--preset", preset], isWhole: true },
     ]),
   ),
-  "effort-best": {
-    title: "`--preset default --effort best`",
-    options: ["--preset", "default", "--effort", "best"],
-    isWhole: true,
-  },
 };
 
 /** The options that a method gets unless it sets them, so that a change of a default changes no cell. */
