@@ -20,6 +20,7 @@ import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
 import { pruneBlock } from "../../prune/blocks/prune_block.ts";
 import { errorAgainstModel, runPrunedBlock } from "../../prune/block_meter.ts";
 import { weightName } from "../../prune/block_plan.ts";
+import { reconstructBlock } from "../../prune/reconstruct_block.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
@@ -65,19 +66,19 @@ export async function runBlock(
   const measuredBytes = countStatesBytes(spec, states.validationWindows.length, forward.tokens);
   const addedBytes = query.solve
     ? measuredBytes + (copiesStates ? states.byteLength : 0)
-    : countSumsBytes(spec, block, states, forward.denseStates !== undefined);
+    : countSumsBytes(spec, block, states, query.targets && forward.denseStates !== undefined);
   using _room = await store.reserve("the block", totalBytes + addedBytes, { used: states });
-  const { queries, tensors } = await readBody({ ...request, source }, states);
+  const { queries, tensors, isTrained } = await readBody({ ...request, source }, states);
   for (const entry of tensors) states.weights.set(...entry);
   try {
     if (!query.solve) {
       const source = withReplacements(memorySource(states.weights), prunedTensors(states));
-      const sums = await runSolve(() => sumParts(states, block, queries, source, signal));
+      const sums = await runSolve(() => sumParts(states, query, queries, source, signal));
       states.sums = sums;
       return { parts: encodeBlock({ layers: [], sums: countTokens(sums) }), solved: [] };
     }
     const solved = await runSolve(() =>
-      queries.size === 0 ? runStates(states, query) : pruneBlock({
+      isTrained ? trainBlock(states, request) : queries.size === 0 ? runStates(states, query) : pruneBlock({
         ...states,
         block,
         queries,
@@ -89,8 +90,10 @@ export async function runBlock(
       })
     );
     const parts = encodeBlock(solved);
-    states.answer = { block, request: formatDigest(hash.digest()), parts };
-    if (query.error_against === "block") states.nextBlock = advance ? block + 1 : spec.blockCount;
+    if (!isTrained && query.error_against === "block") {
+      states.answer = { block, request: formatDigest(hash.digest()), parts };
+      states.nextBlock = advance ? block + 1 : spec.blockCount;
+    }
     return { parts, solved: solved.layers };
   } catch (error) {
     if (!forward.isBefore(block)) await store.delete(name, states);
@@ -118,11 +121,13 @@ async function repeatedAnswer(
 interface ReadBlock {
   readonly queries: ReadonlyMap<string, LayerQuery>;
   readonly tensors: ReadonlyMap<string, HostTensor>;
+  /** Whether the block is trained with its pruned tensors, and nothing else is done. */
+  readonly isTrained: boolean;
 }
 
 /** Reads the layers to prune and the tensors, and closes the source. */
 async function readBody(
-  { source, totalBytes, query: { block, advance, solve, error_against } }: BlockRequest,
+  { source, totalBytes, query: { block, advance, solve, error_against, reconstruct } }: BlockRequest,
   { forward: { denseStates, model: { spec } }, validationWindows }: States,
 ): Promise<ReadBlock> {
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
@@ -134,6 +139,11 @@ async function readBody(
       throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
     }
     if (!solve && advance) throw invalidParameter("solve", "false needs advance=false");
+    const isTrained = solve && queries.size === 0 && hasPruned && reconstruct > 0;
+    if (isTrained && (advance || error_against === "model")) {
+      const rule = "trains pruned tensors only with advance=false and without error_against=model";
+      throw invalidParameter("reconstruct", rule);
+    }
     const isMeasured = solve && queries.size === 0 && !advance;
     if (error_against === "model" && !(isMeasured && denseStates && validationWindows.length > 0)) {
       const rule = "model needs no layers, advance=false, and states with target=dense and held-out windows";
@@ -141,7 +151,7 @@ async function readBody(
     }
     const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
     checkCheckpointTensors(infos, tensors, queries.size > 0 && solve ? [] : replaced);
-    return { queries, tensors: await readTensors(stream) };
+    return { queries, tensors: await readTensors(stream), isTrained };
   } finally {
     await stream.close();
   }
@@ -187,6 +197,20 @@ async function runStates(
   });
   if (advances && forward.denseStates) await forward.runDenseBlock();
   return { layers: [], error: errors[0] };
+}
+
+/** Trains the block with its replaced tensors. The states do not change. */
+async function trainBlock(
+  states: States,
+  { query: { block, reconstruct: epochs }, signal, store }: BlockRequest,
+): Promise<SolvedBlock> {
+  const { forward, weights, windows } = states, begin = () => () => signal.throwIfAborted();
+  // The states of the dense model are half of all states.
+  using _room = forward.denseStates &&
+    await store.reserve("the outputs of the dense block", states.byteLength / 2, { used: states });
+  const openBlock = { block, weights: memorySource(weights), replaced: prunedTensors(states) };
+  const task = { forward, openBlock, epochs, fitted: windows.length, begin };
+  return { layers: [], reconstructed: await reconstructBlock(task) };
 }
 
 /** Returns the number of tokens in the sums of each layer. */

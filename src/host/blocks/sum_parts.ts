@@ -15,6 +15,7 @@ import { readBackMatrix } from "../../prune/host_statistics.ts";
 import { type GroupSums, RoundStatistics } from "../../prune/round_statistics.ts";
 import { partSizes, type WindowKinds } from "../../prune/window_parts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { BlockQuery } from "../../protocol/resources/blocks.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { sameShape } from "../../tensor/dtype.ts";
@@ -56,7 +57,7 @@ function triangleBytes(n: number): number {
  */
 export async function sumParts(
   { forward, windows, validationWindows }: States,
-  block: number,
+  { block, targets }: Pick<BlockQuery, "block" | "targets">,
   queries: ReadonlyMap<string, LayerQuery>,
   source: TensorSource,
   signal: AbortSignal,
@@ -76,7 +77,7 @@ export async function sumParts(
     windows,
     validationWindows,
     tokenWeightsOf: (name) => queries.get(name)?.token_weights,
-    hasTargets: forward.denseStates !== undefined,
+    hasTargets: targets && forward.denseStates !== undefined,
     async onPart(group, kind, part) {
       const sum = sums.get(group)!, moments = part.moments(), names = NAMES[kind];
       sum.parts[names.hessian].push(await part.packedUpper());

@@ -41,7 +41,9 @@ export async function runStatesTask(
     return await sumBlock(task, context, signal, accumulate);
   }
   if ("sums" in task) return await solveShare(task, context, signal);
-  if ("pruned" in task || "parts" in task) return await runPruned(task, context, signal, post);
+  // The block was trained when it was pruned.
+  const run = (body: BlobBody) => post(body, { reconstruct: 0 });
+  if ("pruned" in task || "parts" in task) return await runPruned(task, context, signal, run);
   const response = await post(await blobs.open(task.block, signal));
   return response.ok
     ? await uploadResult(response, task.result.url, context, signal)

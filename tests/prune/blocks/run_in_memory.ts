@@ -1,5 +1,6 @@
 /** Prunes a model in memory, and returns everything that must not depend on where the run computes. */
 
+import type { ReconstructedBlock } from "../../../src/client/blocks/solved_block.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
@@ -11,6 +12,7 @@ export interface Outcome {
   readonly errors: ReadonlyMap<number, number>;
   readonly decisions: ReadonlyMap<number, unknown>;
   readonly trained: ReadonlyMap<string, HostTensor>;
+  readonly reconstructions: ReadonlyMap<number, Pick<ReconstructedBlock, "before" | "after" | "keptEpoch">>;
 }
 
 /** Runs the job in memory. @param changes replaces functions of the destination */
@@ -21,7 +23,7 @@ export async function runInMemory(
 ): Promise<Outcome> {
   const replaced = new Map<string, HostTensor>(), reports = new Map<string, unknown>();
   const errors = new Map<number, number>(), decisions = new Map<number, unknown>();
-  const trained = new Map<string, HostTensor>();
+  const trained = new Map<string, HostTensor>(), reconstructions: Outcome["reconstructions"] = new Map();
   const set = <Key, Value>(map: Map<Key, Value>, key: Key, value: Value) =>
     Promise.resolve(void map.set(key, value));
   await pruneModel({
@@ -33,7 +35,8 @@ export async function runInMemory(
           readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
           recordBlock: (block, error) => set(errors, block, error),
           recordDecision: (block, decision) => set(decisions, block, decision),
-          async recordReconstruction(_block, { tensors }) {
+          async recordReconstruction(block, { before, after, keptEpoch, tensors }) {
+            await set(reconstructions as Map<number, unknown>, block, { before, after, keptEpoch });
             for (const [name, tensor] of tensors) await set(trained, name, copyTensor(tensor));
           },
           record: ({ name, tokens, report: { seconds: _, factor_reused: _reused, ...report } }) =>
@@ -42,5 +45,5 @@ export async function runInMemory(
         }),
     },
   }, services);
-  return { replaced, reports, errors, decisions, trained };
+  return { replaced, reports, errors, decisions, trained, reconstructions };
 }
