@@ -63,6 +63,14 @@ export function taskRoutes(
     blobs: new BlobStore(link.blobOrigins),
     host,
     states: () => device.session().states,
+    async runSolve(work, signal) {
+      const session = device.session(), { backend, residentQueue, solveQueue } = session;
+      try {
+        return await residentQueue.run(() => solveQueue.run(() => work(backend), signal), signal);
+      } catch (error) {
+        throw device.handleFailure(error, session);
+      }
+    },
   };
   app.use(
     "/v1/tasks/*",

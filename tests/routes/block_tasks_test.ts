@@ -126,12 +126,17 @@ describe("tasks about blocks", () => {
   }
 
   const DIVIDED = [
-    ["llama", { sparsity: 0.5, damping: "auto" }, "dense", 5],
-    ["qwen3_moe", { pattern: "2:4" }, "dense", 0],
-    ["llama", { sparsity: 0, bits: 4, token_weights: "none" }, "pack-quantized", 3],
+    ["llama", { sparsity: 0.5, damping: "auto" }, "dense", 5, "none"],
+    ["qwen3_moe", { pattern: "2:4" }, "dense", 0, "none"],
+    ["llama", { sparsity: 0, bits: 4, token_weights: "none" }, "pack-quantized", 3, "none"],
+    ["gpt2", { sparsity: 0.5 }, "dense", 5, "dense"],
+    ["qwen3_moe", { pattern: "2:4" }, "dense", 4, "dense"],
+    ["llama", { method: "magnitude" }, "dense", 0, "dense"],
+    ["llama", { pattern: "2:4", bits: 4, symmetric: true }, "pack-quantized", 3, "dense"],
   ] as const;
-  for (const [family, query, format, heldOut] of DIVIDED) {
-    it(`give the bytes of one host if two hosts share ${family} with ${JSON.stringify(query)}`, async () => {
+  for (const [family, query, format, heldOut, target] of DIVIDED) {
+    const what = `${family} with ${JSON.stringify({ ...query, target, heldOut })}`;
+    it(`give the bytes of one host if two hosts share ${what}`, async () => {
       const random = normals(45 * 2, 5), parameters = { format };
       const files = await modelFiles(family, query, (vocabSize) => {
         const ids = Uint32Array.from(random, (value) => Math.floor(1e4 * Math.abs(value)) % vocabSize);
@@ -145,15 +150,15 @@ describe("tasks about blocks", () => {
           id: `share-task-${++count}`,
           states,
           windows,
-          target: "none",
+          target,
           share: { index, count: 2 },
         };
         const answer = await hosts.send(task, { to: host });
         assert.deepEqual(await answer.json(), { state: "done", shares: 2 });
       }
-      const none = { windows, target: "none", share: { index: 3, count: 8 } };
+      const none = { windows, target, share: { index: 3, count: 8 } };
       assert.deepEqual(await send("share-3", none), [400, "invalid_parameter"]);
-      assert.deepEqual(await send("whole", { windows, target: "none" }), DONE);
+      assert.deepEqual(await send("whole", { windows, target }), DONE);
       /** Has a share run a task that writes a file, and returns the file. */
       const write = async (share: number, members: Record<string, unknown>, path: string) => {
         const [host, states] = both[share];
