@@ -134,7 +134,9 @@ export async function addSums(
     const tensors = await readTensors(stream), whole = await addParts(Object.fromEntries(tensors), sums);
     if (weights.length === 0) return encodeParts(Object.fromEntries(whole));
     const given = new Map(weights.map(({ name }) => [name, tensors.get(name)!]));
-    const targets = await runSolve(() => sumTargets(states.forward.backend, given, Object.fromEntries(whole), isTarget));
+    const targets = await runSolve(() =>
+      sumTargets(states.forward.backend, given, Object.fromEntries(whole), isTarget)
+    );
     for (const { moments } of Object.values(SUM_NAMES)) whole.delete(moments);
     return encodeParts(Object.fromEntries([...whole, ...targets]));
   } finally {

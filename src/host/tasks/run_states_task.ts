@@ -7,7 +7,7 @@ import type { FinishedTask, RunTask, StatesTask } from "../../protocol/resources
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import type { BlobBody } from "./blob_store.ts";
 import { decideTargets } from "./decide_targets.ts";
-import { decodeAnswer, prunedBody, readAnswer } from "./pruned_body.ts";
+import { decodeAnswer, prunedBody, withAnswers } from "./pruned_body.ts";
 import { shareBody } from "./share_body.ts";
 import { solveShare } from "./solve_block.ts";
 import { sumBlock } from "./sum_block.ts";
@@ -39,7 +39,7 @@ export async function runStatesTask(
   };
   if ("step" in task) {
     const changes = { advance: false, solve: false };
-    const accumulate = async () => await finish(await post(await blobs.open(task.block, signal), changes));
+    const accumulate = async (body: BlobBody) => await finish(await post(body, changes));
     return await sumBlock(task, context, signal, accumulate);
   }
   if ("sums" in task) return await solveShare(task, context, signal);
@@ -65,14 +65,6 @@ async function runPruned(
 ): Promise<FinishedTask> {
   const { states, index, block, parameters: { format } } = task, { blobs } = context;
   const used = await statesOfTask(states, context, index), { spec } = used.forward.model;
-  const files: BlobBody[] = [];
-  for (const source of "parts" in task ? task.parts : [task.pruned]) {
-    files.push(await blobs.open(source, signal));
-  }
-  const byteLength = files.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
-  using _room = await context.states().reserve("the pruned block", 2 * byteLength, { used });
-  const answers = [];
-  for (const file of files) answers.push(await readAnswer(file));
   const bodyOf = async (solved: SolvedBlock, isPacked: boolean) =>
     await prunedBody(await blobs.open(block, signal), solved, { spec, index, isPacked });
   const measure = async (layers: readonly SolvedBlockLayer[]) => {
@@ -81,12 +73,15 @@ async function runPruned(
     if (!response.ok) throw await readRefusal(response);
     return decodeAnswer(await response.bytes()).error!;
   };
-  const layers = answers.flatMap(({ layers }) => layers);
-  const solved = { ...answers[0], ...await decideTargets(layers, measure) };
-  const response = await post(await bodyOf(solved, format === "pack-quantized"));
-  if (!("parts" in task) || !response.ok) return await finish(response);
-  const { error } = decodeAnswer(await response.bytes());
-  return await uploadParts(encodeBlock({ ...solved, error }), task.result.url, context, signal);
+  const sources = "parts" in task ? task.parts : [task.pruned];
+  return await withAnswers(sources, used, context, signal, async (answers) => {
+    const layers = answers.flatMap(({ layers }) => layers);
+    const solved = { ...answers[0], ...await decideTargets(layers, measure) };
+    const response = await post(await bodyOf(solved, format === "pack-quantized"));
+    if (!("parts" in task) || !response.ok) return await finish(response);
+    const { error } = decodeAnswer(await response.bytes());
+    return await uploadParts(encodeBlock({ ...solved, error }), task.result.url, context, signal);
+  });
 }
 
 /** @throws {Refusal} if the application has refused the request */

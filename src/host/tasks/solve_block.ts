@@ -24,18 +24,20 @@ import { type BlockSums, readSums, sumsOf } from "./sum_block.ts";
 import { statesOfTask, type TaskContext, uploadParts } from "./task_context.ts";
 
 /**
- * Solves the groups of layers whose number has the remainder `share.index` when it is divided by `share.count`, by requests
+ * Solves the groups of a round whose number has the remainder `share.index` when it is divided by `share.count`, by requests
  * to the application of the host.
  * @throws {StatesNotFoundError} if the states, of which only the description of the model is used, are not stored
  * @throws {SafetensorsError} {TensorMismatchError} {Refusal} if a file is not that of the block, or a layer is refused
  */
 export async function solveShare(
-  { states, index, block: source, sums: sumsSource, share, parameters, result }: SolveTask,
+  { states, index, block: source, sums: sumsSource, round: number, share, parameters, result }: SolveTask,
   context: TaskContext,
   signal: AbortSignal,
 ): Promise<FinishedTask> {
   const { blobs } = context, store = context.states(), used = await statesOfTask(states, context, index);
-  const { denseStates, model: { spec } } = used.forward, hasTargets = denseStates !== undefined, body = await blobs.open(source, signal);
+  const { denseStates, model: { spec } } = used.forward,
+    hasTargets = denseStates !== undefined,
+    body = await blobs.open(source, signal);
   const sumsBody = await blobs.open(sumsSource, signal);
   // The new weights, which may have twice as many bytes, are in memory until they are written. With targets, they are those of
   // two solutions, and there are targets of as many bytes.
@@ -45,7 +47,8 @@ export async function solveShare(
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   checkCheckpointTensors(file.header.tensors, blockTensors(spec, index));
   const queries = readQueries(file.header.metadata.layers, spec, index);
-  const [round = []] = new BlockPlan(spec, { layers: queries }).rounds(index);
+  const plan = new BlockPlan(spec, { layers: queries, trueSequential: parameters.true_sequential });
+  const round = plan.rounds(index)[number] ?? [];
   const own = round.filter((_, group) => group % share.count === share.index).flatMap(({ layers }) => layers);
   const tensors = await readTensors(file), sums = await readSums(sumsBody);
   const firstLayers = new Map(

@@ -20,6 +20,7 @@ import type { LayerSums, States, StoredSums } from "../blocks/states.ts";
 import { StatesNotFoundError } from "../blocks/states_store.ts";
 import { addParts, SUM_NAMES } from "../blocks/sum_parts.ts";
 import type { BlobBody } from "./blob_store.ts";
+import { roundBody } from "./round_body.ts";
 import { statesOfTask, type TaskContext, uploadParts } from "./task_context.ts";
 
 /** The statistics of a block over the windows of one share and of all shares before. */
@@ -42,27 +43,31 @@ const metadataSchema = z.array(
 
 /**
  * Runs the task.
- * @param accumulate has the host add up the statistics of the windows of the states, and store them
+ * @param accumulate has the host add up the statistics of the windows of the states, and store them. It gets the body of the block
  * @throws {StatesNotFoundError} if the states are not those before the block
  * @throws {SafetensorsError} {TensorMismatchError} {Refusal} if the earlier sums are not those of the block
  */
 export async function sumBlock(
-  { states: name, index, earlier, result }: SumTask,
+  task: SumTask,
   context: TaskContext,
   signal: AbortSignal,
-  accumulate: () => Promise<unknown>,
+  accumulate: (body: BlobBody) => Promise<unknown>,
 ): Promise<FinishedTask> {
-  const store = context.states(), { nextBlock, sums } = await statesOfTask(name, context);
+  const { states: name, index, earlier, result } = task, store = context.states();
+  const states = await statesOfTask(name, context), { nextBlock } = states;
   if (nextBlock !== index) throw new StatesNotFoundError(name, `are those before block ${nextBlock}`);
-  if (!sums) await accumulate();
-  if (!result) return { state: "done" };
+  const round = await roundBody(task, states, context, signal), { rounds } = round;
+  if (!round.isOf(states.sums)) await round.open(accumulate);
+  if (!result) return { state: "done", rounds };
   const file = earlier && await context.blobs.open(earlier, signal);
   return await store.use({ owner: "", name }, async (used: States) => {
-    if (!used.sums) throw new StatesNotFoundError(name, `have no statistics of block ${index}`);
+    if (!used.sums || !round.isOf(used.sums)) {
+      throw new StatesNotFoundError(name, `have no statistics of block ${index}`);
+    }
     const bytes = used.sums.byteLength + (file?.totalBytes ?? 0);
     using _room = await store.reserve("the sums of the block", bytes, { used });
     const parts = await addBlock(used.sums, file && await readSums(file));
-    return await uploadParts(parts, result.url, context, signal);
+    return { ...await uploadParts(parts, result.url, context, signal), rounds };
   }, signal);
 }
 
