@@ -1,6 +1,6 @@
 /**
  * Solves a share of the layers of a block by statistics that several hosts have summed. With targets and held-out windows,
- * each layer is solved with its target and without it, and `joinBlock` decides.
+ * each layer is solved with its target and without it, and `decideTargets` chooses later.
  */
 
 import { Pare } from "../../client/pare.ts";
@@ -35,10 +35,8 @@ export async function solveShare(
   signal: AbortSignal,
 ): Promise<FinishedTask> {
   const { blobs } = context, store = context.states(), used = await statesOfTask(states, context, index);
-  const { denseStates, model: { spec } } = used.forward,
-    hasTargets = denseStates !== undefined,
-    body = await blobs.open(source, signal);
-  const sumsBody = await blobs.open(sumsSource, signal);
+  const { denseStates, model: { spec } } = used.forward, hasTargets = denseStates !== undefined;
+  const body = await blobs.open(source, signal), sumsBody = await blobs.open(sumsSource, signal);
   // The new weights, which may have twice as many bytes, are in memory until they are written. With targets, they are those of
   // two solutions, and there are targets of as many bytes.
   const solvedBytes = (hasTargets ? 6 : 2) * body.totalBytes / share.count;
@@ -54,7 +52,7 @@ export async function solveShare(
   const firstLayers = new Map(
     round.flatMap(({ layers }) => layers.map(({ name }) => [name, layers[0].name] as const)),
   );
-  const hasHeldOut = [...sums.tokens.values()].some(({ validation_tokens }) => validation_tokens > 0);
+  const hasHeldOut = [...sums.tensors.keys()].some((name) => name.endsWith(".validation_hessian_upper"));
   const isGuarded = hasTargets && hasHeldOut && !parameters.true_sequential;
   const solve = async (queryOf: (query: LayerQuery) => LayerQuery, withTargets: boolean) => {
     const firstLayerOf = (name: string) => firstLayers.get(name)!;
