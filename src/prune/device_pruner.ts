@@ -19,8 +19,8 @@ import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import type { Model } from "../model/model.ts";
-import type { CalibratedModel, CalibrationOptions } from "./calibrated_model.ts";
-import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
+import type { CalibrationOptions } from "./calibrated_model.ts";
+import type { CalibratedGroup, CalibratedModel, Solutions, TargetGuard } from "./open_round.ts";
 import { wholeWeight, withErrors, withoutTarget } from "./target_guard.ts";
 
 /** Prunes models whose statistics are on a device. */

@@ -123,10 +123,23 @@ describe("a job of a model that several hosts share", () => {
     assert.deepEqual(removed, ["x/0", "x/1"]);
   });
 
-  it("is not divided if its blocks are trained, or if its layers are calibrated one after the other", async () => {
-    for (const parameters of [{ true_sequential: true }, { reconstruct: 1 }]) {
-      const { done, shares } = await runModelJob(modelRequest(1, [], parameters), undefined, { shares: 2 });
-      assert.deepEqual([done.map((text) => text.slice(3)), shares], [["create", "prune 0", "delete"], []]);
-    }
+  it("adds up statistics and solves layers in each round of a true-sequential block", async () => {
+    const request = modelRequest(1, [], { true_sequential: true });
+    const { done, state, sources } = await runModelJob(request, undefined, { shares: 2, rounds: 2 });
+    assert.equal(state, "done");
+    const round = ["add 0 of job.0.2", "add 0 of job.1.2", "solve 0 of job.0.2", "solve 0 of job.1.2"];
+    const sums = ["sum 0 of job.0.2", "sum 0 of job.1.2"];
+    assert.deepEqual(
+      tasksOf(done, 0),
+      [...round, ...round, ...sums, ...sums, "join 0 of job.1.2"].toSorted(),
+    );
+    // The second round has the layers of the first one, and the result has those of both.
+    assert.deepEqual(sources, { sum: [0, 0, 2, 2], add: [0, 0, 2, 2], join: [4] });
+  });
+
+  it("is not divided if its blocks are trained", async () => {
+    const request = modelRequest(1, [], { reconstruct: 1 });
+    const { done, shares } = await runModelJob(request, undefined, { shares: 2 });
+    assert.deepEqual([done.map((text) => text.slice(3)), shares], [["create", "prune 0", "delete"], []]);
   });
 });

@@ -89,7 +89,9 @@ class CancelledError extends Error {
 
 /** Returns the members of a task that not every task about a block has. Their URLs are signed when the task is sent. */
 type Members = () => Promise<
-  Pick<SumTask, "step" | "earlier"> | Pick<SolveTask, "sums" | "share"> | Pick<JoinTask, "parts">
+  | Pick<SumTask, "step" | "round" | "solved" | "earlier">
+  | Pick<SolveTask, "sums" | "round" | "share">
+  | Pick<JoinTask, "parts">
 >;
 
 class DividedBlock {
@@ -107,41 +109,59 @@ class DividedBlock {
   }
 
   async solve(): Promise<void> {
-    const count = this.#shares.length, { job } = this.context;
-    // The ids are those of earlier attempts, so that only a host that was lost computes its statistics again.
-    await allDone(
-      this.#shares.map((share) =>
-        this.#ask(share, `${job}.${this.position}.sum.${share}`, () => Promise.resolve({ step: "sum" }))
-      ),
-    );
-    let sums: WrittenObject | undefined;
-    for (const share of this.#shares) {
-      const earlier = sums;
-      sums = await this.#write(share, "add", async () => ({
-        step: "sum",
-        ...earlier && { earlier: await this.#source(earlier) },
-      }));
+    const parts: WrittenObject[] = [];
+    for (let round = 0, rounds = 1; round < rounds; round++) {
+      rounds = await this.#solveRound(round, parts);
     }
-    const parts = await allDone(
-      this.#shares.map((index) =>
-        this.#write(
-          index,
-          "solve",
-          async () => ({ sums: await this.#source(sums!), share: { index, count } }),
-        )
-      ),
-    );
     // The last share has the held-out windows. The states of the others run through the block before the next one.
-    const joined = await this.#write(count - 1, "join", async () => ({
-      parts: await Promise.all(parts.map((part) => this.#source(part))),
+    const joined = await this.#write(this.#shares.length - 1, "join", async () => ({
+      parts: await this.#sources(parts),
     }));
     this.#objects.delete(joined.key);
     await storeResult(joined, undefined, this.position, this.context);
   }
 
+  /**
+   * Has the hosts solve the layers of a round.
+   * @param parts the solved layers of the rounds before. Those of this round are added
+   * @returns the number of rounds
+   */
+  async #solveRound(round: number, parts: WrittenObject[]): Promise<number> {
+    const { job } = this.context, count = this.#shares.length, solved = [...parts];
+    const sum = async () => ({ step: "sum" as const, round, solved: await this.#sources(solved) });
+    // The ids are those of earlier attempts, so that only a host that was lost computes its statistics again.
+    const summed = await allDone(
+      this.#shares.map((share) => this.#ask(share, `${job}.${this.position}.sum.${round}.${share}`, sum)),
+    );
+    let sums: WrittenObject | undefined;
+    for (const share of this.#shares) {
+      const earlier = sums;
+      sums = await this.#write(share, `add.${round}`, async () => ({
+        ...await sum(),
+        ...earlier && { earlier: await this.#source(earlier) },
+      }));
+    }
+    parts.push(
+      ...await allDone(
+        this.#shares.map((index) =>
+          this.#write(
+            index,
+            `solve.${round}`,
+            async () => ({ sums: await this.#source(sums!), round, share: { index, count } }),
+          )
+        ),
+      ),
+    );
+    return Math.max(...summed.map(({ rounds = 1 }) => rounds));
+  }
+
   /** Deletes the objects. All tasks that read them have ended, also if one of them has failed. */
   async removeObjects(): Promise<void> {
     if (this.#objects.size > 0) await this.context.blobs.remove([...this.#objects]);
+  }
+
+  #sources(objects: readonly WrittenObject[]) {
+    return Promise.all(objects.map((object) => this.#source(object)));
   }
 
   async #source({ key, sha256 }: WrittenObject): Promise<{ readonly url: string; readonly sha256: Digest }> {

@@ -175,12 +175,12 @@ export class JobRecord {
     return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
   }
 
-  /** Whether several hosts can work at each block. They cannot add up targets or train a block. */
+  /** Whether several hosts can work at each block. They cannot train it. */
   isDivisible(): boolean {
     const specs = this.#exists() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
-    return this.model()?.target === "none" && specs.every(({ spec }) => {
-      const { true_sequential, reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
-      return !true_sequential && reconstruct === 0;
+    return this.model() !== undefined && specs.every(({ spec }) => {
+      const { reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
+      return reconstruct === 0;
     });
   }
 
