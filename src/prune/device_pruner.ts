@@ -131,7 +131,7 @@ export class DevicePruner implements CalibratedPruner {
     statistics: Omit<TensorsRequest, "tensors" | "parameters"> = {},
   ): Promise<PrunedLayer> {
     const parsed = layerQuerySchema.safeParse(query);
-    if (!parsed.success) throw invalidParameters(parsed.error);
+    if (!parsed.success) throw invalidParameters(parsed.error, query);
     const given = Object.entries(layer).filter(([, tensor]) => tensor !== undefined);
     const request = { ...statistics, tensors: new Map(given), parameters: resolveParameters(parsed.data) };
     const options = { backend: this.backend, clock: () => performance.now() };

@@ -55,7 +55,8 @@ export async function runBlock(
   const { query, store, totalBytes } = request, { block } = query;
   const { forward, nextBlock } = states, { spec } = forward.model;
   if (block >= spec.blockCount) {
-    throw invalidParameter("block", `must be below ${spec.blockCount}, the number of blocks of the model`);
+    const rule = `must be below ${spec.blockCount}, the number of blocks of the model, got ${block}`;
+    throw invalidParameter("block", rule);
   }
   const hash = createHash("sha256").update(JSON.stringify(query)),
     source = hashedStream(request.source, hash);
@@ -253,8 +254,8 @@ export function readQueries(
   if (json === undefined) return new Map();
   const given = tryParseJson(json);
   if (given === undefined) throw invalidParameter("layers", "is not valid JSON");
-  const parsed = z.object({ layers: blockLayersSchema }).safeParse({ layers: given });
-  if (!parsed.success) throw invalidParameters(parsed.error);
+  const named = { layers: given }, parsed = z.object({ layers: blockLayersSchema }).safeParse(named);
+  if (!parsed.success) throw invalidParameters(parsed.error, named);
   const names = new Set(spec.block(block).groups.flat().map((linear) => weightName(spec, block, linear)));
   for (const [name, { pattern }] of Object.entries(parsed.data.layers)) {
     if (!names.has(name)) throw invalidParameter(`layers.${name}`, `is not a linear layer of block ${block}`);
