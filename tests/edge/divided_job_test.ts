@@ -96,6 +96,34 @@ describe("a job of a model that several hosts share", () => {
     assert.deepEqual([shares.length, shares.some(({ host }) => host === broken)], [2, false]);
   });
 
+  it("is divided over hosts of the most frequent device, whatever the number of their threads", async () => {
+    for (const failing of ["", "b"]) {
+      const { done, state, shares } = await runModelJob(
+        modelRequest(2),
+        (text) => text[0] === failing ? problem(503, "device_lost") : undefined,
+        { count: 4, shares: 2, adapterOf: (name) => name === "a" ? "GPU, 1 thread" : `CPU, ${name} threads` },
+      );
+      assert.deepEqual([state, done.filter((text) => text[0] === "a")], ["done", []]);
+      assert.deepEqual(shares.map(({ device }) => device), ["cpu (CPU)", "cpu (CPU)"]);
+    }
+  });
+
+  it("fails if the only other host has another device", async () => {
+    let isLost = false;
+    const { done, state, layers } = await runModelJob(modelRequest(2), (text) => {
+      isLost ||= text === "b: solve 0 of job.1.2" || text === "a: solve 0 of job.1.2";
+      return isLost ? () => Promise.reject(new TypeError("connection reset")) : undefined;
+    }, { shares: 2, adapterOf: () => isLost ? "GPU, 1 thread" : "CPU, 1 thread" });
+    assert.equal(state, "failed");
+    assert.ok(done.every((text) => !text.includes("join")));
+    assert.deepEqual(layers[0].error, {
+      code: "no_device",
+      detail:
+        "no GPU host was alive for 5 s with the device cpu (CPU), because the job began on it, and another " +
+        "device rounds differently",
+    });
+  });
+
   it("is not divided if only one share has windows, and then has states of another name", async () => {
     const { done, state, shares } = await runModelJob(modelRequest(1), undefined, { shares: 1 });
     const created = ["create of job.0.2", "delete of job.0.2", "create", "prune 0", "delete"];

@@ -142,17 +142,25 @@ describe("JobRecord", () => {
   });
 
   it("records the hosts of the shares of a model, and has none until it is divided", () => {
-    const record = new JobRecord(memorySql(), () => NOW);
-    record.divide(["h1", "h2"]);
+    const record = new JobRecord(memorySql(), () => NOW), device = "cpu (a)";
+    record.divide(["h1", "h2"], device);
     assert.deepEqual([record.shares(), record.isDivisible()], [[], false]);
     const blocks = [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST }];
     record.create("id", "digest", jobRequestSchema.parse({ model: { states: DIGEST, blocks } }));
     assert.deepEqual([record.shares(), record.isDivisible()], [[], true]);
-    record.divide(["h1", "h2"]);
+    record.divide(["h1", "h2"], device);
     record.failShare(1);
-    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false }, { host: "h2", hasFailed: true }]);
+    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false, device }, {
+      host: "h2",
+      hasFailed: true,
+      device,
+    }]);
     record.assignShare(1, "h3");
-    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false }, { host: "h3", hasFailed: false }]);
+    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false, device }, {
+      host: "h3",
+      hasFailed: false,
+      device,
+    }]);
     const attempt = record.beginAttempt(0)!;
     assert.equal(attempt.model && attempt.shares, 2);
     assert.equal(createRecord("a").isDivisible(), false);

@@ -44,6 +44,8 @@ interface Hosts {
   readonly shares?: number;
   /** The number of rounds of each block. By default, the hosts do not say it. */
   readonly rounds?: number;
+  /** Returns the device of a host at the moment. @default the same for all hosts */
+  readonly adapterOf?: (name: string) => string;
 }
 
 /**
@@ -54,14 +56,15 @@ interface Hosts {
 export async function runModelJob(
   request: ReturnType<typeof modelRequest>,
   before: (text: string, job: ReturnType<typeof simulateJob>) => Answer | undefined = () => undefined,
-  { count = 2, shares, rounds }: Hosts = {},
+  { count = 2, shares, rounds, adapterOf = () => "a" }: Hosts = {},
 ) {
   const job = simulateJob([], request), done: string[] = [], { registry, context, record } = job;
   registry.deregister("h");
   const names = [..."abcd"].slice(0, count), queue = { waiting: 0, resident: 0 };
   const heartbeat = () => {
     for (const name of names) {
-      const state = { url: `http://${name}`, backend: "cpu", adapter: "a", capacity: 1, queue, factors: [] };
+      const device = { backend: "cpu", adapter: adapterOf(name) };
+      const state = { ...device, url: `http://${name}`, capacity: 1, queue, factors: [] };
       registry.recordHeartbeat(name, state);
     }
   };

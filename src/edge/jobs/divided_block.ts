@@ -5,6 +5,7 @@
  */
 
 import { allDone } from "../../base/waiting.ts";
+import { describeRounding } from "../../device/backend.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import {
   type FinishedTask,
@@ -16,7 +17,7 @@ import {
 } from "../../protocol/resources/tasks.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
-import { atHost } from "./at_host.ts";
+import { atHost, NoHostError } from "./at_host.ts";
 import { awaitTask, signedSource } from "./await_task.ts";
 import { HostBusyError, HostFailedError } from "./host_answer.ts";
 import type { JobContext } from "./job_context.ts";
@@ -25,7 +26,8 @@ import { deleteAt, statesName, withStates } from "./restore_states.ts";
 import { storeResult, type WrittenObject } from "./store_result.ts";
 
 /**
- * Divides the windows of a job over the hosts that are alive when its first block begins.
+ * Divides the windows of a job over the hosts that are alive when its first block begins, and that have the same device.
+ * Another device rounds differently, so the result would depend on which host adds which windows.
  * @returns the attempt with the number of shares. It is 0 if there are too few windows or hosts, or if the blocks cannot be
  *   divided. Undefined if the job was cancelled
  * @throws as `atHost` and `awaitTask`
@@ -38,11 +40,13 @@ export async function divideWindows(
 ): Promise<BlockAttempt | undefined> {
   const { record, hosts, blobs, job } = context, { model: { states: windows, target } } = attempt;
   if (attempt.shares > 0 || attempt.lastHost !== undefined) return attempt;
-  const alive = (await hosts.aliveHosts()).map(({ id }) => id), count = Math.min(alive.length, MAX_SHARES);
+  const groups = [...Map.groupBy(await hosts.aliveHosts(), describeRounding)];
+  const [device, group] = groups.toSorted(([, a], [, b]) => b.length - a.length)[0] ?? ["", []];
+  const alive = group.map(({ id }) => id), count = Math.min(alive.length, MAX_SHARES);
   if (count < 2 || !await record.isDivisible()) return attempt;
   // The host of the attempt before may fail again.
   const wanted = attempt.number > 1 ? alive[(attempt.number - 1) % alive.length] : undefined;
-  const choose = (asleep?: string) => hosts.choose(taskId, undefined, asleep, wanted);
+  const choose = (asleep?: string) => hosts.choose(taskId, undefined, asleep, wanted, device);
   return await atHost(taskId, position, choose, async (host) => {
     const { id: lastHost } = host, states = statesName(job, 0, count);
     const task = {
@@ -57,7 +61,7 @@ export async function divideWindows(
     const shares = Math.min(count, answer.shares ?? 1);
     if (shares < count) await deleteAt(host, states, `${taskId}.delete`, context);
     if (shares > 1) {
-      await record.divide([lastHost, ...alive.filter((id) => id !== lastHost)].slice(0, shares));
+      await record.divide([lastHost, ...alive.filter((id) => id !== lastHost)].slice(0, shares), device);
       return { ...attempt, shares };
     }
     await record.assignHost(position, lastHost);
@@ -188,11 +192,13 @@ class DividedBlock {
     members: Members,
   ): Promise<FinishedTask & { readonly host: WokenHost }> {
     const { taskId, position, attempt, context } = this, { record, hosts, blobs } = context;
-    const reservation = `${taskId}.${share}`, { host: last, hasFailed } = (await record.shares())[share];
-    const choose = (asleep?: string) =>
-      hasFailed || asleep !== undefined
-        ? hosts.choose(reservation, undefined, asleep ?? last)
-        : hosts.choose(reservation, undefined, undefined, last);
+    const reservation = `${taskId}.${share}`,
+      { host: last, hasFailed, device } = (await record.shares())[share];
+    const choose = (asleep?: string) => {
+      const isElsewhere = hasFailed || asleep !== undefined,
+        avoided = isElsewhere ? asleep ?? last : undefined;
+      return hosts.choose(reservation, undefined, avoided, isElsewhere ? undefined : last, device);
+    };
     const work = async (host: ChosenHost) => {
       await record.assignShare(share, host.id);
       if (share === attempt.shares - 1) await record.assignHost(position, host.id);
@@ -211,7 +217,9 @@ class DividedBlock {
       return answer;
     } catch (error) {
       if (error instanceof HostFailedError || error instanceof HostBusyError) await record.failShare(share);
-      throw error;
+      if (!(error instanceof NoHostError && device)) throw error;
+      const rule = "because the job began on it, and another device rounds differently";
+      throw new NoHostError(`${error.message} with the device ${device}, ${rule}`, { cause: error });
     }
   }
 }
