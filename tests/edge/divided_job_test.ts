@@ -165,9 +165,32 @@ describe("a job of a model that several hosts share", () => {
     assert.deepEqual(sources, { sum: [0, 0, 2, 2], add: [0, 0, 2, 2], join: [4] });
   });
 
-  it("is not divided if its blocks are trained", async () => {
-    const request = modelRequest(1, [], { reconstruct: 1 });
-    const { done, shares } = await runModelJob(request, undefined, { shares: 2 });
-    assert.deepEqual([done.map((text) => text.slice(3)), shares], [["create", "prune 0", "delete"], []]);
+  it("has blocks trained at the host of the first share, which has the states of all windows too", async () => {
+    const request = modelRequest(2, [], { reconstruct: 1 });
+    const hosts = { shares: 2, rounds: 2, trained_after: 1 };
+    const { done, state, sources, shares } = await runModelJob(request, undefined, hosts);
+    assert.equal(state, "done");
+    const [{ host }] = shares, ofAll = done.filter((text) => text.endsWith("of job.2.2"));
+    const tasks = ["create", "train 0", "run 0", "train 1", "delete"].map((task) =>
+      `${host}: ${task} of job.2.2`
+    );
+    assert.deepEqual(ofAll, tasks);
+    // The layers are trained, and then rounded. The result has the trained block and the layers of the second round.
+    const [first, second] = [[0, 0, 1, 1], [0, 0, 1, 1]];
+    const both = [...first, ...second];
+    assert.deepEqual(sources, { sum: both, add: both, train: [2, 2], join: [3, 3] });
+  });
+
+  it("gives the states of all windows to another host if the one that trains is lost", async () => {
+    let lost = "";
+    const request = modelRequest(2, [], { reconstruct: 1 });
+    const { state, done, layers, shares } = await runModelJob(request, (text) => {
+      if (text.includes("train 1")) lost ||= text[0];
+      return text[0] === lost ? () => Promise.reject(new TypeError("connection reset")) : undefined;
+    }, { count: 3, shares: 2, rounds: 1, trained_after: 1 });
+    assert.deepEqual([state, layers.map(({ attempts }) => attempts)], ["done", [1, 2]]);
+    assert.ok(lost !== "" && shares.every(({ host }) => host !== lost));
+    const ended = done.filter((text) => !text.endsWith("refused") && text[0] !== lost);
+    assert.equal(ended.filter((text) => text.endsWith("train 1 of job.2.2")).length, 1);
   });
 });

@@ -144,10 +144,10 @@ describe("JobRecord", () => {
   it("records the hosts of the shares of a model, and has none until it is divided", () => {
     const record = new JobRecord(memorySql(), () => NOW), device = "cpu (a)";
     record.divide(["h1", "h2"], device);
-    assert.deepEqual([record.shares(), record.isDivisible()], [[], false]);
+    assert.deepEqual([record.shares(), record.isTrained()], [[], false]);
     const blocks = [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST }];
     record.create("id", "digest", jobRequestSchema.parse({ model: { states: DIGEST, blocks } }));
-    assert.deepEqual([record.shares(), record.isDivisible()], [[], true]);
+    assert.deepEqual([record.shares(), record.isTrained()], [[], false]);
     record.divide(["h1", "h2"], device);
     record.failShare(1);
     assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false, device }, {
@@ -163,18 +163,17 @@ describe("JobRecord", () => {
     }]);
     const attempt = record.beginAttempt(0)!;
     assert.equal(attempt.model && attempt.shares, 2);
-    assert.equal(createRecord("a").isDivisible(), false);
   });
 
-  it("cannot be divided if the model has a block that one host must train", () => {
+  it("says whether a block of the model is trained", () => {
     for (
-      const [parameters, isDivisible] of [[{ reconstruct: 1 }, false], [{ true_sequential: true }, true]]
+      const [parameters, isTrained] of [[{ reconstruct: 1 }, true], [{ true_sequential: true }, false]]
     ) {
       const blocks = [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST, parameters }];
       const record = new JobRecord(memorySql(), () => NOW);
       const model = { states: DIGEST, target: "dense", blocks };
       record.create("id", "digest", jobRequestSchema.parse({ model }));
-      assert.equal(record.isDivisible(), isDivisible, JSON.stringify(parameters));
+      assert.equal(record.isTrained(), isTrained, JSON.stringify(parameters));
     }
   });
 

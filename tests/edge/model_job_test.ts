@@ -6,12 +6,12 @@ import { problem, RESULT, RUNNING } from "./simulate_job.ts";
 import { hexOf, memoryEdge } from "./memory_edge.ts";
 import { modelRequest, runModelJob } from "./simulate_model_job.ts";
 
-/** Runs a job whose blocks are trained, so that several hosts cannot share them. */
-const run: typeof runModelJob = ({ model, ...request }, ...rest) => {
-  const blocks = model?.blocks.map(({ parameters, ...block }) => {
-    return { ...block, parameters: { ...parameters, reconstruct: 1 } };
-  });
-  return runModelJob({ ...request, model: model && { ...model, blocks: blocks! } }, ...rest);
+/** Runs a job with too few windows for several shares. Leaves out that a host finds this out, and deletes the states of a share. */
+const run: typeof runModelJob = async (request, before, hosts) => {
+  const isDivision = (text: string) => text.endsWith(" of job.0.2");
+  const first: typeof before = (text, job) => isDivision(text) ? undefined : before?.(text, job);
+  const { done, ...others } = await runModelJob(request, first, { ...hosts, shares: 1 });
+  return { ...others, done: done.filter((text) => !isDivision(text)) };
 };
 
 describe("a job of a model", () => {

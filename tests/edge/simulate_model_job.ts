@@ -19,7 +19,7 @@ interface SentTask {
   readonly index?: number;
   readonly pruned?: unknown;
   readonly parts?: readonly unknown[];
-  readonly step?: "sum";
+  readonly step?: "sum" | "train";
   /** The solved layers of the rounds before, in a task that adds up statistics. */
   readonly solved?: readonly unknown[];
   readonly sums?: unknown;
@@ -46,6 +46,8 @@ interface Hosts {
   readonly rounds?: number;
   /** Returns the device of a host at the moment. @default the same for all hosts */
   readonly adapterOf?: (name: string) => string;
+  /** The number of rounds before a block is trained. By default, it is not. */
+  readonly trained_after?: number;
 }
 
 /**
@@ -56,7 +58,7 @@ interface Hosts {
 export async function runModelJob(
   request: ReturnType<typeof modelRequest>,
   before: (text: string, job: ReturnType<typeof simulateJob>) => Answer | undefined = () => undefined,
-  { count = 2, shares, rounds, adapterOf = () => "a" }: Hosts = {},
+  { count = 2, shares, rounds, trained_after, adapterOf = () => "a" }: Hosts = {},
 ) {
   const job = simulateJob([], request), done: string[] = [], { registry, context, record } = job;
   registry.deregister("h");
@@ -100,7 +102,7 @@ export async function runModelJob(
     return Response.json({
       state: "done",
       ...task.windows !== undefined && { shares },
-      ...step && { rounds },
+      ...step && { rounds, trained_after },
     });
   };
   heartbeat();
@@ -130,6 +132,7 @@ export async function runModelJob(
 function taskName({ windows, index, pruned, parts, step, sums, result }: SentTask): string {
   if (windows) return "create";
   if (index === undefined) return "delete";
+  if (step === "train") return `train ${index}`;
   const verb = pruned ? "run" : parts ? "join" : sums ? "solve" : !step ? "prune" : result ? "add" : "sum";
   return `${verb} ${index}`;
 }

@@ -147,8 +147,25 @@ describe("tasks about blocks", () => {
       "dense",
       4,
     ],
+    ["gpt2", { pattern: "2:4" }, { reconstruct: 1 }, 5, "none", 1, 1],
+    ["qwen3_moe", { pattern: "2:4" }, { reconstruct: 1 }, 3, "dense", 1, 1],
+    ["llama", { pattern: "2:4", bits: 4 }, { reconstruct: 1 }, 3, "none", 2, 1],
+    [
+      "llama",
+      { pattern: "2:4", bits: 4, symmetric: true },
+      {
+        format: "pack-quantized",
+        reconstruct: 2,
+        true_sequential: true,
+      },
+      4,
+      "dense",
+      8,
+      4,
+    ],
+    ["gpt2", { sparsity: 0.5, bits: 4 }, { reconstruct: 1 }, 4, "dense", 2, 1],
   ] as const;
-  for (const [family, query, parameters, heldOut, target, rounds] of DIVIDED) {
+  for (const [family, query, parameters, heldOut, target, rounds, trainedAfter] of DIVIDED) {
     const what = `${family} with ${JSON.stringify({ ...query, ...parameters, target, heldOut })}`;
     it(`give the bytes of one host if two hosts share ${what}`, async () => {
       const random = normals(45 * 2, 5);
@@ -158,8 +175,8 @@ describe("tasks about blocks", () => {
         return [windows.slice(heldOut), windows.slice(0, heldOut)];
       });
       const windows = await hosts.putBlob("/states", files.states);
-      const both = [[hosts.host, "share-0"], [hosts.small, "share-1"]] as const;
-      for (const [index, [host, states]] of both.entries()) {
+      const both = [[hosts.host, "share-0"], [hosts.small, "share-1"], [hosts.host, "share-all"]] as const;
+      for (const [index, [host, states]] of both.slice(0, 2).entries()) {
         const task = {
           id: `share-task-${++count}`,
           states,
@@ -172,7 +189,9 @@ describe("tasks about blocks", () => {
       }
       const none = { windows, target, share: { index: 3, count: 8 } };
       assert.deepEqual(await send("share-3", none), [400, "invalid_parameter"]);
-      assert.deepEqual(await send("whole", { windows, target }), DONE);
+      for (const states of ["whole", "share-all"]) {
+        assert.deepEqual(await send(states, { windows, target }), DONE);
+      }
       /** Has a share run a task that writes a file, and returns the file. */
       const write = async (share: number, members: Record<string, unknown>, path: string) => {
         const [host, states] = both[share];
@@ -182,18 +201,22 @@ describe("tasks about blocks", () => {
       for (const [index, file] of files.blocks.entries()) {
         const members = { index, block: await hosts.putBlob(`/block-${index}`, file), parameters };
         assert.deepEqual(await send("whole", { ...members, result: resultAt("/whole") }), DONE);
-        const parts: object[] = [];
+        let parts: object[] = [], trained: object | undefined;
         for (let round = 0; round < rounds; round++) {
-          const task = { ...members, step: "sum", round, solved: [...parts] };
+          const task = { ...members, step: "sum", round, solved: parts };
           const summed = await hosts.send({ id: `sum-task-${++count}`, states: "share-0", ...task });
-          assert.deepEqual(await summed.json(), { state: "done", rounds });
+          const answer = { state: "done", rounds, ...trainedAfter && { trained_after: trainedAfter } };
+          assert.deepEqual(await summed.json(), answer);
           const first = await write(0, task, "/sums-0");
           // The second host has not been asked to add up its statistics before.
           const sums = await write(1, { ...task, earlier: first }, "/sums-1");
           for (const index of [0, 1]) {
-            const share = { index, count: 2 };
-            parts.push(await write(index, { ...members, sums, round, share }, `/part-${round}-${index}`));
+            const solve = { ...members, sums, round, share: { index, count: 2 }, ...trained && { trained } };
+            parts = [...parts, await write(index, solve, `/part-${round}-${index}`)];
           }
+          if (round + 1 !== trainedAfter) continue;
+          trained = await write(2, { ...members, step: "train", solved: parts }, "/trained");
+          parts = [trained];
         }
         const pruned = await write(1, { ...members, parts }, "/joined");
         const byName = (path: string) => {
@@ -201,7 +224,9 @@ describe("tasks about blocks", () => {
           return { ...others, layers: new Map(layers.map((layer) => [layer.name, layer])) };
         };
         assertSame(byName("/joined"), byName("/whole"), `block ${index}`);
-        assert.deepEqual(await send("share-0", { ...members, pruned }), DONE);
+        for (const states of trained ? ["share-0", "share-all"] : ["share-0"]) {
+          assert.deepEqual(await send(states, { ...members, pruned }), DONE);
+        }
       }
     });
   }

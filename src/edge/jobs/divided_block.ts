@@ -14,6 +14,7 @@ import {
   type SolveTask,
   type SumTask,
   type TaskRequest,
+  type TrainTask,
 } from "../../protocol/resources/tasks.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
@@ -28,8 +29,8 @@ import { storeResult, type WrittenObject } from "./store_result.ts";
 /**
  * Divides the windows of a job over the hosts that are alive when its first block begins, and that have the same device.
  * Another device rounds differently, so the result would depend on which host adds which windows.
- * @returns the attempt with the number of shares. It is 0 if there are too few windows or hosts, or if the blocks cannot be
- *   divided. Undefined if the job was cancelled
+ * @returns the attempt with the number of shares. It is 0 if there are too few windows or hosts. Undefined if the job was
+ *   cancelled
  * @throws as `atHost` and `awaitTask`
  */
 export async function divideWindows(
@@ -43,7 +44,7 @@ export async function divideWindows(
   const groups = [...Map.groupBy(await hosts.aliveHosts(), describeRounding)];
   const [device, group] = groups.toSorted(([, a], [, b]) => b.length - a.length)[0] ?? ["", []];
   const alive = group.map(({ id }) => id), count = Math.min(alive.length, MAX_SHARES);
-  if (count < 2 || !await record.isDivisible()) return attempt;
+  if (count < 2) return attempt;
   // The host of the attempt before may fail again.
   const wanted = attempt.number > 1 ? alive[(attempt.number - 1) % alive.length] : undefined;
   const choose = (asleep?: string) => hosts.choose(taskId, undefined, asleep, wanted, device);
@@ -94,7 +95,8 @@ class CancelledError extends Error {
 /** Returns the members of a task that not every task about a block has. Their URLs are signed when the task is sent. */
 type Members = () => Promise<
   | Pick<SumTask, "step" | "round" | "solved" | "earlier">
-  | Pick<SolveTask, "sums" | "round" | "share">
+  | Pick<SolveTask, "sums" | "round" | "share" | "trained">
+  | Pick<TrainTask, "step" | "solved">
   | Pick<JoinTask, "parts">
 >;
 
@@ -113,13 +115,23 @@ class DividedBlock {
   }
 
   async solve(): Promise<void> {
-    const parts: WrittenObject[] = [];
+    let parts: readonly WrittenObject[] = [], trained: WrittenObject | undefined;
     for (let round = 0, rounds = 1; round < rounds; round++) {
-      rounds = await this.#solveRound(round, parts);
+      const solved = await this.#solveRound(round, parts, trained);
+      rounds = solved.rounds;
+      parts = [...parts, ...solved.parts];
+      if (round + 1 !== solved.trainedAfter) continue;
+      const all = parts;
+      trained = await this.#write(this.#shares.length, "train", async () => ({
+        step: "train",
+        solved: await this.#sources(all),
+      }));
+      parts = [trained];
     }
+    const all = parts;
     // The last share has the held-out windows. The states of the others run through the block before the next one.
     const joined = await this.#write(this.#shares.length - 1, "join", async () => ({
-      parts: await this.#sources(parts),
+      parts: await this.#sources(all),
     }));
     this.#objects.delete(joined.key);
     await storeResult(joined, undefined, this.position, this.context);
@@ -127,11 +139,11 @@ class DividedBlock {
 
   /**
    * Has the hosts solve the layers of a round.
-   * @param parts the solved layers of the rounds before. Those of this round are added
-   * @returns the number of rounds
+   * @param solved the solved layers of the rounds before, or the trained block and those after it
+   * @returns the layers of this round, the number of rounds, and the number of those before the block is trained
    */
-  async #solveRound(round: number, parts: WrittenObject[]): Promise<number> {
-    const { job } = this.context, count = this.#shares.length, solved = [...parts];
+  async #solveRound(round: number, solved: readonly WrittenObject[], trained?: WrittenObject) {
+    const { job } = this.context, count = this.#shares.length;
     const sum = async () => ({ step: "sum" as const, round, solved: await this.#sources(solved) });
     // The ids are those of earlier attempts, so that only a host that was lost computes its statistics again.
     const summed = await allDone(
@@ -145,18 +157,18 @@ class DividedBlock {
         ...earlier && { earlier: await this.#source(earlier) },
       }));
     }
-    parts.push(
-      ...await allDone(
-        this.#shares.map((index) =>
-          this.#write(
-            index,
-            `solve.${round}`,
-            async () => ({ sums: await this.#source(sums!), round, share: { index, count } }),
-          )
-        ),
+    const parts = await allDone(
+      this.#shares.map((index) =>
+        this.#write(index, `solve.${round}`, async () => ({
+          sums: await this.#source(sums!),
+          round,
+          share: { index, count },
+          ...trained && { trained: await this.#source(trained) },
+        }))
       ),
     );
-    return Math.max(...summed.map(({ rounds = 1 }) => rounds));
+    const [{ rounds = 1, trained_after: trainedAfter }] = summed;
+    return { parts, rounds, trainedAfter };
   }
 
   /** Deletes the objects. All tasks that read them have ended, also if one of them has failed. */
@@ -185,22 +197,25 @@ class DividedBlock {
     throw new HostFailedError(`host ${host.url}: has finished the task ${name} without a result`);
   }
 
-  /** Runs a task at the host of the share, or at another one if this host has failed before. */
+  /**
+   * Runs a task at the host of the share, or at another one if this host has failed before.
+   * @param share the number of shares stands for all windows, whose states are at the host of the first share
+   */
   async #ask(
     share: number,
     id: string,
     members: Members,
   ): Promise<FinishedTask & { readonly host: WokenHost }> {
     const { taskId, position, attempt, context } = this, { record, hosts, blobs } = context;
-    const reservation = `${taskId}.${share}`,
-      { host: last, hasFailed, device } = (await record.shares())[share];
+    const reservation = `${taskId}.${share}`, place = share % attempt.shares;
+    const { host: last, hasFailed, device } = (await record.shares())[place];
     const choose = (asleep?: string) => {
       const isElsewhere = hasFailed || asleep !== undefined,
         avoided = isElsewhere ? asleep ?? last : undefined;
       return hosts.choose(reservation, undefined, avoided, isElsewhere ? undefined : last, device);
     };
     const work = async (host: ChosenHost) => {
-      await record.assignShare(share, host.id);
+      await record.assignShare(place, host.id);
       if (share === attempt.shares - 1) await record.assignHost(position, host.id);
       const askOnce = async () => {
         const { weight, parameters } = attempt.layer, states = statesName(context.job, share, attempt.shares);
@@ -216,7 +231,7 @@ class DividedBlock {
       if (!answer) throw new CancelledError();
       return answer;
     } catch (error) {
-      if (error instanceof HostFailedError || error instanceof HostBusyError) await record.failShare(share);
+      if (error instanceof HostFailedError || error instanceof HostBusyError) await record.failShare(place);
       if (!(error instanceof NoHostError && device)) throw error;
       const rule = "because the job began on it, and another device rounds differently";
       throw new NoHostError(`${error.message} with the device ${device}, ${rule}`, { cause: error });

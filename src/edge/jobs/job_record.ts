@@ -177,12 +177,12 @@ export class JobRecord {
     return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
   }
 
-  /** Whether several hosts can work at each block. They cannot train it. */
-  isDivisible(): boolean {
-    const specs = this.#exists() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
-    return this.model() !== undefined && specs.every(({ spec }) => {
+  /** Whether a block of the model is trained. */
+  isTrained(): boolean {
+    const specs = this.model() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
+    return specs.some(({ spec }) => {
       const { reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
-      return reconstruct === 0;
+      return reconstruct > 0;
     });
   }
 

@@ -73,8 +73,8 @@ export class ObservedJob {
     return this.#record.model();
   }
 
-  isDivisible(): boolean {
-    return this.#record.isDivisible();
+  isTrained(): boolean {
+    return this.#record.isTrained();
   }
 
   divide(hosts: readonly string[], device: string): void {

@@ -10,7 +10,7 @@ import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
 
 /**
- * Returns the name of the states of one of `count` shares of the windows. If `count` is 0, the job is not divided. An attempt
+ * Returns the name of the states of one of `count` shares of the windows, or of all windows if `share` is `count`. If `count` is 0, the job is not divided. An attempt
  * that was interrupted may have left the states of another division at a host, which must not be taken for those of this one.
  */
 export function statesName(job: string, share: number, count: number): string {
@@ -80,7 +80,7 @@ async function restoreStates(
     states,
     windows: await signedSource(blobs, windows),
     target,
-    ...count > 0 && { share: { index: share, count } },
+    ...share < count && { share: { index: share, count } },
   };
   if (!await awaitTask(host, creation, position, context)) return false;
   for (const index of pruned.keys()) if (!await run(index)) return false;
@@ -93,7 +93,9 @@ export async function deleteStates(context: JobContext): Promise<void> {
   const shares = await record.shares(), alive = await hosts.aliveHosts();
   const last = (await record.read())?.job.layers.findLast(({ host }) => host !== null)?.host ?? undefined;
   const ids = shares.length > 0 ? shares.map(({ host }) => host) : [last];
-  for (const [share, id] of ids.entries()) {
+  // The states of all windows are at the host of the first share, if blocks were trained.
+  const isTrained = shares.length > 0 && await record.isTrained();
+  for (const [share, id] of (isTrained ? [...ids, ids[0]] : ids).entries()) {
     const host = alive.find((host) => host.id === id);
     if (host) await deleteAt(host, statesName(job, share, shares.length), `${job}.delete.${share}`, context);
   }

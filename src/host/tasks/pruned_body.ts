@@ -5,6 +5,7 @@ import { shortened, tryParseJson } from "../../base/texts.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { PRUNED } from "../../protocol/block_names.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { blockLayersSchema } from "../../protocol/resources/blocks.ts";
 import type { JoinTask } from "../../protocol/resources/tasks.ts";
 import { Refusal } from "../../protocol/refusal.ts";
@@ -34,6 +35,7 @@ export interface PrunedBlock {
  * @param body the body of the request that has pruned the block
  * @param solved the answer to that request
  * @param given the metadata of the file
+ * @returns the file, and the tensors that replace others, by their names in it
  * @throws {SafetensorsError} if `body` is malformed
  * @throws {Refusal} `shape_mismatch` if the tensors of `solved` do not fit
  */
@@ -42,13 +44,15 @@ export async function prunedBody(
   solved: SolvedBlock,
   block: PrunedBlock,
   given: Readonly<Record<string, string>> = {},
-): Promise<BlobBody> {
+): Promise<BlobBody & ReplacedTensors> {
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
-    const replaced = replacedTensors(solved, file, block);
+    const { replaced, queries } = replacedTensors(solved, file, block);
     const infos = Array.from(replaced, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
     const header = encodeHeader([...file.header.tensors, ...infos], given);
     return {
+      replaced,
+      queries,
       totalBytes: header.bytes.byteLength + header.dataBytes,
       bytes: joinedBytes(header.bytes, file, replaced),
     };
@@ -59,6 +63,20 @@ export async function prunedBody(
       cause: error,
     });
   }
+}
+
+/**
+ * Joins answers that each have some layers of a block. If one has the trained block, the layers of the others replace its tensors,
+ * because they were solved after the training.
+ */
+export function joinAnswers(answers: readonly SolvedBlock[]): SolvedBlock {
+  const layers = answers.flatMap(({ layers }) => layers),
+    trained = answers.find((each) => each.reconstructed);
+  if (!trained?.reconstructed) return { layers };
+  const later = answers.filter((answer) => answer !== trained).flatMap(({ layers }) => layers);
+  const solved = new Set(later.map(({ name }) => name)), { reconstructed } = trained;
+  const tensors = new Map([...reconstructed.tensors].filter(([name]) => !solved.has(name)));
+  return { ...trained, layers, reconstructed: { ...reconstructed, tensors } };
 }
 
 /**
@@ -82,7 +100,7 @@ export async function withAnswers<T>(
 }
 
 /** Reads the answer for a block into memory. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
-async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
+export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
   const whole = new Uint8Array(totalBytes);
   let length = 0;
   for await (const chunk of bytes) {
@@ -124,15 +142,16 @@ function replacedTensors(
   { layers, reconstructed }: SolvedBlock,
   { header: { tensors, metadata } }: SafetensorsStream,
   { spec, index, isPacked }: PrunedBlock,
-): Map<string, HostTensor> {
+): ReplacedTensors {
   const linears = new Map(
     spec.block(index).groups.flat().map((linear) => [weightName(spec, index, linear), linear]),
   );
   const dense = memorySource(new Map(tensors.map((info) => [info.name, { ...info, data: NO_BYTES }])));
-  const queries = blockLayersSchema.safeParse(tryParseJson(metadata.layers ?? "{}")).data ?? {};
+  const given = blockLayersSchema.safeParse(tryParseJson(metadata.layers ?? "{}")).data ?? {};
+  const queries = new Map(Object.entries(given));
   const replaced = new Map<string, HostTensor>();
   for (const { name, weight, quantized } of layers) {
-    const linear = linears.get(name), grid = gridOfQuery(queries[name] ?? {});
+    const linear = linears.get(name), grid = gridOfQuery(queries.get(name) ?? {});
     if (!linear || !dense.has(name)) throw new RangeError(`has no layer ${shortened(name)}`);
     const { dtype } = dense.info(name);
     if (isPacked && grid && !quantized) throw new RangeError(`${shortened(name)} has no codes`);
@@ -142,7 +161,14 @@ function replacedTensors(
     replaced.set(PRUNED + name, storedWeight(dense, name, linear, stored));
   }
   for (const [name, tensor] of reconstructed?.tensors ?? []) replaced.set(PRUNED + name, tensor);
-  return replaced;
+  return { replaced, queries };
+}
+
+interface ReplacedTensors {
+  /** The tensors that replace others, by their names in the file. */
+  readonly replaced: ReadonlyMap<string, HostTensor>;
+  /** The parameters of the layers in the body. */
+  readonly queries: ReadonlyMap<string, LayerQuery>;
 }
 
 /** The data of the dense tensors, of which only the dtypes and shapes are used. */

@@ -6,10 +6,11 @@
 import { Pare } from "../../client/pare.ts";
 import { encodeBlock } from "../../client/blocks/block_answer.ts";
 import { targetsOf } from "../../client/blocks/layer_sums.ts";
-import { memorySource } from "../../model/checkpoint/tensor_source.ts";
+import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors } from "../../model/families/check_tensors.ts";
 import type { FinishedTask, SolveTask } from "../../protocol/resources/tasks.ts";
 import { BlockPlan } from "../../prune/block_plan.ts";
+import { roundingQueries, withoutRounding } from "../../prune/run/rounding_queries.ts";
 import { solveBlock } from "../../prune/blocks/prune_block.ts";
 import { openSummedRound, withoutEmptySums, withSums } from "../../prune/blocks/summed_layers.ts";
 import type { CalibratedPruner } from "../../prune/device_pruner.ts";
@@ -20,6 +21,8 @@ import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
 import { blockError, readQueries } from "../blocks/run_block.ts";
 import { sumTargets } from "../blocks/sum_targets.ts";
+import { blockRounds } from "./block_rounds.ts";
+import { readAnswer } from "./pruned_body.ts";
 import { type BlockSums, readSums, sumsOf } from "./sum_block.ts";
 import { statesOfTask, type TaskContext, uploadParts } from "./task_context.ts";
 
@@ -30,38 +33,51 @@ import { statesOfTask, type TaskContext, uploadParts } from "./task_context.ts";
  * @throws {SafetensorsError} {TensorMismatchError} {Refusal} if a file is not that of the block, or a layer is refused
  */
 export async function solveShare(
-  { states, index, block: source, sums: sumsSource, round: number, share, parameters, result }: SolveTask,
+  task: SolveTask,
   context: TaskContext,
   signal: AbortSignal,
 ): Promise<FinishedTask> {
+  const { states, index, block: source, sums: sumsSource, round: number, share, parameters, result } = task;
   const { blobs } = context, store = context.states(), used = await statesOfTask(states, context, index);
-  const { denseStates, model: { spec } } = used.forward, hasTargets = denseStates !== undefined;
+  const { denseStates, model: { spec } } = used.forward, hasDense = denseStates !== undefined;
   const body = await blobs.open(source, signal), sumsBody = await blobs.open(sumsSource, signal);
+  const trainedBody = task.trained && await blobs.open(task.trained, signal);
   // The new weights, which may have twice as many bytes, are in memory until they are written. With targets, they are those of
   // two solutions, and there are targets of as many bytes.
-  const solvedBytes = (hasTargets ? 6 : 2) * body.totalBytes / share.count;
-  const bytes = sumsBody.totalBytes + body.totalBytes + Math.ceil(solvedBytes);
+  const solvedBytes = (hasDense ? 6 : 2) * body.totalBytes / share.count;
+  const bytes = sumsBody.totalBytes + body.totalBytes + Math.ceil(solvedBytes) +
+    (trainedBody?.totalBytes ?? 0);
   using _room = await store.reserve("the block with its statistics", bytes, { used });
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   checkCheckpointTensors(file.header.tensors, blockTensors(spec, index));
   const queries = readQueries(file.header.metadata.layers, spec, index);
-  const plan = new BlockPlan(spec, { layers: queries, trueSequential: parameters.true_sequential });
-  const round = plan.rounds(index)[number] ?? [];
+  const { rounds, trainedAfter = Infinity, isRoundedLast } = blockRounds(spec, task, queries);
+  const round = rounds[number] ?? [], hasTargets = hasDense && number < trainedAfter;
   const own = round.filter((_, group) => group % share.count === share.index).flatMap(({ layers }) => layers);
-  const tensors = await readTensors(file), sums = await readSums(sumsBody);
+  const dense = memorySource(await readTensors(file)), sums = await readSums(sumsBody);
+  const trained = trainedBody && (await readAnswer(trainedBody)).reconstructed?.tensors;
+  const model = { spec, weights: trained ? withReplacements(dense, trained) : dense };
+  const { reconstruct } = parameters, queryOf = (name: string) => queries.get(name)!;
+  const rounding = roundingQueries({ model, layers: queries, reconstruct, windows: [], queryOf });
+  const ownQueryOf = (name: string) =>
+    trained ? rounding.queryOf(name) : isRoundedLast ? withoutRounding(queryOf(name)) : queryOf(name);
   const firstLayers = new Map(
     round.flatMap(({ layers }) => layers.map(({ name }) => [name, layers[0].name] as const)),
   );
   const hasHeldOut = [...sums.tensors.keys()].some((name) => name.endsWith(".validation_hessian_upper"));
+  const keepsZeros = trained !== undefined;
   const isGuarded = hasTargets && hasHeldOut && !parameters.true_sequential;
-  const solve = async (queryOf: (query: LayerQuery) => LayerQuery, withTargets: boolean) => {
+  const solve = async (changed: (query: LayerQuery) => LayerQuery, withTargets: boolean) => {
     const firstLayerOf = (name: string) => firstLayers.get(name)!;
     const { layers } = await solveBlock({
-      model: { spec, weights: memorySource(tensors) },
+      model,
       windows: used.windows,
-      queries: new Map(own.map(({ name }) => [name, queryOf(queries.get(name)!)])),
+      queries: new Map(own.map(({ name }) => [name, changed(ownQueryOf(name))])),
       isPacked: parameters.format === "pack-quantized",
-    }, { pruner: summedPruner(index, { sums, firstLayerOf, withTargets, signal }, context), signal });
+    }, {
+      pruner: summedPruner(index, { sums, firstLayerOf, withTargets, keepsZeros, signal }, context),
+      signal,
+    });
     return layers;
   };
   try {
@@ -82,13 +98,15 @@ interface SummedLayers {
   /** Returns the name of the first layer in the group of a layer. */
   readonly firstLayerOf: (name: string) => string;
   readonly withTargets: boolean;
+  /** Whether the zeros of the weights stay zeros. */
+  readonly keepsZeros: boolean;
   readonly signal: AbortSignal;
 }
 
 /** Returns the pruner that has the application of the host solve layers by sums. */
 function summedPruner(
   block: number,
-  { sums, firstLayerOf, withTargets, signal }: SummedLayers,
+  { sums, firstLayerOf, withTargets, keepsZeros, signal }: SummedLayers,
   { host, runSolve }: TaskContext,
 ): CalibratedPruner {
   const client = new Pare({ baseUrl: "http://host", application: host });
@@ -97,7 +115,8 @@ function summedPruner(
   return {
     calibrate(model, options) {
       const plan = new BlockPlan(model.spec, options);
-      const openBlock = { block, weights: model.weights, replaced: new Map(), onReplace: options.onReplace };
+      const { onReplace } = options, { weights } = model;
+      const openBlock = { block, weights, replaced: new Map(), onReplace, keepsZeros };
       return {
         layerCount: plan.layerCount,
         async *groups() {

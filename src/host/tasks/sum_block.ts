@@ -20,7 +20,7 @@ import type { LayerSums, States, StoredSums } from "../blocks/states.ts";
 import { StatesNotFoundError } from "../blocks/states_store.ts";
 import { addParts, SUM_NAMES } from "../blocks/sum_parts.ts";
 import type { BlobBody } from "./blob_store.ts";
-import { roundBody } from "./round_body.ts";
+import { type RoundBody, roundBody } from "./round_body.ts";
 import { statesOfTask, type TaskContext, uploadParts } from "./task_context.ts";
 
 /** The statistics of a block over the windows of one share and of all shares before. */
@@ -51,14 +51,17 @@ export async function sumBlock(
   task: SumTask,
   context: TaskContext,
   signal: AbortSignal,
-  accumulate: (body: BlobBody) => Promise<unknown>,
+  accumulate: Parameters<RoundBody["open"]>[0],
 ): Promise<FinishedTask> {
   const { states: name, index, earlier, result } = task, store = context.states();
   const states = await statesOfTask(name, context), { nextBlock } = states;
   if (nextBlock !== index) throw new StatesNotFoundError(name, `are those before block ${nextBlock}`);
-  const round = await roundBody(task, states, context, signal), { rounds } = round;
-  if (!round.isOf(states.sums)) await round.open(accumulate);
-  if (!result) return { state: "done", rounds };
+  const round = await roundBody(task, states, context, signal), { answer } = round;
+  if (!round.isOf(states.sums)) {
+    await round.open(accumulate);
+    if (states.sums) states.sums.round = task.round;
+  }
+  if (!result) return { state: "done", ...answer };
   const file = earlier && await context.blobs.open(earlier, signal);
   return await store.use({ owner: "", name }, async (used: States) => {
     if (!used.sums || !round.isOf(used.sums)) {
@@ -67,7 +70,7 @@ export async function sumBlock(
     const bytes = used.sums.byteLength + (file?.totalBytes ?? 0);
     using _room = await store.reserve("the sums of the block", bytes, { used });
     const parts = await addBlock(used.sums, file && await readSums(file));
-    return { ...await uploadParts(parts, result.url, context, signal), rounds };
+    return { ...await uploadParts(parts, result.url, context, signal), ...answer };
   }, signal);
 }
 

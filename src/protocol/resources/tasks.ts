@@ -12,8 +12,8 @@ import { reportSchema } from "./layers.ts";
 /** The most shares into which the windows of a model are divided. */
 export const MAX_SHARES = 8;
 
-/** The most calibration rounds of a block. Those of the known families have at most eight. */
-const MAX_ROUNDS = 16;
+/** The most calibration rounds of a block. The known families have at most eight, or twice as many if they are trained and rounded. */
+const MAX_ROUNDS = 24;
 
 /** The most files with the solved layers of a block: one per share in each round. */
 export const MAX_PARTS = MAX_ROUNDS * MAX_SHARES;
@@ -67,7 +67,10 @@ const pruneBlockSchema = blockSchema.extend({ result: resultSchema });
 /** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks` for it. */
 const runBlockSchema = blockSchema.extend({ pruned: sourceSchema });
 
-/** A calibration round of a block. There is one, unless the block is true-sequential. */
+/**
+ * A calibration round of a block. There is one, unless the block is true-sequential. If the block is trained and then rounded, all
+ * rounds follow a second time.
+ */
 const roundSchema = z.int().min(0).max(MAX_ROUNDS - 1).default(0);
 
 /** Files with the shares of the solved layers of a block. */
@@ -90,7 +93,16 @@ const sumBlockSchema = blockSchema.extend({
 const solveBlockSchema = blockSchema.extend({
   sums: sourceSchema,
   round: roundSchema,
+  /** The trained block, in the rounds after the training. */
+  trained: sourceSchema.optional(),
   share: shareSchema,
+  result: resultSchema,
+});
+
+/** Trains the block with the layers in `solved`, which are those of all rounds before. The states have all windows, and do not change. */
+const trainBlockSchema = blockSchema.extend({
+  step: z.literal("train"),
+  solved: partsSchema,
   result: resultSchema,
 });
 
@@ -108,6 +120,7 @@ export const taskRequestSchema = z.union([
   runBlockSchema,
   sumBlockSchema,
   solveBlockSchema,
+  trainBlockSchema,
   joinBlockSchema,
   deleteStatesSchema,
 ]).meta({ id: "TaskRequest" });
@@ -125,6 +138,8 @@ export const taskAnswerSchema = z.discriminatedUnion("state", [
     shares: z.int().min(1).optional(),
     /** The number of calibration rounds of the block, if the task has added up statistics. */
     rounds: z.int().min(1).max(MAX_ROUNDS).optional(),
+    /** The number of rounds before the block is trained, if it is. */
+    trained_after: z.int().min(1).max(MAX_ROUNDS).optional(),
   }),
 ]).meta({ id: "TaskAnswer" });
 
@@ -139,6 +154,8 @@ export type SumTask = z.output<typeof sumBlockSchema>;
 export type SolveTask = z.output<typeof solveBlockSchema>;
 
 export type JoinTask = z.output<typeof joinBlockSchema>;
+
+export type TrainTask = z.output<typeof trainBlockSchema>;
 
 export type RunTask = z.output<typeof runBlockSchema> | JoinTask;
 
