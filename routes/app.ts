@@ -24,16 +24,12 @@ import { pageRoutes } from "./pages.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
 import { shortened } from "../src/base/texts.ts";
 import { taskRoutes } from "./tasks.ts";
-import { invalidParameters, Refusal } from "../src/protocol/refusal.ts";
+import { Refusal, requireValid } from "../src/protocol/refusal.ts";
 
 /** @param pageFiles the built files of the pages. Without them there is no playground */
 export function createApp(services: HostServices, pageFiles?: PageFiles): HostApp {
   const { keys, hostNames, corsOrigins, metrics } = services;
-  const app = new OpenAPIHono<HostEnv>({
-    defaultHook: (result) => {
-      if (!result.success) throw invalidParameters(result.error);
-    },
-  });
+  const app = new OpenAPIHono<HostEnv>({ defaultHook: requireValid });
   app.onError((error, c) => problemResponse(c, error));
   app.notFound((c) =>
     problemResponse(c, new Refusal("not_found", `there is no resource ${shortened(c.req.path)}`))

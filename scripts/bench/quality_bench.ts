@@ -222,7 +222,7 @@ interface Row {
 function isInSummary({ model, calibration, target, method }: Cell<ModelResult>): boolean {
   return model.name === "smollm2-rescaled" && ["4bit-g32", "3bit-g32", "50", "2:4"].includes(target) &&
     calibration !== "mix" &&
-    [NEAREST, "peer-gptq", "published", "default", "effort-best", "best"].includes(method);
+    [NEAREST, "peer-gptq", "published", "default", "best"].includes(method);
 }
 
 /**

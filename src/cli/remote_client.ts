@@ -183,7 +183,9 @@ export async function remoteBlocks(
   const described = deviceOf(device);
   if (servers.length > 1) {
     const layers = await remotePruner({ ...flags, jobs: false }, name, output, signal);
-    const names = await Promise.all(servers.map((_, index) => nameOf(servers.length, index)));
+    // A host that trains blocks has the states of all windows too, under a name of their own.
+    const indices = Array.from({ length: servers.length + 1 }, (_, index) => index);
+    const names = await Promise.all(indices.map((index) => nameOf(servers.length, index)));
     const pruner = new DividedBlocks({
       ...options,
       hosts: transports.map((transport) => ({ ...transport, retries: RETRIES_AMONG_SEVERAL })),

@@ -49,6 +49,9 @@ import { Output } from "./terminal/output.ts";
 /** The default of `--multiple`. GPUs multiply matrices fastest if their sizes are multiples of 64. */
 const DEFAULT_MULTIPLE = 64;
 
+/** The options with which held-out windows choose between results. */
+const HELD_OUT_WITH = "with --target, --reconstruct, --sparsity, --pattern, --bits or --for";
+
 /** Returns the command `pare shrink`. `signal` stops it. */
 export function createShrinkCommand(signal: AbortSignal): Command {
   const command = new Command("shrink")
@@ -76,7 +79,7 @@ export function createShrinkCommand(signal: AbortSignal): Command {
       0,
     );
   addSomeLayerOptions(command, "sparsity", "pattern", "bits").addOption(runtimeOption());
-  addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1))))
+  addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1, HELD_OUT_WITH))))
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over");
   addCommonOptions(addBackendOption(addHostPoolOptions(command)));

@@ -3,7 +3,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { corsOptions, parseOrigins } from "../protocol/cors.ts";
-import { invalidParameters, Refusal } from "../protocol/refusal.ts";
+import { Refusal, requireValid } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
 import { shortened } from "../base/texts.ts";
 import { requireEdgeKey, requireOpenEdgeName } from "./auth.ts";
@@ -30,11 +30,7 @@ export interface EdgeParts {
 }
 
 export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp {
-  const app = new OpenAPIHono<EdgeEnv>({
-    defaultHook: (result) => {
-      if (!result.success) throw invalidParameters(result.error);
-    },
-  });
+  const app = new OpenAPIHono<EdgeEnv>({ defaultHook: requireValid });
   app.onError((error, c) => edgeProblemResponse(c, error));
   app.use(async (c, next) => {
     const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));

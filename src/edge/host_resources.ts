@@ -24,7 +24,7 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
     // The query is checked here, so that no large body is sent to a host that will refuse it.
     requireDistinctParameters(new URL(c.req.url).searchParams);
     const query = layerQuerySchema.safeParse(c.req.query());
-    if (!query.success) throw invalidParameters(query.error);
+    if (!query.success) throw invalidParameters(query.error, c.req.query());
     return await (smallLayers && c.env.EDGE_SOLVE === "true" ? smallLayers(c, query.data) : proxyToHost(c));
   });
 

@@ -10,6 +10,7 @@ import { panelWidth } from "./linalg/blocking.ts";
 import { LARGEST_RETRIED } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
+import { improvesRounding } from "../protocol/methods.ts";
 import {
   choosesDamping,
   keepsHessian,
@@ -18,7 +19,7 @@ import {
   usesFactor,
   usesHessian,
 } from "./methods.ts";
-import { BEST_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
+import { ROUNDING_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
 import { READ_BYTES } from "../device/host_memory.ts";
 import { sampledRows } from "./validation/row_sample.ts";
 import { STRIPS_AT_ONCE } from "./matrix_reader.ts";
@@ -135,8 +136,9 @@ export function peakDeviceBytes(
   }
   if (refitSteps > 0) phases.push(solution + refit);
   if (quantization && usesHessian(parameters)) {
-    // The effort `best` has a factor of its own, two more matrices, and the sums of the losses.
-    const sweeps = effort === "best" ? 2 * weights + factorScratch + 8 * rows * (BEST_SWEEPS + 1) : 0;
+    // The sweeps after a rounding have a factor of their own, two more matrices, and the sums of the losses.
+    const isImproved = improvesRounding(method, effort);
+    const sweeps = isImproved ? 2 * weights + factorScratch + 8 * rows * (ROUNDING_SWEEPS + 1) : 0;
     phases.push(solution + 2 * weights + pass + form + sweeps);
   }
   if (targetStep !== undefined) {

@@ -5,9 +5,10 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { improvesRounding } from "../protocol/methods.ts";
 import { chooseResult } from "./validation/choose_result.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
-import { BEST_SWEEPS, improveRounding } from "./solvers/rounding/improve_rounding.ts";
+import { improveRounding, ROUNDING_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
 import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
 import { ValidationLoss } from "./solvers/validation_loss.ts";
@@ -117,16 +118,16 @@ function refitNote({ before, after, steps }: RefitReport, lossUnit: number): str
     : `The refit was discarded, because it did not lower the ${name} of ${from}.`;
 }
 
-/** Rounds the kept weights, and improves them if the effort is `best`. */
+/** Rounds the kept weights, and improves them if the method and its effort do so. */
 async function roundResult(
   { backend, operands: { layer, factor }, parameters, scaledStatistics }: SolveTask,
   result: MethodResult,
 ): Promise<MethodResult> {
-  const { solution } = result, { loss } = solution, { effort, quantization } = parameters;
+  const { solution } = result, { loss } = solution, { method, effort, quantization } = parameters;
   const statistics = await scaledStatistics();
   let rounded = await roundSolution(backend, layer, solution, factor!, statistics, quantization!);
-  if (effort === "best") {
-    const options = { factor: factor!, quantization: quantization!, sweeps: BEST_SWEEPS };
+  if (improvesRounding(method, effort)) {
+    const options = { factor: factor!, quantization: quantization!, sweeps: ROUNDING_SWEEPS };
     rounded = await improveRounding(backend, layer.weight, rounded, statistics, options);
   }
   const notes = loss === null || rounded.loss === null

@@ -178,9 +178,13 @@ export class Forward {
     await this.#withWholeBlock(denseStates.nextBlock, weights, (run) => denseStates.update(run, onBatchDone));
   }
 
-  /** Returns the outputs of the dense block `index` on the stored hidden states, which do not change. The caller destroys them. */
+  /**
+   * Returns the outputs of the dense block `index` on the dense stream, if there is one, and otherwise on the stored hidden states. Neither
+   * changes. The caller destroys the outputs.
+   */
   denseOutputs(index: number): Promise<HiddenStates> {
-    return this.#withWholeBlock(index, this.model.weights, (run) => this.hiddenStates.changedCopy(run));
+    const inputs = this.denseStates ?? this.hiddenStates;
+    return this.#withWholeBlock(index, this.model.weights, (run) => inputs.changedCopy(run));
   }
 
   /**

@@ -62,10 +62,18 @@ export const DEFAULT_METHOD: MethodName = "sparsegpt";
  */
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";
 
-/** How much work a method with the parameter `effort` may spend on the mask. `best` also improves rounded weights. */
+/**
+ * How much work a method with the parameter `effort` may spend. The mask gets more with each effort. Rounded weights are
+ * improved after the rounding, except with `fast`.
+ */
 export type Effort = "fast" | "default" | "best";
 
 export const EFFORTS = ["fast", "default", "best"] as const satisfies readonly Effort[];
+
+/** Whether a method improves the weights that it has rounded. Those without an effort round in one pass, as published. */
+export function improvesRounding(method: MethodName, effort: Effort = "default"): boolean {
+  return METHODS[method].hasEffort === true && effort !== "fast";
+}
 
 /** Returns the names of the methods whose declaration fulfils a condition, as text. */
 export function methodsThat(

@@ -38,7 +38,7 @@ export const flag = z.preprocess(
   z.boolean("must be true or false"),
 );
 
-const FRACTION_RULE = "must be a fraction from 0 to below 1; 50 % is 0.5",
+const FRACTION_RULE = "must be a fraction from 0 to below 1, where 50 % is 0.5",
   DAMPING_RULE = `must be auto or a number from 0 to ${MAX_DAMPING}`,
   STEP_RULE = "must be auto or a number from 0 to 1";
 
@@ -128,7 +128,7 @@ const sharedFields = {
   effort: oneOf(...EFFORTS).optional().meta({
     description: `How much work to spend on the mask, for ${
       methodsThat(({ hasEffort }) => hasEffort)
-    }. best also improves rounded weights. Defaults to default`,
+    }. Rounded weights are improved after the rounding, except with fast. Defaults to default`,
   }),
   target_step: autoOr(1, STEP_RULE).optional().meta({
     description:

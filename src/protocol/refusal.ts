@@ -50,15 +50,40 @@ interface InvalidParameter {
   readonly detail: string;
 }
 
-/** Returns the refusal for an error of the schema library zod. It lists at most 20 parameters. */
-export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal {
+/**
+ * Returns the refusal for an error of the schema library zod. It lists at most 20 parameters.
+ * @param input the value that was parsed
+ */
+export function invalidParameters(error: z.ZodError | z.core.$ZodError, input: unknown): Refusal {
   return refusalFor(
     error.issues.flatMap((issue) =>
       issue.code === "unrecognized_keys"
         ? issue.keys.map((parameter) => ({ parameter, detail: "is not a parameter" }))
-        : [{ parameter: issue.path.join("."), detail: issue.message }]
+        : [{ parameter: issue.path.join("."), detail: issue.message + quotedValue(issue, input) }]
     ),
   );
+}
+
+/**
+ * Throws the refusal for an input that breaks its schema. It is the `defaultHook` of `@hono/zod-openapi`, whose types
+ * lack the `data` of an invalid input.
+ */
+export function requireValid(
+  { error, data }: { readonly error?: z.ZodError; readonly data?: unknown },
+): void {
+  if (error) throw invalidParameters(error, data);
+}
+
+/**
+ * Returns the text `, got` with the invalid value, if it is short. The messages of rules with the code `custom` name
+ * the value themselves. A URL is never quoted, because it may have a password or a signature.
+ */
+function quotedValue({ code, path, message }: z.core.$ZodIssue, input: unknown): string {
+  const value = path.reduce<unknown>((outer, key) => (outer as Record<PropertyKey, unknown>)?.[key], input);
+  if (code === "custom" || typeof value === "object" && value !== null) return "";
+  if (value === undefined) return message.endsWith("undefined") ? "" : ", got nothing";
+  const text = String(value);
+  return /:\/\/|@/.test(text) ? "" : `, got ${text === "" ? "an empty text" : shortened(text, 80)}`;
 }
 
 /** Returns the refusal for one parameter, or for one member of a body. */

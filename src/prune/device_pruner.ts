@@ -19,8 +19,8 @@ import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
 import { invalidParameters, Refusal } from "../protocol/refusal.ts";
 import type { Model } from "../model/model.ts";
-import type { CalibratedModel, CalibrationOptions } from "./calibrated_model.ts";
-import type { CalibratedGroup, Solutions, TargetGuard } from "./open_round.ts";
+import type { CalibrationOptions } from "./calibrated_model.ts";
+import type { CalibratedGroup, CalibratedModel, Solutions, TargetGuard } from "./open_round.ts";
 import { wholeWeight, withErrors, withoutTarget } from "./target_guard.ts";
 
 /** Prunes models whose statistics are on a device. */
@@ -131,7 +131,7 @@ export class DevicePruner implements CalibratedPruner {
     statistics: Omit<TensorsRequest, "tensors" | "parameters"> = {},
   ): Promise<PrunedLayer> {
     const parsed = layerQuerySchema.safeParse(query);
-    if (!parsed.success) throw invalidParameters(parsed.error);
+    if (!parsed.success) throw invalidParameters(parsed.error, query);
     const given = Object.entries(layer).filter(([, tensor]) => tensor !== undefined);
     const request = { ...statistics, tensors: new Map(given), parameters: resolveParameters(parsed.data) };
     const options = { backend: this.backend, clock: () => performance.now() };

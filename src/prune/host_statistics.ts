@@ -7,8 +7,7 @@ import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { joinChunks, weightReader } from "../layer/write_layer.ts";
-import type { CalibratedModel } from "./calibrated_model.ts";
-import type { CalibratedGroup } from "./open_round.ts";
+import type { CalibratedGroup, CalibratedModel } from "./open_round.ts";
 
 /** A model whose statistics are in host memory. Its groups have the guards of the wrapped ones. */
 export interface HostModel extends ModelSource {

@@ -38,6 +38,11 @@ export interface CalibratedGroup extends LayerGroup<HessianAccumulator> {
   readonly guard?: TargetGuard;
 }
 
+/** A model whose statistics are on the device. */
+export interface CalibratedModel extends ModelSource<HessianAccumulator> {
+  groups(): AsyncGenerator<CalibratedGroup, void, undefined>;
+}
+
 /** The block that a round belongs to. */
 export interface OpenBlock {
   readonly block: number;

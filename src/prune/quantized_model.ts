@@ -10,7 +10,8 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
-import { type CalibratedModel, withReplace } from "./calibrated_model.ts";
+import { withReplace } from "./calibrated_model.ts";
+import type { CalibratedModel } from "./open_round.ts";
 
 /** Writes the tensors of the layer `name` and flushes them to the disk. */
 export type StoreTensors = (name: string, tensors: ReadonlyMap<string, HostTensor>) => Promise<void>;

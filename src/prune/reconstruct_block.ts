@@ -32,7 +32,7 @@ const LEARNING_RATE = 5e-4;
 const LAST_SHARE = 1 / 5;
 
 export interface ReconstructionTask {
-  /** A forward pass before the block. If it has a dense stream, the stream has run through the block already. */
+  /** A forward pass before the block. If it has a dense stream, the stream is before the block or after it. */
   readonly forward: Forward;
   /** The block, whose layers are pruned. The trained tensors are added to those that it replaces. */
   readonly openBlock: OpenBlock;
@@ -56,7 +56,10 @@ export interface ReconstructionTask {
 export async function reconstructBlock(task: ReconstructionTask): Promise<ReconstructedBlock> {
   const { forward, openBlock: { block, weights, replaced }, epochs } = task, started = performance.now();
   using scratch = new ResourceSet();
-  const targets = forward.denseStates ?? scratch.add(await forward.denseOutputs(block));
+  const { denseStates } = forward;
+  const targets = denseStates && denseStates.nextBlock > block
+    ? denseStates
+    : scratch.add(await forward.denseOutputs(block));
   const meter = await BlockMeter.open(
     forward,
     block,

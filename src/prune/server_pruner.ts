@@ -40,12 +40,12 @@ export async function* pruneAtServers(
 }
 
 /** The end of the name of a layer that is sent without its target. */
-const WITHOUT = " (without its target)";
+export const WITHOUT_TARGET = " (without its target)";
 
 /** Returns the name of the layer, and the solution that the client calls `sent`. */
-function layerAndSolutionOf(sent: string): { readonly name: string; readonly which: keyof Solutions } {
-  return sent.endsWith(WITHOUT)
-    ? { name: sent.slice(0, -WITHOUT.length), which: "without" }
+export function layerAndSolutionOf(sent: string): { readonly name: string; readonly which: keyof Solutions } {
+  return sent.endsWith(WITHOUT_TARGET)
+    ? { name: sent.slice(0, -WITHOUT_TARGET.length), which: "without" }
     : { name: sent, which: "withTargets" };
 }
 
@@ -87,7 +87,7 @@ class TargetTrials {
   #triedGroup(group: LayerGroup, isOpen: boolean): LayerGroup {
     for (const { name } of group.layers) this.#tried.set(name, { group, isOpen, solutions: {}, events: {} });
     const layers = group.layers.flatMap(({ target, validationTarget, ...layer }) => {
-      const without = { ...layer, name: layer.name + WITHOUT };
+      const without = { ...layer, name: layer.name + WITHOUT_TARGET };
       return isOpen ? [{ ...layer, target, validationTarget }, without] : [without];
     });
     const replace: LayerGroup["replace"] = (sent, ...solution) => {

@@ -63,35 +63,39 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     }
   });
 
-  it("divides windows and targets over two hosts, and continues if one of them is killed", async () => {
-    const expected = `${folder}/alone`,
-      out = `${folder}/divided`,
-      windows = ["--samples", "40", "--seqlen", "32", "--target", "dense"];
+  it("divides a run with targets and a reconstruction, and continues if the client and a host are killed", async () => {
+    const expected = `${folder}/alone`, out = `${folder}/divided`;
+    const windows = ["--samples", "40", "--seqlen", "32", "--target", "dense", "--reconstruct", "1"];
     await succeeded(runPare(...pruneArgs(expected, ...windows, "--backend", "cpu")));
     await using first = await startHost(["--backend", "cpu"]);
     await using second = await startHost(["--backend", "cpu"]);
     const servers = [first, second].flatMap(({ url }) => ["--server", url]);
-    const client = startPare(...pruneArgs(out, ...windows, ...servers, "--remote"));
-    let printed = "", killed: Promise<void> | undefined;
-    for await (const text of client.stderr.pipeThrough(new TextDecoderStream())) {
-      printed += text;
-      if (/^pruning 7\/24/m.test(printed)) killed ??= kill(second);
-    }
-    await client.stdout.cancel();
-    await killed;
-    assert.equal((await client.status).code, 0, printed);
+    const args = pruneArgs(out, ...windows, ...servers, "--remote");
+    /** Runs the command, and calls `stop` when the number of pruned layers is printed. Returns what is printed. */
+    const run = async (layers: number, stop: (client: Deno.ChildProcess) => Promise<void>) => {
+      const client = startPare(...args);
+      let printed = "", stopped: Promise<void> | undefined;
+      for await (const text of client.stderr.pipeThrough(new TextDecoderStream())) {
+        printed += text;
+        if (printed.includes(`\npruning ${layers}/24`)) stopped ??= stop(client);
+      }
+      await client.stdout.cancel();
+      await stopped;
+      return { printed, code: (await client.status).code };
+    };
+    const killed = await run(7, (client) => Promise.resolve(client.kill("SIGKILL")));
+    assert.notEqual(killed.code, 0, killed.printed);
+    // The first host has the states of all windows, besides those of its share.
+    const { printed, code } = await run(14, () => kill(first));
+    assert.equal(code, 0, printed);
     assert.match(printed, /^solving at 2 hosts: cpu/m);
-    assert.match(printed, new RegExp(`^${second.url} is lost \\(.*\\); its windows go to another host`, "m"));
+    assert.match(printed, new RegExp(`^${first.url} is lost \\(.*\\); its windows go to another host`, "m"));
     assert.deepEqual(contents(out), contents(expected));
   });
 
   it("refuses options that do not fit", async () => {
     const cases = [
       [["--remote"], "needs a --server, got none"],
-      [
-        ["--remote", "--server", "http://a", "--server", "http://b", "--reconstruct", "1"],
-        "trains a block on all windows at one host, so --reconstruct does not work with 2 hosts",
-      ],
       [["--remote", "--server", "http://a", "--plan"], "does not work with --plan"],
       [["--remote", "--server", "http://a", "--allocate", "owl"], "does not work with --allocate owl"],
       [

@@ -174,7 +174,7 @@ describe("pare shrink", () => {
         ],
         [
           command("llama-sotu", "none", "--blocks", "4"),
-          /option --blocks 4: the model has 4 blocks, of which one must remain$/m,
+          /--blocks 4: the model has 4 blocks, of which one must remain$/m,
         ],
         [command("llama-sotu", "none", "--ffn", "1"), /--ffn.*from 0 to below 1/],
       ] as const

@@ -27,7 +27,10 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [[...PRUNE, "--jobs"], /--jobs: needs exactly one --server, which must be an edge; got 0/],
   [[...PRUNE, "--samples", "0"], /--samples.*'0'.*integer of 1 or more/],
   [[...PRUNE, "--seed", "4294967296"], /--seed.*'4294967296'.*from 0 to 4294967295/],
-  [[...PRUNE, "--sparsity", "1.5"], /--sparsity 1\.5: must be a fraction from 0 to below 1; 50 % is 0\.5$/m],
+  [
+    [...PRUNE, "--sparsity", "1.5"],
+    /--sparsity 1\.5: must be a fraction from 0 to below 1, where 50 % is 0\.5$/m,
+  ],
   [[...PRUNE, "--sparsity", "half"], /--sparsity half: must be a fraction/],
   [[...PRUNE, "--pattern", "4:2"], /--pattern 4:2: .*1 ≤ n < m/],
   [[...LAYER, "--pattern", "2:4", "--sparsity", "0.3"], /--sparsity 0\.3: .*contradicts pattern 2:4/],

@@ -117,7 +117,8 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
   });
 
   it("has the bytes of a run in one process if several hosts share it, and one of them is killed", async () => {
-    const given = [...args, "--samples", "40", "--seqlen", "16", "--method", "sparsegpt"];
+    const options = ["--samples", "40", "--seqlen", "16", "--method", "sparsegpt", "--target", "dense"];
+    const given = [...args, ...options];
     const alone = await runPare(...given, "--backend", "cpu", "--out", `${folder}/alone-40`);
     assert.equal(alone.code, 0, alone.stderr);
     while (hosts.length < 2) hosts.push(await addHost());

@@ -96,6 +96,34 @@ describe("a job of a model that several hosts share", () => {
     assert.deepEqual([shares.length, shares.some(({ host }) => host === broken)], [2, false]);
   });
 
+  it("is divided over hosts of the most frequent device, whatever the number of their threads", async () => {
+    for (const failing of ["", "b"]) {
+      const { done, state, shares } = await runModelJob(
+        modelRequest(2),
+        (text) => text[0] === failing ? problem(503, "device_lost") : undefined,
+        { count: 4, shares: 2, adapterOf: (name) => name === "a" ? "GPU, 1 thread" : `CPU, ${name} threads` },
+      );
+      assert.deepEqual([state, done.filter((text) => text[0] === "a")], ["done", []]);
+      assert.deepEqual(shares.map(({ device }) => device), ["cpu (CPU)", "cpu (CPU)"]);
+    }
+  });
+
+  it("fails if the only other host has another device", async () => {
+    let isLost = false;
+    const { done, state, layers } = await runModelJob(modelRequest(2), (text) => {
+      isLost ||= text === "b: solve 0 of job.1.2" || text === "a: solve 0 of job.1.2";
+      return isLost ? () => Promise.reject(new TypeError("connection reset")) : undefined;
+    }, { shares: 2, adapterOf: () => isLost ? "GPU, 1 thread" : "CPU, 1 thread" });
+    assert.equal(state, "failed");
+    assert.ok(done.every((text) => !text.includes("join")));
+    assert.deepEqual(layers[0].error, {
+      code: "no_device",
+      detail:
+        "no GPU host was alive for 5 s with the device cpu (CPU), because the job began on it, and another " +
+        "device rounds differently",
+    });
+  });
+
   it("is not divided if only one share has windows, and then has states of another name", async () => {
     const { done, state, shares } = await runModelJob(modelRequest(1), undefined, { shares: 1 });
     const created = ["create of job.0.2", "delete of job.0.2", "create", "prune 0", "delete"];
@@ -123,10 +151,23 @@ describe("a job of a model that several hosts share", () => {
     assert.deepEqual(removed, ["x/0", "x/1"]);
   });
 
-  it("is not divided if its blocks are trained, or if its layers are calibrated one after the other", async () => {
-    for (const parameters of [{ true_sequential: true }, { reconstruct: 1 }]) {
-      const { done, shares } = await runModelJob(modelRequest(1, [], parameters), undefined, { shares: 2 });
-      assert.deepEqual([done.map((text) => text.slice(3)), shares], [["create", "prune 0", "delete"], []]);
-    }
+  it("adds up statistics and solves layers in each round of a true-sequential block", async () => {
+    const request = modelRequest(1, [], { true_sequential: true });
+    const { done, state, sources } = await runModelJob(request, undefined, { shares: 2, rounds: 2 });
+    assert.equal(state, "done");
+    const round = ["add 0 of job.0.2", "add 0 of job.1.2", "solve 0 of job.0.2", "solve 0 of job.1.2"];
+    const sums = ["sum 0 of job.0.2", "sum 0 of job.1.2"];
+    assert.deepEqual(
+      tasksOf(done, 0),
+      [...round, ...round, ...sums, ...sums, "join 0 of job.1.2"].toSorted(),
+    );
+    // The second round has the layers of the first one, and the result has those of both.
+    assert.deepEqual(sources, { sum: [0, 0, 2, 2], add: [0, 0, 2, 2], join: [4] });
+  });
+
+  it("is not divided if its blocks are trained", async () => {
+    const request = modelRequest(1, [], { reconstruct: 1 });
+    const { done, shares } = await runModelJob(request, undefined, { shares: 2 });
+    assert.deepEqual([done.map((text) => text.slice(3)), shares], [["create", "prune 0", "delete"], []]);
   });
 });

@@ -6,9 +6,13 @@ import { problem, RESULT, RUNNING } from "./simulate_job.ts";
 import { hexOf, memoryEdge } from "./memory_edge.ts";
 import { modelRequest, runModelJob } from "./simulate_model_job.ts";
 
-/** Runs a job with targets, whose blocks several hosts cannot share. */
-const run: typeof runModelJob = ({ model, ...request }, ...rest) =>
-  runModelJob({ ...request, model: model && { ...model, target: "dense" } }, ...rest);
+/** Runs a job whose blocks are trained, so that several hosts cannot share them. */
+const run: typeof runModelJob = ({ model, ...request }, ...rest) => {
+  const blocks = model?.blocks.map(({ parameters, ...block }) => {
+    return { ...block, parameters: { ...parameters, reconstruct: 1 } };
+  });
+  return runModelJob({ ...request, model: model && { ...model, blocks: blocks! } }, ...rest);
+};
 
 describe("a job of a model", () => {
   it("creates the states once, prunes the blocks in order at one host, and deletes the states", async () => {

@@ -18,8 +18,10 @@ interface SentTask {
   readonly windows?: unknown;
   readonly index?: number;
   readonly pruned?: unknown;
-  readonly parts?: unknown;
+  readonly parts?: readonly unknown[];
   readonly step?: "sum";
+  /** The solved layers of the rounds before, in a task that adds up statistics. */
+  readonly solved?: readonly unknown[];
   readonly sums?: unknown;
   readonly result?: { readonly url: string };
 }
@@ -40,6 +42,10 @@ interface Hosts {
   readonly count?: number;
   /** The number of shares with windows. By default, the hosts do not say it. */
   readonly shares?: number;
+  /** The number of rounds of each block. By default, the hosts do not say it. */
+  readonly rounds?: number;
+  /** Returns the device of a host at the moment. @default the same for all hosts */
+  readonly adapterOf?: (name: string) => string;
 }
 
 /**
@@ -50,20 +56,23 @@ interface Hosts {
 export async function runModelJob(
   request: ReturnType<typeof modelRequest>,
   before: (text: string, job: ReturnType<typeof simulateJob>) => Answer | undefined = () => undefined,
-  { count = 2, shares }: Hosts = {},
+  { count = 2, shares, rounds, adapterOf = () => "a" }: Hosts = {},
 ) {
   const job = simulateJob([], request), done: string[] = [], { registry, context, record } = job;
   registry.deregister("h");
   const names = [..."abcd"].slice(0, count), queue = { waiting: 0, resident: 0 };
   const heartbeat = () => {
     for (const name of names) {
-      const state = { url: `http://${name}`, backend: "cpu", adapter: "a", capacity: 1, queue, factors: [] };
+      const device = { backend: "cpu", adapter: adapterOf(name) };
+      const state = { ...device, url: `http://${name}`, capacity: 1, queue, factors: [] };
       registry.recordHeartbeat(name, state);
     }
   };
   // The blocks before which the hosts have states, and the ids of the tasks that have ended.
   const states = new Map<string, number>(), ended = new Set<string>();
   const urls: string[] = [], removed: string[] = [];
+  // The numbers of files with solved layers that tasks of each kind have read.
+  const sources: Record<string, number[]> = {};
   // The edge ignores the report, which only layers have.
   const finished = (name: string) =>
     Response.json({ state: "done", report: REPORT, result: { sha256: name, bytes: 9 } });
@@ -82,11 +91,17 @@ export async function runModelJob(
     if (ended.has(`${name} ${id}`)) return Response.json({ state: "done" });
     if (index !== undefined && !sums && states.get(key) !== index) return await NOT_FOUND();
     done.push(`${name}: ${what}`);
+    const files = task.parts ?? task.solved;
+    if (files) (sources[what.split(" ")[0]] ??= []).push(files.length);
     if (index === undefined && !task.windows) states.delete(key);
     else if (!step && !sums) states.set(key, index === undefined ? 0 : index + 1);
     if (result) return finished(RESULT);
     ended.add(`${name} ${id}`);
-    return Response.json({ state: "done", ...task.windows !== undefined && { shares } });
+    return Response.json({
+      state: "done",
+      ...task.windows !== undefined && { shares },
+      ...step && { rounds },
+    });
   };
   heartbeat();
   const readUrl = (digest: string) =>
@@ -109,7 +124,7 @@ export async function runModelJob(
     })
   );
   const { state, layers } = record.read()!.job;
-  return { done, state, layers, urls, removed, shares: record.shares() };
+  return { done, state, layers, urls, removed, sources, shares: record.shares() };
 }
 
 function taskName({ windows, index, pruned, parts, step, sums, result }: SentTask): string {

@@ -78,7 +78,7 @@ function checkInvariants(parsed: ParsedLayerQuery): void {
 function parseQuery(text: Record<string, string>): Outcome {
   const { data, error } = layerQuerySchema.safeParse(text);
   if (error) {
-    const refusal = invalidParameters(error);
+    const refusal = invalidParameters(error, text);
     assert.equal(refusal.code, "invalid_parameter");
     assert.ok((refusal.members.errors as unknown[]).length > 0);
     return "refused";

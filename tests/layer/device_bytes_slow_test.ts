@@ -29,7 +29,7 @@ const QUERIES: readonly Record<string, unknown>[] = [
   { method: "obc", pattern: "columns", sparsity: 0.1, damping: "auto" },
   { method: "alps" },
   { method: "alps", effort: "fast", bits: 3, pattern: "4:8" },
-  { method: "alps", effort: "best", bits: 4, group_size: 32 },
+  { method: "alps", bits: 4, group_size: 32 },
   { method: "sparsegpt", target_step: 0.5 },
   { method: "sparsegpt", bits: 4, order: "activation", target_step: 0.5 },
   { method: "magnitude", target_step: 0.5 },

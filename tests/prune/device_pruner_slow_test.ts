@@ -10,7 +10,7 @@ import { HessianAccumulator } from "../../src/layer/calibration/hessian.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
-import type { CalibratedModel } from "../../src/prune/calibrated_model.ts";
+import type { CalibratedModel } from "../../src/prune/open_round.ts";
 import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";

@@ -3,11 +3,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import {
-  type CalibratedModel,
-  calibratedModel,
-  type CalibrationOptions,
-} from "../../src/prune/calibrated_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
+import type { CalibratedModel } from "../../src/prune/open_round.ts";
 import type { SourceLayer } from "../../src/client/model_source.ts";
 import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts";
 import { divideIntoSteps } from "../../src/prune/reconstruct_block.ts";

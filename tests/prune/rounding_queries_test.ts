@@ -21,16 +21,15 @@ describe("roundingQueries()", () => {
       sparsity: 0,
       ...rounding,
     });
-    assert.deepEqual(last({ method: "alps", sparsity: 0.6, effort: "best", ...rounding }), {
+    assert.deepEqual(last({ method: "alps", sparsity: 0.6, ...rounding }), {
       method: "alps",
-      effort: "best",
       refit: 0,
       sparsity: 0,
       ...rounding,
     });
     assert.deepEqual(last({ pattern: "2:4", target_step: 0.5, ...rounding }), {
       method: "sparsegpt",
-      pattern: "2:4",
+      sparsity: 0,
       ...rounding,
     });
     assert.deepEqual(last({ method: "alps", sparsity: 0.6 }), { method: "alps", sparsity: 0.6 });

@@ -126,13 +126,31 @@ describe("tasks about blocks", () => {
   }
 
   const DIVIDED = [
-    ["llama", { sparsity: 0.5, damping: "auto" }, "dense", 5],
-    ["qwen3_moe", { pattern: "2:4" }, "dense", 0],
-    ["llama", { sparsity: 0, bits: 4, token_weights: "none" }, "pack-quantized", 3],
+    ["llama", { sparsity: 0.5, damping: "auto" }, {}, 5, "none", 1],
+    ["qwen3_moe", { pattern: "2:4" }, {}, 0, "none", 1],
+    ["llama", { sparsity: 0, bits: 4, token_weights: "none" }, { format: "pack-quantized" }, 3, "none", 1],
+    ["gpt2", { sparsity: 0.5 }, {}, 5, "dense", 1],
+    ["qwen3_moe", { pattern: "2:4" }, {}, 4, "dense", 1],
+    ["llama", { method: "magnitude" }, {}, 0, "dense", 1],
+    ["llama", { pattern: "2:4", bits: 4, symmetric: true }, { format: "pack-quantized" }, 3, "dense", 1],
+    ["gpt2", { sparsity: 0.5 }, { true_sequential: true }, 5, "none", 4],
+    ["qwen3_moe", { pattern: "2:4" }, { true_sequential: true }, 3, "dense", 4],
+    [
+      "llama",
+      { sparsity: 0.5, bits: 4, symmetric: true },
+      {
+        format: "pack-quantized",
+        true_sequential: true,
+      },
+      0,
+      "dense",
+      4,
+    ],
   ] as const;
-  for (const [family, query, format, heldOut] of DIVIDED) {
-    it(`give the bytes of one host if two hosts share ${family} with ${JSON.stringify(query)}`, async () => {
-      const random = normals(45 * 2, 5), parameters = { format };
+  for (const [family, query, parameters, heldOut, target, rounds] of DIVIDED) {
+    const what = `${family} with ${JSON.stringify({ ...query, ...parameters, target, heldOut })}`;
+    it(`give the bytes of one host if two hosts share ${what}`, async () => {
+      const random = normals(45 * 2, 5);
       const files = await modelFiles(family, query, (vocabSize) => {
         const ids = Uint32Array.from(random, (value) => Math.floor(1e4 * Math.abs(value)) % vocabSize);
         const windows = Array.from({ length: 45 }, (_, i) => ids.slice(2 * i, 2 * i + 2));
@@ -145,15 +163,15 @@ describe("tasks about blocks", () => {
           id: `share-task-${++count}`,
           states,
           windows,
-          target: "none",
+          target,
           share: { index, count: 2 },
         };
         const answer = await hosts.send(task, { to: host });
         assert.deepEqual(await answer.json(), { state: "done", shares: 2 });
       }
-      const none = { windows, target: "none", share: { index: 3, count: 8 } };
+      const none = { windows, target, share: { index: 3, count: 8 } };
       assert.deepEqual(await send("share-3", none), [400, "invalid_parameter"]);
-      assert.deepEqual(await send("whole", { windows, target: "none" }), DONE);
+      assert.deepEqual(await send("whole", { windows, target }), DONE);
       /** Has a share run a task that writes a file, and returns the file. */
       const write = async (share: number, members: Record<string, unknown>, path: string) => {
         const [host, states] = both[share];
@@ -163,13 +181,19 @@ describe("tasks about blocks", () => {
       for (const [index, file] of files.blocks.entries()) {
         const members = { index, block: await hosts.putBlob(`/block-${index}`, file), parameters };
         assert.deepEqual(await send("whole", { ...members, result: resultAt("/whole") }), DONE);
-        assert.deepEqual(await send("share-0", { ...members, step: "sum" }), DONE);
-        const first = await write(0, { ...members, step: "sum" }, "/sums-0");
-        // The second host has not been asked to add up its statistics before.
-        const sums = await write(1, { ...members, step: "sum", earlier: first }, "/sums-1");
-        const part = (index: number) =>
-          write(index, { ...members, sums, share: { index, count: 2 } }, `/part-${index}`);
-        const parts = [await part(0), await part(1)];
+        const parts: object[] = [];
+        for (let round = 0; round < rounds; round++) {
+          const task = { ...members, step: "sum", round, solved: [...parts] };
+          const summed = await hosts.send({ id: `sum-task-${++count}`, states: "share-0", ...task });
+          assert.deepEqual(await summed.json(), { state: "done", rounds });
+          const first = await write(0, task, "/sums-0");
+          // The second host has not been asked to add up its statistics before.
+          const sums = await write(1, { ...task, earlier: first }, "/sums-1");
+          for (const index of [0, 1]) {
+            const share = { index, count: 2 };
+            parts.push(await write(index, { ...members, sums, round, share }, `/part-${round}-${index}`));
+          }
+        }
         const pruned = await write(1, { ...members, parts }, "/joined");
         const byName = (path: string) => {
           const { layers, ...others } = solved(hosts.store.blobs.get(path)!);

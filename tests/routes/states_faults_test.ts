@@ -119,6 +119,19 @@ describe("the folder for hidden states", () => {
       assert.deepEqual(host.log.map(({ event, name }) => [event, name]), [["states not stored", "run"]]);
     }));
 
+  it("removes the oldest states if the disk is full below the budget, and says so", () =>
+    withHosts(async (folder, start) => {
+      await createEvicted(await start(), "a");
+      const [file] = await filesIn(folder), { size } = await Deno.stat(`${folder}/${file}`);
+      await Deno.remove(`${folder}/${file}`);
+      const host = await start(fullAfter(denoFileSystem, 2.5 * size));
+      for (const name of ["a", "b", "c"]) await createEvicted(host, name);
+      const found = [await nextBlock(host, "a"), await nextBlock(host, "b"), await nextBlock(host, "c")];
+      assert.deepEqual(found, [undefined, 0, 0]);
+      assert.deepEqual(host.log.map(({ event, name }) => [event, name]), [["oldest states removed", "c"]]);
+      assert.match(String(host.log[0].fault), /no space is left on the disk$/);
+    }));
+
   it("has whole states or none if the host is killed while they are written", () =>
     withHosts(async (folder, start) => {
       const found = new Set<number | undefined>();

@@ -20,7 +20,8 @@ export function assertSame(actual: ArrayLike<number>, expected: ArrayLike<number
   }
   if (count > 0) {
     throw new AssertionError({
-      message: `${label}: ${count} of ${expected.length} elements differ, the first is element ${first}, which is ` +
+      message:
+        `${label}: ${count} of ${expected.length} elements differ, the first is element ${first}, which is ` +
         `${actual[first]} and must be ${expected[first]}`,
     });
   }

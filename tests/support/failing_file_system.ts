@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { FileError } from "../../src/base/files/file_error.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
 import { readFolder } from "./temporary_folder.ts";
 
@@ -73,22 +74,40 @@ export async function assertSameAfterKills(
   assert.ok(stops > least, `stopped after at most ${stops} changes`);
 }
 
-/** Wraps `fs` as a disk that has space for `bytes` more bytes. Writes beyond that throw, and all other operations succeed. */
+/**
+ * Wraps `fs` as a disk that has space for `bytes` more bytes. Writes beyond that throw, and all other operations succeed. A
+ * file that is removed makes room for the bytes that were written to it.
+ */
 export function fullAfter(fs: WorkFileSystem, bytes: number): WorkFileSystem {
   let free = bytes;
-  const watch = <F extends WritableFile>(file: F): F => {
+  const written = new Map<string, number>();
+  const watch = <F extends WritableFile>(path: string, file: F): F => {
     const write = file.write.bind(file);
     file.write = async (offset, piece) => {
-      if (piece.byteLength > free) throw new Error("no space left on device");
+      if (piece.byteLength > free) throw new FileError(path, "ENOSPC", "");
       free -= piece.byteLength;
+      written.set(path, (written.get(path) ?? 0) + piece.byteLength);
       await write(offset, piece);
     };
     return file;
   };
+  const forget = (path: string) => {
+    const size = written.get(path) ?? 0;
+    written.delete(path);
+    return size;
+  };
   return {
     ...fs,
-    create: async (...args) => watch(await fs.create(...args)),
-    edit: async (path) => watch(await fs.edit(path)),
+    create: async (path, mode) => watch(path, await fs.create(path, mode)),
+    edit: async (path) => watch(path, await fs.edit(path)),
+    rename: async (from, to) => {
+      await fs.rename(from, to);
+      written.set(to, forget(from));
+    },
+    remove: async (path) => {
+      await fs.remove(path);
+      free += forget(path);
+    },
   };
 }
 

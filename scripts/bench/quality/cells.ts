@@ -74,11 +74,6 @@ export const METHODS: Readonly<Record<string, Method>> = {
       { title: `\`--preset ${preset}\``, options: ["--preset", preset], isWhole: true },
     ]),
   ),
-  "effort-best": {
-    title: "`--preset default --effort best`",
-    options: ["--preset", "default", "--effort", "best"],
-    isWhole: true,
-  },
 };
 
 /** The options that a method gets unless it sets them, so that a change of a default changes no cell. */
@@ -156,10 +151,15 @@ export function listCells<Model extends { readonly name: string }>(
   return cells.filter(({ name }) => patterns.some((pattern) => matchesGlob(name, pattern)));
 }
 
-/** Whether a method is measured for a target. llm-compressor is measured only where weights are rounded without pruning. */
+/**
+ * Whether a method is measured for a target. llm-compressor is measured only where weights are rounded without pruning.
+ * There, a reconstruction has nothing to train unless the layers have targets.
+ */
 function isMeasured(target: TargetName, method: string): boolean {
-  const { sparsity, bits }: LayerQuery = TARGETS[target].query;
-  return METHODS[method].modifier === undefined || (sparsity === 0 && bits !== undefined);
+  const { sparsity, bits }: LayerQuery = TARGETS[target].query, { options, modifier } = METHODS[method];
+  const onlyRounds = sparsity === 0 && bits !== undefined;
+  if (modifier !== undefined) return onlyRounds;
+  return !onlyRounds || !options.includes("--reconstruct") || options.includes("--target");
 }
 
 /** Returns the reason why this machine cannot measure a cell, or undefined if it can. */

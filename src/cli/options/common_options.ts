@@ -124,8 +124,12 @@ export interface TargetFlags {
   readonly reconstruct: number;
 }
 
-/** Declares the options that divide a calibration text into windows. @param leastSeqlen the least value of `--seqlen` */
-export function addWindowOptions(command: Command, leastSeqlen: number): Command {
+/**
+ * Declares the options that divide a calibration text into windows.
+ * @param leastSeqlen the least value of `--seqlen`
+ * @param whenHeldOut the cases in which windows are held out by default, for the help. By default all cases
+ */
+export function addWindowOptions(command: Command, leastSeqlen: number, whenHeldOut?: string): Command {
   command
     .option(
       "--samples <n>",
@@ -133,11 +137,13 @@ export function addWindowOptions(command: Command, leastSeqlen: number): Command
       integer(1),
       DEFAULT_SAMPLES,
     )
-    .option(
-      "--validation <share>",
-      "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
-      number("from 0 to 0.5", (value) => value >= 0 && value <= 0.5),
-      DEFAULT_VALIDATION,
+    .addOption(
+      new Option(
+        "--validation <share>",
+        "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
+      )
+        .argParser(number("from 0 to 0.5", (value) => value >= 0 && value <= 0.5))
+        .default(DEFAULT_VALIDATION, whenHeldOut && `${DEFAULT_VALIDATION} ${whenHeldOut}, else 0`),
     );
   return addSeqlenOption(command, leastSeqlen);
 }

@@ -16,12 +16,10 @@ function refuse(option: string, rule: string): never {
 
 /** Checks `--remote`. @param servers the URLs of `--server` @throws {UsageError} naming the rule */
 export function checkRemote(options: PruneOptions, servers: readonly string[]): void {
-  const { remote, plan, allocate, activations, expertsAtOnce, allExperts, reconstruct } = options;
+  const { remote, plan, allocate, activations, expertsAtOnce, allExperts } = options;
   if (!remote) return;
   const rule = servers.length === 0
     ? "needs a --server, got none"
-    : servers.length > 1 && reconstruct > 0
-    ? `trains a block on all windows at one host, so --reconstruct does not work with ${servers.length} hosts`
     : plan
     ? "does not work with --plan, which measures this machine"
     : allocate !== "uniform"

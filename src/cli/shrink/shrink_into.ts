@@ -19,6 +19,7 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import { tokenWarnings, validationWarnings } from "../../prune/run/warnings.ts";
 import { SHRINK_QUERY, shrinkModel } from "../../prune/shrink/shrink_model.ts";
 import { type ShrinkReport, shrinkReport } from "../../prune/shrink/shrink_report.ts";
+import { requireBlocks } from "../../prune/shrink/smaller_network.ts";
 import {
   countKept,
   type KeptUnits,
@@ -206,23 +207,18 @@ interface PlannedUnits {
 export function planUnits(opened: ModelFolder, options: ShrinkOptions): PlannedUnits {
   const { checkpoint: { config }, model: { spec } } = opened;
   requireShrinkable(config, spec);
-  if (options.blocks >= spec.blockCount) {
-    throw new UsageError(
-      `option --blocks ${options.blocks}: the model has ${spec.blockCount} blocks, of which one must remain`,
-    );
-  }
-  const sizes = unitKinds(options).map((kind) => {
-    const units = readUnits(kind, config, spec), share = options[UNITS[kind].option];
-    const multiple = kind === "neurons" ? options.multiple : units.together;
-    try {
+  try {
+    requireBlocks(spec.blockCount, options.blocks);
+    const sizes = unitKinds(options).map((kind) => {
+      const units = readUnits(kind, config, spec), share = options[UNITS[kind].option];
+      const multiple = kind === "neurons" ? options.multiple : units.together;
       return { kind, dense: units.count, shrunk: countKept(kind, units, share, multiple) };
-    } catch (error) {
-      if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
-      throw error;
-    }
-  });
-  return {
-    units: Object.fromEntries(sizes.map(({ kind, ...size }) => [kind, size])),
-    kept: Object.fromEntries(sizes.map(({ kind, shrunk }) => [kind, shrunk])),
-  };
+    });
+    return {
+      units: Object.fromEntries(sizes.map(({ kind, ...size }) => [kind, size])),
+      kept: Object.fromEntries(sizes.map(({ kind, shrunk }) => [kind, shrunk])),
+    };
+  } catch (error) {
+    throw error instanceof RangeError ? new UsageError(error.message, { cause: error }) : error;
+  }
 }

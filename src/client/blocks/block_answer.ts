@@ -18,7 +18,7 @@ import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { SolvedBlock, SolvedBlockLayer } from "./solved_block.ts";
+import type { ReconstructedBlock, SolvedBlock, SolvedBlockLayer } from "./solved_block.ts";
 
 /** A number that may be infinite or NaN, which JSON writes as null. */
 const numberOrNaN = z.pipe(z.nullable(z.number()), z.transform((value) => value ?? NaN));
@@ -134,15 +134,29 @@ export function checkSolved(
     if (query) checkQuery(layer, query);
   }
   if (isMeasured && error === undefined) throw malformed("the error on the held-out windows is missing");
-  if (isReconstructed && !reconstructed) throw malformed("the reconstruction is missing");
+  if (isReconstructed || reconstructed) checkTrained(reconstructed, tensors, zeros);
+}
+
+/**
+ * Checks the reconstruction of a block whose layers were pruned before.
+ * @param tensors the tensors of the block, with their shapes
+ * @param zeros the numbers of zeros of the pruned weights by their names. The trained ones must have as many
+ * @throws {MalformedAnswerError} naming the first disagreement
+ */
+export function checkTrained(
+  reconstructed: ReconstructedBlock | undefined,
+  tensors: SolvedRequest["tensors"],
+  zeros: ReadonlyMap<string, number>,
+): asserts reconstructed is ReconstructedBlock {
+  if (!reconstructed) throw malformed("the reconstruction is missing");
   const shapes = new Map(tensors);
-  for (const [name, tensor] of reconstructed?.tensors ?? []) {
+  for (const [name, tensor] of reconstructed.tensors) {
     const shape = shapes.get(name);
     if (!shape) throw malformed(`the trained tensor ${name} is not one of the block`);
     if (!sameShape(tensor.shape, shape)) {
       throw malformed(`the trained tensor ${name} is [${firstItems(tensor.shape)}], not [${shape}]`);
     }
-    checkValues(name, tensor, zeros.get(name));
+    checkValues(name, tensor, zeros.get(name), "the pruned weight has");
   }
 }
 
@@ -161,12 +175,20 @@ function checkQuery(layer: SolvedBlockLayer, query: LayerQuery): void {
   }
 }
 
-/** @throws {MalformedAnswerError} if the values are not finite floats, or fewer than `least` of them are zeros */
-function checkValues(name: string, { dtype, data }: HostTensor, least = 0): void {
+/**
+ * @param source the subject and the verb of a sentence about `least`
+ * @throws {MalformedAnswerError} if the values are not finite floats, or fewer than `least` of them are zeros
+ */
+function checkValues(
+  name: string,
+  { dtype, data }: HostTensor,
+  least = 0,
+  source = "its report says",
+): void {
   if (!isFloatDtype(dtype)) throw malformed(`the weight ${name} is ${dtype}`);
   const zeros = countZeros(data, dtype);
   if (zeros === undefined) throw malformed(`the weight ${name} has an entry that is not finite`);
-  if (zeros < least) throw malformed(`the weight ${name} has ${zeros} zeros, but its report says ${least}`);
+  if (zeros < least) throw malformed(`the weight ${name} has ${zeros} zeros, but ${source} ${least}`);
 }
 
 function malformed(fault: string, options?: ErrorOptions): MalformedAnswerError {

@@ -28,6 +28,8 @@ export interface BlockParameters {
   readonly advance?: boolean;
   /** If it is false, the statistics of the layers are only stored, for `addSums`. Needs `advance` false. @default true */
   readonly solve?: boolean;
+  /** With `solve` false and states of the dense model: whether the moments are stored from which targets follow. @default true */
+  readonly targets?: boolean;
   /**
    * The outputs with which the `error` of the answer compares those of the pruned block: those of the dense block with the same inputs, or
    * those of the block in the dense model. The latter needs `advance` false, held-out windows, and states with targets. @default block
@@ -35,7 +37,7 @@ export interface BlockParameters {
   readonly error_against?: "block" | "model";
   /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
   readonly true_sequential?: boolean;
-  /** The number of epochs in which the pruned block is trained. @default 0 */
+  /** The number of epochs in which the pruned block is trained. Without layers, it needs `advance` false and pruned tensors. @default 0 */
   readonly reconstruct?: number;
   /** `pack-quantized` if rounded weights will be stored in this layout. @default dense */
   readonly format?: string;

@@ -56,6 +56,8 @@ export interface WindowShare {
   readonly host: string;
   /** Whether the last task at this host has failed, or the host was busy for too long. */
   readonly hasFailed: boolean;
+  /** The device that all hosts of the job must have, as `describeRounding` names it. Older records lack it. */
+  readonly device?: string;
 }
 
 export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
@@ -175,31 +177,35 @@ export class JobRecord {
     return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
   }
 
-  /** Whether several hosts can work at each block. They cannot add up targets or train a block. */
+  /** Whether several hosts can work at each block. They cannot train it. */
   isDivisible(): boolean {
     const specs = this.#exists() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
-    return this.model()?.target === "none" && specs.every(({ spec }) => {
-      const { true_sequential, reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
-      return !true_sequential && reconstruct === 0;
+    return this.model() !== undefined && specs.every(({ spec }) => {
+      const { reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
+      return reconstruct === 0;
     });
   }
 
-  /** Divides the windows of the job into one share per host. */
-  divide(hosts: readonly string[]): void {
+  /** Divides the windows of the job into one share per host. @param device the device of the hosts */
+  divide(hosts: readonly string[], device: string): void {
     if (!this.#exists()) return;
     this.#sql.exec(
-      "CREATE TABLE IF NOT EXISTS shares (share INTEGER PRIMARY KEY, host TEXT, failed INTEGER)",
+      "CREATE TABLE IF NOT EXISTS shares (share INTEGER PRIMARY KEY, host TEXT, failed INTEGER, device TEXT)",
     );
     for (const [share, host] of hosts.entries()) {
-      this.#sql.exec("INSERT OR REPLACE INTO shares VALUES (?, ?, 0)", share, host);
+      this.#sql.exec("INSERT OR REPLACE INTO shares VALUES (?, ?, 0, ?)", share, host, device);
     }
   }
 
   /** Returns the shares of a job that is divided. The table is created with them, so an older record has none. */
   shares(): WindowShare[] {
     if (!this.#exists("shares")) return [];
-    const rows = this.#sql.exec("SELECT host, failed FROM shares ORDER BY share").toArray();
-    return rows.map(({ host, failed }) => ({ host: String(host), hasFailed: failed === 1 }));
+    const rows = this.#sql.exec("SELECT * FROM shares ORDER BY share").toArray();
+    return rows.map(({ host, failed, device }) => ({
+      host: String(host),
+      hasFailed: failed === 1,
+      device: textOf(device),
+    }));
   }
 
   /** Records the host of a share. */

@@ -77,8 +77,8 @@ export class ObservedJob {
     return this.#record.isDivisible();
   }
 
-  divide(hosts: readonly string[]): void {
-    this.#record.divide(hosts);
+  divide(hosts: readonly string[], device: string): void {
+    this.#record.divide(hosts, device);
   }
 
   shares(): WindowShare[] {

@@ -1,6 +1,7 @@
 /** Implements uploads with the multipart uploads of R2. A client can repeat every request whose answer was lost. */
 
-import { Refusal } from "../../protocol/refusal.ts";
+import { joinedItems } from "../../base/texts.ts";
+import { invalidParameter, Refusal } from "../../protocol/refusal.ts";
 import type { Upload } from "../../protocol/messages.ts";
 import type { UploadedParts } from "../../protocol/resources/uploads.ts";
 import type { EdgeBindings } from "../bindings.ts";
@@ -109,10 +110,7 @@ async function requireDeclaredSize(
 ): Promise<void> {
   if (joined === size) return;
   await bucket.delete(key);
-  throw new Refusal(
-    "invalid_parameter",
-    `parts: have ${joined} bytes together, but the upload declared ${size}`,
-  );
+  throw invalidParameter("parts", `have ${joined} bytes together, but the upload declared ${size}`);
 }
 
 /** Joins the parts into one object. @throws {Refusal} `invalid_parameter` if R2 refuses the parts */
@@ -140,7 +138,8 @@ async function joinParts(
 function checkPartNumbers(record: UploadRecord, parts: UploadedParts): void {
   const count = partCount(record), numbers = new Set(parts.map(({ number }) => number));
   if (parts.length !== count || numbers.size !== count || Math.max(...numbers) > count) {
-    throw new Refusal("invalid_parameter", `parts: must have each number from 1 to ${count} exactly once`);
+    const given = joinedItems(parts.map(({ number }) => number));
+    throw invalidParameter("parts", `must have each number from 1 to ${count} exactly once, got ${given}`);
   }
 }
 

@@ -6,7 +6,7 @@ import type { EdgeApp } from "../bindings.ts";
 import { findFreshBlob } from "../blobs/store.ts";
 import { MAX_JSON_BODY_BYTES, requireJsonBody } from "../requests/body_length.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
-import { Refusal } from "../../protocol/refusal.ts";
+import { invalidParameter } from "../../protocol/refusal.ts";
 import { routeConfig } from "../../protocol/resources/operation.ts";
 import {
   ABANDON_UPLOAD,
@@ -46,8 +46,8 @@ export function uploadRoutes(app: EdgeApp): void {
 /** Checks the declared size of a blob that exists already. @throws {Refusal} `invalid_parameter` if it is wrong */
 function requireSize(stored: number, declared: number): void {
   if (stored === declared) return;
-  const detail = `must be ${stored}, because the blob with this digest has ${stored} bytes`;
-  throw new Refusal("invalid_parameter", `size: ${detail}`, {
-    members: { errors: [{ parameter: "size", detail }] },
-  });
+  throw invalidParameter(
+    "size",
+    `must be ${stored}, the bytes of the stored blob with this digest, got ${declared}`,
+  );
 }

@@ -63,7 +63,7 @@ export async function createStates(
       const limit = form.isStates ? spec.blockCount : 1;
       throw invalidParameter(
         "block",
-        `must be below ${limit} for a model of ${spec.blockCount} blocks and ${form.names[0]}`,
+        `must be below ${limit} for a model of ${spec.blockCount} blocks and ${form.names[0]}, got ${block}`,
       );
     }
     const others = infos.filter(({ name }) => !form.names.includes(name));

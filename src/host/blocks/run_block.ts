@@ -20,7 +20,9 @@ import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
 import { pruneBlock } from "../../prune/blocks/prune_block.ts";
 import { errorAgainstModel, runPrunedBlock } from "../../prune/block_meter.ts";
 import { weightName } from "../../prune/block_plan.ts";
+import { reconstructBlock } from "../../prune/reconstruct_block.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
+import type { SafetensorsHeader } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import { countSumsBytes, sumParts } from "./sum_parts.ts";
@@ -50,55 +52,95 @@ export async function runBlock(
   states: States,
   request: BlockRequest,
 ): Promise<{ readonly parts: StoredAnswer["parts"]; readonly solved: SolvedBlock["layers"] }> {
-  const { query, signal, runSolve, store, name, totalBytes } = request, { block, advance } = query;
+  const { query, store, totalBytes } = request, { block } = query;
   const { forward, nextBlock } = states, { spec } = forward.model;
   if (block >= spec.blockCount) {
-    throw invalidParameter("block", `must be below ${spec.blockCount}, the number of blocks of the model`);
+    const rule = `must be below ${spec.blockCount}, the number of blocks of the model, got ${block}`;
+    throw invalidParameter("block", rule);
   }
   const hash = createHash("sha256").update(JSON.stringify(query)),
     source = hashedStream(request.source, hash);
   if (block !== nextBlock) return { parts: await repeatedAnswer(states, query, source, hash), solved: [] };
   // A client that sends the next block has the answer for the one before.
   states.answer = states.sums = undefined;
-  const copiesStates = query.reconstruct > 0 && !forward.denseStates;
-  // The outputs of the dense block for the held-out windows are in memory until they are compared.
-  const measuredBytes = countStatesBytes(spec, states.validationWindows.length, forward.tokens);
-  const addedBytes = query.solve
-    ? measuredBytes + (copiesStates ? states.byteLength : 0)
-    : countSumsBytes(spec, block, states, forward.denseStates !== undefined);
-  using _room = await store.reserve("the block", totalBytes + addedBytes, { used: states });
-  const { queries, tensors } = await readBody({ ...request, source }, states);
-  for (const entry of tensors) states.weights.set(...entry);
+  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
-    if (!query.solve) {
-      const source = withReplacements(memorySource(states.weights), prunedTensors(states));
-      const sums = await runSolve(() => sumParts(states, block, queries, source, signal));
-      states.sums = sums;
-      return { parts: encodeBlock({ layers: [], sums: countTokens(sums) }), solved: [] };
+    const work = workOf(stream.header, query, states);
+    const bytes = totalBytes + countAddedBytes(states, query, work);
+    using _room = await store.reserve("the block", bytes, { used: states });
+    for (const entry of await readTensors(stream)) states.weights.set(...entry);
+    const solved = await solve(states, request, work), parts = encodeBlock(solved);
+    if (endsBlock(query, work)) {
+      states.answer = { block, request: formatDigest(hash.digest()), parts };
+      states.nextBlock = query.advance ? block + 1 : spec.blockCount;
     }
-    const solved = await runSolve(() =>
-      queries.size === 0 ? runStates(states, query) : pruneBlock({
+    return { parts, solved: solved.layers };
+  } finally {
+    states.weights.clear();
+    await stream.close();
+  }
+}
+
+/** Does the work, with the tensors of the body in `states.weights`. */
+async function solve(
+  states: States,
+  { query, signal, store, name, runSolve }: BlockRequest,
+  { queries, isTrained }: BlockWork,
+): Promise<SolvedBlock> {
+  const { forward } = states, { block } = query;
+  try {
+    return await runSolve(async () => {
+      if (!query.solve) {
+        const source = withReplacements(memorySource(states.weights), prunedTensors(states));
+        states.sums = await sumParts(states, query, queries, source, signal);
+        return { layers: [], sums: countTokens(states.sums) };
+      }
+      if (isTrained) return await trainBlock(states, query, signal);
+      if (queries.size === 0) return await runStates(states, query);
+      return await pruneBlock({
         ...states,
         block,
         queries,
         trueSequential: query.true_sequential,
         reconstruct: query.reconstruct,
         isPacked: query.format === "pack-quantized",
-        advances: advance,
+        advances: query.advance,
         signal,
-      })
-    );
-    const parts = encodeBlock(solved);
-    states.answer = { block, request: formatDigest(hash.digest()), parts };
-    if (query.error_against === "block") states.nextBlock = advance ? block + 1 : spec.blockCount;
-    return { parts, solved: solved.layers };
+      });
+    });
   } catch (error) {
     if (!forward.isBefore(block)) await store.delete(name, states);
     throw blockError(error);
   } finally {
-    states.weights.clear();
     forward.freeActivations();
   }
+}
+
+/** The work that a request asks for. */
+interface BlockWork {
+  /** The layers to prune, or whose statistics are stored. */
+  readonly queries: ReadonlyMap<string, LayerQuery>;
+  /** Whether the block is trained with its pruned tensors, and nothing else is done. */
+  readonly isTrained: boolean;
+}
+
+/** Whether the states are then those before the next block, or those of a run that has ended. */
+function endsBlock({ solve, error_against }: BlockQuery, { isTrained }: BlockWork): boolean {
+  return solve && !isTrained && error_against === "block";
+}
+
+/** Returns the bytes of the statistics and the further hidden states that the work has in memory. */
+function countAddedBytes(states: States, query: BlockQuery, { isTrained }: BlockWork): number {
+  const { forward: { denseStates, model: { spec }, tokens }, windows, validationWindows } = states;
+  if (!query.solve) {
+    return countSumsBytes(spec, query.block, states, query.targets && denseStates !== undefined);
+  }
+  const bytesOf = (count: number) => countStatesBytes(spec, count, tokens);
+  // The outputs of the dense block for the held-out windows are in memory until they are compared. A reconstruction needs
+  // those for all windows, unless the states of the dense model have run through the block, and are these outputs.
+  const copiesStates = query.reconstruct > 0 && (isTrained || !denseStates);
+  return bytesOf(validationWindows.length) +
+    (copiesStates ? bytesOf(windows.length + validationWindows.length) : 0);
 }
 
 /** Returns the stored answer if the request is that of the answer. @throws {StatesNotFoundError} */
@@ -115,36 +157,31 @@ async function repeatedAnswer(
   throw new StatesNotFoundError(states, `are those before block ${nextBlock}, not ${block}`);
 }
 
-interface ReadBlock {
-  readonly queries: ReadonlyMap<string, LayerQuery>;
-  readonly tensors: ReadonlyMap<string, HostTensor>;
-}
-
-/** Reads the layers to prune and the tensors, and closes the source. */
-async function readBody(
-  { source, totalBytes, query: { block, advance, solve, error_against } }: BlockRequest,
+/** Checks the header of the body, and returns the work. @throws {TensorMismatchError} {Refusal} */
+function workOf(
+  { tensors: infos, metadata }: SafetensorsHeader,
+  { block, advance, solve, error_against, reconstruct }: BlockQuery,
   { forward: { denseStates, model: { spec } }, validationWindows }: States,
-): Promise<ReadBlock> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
-  try {
-    const { tensors: infos, metadata } = stream.header, tensors = blockTensors(spec, block);
-    const hasPruned = infos.some(({ name }) => name.startsWith(PRUNED));
-    const queries = readQueries(metadata.layers, spec, block);
-    if (solve && queries.size === 0 && !advance && !hasPruned) {
-      throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
-    }
-    if (!solve && advance) throw invalidParameter("solve", "false needs advance=false");
-    const isMeasured = solve && queries.size === 0 && !advance;
-    if (error_against === "model" && !(isMeasured && denseStates && validationWindows.length > 0)) {
-      const rule = "model needs no layers, advance=false, and states with target=dense and held-out windows";
-      throw invalidParameter("error_against", rule);
-    }
-    const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
-    checkCheckpointTensors(infos, tensors, queries.size > 0 && solve ? [] : replaced);
-    return { queries, tensors: await readTensors(stream) };
-  } finally {
-    await stream.close();
+): BlockWork {
+  const tensors = blockTensors(spec, block), hasPruned = infos.some(({ name }) => name.startsWith(PRUNED));
+  const queries = readQueries(metadata.layers, spec, block), isSolved = solve && queries.size > 0;
+  if (solve && !isSolved && !advance && !hasPruned) {
+    throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
   }
+  if (!solve && advance) throw invalidParameter("solve", "false needs advance=false");
+  const isTrained = solve && !isSolved && hasPruned && reconstruct > 0;
+  if (isTrained && (advance || error_against === "model")) {
+    const rule = "trains pruned tensors only with advance=false and without error_against=model";
+    throw invalidParameter("reconstruct", rule);
+  }
+  const isMeasured = solve && !isSolved && !advance;
+  if (error_against === "model" && !(isMeasured && denseStates && validationWindows.length > 0)) {
+    const rule = "model needs no layers, advance=false, and states with target=dense and held-out windows";
+    throw invalidParameter("error_against", rule);
+  }
+  const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
+  checkCheckpointTensors(infos, tensors, isSolved ? [] : replaced);
+  return { queries, isTrained };
 }
 
 /** Returns the error to answer with. A pruner wraps the error of a layer as a client does that a server refuses. */
@@ -189,6 +226,18 @@ async function runStates(
   return { layers: [], error: errors[0] };
 }
 
+/** Trains the block with its replaced tensors. The states do not change. */
+async function trainBlock(
+  states: States,
+  { block, reconstruct: epochs }: BlockQuery,
+  signal: AbortSignal,
+): Promise<SolvedBlock> {
+  const { forward, weights, windows } = states, begin = () => () => signal.throwIfAborted();
+  const openBlock = { block, weights: memorySource(weights), replaced: prunedTensors(states) };
+  const task = { forward, openBlock, epochs, fitted: windows.length, begin };
+  return { layers: [], reconstructed: await reconstructBlock(task) };
+}
+
 /** Returns the number of tokens in the sums of each layer. */
 function countTokens({ layers }: StoredSums): SolvedBlock["sums"] {
   return Array.from(layers, ([name, { tokens: { fitted, heldOut } }]) => {
@@ -205,8 +254,8 @@ export function readQueries(
   if (json === undefined) return new Map();
   const given = tryParseJson(json);
   if (given === undefined) throw invalidParameter("layers", "is not valid JSON");
-  const parsed = z.object({ layers: blockLayersSchema }).safeParse({ layers: given });
-  if (!parsed.success) throw invalidParameters(parsed.error);
+  const named = { layers: given }, parsed = z.object({ layers: blockLayersSchema }).safeParse(named);
+  if (!parsed.success) throw invalidParameters(parsed.error, named);
   const names = new Set(spec.block(block).groups.flat().map((linear) => weightName(spec, block, linear)));
   for (const [name, { pattern }] of Object.entries(parsed.data.layers)) {
     if (!names.has(name)) throw invalidParameter(`layers.${name}`, `is not a linear layer of block ${block}`);

@@ -1,7 +1,8 @@
 /**
  * A folder with hidden states that a host has no memory for. They also survive a restart of the host. Each file has the
  * states of one name (`states_file.ts`). States are in memory or in the folder, but never in both, because those in the
- * folder would become stale. Files have a budget: those that were written least recently are removed first.
+ * folder would become stale. Files have a budget: those that were written least recently are removed first, also if the
+ * disk is full before.
  */
 
 import { messageOf } from "../../base/errors.ts";
@@ -22,7 +23,7 @@ export interface StatesFolderOptions {
   readonly folder: string;
   /** The most bytes of all files together. */
   readonly budgetBytes: number;
-  /** Called if states cannot be stored, or if those in a file cannot be used. */
+  /** Called if states cannot be stored, if a full disk makes others go, or if those in a file cannot be used. */
   readonly log: (entry: Readonly<Record<string, string>> & { readonly event: string }) => void;
 }
 
@@ -83,7 +84,7 @@ export class StatesFolder implements AsyncDisposable {
         const own = [...this.#files.keys()].filter((other) => other.startsWith(file.slice(0, OWNER_LENGTH)));
         if (own.length >= MAX_NAMES) await this.#remove(own[0]);
         await this.#makeRoom(states.byteLength);
-        this.#files.set(file, await writeStates(fs, `${folder}/${file}`, name, states));
+        this.#files.set(file, await this.#write(file, name, states));
         await fs.syncFolder(folder);
         await this.#makeRoom(0); // the file has the windows too
       } catch (error) {
@@ -92,6 +93,22 @@ export class StatesFolder implements AsyncDisposable {
         log({ event: "states not stored", folder, name: name.name, fault: messageOf(error) });
       }
     });
+  }
+
+  /** Writes a file, and returns its size. While the disk has no space for it, removes the oldest file and tries again. */
+  async #write(file: string, name: StatesName, states: States): Promise<number> {
+    const { fs, folder, log } = this.#options;
+    for (;;) {
+      try {
+        return await writeStates(fs, `${folder}/${file}`, name, states);
+      } catch (error) {
+        const isFull = error instanceof FileError && (error.code === "ENOSPC" || error.code === "EDQUOT");
+        const [oldest] = this.#files.keys();
+        if (!isFull || oldest === undefined) throw error;
+        await this.#remove(oldest);
+        log({ event: "oldest states removed", folder, name: name.name, fault: error.message });
+      }
+    }
   }
 
   /** Returns the description of the states, or undefined if the folder does not have them. */

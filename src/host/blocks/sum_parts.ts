@@ -15,6 +15,7 @@ import { readBackMatrix } from "../../prune/host_statistics.ts";
 import { type GroupSums, RoundStatistics } from "../../prune/round_statistics.ts";
 import { partSizes, type WindowKinds } from "../../prune/window_parts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { BlockQuery } from "../../protocol/resources/blocks.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { sameShape } from "../../tensor/dtype.ts";
@@ -25,7 +26,7 @@ import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
 import { sumTargets } from "./sum_targets.ts";
 
 /** The names of the sums of fitted windows, and of those of held-out windows. */
-const NAMES = {
+export const SUM_NAMES = {
   fitted: { hessian: "hessian_upper", moments: "moments" },
   heldOut: { hessian: "validation_hessian_upper", moments: "validation_moments" },
 } as const satisfies Record<keyof GroupSums, Record<string, SumName>>;
@@ -56,7 +57,7 @@ function triangleBytes(n: number): number {
  */
 export async function sumParts(
   { forward, windows, validationWindows }: States,
-  block: number,
+  { block, targets }: Pick<BlockQuery, "block" | "targets">,
   queries: ReadonlyMap<string, LayerQuery>,
   source: TensorSource,
   signal: AbortSignal,
@@ -76,9 +77,9 @@ export async function sumParts(
     windows,
     validationWindows,
     tokenWeightsOf: (name) => queries.get(name)?.token_weights,
-    hasTargets: forward.denseStates !== undefined,
+    hasTargets: targets && forward.denseStates !== undefined,
     async onPart(group, kind, part) {
-      const sum = sums.get(group)!, moments = part.moments(), names = NAMES[kind];
+      const sum = sums.get(group)!, moments = part.moments(), names = SUM_NAMES[kind];
       sum.parts[names.hessian].push(await part.packedUpper());
       sum.tokens[kind] = part.tokens;
       if (!moments) return;
@@ -133,8 +134,10 @@ export async function addSums(
     const tensors = await readTensors(stream), whole = await addParts(Object.fromEntries(tensors), sums);
     if (weights.length === 0) return encodeParts(Object.fromEntries(whole));
     const given = new Map(weights.map(({ name }) => [name, tensors.get(name)!]));
-    const targets = await runSolve(() => sumTargets(states.forward.backend, given, whole, isTarget));
-    for (const { moments } of Object.values(NAMES)) whole.delete(moments);
+    const targets = await runSolve(() =>
+      sumTargets(states.forward.backend, given, Object.fromEntries(whole), isTarget)
+    );
+    for (const { moments } of Object.values(SUM_NAMES)) whole.delete(moments);
     return encodeParts(Object.fromEntries([...whole, ...targets]));
   } finally {
     await stream.close();
@@ -144,7 +147,7 @@ export async function addSums(
 /** Checks the tensors of a body. Returns those that are weights. @throws {TensorMismatchError} naming the first that disagrees */
 function checkSums(tensors: readonly TensorInfo[], { parts, weights }: LayerSums): readonly TensorInfo[] {
   const shapes = new Map(
-    Object.values(NAMES).flatMap(({ hessian, moments }) => [
+    Object.values(SUM_NAMES).flatMap(({ hessian, moments }) => [
       [hessian as string, parts.hessian_upper[0].shape] as const,
       [moments as string, parts.moments[0]?.shape] as const,
     ]),
@@ -165,7 +168,7 @@ export async function addParts(
   { parts }: LayerSums,
 ): Promise<Map<SumName, HostTensor>> {
   const whole = new Map<SumName, HostTensor>();
-  for (const kind of Object.values(NAMES).flatMap(({ hessian, moments }) => [hessian, moments])) {
+  for (const kind of Object.values(SUM_NAMES).flatMap(({ hessian, moments }) => [hessian, moments])) {
     const sum = await addInOrder(earlier[kind], parts[kind]);
     if (sum) whole.set(kind, sum);
   }

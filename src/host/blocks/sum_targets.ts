@@ -21,12 +21,12 @@ import type { SumName } from "./states.ts";
 export async function sumTargets(
   backend: Backend,
   weights: ReadonlyMap<string, HostTensor>,
-  sums: ReadonlyMap<SumName, HostTensor>,
+  sums: Readonly<Partial<Record<SumName, HostTensor>>>,
   isTarget: boolean,
 ): Promise<Map<string, HostTensor>> {
   const targets = new Map<string, HostTensor>();
   for (const [prefix, kind] of [[TARGET, "moments"], [VALIDATION_TARGET, "validation_moments"]] as const) {
-    const moments = sums.get(kind);
+    const moments = sums[kind];
     if (!moments) continue;
     using scratch = new ResourceSet();
     const cross = isTarget ? undefined : scratch.add(await upload(backend, kind, moments));

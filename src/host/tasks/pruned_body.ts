@@ -6,6 +6,7 @@ import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { PRUNED } from "../../protocol/block_names.ts";
 import { blockLayersSchema } from "../../protocol/resources/blocks.ts";
+import type { JoinTask } from "../../protocol/resources/tasks.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { decodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
@@ -17,7 +18,9 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
+import type { States } from "../blocks/states.ts";
 import type { BlobBody } from "./blob_store.ts";
+import type { TaskContext } from "./task_context.ts";
 
 /** A block of a model, and how it was pruned. */
 export interface PrunedBlock {
@@ -30,6 +33,7 @@ export interface PrunedBlock {
  * Returns the file with the tensors of `body`, and those of `solved` that replace them.
  * @param body the body of the request that has pruned the block
  * @param solved the answer to that request
+ * @param given the metadata of the file
  * @throws {SafetensorsError} if `body` is malformed
  * @throws {Refusal} `shape_mismatch` if the tensors of `solved` do not fit
  */
@@ -37,12 +41,13 @@ export async function prunedBody(
   body: BlobBody,
   solved: SolvedBlock,
   block: PrunedBlock,
+  given: Readonly<Record<string, string>> = {},
 ): Promise<BlobBody> {
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
     const replaced = replacedTensors(solved, file, block);
     const infos = Array.from(replaced, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
-    const header = encodeHeader([...file.header.tensors, ...infos]);
+    const header = encodeHeader([...file.header.tensors, ...infos], given);
     return {
       totalBytes: header.bytes.byteLength + header.dataBytes,
       bytes: joinedBytes(header.bytes, file, replaced),
@@ -56,8 +61,28 @@ export async function prunedBody(
   }
 }
 
+/**
+ * Reads answers for a block into memory, and calls `work` with them. Their tensors have room in the form of the checkpoint too.
+ * @param used the states that the task uses
+ * @throws {Refusal} `malformed_safetensors` if an answer is not that of a block, and the errors of `BlobStore` and `work`
+ */
+export async function withAnswers<T>(
+  sources: JoinTask["parts"],
+  used: States,
+  { blobs, states }: TaskContext,
+  signal: AbortSignal,
+  work: (answers: readonly SolvedBlock[]) => Promise<T>,
+): Promise<T> {
+  const files: BlobBody[] = [], answers: SolvedBlock[] = [];
+  for (const source of sources) files.push(await blobs.open(source, signal));
+  const byteLength = files.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
+  using _room = await states().reserve("the pruned block", 2 * byteLength, { used });
+  for (const file of files) answers.push(await readAnswer(file));
+  return await work(answers);
+}
+
 /** Reads the answer for a block into memory. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
-export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
+async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
   const whole = new Uint8Array(totalBytes);
   let length = 0;
   for await (const chunk of bytes) {

@@ -1,11 +1,13 @@
 /** Runs tasks about the hidden states of a model, which live at this host between the tasks of a job. */
 
 import { encodeBlock } from "../../client/blocks/block_answer.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
 import { readRefusal } from "../../protocol/refusal.ts";
 import type { FinishedTask, RunTask, StatesTask } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import type { BlobBody } from "./blob_store.ts";
-import { decodeAnswer, prunedBody, readAnswer } from "./pruned_body.ts";
+import { decideTargets } from "./decide_targets.ts";
+import { decodeAnswer, prunedBody, withAnswers } from "./pruned_body.ts";
 import { shareBody } from "./share_body.ts";
 import { solveShare } from "./solve_block.ts";
 import { sumBlock } from "./sum_block.ts";
@@ -37,11 +39,13 @@ export async function runStatesTask(
   };
   if ("step" in task) {
     const changes = { advance: false, solve: false };
-    const accumulate = async () => await finish(await post(await blobs.open(task.block, signal), changes));
+    const accumulate = async (body: BlobBody) => await finish(await post(body, changes));
     return await sumBlock(task, context, signal, accumulate);
   }
   if ("sums" in task) return await solveShare(task, context, signal);
-  if ("pruned" in task || "parts" in task) return await runPruned(task, context, signal, post);
+  // The block was trained when it was pruned.
+  const run = (body: BlobBody, changes = {}) => post(body, { reconstruct: 0, ...changes });
+  if ("pruned" in task || "parts" in task) return await runPruned(task, context, signal, run);
   const response = await post(await blobs.open(task.block, signal));
   return response.ok
     ? await uploadResult(response, task.result.url, context, signal)
@@ -50,32 +54,34 @@ export async function runStatesTask(
 
 /**
  * Posts the body that runs the states through a pruned block. Meanwhile the result of this block is in memory, and so are its
- * tensors in the form of the checkpoint. If the result is in several parts, writes it with the error of the block as one file.
+ * tensors in the form of the checkpoint. If the result is in several parts, writes it with the error of the block as one file,
+ * in which each layer has its better solution.
  */
 async function runPruned(
   task: RunTask,
   context: TaskContext,
   signal: AbortSignal,
-  post: (body: BlobBody) => Response | Promise<Response>,
+  post: (body: BlobBody, changes?: Record<string, unknown>) => Response | Promise<Response>,
 ): Promise<FinishedTask> {
   const { states, index, block, parameters: { format } } = task, { blobs } = context;
   const used = await statesOfTask(states, context, index), { spec } = used.forward.model;
-  const files: BlobBody[] = [];
-  for (const source of "parts" in task ? task.parts : [task.pruned]) {
-    files.push(await blobs.open(source, signal));
-  }
-  const byteLength = files.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
-  using _room = await context.states().reserve("the pruned block", 2 * byteLength, { used });
-  const answers = [];
-  for (const file of files) answers.push(await readAnswer(file));
-  const solved = { ...answers[0], layers: answers.flatMap(({ layers }) => layers) };
-  const body = await blobs.open(block, signal);
-  const response = await post(
-    await prunedBody(body, solved, { spec, index, isPacked: format === "pack-quantized" }),
-  );
-  if (!("parts" in task) || !response.ok) return await finish(response);
-  const { error } = decodeAnswer(await response.bytes());
-  return await uploadParts(encodeBlock({ ...solved, error }), task.result.url, context, signal);
+  const bodyOf = async (solved: SolvedBlock, isPacked: boolean) =>
+    await prunedBody(await blobs.open(block, signal), solved, { spec, index, isPacked });
+  const measure = async (layers: readonly SolvedBlockLayer[]) => {
+    const changes = { advance: false, error_against: "model" };
+    const response = await post(await bodyOf({ layers }, false), changes);
+    if (!response.ok) throw await readRefusal(response);
+    return decodeAnswer(await response.bytes()).error!;
+  };
+  const sources = "parts" in task ? task.parts : [task.pruned];
+  return await withAnswers(sources, used, context, signal, async (answers) => {
+    const layers = answers.flatMap(({ layers }) => layers);
+    const solved = { ...answers[0], ...await decideTargets(layers, measure) };
+    const response = await post(await bodyOf(solved, format === "pack-quantized"));
+    if (!("parts" in task) || !response.ok) return await finish(response);
+    const { error } = decodeAnswer(await response.bytes());
+    return await uploadParts(encodeBlock({ ...solved, error }), task.result.url, context, signal);
+  });
 }
 
 /** @throws {Refusal} if the application has refused the request */

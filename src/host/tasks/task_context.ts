@@ -1,5 +1,6 @@
 /** What a task of an edge works with: the blob store, and the requests to the host's own application. */
 
+import type { Backend } from "../../device/backend.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
@@ -13,6 +14,8 @@ export interface TaskContext {
   readonly host: (request: Request) => Response | Promise<Response>;
   /** Returns the hidden states of models. Those of tasks have no API key. */
   readonly states: () => StatesStore;
+  /** Runs work on the device when no other solve runs. */
+  runSolve<T>(work: (backend: Backend) => Promise<T>, signal: AbortSignal): Promise<T>;
 }
 
 /** Writes the host's answer to the URL. If that fails, cancels the answer, which frees a place on the device. */

@@ -141,6 +141,10 @@ export const blockQuerySchema = z.strictObject({
     description:
       "false only stores the statistics of the layers, for `POST /v1/states/{name}/sums`. It needs advance=false",
   }),
+  targets: flag.default(true).meta({
+    description:
+      "With `solve=false` and states with target=dense: whether the moments are stored from which the targets of the layers follow",
+  }),
   error_against: oneOf("block", "model").default("block").meta({
     description:
       "The outputs with which `error` compares those of the pruned block. block is the dense block with the same inputs, and model is the " +
@@ -152,7 +156,8 @@ export const blockQuerySchema = z.strictObject({
   }),
   reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
     description:
-      "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block",
+      "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block. Without layers, " +
+      "a block with pruned tensors is trained, which needs advance=false",
   }),
   format: oneOf("dense", "pack-quantized").default("dense").meta({
     description:

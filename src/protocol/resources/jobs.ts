@@ -43,7 +43,13 @@ const jobLayerSchema = z.strictObject({
   parameters: layerParametersSchema,
 });
 
-const blockFields = blockQuerySchema.omit({ states: true, block: true, solve: true, error_against: true });
+const blockFields = blockQuerySchema.omit({
+  states: true,
+  block: true,
+  solve: true,
+  targets: true,
+  error_against: true,
+});
 
 /** The parameters of a block in a job, with all defaults if the block has none. */
 export const blockParametersSchema = blockFields.default(() => blockFields.parse({}));
@@ -202,8 +208,8 @@ export const START_JOB = {
   summary: "Start a job",
   description:
     "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. With `model` in " +
-    "place of `layers`, the job prunes the blocks of a model in their order. If it has more than 16 windows, no targets and no " +
-    "reconstruction, and is not true-sequential, several hosts share each block. If a host is lost, another one continues. " +
+    "place of `layers`, the job prunes the blocks of a model in their order. If it has more than 16 windows and no " +
+    "reconstruction, several hosts share each block. If a host is lost, another one continues. " +
     "A blob that does not exist is refused at once.",
   tags: ["Jobs"],
   security: WITH_KEY,

@@ -12,6 +12,12 @@ import { reportSchema } from "./layers.ts";
 /** The most shares into which the windows of a model are divided. */
 export const MAX_SHARES = 8;
 
+/** The most calibration rounds of a block. Those of the known families have at most eight. */
+const MAX_ROUNDS = 16;
+
+/** The most files with the solved layers of a block: one per share in each round. */
+export const MAX_PARTS = MAX_ROUNDS * MAX_SHARES;
+
 /** The longest time in seconds for which a host waits for the end of a task before it answers (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;
 
@@ -61,22 +67,36 @@ const pruneBlockSchema = blockSchema.extend({ result: resultSchema });
 /** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks` for it. */
 const runBlockSchema = blockSchema.extend({ pruned: sourceSchema });
 
+/** A calibration round of a block. There is one, unless the block is true-sequential. */
+const roundSchema = z.int().min(0).max(MAX_ROUNDS - 1).default(0);
+
+/** Files with the shares of the solved layers of a block. */
+const partsSchema = z.array(sourceSchema).max(MAX_PARTS);
+
 /**
- * Adds up the statistics of a block over the windows of the states, unless the host has stored them already. With `result`,
- * adds them to `earlier`, which are those of the shares before, and writes the sums.
+ * Adds up the statistics of a round of a block over the windows of the states, unless the host has stored them already. The
+ * layers of the rounds before are in `solved`. With `result`, adds the statistics to `earlier`, which are those of the shares
+ * before, and writes the sums.
  */
 const sumBlockSchema = blockSchema.extend({
   step: z.literal("sum"),
+  round: roundSchema,
+  solved: partsSchema.default([]),
   earlier: sourceSchema.optional(),
   result: resultSchema.optional(),
 });
 
-/** Solves a share of the layers of a block by the statistics of all windows, and writes them like the answer of `POST /v1/blocks`. */
-const solveBlockSchema = blockSchema.extend({ sums: sourceSchema, share: shareSchema, result: resultSchema });
+/** Solves a share of the layers of a round by the statistics of all windows, and writes them like the answer of `POST /v1/blocks`. */
+const solveBlockSchema = blockSchema.extend({
+  sums: sourceSchema,
+  round: roundSchema,
+  share: shareSchema,
+  result: resultSchema,
+});
 
 /** Writes the answer for a block of whose layers each file of `parts` has a share, and runs the hidden states through the block. */
 const joinBlockSchema = blockSchema.extend({
-  parts: z.array(sourceSchema).min(1).max(MAX_SHARES),
+  parts: partsSchema.min(1),
   result: resultSchema,
 });
 
@@ -103,6 +123,8 @@ export const taskAnswerSchema = z.discriminatedUnion("state", [
     result: z.object({ sha256: digestSchema, bytes: z.int() }).optional(),
     /** The number of shares that have windows, if the task has created the states of a share. */
     shares: z.int().min(1).optional(),
+    /** The number of calibration rounds of the block, if the task has added up statistics. */
+    rounds: z.int().min(1).max(MAX_ROUNDS).optional(),
   }),
 ]).meta({ id: "TaskAnswer" });
 

@@ -4,7 +4,8 @@ import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_b
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { Forward } from "../../model/forward.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { calibratedBlock, type CalibratedModel } from "../calibrated_model.ts";
+import { calibratedBlock } from "../calibrated_model.ts";
+import type { CalibratedModel } from "../open_round.ts";
 import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
 import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
 import { pruneModel } from "../run/prune_model.ts";

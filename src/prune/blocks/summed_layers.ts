@@ -7,9 +7,14 @@ import type { LinearGroup } from "../../model/layer_specs.ts";
 import { bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { PendingGroup } from "../block_plan.ts";
-import type { CalibratedModel } from "../calibrated_model.ts";
 import type { HostModel } from "../host_statistics.ts";
-import { type CalibratedGroup, type OpenBlock, openRound, type TargetGuard } from "../open_round.ts";
+import {
+  type CalibratedGroup,
+  type CalibratedModel,
+  type OpenBlock,
+  openRound,
+  type TargetGuard,
+} from "../open_round.ts";
 
 /** Returns the statistics of layers with the same input, and their targets. */
 export type SumsOf = (layers: readonly SourceLayer[]) => Promise<AddedSums>;

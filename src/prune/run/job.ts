@@ -11,7 +11,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
 import type { PlanOptions } from "../block_plan.ts";
-import type { CalibratedModel } from "../calibrated_model.ts";
+import type { CalibratedModel } from "../open_round.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import type { CalibratedPruner } from "../device_pruner.ts";
 import type { StatisticsOptions } from "../round_statistics.ts";

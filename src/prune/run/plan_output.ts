@@ -12,7 +12,7 @@ import { denseModules, moduleName } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
-import type { CalibratedModel } from "../calibrated_model.ts";
+import type { CalibratedModel } from "../open_round.ts";
 import { quantizedModel, type StoreTensors } from "../quantized_model.ts";
 
 export interface OutputJob {

@@ -6,8 +6,8 @@
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
-import { type CalibratedModel, calibratedModel, type CalibrationOptions } from "../calibrated_model.ts";
-import { uncalibratedModel } from "../open_round.ts";
+import { calibratedModel, type CalibrationOptions } from "../calibrated_model.ts";
+import { type CalibratedModel, uncalibratedModel } from "../open_round.ts";
 import type { TokenWeightsOf } from "../round_statistics.ts";
 import {
   DEFAULT_TOKEN_WEIGHTS,

@@ -5,7 +5,7 @@
 
 import type { LayerEvent, QueryOf } from "../../client/model_pruner.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { DEFAULT_METHOD } from "../../protocol/methods.ts";
+import { DEFAULT_METHOD, improvesRounding } from "../../protocol/methods.ts";
 import { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import { BlockPlan } from "../block_plan.ts";
 import type { PruneJob } from "./job.ts";
@@ -30,7 +30,7 @@ export interface RoundingQueries {
 
 /**
  * Returns the parameters of the last solve of each layer. If the mask has all zeros already, every method rounds the
- * kept weights in the same way, so the fastest one takes the place of the others. Only the effort `best` does more.
+ * kept weights in the same way, so the fastest one takes the place of those that do not improve what they have rounded.
  */
 export function roundingQueries(
   { model: { spec }, layers, reconstruct, queryOf }: PruneJob,
@@ -40,14 +40,13 @@ export function roundingQueries(
   return {
     queryOf(name) {
       if (!last.has(name)) return queryOf(name);
-      const { refit: _refit, effort, target_step: _step, ...query } = queryOf(name);
-      // SparseGPT spreads a sparsity evenly over blocks of columns, so it would add zeros to a mask of another method.
-      const isUnstructured = (query.pattern ?? "unstructured") === "unstructured";
-      if (!isUnstructured) return { ...query, method: "sparsegpt" };
-      // The effort `best` improves the rounded weights. It belongs to ALPS, which searches for no mask with the sparsity 0.
-      return effort === "best"
-        ? { ...query, method: "alps", effort, refit: 0, sparsity: 0 }
-        : { ...query, method: "sparsegpt", sparsity: 0 };
+      const { refit: _refit, pattern: _pattern, target_step: _step, ...query } = queryOf(name);
+      const { method = DEFAULT_METHOD, effort, ...others } = query;
+      // SparseGPT spreads a sparsity evenly over blocks of columns, so it would add zeros to a mask of another method. With
+      // the sparsity 0, neither it nor ALPS searches for a mask.
+      return improvesRounding(method, effort)
+        ? { ...query, refit: 0, sparsity: 0 }
+        : { ...others, method: "sparsegpt", sparsity: 0 };
     },
     withNote(event) {
       if (!last.has(event.name)) return event;

@@ -3,7 +3,6 @@
  * cannot see the values of the smaller model. A fault in the values, such as a weight that is not finite, shows in the run itself.
  */
 
-import { ModelError } from "../../base/files/file_error.ts";
 import type { TensorShape } from "../../model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
@@ -58,7 +57,8 @@ function cutShape([rows, ...others]: readonly number[], cut?: Cut): readonly num
 /**
  * Returns a model with the sizes of the smaller model, so that a later run can be checked before the model is shrunk.
  * The names, dtypes and shapes of its tensors are those of the smaller model. Their values are not.
- * @throws {ModelError} if the family does not allow the numbers of units, or if all blocks would be dropped
+ * @throws {ModelError} if the family does not allow the numbers of units
+ * @throws {RangeError} naming the option, if all blocks would be dropped
  */
 export async function withSmallerSizes(
   dense: DescribedModel,
@@ -78,10 +78,10 @@ export async function withSmallerSizes(
   };
 }
 
-/** @throws {ModelError} if no block would remain */
+/** @throws {RangeError} naming the option, if no block would remain */
 export function requireBlocks(blockCount: number, dropped: number): void {
   if (dropped < blockCount) return;
-  throw new ModelError(`the model has ${blockCount} blocks, so ${dropped} cannot be dropped`);
+  throw new RangeError(`--blocks ${dropped}: the model has ${blockCount} blocks, of which one must remain`);
 }
 
 function firstNumbers(count: number): number[] {

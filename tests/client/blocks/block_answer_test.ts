@@ -122,7 +122,7 @@ describe("the answer for a block", () => {
     );
     assert.throws(
       () => check({ "a.weight": row(0, 3, 1, 1) }),
-      /a\.weight has 1 zeros, but its report says 2/,
+      /a\.weight has 1 zeros, but the pruned weight has 2/,
     );
   });
 });

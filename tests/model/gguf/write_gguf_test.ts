@@ -43,7 +43,7 @@ describe("writeGguf()", () => {
 
   it("leaves the earlier file and nothing else if the disk is full, or if it is interrupted", async () => {
     await Deno.writeTextFile(path, "earlier");
-    await assert.rejects(write(fullAfter(denoFileSystem, 1e6)), /no space left on device/);
+    await assert.rejects(write(fullAfter(denoFileSystem, 1e6)), /no space is left on the disk/);
     const interrupted = new AbortController();
     interrupted.abort(new Error("interrupted"));
     await assert.rejects(write(denoFileSystem, interrupted.signal), /interrupted/);

@@ -54,6 +54,7 @@ describe("the image on a serverless platform", { skip }, () => {
       },
       uid,
       gid,
+      signal: AbortSignal.timeout(120_000), // SIGTERM ends a host that a failed test would wait for
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -88,13 +89,17 @@ describe("the image on a serverless platform", { skip }, () => {
   });
 
   it("ends with exit code 3 if a GPU is required and the platform has none", async () => {
-    const variables = { PORT: String(freePort()), PARE_KEYS, PARE_REQUIRE_GPU: "1" };
+    // Without drivers the loader of Vulkan finds neither a GPU of this machine nor an emulated one.
+    const variables = {
+      PORT: String(freePort()),
+      PARE_KEYS,
+      PARE_REQUIRE_GPU: "1",
+      VK_DRIVER_FILES: "/none",
+      VK_ICD_FILENAMES: "/none",
+    };
     const { code, stderr } = await start([...entrypoint, ...cmd], variables).output();
     const text = new TextDecoder().decode(stderr);
     assert.equal(code, 3, text);
-    assert.match(
-      text,
-      /^error: (a GPU is required, but the adapter .* is emulated on the CPU|no WebGPU adapter: .*)$/m,
-    );
+    assert.match(text, /^error: no WebGPU adapter: .*$/m);
   });
 });

@@ -12,11 +12,12 @@ import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import type { PruneJob } from "../../../src/prune/run/job.ts";
 import { PART_WINDOWS } from "../../../src/protocol/limits.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
 import { normals } from "../../support/random.ts";
-import { runInMemory } from "./run_in_memory.ts";
+import { assertSameOutcome, assertSameTensors, runInMemory } from "./run_in_memory.ts";
 
 /** Three parts and a bit of fitted windows, and two parts of held-out ones. */
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 54, seqlen: 16 });
@@ -71,6 +72,30 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
     trueSequential: true,
     validationWindows: heldOut.slice(0, 1),
   }],
+  ["reconstructed blocks", { pattern: "2:4" }, { reconstruct: 2, validationWindows: heldOut.slice(0, 3) }],
+  ["reconstructed blocks that no windows measure", { pattern: "2:4" }, {
+    reconstruct: 1,
+    windows: fitted.slice(0, 17),
+    validationWindows: [],
+  }],
+  ["targets and reconstructed blocks", { method: "magnitude" }, {
+    target: "dense",
+    reconstruct: 1,
+    windows: fitted.slice(0, 33),
+    validationWindows: heldOut.slice(0, 3),
+  }],
+  ["blocks that are reconstructed and then rounded", { pattern: "2:4", bits: 4 }, {
+    reconstruct: 1,
+    windows: fitted.slice(0, 17),
+    validationWindows: heldOut.slice(0, 1),
+  }],
+  ["targets and blocks that are reconstructed and then rounded", { pattern: "2:4", bits: 4 }, {
+    target: "dense",
+    reconstruct: 1,
+    trueSequential: true,
+    windows: fitted.slice(0, 17),
+    validationWindows: heldOut.slice(0, 1),
+  }],
 ];
 
 describe("DividedBlocks", () => {
@@ -89,11 +114,12 @@ describe("DividedBlocks", () => {
         const job = { model, windows: fitted, validationWindows: heldOut, queryOf: () => query, ...options };
         const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         assert.equal(alone.replaced.size, 24);
+        assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
         const transports = hosts.map(({ transport }) => transport);
-        assert.deepEqual(await runInMemory(job, { pruner: divided(transports, config) }), alone);
+        assertSameOutcome(await runInMemory(job, { pruner: divided(transports, config) }), alone);
         const only = new RemoteBlocks(new BlockHost(transports[0], "run"), { config, format: "dense" });
-        assert.deepEqual(await runInMemory(job, { pruner: only }), alone);
-        for (const [index, transport] of transports.entries()) {
+        assertSameOutcome(await runInMemory(job, { pruner: only }), alone);
+        for (const [index, transport] of [...transports, transports[0]].entries()) {
           assert.equal(await new BlockHost(transport, `run-${index}`).nextBlock(), undefined);
         }
         await checkpoint.close();
@@ -119,42 +145,46 @@ describe("DividedBlocks", () => {
           validationWindows: windows.slice(20),
           queryOf: () => ({ sparsity: 0.5 }),
           target,
+          reconstruct: 1,
         };
         const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         const pruner = divided(hosts.map(({ transport }) => transport), config);
-        assert.deepEqual(await runInMemory(job, { pruner }), alone);
+        assertSameOutcome(await runInMemory(job, { pruner }), alone);
       }));
   }
 
   for (
-    const [when, path, at, target] of [
-      ["adds up statistics", "/v1/blocks", 6, "none"],
-      ["solves layers", "/sums", 6, "none"],
-      ["computes targets", "/sums", 6, "dense"],
-      ["measures the second solution of a block", "error_against", 4, "dense"],
+    const [when, path, at, lost, options] of [
+      ["adds up statistics", "/v1/blocks", 6, 1, {}],
+      ["solves layers", "/sums", 6, 1, {}],
+      ["computes targets", "/sums", 6, 1, { target: "dense" }],
+      ["measures the second solution of a block", "error_against", 4, 1, { target: "dense" }],
+      ["trains a block", "reconstruct=1", 3, 0, { reconstruct: 1 }],
     ] as const
   ) {
     it(`continues at the other host if one is lost while it ${when}`, () =>
-      withHosts(async (near, [one, two]) => {
+      withHosts(async (near, hosts) => {
         const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
         const job = {
           model,
           windows: fitted,
           validationWindows: heldOut,
           queryOf: () => ({ sparsity: 0.5 }),
-          target,
+          ...options,
         };
         const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         let requests = 0;
-        const lost = losing(two.transport, ({ url }) => url.includes(path) && ++requests === at);
+        const transports = hosts.map(({ transport }) => transport);
+        const isLost = ({ url }: Request) => url.includes(path) && ++requests === at;
         const losses: string[] = [], rebuilt: number[] = [];
-        const pruner = divided([one.transport, lost], config, {
+        const pruner = divided(transports.with(lost, losing(transports[lost], isLost)), config, {
           onHostLost: (_url, { name }) => void losses.push(name),
           onRebuild: (block) => void rebuilt.push(block),
         });
-        assert.deepEqual(await runInMemory(job, { pruner }), alone);
+        assertSameOutcome(await runInMemory(job, { pruner }), alone);
         assert.deepEqual(losses, ["ConnectionError"]);
-        assert.equal(rebuilt.length, 1);
+        // The first host has the states of all windows, besides those of its share.
+        assert.equal(rebuilt.length, lost === 0 ? 2 : 1);
         await checkpoint.close();
       }));
   }
@@ -168,15 +198,54 @@ describe("DividedBlocks", () => {
       await checkpoint.close();
     }));
 
-  it("refuses a reconstruction by its name", () =>
-    withHosts(async (_near, hosts) => {
-      const checkpoint = await openOptSotu(), { config } = checkpoint;
-      const pruner = divided(hosts.map(({ transport }) => transport), config);
-      const job = { model: openModel(checkpoint), windows: fitted, queryOf: () => ({ sparsity: 0.5 }) };
-      await assert.rejects(
-        runInMemory({ ...job, reconstruct: 1 }, { pruner }),
-        /^RangeError: reconstruct: trains a block on all windows at one host, got 2 hosts/,
-      );
+  it("continues a run that has stopped while a trained block is rounded", () =>
+    withHosts(async (near, hosts) => {
+      const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
+      const job: PruneJob = {
+        model,
+        windows: fitted.slice(0, 33),
+        validationWindows: heldOut.slice(0, 3),
+        queryOf: () => ({ pattern: "2:4", bits: 4 }),
+        target: "dense",
+        reconstruct: 1,
+      };
+      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      const replaced = new Map<string, HostTensor>(), trained = new Map<string, HostTensor>();
+      const finished = new Set<string>(), measured = new Set<number>();
+      const reconstructed = new Map<number, readonly string[]>(), decided = new Map<number, boolean>();
+      const rebuilt: number[] = [], stopped = new Error("the disk is full");
+      const transports = hosts.map(({ transport }) => transport);
+      /** Runs the job until `most` layers are recorded. */
+      const run = (most: number) => {
+        const pruner = divided(transports, config, { onRebuild: (block) => void rebuilt.push(block) });
+        return runInMemory(job, { pruner }, {
+          finished: new Set(finished),
+          reconstructed: new Map(reconstructed),
+          decided: new Map(decided),
+          measured: new Set(measured),
+          replace: (name, weight) => Promise.resolve(void replaced.set(name, copyTensor(weight))),
+          readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
+          record({ name }) {
+            if (finished.size === most) throw stopped;
+            return Promise.resolve(void finished.add(name));
+          },
+          recordDecision: (block, { areKept }) => Promise.resolve(void decided.set(block, areKept)),
+          recordReconstruction(block, { tensors }) {
+            reconstructed.set(block, [...tensors.keys()]);
+            for (const [name, tensor] of tensors) trained.set(name, copyTensor(tensor));
+            return Promise.resolve();
+          },
+          recordBlock: (block) => Promise.resolve(void measured.add(block)),
+        });
+      };
+      await assert.rejects(run(8), stopped);
+      assert.deepEqual([...reconstructed.keys()], [0]);
+      // The first host forgets the states of all windows, so they run through the trained block again.
+      await new BlockHost(transports[0], "run-2").delete();
+      await run(24);
+      assert.deepEqual(rebuilt, [1]);
+      assertSameTensors(replaced, alone.replaced);
+      assertSameTensors(trained, alone.trained);
       await checkpoint.close();
     }));
 });

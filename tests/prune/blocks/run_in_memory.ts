@@ -1,8 +1,11 @@
 /** Prunes a model in memory, and returns everything that must not depend on where the run computes. */
 
+import assert from "node:assert/strict";
+import type { ReconstructedBlock } from "../../../src/client/blocks/solved_block.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { assertSame } from "../../support/assert_same.ts";
 
 /** What a run does with a model: everything that must not depend on where it runs. */
 export interface Outcome {
@@ -11,6 +14,28 @@ export interface Outcome {
   readonly errors: ReadonlyMap<number, number>;
   readonly decisions: ReadonlyMap<number, unknown>;
   readonly trained: ReadonlyMap<string, HostTensor>;
+  readonly reconstructions: ReadonlyMap<number, Pick<ReconstructedBlock, "before" | "after" | "keptEpoch">>;
+}
+
+/** Asserts that two runs do the same with a model. Weights that differ are not printed, because they are too long. */
+export function assertSameOutcome(actual: Outcome, expected: Outcome): void {
+  const { replaced, trained, ...others } = actual;
+  assertSameTensors(replaced, expected.replaced);
+  assertSameTensors(trained, expected.trained);
+  const { replaced: _, trained: __, ...expectedOthers } = expected;
+  assert.deepEqual(others, expectedOthers);
+}
+
+export function assertSameTensors(
+  actual: ReadonlyMap<string, HostTensor>,
+  expected: ReadonlyMap<string, HostTensor>,
+): void {
+  assert.deepEqual([...actual.keys()].toSorted(), [...expected.keys()].toSorted());
+  for (const [name, { dtype, shape, data }] of actual) {
+    const wanted = expected.get(name)!;
+    assert.deepEqual([dtype, shape], [wanted.dtype, wanted.shape], name);
+    assertSame(data, wanted.data, name);
+  }
 }
 
 /** Runs the job in memory. @param changes replaces functions of the destination */
@@ -21,7 +46,7 @@ export async function runInMemory(
 ): Promise<Outcome> {
   const replaced = new Map<string, HostTensor>(), reports = new Map<string, unknown>();
   const errors = new Map<number, number>(), decisions = new Map<number, unknown>();
-  const trained = new Map<string, HostTensor>();
+  const trained = new Map<string, HostTensor>(), reconstructions: Outcome["reconstructions"] = new Map();
   const set = <Key, Value>(map: Map<Key, Value>, key: Key, value: Value) =>
     Promise.resolve(void map.set(key, value));
   await pruneModel({
@@ -33,7 +58,8 @@ export async function runInMemory(
           readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
           recordBlock: (block, error) => set(errors, block, error),
           recordDecision: (block, decision) => set(decisions, block, decision),
-          async recordReconstruction(_block, { tensors }) {
+          async recordReconstruction(block, { before, after, keptEpoch, tensors }) {
+            await set(reconstructions as Map<number, unknown>, block, { before, after, keptEpoch });
             for (const [name, tensor] of tensors) await set(trained, name, copyTensor(tensor));
           },
           record: ({ name, tokens, report: { seconds: _, factor_reused: _reused, ...report } }) =>
@@ -42,5 +68,5 @@ export async function runInMemory(
         }),
     },
   }, services);
-  return { replaced, reports, errors, decisions, trained };
+  return { replaced, reports, errors, decisions, trained, reconstructions };
 }

@@ -130,7 +130,7 @@ describe("shrinkModel()", () => {
     assert.deepEqual([result.layers, shrunk.model.spec.blockCount], [[], 3]);
     await assert.rejects(
       shrink("all", "opt-sotu", { kept: {}, blocks: 4 }, cleanup),
-      /has 4 blocks, so 4 cannot be dropped/,
+      /--blocks 4: the model has 4 blocks, of which one must remain/,
     );
   });
 

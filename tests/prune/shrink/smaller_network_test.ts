@@ -33,8 +33,8 @@ describe("withSmallerSizes()", () => {
   it("refuses to drop all blocks", async () => {
     await using mixture = await openMixture();
     await assert.rejects(withSmallerSizes(mixture, {}, 2), {
-      name: "ModelError",
-      message: "the model has 2 blocks, so 2 cannot be dropped",
+      name: "RangeError",
+      message: "--blocks 2: the model has 2 blocks, of which one must remain",
     });
   });
 });

@@ -9,7 +9,7 @@ import { planForward } from "../../../model/plan_forward.ts";
 import { countWeights } from "../../../model/families/family.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
-import type { CalibratedModel } from "../../../prune/calibrated_model.ts";
+import type { CalibratedModel } from "../../../prune/open_round.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";

@@ -33,8 +33,8 @@ import { isLowerLoss, ScaledLoss, type ScaledStatistics } from "../scaled_statis
 import type { Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
 
-/** The sweeps of the effort `best`. Later sweeps gain little. */
-export const BEST_SWEEPS = 4;
+/** The largest number of sweeps after a rounding. Later sweeps gain little. */
+export const ROUNDING_SWEEPS = 4;
 
 interface ImproveOptions {
   /** The factor of the layer's statistics. Only its block size and its numbers are used. */

@@ -54,8 +54,8 @@ class LayerQuery(TypedDict, total=False):
     """Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to 10 for adaprune
     and alps, else 0. Accepts 0 to 1000."""
     effort: Literal["fast", "default", "best"]
-    """How much work to spend on the mask, for alps. best also improves rounded weights. Defaults to
-    default."""
+    """How much work to spend on the mask, for alps. Rounded weights are improved after the rounding,
+    except with fast. Defaults to default."""
     target_step: Literal["auto"] | float
     """The size of the step by which the weights move towards the tensor target before they are pruned. 1
     is the whole step. auto chooses by the tensor validation_target, which it needs. Needs the tensor

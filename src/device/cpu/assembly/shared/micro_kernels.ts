@@ -127,72 +127,12 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   v128.store(c, x3, 48);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 6 elements each, and `b` to k steps of 16
-// elements. `c` points to 6 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
-export function multiply_6x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
-  let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
-  let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
-  let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);
-  let c30 = f32x4.splat(0), c31 = f32x4.splat(0), c32 = f32x4.splat(0), c33 = f32x4.splat(0);
-  let c40 = f32x4.splat(0), c41 = f32x4.splat(0), c42 = f32x4.splat(0), c43 = f32x4.splat(0);
-  let c50 = f32x4.splat(0), c51 = f32x4.splat(0), c52 = f32x4.splat(0), c53 = f32x4.splat(0);
-  let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
-  for (; k != 0; k--) {
-    b0 = v128.load(b);
-    b1 = v128.load(b, 16);
-    b2 = v128.load(b, 32);
-    b3 = v128.load(b, 48);
-    ai = v128.load32_splat(a);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
-    c02 = f32x4.relaxed_madd(ai, b2, c02);
-    c03 = f32x4.relaxed_madd(ai, b3, c03);
-    ai = v128.load32_splat(a, 4);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
-    c12 = f32x4.relaxed_madd(ai, b2, c12);
-    c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = v128.load32_splat(a, 8);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
-    c22 = f32x4.relaxed_madd(ai, b2, c22);
-    c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = v128.load32_splat(a, 12);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
-    c32 = f32x4.relaxed_madd(ai, b2, c32);
-    c33 = f32x4.relaxed_madd(ai, b3, c33);
-    ai = v128.load32_splat(a, 16);
-    c40 = f32x4.relaxed_madd(ai, b0, c40);
-    c41 = f32x4.relaxed_madd(ai, b1, c41);
-    c42 = f32x4.relaxed_madd(ai, b2, c42);
-    c43 = f32x4.relaxed_madd(ai, b3, c43);
-    ai = v128.load32_splat(a, 20);
-    c50 = f32x4.relaxed_madd(ai, b0, c50);
-    c51 = f32x4.relaxed_madd(ai, b1, c51);
-    c52 = f32x4.relaxed_madd(ai, b2, c52);
-    c53 = f32x4.relaxed_madd(ai, b3, c53);
-    a += 24;
-    b += 64;
-  }
-  const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
-  blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
-  blend_wide(c + 1 * ldc, c10, c11, c12, c13, alphas, betas, readsC);
-  blend_wide(c + 2 * ldc, c20, c21, c22, c23, alphas, betas, readsC);
-  blend_wide(c + 3 * ldc, c30, c31, c32, c33, alphas, betas, readsC);
-  blend_wide(c + 4 * ldc, c40, c41, c42, c43, alphas, betas, readsC);
-  blend_wide(c + 5 * ldc, c50, c51, c52, c53, alphas, betas, readsC);
-}
-
-// Whether `multiply_6_rows_by_16` can multiply so many rows of A in k steps, which then need not be packed.
+// Both 6 × 16 micro-kernels. `b` points to k steps of 16 elements each. `c` points to 6 rows of 16 elements, which are `ldc`
+// bytes apart. With beta = 0, C is not read. If `by_rows` is false, `a` points to k steps of 6 elements each. If it is true, `a`
+// points to 6 rows. Two steps at a time are then faster, because the six addresses move half as often. `by_rows` is a constant
+// wherever the function is inlined, so each micro-kernel has only the statements of its own case.
 // @ts-ignore: decorator
-@inline export function reads_rows(rows: u32, k: u32): bool {
-  return is_paired() && rows % MR_PAIRED == 0 && k % 2 == 0;
-}
-
-// Does the same as `multiply_6x16` for a matrix A that is stored by rows, which are `lda` bytes apart. k must be even. Two
-// steps at a time are faster, because the six addresses then move half as often.
-export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+@inline function multiply_wide(by_rows: bool, k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);
@@ -200,8 +140,9 @@ export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c:
   let c40 = f32x4.splat(0), c41 = f32x4.splat(0), c42 = f32x4.splat(0), c43 = f32x4.splat(0);
   let c50 = f32x4.splat(0), c51 = f32x4.splat(0), c52 = f32x4.splat(0), c53 = f32x4.splat(0);
   let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
-  let a0 = a, a1 = a0 + lda, a2 = a1 + lda, a3 = a2 + lda, a4 = a3 + lda, a5 = a4 + lda;
-  for (; k != 0; k -= 2) {
+  let a0 = a, a1: usize = 0, a2: usize = 0, a3: usize = 0, a4: usize = 0, a5: usize = 0;
+  if (by_rows) a1 = a0 + lda, a2 = a1 + lda, a3 = a2 + lda, a4 = a3 + lda, a5 = a4 + lda;
+  for (; k != 0; k -= by_rows ? 2 : 1) {
     b0 = v128.load(b);
     b1 = v128.load(b, 16);
     b2 = v128.load(b, 32);
@@ -211,72 +152,70 @@ export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c:
     c01 = f32x4.relaxed_madd(ai, b1, c01);
     c02 = f32x4.relaxed_madd(ai, b2, c02);
     c03 = f32x4.relaxed_madd(ai, b3, c03);
-    ai = v128.load32_splat(a1);
+    ai = by_rows ? v128.load32_splat(a1) : v128.load32_splat(a0, 4);
     c10 = f32x4.relaxed_madd(ai, b0, c10);
     c11 = f32x4.relaxed_madd(ai, b1, c11);
     c12 = f32x4.relaxed_madd(ai, b2, c12);
     c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = v128.load32_splat(a2);
+    ai = by_rows ? v128.load32_splat(a2) : v128.load32_splat(a0, 8);
     c20 = f32x4.relaxed_madd(ai, b0, c20);
     c21 = f32x4.relaxed_madd(ai, b1, c21);
     c22 = f32x4.relaxed_madd(ai, b2, c22);
     c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = v128.load32_splat(a3);
+    ai = by_rows ? v128.load32_splat(a3) : v128.load32_splat(a0, 12);
     c30 = f32x4.relaxed_madd(ai, b0, c30);
     c31 = f32x4.relaxed_madd(ai, b1, c31);
     c32 = f32x4.relaxed_madd(ai, b2, c32);
     c33 = f32x4.relaxed_madd(ai, b3, c33);
-    ai = v128.load32_splat(a4);
+    ai = by_rows ? v128.load32_splat(a4) : v128.load32_splat(a0, 16);
     c40 = f32x4.relaxed_madd(ai, b0, c40);
     c41 = f32x4.relaxed_madd(ai, b1, c41);
     c42 = f32x4.relaxed_madd(ai, b2, c42);
     c43 = f32x4.relaxed_madd(ai, b3, c43);
-    ai = v128.load32_splat(a5);
+    ai = by_rows ? v128.load32_splat(a5) : v128.load32_splat(a0, 20);
     c50 = f32x4.relaxed_madd(ai, b0, c50);
     c51 = f32x4.relaxed_madd(ai, b1, c51);
     c52 = f32x4.relaxed_madd(ai, b2, c52);
     c53 = f32x4.relaxed_madd(ai, b3, c53);
-    b0 = v128.load(b, 64);
-    b1 = v128.load(b, 80);
-    b2 = v128.load(b, 96);
-    b3 = v128.load(b, 112);
-    ai = v128.load32_splat(a0, 4);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
-    c02 = f32x4.relaxed_madd(ai, b2, c02);
-    c03 = f32x4.relaxed_madd(ai, b3, c03);
-    ai = v128.load32_splat(a1, 4);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
-    c12 = f32x4.relaxed_madd(ai, b2, c12);
-    c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = v128.load32_splat(a2, 4);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
-    c22 = f32x4.relaxed_madd(ai, b2, c22);
-    c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = v128.load32_splat(a3, 4);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
-    c32 = f32x4.relaxed_madd(ai, b2, c32);
-    c33 = f32x4.relaxed_madd(ai, b3, c33);
-    ai = v128.load32_splat(a4, 4);
-    c40 = f32x4.relaxed_madd(ai, b0, c40);
-    c41 = f32x4.relaxed_madd(ai, b1, c41);
-    c42 = f32x4.relaxed_madd(ai, b2, c42);
-    c43 = f32x4.relaxed_madd(ai, b3, c43);
-    ai = v128.load32_splat(a5, 4);
-    c50 = f32x4.relaxed_madd(ai, b0, c50);
-    c51 = f32x4.relaxed_madd(ai, b1, c51);
-    c52 = f32x4.relaxed_madd(ai, b2, c52);
-    c53 = f32x4.relaxed_madd(ai, b3, c53);
-    a0 += 8;
-    a1 += 8;
-    a2 += 8;
-    a3 += 8;
-    a4 += 8;
-    a5 += 8;
-    b += 128;
+    if (by_rows) {
+      b0 = v128.load(b, 64);
+      b1 = v128.load(b, 80);
+      b2 = v128.load(b, 96);
+      b3 = v128.load(b, 112);
+      ai = v128.load32_splat(a0, 4);
+      c00 = f32x4.relaxed_madd(ai, b0, c00);
+      c01 = f32x4.relaxed_madd(ai, b1, c01);
+      c02 = f32x4.relaxed_madd(ai, b2, c02);
+      c03 = f32x4.relaxed_madd(ai, b3, c03);
+      ai = v128.load32_splat(a1, 4);
+      c10 = f32x4.relaxed_madd(ai, b0, c10);
+      c11 = f32x4.relaxed_madd(ai, b1, c11);
+      c12 = f32x4.relaxed_madd(ai, b2, c12);
+      c13 = f32x4.relaxed_madd(ai, b3, c13);
+      ai = v128.load32_splat(a2, 4);
+      c20 = f32x4.relaxed_madd(ai, b0, c20);
+      c21 = f32x4.relaxed_madd(ai, b1, c21);
+      c22 = f32x4.relaxed_madd(ai, b2, c22);
+      c23 = f32x4.relaxed_madd(ai, b3, c23);
+      ai = v128.load32_splat(a3, 4);
+      c30 = f32x4.relaxed_madd(ai, b0, c30);
+      c31 = f32x4.relaxed_madd(ai, b1, c31);
+      c32 = f32x4.relaxed_madd(ai, b2, c32);
+      c33 = f32x4.relaxed_madd(ai, b3, c33);
+      ai = v128.load32_splat(a4, 4);
+      c40 = f32x4.relaxed_madd(ai, b0, c40);
+      c41 = f32x4.relaxed_madd(ai, b1, c41);
+      c42 = f32x4.relaxed_madd(ai, b2, c42);
+      c43 = f32x4.relaxed_madd(ai, b3, c43);
+      ai = v128.load32_splat(a5, 4);
+      c50 = f32x4.relaxed_madd(ai, b0, c50);
+      c51 = f32x4.relaxed_madd(ai, b1, c51);
+      c52 = f32x4.relaxed_madd(ai, b2, c52);
+      c53 = f32x4.relaxed_madd(ai, b3, c53);
+    }
+    a0 += by_rows ? 8 : 24;
+    if (by_rows) a1 += 8, a2 += 8, a3 += 8, a4 += 8, a5 += 8;
+    b += by_rows ? 128 : 64;
   }
   const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
   blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
@@ -285,4 +224,20 @@ export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c:
   blend_wide(c + 3 * ldc, c30, c31, c32, c33, alphas, betas, readsC);
   blend_wide(c + 4 * ldc, c40, c41, c42, c43, alphas, betas, readsC);
   blend_wide(c + 5 * ldc, c50, c51, c52, c53, alphas, betas, readsC);
+}
+
+// C ← alpha·A·B + beta·C for one micro-tile, with an A that is packed in columns of 6 elements.
+export function multiply_6x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  multiply_wide(false, k, a, 0, b, c, ldc, alpha, beta);
+}
+
+// Whether `multiply_6_rows_by_16` can multiply so many rows of A in k steps, which then need not be packed.
+// @ts-ignore: decorator
+@inline export function reads_rows(rows: u32, k: u32): bool {
+  return is_paired() && rows % MR_PAIRED == 0 && k % 2 == 0;
+}
+
+// Does the same as `multiply_6x16` for an A that is stored by rows, which are `lda` bytes apart. k must be even.
+export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  multiply_wide(true, k, a, lda, b, c, ldc, alpha, beta);
 }

@@ -1,0 +1,203 @@
+/**
+ * The hidden states of a run whose windows are divided over several hosts. Each host has those of a share of the windows. If
+ * blocks are reconstructed, one host also has those of all windows, with which it trains each block.
+ */
+
+import { allDone } from "../../base/waiting.ts";
+import { checkTrained } from "../../client/blocks/block_answer.ts";
+import type { BlockHost } from "../../client/blocks/block_host.ts";
+import type { AddedSums } from "../../client/blocks/layer_sums.ts";
+import type { ReconstructedBlock, SumTokens } from "../../client/blocks/solved_block.ts";
+import { MalformedAnswerError } from "../../client/errors.ts";
+import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
+import { blockTensors } from "../../model/families/check_tensors.ts";
+import { countZeros, type FloatDtype } from "../../tensor/dtype.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { PendingGroup } from "../block_plan.ts";
+import type { BlockStates, CalibratedGroups, RoundOptions } from "../calibrate_block.ts";
+import type { OpenBlock } from "../open_round.ts";
+import { guardTargets } from "../target_guard.ts";
+import { openSummedRound, type SumsOf, type TokenCounts, withoutEmptySums } from "./summed_layers.ts";
+import { prunedBlock, type RemoteRun, type WindowStates } from "./window_states.ts";
+
+/** A run whose trained tensors are added to those of earlier processes. */
+export interface DividedRun extends RemoteRun {
+  readonly trained: Map<number, readonly string[]>;
+}
+
+export class DividedStates implements BlockStates {
+  readonly #run: DividedRun;
+  readonly #shares: readonly Share[];
+  readonly #trainer?: WindowStates;
+  /** Returns the statistics of the layers of a group of the current round. */
+  #sumsOf?: SumsOf;
+
+  /**
+   * @param shares the states of the shares in the order of the windows. The last one has the held-out windows
+   * @param trainer the states of all windows, which a reconstruction needs
+   */
+  constructor(run: DividedRun, shares: readonly WindowStates[], trainer?: WindowStates) {
+    this.#run = run;
+    this.#shares = shares.map((states) => new Share(states));
+    this.#trainer = trainer;
+  }
+
+  /** Returns the statistics of the layers of a group, of the round that was opened last. */
+  sumsOf(layers: Parameters<SumsOf>[0]): ReturnType<SumsOf> {
+    return this.#sumsOf!(layers);
+  }
+
+  async *calibrateRound(
+    round: readonly PendingGroup[],
+    openBlock: OpenBlock,
+    { hasTargets }: RoundOptions,
+  ): CalibratedGroups {
+    const { block } = openBlock, { options: given } = this.#run, { signal } = given;
+    const options = { ...given, hasTargets }, shares = this.#shares, last = shares.at(-1)!;
+    const collect = this.#collectorOf(round, openBlock, hasTargets);
+    const tokens = addTokens(round, await allDone(shares.map((share) => share.collect(block, collect))));
+    this.#sumsOf = async (layers) => {
+      const [{ name, weight: { shape: [outFeatures, inFeatures] } }] = layers;
+      const all = new Map(layers.map(({ name, weight }) => [name, weight]));
+      let added: AddedSums = { sums: {}, targets: new Map() };
+      for (const share of shares) {
+        const weights = share === last ? all : new Map();
+        const targets = hasTargets ? { outFeatures, weights } : undefined;
+        const add = (host: BlockHost) => host.addSums(name, inFeatures, added.sums, { targets, signal });
+        added = await share.addSums(block, collect, add);
+      }
+      return withoutEmptySums(added, layers, tokens.get(name)!);
+    };
+    const guard = guardTargets(openBlock, round, options, (solution) => this.#measure(block, solution));
+    yield* openSummedRound(round, openBlock, (name) => tokens.get(name)!, guard);
+  }
+
+  /** Has the host of all windows train the block. The states stay before the block. */
+  async reconstruct({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
+    const { model, options: { signal }, trained } = this.#run, { spec, weights } = model;
+    const tensors = prunedBlock(model, block, replaced, true);
+    const parameters = { block, advance: false, reconstruct: epochs };
+    const { reconstructed } = await this.#trainer!.before(
+      block,
+      (host) => host.run(parameters, tensors, undefined, { signal }),
+    );
+    const zeros = Array.from(
+      replaced,
+      ([name, { data, dtype }]) => [name, countZeros(data, dtype as FloatDtype) ?? 0] as const,
+    );
+    checkTrained(reconstructed, blockTensors(spec, block), new Map(zeros));
+    const stored = Array.from(
+      reconstructed.tensors,
+      ([name, tensor]) => [name, convertReplacement(weights, name, tensor)] as const,
+    );
+    for (const [name, tensor] of stored) replaced.set(name, tensor);
+    trained.set(block, stored.map(([name]) => name));
+    return { ...reconstructed, tensors: new Map(stored) };
+  }
+
+  /** Has the hosts run their states through the pruned block. The host with the held-out windows measures the error. */
+  async run({ block, replaced }: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
+    const { model, plan, options: { signal, hasTargets = false } } = this.#run;
+    const last = this.#shares.at(-1)!.states, advance = plan.runs(block);
+    const all = [...this.#shares.map(({ states }) => states), ...this.#trainer ? [this.#trainer] : []];
+    const errors = await allDone(all.map(async (states) => {
+      const isMeasured = onError !== undefined && states === last;
+      if (!advance && !isMeasured) return undefined;
+      const tensors = prunedBlock(model, block, replaced, hasTargets || isMeasured);
+      const request = (host: BlockHost) => host.run({ block, advance }, tensors, undefined, { signal });
+      const { error } = await states.before(block, request);
+      states.nextBlock = block + 1;
+      return isMeasured ? error : undefined;
+    }));
+    if (!onError) return;
+    const error = errors.find((error) => error !== undefined);
+    if (error !== undefined) return await onError(error);
+    throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
+  }
+
+  /** Returns the function that has a host store the statistics of a round. */
+  #collectorOf(
+    round: readonly PendingGroup[],
+    { block, weights, replaced }: OpenBlock,
+    hasTargets: boolean,
+  ): Collect {
+    const { model: { spec }, options: { trueSequential, tokenWeightsOf, signal, ...run } } = this.#run;
+    const earlier = trueSequential ? new Map(replaced) : new Map();
+    const tensors = prunedBlock({ spec, weights }, block, earlier, hasTargets);
+    const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
+    const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
+    // The states of the dense model are not needed for a round without targets.
+    const targets = run.hasTargets && !hasTargets ? false : undefined;
+    const parameters = { block, advance: false, solve: false, targets };
+    return async (host) => {
+      const { sums = [] } = await host.run(parameters, tensors, layers, { signal });
+      const missing = names.find((name) => !sums.some((sum) => sum.name === name));
+      if (missing === undefined) return sums;
+      throw new MalformedAnswerError(`answer of /v1/blocks: the statistics of ${missing} are missing`);
+    };
+  }
+
+  /**
+   * Has the host with the held-out windows measure the error of the output of a pruned block, against that of the block in the
+   * dense model.
+   */
+  async #measure(block: number, replaced: ReadonlyMap<string, HostTensor>): Promise<number> {
+    const { model, options: { signal } } = this.#run, { states } = this.#shares.at(-1)!;
+    const tensors = prunedBlock(model, block, replaced, true);
+    const parameters = { block, advance: false, error_against: "model" } as const;
+    const { error } = await states.before(
+      block,
+      (host) => host.run(parameters, tensors, undefined, { signal }),
+    );
+    if (error !== undefined) return error;
+    throw new MalformedAnswerError("answer of /v1/blocks: the error against the dense model is missing");
+  }
+}
+
+/** Has a host store the statistics of a round. Returns the numbers of tokens in them. */
+type Collect = (host: BlockHost) => Promise<readonly SumTokens[]>;
+
+/** A share of the windows, whose states are at one host. */
+class Share {
+  /** The number of times that the states had been created when the statistics were stored. */
+  #collectedAt = NaN;
+
+  constructor(readonly states: WindowStates) {}
+
+  collect(block: number, collect: Collect): Promise<readonly SumTokens[]> {
+    return this.states.before(block, (host) => this.#collectAt(host, collect));
+  }
+
+  async #collectAt(host: BlockHost, collect: Collect): Promise<readonly SumTokens[]> {
+    const tokens = await collect(host);
+    this.#collectedAt = this.states.creations;
+    return tokens;
+  }
+
+  /** Calls `add` when the host has the statistics. If it has lost them, they are computed again. */
+  addSums(
+    block: number,
+    collect: Collect,
+    add: (host: BlockHost) => Promise<AddedSums>,
+  ): Promise<AddedSums> {
+    return this.states.before(block, async (host) => {
+      if (this.#collectedAt !== this.states.creations) await this.#collectAt(host, collect);
+      return await add(host);
+    });
+  }
+}
+
+/** Adds up the numbers of tokens of all shares, for each layer of a round. */
+function addTokens(
+  round: readonly PendingGroup[],
+  shares: readonly (readonly SumTokens[])[],
+): ReadonlyMap<string, TokenCounts> {
+  const counts = Map.groupBy(shares.flat(), ({ name }) => name);
+  return new Map(round.flatMap(({ layers }) =>
+    layers.map(({ name }) => {
+      const total = (member: keyof TokenCounts) =>
+        counts.get(name)!.reduce((sum, count) => sum + count[member], 0);
+      return [name, { tokens: total("tokens"), validation_tokens: total("validation_tokens") }] as const;
+    })
+  ));
+}

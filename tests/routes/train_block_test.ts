@@ -1,0 +1,106 @@
+/** Tests `POST /v1/blocks` with pruned tensors and `reconstruct`, by which a host trains a block that other hosts have solved. */
+
+import { after, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../src/client/blocks/solved_block.ts";
+import { PRUNED } from "../../src/protocol/block_names.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { asFloat32 } from "../../src/tensor/host_tensor.ts";
+import { transpose } from "../../src/tensor/transpose.ts";
+import { assertProblem } from "./assert_problem.ts";
+import {
+  block,
+  BLOCKS,
+  embedding,
+  given,
+  layerName,
+  metadata,
+  pruning,
+  STATES,
+  TOKENS,
+  windows,
+} from "./block_bodies.ts";
+import { startHost } from "./host.ts";
+
+const creation = encode({ windows: given, validation_windows: given, ...embedding }, metadata);
+const TRAIN = `${BLOCKS}&advance=false&reconstruct=2`;
+
+const host = await startHost();
+const live = host.liveBytes();
+after(() => host.close());
+
+async function post(path: string, body: Uint8Array<ArrayBuffer>): Promise<SolvedBlock> {
+  const answer = await host.send("POST", path, body);
+  assert.equal(answer.status, 200);
+  return decodeBlock(await answer.bytes());
+}
+
+/** Returns the pruned layer, as the checkpoint stores it. */
+async function prunedLayer() {
+  const { layers: [{ weight }], reconstructed } = await post(`${BLOCKS}&reconstruct=2`, pruning);
+  return { weight: transpose(weight), reconstructed };
+}
+
+describe("POST /v1/blocks with pruned tensors and reconstruct", () => {
+  for (const target of ["none", "dense"]) {
+    it(`trains the block as the host that has solved it would, and keeps the states, with target ${target}`, async () => {
+      await host.send("PUT", `${STATES}?target=${target}`, creation);
+      const { weight, reconstructed } = await prunedLayer();
+      await host.send("PUT", `${STATES}?target=${target}`, creation);
+      const { states } = host.device.session(), bytes = states.byteLength;
+      const body = encode({ ...block, [PRUNED + layerName]: weight });
+      for (let repeat = 0; repeat < 2; repeat++) {
+        const trained = await post(TRAIN, body), withoutSeconds = { ...trained.reconstructed, seconds: 0 };
+        assert.deepEqual(trained.layers, []);
+        assert.deepEqual(withoutSeconds, { ...reconstructed, seconds: 0 });
+        assert.equal(host.liveBytes(), live);
+        assert.equal(states.byteLength, bytes);
+      }
+      assert.ok(reconstructed!.after < reconstructed!.before);
+      const zeros = asFloat32(reconstructed!.tensors.get(layerName)!.data).filter((value) => value === 0);
+      assert.equal(zeros.length, asFloat32(weight.data).filter((value) => value === 0).length);
+      const { next_block } = await (await host.request(STATES)).json();
+      assert.equal(next_block, 0);
+    });
+  }
+
+  it("is refused if the states would advance, or if an error is asked for", async () => {
+    await host.send("PUT", `${STATES}?target=dense`, creation);
+    const body = encode({ ...block, [PRUNED + layerName]: block[layerName] });
+    for (const path of [`${BLOCKS}&reconstruct=2`, `${TRAIN}&error_against=model`]) {
+      await assertProblem(await host.send("POST", path, body), "invalid_parameter");
+    }
+    await assertProblem(await host.send("POST", TRAIN, encode(block)), "invalid_parameter");
+  });
+
+  it("counts the outputs of the dense model in the budget", async () => {
+    const windowBytes = TOKENS * embedding[Object.keys(embedding)[0]].shape[1] * 4;
+    const heldOutBytes = windows.length * windowBytes, allBytes = 2 * heldOutBytes;
+    const body = encode({ ...block, [PRUNED + layerName]: block[layerName] });
+    const budget = 2 * allBytes + heldOutBytes + Math.max(body.length, creation.length) + allBytes - 1;
+    const host = await startHost({ device: { statesBytes: budget } });
+    assert.equal((await host.send("PUT", `${STATES}?target=dense`, creation)).status, 201);
+    assert.equal((await host.send("POST", TRAIN.replace("&reconstruct=2", ""), body)).status, 200);
+    await host.send("PUT", `${STATES}?target=dense`, creation);
+    await assertProblem(await host.send("POST", TRAIN, body), "too_large");
+    await host.close();
+  });
+});
+
+it("POST /v1/blocks with targets=false stores statistics without moments", async () => {
+  await host.send("PUT", `${STATES}?target=dense`, creation);
+  const sums = async (parameters: string) => {
+    await post(`${BLOCKS}&advance=false&solve=false${parameters}`, pruning);
+    const answer = await host.send(
+      "POST",
+      `${STATES}/sums?layer=${encodeURIComponent(layerName)}`,
+      encode({}),
+    );
+    return decode(await answer.bytes()).tensors;
+  };
+  const { hessian_upper, validation_hessian_upper } = Object.fromEntries(await sums(""));
+  const without = await sums("&targets=false");
+  assert.deepEqual(Object.fromEntries(without), { hessian_upper, validation_hessian_upper });
+});
