@@ -55,11 +55,12 @@ function familiesList(): string {
   }).map(([title, types]) => `- ${title}${types.map((type) => `\`${type}\``).join(", ")}`).join("\n");
 }
 
-function measurementLine({ date, machine, adapter }: Measurement): string {
+function measurementLine({ date, machine, otherProcessors, adapter }: Measurement): string {
   const memory = `${Math.round(machine.memoryBytes / 2 ** 30)} GiB`;
   const day = date.slice(0, 10);
   return `Measured on ${day} with ${machine.cores} cores of ${machine.cpu}, ${memory} of memory and Deno ` +
-    `${machine.deno}. Adapter: ${adapter}.`;
+    `${machine.deno}. Adapter: ${adapter}.` +
+    (otherProcessors ? ` Other parts were measured before with ${otherProcessors.join(" and ")}.` : "");
 }
 
 if (import.meta.main) {

@@ -19,8 +19,11 @@ export interface BenchContext<Results> {
   readonly earlier: Results & Measurement | undefined;
   /** The path of an empty folder, which is removed at the end. */
   readonly scratch: string;
-  /** Writes the results file. A bench calls it after each finished part, so that an interrupted run loses little. */
-  save(device: BenchDevice, results: Results): Promise<void>;
+  /**
+   * Writes the results file. A bench calls it after each finished part, so that an interrupted run loses little.
+   * @param earlier the measurement that a part of the results comes from, if there is one
+   */
+  save(device: BenchDevice, results: Results, earlier?: Measurement): Promise<void>;
 }
 
 export interface Bench<Options extends object, Results extends object> {

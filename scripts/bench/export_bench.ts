@@ -132,7 +132,8 @@ export const bench: Bench<ExportOptions, ExportResults> = {
           const quality = await judge.ask<Quality>({ folder, file: out, windows });
           console.error(`${name}: ${bytes} bytes, ${JSON.stringify(quality)}`);
           results = { ...results, cells: [...results.cells, { name, bytes, seconds, ...quality }] };
-          await save({ backend: "cpu", adapter: "PyTorch, which computes all files in float32" }, results);
+          const device = { backend: "cpu", adapter: "PyTorch, which computes all files in float32" };
+          await save(device, results, earlier);
         }
       }
     } finally {

@@ -26,7 +26,7 @@ try {
   results = await bench.measure(options, {
     earlier: await readResultsIfPresent<object>(file),
     scratch,
-    save: (device, results) => writeResults(file, device, results),
+    save: (...saved) => writeResults(file, ...saved),
   });
 } finally {
   await Deno.remove(scratch, { recursive: true });

@@ -109,7 +109,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
         ...costs,
       };
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
-      await save({ backend, adapter }, results);
+      await save({ backend, adapter }, results, earlier);
       console.error(
         `${cell.name}: ${KINDS.map((kind) => formatKind(result.perplexities, kind)).join(", ")}`,
       );

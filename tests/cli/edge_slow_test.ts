@@ -8,6 +8,7 @@ import { after, describe, it } from "@std/testing/bdd";
 import { freePort, startEdge } from "../../scripts/processes/child_edge.ts";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { type Finished, pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
@@ -55,9 +56,9 @@ async function weights(out: string): Promise<[name: string, bytes: Uint8Array][]
   return files;
 }
 
-async function assertSame(out: string, { code, stderr }: Finished): Promise<void> {
+async function assertWeights(out: string, { code, stderr }: Finished): Promise<void> {
   assert.equal(code, 0, stderr);
-  assert.deepEqual(await weights(out), expected);
+  assertSame(await weights(out), expected);
 }
 
 /** Reads from the metrics of a host how many requests to a route have succeeded. */
@@ -87,7 +88,7 @@ describe("pare prune --server", () => {
   it("sends layers to every host if several are given", async () => {
     const servers = hosts.flatMap(({ url }) => ["--server", url]);
     const run = await runPare(...args, "--out", `${folder}/several`, ...servers);
-    await assertSame("several", run);
+    await assertWeights("several", run);
     assert.match(run.stderr, /^solving at 2 hosts: cpu \(/m);
     const counts = await Promise.all(hosts.map((host) => countServed(host, "POST", "/v1/layers")));
     assert.ok(Math.min(...counts) > 0, `layers at each: ${counts}`);
@@ -114,7 +115,7 @@ describe("pare prune --server", () => {
     }
     await child.stdout.cancel();
     await victim[Symbol.asyncDispose]();
-    await assertSame("lost", { code: (await child.status).code, stdout: "", stderr });
+    await assertWeights("lost", { code: (await child.status).code, stdout: "", stderr });
     assert.match(
       stderr,
       new RegExp(`^${victim.url} is lost \\(.*\\); its layers are sent to the other hosts$`, "m"),
@@ -143,7 +144,7 @@ describe("pare prune --server EDGE", () => {
     ];
     const [hessians, tasks] = await requests();
     const run = await runPare(...args, "--out", `${folder}/by-size`, "--no-jobs", "--server", edge.url);
-    await assertSame("by-size", run);
+    await assertWeights("by-size", run);
     assert.match(run.stderr, /^solving at 1 host: cpu \(/m);
     // One request stores the Hessian that q, k and v share. The Hessian of out is part of the request of its layer. The layers
     // fc1 and fc2 are above the limit, and the tasks that prune them store the other two Hessians.
@@ -159,14 +160,14 @@ describe("pare prune --server EDGE", () => {
       words`${args} --out ${folder}/resumed --server ${edge.url}`,
       "pruning 2/",
     );
-    await assertSame("resumed", again);
+    await assertWeights("resumed", again);
     assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
     assert.match(again.stderr, /^pruning [2-5]\/6$/m);
   });
 
   it("prints the ids of its jobs, which pare jobs lists by the name of the model", async () => {
     const run = await runPare(...args, "--out", `${folder}/listed`, "--server", edge.url);
-    await assertSame("listed", run);
+    await assertWeights("listed", run);
     const [, id] = /^job ([0-9a-f]{32}): 6 layers$/m.exec(run.stderr)!;
     const { jobs } = await pareJson<{ jobs: JobSummary[] }>("jobs", "list", "--server", edge.url);
     const listed = jobs.find((job) => job.id === id)!;
@@ -193,7 +194,7 @@ describe("pare shrink --server", () => {
     const run = await succeeded(
       runPare(...shrink, ...second, "--out", `${folder}/smaller-at-hosts`, ...servers),
     );
-    assert.deepEqual(await weights("smaller-at-hosts"), await weights("smaller"));
+    assertSame(await weights("smaller-at-hosts"), await weights("smaller"));
     assert.equal(run.stderr.match(/^solving at 2 hosts: cpu \(/gm)?.length, 2);
     const counts = (await served()).map((count, i) => count - before[i]);
     assert.ok(Math.min(...counts) > 0, `layers at each: ${counts}`);
@@ -209,7 +210,7 @@ describe("pare shrink --server", () => {
       words`${shrink} --out ${folder}/shrunk-in-jobs --server ${edge.url}`,
       "shrinking 3/",
     ));
-    assert.deepEqual(await weights("shrunk-in-jobs"), await weights("shrunk"));
+    assertSame(await weights("shrunk-in-jobs"), await weights("shrunk"));
     assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
     assert.match(again.stderr, /^shrinking [3-7]\/8$/m);
   });

@@ -9,6 +9,7 @@ import { cp } from "node:fs/promises";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { freePort } from "../../scripts/processes/child_edge.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { mountSmallDisk, smallDiskSkip } from "../support/small_disk.ts";
 import { runPare, runPareWith, startPare, succeeded, words } from "./run_pare.ts";
@@ -236,7 +237,7 @@ describe("the exit code", () => {
       const rule =
         `option ${option} ${file}: would replace ${file}, which the command reads; write to another file`;
       assert.deepEqual([kind, message], ["usage", rule]);
-      assert.deepEqual(await Deno.readFile(file), before);
+      assertSame(await Deno.readFile(file), before);
     }
     const { message } = await failure(...sweep, "--csv", `${folder}/points`, "--svg", `${folder}/./points`);
     assert.match(message, /^option --svg .*: would replace the file of --csv; write to another file$/);

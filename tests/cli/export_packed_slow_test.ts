@@ -7,6 +7,7 @@ import { openModelFolder } from "../../src/model/model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { decodeGptq, type GptqTensors } from "../reference/gptq_layout.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { readTensors } from "../support/checkpoint_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { integersOf, writeProducts, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
@@ -122,7 +123,7 @@ describe("pare export --format gptq", () => {
       const finished = await runPare(...args);
       assert.equal(finished.code, code, finished.stderr);
       assert.match(finished.stderr, message);
-      assert.deepEqual(await readFolder(out), before);
+      assertSame(await readFolder(out), before);
     };
     await refused(2, /mixed gptq: is not empty; choose another folder, or add --overwrite/, ...args);
     await refused(

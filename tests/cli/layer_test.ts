@@ -10,6 +10,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { normals } from "../support/random.ts";
 import { pareJson, runPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
@@ -81,7 +82,7 @@ describe("pare layer", () => {
     await using host = await startHost(["--backend", "cpu"]);
     await runPare(...layerArgs("local"));
     await runPare(...layerArgs("remote", "--server", host.url));
-    assert.deepEqual(await Deno.readFile(`${folder}/local`), await Deno.readFile(`${folder}/remote`));
+    assertSame(await Deno.readFile(`${folder}/local`), await Deno.readFile(`${folder}/remote`));
   });
 
   it("prints the error with which the host refuses the layer, and names the file", async () => {

@@ -6,6 +6,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { blockWeights, readGguf, superBlockWeights } from "../support/read_gguf.ts";
 import { randomWeights, type Shapes } from "../support/random_weights.ts";
@@ -93,11 +94,11 @@ describe("pare prune --for", () => {
       0,
     ]);
     await pareJson("export", out, "--format", "gguf:q4_0", "--out", `${folder}/exported.gguf`);
-    assert.deepEqual(readGguf(await Deno.readFile(`${folder}/exported.gguf`)).tensors, tensors);
+    assertSame(readGguf(await Deno.readFile(`${folder}/exported.gguf`)).tensors, tensors);
     await Deno.remove(`${out}/model.gguf`);
     const { already_finished } = await pareJson<{ already_finished: boolean }>(...args);
     assert.equal(already_finished, true);
-    assert.deepEqual(await Deno.readFile(`${out}/model.gguf`), written);
+    assertSame(await Deno.readFile(`${out}/model.gguf`), written);
   });
 
   it("refuses, before any work, what contradicts it", async () => {
@@ -210,14 +211,14 @@ describe("pare prune --for gptq", () => {
     );
     assert.deepEqual([bits, group_size], [8, 64]);
     await pareJson("export", out, "--format", "gptq", "--out", `${folder}/exported`);
-    assert.deepEqual(await readFolder(`${folder}/exported`), written);
+    assertSame(await readFolder(`${folder}/exported`), written);
     await Deno.remove(`${out}/gptq`, { recursive: true });
     await pareJson(...args);
-    assert.deepEqual(await readFolder(`${out}/gptq`), written);
+    assertSame(await readFolder(`${out}/gptq`), written);
     await Deno.writeTextFile(`${out}/gptq/config.json`, "{}");
     await Deno.utime(`${out}/gptq/config.json`, 0, 0); // the output of an earlier run, which was replaced
     await pareJson(...args);
-    assert.deepEqual(await readFolder(`${out}/gptq`), written);
+    assertSame(await readFolder(`${out}/gptq`), written);
   });
 
   it("removes the folder if another run replaces the checkpoint", async () => {

@@ -4,6 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { contents } from "./run_contents.ts";
@@ -57,7 +58,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
       );
       const remote = await succeeded(runPare(...args));
       assert.match(remote.stderr, /^pruning whole blocks at 1 host: cpu/m);
-      assert.deepEqual(contents(out), contents(expected));
+      assertSame(contents(out), contents(expected));
     } finally {
       await host[Symbol.asyncDispose]();
     }
@@ -90,7 +91,7 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
     assert.equal(code, 0, printed);
     assert.match(printed, /^solving at 2 hosts: cpu/m);
     assert.match(printed, new RegExp(`^${first.url} is lost \\(.*\\); its windows go to another host`, "m"));
-    assert.deepEqual(contents(out), contents(expected));
+    assertSame(contents(out), contents(expected));
   });
 
   it("refuses options that do not fit", async () => {

@@ -2,6 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { serveWritableHub, TOKEN, type WritableHub } from "../support/writable_hub.ts";
@@ -89,7 +90,7 @@ describe("pare push", () => {
     assert.equal(repository.commits.length, 1);
     assert.deepEqual([...repository.files.keys()].sort(), names());
     for (const [name, bytes] of repository.files) {
-      assert.deepEqual(bytes, await Deno.readFile(`${pruned}/${name}`), name);
+      assertSame(bytes, await Deno.readFile(`${pruned}/${name}`), name);
     }
     assert.equal(JSON.parse(stdout).url, `${hub.url}/me/model/commit/${"1".padStart(40, "0")}`);
     assert.match(stderr, /uploading model\.safetensors/);

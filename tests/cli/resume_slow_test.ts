@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../support/random.ts";
@@ -95,7 +96,7 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
         kills++;
       }
       assert.ok(kills >= 2, `was killed ${kills} times`);
-      assert.deepEqual(contents(out), contents(expected));
+      assertSame(contents(out), contents(expected));
       assert.equal(JSON.parse(Deno.readTextFileSync(`${out}/pare.json`)).resumed, kills);
     });
   }
@@ -153,6 +154,6 @@ describe("pare prune on another number of threads, and with V8 flags", {
     assert.match(adapters[0], /^WebAssembly SIMD, 1 thread$/);
     assert.match(adapters[23], /^WebAssembly SIMD in pairs, /);
     const weights = (from: string) => Deno.readFileSync(`${from}/model.safetensors`);
-    assert.deepEqual(weights(out), weights(expected));
+    assertSame(weights(out), weights(expected));
   });
 });

@@ -8,6 +8,7 @@ import { linearSpec } from "../../src/model/layer_specs.ts";
 import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
@@ -174,7 +175,7 @@ describe("pruneIntoFolder()", () => {
       };
       await pruneIntoFolder(job(out, RECONSTRUCTING), services);
       assert.ok(damage[0].includes(`${PREFIX}.${layers} damaged`), damage[0]);
-      assert.deepEqual(await readFolder(out), await readFolder(expected));
+      assertSame(await readFolder(out), await readFolder(expected));
     });
   }
 
@@ -190,7 +191,7 @@ describe("pruneIntoFolder()", () => {
       );
     }
     assert.ok(stops > 3, String(stops));
-    assert.deepEqual(await readFolder(out), await readFolder(expected));
+    assertSame(await readFolder(out), await readFolder(expected));
   });
 
   it("keeps the finished layers when the disk is full, and continues when there is space", async () => {
@@ -206,7 +207,7 @@ describe("pruneIntoFolder()", () => {
     }
     assert.ok(unfinishedRuns > 3, `kept layers ${unfinishedRuns} times`);
     await run(job(out));
-    assert.deepEqual(await readFolder(out), await readFolder(expected));
+    assertSame(await readFolder(out), await readFolder(expected));
   });
 
   it("removes the output folder after a failure before the first layer", async () => {
@@ -232,7 +233,7 @@ describe("pruneIntoFolder()", () => {
     });
     await run(job(expected, other));
     await run(job(out, { ...other, restart: true }));
-    assert.deepEqual(await readFolder(out), await readFolder(expected));
+    assertSame(await readFolder(out), await readFolder(expected));
   });
 
   it("names a damaged run file, and starts over with `restart`", async () => {
@@ -242,7 +243,7 @@ describe("pruneIntoFolder()", () => {
     await assert.rejects(run(job(out)), /run\.json: is not the file of a run; start over with --restart/);
     await run(job(out, { restart: true }));
     await run(job(expected));
-    assert.deepEqual(await readFolder(out), await readFolder(expected));
+    assertSame(await readFolder(out), await readFolder(expected));
   });
 
   it("removes with `restart` the hidden states that a killed allocation left", async () => {

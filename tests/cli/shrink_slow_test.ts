@@ -6,6 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunReport } from "../../src/prune/report/run_report.ts";
 import type { ShrinkReport } from "../../src/prune/shrink/shrink_report.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
@@ -120,7 +121,7 @@ describe("pare shrink", () => {
     const names = Array.from(Deno.readDirSync(`${folder}/whole/model`), ({ name }) => name);
     assert.ok(!names.includes(".pare-shrunk"));
     for (const name of names.filter((name) => /\.(safetensors|gguf)$/.test(name))) {
-      assert.deepEqual(await read(`continued/model/${name}`), await read(`whole/model/${name}`), name);
+      assertSame(await read(`continued/model/${name}`), await read(`whole/model/${name}`), name);
     }
     const report: RunReport = JSON.parse(new TextDecoder().decode(await read("whole/model/pare.json")));
     assert.equal(report.model.name, "llama-sotu");

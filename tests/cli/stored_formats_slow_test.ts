@@ -8,6 +8,7 @@ import { openModel } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { readTensors, withCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
 import { writeProducts, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
@@ -83,9 +84,9 @@ async function copyTokenizer(target: string): Promise<void> {
 }
 
 /** Asserts that `run` has equal results for a stored model and its dense copy, and returns the result. */
-async function assertSame<T>(run: (model: string) => Promise<T>): Promise<T> {
+async function sameResult<T>(run: (model: string) => Promise<T>): Promise<T> {
   const [stored, dense] = [await run(`${folder}/fp8/model`), await run(`${folder}/dense/model`)];
-  assert.deepEqual(stored, dense);
+  assertSame(stored, dense);
   return stored;
 }
 
@@ -99,20 +100,20 @@ describe("a model in FP8", () => {
       return (await pareJson<{ models: { texts: { perplexity: number }[] }[] }>(...args)).models[0].texts[0]
         .perplexity;
     };
-    const [stored, original] = [await assertSame(perplexity), await perplexity(MODEL)];
+    const [stored, original] = [await sameResult(perplexity), await perplexity(MODEL)];
     assert.ok(Math.abs(stored - original) < 0.05 * original, `${original} became ${stored}`);
     assert.notEqual(stored, original);
   });
 
   it("generates the text of its dense copy", () =>
-    assertSame(async (model) =>
+    sameResult(async (model) =>
       (await pareJson<{ text: string }>(
         ...words`generate ${model} ${"My fellow citizens"} --tokens 20 --backend cpu`,
       )).text
     ));
 
   it("is pruned to the tensors and the config.json of its pruned dense copy", () =>
-    assertSame(async (model) => {
+    sameResult(async (model) => {
       const out = `${model} pruned`;
       const { stderr } = await succeeded(runPare(
         ...words`prune ${model} --out ${out} --method wanda ${CALIBRATION}`,
@@ -125,20 +126,20 @@ describe("a model in FP8", () => {
     }));
 
   it("is pruned to the codes of its pruned dense copy with --format pack-quantized", () =>
-    assertSame(async (model) => {
+    sameResult(async (model) => {
       const out = `${model} packed`;
       await pareJson(...words`prune ${model} --out ${out} --bits 4 --format pack-quantized ${CALIBRATION}`);
       return await tensorsAndConfig(out);
     }));
 
   it("is shrunk to the tensors of its shrunk dense copy", () =>
-    assertSame(async (model) => {
+    sameResult(async (model) => {
       await pareJson("shrink", model, "--out", `${model} shrunk`, "--ffn", "0.25", ...CALIBRATION);
       return await readTensors(`${model} shrunk`);
     }));
 
   it("is exported to the GGUF file of its dense copy", () =>
-    assertSame(async (model) => {
+    sameResult(async (model) => {
       await pareJson("export", model, "--format", "gguf:f16", "--out", `${model}.gguf`);
       return await Deno.readFile(`${model}.gguf`);
     }));
@@ -162,7 +163,7 @@ describe("a model that pare export wrote in the format gptq", () => {
     assert.equal(names.length, 28);
     for (const name of names) {
       const { shape, data } = products[name];
-      assert.deepEqual(unpacked[name], {
+      assertSame(unpacked[name], {
         dtype: "F16",
         shape,
         data: floatsToBytes(bytesToFloats(data, "F32"), "F16"),

@@ -66,10 +66,20 @@ class FakeModel implements ModelSource {
   }
 }
 
-async function collect(events: AsyncIterable<PruneEvent>): Promise<PruneEvent[]> {
-  const all: PruneEvent[] = [];
-  for await (const event of events) all.push(event);
-  return all;
+/** Prunes a model, or a new one with groups of these layers, and returns the events. */
+function pruneModel(
+  host: FakeHost,
+  model: ModelSource | readonly (readonly string[])[],
+  query: Parameters<Pare["pruneModel"]>[1] = {},
+  options: Parameters<Pare["pruneModel"]>[2] = {},
+): Promise<PruneEvent[]> {
+  const source = "groups" in model ? model : new FakeModel(model);
+  return Array.fromAsync(pare(host).pruneModel(source, query, options));
+}
+
+/** Lists the methods of the requests that a host has received. */
+function methodsOf({ received }: FakeHost): string {
+  return received.map(({ method }) => method).join(" ");
 }
 
 function tensorNames({ body }: Received): string[] {
@@ -163,7 +173,7 @@ describe("Pare.deleteHessian", () => {
 describe("Pare.pruneModel", () => {
   it("yields an event at the start, for each replaced layer, and at the end", async () => {
     const model = new FakeModel([["q", "k"], ["fc"]]);
-    const events = await collect(pare(new FakeHost(working)).pruneModel(model));
+    const events = await pruneModel(new FakeHost(working), model);
     assert.deepEqual(
       events.map((event) => event.type === "layer" ? [event.name, event.block, event.done] : event.type),
       ["start", ["q", 0, 1], ["k", 0, 2], ["fc", 1, 3], "done"],
@@ -173,15 +183,8 @@ describe("Pare.pruneModel", () => {
 
   it("sends statistics that layers share once, and deletes them after the last of these layers", async () => {
     const host = new FakeHost(working);
-    await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"], ["out"]]), { sparsity: 0.5 }));
-    assert.deepEqual(host.received.map(({ method }) => method), [
-      "PUT",
-      "POST",
-      "POST",
-      "POST",
-      "DELETE",
-      "POST",
-    ]);
+    await pruneModel(host, [["q", "k", "v"], ["out"]], { sparsity: 0.5 });
+    assert.equal(methodsOf(host), "PUT POST POST POST DELETE POST");
     const [put, q, k, v, deleted, out] = host.received;
     const digest = put.path.split("/").at(-1)!;
     for (const solve of [q, k, v]) {
@@ -196,7 +199,7 @@ describe("Pare.pruneModel", () => {
   it("sends each layer with the parameters for its name", async () => {
     const host = new FakeHost(working);
     const queryOf = (name: string) => ({ sparsity: name === "k" ? 0.25 : 0.5 });
-    await collect(pare(host).pruneModel(new FakeModel([["q", "k"], ["out"]]), queryOf));
+    await pruneModel(host, [["q", "k"], ["out"]], queryOf);
     const sparsities = host.received.filter(({ method }) => method === "POST")
       .map(({ path }) => new URL(path, "http://fake").searchParams.get("sparsity"));
     assert.deepEqual(sparsities, ["0.5", "0.25", "0.5"]);
@@ -204,22 +207,14 @@ describe("Pare.pruneModel", () => {
 
   it("sends statistics again if the host has evicted them, and continues", async () => {
     const host = new FakeHost(noContent, solved, problem(404, "hessian_not_found"), working);
-    await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"]])));
-    assert.deepEqual(host.received.map(({ method }) => method), [
-      "PUT",
-      "POST",
-      "POST",
-      "PUT",
-      "POST",
-      "POST",
-      "DELETE",
-    ]);
+    await pruneModel(host, [["q", "k", "v"]]);
+    assert.equal(methodsOf(host), "PUT POST POST PUT POST POST DELETE");
   });
 
   it("sends the statistics with each layer if they are too large to be stored", async () => {
     const host = new FakeHost(problem(413, "too_large"), solved);
-    await collect(pare(host).pruneModel(new FakeModel([["q", "k"]])));
-    assert.deepEqual(host.received.map(({ method }) => method), ["PUT", "POST", "POST"]);
+    await pruneModel(host, [["q", "k"]]);
+    assert.equal(methodsOf(host), "PUT POST POST");
     for (const solve of host.received.slice(1)) {
       assert.deepEqual(tensorNames(solve), ["weight", "hessian_upper"]);
     }
@@ -229,16 +224,16 @@ describe("Pare.pruneModel", () => {
     const host = new FakeHost(({ method }) =>
       method === "POST" ? problem(404, "hessian_not_found")({} as Received) : new Response(null)
     );
-    await assert.rejects(collect(pare(host).pruneModel(new FakeModel([["q", "k"]]))), {
+    await assert.rejects(pruneModel(host, [["q", "k"]]), {
       code: "hessian_not_found",
     });
-    assert.deepEqual(host.received.map(({ method }) => method), ["PUT", "POST", "PUT", "POST"]);
+    assert.equal(methodsOf(host), "PUT POST PUT POST");
   });
 
   it("throws the host's refusal, ends the model's generator, and leaves earlier replacements in place", async () => {
     const model = new FakeModel([["a"], ["b"], ["c"]]);
     const host = new FakeHost(solved, problem(422, "non_finite"));
-    await assert.rejects(collect(pare(host).pruneModel(model)), { code: "non_finite" });
+    await assert.rejects(pruneModel(host, model), { code: "non_finite" });
     assert.deepEqual(model.replaced, ["a"]);
     assert.ok(model.isEnded);
   });
@@ -258,7 +253,7 @@ describe("Pare.pruneModel without statistics", () => {
     const model = new FakeModel([["q", "k"], ["fc"]]), host = new FakeHost(working);
     const group = model.group.bind(model);
     model.group = async (...args) => ({ ...await group(...args), hessian: undefined });
-    await collect(pare(host).pruneModel(model, { method: "magnitude" }));
+    await pruneModel(host, model, { method: "magnitude" });
     assert.deepEqual(host.log, Array(3).fill("POST /v1/layers?method=magnitude"));
     assert.deepEqual(host.received.map(tensorNames), Array(3).fill(["weight"]));
     assert.deepEqual(model.replaced, ["q", "k", "fc"]);
@@ -273,7 +268,7 @@ describe("Pare.pruneModel with an abort signal", () => {
     const controller = new AbortController();
     setTimeout(() => controller.abort(reason), 20);
     const started = performance.now();
-    const run = collect(pare(host).pruneModel(model, {}, { signal: controller.signal }));
+    const run = pruneModel(host, model, {}, { signal: controller.signal });
     await assert.rejects(run, (error) => error === reason);
     assert.ok(performance.now() - started < 1000);
   }
@@ -297,9 +292,7 @@ describe("Pare.pruneModel with an abort signal", () => {
       isRequested = true;
       return assert.fail("a group was requested");
     };
-    const run = collect(
-      pare(new FakeHost(working)).pruneModel(model, {}, { signal: AbortSignal.abort(reason) }),
-    );
+    const run = pruneModel(new FakeHost(working), model, {}, { signal: AbortSignal.abort(reason) });
     await assert.rejects(run, (error) => error === reason);
     assert.ok(!isRequested);
   });

@@ -124,17 +124,14 @@ describe("Transport retries", () => {
 
 describe("Transport with an answer that is not one of Pare", () => {
   it("does not follow redirects, so that neither the layer nor the key reaches another server", async () => {
-    const elsewhere: string[] = [];
-    const other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+    const elsewhere: string[] = [], address = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+    const other = Deno.serve(address, ({ url }) => {
       elsewhere.push(url);
       return new Response();
     });
     for (const status of [301, 302, 303, 307, 308]) {
       const Location = `http://127.0.0.1:${other.addr.port}/v1/things/1`;
-      const host = Deno.serve(
-        { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-        () => new Response(null, { status, headers: { Location } }),
-      );
+      const host = Deno.serve(address, () => new Response(null, { status, headers: { Location } }));
       const baseUrl = `http://127.0.0.1:${host.addr.port}`;
       await assert.rejects(new Transport({ baseUrl, apiKey: "secret" }).send(PUT), {
         name: "MalformedAnswerError",
@@ -196,11 +193,8 @@ describe("Transport with an answer that is not one of Pare", () => {
       }
     })();
     const { port } = listener.addr as Deno.NetAddr;
-    const sending = new Transport({ baseUrl: `http://127.0.0.1:${port}` }).send({
-      method: "GET",
-      path: "/readyz",
-    });
-    await assert.rejects(sending, {
+    const baseUrl = `http://127.0.0.1:${port}`;
+    await assert.rejects(new Transport({ baseUrl }).send({ method: "GET", path: "/readyz" }), {
       name: "ConnectionError",
       isTransient: false,
       message: /does not answer in HTTP/,
@@ -289,15 +283,9 @@ describe("Transport with an abort signal", () => {
     assert.equal(host.received.length, 1);
   }
 
-  it("stops waiting for a host that never answers", async () => {
+  it("stops waiting for a host that never answers, and pauses of the client and of a Retry-After", async () => {
     await assertAborts(new FakeHost(() => new Promise(() => {})));
-  });
-
-  it("stops the pause between attempts", async () => {
     await assertAborts(new FakeHost(problem(429, "busy")));
-  });
-
-  it("stops the pause that a Retry-After asks for", async () => {
     await assertAborts(new FakeHost(problem(429, "busy", { "Retry-After": "60" })), 1);
   });
 

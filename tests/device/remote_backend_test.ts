@@ -11,6 +11,7 @@ import { connectBackend, type RemotePort } from "../../src/device/remote_backend
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { copy2d } from "../../src/device/kernels/transfer/copy2d.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
@@ -112,7 +113,7 @@ describe("RemoteBackend", () => {
         for (const owner of [solution, factor!, operands]) owner.destroy();
         return read;
       };
-      assert.deepEqual(await solve(remote), await solve(real));
+      assertSame(await solve(remote), await solve(real));
       await remote.finish();
       assert.deepEqual([remote.counters.bytesLive, real.counters.bytesLive], [0, 0]);
     });

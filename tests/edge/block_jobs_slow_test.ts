@@ -19,6 +19,7 @@ import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import type { Job } from "../../src/protocol/messages.ts";
 import { contents } from "../cli/run_contents.ts";
 import { runPare, startPare, succeeded } from "../cli/run_pare.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
@@ -109,7 +110,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     const run = await succeeded(runPare(...command));
     assert.match(run.stderr, /^pruning whole blocks in a job of http.*, at 1 host: cpu/m);
     assert.match(run.stderr, new RegExp(`^job ${id}: 4 blocks$`, "m"));
-    assert.deepEqual(contents(`${folder}/job`), contents(`${folder}/alone`));
+    assertSame(contents(`${folder}/job`), contents(`${folder}/alone`));
     const { layers } = (await newestJob())!;
     assert.deepEqual(layers.map(({ name }) => name), [0, 1, 2, 3].map((i) => `model.layers.${i}`));
     assert.equal(layers[0].attempts, 1);
@@ -141,7 +142,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
 
     await output;
     assert.equal((await run.status).code, 0, await error);
-    assert.deepEqual(contents(`${folder}/shared`), contents(`${folder}/alone-40`));
+    assertSame(contents(`${folder}/shared`), contents(`${folder}/alone-40`));
     const { state, layers } = (await newestJob())!;
     assert.equal(state, "done");
     assert.ok(layers.some(({ attempts }) => attempts > 1), JSON.stringify(layers));
@@ -159,7 +160,7 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     const jobs = new BlockJobs({ baseUrl: edge.url }, { name: "a mixture", pollMs: 50 });
     const pruner = new RemoteBlocks(jobs, { config, format: "dense" });
     const pruned = await pruneInMemory(model, query, { windows, pruner });
-    assert.deepEqual(await weightsOf(pruned), await weightsOf(alone));
+    assertSame(await weightsOf(pruned), await weightsOf(alone));
     const { name, state, layers } = (await newestJob())!;
     assert.deepEqual([name, state, layers.length], ["a mixture", "done", model.spec.blockCount]);
     // The host has deleted the states of all jobs.

@@ -12,6 +12,7 @@ import type { JobLayerRequest } from "../../src/client/jobs/jobs.ts";
 import type { JobSummary as Summary } from "../../src/protocol/messages.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { normals } from "../support/random.ts";
 import { busyHost, until } from "./edge_hosts.ts";
 import { layerBody, startJobEdge } from "./job_edge.ts";
@@ -44,7 +45,7 @@ describe("jobs in the Workers runtime", () => {
       const pruned = await edge.jobs.result(layer), pattern = layers[index].parameters!.pattern;
       assert.deepEqual(pruned.report, layer.report);
       const { weight, mask } = await edge.solveDirectly(bodies[index], `pattern=${pattern}`);
-      assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask }, layer.name);
+      assertSame({ weight: pruned.weight, mask: pruned.mask }, { weight, mask }, layer.name);
     }
   });
 
@@ -71,7 +72,7 @@ describe("jobs in the Workers runtime", () => {
     for (const [index, body] of bodies.entries()) {
       const pruned = await edge.jobs.result(states[index]),
         { weight, mask } = await edge.solveDirectly(body, "sparsity=0.5", hessian);
-      assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask });
+      assertSame({ weight: pruned.weight, mask: pruned.mask }, { weight, mask });
     }
   });
 
@@ -102,7 +103,7 @@ describe("jobs in the Workers runtime", () => {
     for (const { name, weight, mask } of done) {
       const tensors = layers.find((layer) => layer.name === name)!.tensors;
       const answer = await edge.solveDirectly(file(tensors), "sparsity=0.5");
-      assert.deepEqual({ weight, mask }, { weight: answer.weight, mask: answer.mask });
+      assertSame({ weight, mask }, { weight: answer.weight, mask: answer.mask });
     }
   });
 

@@ -9,6 +9,7 @@ import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { SECRET, startEdgeHost, until } from "./edge_hosts.ts";
 import { startEdge } from "./local_edge.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 
@@ -37,7 +38,7 @@ describe("a layer over the edge's body limit", () => {
       query,
     );
     const direct = await new Pare({ baseUrl: host.url }).pruneLayer({ weight, ...rest }, query);
-    assert.deepEqual([viaEdge.weight, viaEdge.mask], [direct.weight, direct.mask]);
+    assertSame([viaEdge.weight, viaEdge.mask], [direct.weight, direct.mask]);
     assert.equal(viaEdge.report.relative_error, direct.report.relative_error);
     assert.equal(paths[0], "/v1/layers");
     assert.ok(paths.includes("/v1/jobs"));

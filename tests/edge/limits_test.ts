@@ -10,6 +10,7 @@ import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import { startDevEdge } from "./local_edge.ts";
 import { hexOf } from "./memory_edge.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
@@ -37,7 +38,7 @@ describe("the edge in the Workers runtime, in front of a host", () => {
     });
     const tensors = async (response: Response) =>
       decode(new Uint8Array(await response.arrayBuffer())).tensors;
-    assert.deepEqual(await tensors(answer), await tensors(direct));
+    assertSame(await tensors(answer), await tensors(direct));
   });
 
   it("refuses a body over its limit with an error that has the URL of uploads", async () => {

@@ -11,6 +11,7 @@ import { type ChildEdge, startEdge } from "../../scripts/processes/child_edge.ts
 import type { ChildHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { runPare, startPare, succeeded, words } from "../cli/run_pare.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { busyHost, SECRET, startEdgeHost, until } from "./edge_hosts.ts";
@@ -86,7 +87,7 @@ describe("pare prune over an edge", { skip: Deno.build.os === "windows" && "Wind
       const [one, other] = await Promise.all(
         ["alone", "jobs"].map((out) => Deno.readFile(`${folder}/${out}/${name}`)),
       );
-      assert.deepEqual(other, one, name);
+      assertSame(other, one, name);
     }
   });
 });

@@ -10,6 +10,7 @@ import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
@@ -43,7 +44,7 @@ describe("the edge", () => {
       headers: HEADERS,
       body,
     });
-    assert.deepEqual(await tensorsOf(response), await tensorsOf(direct));
+    assertSame(await tensorsOf(response), await tensorsOf(direct));
   });
 
   it("forwards the problems of the host", async () => {

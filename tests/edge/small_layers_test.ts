@@ -12,6 +12,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { floats } from "../layer/bodies.ts";
 import { codeOf } from "../routes/task_hosts.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { makeLayer } from "../support/layers.ts";
 import { startDevEdge, startEdge } from "./local_edge.ts";
 
@@ -50,7 +51,7 @@ describe("an edge that solves small layers itself", () => {
         decode(new Uint8Array(await edgeAnswer.arrayBuffer())),
         decode(new Uint8Array(await hostAnswer.arrayBuffer())),
       ];
-      assert.deepEqual(edgeFile.tensors, hostFile.tensors);
+      assertSame(edgeFile.tensors, hostFile.tensors);
       const { seconds: _, adapter, ...report } = JSON.parse(edgeAnswer.headers.get("Pare-Report")!);
       const { seconds: __, adapter: ___, ...expected } = JSON.parse(hostAnswer.headers.get("Pare-Report")!);
       assert.deepEqual(report, expected);
@@ -70,7 +71,7 @@ describe("an edge that solves small layers itself", () => {
     assert.ok(expected.validation_error > 0);
     assert.equal(report.validation_error, expected.validation_error);
     const [edgeFile, hostFile] = await Promise.all([edgeAnswer, hostAnswer].map((answer) => answer.bytes()));
-    assert.deepEqual(decode(edgeFile).tensors, decode(hostFile).tensors);
+    assertSame(decode(edgeFile).tensors, decode(hostFile).tensors);
   });
 
   it("refuses a repeated parameter, as a host does", async () => {

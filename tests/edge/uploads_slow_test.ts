@@ -11,6 +11,7 @@ import type { Upload } from "../../src/protocol/messages.ts";
 import { codeOf } from "../routes/task_hosts.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
 import { hexOf } from "./memory_edge.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 /** The smallest part that R2 accepts, except for the last one. */
 const PART_BYTES = 5 * 2 ** 20;
@@ -93,7 +94,7 @@ describe("uploads in the Workers runtime", () => {
     const body = bytesOf(1, 7), upload = await begin(body);
     assert.equal((await complete(upload, await putParts(body, upload))).status, 200);
     const answer = await edge.request(`/v1/blobs/sha256:${await hexOf(body)}`);
-    assert.deepEqual(new Uint8Array(await answer.arrayBuffer()), body);
+    assertSame(new Uint8Array(await answer.arrayBuffer()), body);
   });
 
   it("bytes with a wrong digest never become a blob, and never replace the bytes of one", async () => {
@@ -118,7 +119,7 @@ describe("uploads in the Workers runtime", () => {
       "the blob exists already",
     );
     const stored = await edge.request(`/v1/blobs/sha256:${hex}`);
-    assert.deepEqual(new Uint8Array(await stored.arrayBuffer()), right);
+    assertSame(new Uint8Array(await stored.arrayBuffer()), right);
   });
 
   it("a list of parts that does not match the upload is refused", async () => {

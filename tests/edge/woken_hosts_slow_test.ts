@@ -12,6 +12,7 @@ import { emptyState } from "./memory_edge.ts";
 import { SECRET } from "./edge_hosts.ts";
 import { type JobEdge, layerBody, startJobEdge } from "./job_edge.ts";
 import { StandInContainer } from "./stand_in_container.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 describe("jobs in the Workers runtime at a host that is woken by a request", () => {
   const container = new StandInContainer(), pings: number[] = [];
@@ -57,7 +58,7 @@ describe("jobs in the Workers runtime at a host that is woken by a request", () 
       for (const [index, layer] of states.entries()) {
         const { weight, mask } = await edge.solveDirectly(bodies[index], "sparsity=0.5");
         const pruned = await edge.jobs.result(layer);
-        assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask }, layer.name);
+        assertSame({ weight: pruned.weight, mask: pruned.mask }, { weight, mask }, layer.name);
       }
       assert.equal(pings[0], 503, "the first request finds no host");
       assert.ok(pings.includes(200));

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { TiledMatrix, writeMatrix } from "../../src/device/tiled_matrix.ts";
 import { weightReader } from "../../src/layer/write_layer.ts";
 import { floatsToBytes } from "../../src/tensor/dtype.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { normals } from "../support/random.ts";
 
@@ -18,7 +19,7 @@ eachBackend("MatrixReader", (backend) => {
       const reader = weightReader(backend(), q, "F16"), parts: Uint8Array<ArrayBuffer>[] = [];
       if (isPrepared) reader.prepare();
       for await (const chunk of reader.chunks()) parts.push(chunk);
-      assert.deepEqual(await new Blob(parts).bytes(), floatsToBytes(values, "F16"));
+      assertSame(await new Blob(parts).bytes(), floatsToBytes(values, "F16"));
     }
     q.destroy();
     assert.equal(backend().counters.bytesLive, before);

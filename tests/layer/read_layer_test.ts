@@ -13,6 +13,7 @@ import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32 } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
@@ -53,7 +54,7 @@ eachBackend("readLayer", (backend) => {
         const weight = floats(dtype, [rows, cols], normals(rows * cols, 1));
         await withLayer({ weight }, async (received, backend) => {
           assert.deepEqual([received.rows, received.cols, received.dtype], [rows, cols, dtype]);
-          assert.deepEqual(
+          assertSame(
             await readMatrix(backend, received.layer.weight),
             bytesToFloats(weight.data, dtype),
           );
@@ -69,14 +70,14 @@ eachBackend("readLayer", (backend) => {
 
     it(`reads a whole hessian of order ${n} that precedes the weight`, async () => {
       await withLayer({ hessian: floats("F32", [n, n], matrix), weight }, async ({ hessian }, backend) => {
-        assert.deepEqual(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
+        assertSame(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
       });
     });
 
     it(`reads a packed hessian of order ${n}`, async () => {
       const packed = floats("F32", [(n * (n + 1)) / 2], packUpper(matrix, n));
       await withLayer({ weight, hessian_upper: packed }, async ({ hessian }, backend) => {
-        assert.deepEqual(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
+        assertSame(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
       });
     });
 
@@ -190,7 +191,7 @@ eachBackend("readLayer", (backend) => {
       totalBytes: body.length,
       edge: EDGE,
     });
-    assert.deepEqual(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
+    assertSame(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
     assert.equal(validation, undefined);
     hessian.destroy();
   });
@@ -203,13 +204,13 @@ eachBackend("readLayer", (backend) => {
     };
     const body = file(statistics), options = { totalBytes: body.length, edge: EDGE };
     const { hessian, validation } = await readStatistics(backend(), source(body), options);
-    assert.deepEqual(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
-    assert.deepEqual(upper(await readMatrix(backend(), validation!), n), upper(other, n));
+    assertSame(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
+    assertSame(upper(await readMatrix(backend(), validation!), n), upper(other, n));
     for (const read of [hessian, validation]) read!.destroy();
     const weight = floats("F32", [2, n], normals(2 * n, 2));
     await withLayer({ ...statistics, weight }, async (received, backend) => {
-      assert.deepEqual(upper(await readMatrix(backend, received.hessian!), n), upper(matrix, n));
-      assert.deepEqual(upper(await readMatrix(backend, received.validation!), n), upper(other, n));
+      assertSame(upper(await readMatrix(backend, received.hessian!), n), upper(matrix, n));
+      assertSame(upper(await readMatrix(backend, received.validation!), n), upper(other, n));
     });
   });
 
@@ -271,7 +272,7 @@ describe("readLayer, given more strips than it has slots for pending checks,", (
       return await readLayer(backend, source(body), options);
     };
     const received = await read(values);
-    assert.deepEqual(await readMatrix(backend, received.layer.weight), values);
+    assertSame(await readMatrix(backend, received.layer.weight), values);
     received.destroy();
     for (const row of [0, 4095, 4096, rows - 1]) {
       const index = [row, 0];

@@ -19,6 +19,7 @@ import { layerQuerySchema, resolveParameters } from "../../src/protocol/paramete
 import { correlatedHessian } from "../reference/hessian.ts";
 import { nearestOnMask, rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { floats } from "./bodies.ts";
@@ -101,7 +102,7 @@ eachBackend("compressLayer(), by validation statistics,", (backend) => {
       const expected = lossOf(sparseGpt, validation) <= lossOf(alps, validation);
       const chosen = await run(validation);
       assert.equal(chosen.keptSparseGpt, expected);
-      assert.deepEqual(chosen.q, expected ? sparseGpt : alps);
+      assertSame(chosen.q, expected ? sparseGpt : alps);
       kept.push(expected);
     }
     assert.ok(kept.includes(true) && kept.includes(false), `${kept}`);
@@ -190,7 +191,7 @@ eachBackend("compressLayer(), by validation statistics,", (backend) => {
         const options = { method, quantization: quantization || undefined };
         const expected = await solve(backend(), options);
         const { q, mask, report } = await solve(backend(), options, diagonal(() => 0));
-        assert.deepEqual([q, mask], [expected.q, expected.mask], method);
+        assertSame([q, mask], [expected.q, expected.mask], method);
         const { validation_loss, validation_error, validation_choice, nearest_rows, ...others } = report;
         assert.deepEqual([validation_loss, validation_choice, nearest_rows], [0, "method", 0]);
         assert.equal(validation_error, 0);

@@ -13,6 +13,7 @@ import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import type { Solution } from "../../src/layer/solvers/solver.ts";
 import { floatsToBytes } from "../../src/tensor/dtype.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
@@ -69,9 +70,9 @@ eachBackend("encodeAnswer", (backend) => {
         const { header, tensors } = decode(file);
         const { weight, mask } = Object.fromEntries(tensors);
         assert.deepEqual([weight.dtype, weight.shape], [dtype, [rows, cols]]);
-        assert.deepEqual(weight.data, floatsToBytes(values, dtype));
+        assertSame(weight.data, floatsToBytes(values, dtype));
         assert.deepEqual([mask.dtype, mask.shape], ["U8", [rows, Math.ceil(cols / 8)]]);
-        assert.deepEqual(mask.data, packBits(kept, rows, cols));
+        assertSame(mask.data, packBits(kept, rows, cols));
         assert.deepEqual(reportSchema.parse(JSON.parse(header.metadata.report)), REPORT);
       });
     }
@@ -104,13 +105,13 @@ eachBackend("encodeAnswer", (backend) => {
       const tensors = Object.fromEntries(decode(file).tensors);
       assert.deepEqual(Object.keys(tensors).sort(), ["codes", "mask", "scales", "weight", "zeros"]);
       assert.deepEqual([tensors.codes.dtype, tensors.codes.shape], ["U8", [rows, cols]]);
-      assert.deepEqual(tensors.codes.data, codes);
+      assertSame(tensors.codes.data, codes);
       for (const [name, expected] of [["scales", scales], ["zeros", zeros]] as const) {
         assert.deepEqual([tensors[name].dtype, tensors[name].shape], ["F32", [rows, groups]]);
-        assert.deepEqual(tensors[name].data, floatsToBytes(expected, "F32"));
+        assertSame(tensors[name].data, floatsToBytes(expected, "F32"));
       }
-      assert.deepEqual(tensors.weight.data, floatsToBytes(values, "BF16"));
-      assert.deepEqual(tensors.mask.data, packBits(kept, rows, cols));
+      assertSame(tensors.weight.data, floatsToBytes(values, "BF16"));
+      assertSame(tensors.mask.data, packBits(kept, rows, cols));
     });
   }
 

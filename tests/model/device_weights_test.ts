@@ -10,6 +10,7 @@ import {
 import { uploadElements } from "../../src/model/device_weights.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";
 import { normals } from "../support/random.ts";
@@ -30,7 +31,7 @@ eachBackend("uploadElements", (backend) => {
       for (const [first, count] of [[0, 15], [5, 5], [5, 10], [14, 1]]) {
         const buffer = await uploadElements(backend(), source, "x", dtype, first, count);
         const actual = (await downloadF32(backend(), buffer)).subarray(0, count);
-        assert.deepEqual(actual, bytesToFloats(data, dtype).subarray(first, first + count));
+        assertSame(actual, bytesToFloats(data, dtype).subarray(first, first + count));
         buffer.destroy();
       }
     });

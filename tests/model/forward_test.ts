@@ -12,6 +12,7 @@ import { opt } from "../../src/model/families/opt.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { openModel } from "../../src/model/model.ts";
 import { withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { windowLogits } from "../support/logits.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -68,7 +69,7 @@ describe("the forward pass", () => {
       { ...checkpoint.config, tie_word_embeddings: false },
       (name) => checkpoint.has(name),
     );
-    assert.deepEqual(
+    assertSame(
       await windowLogits({ spec, weights }, backend, window),
       await windowLogits(model, backend, window),
     );
@@ -98,7 +99,7 @@ describe("the forward pass", () => {
         "fc2",
         13,
       ]]);
-      assert.deepEqual(await readStates(), before);
+      assertSame(await readStates(), before);
       // Observing skips four dispatches: the conversions of the last weight and of its bias to f32, the
       // product, and the addition of the bias.
       assert.equal(await countDispatches(forward.runBlock(0)) - observing, 4);
@@ -136,7 +137,7 @@ describe("the embedding", () => {
     const windows = [Uint32Array.of(5, 2047, 5), Uint32Array.of(0, 1, 5)];
     const whole = await (await Embedding.open(backend, model)).gather(windows);
     const byRows = await (await Embedding.open(backend, model, 0)).gather(windows);
-    assert.deepEqual(byRows, whole);
+    assertSame(byRows, whole);
     const { tensors } = readOptReference(OPT_SOTU_URL);
     const token = tensors.get("model.decoder.embed_tokens.weight") ?? new Float64Array();
     const position = tensors.get("model.decoder.embed_positions.weight") ?? new Float64Array();

@@ -8,8 +8,11 @@ import { type Host, serve } from "../../routes/serve.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
-import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
+import { f32 } from "../client/fake_host.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { browserSkipReason } from "../support/browser.ts";
+import { drawnMask, unpackMask } from "./drawn_mask.ts";
 import { LAYOUTS, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
@@ -37,35 +40,17 @@ async function answerAfter(
   return new Uint8Array(await answer.body());
 }
 
+/** Chooses a file with `tensors` as the file of the form. */
+async function choose(page: Page, name: string, tensors: Parameters<typeof encode>[0]): Promise<void> {
+  await page.setInputFiles("#file", { name, mimeType: "", buffer: Buffer.from(encode(tensors)) });
+}
+
 /** Clicks the link of the download, and returns the name and the bytes of the file. */
 async function download(page: Page): Promise<{ name: string; bytes: Uint8Array<ArrayBuffer> }> {
   const started = page.waitForEvent("download");
   await page.click("#download");
   const file = await started;
   return { name: file.suggestedFilename(), bytes: await Deno.readFile(await file.path()) };
-}
-
-/** Returns whether each weight of the picture of the mask is drawn as kept, read from the middle of its square. */
-function drawnMask(page: Page, rows: number, cols: number): Promise<boolean[]> {
-  return page.evaluate(
-    `(() => {
-      const canvas = document.querySelector(".mask"), square = canvas.width / ${cols};
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      return Array.from({ length: ${rows * cols} }, (_, i) => {
-        const x = Math.floor((i % ${cols} + 0.5) * square), y = Math.floor((Math.floor(i / ${cols}) + 0.5) * square);
-        return data[4 * (y * canvas.width + x) + 3] > 127;
-      });
-    })()`,
-  );
-}
-
-/** Returns whether each weight is kept, from the bits of a mask. */
-function unpackMask(mask: Uint8Array, rows: number, cols: number): boolean[] {
-  const rowBytes = Math.ceil(cols / 8);
-  return Array.from({ length: rows * cols }, (_, i) => {
-    const row = Math.floor(i / cols), col = i % cols;
-    return (mask[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
-  });
 }
 
 describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () => {
@@ -79,6 +64,12 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     await host?.shutdown();
   });
   const open = (options = {}) => openPage(browser, `${host.url}/playground`, options);
+  const prune = (query: string, body: Uint8Array<ArrayBuffer>) =>
+    fetch(`${host.url}/v1/layers?${query}`, {
+      method: "POST",
+      body,
+      headers: { "Content-Type": "application/vnd.safetensors" },
+    });
 
   it("prunes the sample when it opens, shows report, mask and weights, and downloads the tensors of the answer", async () => {
     await using opened = await open();
@@ -92,7 +83,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.equal(await page.textContent("#result h2"), "Layer sample, pruned to 50 % by SparseGPT");
     assert.equal(await page.locator(".figures dd:not(.note)").first().textContent(), "50 %");
     assert.deepEqual(JSON.parse((await page.textContent("#report"))!), report);
-    assert.deepEqual(await drawnMask(page, 128, 256), unpackMask(answer.tensors.get("mask")!.data, 128, 256));
+    assertSame(await drawnMask(page, 128, 256), unpackMask(answer.tensors.get("mask")!.data, 128, 256));
     assert.equal(await page.locator(".histogram .after").count(), 81);
     assert.match(
       (await page.locator("figcaption").last().textContent())!,
@@ -102,7 +93,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     const { name, bytes } = await download(page);
     assert.equal(name, "sample.pruned.safetensors");
     const downloaded = decode(bytes);
-    assert.deepEqual(downloaded.tensors, answer.tensors);
+    assertSame(downloaded.tensors, answer.tensors);
     assert.deepEqual(JSON.parse(downloaded.header.metadata.report), report);
     assert.deepEqual(opened.origins().filter((origin) => origin !== host.url), []);
     assert.deepEqual(await opened.errors(), []);
@@ -130,11 +121,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.equal(await page.textContent("#result h2"), "Layer sample, pruned to 2:4 by SparseGPT");
     const sample = await (await fetch(`${host.url}/assets/sample.safetensors`)).bytes();
     const errorOf = async (method: string) => {
-      const answer = await fetch(`${host.url}/v1/layers?pattern=2:4&method=${method}`, {
-        method: "POST",
-        body: sample,
-        headers: { "Content-Type": "application/vnd.safetensors" },
-      });
+      const answer = await prune(`pattern=2:4&method=${method}`, sample);
       await answer.body?.cancel();
       return JSON.parse(answer.headers.get("Pare-Report")!).relative_error as number;
     };
@@ -183,9 +170,8 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     await using opened = await open();
     const { page } = opened;
     await settled(page);
-    const weight = { dtype: "F32", shape: [2, 4], data: new Uint8Array(32) } as const;
-    const buffer = Buffer.from(encode({ "h.0.fc1.weight": weight, "h.0.fc2.weight": weight }));
-    await page.setInputFiles("#file", { name: "model.safetensors", mimeType: "", buffer });
+    const weight = f32([2, 4], Array(8).fill(0));
+    await choose(page, "model.safetensors", { "h.0.fc1.weight": weight, "h.0.fc2.weight": weight });
     await page.waitForSelector("#problem .problem");
     assert.match(
       (await page.textContent("#problem"))!,
@@ -208,12 +194,9 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.equal(await page.textContent("#sparsity-value"), "70 %");
     const { name, bytes } = await download(page), { tensors } = decode(bytes);
     assert.equal(name, "layer.pruned.safetensors");
-    const direct = await fetch(`${host.url}/v1/layers?method=alps&sparsity=0.7&bits=4&damping=0.02`, {
-      method: "POST",
-      body: await Deno.readFile(LAYER),
-      headers: { "Content-Type": "application/vnd.safetensors" },
-    });
-    assert.deepEqual(tensors, decode(await direct.bytes()).tensors);
+    const query = "method=alps&sparsity=0.7&bits=4&damping=0.02";
+    const direct = await prune(query, await Deno.readFile(LAYER));
+    assertSame(tensors, decode(await direct.bytes()).tensors);
     assert.deepEqual([...tensors.keys()], ["weight", "mask", "codes", "scales", "zeros"]);
   });
 
@@ -232,22 +215,15 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
   it("shows the problem text of the API, and the names of tensors as text", async () => {
     await using opened = await open();
     const { page } = opened, hostile = '<img src=x onerror="document.title=1">';
-    const four = (dtype: "F32", shape: number[]) => ({
-      dtype,
-      shape,
-      data: new Uint8Array(4 * shape.reduce((a, b) => a * b)),
-    });
-    const send = async (name: string, tensors: Parameters<typeof encode>[0]) => {
-      await page.setInputFiles("#file", { name, mimeType: "", buffer: Buffer.from(encode(tensors)) });
-    };
-    await send("a.safetensors", { weight: four("F32", [2, 8]), [hostile]: four("F32", [1]) });
+    const weight = f32([2, 8], Array(16).fill(0));
+    await choose(page, "a.safetensors", { weight, [hostile]: f32([1], [0]) });
     await page.waitForSelector("#problem .problem");
     const problem = (await page.textContent("#problem"))!;
     assert.ok(
       problem.startsWith("a.safetensors: must have the tensor weight") && problem.includes(hostile),
       problem,
     );
-    await send("b.safetensors", { weight: four("F32", [2, 8]), hessian: four("F32", [4, 4]) });
+    await choose(page, "b.safetensors", { weight, hessian: f32([4, 4], Array(16).fill(0)) });
     await waitFor(page, "document.querySelector('#problem').textContent.startsWith('shape_mismatch')");
     assert.match((await page.textContent("#problem"))!, /^shape_mismatch: .*hessian.* \(request [\w-]+\)$/);
     assert.equal(await page.title(), "Pare playground");
@@ -298,11 +274,8 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
 
 describe("/playground of a host with keys", { skip: browserSkipReason() ?? false }, () => {
   it("asks for a key, sends it to the host, and keeps it in the session of the tab only", async () => {
-    const digest = formatDigest(await sha256(new TextEncoder().encode("sesame-1"))).slice(
-      "sha256:".length,
-    );
     await using stack = new AsyncDisposableStack();
-    const keys = parseKeys(digest);
+    const keys = parseKeys((await sha256(new TextEncoder().encode("sesame-1"))).toHex());
     const host = await serve({ backend: "cpu", port: 0, hostname: "127.0.0.1", keys, log: () => {} });
     stack.defer(() => host.shutdown());
     const browser = await startBrowser();

@@ -13,6 +13,7 @@ import type { PruneJob } from "../../src/prune/run/job.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { randomModel } from "../support/random_model.ts";
 
@@ -61,7 +62,7 @@ eachBackend("a block of many experts", (backend) => {
     const whole = await prune(backend(), model, {}), streamed = { ...model, streamsExperts: true };
     const parts = await prune(backend(), streamed, { expertsAtOnce: 4 });
     assert.equal(whole.weights.size, 5 + 3 + 5 + 3 + 3 * experts);
-    assert.deepEqual(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
+    assertSame(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
     // The three weights of an expert and the Hessians of its inputs, in f32.
     const expertBytes = 4 * (3 * HIDDEN * INTERMEDIATE + HIDDEN ** 2 + INTERMEDIATE ** 2);
     assert.ok(whole.bytes > experts * expertBytes / 2, `${whole.bytes} bytes`);
@@ -74,7 +75,7 @@ eachBackend("a block of many experts", (backend) => {
     const allocation = { name: "error", layers: linearLayers(model.spec), sparsity: 0.5 } as const;
     const whole = await prune(backend(), model, { allocation });
     const parts = await prune(backend(), streamed, { allocation, expertsAtOnce: 2 });
-    assert.deepEqual(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
+    assertSame(Object.fromEntries(parts.weights), Object.fromEntries(whole.weights));
     assert.ok(parts.bytes < whole.bytes / 2, `${parts.bytes} of ${whole.bytes} bytes`);
     // The statistics of attention do not depend on the tokens of experts, but its share of the zeros does.
     const all = await prune(backend(), model, { allocation, allExperts: true });
@@ -94,6 +95,6 @@ eachBackend("a block of many experts", (backend) => {
       assert.equal(all.weights.get(name) === digest, !name.includes(".experts."), name);
     }
     const inParts = await prune(backend(), model, { allExperts: true, expertsAtOnce: 6 });
-    assert.deepEqual(Object.fromEntries(inParts.weights), Object.fromEntries(all.weights));
+    assertSame(Object.fromEntries(inParts.weights), Object.fromEntries(all.weights));
   });
 });

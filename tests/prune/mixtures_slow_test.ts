@@ -17,6 +17,7 @@ import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts
 import type { BlockRun } from "../../src/prune/report/run_report.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { FAMILY_FIXTURES, readFamilyFixture } from "../support/family_fixtures.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
@@ -116,7 +117,7 @@ for (const family of FAMILIES) {
       assert.ok(untouched.some((name) => /\.(gate|router)\.weight$/.test(name)));
       for (const name of untouched) {
         const [before, after] = [opened, pruned].map(({ checkpoint }) => checkpoint.tensor(name));
-        assert.deepEqual(await after, await before, name);
+        assertSame(await after, await before, name);
       }
     });
 
@@ -151,7 +152,7 @@ for (const family of FAMILIES) {
             pruneRounds(source, query, (...args) => pool.solveRound(...args), options),
         }),
       );
-      assert.deepEqual(await readFolder(out), await readFolder(expected));
+      assertSame(await readFolder(out), await readFolder(expected));
     });
 
     it("gives the same bytes after it was stopped four times and resumed", async () => {
@@ -161,7 +162,7 @@ for (const family of FAMILIES) {
       }
       const { finished, events } = await run(out, near.pruner);
       assert.ok(finished > total / 2 && finished + events.size === total, `${finished} of ${total}`);
-      assert.deepEqual(await readFolder(out), await readFolder(expected));
+      assertSame(await readFolder(out), await readFolder(expected));
     });
 
     it("frees the memory of the device", () => {

@@ -12,6 +12,7 @@ import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
@@ -156,7 +157,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
       const before = floats(whole.first.get(name)!), trained = floats(weight);
       assert.ok(trained.some((value, i) => Math.abs(value - before[i]) > 1e-4), `${name} was not trained`);
       assert.ok(before.every((value, i) => value !== 0 || trained[i] === 0), `${name} has lost zeros`);
-      assert.deepEqual(mask!.data, Uint8Array.from(trained, (value) => value === 0 ? 0 : 1));
+      assertSame(mask!.data, Uint8Array.from(trained, (value) => value === 0 ? 0 : 1));
     }
     assert.ok(whole.result.after < whole.result.before);
     assert.deepEqual(
@@ -167,9 +168,9 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
     assert.equal(whole.result.tensors.size, 10, "six biases, and two norms with theirs");
     const earlier = [...whole.rounded].slice(0, 4);
     const rest = await run(new Map(earlier));
-    assert.deepEqual(rest.last, new Map([...whole.last].slice(4)));
-    assert.deepEqual(rest.rounded, whole.rounded);
-    assert.deepEqual(rest.result, { ...whole.result, seconds: rest.result.seconds });
+    assertSame(rest.last, new Map([...whole.last].slice(4)));
+    assertSame(rest.rounded, whole.rounded);
+    assertSame(rest.result, { ...whole.result, seconds: rest.result.seconds });
     assert.equal(backend().counters.bytesLive, 0);
   });
 

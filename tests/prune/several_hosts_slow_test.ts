@@ -12,6 +12,7 @@ import type { PruneJob } from "../../src/prune/run/job.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { Report } from "../../src/protocol/messages.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { openOptSotu, sotuTokens } from "../support/opt_sotu.ts";
 
@@ -79,7 +80,7 @@ for (const [what, query, options] of RUNS) {
       assert.equal(alone.epochs.length, options.reconstruct ? 4 : 0);
       // One epoch lowers the error of most blocks on the held-out window.
       assert.ok(!options.reconstruct || alone.epochs.filter((epoch) => epoch === 1).length >= 3);
-      assert.deepEqual(await prune(hosts), alone);
+      assertSame(await prune(hosts), alone);
     } finally {
       await checkpoint.close();
     }

@@ -14,6 +14,7 @@ import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { denseStatistics } from "../support/dense_statistics.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
@@ -78,13 +79,13 @@ eachBackend("calibratedModel with shared keys and values", (backend) => {
 
   it("gives the same statistics with states in host memory and on disk, and close ones in other batches", async () => {
     const memory = { activationBytes: 1 }, whole = await run(backend(), { memory });
-    assert.deepEqual(await run(backend(), { memory: { ...memory, hiddenStatesBytes: 0 } }), whole);
+    assertSame(await run(backend(), { memory: { ...memory, hiddenStatesBytes: 0 } }), whole);
     await withTemporaryFolder(async (path) => {
       const hiddenStates = {
         folder: new HiddenStatesFolder(denoFileSystem, path),
         location: "disk",
       } as const;
-      assert.deepEqual(await run(backend(), { memory, hiddenStates }), whole);
+      assertSame(await run(backend(), { memory, hiddenStates }), whole);
     });
     for (const [name, sum] of await run(backend(), {})) {
       assertClose(sum, whole.get(name)!, 1e-5, { label: name });

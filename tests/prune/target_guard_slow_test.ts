@@ -13,6 +13,7 @@ import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
@@ -91,11 +92,11 @@ eachBackend("a pruner with a guard of targets", (backend) => {
         const expected = errorWith(other.weights);
         assert.ok(Math.abs(error / expected - 1) < 1e-3, `${error} instead of ${expected}`);
         for (const [name, weight] of weights) {
-          if (kept === areKept) assert.deepEqual(weight, other.weights.get(name), name);
+          if (kept === areKept) assertSame(weight, other.weights.get(name), name);
         }
         const host = await openLocalHost(backend()),
           decidedBefore = await prune(query, { decided }, serverPruner(host.pare));
-        assert.deepEqual(decidedBefore, other);
+        assertSame(decidedBefore, other);
         for (const [name, { target_step }] of other.reports) {
           if (name.startsWith(`${PREFIX}${LAST}.`)) {
             assert.equal(target_step, kept ? query.target_step : undefined);
@@ -103,7 +104,7 @@ eachBackend("a pruner with a guard of targets", (backend) => {
         }
       }
       const host = await openLocalHost(backend());
-      assert.deepEqual(await prune(query, {}, serverPruner(host.pare)), { decisions, weights, reports });
+      assertSame(await prune(query, {}, serverPruner(host.pare)), { decisions, weights, reports });
       for (const [name, { target_step }] of reports) {
         if (name.startsWith(`${PREFIX}${LAST}.`)) {
           assert.equal(target_step, areKept ? query.target_step : undefined);

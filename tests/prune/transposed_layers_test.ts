@@ -2,6 +2,7 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { readTensor, type TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -42,7 +43,7 @@ describe("the layers of GPT-2", () => {
     const pruned = await prune({ method: "magnitude", pattern: "2:4" });
     for (const { name, rows } of linearLayers(model.spec)) {
       const expected = twoOfFour(await storedWeight(weights, name), rows);
-      assert.deepEqual(await storedWeight(pruned.weights, name), expected, name);
+      assertSame(await storedWeight(pruned.weights, name), expected, name);
     }
   });
 
@@ -57,7 +58,7 @@ describe("the layers of GPT-2", () => {
     const solved = await host.pare.pruneLayer({ weight, hessian_upper: await group.hessian!.packedUpper() }, {
       sparsity: 0.5,
     });
-    assert.deepEqual((await readTensor(pruned.weights, name)).data, transpose(solved.weight).data);
+    assertSame((await readTensor(pruned.weights, name)).data, transpose(solved.weight).data);
     await groups.return();
   });
 

@@ -15,6 +15,7 @@ import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { startHost } from "./host.ts";
 import { normals } from "../support/random.ts";
@@ -117,7 +118,7 @@ describe("tasks about blocks", () => {
         const block = blocks[last], result = resultAt("/again");
         assert.deepEqual(await send("second", { index: last, block, result, parameters }, hosts.small), DONE);
         const [again, first] = ["/again", `/result-${last}`].map((path) => hosts.store.blobs.get(path)!);
-        assert.deepEqual(solved(again), solved(first), `block ${last}`);
+        assertSame(solved(again), solved(first), `block ${last}`);
       }
       assert.deepEqual(await send("first", {}), DONE);
       assert.deepEqual(await send("first", {}), [404, "states_not_found"]);
@@ -199,7 +200,7 @@ describe("tasks about blocks", () => {
           const { layers, ...others } = solved(hosts.store.blobs.get(path)!);
           return { ...others, layers: new Map(layers.map((layer) => [layer.name, layer])) };
         };
-        assert.deepEqual(byName("/joined"), byName("/whole"), `block ${index}`);
+        assertSame(byName("/joined"), byName("/whole"), `block ${index}`);
         assert.deepEqual(await send("share-0", { ...members, pruned }), DONE);
       }
     });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, describe, it } from "@std/testing/bdd";
 import { gzipSync } from "node:zlib";
 import { problemOf, startHost } from "./host.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 const SCRIPT = "globalThis.Scalar = {};";
 
@@ -39,7 +40,7 @@ describe("/docs", () => {
       headers: { "Accept-Encoding": "gzip, deflate, br" },
     });
     assert.equal(compressed.headers.get("Content-Encoding"), "gzip");
-    assert.deepEqual(new Uint8Array(await compressed.arrayBuffer()), new Uint8Array(gzipSync(SCRIPT)));
+    assertSame(new Uint8Array(await compressed.arrayBuffer()), new Uint8Array(gzipSync(SCRIPT)));
     const plain = await host.request("/docs/scalar.js");
     assert.deepEqual([plain.headers.get("Content-Encoding"), await plain.text()], [null, SCRIPT]);
   });

@@ -4,6 +4,7 @@ import { after, afterEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { normals } from "../support/random.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { answerOf, problemOf, startHost } from "./host.ts";
@@ -72,7 +73,7 @@ describe("/v1/hessians", () => {
       const sent = await answerOf(
         await host.send("POST", `/v1/layers?${query}`, file({ weight: layer(7), hessian })),
       );
-      assert.deepEqual(stored.weight.data, sent.weight.data, query);
+      assertSame(stored.weight.data, sent.weight.data, query);
       assert.equal(stored.report.loss, sent.report.loss);
       assert.equal(sent.report.factor_reused, false);
       reused.push(stored.report.factor_reused);
@@ -109,7 +110,7 @@ describe("/v1/hessians", () => {
           file({ weight: layer(7), hessian, validation_hessian: matrix }),
         ),
       );
-      assert.deepEqual(stored.weight.data, sent.weight.data, query);
+      assertSame(stored.weight.data, sent.weight.data, query);
       for (
         const figure of ["loss", "validation_loss", "validation_error", "validation_choice", "nearest_rows"]
       ) {

@@ -10,6 +10,7 @@ import { correlatedHessian, gram } from "../reference/hessian.ts";
 import { referenceChange, referenceStep } from "../reference/target_step.ts";
 import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { normals } from "../support/random.ts";
 import { bytes, file, floats, packBits, packUpper } from "../layer/bodies.ts";
 import { answerOf, startHost } from "./host.ts";
@@ -52,7 +53,7 @@ describe("POST /v1/layers", () => {
         const expected = reference(bytesToFloats(sent.data, dtype));
         const answer = await prune({ weight: sent, [form]: statistics });
         assert.deepEqual([answer.weight.dtype, answer.weight.shape], [dtype, [ROWS, COLS]]);
-        assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+        assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
         assertClose(bytesToFloats(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
         assertClose([answer.report.relative_error], [expected.relativeError], 1e-3);
       });
@@ -63,7 +64,7 @@ describe("POST /v1/layers", () => {
       const x = Float64Array.from(bytesToFloats(inputs.data, dtype));
       const expected = reference(weights, gram(x, tokens, COLS));
       const answer = await prune({ inputs, weight });
-      assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+      assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
       assertClose(bytesToFloats(answer.weight.data, "F32"), expected.q, ROUNDING.F32);
     });
   }
@@ -77,7 +78,7 @@ describe("POST /v1/layers", () => {
     });
     const expected = reference(weights, gram(scaled, tokens, COLS));
     const answer = await prune({ inputs: floats("F32", [tokens, COLS], x), weight }, "token_weights=unit");
-    assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+    assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
     assertClose(bytesToFloats(answer.weight.data, "F32"), expected.q, ROUNDING.F32);
   });
 
@@ -97,7 +98,7 @@ describe("POST /v1/layers", () => {
       { sparsity: 0.5, groups: { keep: 2, group: 4 }, blocksize: 16 },
     );
     const answer = await prune({ weight, hessian: whole }, "pattern=2:4");
-    assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+    assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
     assert.equal(answer.report.pattern, "2:4");
     assert.equal(answer.report.zeros, ROWS * COLS / 2);
   });
@@ -108,7 +109,7 @@ describe("POST /v1/layers", () => {
     const forms: Record<string, HostTensor>[] = [{ weight }, { weight, hessian: whole }];
     for (const tensors of forms) {
       const answer = await prune(tensors, "method=magnitude&sparsity=0.3");
-      assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+      assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
       assert.equal(answer.report.damping, null);
       if ("hessian" in tensors) assertClose([answer.report.loss], [expected.loss], 1e-4);
       else assert.equal(answer.report.loss, null);
@@ -141,7 +142,7 @@ describe("POST /v1/layers", () => {
     const tensors = { weight, target: floats("F32", [ROWS, COLS], target) };
     const body = file({ hessian: whole }), digest = formatDigest(await sha256(body));
     const answer = await prune({ ...tensors, hessian: whole }, "target_step=0.25");
-    assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+    assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
     assertClose(bytesToFloats(answer.weight.data, "F32"), expected.q, 1e-3);
     const change = referenceChange(layer, bytesToFloats(answer.weight.data, "F32"));
     assertClose([answer.report.target_change!.result!], [change], 1e-3);
@@ -149,7 +150,7 @@ describe("POST /v1/layers", () => {
     for (const isReused of [false, true]) {
       const query = `/v1/layers?blocksize=16&target_step=0.25&hessian=${digest}`;
       const stored = await answerOf(await host.send("POST", query, file(tensors)));
-      assert.deepEqual(stored.weight.data, answer.weight.data);
+      assertSame(stored.weight.data, answer.weight.data);
       assert.equal(stored.report.factor_reused, isReused);
     }
     assert.equal((await host.request(`/v1/hessians/${digest}`, { method: "DELETE" })).status, 204);
@@ -190,8 +191,8 @@ describe("POST /v1/layers", () => {
         await prune({ weight, hessian: whole }, query),
         await prune({ weight, hessian: whole }, query),
       ];
-      assert.deepEqual(first.weight.data, second.weight.data);
-      assert.deepEqual(first.mask.data, second.mask.data);
+      assertSame(first.weight.data, second.weight.data);
+      assertSame(first.mask.data, second.mask.data);
     }
   });
 

@@ -20,6 +20,7 @@ import {
   WEIGHT,
   WHOLE_LAYER,
 } from "./task_hosts.ts";
+import { assertSame } from "../support/assert_same.ts";
 
 const hosts = await startTaskHosts();
 after(() => hosts.close());
@@ -43,7 +44,7 @@ describe("tasks", () => {
       const direct = await answerOf(
         await plain.send("POST", `/v1/layers?sparsity=0.5&hessian=${digest}`, WEIGHT),
       );
-      assert.deepEqual({ weight, mask }, { weight: direct.weight, mask: direct.mask });
+      assertSame({ weight, mask }, { weight: direct.weight, mask: direct.mask });
     } finally {
       await plain.close();
     }
@@ -66,13 +67,13 @@ describe("tasks", () => {
     const stored = await answerOf(new Response(hosts.store.blobs.get("/result")));
     assert.equal((await hosts.send(await hosts.taskOf())).status, 200);
     const large = await answerOf(new Response(hosts.store.blobs.get("/result")));
-    assert.deepEqual(stored.weight, large.weight);
+    assertSame(stored.weight, large.weight);
     const task = await hosts.taskOf({
       weight: await hosts.putBlob("/whole", WHOLE_LAYER),
       hessian: undefined,
     });
     assert.equal((await hosts.send(task)).status, 200);
-    assert.deepEqual((await answerOf(new Response(hosts.store.blobs.get("/result")))).weight, large.weight);
+    assertSame((await answerOf(new Response(hosts.store.blobs.get("/result")))).weight, large.weight);
   });
 
   it("use the validation statistics in the file of the statistics or of the weight", async () => {

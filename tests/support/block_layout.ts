@@ -4,10 +4,11 @@
  * kernel has run, it checks the pruned weights Q, the change Δ = W − Q, and all other buffers.
  */
 
-import { deepStrictEqual, ok } from "node:assert/strict";
+import { ok } from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
 import type { ReferenceBlock, ReferenceColumns } from "../reference/column_loop.ts";
 import { assertClose } from "./assert_close.ts";
+import { assertSame } from "./assert_same.ts";
 import { downloadF32, downloadU32, upload } from "./device.ts";
 import { normals, uniform } from "./random.ts";
 
@@ -137,7 +138,7 @@ export class BlockLayout {
         else mask[word] |= bit;
       }
     }
-    deepStrictEqual(await downloadU32(backend, this.buffers.mask), mask, "mask");
+    assertSame(await downloadU32(backend, this.buffers.mask), mask, "mask");
 
     const q = await downloadF32(backend, this.buffers.q), delta = await downloadF32(backend, this.buffers.w);
     const inside = (values: Float32Array) =>

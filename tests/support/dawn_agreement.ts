@@ -3,7 +3,6 @@
  * the results of the two. Results that are not rounded must have the same bits.
  */
 
-import { deepStrictEqual } from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { KERNELS } from "../../src/device/kernels/kernels.ts";
 import { ALL_CASES } from "../../src/host/self_check/cases.ts";
@@ -14,6 +13,7 @@ import { createWebGpuBackend, type WebGpuBackend } from "../../src/device/webgpu
 import type { Tiling } from "../../src/device/webgpu/tuning.ts";
 import { WEBGPU_RUNTIMES } from "../../src/device/webgpu/runtimes/runtime.ts";
 import { assertClose } from "./assert_close.ts";
+import { assertSame } from "./assert_same.ts";
 import { dawnSkipReason } from "./dawn.ts";
 import { upload } from "./device.ts";
 
@@ -60,7 +60,7 @@ export function testAgreement(tiling: Tiling): void {
           const [expected, actual] = [deno.get(output)!, dawn.get(output)!];
           const label = `${checkCase.name}, ${output}`;
           if (roundings === undefined) {
-            deepStrictEqual(new Uint32Array(actual.buffer), new Uint32Array(expected.buffer), label);
+            assertSame(new Uint32Array(actual.buffer), new Uint32Array(expected.buffer), label);
           } else {
             // Each of the two results has its own roundings.
             assertClose(

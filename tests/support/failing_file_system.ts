@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { FileError } from "../../src/base/files/file_error.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
+import { assertSame } from "./assert_same.ts";
 import { readFolder } from "./temporary_folder.ts";
 
 /** The error of all operations after the simulated kill. */
@@ -68,7 +69,7 @@ export async function assertSameAfterKills(
       return false;
     });
     if (!done) await run(out, denoFileSystem);
-    assert.deepEqual(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
+    assertSame(await readFolder(out), await readFolder(expected), `stopped after ${stops} changes`);
     await Deno.remove(out, { recursive: true });
   }
   assert.ok(stops > least, `stopped after at most ${stops} changes`);

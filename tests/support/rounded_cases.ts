@@ -10,6 +10,7 @@ import { solveSparseGpt } from "../../src/layer/solvers/sparsegpt.ts";
 import type { Pattern } from "../../src/tensor/pattern.ts";
 import { type GptqOptions, referenceActivationOrder, referenceGptq } from "../reference/gptq.ts";
 import { referenceFactor } from "../reference/sparsegpt.ts";
+import { assertSame } from "./assert_same.ts";
 import { upload } from "./device.ts";
 import { type HostLayer, packForced, uploadHessian, uploadLayer } from "./layers.ts";
 import { assertRounded, readRounded } from "./rounded_solutions.ts";
@@ -84,6 +85,6 @@ export async function checkRounded(backend: Backend, solved: RoundedCase): Promi
           ? referenceGptq(host, natural, { ...options, ...more })
           : referenceActivationOrder(host, damping, { ...options, ...more }),
     );
-    if (fixedMask) assert.deepEqual(rounded.mask, fixedMask);
+    if (fixedMask) assertSame(rounded.mask, fixedMask);
   });
 }

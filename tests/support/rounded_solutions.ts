@@ -6,6 +6,7 @@ import { relativeError } from "../../src/layer/solvers/solution.ts";
 import type { Solution } from "../../src/layer/solvers/solver.ts";
 import type { GptqOptions, GptqSolution } from "../reference/gptq.ts";
 import { assertClose } from "./assert_close.ts";
+import { assertSame } from "./assert_same.ts";
 import { downloadF32 } from "./device.ts";
 import { readSolution } from "./layers.ts";
 
@@ -84,9 +85,9 @@ export function assertRounded(
   assertClose([solution.loss!], [chosen.loss], 1e-3, { label: "loss" });
 
   const followed = reference({ fixedMask: rounded.mask, follow: rounded });
-  assert.deepEqual(rounded.codes, followed.codes);
+  assertSame(rounded.codes, followed.codes);
   assertClose(rounded.scales, followed.scales, 1e-4, { label: "scales" });
-  assert.deepEqual([...rounded.zeros], [...followed.zeros]);
+  assertSame([...rounded.zeros], [...followed.zeros]);
   assertClose([solution.loss!], [followed.loss], 1e-4, { label: "loss on the same mask" });
   if (relativeError(solution) !== null) {
     assertClose([relativeError(solution)!], [followed.relativeError], 1e-4, { label: "relative error" });

@@ -1,10 +1,10 @@
 /** Inputs for the kernels that select entries, and the rule by which their results choose entries. */
 
-import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend, DeviceBuffer } from "../../src/device/backend.ts";
 import { DIGITS_LENGTH } from "../../src/device/kernels/selection/select_block.ts";
 import { referenceSelection } from "../reference/selection.ts";
+import { assertSame } from "./assert_same.ts";
 import { eachBackend } from "./backends.ts";
 import { upload } from "./device.ts";
 import { normals } from "./random.ts";
@@ -83,7 +83,7 @@ export function testSelection(
     const forcedAt = isForced && ((i: number) => isForced(Math.floor(i / cols), first + i % cols));
     for (const k of counts) {
       const expected = referenceSelection(weights.map(Math.abs), k, forcedAt);
-      deepStrictEqual(await select(backend, operands, params, k), expected, `k = ${k} of ${rows}×${cols}`);
+      assertSame(await select(backend, operands, params, k), expected, `k = ${k} of ${rows}×${cols}`);
     }
     for (const buffer of Object.values(operands)) buffer.destroy();
   }

@@ -13,6 +13,7 @@ import {
   tensorBytes,
 } from "../../src/tensor/dtype.ts";
 import { BF16, decodeFloat16, encodeFloat16, F16, type Format } from "../reference/float16.ts";
+import { assertSame } from "../support/assert_same.ts";
 import { uniform } from "../support/random.ts";
 import { describe, it } from "@std/testing/bdd";
 
@@ -102,7 +103,7 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
 
     it("preserves every bit pattern in a round trip, except that NaNs become quiet", () => {
       const expected = ALL_PATTERNS.map((bits) => isNaNPattern(bits) ? bits | quiet : bits);
-      assert.deepEqual(narrow(widen(ALL_PATTERNS)), expected);
+      assertSame(narrow(widen(ALL_PATTERNS)), expected);
     });
 
     it("rounds to nearest even at every representable value, at every halfway point, and next to them", () => {
@@ -143,7 +144,7 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
       const expected = [...words].map((word) =>
         (word >>> 31) * 0x8000 + (infinity | quiet | ((word & 0x7fffff) >>> shift))
       );
-      assert.deepEqual([...narrow(new Float32Array(words.buffer))], expected);
+      assertSame([...narrow(new Float32Array(words.buffer))], expected);
     });
 
     it("converts data at an odd byte offset", () => {

@@ -38,6 +38,8 @@ export interface BenchDevice {
 export interface Measurement extends BenchDevice {
   readonly date: string;
   readonly machine: Machine;
+  /** The other processors on which earlier runs of the bench measured a part of the results. Absent if there are none. */
+  readonly otherProcessors?: readonly string[];
 }
 
 const ROOT = new URL("../../../", import.meta.url), FOLDER = new URL("../results/", import.meta.url);
@@ -67,14 +69,24 @@ export async function readResultsIfPresent<Results>(
 /**
  * Writes `results` with the date, this machine and `device` into `file`. An existing file is replaced. Paths inside of the
  * repository are written relative to it.
+ * @param earlier the measurement that a part of the results comes from, if there is one
  */
 export async function writeResults<Results>(
   file: string | URL,
   { backend, adapter }: BenchDevice,
   results: Results,
-  date = new Date().toISOString(),
+  earlier?: Measurement,
 ): Promise<void> {
-  const measurement: Measurement = { date, machine: await describeMachine(), backend, adapter };
+  const machine = await describeMachine();
+  const processors = earlier ? [...earlier.otherProcessors ?? [], earlier.machine.cpu] : [];
+  const otherProcessors = [...new Set(processors)].filter((processor) => processor !== machine.cpu);
+  const measurement: Measurement = {
+    date: new Date().toISOString(),
+    machine,
+    ...otherProcessors.length > 0 && { otherProcessors },
+    backend,
+    adapter,
+  };
   const text = formatJson({ ...measurement, ...results });
   await Deno.writeTextFile(file, text.replaceAll(`"${fileURLToPath(ROOT)}`, '"'));
 }

@@ -1,8 +1,8 @@
 /**
  * A folder with hidden states that a host has no memory for. They also survive a restart of the host. Each file has the
  * states of one name (`states_file.ts`). States are in memory or in the folder, but never in both, because those in the
- * folder would become stale. Files have a budget: those that were written least recently are removed first, also if the
- * disk is full before.
+ * folder would become stale. Files have a budget. Above it, or if the disk is full, those that were written least recently
+ * are removed.
  */
 
 import { messageOf } from "../../base/errors.ts";
@@ -23,7 +23,7 @@ export interface StatesFolderOptions {
   readonly folder: string;
   /** The most bytes of all files together. */
   readonly budgetBytes: number;
-  /** Called if states cannot be stored, if a full disk makes others go, or if those in a file cannot be used. */
+  /** Called if states cannot be stored, if others are removed because the disk is full, or if those in a file cannot be used. */
   readonly log: (entry: Readonly<Record<string, string>> & { readonly event: string }) => void;
 }
 

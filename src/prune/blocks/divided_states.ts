@@ -159,8 +159,8 @@ type Collect = (host: BlockHost) => Promise<readonly SumTokens[]>;
 
 /** A share of the windows, whose states are at one host. */
 class Share {
-  /** The number of times that the states had been created when the statistics were stored. */
-  #collectedAt = NaN;
+  /** The host that has stored the statistics, and the number of times that the states had been created then. */
+  #collectedAt?: { readonly host: BlockHost; readonly creations: number };
 
   constructor(readonly states: WindowStates) {}
 
@@ -170,18 +170,22 @@ class Share {
 
   async #collectAt(host: BlockHost, collect: Collect): Promise<readonly SumTokens[]> {
     const tokens = await collect(host);
-    this.#collectedAt = this.states.creations;
+    this.#collectedAt = { host, creations: this.states.creations };
     return tokens;
   }
 
-  /** Calls `add` when the host has the statistics. If it has lost them, they are computed again. */
+  /**
+   * Calls `add` when the host has the statistics. If it has lost them, or the states are now at another host, they are computed
+   * again. The other host may have statistics of an earlier process, which are perhaps not those of this round.
+   */
   addSums(
     block: number,
     collect: Collect,
     add: (host: BlockHost) => Promise<AddedSums>,
   ): Promise<AddedSums> {
     return this.states.before(block, async (host) => {
-      if (this.#collectedAt !== this.states.creations) await this.#collectAt(host, collect);
+      const { host: collector, creations } = this.#collectedAt ?? {};
+      if (collector !== host || creations !== this.states.creations) await this.#collectAt(host, collect);
       return await add(host);
     });
   }

@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 describe("denoFileSystem", () => {
@@ -60,7 +61,7 @@ describe("denoFileSystem", () => {
       const source = await denoFileSystem.open(`${folder}/file`);
       assert.equal(source.byteLength, starts[19] + 1019);
       const read = await Promise.all(pieces.map((piece, i) => source.read(starts[i], piece.byteLength)));
-      assert.deepEqual(read, pieces);
+      assertSame(read, pieces);
       await source.close();
       await source.close();
     }));

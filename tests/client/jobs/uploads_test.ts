@@ -10,6 +10,7 @@ import { ConnectionError } from "../../../src/client/errors.ts";
 import type { BlobSource } from "../../../src/client/digests.ts";
 import { type UploadProgress, Uploads } from "../../../src/client/jobs/uploads.ts";
 import { startEdge } from "../../edge/local_edge.ts";
+import { assertSame } from "../../support/assert_same.ts";
 
 const PART_BYTES = 5 * 2 ** 20;
 
@@ -76,7 +77,7 @@ describe("Uploads", () => {
       "unknown (503): slow down",
     ]);
     assert.equal(wire.maxActive(), 3);
-    assert.deepEqual(await blobOf(digest), body);
+    assertSame(await blobOf(digest), body);
     assert.equal(await uploads.uploadBlob(body), digest);
     assert.deepEqual(wire.posts, ["uploads", "complete"]);
   });
@@ -110,7 +111,7 @@ describe("Uploads", () => {
     const second = new Uploads({ baseUrl: edge.url, fetch: whole.fetch });
     const digest = await second.uploadBlob(body, { resume: reached });
     assert.deepEqual(whole.attempts, { 3: 1 });
-    assert.deepEqual(await blobOf(digest), body);
+    assertSame(await blobOf(digest), body);
   });
 
   it("starts from the beginning if the edge does not have the upload to resume", async () => {

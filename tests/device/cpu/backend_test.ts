@@ -12,6 +12,7 @@ import { pairsInstructions } from "../../../src/device/cpu/instruction_pairing.t
 import { gemmNN, gemmNT } from "../../../src/device/kernels/gemm.ts";
 import { copy2d } from "../../../src/device/kernels/transfer/copy2d.ts";
 import { defineKernel } from "../../../src/device/kernels/kernel.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { downloadF32, downloadU32, upload } from "../../support/device.ts";
 
 /** Runs `body` with a new backend and disposes of the backend afterwards. */
@@ -58,8 +59,8 @@ for (const threads of [0, 1, 3]) {
           temporary.destroy();
         }
         const written = upload(backend, filled(MANY, 2));
-        assert.deepEqual(await downloadU32(backend, target), filled(MANY, 1));
-        assert.deepEqual(await downloadU32(backend, written), filled(MANY, 2));
+        assertSame(await downloadU32(backend, target), filled(MANY, 1));
+        assertSame(await downloadU32(backend, written), filled(MANY, 2));
       }));
 
     it("does not let a dispatch see bytes that are written after the dispatch was queued", () =>
@@ -70,9 +71,9 @@ for (const threads of [0, 1, 3]) {
         backend.write(source, 0, bytesOf(filled(MANY, 2)));
         copyRow(backend, source, last, MANY);
         backend.write(source, 0, bytesOf(filled(MANY, 3)));
-        assert.deepEqual(await downloadU32(backend, target), filled(MANY, 1));
-        assert.deepEqual(await downloadU32(backend, last), filled(MANY, 2));
-        assert.deepEqual(await downloadU32(backend, source), filled(MANY, 3));
+        assertSame(await downloadU32(backend, target), filled(MANY, 1));
+        assertSame(await downloadU32(backend, last), filled(MANY, 2));
+        assertSame(await downloadU32(backend, source), filled(MANY, 3));
       }));
 
     it("reads the results of commands queued before the read and not of commands queued after it", () =>
@@ -83,8 +84,8 @@ for (const threads of [0, 1, 3]) {
         backend.clear(target);
         const after = downloadU32(backend, target);
         backend.write(target, 0, bytesOf(filled(MANY, 9)));
-        assert.deepEqual(await reading, filled(MANY, 1));
-        assert.deepEqual(await after, filled(MANY, 0));
+        assertSame(await reading, filled(MANY, 1));
+        assertSame(await after, filled(MANY, 0));
       }));
 
     it("keeps the memory of a destroyed buffer until the dispatches that use it are done", () =>
@@ -97,7 +98,7 @@ for (const threads of [0, 1, 3]) {
           source.destroy();
           upload(backend, filled(MANY, 99)).destroy();
         }
-        assert.deepEqual(await downloadU32(backend, target), filled(MANY, 6));
+        assertSame(await downloadU32(backend, target), filled(MANY, 6));
       }));
 
     it("multiplies by the current right operand, although products in a row share its packed copy", () =>
@@ -167,7 +168,7 @@ for (const threads of [0, 1, 3]) {
         const copied = await downloadU32(backend, b);
         assert.deepEqual([...copied.subarray(0, 4)], [0, 0, 1, 2]);
         assert.deepEqual([...copied.subarray(MANY)], [MANY - 1, MANY, 0]);
-        assert.deepEqual(await downloadU32(backend, a), filled(MANY + 3, 0));
+        assertSame(await downloadU32(backend, a), filled(MANY + 3, 0));
       }));
 
     it("counts dispatches, transferred bytes and allocated bytes", () =>
@@ -195,7 +196,7 @@ for (const threads of [0, 1, 3]) {
           backend.createBuffer("lower half", backend.maxBufferBytes);
           const source = upload(backend, filled(MANY, 5)), target = backend.createBuffer("high", 4 * MANY);
           copyRow(backend, source, target, MANY);
-          assert.deepEqual(await downloadU32(backend, target), filled(MANY, 5));
+          assertSame(await downloadU32(backend, target), filled(MANY, 5));
         }),
     );
 

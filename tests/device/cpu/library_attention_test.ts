@@ -4,7 +4,6 @@
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
-import assert from "node:assert/strict";
 import type { Backend } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
@@ -13,6 +12,7 @@ import { attention, attentionCase } from "../../../src/device/kernels/forward/at
 import type { Values } from "../../../src/device/kernels/kernel_case.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../reference/float16.ts";
 import { dispatchCase } from "../../../scripts/self_check/dispatch_case.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { assertCase } from "../../support/kernel_cases.ts";
 
 const COMMON = { batch: 2, kv_heads: 2, head_dim: 20 };
@@ -72,7 +72,7 @@ for (const library of libraries) {
           return { q: round(q), k: round(k), v: round(v), ...others };
         };
         await assertCase(one, attention, { ...attended, buffers }, { tolerance });
-        assert.deepEqual(
+        assertSame(
           await dispatchCase(three, attention, buffers(), attended.params),
           await dispatchCase(one, attention, buffers(), attended.params),
         );

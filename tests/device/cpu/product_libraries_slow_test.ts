@@ -13,6 +13,7 @@ import { loadProducts, PRECISIONS } from "../../../src/device/cpu/products/produ
 import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../reference/float16.ts";
 import { assertClose } from "../../support/assert_close.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { GEMMS, type Product, type ProductKernel, runProduct } from "../../support/products.ts";
 
 const [NN, NT, TN] = GEMMS;
@@ -117,7 +118,7 @@ describe("libraries for products", () => {
         const product: Product = { size: [33, 47, 129] }, expected = await runProduct(one, NT, product);
         // The memory is reserved but never touched, so the machine need not have it.
         const reserved = one.createBuffer("reserved", 2 ** 31);
-        assert.deepEqual(await runProduct(one, NT, product), expected);
+        assertSame(await runProduct(one, NT, product), expected);
         reserved.destroy();
       });
 

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { assertSame } from "../../support/assert_same.ts";
 import { openBehindPort } from "../../support/gpu_copies/host_in_thread.ts";
 import { answerOf, startHost } from "../../routes/host.ts";
 import { webgpuSkipReason } from "../../support/backends.ts";
@@ -28,7 +29,7 @@ describe("a host with a WebGPU device", { skip: webgpuSkipReason }, () => {
     assert.ok(stagingBytes() <= bound, `${stagingBytes()}`);
     endSolve();
     const [first, second] = await Promise.all(answers.map(async (answer) => answerOf(await answer)));
-    assert.deepEqual(first.weight.data, second.weight.data);
+    assertSame(first.weight.data, second.weight.data);
     await host.close();
   });
 });

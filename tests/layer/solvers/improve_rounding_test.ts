@@ -10,6 +10,7 @@ import { roundSolution } from "../../../src/layer/solvers/rounding/round_solutio
 import { scaleStatistics } from "../../../src/layer/solvers/scaled_statistics.ts";
 import { dampedHessian, quadraticForm } from "../../reference/hessian.ts";
 import { assertClose } from "../../support/assert_close.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { readRounded, type RoundedSolution } from "../../support/rounded_solutions.ts";
@@ -31,7 +32,7 @@ eachBackend("improveRounding()", (backend) => {
 
       const improved = await solved.improve(1);
       const after = await readRounded(backend(), improved, solved.quantization);
-      assert.deepEqual(after.mask, before.mask);
+      assertSame(after.mask, before.mask);
       requireCoordinateDescent(host, before.q, after, groupSize || COLS);
 
       const delta = subtract(host.weight, after.q), loss = quadraticForm(delta, host.hessian, ROWS, COLS);

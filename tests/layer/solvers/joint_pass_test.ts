@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { relativeError } from "../../../src/layer/solvers/solution.ts";
 import type { Pattern } from "../../../src/tensor/pattern.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { makeLayer } from "../../support/layers.ts";
 import { uniform } from "../../support/random.ts";
@@ -143,6 +144,6 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
         runs.push([await readRounded(backend(), solution, quantization), solution.loss]);
       });
     }
-    assert.deepEqual(runs[0], runs[1]);
+    assertSame(runs[0], runs[1]);
   });
 });

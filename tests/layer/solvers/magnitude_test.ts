@@ -6,6 +6,7 @@ import { relativeError } from "../../../src/layer/solvers/solution.ts";
 import { solveMagnitude } from "../../../src/layer/solvers/magnitude.ts";
 import type { SolveOptions } from "../../../src/layer/solvers/solver.ts";
 import { referenceMagnitude } from "../../reference/sparsegpt.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { memoize } from "../../support/memoize.ts";
@@ -48,8 +49,8 @@ eachBackend("solveMagnitude()", (backend) => {
         const solution = await solveMagnitude(backend(), layer, hessian, options);
         await assertSolution(backend(), solution, expected);
         const { q, mask } = await readSolution(backend(), solution);
-        assert.deepEqual(mask, expected.mask);
-        assert.deepEqual(q, host.weight.map((value, i) => mask[i] ? value : 0));
+        assertSame(mask, expected.mask);
+        assertSame(q, host.weight.map((value, i) => mask[i] ? value : 0));
         for (const resource of [solution, layer, hessian]) resource.destroy();
         assert.equal(backend().counters.bytesLive, live);
       });
@@ -75,7 +76,7 @@ eachBackend("solveMagnitude()", (backend) => {
     const layer = uploadLayer(backend(), host, 64);
     const solution = await solveMagnitude(backend(), layer, undefined, { ...HALF, sparsity: 0.3 });
     const { mask } = await readSolution(backend(), solution);
-    assert.deepEqual(mask, Uint8Array.from({ length: rows * cols }, (_, i) => i < 0.3 * rows * cols ? 0 : 1));
+    assertSame(mask, Uint8Array.from({ length: rows * cols }, (_, i) => i < 0.3 * rows * cols ? 0 : 1));
     solution.destroy();
     layer.destroy();
   });
@@ -90,7 +91,7 @@ eachBackend("solveMagnitude()", (backend) => {
       const solution = await solveMagnitude(backend(), layer, hessian, options);
       const expected = referenceMagnitude(host, { sparsity, groups });
       await assertSolution(backend(), solution, expected);
-      assert.deepEqual((await readSolution(backend(), solution)).mask, expected.mask);
+      assertSame((await readSolution(backend(), solution)).mask, expected.mask);
       for (const resource of [solution, layer, hessian]) resource.destroy();
     });
   }

@@ -13,6 +13,7 @@ import { checkObcSize, MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/we
 import { referenceObc } from "../../reference/obc.ts";
 import type { ReferenceSolution } from "../../reference/sparsegpt.ts";
 import { assertClose } from "../../support/assert_close.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { limitBuffers } from "../../support/limited_backend.ts";
@@ -175,8 +176,8 @@ eachBackend("solveObc()", (backend) => {
           runs.push([q, mask, solution.loss, relativeError(solution)]);
         });
       }
-      assert.deepEqual(runs[1], runs[0]);
-      assert.deepEqual(runs[2], runs[0]);
+      assertSame(runs[1], runs[0]);
+      assertSame(runs[2], runs[0]);
     });
   }
 

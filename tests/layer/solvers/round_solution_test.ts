@@ -13,6 +13,7 @@ import { referenceActivationOrder, referenceGptq } from "../../reference/gptq.ts
 import { quadraticForm } from "../../reference/hessian.ts";
 import { referenceFactor } from "../../reference/sparsegpt.ts";
 import { assertClose } from "../../support/assert_close.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { readRounded } from "../../support/rounded_solutions.ts";
@@ -49,7 +50,7 @@ eachBackend("roundSolution()", (backend) => {
       const quantization = { bits: 4, symmetric: false, groupSize, order, ranges } as const;
       const solution = await roundSolution(backend(), layer, pruned, factored, statistics, quantization);
       const rounded = await readRounded(backend(), solution, quantization);
-      assert.deepEqual(rounded.mask, mask);
+      assertSame(rounded.mask, mask);
 
       const options = {
         ...quantization,
@@ -62,7 +63,7 @@ eachBackend("roundSolution()", (backend) => {
       const expected = order === "natural"
         ? referenceGptq(refitted, referenceFactor(host.hessian, cols, DAMPING), options)
         : referenceActivationOrder(refitted, DAMPING, options);
-      assert.deepEqual(rounded.codes, expected.codes);
+      assertSame(rounded.codes, expected.codes);
 
       const delta = Float64Array.from(host.weight, (weight, i) => weight - rounded.q[i]);
       const loss = quadraticForm(delta, host.hessian, rows, cols);

@@ -9,6 +9,7 @@ import { relativeError } from "../../../src/layer/solvers/solution.ts";
 import type { SolveOptions } from "../../../src/layer/solvers/solver.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { referenceFactor, referenceSparseGpt } from "../../reference/sparsegpt.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { memoize } from "../../support/memoize.ts";
@@ -98,7 +99,7 @@ eachBackend("solveSparseGpt()", (backend) => {
       { ...HALF, sparsity: 0 },
       async (solution) => {
         const { q, mask } = await readSolution(backend(), solution);
-        assert.deepEqual(q, host.weight);
+        assertSame(q, host.weight);
         assert.ok(mask.every((kept) => kept === 1));
         assert.deepEqual([solution.zeros, solution.loss, relativeError(solution)], [0, 0, 0]);
       },
@@ -165,7 +166,7 @@ eachBackend("solveSparseGpt()", (backend) => {
           runs.push([q, mask, solution.loss, relativeError(solution)]);
         });
       }
-      assert.deepEqual(runs[0], runs[1]);
+      assertSame(runs[0], runs[1]);
     });
   }
 
@@ -202,7 +203,7 @@ eachBackend("solveSparseGpt()", (backend) => {
     assert.equal(relativeError(solution), null);
     const { q } = await readSolution(backend(), solution);
     const { q: delta } = await readSolution(backend(), { ...solution, q: layer.weight });
-    assert.deepEqual(delta, host.weight.map((value, i) => value - q[i]));
+    assertSame(delta, host.weight.map((value, i) => value - q[i]));
     for (const resource of [solution, layer, factored]) resource.destroy();
   });
 

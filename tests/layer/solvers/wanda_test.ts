@@ -9,6 +9,7 @@ import type { SolveOptions } from "../../../src/layer/solvers/solver.ts";
 import { solveWanda } from "../../../src/layer/solvers/wanda.ts";
 import { referenceWanda } from "../../reference/wanda.ts";
 import { assertClose } from "../../support/assert_close.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { limitBuffers } from "../../support/limited_backend.ts";
@@ -53,12 +54,12 @@ eachBackend("solveWanda()", (backend) => {
         const solution = await solveWanda(backend(), uploaded, hessian, options);
         await assertSolution(backend(), solution, expected);
         const { q, mask } = await readSolution(backend(), solution);
-        assert.deepEqual(mask, expected.mask);
-        assert.deepEqual(q, host.weight.map((value, i) => mask[i] ? value : 0));
+        assertSame(mask, expected.mask);
+        assertSame(q, host.weight.map((value, i) => mask[i] ? value : 0));
         assertClose([solution.loss!], [expected.loss], 1e-4, { label: "loss" });
         assertClose([relativeError(solution)!], [expected.relativeError], 1e-4, { label: "relative error" });
         const delta = host.weight.map((value, i) => value - q[i]);
-        assert.deepEqual(await readMatrix(backend(), uploaded.weight), delta);
+        assertSame(await readMatrix(backend(), uploaded.weight), delta);
         for (const resource of [solution, uploaded, hessian]) resource.destroy();
         assert.equal(backend().counters.bytesLive, live);
       });
@@ -89,7 +90,7 @@ eachBackend("solveWanda()", (backend) => {
         masks.push((await readSolution(device, solution)).mask);
         for (const resource of [solution, layer, hessian]) resource.destroy();
       }
-      assert.deepEqual(masks[1], masks[0]);
+      assertSame(masks[1], masks[0]);
     });
   }
 

@@ -5,6 +5,7 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { openModel } from "../../../src/model/model.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import { openOptSotu, OPT_SOTU } from "../../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
@@ -114,7 +115,7 @@ describe("openCheckpoint", () => {
     const { tensors } = decode(await Deno.readFile(`${OPT_SOTU}/model.safetensors`));
     assert.deepEqual([...checkpoint.names()], [...tensors.keys()]);
     await Promise.all([...tensors].map(async ([name, expected]) => {
-      assert.deepEqual(await checkpoint.tensor(name), expected, name);
+      assertSame(await checkpoint.tensor(name), expected, name);
     }));
     await checkpoint.close();
   });

@@ -14,6 +14,7 @@ import { DevicePruner } from "../../../src/prune/device_pruner.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { shrinkModel } from "../../../src/prune/shrink/shrink_model.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { patternTensor, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import type { Backend } from "../../../src/device/backend.ts";
@@ -65,7 +66,7 @@ for (const family of ["qwen3_moe", "mixtral"]) {
       await prune(source, `${source} pruned`);
       await prune(FAMILY_FIXTURES + family, `${source} separate`);
       const separate = decode(await Deno.readFile(`${source} separate/model.safetensors`)).tensors;
-      assert.deepEqual(await storedTensors(`${source} pruned`), fuseExperts(separate));
+      assertSame(await storedTensors(`${source} pruned`), fuseExperts(separate));
       for (const name of ["config.json", "model.safetensors.index.json"]) {
         assert.equal(
           await Deno.readTextFile(`${source} pruned/${name}`),
@@ -96,7 +97,7 @@ for (const family of ["qwen3_moe", "mixtral"]) {
       await shrink(FAMILY_FIXTURES + family, `${out} separate`);
       const separate = decode(await Deno.readFile(`${out} separate/model.safetensors`)).tensors;
       const shrunk = await storedTensors(out);
-      assert.deepEqual(shrunk, fuseExperts(separate));
+      assertSame(shrunk, fuseExperts(separate));
       assert.equal(shrunk["model.layers.1.mlp.experts.down_proj"].shape[0], 3);
       const index = JSON.parse(await Deno.readTextFile(`${out}/model.safetensors.index.json`));
       assert.deepEqual(Object.keys(index.weight_map), Object.keys(shrunk).sort());
@@ -216,14 +217,14 @@ for (
         for (let expert = 0; expert < experts; expert++) {
           const bytes = data.length / experts;
           const tensor = await checkpoint.tensor(`${mixture}.${expert}.${layer}.weight`);
-          assert.deepEqual(tensor, {
+          assertSame(tensor, {
             dtype,
             shape,
             data: data.slice(expert * bytes, (expert + 1) * bytes),
           });
         }
         await unpackCheckpoint(stored, `${source} dense`, fs);
-        assert.deepEqual(await storedTensors(`${source} dense`, ["model.safetensors"]), {
+        assertSame(await storedTensors(`${source} dense`, ["model.safetensors"]), {
           ...renamed(weights),
           ...biases,
         });

@@ -36,7 +36,7 @@ function rotationOf({ variants }: FamilyFixture, index: number): Record<string, 
 }
 
 /** Asserts that a variant, by default the first, has the same logits if its settings are changed. */
-async function assertSame(
+async function assertSameLogits(
   { weights, windows: [window], variants }: FamilyFixture,
   settings: Record<string, unknown>,
   backend: Backend,
@@ -51,18 +51,18 @@ async function assertSame(
 eachBackend("a model in an older form", (backend) => {
   it("reads the scaling of LLaMA 3.1, and the LongRoPE of Phi-3 with its older name of the type", async () => {
     const { rope_theta, ...rope_scaling } = rotationOf(llama, 3);
-    await assertSame(llama, { rope_parameters: undefined, rope_theta, rope_scaling }, backend(), 3);
+    await assertSameLogits(llama, { rope_parameters: undefined, rope_theta, rope_scaling }, backend(), 3);
     const { rope_type: type, rope_theta: theta, partial_rotary_factor, ...longrope } = rotationOf(phi3, 5);
     const older = { rope_theta: theta, partial_rotary_factor, rope_scaling: { ...longrope, type } };
-    await assertSame(phi3, { rope_parameters: undefined, ...older }, backend(), 5);
+    await assertSameLogits(phi3, { rope_parameters: undefined, ...older }, backend(), 5);
   });
 
   it("has a sliding window in every other block of Gemma 2, if config.json has no layer_types", async () => {
-    await assertSame(gemma2, { layer_types: undefined }, backend());
+    await assertSameLogits(gemma2, { layer_types: undefined }, backend());
   });
 
   it("has the sliding windows that sliding_window_pattern says in Gemma 3", async () => {
-    await assertSame(gemma3, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
+    await assertSameLogits(gemma3, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
   });
 
   it("reads the two rotations of Gemma 3 in the form of older versions", async () => {
@@ -71,38 +71,38 @@ eachBackend("a model in an older form", (backend) => {
       rope_scaling: { rope_type: "linear", factor: 4 },
       rope_local_base_freq: 100,
     };
-    await assertSame(gemma3, { rope_parameters: undefined, ...older }, backend());
+    await assertSameLogits(gemma3, { rope_parameters: undefined, ...older }, backend());
   });
 
   it("reads the heads of Gemma 4 in the form of published checkpoints", async () => {
     const published = { per_layer_config: undefined, global_head_dim: 10, num_global_key_value_heads: 2 };
-    await assertSame(gemma4, published, backend());
+    await assertSameLogits(gemma4, published, backend());
   });
 
   it("scales the rotation of OLMo 3 only in blocks without a window, in the form of older versions", async () => {
     const older = { rope_theta: 100, rope_scaling: { rope_type: "yarn", factor: 4 } };
-    await assertSame(olmo3, { rope_parameters: undefined, ...older }, backend(), 1); // both blocks have windows
+    await assertSameLogits(olmo3, { rope_parameters: undefined, ...older }, backend(), 1); // both blocks have windows
   });
 
   it("has the sliding windows that sliding_window_pattern says in EXAONE 4 and in Cohere 2", async () => {
-    await assertSame(exaone4, { layer_types: undefined, sliding_window_pattern: "LG" }, backend());
-    await assertSame(exaone4, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
-    await assertSame(cohere2, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
+    await assertSameLogits(exaone4, { layer_types: undefined, sliding_window_pattern: "LG" }, backend());
+    await assertSameLogits(exaone4, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
+    await assertSameLogits(cohere2, { layer_types: undefined, sliding_window_pattern: 2 }, backend());
   });
 
   it("rotates a half of each head of GLM-4 and Phi, if config.json does not say how much", async () => {
     for (const family of [glm4, phi]) {
-      await assertSame(family, { rope_parameters: undefined, rope_theta: 100 }, backend());
+      await assertSameLogits(family, { rope_parameters: undefined, rope_theta: 100 }, backend());
     }
   });
 
   it("reads rope_parameters if rope_scaling is empty", async () => {
-    await assertSame(glm4, { rope_scaling: {} }, backend());
+    await assertSameLogits(glm4, { rope_scaling: {} }, backend());
   });
 
   it("rotates in three of four blocks of SmolLM3, if config.json has no no_rope_layers", async () => {
-    await assertSame(smolLm3, { no_rope_layers: undefined }, backend(), 1); // its two blocks are no fourth ones
-    await assertSame(smolLm3, { no_rope_layers: undefined, no_rope_layer_interval: 2 }, backend());
+    await assertSameLogits(smolLm3, { no_rope_layers: undefined }, backend(), 1); // its two blocks are no fourth ones
+    await assertSameLogits(smolLm3, { no_rope_layers: undefined, no_rope_layer_interval: 2 }, backend());
   });
 });
 

@@ -6,6 +6,7 @@ import type { WorkFileSystem } from "../../../src/base/files/file_system.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openModelFolder } from "../../../src/model/model.ts";
 import { writeGguf } from "../../../src/model/gguf/write_gguf.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { fullAfter, Killed, killedAfter } from "../../support/failing_file_system.ts";
 import { OPT_SOTU } from "../../support/opt_sotu.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";
@@ -37,7 +38,7 @@ describe("writeGguf()", () => {
     }
     // The header, 38 tensors, and the steps that create, flush and rename the file.
     assert.equal(changes, 1 + 38 + 3);
-    assert.deepEqual(await Deno.readFile(path), whole);
+    assertSame(await Deno.readFile(path), whole);
     assert.deepEqual(files(), ["model.gguf"]);
   });
 

@@ -6,6 +6,7 @@ import { hubFiles } from "../../../src/cli/files/use_hub.ts";
 import { type DatasetFile, resolveDatasetFile } from "../../../src/model/hub/dataset_file.ts";
 import type { ResolveOptions } from "../../../src/model/hub/resolve_model.ts";
 import { freePort } from "../../../scripts/processes/child_edge.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 import { type FakeHub, serveHub } from "./fake_hub.ts";
 
@@ -31,7 +32,7 @@ describe("resolveDatasetFile()", () => {
     withDataset(async ({ hub, cacheDir, get }) => {
       const path = await get();
       assert.equal(path, `${cacheDir}/datasets--some--texts/snapshots/${FILE.commit}/en/part.json.gz`);
-      assert.deepEqual(await Deno.readFile(path), CONTENT);
+      assertSame(await Deno.readFile(path), CONTENT);
       const count = hub.requests.length;
       assert.equal(await get(), path);
       assert.equal(await get({ offline: true }), path);
@@ -41,7 +42,7 @@ describe("resolveDatasetFile()", () => {
   it("resumes an interrupted download", () =>
     withDataset(async ({ hub, get }) => {
       hub.breakAfter = 2000;
-      assert.deepEqual(await Deno.readFile(await get()), CONTENT);
+      assertSame(await Deno.readFile(await get()), CONTENT);
     }));
 
   it("refuses bytes with another digest, and more bytes than the listing says", () =>

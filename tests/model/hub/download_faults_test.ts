@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { hubFiles } from "../../../src/cli/files/use_hub.ts";
 import type { HubProgress } from "../../../src/model/hub/resolve_model.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { listNames } from "../../support/temporary_folder.ts";
 import { FILES, WEIGHTS, withHub } from "./hub_scene.ts";
 
@@ -12,7 +13,7 @@ describe("resolveModel(), if a download fails,", () => {
     withHub(FILES, async ({ hub, cacheDir, resolve }) => {
       hub.breakAfter = 3000;
       const folder = await resolve("hf:some/model");
-      assert.deepEqual(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
+      assertSame(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
       const ranges = () =>
         hub.requests.filter((line) => /safetensors bytes=[^0]/.test(line)).map((line) => line.split("=")[1]);
       assert.deepEqual(ranges(), [`3000-${WEIGHTS.length - 1}`, `6000-${WEIGHTS.length - 1}`]);
@@ -30,7 +31,7 @@ describe("resolveModel(), if a download fails,", () => {
       const partial = listNames(blobs).find((name) => name.endsWith(".incomplete"));
       assert.ok(partial);
       await Deno.truncate(`${blobs}/${partial}`, 5000);
-      assert.deepEqual(await Deno.readFile(`${await resolve("hf:some/model")}/model.safetensors`), WEIGHTS);
+      assertSame(await Deno.readFile(`${await resolve("hf:some/model")}/model.safetensors`), WEIGHTS);
       assert.deepEqual(ranges(), [`5000-${WEIGHTS.length - 1}`]);
       assert.ok(!listNames(blobs).some((name) => name.endsWith(".incomplete")));
     }));
@@ -39,7 +40,7 @@ describe("resolveModel(), if a download fails,", () => {
     withHub(FILES, async ({ hub, resolve }) => {
       Object.assign(hub, { breakAfter: 5000, isStalling: true });
       const folder = await resolve("hf:some/model", { stallMs: 100 });
-      assert.deepEqual(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
+      assertSame(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
       const ranges = hub.requests.filter((line) => /safetensors bytes=[^0]/.test(line));
       assert.equal(ranges.length, 1);
     }));

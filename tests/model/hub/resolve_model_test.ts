@@ -7,6 +7,7 @@ import { openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { hubFiles } from "../../../src/cli/files/use_hub.ts";
 import type { HubProgress } from "../../../src/model/hub/resolve_model.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { patternTensor } from "../../support/checkpoint_files.ts";
 import { gitDigest } from "./fake_hub.ts";
 import { listNames } from "../../support/temporary_folder.ts";
@@ -29,7 +30,7 @@ describe("resolveModel()", () => {
         "model.safetensors",
         "tokenizer.json",
       ]);
-      assert.deepEqual(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
+      assertSame(await Deno.readFile(`${folder}/model.safetensors`), WEIGHTS);
       assert.equal(await Deno.readTextFile(`${cache}/refs/main`), MAIN);
       assert.equal(
         await Deno.readLink(`${folder}/config.json`),

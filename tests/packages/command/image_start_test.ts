@@ -89,13 +89,14 @@ describe("the image on a serverless platform", { skip }, () => {
   });
 
   it("ends with exit code 3 if a GPU is required and the platform has none", async () => {
-    // Without drivers the loader of Vulkan finds neither a GPU of this machine nor an emulated one.
+    // Without drivers the loaders of Vulkan and EGL find neither a GPU of this machine nor an emulated one.
     const variables = {
       PORT: String(freePort()),
       PARE_KEYS,
       PARE_REQUIRE_GPU: "1",
       VK_DRIVER_FILES: "/none",
       VK_ICD_FILENAMES: "/none",
+      __EGL_VENDOR_LIBRARY_FILENAMES: "/none",
     };
     const { code, stderr } = await start([...entrypoint, ...cmd], variables).output();
     const text = new TextDecoder().decode(stderr);

@@ -16,6 +16,7 @@ import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { EDGE, fakeEdge, type JobSolver } from "../../client/jobs/fake_edge.ts";
 import { problem } from "../../client/fake_host.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 
@@ -90,7 +91,7 @@ describe("BlockJobs", () => {
 
   it("gives the weights of the host with one job", async () => {
     const { pruner, jobs, log } = edgeWith(() => undefined);
-    assert.deepEqual(await prune(pruner), expected);
+    assertSame(await prune(pruner), expected);
     assert.deepEqual(given(jobs), [none]);
     assert.deepEqual(
       jobs[0].map(({ name }) => name),
@@ -103,7 +104,7 @@ describe("BlockJobs", () => {
     const { pruner, jobs } = edgeWith((block, job) =>
       block > 0 && job === 1 ? failure("no_device") : undefined
     );
-    assert.deepEqual(await prune(pruner), expected);
+    assertSame(await prune(pruner), expected);
     assert.deepEqual(given(jobs), [none, onlyFirst]);
     const failing = edgeWith((block) => block > 0 ? failure("no_device") : undefined);
     await assert.rejects(prune(failing.pruner), JobFailedError);
@@ -120,14 +121,14 @@ describe("BlockJobs", () => {
     const parts = encodeBlock({ ...block, layers: [{ ...layer, weight }, ...others] });
     const wrong = { bytes: new Uint8Array(await new Blob(parts).arrayBuffer()) };
     const { pruner, jobs, log } = edgeWith((block, job) => block === 1 && job === 1 ? wrong : undefined);
-    assert.deepEqual(await prune(pruner), expected);
+    assertSame(await prune(pruner), expected);
     assert.deepEqual(given(jobs), [none, onlyFirst]);
     assert.equal(log.filter((line) => line === "DELETE /v1/jobs/j1").length, 1);
   });
 
   it("has the blocks pruned again whose results the edge has deleted", async () => {
     const { pruner, jobs } = edgeWith(() => undefined, await digestOfBytes(answers[1]));
-    assert.deepEqual(await prune(pruner), expected);
+    assertSame(await prune(pruner), expected);
     assert.deepEqual(given(jobs), [none, onlyFirst]);
   });
 
@@ -136,7 +137,7 @@ describe("BlockJobs", () => {
     const first = decodeBlock(answers[0]).layers.map(({ name }) => name);
     const readFinished = (name: string) => Promise.resolve(expected.get(name)!);
     const replaced = await prune(pruner, { finished: new Set(first), readFinished });
-    assert.deepEqual(replaced, new Map([...expected].filter(([name]) => !first.includes(name))));
+    assertSame(replaced, new Map([...expected].filter(([name]) => !first.includes(name))));
     assert.equal(log.filter((line) => line === "GET /v1/blobs/DIGEST").length, BLOCKS - 1);
   });
 });

@@ -13,11 +13,12 @@ import type { PruneJob } from "../../../src/prune/run/job.ts";
 import { PART_WINDOWS } from "../../../src/protocol/limits.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
 import { normals } from "../../support/random.ts";
-import { assertSameOutcome, assertSameTensors, runInMemory } from "./run_in_memory.ts";
+import { runInMemory } from "./run_in_memory.ts";
 
 /** Three parts and a bit of fitted windows, and two parts of held-out ones. */
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 54, seqlen: 16 });
@@ -116,9 +117,9 @@ describe("DividedBlocks", () => {
         assert.equal(alone.replaced.size, 24);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
         const transports = hosts.map(({ transport }) => transport);
-        assertSameOutcome(await runInMemory(job, { pruner: divided(transports, config) }), alone);
+        assertSame(await runInMemory(job, { pruner: divided(transports, config) }), alone);
         const only = new RemoteBlocks(new BlockHost(transports[0], "run"), { config, format: "dense" });
-        assertSameOutcome(await runInMemory(job, { pruner: only }), alone);
+        assertSame(await runInMemory(job, { pruner: only }), alone);
         for (const [index, transport] of [...transports, transports[0]].entries()) {
           assert.equal(await new BlockHost(transport, `run-${index}`).nextBlock(), undefined);
         }
@@ -149,7 +150,7 @@ describe("DividedBlocks", () => {
         };
         const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         const pruner = divided(hosts.map(({ transport }) => transport), config);
-        assertSameOutcome(await runInMemory(job, { pruner }), alone);
+        assertSame(await runInMemory(job, { pruner }), alone);
       }));
   }
 
@@ -181,7 +182,7 @@ describe("DividedBlocks", () => {
           onHostLost: (_url, { name }) => void losses.push(name),
           onRebuild: (block) => void rebuilt.push(block),
         });
-        assertSameOutcome(await runInMemory(job, { pruner }), alone);
+        assertSame(await runInMemory(job, { pruner }), alone);
         assert.deepEqual(losses, ["ConnectionError"]);
         // The first host has the states of all windows, besides those of its share.
         assert.equal(rebuilt.length, lost === 0 ? 2 : 1);
@@ -244,8 +245,8 @@ describe("DividedBlocks", () => {
       await new BlockHost(transports[0], "run-2").delete();
       await run(24);
       assert.deepEqual(rebuilt, [1]);
-      assertSameTensors(replaced, alone.replaced);
-      assertSameTensors(trained, alone.trained);
+      assertSame(replaced, alone.replaced);
+      assertSame(trained, alone.trained);
       await checkpoint.close();
     }));
 });

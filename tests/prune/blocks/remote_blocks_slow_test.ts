@@ -15,11 +15,12 @@ import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../../support/backends.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openFixture } from "../../support/fixture_models.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
-import { assertSameOutcome, assertSameTensors, runInMemory } from "./run_in_memory.ts";
+import { runInMemory } from "./run_in_memory.ts";
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: 24 });
 
@@ -81,7 +82,7 @@ describe("RemoteBlocks", () => {
         assert.equal(alone.replaced.size, 24);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
         assert.equal(alone.decisions.size > 0, options.target !== undefined);
-        assertSameOutcome(
+        assertSame(
           await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }),
           alone,
         );
@@ -97,7 +98,7 @@ describe("RemoteBlocks", () => {
         quantizedModel(source, () => gridOfQuery(query), () => Promise.resolve());
       const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner }, { wrap });
       const pruner = remote(far.transport, checkpoint.config, "pack-quantized");
-      assertSameOutcome(await runInMemory(job, { pruner }, { wrap }), alone);
+      assertSame(await runInMemory(job, { pruner }, { wrap }), alone);
     }));
 
   it("gives the same bytes if only some layers of some blocks are pruned", () =>
@@ -109,7 +110,7 @@ describe("RemoteBlocks", () => {
       const job = jobOf(model, { sparsity: 0.5 }, { layers });
       const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
       assert.equal(alone.replaced.size, 3);
-      assertSameOutcome(await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
+      assertSame(await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
     }));
 
   for (const target of ["none", "dense"] as const) {
@@ -128,7 +129,7 @@ describe("RemoteBlocks", () => {
         const onLayerDone = async () => void (++layers === 14 && await host.delete());
         const result = await runInMemory(job, { pruner, onLayerDone: () => void onLayerDone() });
         assert.deepEqual(rebuilt, [3]);
-        assertSameOutcome(result, alone);
+        assertSame(result, alone);
       }));
   }
 
@@ -161,7 +162,7 @@ describe("RemoteBlocks", () => {
         };
         const pruner = remote({ ...far.transport, application }, checkpoint.config);
         await runInMemory(job, { pruner }, { ...changes, finished: new Set(finished) });
-        assertSameTensors(replaced, alone.replaced);
+        assertSame(replaced, alone.replaced);
         assert.deepEqual(dispatches.map((count) => count > 0), sent);
       }));
   }
@@ -190,7 +191,7 @@ for (const family of ["qwen3_moe", "gpt2", "mixtral"]) {
     const job = { model, windows, queryOf: () => ({ sparsity: 0.5 }) };
     const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
     assert.equal(alone.replaced.has("model.layers.0.mlp.experts.0.gate_proj.weight"), family !== "gpt2");
-    assertSameOutcome(await runInMemory(job, { pruner: remote(far.transport, config) }), alone);
+    assertSame(await runInMemory(job, { pruner: remote(far.transport, config) }), alone);
   });
 }
 
@@ -219,7 +220,7 @@ eachBackend("RemoteBlocks", (open) => {
     const job = jobOf(model, { pattern: "2:4" }, { layers });
     const alone = await runInMemory(job, { backend: host.backend, pruner: host.pruner });
     assert.equal(alone.replaced.size, 2);
-    assertSameOutcome(await runInMemory(job, { pruner: remote(host.transport, checkpoint.config) }), alone);
+    assertSame(await runInMemory(job, { pruner: remote(host.transport, checkpoint.config) }), alone);
     await checkpoint.close();
   });
 });

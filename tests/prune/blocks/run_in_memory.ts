@@ -1,11 +1,9 @@
 /** Prunes a model in memory, and returns everything that must not depend on where the run computes. */
 
-import assert from "node:assert/strict";
 import type { ReconstructedBlock } from "../../../src/client/blocks/solved_block.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
-import { assertSame } from "../../support/assert_same.ts";
 
 /** What a run does with a model: everything that must not depend on where it runs. */
 export interface Outcome {
@@ -15,27 +13,6 @@ export interface Outcome {
   readonly decisions: ReadonlyMap<number, unknown>;
   readonly trained: ReadonlyMap<string, HostTensor>;
   readonly reconstructions: ReadonlyMap<number, Pick<ReconstructedBlock, "before" | "after" | "keptEpoch">>;
-}
-
-/** Asserts that two runs do the same with a model. Weights that differ are not printed, because they are too long. */
-export function assertSameOutcome(actual: Outcome, expected: Outcome): void {
-  const { replaced, trained, ...others } = actual;
-  assertSameTensors(replaced, expected.replaced);
-  assertSameTensors(trained, expected.trained);
-  const { replaced: _, trained: __, ...expectedOthers } = expected;
-  assert.deepEqual(others, expectedOthers);
-}
-
-export function assertSameTensors(
-  actual: ReadonlyMap<string, HostTensor>,
-  expected: ReadonlyMap<string, HostTensor>,
-): void {
-  assert.deepEqual([...actual.keys()].toSorted(), [...expected.keys()].toSorted());
-  for (const [name, { dtype, shape, data }] of actual) {
-    const wanted = expected.get(name)!;
-    assert.deepEqual([dtype, shape], [wanted.dtype, wanted.shape], name);
-    assertSame(data, wanted.data, name);
-  }
 }
 
 /** Runs the job in memory. @param changes replaces functions of the destination */

@@ -15,6 +15,7 @@ import { placeColumns } from "../../../src/tensor/columns.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { fixtureModel } from "../../../scripts/fixtures/trained_models.ts";
 import { assertClose } from "../../support/assert_close.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { windowLogits } from "../../support/logits.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";
 
@@ -116,7 +117,7 @@ describe("shrinkModel()", () => {
     const remaining = [0, 1, 2, 3].filter((block) => !result.dropped.includes(block));
     for (const [place, block] of remaining.entries()) {
       const name = (block: number) => `model.layers.${block}.self_attn.q_proj.weight`;
-      assert.deepEqual(
+      assertSame(
         await shrunk.checkpoint.tensor(name(place)),
         await dense.checkpoint.tensor(name(block)),
       );

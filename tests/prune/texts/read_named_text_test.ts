@@ -9,6 +9,7 @@ import { gzipLines } from "../../../src/prune/texts/gzip_lines.ts";
 import { parseTextReference } from "../../../src/prune/texts/named_texts.ts";
 import { readParquetColumn } from "../../../src/prune/texts/parquet_column.ts";
 import { namedCalibrationWindows, namedEvaluationTokens } from "../../../src/prune/texts/read_named_text.ts";
+import { assertSame } from "../../support/assert_same.ts";
 import { OPT_SOTU } from "../../support/opt_sotu.ts";
 import { c4File, documentText, ROWS_FILE } from "./named_files.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";
@@ -36,7 +37,7 @@ describe("gzipLines()", () => {
     const lines = Array.from({ length: 3000 }, (_, i) => `${i} ${"é".repeat(i % 700)}`);
     const path = await file("lines.gz", gzipSync(lines.join("\n")));
     const found = await Array.fromAsync(gzipLines(fs, path), (line) => new TextDecoder().decode(line));
-    assert.deepEqual(found, lines);
+    assertSame(found, lines);
   });
 
   it("refuses a file that is not gzip or incomplete, and names it", async () => {
@@ -144,7 +145,7 @@ describe("the calibration windows of c4", () => {
 describe("the other named texts", () => {
   it("join the rows of wikitext2 by blank lines for an evaluation, and by spaces for a calibration", async () => {
     const rows = await readParquetColumn(fs, ROWS_FILE, "text");
-    assert.deepEqual(
+    assertSame(
       await namedEvaluationTokens(tokenizer, "wikitext2", ROWS_FILE, 32, fs),
       encodeText(tokenizer, rows.join("\n\n"), "txt"),
     );
@@ -159,6 +160,6 @@ describe("the other named texts", () => {
       path = await file("validation.json.gz", c4File(words));
     const text = words.slice(0, 1100).map((count, i) => documentText(i, count)).join(" ");
     const tokens = await namedEvaluationTokens(tokenizer, "c4", path, 32, fs);
-    assert.deepEqual(tokens, encodeText(tokenizer, text, "txt").subarray(0, 256 * 32));
+    assertSame(tokens, encodeText(tokenizer, text, "txt").subarray(0, 256 * 32));
   });
 });

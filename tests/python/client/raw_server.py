@@ -8,6 +8,10 @@ from contextlib import suppress
 
 Handler = Callable[[socket.socket], None]
 
+# The description of a host, as the body of an answer and as a whole answer.
+READY = b'{"backend":"cpu","adapter":{"name":"fake"}}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(READY), READY)
+
 
 class RawServer:
     """Calls `handle` with each connection, in a thread of its own."""

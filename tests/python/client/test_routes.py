@@ -13,16 +13,11 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
 
-from client.fake_server import Reply, Start, problem, solved
-from client.raw_server import RawServer, read_head, read_request
-
-READY = b'{"backend":"cpu","adapter":{"name":"fake"}}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(READY), READY)
-WEIGHT = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+from client.fake_server import Reply, Start
+from client.raw_server import ANSWER, READY, RawServer, read_head, read_request
 
 
 @pytest.fixture(autouse=True)
@@ -291,27 +286,3 @@ def test_a_client_that_was_used_works_in_another_process(start: Start, method: s
     describe(pare)
     first, other, last = (received.client for received in server.received)
     assert first == last != other
-
-
-def test_a_connection_that_the_server_closes_under_a_request_costs_no_retry(start: Start) -> None:
-    served: list[socket.socket] = []
-
-    def answer_one(connection: socket.socket) -> None:
-        # The second request of a connection is read before the connection is closed.
-        read_request(connection)
-        connection.sendall(ANSWER)
-        read_request(connection)
-        served.append(connection)
-
-    server = RawServer(answer_one)
-    pare = Pare(server.url, retries=0)
-    for _ in range(3):
-        assert pare.describe_host().backend == "cpu"
-    assert len(served) == 2
-    server.close()
-
-
-def test_a_transient_refusal_of_cloudflare_is_retried(start: Start) -> None:
-    server = start(Reply(522, b"<html>"), problem(530, "unknown"), solved)
-    Pare(server.url, backoff_ms=1).prune_layer(WEIGHT, method="magnitude")
-    assert len(server.received) == 3

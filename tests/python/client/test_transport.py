@@ -1,5 +1,6 @@
 """How the client sends requests: repetitions and their pauses, connections, and the timeout."""
 
+import socket
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from pare_llm import BusyError, Pare, PareError
 
 from client.fake_server import Received, Reply, Start, problem, solved
+from client.raw_server import ANSWER, RawServer, read_request
 
 WEIGHT = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 PRUNED = np.float32([[0, 0, 0], [4, 5, 6]])
@@ -178,3 +180,27 @@ def test_a_pause_that_would_exceed_the_timeout_is_not_begun(start: Start) -> Non
 def test_an_option_outside_its_range_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: must be"):
         Pare("http://127.0.0.1:1", **options)  # type: ignore[arg-type]
+
+
+def test_a_connection_that_the_server_closes_under_a_request_costs_no_retry(start: Start) -> None:
+    served: list[socket.socket] = []
+
+    def answer_one(connection: socket.socket) -> None:
+        # The second request of a connection is read before the connection is closed.
+        read_request(connection)
+        connection.sendall(ANSWER)
+        read_request(connection)
+        served.append(connection)
+
+    server = RawServer(answer_one)
+    pare = Pare(server.url, retries=0)
+    for _ in range(3):
+        assert pare.describe_host().backend == "cpu"
+    assert len(served) == 2
+    server.close()
+
+
+def test_a_transient_refusal_of_cloudflare_is_retried(start: Start) -> None:
+    server = start(Reply(522, b"<html>"), problem(530, "unknown"), solved)
+    Pare(server.url, backoff_ms=1).prune_layer(WEIGHT, method="magnitude")
+    assert len(server.received) == 3

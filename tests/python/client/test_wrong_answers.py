@@ -21,8 +21,10 @@ WEIGHT = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
 class Parts:
     """The parts of an answer, which a lie changes."""
 
-    def __init__(self, body: bytes) -> None:
-        """Take an honest answer apart."""
+    def __init__(self, received: Received | None = None) -> None:
+        """Take the honest answer to a request apart. By default it has the weight only."""
+        weight = safetensors.numpy.save({"weight": WEIGHT})
+        body = solved(received or Received("", "", {}, weight, ("", 0))).body
         length = int.from_bytes(body[:8], "little")
         self.report: dict[str, Any] = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["report"])
         self.tensors = safetensors.numpy.load(body)
@@ -88,9 +90,9 @@ def report(**values: object) -> Lie:
     return lambda parts: parts.report.update(values)
 
 
-def add_codes(parts: Parts) -> None:
+def add_codes(parts: Parts, groups: int = 1) -> None:
     parts.tensors["codes"] = np.zeros(WEIGHT.shape, np.uint8)
-    parts.tensors["scales"] = parts.tensors["zeros"] = np.ones((6, 1), np.float32)
+    parts.tensors["scales"] = parts.tensors["zeros"] = np.ones((6, groups), np.float32)
 
 
 LIES: dict[str, tuple[Lie, str]] = {
@@ -106,10 +108,7 @@ LIES: dict[str, tuple[Lie, str]] = {
         replace("weight", WEIGHT.astype(np.float16)),
         r"weight is F16 \[6, 8\] instead of F32 \[6, 8\]",
     ),
-    "vector": (
-        replace("weight", WEIGHT.ravel()),
-        r"the weight is F32 \[48\], but must be a matrix of floats",
-    ),
+    "vector": (replace("weight", WEIGHT.ravel()), r"the weight is F32 \[48\], but must be a matrix"),
     "mask": (replace("mask", np.zeros((6, 2), np.uint8)), r"mask is U8 \[6, 2\] instead of U8 \[6, 1\]"),
     "report": (report(zeros=23), "the mask prunes 24 of 6x8 entries, but the report says"),
     "rounded": (add_codes, "the weight is rounded to a grid, contrary to the bits of the request"),
@@ -122,7 +121,7 @@ def lying(lie: Lie) -> Callable[[Received], Reply]:
     def answer(received: Received) -> Reply:
         if received.method != "POST":
             return Reply(204)
-        parts = Parts(solved(received).body)
+        parts = Parts(received)
         lie(parts)
         return Reply(body=parts.encode())
 
@@ -152,9 +151,8 @@ def test_numbers_that_are_not_finite_are_found_in_each_dtype(
         weight[:, ~mask] = 0
         weight[5, 6] = value
         bits = torch.from_numpy(np.packbits(np.broadcast_to(mask, (6, 8)), axis=1, bitorder="little"))
-        honest = Parts(solved(Received("", "", {}, safetensors.numpy.save({"weight": WEIGHT}), ("", 0))).body)
-        tensors = {"weight": weight, "mask": bits}
-        return Reply(body=safetensors.torch.save(tensors, {"report": json.dumps(honest.report)}))
+        metadata = {"report": json.dumps(Parts().report)}
+        return Reply(body=safetensors.torch.save({"weight": weight, "mask": bits}, metadata))
 
     pare = Pare(start(answer).url)
     weight = to_library(library, WEIGHT, dtype)
@@ -231,8 +229,7 @@ def test_the_grids_of_a_rounded_weight_are_checked(
 ) -> None:
     def add_grids(parts: Parts) -> None:
         if tensor is not None:
-            parts.tensors["codes"] = np.zeros(WEIGHT.shape, np.uint8)
-            parts.tensors["scales"] = parts.tensors["zeros"] = np.ones((6, 2), np.float32)
+            add_codes(parts, groups=2)
             parts.tensors[name] = tensor
 
     with pytest.raises(ValueError, match=problem):
@@ -289,7 +286,7 @@ def edge_with(body: bytes) -> Callable[[Received], Reply]:
 @pytest.mark.parametrize("name", LIES)
 def test_the_result_of_a_job_is_checked(start: Start, name: str) -> None:
     lie, problem = LIES[name]
-    parts = Parts(solved(Received("", "", {}, safetensors.numpy.save({"weight": WEIGHT}), ("", 0))).body)
+    parts = Parts()
     lie(parts)
     edge = start(edge_with(parts.encode()))
     results = prune_by_job(TransportOptions(edge.url), [LayerToUpload("q", WEIGHT)])

@@ -34,19 +34,19 @@ class Layers(nn.Module):
         return self.dense(torch.tanh(self.conv(torch.tanh(self.up(x)))))
 
 
-def adapted(model: nn.Module, *, seed: int = 3, **options: Any) -> PeftModel:
+def adapted(model: nn.Module, **options: Any) -> PeftModel:
     """Add LoRA adapters whose B is random instead of zero."""
-    config = LoraConfig(r=4, lora_alpha=6, target_modules=["up", "dense"], **options)
-    peft_model = get_peft_model(model, config)
-    randomize(peft_model, seed)
+    config = {"r": 4, "lora_alpha": 6, "target_modules": ["up", "dense"], **options}
+    peft_model = get_peft_model(model, LoraConfig(**config))
+    randomize(peft_model, 3)
     return peft_model
 
 
-def adapted_conv(model: nn.Module, **options: Any) -> PeftModel:
-    config = LoraConfig(r=2, target_modules=["conv"], fan_in_fan_out=True, **options)
-    peft_model = get_peft_model(model, config)
-    randomize(peft_model, 5)
-    return peft_model
+def masked(**options: Any) -> PeftModel:
+    """Add adapters to the layers, and mask those of pruned weights."""
+    model = adapted(Layers(), **options)
+    mask_lora_(model)
+    return model
 
 
 def randomize(model: PeftModel, seed: int) -> None:
@@ -110,7 +110,7 @@ def test_rank_stabilised_scaling_is_used() -> None:
 
 def test_conv1d_is_masked_in_training_and_in_the_merge() -> None:
     before = Layers()
-    model = adapted_conv(Layers())
+    model = adapted(Layers(), target_modules=["conv"], fan_in_fan_out=True)
     assert mask_lora_(model) == ["conv.weight"]
     trained = model(inputs())
     expected = before.conv.weight + (before.conv.weight != 0) * delta(model.base_model.model.conv).t()
@@ -121,8 +121,7 @@ def test_conv1d_is_masked_in_training_and_in_the_merge() -> None:
 
 
 def test_training_stores_no_matrix_of_the_size_of_the_weight() -> None:
-    model = adapted(Layers())
-    mask_lora_(model)
+    model = masked()
     weight = model.base_model.model.up.base_layer.weight
     saved: list[Tensor] = []
 
@@ -140,8 +139,7 @@ def test_training_stores_no_matrix_of_the_size_of_the_weight() -> None:
 
 
 def test_trained_adapters_learn_through_the_mask_and_leave_the_base_alone() -> None:
-    model = adapted(Layers(), lora_dropout=0.2)
-    mask_lora_(model)
+    model = masked(lora_dropout=0.2)
     before = copy.deepcopy(model.state_dict())
     target = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.02)
@@ -162,8 +160,7 @@ def test_trained_adapters_learn_through_the_mask_and_leave_the_base_alone() -> N
 
 
 def test_dropout_applies_to_the_input_of_the_adapter_in_training_only() -> None:
-    model = adapted(Layers(), lora_dropout=0.5)
-    mask_lora_(model)
+    model = masked(lora_dropout=0.5)
     model.train()
     assert not torch.equal(model(inputs()), model(inputs()))
     model.eval()
@@ -191,8 +188,7 @@ def test_several_adapters_are_masked_and_the_named_ones_are_merged() -> None:
 
 
 def test_merge_adapter_and_unmerge_adapter_of_peft_keep_the_zeros() -> None:
-    model = adapted(Layers())
-    mask_lora_(model)
+    model = masked()
     weight = model.base_model.model.up.base_layer.weight
     before = weight.clone()
     for safe in (False, True):
@@ -226,8 +222,7 @@ def test_autocast_trains_a_masked_adapter() -> None:
         result = model(inputs().float())
     result.float().square().mean().backward()
     gradient = model.base_model.model.up.lora_A["default"].weight.grad
-    exact = adapted(Layers())
-    mask_lora_(exact)
+    exact = masked()
     exact(inputs()).square().mean().backward()
     expected = exact.base_model.model.up.lora_A["default"].weight.grad
     assert gradient is not None
@@ -235,8 +230,7 @@ def test_autocast_trains_a_masked_adapter() -> None:
 
 
 def test_compiled_masked_model_gives_the_same_gradients() -> None:
-    model = adapted(Layers())
-    mask_lora_(model)
+    model = masked()
     model(inputs()).square().mean().backward()
     parameters = [p for p in model.parameters() if p.requires_grad]
     eager = [p.grad.clone() for p in parameters]
@@ -276,14 +270,11 @@ def test_adapters_of_other_layers_are_refused_by_their_class() -> None:
 
 
 def test_only_named_layers_are_masked() -> None:
-    model = adapted(Layers())
-    with torch.no_grad():
-        model.base_model.model.dense.base_layer.weight[0, 0] = 0.0
-    assert mask_lora_(model) == ["up.weight", "dense.weight"]
-    model = adapted(Layers())
-    with torch.no_grad():
-        model.base_model.model.dense.base_layer.weight[0, 0] = 0.0
-    assert mask_lora_(model, layers="up") == ["up.weight"]
+    for layers, names in ((None, ["up.weight", "dense.weight"]), ("up", ["up.weight"])):
+        model = adapted(Layers())
+        with torch.no_grad():
+            model.base_model.model.dense.base_layer.weight[0, 0] = 0.0
+        assert mask_lora_(model, layers=layers) == names
 
 
 def test_gradients_of_a_masked_adapter_equal_those_of_the_written_out_formula() -> None:

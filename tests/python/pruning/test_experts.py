@@ -12,19 +12,16 @@ import torch
 import transformers
 from conftest import MODELS, PARE, HostProcess, run_deno
 from pare_llm import HessianRecorder, Pare, keep_zeros, prune_, prune_folder, verify
-from pruning_support import (
-    LocalClient,
-    calibration_windows,
-    text_files,
-    tiny_model,
-    token_batches,
-)
+from pruning_support import LocalClient, calibration_windows, text_files, tiny_model, token_batches
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 # Families whose checkpoints have one tensor for each layer of each expert.
 SEPARATE = ["mixtral", "qwen2_moe", "qwen3_moe", "olmoe"]
+
+# The roles of the layers of Mixtral, by their names in checkpoints.
+ROLES = {"w1": "gate", "w3": "up", "w2": "down"}
 
 
 def run(model: nn.Module, client: Any = None, **options: Any) -> Any:
@@ -103,14 +100,13 @@ def test_the_statistics_of_an_expert_sum_over_the_tokens_that_are_routed_to_it(k
     model, batches, client = tiny_model(kind), token_batches(3), LocalClient()
     dense = copy.deepcopy(model)
     report = run(model, client, batches=batches, token_weights="none")
-    roles = {"w1": "gate", "w3": "up", "w2": "down"}
     compared = 0
     for block in range(2):
         expected = reference_statistics(dense, block, batches)
         for layer, hessian in zip(report.layers, client.hessians, strict=True):
             parts = layer.name.split(".")
             if layer.block == block and parts[-3] == "experts":
-                role = roles.get(parts[-1], parts[-1].removesuffix("_proj"))
+                role = ROLES.get(parts[-1], parts[-1].removesuffix("_proj"))
                 wanted, tokens = expected[f"{parts[-2]}.{role}"]
                 assert layer.tokens == tokens > 0
                 assert (hessian.double() - wanted).abs().max() < 1e-5 * wanted.abs().max(), layer.name
@@ -156,26 +152,17 @@ def test_few_tokens_raise_the_damping_and_no_token_leaves_the_choice_to_the_magn
             assert notes[0].startswith("No calibration token reached this layer")
         else:
             assert query["damping"] == 1
-            assert notes[0].startswith(
-                f"Only {layer.tokens} calibration tokens reached this layer, which has"
-            )
+            assert notes[0].startswith(f"Only {layer.tokens} calibration tokens reached this layer, which")
     assert unreached > 0
     assert report.to_dict()["layers"][4]["tokens"] == report.layers[4].tokens
-    assert not torch.equal(
-        dense.model.layers[0].mlp.experts.down_proj, model.model.layers[0].mlp.experts.down_proj
-    )
+    before, after = (each.model.layers[0].mlp.experts.down_proj for each in (dense, model))
+    assert not torch.equal(before, after)
 
 
 def test_patterns_choose_experts_by_their_names_in_checkpoints() -> None:
     report = run(tiny_model("mixtral"), layers=["*.experts.2.w?", "w1"], ignore="*.layers.1.*")
-    assert [layer.name.removeprefix("model.layers.0.block_sparse_moe.") for layer in report.layers] == [
-        "experts.0.w1",
-        "experts.1.w1",
-        "experts.2.w1",
-        "experts.2.w3",
-        "experts.3.w1",
-        "experts.2.w2",
-    ]
+    names = [layer.name.removeprefix("model.layers.0.block_sparse_moe.experts.") for layer in report.layers]
+    assert names == ["0.w1", "1.w1", "2.w1", "2.w3", "3.w1", "2.w2"]
 
 
 class Unknown(nn.Module):
@@ -243,7 +230,7 @@ def test_the_recorder_records_experts_in_a_training_step() -> None:
     assert len(recorder.hessians) == 12
     for name, hessian in recorder.hessians.items():
         expert, layer = name.split(".")[-2:]
-        wanted, tokens = expected[f"{expert}.{ {'w1': 'gate', 'w3': 'up', 'w2': 'down'}[layer] }"]
+        wanted, tokens = expected[f"{expert}.{ROLES[layer]}"]
         assert hessian.tokens == tokens
         assert (hessian.matrix.double() - wanted).abs().max() < 1e-5 * wanted.abs().max()
         assert recorder.layers[name].weight.shape[1] == recorder.layers[name].in_features
@@ -255,14 +242,8 @@ def test_a_folder_is_pruned_as_the_model_in_memory(kind: str, tmp_path: Path) ->
     model = tiny_model(kind)
     expected = run(model, batches=token_batches(2))
     in_memory = saved(model, tmp_path / "memory")
-    report = prune_folder(
-        tmp_path / "dense",
-        token_batches(2),
-        LocalClient(),
-        tmp_path / "pruned",
-        method="wanda",
-        progress=False,
-    )
+    folders, options = [tmp_path / "dense", tmp_path / "pruned"], {"method": "wanda", "progress": False}
+    report = prune_folder(folders[0], token_batches(2), LocalClient(), folders[1], **options)
     tensors: dict[str, Tensor] = {}
     for path in sorted((tmp_path / "pruned").glob("*.safetensors")):
         tensors.update(load_file(path))
@@ -283,11 +264,10 @@ def random_checkpoint(kind: str, folder: Path) -> Path:
     return folder
 
 
-def pare_prune(model: Path, out: Path, *options: str, seqlen: int = 64) -> dict[str, Any]:
+def pare_prune(model: Path, out: Path, *options: str) -> dict[str, Any]:
     """Prune a folder with eight windows and the command line, and return its report."""
-    text = ["--calibration", text_files()["calibration"], "--samples", "8", "--seqlen", str(seqlen)]
-    text += ["--validation", "0"]
-    run_deno(PARE, "prune", model, "--out", out, *text, "--backend", "cpu", *options)
+    text = ["--calibration", text_files()["calibration"], "--samples", "8", "--seqlen", "64"]
+    run_deno(PARE, "prune", model, "--out", out, *text, "--validation", "0", "--backend", "cpu", *options)
     content: dict[str, Any] = json.loads((out / "pare.json").read_text())
     return content
 

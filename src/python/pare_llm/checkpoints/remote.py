@@ -13,17 +13,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pare_llm.arguments import require
+
 PIECE_BYTES = 1 << 23
 """The most bytes that are read or written at a time. The parts of an upload to S3 must be at least 5 MiB."""
 
 
-def as_path(location: str | os.PathLike[str]) -> Path:
+def as_path(location: str | os.PathLike[str], argument: str = "folder") -> Path:
     """Return the path of a location on this machine, or in an object store if it has a scheme.
 
+    Raises a TypeError that names the argument if the location is not a path.
     Raises a ModuleNotFoundError that names the extra if the libraries for object stores are not installed.
     """
     if is_remote(location):
         return cast("Path", location)
+    require(argument, location, (str, os.PathLike), "a path")
     if "://" not in str(location):
         return Path(location)
     try:

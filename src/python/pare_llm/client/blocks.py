@@ -7,14 +7,17 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic
 
+from pare_llm.arguments import require, require_text, require_texts, to_json
 from pare_llm.client.answers import Report, parse_answer, parse_report, printable
 from pare_llm.client.errors import PareError
 from pare_llm.client.layer_file import decode, encode_parts
 from pare_llm.client.tensor_library import TensorLibrary, library_of
 from pare_llm.client.transport import Transport, TransportOptions
-from pare_llm.client.wire_tensor import Array, Tensor, WireTensor
+from pare_llm.client.wire_tensor import Array, Tensor, WireTensor, require_tensor
 
 if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
@@ -68,6 +71,7 @@ class BlockHost:
     """
 
     def __init__(self, options: TransportOptions, name: str) -> None:
+        require_text("name", name)
         self.name = name
         self._transport = Transport(options)
 
@@ -105,10 +109,13 @@ class BlockHost:
             names: the names of the tensors of the first block, which tell variants of a family apart.
             target: `dense` stores the states of the dense model too, so that layers have targets.
         """
-        body: dict[str, Tensor | WireTensor] = {**tensors, "windows": _token_ids(windows)}
-        if validation_windows:
-            body["validation_windows"] = _token_ids(validation_windows)
-        metadata = {"config": json.dumps(config), "names": json.dumps(list(names))}
+        require("config", config, Mapping, "the object in config.json")
+        require("tensors", tensors, Mapping, "a dictionary of tensors")
+        require_texts("names", names)
+        body: dict[str, Tensor | WireTensor] = {**tensors, "windows": _token_ids("windows", windows)}
+        if not isinstance(validation_windows, Sequence) or validation_windows:
+            body["validation_windows"] = _token_ids("validation_windows", validation_windows)
+        metadata = {"config": to_json("config", config), "names": to_json("names", list(names))}
         self._transport.send(
             "PUT", f"/v1/states/{self.name}", query={"target": target}, body=encode_parts(body, metadata)
         )
@@ -140,10 +147,14 @@ class BlockHost:
         Returns:
             the block, in the library and on the device of the first tensor.
         """
+        require("tensors", tensors, Mapping, "a dictionary of tensors")
+        if not tensors:
+            raise ValueError("tensors: must be the tensors of the block, got an empty dictionary")
+        require("layers", layers, (Mapping, NoneType), "the parameters of layers, or None")
         flags = {"advance": advance, "solve": solve, "true_sequential": true_sequential}
         query = {"states": self.name, "block": str(block), "reconstruct": str(reconstruct), "format": format}
         query.update({name: str(value).lower() for name, value in flags.items()})
-        metadata = {} if layers is None else {"layers": json.dumps(layers)}
+        metadata = {} if layers is None else {"layers": to_json("layers", layers)}
         body = encode_parts(tensors, metadata)
         # Two bytes of a weight are at most 15 in the answer: four, a code, a grid of eight, and two more.
         limit = 8 * sum(len(part) for part in body) + _REPORT_BYTES
@@ -160,6 +171,7 @@ class BlockHost:
             hessian_upper: (n·(n+1)/2) float32, the sums of the windows before, which may be zeros.
             validation_hessian_upper: those of the windows that are held out, if there are any.
         """
+        require_tensor("hessian_upper", hessian_upper)
         given = {"hessian_upper": hessian_upper, "validation_hessian_upper": validation_hessian_upper}
         path = f"/v1/states/{self.name}/sums"
         body = encode_parts(given)
@@ -186,12 +198,16 @@ class BlockHost:
                 raise
 
 
-def _token_ids(windows: Sequence[Sequence[int]]) -> WireTensor:
+def _token_ids(name: str, windows: Sequence[Sequence[int]]) -> WireTensor:
     """Return the token ids of windows as a tensor, U32 [windows, tokens]."""
-    tokens = len(windows[0])
-    if any(len(window) != tokens for window in windows):
-        raise ValueError(f"windows: all must have the same length, which is {tokens} for the first one")
-    ids = array("I", (int(token) for window in windows for token in window))
+    try:
+        tokens = len(windows[0])
+        lengths = {len(window) for window in windows}
+        ids = array("I", (index(token) for window in windows for token in window))
+    except (IndexError, KeyError, OverflowError, TypeError) as error:
+        raise type(error)(f"{name}: must be at least one list of token ids: {error}") from error
+    if len(lengths) > 1:
+        raise ValueError(f"{name}: all must have the same length, which is {tokens} for the first one")
     return WireTensor("U32", (len(windows), tokens), memoryview(ids).cast("B"))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypedDict, cast
 
 from pare_llm.client.answers import Report
 from pare_llm.client.layer_query import LayerQuery
-from pare_llm.client.wire_tensor import Array, Tensor
+from pare_llm.client.wire_tensor import Array, Tensor, require_tensor
 
 
 class LayerTensors(TypedDict, total=False):
@@ -58,6 +58,9 @@ class LayerToUpload(Generic[Array]):
     validation_hessian_upper: Tensor | None = None
     target: Tensor | None = None
     validation_target: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        require_tensor("weight", self.weight)
 
     def tensors(self) -> dict[str, Tensor | None]:
         """Return the tensors by their names in the HTTP contract."""

@@ -12,7 +12,14 @@ from pare_llm.client.check_answer import check_layout, check_values
 from pare_llm.client.http.connection_pool import Body
 from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
 from pare_llm.client.tensor_library import TensorLibrary
-from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, Tensor, WireTensor, to_wire
+from pare_llm.client.wire_tensor import (
+    BYTES_PER_ELEMENT,
+    Array,
+    Tensor,
+    WireTensor,
+    require_tensor,
+    to_wire,
+)
 
 # The field in front of the header that holds the length of the header.
 _LENGTH_BYTES = 8
@@ -32,6 +39,7 @@ class _Entry(NamedTuple):
 
 def packed_statistics(hessian_upper: Tensor, validation_upper: Tensor | None) -> dict[str, Tensor | None]:
     """Return the tensors of a file of statistics."""
+    require_tensor("hessian_upper", hessian_upper)
     return {"hessian_upper": hessian_upper, "validation_hessian_upper": validation_upper}
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pare_llm.arguments import require_text
 from pare_llm.client.answers import parse_answer
 from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
@@ -136,6 +137,7 @@ class Pare(ServerClient):
 
     def delete_hessian(self, digest: str) -> None:
         """Delete stored statistics. Statistics that do not exist cause no error."""
+        require_text("digest", digest)
         try:
             self._transport.send("DELETE", f"/v1/hessians/{digest}")
         except PareError as error:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pare_llm.arguments import require, require_function, require_text
 from pare_llm.client.errors import HessianNotFoundError, PareError
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.layer import PrunedLayer
@@ -71,6 +72,14 @@ class PareHosts:
         *,
         on_host_lost: Callable[[str, PareError | ConnectionError], None] | None = None,
     ) -> None:
+        if isinstance(hosts, str) or not isinstance(hosts, Sequence):
+            raise TypeError(
+                f"hosts: must be a list of URLs or of TransportOptions, got {type(hosts).__name__}; "
+                "a single host needs a list too, or Pare"
+            )
+        for index, host in enumerate(hosts):
+            require(f"hosts[{index}]", host, (str, TransportOptions), "a URL or TransportOptions")
+        require_function("on_host_lost", on_host_lost)
         if len(hosts) == 0:
             raise ValueError("hosts: must be at least one, got 0")
         options = [TransportOptions(host) if isinstance(host, str) else host for host in hosts]
@@ -125,6 +134,7 @@ class PareHosts:
 
     def delete_hessian(self, digest: str) -> None:
         """Forget statistics, and delete them at the hosts that store them."""
+        require_text("digest", digest)
         with self._changed:
             self._hessians.pop(digest, None)
             stored = [

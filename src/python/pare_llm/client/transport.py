@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from pare_llm import __version__
+from pare_llm.arguments import require, require_function, require_integer, require_number
 from pare_llm.client.answers import printable
 from pare_llm.client.errors import PareError, error_from_answer
 from pare_llm.client.http.connection_pool import Answer, Body, ConnectionPool, Request
@@ -62,14 +64,24 @@ class TransportOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", self.base_url or os.environ.get("PARE_SERVER", ""))
         object.__setattr__(self, "api_key", self.api_key or os.environ.get("PARE_API_KEY") or None)
+        require("base_url", self.base_url, str, "a string", is_secret=True)
+        require("api_key", self.api_key, (str, NoneType), "a string or None", is_secret=True)
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ValueError("api_key: must consist of printable ASCII characters, without a line break")
-        if self.retries < 0:
-            raise ValueError(f"retries: must be at least 0, got {self.retries}")
-        if self.backoff_ms < 0:
+        require_integer("retries", self.retries, 0)
+        require_number("backoff_ms", self.backoff_ms)
+        if not self.backoff_ms >= 0:
             raise ValueError(f"backoff_ms: must be at least 0, got {self.backoff_ms}")
-        if self.timeout is not None and self.timeout <= 0:
-            raise ValueError(f"timeout: must be positive or None, got {self.timeout}")
+        if self.timeout is not None:
+            require_number("timeout", self.timeout, "a number or None")
+            if not self.timeout > 0:
+                raise ValueError(f"timeout: must be positive or None, got {self.timeout}")
+        require_function("on_retry", self.on_retry)
+        require_function("on_job", self.on_job)
+        if self.ssl_context is not None:
+            import ssl
+
+            require("ssl_context", self.ssl_context, ssl.SSLContext, "an ssl.SSLContext or None")
 
 
 class Transport:
@@ -82,6 +94,7 @@ class Transport:
         pool: ConnectionPool | None = None,
         deadline: Deadline | None = None,
     ) -> None:
+        require("options", options, TransportOptions, "TransportOptions", is_secret=True)
         self.options = options
         self._base_url = _parse_base_url(options.base_url)
         self._pool = pool or ConnectionPool(options.ssl_context)

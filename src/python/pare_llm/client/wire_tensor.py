@@ -37,8 +37,16 @@ def is_torch(tensor: object) -> TypeGuard[torch.Tensor]:
     return "torch" in sys.modules and isinstance(tensor, sys.modules["torch"].Tensor)
 
 
+def require_tensor(name: str, tensor: object) -> None:
+    """Raise a TypeError unless `tensor` is a torch tensor or a NumPy array. The function imports neither."""
+    numpy = sys.modules.get("numpy")
+    if not is_torch(tensor) and (numpy is None or not isinstance(tensor, numpy.ndarray)):
+        raise TypeError(f"{name}: must be a torch tensor or a NumPy array, got {type(tensor).__name__}")
+
+
 def to_wire(name: str, tensor: Tensor) -> WireTensor:
     """Convert a tensor in a dtype of the contract. A TypeError names the tensor if it has another one."""
+    require_tensor(name, tensor)
     return _torch_to_wire(name, tensor) if is_torch(tensor) else _numpy_to_wire(name, tensor)
 
 
@@ -66,9 +74,7 @@ def _torch_to_wire(name: str, tensor: torch.Tensor) -> WireTensor:
 
 
 def _numpy_to_wire(name: str, tensor: Any) -> WireTensor:
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(tensor, numpy.ndarray):
-        raise TypeError(f"{name}: must be a torch tensor or a NumPy array, got {type(tensor).__name__}")
+    numpy: Any = sys.modules["numpy"]
     dtype = dtype_of(name, tensor)
     if tensor.dtype.byteorder == ">":
         tensor = tensor.astype(tensor.dtype.newbyteorder("<"))

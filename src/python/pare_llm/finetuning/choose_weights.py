@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from pare_llm.arguments import require, require_texts
 from pare_llm.finetuning.model_weights import ModelWeight, model_weights
 from pare_llm.layers.find_layers import choose_layers
 from pare_llm.pruning.prune_report import REPORT_FILE
@@ -28,9 +29,11 @@ def choose_weights(
     if layers is not None and folder is not None:
         raise ValueError("layers and folder: only one of the two can name the weights")
     if folder is not None:
+        require("folder", folder, (str, PathLike), "a path")
         return _restrict(weights, _find_all(weights, pruned_layers(folder), Path(folder) / REPORT_FILE))
     if layers is None:
         return [weight for weight in weights if weight.layers and weight.refusal is None]
+    require_texts("layers", layers)
     patterns = [layers] if isinstance(layers, str) else layers
     return _restrict(weights, {name for pattern in patterns for name in _match(weights, pattern)})
 

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable, Iterator
 
 from torch import Tensor, nn
 
+from pare_llm.arguments import require_texts
 from pare_llm.layers.experts import checkpoint_place, expert_layers, is_experts, is_router
 from pare_llm.layers.linear_layer import ATTENTION_ROLES, LinearLayer, full_shape
 
@@ -118,8 +119,10 @@ def choose_layers(names: Iterable[str], patterns: Iterable[str] | str, option: s
     - `/…/` is a regular expression.
 
     Raises:
-        ValueError: a pattern is malformed or matches no layer. The message names `option`.
+        TypeError, ValueError: a pattern is not a string, is malformed or matches no layer. The message names
+            `option`.
     """
+    require_texts(option, patterns)
     names = list(names)
     patterns = [patterns] if isinstance(patterns, str) else patterns
     matches: set[str] = set()

@@ -3,6 +3,8 @@
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from pare_llm.arguments import require
+
 
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model inside of its wrappers. A model that `fully_shard` has sharded has no wrapper.
@@ -10,6 +12,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     The base model of a peft model still contains the adapters, so its forward pass uses them. A model that
     FSDP1 has flattened raises a TypeError.
     """
+    require("model", model, nn.Module, "a torch.nn.Module")
     inner = wrapped_models(model)[-1]
     for name, module in inner.named_modules():
         if hasattr(module, "_fsdp_wrapped_module"):

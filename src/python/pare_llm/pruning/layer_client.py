@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from pare_llm.arguments import require
 from pare_llm.client.pare import Pare
 from pare_llm.client.pare_hosts import PareHosts
 
@@ -31,8 +32,13 @@ class LayerClient(Protocol):
 
 def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
     """Return `client`, or one client for all hosts of a list. Raise a ValueError if the list is empty."""
-    if not isinstance(client, Sequence):
+    if isinstance(client, str) or not isinstance(client, Sequence):
+        if not callable(getattr(client, "prune_layer", None)):
+            kind = type(client).__name__
+            raise TypeError(f"client: must be a Pare, a PareHosts or a list of Pare, got {kind}")
         return client
+    for index, one in enumerate(client):
+        require(f"client[{index}]", one, Pare, "a Pare")
     if len(client) == 1:
         return client[0]
     return PareHosts([one._transport.options for one in client])

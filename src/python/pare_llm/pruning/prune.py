@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from pare_llm.arguments import require_function
 from pare_llm.layers.unwrap import unwrap
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
 from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
@@ -94,6 +95,7 @@ def prune_(
         PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
         RuntimeError: if the run failed on another rank. The message names the rank and its error.
     """
+    require_function("on_layer", on_layer)
     network = unwrap(model)
     require_weights(network)
     reshard(network)

@@ -110,7 +110,7 @@ class PruneRun:
         """Open the journal on rank 0 until `stack` is closed, as `Journal`. Without a folder, do nothing."""
         if folder is None:
             return
-        path = as_path(folder)
+        path = as_path(folder, "journal")
         if is_remote(path):
             raise ValueError(f"journal: must be a folder on a disk, not {path}")
         fingerprint = run_fingerprint(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from pare_llm.arguments import require
 from pare_llm.client.layer_query import LayerQuery
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
@@ -107,6 +108,7 @@ class RunOptions:
 
         `queries` has the parameters of each layer that is pruned.
         """
+        require("true_sequential", self.true_sequential, bool, "True or False")
         if self.target not in ("dense", "none"):
             raise ValueError(f"target: must be dense or none, got {self.target!r}")
         if self.target == "dense":

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pare_llm.arguments import require, require_integer
+
 CHUNK_TOKENS = 2048
 """The default number of tokens that are converted to float32 at a time."""
 
@@ -52,6 +54,7 @@ class Hessian:
             token_weights: with `unit`, every token adds the same trace, so that a few tokens with massive
                 activations do not outweigh all others.
         """
+        require_integer("in_features", in_features, 0)
         # A tensor that is created in inference mode could not be changed after its end.
         with torch.inference_mode(False):
             place = "cpu" if offload else device
@@ -77,6 +80,7 @@ class Hessian:
             real: bool with the shape of `inputs` without its last dimension, on the same device. False marks
                 padding, which is left out. By default, no token is padding.
         """
+        require("inputs", inputs, Tensor, "a torch tensor")
         with torch.inference_mode(False), torch.no_grad(), full_precision_products():
             total = torch.zeros_like(self.matrix, device=inputs.device) if self._offload else self.matrix
             for chunk, mask in token_chunks(inputs, real, self._chunk_tokens):

@@ -7,6 +7,7 @@ import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
 import type { Checkpoint } from "../../../../src/model/checkpoint/checkpoint.ts";
 import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
 import { unpackCheckpoint } from "../../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
+import { assertSame } from "../../../support/assert_same.ts";
 import { readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
 import type { StoredCase } from "../../../support/stored_case.ts";
 import { DENSE_TENSORS, STORED_CASES } from "../../../support/stored_cases.ts";
@@ -50,7 +51,7 @@ describe("openDense()", () => {
         withDense(folder, async (dense) => {
           assert.deepEqual([...dense.names()].toSorted(), Object.keys(wanted).toSorted());
           for (const [name, tensor] of Object.entries(wanted)) {
-            assert.deepEqual(await dense.tensor(name), tensor, name);
+            assertSame(await dense.tensor(name), tensor, name);
           }
           const { quantization_config: _, ...config } = stored.config;
           assert.deepEqual(dense.config, { rope_theta: 1, ...config });
@@ -66,7 +67,7 @@ describe("openDense()", () => {
             for (let at = 0; at < data.length; at += size) {
               parts.push(dense.read(name, at, Math.min(size, data.length - at)));
             }
-            assert.deepEqual(Buffer.concat(await Promise.all(parts)), Buffer.from(data));
+            assertSame(Buffer.concat(await Promise.all(parts)), Buffer.from(data));
             assert.deepEqual(await dense.read(name, data.length - 2, 2), data.slice(-2));
           }
         })));
@@ -129,7 +130,7 @@ describe("unpackCheckpoint()", () => {
         (opened) => unpackCheckpoint(opened, target, denoFileSystem),
       );
       assert.deepEqual(unpacked, Object.keys(stored.weights));
-      assert.deepEqual(await readTensors(target), { ...DENSE_TENSORS, ...stored.weights });
+      assertSame(await readTensors(target), { ...DENSE_TENSORS, ...stored.weights });
       assert.deepEqual(JSON.parse(await Deno.readTextFile(`${target}/config.json`)), { rope_theta: 1 });
       assert.deepEqual(
         [...Deno.readDirSync(target)].some(({ name }) => name === "quantize_config.json"),

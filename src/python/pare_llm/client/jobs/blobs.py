@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from pare_llm.arguments import require
 from pare_llm.client.http.connection_pool import Body
 from pare_llm.client.transport import Transport
 
@@ -68,6 +69,9 @@ def to_blob_source(source: BlobInput) -> BlobSource:
         return FileBlob(Path(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return MemoryBlob([source])
+    require("source", source, (list, tuple), "bytes, a list of buffers, or a path such as Path('layer.bin')")
+    for index, part in enumerate(source):
+        require(f"source[{index}]", part, (bytes, bytearray, memoryview), "bytes or a memoryview")
     return MemoryBlob(source)
 
 

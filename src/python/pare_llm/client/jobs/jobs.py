@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from pare_llm.arguments import require, require_number, require_text, to_json
 from pare_llm.client.answers import parse_answer
 from pare_llm.client.check_answer import max_answer_bytes
 from pare_llm.client.errors import PareError
@@ -25,7 +26,7 @@ from pare_llm.client.layer_file import decode_answer
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import NumpyLibrary, TensorLibrary, library_of
 from pare_llm.client.transport import Transport, TransportOptions
-from pare_llm.client.wire_tensor import Array
+from pare_llm.client.wire_tensor import Array, require_tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +60,10 @@ class Jobs(ServerClient):
             PareError: if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to a
                 job with other layers.
         """
+        require("layers", layers, (list, tuple), "a list of layers")
+        require("name", name, (str, NoneType), "a string or None")
+        require("idempotency_key", idempotency_key, (str, NoneType), "a string or None")
+        message = {"layers": layers} | ({} if name is None else {"name": name})
         answer = self._transport.send(
             "POST",
             "/v1/jobs",
@@ -66,7 +71,7 @@ class Jobs(ServerClient):
                 "Content-Type": "application/json",
                 "Idempotency-Key": idempotency_key or str(uuid.uuid4()),
             },
-            body=[json.dumps({"layers": layers} | ({} if name is None else {"name": name})).encode()],
+            body=[to_json("layers", message).encode()],
         )
         job = _parse_job(answer)
         if self._transport.options.on_job is not None:
@@ -91,10 +96,12 @@ class Jobs(ServerClient):
 
     def get(self, job_id: str) -> Job:
         """Return the current state of a job. Raise a PareError `not_found` if there is no such job."""
+        require_text("job_id", job_id)
         return _parse_job(self._transport.send("GET", f"/v1/jobs/{job_id}"))
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job. Layers that are still queued or running get the state and the code `cancelled`."""
+        require_text("job_id", job_id)
         self._transport.send("DELETE", f"/v1/jobs/{job_id}")
 
     def follow(self, job_id: str, *, poll_ms: float = DEFAULT_POLL_MS) -> Iterator[LayerState]:
@@ -106,6 +113,7 @@ class Jobs(ServerClient):
             job_id: the id of the job.
             poll_ms: pause between two requests for the job, in milliseconds.
         """
+        require_number("poll_ms", poll_ms)
         reported: set[str] = set()
         while True:
             job = self.get(job_id)
@@ -136,6 +144,9 @@ class Jobs(ServerClient):
                 `prune_by_job` also compares the result with the layer that it has sent.
             PareError: `not_found` if the edge no longer stores the result.
         """
+        require("layer", layer, Mapping, "the state of a layer")
+        if like is not None:
+            require_tensor("like", like)
         library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
         return self._result_in(library, layer)
 

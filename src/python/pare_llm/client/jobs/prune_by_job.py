@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
+from pare_llm.arguments import require
 from pare_llm.client.answers import printable
 from pare_llm.client.errors import STATUSES, PareError, error_class
 from pare_llm.client.jobs.jobs import DEFAULT_POLL_MS, Jobs
@@ -92,13 +93,16 @@ def prune_with(
     poll_ms: float = DEFAULT_POLL_MS,
 ) -> Iterator[tuple[str, PrunedLayer[Array]]]:
     """Do as `prune_by_job`, over the connections of `transport`."""
+    require("layers", layers, Sequence, "a list of LayerToUpload")
+    for index, layer in enumerate(layers):
+        require(f"layers[{index}]", layer, LayerToUpload, "a LayerToUpload")
     jobs = Jobs._over(transport)
     requests = _upload_layers(Uploads._over(transport), layers)
     job = jobs.submit(requests, idempotency_key=idempotency_key, name=name)
     asked = {layer.name: layer for layer in layers}
     failures: list[LayerFailure] = []
-    for layer in jobs.follow(job["id"], poll_ms=poll_ms):
-        layer_name, error = layer["name"], layer["error"]
+    for state in jobs.follow(job["id"], poll_ms=poll_ms):
+        layer_name, error = state["name"], state["error"]
         if layer_name not in asked:
             raise ValueError(
                 f'job {job["id"]}: has the layer "{printable(layer_name)}", which was not submitted'
@@ -107,7 +111,7 @@ def prune_with(
             failures.append(LayerFailure(layer_name, printable(error["code"]), printable(error["detail"])))
         else:
             weight = asked[layer_name].weight
-            yield layer_name, jobs._result_in(library_of(weight), layer, asked[layer_name])
+            yield layer_name, jobs._result_in(library_of(weight), state, asked[layer_name])
     if failures:
         raise JobFailedError(job["id"], failures)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from types import NoneType
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
+from pare_llm.arguments import require, require_function, require_integer, require_text
 from pare_llm.client.answers import parse_answer
 from pare_llm.client.errors import PareError
 from pare_llm.client.http.connection_pool import Body, Request
@@ -67,6 +69,10 @@ class Uploads(ServerClient):
                 only the parts that have not arrived.
             TimeoutError: if the timeout of the client passes.
         """
+        require("digest", digest, (str, NoneType), "a string or None")
+        require_integer("concurrency", concurrency, 1)
+        require("resume", resume, (Mapping, NoneType), "an UploadProgress or None")
+        require_function("on_part", on_part)
         uploads = type(self)._over(self._transport.with_deadline())
         blob = to_blob_source(source)
         digest = digest or digest_of_blob(blob)
@@ -89,6 +95,7 @@ class Uploads(ServerClient):
 
     def has_blob(self, digest: str) -> bool:
         """Whether the edge stores the blob with this digest and will store it for at least one more day."""
+        require_text("digest", digest)
         try:
             self._transport.send("HEAD", f"/v1/blobs/{digest}")
         except PareError as error:

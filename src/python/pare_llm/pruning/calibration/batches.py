@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pare_llm.arguments import require
 from pare_llm.pruning.calibration.calls import TensorMover
 from pare_llm.pruning.calibration.windows import held_out_positions
 from pare_llm.pruning.files import tensor_bytes
@@ -83,6 +85,7 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
     if isinstance(validation, Iterable):
         held_out = ranks.together(lambda: _read_all(validation, "validation"))
     else:
+        require("validation", validation, Real, "a share of the windows, or batches")
         fitted, held_out = _hold_out(fitted, validation, ranks)
     return [*fitted, *(replace(batch, is_held_out=True) for batch in held_out)]
 
@@ -110,6 +113,7 @@ def _hold_out(batches: Sequence[Batch], share: float, ranks: Ranks) -> tuple[lis
 
 
 def _read_all(batches: Iterable[BatchInput], argument: str) -> list[Batch]:
+    require(argument, batches, Iterable, "batches that can be iterated")
     return [_read_batch(batch, argument, index) for index, batch in enumerate(batches)]
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from pare_llm.arguments import require_function
 from pare_llm.checkpoints.folder import CONFIG_FILE, CheckpointFolder
 from pare_llm.checkpoints.remote import as_path
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
@@ -73,7 +74,8 @@ def prune_folder(
         ValueError: as `prune_`, and if the checkpoint is malformed or lacks a parameter.
         PareError, ConnectionError, RuntimeError: as `prune_`.
     """
-    folder, out, device = as_path(folder), as_path(out), torch.device(device)
+    require_function("on_layer", on_layer)
+    folder, out, device = as_path(folder), as_path(out, "out"), torch.device(device)
     with ExitStack() as stack:
         source = CheckpointFolder(folder)
         stack.callback(source.close)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import nn
 
+from pare_llm.arguments import require
 from pare_llm.layers.find_layers import find_layers
 
 
@@ -30,6 +31,9 @@ def find_blocks(model: nn.Module, blocks: Sequence[str | nn.Module] | None = Non
     if blocks is None:
         modules = list(_only_stack(model))
     else:
+        require("blocks", blocks, (list, tuple, nn.ModuleList, nn.Sequential), "a list of names or modules")
+        for index, block in enumerate(blocks):
+            require(f"blocks[{index}]", block, (str, nn.Module), "a name or a module")
         modules = [_named_module(model, block) for block in blocks]
     if not modules:
         raise ValueError("blocks: must name at least one module, got an empty list")
