@@ -97,10 +97,10 @@ export async function compressLayer(
     const result = await solveTowardsTarget(
       backend,
       { ...operands, factor, lossUnit },
-      { ...parameters, damping, shrinkage },
+      { ...parameters, damping, shrinkage, isDampingChosen: parameters.damping === "auto" },
       clock,
     );
-    const { solution } = result, { rows, cols } = weight;
+    const { solution } = result, { rows, cols } = weight, reportedShrinkage = shrinkage || result.shrinkage;
     if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
     const hasStatistics = factor !== undefined || operands.hessian !== undefined;
     const figures = hasStatistics
@@ -117,7 +117,7 @@ export async function compressLayer(
       loss: figures.loss,
       relative_error: figures.relativeError,
       damping: result.damping,
-      ...shrinkage > 0 && { shrinkage },
+      ...reportedShrinkage > 0 && { shrinkage: reportedShrinkage },
       iterations: result.iterations,
       refit_steps: result.refitSteps,
       ...result.target && { target_step: result.target.step, target_change: result.target.change },

@@ -61,7 +61,8 @@ export function peakDeviceBytes(
   retries = true,
 ): number {
   const { rows, cols, edge, hasValidation = false, hasValidationTarget = false } = shape;
-  const { blocksize, effort, method, refitSteps = 0, quantization, targetStep } = parameters;
+  const { blocksize, damping, effort, method, pattern, refitSteps = 0, quantization, targetStep } =
+    parameters;
   const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
   const mask = 4 * rows * wordsPerRow(cols);
   const blockColumns = Math.min(blocksize, cols);
@@ -99,7 +100,7 @@ export function peakDeviceBytes(
   const form = panelOf(rows);
   const square = matrixBytes(cols, cols, edge);
   const sizes = {
-    pattern: parameters.pattern,
+    pattern,
     rows,
     cols,
     weights,
@@ -114,7 +115,10 @@ export function peakDeviceBytes(
   };
   const factorScratch = statistics + 4 * cols * blocksize + panelOf(cols);
   const bytes = { ...sizes, factorScratch };
-  const phases = [factor === 0 ? 0 : factoring, METHOD_SOLVERS[method].peakBytes(bytes)];
+  // The solves of shrunk statistics, with which columns are removed, keep the original weights and the best solution.
+  const shrinksColumns = pattern.kind === "columns" && damping === "auto";
+  const shrinking = shrinksColumns ? statistics + weights + solution : 0;
+  const phases = [factor === 0 ? 0 : factoring, METHOD_SOLVERS[method].peakBytes(bytes) + shrinking];
   const share = sampledRows(rows) / rows;
   if (targetStep === "auto") {
     // The whole step, and for the sampled rows: weights, the step, the gradient, and the matrices of their losses.

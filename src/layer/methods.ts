@@ -35,6 +35,8 @@ export interface SolvedLayer {
   readonly solution: Solution;
   /** The damping λ of the statistics that were used. Null if the method used no statistics, or undamped statistics. */
   readonly damping: number | null;
+  /** s, by which the solver itself shrank the statistics towards their diagonal (`linalg/shrink.ts`). */
+  readonly shrinkage?: number;
   readonly iterations?: number;
   /** The number of conjugate-gradient steps of the result. Undefined if the solver does not refit. */
   readonly refitSteps?: number;
@@ -108,9 +110,13 @@ export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
     async solve({ backend, operands: { layer, hessian }, parameters }) {
       const { pattern } = parameters;
       const solution = pattern.kind === "columns"
-        ? await solveColumns(backend, layer, hessian!, { ...parameters, pattern })
+        ? await solveColumns(backend, layer, hessian!, {
+          ...parameters,
+          pattern,
+          shrinks: parameters.isDampingChosen,
+        })
         : await solveObc(backend, layer, hessian!, parameters);
-      return { solution, damping: solution.damping };
+      return { solution, damping: solution.damping, shrinkage: solution.shrinkage ?? 0 };
     },
     peakBytes: (bytes) => bytes.pattern.kind === "columns" ? columnsBytes(bytes) : removalBytes(bytes),
     checkShape(rows, cols, pattern) {
@@ -193,7 +199,7 @@ export interface LayerParameters extends SolveOptions {
   readonly method: MethodName;
   /** Columns per block of the factor. Used only if this call factors the Hessian. */
   readonly blocksize: number;
-  /** λ, or `auto` if the validation statistics choose it (`choose_damping.ts`). */
+  /** λ, or `auto` if it is chosen, or a shrinkage in its place (`choose_damping.ts`, `solvers/obc_columns.ts`). */
   readonly damping: number | "auto";
   /** The number of conjugate-gradient steps that refit the kept weights on the final mask. @default 0 */
   readonly refitSteps?: number;
@@ -211,6 +217,7 @@ export interface LayerParameters extends SolveOptions {
 /** The parameters of a layer whose damping is known. */
 export interface DampedParameters extends LayerParameters {
   readonly damping: number;
+  readonly isDampingChosen?: boolean; // whether the request left the damping open
 }
 
 type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization" | "targetStep">;
@@ -232,10 +239,14 @@ export function usesStorableFactor(parameters: LayerParameters): parameters is D
     parameters.damping !== "auto";
 }
 
-/** Whether validation statistics choose the damping. A mask without damped statistics has no damping to choose. */
+/**
+ * Whether validation statistics choose the damping. A mask without damped statistics has no damping to choose, and the
+ * removal of columns chooses a shrinkage without validation statistics (`solvers/obc_columns.ts`).
+ */
 export function choosesDamping(parameters: LayerParameters): boolean {
-  const { damping, refitSteps = 0, method } = parameters;
-  return damping === "auto" && (usesFactor(parameters) || refitSteps > 0 || !METHODS[method].keepsWeights);
+  const { damping, refitSteps = 0, method, pattern } = parameters;
+  return damping === "auto" && pattern.kind !== "columns" &&
+    (usesFactor(parameters) || refitSteps > 0 || !METHODS[method].keepsWeights);
 }
 
 /**

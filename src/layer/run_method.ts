@@ -61,7 +61,14 @@ export async function runMethod(
     onePass ? task : { ...task, parameters: { ...parameters, quantization: undefined } },
   );
   notes.push(...solved.notes ?? []);
-  let result: MethodResult = { iterations: 0, refitSteps: 0, ...solved, refitSeconds: 0, notes };
+  let result: MethodResult = {
+    iterations: 0,
+    refitSteps: 0,
+    shrinkage: 0,
+    ...solved,
+    refitSeconds: 0,
+    notes,
+  };
   if (!onePass) {
     try {
       if (refitSteps && solved.refitSteps === undefined) result = await refitResult(task, result, clock);

@@ -14,7 +14,7 @@ export interface LayerQuery {
   readonly column_group?: number;
   /** Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to 256. */
   readonly blocksize?: number;
-  /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs. Accepts 0 to 1. Defaults to 0.01. */
+  /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs. With pattern=columns, it needs none, and shrinks as far as the error stays small. Accepts 0 to 1. Defaults to 0.01. */
   readonly damping?: "auto" | number;
   /** How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a fixed length, and is the default of whole models. Defaults to none. */
   readonly token_weights?: "none" | "unit";

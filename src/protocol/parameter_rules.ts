@@ -84,7 +84,7 @@ function* brokenPatternRules(
 }
 
 function* brokenColumnsRules(
-  { method, damping, target_step, bits, refit }: RuleParameters,
+  { method, target_step, bits, refit }: RuleParameters,
 ): Generator<BrokenRule> {
   if (!METHODS[method].hasColumns) {
     const able = methodsThat(({ hasColumns }) => hasColumns, "or");
@@ -93,12 +93,9 @@ function* brokenColumnsRules(
       message: `${method} cannot remove columns: pattern columns needs method ${able}`,
     };
   }
-  for (const [parameter, value] of [["damping", damping], ["target_step", target_step]] as const) {
-    if (value !== "auto") continue;
-    yield {
-      parameter,
-      message: "auto tries masks of single weights, so it cannot be combined with pattern columns",
-    };
+  if (target_step === "auto") {
+    const message = "auto tries masks of single weights, so it cannot be combined with pattern columns";
+    yield { parameter: "target_step", message };
   }
   if (bits !== undefined) {
     const message =

@@ -112,7 +112,7 @@ const sharedFields = {
   }),
   damping: autoOr(MAX_DAMPING, DAMPING_RULE).default(DEFAULT_DAMPING).meta({
     description:
-      "λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs",
+      "λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs. With pattern=columns, it needs none, and shrinks as far as the error stays small",
   }),
   token_weights: oneOf("none", "unit").default("none").meta({
     description:

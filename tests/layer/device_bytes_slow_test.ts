@@ -26,6 +26,7 @@ const QUERIES: readonly Record<string, unknown>[] = [
   { method: "obc" },
   { method: "obc", pattern: "columns", sparsity: 0.4 },
   { method: "obc", pattern: "columns", sparsity: 0.4, column_group: 65 },
+  { method: "obc", pattern: "columns", sparsity: 0.1, damping: "auto" },
   { method: "alps" },
   { method: "alps", effort: "fast", bits: 3, pattern: "4:8" },
   { method: "alps", bits: 4, group_size: 32 },

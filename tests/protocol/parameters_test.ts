@@ -60,10 +60,10 @@ describe("layer parameters", () => {
     const columns = { method: "obc", pattern: "columns" };
     assert.deepEqual(resolve(columns).pattern, { kind: "columns", group: 1 });
     assert.deepEqual(resolve({ ...columns, column_group: "64" }).pattern, { kind: "columns", group: 64 });
+    assert.equal(resolve({ ...columns, damping: "auto" }).damping, "auto");
     for (
       const [parameter, query] of [
         ["method", { ...columns, method: undefined }],
-        ["damping", { ...columns, damping: "auto" }],
         ["target_step", { ...columns, target_step: "auto" }],
         ["bits", { ...columns, bits: 4 }],
         ["refit", { ...columns, refit: 3 }],

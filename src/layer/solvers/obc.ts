@@ -30,6 +30,8 @@ export interface ObcOptions extends SolveOptions {
 export interface ObcSolution extends Solution {
   /** The λ with which H + λ·mean(diag H)·I was positive definite. */
   readonly damping: number;
+  /** s, by which H was shrunk towards its diagonal (`linalg/shrink.ts`). Undefined if whole columns were not removed. */
+  readonly shrinkage?: number;
 }
 
 /**

@@ -14,7 +14,9 @@ import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { type Pattern, removedColumns, wordsPerRow } from "../../tensor/pattern.ts";
 import { factor } from "../linalg/factor.ts";
 import { gemm } from "../linalg/gemm.ts";
+import { copyShrunk } from "../linalg/shrink.ts";
 import { copyTiled, submatrixOf } from "../linalg/submatrix.ts";
+import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { chooseColumns } from "./obc/column_choice.ts";
 import { invertStatistics } from "./obc/inverse_statistics.ts";
 import type { ObcOptions, ObcSolution } from "./obc.ts";
@@ -22,15 +24,29 @@ import { FormSums } from "./solution.ts";
 import { checkStatisticsFit, type ForcedEntries, type Layer } from "./solver.ts";
 import { solveSparseGpt, zeroDeadInputs } from "./sparsegpt.ts";
 
+/** The largest error with a shrunk H, as a share of tr(W·H·Wᵀ), which is the size of the outputs. */
+export const LARGEST_SHRUNK_ERROR = 0.015;
+
+/** The shrinkages that can be chosen are the multiples of one part, without 1. */
+export const SHRINKAGE_PARTS = 8;
+
 export interface ColumnOptions extends ObcOptions {
   readonly pattern: Pattern & { kind: "columns" };
   /** Columns per block of the factor, which divides the tile edge. */
   readonly blocksize: number;
+  /** Whether H is shrunk (see `solveColumns`). @default false */
+  readonly shrinks?: boolean;
 }
 
 /**
  * Removes round(s·sets) sets of columns of `layer`, but never all. `layer.weight` becomes Δ = W − Q, and Q is 0 in the
  * removed columns.
+ *
+ * With `shrinks`, the columns and the weights are those for (1 − s)·H + s·diag(H) in place of H (`linalg/shrink.ts`). The
+ * least-squares weights for H use correlations that inputs of another kind do not have. With s = 1 nothing would
+ * compensate, and the inputs of a column alone would decide about it, as in FLAP (arXiv 2312.11983). The largest s is taken
+ * with which the error on H itself is at most {@link LARGEST_SHRUNK_ERROR}. If the error with s = 0 is larger, H is not
+ * shrunk. The error hardly ever falls with s, so bisection finds it.
  * @param layer has no forced entries. Its columns are whole sets
  * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. The caller keeps
  *   ownership. Only the undefined lower triangles of its diagonal tiles are changed, which are filled in.
@@ -46,11 +62,56 @@ export async function solveColumns(
   hessian: TiledMatrix,
   options: ColumnOptions,
 ): Promise<ObcSolution> {
-  const { weight } = layer, { cols, edge } = weight, { blocksize, relativeError } = options;
+  const { weight } = layer, { shrinks = false, relativeError } = options;
   checkStatisticsFit(weight, hessian);
+  if (!shrinks) return await removeColumns(backend, weight, hessian, hessian, options);
+  using owned = new ResourceSet();
+  const original = owned.add(allocateLike(backend, weight, "original weights"));
+  copyMatrix(backend, weight, original);
+  let best = await removeColumns(backend, weight, hessian, hessian, { ...options, relativeError: true });
+  try {
+    const { weightForm } = best, limit = LARGEST_SHRUNK_ERROR * (weightForm ?? NaN);
+    let low = 0, high = best.zeros > 0 && best.loss !== null && best.loss <= limit ? SHRINKAGE_PARTS : 1;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1, shrinkage = middle / SHRINKAGE_PARTS;
+      copyMatrix(backend, original, weight);
+      using scratch = new ResourceSet();
+      const shrunk = scratch.add(await copyShrunk(backend, hessian, shrinkage));
+      const other = await removeColumns(backend, weight, shrunk, hessian, {
+        ...options,
+        relativeError: false,
+      });
+      const isAllowed = other.loss !== null && other.loss <= limit;
+      (isAllowed ? best : other).destroy();
+      // The errors of the rows are those on the shrunk H.
+      if (isAllowed) [best, low] = [{ ...other, rowErrors: undefined, weightForm, shrinkage }, middle];
+      else high = middle;
+    }
+    copyMatrix(backend, original, weight);
+    addScaled(backend, best.q, -1, weight, best.mask);
+    return { ...best, ...!relativeError && { weightForm: null } };
+  } catch (error) {
+    best.destroy();
+    throw error;
+  }
+}
+
+/**
+ * Removes columns of `weight`, which becomes Δ = W − Q.
+ * @param statistics H, or in its place a matrix that chooses the columns and the weights
+ * @param hessian H, with which the errors are measured
+ */
+async function removeColumns(
+  backend: Backend,
+  weight: TiledMatrix,
+  statistics: TiledMatrix,
+  hessian: TiledMatrix,
+  options: ColumnOptions,
+): Promise<ObcSolution> {
+  const { cols, edge } = weight, { blocksize, relativeError } = options;
   using scratch = new ResourceSet();
   const forms = scratch.add(new FormSums(backend, weight, hessian));
-  const { removed, damping } = await removeGreedily(backend, weight, hessian, options, () => {
+  const { removed, damping } = await removeGreedily(backend, weight, statistics, options, () => {
     if (relativeError) forms.measureWeight();
   });
   const isRemoved = new Set(removed), columns = Uint32Array.from({ length: cols }, (_, j) => j);
@@ -59,7 +120,7 @@ export async function solveColumns(
   order.set(removed);
   order.set(kept, removed.length);
   const factored = scratch.add(
-    await factor(backend, copyTiled(backend, hessian, edge), { damping, blocksize, order }),
+    await factor(backend, copyTiled(backend, statistics, edge), { damping, blocksize, order }),
   );
   const forced = forceColumns(backend, weight, isRemoved);
   scratch.add(forced.bits);

@@ -26,7 +26,7 @@ import { configWithoutBlocks, withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
 
 /** The parameters of the layers that lose columns, without the share of the columns. */
-export const SHRINK_QUERY: LayerQuery = { method: "obc", pattern: "columns" };
+export const SHRINK_QUERY: LayerQuery = { method: "obc", pattern: "columns", damping: "auto" };
 
 /** How a model is shrunk. */
 export interface ShrinkJob extends

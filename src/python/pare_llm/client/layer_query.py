@@ -26,8 +26,8 @@ class LayerQuery(TypedDict, total=False):
     256."""
     damping: Literal["auto"] | float
     """λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks
-    the Hessian towards its diagonal, by validation statistics, which it needs. Accepts 0 to 1.
-    Defaults to 0.01."""
+    the Hessian towards its diagonal, by validation statistics, which it needs. With pattern=columns,
+    it needs none, and shrinks as far as the error stays small. Accepts 0 to 1. Defaults to 0.01."""
     token_weights: Literal["none", "unit"]
     """How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a
     fixed length, and is the default of whole models. Defaults to none."""
