@@ -264,9 +264,9 @@ def random_checkpoint(kind: str, folder: Path) -> Path:
     return folder
 
 
-def pare_prune(model: Path, out: Path, *options: str) -> dict[str, Any]:
+def pare_prune(model: Path, out: Path, *options: str, seqlen: int = 64) -> dict[str, Any]:
     """Prune a folder with eight windows and the command line, and return its report."""
-    text = ["--calibration", text_files()["calibration"], "--samples", "8", "--seqlen", "64"]
+    text = ["--calibration", text_files()["calibration"], "--samples", "8", "--seqlen", str(seqlen)]
     run_deno(PARE, "prune", model, "--out", out, *text, "--validation", "0", "--backend", "cpu", *options)
     content: dict[str, Any] = json.loads((out / "pare.json").read_text())
     return content
