@@ -120,7 +120,7 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
           console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
         }
         results = { cells: [...results.cells, ...cells] };
-        await save({ backend: kind, adapter: backend.adapter.name }, results);
+        await save({ backend: kind, adapter: backend.adapter.name }, results, earlier);
       }
     }
     return results;
