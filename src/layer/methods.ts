@@ -217,7 +217,8 @@ export interface LayerParameters extends SolveOptions {
 /** The parameters of a layer whose damping is known. */
 export interface DampedParameters extends LayerParameters {
   readonly damping: number;
-  readonly isDampingChosen?: boolean; // whether the request left the damping open
+  /** Whether the request left the damping open. The removal of columns then chooses a shrinkage. @default false */
+  readonly isDampingChosen?: boolean;
 }
 
 type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization" | "targetStep">;

@@ -178,10 +178,7 @@ export class Forward {
     await this.#withWholeBlock(denseStates.nextBlock, weights, (run) => denseStates.update(run, onBatchDone));
   }
 
-  /**
-   * Returns the outputs of the dense block `index` on the dense stream, if there is one, and otherwise on the stored hidden states. Neither
-   * changes. The caller destroys the outputs.
-   */
+  /** Returns the outputs of the dense block `index` on the dense stream, or on the hidden states if there is none. Neither changes. */
   denseOutputs(index: number): Promise<HiddenStates> {
     const inputs = this.denseStates ?? this.hiddenStates;
     return this.#withWholeBlock(index, this.model.weights, (run) => inputs.changedCopy(run));

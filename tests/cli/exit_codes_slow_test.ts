@@ -1,6 +1,5 @@
 /**
- * Tests the exit codes of processes: of a stop signal, a lost host, a full disk, a bad model, a bad key, and an
- * output that cannot be written. `exit_test.ts` tests the classification of every error.
+ * Tests the exit codes of processes, for example after a stop signal or with a full disk. `exit_test.ts` tests how errors are classified.
  */
 
 import { describe, it } from "@std/testing/bdd";

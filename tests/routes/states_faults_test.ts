@@ -128,7 +128,7 @@ describe("the folder for hidden states", () => {
       for (const name of ["a", "b", "c"]) await createEvicted(host, name);
       const found = [await nextBlock(host, "a"), await nextBlock(host, "b"), await nextBlock(host, "c")];
       assert.deepEqual(found, [undefined, 0, 0]);
-      assert.deepEqual(host.log.map(({ event, name }) => [event, name]), [["oldest states removed", "c"]]);
+      assert.deepEqual(host.log.map(({ event, file }) => [event, file]), [["oldest states removed", file]]);
       assert.match(String(host.log[0].fault), /no space is left on the disk$/);
     }));
 

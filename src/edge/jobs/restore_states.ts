@@ -10,8 +10,9 @@ import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
 
 /**
- * Returns the name of the states of one of `count` shares of the windows, or of all windows if `share` is `count`. If `count` is 0, the job is not divided. An attempt
- * that was interrupted may have left the states of another division at a host, which must not be taken for those of this one.
+ * Returns the name of the states of one of `count` shares of the windows, or of all windows if `share` is `count`. If `count`
+ * is 0, the job is not divided. An attempt that was interrupted may have left the states of another division at a host,
+ * which must not be taken for those of this one.
  */
 export function statesName(job: string, share: number, count: number): string {
   return count === 0 ? job : `${job}.${share}.${count}`;

@@ -160,7 +160,7 @@ async function repeatedAnswer(
 /** Checks the header of the body, and returns the work. @throws {TensorMismatchError} {Refusal} */
 function workOf(
   { tensors: infos, metadata }: SafetensorsHeader,
-  { block, advance, solve, error_against, reconstruct }: BlockQuery,
+  { block, advance, solve, targets, error_against, reconstruct }: BlockQuery,
   { forward: { denseStates, model: { spec } }, validationWindows }: States,
 ): BlockWork {
   const tensors = blockTensors(spec, block), hasPruned = infos.some(({ name }) => name.startsWith(PRUNED));
@@ -169,6 +169,13 @@ function workOf(
     throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
   }
   if (!solve && advance) throw invalidParameter("solve", "false needs advance=false");
+  if (solve && !targets) throw invalidParameter("targets", "false needs solve=false");
+  if (!solve && reconstruct > 0) {
+    throw invalidParameter(
+      "reconstruct",
+      `needs solve=true, because nothing is trained without, got ${reconstruct}`,
+    );
+  }
   const isTrained = solve && !isSolved && hasPruned && reconstruct > 0;
   if (isTrained && (advance || error_against === "model")) {
     const rule = "trains pruned tensors only with advance=false and without error_against=model";

@@ -106,7 +106,7 @@ export class StatesFolder implements AsyncDisposable {
         const [oldest] = this.#files.keys();
         if (!isFull || oldest === undefined) throw error;
         await this.#remove(oldest);
-        log({ event: "oldest states removed", folder, name: name.name, fault: error.message });
+        log({ event: "oldest states removed", folder, file: oldest, fault: error.message });
       }
     }
   }

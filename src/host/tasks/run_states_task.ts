@@ -41,7 +41,7 @@ export async function runStatesTask(
   };
   if ("step" in task && task.step === "train") return await trainBlock(task, context, signal, post);
   if ("step" in task) {
-    const changes = { advance: false, solve: false };
+    const changes = { advance: false, solve: false, reconstruct: 0 };
     const accumulate = async (body: BlobBody, parameters = {}) =>
       await finish(await post(body, { ...changes, ...parameters }));
     return await sumBlock(task, context, signal, accumulate);
