@@ -24,7 +24,7 @@ export function withoutRounding(query: LayerQuery): LayerQuery {
 /** The last solves of a run. */
 export interface RoundingQueries {
   readonly queryOf: QueryOf;
-  /** Adds to the report of a layer that was solved twice how its zeros were chosen. */
+  /** Adds to the report of a layer that was solved twice the pattern of its zeros, and how they were chosen. */
   withNote(event: LayerEvent): LayerEvent;
 }
 
@@ -50,10 +50,11 @@ export function roundingQueries(
     },
     withNote(event) {
       if (!last.has(event.name)) return event;
-      const note =
-        `The layer was first solved by ${queryOf(event.name).method ?? DEFAULT_METHOD} without rounding, ` +
+      const { method = DEFAULT_METHOD, pattern = event.report.pattern } = queryOf(event.name);
+      const note = `The layer was first solved by ${method} without rounding, ` +
         "before the reconstruction of its block and the solve that this report describes.";
-      return { ...event, report: { ...event.report, notes: [note, ...event.report.notes] } };
+      // The zeros are those of the first solve, so they have its pattern.
+      return { ...event, report: { ...event.report, pattern, notes: [note, ...event.report.notes] } };
     },
   };
 }
