@@ -8,7 +8,7 @@ import type { Backend } from "../device/backend.ts";
 import { improvesRounding } from "../protocol/methods.ts";
 import { chooseResult } from "./validation/choose_result.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
-import { improveRounding, ROUNDING_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
+import { ROUNDING_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
 import { roundSolution } from "./solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "./solvers/scaled_statistics.ts";
 import { ValidationLoss } from "./solvers/validation_loss.ts";
@@ -124,12 +124,9 @@ async function roundResult(
   result: MethodResult,
 ): Promise<MethodResult> {
   const { solution } = result, { loss } = solution, { method, effort, quantization } = parameters;
-  const statistics = await scaledStatistics();
-  let rounded = await roundSolution(backend, layer, solution, factor!, statistics, quantization!);
-  if (improvesRounding(method, effort)) {
-    const options = { factor: factor!, quantization: quantization!, sweeps: ROUNDING_SWEEPS };
-    rounded = await improveRounding(backend, layer.weight, rounded, statistics, options);
-  }
+  const statistics = await scaledStatistics(),
+    sweeps = improvesRounding(method, effort) ? ROUNDING_SWEEPS : 0;
+  const rounded = await roundSolution(backend, layer, solution, factor!, statistics, quantization!, sweeps);
   const notes = loss === null || rounded.loss === null
     ? result.notes
     : [...result.notes, `Rounding raised the loss from ${loss} to ${rounded.loss}.`];

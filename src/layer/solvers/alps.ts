@@ -91,6 +91,11 @@ export async function solveAlps(
   const baseline = await solveSparseGpt(backend, layer, factor, { sparsity, pattern, relativeError });
   using unsolved = new ResourceSet();
   unsolved.add(baseline);
+  // Nothing was pruned, so Q is W.
+  if (baseline.zeros === 0) {
+    unsolved.move();
+    return { ...baseline, refitSteps: 0, iterations: 0, keptSparseGpt: false };
+  }
   const delta = layer.weight, { refitSteps, validation } = options;
   const { q: baselineQ, mask: baselineMask } = baseline;
   const baselineRefit = await refit(

@@ -14,15 +14,17 @@ import { ResourceSet } from "../../../device/owned.ts";
 import type { QuantizationOptions } from "../../../tensor/quantization.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmetic.ts";
-import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
+import type { ScaledStatistics } from "../scaled_statistics.ts";
 import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
+import { improveRounding } from "./improve_rounding.ts";
 
 /**
  * Rounds the kept weights of `pruned`. The function frees `pruned`, even if it throws.
  * @param layer `layer.weight` is Δ = W − Q of `pruned`, and becomes Δ of the result
  * @param factor the factor of the layer's statistics, in the order of `quantization.order`
  * @param statistics the scaled statistics of the layer, in the order of its columns
+ * @param sweeps the largest number of sweeps that improve the rounding afterwards (`improve_rounding.ts`)
  * @returns a solution with the mask of `pruned`. Its loss includes the pruning and the rounding.
  * @throws the errors of `solveSparseGpt`
  */
@@ -33,6 +35,7 @@ export async function roundSolution(
   factor: Factor,
   statistics: ScaledStatistics,
   quantization: QuantizationOptions,
+  sweeps = 0,
 ): Promise<Solution> {
   using scratch = new ResourceSet(), unsolved = new ResourceSet();
   scratch.add(pruned);
@@ -51,8 +54,7 @@ export async function roundSolution(
   // Both are freed before the loss is measured, which takes the memory of two matrices.
   weight.destroy();
   pruned.destroy();
-  const measure = scratch.add(new ScaledLoss(backend, statistics, delta));
-  const { loss } = await measure.read(delta, measure.queue(delta));
   unsolved.move();
-  return { ...rounded, loss, weightForm: pruned.weightForm };
+  const result = { ...rounded, weightForm: pruned.weightForm };
+  return await improveRounding(backend, delta, result, statistics, { factor, quantization, sweeps });
 }
