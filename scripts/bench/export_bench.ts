@@ -1,7 +1,7 @@
 /**
  * Measures GGUF files of equal size: those that `pare prune --for` writes, and those of llama.cpp's own quantisation, without
  * and with an importance matrix. Each file is compared with the dense model by its perplexity on texts that no method used, and by the KL divergence
- * of its predictions, which `gguf_divergence.py` defines. One engine computes all files. A cell is one method for one type of one model.
+ * of its predictions, which `divergence.py` defines. One engine computes all files. A cell is one method for one type of one model.
  * The results file is written after each cell, and cells in the file are not measured again.
  */
 
@@ -10,14 +10,19 @@ import { fileURLToPath } from "node:url";
 import { integer } from "../../src/cli/options/common_options.ts";
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import type { PresetName } from "../../src/cli/prune/named_options.ts";
-import { loadTokenizer, readTokens } from "../../src/model/tokenizer/tokenizer.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
-import { findTexts, fixtureModel, type Kind, KINDS, type Texts } from "../fixtures/trained_models.ts";
+import { findTexts, fixtureModel, KINDS, type Texts } from "../fixtures/trained_models.ts";
 import { LLAMA_LIBRARIES, llamaCppSkipReason } from "../peers/npm/llama_cpp.ts";
 import { PeerScript } from "../peers/peer_script.ts";
 import type { Bench } from "./bench.ts";
 import { pareProcess } from "./llm_compressor/programs.ts";
 import { listQualityModels, type QualityModel } from "./quality/cells.ts";
+import {
+  type Comparison,
+  type EvaluationWindows,
+  type Figures,
+  readEvaluationWindows,
+} from "./quality/compare_predictions.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** A LLaMA whose rows are whole super-blocks of 256 weights. This bench trains it from llama-sotu on first use, in some minutes. */
@@ -70,16 +75,7 @@ const METHODS: Readonly<Record<string, Method>> = {
   },
 };
 
-type Figures = Readonly<Record<Kind, number | undefined>>;
-
-/** The answer of `gguf_divergence.py`. */
-interface Quality {
-  readonly perplexities: Figures;
-  /** The mean of KL(dense ‖ file) over the tokens, in nats. */
-  readonly divergences: Figures;
-}
-
-interface CellResult extends Quality {
+interface CellResult extends Comparison {
   /** MODEL/TYPE/METHOD */
   readonly name: string;
   readonly bytes: number;
@@ -111,33 +107,29 @@ export const bench: Bench<ExportOptions, ExportResults> = {
     const problem = await llamaCppSkipReason();
     if (problem) throw new Error(problem);
     let results: ExportResults = { dense: earlier?.dense ?? {}, cells: earlier?.cells ?? [] };
-    const judge = new PeerScript("export/gguf_divergence");
-    try {
-      const texts = await findTexts(scratch);
-      for (const model of await listModels()) {
-        const wanted = cellNames(model.name).filter((name) =>
-          patterns.some((pattern) => matchesGlob(name, pattern)) &&
-          !results.cells.some((cell) => cell.name === name)
-        ).slice(0, limit);
-        if (wanted.length === 0) continue;
-        limit -= wanted.length;
-        if (model.name === WIDE) await trainWide(scratch);
-        const { paths, windows } = await prepare(model, texts, scratch), { folder, out } = paths;
-        const { perplexities } = await checkSource(judge, { folder, file: paths.source, windows });
-        results = { ...results, dense: { ...results.dense, [model.name]: perplexities } };
-        for (const name of wanted) {
-          const [, type, method] = name.split("/"), started = performance.now();
-          await METHODS[method].write(type, paths);
-          const seconds = (performance.now() - started) / 1000, bytes = (await Deno.stat(out)).size;
-          const quality = await judge.ask<Quality>({ folder, file: out, windows });
-          console.error(`${name}: ${bytes} bytes, ${JSON.stringify(quality)}`);
-          results = { ...results, cells: [...results.cells, { name, bytes, seconds, ...quality }] };
-          const device = { backend: "cpu", adapter: "PyTorch, which computes all files in float32" };
-          await save(device, results, earlier);
-        }
+    await using judge = new PeerScript("divergence");
+    const texts = await findTexts(scratch);
+    for (const model of await listModels()) {
+      const wanted = cellNames(model.name).filter((name) =>
+        patterns.some((pattern) => matchesGlob(name, pattern)) &&
+        !results.cells.some((cell) => cell.name === name)
+      ).slice(0, limit);
+      if (wanted.length === 0) continue;
+      limit -= wanted.length;
+      if (model.name === WIDE) await trainWide(scratch);
+      const { paths, windows } = await prepare(model, texts, scratch), { folder, out } = paths;
+      const { perplexities } = await checkSource(judge, { folder, model: paths.source, windows });
+      results = { ...results, dense: { ...results.dense, [model.name]: perplexities } };
+      for (const name of wanted) {
+        const [, type, method] = name.split("/"), started = performance.now();
+        await METHODS[method].write(type, paths);
+        const seconds = (performance.now() - started) / 1000, bytes = (await Deno.stat(out)).size;
+        const quality = await judge.ask<Comparison>({ folder, model: out, windows });
+        console.error(`${name}: ${bytes} bytes, ${JSON.stringify(quality)}`);
+        results = { ...results, cells: [...results.cells, { name, bytes, seconds, ...quality }] };
+        const device = { backend: "cpu", adapter: "PyTorch, which computes all files in float32" };
+        await save(device, results, earlier);
       }
-    } finally {
-      await judge.stop();
     }
     return results;
   },
@@ -173,17 +165,9 @@ async function prepare(
   { folder, seqlen, calibrationWindows, evaluationWindows }: QualityModel,
   texts: Texts,
   scratch: string,
-): Promise<{ readonly paths: Paths; readonly windows: Partial<Record<Kind, number[][]>> }> {
-  const windows: Partial<Record<Kind, number[][]>> = {}, tokenizer = await loadTokenizer(folder, fs);
-  for (const kind of KINDS) {
-    const { evaluation } = texts[kind];
-    if (evaluation === undefined) continue;
-    const tokens = await readTokens(tokenizer, evaluation, fs);
-    windows[kind] = Array.from(
-      { length: Math.min(EVALUATION_WINDOWS, evaluationWindows, Math.floor(tokens.length / seqlen)) },
-      (_, i) => [...tokens.subarray(i * seqlen, (i + 1) * seqlen)],
-    );
-  }
+): Promise<{ readonly paths: Paths; readonly windows: EvaluationWindows }> {
+  const count = Math.min(EVALUATION_WINDOWS, evaluationWindows);
+  const windows = await readEvaluationWindows({ folder, seqlen, evaluationWindows: count }, texts);
   const counts = ["--samples", String(calibrationWindows), "--seqlen", String(seqlen)];
   const calibration = ["--calibration", texts.speeches.calibration!, ...counts];
   const [source, imatrix, out] = ["dense", "imatrix", "cell"].map((name) => `${scratch}/${name}.gguf`);
@@ -200,8 +184,8 @@ async function prepare(
 }
 
 /** Proves that the file in F32 predicts what the dense model predicts, and measures the dense model. */
-async function checkSource(judge: PeerScript, request: object): Promise<Quality> {
-  const quality = await judge.ask<Quality>(request);
+async function checkSource(judge: PeerScript, request: object): Promise<Comparison> {
+  const quality = await judge.ask<Comparison>(request);
   for (const [kind, divergence] of Object.entries(quality.divergences)) {
     if (!(Math.abs(divergence!) < 1e-6)) {
       throw new Error(`${kind}: the divergence of the file in F32 must be below 1e-6, not ${divergence}`);
@@ -226,12 +210,8 @@ function llamaQuantize(request: Readonly<Record<"type" | "source" | "out", strin
 }
 
 async function askOnce(script: string, request: object): Promise<void> {
-  const process = new PeerScript(script);
-  try {
-    await process.ask(request);
-  } finally {
-    await process.stop();
-  }
+  await using process = new PeerScript(script);
+  await process.ask(request);
 }
 
 interface Row {

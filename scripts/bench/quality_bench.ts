@@ -13,6 +13,7 @@ import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { findTexts, type Kind, KINDS, type Texts } from "../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../peers/real_model.ts";
+import { PeerScript } from "../peers/peer_script.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
@@ -29,6 +30,7 @@ import {
   type QualityModel,
   skipReason,
 } from "./quality/cells.ts";
+import { type Comparison, type Figures, readEvaluationWindows } from "./quality/compare_predictions.ts";
 import { threadSettings } from "./torch/thread_settings.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
@@ -40,6 +42,8 @@ interface CellResult {
   /** The options of `pare prune` of the cell, or the recipe of llm-compressor. */
   readonly options: readonly string[];
   readonly perplexities: Perplexities;
+  /** The mean of KL(dense ‖ model) over the tokens of each text, in nats. Absent if transformers is not installed. */
+  readonly divergences?: Figures;
   /** The geometric mean of the layers' errors on the calibration texts. Absent if the method needs no calibration. */
   readonly layerError?: number;
   /** The seconds of the process that pruned or rounded the model. */
@@ -67,7 +71,7 @@ interface QualityOptions {
 
 export const bench: Bench<QualityOptions, QualityResults> = {
   description:
-    "perplexity of pruned and rounded models on three kinds of unused text, by `pare prune` and `pare eval`",
+    "perplexity of pruned and rounded models, and KL divergence from the dense ones, on three kinds of unused text",
   options: (command) =>
     command
       .option(
@@ -80,7 +84,9 @@ export const bench: Bench<QualityOptions, QualityResults> = {
   async measure({ cells: patterns, limit = Infinity, again, backend }, { earlier, scratch, save }) {
     let results: QualityResults = { models: earlier?.models ?? [], cells: earlier?.cells ?? [] };
     let adapter = earlier?.adapter ?? "";
-    const texts = await findTexts(scratch);
+    const texts = await findTexts(scratch), missing = await peersSkipReason();
+    if (missing) console.error(`KL divergence: skipped, because ${missing}`);
+    await using judge = missing === undefined ? new PeerScript("divergence") : undefined;
     for (const cell of listCells(await listQualityModels(), patterns)) {
       if (limit === 0) break;
       if (!again && results.cells.some(({ name }) => name === cell.name)) continue;
@@ -102,10 +108,16 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       const { adapter: used = adapter, ...costs } = written;
       adapter = used;
       const perplexities = await measurePerplexities(setting.out, cell.model, setting);
+      const compared = await judge?.ask<Comparison>({
+        folder: cell.model.folder,
+        model: setting.out,
+        windows: await readEvaluationWindows(cell.model, texts),
+      });
       const result = {
         name: cell.name,
         options: cellOptions(cell.target, cell.method),
         perplexities,
+        ...compared && { divergences: compared.divergences },
         ...costs,
       };
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
@@ -215,7 +227,7 @@ interface Row {
   readonly target: string;
   readonly method: string;
   readonly calibration: string;
-  readonly cell: Pick<CellResult, "perplexities" | "layerError">;
+  readonly cell: Pick<CellResult, "perplexities" | "divergences" | "layerError">;
 }
 
 /** Whether a cell is in the short table: what a user gets without options on a real model, beside the simplest and the published methods and llm-compressor. */
@@ -258,6 +270,10 @@ function table(
     ["calibrated on", ({ calibration }) => calibration],
     ["error of the layers", ({ cell }) => cell.layerError?.toPrecision(3) ?? ""],
     ...KINDS.map((kind): Column<Row> => [kind, ({ cell }) => formatKind(cell.perplexities, kind)]),
+    ...KINDS.map((kind): Column<Row> => [
+      `KL, ${kind}`,
+      ({ cell: { divergences } }) => divergences?.[kind]?.toPrecision(3) ?? "",
+    ]),
   ];
   const shown = all.filter(([title]) => columns?.includes(title) ?? true);
   return markdownTable(shown, rows, shown.findIndex(([title]) => title === "method"));

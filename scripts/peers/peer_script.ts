@@ -33,4 +33,8 @@ export class PeerScript {
   stop(): Promise<void> {
     return this.#process.stop();
   }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
 }

@@ -1,8 +1,8 @@
-"""Compares what GGUF files predict with what the model predicts from which they were made.
+"""Compares what a model predicts with what the dense model predicts from which it was made.
 
 The program reads one request per line of standard input, which is a JSON object:
 
-    {"folder": FOLDER of the dense model, "file": FILE, "windows": {KIND: [[id, ...], ...]}}
+    {"folder": FOLDER of the dense model, "model": FOLDER or GGUF file, "windows": {KIND: [[id, ...], ...]}}
 
 transformers reads the weights of both as float32 and computes both, so that only the weights differ. llama.cpp itself also
 rounds the inputs of layers to 8 bits. The windows of a kind of text have equal lengths. The program answers with one line:
@@ -10,7 +10,7 @@ rounds the inputs of layers to 8 bits. The windows of a kind of text have equal 
     {"perplexities": {KIND: NUMBER}, "divergences": {KIND: NUMBER}}
 
 A divergence is the mean over all predicted tokens of KL(p || q), the sum of p·ln(p / q) over the vocabulary, in nats. p
-are the probabilities that the dense model gives the next token, and q those of the file. Without "file", the answer is
+are the probabilities that the dense model gives the next token, and q those of the model. Without "model", the answer is
 about the dense model itself. If a request fails, the answer is {"error": the traceback of the exception}.
 """
 
@@ -28,8 +28,7 @@ BATCH_TOKENS = 2048
 @torch.inference_mode()
 def answer(request: dict) -> dict:
     dense = load(request["folder"])
-    file = pathlib.Path(request["file"]) if "file" in request else None
-    model = dense if file is None else load(file.parent, gguf_file=file.name)
+    model = load(request["model"]) if "model" in request else dense
     perplexities, divergences = {}, {}
     for kind, windows in request["windows"].items():
         loss = divergence = count = 0
@@ -42,8 +41,10 @@ def answer(request: dict) -> dict:
     return {"perplexities": perplexities, "divergences": divergences}
 
 
-def load(folder: str | pathlib.Path, **options: str):
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options).eval()
+def load(path: str):
+    file = pathlib.Path(path)
+    place = [file.parent, {"gguf_file": file.name}] if file.is_file() else [file, {}]
+    return transformers.AutoModelForCausalLM.from_pretrained(place[0], dtype=torch.float32, **place[1]).eval()
 
 
 def predict(model, batch: torch.Tensor) -> torch.Tensor:
