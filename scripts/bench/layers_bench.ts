@@ -28,6 +28,8 @@ export interface LayerResult {
   readonly cols: number;
   /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did. */
   readonly library?: string;
+  /** Whether a host without options multiplies in this way. */
+  readonly isDefault: boolean;
   readonly runs: number;
   /** The seconds of the host's phases at `error=false`. With this parameter the host does the same work as the reference. */
   readonly solve: Report["seconds"];
@@ -103,9 +105,9 @@ export const bench: Bench<LayersOptions, LayersResults> = {
       // Each size has its own host processes, so that the peak memory of a process belongs to that size.
       await using processes = new AsyncDisposableStack();
       const hosts: LayerHost[] = [];
-      for (const { products: choice, library } of products) {
+      for (const { products: choice, library, isDefault } of products) {
         const host = processes.use(await startHost(["--backend", backend, "--products", choice]));
-        hosts.push({ host, library });
+        hosts.push({ host, library, isDefault });
       }
       const timed = await benchLayer(hosts, rows, cols, { candidates, repeat });
       layers.push(...timed.results);
@@ -122,6 +124,7 @@ interface LayerHost {
   readonly host: ChildHost;
   /** The library that multiplies matrices. Absent for Pare's own kernels. */
   readonly library?: string;
+  readonly isDefault: boolean;
 }
 
 interface HostRuns {
@@ -177,12 +180,13 @@ export async function benchLayer(
       runs[i].withError.push(await postLayer(host, body, "sparsity=0.5"));
     }
   }
-  const results = hosts.map(({ host, library }, i): LayerResult => {
+  const results = hosts.map(({ host, library, isDefault }, i): LayerResult => {
     const { plain } = runs[i];
     return {
       rows,
       cols,
       ...(library !== undefined && { library }),
+      isDefault,
       runs: repeat,
       ...summarize(runs[i]),
       gflops: (factorFlops(cols) + solveFlops(rows, cols)) / median(plain.map(solveSeconds)) / 1e9,
@@ -239,7 +243,7 @@ function speedTable({ layers, peak, libraryPeak }: LayersResults): string {
   const gemmRate = ({ library }: LayerResult) => (library === undefined ? peak : libraryPeak)?.gflops;
   return markdownTable([
     ["rows × cols", formatSize],
-    ["products", formatProducts],
+    ["products", formatWay],
     ["factor + solve s", (r) => seconds(r.solveSeconds)],
     ["with error s", (r) => seconds(r.withError.solveSeconds)],
     ["request s", (r) => seconds(r.wallSeconds)],
@@ -253,6 +257,10 @@ function speedTable({ layers, peak, libraryPeak }: LayersResults): string {
   ], layers);
 }
 
+function formatWay({ library, isDefault }: LayerResult): string {
+  return `${isDefault ? "default: " : ""}${formatProducts({ library })}`;
+}
+
 /**
  * Renders one row per layer size: the seconds of each phase of a request at `error=false`. The host's own total ends at the
  * start of the answer, so the time for writing is the rest of the request.
@@ -260,7 +268,7 @@ function speedTable({ layers, peak, libraryPeak }: LayersResults): string {
 function phaseTable({ layers }: Pick<LayersResults, "layers">): string {
   return markdownTable([
     ["rows × cols", formatSize],
-    ["products", formatProducts],
+    ["products", formatWay],
     ["read s", (r) => seconds(r.solve.read)],
     ["factor s", (r) => seconds(r.solve.factor)],
     ["solve s", (r) => seconds(r.solve.solve)],

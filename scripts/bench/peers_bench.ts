@@ -34,7 +34,7 @@ import {
 } from "./llm_compressor/results.ts";
 import type { PeerRun } from "./llm_compressor/runs.ts";
 import { peersSettingsTable, peersTable } from "./llm_compressor/tables.ts";
-import { matrixProducts } from "./measure/matrix_products.ts";
+import { openDevice } from "./measure/matrix_products.ts";
 import { median } from "./measure/statistics.ts";
 import { type Choice, chooseFastest } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
@@ -120,7 +120,7 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
     };
     removeKernelOverrides();
     // A GPU multiplies in one way only.
-    const [{ device }] = await matrixProducts(backend, []);
+    const device = await openDevice(backend, { products: "own", precision: "float32" });
     const ways = device.backend === "cpu" ? [OWN_KERNELS, DEFAULT] : [DEFAULT];
     const { usable: build, unusable } = await findPeerBuilds();
     const wanted = new Set(names.split(","));

@@ -6,54 +6,49 @@
 import type { Backend } from "../../../src/device/backend.ts";
 import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
 import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";
-import {
-  type BackendChoice,
-  type BackendLibraries,
-  type Precision,
-  selectBackend,
-} from "../../../src/host/backends.ts";
+import { type BackendChoice, type BackendLibraries, selectBackend } from "../../../src/host/backends.ts";
 import { SelfCheckError } from "../../../src/host/self_check/self_check.ts";
 import type { BenchDevice } from "../report/results_file.ts";
 
 export interface MatrixProducts extends Required<Pick<BackendLibraries, "products" | "precision">> {
   /** The name of the library. Absent if Pare's own WebAssembly or a GPU multiplies. */
   readonly library?: string;
+  /** Whether a host without options chooses this way. */
+  readonly isDefault: boolean;
   /** The device, whose adapter has the library in its name. */
   readonly device: BenchDevice;
 }
 
 /**
- * Returns the ways that this machine has. The first is without a library. For each precision follows the fastest library,
- * if it passes the self-check. A GPU has only the first way.
+ * Returns the ways in float32 that this machine has. The first is without a library. The fastest library that passes the
+ * self-check follows. A GPU has only the first way.
  */
-export async function matrixProducts(
-  backend: BackendChoice,
-  precisions: readonly Precision[] = ["float32"],
-): Promise<MatrixProducts[]> {
-  const open = async (
-    libraries: Required<Pick<BackendLibraries, "products" | "precision">>,
-    library?: string,
-  ) => {
-    const describe = ({ kind, adapter }: Backend) =>
-      Promise.resolve({ backend: kind, adapter: adapter.name });
-    const device = await withBackend(backend, describe, libraries);
-    return { ...libraries, ...(library && { library }), device };
-  };
-  const ways: MatrixProducts[] = [await open({ products: "own", precision: "float32" })];
-  if (ways[0].device.backend !== "cpu") return ways;
-  const found = findProducts({ products: "auto", precisions: ["float32", "bfloat16"] });
-  for (const precision of precisions) {
-    const libraries = found.filter((library) => library?.precision === precision);
-    const [fastest] = await rankProducts(libraries);
-    if (fastest?.library === undefined) continue;
-    const { path, name } = fastest.library;
+export async function matrixProducts(backend: BackendChoice): Promise<MatrixProducts[]> {
+  const precision = "float32",
+    own = { products: "own", precision } as const,
+    device = await openDevice(backend, own);
+  if (device.backend !== "cpu") return [{ ...own, device, isDefault: true }];
+  const ranked = await rankProducts(findProducts({ products: "auto", precisions: [precision] }));
+  for (const [i, { library }] of ranked.entries()) {
+    if (library === undefined) continue;
+    const way = { products: library.path, precision } as const;
     try {
-      ways.push(await open({ products: path, precision }, name));
+      const opened = await openDevice(backend, way);
+      return [
+        { ...own, device, isDefault: i > 0 },
+        { ...way, library: library.name, device: opened, isDefault: i === 0 },
+      ];
     } catch (error) {
       if (!(error instanceof SelfCheckError)) throw error;
     }
   }
-  return ways;
+  return [{ ...own, device, isDefault: true }];
+}
+
+/** Returns the kind and the adapter of the backend that a host with these options opens. */
+export function openDevice(choice: BackendChoice, libraries: BackendLibraries): Promise<BenchDevice> {
+  const describe = ({ kind, adapter }: Backend) => Promise.resolve({ backend: kind, adapter: adapter.name });
+  return withBackend(choice, describe, libraries);
 }
 
 /**

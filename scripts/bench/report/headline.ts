@@ -50,13 +50,13 @@ async function qualityFigures(): Promise<Figure[]> {
 async function speedFigures(): Promise<Figure[]> {
   const { layers } = await resultsOf(layersBench, "layers");
   const { models: peers } = await resultsOf(peersBench, "peers");
-  const layer = layers.filter(({ library }) => library === undefined).at(-1)!;
+  const layer = layers.findLast(({ isDefault }) => isDefault)!;
   const opt = peers.find(({ name }) => name === "opt-125m")!;
   const ours = opt.runs.findLast(({ run }) => run.program === "Pare")!;
   const { processSpeedup, memoryShare } = compareWithPeer(opt, ours)!;
   return [
     [
-      `one layer of ${formatSize(layer)} on a host`,
+      `one layer of ${formatSize(layer)} on a host with ${formatProducts(layer)}`,
       `${layer.solveSeconds.toFixed(2)} s, ${layer.reference!.speedup.toFixed(1)} times as fast as PyTorch`,
     ],
     [

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { type Backend, roundingName } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts, USUAL_PLACES } from "../../../src/device/cpu/products/find_products.ts";
-import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";
+import { rankProducts, WORTHWHILE } from "../../../src/device/cpu/products/measure_products.ts";
 import { loadProducts, PRECISIONS } from "../../../src/device/cpu/products/product_library.ts";
 import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../reference/float16.ts";
@@ -82,7 +82,7 @@ describe("libraries for products", () => {
     assert.deepEqual(new Set(ranked.map(({ library }) => library)), new Set([undefined, ...libraries]));
     const own = ranked.findIndex(({ library }) => library === undefined), rate = ranked[own].gflops!;
     for (const [i, { library, gflops }] of ranked.entries()) {
-      if (library) assert.equal(gflops! > 1.25 * rate, i < own, `${library.name} ${gflops}, own ${rate}`);
+      if (library) assert.equal(gflops! > WORTHWHILE * rate, i < own, `${library.name} ${gflops}, own ${rate}`);
     }
   });
 
