@@ -31,6 +31,7 @@ import {
   skipReason,
 } from "./quality/cells.ts";
 import { type Comparison, type Figures, readEvaluationWindows } from "./quality/compare_predictions.ts";
+import { pairsTable } from "./quality/pairs_table.ts";
 import { threadSettings } from "./torch/thread_settings.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
@@ -133,6 +134,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     real: (results) => table(results, ({ model }) => model.name in REAL_MODELS),
     fixtures: (results) => table(results, ({ model }) => !(model.name in REAL_MODELS)),
     summary: (results) => table(results, isInSummary, ["target", "method", ...KINDS]),
+    pairs: ({ cells }) => pairsTable(cells),
   },
 };
 
