@@ -157,6 +157,29 @@ eachBackend("solveAlps()", (backend) => {
       solution.destroy();
     });
   });
+
+  it("does no more than sparsegpt if nothing is pruned", async () => {
+    const host = makeLayer(65, 129, { seed: 7, tokens: 300 });
+    const options = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: true } as const;
+    const counts: number[] = [];
+    for (const method of ["sparsegpt", "alps"]) {
+      await withOperands(backend(), host, { blocksize: 64 }, async ({ layer, factored, statistics }) => {
+        const before = backend().counters.dispatches;
+        const solution = method === "sparsegpt"
+          ? await solveSparseGpt(backend(), layer, factored, options)
+          : await solveAlps(backend(), layer, factored, statistics, {
+            ...options,
+            effort: "default",
+            refitSteps: 10,
+          });
+        counts.push(backend().counters.dispatches - before);
+        assert.deepEqual([solution.loss, solution.zeros], [0, 0]);
+        assertSame((await readSolution(backend(), solution)).q, host.weight);
+        solution.destroy();
+      });
+    }
+    assert.equal(counts[1], counts[0]);
+  });
 });
 
 eachBackend("refit()", (backend) => {
