@@ -12,11 +12,11 @@ import { openBackend } from "../../src/cli/open_backend.ts";
 import { readTensor, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { Forward } from "../../src/model/forward.ts";
-import type { Model } from "../../src/model/model.ts";
 import { linearLayers, type SizedLayer } from "../../src/prune/block_plan.ts";
 import { type KeptUnits, readingLayers, readUnits } from "../../src/prune/shrink/units.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { findTexts, type Kind } from "../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../peers/real_model.ts";
@@ -25,6 +25,7 @@ import {
   byKind,
   columnSquares,
   EPOCHS,
+  type MeasuredModel,
   measureShrunk,
   openTrained,
   pruneByMagnitude,
@@ -70,6 +71,8 @@ interface ShrinkCell {
   readonly droppedBlocks: number;
   readonly pare: number;
   readonly reconstructed?: number;
+  /** The mean of KL(dense ‖ model) over the tokens, in nats. */
+  readonly divergences?: Readonly<Record<"flap" | "pare", number>>;
 }
 
 interface ShrinkResults {
@@ -99,23 +102,31 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
         const kept = { neurons: remainingNeurons(trained, share) }, removed = neurons - kept.neurons;
         const out = `${scratch}/shrunk`, droppedBlocks = Math.floor(share * opened.model.spec.blockCount);
         const shrunk = (reconstruct: number) => measureShrunk(trained, backend, { kept, reconstruct, out });
+        const magnitude = await measure(await pruneByMagnitude(opened, kept));
+        const flap = await pruneByFlap(trained, backend, { count: removed, out }), pare = await shrunk(0);
         const columns = byKind({
           dense,
-          magnitude: await measure(await pruneByMagnitude(opened, kept)),
-          flap: await measure(await pruneByFlap(trained, backend, removed)),
+          magnitude,
+          flap: flap.perplexities,
           ...droppedBlocks === 0 ? {} : {
-            blocks: await measureShrunk(trained, backend, {
+            blocks: (await measureShrunk(trained, backend, {
               kept: {},
               reconstruct: 0,
               blocks: droppedBlocks,
               out,
-            }),
+            })).perplexities,
           },
-          pare: await shrunk(0),
-          ...isReal ? {} : { reconstructed: await shrunk(EPOCHS) },
+          pare: pare.perplexities,
+          ...isReal ? {} : { reconstructed: (await shrunk(EPOCHS)).perplexities },
+        });
+        const divergencesOf = (kind: Kind) => ({
+          flap: flap.divergences[kind]!,
+          pare: pare.divergences[kind]!,
         });
         const sizes = { share, neurons: { dense: neurons, shrunk: kept.neurons }, droppedBlocks };
-        const cells = columns.map((column): ShrinkCell => ({ model, ...sizes, ...column }));
+        const cells = columns.map((column): ShrinkCell => (
+          { model, ...sizes, ...column, divergences: divergencesOf(column.kind) }
+        ));
         for (const cell of cells) {
           console.error(`${model} at ${formatPercent(share)}: ${JSON.stringify(cell)}`);
         }
@@ -146,21 +157,27 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
           formatPerplexity(pare)],
         [`\`--reconstruct ${EPOCHS}\``, ({ reconstructed: figure }) =>
           figure === undefined ? NOT_MEASURED : formatPerplexity(figure)],
+        ["KL of FLAP", ({ divergences }) =>
+          divergences?.flap.toPrecision(3) ?? NOT_MEASURED],
+        ["KL of `pare shrink`", ({ divergences }) =>
+          divergences?.pare.toPrecision(3) ?? NOT_MEASURED],
       ], cells),
   },
 };
 
 /**
- * Removes the neurons j with the smallest var(x_j)·‖W_:,j‖² (the score WIFV), and adds W_:,j·mean(x_j) of the removed
- * ones to the bias of the layer. A model without biases gets some.
+ * Removes the `count` neurons j with the smallest var(x_j)·‖W_:,j‖² (the score WIFV), and adds W_:,j·mean(x_j) of the
+ * removed ones to the bias of the layer. A model without biases gets some. The model is measured, and is in the folder
+ * `out` for a while.
  */
 async function pruneByFlap(
-  { opened: { checkpoint, model: dense }, windows }: TrainedModel,
+  { opened: { checkpoint, model: dense }, windows, measure, compare }: TrainedModel,
   backend: Backend,
-  count: number,
-): Promise<Model> {
+  { count, out }: { readonly count: number; readonly out: string },
+): Promise<MeasuredModel> {
   const replaced = new Map<string, HostTensor>(), weights = withReplacements(dense.weights, replaced);
-  const spec = readModelSpec({ ...checkpoint.config, mlp_bias: true }, (name) => weights.has(name));
+  const config = { ...checkpoint.config, mlp_bias: true };
+  const spec = readModelSpec(config, (name) => weights.has(name));
   for (const { name, linear, rows } of linearLayers(spec)) {
     const bias = biasOf(name);
     if (linear.bias && !dense.weights.has(bias)) replaced.set(bias, vector(new Float32Array(rows)));
@@ -184,7 +201,16 @@ async function pruneByFlap(
   } finally {
     forward.destroy();
   }
-  return model;
+  const tensors = new Map<string, HostTensor>();
+  for (const name of new Set([...checkpoint.names(), ...replaced.keys()])) {
+    tensors.set(name, await readTensor(weights, name));
+  }
+  await Deno.mkdir(out);
+  await Deno.writeFile(`${out}/model.safetensors`, encode(tensors));
+  await Deno.writeTextFile(`${out}/config.json`, JSON.stringify(config));
+  const figures = { perplexities: await measure(model), divergences: await compare(out) };
+  await Deno.remove(out, { recursive: true });
+  return figures;
 }
 
 /** Measures the mean and the variance of each input of a layer, with all windows. */

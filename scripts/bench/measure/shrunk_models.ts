@@ -15,6 +15,8 @@ import { type KeptUnits, readingLayers, readUnits } from "../../../src/prune/shr
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
+import { PeerScript } from "../../peers/peer_script.ts";
+import { type Comparison, type Figures, readEvaluationWindows } from "../quality/compare_predictions.ts";
 import type { QualityModel } from "../quality/cells.ts";
 
 const VALIDATION = 1 / 8;
@@ -31,16 +33,19 @@ export interface TrainedModel {
   readonly windows: readonly Uint32Array[];
   /** Measures a model with the same tokenizer on each kind of text that this machine has. */
   measure(model: Model): Promise<Perplexities>;
+  /** Returns the divergences of the model in a folder from the trained one. */
+  compare(folder: string): Promise<Figures>;
 }
 
 /** @param calibrated the kind of text that the model is calibrated on */
 export async function openTrained(
-  { folder, seqlen, calibrationWindows: count, evaluationWindows }: QualityModel,
+  benched: QualityModel,
   texts: Texts,
   calibrated: Kind,
   backend: Backend,
   cleanup: AsyncDisposableStack,
 ): Promise<TrainedModel> {
+  const { folder, seqlen, calibrationWindows: count, evaluationWindows } = benched;
   const opened = cleanup.use(await openModelFolder(folder, fs)), tokenizer = await opened.loadTokenizer();
   const evaluated = new Map<Kind, Uint32Array>();
   for (const kind of KINDS) {
@@ -48,6 +53,8 @@ export async function openTrained(
     if (file !== undefined) evaluated.set(kind, await readTokens(tokenizer, file, fs));
   }
   const calibration = await readTokens(tokenizer, texts[calibrated].calibration!, fs);
+  const judge = cleanup.use(new PeerScript("divergence")),
+    windows = await readEvaluationWindows(benched, texts);
   return {
     opened,
     windows: calibrationWindows(calibration, { windows: count, seqlen }),
@@ -57,6 +64,9 @@ export async function openTrained(
         perplexities.set(kind, (await computePerplexity(model, backend, tokens, options)).perplexity);
       }
       return perplexities;
+    },
+    async compare(model) {
+      return (await judge.ask<Comparison>({ folder, model, windows })).divergences;
     },
   };
 }
@@ -78,12 +88,18 @@ export function remainingNeurons(
   return Math.round(readUnits("neurons", config, spec).count * (1 - share / (ofNeurons / all)));
 }
 
+/** The figures of a model on each kind of text. */
+export interface MeasuredModel {
+  readonly perplexities: Perplexities;
+  readonly divergences: Figures;
+}
+
 /** Shrinks a model by `pare shrink` into the folder `out`, which is removed afterwards, and measures the result. */
 export async function measureShrunk(
-  { opened: { checkpoint, model }, windows: all, measure }: TrainedModel,
+  { opened: { checkpoint, model }, windows: all, measure, compare }: TrainedModel,
   backend: Backend,
   options: Pick<ShrinkJob, "kept" | "reconstruct" | "out"> & Partial<Pick<ShrinkJob, "blocks">>,
-): Promise<Perplexities> {
+): Promise<MeasuredModel> {
   const [heldOut] = holdOut([all.length], options.reconstruct ? VALIDATION : 0);
   await shrinkModel({
     ...{ checkpoint, model, blocks: 0, ...options, fingerprint: {}, reportFileNames: [] },
@@ -92,9 +108,12 @@ export async function measureShrunk(
     reportFiles: () => Promise.resolve(new Map()),
   }, { fs, backend, pruner: new DevicePruner(backend) });
   await using shrunk = await openModelFolder(options.out, fs);
-  const perplexities = await measure(shrunk.model);
+  const figures = {
+    perplexities: await measure(shrunk.model),
+    divergences: await compare(options.out),
+  };
   await Deno.remove(options.out, { recursive: true });
-  return perplexities;
+  return figures;
 }
 
 /** Removes the neurons whose columns, in the layers that read them, have the smallest norms. */
