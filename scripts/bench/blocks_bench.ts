@@ -29,23 +29,30 @@ interface BlocksOptions {
   readonly hosts: number;
 }
 
-/** The cost of one process. The time of a host begins when it has started. */
+/** The cost of one process. The processor time of a host begins when the client starts. */
 interface Cost {
   readonly name: string;
   readonly cpuSeconds: number;
   readonly peakBytes: number;
 }
 
-interface BlocksResults extends BlocksOptions {
-  /** The bytes of the weight files, and of the largest block. */
-  readonly checkpointBytes: number;
-  readonly blockBytes: number;
+/** A run with its hosts. */
+interface HostsRun {
   readonly seconds: number;
   /** The bytes of all requests and of all answers of the hosts. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
-  /** The client, each host, and a run in one process. */
+  /** The client and each host. */
   readonly costs: readonly Cost[];
+}
+
+/** The run with `hosts` hosts. Its costs also have a run in one process. */
+interface BlocksResults extends BlocksOptions, HostsRun {
+  /** The bytes of the weight files, and of the largest block. */
+  readonly checkpointBytes: number;
+  readonly blockBytes: number;
+  /** The run with one host, if the other one has several. */
+  readonly oneHost?: HostsRun;
 }
 
 export const bench: Bench<BlocksOptions, BlocksResults> = {
@@ -57,9 +64,8 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
       .option("--samples <n>", "the number of calibration windows", integer(1), 32)
       .option("--seqlen <n>", "the tokens of a window", integer(1), 512)
       .option("--method <method>", "the solver", "sparsegpt")
-      .option("--hosts <n>", "the number of hosts", integer(1), 1),
+      .option("--hosts <n>", "the number of hosts. With several, one host also runs alone", integer(1), 1),
   async measure({ layers, hidden, samples, seqlen, method, hosts: count, backend }, { scratch, save }) {
-    await using cleanup = new AsyncDisposableStack();
     const folder = `${scratch}/model`, heads = hidden / 64;
     await makeRandomLlama(folder, {
       layers,
@@ -84,33 +90,42 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         ...windows,
         ...options,
       ]);
-    const hosts = [cleanup.use(await startHost(device))];
-    while (hosts.length < count) hosts.push(cleanup.use(await startHost(device)));
-    const startSeconds = hosts.map(({ pid }) => cpuSeconds(pid));
-    const client = await run("remote", ...hosts.flatMap(({ url }) => ["--server", url]), "--remote");
-    const metrics = await Promise.all(hosts.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
-    const bytesOf = (direction: string) => {
-      const line = new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m");
-      return metrics.reduce((sum, text) => sum + Number(line.exec(text)?.[1]), 0);
-    };
-    const costs = [
-      { name: "client", ...client },
-      ...hosts.map(({ pid }, i) => ({
+    const runAtHosts = async (count: number) => {
+      const name = `hosts-${count}`;
+      await using cleanup = new AsyncDisposableStack();
+      const hosts = [cleanup.use(await startHost(device))];
+      while (hosts.length < count) hosts.push(cleanup.use(await startHost(device)));
+      const startSeconds = hosts.map(({ pid }) => cpuSeconds(pid));
+      const client = await run(name, ...hosts.flatMap(({ url }) => ["--server", url]), "--remote");
+      const metrics = await Promise.all(hosts.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
+      const bytesOf = (direction: string) => {
+        const line = new RegExp(`^pare_bytes_total\\{.*direction="${direction}".*\\} (\\S+)$`, "m");
+        return metrics.reduce((sum, text) => sum + Number(line.exec(text)?.[1]), 0);
+      };
+      const ofHosts = hosts.map(({ pid }, i) => ({
         name: count === 1 ? "host" : `host ${i + 1}`,
         cpuSeconds: cpuSeconds(pid) - startSeconds[i],
         peakBytes: memoryBytes(pid, "VmHWM"),
-      })),
-      { name: "one process", ...await run("local", ...device) },
-    ].map(({ name, cpuSeconds, peakBytes }) => ({ name, cpuSeconds, peakBytes }));
-    await requireSameFiles(`${scratch}/remote`, `${scratch}/local`);
-    const results = {
-      ...{ layers, hidden, samples, seqlen, method, hosts: count, costs },
-      ...await modelSizes(folder),
-      seconds: client.seconds,
-      sentBytes: bytesOf("in"),
-      receivedBytes: bytesOf("out"),
+      }));
+      const measured: HostsRun = {
+        seconds: client.seconds,
+        sentBytes: bytesOf("in"),
+        receivedBytes: bytesOf("out"),
+        costs: [costOf("client", client), ...ofHosts],
+      };
+      return { host: hosts[0], out: `${scratch}/${name}`, run: measured };
     };
-    await save(hosts[0], results);
+    const [atHosts, oneHost] = [await runAtHosts(count), count > 1 ? await runAtHosts(1) : undefined];
+    const costs = [...atHosts.run.costs, costOf("one process", await run("local", ...device))];
+    for (const { out } of [atHosts, ...oneHost ? [oneHost] : []]) {
+      await requireSameFiles(out, `${scratch}/local`);
+    }
+    const results = {
+      ...{ layers, hidden, samples, seqlen, method, hosts: count, ...atHosts.run, costs },
+      ...await modelSizes(folder),
+      oneHost: oneHost?.run,
+    };
+    await save(atHosts.host, results);
     return results;
   },
   tables: {
@@ -129,6 +144,21 @@ export const bench: Bench<BlocksOptions, BlocksResults> = {
         ["peak memory", ({ peakBytes }) => bytesText(peakBytes)],
         ["in blocks", ({ peakBytes }) => (peakBytes / blockBytes).toFixed(1)],
       ], costs);
+    },
+    // Several hosts beside one. Without a run with one host, the table is empty.
+    hosts({ oneHost, costs, hosts: count }) {
+      const [alone] = hostsIn(oneHost?.costs ?? costs), several = hostsIn(costs);
+      const total = several.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
+      const rows = [{ ...alone, name: "one host" }, ...several, {
+        name: `${count} hosts together`,
+        cpuSeconds: total,
+      }];
+      return markdownTable<Omit<Cost, "peakBytes"> & Partial<Cost>>([
+        ["process", ({ name }) => name],
+        ["processor time", ({ cpuSeconds }) => `${cpuSeconds.toFixed(0)} s`],
+        ["of one host's", ({ cpuSeconds }) => formatPercent(cpuSeconds / alone.cpuSeconds)],
+        ["peak memory", ({ peakBytes }) => peakBytes === undefined ? "" : bytesText(peakBytes)],
+      ], oneHost ? rows : []);
     },
     traffic: ({ sentBytes, receivedBytes, checkpointBytes, seconds }) =>
       markdownTable<number[]>([
@@ -149,4 +179,12 @@ async function modelSizes(folder: string): Promise<Pick<BlocksResults, "checkpoi
     checkpointBytes: countWeightFileBytes(checkpoint.shards),
     blockBytes: sizes.reduce((sum, size) => sum + size),
   };
+}
+
+function costOf(name: string, { cpuSeconds, peakBytes }: Omit<Cost, "name">): Cost {
+  return { name, cpuSeconds, peakBytes };
+}
+
+function hostsIn(costs: readonly Cost[]): Cost[] {
+  return costs.filter(({ name }) => name.startsWith("host"));
 }

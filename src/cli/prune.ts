@@ -5,7 +5,6 @@
  */
 
 import type { Command } from "commander";
-import { requireNoFurtherInputs } from "../model/families/family.ts";
 import { checkModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { openModelFolder } from "../model/model.ts";
@@ -124,7 +123,6 @@ export async function prune(
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: servers }, { config } = checkpoint;
-  if (options.remote) requireNoFurtherInputs(opened.model.spec);
   const blocks = options.remote
     ? await remoteBlocks({ ...hostPool, name: modelName, fingerprint, config }, output, signal)
     : undefined;

@@ -4,15 +4,13 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { ResourceSet } from "../device/owned.ts";
 import { copy2d } from "../device/kernels/transfer/copy2d.ts";
 import type { Batch } from "./batches.ts";
-import { Embedding } from "./embedding.ts";
 import type { ForwardWorkspace } from "./forward_workspace.ts";
 import { countColumns } from "./hidden_states/state_columns.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
-import { TokenInputs } from "./token_inputs.ts";
+import { computedTokenRows, distinctIds, type TokenRows } from "./token_inputs.ts";
 
 /** The inputs of a block on some windows. The block overwrites the hidden states `x`, (rows, hiddenSize) f32. */
 export interface BlockInputs extends Pick<BlockPass, "sharedKeys" | "tokenInputs"> {
@@ -28,15 +26,22 @@ export interface BatchPart {
 export class BatchRunner {
   readonly #tokenInputs?: WindowInputs;
 
-  /** @param windows the token ids, which only models with `tokenInputs` need */
+  /**
+   * @param windows the token ids, which only models with `tokenInputs` need
+   * @param rows the inputs for all ids in `windows`. By default, the weights of the model give them
+   */
   constructor(
     readonly backend: Backend,
     readonly workspace: ForwardWorkspace,
     readonly model: Model,
     readonly tokens: number,
     windows: readonly Uint32Array[],
+    rows?: TokenRows,
   ) {
-    if (model.spec.tokenInputs) this.#tokenInputs = new WindowInputs(backend, model, windows);
+    const { tokenInputs } = model.spec;
+    if (!tokenInputs) return;
+    const ofWindows = rows ?? computedTokenRows(backend, model, distinctIds(windows));
+    this.#tokenInputs = new WindowInputs(tokenInputs.size, windows, ofWindows);
   }
 
   /** Queues block `index` on `states`, those of `batch`, in place. */
@@ -82,40 +87,31 @@ export class BatchRunner {
   }
 }
 
-/** The inputs for the tokens of some windows (`TokenInputs`). Host memory has those of one block at a time, one row for each id that occurs. */
+/** The inputs for the tokens of some windows. Host memory has those of one block at a time, one row for each id that occurs. */
 class WindowInputs {
-  readonly #rows: ReadonlyMap<number, number>;
+  readonly #places: ReadonlyMap<number, number>;
   #current?: { readonly block: number; readonly inputs: Float32Array };
 
   constructor(
-    readonly backend: Backend,
-    readonly model: Model,
+    readonly size: number,
     readonly windows: readonly Uint32Array[],
+    readonly rows: TokenRows,
   ) {
-    const ids = new Set(windows.flatMap((window) => [...window]));
-    this.#rows = new Map([...ids].map((id, row) => [id, row]));
+    this.#places = new Map(Array.from(rows.ids, (id, place) => [id, place * size]));
   }
 
   /** Returns the inputs of `block` for all tokens of `batch`, (rows, size) f32. */
   async of(block: number, { first, count }: Batch): Promise<Float32Array<ArrayBuffer>> {
-    if (this.#current?.block !== block) this.#current = { block, inputs: await this.#compute(block) };
-    const { inputs } = this.#current, { size } = this.model.spec.tokenInputs!;
+    if (this.#current?.block !== block) this.#current = { block, inputs: await this.rows.of(block) };
+    const { inputs } = this.#current, { size } = this;
     const windows = this.windows.slice(first, first + count), tokens = windows[0].length;
     const gathered = new Float32Array(count * tokens * size);
     for (const [w, window] of windows.entries()) {
       for (const [t, id] of window.entries()) {
-        const row = this.#rows.get(id)! * size;
-        gathered.set(inputs.subarray(row, row + size), (w * tokens + t) * size);
+        const place = this.#places.get(id)!;
+        gathered.set(inputs.subarray(place, place + size), (w * tokens + t) * size);
       }
     }
     return gathered;
-  }
-
-  async #compute(block: number): Promise<Float32Array> {
-    using opened = new ResourceSet();
-    const embedding = opened.add(await Embedding.open(this.backend, this.model, 0));
-    const blocks = { first: block, count: 1 };
-    const inputs = opened.add((await TokenInputs.open(this.backend, this.model, embedding, blocks))!);
-    return await inputs.of(Uint32Array.from(this.#rows.keys()));
   }
 }

@@ -8,7 +8,6 @@ import { BatchRunner } from "./batch_runner.ts";
 import { type Batch, commonLength } from "./batches.ts";
 import type { BatchObserver, BlockObservers, ObserveOptions } from "./block_observers.ts";
 import { DeviceWeights } from "./device_weights.ts";
-import { Embedding } from "./embedding.ts";
 import { blockWeights } from "./families/family.ts";
 import {
   type BatchCallback,
@@ -17,12 +16,14 @@ import {
   type StatesObserver,
 } from "./hidden_states/hidden_states.ts";
 import { groupsWithoutReaders, type LinearGroup, stagesOf } from "./layer_specs.ts";
+import { embedWindows, type InitialStates } from "./initial_states.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, InputObserver, ObservedResidual } from "./pieces/block_pass.ts";
 import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 import { type ForwardDivision, HIDDEN_STATES_BYTES, planForward } from "./plan_forward.ts";
+import type { TokenRows } from "./token_inputs.ts";
 
 export interface ForwardOptions extends ForwardDivision {
   /**
@@ -35,14 +36,10 @@ export interface ForwardOptions extends ForwardDivision {
    * resumed forward pass it begins before the first block again. @default false
    */
   readonly hasDenseStream?: boolean;
-  /** The hidden states with which both streams begin. @default the embedded windows */
+  /** The states with which both streams begin. @default the embedded windows */
   readonly initial?: InitialStates;
-}
-
-/** The inputs of `block`. `read` returns those of a batch, (batch.count · tokens, hiddenSize) f32, in memory of its own. */
-export interface InitialStates {
-  readonly block: number;
-  read(batch: Batch): Promise<Float32Array<ArrayBuffer>>;
+  /** The inputs for all ids in the windows, in a model with `tokenInputs`. @default those that follow from its weights */
+  readonly tokenRows?: TokenRows;
 }
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
@@ -58,14 +55,16 @@ export class Forward {
     readonly hiddenStates: HiddenStates,
     /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
     readonly denseStates?: HiddenStates,
+    tokenRows?: TokenRows,
   ) {
     this.workspace = new ForwardWorkspace(backend);
-    this.runner = new BatchRunner(backend, this.workspace, model, tokens, windows);
+    this.runner = new BatchRunner(backend, this.workspace, model, tokens, windows, tokenRows);
   }
 
   /**
    * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block to run next.
-   * @param windows token ids. All windows have the same length. With `initial`, only their number and length matter
+   * @param windows token ids. All windows have the same length. With `initial`, only their number and length matter, unless the model has
+   * `tokenInputs`
    * @throws {RangeError} if there are no windows, if their lengths differ, or if they are too long
    * @throws {ModelError} if the weights do not fit the configuration, or if an id is not in the vocabulary
    */
@@ -73,7 +72,7 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { storage, hasDenseStream = false, initial, ...memory }: ForwardOptions = {},
+    { storage, hasDenseStream = false, initial, tokenRows, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model, { hiddenSize, sharedColumns } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
@@ -82,13 +81,13 @@ export class Forward {
     const sizes = { tokens, hiddenSize, sharedColumns, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
     const denseStates = hasDenseStream ? new HiddenStates(backend, { ...sizes, batches }) : undefined;
-    const forward = new Forward(backend, model, windows, tokens, hiddenStates, denseStates);
+    const forward = new Forward(backend, model, windows, tokens, hiddenStates, denseStates, tokenRows);
     try {
       const lastBlock = await storage?.folder.lastBlock();
       if (lastBlock !== undefined) await hiddenStates.load(lastBlock);
       const empty = [lastBlock === undefined ? hiddenStates : undefined, denseStates]
         .filter((states) => states !== undefined);
-      if (!initial) await embed(backend, model, windows, empty);
+      if (!initial) await embedWindows(backend, model, windows, empty);
       else for (const states of empty) await states.fill(initial.read, initial.block);
     } catch (error) {
       forward.destroy();
@@ -282,19 +281,4 @@ export class Forward {
     this.denseStates?.destroy();
     this.freeActivations();
   }
-}
-
-/** Fills each of `streams` with the embedded windows. */
-async function embed(
-  backend: Backend,
-  model: Model,
-  windows: readonly Uint32Array[],
-  streams: readonly HiddenStates[],
-): Promise<void> {
-  if (streams.length === 0) return;
-  const embedding = await Embedding.open(backend, model);
-  for (const states of streams) {
-    await states.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
-  }
-  embedding.destroy();
 }

@@ -10,7 +10,7 @@ import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../tensor/dty
 import { asFloat32 } from "../tensor/host_tensor.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { DeviceWeights } from "./device_weights.ts";
-import type { Embedding } from "./embedding.ts";
+import { Embedding } from "./embedding.ts";
 import type { TokenInputsSpec } from "./families/family.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 import type { LinearSpec } from "./layer_specs.ts";
@@ -25,6 +25,33 @@ const CHUNK_IDS = 1024;
 interface BlockRange {
   readonly first: number;
   readonly count: number;
+}
+
+/** The inputs of all blocks for some ids. */
+export interface TokenRows {
+  readonly ids: Uint32Array;
+  /** Returns the inputs of `block`, (ids.length, size) f32. */
+  of(block: number): Promise<Float32Array>;
+}
+
+/** Returns the inputs for `ids`, which the weights of `model` give. Its `of` throws a `ModelError` as `TokenInputs`. */
+export function computedTokenRows(backend: Backend, model: Model, ids: Uint32Array): TokenRows {
+  return {
+    ids,
+    async of(block) {
+      using opened = new ResourceSet();
+      const embedding = opened.add(await Embedding.open(backend, model, 0));
+      const inputs = await TokenInputs.open(backend, model, embedding, { first: block, count: 1 });
+      return await opened.add(inputs!).of(ids);
+    },
+  };
+}
+
+/** Returns the distinct ids in `windows`, in the order in which they occur. */
+export function distinctIds(windows: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
+  const ids = new Set<number>();
+  for (const window of windows) for (const id of window) ids.add(id);
+  return Uint32Array.from(ids);
 }
 
 /** The inputs of some blocks, for any ids. The caller destroys the object after use. */

@@ -148,29 +148,31 @@ describe("a model as a job", { skip: Deno.build.os === "windows" && "Windows has
     assert.ok(layers.some(({ attempts }) => attempts > 1), JSON.stringify(layers));
   });
 
-  it("has the bytes of a run in one process for a mixture of experts", async () => {
-    const { windows, variants: [{ model, config }] } = await readFamilyFixture("qwen3_moe");
-    await using local = await openLocalHost("cpu");
-    const query = { pattern: "2:4" } as const;
-    const alone = await pruneInMemory(model, query, {
-      windows,
-      backend: local.backend,
-      pruner: local.pruner,
-    });
-    const jobs = new BlockJobs({ baseUrl: edge.url }, { name: "a mixture", pollMs: 50 });
-    const pruner = new RemoteBlocks(jobs, { config, format: "dense" });
-    const pruned = await pruneInMemory(model, query, { windows, pruner });
-    assertSame(await weightsOf(pruned), await weightsOf(alone));
-    const { name, state, layers } = (await newestJob())!;
-    assert.deepEqual([name, state, layers.length], ["a mixture", "done", model.spec.blockCount]);
-    // The host has deleted the states of all jobs.
-    const [{ url }] = hosts;
-    for (const { id } of (await new Jobs({ baseUrl: edge.url }).list()).jobs) {
-      for (const name of [id, `${id}.0.2`, `${id}.1.2`, `${id}.2.2`]) {
-        assert.equal((await fetch(`${url}/v1/states/${name}`)).status, 404, name);
+  for (const family of ["gemma4_text_e2b", "qwen3_moe"]) {
+    it(`has the bytes of a run in one process for ${family}`, async () => {
+      const { windows, variants: [{ model, config }] } = await readFamilyFixture(family);
+      await using local = await openLocalHost("cpu");
+      const query = { pattern: "2:4" } as const;
+      const alone = await pruneInMemory(model, query, {
+        windows,
+        backend: local.backend,
+        pruner: local.pruner,
+      });
+      const jobs = new BlockJobs({ baseUrl: edge.url }, { name: family, pollMs: 50 });
+      const pruner = new RemoteBlocks(jobs, { config, format: "dense" });
+      const pruned = await pruneInMemory(model, query, { windows, pruner });
+      assertSame(await weightsOf(pruned), await weightsOf(alone));
+      const { name, state, layers } = (await newestJob())!;
+      assert.deepEqual([name, state, layers.length], [family, "done", model.spec.blockCount]);
+      // The host has deleted the states of all jobs.
+      const [{ url }] = hosts;
+      for (const { id } of (await new Jobs({ baseUrl: edge.url }).list()).jobs) {
+        for (const name of [id, `${id}.0.2`, `${id}.1.2`, `${id}.2.2`]) {
+          assert.equal((await fetch(`${url}/v1/states/${name}`)).status, 404, name);
+        }
       }
-    }
-  });
+    });
+  }
 
   it("fails with the problem of a block that no host accepts, and names it", async () => {
     const { windows, variants: [{ model, config }] } = await readFamilyFixture("gpt2");

@@ -13,10 +13,10 @@ export const TOKENS = windows[0].length, STATES = "/v1/states/run", BLOCKS = "/v
 
 type Tensors = Readonly<Record<string, HostTensor>>;
 
-/** Reads tensors of the model. */
-export async function tensorsOf(named: readonly NamedShape[]): Promise<Tensors> {
+/** Reads tensors of the model, or of another one. */
+export async function tensorsOf(named: readonly NamedShape[], source = weights): Promise<Tensors> {
   return Object.fromEntries(
-    await Promise.all(named.map(async ([name]) => [name, await readTensor(weights, name)] as const)),
+    await Promise.all(named.map(async ([name]) => [name, await readTensor(source, name)] as const)),
   );
 }
 

@@ -82,22 +82,3 @@ it("PUT /v1/states refuses hidden states that do not fit", async () => {
   assert.equal((await host.request(STATES)).status, 404);
   await host.close();
 });
-
-it("PUT /v1/states refuses models whose blocks have other inputs than the hidden states", async () => {
-  const host = await startHost(), { variants } = await readFamilyFixture("gemma4_text_e2b");
-  const shape = [1, TOKENS, 16], data = new Uint8Array(4 * TOKENS * 16);
-  const hidden_states: HostTensor = { dtype: "F32", shape, data };
-  for (
-    const [settings, detail] of [
-      [{}, /hidden_size_per_layer_input must be 0 if blocks run at a server/],
-      [{ hidden_size_per_layer_input: 0 }, /num_kv_shared_layers must be 0 if blocks run at a server/],
-    ] as const
-  ) {
-    const body = encode({ hidden_states }, {
-      config: JSON.stringify({ ...variants[0].config, ...settings }),
-    });
-    const answer = await host.send("PUT", `${STATES}?block=1`, body);
-    assert.match((await assertProblem(answer, "invalid_parameter")).detail, detail);
-  }
-  await host.close();
-});

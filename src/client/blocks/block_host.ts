@@ -46,8 +46,11 @@ export interface BlockParameters {
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;
 
-/** The tensors of a block, by their names in the checkpoint. The data is in memory, or is read when it is sent. */
-export type BlockTensors = ReadonlyMap<string, Omit<HostTensor, "data"> & { readonly data: BodyPart }>;
+/** A tensor of a body. The data is in memory, or is read when it is sent. */
+export type BodyTensor = Omit<HostTensor, "data"> & { readonly data: BodyPart };
+
+/** The tensors of a block, by their names in the checkpoint. */
+export type BlockTensors = ReadonlyMap<string, BodyTensor>;
 
 /**
  * The hidden states of one name at one host, which runs and prunes the blocks of a model. All methods throw `PareError`,

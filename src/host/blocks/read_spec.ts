@@ -4,7 +4,7 @@ import { messageOf } from "../../base/errors.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { tryParseJson } from "../../base/texts.ts";
 import { readModelSpec } from "../../model/families/families.ts";
-import { type ModelSpec, requireNoFurtherInputs } from "../../model/families/family.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import { MAX_MODEL_LAYERS } from "../../protocol/limits.ts";
 import { invalidParameter, type Refusal } from "../../protocol/refusal.ts";
 
@@ -35,7 +35,6 @@ export function readSpec({ config: json, names: given }: ModelDescription): Mode
     const config = JSON.parse(json);
     if (typeof config !== "object" || config === null) throw new ModelError("is not an object");
     spec = readModelSpec(config, (name) => names.has(name));
-    requireNoFurtherInputs(spec);
   } catch (error) {
     if (error instanceof ModelError || error instanceof SyntaxError) throw invalidConfig(messageOf(error));
     throw error;

@@ -8,6 +8,7 @@ import type { StoredStates } from "../../protocol/messages.ts";
 import type { GroupSums } from "../../prune/round_statistics.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { ModelDescription } from "./read_spec.ts";
+import type { StoredTokenRows } from "./token_rows.ts";
 
 /** The name of states, and the digest of the API key that owns the name. */
 export interface StatesName {
@@ -54,7 +55,9 @@ export interface States {
   readonly weights: Map<string, HostTensor>;
   readonly windows: readonly Uint32Array[];
   readonly validationWindows: readonly Uint32Array[];
-  /** The bytes of the hidden states. */
+  /** The inputs of blocks for the ids in the windows, if the model has `tokenInputs`. */
+  readonly tokenRows?: StoredTokenRows;
+  /** The bytes of the hidden states and of `tokenRows`. */
   readonly byteLength: number;
   /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
   nextBlock: number;

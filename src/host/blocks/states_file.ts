@@ -9,8 +9,10 @@ import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
 import { type Backend, describeRounding } from "../../device/backend.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward } from "../../model/forward.ts";
 import { countStatesBytes, type HiddenStates } from "../../model/hidden_states/hidden_states.ts";
+import { countColumns } from "../../model/hidden_states/state_columns.ts";
 import type { StoredStates } from "../../protocol/messages.ts";
 import { partSizes } from "../../prune/window_parts.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
@@ -22,6 +24,7 @@ import {
 } from "../../tensor/safetensors/header.ts";
 import { type ModelDescription, readSpec } from "./read_spec.ts";
 import { describeStates, type States, type StatesName } from "./states.ts";
+import { countTokenRowBytes, type StoredTokenRows, storedTokenRows } from "./token_rows.ts";
 
 /** The metadata of a file. */
 interface Description extends StatesName, StoredStates {
@@ -31,6 +34,8 @@ interface Description extends StatesName, StoredStates {
   /** The number of windows that are held out. They are the last ones. */
   readonly heldOut: number;
   readonly hasTargets: boolean;
+  /** The number of token ids in `tokenRows`. It is 0 if the model has no inputs of tokens. */
+  readonly ids: number;
 }
 
 /** Only the user of the host may read the states, because they tell much about the texts of its clients. */
@@ -45,8 +50,8 @@ export async function writeStates(
   name: StatesName,
   states: States,
 ): Promise<number> {
-  const { forward: { backend, hiddenStates, denseStates, tokens, model: { spec: { hiddenSize } } } } = states;
-  const { windows, validationWindows, model } = states, all = [...windows, ...validationWindows];
+  const { forward: { backend, hiddenStates, denseStates, tokens, model: { spec } } } = states;
+  const { windows, validationWindows, model, tokenRows } = states, all = [...windows, ...validationWindows];
   const description: Description = {
     ...name,
     ...describeStates(states),
@@ -54,11 +59,13 @@ export async function writeStates(
     device: deviceOf(backend),
     heldOut: validationWindows.length,
     hasTargets: denseStates !== undefined,
+    ids: tokenRows?.ids.length ?? 0,
   };
-  const text = JSON.stringify(description), shape = [all.length, tokens, hiddenSize];
+  const text = JSON.stringify(description), shape = [all.length, tokens, countColumns(spec)];
   let end = 0, checksum = crc32(text);
   const { bytes } = encodeHeader([
     { name: "windows", dtype: "U32", shape: [all.length, tokens] },
+    ...tokenRows ? tokenRowTensors(spec, tokenRows.ids.length) : [],
     { name: "hidden_states", dtype: "F32", shape },
     ...denseStates ? [{ name: "dense_hidden_states", dtype: "F32", shape } as const] : [],
     { name: "checksum", dtype: "U32", shape: [1] },
@@ -69,7 +76,7 @@ export async function writeStates(
       end += bytes.byteLength;
     };
     await write(bytes);
-    for (const data of dataOf(all, hiddenStates, denseStates)) {
+    for (const data of dataOf(all, tokenRows, hiddenStates, denseStates)) {
       checksum = crc32(data, checksum);
       await write(data);
     }
@@ -78,8 +85,21 @@ export async function writeStates(
   return end;
 }
 
-function* dataOf(windows: readonly Uint32Array[], ...streams: readonly (HiddenStates | undefined)[]) {
-  for (const { buffer, byteOffset, byteLength } of windows) {
+/** Describes the inputs of tokens in a file. */
+function tokenRowTensors({ tokenInputs, blockCount }: ModelSpec, ids: number) {
+  return [
+    { name: "token_ids", dtype: "U32", shape: [ids] },
+    { name: "token_inputs", dtype: "F32", shape: [blockCount, ids, tokenInputs!.size] },
+  ] as const;
+}
+
+function* dataOf(
+  windows: readonly Uint32Array[],
+  tokenRows: StoredTokenRows | undefined,
+  ...streams: readonly (HiddenStates | undefined)[]
+) {
+  const rows = tokenRows ? [tokenRows.ids, tokenRows.values] : [];
+  for (const { buffer, byteOffset, byteLength } of [...windows, ...rows]) {
     yield new Uint8Array(buffer, byteOffset, byteLength);
   }
   for (const stream of streams) yield* stream?.hostBytes ?? [];
@@ -123,9 +143,10 @@ export async function readStates(
   backend: Backend,
 ): Promise<States> {
   const { description, headerBytes, ...read } = await readDescription(file, path, name, backend);
-  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block } = description;
-  const spec = readSpec(model), byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1);
-  if (headerBytes + 4 * count * tokens + byteLength + CHECKSUM_BYTES !== file.byteLength) {
+  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block, ids } = description;
+  const spec = readSpec(model), rowBytes = countTokenRowBytes(spec, ids);
+  const byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1) + rowBytes;
+  if (headerBytes + 4 * (count * tokens + ids) + byteLength + CHECKSUM_BYTES !== file.byteLength) {
     throw new DamagedFileError(`${path}: does not have the size of its states`);
   }
   const last = await file.read(file.byteLength - CHECKSUM_BYTES, CHECKSUM_BYTES);
@@ -138,21 +159,24 @@ export async function readStates(
     end += byteLength;
     return bytes.buffer;
   };
-  const ids = new Uint32Array(await readNext(4 * count * tokens));
-  const all = Array.from({ length: count }, (_, i) => ids.subarray(i * tokens, (i + 1) * tokens));
+  const flat = new Uint32Array(await readNext(4 * count * tokens));
+  const all = Array.from({ length: count }, (_, i) => flat.subarray(i * tokens, (i + 1) * tokens));
   const windows = all.slice(0, count - heldOut), validationWindows = all.slice(count - heldOut);
-  const weights = new Map();
+  const weights = new Map(), rowIds = new Uint32Array(await readNext(4 * ids));
+  const rows = new Float32Array(await readNext(rowBytes));
+  const tokenRows = spec.tokenInputs && storedTokenRows(rowIds, rows, spec.blockCount);
   const forward = await Forward.begin(backend, { spec, weights: memorySource(weights) }, all, {
     parts: partSizes({ windows, validationWindows }),
     hasDenseStream: hasTargets,
     hiddenStatesBytes: 0,
+    tokenRows,
     initial: {
       block,
       read: async (batch) => new Float32Array(await readNext(countStatesBytes(spec, batch.count, tokens))),
     },
   });
   if (stored === checksum) {
-    return { forward, model, weights, windows, validationWindows, byteLength, nextBlock: block };
+    return { forward, model, weights, windows, validationWindows, tokenRows, byteLength, nextBlock: block };
   }
   forward.destroy();
   throw wrongChecksum(path);

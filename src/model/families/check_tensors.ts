@@ -48,20 +48,29 @@ export function blockTensors(spec: ModelSpec, index: number): NamedShape[] {
   return [...tensorsOf(linears, block.norms), ...vectors].map(([name, shape]) => [prefix + name, shape]);
 }
 
-/** Lists the tensors before the first block. */
-export function embeddingTensors(
-  { embedding, tokenInputs, hiddenSize, vocabSize, maxTokens }: ModelSpec,
-): NamedShape[] {
-  const { tokens, positions, projection, norm } = embedding;
+/**
+ * Lists the tensors before the first block.
+ * @param ids the number of token ids whose rows the tables of tokens have. By default, they have the rows of all ids
+ */
+export function embeddingTensors(spec: ModelSpec, ids?: number): NamedShape[] {
+  const { embedding: { positions, projection, norm }, tokenInputs, hiddenSize, maxTokens } = spec;
   return [
-    [tokens, [vocabSize, projection?.inFeatures ?? hiddenSize]],
+    ...tokenTables(spec, ids),
     ...positions ? [[positions.name, [maxTokens + positions.offset, hiddenSize]] as const] : [],
     ...tensorsOf(projection ? [projection] : [], norm ? [norm] : []),
+    ...tokenInputs ? tensorsOf([tokenInputs.projection], [tokenInputs.norm]) : [],
+  ];
+}
+
+/** Lists the tensors with one row per token id. @param ids as in `embeddingTensors` */
+export function tokenTables(
+  { embedding: { tokens, projection }, tokenInputs, hiddenSize, vocabSize }: ModelSpec,
+  ids?: number,
+): NamedShape[] {
+  return [
+    [tokens, [ids ?? vocabSize, projection?.inFeatures ?? hiddenSize]],
     ...tokenInputs
-      ? [
-        [tokenInputs.table, [tokenInputs.rows, tokenInputs.projection.outFeatures]] as const,
-        ...tensorsOf([tokenInputs.projection], [tokenInputs.norm]),
-      ]
+      ? [[tokenInputs.table, [ids ?? tokenInputs.rows, tokenInputs.projection.outFeatures]] as const]
       : [],
   ];
 }

@@ -4,7 +4,6 @@
  */
 
 import type { Activation, BlockPass } from "../pieces/block_pass.ts";
-import { configError } from "./config/config.ts";
 import type { LinearHeads } from "../pieces/linear_attention.ts";
 import type { RoutingRule } from "../pieces/routing.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
@@ -98,15 +97,6 @@ export interface SharedKeys {
   readonly isSource: boolean;
   /** The first of the shared columns that have the keys. The values follow the keys. */
   readonly column: number;
-}
-
-/** @throws {ModelError} if blocks have other inputs than the hidden states, which a host or a job of an edge does not receive */
-export function requireNoFurtherInputs({ tokenInputs, sharedColumns = 0 }: ModelSpec): void {
-  const setting = tokenInputs ? "hidden_size_per_layer_input" : "num_kv_shared_layers";
-  if (!tokenInputs && sharedColumns === 0) return;
-  throw configError(
-    `${setting} must be 0 if blocks run at a server, because a server receives no inputs of a block but the hidden states`,
-  );
 }
 
 /** Returns the declarations of all blocks, in order. The checkpoint must have confirmed the number of blocks. */

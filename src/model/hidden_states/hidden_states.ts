@@ -107,16 +107,12 @@ export class HiddenStates {
     return this.#store.hostBytes;
   }
 
-  /**
-   * Stores the inputs of `block`. `embed` returns the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. The shared
-   * columns are 0 at first.
-   */
-  async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
-    const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined,
-      { hiddenSize } = this.#options;
+  /** Stores the inputs of `block`. `read` returns the states of one batch, (batch.count · tokens, columns of the states) f32. */
+  async fill(read: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
+    const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined;
     try {
       for (const [i, batch] of this.batches.entries()) {
-        const states = withColumns(await embed(batch), hiddenSize, countColumns(this.#options));
+        const states = await read(batch);
         const bytes = new Uint8Array(states.buffer, states.byteOffset, states.byteLength);
         await draft?.write(this.#batchBytes[i].offset, bytes);
         this.#store.storeInitial(i, bytes);

@@ -1,15 +1,27 @@
 /** The hidden states that a run has at a host, of all its windows or of a part of them. Lost states are created again. */
 
+import { ModelError } from "../../base/files/file_error.ts";
 import { ConnectionError, PareError } from "../../client/errors.ts";
 import { type TensorSource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
-import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
+import {
+  blockTensors,
+  embeddingTensors,
+  type NamedShape,
+  tokenTables,
+} from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
-import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
+import { distinctIds } from "../../model/token_inputs.ts";
+import { PRUNED, TOKEN_IDS, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
 import type { CalibrationOptions } from "../calibrated_model.ts";
-import { type BlockHost, type BlockTensors, isStatesNotFound } from "../../client/blocks/block_host.ts";
+import {
+  type BlockHost,
+  type BlockTensors,
+  type BodyTensor,
+  isStatesNotFound,
+} from "../../client/blocks/block_host.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
 const MAX_REBUILDS = 5;
@@ -136,19 +148,24 @@ export class WindowStates {
 
 /**
  * Returns what creates the states of `windows`: the names of the tensors of the first block, by which a host tells the
- * variants of a family apart, and the windows with the tensors of the model before this block.
+ * variants of a family apart, and the windows with the tensors of the model before this block. The tables of tokens have
+ * the rows of all ids of the run, also for a part of its windows, so that every host computes them in the same order.
+ * @throws {ModelError} if an id has no row in a table
  */
 export function statesOfRun(
-  { model: { spec, weights }, options: { hasTargets } }: RemoteRun,
+  { model: { spec, weights }, options }: RemoteRun,
   given: Windows,
 ) {
-  const { windows, validationWindows = [] } = given;
-  const tensors = new Map(storedTensors(weights, embeddingTensors(spec)));
+  const all = [...options.windows, ...options.validationWindows ?? []];
+  const { windows, validationWindows = [] } = given, ids = distinctIds(all);
+  const tensors = new Map<string, BodyTensor>(storedTensors(weights, embeddingTensors(spec)));
+  for (const [name] of tokenTables(spec)) tensors.set(name, rowsTensor(weights, name, ids));
+  tensors.set(TOKEN_IDS, idsTensor([ids.length], ids));
   tensors.set(WINDOWS, windowsTensor(windows));
   if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
   return {
     names: blockTensors(spec, 0).map(([name]) => name),
-    target: hasTargets ? "dense" as const : "none" as const,
+    target: options.hasTargets ? "dense" as const : "none" as const,
     tensors,
   };
 }
@@ -189,9 +206,33 @@ function storedTensors(source: TensorSource, named: readonly NamedShape[]): Bloc
   }));
 }
 
+/** Returns the rows `ids` of a table as a tensor, which is read when it is sent. @throws {ModelError} if there is no such row */
+function rowsTensor(source: TensorSource, name: string, ids: Uint32Array): BodyTensor {
+  const { dtype, shape: [rows, cols] } = source.info(name), rowBytes = tensorBytes(dtype, [cols]);
+  const unknown = ids.find((id) => id >= rows);
+  if (unknown !== undefined) {
+    throw new ModelError(`${name}: has no row ${unknown}; the number of rows is ${rows}`);
+  }
+  const chunkRows = Math.ceil(READ_BYTES / rowBytes);
+  const chunks = async function* () {
+    for (let first = 0; first < ids.length; first += chunkRows) {
+      const wanted = ids.subarray(first, first + chunkRows), chunk = new Uint8Array(wanted.length * rowBytes);
+      for (const [i, id] of wanted.entries()) {
+        chunk.set(await source.read(name, id * rowBytes, rowBytes), i * rowBytes);
+      }
+      yield chunk;
+    }
+  };
+  return { dtype, shape: [ids.length, cols], data: { byteLength: ids.length * rowBytes, chunks } };
+}
+
 /** Returns the token ids of windows as a tensor, U32 [windows, tokens]. */
 function windowsTensor(windows: readonly Uint32Array[]): HostTensor {
   const tokens = windows[0].length, ids = new Uint32Array(windows.length * tokens);
   for (const [i, window] of windows.entries()) ids.set(window, i * tokens);
-  return { dtype: "U32", shape: [windows.length, tokens], data: new Uint8Array(ids.buffer) };
+  return idsTensor([windows.length, tokens], ids);
+}
+
+function idsTensor(shape: readonly number[], ids: Uint32Array<ArrayBuffer>): HostTensor {
+  return { dtype: "U32", shape, data: new Uint8Array(ids.buffer) };
 }

@@ -1,0 +1,125 @@
+/**
+ * Tests that a run at hosts gives the bytes of a run in this process for models like Gemma 4 E2B and E4B, whose blocks have inputs that
+ * depend on the ids of the tokens, and read the keys and values of earlier blocks.
+ */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { FAMILY_MODELS, type Settings } from "../../../scripts/fixtures/family_models.ts";
+import { BlockHost } from "../../../src/client/blocks/block_host.ts";
+import { PareHosts } from "../../../src/client/pare_hosts.ts";
+import { blockTensors, embeddingTensors } from "../../../src/model/families/check_tensors.ts";
+import { readModelSpec } from "../../../src/model/families/families.ts";
+import { DividedBlocks } from "../../../src/prune/blocks/divided_blocks.ts";
+import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
+import type { PruneJob } from "../../../src/prune/run/job.ts";
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+import { assertSame } from "../../support/assert_same.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
+import { uniform } from "../../support/random.ts";
+import { randomWeights } from "../../support/random_weights.ts";
+import { runInMemory } from "./run_in_memory.ts";
+
+const { gemma4_text_e2b: { base } } = FAMILY_MODELS;
+
+/** Settings of models. The blocks of E2B that read keys and values of others have wider networks. */
+const E2B: Settings = { ...base, use_double_wide_mlp: true }, E4B: Settings = { ...base };
+const ONLY_INPUTS: Settings = { ...base, num_kv_shared_layers: 0 };
+const ONLY_SHARED: Settings = { ...base, hidden_size_per_layer_input: 0 };
+
+const TOKENS = 6, FITTED = 17, next = uniform(7);
+/** Some ids of the vocabulary do not occur. */
+const windows = Array.from(
+  { length: 20 },
+  () => Uint32Array.from({ length: TOKENS }, () => 4 + Math.floor(20 * next())),
+);
+
+function modelOf(config: Settings) {
+  const spec = readModelSpec(config, () => false), blocks = Array.from({ length: spec.blockCount }).keys();
+  const tensors = [...embeddingTensors(spec), ...blocks.flatMap((index) => blockTensors(spec, index))];
+  return { spec, weights: randomWeights(Object.fromEntries(tensors)).source };
+}
+
+function jobOf(config: Settings, query: LayerQuery, options: Partial<PruneJob> = {}): PruneJob {
+  return {
+    model: modelOf(config),
+    windows: windows.slice(0, FITTED),
+    validationWindows: windows.slice(FITTED),
+    queryOf: () => query,
+    ...options,
+  };
+}
+
+const RUNS: readonly (readonly [string, Settings, LayerQuery, Partial<PruneJob>])[] = [
+  ["E2B", E2B, { method: "sparsegpt", damping: "auto" }, {}],
+  ["E2B with targets and reconstructed blocks", E2B, { pattern: "2:4" }, { target: "dense", reconstruct: 1 }],
+  ["E4B in true-sequential order", E4B, { pattern: "2:4" }, { trueSequential: true, target: "dense" }],
+  ["E4B with reconstructed blocks that are then rounded", E4B, { pattern: "2:4", bits: 4 }, {
+    reconstruct: 1,
+  }],
+  ["inputs of tokens alone", ONLY_INPUTS, { sparsity: 0.5 }, { target: "dense" }],
+  ["shared keys and values alone", ONLY_SHARED, { sparsity: 0.5 }, { reconstruct: 1 }],
+];
+
+describe("a run at hosts", () => {
+  async function withHosts(test: (near: LocalHost, hosts: readonly LocalHost[]) => Promise<void>) {
+    await using near = await openLocalHost("cpu");
+    await using one = await openLocalHost("cpu", {}, 4);
+    await using two = await openLocalHost("cpu", {}, 4);
+    await test(near, [one, two]);
+  }
+  const divided = (hosts: readonly LocalHost[], config: Settings) => {
+    const transports = hosts.map(({ transport }) => transport);
+    const options = { hosts: transports, layers: new PareHosts(transports, { onHostLost: () => {} }) };
+    return new DividedBlocks({ config, ...options, nameOf: (index) => `run-${index}` });
+  };
+  const remote = (host: LocalHost, config: Settings, onRebuild?: (block: number) => void) =>
+    new RemoteBlocks(new BlockHost(host.transport, "run"), { config, format: "dense", onRebuild });
+
+  for (const [what, config, query, options] of RUNS) {
+    it(`gives the bytes of this process with one host and with two for ${what}`, () =>
+      withHosts(async (near, hosts) => {
+        const job = jobOf(config, query, options);
+        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        assert.equal(alone.errors.size, 4);
+        assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
+        assertSame(await runInMemory(job, { pruner: remote(hosts[0], config) }), alone);
+        assertSame(await runInMemory(job, { pruner: divided(hosts, config) }), alone);
+      }));
+  }
+
+  it("gives the bytes of this process if the host loses the states before a block that reads those of another", () =>
+    withHosts(async (near, [host]) => {
+      const job = jobOf(E2B, { pattern: "2:4" }, { target: "dense" });
+      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      const { model: { spec } } = job, rebuilt: number[] = [];
+      const inBlock2 = [0, 1].flatMap((block) => spec.block(block).groups.flat()).length + 1;
+      const onLayerDone = async (done: number) =>
+        void (done === inBlock2 && await new BlockHost(host.transport, "run").delete());
+      const pruner = remote(host, E2B, (block) => void rebuilt.push(block));
+      const services = { pruner, onLayerDone: (done: number) => void onLayerDone(done) };
+      assertSame(await runInMemory(job, services), alone);
+      assert.deepEqual(rebuilt, [3]);
+    }));
+
+  it("names an id that has no row in the table of inputs, as a run in this process does", () =>
+    withHosts(async (near, [host]) => {
+      const config = { ...E4B, vocab_size_per_layer_input: 20 }, job = jobOf(config, { sparsity: 0.5 });
+      const expected = {
+        name: "ModelError",
+        message: /per_layer\.weight: has no row 2\d; the number of rows is 20$/,
+      };
+      await assert.rejects(runInMemory(job, { backend: near.backend, pruner: near.pruner }), expected);
+      await assert.rejects(runInMemory(job, { pruner: remote(host, config) }), expected);
+    }));
+});
+
+eachBackend("a run at a host", (open) => {
+  it("gives the bytes of a run on the same device for E2B", async () => {
+    const host = await openLocalHost(open()), job = jobOf(E2B, { pattern: "2:4" }, { target: "dense" });
+    const alone = await runInMemory(job, { backend: host.backend, pruner: host.pruner });
+    const pruner = new RemoteBlocks(new BlockHost(host.transport, "run"), { config: E2B, format: "dense" });
+    assertSame(await runInMemory(job, { pruner }), alone);
+  });
+});
