@@ -23,9 +23,9 @@ import { scratch, SHARED_BYTES, shared_memory, threads } from "./shared/instance
 import { multiply_by_library, uses_library } from "./shared/library";
 import { ceil_divide, round_up } from "./shared/items";
 
-// A panel of B has KC·micro_cols() floats. It stays in a 32 KiB first-level
-// cache while panels of A, which have KC·micro_rows() floats, pass through the cache.
-// The packed rows of A, MC·KC floats, stay in a 512 KiB second-level cache.
+// A panel of A has KC·micro_rows() floats, 9 KiB, and stays in the first-level cache while panels of B pass through it. The
+// packed rows of A, MC·KC floats, and the columns of B that are multiplied together (CACHED_COLS in shared/packed_product.ts)
+// fit in a second-level cache of 1 MiB.
 const KC: u32 = 384;
 const MC: u32 = 192;
 // The most rows and columns of C in a work item, and the smallest edge of its block with which packing is worthwhile.

@@ -8,6 +8,11 @@ import { micro_cols, micro_rows, multiply_4x8, multiply_6_rows_by_16, multiply_6
 // The bytes of a micro-tile, which the products need for the edges of C.
 export const MICRO_TILE_BYTES: usize = 6 * 16 * 4;
 
+// The columns of B that are multiplied by all rows of A before the next columns, a multiple of both widths of a micro-tile. With
+// the 384 steps of gemm.ts, they take 384 KiB of the second-level cache. Within these columns the micro-tiles go from left to
+// right, so the processor fetches C in advance. If they went down, each would wait for a line of C per row.
+const CACHED_COLS: u32 = 256;
+
 // @ts-ignore: decorator
 @inline function multiply(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   if (lda != 0) multiply_6_rows_by_16(k, a, lda, b, c, ldc, alpha, beta);
@@ -42,15 +47,17 @@ function multiply_edge(
   alpha: f32, beta: f32, upper: bool, shift: i32, triangular: bool,
 ): void {
   const microRows = micro_rows(), microCols = micro_cols(), rowBytes = lda == 0 ? <usize>k << 2 : lda;
-  for (let j: u32 = 0; j < cols; j += microCols) {
-    const width = min(microCols, cols - j), b = packedB + (<usize>j * panelSteps << 2);
-    const steps = triangular ? min(k, j + microCols) : k;
+  for (let firstCol: u32 = 0; firstCol < cols; firstCol += CACHED_COLS) {
+    const endCol = min(cols, firstCol + CACHED_COLS);
     for (let i: u32 = 0; i < rows; i += microRows) {
-      if (upper && shift + <i32>i > <i32>(j + width) - 1) break;
       const height = min(microRows, rows - i), panel = a + i * rowBytes;
-      const target = c + i * ldc + (<usize>j << 2);
-      if (height == microRows && width == microCols) multiply(steps, panel, lda, b, target, ldc, alpha, beta);
-      else multiply_edge(steps, panel, lda, b, tile, target, ldc, height, width, alpha, beta);
+      for (let j = firstCol; j < endCol; j += microCols) {
+        const width = min(microCols, cols - j), b = packedB + (<usize>j * panelSteps << 2);
+        if (upper && shift + <i32>i > <i32>(j + width) - 1) continue;
+        const steps = triangular ? min(k, j + microCols) : k, target = c + i * ldc + (<usize>j << 2);
+        if (height == microRows && width == microCols) multiply(steps, panel, lda, b, target, ldc, alpha, beta);
+        else multiply_edge(steps, panel, lda, b, tile, target, ldc, height, width, alpha, beta);
+      }
     }
   }
 }
