@@ -11,7 +11,7 @@ import {
   VALIDATION_WINDOWS,
   WINDOWS,
 } from "../../protocol/block_names.ts";
-import { MAX_TOKENS } from "../../protocol/limits.ts";
+import { MAX_TOKEN_IDS, MAX_TOKENS } from "../../protocol/limits.ts";
 import { type Dtype, sameShape } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
@@ -89,8 +89,9 @@ function checkIds(infos: readonly TensorInfo[], { vocabSize, tokenInputs }: Mode
   const given = infos.find(({ name }) => name === TOKEN_IDS);
   if (!given && !tokenInputs) return undefined;
   const { dtype, shape } = given ?? { dtype: "none", shape: [] }, [count] = shape;
-  if (dtype === "U32" && shape.length === 1 && count > 0 && count <= vocabSize) return count;
-  const rule = `U32 [ids] with at most ${vocabSize} token ids`;
+  const limit = Math.min(vocabSize, MAX_TOKEN_IDS);
+  if (dtype === "U32" && shape.length === 1 && count > 0 && count <= limit) return count;
+  const rule = `U32 [ids] with at most ${limit} token ids`;
   throw new TensorMismatchError(TOKEN_IDS, rule, given ? `${dtype} [${firstItems(shape)}]` : "none");
 }
 
