@@ -98,7 +98,7 @@ function* dataOf(
   tokenRows: StoredTokenRows | undefined,
   ...streams: readonly (HiddenStates | undefined)[]
 ) {
-  const rows = tokenRows ? [tokenRows.ids, tokenRows.values] : [];
+  const rows = tokenRows ? [tokenRows.ids, ...tokenRows.blocks] : [];
   for (const { buffer, byteOffset, byteLength } of [...windows, ...rows]) {
     yield new Uint8Array(buffer, byteOffset, byteLength);
   }
@@ -163,8 +163,11 @@ export async function readStates(
   const all = Array.from({ length: count }, (_, i) => flat.subarray(i * tokens, (i + 1) * tokens));
   const windows = all.slice(0, count - heldOut), validationWindows = all.slice(count - heldOut);
   const weights = new Map(), rowIds = new Uint32Array(await readNext(4 * ids));
-  const rows = new Float32Array(await readNext(rowBytes));
-  const tokenRows = spec.tokenInputs && storedTokenRows(rowIds, rows, spec.blockCount);
+  const rows: Float32Array<ArrayBuffer>[] = [];
+  while (spec.tokenInputs && rows.length < spec.blockCount) {
+    rows.push(new Float32Array(await readNext(rowBytes / spec.blockCount)));
+  }
+  const tokenRows = spec.tokenInputs && storedTokenRows(rowIds, rows);
   const forward = await Forward.begin(backend, { spec, weights: memorySource(weights) }, all, {
     parts: partSizes({ windows, validationWindows }),
     hasDenseStream: hasTargets,
