@@ -37,18 +37,20 @@ export interface StatesOptions {
   /** The store that gets the states, and their name in it. */
   readonly store: StatesStore;
   readonly name: StatesName;
+  /** Ends the request before the inputs of the next block are computed. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * Reads the body, closes its source, and stores the states. If it throws, nothing stays allocated.
  * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid
  * @throws {Refusal} `invalid_parameter` if the configuration is missing or not supported
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `StatesStore.reserve`
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source, of `StatesStore.reserve` and of `signal`
  */
 export async function createStates(
   backend: Backend,
   { source, totalBytes }: StatesBody,
-  { hasTargets, block, store, name }: StatesOptions,
+  { hasTargets, block, store, name, signal }: StatesOptions,
 ): Promise<States> {
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
@@ -73,7 +75,7 @@ export async function createStates(
     const tensors = await readTensors(stream);
     const { windows, validationWindows, ids } = readWindows(tensors, header, spec);
     const all = [...windows, ...validationWindows], table = tableOf(spec, tensors, ids);
-    const tokenRows = spec.tokenInputs && ids && await computeAllRows(backend, table, ids);
+    const tokenRows = spec.tokenInputs && ids && await computeAllRows(backend, table, ids, signal);
     const forward = await Forward.begin(backend, { spec, weights: table.weights }, all, {
       parts: partSizes({ windows, validationWindows }),
       hasDenseStream: hasTargets,

@@ -30,9 +30,13 @@ export async function computeAllRows(
   backend: Backend,
   table: Model,
   ids: Uint32Array<ArrayBuffer>,
+  signal: AbortSignal,
 ): Promise<StoredTokenRows> {
   const rows = computedTokenRows(backend, table, Uint32Array.from(ids.keys()));
   const blocks: Float32Array<ArrayBuffer>[] = [];
-  while (blocks.length < table.spec.blockCount) blocks.push(await rows.of(blocks.length));
+  while (blocks.length < table.spec.blockCount) {
+    blocks.push(await rows.of(blocks.length));
+    signal.throwIfAborted();
+  }
   return storedTokenRows(ids, blocks);
 }
