@@ -48,8 +48,8 @@ export const PART_WINDOWS = 16;
 export const MAX_TOKENS = 2 ** 24;
 
 /**
- * The largest number of ids in `token_ids`. The vocabularies of models have up to 262 thousand. A host looks the ids up in tables
- * that take about 200 bytes per id and are not counted. With 2^24 ids they would fill the memory of its JavaScript engine.
+ * The limit of the number of ids in `token_ids`, all of which are below it. The vocabularies of models have up to 262 thousand. A
+ * host looks ids up in tables that take about 100 bytes per id and are not counted.
  */
 export const MAX_TOKEN_IDS = 2 ** 20;
 

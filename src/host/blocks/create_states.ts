@@ -73,7 +73,7 @@ export async function createStates(
     const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
     using _room = await store.reserve(subject, needed, { replaced: name });
     const tensors = await readTensors(stream);
-    const { windows, validationWindows, ids } = readWindows(tensors, header, spec);
+    const { windows, validationWindows, ids, rowOf } = readWindows(tensors, header, spec);
     const all = [...windows, ...validationWindows], table = tableOf(spec, tensors, ids);
     const tokenRows = spec.tokenInputs && ids && await computeAllRows(backend, table, ids, signal);
     const forward = await Forward.begin(backend, { spec, weights: table.weights }, all, {
@@ -82,7 +82,7 @@ export async function createStates(
       hiddenStatesBytes: 0,
       initial: isStates
         ? givenStates(tensors, header, block)
-        : embeddedStates(spec, await Embedding.open(backend, table, 0), ids ? placesIn(all, ids) : all),
+        : embeddedStates(spec, await Embedding.open(backend, table, 0), rowOf ? rowsIn(all, rowOf) : all),
       tokenRows,
     });
     tensors.clear();
@@ -118,10 +118,9 @@ function tableOf(spec: ModelSpec, tensors: ReadonlyMap<string, HostTensor>, ids?
   };
 }
 
-/** Returns the index in `ids` of each token of `windows`. */
-function placesIn(windows: readonly Uint32Array[], ids: Uint32Array): Uint32Array[] {
-  const places = new Map(Array.from(ids, (id, place) => [id, place]));
-  return windows.map((window) => window.map((id) => places.get(id)!));
+/** Returns the row of each token of `windows` in the table of tokens. */
+function rowsIn(windows: readonly Uint32Array[], rowOf: Int32Array): Uint32Array[] {
+  return windows.map((window) => window.map((id) => rowOf[id]));
 }
 
 /** Returns the states in a body for a forward pass. */
