@@ -31,7 +31,7 @@ interface BlockRange {
 export interface TokenRows {
   readonly ids: Uint32Array;
   /** Returns the inputs of `block`, (ids.length, size) f32. */
-  of(block: number): Promise<Float32Array>;
+  of(block: number): Promise<Float32Array<ArrayBuffer>>;
 }
 
 /** Returns the inputs for `ids`, which the weights of `model` give. Its `of` throws a `ModelError` as `TokenInputs`. */

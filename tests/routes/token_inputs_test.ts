@@ -6,8 +6,10 @@ import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { blockTensors, embeddingTensors } from "../../src/model/families/check_tensors.ts";
 import { Forward } from "../../src/model/forward.ts";
+import { checkWindows } from "../../src/host/blocks/read_windows.ts";
 import { countStatesBytes } from "../../src/model/hidden_states/hidden_states.ts";
 import { countColumns } from "../../src/model/hidden_states/state_columns.ts";
+import { MAX_TOKEN_IDS } from "../../src/protocol/limits.ts";
 import { weightName } from "../../src/prune/block_plan.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
@@ -16,7 +18,7 @@ import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { ids, layers, STATES, tensorsOf } from "./block_bodies.ts";
 import { BUDGET, createEvicted, filesIn, withHosts } from "./folder_hosts.ts";
-import { startHost, type TestHost } from "./host.ts";
+import { safetensorsHeaders, startHost, type TestHost } from "./host.ts";
 
 const { weights, windows: given, variants: [{ config, model }] } = await readFamilyFixture("gemma4_text_e2b");
 const { spec } = model, metadata = { config: JSON.stringify(config) };
@@ -120,6 +122,49 @@ it("PUT /v1/states counts the inputs of tokens before it takes memory for them",
   await assertProblem(await small.send("PUT", STATES, creation), "too_large", { limit: needed - 1 });
   await small.close();
   assert.ok(needed < BUDGET);
+});
+
+it("PUT /v1/states that is aborted computes no inputs of further blocks, and stores no states", async () => {
+  let onBuffer = () => {}, buffers = 0;
+  const host = await startHost({
+    async open() {
+      const backend = await createCpuBackend(), createBuffer = backend.createBuffer.bind(backend);
+      return Object.assign(backend, {
+        createBuffer(...given: Parameters<typeof createBuffer>) {
+          buffers++;
+          onBuffer();
+          return createBuffer(...given);
+        },
+      });
+    },
+  });
+  const live = host.liveBytes(), controller = new AbortController(), { signal } = controller;
+  assert.equal((await host.send("PUT", STATES, creation)).status, 201);
+  assert.equal((await host.request(STATES, { method: "DELETE" })).status, 204);
+  const all = buffers;
+  buffers = 0;
+  onBuffer = () => controller.abort();
+  const headers = safetensorsHeaders(creation.length);
+  const answer = await host.request(STATES, { method: "PUT", body: creation, headers, signal });
+  await assertProblem(answer, "truncated_body");
+  assert.equal(spec.blockCount * buffers, all);
+  assert.equal((await host.request(STATES)).status, 404);
+  assert.equal(host.liveBytes(), live);
+  await host.close();
+});
+
+it("checkWindows() refuses more token ids than the look-up of their rows has memory for", () => {
+  const given = (name: string, shape: number[]) => ({ name, dtype: "U32", shape, begin: 0, end: 0 }) as const;
+  const check = (count: number) =>
+    checkWindows([given("windows", [1, TOKENS]), given("token_ids", [count])], {
+      ...spec,
+      vocabSize: 2 ** 40,
+    });
+  assert.equal(check(MAX_TOKEN_IDS).ids, MAX_TOKEN_IDS);
+  assert.throws(
+    () => check(MAX_TOKEN_IDS + 1),
+    /token_ids: expected U32 \[ids\] with at most 1048576 token ids/,
+  );
 });
 
 it("PUT /v1/states refuses token ids and states that do not fit", async () => {

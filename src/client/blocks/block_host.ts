@@ -47,10 +47,10 @@ export interface BlockParameters {
 const REPORT_BYTES = 2 ** 24;
 
 /** A tensor of a body. The data is in memory, or is read when it is sent. */
-export type BodyTensor = Omit<HostTensor, "data"> & { readonly data: BodyPart };
+export type SentTensor = Omit<HostTensor, "data"> & { readonly data: BodyPart };
 
 /** The tensors of a block, by their names in the checkpoint. */
-export type BlockTensors = ReadonlyMap<string, BodyTensor>;
+export type BlockTensors = ReadonlyMap<string, SentTensor>;
 
 /**
  * The hidden states of one name at one host, which runs and prunes the blocks of a model. All methods throw `PareError`,
@@ -83,7 +83,8 @@ export class BlockHost {
    * Creates the states before the first block, or before `block` if the tensors are the hidden states.
    * @param config the object in config.json
    * @param names the names of the tensors of the first block, by which the host tells the variants of a family apart
-   * @param tensors the windows and the tensors of the model before its first block, or `hidden_states`
+   * @param tensors the windows and the tensors of the model before its first block, or `hidden_states`. With `token_ids`, the tables of
+   * tokens have the rows of these ids. Gemma 4 E2B and E4B need them
    */
   async create(
     config: Readonly<Record<string, unknown>>,

@@ -37,18 +37,20 @@ export interface StatesOptions {
   /** The store that gets the states, and their name in it. */
   readonly store: StatesStore;
   readonly name: StatesName;
+  /** Ends the request before the inputs of the next block are computed. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * Reads the body, closes its source, and stores the states. If it throws, nothing stays allocated.
  * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid
  * @throws {Refusal} `invalid_parameter` if the configuration is missing or not supported
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `StatesStore.reserve`
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source, of `StatesStore.reserve` and of `signal`
  */
 export async function createStates(
   backend: Backend,
   { source, totalBytes }: StatesBody,
-  { hasTargets, block, store, name }: StatesOptions,
+  { hasTargets, block, store, name, signal }: StatesOptions,
 ): Promise<States> {
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
@@ -71,16 +73,16 @@ export async function createStates(
     const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
     using _room = await store.reserve(subject, needed, { replaced: name });
     const tensors = await readTensors(stream);
-    const { windows, validationWindows, ids } = readWindows(tensors, header, spec);
+    const { windows, validationWindows, ids, rowOf } = readWindows(tensors, header, spec);
     const all = [...windows, ...validationWindows], table = tableOf(spec, tensors, ids);
-    const tokenRows = spec.tokenInputs && ids && await computeAllRows(backend, table, ids);
+    const tokenRows = spec.tokenInputs && ids && await computeAllRows(backend, table, ids, signal);
     const forward = await Forward.begin(backend, { spec, weights: table.weights }, all, {
       parts: partSizes({ windows, validationWindows }),
       hasDenseStream: hasTargets,
       hiddenStatesBytes: 0,
       initial: isStates
         ? givenStates(tensors, header, block)
-        : embeddedStates(spec, await Embedding.open(backend, table, 0), ids ? placesIn(all, ids) : all),
+        : embeddedStates(spec, await Embedding.open(backend, table, 0), rowOf ? rowsIn(all, rowOf) : all),
       tokenRows,
     });
     tensors.clear();
@@ -116,10 +118,9 @@ function tableOf(spec: ModelSpec, tensors: ReadonlyMap<string, HostTensor>, ids?
   };
 }
 
-/** Returns the index in `ids` of each token of `windows`. */
-function placesIn(windows: readonly Uint32Array[], ids: Uint32Array): Uint32Array[] {
-  const places = new Map(Array.from(ids, (id, place) => [id, place]));
-  return windows.map((window) => window.map((id) => places.get(id)!));
+/** Returns the row of each token of `windows` in the table of tokens. */
+function rowsIn(windows: readonly Uint32Array[], rowOf: Int32Array): Uint32Array[] {
+  return windows.map((window) => window.map((id) => rowOf[id]));
 }
 
 /** Returns the states in a body for a forward pass. */

@@ -34,8 +34,8 @@ interface Description extends StatesName, StoredStates {
   /** The number of windows that are held out. They are the last ones. */
   readonly heldOut: number;
   readonly hasTargets: boolean;
-  /** The number of token ids in `tokenRows`. It is 0 if the model has no inputs of tokens. */
-  readonly ids: number;
+  /** The number of token ids in `tokenRows`. Older hosts, which had no inputs of tokens, did not write it. @default 0 */
+  readonly ids?: number;
 }
 
 /** Only the user of the host may read the states, because they tell much about the texts of its clients. */
@@ -98,7 +98,7 @@ function* dataOf(
   tokenRows: StoredTokenRows | undefined,
   ...streams: readonly (HiddenStates | undefined)[]
 ) {
-  const rows = tokenRows ? [tokenRows.ids, tokenRows.values] : [];
+  const rows = tokenRows ? [tokenRows.ids, ...tokenRows.blocks] : [];
   for (const { buffer, byteOffset, byteLength } of [...windows, ...rows]) {
     yield new Uint8Array(buffer, byteOffset, byteLength);
   }
@@ -143,7 +143,7 @@ export async function readStates(
   backend: Backend,
 ): Promise<States> {
   const { description, headerBytes, ...read } = await readDescription(file, path, name, backend);
-  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block, ids } = description;
+  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block, ids = 0 } = description;
   const spec = readSpec(model), rowBytes = countTokenRowBytes(spec, ids);
   const byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1) + rowBytes;
   if (headerBytes + 4 * (count * tokens + ids) + byteLength + CHECKSUM_BYTES !== file.byteLength) {
@@ -163,8 +163,11 @@ export async function readStates(
   const all = Array.from({ length: count }, (_, i) => flat.subarray(i * tokens, (i + 1) * tokens));
   const windows = all.slice(0, count - heldOut), validationWindows = all.slice(count - heldOut);
   const weights = new Map(), rowIds = new Uint32Array(await readNext(4 * ids));
-  const rows = new Float32Array(await readNext(rowBytes));
-  const tokenRows = spec.tokenInputs && storedTokenRows(rowIds, rows, spec.blockCount);
+  const rows: Float32Array<ArrayBuffer>[] = [];
+  while (spec.tokenInputs && rows.length < spec.blockCount) {
+    rows.push(new Float32Array(await readNext(rowBytes / spec.blockCount)));
+  }
+  const tokenRows = spec.tokenInputs && storedTokenRows(rowIds, rows);
   const forward = await Forward.begin(backend, { spec, weights: memorySource(weights) }, all, {
     parts: partSizes({ windows, validationWindows }),
     hasDenseStream: hasTargets,

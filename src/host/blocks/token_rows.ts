@@ -6,8 +6,8 @@ import type { Model } from "../../model/model.ts";
 import { computedTokenRows, type TokenRows } from "../../model/token_inputs.ts";
 
 export interface StoredTokenRows extends TokenRows {
-  /** The inputs of all blocks, (blockCount, ids.length, size) f32. */
-  readonly values: Float32Array<ArrayBuffer>;
+  /** The inputs of each block, (ids.length, size) f32. One array for all blocks could exceed 4 GiB, and `crc32` would ignore a part of it. */
+  readonly blocks: readonly Float32Array<ArrayBuffer>[];
 }
 
 /** Returns the bytes of the inputs of all blocks for `ids` token ids. */
@@ -15,18 +15,11 @@ export function countTokenRowBytes({ tokenInputs, blockCount }: ModelSpec, ids: 
   return 4 * blockCount * ids * (tokenInputs?.size ?? 0);
 }
 
-/** @param values those of `blocks` blocks */
 export function storedTokenRows(
-  ids: Uint32Array,
-  values: Float32Array<ArrayBuffer>,
-  blocks: number,
+  ids: Uint32Array<ArrayBuffer>,
+  blocks: readonly Float32Array<ArrayBuffer>[],
 ): StoredTokenRows {
-  const length = values.length / blocks;
-  return {
-    ids,
-    values,
-    of: (block) => Promise.resolve(values.subarray(block * length, (block + 1) * length)),
-  };
+  return { ids, blocks, of: (block) => Promise.resolve(blocks[block]) };
 }
 
 /**
@@ -36,12 +29,14 @@ export function storedTokenRows(
 export async function computeAllRows(
   backend: Backend,
   table: Model,
-  ids: Uint32Array,
+  ids: Uint32Array<ArrayBuffer>,
+  signal: AbortSignal,
 ): Promise<StoredTokenRows> {
-  const { blockCount } = table.spec, rows = computedTokenRows(backend, table, Uint32Array.from(ids.keys()));
-  const values = new Float32Array(countTokenRowBytes(table.spec, ids.length) / 4);
-  for (let block = 0; block < blockCount; block++) {
-    values.set(await rows.of(block), block * values.length / blockCount);
+  const rows = computedTokenRows(backend, table, Uint32Array.from(ids.keys()));
+  const blocks: Float32Array<ArrayBuffer>[] = [];
+  while (blocks.length < table.spec.blockCount) {
+    blocks.push(await rows.of(blocks.length));
+    signal.throwIfAborted();
   }
-  return storedTokenRows(ids, values, blockCount);
+  return storedTokenRows(ids, blocks);
 }

@@ -19,8 +19,8 @@ import type { CalibrationOptions } from "../calibrated_model.ts";
 import {
   type BlockHost,
   type BlockTensors,
-  type BodyTensor,
   isStatesNotFound,
+  type SentTensor,
 } from "../../client/blocks/block_host.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
@@ -158,7 +158,7 @@ export function statesOfRun(
 ) {
   const all = [...options.windows, ...options.validationWindows ?? []];
   const { windows, validationWindows = [] } = given, ids = distinctIds(all);
-  const tensors = new Map<string, BodyTensor>(storedTensors(weights, embeddingTensors(spec)));
+  const tensors = new Map<string, SentTensor>(storedTensors(weights, embeddingTensors(spec)));
   for (const [name] of tokenTables(spec)) tensors.set(name, rowsTensor(weights, name, ids));
   tensors.set(TOKEN_IDS, idsTensor([ids.length], ids));
   tensors.set(WINDOWS, windowsTensor(windows));
@@ -207,7 +207,7 @@ function storedTensors(source: TensorSource, named: readonly NamedShape[]): Bloc
 }
 
 /** Returns the rows `ids` of a table as a tensor, which is read when it is sent. @throws {ModelError} if there is no such row */
-function rowsTensor(source: TensorSource, name: string, ids: Uint32Array): BodyTensor {
+function rowsTensor(source: TensorSource, name: string, ids: Uint32Array): SentTensor {
   const { dtype, shape: [rows, cols] } = source.info(name), rowBytes = tensorBytes(dtype, [cols]);
   const unknown = ids.find((id) => id >= rows);
   if (unknown !== undefined) {
