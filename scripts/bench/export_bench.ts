@@ -107,7 +107,7 @@ export const bench: Bench<ExportOptions, ExportResults> = {
     const problem = await llamaCppSkipReason();
     if (problem) throw new Error(problem);
     let results: ExportResults = { dense: earlier?.dense ?? {}, cells: earlier?.cells ?? [] };
-    await using judge = new PeerScript("divergence");
+    await using judge = new PeerScript("bench/divergence");
     const texts = await findTexts(scratch);
     for (const model of await listModels()) {
       const wanted = cellNames(model.name).filter((name) =>
@@ -149,7 +149,7 @@ async function trainWide(scratch: string): Promise<void> {
   const out = `${WIDE_FOLDER}.part`;
   await Deno.writeTextFile(text, await sotuText("training"));
   console.error(`training ${WIDE_FOLDER}`);
-  await askOnce("export/widen_model", { folder: fixtureModel(NARROW).folder, text, ...sizes, out });
+  await askOnce("bench/widen_model", { folder: fixtureModel(NARROW).folder, text, ...sizes, out });
   await Deno.rename(out, WIDE_FOLDER);
 }
 
@@ -206,7 +206,7 @@ async function prune(
 }
 
 function llamaQuantize(request: Readonly<Record<"type" | "source" | "out", string>> & { imatrix?: string }) {
-  return askOnce("export/llama_quantize", { libraries: LLAMA_LIBRARIES, ...request });
+  return askOnce("bench/llama_quantize", { libraries: LLAMA_LIBRARIES, ...request });
 }
 
 async function askOnce(script: string, request: object): Promise<void> {

@@ -87,7 +87,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     let adapter = earlier?.adapter ?? "";
     const texts = await findTexts(scratch), missing = await peersSkipReason();
     if (missing) console.error(`KL divergence: skipped, because ${missing}`);
-    await using judge = missing === undefined ? new PeerScript("divergence") : undefined;
+    await using judge = missing === undefined ? new PeerScript("bench/divergence") : undefined;
     for (const cell of listCells(await listQualityModels(), patterns)) {
       if (limit === 0) break;
       if (!again && results.cells.some(({ name }) => name === cell.name)) continue;

@@ -19,7 +19,7 @@ await describePeers("llama_model_quantize", (peers) => {
       async () => {
         const { folder, ask } = peers(), source = `${folder}/dense.gguf`, out = `${folder}/${type}.gguf`;
         await pareJson("export", MODEL, "--format", "gguf:f32", "--out", source, "--overwrite");
-        await ask("export/llama_quantize", { libraries: LLAMA_LIBRARIES, source, type, out });
+        await ask("bench/llama_quantize", { libraries: LLAMA_LIBRARIES, source, type, out });
         const { tensors } = await ask<{
           readonly tensors: Readonly<Record<string, { readonly type: string; readonly differences: number }>>;
         }>("compare_gguf", { file: out, folder: MODEL, round: true });

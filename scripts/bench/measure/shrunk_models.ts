@@ -53,7 +53,7 @@ export async function openTrained(
     if (file !== undefined) evaluated.set(kind, await readTokens(tokenizer, file, fs));
   }
   const calibration = await readTokens(tokenizer, texts[calibrated].calibration!, fs);
-  const judge = cleanup.use(new PeerScript("divergence")),
+  const judge = cleanup.use(new PeerScript("bench/divergence")),
     windows = await readEvaluationWindows(benched, texts);
   return {
     opened,

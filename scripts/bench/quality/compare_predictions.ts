@@ -1,4 +1,4 @@
-/** Compares what two models predict, on texts that were not fitted. `scripts/peers/divergence.py` computes both with transformers. */
+/** Compares what two models predict, on texts that were not fitted. `scripts/peers/bench/divergence.py` computes both with transformers. */
 
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
 import { loadTokenizer, readTokens } from "../../../src/model/tokenizer/tokenizer.ts";
