@@ -217,8 +217,7 @@ export interface LayerParameters extends SolveOptions {
 /** The parameters of a layer whose damping is known. */
 export interface DampedParameters extends LayerParameters {
   readonly damping: number;
-  /** Whether the request left the damping open. The removal of columns then chooses a shrinkage. @default false */
-  readonly isDampingChosen?: boolean;
+  readonly isDampingChosen?: boolean; // whether the request left it open. Removing columns then chooses a shrinkage
 }
 
 type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization" | "targetStep">;

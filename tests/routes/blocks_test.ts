@@ -152,12 +152,7 @@ describe("/v1/states and /v1/blocks", () => {
     ],
     ["neither layers nor an advance", "invalid_parameter", "&block=0&advance=false", encode(block)],
     ["statistics and an advance", "invalid_parameter", "&block=0&solve=false", pruning],
-    [
-      "statistics and epochs",
-      "invalid_parameter",
-      "&block=0&solve=false&advance=false&reconstruct=1",
-      pruning,
-    ],
+    ["epochs alone", "invalid_parameter", "&block=0&solve=false&advance=false&reconstruct=1", pruning],
     ["layers without targets", "invalid_parameter", "&block=0&targets=false", pruning],
     ["a body that is cut off", "truncated_body", "&block=0", pruning.slice(0, -1)],
   ];

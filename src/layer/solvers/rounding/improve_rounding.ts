@@ -40,13 +40,12 @@ interface ImproveOptions {
   /** The factor of the layer's statistics. Only its block size and its numbers are used. */
   readonly factor: Factor;
   readonly quantization: QuantizationOptions;
-  /** The largest number of sweeps. They end earlier if one does not lower the loss. With 0, the loss is only measured. */
+  /** The largest number of sweeps. They end earlier if one does not lower the loss. */
   readonly sweeps: number;
 }
 
 /**
- * Measures the loss of `rounded`, and improves `rounded` on its mask. The function frees `rounded` if it returns another solution or
- * throws.
+ * Improves `rounded` on its mask. The function frees `rounded` if it returns another solution or throws.
  * @param delta Δ = W − Q of `rounded`, which becomes Δ of the result
  * @throws the errors of `solveSparseGpt`
  */
@@ -59,15 +58,10 @@ export async function improveRounding(
 ): Promise<Solution> {
   using scratch = new ResourceSet(), unsolved = new ResourceSet();
   let best = unsolved.add(rounded);
-  const measure = scratch.add(new ScaledLoss(backend, statistics, delta));
-  if (sweeps === 0) {
-    const { loss } = await measure.read(delta, measure.queue(delta));
-    unsolved.move();
-    return { ...rounded, loss };
-  }
   const allocate = (label: string) => scratch.add(allocateLike(backend, delta, label));
   const upper = scratch.add(await upperFactor(backend, statistics, factor));
   const weight = allocate("weights of a sweep"), step = allocate("step of a sweep");
+  const measure = scratch.add(new ScaledLoss(backend, statistics, delta));
   // Measures a change Δ, and keeps Δ·A·D^(−½) in `step`.
   const measureChange = async (change: TiledMatrix) => {
     const sums = measure.queue(change);

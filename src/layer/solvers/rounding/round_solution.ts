@@ -14,7 +14,7 @@ import { ResourceSet } from "../../../device/owned.ts";
 import type { QuantizationOptions } from "../../../tensor/quantization.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmetic.ts";
-import type { ScaledStatistics } from "../scaled_statistics.ts";
+import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
 import { improveRounding } from "./improve_rounding.ts";
@@ -54,7 +54,13 @@ export async function roundSolution(
   // Both are freed before the loss is measured, which takes the memory of two matrices.
   weight.destroy();
   pruned.destroy();
-  unsolved.move();
   const result = { ...rounded, weightForm: pruned.weightForm };
+  if (sweeps === 0) {
+    const measure = scratch.add(new ScaledLoss(backend, statistics, delta));
+    const { loss } = await measure.read(delta, measure.queue(delta));
+    unsolved.move();
+    return { ...result, loss };
+  }
+  unsolved.move();
   return await improveRounding(backend, delta, result, statistics, { factor, quantization, sweeps });
 }
