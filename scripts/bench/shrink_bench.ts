@@ -4,7 +4,8 @@
  * same number of neurons from each block. The column `blocks` has models without whole blocks, which are chosen as by
  * ShortGPT (arXiv 2403.03853). The dropped blocks have at most as many weights as the removed neurons. Pare and FLAP
  * fit all calibration windows. Only with a reconstruction does Pare hold an eighth of them out, as `pare shrink` does.
- * Each block of FLAP is measured with the outputs of the smaller blocks before it, as each of Pare's is.
+ * Each block of FLAP is measured with the outputs of the smaller blocks before it, as each of Pare's is. For FLAP and
+ * Pare, transformers also computes the KL divergence from the dense model.
  */
 
 import { Option } from "commander";
@@ -20,6 +21,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { findTexts, type Kind } from "../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../peers/real_model.ts";
+import { peersSkipReason } from "../peers/venv.ts";
 import type { Bench } from "./bench.ts";
 import {
   byKind,
@@ -86,6 +88,8 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
       new Option("--only <model>", "measure one model, and keep the figures of the others").choices(MODELS),
     ),
   async measure({ backend: kind, only }, { earlier, scratch, save }) {
+    const missing = await peersSkipReason();
+    if (missing) throw new Error(`bench shrink: ${missing}`);
     await using cleanup = new AsyncDisposableStack();
     const backend = cleanup.adopt(await openBackend(kind), (opened) => opened.dispose());
     const texts = await findTexts(scratch), measured = only === undefined ? MODELS : [only];
@@ -103,7 +107,7 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
         const out = `${scratch}/shrunk`, droppedBlocks = Math.floor(share * opened.model.spec.blockCount);
         const shrunk = (reconstruct: number) => measureShrunk(trained, backend, { kept, reconstruct, out });
         const magnitude = await measure(await pruneByMagnitude(opened, kept));
-        const flap = await pruneByFlap(trained, backend, { count: removed, out }), pare = await shrunk(0);
+        const flap = await measureFlap(trained, backend, { count: removed, out }), pare = await shrunk(0);
         const columns = byKind({
           dense,
           magnitude,
@@ -170,7 +174,7 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
  * removed ones to the bias of the layer. A model without biases gets some. The model is measured, and is in the folder
  * `out` for a while.
  */
-async function pruneByFlap(
+async function measureFlap(
   { opened: { checkpoint, model: dense }, windows, measure, compare }: TrainedModel,
   backend: Backend,
   { count, out }: { readonly count: number; readonly out: string },
