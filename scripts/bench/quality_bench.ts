@@ -30,6 +30,7 @@ import {
   type QualityModel,
   skipReason,
 } from "./quality/cells.ts";
+import { costsTable } from "./quality/costs_table.ts";
 import { type Comparison, type Figures, readEvaluationWindows } from "./quality/compare_predictions.ts";
 import { pairsTable } from "./quality/pairs_table.ts";
 import { threadSettings } from "./torch/thread_settings.ts";
@@ -49,6 +50,8 @@ interface CellResult {
   readonly layerError?: number;
   /** The seconds of the process that pruned or rounded the model. */
   readonly seconds: number;
+  /** The processor time of the same process. Absent for rounding to nearest and for llm-compressor. */
+  readonly cpuSeconds?: number;
 }
 
 interface ModelResult {
@@ -135,6 +138,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     fixtures: (results) => table(results, ({ model }) => !(model.name in REAL_MODELS)),
     summary: (results) => table(results, isInSummary, ["target", "method", ...KINDS]),
     pairs: ({ cells }) => pairsTable(cells),
+    costs: ({ cells }) => costsTable(cells),
   },
 };
 
@@ -152,7 +156,7 @@ async function measureDense(model: QualityModel, setting: Setting): Promise<Mode
 }
 
 /** What is known of the model of a cell before its perplexity is measured. `adapter` is the device that Pare used. */
-type WrittenModel = Pick<CellResult, "seconds" | "layerError"> & { readonly adapter?: string };
+type WrittenModel = Pick<CellResult, "seconds" | "cpuSeconds" | "layerError"> & { readonly adapter?: string };
 
 /** Writes the pruned or rounded model of a cell into `out`. */
 async function writeModel(
@@ -167,7 +171,7 @@ async function writeModel(
   const shares = Object.entries(CALIBRATIONS[calibration]) as [Kind, number][];
   const shared = shares.map(([kind, share]) => ({ label: kind, path: texts[kind].calibration!, share }));
   if (METHODS[method].modifier) return { seconds: await runPeer(model, shared, out, options[0]) };
-  const { seconds } = await pareProcess([
+  const { seconds, cpuSeconds } = await pareProcess([
     ...["prune", model.folder, "--out", out, "--overwrite", "--backend", backend],
     ...shared.flatMap(({ path, share }) => {
       return ["--calibration", shared.length === 1 ? path : `${path}=${share}`];
@@ -178,7 +182,7 @@ async function writeModel(
   const report = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`)));
   const errors = report.layers.flatMap(({ relative_error: error }) => error ? [Math.log(error)] : []);
   const layerError = Math.exp(errors.reduce((sum, error) => sum + error, 0) / errors.length);
-  return { layerError, seconds, adapter: report.adapter };
+  return { layerError, seconds, cpuSeconds, adapter: report.adapter };
 }
 
 /** Runs llm-compressor on the windows that `pare prune` takes from `calibration`. @returns the seconds of the process */

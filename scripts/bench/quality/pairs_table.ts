@@ -1,6 +1,7 @@
-/** Counts how often one method is better than another, over all models, targets, calibrations and texts. */
+/** Counts how often one method is better than another, over all targets, calibrations and texts of the real models and of the small ones. */
 
 import { KINDS } from "../../fixtures/trained_models.ts";
+import { REAL_MODELS } from "../../peers/real_model.ts";
 import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { METHODS, NEAREST } from "./cells.ts";
 import type { Figures } from "./compare_predictions.ts";
@@ -16,30 +17,46 @@ interface MeasuredCell {
   readonly divergences?: Figures;
 }
 
+interface Row {
+  readonly models: string;
+  readonly cells: readonly MeasuredCell[];
+  readonly pair: typeof PAIRS[number];
+}
+
 /** Renders one row per pair of methods, with the number of figures that are lower, and the largest ratio of two figures. */
 export function pairsTable(cells: readonly MeasuredCell[]): string {
-  const byName = new Map(cells.map((cell) => [cell.name, cell]));
-  const compare = ([method, other]: typeof PAIRS[number], of: "perplexities" | "divergences") => {
-    const ratios = cells.flatMap((cell) => {
-      const [model, calibration, target, measured] = cell.name.split("/");
-      if (measured !== method) return [];
-      const beside = byName.get([model, other === NEAREST ? "none" : calibration, target, other].join("/"));
-      return KINDS.flatMap((kind) => {
-        const [value, otherValue] = [cell, beside].map((one) => one?.[of]?.[kind]);
-        return value && otherValue ? value / otherValue : [];
-      });
+  const isReal = ({ name }: MeasuredCell) => name.split("/")[0] in REAL_MODELS;
+  const groups = { real: cells.filter(isReal), small: cells.filter((cell) => !isReal(cell)) };
+  const rows = Object.entries(groups).flatMap(([models, cells]) =>
+    PAIRS.map((pair): Row => ({ models, cells, pair }))
+  );
+  return markdownTable<Row>([
+    ["models", ({ models }) => models],
+    ["method", ({ pair: [method] }) => METHODS[method].title],
+    ["beside", ({ pair: [, other] }) => METHODS[other].title],
+    ["lower KL", (row) => compare(row, "divergences").lower],
+    ["largest ratio of KL", (row) => compare(row, "divergences").largest],
+    ["lower perplexity", (row) => compare(row, "perplexities").lower],
+    ["largest ratio of perplexity", (row) => compare(row, "perplexities").largest],
+  ], rows);
+}
+
+/** Compares the figures of all cells that were measured with both methods of a pair. */
+function compare(
+  { cells, pair: [method, other] }: Row,
+  of: "perplexities" | "divergences",
+): { readonly lower: string; readonly largest: string } {
+  const ratios = cells.flatMap((cell) => {
+    const [model, calibration, target, measured] = cell.name.split("/");
+    if (measured !== method) return [];
+    const otherName = [model, other === NEAREST ? "none" : calibration, target, other].join("/");
+    const beside = cells.find(({ name }) => name === otherName);
+    return KINDS.flatMap((kind) => {
+      const [value, otherValue] = [cell, beside].map((one) => one?.[of]?.[kind]);
+      return value && otherValue ? value / otherValue : [];
     });
-    const lower = ratios.filter((ratio) => ratio < 1).length;
-    return ratios.length === 0
-      ? [NOT_MEASURED, NOT_MEASURED]
-      : [`${lower} of ${ratios.length}`, Math.max(...ratios).toFixed(3)];
-  };
-  return markdownTable<typeof PAIRS[number]>([
-    ["method", ([method]) => METHODS[method].title],
-    ["beside", ([, other]) => METHODS[other].title],
-    ["lower KL", (pair) => compare(pair, "divergences")[0]],
-    ["largest ratio of KL", (pair) => compare(pair, "divergences")[1]],
-    ["lower perplexity", (pair) => compare(pair, "perplexities")[0]],
-    ["largest ratio of perplexity", (pair) => compare(pair, "perplexities")[1]],
-  ], PAIRS);
+  });
+  if (ratios.length === 0) return { lower: NOT_MEASURED, largest: NOT_MEASURED };
+  const lower = ratios.filter((ratio) => ratio < 1).length;
+  return { lower: `${lower} of ${ratios.length}`, largest: Math.max(...ratios).toFixed(3) };
 }
