@@ -12,38 +12,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// Invocations per workgroup.
-const SIZE: u32 = 256;
-// A stand-in for −∞, because WGSL does not guarantee that infinity behaves as in IEEE 754.
-const LOWEST: f32 = -3.4e38;
-var<workgroup> partials: array<f32, SIZE>;
-
-fn workgroup_max(local: u32, value: f32) -> f32 {
-  partials[local] = value;
-  for (var half = SIZE / 2; half > 0; half /= 2) {
-    workgroupBarrier();
-    if local < half {
-      partials[local] = max(partials[local], partials[local + half]);
-    }
-  }
-  workgroupBarrier();
-  let result = partials[0];
-  workgroupBarrier(); // `partials` is reused only after every invocation has read the result
-  return result;
-}
-
-fn workgroup_sum(local: u32, value: f32) -> f32 {
-  partials[local] = value;
-  for (var half = SIZE / 2; half > 0; half /= 2) {
-    workgroupBarrier();
-    if local < half {
-      partials[local] += partials[local + half];
-    }
-  }
-  workgroupBarrier();
-  return partials[0];
-}
-
 @compute @workgroup_size(SIZE)
 fn cross_entropy(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -60,13 +28,13 @@ fn cross_entropy(
   for (var c = local; c < params.cols; c += SIZE) {
     largest = max(largest, logits[start + c]);
   }
-  largest = workgroup_max(local, largest);
+  largest = workgroup_max(local, vec2f(largest)).x;
 
   var sum = 0.0;
   for (var c = local; c < params.cols; c += SIZE) {
     sum += exp(logits[start + c] - largest);
   }
-  sum = workgroup_sum(local, sum);
+  sum = workgroup_sum(local, vec2f(sum, 0)).x;
 
   if local == 0 {
     loss[r] = log(sum) + (largest - logits[start + targets[r]]);

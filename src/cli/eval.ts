@@ -1,6 +1,7 @@
 /**
  * `pare eval MODEL` measures the perplexity of a model on texts and its zero-shot accuracy on tasks. The model runs in this
- * process. With `--compare`, other models are measured on the same texts and tasks, and the table has a column for each.
+ * process. With `--compare`, other models are measured on the same texts and tasks, and the table has a column for each. It then also says
+ * how far their predictions are from those of MODEL.
  */
 
 import { Command, InvalidArgumentError } from "commander";
@@ -16,7 +17,7 @@ import {
   integer,
 } from "./options/common_options.ts";
 import { evalTable } from "./eval/eval_table.ts";
-import { evaluateModel, type EvaluationPlan, type ModelEvaluation } from "./eval/evaluate_model.ts";
+import { evaluateModels, type EvaluationPlan } from "./eval/evaluate_model.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
@@ -111,12 +112,6 @@ async function evaluate(model: string, options: EvalOptions, signal: AbortSignal
     await openBackend(options.backend, options),
     (opened) => opened.dispose(),
   );
-  const results: ModelEvaluation[] = [];
-  for (const name of [model, ...compare]) {
-    // Perplexities are comparable only if the texts are cut into the same windows. All models therefore use
-    // the window length of the first model.
-    const seqlen = plan.seqlen ?? results[0]?.seqlen;
-    results.push(await evaluateModel(name, { ...plan, seqlen }, { backend, output, signal }));
-  }
+  const results = await evaluateModels([model, ...compare], plan, { backend, output, signal });
   output.result({ models: results }, [evalTable(results)]);
 }

@@ -1,4 +1,5 @@
-interface Destroyable {
+/** Something that holds resources of a device until it is destroyed. */
+export interface Destroyable {
   destroy(): void;
 }
 

@@ -49,18 +49,24 @@ export interface PositionRange {
   readonly count: number;
 }
 
+export interface LogitsOptions {
+  /** Called after each batch. */
+  readonly onBatchDone?: (batch: Batch) => void;
+  /** Returns the rows of a batch for which logits are needed. By default, the logits of all rows are computed. */
+  readonly pickRows?: (batch: Batch) => readonly PositionRange[];
+  /** Numbers of rows, in ascending order. Such a row is the first row of a chunk. */
+  readonly starts?: readonly number[];
+}
+
 /**
  * Computes the logits of the hidden states in chunks. The chunks are in the order of the rows.
  * @param onChunk called with each chunk. The next chunk is queued only after the callback has returned
- * @param onBatchDone called after each batch
- * @param pickRows returns the rows of a batch for which logits are needed. By default, the logits of all rows are computed
  * @throws {ModelError} if the weights do not fit the configuration
  */
 export async function forEachLogitsChunk(
   forward: Forward,
   onChunk: (chunk: LogitsChunk) => void | Promise<void>,
-  onBatchDone?: (batch: Batch) => void,
-  pickRows?: (batch: Batch) => readonly PositionRange[],
+  { onBatchDone, pickRows, starts = [] }: LogitsOptions = {},
 ): Promise<void> {
   const { backend, model: { spec } } = forward;
   const maxRows = maxLogitsRows(spec.vocabSize, backend.maxBufferBytes);
@@ -74,10 +80,12 @@ export async function forEachLogitsChunk(
         : { x: hidden, rowCount: batch.count * forward.tokens };
       const pass = { ...forward.pass(head, batch), rows: rowCount };
       const inputs = headInputs(pass, spec, x);
-      for (let row = 0; row < rowCount; row += maxRows) {
-        const rows = Math.min(maxRows, rowCount - row);
+      for (let row = 0; row < rowCount;) {
+        const nextStart = starts.find((start) => start > firstRow) ?? Infinity;
+        const rows = Math.min(maxRows, rowCount - row, nextStart - firstRow);
         await onChunk({ logits: computeLogits(pass, spec, inputs, row, rows), firstRow, rows });
         firstRow += rows;
+        row += rows;
       }
     }, onBatchDone);
   } finally {
@@ -86,7 +94,11 @@ export async function forEachLogitsChunk(
 }
 
 /** Returns the hidden states of a batch, without the columns that blocks share. */
-function hiddenOf({ runner, model: { spec } }: Forward, states: DeviceBuffer, batch: Batch): DeviceBuffer {
+export function hiddenOf(
+  { runner, model: { spec } }: Forward,
+  states: DeviceBuffer,
+  batch: Batch,
+): DeviceBuffer {
   return spec.sharedColumns
     ? runner.hiddenOf(states, { offset: 0, count: batch.count }, "hidden states of the head")
     : states;

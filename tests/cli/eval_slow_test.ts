@@ -68,13 +68,48 @@ describe("pare eval", () => {
     assert.deepEqual(cells.map((row) => row.slice(0, 2)), [
       ["", ""],
       ["speech.txt, 1 windows of 32", "perplexity"],
+      ["", "KL divergence"],
       ["piqa, 3 examples", "acc"],
       ["", "acc_norm"],
     ]);
-    for (const [, , first, second] of cells.slice(1)) assert.equal(first, second);
-    assert.match(cells[2][2], /^0\.3333 ± 0\.3333$/);
+    assert.equal(cells[2][2], "0");
+    assert.ok(Math.abs(Number(cells[2][3])) < 1e-6, `the same model has the divergence ${cells[2][3]}`);
+    for (const [, , first, second] of cells.slice(1).filter((_, i) => i !== 1)) assert.equal(first, second);
+    assert.match(cells[3][2], /^0\.3333 ± 0\.3333$/);
     assert.match(stderr, /^opt-sotu on speech\.txt 1\/5\n/);
     assert.match(stderr, /\nopt-other on piqa 30\/30\n$/);
+  });
+
+  it("compares the predictions of models with the same tokens only", async () => {
+    const others = ["llama-sotu", "bloom-sotu", "moe-sotu"].map((name) => OPT_SOTU.replace("opt-sotu", name));
+    const changed = `${folder}/opt-other-tokens`;
+    await Deno.mkdir(changed);
+    for await (const { name } of Deno.readDir(OPT_SOTU)) {
+      await Deno.copyFile(`${OPT_SOTU}/${name}`, `${changed}/${name}`);
+    }
+    const tokenizer = JSON.parse(await Deno.readTextFile(`${OPT_SOTU}/tokenizer.json`));
+    tokenizer.model.merges = [];
+    await Deno.writeTextFile(`${changed}/tokenizer.json`, JSON.stringify(tokenizer));
+    const models = [...others, changed].flatMap((model) => ["--compare", model]);
+    const args = ["--text", text, "--windows", "1", "--seqlen", "32", ...ON_CPU];
+    const { models: [first, ...compared] } = await pareJson<{ models: ModelEvaluation[] }>(
+      "eval",
+      OPT_SOTU,
+      ...models,
+      ...args,
+    );
+    assert.equal(first.texts[0].divergence, undefined);
+    assert.deepEqual(
+      compared.map(({ texts: [{ divergence }] }) => divergence !== undefined && divergence > 0),
+      [
+        true,
+        true,
+        true,
+        false,
+      ],
+    );
+    const { stdout } = await succeeded(runPare("eval", OPT_SOTU, "--compare", changed, ...args));
+    assert.match(stdout, /KL divergence │ +0 │ +other tokens │/);
   });
 
   it("uses the window length of the first model for all models", async () => {

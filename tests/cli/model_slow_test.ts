@@ -30,6 +30,7 @@ interface EvalResult {
   readonly perplexity: number;
   readonly windows: number;
   readonly tokens: number;
+  readonly divergence?: number;
 }
 
 const folder = temporaryFolder();
@@ -41,12 +42,13 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
   return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
 }
 
-async function evaluate(model: string, windows: number): Promise<EvalResult> {
+/** Measures the last model of a command, which is `model` without further arguments. */
+async function evaluate(model: string, windows: number, ...further: readonly string[]): Promise<EvalResult> {
   const options = ["--seqlen", "256", "--windows", String(windows), "--backend", "cpu"];
-  const { models: [{ texts: [measured] }] } = await pareJson<{ models: { texts: EvalResult[] }[] }>(
-    ...words`eval ${model} --text ${texts.evaluation} ${options}`,
+  const { models } = await pareJson<{ models: { texts: EvalResult[] }[] }>(
+    ...words`eval ${model} --text ${texts.evaluation} ${options} ${further}`,
   );
-  return measured;
+  return models.at(-1)!.texts[0];
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -114,13 +116,13 @@ describe("pare prune, then eval", () => {
     const { total, ...phases } = run.seconds;
     assert.ok(phases.evaluation > 0 && phases.load > 0, JSON.stringify(phases));
     assert.ok(Math.abs(total - Object.values(phases).reduce((sum, seconds) => sum + seconds, 0)) < 1e-9);
-    const { dense, pruned } = run.perplexity[0];
+    const { dense, pruned, divergence } = run.perplexity[0];
     assert.match(
       (await runPare(...command)).stdout,
       new RegExp(
         `\\nperplexity on .* \\(2 windows of 256\\): ${dense!.toFixed(3)} before, ${
           pruned!.toFixed(3)
-        } after\\n`,
+        } after; KL divergence ${divergence!.toPrecision(3)}\\n`,
       ),
     );
     assert.deepEqual(run.perplexity, [{
@@ -129,6 +131,7 @@ describe("pare prune, then eval", () => {
       windows: 2,
       dense: (await evaluate(OPT_SOTU, 2)).perplexity,
       pruned: (await evaluate(out, 2)).perplexity,
+      divergence: (await evaluate(OPT_SOTU, 2, "--compare", out)).divergence,
     }]);
   });
 

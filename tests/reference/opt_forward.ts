@@ -125,6 +125,21 @@ export function meanLoss(logits: Float64Array, ids: ArrayLike<number>): number {
   return total / (ids.length - 1);
 }
 
+/** The mean of KL(p ‖ q) over the tokens that predict another token, in nats, where p and q are the probabilities by two logits. */
+export function meanDivergence(logitsP: Float64Array, logitsQ: Float64Array, tokens: number): number {
+  const vocabulary = logitsP.length / tokens;
+  let total = 0;
+  for (let t = 0; t + 1 < tokens; t++) {
+    const [p, q] = [logitsP, logitsQ].map((logits) => {
+      const row = logits.subarray(t * vocabulary, (t + 1) * vocabulary);
+      const logSum = Math.log(row.reduce((partial, value) => partial + Math.exp(value), 0));
+      return row.map((value) => value - logSum);
+    });
+    total += p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]), 0);
+  }
+  return total / (tokens - 1);
+}
+
 /** x·Wᵀ + b for x (rows, in), W (out, in) and b (out). */
 function affine(x: Float64Array, weight: Float64Array, bias: Float64Array): Float64Array {
   const out = bias.length, inner = weight.length / out;

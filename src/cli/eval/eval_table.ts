@@ -9,10 +9,13 @@ import { textTable } from "../terminal/output.ts";
 export function evalTable(models: readonly ModelEvaluation[]): string {
   const [{ texts, tasks, seqlen }] = models;
   const rows = [
-    ...texts.map(({ text, windows }, t) => [
-      `${basename(text)}, ${windows} windows of ${seqlen}`,
-      "perplexity",
-      ...models.map((model) => model.texts[t].perplexity.toFixed(3)),
+    ...texts.flatMap(({ text, windows }, t) => [
+      [
+        `${basename(text)}, ${windows} windows of ${seqlen}`,
+        "perplexity",
+        ...models.map((model) => model.texts[t].perplexity.toFixed(3)),
+      ],
+      ...models.length > 1 ? [["", "KL divergence", ...divergences(models, t)]] : [],
     ]),
     ...tasks.flatMap(({ task, examples, metrics }, t) =>
       Object.keys(metrics).map((metric, m) => [
@@ -23,6 +26,11 @@ export function evalTable(models: readonly ModelEvaluation[]): string {
     ),
   ];
   return textTable(["", "", ...columnNames(models.map(({ model }) => model))], rows, 2);
+}
+
+/** The divergences of all models from the first one on text `t`. There is none for a model that has other tokens. */
+function divergences([, ...others]: readonly ModelEvaluation[], t: number): string[] {
+  return ["0", ...others.map(({ texts }) => texts[t].divergence?.toPrecision(3) ?? "other tokens")];
 }
 
 /** Returns the last part of each path, or the whole path if several paths end in the same part. */

@@ -1,9 +1,10 @@
-/** Reads the texts of `--text`, and measures the perplexity of two models on them. */
+/** Reads the texts of `--text`, measures the perplexity of two models on them, and compares the predictions of both. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Backend } from "../../device/backend.ts";
-import { computePerplexity, countWindows } from "../../model/evaluation/perplexity.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { countWindows, Predictions } from "../../model/evaluation/perplexity.ts";
 import type { Model } from "../../model/model.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { finiteOrNull } from "../../prune/run/journal.ts";
@@ -51,21 +52,25 @@ export async function comparePerplexity(
 ): Promise<RunReport["perplexity"]> {
   const rows: RunReport["perplexity"] = [];
   for (const { text, tokens, windows } of texts) {
-    const measure = (model: Model, what: string) =>
-      computePerplexity(model, backend, tokens, {
+    const measure = (model: Model, what: string, reference?: Predictions) =>
+      Predictions.compute(model, backend, tokens, {
         seqlen,
         windows,
         signal,
         progress: (done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+        reference,
       });
-    const before = await measure(dense, "dense model");
-    const after = await measure(pruned, "pruned model");
+    using predictions = new ResourceSet();
+    const before = predictions.add(await measure(dense, "dense model"));
+    const after = predictions.add(await measure(pruned, "pruned model", before)),
+      { perplexity, divergence } = after.figures;
     rows.push({
       text,
       seqlen,
-      windows: after.windows,
-      dense: finiteOrNull(before.perplexity),
-      pruned: finiteOrNull(after.perplexity),
+      windows: after.figures.windows,
+      dense: finiteOrNull(before.figures.perplexity),
+      pruned: finiteOrNull(perplexity),
+      divergence: finiteOrNull(divergence!),
     });
   }
   return rows;

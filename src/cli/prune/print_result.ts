@@ -88,10 +88,11 @@ export function reconstructionLines({ blocks = [] }: Pick<RunReport, "blocks">):
 
 /** Describes the perplexities of one text. */
 export function perplexityLine(
-  { text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number],
+  { text, windows, seqlen, dense, pruned, divergence }: RunReport["perplexity"][number],
 ): string {
   return `perplexity on ${text} (${windows} windows of ${seqlen}): ${formatPerplexity(dense)} before, ` +
-    `${formatPerplexity(pruned)} after`;
+    `${formatPerplexity(pruned)} after` +
+    (typeof divergence === "number" ? `; KL divergence ${divergence.toPrecision(3)}` : "");
 }
 
 /** The report has null for a perplexity that is not finite. */

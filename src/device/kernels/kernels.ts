@@ -31,6 +31,7 @@ import { biasActivate, clampedGate, gatedMultiply, softCap } from "./forward/act
 import { attention } from "./forward/attention.ts";
 import { causalConvolution } from "./forward/causal_convolution.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
+import { klDivergence } from "./forward/kl_divergence.ts";
 import { linearAttention } from "./forward/linear_attention.ts";
 import { divideByRms, layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { rotary } from "./forward/rotary.ts";
@@ -109,6 +110,7 @@ export const KERNELS: readonly Kernel[] = [
   attention,
   causalConvolution,
   crossEntropy,
+  klDivergence,
   linearAttention,
   divideByRms,
   layerNorm,

@@ -87,20 +87,16 @@ async function runBucket(
     const targets = Uint32Array.from(bucket.flatMap((request) => [...request.targets]));
     const losses = new Float32Array(targets.length);
     const matches = greedy ? new Uint8Array(targets.length) : undefined;
-    await forEachLogitsChunk(
-      forward,
-      async (chunk) => {
-        const { firstRow, rows } = chunk;
-        const chunkTargets = targets.slice(firstRow, firstRow + rows);
-        losses.set(await chunkLosses(forward, chunk, chunkTargets), firstRow);
-        matches?.set(await greedyMatches(forward, chunk, chunkTargets), firstRow);
-      },
-      onBatchDone,
-      ({ first, count }) =>
-        bucket.slice(first, first + count).map(({ tokens, targets }, window) => (
-          { first: window * length + tokens.length - targets.length, count: targets.length }
-        )),
-    );
+    const pickRows = ({ first, count }: Batch) =>
+      bucket.slice(first, first + count).map(({ tokens, targets }, window) => (
+        { first: window * length + tokens.length - targets.length, count: targets.length }
+      ));
+    await forEachLogitsChunk(forward, async (chunk) => {
+      const { firstRow, rows } = chunk;
+      const chunkTargets = targets.slice(firstRow, firstRow + rows);
+      losses.set(await chunkLosses(forward, chunk, chunkTargets), firstRow);
+      matches?.set(await greedyMatches(forward, chunk, chunkTargets), firstRow);
+    }, { onBatchDone, pickRows });
     return sumPerRequest(bucket, losses, matches);
   } finally {
     forward.destroy();

@@ -63,14 +63,20 @@ function rounding(run: RunReport): KeyFigure[] {
   }];
 }
 
-function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplexity"][number]): KeyFigure {
+function perplexity(
+  { text, seqlen, windows, dense, pruned, divergence }: RunReport["perplexity"][number],
+): KeyFigure {
   const after = pruned === null ? "not finite" : pruned.toFixed(2);
   return {
     name: "Perplexity",
     value: dense === null ? after : `${dense.toFixed(2)} → ${after}`,
-    note: `${
-      dense === null ? "after pruning" : "before and after pruning"
-    }, on ${text}: ${windows} windows of ${seqlen} tokens`,
+    note:
+      `${
+        dense === null ? "after pruning" : "before and after pruning"
+      }, on ${text}: ${windows} windows of ${seqlen} tokens` +
+      (typeof divergence === "number"
+        ? `. KL divergence from the dense model: ${divergence.toPrecision(3)}`
+        : ""),
   };
 }
 

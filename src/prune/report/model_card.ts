@@ -104,13 +104,17 @@ function blockErrors({ blocks = [] }: RunReport): string {
 }
 
 function perplexities({ perplexity }: RunReport): string {
-  const rows = perplexity.map(({ text, windows, seqlen, dense, pruned }) => [
+  const rows = perplexity.map(({ text, windows, seqlen, dense, pruned, divergence }) => [
     text,
     `${countText(windows)} × ${countText(seqlen)}`,
     dense === null ? "–" : dense.toFixed(2),
     pruned === null ? "not finite" : pruned.toFixed(2),
+    typeof divergence === "number" ? divergence.toPrecision(3) : "–",
   ]);
-  return table(["perplexity on", "windows × tokens", "base model", "this model"], rows);
+  return table(
+    ["perplexity on", "windows × tokens", "base model", "this model", "KL divergence from it"],
+    rows,
+  );
 }
 
 function sizes({ bytes: { dense, written } }: RunReport): string {

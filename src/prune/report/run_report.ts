@@ -12,6 +12,8 @@ const perplexitySchema = z.object({
   dense: z.number().nullable(),
   /** The perplexity of the pruned model. Null if it is not finite, because JSON has no such numbers. */
   pruned: z.number().nullable(),
+  /** `ComparedPerplexity.divergence` of the pruned model from the dense one. Absent in reports of earlier versions. */
+  divergence: z.number().nullable().optional(),
 });
 
 /** One pruned layer: the report of the solver, and the layer's place in the model. */

@@ -11,6 +11,7 @@ import { after, describe, it } from "@std/testing/bdd";
 import { attention } from "../../../src/device/kernels/forward/attention.ts";
 import { causalConvolution } from "../../../src/device/kernels/forward/causal_convolution.ts";
 import { crossEntropy } from "../../../src/device/kernels/forward/cross_entropy.ts";
+import { klDivergence } from "../../../src/device/kernels/forward/kl_divergence.ts";
 import {
   linearAttention,
   MAX_DISPATCH_TOKENS,
@@ -149,7 +150,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   ...[attentionStatistics, attentionQueriesBackward, attentionKeysBackward, attentionValuesBackward].map(
     (kernel) => [kernel, TRAINING_WINDOWS] as const,
   ),
-  [crossEntropy, [{ cols: 2 ** 18 }]],
+  ...[crossEntropy, klDivergence].map((kernel) => [kernel, [{ cols: 2 ** 18 }]] as const),
   ...[causalConvolution, causalConvolutionBackward].map((kernel) => [kernel, [{ taps: 64 }]] as const),
   ...[linearAttention, linearAttentionStatesBackward].map(
     (kernel) => [kernel, [{ tokens: MAX_DISPATCH_TOKENS, key_dim: 256 }]] as const,

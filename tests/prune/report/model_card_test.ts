@@ -62,7 +62,17 @@ describe("renderModelCard()", () => {
       parameters: { method: "sparsegpt", group_size: 32, skip: ["fc1"] },
       calibration: { ...run.calibration, text: "secret name.txt", digest, validation_samples: 4 },
       blocks: [{ block: 0, error: 0.01 }, { block: 1, error: 0.03 }, { block: 2, error: null }],
-      perplexity: [{ text: "evaluation.txt", seqlen: 256, windows: 1000, dense: 45.3412, pruned: null }],
+      perplexity: [
+        {
+          text: "evaluation.txt",
+          seqlen: 256,
+          windows: 1000,
+          dense: 45.3412,
+          pruned: null,
+          divergence: null,
+        },
+        { text: "stories.txt", seqlen: 256, windows: 8, dense: 45.3412, pruned: 49.47, divergence: 0.13124 },
+      ],
       format: "pack-quantized",
       bytes: { dense: 8_000_000, written: 2_000_000 },
       command: "pare prune opt-sotu --out FOLDER",
@@ -78,7 +88,14 @@ describe("renderModelCard()", () => {
     assert.deepEqual(row(card, "fc1")?.slice(0, 3), ["fc1", "4", "50.0 %"]);
     assert.deepEqual(row(card, "self\\_attn.q\\_proj")?.slice(1, 3), ["4", "50.0 %"]);
     assert.match(card, /is 0\.02000 in the mean over the blocks, and 0\.03000 at most\./);
-    assert.deepEqual(row(card, "evaluation.txt"), ["evaluation.txt", "1,000 × 256", "45.34", "not finite"]);
+    assert.deepEqual(row(card, "evaluation.txt"), [
+      "evaluation.txt",
+      "1,000 × 256",
+      "45.34",
+      "not finite",
+      "–",
+    ]);
+    assert.deepEqual(row(card, "stories.txt")?.slice(3), ["49.47", "0.131"]);
     assert.match(card, /^The weight files have 2\.0 MB, instead of 8\.0 MB\.$/m);
     assert.match(card, /^```sh\npare prune opt-sotu --out FOLDER\n```$/m);
   });
@@ -132,7 +149,7 @@ describe("renderModelCard()", () => {
     assert.doesNotMatch(card, /\u202e/);
     for (const line of outside.split("\n").filter((line) => line.startsWith("|"))) {
       const columns = line.replaceAll(/\\[^\w\s]/g, "").split("|").length - 2;
-      assert.ok([2, 4].includes(columns), line);
+      assert.ok([2, 4, 5].includes(columns), line);
     }
   });
 });

@@ -81,6 +81,9 @@ describe("renderReport", () => {
     const [{ dense, pruned }] = run.perplexity;
     assert.equal(values[0], "50.0 %");
     assert.equal(values[1], `${dense!.toFixed(2)} → ${pruned!.toFixed(2)}`);
+    assert.doesNotMatch(texts(run, ".figures .note")[1], /KL/);
+    const compared = { ...run, perplexity: [{ ...run.perplexity[0], divergence: 0.04251 }] };
+    assert.match(texts(compared, ".figures .note")[1], /KL divergence from the dense model: 0\.0425$/);
     assert.match(
       texts(run, ".figures .note")[0],
       new RegExp(`^${zeros.toLocaleString("en")} of 1,769,472 weights`),

@@ -49,6 +49,7 @@ export function memoryUse(
   const kinds = [windows.length, validationWindows.length].filter((count) => count > PART_WINDOWS).length;
   const secondSums = kinds === 0 ? 0 : kinds * countSumBytes(plan, tileEdgeOn(backend), hasTargets);
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
+  const evaluations = evaluatedWindows.map((count) => planForward(backend, spec, count, tokens));
   const phases = [
     withoutStates + onDevice + secondSums,
     ...unsolved.map(({ name, ...shape }) =>
@@ -61,13 +62,14 @@ export function memoryUse(
         backend,
       )
     ),
-    ...evaluatedWindows.map((count) => {
-      const { statesBytes, place } = planForward(backend, spec, count, tokens);
-      const states = place === "device" ? statesBytes : 0;
-      // The head replaces the weights of a block, and the states of a batch are copied.
-      const head = countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows) -
+    ...evaluations.map(({ statesBytes, place }) => {
+      const states = place === "device" ? 2 * statesBytes : 0;
+      // The heads of both models replace the weights of a block. The states of a batch are copied for both, and those of the dense model
+      // also go through its final norm.
+      const heads = 2 * countHeadBytes(spec, rows, backend.maxBufferBytes) +
+        3 * countStatesBytes(spec, 1, rows) -
         blockBytes;
-      return states + rehearsal.stepBytes - (hasTargets ? 2 : 1) * rehearsal.statesBytes + Math.max(0, head);
+      return states + rehearsal.stepBytes - (hasTargets ? 2 : 1) * rehearsal.statesBytes + Math.max(0, heads);
     }),
   ];
   const device = Math.max(...phases);
@@ -75,10 +77,14 @@ export function memoryUse(
   const readBytes = evaluatedWindows.length > 0 ? tensorBytes(head.dtype, head.shape) : 0; // the head is read as a whole
   // The states of the dense model are never on the disk.
   const onHost = place === "device" ? 0 : place === "host" ? copies : copies - 1;
+  const hostBytes = [
+    onHost * statesBytes,
+    ...evaluations.map(({ statesBytes, place }) => place === "host" ? 2 * statesBytes : 0),
+  ];
   const isMemoryOfProcess = backend.kind === "cpu" || backend.adapter.software;
   return {
     device,
-    process: rehearsal.processBytes + readBytes + onHost * statesBytes +
+    process: rehearsal.processBytes + readBytes + Math.max(...hostBytes) +
       (isMemoryOfProcess ? device - rehearsal.deviceBytes : 0),
   };
 }

@@ -9,7 +9,7 @@ import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 // The number of elements that are summed in f32 before their sum is added in f64.
-const RUN: u32 = 128;
+export const RUN: u32 = 128;
 
 export function cross_entropy_items(args: CrossEntropyArgs): u32 {
   return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
@@ -29,7 +29,7 @@ export function cross_entropy(args: CrossEntropyArgs, item: u32): void {
   }
 }
 
-function row_max(row: usize, cols: u32): f32 {
+export function row_max(row: usize, cols: u32): f32 {
   let largest4 = f32x4.splat(-f32.MAX_VALUE);
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) largest4 = f32x4.pmax(largest4, v128.load(row + (<usize>c << 2)));
@@ -39,7 +39,7 @@ function row_max(row: usize, cols: u32): f32 {
 }
 
 // Σ exp(x − largest) over the row.
-function row_exp_sum(row: usize, cols: u32, largest: f32): f64 {
+export function row_exp_sum(row: usize, cols: u32, largest: f32): f64 {
   const subtract = f32x4.splat(largest);
   let sums = f64x2.splat(0);
   let c: u32 = 0;

@@ -3,10 +3,10 @@
 import { defineKernel, rowGrid } from "../kernel.ts";
 import { below, EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
+import { SIZE } from "./normalize.ts";
+import sums from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
+import maxima from "../../../../shaders/shared/workgroup_max.wgsl" with { type: "text" };
 import code from "../../../../shaders/cross_entropy.wgsl" with { type: "text" };
-
-/** Invocations per workgroup, as in the shader. */
-const SIZE = 256;
 
 /**
  * For r < rows: loss[r] ← log Σ_{c < cols} exp(logits[r·ld + c]) − logits[r·ld + targets[r]], in nats. The largest
@@ -17,7 +17,7 @@ export const crossEntropy = defineKernel({
   bindings: { logits: "read", targets: "read", loss: "read_write" },
   params: { rows: "u32", cols: "u32", ld: "u32" },
   shader: {
-    code,
+    code: sums + maxima + code,
     entryPoint: "cross_entropy",
     grid: rowGrid,
     loops: (p) => {
