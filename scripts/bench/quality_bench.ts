@@ -1,6 +1,6 @@
 /**
- * Measures how well pruned and rounded models predict three kinds of text that the calibration did not use, by the commands `pare prune`
- * and `pare eval`, as a user would. The results file is written after each cell, and cells in the file are not measured again, so the bench
+ * Measures how well pruned and rounded models predict three kinds of text that the calibration did not use, and how far their predictions
+ * are from those of the dense model, by the commands `pare prune` and `pare eval --compare`, as a user would. The results file is written after each cell, and cells in the file are not measured again, so the bench
  * can be interrupted and continued cell by cell.
  */
 
@@ -13,7 +13,6 @@ import { RUN_REPORT_FILE } from "../../src/prune/report/file_names.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
 import { findTexts, type Kind, KINDS, type Texts } from "../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../peers/real_model.ts";
-import { PeerScript } from "../peers/peer_script.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
@@ -31,7 +30,7 @@ import {
   skipReason,
 } from "./quality/cells.ts";
 import { costsTable } from "./quality/costs_table.ts";
-import { type Comparison, type Figures, readEvaluationWindows } from "./quality/compare_predictions.ts";
+import type { Figures } from "./quality/compare_predictions.ts";
 import { pairsTable } from "./quality/pairs_table.ts";
 import { threadSettings } from "./torch/thread_settings.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
@@ -44,7 +43,7 @@ interface CellResult {
   /** The options of `pare prune` of the cell, or the recipe of llm-compressor. */
   readonly options: readonly string[];
   readonly perplexities: Perplexities;
-  /** The mean of KL(dense ‖ model) over the tokens of each text, in nats. Absent if transformers is not installed. */
+  /** The mean of KL(dense ‖ model) over the tokens of each text, in nats. Absent in cells that were measured before the bench had it. */
   readonly divergences?: Figures;
   /** The geometric mean of the layers' errors on the calibration texts. Absent if the method needs no calibration. */
   readonly layerError?: number;
@@ -88,9 +87,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
   async measure({ cells: patterns, limit = Infinity, again, backend }, { earlier, scratch, save }) {
     let results: QualityResults = { models: earlier?.models ?? [], cells: earlier?.cells ?? [] };
     let adapter = earlier?.adapter ?? "";
-    const texts = await findTexts(scratch), missing = await peersSkipReason();
-    if (missing) console.error(`KL divergence: skipped, because ${missing}`);
-    await using judge = missing === undefined ? new PeerScript("bench/divergence") : undefined;
+    const texts = await findTexts(scratch);
     for (const cell of listCells(await listQualityModels(), patterns)) {
       if (limit === 0) break;
       if (!again && results.cells.some(({ name }) => name === cell.name)) continue;
@@ -111,17 +108,11 @@ export const bench: Bench<QualityOptions, QualityResults> = {
       if (!written) continue;
       const { adapter: used = adapter, ...costs } = written;
       adapter = used;
-      const perplexities = await measurePerplexities(setting.out, cell.model, setting);
-      const compared = await judge?.ask<Comparison>({
-        folder: cell.model.folder,
-        model: setting.out,
-        windows: await readEvaluationWindows(cell.model, texts),
-      });
+      const [, figures] = await evaluate([cell.model.folder, setting.out], cell.model, setting);
       const result = {
         name: cell.name,
         options: cellOptions(cell.target, cell.method),
-        perplexities,
-        ...compared && { divergences: compared.divergences },
+        ...figures,
         ...costs,
       };
       results = { ...results, cells: [...results.cells.filter(({ name }) => name !== cell.name), result] };
@@ -151,7 +142,7 @@ interface Setting {
 
 async function measureDense(model: QualityModel, setting: Setting): Promise<ModelResult> {
   const { name, folder, seqlen, calibrationWindows, evaluationWindows } = model;
-  const dense = await measurePerplexities(folder, model, setting);
+  const [{ perplexities: dense }] = await evaluate([folder], model, setting);
   return { name, seqlen, calibrationWindows, evaluationWindows, dense };
 }
 
@@ -200,27 +191,41 @@ async function runPeer(
   return (await runLlmCompressor({ recipe }, { folder, windowsFile }, out, setting)).processSeconds;
 }
 
-/** Measures all texts that this machine has. The figure of a missing text, or one that is not finite, is null. */
-async function measurePerplexities(
-  folder: string,
+/**
+ * Measures models on all texts that this machine has, and compares all but the first with the first. A perplexity is null, and a divergence
+ * undefined, if the text is missing or if the figure is not finite.
+ */
+async function evaluate(
+  [first, ...others]: readonly string[],
   { seqlen, evaluationWindows }: QualityModel,
   { texts, backend }: Setting,
-): Promise<Perplexities> {
+): Promise<Required<Pick<CellResult, "perplexities" | "divergences">>[]> {
   const files = KINDS.flatMap((kind) => texts[kind].evaluation ?? []);
   const windows = ["--seqlen", String(seqlen), "--windows", String(evaluationWindows)];
-  const measured = lastLine<{ models: [{ texts: { perplexity: number | null }[] }] }>(
+  const { models } = lastLine<EvalOutput>(
     await pareProcess([
-      ...["eval", folder, "--json", "--backend", backend, ...windows],
+      ...["eval", first, "--json", "--backend", backend, ...windows],
+      ...others.flatMap((folder) => ["--compare", folder]),
       ...files.flatMap((file) => ["--text", file]),
     ]),
   );
-  const [{ texts: values }] = measured.models;
-  const valueOf = (kind: Kind) => values[files.indexOf(texts[kind].evaluation ?? "")]?.perplexity ?? null;
-  return {
-    speeches: valueOf("speeches"),
-    stories: valueOf("stories"),
-    encyclopedia: valueOf("encyclopedia"),
-  };
+  return models.map(({ texts: measured }) => {
+    const figureOf = (kind: Kind, figure: "perplexity" | "divergence") =>
+      measured[files.indexOf(texts[kind].evaluation ?? "")]?.[figure] ?? null;
+    const figures = <Missing>(figure: "perplexity" | "divergence", missing: Missing) =>
+      Object.fromEntries(KINDS.map((kind) => [kind, figureOf(kind, figure) ?? missing])) as Record<
+        Kind,
+        number | Missing
+      >;
+    return { perplexities: figures("perplexity", null), divergences: figures("divergence", undefined) };
+  });
+}
+
+/** What `pare eval --json` prints. Figures that are not finite are null. */
+interface EvalOutput {
+  readonly models: readonly {
+    readonly texts: readonly { readonly perplexity: number | null; readonly divergence?: number | null }[];
+  }[];
 }
 
 function formatKind(perplexities: Perplexities, kind: Kind): string {
