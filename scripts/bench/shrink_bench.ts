@@ -5,7 +5,7 @@
  * ShortGPT (arXiv 2403.03853). The dropped blocks have at most as many weights as the removed neurons. Pare and FLAP
  * fit all calibration windows. Only with a reconstruction does Pare hold an eighth of them out, as `pare shrink` does.
  * Each block of FLAP is measured with the outputs of the smaller blocks before it, as each of Pare's is. For FLAP and
- * Pare, transformers also computes the KL divergence from the dense model.
+ * Pare, the results also have the KL divergence from the dense model.
  */
 
 import { Option } from "commander";
@@ -17,11 +17,9 @@ import { linearLayers, type SizedLayer } from "../../src/prune/block_plan.ts";
 import { type KeptUnits, readingLayers, readUnits } from "../../src/prune/shrink/units.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
-import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { findTexts, type Kind } from "../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../peers/real_model.ts";
-import { peersSkipReason } from "../peers/venv.ts";
 import type { Bench } from "./bench.ts";
 import {
   byKind,
@@ -88,8 +86,6 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
       new Option("--only <model>", "measure one model, and keep the figures of the others").choices(MODELS),
     ),
   async measure({ backend: kind, only }, { earlier, scratch, save }) {
-    const missing = await peersSkipReason();
-    if (missing) throw new Error(`bench shrink: ${missing}`);
     await using cleanup = new AsyncDisposableStack();
     const backend = cleanup.adopt(await openBackend(kind), (opened) => opened.dispose());
     const texts = await findTexts(scratch), measured = only === undefined ? MODELS : [only];
@@ -107,25 +103,25 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
         const out = `${scratch}/shrunk`, droppedBlocks = Math.floor(share * opened.model.spec.blockCount);
         const shrunk = (reconstruct: number) => measureShrunk(trained, backend, { kept, reconstruct, out });
         const magnitude = await measure(await pruneByMagnitude(opened, kept));
-        const flap = await measureFlap(trained, backend, { count: removed, out }), pare = await shrunk(0);
+        const flap = await measureFlap(trained, backend, removed), pare = await shrunk(0);
         const columns = byKind({
           dense,
           magnitude,
-          flap: flap.perplexities,
+          flap,
           ...droppedBlocks === 0 ? {} : {
-            blocks: (await measureShrunk(trained, backend, {
+            blocks: await measureShrunk(trained, backend, {
               kept: {},
               reconstruct: 0,
               blocks: droppedBlocks,
               out,
-            })).perplexities,
+            }),
           },
-          pare: pare.perplexities,
-          ...isReal ? {} : { reconstructed: (await shrunk(EPOCHS)).perplexities },
+          pare,
+          ...isReal ? {} : { reconstructed: await shrunk(EPOCHS) },
         });
         const divergencesOf = (kind: Kind) => ({
-          flap: flap.divergences[kind]!,
-          pare: pare.divergences[kind]!,
+          flap: flap.get(kind)!.divergence,
+          pare: pare.get(kind)!.divergence,
         });
         const sizes = { share, neurons: { dense: neurons, shrunk: kept.neurons }, droppedBlocks };
         const cells = columns.map((column): ShrinkCell => (
@@ -171,13 +167,12 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
 
 /**
  * Removes the `count` neurons j with the smallest var(x_j)·‖W_:,j‖² (the score WIFV), and adds W_:,j·mean(x_j) of the
- * removed ones to the bias of the layer. A model without biases gets some. The model is measured, and is in the folder
- * `out` for a while.
+ * removed ones to the bias of the layer. A model without biases gets some.
  */
 async function measureFlap(
-  { opened: { checkpoint, model: dense }, windows, measure, compare }: TrainedModel,
+  { opened: { checkpoint, model: dense }, windows, measure }: TrainedModel,
   backend: Backend,
-  { count, out }: { readonly count: number; readonly out: string },
+  count: number,
 ): Promise<MeasuredModel> {
   const replaced = new Map<string, HostTensor>(), weights = withReplacements(dense.weights, replaced);
   const config = { ...checkpoint.config, mlp_bias: true };
@@ -205,16 +200,7 @@ async function measureFlap(
   } finally {
     forward.destroy();
   }
-  const tensors = new Map<string, HostTensor>();
-  for (const name of new Set([...checkpoint.names(), ...replaced.keys()])) {
-    tensors.set(name, await readTensor(weights, name));
-  }
-  await Deno.mkdir(out);
-  await Deno.writeFile(`${out}/model.safetensors`, encode(tensors));
-  await Deno.writeTextFile(`${out}/config.json`, JSON.stringify(config));
-  const figures = { perplexities: await measure(model), divergences: await compare(out) };
-  await Deno.remove(out, { recursive: true });
-  return figures;
+  return await measure(model);
 }
 
 /** Measures the mean and the variance of each input of a layer, with all windows. */

@@ -4,7 +4,7 @@ import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts
 import type { Backend } from "../../../src/device/backend.ts";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
 import { readTensor, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
-import { computePerplexity } from "../../../src/model/evaluation/perplexity.ts";
+import { Predictions } from "../../../src/model/evaluation/perplexity.ts";
 import { type Model, type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
 import { readTokens } from "../../../src/model/tokenizer/tokenizer.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
@@ -15,8 +15,6 @@ import { type KeptUnits, readingLayers, readUnits } from "../../../src/prune/shr
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
-import { PeerScript } from "../../peers/peer_script.ts";
-import { type Comparison, type Figures, readEvaluationWindows } from "../quality/compare_predictions.ts";
 import type { QualityModel } from "../quality/cells.ts";
 
 const VALIDATION = 1 / 8;
@@ -24,17 +22,23 @@ const VALIDATION = 1 / 8;
 /** The number of epochs with `--reconstruct`. */
 export const EPOCHS = 5;
 
-export type Perplexities = ReadonlyMap<Kind, number>;
+/** The figures of a model on a kind of text. */
+export interface MeasuredText {
+  readonly perplexity: number;
+  /** The mean of KL(trained ‖ model) over the tokens, in nats. */
+  readonly divergence: number;
+}
+
+/** The figures of a model on each kind of text that this machine has. */
+export type MeasuredModel = ReadonlyMap<Kind, MeasuredText>;
 
 /** A trained model. */
 export interface TrainedModel {
   readonly opened: ModelFolder;
   /** The calibration windows, with those that Pare holds out. */
   readonly windows: readonly Uint32Array[];
-  /** Measures a model with the same tokenizer on each kind of text that this machine has. */
-  measure(model: Model): Promise<Perplexities>;
-  /** Returns the divergences of the model in a folder from the trained one. */
-  compare(folder: string): Promise<Figures>;
+  /** Measures a model with the same tokens. */
+  measure(model: Model): Promise<MeasuredModel>;
 }
 
 /** @param calibrated the kind of text that the model is calibrated on */
@@ -47,26 +51,28 @@ export async function openTrained(
 ): Promise<TrainedModel> {
   const { folder, seqlen, calibrationWindows: count, evaluationWindows } = benched;
   const opened = cleanup.use(await openModelFolder(folder, fs)), tokenizer = await opened.loadTokenizer();
-  const evaluated = new Map<Kind, Uint32Array>();
+  const references: { kind: Kind; tokens: Uint32Array; reference: Predictions }[] = [];
+  const options = { seqlen, windows: evaluationWindows };
   for (const kind of KINDS) {
     const file = texts[kind].evaluation;
-    if (file !== undefined) evaluated.set(kind, await readTokens(tokenizer, file, fs));
+    if (file === undefined) continue;
+    const tokens = await readTokens(tokenizer, file, fs);
+    const reference = await Predictions.compute(opened.model, backend, tokens, options);
+    references.push({ kind, tokens, reference: cleanup.adopt(reference, (used) => used.destroy()) });
   }
   const calibration = await readTokens(tokenizer, texts[calibrated].calibration!, fs);
-  const judge = cleanup.use(new PeerScript("bench/divergence")),
-    windows = await readEvaluationWindows(benched, texts);
   return {
     opened,
     windows: calibrationWindows(calibration, { windows: count, seqlen }),
     async measure(model) {
-      const perplexities = new Map<Kind, number>(), options = { seqlen, windows: evaluationWindows };
-      for (const [kind, tokens] of evaluated) {
-        perplexities.set(kind, (await computePerplexity(model, backend, tokens, options)).perplexity);
+      const measured = new Map<Kind, MeasuredText>();
+      for (const { kind, tokens, reference } of references) {
+        const predictions = await Predictions.compute(model, backend, tokens, { ...options, reference });
+        predictions.destroy();
+        const { perplexity, divergence } = predictions.figures;
+        measured.set(kind, { perplexity, divergence: divergence! });
       }
-      return perplexities;
-    },
-    async compare(model) {
-      return (await judge.ask<Comparison>({ folder, model, windows })).divergences;
+      return measured;
     },
   };
 }
@@ -88,15 +94,9 @@ export function remainingNeurons(
   return Math.round(readUnits("neurons", config, spec).count * (1 - share / (ofNeurons / all)));
 }
 
-/** The figures of a model on each kind of text. */
-export interface MeasuredModel {
-  readonly perplexities: Perplexities;
-  readonly divergences: Figures;
-}
-
 /** Shrinks a model by `pare shrink` into the folder `out`, which is removed afterwards, and measures the result. */
 export async function measureShrunk(
-  { opened: { checkpoint, model }, windows: all, measure, compare }: TrainedModel,
+  { opened: { checkpoint, model }, windows: all, measure }: TrainedModel,
   backend: Backend,
   options: Pick<ShrinkJob, "kept" | "reconstruct" | "out"> & Partial<Pick<ShrinkJob, "blocks">>,
 ): Promise<MeasuredModel> {
@@ -108,10 +108,7 @@ export async function measureShrunk(
     reportFiles: () => Promise.resolve(new Map()),
   }, { fs, backend, pruner: new DevicePruner(backend) });
   await using shrunk = await openModelFolder(options.out, fs);
-  const figures = {
-    perplexities: await measure(shrunk.model),
-    divergences: await compare(options.out),
-  };
+  const figures = await measure(shrunk.model);
   await Deno.remove(options.out, { recursive: true });
   return figures;
 }
@@ -145,12 +142,12 @@ export function withoutColumns({ dtype, shape, data }: HostTensor, columns: read
 }
 
 /** Returns one object for each kind of text, with the perplexity of each column. */
-export function byKind<Columns extends Readonly<Record<string, Perplexities>>>(
+export function byKind<Columns extends Readonly<Record<string, MeasuredModel>>>(
   columns: Columns,
 ): ({ readonly kind: Kind } & { readonly [Name in keyof Columns]: number })[] {
   const [first] = Object.values(columns);
   return [...first.keys()].map((kind) => {
-    const figures = Object.entries(columns).map(([name, perplexities]) => [name, perplexities.get(kind)!]);
+    const figures = Object.entries(columns).map(([name, measured]) => [name, measured.get(kind)!.perplexity]);
     return { kind, ...Object.fromEntries(figures) as { readonly [Name in keyof Columns]: number } };
   });
 }
