@@ -22,7 +22,7 @@ import {
   type EvaluationWindows,
   type Figures,
   readEvaluationWindows,
-} from "./quality/compare_predictions.ts";
+} from "./measure/compare_predictions.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
 /** A LLaMA whose rows are whole super-blocks of 256 weights. This bench trains it from llama-sotu on first use, in some minutes. */

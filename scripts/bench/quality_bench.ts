@@ -30,7 +30,7 @@ import {
   skipReason,
 } from "./quality/cells.ts";
 import { costsTable } from "./quality/costs_table.ts";
-import type { Figures } from "./quality/compare_predictions.ts";
+import type { Figures } from "./measure/compare_predictions.ts";
 import { pairsTable } from "./quality/pairs_table.ts";
 import { threadSettings } from "./torch/thread_settings.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";

@@ -17,7 +17,7 @@ import {
   integer,
 } from "./options/common_options.ts";
 import { evalTable } from "./eval/eval_table.ts";
-import { evaluateModels, type EvaluationPlan } from "./eval/evaluate_model.ts";
+import { evaluateModels, type EvaluationPlan } from "./eval/evaluate_models.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
@@ -48,7 +48,7 @@ interface EvalOptions extends CommonOptions, BackendFlags {
 /** Returns the command `pare eval`. `signal` stops it. */
 export function createEvalCommand(signal: AbortSignal): Command {
   const command = new Command("eval")
-    .description("measure perplexity on texts and accuracy on zero-shot tasks")
+    .description("measure perplexity and KL divergence on texts, and accuracy on zero-shot tasks")
     .argument("<model>", MODEL_ARGUMENT)
     .option(
       "--text <text>",
@@ -64,7 +64,12 @@ export function createEvalCommand(signal: AbortSignal): Command {
       appendTask,
       [],
     )
-    .option("--compare <model>", "another model to measure in the same way; may be repeated", appendValue, [])
+    .option(
+      "--compare <model>",
+      "another model to measure in the same way, and to compare with <model> by the KL divergence of its predictions; may be repeated",
+      appendValue,
+      [],
+    )
     .option(
       "--windows <n>",
       "measure only the first n windows of a text (default: all complete windows)",

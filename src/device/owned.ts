@@ -1,5 +1,4 @@
-/** Something that holds resources of a device until it is destroyed. */
-export interface Destroyable {
+interface Destroyable {
   destroy(): void;
 }
 

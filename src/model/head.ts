@@ -17,15 +17,19 @@ import { normalize } from "./pieces/norm.ts";
 /** The bytes of a chunk of logits. Even with a large vocabulary, such a chunk has enough rows for a fast matrix product. */
 const LOGITS_BYTES = 64 << 20;
 
-/** Returns the bytes of the weights of the head and of a chunk of logits. @param rows the number of rows in a batch */
+/**
+ * Returns the bytes of the weights of the head, of its inputs for a batch, and of a chunk of logits.
+ * @param rows the number of rows in a batch
+ */
 export function countHeadBytes(
-  { head, headProjection, vocabSize }: ModelSpec,
+  { head, headProjection, hiddenSize, vocabSize }: ModelSpec,
   rows: number,
   maxBufferBytes: number,
 ): number {
   const weights = [head, ...headProjection ? [headProjection] : []]
     .reduce((sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures, 0);
-  return weights + 4 * vocabSize * Math.min(rows, maxLogitsRows(vocabSize, maxBufferBytes));
+  const inputs = 4 * rows * (hiddenSize + (headProjection?.outFeatures ?? 0));
+  return weights + inputs + 4 * vocabSize * Math.min(rows, maxLogitsRows(vocabSize, maxBufferBytes));
 }
 
 function maxLogitsRows(vocabSize: number, maxBufferBytes: number): number {

@@ -2,6 +2,7 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { divergenceText } from "../../src/prune/report/format.ts";
 import { basename } from "node:path";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
@@ -122,7 +123,7 @@ describe("pare prune, then eval", () => {
       new RegExp(
         `\\nperplexity on .* \\(2 windows of 256\\): ${dense!.toFixed(3)} before, ${
           pruned!.toFixed(3)
-        } after; KL divergence ${divergence!.toPrecision(3)}\\n`,
+        } after; KL divergence ${divergenceText(divergence!)}\\n`,
       ),
     );
     assert.deepEqual(run.perplexity, [{

@@ -47,6 +47,32 @@ it("memoryUse() counts the states of both models with targets, and never those o
   assert.deepEqual(added("dense", "disk"), [0, 1]);
 });
 
+it("memoryUse() counts the hidden states of both models that are compared on a text, up to 4 GiB", () => {
+  const stepBytes = 5000,
+    rehearsal = { statesBytes: 0, deviceBytes: 5000, stepBytes, processBytes: 7000 } as Rehearsal;
+  const forward = { batches: [{ first: 0, count: 1 }], statesBytes: 0, place: "device" } as const;
+  const use = (evaluatedWindows: readonly number[]) => {
+    const windows = [new Uint32Array(256)];
+    const job = { model, windows, queryOf: () => ({}), evaluatedWindows } as unknown as FolderJob;
+    const device = { ...backend, maxBufferBytes: 1 << 30 } as Backend;
+    return memoryUse(job, [], plan, forward, rehearsal, { backend: device, hosts: 0 });
+  };
+  const windowBytes = 4 * 256 * model.spec.hiddenSize, onDevice = Math.floor(2 ** 30 / windowBytes);
+  const headBytes = (windows: number) => use([windows]).device - stepBytes - 2 * windows * windowBytes;
+  // Batches of the same size have the same head.
+  assert.equal(headBytes(onDevice), headBytes(onDevice - 1));
+  assert.equal(use([onDevice]).device - use([onDevice - 1]).device, 2 * windowBytes);
+  assert.equal(
+    use([1, onDevice]).device,
+    use([onDevice]).device,
+    "the texts are measured one after the other",
+  );
+  const onHost = (windows: number) => use([windows]).process - use([1]).process;
+  assert.equal(onHost(onDevice), 0);
+  assert.equal(onHost(onDevice + 1), 2 * (onDevice + 1) * windowBytes);
+  assert.equal(onHost(10 * onDevice), 4 * onDevice * windowBytes);
+});
+
 it("memoryUse() counts second statistics only for windows of several parts", () => {
   const rehearsal = { statesBytes: 0, deviceBytes: 5000, stepBytes: 5000, processBytes: 7000 } as Rehearsal;
   const forward = { batches: [{ first: 0, count: 1 }], statesBytes: 0, place: "device" } as const;

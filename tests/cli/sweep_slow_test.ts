@@ -7,7 +7,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeEmptyOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
+import type { ModelEvaluation } from "../../src/cli/eval/evaluate_models.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";

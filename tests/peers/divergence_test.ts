@@ -1,10 +1,10 @@
 /** Compares the divergence of the predictions of two models, and the perplexity of the second, with those by transformers. */
 
 import { it } from "@std/testing/bdd";
-import type { Comparison } from "../../scripts/bench/quality/compare_predictions.ts";
+import type { Comparison } from "../../scripts/bench/measure/compare_predictions.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openModelFolder } from "../../src/model/model.ts";
-import { Predictions } from "../../src/model/evaluation/perplexity.ts";
+import { comparePerplexities } from "../../src/model/evaluation/perplexity.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { memoize } from "../support/memoize.ts";
@@ -29,14 +29,9 @@ await describePeers("predictions of two models, compared with transformers", (pe
         const folder = OPT_SOTU.replace("opt-sotu", name), options = { seqlen: SEQLEN, windows: WINDOWS };
         await using dense = await openModelFolder(OPT_SOTU, denoFileSystem);
         await using other = await openModelFolder(folder, denoFileSystem);
-        const reference = await Predictions.compute(dense.model, backend(), tokens, options);
-        const predictions = await Predictions.compute(other.model, backend(), tokens, {
-          ...options,
-          reference,
-        });
-        for (const each of [reference, predictions]) each.destroy();
-        const { perplexity, divergence } = predictions.figures,
-          { perplexities, divergences } = await compare(folder);
+        const inputs = [dense.model, other.model].map((model) => ({ model, tokens }));
+        const [, { perplexity, divergence }] = await comparePerplexities(inputs, backend(), options);
+        const { perplexities, divergences } = await compare(folder);
         assertClose([divergence!], [divergences.speeches!], 1e-5);
         assertClose([perplexity], [perplexities.speeches!], 1e-5);
       });

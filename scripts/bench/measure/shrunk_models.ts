@@ -4,7 +4,7 @@ import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts
 import type { Backend } from "../../../src/device/backend.ts";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
 import { readTensor, withReplacements } from "../../../src/model/checkpoint/tensor_source.ts";
-import { Predictions } from "../../../src/model/evaluation/perplexity.ts";
+import { comparePerplexities } from "../../../src/model/evaluation/perplexity.ts";
 import { type Model, type ModelFolder, openModelFolder } from "../../../src/model/model.ts";
 import { readTokens } from "../../../src/model/tokenizer/tokenizer.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
@@ -51,14 +51,10 @@ export async function openTrained(
 ): Promise<TrainedModel> {
   const { folder, seqlen, calibrationWindows: count, evaluationWindows } = benched;
   const opened = cleanup.use(await openModelFolder(folder, fs)), tokenizer = await opened.loadTokenizer();
-  const references: { kind: Kind; tokens: Uint32Array; reference: Predictions }[] = [];
-  const options = { seqlen, windows: evaluationWindows };
+  const evaluated = new Map<Kind, Uint32Array>();
   for (const kind of KINDS) {
     const file = texts[kind].evaluation;
-    if (file === undefined) continue;
-    const tokens = await readTokens(tokenizer, file, fs);
-    const reference = await Predictions.compute(opened.model, backend, tokens, options);
-    references.push({ kind, tokens, reference: cleanup.adopt(reference, (used) => used.destroy()) });
+    if (file !== undefined) evaluated.set(kind, await readTokens(tokenizer, file, fs));
   }
   const calibration = await readTokens(tokenizer, texts[calibrated].calibration!, fs);
   return {
@@ -66,10 +62,10 @@ export async function openTrained(
     windows: calibrationWindows(calibration, { windows: count, seqlen }),
     async measure(model) {
       const measured = new Map<Kind, MeasuredText>();
-      for (const { kind, tokens, reference } of references) {
-        const predictions = await Predictions.compute(model, backend, tokens, { ...options, reference });
-        predictions.destroy();
-        const { perplexity, divergence } = predictions.figures;
+      const options = { seqlen, windows: evaluationWindows };
+      for (const [kind, tokens] of evaluated) {
+        const inputs = [opened.model, model].map((each) => ({ model: each, tokens }));
+        const [, { perplexity, divergence }] = await comparePerplexities(inputs, backend, options);
         measured.set(kind, { perplexity, divergence: divergence! });
       }
       return measured;

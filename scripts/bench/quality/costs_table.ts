@@ -1,31 +1,33 @@
-/** Compares what the methods cost. The processor time of a run depends less on other programs than its seconds do. */
+/** Compares what the methods cost for a real model. The processor time of a run depends less on other programs than its seconds do. */
 
+import { REAL_MODELS } from "../../peers/real_model.ts";
 import { markdownTable } from "../report/markdown_table.ts";
-import { METHODS } from "./cells.ts";
+import { type Cell, listCells, METHODS } from "./cells.ts";
 
 /** The method beside which the others are compared. */
 const BASELINE = "published";
 
-/** A cell of the bench, with the cost of the process that pruned or rounded the model. */
-interface MeasuredCell {
-  /** MODEL/CALIBRATION/TARGET/METHOD */
-  readonly name: string;
+/** The cost of the process that pruned or rounded the model of a cell. */
+interface MeasuredCell extends Pick<Cell, "name"> {
   readonly cpuSeconds?: number;
 }
 
-/** Renders one row per cell whose processor time and that of {@link BASELINE} are known. */
+/** Renders one row per cell of a real model whose processor time and that of {@link BASELINE} are known. */
 export function costsTable(cells: readonly MeasuredCell[]): string {
-  const rows = cells.flatMap(({ name, cpuSeconds }) => {
-    const [model, calibration, target, method] = name.split("/");
-    const baseline = [model, calibration, target, BASELINE].join("/");
-    const beside = cells.find((cell) => cell.name === baseline)?.cpuSeconds;
-    return cpuSeconds && beside ? [{ model, target, method, cpuSeconds, ratio: cpuSeconds / beside }] : [];
+  const secondsOf = (wanted: string) => cells.find(({ name }) => name === wanted)?.cpuSeconds;
+  const models = Object.keys(REAL_MODELS).map((name) => ({ name }));
+  const rows = listCells(models).flatMap(({ name, model, calibration, target, method }) => {
+    const seconds = secondsOf(name),
+      baseline = secondsOf([model.name, calibration, target, BASELINE].join("/"));
+    return seconds && baseline
+      ? [{ model: model.name, target, method, seconds, ratio: seconds / baseline }]
+      : [];
   });
   return markdownTable<typeof rows[number]>([
     ["model", ({ model }) => model],
     ["target", ({ target }) => target],
     ["method", ({ method }) => METHODS[method].title],
-    ["processor time (s)", ({ cpuSeconds }) => cpuSeconds.toFixed(0)],
+    ["processor time (s)", ({ seconds }) => seconds.toFixed(0)],
     [`beside ${METHODS[BASELINE].title}`, ({ ratio }) => `${ratio.toFixed(2)} ×`],
   ], rows);
 }

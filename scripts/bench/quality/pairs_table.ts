@@ -4,7 +4,7 @@ import { KINDS } from "../../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../../peers/real_model.ts";
 import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { METHODS, NEAREST } from "./cells.ts";
-import type { Figures } from "./compare_predictions.ts";
+import type { Figures } from "../measure/compare_predictions.ts";
 
 /** The methods that are compared with each other: the one that should be better first. */
 const PAIRS = [["best", "default"], ["default", "published"], ["default", NEAREST]] as const;

@@ -2,7 +2,8 @@
 
 import { basename } from "node:path";
 import type { Metric } from "../../model/evaluation/evaluate_task.ts";
-import type { ModelEvaluation } from "./evaluate_model.ts";
+import type { ModelEvaluation } from "./evaluate_models.ts";
+import { divergenceText } from "../../prune/report/format.ts";
 import { textTable } from "../terminal/output.ts";
 
 /** Returns the table of one or more models, which were all measured on the same texts and tasks. */
@@ -28,9 +29,14 @@ export function evalTable(models: readonly ModelEvaluation[]): string {
   return textTable(["", "", ...columnNames(models.map(({ model }) => model))], rows, 2);
 }
 
-/** The divergences of all models from the first one on text `t`. There is none for a model that has other tokens. */
+/** The divergences of all models from the first one on text `t`, unless `comparePerplexities` could not compare them. */
 function divergences([, ...others]: readonly ModelEvaluation[], t: number): string[] {
-  return ["0", ...others.map(({ texts }) => texts[t].divergence?.toPrecision(3) ?? "other tokens")];
+  return [
+    "0",
+    ...others.map(({ texts: { [t]: { divergence } } }) =>
+      divergence === undefined ? "not comparable" : divergenceText(divergence)
+    ),
+  ];
 }
 
 /** Returns the last part of each path, or the whole path if several paths end in the same part. */

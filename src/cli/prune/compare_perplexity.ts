@@ -3,8 +3,7 @@
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Backend } from "../../device/backend.ts";
-import { ResourceSet } from "../../device/owned.ts";
-import { countWindows, Predictions } from "../../model/evaluation/perplexity.ts";
+import { comparePerplexities, countWindows } from "../../model/evaluation/perplexity.ts";
 import type { Model } from "../../model/model.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { finiteOrNull } from "../../prune/run/journal.ts";
@@ -52,23 +51,22 @@ export async function comparePerplexity(
 ): Promise<RunReport["perplexity"]> {
   const rows: RunReport["perplexity"] = [];
   for (const { text, tokens, windows } of texts) {
-    const measure = (model: Model, what: string, reference?: Predictions) =>
-      Predictions.compute(model, backend, tokens, {
+    const [before, { perplexity, divergence }] = await comparePerplexities(
+      [{ model: dense, tokens }, { model: pruned, tokens }],
+      backend,
+      {
         seqlen,
         windows,
         signal,
-        progress: (done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
-        reference,
-      });
-    using predictions = new ResourceSet();
-    const before = predictions.add(await measure(dense, "dense model"));
-    const after = predictions.add(await measure(pruned, "pruned model", before)),
-      { perplexity, divergence } = after.figures;
+        progress: (index, done, total) =>
+          progress.note(`perplexity of the ${index === 0 ? "dense" : "pruned"} model ${done}/${total}`),
+      },
+    );
     rows.push({
       text,
       seqlen,
-      windows: after.figures.windows,
-      dense: finiteOrNull(before.figures.perplexity),
+      windows: before.windows,
+      dense: finiteOrNull(before.perplexity),
       pruned: finiteOrNull(perplexity),
       divergence: finiteOrNull(divergence!),
     });

@@ -7,7 +7,7 @@ import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { parseJson } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
-import { numberText, secondsText } from "../../prune/report/format.ts";
+import { divergenceText, numberText, secondsText } from "../../prune/report/format.ts";
 import { validationWarnings } from "../../prune/run/warnings.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
@@ -92,7 +92,7 @@ export function perplexityLine(
 ): string {
   return `perplexity on ${text} (${windows} windows of ${seqlen}): ${formatPerplexity(dense)} before, ` +
     `${formatPerplexity(pruned)} after` +
-    (typeof divergence === "number" ? `; KL divergence ${divergence.toPrecision(3)}` : "");
+    (typeof divergence === "number" ? `; KL divergence ${divergenceText(divergence)}` : "");
 }
 
 /** The report has null for a perplexity that is not finite. */

@@ -1,7 +1,7 @@
 /** Measures one point of a sweep: prunes the dense model in memory, and computes its perplexity. */
 
 import type { Backend } from "../../device/backend.ts";
-import type { Perplexity } from "../../model/evaluation/perplexity.ts";
+import type { Perplexity } from "../../model/evaluation/text_measurement.ts";
 import type { Model } from "../../model/model.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";

@@ -11,7 +11,7 @@ import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
 import { AUTO_MEMORY_BYTES, countStatesBytes } from "../hidden_states/hidden_states.ts";
 import type { Model } from "../model.ts";
 import { asFloat32 } from "../../tensor/host_tensor.ts";
-import { chunkLosses } from "./perplexity.ts";
+import { chunkLosses } from "./text_measurement.ts";
 import { bucketByLength, type LikelihoodRequest } from "./encode_request.ts";
 
 /** The likelihood of one continuation. */

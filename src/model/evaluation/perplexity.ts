@@ -5,15 +5,11 @@
  */
 
 import type { Backend } from "../../device/backend.ts";
-import { Forward } from "../forward.ts";
-import type { ForwardMemory } from "../plan_forward.ts";
-import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
+import type { ModelSpec } from "../families/family.ts";
+import { AUTO_MEMORY_BYTES, countStatesBytes } from "../hidden_states/hidden_states.ts";
 import type { Model } from "../model.ts";
-import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";
-import { klDivergence } from "../../device/kernels/forward/kl_divergence.ts";
-import type { Destroyable } from "../../device/owned.ts";
-import { asFloat32 } from "../../tensor/host_tensor.ts";
-import { ReferenceLogits } from "./reference_logits.ts";
+import { type ForwardMemory, planForward } from "../plan_forward.ts";
+import { type ComparedPerplexity, type Part, type Perplexity, TextMeasurement } from "./text_measurement.ts";
 
 export interface PerplexityOptions {
   readonly seqlen: number;
@@ -25,102 +21,59 @@ export interface PerplexityOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface Perplexity {
-  readonly perplexity: number;
-  readonly windows: number;
-  /** The number of predicted tokens: windows · (seqlen − 1). */
-  readonly tokens: number;
-}
-
-/** The figures of a model that was compared with a reference. */
-export interface ComparedPerplexity extends Perplexity {
-  /**
-   * The mean over all predicted tokens of KL(p ‖ q) = Σ p·log(p/q) over the vocabulary, in nats. p are the probabilities that the
-   * reference gives the next token, and q those of the model. Absent without a reference.
-   */
-  readonly divergence?: number;
+/** A model, and the token ids of a whole text by its tokenizer. */
+export interface ModelText {
+  readonly model: Model;
+  readonly tokens: Uint32Array;
 }
 
 /**
  * Computes the perplexity of `model` on a text.
  * @param tokens the token ids of the whole text
- * @throws the errors of {@link Predictions.compute}
+ * @throws the errors of {@link comparePerplexities}
  */
 export async function computePerplexity(
   model: Model,
   backend: Backend,
   tokens: Uint32Array,
-  options: PerplexityOptions,
+  { progress, ...options }: PerplexityOptions,
 ): Promise<Perplexity> {
-  const predictions = await Predictions.compute(model, backend, tokens, options);
-  predictions.destroy();
-  return predictions.figures;
+  const [figures] = await comparePerplexities([{ model, tokens }], backend, {
+    ...options,
+    progress: progress && ((_, done, total) => progress(done, total)),
+  });
+  return figures;
 }
 
-/** What a model predicts for a text. Other models can be compared with it until the caller destroys it. */
-export class Predictions implements Destroyable {
-  readonly #forward: Forward;
-  readonly #windows: readonly Uint32Array[];
+interface ComparisonOptions extends Omit<PerplexityOptions, "progress"> {
+  /** As in {@link PerplexityOptions}, with the index of the model that the step was for. */
+  readonly progress?: (index: number, done: number, total: number) => void;
+  /** The number of windows that run through the models at once. @default {@link windowsAtOnce} */
+  readonly windowsAtOnce?: number;
+}
 
-  private constructor(
-    forward: Forward,
-    windows: readonly Uint32Array[],
-    readonly figures: ComparedPerplexity,
-  ) {
-    this.#forward = forward;
-    this.#windows = windows;
-  }
-
-  /**
-   * Runs the model over the windows of a text.
-   * @param tokens the token ids of the whole text
-   * @param options.reference the predictions with which those of the model are compared. `reference.fits` must be true
-   * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text is too short
-   * @throws the reason of the signal, if it is aborted
-   */
-  static async compute(
-    model: Model,
-    backend: Backend,
-    tokens: Uint32Array,
-    options: PerplexityOptions & { readonly reference?: Predictions },
-  ): Promise<Predictions> {
-    const { memory, signal, reference } = options, windows = cutWindows(tokens, options);
-    const forward = await Forward.begin(backend, model, windows, memory);
-    try {
-      const totalSteps = (model.spec.blockCount + 1) * forward.hiddenStates.batches.length;
-      let done = 0;
-      const onBatchDone = () => {
-        signal?.throwIfAborted();
-        options.progress?.(++done, totalSteps);
-      };
-      await forward.runBlocks(onBatchDone);
-      const predicted = windows.length * (options.seqlen - 1);
-      const other = reference === undefined ? undefined : reference.#forward;
-      const { loss, divergence } = await measure(forward, windows, onBatchDone, other);
-      forward.freeActivations();
-      return new Predictions(forward, windows, {
-        perplexity: Math.exp(loss / predicted),
-        ...reference && { divergence: divergence / predicted },
-        windows: windows.length,
-        tokens: predicted,
-      });
-    } catch (error) {
-      forward.destroy();
-      throw error;
-    }
-  }
-
-  /** Whether the predictions of `model` for a text can be compared with these: both models have the same tokens. */
-  fits(model: Model, tokens: Uint32Array, options: PerplexityOptions): boolean {
-    const windows = cutWindows(tokens, options);
-    return model.spec.vocabSize === this.#forward.model.spec.vocabSize &&
-      windows.length === this.#windows.length &&
-      windows.every((window, w) => window.every((id, t) => id === this.#windows[w][t]));
-  }
-
-  destroy(): void {
-    this.#forward.destroy();
-  }
+/**
+ * Computes the perplexity of models on a text. The first model is the reference: the predictions of each other model are compared with its
+ * predictions, unless the ids of the windows or the sizes of the vocabularies differ.
+ * @returns the figures in the order of the models
+ * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of a model, or if the text is too short
+ * @throws the reason of the signal, if it is aborted
+ */
+export async function comparePerplexities(
+  inputs: readonly ModelText[],
+  backend: Backend,
+  options: ComparisonOptions,
+): Promise<ComparedPerplexity[]> {
+  const texts = inputs.map(({ model, tokens }, index) =>
+    new TextMeasurement(model, cutWindows(tokens, options), (done, total) => {
+      options.signal?.throwIfAborted();
+      options.progress?.(index, done, total);
+    })
+  );
+  const [reference, ...others] = texts, compared = others.filter((other) => other.isComparable(reference));
+  await measureTogether([reference, ...compared], backend, options);
+  for (const other of others) if (!compared.includes(other)) await measureTogether([other], backend, options);
+  return texts.map((text) => text.figures(compared.includes(text)));
 }
 
 function cutWindows(
@@ -131,6 +84,43 @@ function cutWindows(
     { length: countWindows(tokens.length, seqlen, windows) },
     (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen),
   );
+}
+
+/**
+ * Returns the number of windows that run through models at once, so that their hidden states fit into host memory. The states of the first
+ * model are kept while another one runs.
+ */
+export function windowsAtOnce(specs: readonly ModelSpec[], seqlen: number): number {
+  const bytes = Math.max(...specs.map((spec) => countStatesBytes(spec, 1, seqlen)));
+  return Math.max(1, Math.floor(AUTO_MEMORY_BYTES / (Math.min(specs.length, 2) * bytes)));
+}
+
+/** Measures models with the same windows, of which some run through the models at once. The first one is the reference of the others. */
+async function measureTogether(
+  texts: readonly TextMeasurement[],
+  backend: Backend,
+  { seqlen, memory, windowsAtOnce: size = windowsAtOnce(texts.map(({ model }) => model.spec), seqlen) }:
+    ComparisonOptions,
+): Promise<void> {
+  const [reference, ...others] = texts, { length } = reference.windows;
+  const parts = Array.from(
+    { length: Math.ceil(length / size) },
+    (_, i): Part => [i * size, Math.min(length, (i + 1) * size)],
+  );
+  for (const text of texts) {
+    const batches = parts.map(([first, end]) =>
+      planForward(backend, text.model.spec, end - first, seqlen, memory).batches.length
+    );
+    text.setBatches(batches.reduce((sum, count) => sum + count, 0));
+  }
+  for (const part of parts) {
+    const kept = await reference.run(backend, part, memory);
+    try {
+      for (const other of others) (await other.run(backend, part, memory, kept)).destroy();
+    } finally {
+      kept.destroy();
+    }
+  }
 }
 
 /**
@@ -149,59 +139,4 @@ export function countWindows(tokenCount: number, seqlen: number, maxWindows = In
     );
   }
   return Math.min(maxWindows, complete);
-}
-
-/**
- * Returns Σ −log p(next token) over all windows, in nats, and the sum of the divergences from the predictions of `reference`, which is 0
- * without a reference.
- */
-async function measure(
-  forward: Forward,
-  windows: readonly Uint32Array[],
-  onBatchDone: () => void,
-  reference?: Forward,
-): Promise<{ readonly loss: number; readonly divergence: number }> {
-  const { tokens } = forward;
-  // The last row of a window predicts no token of it. It has the target 0, and its figures are ignored.
-  const targets = Uint32Array.from(windows.flatMap((window) => [...window.subarray(1), 0]));
-  const add = (total: number, figures: Float32Array, firstRow: number) =>
-    figures.reduce((sum, figure, r) => (firstRow + r + 1) % tokens === 0 ? sum : sum + figure, total);
-  await using other = reference && await ReferenceLogits.open(reference);
-  let loss = 0, divergence = 0;
-  await forEachLogitsChunk(forward, async (chunk) => {
-    const { firstRow, rows } = chunk;
-    loss = add(loss, await chunkLosses(forward, chunk, targets.slice(firstRow, firstRow + rows)), firstRow);
-    if (other) divergence = add(divergence, await chunkDivergences(forward, chunk, other), firstRow);
-  }, { onBatchDone, starts: other?.starts });
-  return { loss, divergence };
-}
-
-/** Computes KL(p ‖ q) for each row of a chunk of logits, in nats. p are the probabilities by the reference, and q those by the logits. */
-async function chunkDivergences(
-  { backend, workspace, model: { spec } }: Forward,
-  { logits, firstRow, rows }: LogitsChunk,
-  other: ReferenceLogits,
-): Promise<Float32Array> {
-  const reference = await other.compute(firstRow, rows), divergence = workspace.buffer("divergence", rows);
-  const params = { rows, cols: spec.vocabSize, ld: spec.vocabSize };
-  backend.dispatch(klDivergence, { reference, logits, divergence }, params);
-  return asFloat32(await backend.read(divergence, 0, rows * 4));
-}
-
-/**
- * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability by the logits.
- * @param targets (rows) token ids
- * @returns (rows) f32
- */
-export async function chunkLosses(
-  { backend, workspace, model: { spec } }: Forward,
-  { logits, rows }: LogitsChunk,
-  targets: Uint32Array<ArrayBuffer>,
-): Promise<Float32Array> {
-  const targetBuffer = workspace.buffer("targets", rows);
-  backend.write(targetBuffer, 0, new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength));
-  const loss = workspace.buffer("loss", rows);
-  const params = { rows, cols: spec.vocabSize, ld: spec.vocabSize };
-  backend.dispatch(crossEntropy, { logits, targets: targetBuffer, loss }, params);
-  return asFloat32(await backend.read(loss, 0, rows * 4));
 }

@@ -1,4 +1,4 @@
-/** Computes the logits of a model whose blocks have run, in the order of the rows, while another model computes its own. */
+/** Computes the logits of one model for the rows for which another model has just computed its logits. */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import type { DeviceWeights } from "../device_weights.ts";
@@ -6,15 +6,16 @@ import type { Forward } from "../forward.ts";
 import { computeLogits, headInputs, hiddenOf, loadHead } from "../head.ts";
 import type { BlockPass } from "../pieces/block_pass.ts";
 
-/** The batch whose logits are computed. Row 0 of its inputs is row `firstRow` of the text. */
+/** The batch whose logits are computed. Row 0 of its inputs belongs to the first token of the batch, which has the number `firstRow`. */
 interface OpenBatch {
   readonly pass: BlockPass;
   readonly inputs: DeviceBuffer;
   readonly firstRow: number;
 }
 
+/** A row belongs to a token. The rows have the numbers of `LogitsChunk.firstRow`. The blocks of the model must have run before. */
 export class ReferenceLogits implements AsyncDisposable {
-  /** The numbers of the rows with which the batches start. Requested rows must not have one of them in their middle. */
+  /** The numbers of the first rows of the batches. A request must not go beyond the end of a batch. */
   readonly starts: readonly number[];
   readonly #forward: Forward;
   readonly #head: DeviceWeights;
@@ -52,8 +53,11 @@ export class ReferenceLogits implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#copies.return();
-    this.#head.destroy();
-    this.#forward.freeActivations();
+    try {
+      await this.#copies.return();
+    } finally {
+      this.#head.destroy();
+      this.#forward.freeActivations();
+    }
   }
 }

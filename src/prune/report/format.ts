@@ -30,6 +30,14 @@ export function countText(count: number): string {
   return count.toLocaleString("en");
 }
 
+/** Below this a KL divergence, in nats, is a rounding of the logits, which can even be negative. */
+const LEAST_DIVERGENCE = 1e-6;
+
+/** Formats a KL divergence in nats with three significant digits. */
+export function divergenceText(divergence: number): string {
+  return Math.abs(divergence) < LEAST_DIVERGENCE ? "0" : divergence.toPrecision(3);
+}
+
 /** Formats a number with four significant digits. Formats null, which means that there is no value, as a dash. */
 export function numberText(value: number | null): string {
   return value === null ? "–" : value.toPrecision(4);

@@ -2,7 +2,7 @@
 /** @jsxImportSource hono/jsx */
 /** The main results of a run, which the report shows first: sparsity, perplexity, file size and time. */
 
-import { bytesText, countText, secondsText, shareText } from "./format.ts";
+import { bytesText, countText, divergenceText, secondsText, shareText } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { phasesText } from "./run_seconds.ts";
 import { roundedBits, sparsityOf, totals } from "./summary.ts";
@@ -75,7 +75,7 @@ function perplexity(
         dense === null ? "after pruning" : "before and after pruning"
       }, on ${text}: ${windows} windows of ${seqlen} tokens` +
       (typeof divergence === "number"
-        ? `. KL divergence from the dense model: ${divergence.toPrecision(3)}`
+        ? `. KL divergence from the dense model: ${divergenceText(divergence)}`
         : ""),
   };
 }

@@ -7,7 +7,7 @@
 import { printableLine } from "../../base/texts.ts";
 import { BASE_HEADING, type BaseCard, END_OF_CARD } from "./base_card.ts";
 import { RUN_REPORT_FILE } from "./file_names.ts";
-import { bytesText, countText, numberText, shareText } from "./format.ts";
+import { bytesText, countText, divergenceText, numberText, shareText } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import {
   changesOf,
@@ -109,10 +109,10 @@ function perplexities({ perplexity }: RunReport): string {
     `${countText(windows)} × ${countText(seqlen)}`,
     dense === null ? "–" : dense.toFixed(2),
     pruned === null ? "not finite" : pruned.toFixed(2),
-    typeof divergence === "number" ? divergence.toPrecision(3) : "–",
+    typeof divergence === "number" ? divergenceText(divergence) : "–",
   ]);
   return table(
-    ["perplexity on", "windows × tokens", "base model", "this model", "KL divergence from it"],
+    ["perplexity on", "windows × tokens", "base model", "this model", "KL divergence from the base model"],
     rows,
   );
 }

@@ -6,6 +6,7 @@ import { matrixBytes, peakDeviceBytes, upperBytes } from "../../../layer/device_
 import { type ForwardPlan, planForward } from "../../../model/plan_forward.ts";
 import { blocksOf, countWeights } from "../../../model/families/family.ts";
 import { countHeadBytes } from "../../../model/head.ts";
+import { windowsAtOnce } from "../../../model/evaluation/perplexity.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { DEFAULT_TARGET_STEP, PART_WINDOWS } from "../../../protocol/limits.ts";
 import { layerQuerySchema, resolveParameters } from "../../../protocol/parameters.ts";
@@ -33,7 +34,7 @@ export function memoryUse(
   { model: { spec, weights }, queryOf, target, reconstruct = 0, ...job }: FolderJob,
   layers: readonly SizedLayer[],
   plan: BlockPlan,
-  { batches, statesBytes, place }: ForwardPlan,
+  { statesBytes, place }: ForwardPlan,
   rehearsal: Rehearsal,
   { backend, hosts }: { readonly backend: Backend; readonly hosts: number },
 ): MemoryUse {
@@ -42,14 +43,15 @@ export function memoryUse(
   const hasTargets = target === "dense", copies = hasTargets || reconstruct > 0 ? 2 : 1;
   const hasValidation = validationWindows.length > 0, hasValidationTarget = hasTargets && hasValidation;
   const onDevice = place === "device" ? copies * statesBytes : 0;
-  const rows = tokens * Math.max(...batches.map(({ count }) => count));
   // Weights of experts that are streamed are not among the bytes of a step.
   const blockBytes = job.expertsAtOnce === undefined ? 4 * Math.max(...blocksOf(spec).map(countWeights)) : 0;
   const withoutStates = rehearsal.deviceBytes - copies * rehearsal.statesBytes;
   const kinds = [windows.length, validationWindows.length].filter((count) => count > PART_WINDOWS).length;
   const secondSums = kinds === 0 ? 0 : kinds * countSumBytes(plan, tileEdgeOn(backend), hasTargets);
   const unsolved = hosts > 0 ? [] : layers.filter((layer) => !rehearsal.rates.hasMeasured(layer));
-  const evaluations = evaluatedWindows.map((count) => planForward(backend, spec, count, tokens));
+  const evaluations = evaluatedWindows.map((count) =>
+    planForward(backend, spec, Math.min(count, windowsAtOnce([spec, spec], tokens)), tokens)
+  );
   const phases = [
     withoutStates + onDevice + secondSums,
     ...unsolved.map(({ name, ...shape }) =>
@@ -62,12 +64,12 @@ export function memoryUse(
         backend,
       )
     ),
-    ...evaluations.map(({ statesBytes, place }) => {
-      const states = place === "device" ? 2 * statesBytes : 0;
-      // The heads of both models replace the weights of a block. The states of a batch are copied for both, and those of the dense model
-      // also go through its final norm.
-      const heads = 2 * countHeadBytes(spec, rows, backend.maxBufferBytes) +
-        3 * countStatesBytes(spec, 1, rows) -
+    ...evaluations.map(({ batches, statesBytes, place }) => {
+      const states = place === "device" ? 2 * statesBytes : 0,
+        rows = tokens * Math.max(...batches.map(({ count }) => count));
+      // The heads of both models replace the weights of a block, and the states of a batch are copied for both.
+      const heads =
+        2 * (countHeadBytes(spec, rows, backend.maxBufferBytes) + countStatesBytes(spec, 1, rows)) -
         blockBytes;
       return states + rehearsal.stepBytes - (hasTargets ? 2 : 1) * rehearsal.statesBytes + Math.max(0, heads);
     }),

@@ -3,17 +3,18 @@
 import { basename } from "node:path";
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { Backend } from "../../device/backend.ts";
-import { ResourceSet } from "../../device/owned.ts";
 import { evaluateTask, type TaskMetrics } from "../../model/evaluation/evaluate_task.ts";
 import type { LocatedExample } from "../../model/evaluation/read_examples.ts";
 import type { Task } from "../../model/evaluation/tasks.ts";
 import { type Model, openModelFolder } from "../../model/model.ts";
-import { type ComparedPerplexity, Predictions } from "../../model/evaluation/perplexity.ts";
+import { comparePerplexities, type ModelText } from "../../model/evaluation/perplexity.ts";
+import type { ComparedPerplexity } from "../../model/evaluation/text_measurement.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
 import { modelFolder, remarkFormat } from "../files/model_folder.ts";
-import type { Output } from "../terminal/output.ts";
+import type { Output, ProgressDisplay } from "../terminal/output.ts";
+import { UsageError } from "../errors.ts";
 import { windowTokens } from "../options/common_options.ts";
 
 /** The texts and tasks on which every model is measured. */
@@ -30,7 +31,7 @@ export interface EvaluationPlan {
   readonly seqlen?: number;
 }
 
-/** The parts that the evaluations of all models share. */
+/** What all models are evaluated with. */
 export interface EvaluationSetting {
   readonly backend: Backend;
   readonly output: Output;
@@ -56,8 +57,9 @@ export interface ModelEvaluation {
 }
 
 /**
- * Evaluates models, each of which is a folder, or `hf:OWNER/NAME` for a model of the Hugging Face hub. The predictions of the others are
- * compared with those of the first model for each text that has the same tokens in both.
+ * Evaluates models, each of which is a folder, or `hf:OWNER/NAME` for a model of the Hugging Face hub. The first model is the reference of
+ * `comparePerplexities`.
+ * @throws {UsageError} if a model has fewer positions than the windows have tokens
  * @throws {ModelError} if a model or a text cannot be read, or if a text is too short
  */
 export async function evaluateModels(
@@ -65,24 +67,26 @@ export async function evaluateModels(
   plan: EvaluationPlan,
   setting: EvaluationSetting,
 ): Promise<ModelEvaluation[]> {
+  const { output, signal } = setting;
   await using opened = new AsyncDisposableStack();
   const models: OpenedModel[] = [];
   for (const name of names) {
-    const model = opened.use(
-      await openModelFolder(await modelFolder(name, setting.output, setting.signal), denoFileSystem),
-    );
-    remarkFormat(model, setting.output);
-    models.push({ name, model: model.model, tokenizer: await model.loadTokenizer() });
+    const folder = opened.use(await openModelFolder(await modelFolder(name, output, signal), denoFileSystem));
+    remarkFormat(folder, output);
+    models.push({ name, model: folder.model, tokenizer: await folder.loadTokenizer() });
   }
-  // Perplexities are comparable only if the texts are cut into the same windows. All models therefore use the window length of the first.
-  const seqlen = windowTokens(models[0].model, plan.seqlen);
-  for (const { model } of models) windowTokens(model, seqlen);
+  const windows = { seqlen: commonWindowTokens(models, plan.seqlen), windows: plan.windows };
   const texts: TextEvaluation[][] = [];
-  for (const text of plan.texts) texts.push(await evaluateText(models, text, { ...plan, seqlen }, setting));
+  for (const text of plan.texts) texts.push(await evaluateText(models, text, windows, setting));
   const evaluations: ModelEvaluation[] = [];
   for (const [m, model] of models.entries()) {
     const tasks = await evaluateTasks(model, plan.tasks, setting);
-    evaluations.push({ model: model.name, seqlen, texts: texts.map((ofText) => ofText[m]), tasks });
+    evaluations.push({
+      model: model.name,
+      seqlen: windows.seqlen,
+      texts: texts.map((ofText) => ofText[m]),
+      tasks,
+    });
   }
   return evaluations;
 }
@@ -94,30 +98,44 @@ interface OpenedModel {
   readonly tokenizer: Tokenizer;
 }
 
+/** Returns the tokens per window, which by default follow from the first model. Perplexities are comparable only for the same windows. */
+function commonWindowTokens([first, ...others]: readonly OpenedModel[], seqlen?: number): number {
+  const tokens = windowTokens(first.model, seqlen);
+  for (const { name, model: { spec: { maxTokens } } } of others) {
+    if (tokens <= maxTokens) continue;
+    const source = seqlen === undefined ? `, as ${first.name} allows` : "";
+    throw new UsageError(
+      `option --compare ${name}: the model has positions for ${maxTokens} tokens, but the windows have ${tokens}${source}`,
+    );
+  }
+  return tokens;
+}
+
 /** Measures all models on a text. */
 async function evaluateText(
   models: readonly OpenedModel[],
   text: TextFile,
-  { seqlen, windows }: EvaluationWindows,
+  windows: EvaluationWindows,
   { backend, output, signal }: EvaluationSetting,
 ): Promise<TextEvaluation[]> {
-  using kept = new ResourceSet();
-  const evaluations: TextEvaluation[] = [];
-  let first: Predictions | undefined;
-  for (const { name, model, tokenizer } of models) {
-    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
-    const reference = first?.fits(model, tokens, { seqlen, windows }) ? first : undefined;
-    const predictions = await withProgress(
-      output,
-      `${basename(name)} on ${text.label}`,
-      (progress) =>
-        Predictions.compute(model, backend, tokens, { seqlen, windows, signal, progress, reference }),
-    );
-    evaluations.push({ text: text.name ?? text.path, ...predictions.figures });
-    if (first) predictions.destroy();
-    else first = kept.add(predictions);
+  const inputs: ModelText[] = [];
+  for (const { model, tokenizer } of models) {
+    inputs.push({ model, tokens: await readEvaluationText(tokenizer, text, windows, denoFileSystem) });
   }
-  return evaluations;
+  let shown: { readonly index: number; readonly display: ProgressDisplay } | undefined;
+  const progress = (index: number, done: number, total: number) => {
+    if (shown?.index !== index) {
+      shown?.display.stop();
+      shown = { index, display: output.progress(`${basename(models[index].name)} on ${text.label}`) };
+    }
+    shown.display.step(done, total);
+  };
+  try {
+    const figures = await comparePerplexities(inputs, backend, { ...windows, signal, progress });
+    return figures.map((ofModel) => ({ text: text.name ?? text.path, ...ofModel }));
+  } finally {
+    shown?.display.stop();
+  }
 }
 
 async function evaluateTasks(
@@ -127,26 +145,14 @@ async function evaluateTasks(
 ): Promise<ModelEvaluation["tasks"]> {
   const evaluations: ModelEvaluation["tasks"][number][] = [];
   for (const { task, file, examples } of tasks) {
-    const metrics = await withProgress(
-      output,
-      `${basename(name)} on ${task.name}`,
-      (progress) => evaluateTask(task, examples, model, tokenizer, backend, { signal, progress }),
-    );
-    evaluations.push({ task: task.name, file, examples: examples.length, metrics });
+    const display = output.progress(`${basename(name)} on ${task.name}`);
+    const progress = (done: number, total: number) => display.step(done, total);
+    try {
+      const metrics = await evaluateTask(task, examples, model, tokenizer, backend, { signal, progress });
+      evaluations.push({ task: task.name, file, examples: examples.length, metrics });
+    } finally {
+      display.stop();
+    }
   }
   return evaluations;
-}
-
-/** Shows the progress of `measure` under the title `what`. */
-async function withProgress<T>(
-  output: Output,
-  what: string,
-  measure: (progress: (done: number, total: number) => void) => Promise<T>,
-): Promise<T> {
-  const progress = output.progress(what);
-  try {
-    return await measure((done, total) => progress.step(done, total));
-  } finally {
-    progress.stop();
-  }
 }

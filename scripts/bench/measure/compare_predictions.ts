@@ -3,7 +3,7 @@
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
 import { loadTokenizer, readTokens } from "../../../src/model/tokenizer/tokenizer.ts";
 import { type Kind, KINDS, type Texts } from "../../fixtures/trained_models.ts";
-import type { QualityModel } from "./cells.ts";
+import type { QualityModel } from "../quality/cells.ts";
 
 /** One figure per kind of text. A kind is undefined if this machine has no such text. */
 export type Figures = Readonly<Record<Kind, number | undefined>>;
