@@ -79,7 +79,7 @@ export const bench: Bench<QualityOptions, QualityResults> = {
     command
       .option(
         "--cells <pattern...>",
-        "MODEL/CALIBRATION/TARGET/METHOD with wildcards, such as smollm2/*/50/*",
+        "MODEL/CALIBRATION/TARGET/METHOD with wildcards, such as smollm2-rescaled/*/50/*",
         ["*/*/*/*"],
       )
       .option("--limit <n>", "measure at most n cells", integer(1))
