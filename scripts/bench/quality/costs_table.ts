@@ -2,6 +2,7 @@
 
 import { REAL_MODELS } from "../../peers/real_model.ts";
 import { markdownTable } from "../report/markdown_table.ts";
+import { TARGETS } from "../measure/targets.ts";
 import { type Cell, listCells, METHODS } from "./cells.ts";
 
 /** The method beside which the others are compared. */
@@ -25,7 +26,7 @@ export function costsTable(cells: readonly MeasuredCell[]): string {
   });
   return markdownTable<typeof rows[number]>([
     ["model", ({ model }) => model],
-    ["target", ({ target }) => target],
+    ["target", ({ target }) => TARGETS[target].title],
     ["method", ({ method }) => METHODS[method].title],
     ["processor time (s)", ({ seconds }) => seconds.toFixed(0)],
     [`beside ${METHODS[BASELINE].title}`, ({ ratio }) => `${ratio.toFixed(2)} ×`],
