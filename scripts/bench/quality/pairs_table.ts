@@ -6,8 +6,16 @@ import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { METHODS, NEAREST } from "./cells.ts";
 import type { Figures } from "../measure/compare_predictions.ts";
 
-/** The methods that are compared with each other: the one that should be better first. */
-const PAIRS = [["best", "default"], ["default", "published"], ["default", NEAREST]] as const;
+/** The methods that are compared with each other: the one that should be better first. The later pairs differ by one step each. */
+const PAIRS = [
+  ["default", NEAREST],
+  ["default", "published"],
+  ["best", "default"],
+  ["unit-validation", "published"],
+  ["alps-validation", "unit-validation"],
+  ["alps-target", "alps-validation"],
+  ["alps-target-reconstruct", "alps-target"],
+] as const;
 
 /** A cell of the bench, with the figures of each text. */
 interface MeasuredCell {
@@ -23,12 +31,13 @@ interface Row {
   readonly pair: typeof PAIRS[number];
 }
 
-/** Renders one row per pair of methods, with the number of figures that are lower, and the largest ratio of two figures. */
+/** Renders one row per pair of methods that were both measured, with the number of figures that are lower, and the largest ratio of two figures. */
 export function pairsTable(cells: readonly MeasuredCell[]): string {
   const isReal = ({ name }: MeasuredCell) => name.split("/")[0] in REAL_MODELS;
   const groups = { real: cells.filter(isReal), small: cells.filter((cell) => !isReal(cell)) };
   const rows = Object.entries(groups).flatMap(([models, cells]) =>
     PAIRS.map((pair): Row => ({ models, cells, pair }))
+      .filter((row) => compare(row, "perplexities").lower !== NOT_MEASURED)
   );
   return markdownTable<Row>([
     ["models", ({ models }) => models],
