@@ -30,19 +30,19 @@ import {
   skipReason,
 } from "./quality/cells.ts";
 import { costsTable } from "./quality/costs_table.ts";
-import type { Figures } from "./measure/compare_predictions.ts";
 import { pairsTable } from "./quality/pairs_table.ts";
 import { threadSettings } from "./torch/thread_settings.ts";
 import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "./report/markdown_table.ts";
 
-type Perplexities = Readonly<Record<Kind, number | null>>;
+/** A figure is null if this machine has no such text, or if the figure is not finite. */
+type Figures = Readonly<Record<Kind, number | null>>;
 
 interface CellResult {
   /** The name of the {@link Cell}. */
   readonly name: string;
   /** The options of `pare prune` of the cell, or the recipe of llm-compressor. */
   readonly options: readonly string[];
-  readonly perplexities: Perplexities;
+  readonly perplexities: Figures;
   /** The mean of KL(dense ‖ model) over the tokens of each text, in nats. Absent in cells that were measured before the bench had it. */
   readonly divergences?: Figures;
   /** The geometric mean of the layers' errors on the calibration texts. Absent if the method needs no calibration. */
@@ -58,7 +58,7 @@ interface ModelResult {
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
-  readonly dense: Perplexities;
+  readonly dense: Figures;
 }
 
 interface QualityResults {
@@ -192,8 +192,7 @@ async function runPeer(
 }
 
 /**
- * Measures models on all texts that this machine has, and compares all but the first with the first. A perplexity is null, and a divergence
- * undefined, if the text is missing or if the figure is not finite.
+ * Measures models on all texts that this machine has, and compares all but the first with the first, whose divergences are null.
  */
 async function evaluate(
   [first, ...others]: readonly string[],
@@ -210,14 +209,11 @@ async function evaluate(
     ]),
   );
   return models.map(({ texts: measured }) => {
-    const figureOf = (kind: Kind, figure: "perplexity" | "divergence") =>
-      measured[files.indexOf(texts[kind].evaluation ?? "")]?.[figure] ?? null;
-    const figures = <Missing>(figure: "perplexity" | "divergence", missing: Missing) =>
-      Object.fromEntries(KINDS.map((kind) => [kind, figureOf(kind, figure) ?? missing])) as Record<
-        Kind,
-        number | Missing
-      >;
-    return { perplexities: figures("perplexity", null), divergences: figures("divergence", undefined) };
+    const figures = (figure: "perplexity" | "divergence") =>
+      Object.fromEntries(
+        KINDS.map((kind) => [kind, measured[files.indexOf(texts[kind].evaluation ?? "")]?.[figure] ?? null]),
+      ) as Record<Kind, number | null>;
+    return { perplexities: figures("perplexity"), divergences: figures("divergence") };
   });
 }
 
@@ -228,7 +224,7 @@ interface EvalOutput {
   }[];
 }
 
-function formatKind(perplexities: Perplexities, kind: Kind): string {
+function formatKind(perplexities: Figures, kind: Kind): string {
   const value = perplexities[kind];
   return value === null ? NOT_MEASURED : formatPerplexity(value);
 }

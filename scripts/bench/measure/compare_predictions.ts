@@ -1,4 +1,4 @@
-/** Compares what two models predict, on texts that were not fitted. `scripts/peers/bench/divergence.py` computes both with transformers. */
+/** The windows that benches and tests send to `scripts/peers/bench/divergence.py`, which compares two models with transformers, and its answer. */
 
 import { denoFileSystem as fs } from "../../../src/cli/files/deno_file_system.ts";
 import { loadTokenizer, readTokens } from "../../../src/model/tokenizer/tokenizer.ts";

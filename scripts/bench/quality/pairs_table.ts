@@ -1,10 +1,9 @@
 /** Counts how often one method is better than another, over all targets, calibrations and texts of the real models and of the small ones. */
 
-import { KINDS } from "../../fixtures/trained_models.ts";
+import { type Kind, KINDS } from "../../fixtures/trained_models.ts";
 import { REAL_MODELS } from "../../peers/real_model.ts";
 import { markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { METHODS, NEAREST } from "./cells.ts";
-import type { Figures } from "../measure/compare_predictions.ts";
 
 /** The methods that are compared with each other: the one that should be better first. The later pairs differ by one step each. */
 const PAIRS = [
@@ -21,8 +20,8 @@ const PAIRS = [
 interface MeasuredCell {
   /** MODEL/CALIBRATION/TARGET/METHOD */
   readonly name: string;
-  readonly perplexities: Readonly<Record<keyof Figures, number | null>>;
-  readonly divergences?: Figures;
+  readonly perplexities: Readonly<Record<Kind, number | null>>;
+  readonly divergences?: Readonly<Partial<Record<Kind, number | null>>>;
 }
 
 interface Row {

@@ -7,6 +7,7 @@
 import type { Backend } from "../../device/backend.ts";
 import type { ModelSpec } from "../families/family.ts";
 import { AUTO_MEMORY_BYTES, countStatesBytes } from "../hidden_states/hidden_states.ts";
+import type { Forward } from "../forward.ts";
 import type { Model } from "../model.ts";
 import { type ForwardMemory, planForward } from "../plan_forward.ts";
 import { type ComparedPerplexity, type Part, type Perplexity, TextMeasurement } from "./text_measurement.ts";
@@ -107,16 +108,16 @@ async function measureTogether(
     { length: Math.ceil(length / size) },
     (_, i): Part => [i * size, Math.min(length, (i + 1) * size)],
   );
-  for (const text of texts) {
+  const run = (text: TextMeasurement, part: Part, kept?: Forward) => {
     const batches = parts.map(([first, end]) =>
       planForward(backend, text.model.spec, end - first, seqlen, memory).batches.length
     );
-    text.setBatches(batches.reduce((sum, count) => sum + count, 0));
-  }
+    return text.run(backend, part, { batches: batches.reduce((sum, count) => sum + count, 0), memory }, kept);
+  };
   for (const part of parts) {
-    const kept = await reference.run(backend, part, memory);
+    const kept = await run(reference, part);
     try {
-      for (const other of others) (await other.run(backend, part, memory, kept)).destroy();
+      for (const other of others) (await run(other, part, kept)).destroy();
     } finally {
       kept.destroy();
     }

@@ -1,4 +1,4 @@
-/** Measures a model on some windows of a text after the other, alone or beside another model. */
+/** Measures a model on a text, one part of its windows after the other, alone or beside another model. */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";
@@ -34,7 +34,6 @@ export class TextMeasurement {
   /** The token ids of all windows of the text. */
   readonly windows: readonly Uint32Array[];
   readonly #progress: (done: number, total: number) => void;
-  #totalSteps = 0;
   #done = 0;
   /** The sums over the predicted tokens so far. */
   #loss = 0;
@@ -57,25 +56,22 @@ export class TextMeasurement {
       windows.every((window, w) => window.every((id, t) => id === this.windows[w][t]));
   }
 
-  /** Sets the number of the batches of all parts, from which the number of steps follows. */
-  setBatches(count: number): void {
-    this.#totalSteps = (this.model.spec.blockCount + 1) * count;
-  }
-
   /**
    * Runs the windows of a part through the model, and adds their figures.
+   * @param batches the number of the batches of all parts, from which the number of steps follows
    * @param reference the reference after its blocks, with the same windows. By default the model is not compared
    * @returns the model after its blocks, which the caller destroys
    */
   async run(
     backend: Backend,
     [first, end]: Part,
-    memory: ForwardMemory | undefined,
+    { batches, memory }: { readonly batches: number; readonly memory?: ForwardMemory },
     reference?: Forward,
   ): Promise<Forward> {
     const windows = this.windows.slice(first, end),
       forward = await Forward.begin(backend, this.model, windows, memory);
-    const onBatchDone = () => this.#progress(++this.#done, this.#totalSteps);
+    const steps = (this.model.spec.blockCount + 1) * batches;
+    const onBatchDone = () => this.#progress(++this.#done, steps);
     try {
       await forward.runBlocks(onBatchDone);
       await this.#addFigures(forward, windows, onBatchDone, reference);
