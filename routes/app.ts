@@ -3,20 +3,14 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import {
-  distinctParameters,
-  hostName,
-  logRequests,
-  requestId,
-  requireKey,
-  securityHeaders,
-} from "./middleware.ts";
+import { distinctParameters, hostName, logRequests, requestId, securityHeaders } from "./middleware.ts";
 import { blockRoutes } from "./blocks.ts";
 import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes, metricsRoutes, openApiRoutes } from "./status.ts";
 import { hessianRoutes } from "./hessians.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
+import { TASK_OWNER } from "../src/host/blocks/states.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { layerRoutes } from "./layers.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
@@ -28,7 +22,7 @@ import { Refusal, requireValid } from "../src/protocol/refusal.ts";
 
 /** @param pageFiles the built files of the pages. Without them there is no playground */
 export function createApp(services: HostServices, pageFiles?: PageFiles): HostApp {
-  const { keys, hostNames, corsOrigins, metrics } = services;
+  const { hostNames, corsOrigins } = services;
   const app = new OpenAPIHono<HostEnv>({ defaultHook: requireValid });
   app.onError((error, c) => problemResponse(c, error));
   app.notFound((c) =>
@@ -55,23 +49,19 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
   for (const path of ["/v1/*", "/healthz", "/readyz", "/ping", "/metrics", "/openapi.json"]) {
     app.use(path, distinctParameters);
   }
-  app.use("/v1/layers", requireKey(keys, "solve"));
-  app.use("/v1/states/*", requireKey(keys, "solve"));
-  app.use("/v1/blocks", requireKey(keys, "solve"));
-  app.use("/v1/hessians/*", requireKey(keys, "hessians"));
-  app.use("/metrics", requireKey(keys, "metrics"));
 
   layerRoutes(app, services);
   hessianRoutes(app, services);
   blockRoutes(app, services);
   if (services.edge) {
     // The edge authorises a task by a ticket. The host then sends its tensors to this application, which needs no key.
-    const inner = createApp({ ...services, keys: { current: [] }, corsOrigins: [], edge: undefined });
+    const keys = { current: [], owner: TASK_OWNER };
+    const inner = createApp({ ...services, keys, corsOrigins: [], edge: undefined });
     taskRoutes(app, services.edge, services, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);
-  metricsRoutes(app, metrics);
-  openApiRoutes(app);
+  metricsRoutes(app, services);
+  openApiRoutes(app, services);
   pageRoutes(app, services, pageFiles);
   docsRoutes(app, services, pageFiles);
   return app;

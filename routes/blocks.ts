@@ -1,6 +1,5 @@
 /** `/v1/states/NAME` stores the hidden states of a model, and `POST /v1/blocks` prunes the block of which they are the inputs. */
 
-import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
@@ -16,22 +15,22 @@ import {
   FIND_STATES,
   PRUNE_BLOCK,
 } from "../src/protocol/resources/blocks.ts";
-import { routeConfig } from "../src/protocol/resources/operation.ts";
 import { answerStream } from "./answer_stream.ts";
 import { requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
+import { guardedRoute } from "./middleware.ts";
 
 export function blockRoutes(app: HostApp, services: HostServices): void {
-  const { device, limits, clock, metrics } = services;
+  const { device, keys, limits, clock, metrics } = services;
 
-  app.openapi(createRoute(routeConfig(FIND_STATES)), async (c) => {
+  app.openapi(guardedRoute(FIND_STATES, keys), async (c) => {
     const key = ownName(c, c.req.valid("param").name);
     const states = await device.session().states.describe(key);
     if (!states) throw new StatesNotFoundError(key.name);
     return c.json(states, 200);
   });
 
-  app.openapi(createRoute(routeConfig(CREATE_STATES)), async (c) => {
+  app.openapi(guardedRoute(CREATE_STATES, keys), async (c) => {
     const key = ownName(c, c.req.valid("param").name), { target, block } = c.req.valid("query");
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { backend, states: store, residentQueue } = session;
@@ -47,13 +46,13 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     }
   });
 
-  app.openapi(createRoute(routeConfig(DELETE_STATES)), async (c) => {
+  app.openapi(guardedRoute(DELETE_STATES, keys), async (c) => {
     const key = ownName(c, c.req.valid("param").name);
     if (!await device.session().states.delete(key)) throw new StatesNotFoundError(key.name);
     return c.body(null, 204);
   });
 
-  app.openapi(createRoute(routeConfig(PRUNE_BLOCK)), async (c) => {
+  app.openapi(guardedRoute(PRUNE_BLOCK, keys), async (c) => {
     const query = c.req.valid("query"), key = ownName(c, query.states);
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { states: store, residentQueue, solveQueue } = session;
@@ -75,7 +74,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     }
   });
 
-  app.openapi(createRoute(routeConfig(ADD_SUMS)), async (c) => {
+  app.openapi(guardedRoute(ADD_SUMS, keys), async (c) => {
     const name = ownName(c, c.req.valid("param").name), { layer } = c.req.valid("query");
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { states: store, residentQueue, solveQueue } = session;
@@ -107,9 +106,9 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
   }
 }
 
-/** Returns the name with the API key of the request, to which it belongs. */
+/** Returns the name with its owner, which the request has by its API key. */
 function ownName(c: Context<HostEnv>, name: string): StatesName {
-  return { owner: c.get("keyDigest"), name };
+  return { owner: c.get("owner"), name };
 }
 
 async function* chunksOf<Chunk>(parts: readonly Chunk[]): AsyncGenerator<Chunk, void, undefined> {

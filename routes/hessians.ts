@@ -1,6 +1,5 @@
 /** `/v1/hessians/sha256:HEX`: stores statistics that several layers share, so that clients send them only once. */
 
-import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
 import { tileEdgeOn } from "../src/device/tiled_matrix.ts";
@@ -9,6 +8,7 @@ import type { DeviceSession } from "../src/host/device.ts";
 import { HessianNotFoundError, storeHessian } from "../src/host/factor_store.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
+import { guardedRoute } from "./middleware.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import {
   DELETE_HESSIAN,
@@ -19,9 +19,9 @@ import {
 import { routeConfig } from "../src/protocol/resources/operation.ts";
 
 export function hessianRoutes(app: HostApp, services: HostServices): void {
-  const { device, limits } = services;
+  const { device, keys, limits } = services;
 
-  app.openapi(createRoute(routeConfig(FIND_HESSIAN)), (c) => {
+  app.openapi(guardedRoute(FIND_HESSIAN, keys), (c) => {
     const { digest } = c.req.valid("param");
     const order = device.session().store.order(digest);
     if (order === undefined) throw new HessianNotFoundError(digest);
@@ -31,7 +31,7 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
   // Hono answers HEAD by the handler of GET.
   app.openAPIRegistry.registerPath(routeConfig(HAS_HESSIAN));
 
-  app.openapi(createRoute(routeConfig(STORE_HESSIAN)), async (c) => {
+  app.openapi(guardedRoute(STORE_HESSIAN, keys), async (c) => {
     const { digest } = c.req.valid("param");
     const body = requestBody(c, services);
     const session = device.session();
@@ -44,7 +44,7 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
     }
   });
 
-  app.openapi(createRoute(routeConfig(DELETE_HESSIAN)), (c) => {
+  app.openapi(guardedRoute(DELETE_HESSIAN, keys), (c) => {
     device.session().store.delete(c.req.valid("param").digest);
     return c.body(null, 204);
   });

@@ -12,8 +12,8 @@ export interface HostEnv {
   } | undefined;
   Variables: {
     requestId: string;
-    /** The digest of the API key in hexadecimal, "" if the host has no keys. Unset for resources that need no key. */
-    keyDigest: string;
+    /** The owner of what the request stores: the digest of its API key in hexadecimal, or that of `KeySource` if there are no keys. */
+    owner: string;
     /** The code of the problem that was sent as the answer, if any. */
     problem?: ProblemCode;
     /** The error behind an `internal` problem, for the log. */

@@ -1,6 +1,5 @@
 /** `POST /v1/layers`: prunes the layer in the body of the request. */
 
-import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { DeviceSession } from "../src/host/device.ts";
 import { UnsentAnswers } from "../src/host/transfers.ts";
@@ -9,18 +8,16 @@ import { handleLayer } from "../src/layer/handle_layer.ts";
 import { readWholeAnswer } from "../src/layer/write_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { PRUNE_LAYER } from "../src/protocol/resources/layers.ts";
-import { routeConfig } from "../src/protocol/resources/operation.ts";
 import { type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
 import { type AnswerSource, answerStream, streamOf } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
+import { guardedRoute } from "./middleware.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 
-const route = createRoute(routeConfig(PRUNE_LAYER));
-
 export function layerRoutes(app: HostApp, services: HostServices): void {
-  const { device } = services, unsent = new UnsentAnswers();
-  app.openapi(route, async (c) => {
+  const { device, keys } = services, unsent = new UnsentAnswers();
+  app.openapi(guardedRoute(PRUNE_LAYER, keys), async (c) => {
     const query = c.req.valid("query");
     const parameters = resolveParameters(query);
     const body = requestBody(c, services);

@@ -1,5 +1,6 @@
 /** The middleware of a host. `app.ts` chooses the paths to which it applies. */
 
+import { createRoute } from "@hono/zod-openapi";
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import type { HostServices } from "../src/host/host_services.ts";
@@ -8,7 +9,8 @@ import { NonceMemory, verifyTicket } from "../src/protocol/tickets.ts";
 import { Refusal, requireDistinctParameters } from "../src/protocol/refusal.ts";
 import { requireHostName } from "../src/protocol/host_names.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
-import { type KeySource, requireScope, type Scope } from "../src/protocol/keys.ts";
+import { type KeySource, requireScope } from "../src/protocol/keys.ts";
+import { type Operation, routeConfig } from "../src/protocol/resources/operation.ts";
 import { settlesWithin } from "../src/base/waiting.ts";
 import { stackOf } from "../src/base/errors.ts";
 import type { HostEnv } from "./host_app.ts";
@@ -77,18 +79,19 @@ export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHa
 }
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if
- * it lacks the scope. If there are no keys, every request passes. Such a host listens on loopback only.
+ * Returns the route of an operation. A request needs a key with the scope that the operation declares. The answer is 401
+ * if the key is missing or not accepted, and 403 if it lacks the scope. If there are no keys, every request passes. Such
+ * a host listens on loopback only.
  */
-export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<HostEnv> {
-  return async (c, next) => {
-    const { current } = keys;
-    const key = current.length > 0
-      ? await requireScope(current, c.req.header("Authorization"), scope, "host")
-      : undefined;
-    c.set("keyDigest", key?.digest.toHex() ?? "");
+export function guardedRoute<T extends Operation>(operation: T, keys: KeySource) {
+  const { scope } = operation;
+  const middleware: MiddlewareHandler<HostEnv> = async (c, next) => {
+    const { current, owner = "" } = keys, needsKey = scope !== "public" && current.length > 0;
+    const key = needsKey && await requireScope(current, c.req.header("Authorization"), scope, "host");
+    c.set("owner", key ? key.digest.toHex() : owner);
     await next();
   };
+  return createRoute({ ...routeConfig(operation), middleware });
 }
 
 /**

@@ -5,29 +5,29 @@
  * contract, generated from the schemas that check the requests.
  */
 
-import { createRoute, z } from "@hono/zod-openapi";
+import { z } from "@hono/zod-openapi";
 import type { HostApp } from "./host_app.ts";
+import { guardedRoute } from "./middleware.ts";
 import type { DeviceSession } from "../src/host/device.ts";
 import type { HostServices } from "../src/host/host_services.ts";
-import type { HostMetrics } from "../src/host/metrics.ts";
 import { MAX_BLOCKSIZE, MAX_FEATURES } from "../src/protocol/limits.ts";
 import type { Ready } from "../src/protocol/messages.ts";
 import { documentOf, KEY_SCHEME } from "../src/protocol/resources/document.ts";
 import { REPORT_DESCRIPTION, reportSchema } from "../src/protocol/resources/layers.ts";
-import { routeConfig } from "../src/protocol/resources/operation.ts";
 import { HEALTHZ, METRICS, OPENAPI, PING, READYZ } from "../src/protocol/resources/server.ts";
 
 export function healthRoutes(app: HostApp, services: HostServices): void {
-  app.openapi(createRoute(routeConfig(HEALTHZ)), (c) => c.json({ status: "up" as const }, 200));
+  const { device, keys } = services;
+  app.openapi(guardedRoute(HEALTHZ, keys), (c) => c.json({ status: "up" as const }, 200));
 
   app.openapi(
-    createRoute(routeConfig(READYZ)),
-    (c) => c.json(describeDevice(services, services.device.session()), 200),
+    guardedRoute(READYZ, keys),
+    (c) => c.json(describeDevice(services, device.session()), 200),
   );
 
-  app.openapi(createRoute(routeConfig(PING)), (c) => {
-    if (services.device.isStarting) return c.body(null, 204);
-    services.device.session();
+  app.openapi(guardedRoute(PING, keys), (c) => {
+    if (device.isStarting) return c.body(null, 204);
+    device.session();
     return c.json({ status: "ready" as const }, 200);
   });
 }
@@ -53,15 +53,15 @@ export function describeDevice(
   };
 }
 
-export function metricsRoutes(app: HostApp, metrics: HostMetrics): void {
-  app.openapi(createRoute(routeConfig(METRICS)), async (c) => {
+export function metricsRoutes(app: HostApp, { keys, metrics }: HostServices): void {
+  app.openapi(guardedRoute(METRICS, keys), async (c) => {
     const { text, contentType } = await metrics.render();
     return c.text(text, 200, { "Content-Type": contentType });
   });
 }
 
 /** The document describes all resources that `app` has at the time of the request. */
-export function openApiRoutes(app: HostApp): void {
+export function openApiRoutes(app: HostApp, { keys }: HostServices): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
   // The header `Pare-Report` refers to the schema by its name. The registry accepts only schemas that were made after
   // the import of its library, so the schema is made again.
@@ -70,7 +70,7 @@ export function openApiRoutes(app: HostApp): void {
     z.object(reportSchema.shape).meta({ description: REPORT_DESCRIPTION }),
   );
   app.openapi(
-    createRoute(routeConfig(OPENAPI)),
+    guardedRoute(OPENAPI, keys),
     (c) => c.json(app.getOpenAPI31Document(documentOf("host")), 200),
   );
 }

@@ -52,7 +52,7 @@ const cancel = createRoute({
   responses: { 204: { description: "The task is cancelled, or did not exist" } },
 });
 
-/** @param host the application that prunes. It must accept requests without an API key */
+/** @param host the application that prunes. It must accept requests without an API key, and act for `TASK_OWNER` */
 export function taskRoutes(
   app: HostApp,
   link: EdgeLink,

@@ -6,10 +6,10 @@ import { corsOptions, parseOrigins } from "../protocol/cors.ts";
 import { Refusal, requireValid } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
 import { shortened } from "../base/texts.ts";
-import { requireEdgeKey, requireOpenEdgeName } from "./auth.ts";
+import { requireOpenEdgeName } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./bindings.ts";
-import { edgeHealthRoutes, edgeLayerRoutes } from "./host_resources.ts";
+import { edgeHealthRoutes, forwardedRoutes } from "./host_resources.ts";
 import { hostRoutes } from "./hosts/routes.ts";
 import { jobRoutes } from "./jobs/routes.ts";
 import { edgeOpenApiRoutes } from "./openapi.ts";
@@ -17,7 +17,6 @@ import { edgeProblemResponse } from "./problems.ts";
 import type { PageFiles } from "../pages/page_files.ts";
 import { addSecurityHeaders } from "../pages/page_headers.ts";
 import { edgePageRoutes } from "./pages.ts";
-import { proxyToHost } from "./proxy.ts";
 import { requireMethod } from "./requests/require_method.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
@@ -32,6 +31,10 @@ export interface EdgeParts {
 export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp {
   const app = new OpenAPIHono<EdgeEnv>({ defaultHook: requireValid });
   app.onError((error, c) => edgeProblemResponse(c, error));
+  app.notFound((c) => {
+    const refusal = new Refusal("not_found", `${shortened(c.req.path)}: there is no such resource`);
+    return edgeProblemResponse(c, refusal);
+  });
   app.use(async (c, next) => {
     const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
     c.set("requestId", id);
@@ -51,15 +54,8 @@ export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp 
   jobRoutes(app);
   hostRoutes(app);
   edgeOpenApiRoutes(app);
-  // A host does not have these resources, so requests for them are never forwarded.
-  app.all("/v1/:own{uploads|blobs|jobs|hosts}/*", (c) => {
-    throw new Refusal("not_found", `${shortened(c.req.path)}: there is no such resource`);
-  });
-
-  edgeLayerRoutes(app, smallLayers);
+  forwardedRoutes(app, smallLayers);
   edgeHealthRoutes(app);
   edgePageRoutes(app, pageFiles);
-  app.use("/metrics", requireEdgeKey("metrics", "leave to host"));
-  app.all("*", (c) => proxyToHost(c));
   return app;
 }

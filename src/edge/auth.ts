@@ -3,29 +3,38 @@
  * is not set, the edge refuses the requests that it would serve itself. The host checks the keys of the others.
  */
 
+import { createRoute } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
 import { parseHostNames, requireHostName } from "../protocol/host_names.ts";
 import { type Key, parseKeys, requireScope, type Scope } from "../protocol/keys.ts";
 import { Refusal } from "../protocol/refusal.ts";
+import { type Operation, routeConfig } from "../protocol/resources/operation.ts";
 import type { EdgeBindings, EdgeEnv } from "./bindings.ts";
 
 const RATE_PERIOD_SECONDS = 60;
 
-/** The treatment of a request without keys and without `EDGE_OPEN`: it is refused, or the host checks its key. */
-type KeylessPolicy = "refuse" | "leave to host";
-
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or unknown, 403 if the key
- * lacks the scope, and 429 if the key is over its rate limit.
+ * Returns middleware that requires a key with the scope that the operation declares. It answers 401 if the key is
+ * missing or unknown, 403 if the key lacks the scope, and 429 if the key is over its rate limit.
+ * @param isOwn whether the edge serves the request itself. If it has no keys and is not open, it refuses such requests,
+ * and leaves the check of the key to a host for all others
  */
 export function requireEdgeKey(
-  scope: Scope,
-  keyless: KeylessPolicy = "refuse",
+  { scope }: Operation,
+  isOwn: (env: EdgeBindings) => boolean = () => true,
 ): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
-    await checkKey(c, scope, keyless);
+    if (scope !== "public") await checkKey(c, scope, isOwn(c.env));
     await next();
   };
+}
+
+/** Returns the route of an operation that the edge serves itself. `middleware` runs after the check of the key. */
+export function guardedRoute<T extends Operation>(
+  operation: T,
+  ...middleware: MiddlewareHandler<EdgeEnv>[]
+) {
+  return createRoute({ ...routeConfig(operation), middleware: [requireEdgeKey(operation), ...middleware] });
 }
 
 /**
@@ -45,7 +54,7 @@ function isOpen({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): boolean {
   return !PARE_KEYS && EDGE_OPEN === "true";
 }
 
-async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolicy): Promise<void> {
+async function checkKey(c: Context<EdgeEnv>, scope: Scope, isOwn: boolean): Promise<void> {
   const keys = parseKeys(c.env.PARE_KEYS ?? "");
   if (keys.length > 0) {
     const key = await requireScope(keys, c.req.header("Authorization"), scope, "edge");
@@ -54,7 +63,7 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
     return;
   }
   if (isOpen(c.env)) authorize(c, "open");
-  else if (keyless === "refuse") {
+  else if (isOwn) {
     throw new Refusal(
       "unauthorized",
       "this edge has no API keys, so it refuses the requests that it would serve itself. Set PARE_KEYS",

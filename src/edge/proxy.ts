@@ -2,8 +2,10 @@
 
 import type { Context } from "hono";
 import { proxy } from "hono/proxy";
+import { sha256 } from "../protocol/digest.ts";
 import type { ProblemCode } from "../protocol/problem_codes.ts";
 import { Refusal } from "../protocol/refusal.ts";
+import { idSchema } from "../protocol/resources/fields.ts";
 import { messageOf } from "../base/errors.ts";
 import { requireBodyLength } from "./requests/body_length.ts";
 import type { EdgeEnv } from "./bindings.ts";
@@ -58,7 +60,7 @@ export async function proxyToHost(
   if (!c.env.EDGE_HOST) {
     throw new Refusal("no_device", "this edge has no GPU host, because EDGE_HOST is not set");
   }
-  const target = targetOf(c, c.env.EDGE_HOST);
+  const target = await targetOf(c, c.env.EDGE_HOST);
   let response: Response;
   try {
     response = await fetchInTime(c, target, body);
@@ -78,10 +80,34 @@ export async function proxyToHost(
   return response;
 }
 
-/** Returns the URL at the host. The path is not resolved against the host's, because `//` could name another host. */
-function targetOf(c: Context<EdgeEnv>, host: string): URL {
-  const { pathname, search } = new URL(c.req.url);
-  return Object.assign(new URL(host), { pathname, search });
+/**
+ * Returns the URL at the host. The path is not resolved against the host's, because `//` could name another host. The
+ * host sees one key for all clients that the edge has authorised, so the hidden states of each client get a name of
+ * their own.
+ */
+async function targetOf(c: Context<EdgeEnv>, host: string): Promise<URL> {
+  const { pathname, search } = new URL(c.req.url),
+    target = Object.assign(new URL(host), { pathname, search });
+  const client = c.get("client"), inPath = c.req.param("name");
+  const inQuery = target.searchParams.getAll("states");
+  if (client === undefined) return target;
+  if (inPath !== undefined) {
+    target.pathname = pathname.split("/").with(STATES_NAME_SEGMENT, await statesName(client, inPath)).join(
+      "/",
+    );
+  }
+  // The host refuses a repeated parameter.
+  if (inQuery.length === 1) target.searchParams.set("states", await statesName(client, inQuery[0]));
+  return target;
+}
+
+/** The place of the name in `/v1/states/NAME`. */
+const STATES_NAME_SEGMENT = 3;
+
+/** Returns the name of the states at the host. A malformed name stays, so that the host refuses it. */
+async function statesName(client: string, name: string): Promise<string> {
+  if (!idSchema.safeParse(name).success) return encodeURIComponent(name);
+  return (await sha256(new TextEncoder().encode(`${client}/${name}`))).toHex();
 }
 
 /** Sends the request to the host. If the request has no body, it is aborted when the host does not answer in time. */

@@ -9,9 +9,9 @@ import { Refusal } from "./refusal.ts";
 /**
  * The scopes that a key may have.
  *
- * - `solve`: solve layers (host and edge)
- * - `hessians`: store and delete statistics (host)
- * - `metrics`: read the metrics (host), list the hosts that are alive (edge)
+ * - `solve`: solve layers and blocks (host and edge)
+ * - `hessians`: store and delete statistics (host and edge)
+ * - `metrics`: read the metrics (host and edge), list the hosts that are alive (edge)
  * - `uploads`: upload blobs (edge)
  * - `jobs`: start, follow and cancel jobs (edge)
  * - `read`: read blobs (edge)
@@ -32,6 +32,8 @@ export interface Key {
 /** The keys that a server accepts at this moment. If there are none, it accepts every request. */
 export interface KeySource {
   readonly current: readonly Key[];
+  /** The owner of what requests without a key store. Default: "", which no API key has. */
+  readonly owner?: string;
 }
 
 /**

@@ -271,18 +271,36 @@ describe("tasks about blocks", () => {
     await narrow.close();
   });
 
-  it("have states that no API key of the host can reach", async () => {
-    const key = "a-key", digest = (await sha256(new TextEncoder().encode(key))).toHex();
-    const { states } = await modelFiles("llama", { sparsity: 0.5 });
-    const edge = { secret: SECRET, hostId: HOST_ID, blobOrigins: [hosts.store.origin] };
-    const host = await startHost({ edge, keys: parseKeys(`${digest}:solve`) });
-    assert.deepEqual(await send("run", { windows: await hosts.putBlob("/states", states) }, host), DONE);
-    for (const method of ["GET", "DELETE"]) {
-      const headers = { Authorization: `Bearer ${key}` };
-      const response = await host.request("/v1/states/run", { method, headers });
-      assert.deepEqual(await codeOf(response), [404, "states_not_found"]);
-    }
-    assert.deepEqual(await send("run", {}, host), DONE);
-    await host.close();
-  });
+  for (const key of [undefined, "a-key"]) {
+    it(`have states that no client of a host ${key ? "with" : "without"} keys can reach by their name`, async () => {
+      const files = await modelFiles("llama", { sparsity: 0.5 }), result = resultAt("/result");
+      const windows = await hosts.putBlob("/states", files.states);
+      const block = await hosts.putBlob("/block", files.blocks[0]);
+      const edge = { secret: SECRET, hostId: HOST_ID, blobOrigins: [hosts.store.origin] };
+      const keys = key ? parseKeys((await sha256(new TextEncoder().encode(key))).toHex()) : [];
+      const host = await startHost({ edge, keys }), path = "/v1/states/run";
+      const headers = key ? { Authorization: `Bearer ${key}` } : undefined;
+      assert.deepEqual(await send("run", { windows }, host), DONE);
+      for (const method of ["GET", "DELETE"]) {
+        assert.deepEqual(await codeOf(await host.request(path, { method, headers })), [
+          404,
+          "states_not_found",
+        ]);
+      }
+      const { states: others } = await modelFiles(
+        "llama",
+        {},
+        () => [[Uint32Array.of(1, 2), Uint32Array.of(3, 4)]],
+      );
+      assert.equal((await host.send("PUT", path, others, headers)).status, 201);
+      assert.deepEqual(await send("run", { index: 0, block, result }, host), DONE);
+      const disturbed = solved(hosts.store.blobs.get("/result")!);
+      assert.deepEqual(await send("run", { windows }), DONE);
+      assert.deepEqual(await send("run", { index: 0, block, result }), DONE);
+      assertSame(disturbed, solved(hosts.store.blobs.get("/result")!));
+      assert.equal((await host.request(path, { method: "DELETE", headers })).status, 204);
+      assert.deepEqual(await send("run", {}, host), DONE);
+      await host.close();
+    });
+  }
 });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { before, describe, it } from "@std/testing/bdd";
 import { generateDocuments } from "../../scripts/contract/documents.ts";
 import { generateSources } from "../../scripts/contract/message_types.ts";
+import { type Scope, SCOPES } from "../../src/protocol/keys.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { LAYER_ANSWER_TENSORS, LAYER_REQUEST_TENSORS } from "../../src/protocol/resources/tensors.ts";
 import { documentedCodes } from "../support/documented_answers.ts";
@@ -42,11 +43,15 @@ describe("the OpenAPI documents", () => {
       "get /healthz",
       "get /metrics",
       "get /openapi.json",
+      "get /ping",
       "get /readyz",
       "get /v1/hessians/{digest}",
       "head /v1/hessians/{digest}",
+      "post /v1/blocks",
       "post /v1/layers",
+      "post /v1/states/{name}/sums",
       "put /v1/hessians/{digest}",
+      ...["delete", "get", "put"].map((method) => `${method} /v1/states/{name}`),
     ];
     const ofEdge = [
       "delete /v1/jobs/{id}",
@@ -61,11 +66,7 @@ describe("the OpenAPI documents", () => {
       "post /v1/uploads",
       "post /v1/uploads/{id}/complete",
     ];
-    const ofHost = ["delete", "get", "put"].map((method) => `${method} /v1/states/{name}`);
-    assert.deepEqual(
-      names(host),
-      [...shared, ...ofHost, "post /v1/states/{name}/sums", "get /ping", "post /v1/blocks"].toSorted(),
-    );
+    assert.deepEqual(names(host), shared.toSorted());
     assert.deepEqual(names(edge), [...shared, ...ofEdge].toSorted());
   });
 
@@ -79,7 +80,9 @@ describe("the OpenAPI documents", () => {
         assert.ok(operationId && summary, operationId);
         assert.ok(own.length === 1 && tags.includes(own[0]), operationId);
         const isPublic = ["getHealth", "getReadiness", "getStart", "getContract"].includes(operationId);
-        assert.deepEqual(security, isPublic ? [] : [{ key: [] }], operationId);
+        const [{ key: scopes = [] } = {}] = security;
+        assert.deepEqual([security.length, scopes.length], isPublic ? [0, 0] : [1, 1], operationId);
+        assert.ok(scopes.every((scope: Scope) => SCOPES.includes(scope)), operationId);
         for (const { headers } of Object.values<Document>(responses)) assert.ok(headers["X-Request-Id"]);
       }
       assert.deepEqual(document.info.license, { name: "MIT", identifier: "MIT" });

@@ -1,20 +1,18 @@
 /** `HEAD` and `GET /v1/blobs/sha256:HEX` read blobs, which uploads and jobs create. */
 
-import { createRoute } from "@hono/zod-openapi";
 import { OCTET_STREAM_TYPE } from "../../protocol/headers.ts";
 import { HAS_BLOB, READ_BLOB } from "../../protocol/resources/blobs.ts";
 import { routeConfig } from "../../protocol/resources/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { requireEdgeKey } from "../auth.ts";
+import { guardedRoute } from "../auth.ts";
 import type { EdgeApp } from "../bindings.ts";
 import { earlyStatus, honouredRange, parseRange } from "../requests/preconditions.ts";
 import { deletedBytes, findBlob, findFreshBlob, requireBucket } from "./store.ts";
 
 export function blobRoutes(app: EdgeApp): void {
-  app.use("/v1/blobs/*", requireEdgeKey("read"));
   // Hono answers HEAD by the handler of GET.
   app.openAPIRegistry.registerPath(routeConfig(HAS_BLOB));
-  app.openapi(createRoute(routeConfig(READ_BLOB)), async (c) => {
+  app.openapi(guardedRoute(READ_BLOB), async (c) => {
     const { digest } = c.req.valid("param");
     const isHead = c.req.method === "HEAD";
     const blob = await (isHead ? findFreshBlob : findBlob)(c.env, digest);

@@ -4,9 +4,9 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { heartbeatSchema, LIST_HOSTS } from "../../protocol/resources/hosts.ts";
 import { idSchema } from "../../protocol/resources/fields.ts";
-import { json, routeConfig } from "../../protocol/resources/operation.ts";
+import { json } from "../../protocol/resources/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
-import { requireEdgeKey } from "../auth.ts";
+import { guardedRoute } from "../auth.ts";
 import { limitBody } from "../requests/body_length.ts";
 import { cacheBody } from "../requests/read_body.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
@@ -36,7 +36,6 @@ const deregister = createRoute({
 });
 
 export function hostRoutes(app: EdgeApp): void {
-  app.use("/v1/hosts", requireEdgeKey("metrics"));
   app.use("/v1/hosts/:id", async (c, next) => {
     await checkTicket(c);
     await next();
@@ -51,7 +50,7 @@ export function hostRoutes(app: EdgeApp): void {
     return c.body(null, 204);
   });
   app.openapi(
-    createRoute(routeConfig(LIST_HOSTS)),
+    guardedRoute(LIST_HOSTS),
     async (c) => c.json({ hosts: await findRegistry(c.env).usableHosts() }, 200),
   );
 }
@@ -59,8 +58,8 @@ export function hostRoutes(app: EdgeApp): void {
 /** Checks a host's ticket. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
-  limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
-  const body = new Uint8Array(await cacheBody(c));
+  const length = limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
+  const body = await cacheBody(c, length);
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));
 }

@@ -1,9 +1,8 @@
 /** The routes of `/v1/jobs`. A job's id comes from its idempotency key, so repeated requests find the same job. */
 
 import pMap from "p-map";
-import { createRoute } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
-import { requireClient, requireEdgeKey } from "../auth.ts";
+import { guardedRoute, requireClient } from "../auth.ts";
 import type { EdgeApp, EdgeBindings } from "../bindings.ts";
 import { streamJobEvents } from "./events.ts";
 import type { VersionedJob } from "./job_record.ts";
@@ -25,7 +24,6 @@ import {
   READ_JOB,
   START_JOB,
 } from "../../protocol/resources/jobs.ts";
-import { routeConfig } from "../../protocol/resources/operation.ts";
 
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
@@ -37,10 +35,9 @@ const DEFAULT_SILENCE_SECONDS = 60;
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
 export function jobRoutes(app: EdgeApp): void {
-  // The pattern also matches /v1/jobs itself.
-  app.use("/v1/jobs/*", requireEdgeKey("jobs"), requireJsonBody(MAX_JOB_BYTES, "the job"));
+  const jobBody = requireJsonBody(MAX_JOB_BYTES, "the job");
 
-  app.openapi(createRoute(routeConfig(START_JOB)), async (c) => {
+  app.openapi(guardedRoute(START_JOB, jobBody), async (c) => {
     const request = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];
     const client = requireClient(c);
     // The digest includes the client, so that clients cannot find each other's jobs.
@@ -51,11 +48,11 @@ export function jobRoutes(app: EdgeApp): void {
   });
 
   app.openapi(
-    createRoute(routeConfig(LIST_JOBS)),
+    guardedRoute(LIST_JOBS, jobBody),
     async (c) => c.json(await listJobs(c.env, requireClient(c), c.req.valid("query")), 200),
   );
 
-  app.openapi(createRoute(routeConfig(READ_JOB)), async (c) => {
+  app.openapi(guardedRoute(READ_JOB, jobBody), async (c) => {
     const { id } = c.req.valid("param"), job = await requireJob(c.env, requireClient(c), id);
     if (c.req.header("Accept")?.includes("text/event-stream")) {
       return streamSSE(c, (stream) => streamJobEvents(stream, findJob(c.env, id), job));
@@ -66,7 +63,7 @@ export function jobRoutes(app: EdgeApp): void {
     return c.json(job.job, 200, headers);
   });
 
-  app.openapi(createRoute(routeConfig(CANCEL_JOB)), async (c) => {
+  app.openapi(guardedRoute(CANCEL_JOB, jobBody), async (c) => {
     const { id } = c.req.valid("param");
     await requireJob(c.env, requireClient(c), id);
     await findJob(c.env, id).cancel();

@@ -14,14 +14,14 @@ export const MAX_JSON_BODY_BYTES = 2 ** 20;
 /** Returns middleware that limits a JSON body, and refuses invalid UTF-8, whose bytes the parser would replace. */
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
-    limitBody(c, limit, subject);
-    if (c.req.raw.body) requireUtf8(await cacheBody(c));
+    const length = limitBody(c, limit, subject);
+    if (c.req.raw.body) requireUtf8(await cacheBody(c, length));
     await next();
   };
 }
 
 /** @throws {Refusal} `invalid_parameter` if `body` is not valid UTF-8 */
-function requireUtf8(body: ArrayBuffer): void {
+function requireUtf8(body: Uint8Array): void {
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(body);
   } catch (cause) {
@@ -55,10 +55,11 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
 }
 
 /**
- * Checks the body as {@link requireBodyLength} does, and that it has at most `limit` bytes. Errors name `subject`.
+ * Returns and checks the length as {@link requireBodyLength} does. It may be at most `limit` bytes. Errors name `subject`.
  * @throws {Refusal} `length_required`, or `too_large` with `limit`
  */
-export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): void {
+export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): number {
   const length = requireBodyLength(c);
   if (length > limit) throw tooLarge(subject, length, limit);
+  return length;
 }

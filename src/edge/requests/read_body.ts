@@ -39,11 +39,12 @@ export async function readBody(
   throw new Refusal("truncated_body", arrived);
 }
 
-/** Returns the body of the request, and caches it for the handler. @throws {Refusal} `truncated_body` if it ends early */
-export async function cacheBody(c: Context<EdgeEnv>): Promise<ArrayBuffer> {
-  return await c.req.arrayBuffer().catch((cause) => {
-    throw disconnectRefusal(cause);
-  });
+/** Reads the body as {@link readBody} does, and caches it for the handler. */
+export async function cacheBody(c: Context<EdgeEnv>, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  const body = await readBody(c, length);
+  // Hono keeps promises here, although its type says otherwise.
+  Object.assign(c.req.bodyCache, { arrayBuffer: Promise.resolve(body.buffer) });
+  return body;
 }
 
 export function hasDisconnected(c: Context<EdgeEnv>): boolean {

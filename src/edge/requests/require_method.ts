@@ -8,7 +8,7 @@ import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeApp, EdgeEnv } from "../bindings.ts";
 import { edgeProblemResponse } from "../problems.ts";
 
-/** Returns middleware that answers 405 with the header Allow, for all resources that `app` has or describes. */
+/** Returns middleware that answers 405 with the header Allow, for all resources that `app` has. */
 export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {
   let router: TrieRouter<string> | undefined;
   return async (c, next) => {
@@ -24,12 +24,6 @@ export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {
 function routerOf(app: EdgeApp): TrieRouter<string> {
   const router = new TrieRouter<string>();
   for (const { method, path } of app.routes) if (method !== "ALL") router.add("ALL", path, method);
-  // The resources that the edge forwards to a host are only described.
-  for (const definition of app.openAPIRegistry.definitions) {
-    if (definition.type !== "route") continue;
-    const { method, path } = definition.route;
-    router.add("ALL", path.replaceAll(/\{(\w+)\}/g, ":$1"), method.toUpperCase());
-  }
   return router;
 }
 

@@ -1,13 +1,11 @@
 /** The routes of `/v1/uploads`. Clients send the parts to signed URLs of the bucket, past the Worker. */
 
-import { createRoute } from "@hono/zod-openapi";
-import { requireClient, requireEdgeKey } from "../auth.ts";
+import { guardedRoute, requireClient } from "../auth.ts";
 import type { EdgeApp } from "../bindings.ts";
 import { findFreshBlob } from "../blobs/store.ts";
 import { MAX_JSON_BODY_BYTES, requireJsonBody } from "../requests/body_length.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 import { invalidParameter } from "../../protocol/refusal.ts";
-import { routeConfig } from "../../protocol/resources/operation.ts";
 import {
   ABANDON_UPLOAD,
   BEGIN_UPLOAD,
@@ -16,9 +14,8 @@ import {
 } from "../../protocol/resources/uploads.ts";
 
 export function uploadRoutes(app: EdgeApp): void {
-  // The pattern also matches /v1/uploads itself.
-  app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireJsonBody(MAX_JSON_BODY_BYTES, "the body"));
-  app.openapi(createRoute(routeConfig(BEGIN_UPLOAD)), async (c) => {
+  const jsonBody = requireJsonBody(MAX_JSON_BODY_BYTES, "the body");
+  app.openapi(guardedRoute(BEGIN_UPLOAD, jsonBody), async (c) => {
     const { size, sha256 } = c.req.valid("json"), digest = `sha256:${sha256.replace("sha256:", "")}`;
     const existing = await findFreshBlob(c.env, digest);
     if (existing) {
@@ -29,15 +26,15 @@ export function uploadRoutes(app: EdgeApp): void {
     return c.json(upload, 201, { Location: `/v1/uploads/${upload.upload}` });
   });
   app.openapi(
-    createRoute(routeConfig(RENEW_UPLOAD)),
+    guardedRoute(RENEW_UPLOAD, jsonBody),
     async (c) => c.json(await describeUpload(c.env, requireClient(c), c.req.valid("param").id), 200),
   );
-  app.openapi(createRoute(routeConfig(COMPLETE_UPLOAD)), async (c) => {
+  app.openapi(guardedRoute(COMPLETE_UPLOAD, jsonBody), async (c) => {
     const { id } = c.req.valid("param"), { parts } = c.req.valid("json");
     const { digest } = await completeUpload(c.env, requireClient(c), id, parts);
     return c.json({ blob: digest }, 200);
   });
-  app.openapi(createRoute(routeConfig(ABANDON_UPLOAD)), async (c) => {
+  app.openapi(guardedRoute(ABANDON_UPLOAD, jsonBody), async (c) => {
     await abortUpload(c.env, requireClient(c), c.req.valid("param").id);
     return c.body(null, 204);
   });

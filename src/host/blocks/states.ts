@@ -10,7 +10,10 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { ModelDescription } from "./read_spec.ts";
 import type { StoredTokenRows } from "./token_rows.ts";
 
-/** The name of states, and the digest of the API key that owns the name. */
+/** The owner of the states of tasks. No request of a client has it: an API key is a digest, and without keys the owner is "". */
+export const TASK_OWNER = "edge";
+
+/** The name of states, and its owner: the digest of an API key, "" if the host has no keys, or {@link TASK_OWNER}. */
 export interface StatesName {
   readonly owner: string;
   readonly name: string;

@@ -16,7 +16,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
-import type { LayerSums, States, StoredSums } from "../blocks/states.ts";
+import { type LayerSums, type States, type StoredSums, TASK_OWNER } from "../blocks/states.ts";
 import { StatesNotFoundError } from "../blocks/states_store.ts";
 import { addParts, SUM_NAMES } from "../blocks/sum_parts.ts";
 import type { BlobBody } from "./blob_store.ts";
@@ -63,7 +63,7 @@ export async function sumBlock(
   }
   if (!result) return { state: "done", ...answer };
   const file = earlier && await context.blobs.open(earlier, signal);
-  return await store.use({ owner: "", name }, async (used: States) => {
+  return await store.use({ owner: TASK_OWNER, name }, async (used: States) => {
     if (!used.sums || !round.isOf(used.sums)) {
       throw new StatesNotFoundError(name, `have no statistics of block ${index}`);
     }

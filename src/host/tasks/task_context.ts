@@ -4,15 +4,15 @@ import type { Backend } from "../../device/backend.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
-import type { States } from "../blocks/states.ts";
+import { type States, TASK_OWNER } from "../blocks/states.ts";
 import { StatesNotFoundError, type StatesStore } from "../blocks/states_store.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 
 export interface TaskContext {
   readonly blobs: BlobStore;
-  /** The host's application. It must accept requests without an API key. */
+  /** The host's application. It must accept requests without an API key, and act for `TASK_OWNER`. */
   readonly host: (request: Request) => Response | Promise<Response>;
-  /** Returns the hidden states of models. Those of tasks have no API key. */
+  /** Returns the hidden states of models. Those of tasks belong to `TASK_OWNER`. */
   readonly states: () => StatesStore;
   /** Runs work on the device when no other solve runs. */
   runSolve<T>(work: (backend: Backend) => Promise<T>, signal: AbortSignal): Promise<T>;
@@ -71,12 +71,12 @@ export function bodyRequest(
 }
 
 /**
- * Returns the hidden states of a task. The requests of tasks have no API key, so their states belong to the owner "".
+ * Returns the hidden states of a task, which no client of the host can reach.
  * @param block a block that the model must have
  * @throws {StatesNotFoundError} if the states are not stored, and the errors of `StatesStore.find`
  */
 export async function statesOfTask(name: string, { states }: TaskContext, block = 0): Promise<States> {
-  const used = await states().find({ owner: "", name });
+  const used = await states().find({ owner: TASK_OWNER, name });
   if (!used) throw new StatesNotFoundError(name);
   if (block >= used.forward.model.spec.blockCount) {
     throw new StatesNotFoundError(name, `have no block ${block}`);

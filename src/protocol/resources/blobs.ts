@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { digestSchema } from "./fields.ts";
-import { EDGE_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, NO_QUERY, type Operation } from "./operation.ts";
 import { BYTES_CONTENT } from "./tensors.ts";
 
 const params = z.object({ digest: digestSchema.meta({ description: "The digest of the blob" }) });
@@ -36,7 +36,7 @@ export const READ_BLOB = {
   summary: "Read a blob",
   description: "Answers with the bytes. The edge verified the digest when the blob was stored.",
   tags: ["Blobs"],
-  security: WITH_KEY,
+  scope: "read",
   request: { params, query: NO_QUERY, headers },
   responses: {
     200: { description: "The bytes", headers: { ETag: etag }, content: BYTES_CONTENT },

@@ -10,7 +10,7 @@ import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
-import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { json, NO_QUERY, type Operation } from "./operation.ts";
 import { SAFETENSORS_CONTENT, safetensorsBody, tensorTable } from "./tensors.ts";
 import {
   BLOCK_ANSWER_TENSORS,
@@ -38,7 +38,6 @@ const storedSchema = z.object({
 const LOOKUP_PROBLEMS = [
   "invalid_parameter",
   "invalid_host",
-  ...KEY_PROBLEMS,
   "states_not_found",
   "internal",
   "no_device",
@@ -52,7 +51,7 @@ export const FIND_STATES = {
   operationId: "findStates",
   summary: "Find stored hidden states",
   tags: ["Blocks"],
-  security: WITH_KEY,
+  scope: "solve",
   request: { params, query: NO_QUERY },
   responses: { 200: { description: "The states are stored", content: json(storedSchema) } },
   problems: LOOKUP_PROBLEMS,
@@ -68,7 +67,7 @@ export const CREATE_STATES = {
     "the host has no memory for them, it evicts first the earlier ones, and then the states that were not used for the longest time. The metadata of the file has the " +
     "`config.json` of the model under the name `config`, and may have the names of the tensors of block 0, a JSON list, under `names`.",
   tags: ["Blocks"],
-  security: WITH_KEY,
+  scope: "solve",
   request: {
     params,
     query: z.strictObject({
@@ -92,7 +91,7 @@ export const DELETE_STATES = {
   operationId: "deleteStates",
   summary: "Delete hidden states",
   tags: ["Blocks"],
-  security: WITH_KEY,
+  scope: "solve",
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The states are deleted" } },
   problems: LOOKUP_PROBLEMS,
@@ -115,7 +114,7 @@ export const ADD_SUMS = {
     "same bytes for any number of hosts, if each host has a multiple of this number of windows, except for the last one. If the layers " +
     "have targets, the last host also gets their weights, and answers the targets.",
   tags: ["Blocks"],
-  security: WITH_KEY,
+  scope: "solve",
   request: { params, query: sumsQuerySchema, body: safetensorsBody(tensorTable(SUMS_REQUEST_TENSORS)) },
   responses: {
     200: {
@@ -178,7 +177,7 @@ export const PRUNE_BLOCK = {
     "names of weights to the parameters of `POST /v1/layers`, without `hessian`. Without layers, the states only run through the block. If " +
     "the device fails while it changes the states, they are deleted. A repeated request gets the same answer.",
   tags: ["Blocks"],
-  security: WITH_KEY,
+  scope: "solve",
   request: { query: blockQuerySchema, body: safetensorsBody(tensorTable(BLOCK_TENSORS)) },
   responses: {
     200: {

@@ -5,15 +5,11 @@ import { VERSION } from "../version.ts";
 const SHARED_TAGS = [
   { name: "Layers", description: "Prune layers" },
   { name: "Statistics", description: "Store statistics that several layers share" },
-  { name: "Server", description: "Describe the server" },
-];
-
-/** The tags of the resources that only a host has. */
-const HOST_TAGS = [
   {
     name: "Blocks",
     description: "Prune the blocks of a model, with the forward pass and the statistics on the host",
   },
+  { name: "Server", description: "Describe the server" },
 ];
 
 /** The tags of the resources that only an edge has. */
@@ -29,7 +25,7 @@ const DESCRIPTIONS = {
   host: "One-shot pruning of large language models, layer by layer. A host prunes layers on one device.",
   edge:
     "One-shot pruning of large language models, layer by layer. An edge is a public server in front of hosts. It passes " +
-    "layers on to a host, and adds uploads of large bodies and durable jobs.",
+    "layers and blocks on to a host, and adds uploads of large bodies and durable jobs.",
 } as const;
 
 /** API keys as a security scheme, under the name `key`. */
@@ -52,6 +48,6 @@ export function documentOf(server: "host" | "edge") {
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/", description: "The server that has sent this document" }],
-    tags: server === "host" ? [...SHARED_TAGS, ...HOST_TAGS] : [...SHARED_TAGS, ...EDGE_TAGS],
+    tags: server === "host" ? SHARED_TAGS : [...SHARED_TAGS, ...EDGE_TAGS],
   };
 }

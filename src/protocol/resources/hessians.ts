@@ -4,7 +4,7 @@ import { z } from "zod";
 import { digestSchema } from "./fields.ts";
 import type { ProblemCode } from "../problem_codes.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
-import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { json, NO_QUERY, type Operation } from "./operation.ts";
 import { safetensorsBody, STATISTICS_TENSORS, tensorTable } from "./tensors.ts";
 
 const path = "/v1/hessians/{digest}" as const;
@@ -22,7 +22,6 @@ const storedSchema = z.object({
 const LOOKUP_PROBLEMS = [
   "invalid_parameter",
   "invalid_host",
-  ...KEY_PROBLEMS,
   "hessian_not_found",
   "internal",
   "no_device",
@@ -36,7 +35,7 @@ export const FIND_HESSIAN = {
   operationId: "findHessian",
   summary: "Find stored statistics",
   tags: ["Statistics"],
-  security: WITH_KEY,
+  scope: "hessians",
   request: { params, query: NO_QUERY },
   responses: { 200: { description: "The statistics are stored", content: json(storedSchema) } },
   problems: LOOKUP_PROBLEMS,
@@ -60,7 +59,7 @@ export const STORE_HESSIAN = {
     "Stores the statistics of inputs that several layers share. The requests for these layers name them with `?hessian=`. The server " +
     "also stores their factor. If the store is full, the least recently used statistics are evicted.",
   tags: ["Statistics"],
-  security: WITH_KEY,
+  scope: "hessians",
   request: {
     params,
     query: NO_QUERY,
@@ -83,7 +82,7 @@ export const DELETE_HESSIAN = {
   operationId: "deleteHessian",
   summary: "Delete statistics",
   tags: ["Statistics"],
-  security: WITH_KEY,
+  scope: "hessians",
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The statistics are deleted" } },
   problems: LOOKUP_PROBLEMS,

@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { described, digestSchema, idSchema, SDK_TEXTS } from "./fields.ts";
-import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, NO_QUERY, type Operation } from "./operation.ts";
 
 /** The largest number of stored statistics that a heartbeat lists. A host's store has room for a few dozen. */
 export const MAX_FACTORS = 256;
@@ -64,7 +64,7 @@ export const LIST_HOSTS = {
   operationId: "listHosts",
   summary: "List the hosts that can get layers",
   tags: ["Hosts"],
-  security: WITH_KEY,
+  scope: "metrics",
   request: { query: NO_QUERY },
   responses: {
     200: {

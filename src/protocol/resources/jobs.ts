@@ -9,7 +9,7 @@ import { JOB_STATES } from "../job_state.ts";
 import { jobParametersSchema } from "../parameters.ts";
 import { blockQuerySchema, CREATE_STATES } from "./blocks.ts";
 import { reportSchema } from "./layers.ts";
-import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation } from "./operation.ts";
 
 /** The largest number of characters in the name of a job or of a layer. */
 const MAX_NAME_CHARACTERS = 512;
@@ -212,7 +212,7 @@ export const START_JOB = {
     "several hosts share each block. If a host is lost, another one continues. " +
     "A blob that does not exist is refused at once.",
   tags: ["Jobs"],
-  security: WITH_KEY,
+  scope: "jobs",
   request: {
     query: NO_QUERY,
     headers: z.object({
@@ -243,7 +243,7 @@ export const LIST_JOBS = {
   summary: "List jobs",
   description: "Lists the jobs that were started with the same API key, newest first, page by page.",
   tags: ["Jobs"],
-  security: WITH_KEY,
+  scope: "jobs",
   request: { query: jobListQuerySchema },
   responses: { 200: { description: "A page of jobs", content: json(jobListSchema) } },
   problems: EDGE_PROBLEMS,
@@ -258,7 +258,7 @@ export const READ_JOB = {
     "With `Accept: text/event-stream` the answer is a stream of events: `job`, then `layer` for each layer that changes, then `job` again. " +
     "The data of an event is a `Job` or a `LayerState`.",
   tags: ["Jobs"],
-  security: WITH_KEY,
+  scope: "jobs",
   request: {
     params,
     query: NO_QUERY,
@@ -289,7 +289,7 @@ export const CANCEL_JOB = {
   summary: "Cancel a job",
   description: "Layers that are done keep their results. The others are `cancelled`.",
   tags: ["Jobs"],
-  security: WITH_KEY,
+  scope: "jobs",
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The job is cancelled, or had ended before" } },
   problems: [...EDGE_PROBLEMS, "not_found"],

@@ -8,7 +8,7 @@ import { described } from "./fields.ts";
 import { DEFAULT_METHOD } from "../methods.ts";
 import { layerQuerySchema } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
-import { KEY_PROBLEMS, type Operation, WITH_KEY } from "./operation.ts";
+import type { Operation } from "./operation.ts";
 import {
   LAYER_ANSWER_TENSORS,
   LAYER_REQUEST_TENSORS,
@@ -106,7 +106,6 @@ export const TENSOR_PROBLEMS = [
   "truncated_body",
   "invalid_parameter",
   "invalid_host",
-  ...KEY_PROBLEMS,
   "too_slow",
   "length_required",
   "too_large",
@@ -132,7 +131,7 @@ export const PRUNE_LAYER = {
     "`hessian`, `hessian_upper` and `inputs`, unless the parameter `hessian` names stored statistics. " +
     "The parameter `method` says which methods need no statistics. The same request on the same adapter gives bit-identical tensors.",
   tags: ["Layers"],
-  security: WITH_KEY,
+  scope: "solve",
   request: {
     query: layerQuerySchema,
     body: safetensorsBody(tensorTable(LAYER_REQUEST_TENSORS)),

@@ -6,6 +6,7 @@
 
 import { z } from "zod";
 import { REQUEST_ID_HEADER } from "../headers.ts";
+import type { Scope } from "../keys.ts";
 import { PROBLEM_TYPE, problemSchema } from "../refusal.ts";
 import { type ProblemCode, PROBLEMS } from "../problem_codes.ts";
 
@@ -25,8 +26,8 @@ export interface Operation {
   readonly summary: string;
   readonly description?: string;
   readonly tags: string[];
-  /** `[{ key: [] }]` if the operation needs an API key, `[]` if it needs none. */
-  readonly security: { key: string[] }[];
+  /** The scope of the API keys that may call the operation. It decides on every server. A public operation needs no key. */
+  readonly scope: Scope | "public";
   readonly request: {
     readonly params?: z.ZodObject;
     readonly query: z.ZodObject;
@@ -48,23 +49,16 @@ export interface Operation {
   readonly problems: readonly ProblemCode[];
 }
 
-/** The security of an operation that needs an API key. */
-export const WITH_KEY: { key: string[] }[] = [{ key: [] }];
-
-/** The security of an operation that needs no API key. */
-export const WITHOUT_KEY: { key: string[] }[] = [];
-
 /** The query of an operation without parameters. It refuses every parameter, so that a misspelt one is noticed. */
 export const NO_QUERY = z.strictObject({});
 
-/** The problems of every operation that needs an API key. */
-export const KEY_PROBLEMS = ["unauthorized", "forbidden"] as const satisfies ProblemCode[];
+/** The problems of every operation that needs an API key. They follow from its scope. */
+const KEY_PROBLEMS = ["unauthorized", "forbidden"] as const satisfies ProblemCode[];
 
 /** The problems of every operation that only an edge has. */
 export const EDGE_PROBLEMS = [
   "invalid_parameter",
   "invalid_host",
-  ...KEY_PROBLEMS,
   "unsupported",
   "busy",
   "internal",
@@ -72,6 +66,8 @@ export const EDGE_PROBLEMS = [
 
 /** The problems of an operation with a JSON body, besides `invalid_parameter`. */
 export const JSON_PROBLEMS = [
+  "truncated_body",
+  "too_slow",
   "length_required",
   "too_large",
   "unsupported_media_type",
@@ -88,13 +84,16 @@ export function json<T extends z.ZodType>(schema: T) {
  * @param more further codes with which the server can refuse the operation
  */
 export function routeConfig<T extends Operation>(operation: T, more: readonly ProblemCode[] = []) {
-  const { problems, responses, ...config } = operation;
+  const { problems, responses, scope, ...config } = operation;
+  // For a bearer key, OpenAPI 3.1 lists here the roles that a request needs.
+  const security = scope === "public" ? [] : [{ key: [scope] }];
+  const codes = [...scope === "public" ? [] : KEY_PROBLEMS, ...problems, ...more];
   const answers = Object.entries(responses).map(([status, { headers, ...answer }]) =>
     [status, { ...answer, headers: { ...headers, ...REQUEST_ID } }] as const
   );
-  const all = { ...Object.fromEntries(answers), ...problemResponses([...problems, ...more]) };
+  const all = { ...Object.fromEntries(answers), ...problemResponses(codes) };
   // The type leaves the problems out, because no handler returns them. A handler throws a `Refusal` instead.
-  return { ...config, responses: all as unknown as T["responses"] };
+  return { ...config, security, responses: all as unknown as T["responses"] };
 }
 
 const REQUEST_ID: Record<string, HeaderDescription> = {

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { SDK_TEXTS } from "./fields.ts";
-import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY, WITHOUT_KEY } from "./operation.ts";
+import { json, NO_QUERY, type Operation } from "./operation.ts";
 
 /** The answer of `GET /readyz`. */
 export const readySchema = z.object({
@@ -32,7 +32,7 @@ export const HEALTHZ = {
   operationId: "getHealth",
   summary: "Ask whether the process is up",
   tags: ["Server"],
-  security: WITHOUT_KEY,
+  scope: "public",
   request: { query: NO_QUERY },
   responses: {
     200: { description: "The process is up", content: json(z.object({ status: z.literal("up") })) },
@@ -48,7 +48,7 @@ export const READYZ = {
   description:
     "While the device can be used, the answer has the backend, the adapter, its self-check, the limits and the queue.",
   tags: ["Server"],
-  security: WITHOUT_KEY,
+  scope: "public",
   request: { query: NO_QUERY },
   responses: { 200: { description: "The device can be used", content: json(readySchema) } },
   problems: ["invalid_parameter", "invalid_host", "internal", "no_device", "device_lost", "shutting_down"],
@@ -62,7 +62,7 @@ export const PING = {
   description:
     "The load balancers of serverless platforms ask this resource, and send requests to a host that has answered 200.",
   tags: ["Server"],
-  security: WITHOUT_KEY,
+  scope: "public",
   request: { query: NO_QUERY },
   responses: {
     200: { description: "The device can be used", content: json(z.object({ status: z.literal("ready") })) },
@@ -77,7 +77,7 @@ export const METRICS = {
   operationId: "getMetrics",
   summary: "Read counters and gauges",
   tags: ["Server"],
-  security: WITH_KEY,
+  scope: "metrics",
   request: { query: NO_QUERY },
   responses: {
     200: {
@@ -85,7 +85,7 @@ export const METRICS = {
       content: { "text/plain": { schema: z.string() } },
     },
   },
-  problems: ["invalid_parameter", "invalid_host", ...KEY_PROBLEMS, "internal"],
+  problems: ["invalid_parameter", "invalid_host", "internal"],
 } satisfies Operation;
 
 export const OPENAPI = {
@@ -94,7 +94,7 @@ export const OPENAPI = {
   operationId: "getContract",
   summary: "Read this document",
   tags: ["Server"],
-  security: WITHOUT_KEY,
+  scope: "public",
   request: { query: NO_QUERY },
   responses: {
     200: {

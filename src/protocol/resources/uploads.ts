@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { digestSchema, SDK_TEXTS } from "./fields.ts";
 import { MAX_BODY_BYTES } from "../limits.ts";
-import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation } from "./operation.ts";
 
 /** The largest number of parts of an upload in S3. */
 const MAX_PARTS = 10_000;
@@ -54,7 +54,7 @@ export const BEGIN_UPLOAD = {
     "Send each part to its URL with `PUT`, repeat parts that failed, and complete the upload with the ETags of the parts. The URLs carry " +
     "their own authorisation, so the parts are sent without an API key.",
   tags: ["Uploads"],
-  security: WITH_KEY,
+  scope: "uploads",
   request: { query: NO_QUERY, body: { required: true, content: json(uploadRequestSchema) } },
   responses: {
     200: {
@@ -76,7 +76,7 @@ export const RENEW_UPLOAD = {
   operationId: "renewUpload",
   summary: "Renew the URLs of an upload",
   tags: ["Uploads"],
-  security: WITH_KEY,
+  scope: "uploads",
   request: { params, query: NO_QUERY },
   responses: { 200: { description: "The upload with new URLs", content: json(uploadSchema) } },
   problems: [...EDGE_PROBLEMS, "not_found"],
@@ -90,7 +90,7 @@ export const COMPLETE_UPLOAD = {
   description:
     "Joins the parts and verifies the digest. Only then does the blob exist. Bytes with another digest are deleted.",
   tags: ["Uploads"],
-  security: WITH_KEY,
+  scope: "uploads",
   request: { params, query: NO_QUERY, body: { required: true, content: json(completeRequestSchema) } },
   responses: { 200: { description: "The blob", content: json(completedSchema) } },
   problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "digest_mismatch"],
@@ -102,7 +102,7 @@ export const ABANDON_UPLOAD = {
   operationId: "abandonUpload",
   summary: "Abandon an upload",
   tags: ["Uploads"],
-  security: WITH_KEY,
+  scope: "uploads",
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The upload is deleted" } },
   problems: [...EDGE_PROBLEMS, "not_found"],
