@@ -8,7 +8,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import {
-  MAX_PARTS,
   MAX_TASK_WAIT_SECONDS,
   taskAnswerSchema,
   taskRequestSchema,
@@ -24,8 +23,8 @@ import type { TaskContext } from "../src/host/tasks/task_context.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { requireTicket } from "./middleware.ts";
 
-/** The largest request in bytes. A task has the URLs of at most `MAX_PARTS` files and of a few others, each with less than 2 KiB. */
-const MAX_TASK_BYTES = (MAX_PARTS + 32) * 2 * 2 ** 10;
+/** The largest request in bytes. A task has a few URLs, each with less than 2 KiB. */
+const MAX_TASK_BYTES = 64 * 2 ** 10;
 
 const answer = { content: json(taskAnswerSchema) };
 
@@ -64,14 +63,6 @@ export function taskRoutes(
     blobs: new BlobStore(link.blobOrigins),
     host,
     states: () => device.session().states,
-    async runSolve(work, signal) {
-      const session = device.session(), { backend, residentQueue, solveQueue } = session;
-      try {
-        return await residentQueue.run(() => solveQueue.run(() => work(backend), signal), signal);
-      } catch (error) {
-        throw device.handleFailure(error, session);
-      }
-    },
   };
   app.use(
     "/v1/tasks/*",

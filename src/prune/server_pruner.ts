@@ -40,10 +40,10 @@ export async function* pruneAtServers(
 }
 
 /** The end of the name of a layer that is sent without its target. */
-export const WITHOUT_TARGET = " (without its target)";
+const WITHOUT_TARGET = " (without its target)";
 
 /** Returns the name of the layer, and the solution that the client calls `sent`. */
-export function layerAndSolutionOf(sent: string): { readonly name: string; readonly which: keyof Solutions } {
+function layerAndSolutionOf(sent: string): { readonly name: string; readonly which: keyof Solutions } {
   return sent.endsWith(WITHOUT_TARGET)
     ? { name: sent.slice(0, -WITHOUT_TARGET.length), which: "without" }
     : { name: sent, which: "withTargets" };

@@ -51,19 +51,15 @@ export function guardTargets(
         );
         return measure(new Map([...replaced, ...solution]));
       };
-      const decision = await compareSolutions(measureSolution);
+      const errors = {
+        withTargets: await measureSolution("withTargets"),
+        without: await measureSolution("without"),
+      };
+      const decision = { areKept: errors.withTargets < errors.without, errors };
       await onDecision?.(block, decision);
       return decision.areKept;
     },
   };
-}
-
-/** Decides by the errors of both solutions of a block, of which the one with targets is measured first. */
-export async function compareSolutions(
-  measure: (which: keyof Solutions) => Promise<number>,
-): Promise<TargetDecision> {
-  const errors = { withTargets: await measure("withTargets"), without: await measure("without") };
-  return { areKept: errors.withTargets < errors.without, errors };
 }
 
 /** Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns. */

@@ -141,42 +141,6 @@ describe("JobRecord", () => {
     assert.equal(record.read()!.job.layers[0].host, "h1", "a settled layer does not change");
   });
 
-  it("records the hosts of the shares of a model, and has none until it is divided", () => {
-    const record = new JobRecord(memorySql(), () => NOW), device = "cpu (a)";
-    record.divide(["h1", "h2"], device);
-    assert.deepEqual([record.shares(), record.isTrained()], [[], false]);
-    const blocks = [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST }];
-    record.create("id", "digest", jobRequestSchema.parse({ model: { states: DIGEST, blocks } }));
-    assert.deepEqual([record.shares(), record.isTrained()], [[], false]);
-    record.divide(["h1", "h2"], device);
-    record.failShare(1);
-    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false, device }, {
-      host: "h2",
-      hasFailed: true,
-      device,
-    }]);
-    record.assignShare(1, "h3");
-    assert.deepEqual(record.shares(), [{ host: "h1", hasFailed: false, device }, {
-      host: "h3",
-      hasFailed: false,
-      device,
-    }]);
-    const attempt = record.beginAttempt(0)!;
-    assert.equal(attempt.model && attempt.shares, 2);
-  });
-
-  it("says whether a block of the model is trained", () => {
-    for (
-      const [parameters, isTrained] of [[{ reconstruct: 1 }, true], [{ true_sequential: true }, false]]
-    ) {
-      const blocks = [{ name: "a", weight: DIGEST }, { name: "b", weight: DIGEST, parameters }];
-      const record = new JobRecord(memorySql(), () => NOW);
-      const model = { states: DIGEST, target: "dense", blocks };
-      record.create("id", "digest", jobRequestSchema.parse({ model }));
-      assert.equal(record.isTrained(), isTrained, JSON.stringify(parameters));
-    }
-  });
-
   it("summarises itself by the number of layers in each state", () => {
     const record = createRecord("a", "b", "c");
     record.settleLayer(0, DONE);

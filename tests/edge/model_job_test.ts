@@ -6,17 +6,9 @@ import { problem, RESULT, RUNNING } from "./simulate_job.ts";
 import { hexOf, memoryEdge } from "./memory_edge.ts";
 import { modelRequest, runModelJob } from "./simulate_model_job.ts";
 
-/** Runs a job with too few windows for several shares. Leaves out that a host finds this out, and deletes the states of a share. */
-const run: typeof runModelJob = async (request, before, hosts) => {
-  const isDivision = (text: string) => text.endsWith(" of job.0.2");
-  const first: typeof before = (text, job) => isDivision(text) ? undefined : before?.(text, job);
-  const { done, ...others } = await runModelJob(request, first, { ...hosts, shares: 1 });
-  return { ...others, done: done.filter((text) => !isDivision(text)) };
-};
-
 describe("a job of a model", () => {
   it("creates the states once, prunes the blocks in order at one host, and deletes the states", async () => {
-    const { done, state, layers, urls } = await run(modelRequest(3));
+    const { done, state, layers, urls } = await runModelJob(modelRequest(3));
     const [host] = done[0];
     // The host has no states when it gets the first block, so the URL is signed again after they are created.
     assert.deepEqual(urls, [0, 1, 2, 3].map((object) => `http://x/${object}`));
@@ -33,7 +25,7 @@ describe("a job of a model", () => {
 
   it("continues at another host if one is lost, and solves no pruned block again", async () => {
     let first = "";
-    const { done, state, layers } = await run(modelRequest(4), (text) => {
+    const { done, state, layers } = await runModelJob(modelRequest(4), (text) => {
       first ||= text[0];
       if (text !== `${first}: prune 2`) return undefined;
       return () => Promise.reject(new TypeError("connection reset"));
@@ -50,7 +42,7 @@ describe("a job of a model", () => {
 
   it("creates the states again if the host has lost them, and goes to another host after two failures", async () => {
     let failures = 0, first = "";
-    const { done, state } = await run(modelRequest(2), (text) => {
+    const { done, state } = await runModelJob(modelRequest(2), (text) => {
       first ||= text[0];
       return text === `${first}: prune 1` && failures++ < 2 ? problem(503, "device_lost") : undefined;
     });
@@ -64,7 +56,7 @@ describe("a job of a model", () => {
   });
 
   it("waits for a block for 100 minutes", async () => {
-    const { done, state, layers } = await run(modelRequest(1), (text, { clock }) => {
+    const { done, state, layers } = await runModelJob(modelRequest(1), (text, { clock }) => {
       const isRunning = text.includes("prune") && clock.now < 100 * 60_000;
       return isRunning ? RUNNING : undefined;
     });
@@ -77,16 +69,16 @@ describe("a job of a model", () => {
   });
 
   it("does not prune blocks whose results the request has", async () => {
-    const { done, state, layers } = await run(modelRequest(3, [RESULT, RESULT]));
+    const { done, state, layers } = await runModelJob(modelRequest(3, [RESULT, RESULT]));
     const tasks = ["create", "run 0", "run 1", "prune 2", "delete"];
     assert.deepEqual(done.map((text) => text.slice(3)), tasks);
     assert.deepEqual([state, layers.map(({ attempts }) => attempts)], ["done", [0, 0, 1]]);
-    const { done: nothing, state: ended } = await run(modelRequest(1, [RESULT]));
+    const { done: nothing, state: ended } = await runModelJob(modelRequest(1, [RESULT]));
     assert.deepEqual([nothing, ended], [[], "done"]);
   });
 
   it("fails with the first block that is refused, and the blocks after it fail too", async () => {
-    const { done, state, layers } = await run(
+    const { done, state, layers } = await runModelJob(
       modelRequest(4),
       (text) => text.endsWith("prune 1") ? problem(422, "shape_mismatch") : undefined,
     );
@@ -102,10 +94,13 @@ describe("a job of a model", () => {
   });
 
   it("stops when it is cancelled, also between the blocks that restore the states", async () => {
-    const { done, state } = await run(modelRequest(4, [RESULT, RESULT, RESULT]), (text, { record }) => {
-      if (text.endsWith("run 1")) record.cancel();
-      return text.endsWith("run 1") ? RUNNING : undefined;
-    });
+    const { done, state } = await runModelJob(
+      modelRequest(4, [RESULT, RESULT, RESULT]),
+      (text, { record }) => {
+        if (text.endsWith("run 1")) record.cancel();
+        return text.endsWith("run 1") ? RUNNING : undefined;
+      },
+    );
     assert.equal(state, "cancelled");
     const tasks = ["create", "run 0", "run 1, refused"];
     assert.deepEqual(done.map((text) => text.slice(3)).slice(0, 3), tasks);

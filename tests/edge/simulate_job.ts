@@ -64,8 +64,6 @@ export function simulateJob(answers: Answer[], request: number | JobRequest = 1)
     blobs: {
       readUrl: (digest) => Promise.resolve(digest === WEIGHT ? "http://b/weight" : undefined),
       writeUrl: () => Promise.resolve({ key: "objects/x", url: "http://b/x" }),
-      objectUrl: (key) => Promise.resolve(`http://b/${key}`),
-      remove: () => Promise.resolve(),
       publish: (_key, digest, bytes) => Promise.resolve(digest === RESULT && bytes === 9),
     },
     transport: { secret: "a secret of thirty-two bytes: 123", fetch },

@@ -18,11 +18,6 @@ interface SentTask {
   readonly windows?: unknown;
   readonly index?: number;
   readonly pruned?: unknown;
-  readonly parts?: readonly unknown[];
-  readonly step?: "sum" | "train";
-  /** The solved layers of the rounds before, in a task that adds up statistics. */
-  readonly solved?: readonly unknown[];
-  readonly sums?: unknown;
   readonly result?: { readonly url: string };
 }
 
@@ -37,73 +32,50 @@ export function modelRequest(count: number, results: readonly string[] = [], par
   return jobRequestSchema.parse({ model: { states: WEIGHT, blocks } });
 }
 
-interface Hosts {
-  /** The number of hosts, whose names are `a`, `b` and so on. @default 2 */
-  readonly count?: number;
-  /** The number of shares with windows. By default, the hosts do not say it. */
-  readonly shares?: number;
-  /** The number of rounds of each block. By default, the hosts do not say it. */
-  readonly rounds?: number;
-  /** Returns the device of a host at the moment. @default the same for all hosts */
-  readonly adapterOf?: (name: string) => string;
-  /** The number of rounds before a block is trained. By default, it is not. */
-  readonly trained_after?: number;
-}
-
 /**
- * Runs a job at several hosts until its end, and returns what the hosts have done, such as `a: prune 0`, or `a: sum 0 of job.1.2`
- * for the second one of two shares of a job that is divided.
+ * Runs a job at two hosts until its end, and returns what the hosts have done, such as `a: prune 0`.
  * @param before is called before each task with its text. It may return another answer
  */
 export async function runModelJob(
   request: ReturnType<typeof modelRequest>,
   before: (text: string, job: ReturnType<typeof simulateJob>) => Answer | undefined = () => undefined,
-  { count = 2, shares, rounds, trained_after, adapterOf = () => "a" }: Hosts = {},
 ) {
   const job = simulateJob([], request), done: string[] = [], { registry, context, record } = job;
   registry.deregister("h");
-  const names = [..."abcd"].slice(0, count), queue = { waiting: 0, resident: 0 };
+  const state = {
+    backend: "cpu",
+    adapter: "a",
+    capacity: 1,
+    queue: { waiting: 0, resident: 0 },
+    factors: [],
+  };
   const heartbeat = () => {
-    for (const name of names) {
-      const device = { backend: "cpu", adapter: adapterOf(name) };
-      const state = { ...device, url: `http://${name}`, capacity: 1, queue, factors: [] };
-      registry.recordHeartbeat(name, state);
-    }
+    for (const name of "ab") registry.recordHeartbeat(name, { ...state, url: `http://${name}` });
   };
   // The blocks before which the hosts have states, and the ids of the tasks that have ended.
   const states = new Map<string, number>(), ended = new Set<string>();
-  const urls: string[] = [], removed: string[] = [];
-  // The numbers of files with solved layers that tasks of each kind have read.
-  const sources: Record<string, number[]> = {};
-  // The edge ignores the report, which only layers have.
-  const finished = (name: string) =>
-    Response.json({ state: "done", report: REPORT, result: { sha256: name, bytes: 9 } });
+  const urls: string[] = [];
   const answer = async ({ hostname: name }: URL, init: RequestInit) => {
     if (init.method === "DELETE") return new Response(null, { status: 204 });
     const task: SentTask = JSON.parse(new TextDecoder().decode(init.body as Uint8Array<ArrayBuffer>));
-    const what = taskName(task) + (task.states === "job" ? "" : ` of ${task.states}`);
-    assert.match(task.states, /^job(\.[0-3]\.[2-4])?$/);
+    const { id, windows, index, pruned, result } = task;
+    const what = windows ? "create" : index === undefined ? "delete" : `${pruned ? "run" : "prune"} ${index}`;
+    assert.equal(task.states, "job");
     const given = before(`${name}: ${what}`, job);
     if (given) {
       done.push(`${name}: ${what}, refused`);
       return await given();
     }
-    const { id, index, step, sums, result } = task, key = `${name} ${task.states}`;
     if (result) urls.push(result.url);
     if (ended.has(`${name} ${id}`)) return Response.json({ state: "done" });
-    if (index !== undefined && !sums && states.get(key) !== index) return await NOT_FOUND();
+    if (index !== undefined && states.get(name) !== index) return await NOT_FOUND();
     done.push(`${name}: ${what}`);
-    const files = task.parts ?? task.solved;
-    if (files) (sources[what.split(" ")[0]] ??= []).push(files.length);
-    if (index === undefined && !task.windows) states.delete(key);
-    else if (!step && !sums) states.set(key, index === undefined ? 0 : index + 1);
-    if (result) return finished(RESULT);
+    if (what === "delete") states.delete(name);
+    else states.set(name, index === undefined ? 0 : index + 1);
+    // The edge ignores the report, which only layers have.
+    if (result) return Response.json({ state: "done", report: REPORT, result: { sha256: RESULT, bytes: 9 } });
     ended.add(`${name} ${id}`);
-    return Response.json({
-      state: "done",
-      ...task.windows !== undefined && { shares },
-      ...step && { rounds, trained_after },
-    });
+    return Response.json({ state: "done" });
   };
   heartbeat();
   const readUrl = (digest: string) =>
@@ -119,20 +91,11 @@ export async function runModelJob(
           const key = `x/${objects++}`;
           return Promise.resolve({ key, url: `http://${key}` });
         },
-        remove: (keys) => Promise.resolve(void removed.push(...keys)),
       },
       transport: { ...context.transport, fetch: (url, init) => answer(url, init) },
       sleep: (milliseconds) => (heartbeat(), context.sleep(milliseconds)),
     })
   );
-  const { state, layers } = record.read()!.job;
-  return { done, state, layers, urls, removed, sources, shares: record.shares() };
-}
-
-function taskName({ windows, index, pruned, parts, step, sums, result }: SentTask): string {
-  if (windows) return "create";
-  if (index === undefined) return "delete";
-  if (step === "train") return `train ${index}`;
-  const verb = pruned ? "run" : parts ? "join" : sums ? "solve" : !step ? "prune" : result ? "add" : "sum";
-  return `${verb} ${index}`;
+  const { job: { state: end, layers } } = record.read()!;
+  return { done, state: end, layers, urls };
 }

@@ -9,11 +9,9 @@ import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { startHost } from "./host.ts";
-import { normals } from "../support/random.ts";
 import { codeOf, HOST_ID, SECRET, startTaskHosts } from "./task_hosts.ts";
 import { modelFiles, solved } from "./block_task_files.ts";
 
@@ -73,133 +71,11 @@ describe("tasks about blocks", () => {
     });
   }
 
-  const DIVIDED = [
-    ["llama", { sparsity: 0.5, damping: "auto" }, {}, 5, "none", 1],
-    ["qwen3_moe", { pattern: "2:4" }, {}, 0, "none", 1],
-    ["llama", { sparsity: 0, bits: 4, token_weights: "none" }, { format: "pack-quantized" }, 3, "none", 1],
-    ["gpt2", { sparsity: 0.5 }, {}, 5, "dense", 1],
-    ["qwen3_moe", { pattern: "2:4" }, {}, 4, "dense", 1],
-    ["llama", { method: "magnitude" }, {}, 0, "dense", 1],
-    ["llama", { pattern: "2:4", bits: 4, symmetric: true }, { format: "pack-quantized" }, 3, "dense", 1],
-    ["gpt2", { sparsity: 0.5 }, { true_sequential: true }, 5, "none", 4],
-    ["qwen3_moe", { pattern: "2:4" }, { true_sequential: true }, 3, "dense", 4],
-    [
-      "llama",
-      { sparsity: 0.5, bits: 4, symmetric: true },
-      {
-        format: "pack-quantized",
-        true_sequential: true,
-      },
-      0,
-      "dense",
-      4,
-    ],
-    ["gpt2", { pattern: "2:4" }, { reconstruct: 1 }, 5, "none", 1, 1],
-    ["qwen3_moe", { pattern: "2:4" }, { reconstruct: 1 }, 3, "dense", 1, 1],
-    ["llama", { pattern: "2:4", bits: 4 }, { reconstruct: 1 }, 3, "none", 2, 1],
-    [
-      "llama",
-      { pattern: "2:4", bits: 4, symmetric: true },
-      {
-        format: "pack-quantized",
-        reconstruct: 2,
-        true_sequential: true,
-      },
-      4,
-      "dense",
-      8,
-      4,
-    ],
-    ["gpt2", { sparsity: 0.5, bits: 4 }, { reconstruct: 1 }, 4, "dense", 2, 1],
-    ["gemma4_text_e2b", { pattern: "2:4" }, { reconstruct: 1 }, 3, "dense", 1, 1],
-  ] as const;
-  for (const [family, query, parameters, heldOut, target, rounds, trainedAfter] of DIVIDED) {
-    const what = `${family} with ${JSON.stringify({ ...query, ...parameters, target, heldOut })}`;
-    it(`give the bytes of one host if two hosts share ${what}`, async () => {
-      const random = normals(45 * 2, 5);
-      const files = await modelFiles(family, query, (vocabSize) => {
-        const ids = Uint32Array.from(random, (value) => Math.floor(1e4 * Math.abs(value)) % vocabSize);
-        const windows = Array.from({ length: 45 }, (_, i) => ids.slice(2 * i, 2 * i + 2));
-        return [windows.slice(heldOut), windows.slice(0, heldOut)];
-      });
-      const windows = await hosts.putBlob("/states", files.states);
-      const both = [[hosts.host, "share-0"], [hosts.small, "share-1"], [hosts.host, "share-all"]] as const;
-      for (const [index, [host, states]] of both.slice(0, 2).entries()) {
-        const task = {
-          id: `share-task-${++count}`,
-          states,
-          windows,
-          target,
-          share: { index, count: 2 },
-        };
-        const answer = await hosts.send(task, { to: host });
-        assert.deepEqual(await answer.json(), { state: "done", shares: 2 });
-      }
-      const none = { windows, target, share: { index: 3, count: 8 } };
-      assert.deepEqual(await send("share-3", none), [400, "invalid_parameter"]);
-      for (const states of ["whole", "share-all"]) {
-        assert.deepEqual(await send(states, { windows, target }), DONE);
-      }
-      /** Has a share run a task that writes a file, and returns the file. */
-      const write = async (share: number, members: Record<string, unknown>, path: string) => {
-        const [host, states] = both[share];
-        assert.deepEqual(await send(states, { ...members, result: resultAt(path) }, host), DONE);
-        return await hosts.putBlob(path, hosts.store.blobs.get(path)!);
-      };
-      for (const [index, file] of files.blocks.entries()) {
-        const members = { index, block: await hosts.putBlob(`/block-${index}`, file), parameters };
-        assert.deepEqual(await send("whole", { ...members, result: resultAt("/whole") }), DONE);
-        let parts: object[] = [], trained: object | undefined;
-        for (let round = 0; round < rounds; round++) {
-          const task = { ...members, step: "sum", round, solved: parts };
-          const summed = await hosts.send({ id: `sum-task-${++count}`, states: "share-0", ...task });
-          const answer = { state: "done", rounds, ...trainedAfter && { trained_after: trainedAfter } };
-          assert.deepEqual(await summed.json(), answer);
-          const first = await write(0, task, "/sums-0");
-          // The second host has not been asked to add up its statistics before.
-          const sums = await write(1, { ...task, earlier: first }, "/sums-1");
-          for (const index of [0, 1]) {
-            const solve = { ...members, sums, round, share: { index, count: 2 }, ...trained && { trained } };
-            parts = [...parts, await write(index, solve, `/part-${round}-${index}`)];
-          }
-          if (round + 1 !== trainedAfter) continue;
-          trained = await write(2, { ...members, step: "train", solved: parts }, "/trained");
-          parts = [trained];
-        }
-        const pruned = await write(1, { ...members, parts }, "/joined");
-        const byName = (path: string) => {
-          const { layers, ...others } = solved(hosts.store.blobs.get(path)!);
-          return { ...others, layers: new Map(layers.map((layer) => [layer.name, layer])) };
-        };
-        assertSame(byName("/joined"), byName("/whole"), `block ${index}`);
-        for (const states of trained ? ["share-0", "share-all"] : ["share-0"]) {
-          assert.deepEqual(await send(states, { ...members, pruned }), DONE);
-        }
-      }
-    });
-  }
-
-  it("run the states through a block that several hosts share and that has no layers to prune", async () => {
-    const { states, blocks: [first] } = await modelFiles("llama", { sparsity: 0.5 });
-    const windows = await hosts.putBlob("/states", states);
-    const block = await hosts.putBlob("/block", encode(decode(first).tensors));
-    assert.deepEqual(await send("run", { windows, target: "none" }), DONE);
-    const share = { index: 0, count: 1 }, members = { index: 0, block };
-    assert.deepEqual(await send("run", { ...members, step: "sum", result: resultAt("/sums") }), DONE);
-    const sums = await hosts.putBlob("/sums", hosts.store.blobs.get("/sums")!);
-    assert.deepEqual(await send("run", { ...members, sums, share, result: resultAt("/part") }), DONE);
-    const parts = [await hosts.putBlob("/part", hosts.store.blobs.get("/part")!)];
-    assert.deepEqual(await send("run", { ...members, parts, result: resultAt("/joined") }), DONE);
-    assert.deepEqual(decodeBlock(hosts.store.blobs.get("/joined")!), { layers: [] });
-    assert.deepEqual(await send("run", { ...members, step: "sum" }), [404, "states_not_found"]);
-  });
-
   it("are refused if the states, the files or the index do not fit", async () => {
     const files = await modelFiles("llama", { sparsity: 0.5 });
     const windows = await hosts.putBlob("/states", files.states);
     const block = await hosts.putBlob("/block", files.blocks[0]), result = resultAt("/result");
     const noBlock = await hosts.putBlob("/no-block", encode({}));
-    const noSums = await hosts.putBlob("/no-sums", encode({}, { sums: "[]" }));
     const elsewhere = { url: "http://169.254.169.254/latest", sha256: block.sha256 };
     assert.deepEqual(await send("run", { index: 0, block, result }), [404, "states_not_found"]);
     assert.deepEqual(await send("run", { windows: { ...windows, sha256: block.sha256 } }), [
@@ -217,13 +93,6 @@ describe("tasks about blocks", () => {
       [{ index: 0, block: elsewhere, result }, 403, "forbidden"],
       [{ index: 0, block, result: { url: elsewhere.url } }, 403, "forbidden"],
       [{ index: 0, block, pruned: elsewhere }, 403, "forbidden"],
-      [{ index: 0, block, parts: [noBlock, elsewhere], result }, 403, "forbidden"],
-      [{ index: 0, block, step: "sum", earlier: elsewhere, result }, 403, "forbidden"],
-      [{ index: 0, block, step: "sum", earlier: noBlock, result }, 400, "malformed_safetensors"],
-      [{ index: 0, block, step: "sum", earlier: noSums, result }, 422, "shape_mismatch"],
-      [{ index: 1, block, step: "sum" }, 404, "states_not_found"],
-      [{ index: 0, block, sums: noSums, share: { index: 0, count: 1 }, result }, 422, "shape_mismatch"],
-      [{ index: 99, block, sums: noSums, share: { index: 0, count: 1 }, result }, 404, "states_not_found"],
       [{ index: 0, block, pruned: noBlock }, 400, "malformed_safetensors"],
       [{ index: 99, block, pruned: noBlock }, 404, "states_not_found"],
       [{ index: 0, block, result, parameters: { states: "other" } }, 400, "invalid_parameter"],

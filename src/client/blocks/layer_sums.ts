@@ -96,17 +96,9 @@ export function decodeSums(answer: Uint8Array<ArrayBuffer>, request: SumsRequest
       moments: tensors.get("moments"),
       validation_moments: tensors.get("validation_moments"),
     },
-    targets: targetsOf(targets?.weights.keys() ?? [], tensors),
+    targets: new Map(Array.from(targets?.weights.keys() ?? [], (name) => [name, {
+      target: tensors.get(TARGET + name),
+      validationTarget: tensors.get(VALIDATION_TARGET + name),
+    }])),
   };
-}
-
-/** Returns the targets of layers, by the names of their weights. @param tensors the targets, by their names in an answer */
-export function targetsOf(
-  names: Iterable<string>,
-  tensors: ReadonlyMap<string, HostTensor>,
-): AddedSums["targets"] {
-  return new Map(Array.from(names, (name) => [name, {
-    target: tensors.get(TARGET + name),
-    validationTarget: tensors.get(VALIDATION_TARGET + name),
-  }]));
 }

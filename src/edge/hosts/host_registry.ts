@@ -5,7 +5,6 @@
  * goes to the host that has its hidden states.
  */
 
-import { describeRounding } from "../../device/backend.ts";
 import type { EdgeHost } from "../../protocol/messages.ts";
 import { type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/resources/hosts.ts";
 import type { Digest } from "../../protocol/digest.ts";
@@ -107,7 +106,6 @@ export class HostRegistry implements Nonces {
    * @param hessian the digest of the layer's shared statistics, if it has any
    * @param avoided the id of a host that failed at the layer. It is chosen only if there is no other host
    * @param wanted the id of the host that is chosen if it can be used
-   * @param device the only device that the host may have, as `describeRounding` names it
    * @returns the host, or undefined if none is alive and none can be woken
    */
   choose(
@@ -115,12 +113,11 @@ export class HostRegistry implements Nonces {
     hessian: Digest | undefined,
     avoided?: string,
     wanted?: string,
-    device?: string,
   ): ChosenHost | undefined {
     this.release(task);
     const now = this.#now();
     this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
-    const usable = this.usableHosts().filter((host) => !device || describeRounding(host) === device);
+    const usable = this.usableHosts();
     const others = usable.filter(({ id }) => id !== avoided);
     const own = usable.filter(({ id }) => id === wanted);
     const eligible = [own, others, usable].find(({ length }) => length > 0) ?? [];

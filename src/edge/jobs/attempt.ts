@@ -9,7 +9,6 @@ import type { ChosenHost } from "../hosts/host_registry.ts";
 import { logFailure } from "../problems.ts";
 import { atHost, NoHostError } from "./at_host.ts";
 import { awaitTask, signedSource } from "./await_task.ts";
-import { divideWindows, solveDivided } from "./divided_block.ts";
 import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
 import type { JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
@@ -52,19 +51,14 @@ export async function attemptLayer(position: number, context: JobContext): Promi
 async function runAttempt(
   taskId: string,
   position: number,
-  begun: Attempt,
+  attempt: Attempt,
   context: JobContext,
 ): Promise<void> {
-  const attempt = begun.model ? await divideWindows(taskId, position, begun, context) : begun;
-  if (!attempt) return;
-  if (attempt.model && attempt.shares > 0) return await solveDivided(taskId, position, attempt, context);
   const choose = (asleep?: string) => chooseHost(taskId, attempt, asleep, context);
   await atHost(taskId, position, choose, async (host) => {
     await context.record.assignHost(position, host.id);
     const solve = () => solveOnce(host, taskId, position, attempt, context);
-    return attempt.model
-      ? await withStates(host, taskId, position, attempt, 0, context, solve)
-      : await solve();
+    return attempt.model ? await withStates(host, taskId, position, attempt, context, solve) : await solve();
   }, context);
 }
 

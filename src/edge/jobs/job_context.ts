@@ -33,10 +33,6 @@ export interface JobBlobs {
   readUrl(digest: Digest): Promise<string | undefined>;
   /** Returns the key of a new object and a signed URL to write it. */
   writeUrl(): Promise<{ key: string; url: string }>;
-  /** Returns a signed URL to read an object that is no blob. */
-  objectUrl(key: string): Promise<string>;
-  /** Deletes objects that are no blobs. */
-  remove(keys: string[]): Promise<void>;
   /**
    * Makes the object at `key` the blob with this digest. The digest is verified, because a host has computed it.
    * @returns false if the object does not exist, has another size than `bytes`, or has another digest
@@ -75,8 +71,6 @@ function jobBlobs(env: EdgeBindings): JobBlobs {
       const key = newObjectKey();
       return { key, url: await signedUrl(env, "PUT", key, URL_SECONDS) };
     },
-    objectUrl: (key) => signedUrl(env, "GET", key, URL_SECONDS),
-    remove: (keys) => requireBucket(env).delete(keys),
     async publish(key, digest, bytes) {
       const object = await requireBucket(env).head(key);
       if (object?.size !== bytes) return false;

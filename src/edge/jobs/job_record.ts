@@ -46,18 +46,6 @@ export interface BlockAttempt extends AttemptHead {
   readonly model: JobModel;
   /** The blocks before, which are all pruned. */
   readonly pruned: readonly PrunedBlock[];
-  /** The number of shares into which the windows are divided, or 0. */
-  readonly shares: number;
-}
-
-/** A share of the windows of a divided job. */
-export interface WindowShare {
-  /** The id of the host that creates its hidden states and has them then. */
-  readonly host: string;
-  /** Whether the last task at this host has failed, or the host was busy for too long. */
-  readonly hasFailed: boolean;
-  /** The device that all hosts of the job must have, as `describeRounding` names it. Older records lack it. */
-  readonly device?: string;
 }
 
 export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
@@ -167,55 +155,14 @@ export class JobRecord {
       position,
     ).toArray();
     const pruned = before.map(({ spec, result }) => ({ ...parsed(spec), result: textOf(result)! }));
-    const lastHost = textOf(row.host) ?? textOf(before.at(-1)?.host), shares = this.shares().length;
-    return { layer, model, pruned, number, lastHost, shares };
+    const lastHost = textOf(row.host) ?? textOf(before.at(-1)?.host);
+    return { layer, model, pruned, number, lastHost };
   }
 
   /** Returns the model whose blocks the job prunes, if it does. */
   model(): JobModel | undefined {
     if (!this.#exists()) return undefined;
     return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
-  }
-
-  /** Whether a block of the model is trained. */
-  isTrained(): boolean {
-    const specs = this.model() ? this.#sql.exec("SELECT spec FROM layers").toArray() : [];
-    return specs.some(({ spec }) => {
-      const { reconstruct }: JobBlock["parameters"] = parsed(spec).parameters;
-      return reconstruct > 0;
-    });
-  }
-
-  /** Divides the windows of the job into one share per host. @param device the device of the hosts */
-  divide(hosts: readonly string[], device: string): void {
-    if (!this.#exists()) return;
-    this.#sql.exec(
-      "CREATE TABLE IF NOT EXISTS shares (share INTEGER PRIMARY KEY, host TEXT, failed INTEGER, device TEXT)",
-    );
-    for (const [share, host] of hosts.entries()) {
-      this.#sql.exec("INSERT OR REPLACE INTO shares VALUES (?, ?, 0, ?)", share, host, device);
-    }
-  }
-
-  /** Returns the shares of a job that is divided. The table is created with them, so an older record has none. */
-  shares(): WindowShare[] {
-    if (!this.#exists("shares")) return [];
-    const rows = this.#sql.exec("SELECT * FROM shares ORDER BY share").toArray();
-    return rows.map(({ host, failed, device }) => ({
-      host: String(host),
-      hasFailed: failed === 1,
-      device: textOf(device),
-    }));
-  }
-
-  /** Records the host of a share. */
-  assignShare(share: number, host: string): void {
-    this.#sql.exec("UPDATE shares SET host = ?, failed = 0 WHERE share = ?", host, share);
-  }
-
-  /** Records that the host of a share has failed, so that another one gets the share. */
-  failShare(share: number): void {
-    this.#sql.exec("UPDATE shares SET failed = 1 WHERE share = ?", share);
   }
 
   /** Records the host of the current attempt at a layer. */
@@ -288,8 +235,8 @@ export class JobRecord {
   }
 
   /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
-  #exists(table = "job"): boolean {
-    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = ?", table).toArray().length > 0;
+  #exists(): boolean {
+    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }
 
   /** Increases the version number of the job, and returns it. */

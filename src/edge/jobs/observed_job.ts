@@ -12,7 +12,6 @@ import {
   JobRecord,
   type LayerOutcome,
   type VersionedJob,
-  type WindowShare,
 } from "./job_record.ts";
 
 /**
@@ -71,26 +70,6 @@ export class ObservedJob {
 
   model(): JobModel | undefined {
     return this.#record.model();
-  }
-
-  isTrained(): boolean {
-    return this.#record.isTrained();
-  }
-
-  divide(hosts: readonly string[], device: string): void {
-    this.#record.divide(hosts, device);
-  }
-
-  shares(): WindowShare[] {
-    return this.#record.shares();
-  }
-
-  assignShare(share: number, host: string): void {
-    this.#record.assignShare(share, host);
-  }
-
-  failShare(share: number): void {
-    this.#record.failShare(share);
   }
 
   beginAttempt(position: number): Attempt | undefined {

@@ -10,15 +10,6 @@ import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
 
 /**
- * Returns the name of the states of one of `count` shares of the windows, or of all windows if `share` is `count`. If `count`
- * is 0, the job is not divided. An attempt that was interrupted may have left the states of another division at a host,
- * which must not be taken for those of this one.
- */
-export function statesName(job: string, share: number, count: number): string {
-  return count === 0 ? job : `${job}.${share}.${count}`;
-}
-
-/**
  * Calls `work`, which needs the states before the block of the attempt at the host. If the host lacks them, they are
  * created, and `work` is called again, so that it signs new URLs. The first ones may have expired meanwhile.
  * @param taskId the id of the task that needs the states
@@ -30,7 +21,6 @@ export async function withStates<T>(
   taskId: string,
   position: number,
   attempt: BlockAttempt,
-  share: number,
   context: JobContext,
   work: () => Promise<T>,
 ): Promise<T | undefined> {
@@ -38,7 +28,7 @@ export async function withStates<T>(
     return await work();
   } catch (error) {
     if (!(error instanceof StatesLostError)) throw error;
-    return await restoreStates(host, taskId, position, attempt, share, context) ? await work() : undefined;
+    return await restoreStates(host, taskId, position, attempt, context) ? await work() : undefined;
   }
 }
 
@@ -51,13 +41,13 @@ async function restoreStates(
   host: WokenHost,
   taskId: string,
   position: number,
-  { model: { states: windows, target }, pruned, shares: count }: BlockAttempt,
-  share: number,
+  { model: { states: windows, target }, pruned }: BlockAttempt,
   context: JobContext,
 ): Promise<boolean> {
-  const { blobs, job } = context, states = statesName(job, share, count);
-  const run = async (index: number) => {
-    const { weight, result, parameters } = pruned[index];
+  const { blobs, job: states } = context;
+  const creation = { id: `${taskId}.create`, states, windows: await signedSource(blobs, windows), target };
+  if (!await awaitTask(host, creation, position, context)) return false;
+  for (const [index, { weight, result, parameters }] of pruned.entries()) {
     const task = {
       id: `${taskId}.run.${index}`,
       states,
@@ -66,51 +56,18 @@ async function restoreStates(
       pruned: await signedSource(blobs, result),
       parameters,
     };
-    return await awaitTask(host, task, position, context) !== undefined;
-  };
-  // In a divided job, only the states of the last share have run through the block before.
-  if (count > 0 && pruned.length > 0) {
-    try {
-      return await run(pruned.length - 1);
-    } catch (error) {
-      if (!(error instanceof StatesLostError)) throw error;
-    }
+    if (!await awaitTask(host, task, position, context)) return false;
   }
-  const creation = {
-    id: `${taskId}.create`,
-    states,
-    windows: await signedSource(blobs, windows),
-    target,
-    ...share < count && { share: { index: share, count } },
-  };
-  if (!await awaitTask(host, creation, position, context)) return false;
-  for (const index of pruned.keys()) if (!await run(index)) return false;
   return true;
 }
 
-/** Deletes the states at the hosts of the last block that was begun. */
-export async function deleteStates(context: JobContext): Promise<void> {
-  const { job, record, hosts } = context;
-  const shares = await record.shares(), alive = await hosts.aliveHosts();
-  const last = (await record.read())?.job.layers.findLast(({ host }) => host !== null)?.host ?? undefined;
-  const ids = shares.length > 0 ? shares.map(({ host }) => host) : [last];
-  // The states of all windows are at the host of the first share, if blocks were trained.
-  const isTrained = shares.length > 0 && await record.isTrained();
-  for (const [share, id] of (isTrained ? [...ids, ids[0]] : ids).entries()) {
-    const host = alive.find((host) => host.id === id);
-    if (host) await deleteAt(host, statesName(job, share, shares.length), `${job}.delete.${share}`, context);
-  }
-}
-
-/** Deletes states at a host. If that fails, the host evicts them later. */
-export async function deleteAt(
-  host: WokenHost,
-  states: string,
-  taskId: string,
-  { job, transport }: JobContext,
-): Promise<void> {
+/** Deletes the states at the host of the last block that was begun. If that fails, the host evicts them later. */
+export async function deleteStates({ job, record, hosts, transport }: JobContext): Promise<void> {
+  const last = (await record.read())?.job.layers.findLast(({ host }) => host !== null)?.host;
+  const host = (await hosts.aliveHosts()).find(({ id }) => id === last);
+  if (!host) return;
   try {
-    await askHost(transport, host, { id: taskId, states });
+    await askHost(transport, host, { id: `${job}.delete`, states: job });
   } catch (error) {
     logFailure({ job, host: host.id, error: messageOf(error) });
   }

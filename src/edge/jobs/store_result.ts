@@ -8,7 +8,7 @@ import { HostFailedError } from "./host_answer.ts";
 import type { JobContext } from "./job_context.ts";
 
 /** An object in the bucket that a host says to have written. */
-export interface WrittenObject {
+interface WrittenObject {
   readonly host: WokenHost;
   readonly key: string;
   readonly sha256: Digest;

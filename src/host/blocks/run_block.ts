@@ -192,7 +192,7 @@ function workOf(
 }
 
 /** Returns the error to answer with. A pruner wraps the error of a layer as a client does that a server refuses. */
-export function blockError(error: unknown): unknown {
+function blockError(error: unknown): unknown {
   if (error instanceof PareError) {
     const { code, message, cause } = error;
     const isOfDevice = cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError;
@@ -253,7 +253,7 @@ function countTokens({ layers }: StoredSums): SolvedBlock["sums"] {
 }
 
 /** Returns the parameters of the layers to prune. @throws {Refusal} `invalid_parameter` */
-export function readQueries(
+function readQueries(
   json: string | undefined,
   spec: ModelSpec,
   block: number,

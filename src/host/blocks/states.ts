@@ -47,8 +47,6 @@ export interface StoredSums {
   readonly byteLength: number;
   /** The sums by the names of the weights. */
   readonly layers: ReadonlyMap<string, LayerSums>;
-  /** The calibration round of a task, if the block has several. */
-  round?: number;
 }
 
 export interface States {

@@ -26,7 +26,7 @@ import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
 import { sumTargets } from "./sum_targets.ts";
 
 /** The names of the sums of fitted windows, and of those of held-out windows. */
-export const SUM_NAMES = {
+const SUM_NAMES = {
   fitted: { hessian: "hessian_upper", moments: "moments" },
   heldOut: { hessian: "validation_hessian_upper", moments: "validation_moments" },
 } as const satisfies Record<keyof GroupSums, Record<string, SumName>>;
@@ -163,7 +163,7 @@ function checkSums(tensors: readonly TensorInfo[], { parts, weights }: LayerSums
 }
 
 /** Adds the parts of `sums` in order to the sums of the windows before, which are changed. */
-export async function addParts(
+async function addParts(
   earlier: Readonly<Partial<Record<SumName, HostTensor>>>,
   { parts }: LayerSums,
 ): Promise<Map<SumName, HostTensor>> {

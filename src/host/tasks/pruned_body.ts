@@ -5,9 +5,7 @@ import { shortened, tryParseJson } from "../../base/texts.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { PRUNED } from "../../protocol/block_names.ts";
-import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { blockLayersSchema } from "../../protocol/resources/blocks.ts";
-import type { JoinTask } from "../../protocol/resources/tasks.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { decodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
@@ -19,9 +17,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
-import type { States } from "../blocks/states.ts";
 import type { BlobBody } from "./blob_store.ts";
-import type { TaskContext } from "./task_context.ts";
 
 /** A block of a model, and how it was pruned. */
 export interface PrunedBlock {
@@ -34,8 +30,6 @@ export interface PrunedBlock {
  * Returns the file with the tensors of `body`, and those of `solved` that replace them.
  * @param body the body of the request that has pruned the block
  * @param solved the answer to that request
- * @param given the metadata of the file
- * @returns the file, and the tensors that replace others, by their names in it
  * @throws {SafetensorsError} if `body` is malformed
  * @throws {Refusal} `shape_mismatch` if the tensors of `solved` do not fit
  */
@@ -43,16 +37,13 @@ export async function prunedBody(
   body: BlobBody,
   solved: SolvedBlock,
   block: PrunedBlock,
-  given: Readonly<Record<string, string>> = {},
-): Promise<BlobBody & ReplacedTensors> {
+): Promise<BlobBody> {
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
-    const { replaced, queries } = replacedTensors(solved, file, block);
+    const replaced = replacedTensors(solved, file, block);
     const infos = Array.from(replaced, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
-    const header = encodeHeader([...file.header.tensors, ...infos], given);
+    const header = encodeHeader([...file.header.tensors, ...infos]);
     return {
-      replaced,
-      queries,
       totalBytes: header.bytes.byteLength + header.dataBytes,
       bytes: joinedBytes(header.bytes, file, replaced),
     };
@@ -65,40 +56,6 @@ export async function prunedBody(
   }
 }
 
-/**
- * Joins answers that each have some layers of a block. If one has the trained block, the layers of the others replace its tensors,
- * because they were solved after the training.
- */
-export function joinAnswers(answers: readonly SolvedBlock[]): SolvedBlock {
-  const layers = answers.flatMap(({ layers }) => layers),
-    trained = answers.find((each) => each.reconstructed);
-  if (!trained?.reconstructed) return { layers };
-  const later = answers.filter((answer) => answer !== trained).flatMap(({ layers }) => layers);
-  const solved = new Set(later.map(({ name }) => name)), { reconstructed } = trained;
-  const tensors = new Map([...reconstructed.tensors].filter(([name]) => !solved.has(name)));
-  return { ...trained, layers, reconstructed: { ...reconstructed, tensors } };
-}
-
-/**
- * Reads answers for a block into memory, and calls `work` with them. Their tensors have room in the form of the checkpoint too.
- * @param used the states that the task uses
- * @throws {Refusal} `malformed_safetensors` if an answer is not that of a block, and the errors of `BlobStore` and `work`
- */
-export async function withAnswers<T>(
-  sources: JoinTask["parts"],
-  used: States,
-  { blobs, states }: TaskContext,
-  signal: AbortSignal,
-  work: (answers: readonly SolvedBlock[]) => Promise<T>,
-): Promise<T> {
-  const files: BlobBody[] = [], answers: SolvedBlock[] = [];
-  for (const source of sources) files.push(await blobs.open(source, signal));
-  const byteLength = files.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
-  using _room = await states().reserve("the pruned block", 2 * byteLength, { used });
-  for (const file of files) answers.push(await readAnswer(file));
-  return await work(answers);
-}
-
 /** Reads the answer for a block into memory. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
 export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
   const whole = new Uint8Array(totalBytes);
@@ -107,11 +64,6 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
     whole.set(chunk, length);
     length += chunk.byteLength;
   }
-  return decodeAnswer(whole);
-}
-
-/** Decodes the answer for a block. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
-export function decodeAnswer(whole: Uint8Array<ArrayBuffer>): SolvedBlock {
   try {
     return decodeBlock(whole);
   } catch (cause) {
@@ -142,7 +94,7 @@ function replacedTensors(
   { layers, reconstructed }: SolvedBlock,
   { header: { tensors, metadata } }: SafetensorsStream,
   { spec, index, isPacked }: PrunedBlock,
-): ReplacedTensors {
+): Map<string, HostTensor> {
   const linears = new Map(
     spec.block(index).groups.flat().map((linear) => [weightName(spec, index, linear), linear]),
   );
@@ -161,14 +113,7 @@ function replacedTensors(
     replaced.set(PRUNED + name, storedWeight(dense, name, linear, stored));
   }
   for (const [name, tensor] of reconstructed?.tensors ?? []) replaced.set(PRUNED + name, tensor);
-  return { replaced, queries };
-}
-
-interface ReplacedTensors {
-  /** The tensors that replace others, by their names in the file. */
-  readonly replaced: ReadonlyMap<string, HostTensor>;
-  /** The parameters of the layers in the body. */
-  readonly queries: ReadonlyMap<string, LayerQuery>;
+  return replaced;
 }
 
 /** The data of the dense tensors, of which only the dtypes and shapes are used. */

@@ -1,11 +1,9 @@
 /** What a task of an edge works with: the blob store, and the requests to the host's own application. */
 
-import type { Backend } from "../../device/backend.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
-import { type States, TASK_OWNER } from "../blocks/states.ts";
-import { StatesNotFoundError, type StatesStore } from "../blocks/states_store.ts";
+import type { StatesStore } from "../blocks/states_store.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 
 export interface TaskContext {
@@ -14,8 +12,6 @@ export interface TaskContext {
   readonly host: (request: Request) => Response | Promise<Response>;
   /** Returns the hidden states of models. Those of tasks belong to `TASK_OWNER`. */
   readonly states: () => StatesStore;
-  /** Runs work on the device when no other solve runs. */
-  runSolve<T>(work: (backend: Backend) => Promise<T>, signal: AbortSignal): Promise<T>;
 }
 
 /** Writes the host's answer to the URL. If that fails, cancels the answer, which frees a place on the device. */
@@ -39,17 +35,6 @@ export async function uploadResult(
   }
 }
 
-/** Writes a file, of which the parts are given in order, to the URL. */
-export async function uploadParts(
-  parts: readonly Uint8Array<ArrayBuffer>[],
-  url: string,
-  { blobs }: TaskContext,
-  signal: AbortSignal,
-): Promise<FinishedTask> {
-  const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0);
-  return { state: "done", result: await blobs.put(url, ReadableStream.from(parts), byteLength, signal) };
-}
-
 /** Builds a request to the host. Its request id is the id of the task, so that the host's log shows the task. */
 export function bodyRequest(
   method: string,
@@ -68,18 +53,4 @@ export function bodyRequest(
     body: ReadableStream.from(bytes),
     signal,
   });
-}
-
-/**
- * Returns the hidden states of a task, which no client of the host can reach.
- * @param block a block that the model must have
- * @throws {StatesNotFoundError} if the states are not stored, and the errors of `StatesStore.find`
- */
-export async function statesOfTask(name: string, { states }: TaskContext, block = 0): Promise<States> {
-  const used = await states().find({ owner: TASK_OWNER, name });
-  if (!used) throw new StatesNotFoundError(name);
-  if (block >= used.forward.model.spec.blockCount) {
-    throw new StatesNotFoundError(name, `have no block ${block}`);
-  }
-  return used;
 }

@@ -208,8 +208,7 @@ export const START_JOB = {
   summary: "Start a job",
   description:
     "Prunes layers whose tensors are blobs. The layers are solved at the hosts of the edge, several at the same time. With `model` in " +
-    "place of `layers`, the job prunes the blocks of a model in their order. If it has more than 16 windows, " +
-    "several hosts share each block. If a host is lost, another one continues. " +
+    "place of `layers`, the job prunes the blocks of a model in their order, at one host. If a host is lost, another one continues. " +
     "A blob that does not exist is refused at once.",
   tags: ["Jobs"],
   scope: "jobs",

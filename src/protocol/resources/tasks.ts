@@ -9,15 +9,6 @@ import { digestSchema, idSchema } from "./fields.ts";
 import { blockParametersSchema, layerParametersSchema, targetSchema } from "./jobs.ts";
 import { reportSchema } from "./layers.ts";
 
-/** The most shares into which the windows of a model are divided. */
-export const MAX_SHARES = 8;
-
-/** The most calibration rounds of a block. The known families have at most eight, or twice as many if they are trained and rounded. */
-const MAX_ROUNDS = 24;
-
-/** The most files with the solved layers of a block: one per share in each round. */
-export const MAX_PARTS = MAX_ROUNDS * MAX_SHARES;
-
 /** The longest time in seconds for which a host waits for the end of a task before it answers (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;
 
@@ -34,19 +25,12 @@ const layerTaskSchema = z.strictObject({
   parameters: layerParametersSchema,
 });
 
-/** One of several hosts that share the work for the blocks of a model. */
-const shareSchema = z.strictObject({
-  index: z.int().min(0).max(MAX_SHARES - 1),
-  count: z.int().min(1).max(MAX_SHARES),
-});
-
-/** Creates the hidden states `states` from a body of `PUT /v1/states/{name}`, for a share of its windows or for all. */
+/** Creates the hidden states `states` from a body of `PUT /v1/states/{name}`. */
 const createStatesSchema = z.strictObject({
   id: idSchema,
   states: idSchema,
   windows: sourceSchema,
   target: targetSchema,
-  share: shareSchema.optional(),
 });
 
 /** Deletes the hidden states `states`. */
@@ -67,61 +51,12 @@ const pruneBlockSchema = blockSchema.extend({ result: resultSchema });
 /** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks` for it. */
 const runBlockSchema = blockSchema.extend({ pruned: sourceSchema });
 
-/**
- * A calibration round of a block. There is one, unless the block is true-sequential. If the block is trained and then rounded, all
- * rounds follow a second time.
- */
-const roundSchema = z.int().min(0).max(MAX_ROUNDS - 1).default(0);
-
-/** Files with the shares of the solved layers of a block. */
-const partsSchema = z.array(sourceSchema).max(MAX_PARTS);
-
-/**
- * Adds up the statistics of a round of a block over the windows of the states, unless the host has stored them already. The
- * layers of the rounds before are in `solved`. With `result`, adds the statistics to `earlier`, which are those of the shares
- * before, and writes the sums.
- */
-const sumBlockSchema = blockSchema.extend({
-  step: z.literal("sum"),
-  round: roundSchema,
-  solved: partsSchema.default([]),
-  earlier: sourceSchema.optional(),
-  result: resultSchema.optional(),
-});
-
-/** Solves a share of the layers of a round by the statistics of all windows, and writes them like the answer of `POST /v1/blocks`. */
-const solveBlockSchema = blockSchema.extend({
-  sums: sourceSchema,
-  round: roundSchema,
-  /** The trained block, in the rounds after the training. */
-  trained: sourceSchema.optional(),
-  share: shareSchema,
-  result: resultSchema,
-});
-
-/** Trains the block with the layers in `solved`, which are those of all rounds before. The states have all windows, and do not change. */
-const trainBlockSchema = blockSchema.extend({
-  step: z.literal("train"),
-  solved: partsSchema,
-  result: resultSchema,
-});
-
-/** Writes the answer for a block of whose layers each file of `parts` has a share, and runs the hidden states through the block. */
-const joinBlockSchema = blockSchema.extend({
-  parts: partsSchema.min(1),
-  result: resultSchema,
-});
-
 /** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */
 export const taskRequestSchema = z.union([
   layerTaskSchema,
   createStatesSchema,
   pruneBlockSchema,
   runBlockSchema,
-  sumBlockSchema,
-  solveBlockSchema,
-  trainBlockSchema,
-  joinBlockSchema,
   deleteStatesSchema,
 ]).meta({ id: "TaskRequest" });
 
@@ -134,12 +69,6 @@ export const taskAnswerSchema = z.discriminatedUnion("state", [
     report: reportSchema.optional(),
     /** The written file, if the task has a URL for one. */
     result: z.object({ sha256: digestSchema, bytes: z.int() }).optional(),
-    /** The number of shares that have windows, if the task has created the states of a share. */
-    shares: z.int().min(1).optional(),
-    /** The number of calibration rounds of the block, if the task has added up statistics. */
-    rounds: z.int().min(1).max(MAX_ROUNDS).optional(),
-    /** The number of rounds before the block is trained, if it is. */
-    trained_after: z.int().min(1).max(MAX_ROUNDS).optional(),
   }),
 ]).meta({ id: "TaskAnswer" });
 
@@ -149,17 +78,7 @@ export type LayerTask = z.output<typeof layerTaskSchema>;
 
 export type StatesTask = Exclude<TaskRequest, LayerTask>;
 
-export type SumTask = z.output<typeof sumBlockSchema>;
-
-export type SolveTask = z.output<typeof solveBlockSchema>;
-
-export type JoinTask = z.output<typeof joinBlockSchema>;
-
-export type TrainTask = z.output<typeof trainBlockSchema>;
-
-export type RunTask = z.output<typeof runBlockSchema> | JoinTask;
-
-export type Share = z.output<typeof shareSchema>;
+export type RunTask = z.output<typeof runBlockSchema>;
 
 export type TaskAnswer = z.infer<typeof taskAnswerSchema>;
 

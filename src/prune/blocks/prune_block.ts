@@ -9,7 +9,7 @@ import type { CalibratedModel } from "../open_round.ts";
 import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
 import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
 import { pruneModel } from "../run/prune_model.ts";
-import type { PruneJob, PruneServices } from "../run/job.ts";
+import type { PruneJob } from "../run/job.ts";
 
 export interface BlockTask
   extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
@@ -34,8 +34,10 @@ export interface BlockTask
  * @throws the errors of `pruneModel`, and the reason of the signal
  */
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
-  const { forward, block, advances, signal } = task, { backend, model } = forward;
-  const device = new DevicePruner(backend);
+  const { forward, block, queries, isPacked, advances, signal } = task, { backend, model } = forward;
+  const device = new DevicePruner(backend), queryOf = (name: string) => queries.get(name) ?? {};
+  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
+  const events = new Map<string, LayerEvent>();
   const stopIfAborted = () => {
     if (forward.isBefore(block)) signal?.throwIfAborted();
   };
@@ -45,43 +47,17 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
         stopIfAborted();
-        yield event;
-      }
-    },
-  };
-  const target = forward.denseStates ? "dense" : "none";
-  // The run does not get the signal, because it would throw while the device still works for it.
-  return await solveBlock({ ...task, model, target }, { backend, pruner });
-}
-
-/** The layers of a block of a model that are pruned, and how. */
-type SolveTask =
-  & Pick<
-    BlockTask,
-    "windows" | "validationWindows" | "trueSequential" | "reconstruct" | "queries" | "isPacked"
-  >
-  & Pick<PruneJob, "model" | "target">;
-
-/** Prunes the layers in `queries` with the pruner, and returns the answer. @throws the errors of `pruneModel` */
-export async function solveBlock(
-  task: SolveTask,
-  { pruner, ...services }: PruneServices,
-): Promise<SolvedBlock> {
-  const { queries, isPacked } = task, queryOf = (name: string) => queries.get(name) ?? {};
-  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
-  const events = new Map<string, LayerEvent>();
-  const recording: CalibratedPruner = {
-    calibrate: (...args) => pruner.calibrate!(...args),
-    async *pruneModel(...args) {
-      for await (const event of pruner.pruneModel(...args)) {
         if (event.type === "layer") events.set(event.name, event);
         yield event;
       }
     },
   };
   const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers: [] };
+  // The run does not get the signal, because it would throw while the device still works for it.
   await pruneModel({
     ...task,
+    model,
+    target: forward.denseStates ? "dense" : "none",
     queryOf,
     layers: queries,
     destination: {
@@ -98,7 +74,7 @@ export async function solveBlock(
           recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
         }),
     },
-  }, { ...services, pruner: recording });
+  }, { backend, pruner });
   // The run has replaced every layer of which it has reported the end.
   const layers = [...events.values()].map(({ name, tokens, report }) => ({
     name,
