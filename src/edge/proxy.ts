@@ -86,15 +86,13 @@ export async function proxyToHost(
  * their own.
  */
 async function targetOf(c: Context<EdgeEnv>, host: string): Promise<URL> {
-  const { pathname, search } = new URL(c.req.url),
-    target = Object.assign(new URL(host), { pathname, search });
-  const client = c.get("client"), inPath = c.req.param("name");
-  const inQuery = target.searchParams.getAll("states");
+  const { pathname, search } = new URL(c.req.url), client = c.get("client");
+  const target = Object.assign(new URL(host), { pathname, search });
   if (client === undefined) return target;
+  const inPath = c.req.param("name"), inQuery = target.searchParams.getAll("states");
   if (inPath !== undefined) {
-    target.pathname = pathname.split("/").with(STATES_NAME_SEGMENT, await statesName(client, inPath)).join(
-      "/",
-    );
+    const own = await statesName(client, inPath);
+    target.pathname = pathname.split("/").with(STATES_NAME_SEGMENT, own).join("/");
   }
   // The host refuses a repeated parameter.
   if (inQuery.length === 1) target.searchParams.set("states", await statesName(client, inQuery[0]));
