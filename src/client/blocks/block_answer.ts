@@ -1,18 +1,18 @@
 /**
  * The answer of `POST /v1/blocks`, which the host encodes and the client decodes. The weight of a layer has the name that
- * it has in the checkpoint. The other tensors of a rounded layer have this name with `.codes`, `.scales` and `.zeros`, and
- * the tensors of a reconstruction have the prefix `trained.`.
+ * it has in the checkpoint. The other tensors of the layer have this name with `.mask` and `.probe`, and `.codes`, `.scales`
+ * and `.zeros` if it is rounded. The tensors of a reconstruction have the prefix `trained.`.
  */
 
 import * as z from "zod/mini";
 import { messageOf } from "../../base/errors.ts";
 import { firstItems } from "../../base/texts.ts";
-import { TRAINED } from "../../protocol/block_names.ts";
+import { MASK, PROBE, TRAINED } from "../../protocol/block_names.ts";
 import { countWanted } from "../answers/check_pruned.ts";
 import { checkQuantized } from "../answers/check_quantized.ts";
 import { receivedReport } from "../answers/received.ts";
 import { MalformedAnswerError } from "../errors.ts";
-import { countZeros, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, countZeros, isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
@@ -49,12 +49,16 @@ const metadataSchema = z.object({
 export function encodeBlock(
   { layers, sums, error, decision, reconstructed }: SolvedBlock,
 ): Uint8Array<ArrayBuffer>[] {
-  const tensors = layers.flatMap(({ name, weight, quantized = {} }) => [
+  const tensors = layers.flatMap(({ name, weight, mask, probe, quantized = {} }) => [
     [name, weight] as const,
+    ...probe ? [[name + PROBE, probe] as const] : [],
+    [name + MASK, mask] as const,
     ...Object.entries(quantized).map(([part, tensor]) => [`${name}.${part}`, tensor as HostTensor] as const),
   ]);
   const { tensors: trained, ...reconstruction } = reconstructed ?? { tensors: new Map<string, HostTensor>() };
   for (const [name, tensor] of trained) tensors.push([TRAINED + name, tensor]);
+  // Elements of more bytes come first, so that they are aligned.
+  tensors.sort(([, a], [, b]) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
   const block = JSON.stringify({
     layers: layers.map(({ name, tokens, report }) => ({ name, tokens, report })),
     sums,
@@ -89,6 +93,8 @@ export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
       layers: layers.map((layer) => ({
         ...layer,
         weight: tensor(layer.name),
+        mask: tensor(layer.name + MASK),
+        ...tensors.has(layer.name + PROBE) && { probe: tensor(layer.name + PROBE) },
         ...tensors.has(`${layer.name}.codes`) && { quantized: quantized(layer.name) },
       })),
       ...reconstructed && {

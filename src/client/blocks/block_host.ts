@@ -6,6 +6,7 @@ import { PareError } from "../errors.ts";
 import type { BodyPart } from "../request_body.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -164,8 +165,8 @@ export function isStatesNotFound(error: unknown): boolean {
 
 /**
  * Returns the most bytes of an answer. A weight has at least two bytes in the request. In the answer it has four, with
- * one for its code and eight for its share of the scale and the zero of a group, and two again if it is trained. The
- * rows without groups have at least eight columns.
+ * one each for its mask and its code, and eight for its share of the scale and the zero of a group, and two again if it is
+ * trained. The rows without groups have at least eight columns.
  */
 export function countAnswerBytes(
   tensors: BlockTensors,
@@ -173,7 +174,9 @@ export function countAnswerBytes(
 ): number {
   const requestBytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
-  return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
+  const inputs = Object.keys(layers).map((name) => Math.max(...tensors.get(name)?.shape ?? [0]));
+  const probeBytes = 4 * PROBE_ROWS * inputs.reduce((sum, columns) => sum + columns, 0);
+  return (4 + 1 + 1 + 8 / columns + 2) / 2 * requestBytes + probeBytes + REPORT_BYTES;
 }
 
 /** Returns the parts of a safetensors file, in order and without a copy. */

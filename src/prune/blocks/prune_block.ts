@@ -34,14 +34,16 @@ export interface BlockTask
  * @throws the errors of `pruneModel`, and the reason of the signal
  */
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
-  const { forward, block, advances, signal } = task, { backend, model } = forward;
+  const { forward, block, advances, reconstruct, signal } = task, { backend, model } = forward;
   const device = new DevicePruner(backend);
+  // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
+  const probes = !(reconstruct && [...task.queries.values()].some(({ bits }) => bits !== undefined));
   const stopIfAborted = () => {
     if (forward.isBefore(block)) signal?.throwIfAborted();
   };
   const pruner: CalibratedPruner = {
     calibrate: (_model, options) =>
-      calibratedBlock(forward, block, { ...options, runsLast: advances, progress: stopIfAborted }),
+      calibratedBlock(forward, block, { ...options, runsLast: advances, probes, progress: stopIfAborted }),
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
         stopIfAborted();
@@ -68,7 +70,7 @@ export async function solveBlock(
   { pruner, ...services }: PruneServices,
 ): Promise<SolvedBlock> {
   const { queries, isPacked } = task, queryOf = (name: string) => queries.get(name) ?? {};
-  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
+  const weights = new Map<string, RecordedAnswer>();
   const events = new Map<string, LayerEvent>();
   const recording: CalibratedPruner = {
     calibrate: (...args) => pruner.calibrate!(...args),
@@ -113,20 +115,25 @@ function done(_result: unknown): Promise<void> {
   return Promise.resolve();
 }
 
+/** The tensors of a layer of the answer. */
+type RecordedAnswer = Pick<SolvedBlockLayer, "weight" | "mask" | "quantized" | "probe">;
+
 /** Adds the answers for the layers of `source` to `weights`. */
 function recordAnswers(
   source: CalibratedModel,
-  weights: Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>,
+  weights: Map<string, RecordedAnswer>,
 ): CalibratedModel {
   return {
     layerCount: source.layerCount,
     async *groups() {
       for await (const group of source.groups()) {
+        const probe = await group.hessian?.probe();
         yield {
           ...group,
-          replace(name, weight, quantized) {
-            weights.set(name, { weight, quantized });
-            return group.replace(name, weight, quantized);
+          replace(name, weight, quantized, kept, mask) {
+            const copy = { ...mask!, data: mask!.data.slice() };
+            weights.set(name, { weight, mask: copy, quantized, probe });
+            return group.replace(name, weight, quantized, kept);
           },
         };
       }

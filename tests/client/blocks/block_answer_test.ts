@@ -22,13 +22,22 @@ const REPORT: Report = {
   seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
 };
 const row = (...values: number[]) => floats("F32", [1, 4], Float32Array.from(values));
+const bits = (keeps: number) => bytes("U8", [1, 1], Uint8Array.of(keeps));
 const BLOCK: SolvedBlock = {
   layers: [
-    { name: "a.weight", tokens: 3, report: REPORT, weight: row(0, 0, 1, 2) },
+    {
+      name: "a.weight",
+      tokens: 3,
+      report: REPORT,
+      weight: row(0, 0, 1, 2),
+      mask: bits(0b1100),
+      probe: row(1, -1, 2, 0),
+    },
     {
       name: "b.weight",
       report: REPORT,
       weight: row(0, 1, 0, 1),
+      mask: bits(0b1010),
       quantized: {
         codes: bytes("U8", [1, 4], Uint8Array.of(0, 1, 0, 1)),
         scales: floats("F32", [1, 1], Float32Array.of(1)),
