@@ -30,8 +30,8 @@ export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   readonly tokenWeightsOf?: TokenWeightsOf;
   /** Whether every token counts in the statistics of every expert, as if it were routed to it. @default false */
   readonly allExperts?: boolean;
-  /** Whether random combinations of the fitted inputs are added up (see `HessianAccumulator.probe`). @default false */
-  readonly probes?: boolean;
+  /** The number of random combinations of the fitted inputs of each layer (see `HessianAccumulator.probe`). @default 0 */
+  readonly probes?: number;
   /**
    * Receives the sums of each part of {@link PART_WINDOWS} windows, which are then set to 0.
    * @default the parts are added up in order

@@ -6,9 +6,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { answerOf, problem, READY, type Received, solved } from "../client/fake_host.ts";
-import { fakeEdge } from "../client/jobs/fake_edge.ts";
+import { noContent, problem, READY, type Received, solved } from "../client/fake_host.ts";
+import { fakeEdge, type JobSolver, solvedFile } from "../client/jobs/fake_edge.ts";
 import { lieAbout, LIES } from "../client/lies.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPare, runPareWith, succeeded, words } from "./run_pare.ts";
@@ -32,10 +31,10 @@ function hostWith(change: Change): Handler {
     const { pathname, search } = new URL(request.url);
     if (pathname === "/readyz") return Response.json(READY);
     if (pathname === "/v1/hosts") return problem(404, "not_found")({} as Received);
-    if (request.method !== "POST") return new Response(null, { status: 204 });
-    const body = new Uint8Array(await request.arrayBuffer());
-    if (body.length === 0) return problem(415, "unsupported_media_type")({} as Received);
-    const received = { method: "POST", path: pathname + search, headers: request.headers, body };
+    const { method, headers } = request, body = new Uint8Array(await request.arrayBuffer());
+    const received = { method, path: pathname + search, headers, body };
+    if (method !== "POST") return noContent(received);
+    if (body.length === 0) return problem(415, "unsupported_media_type")(received);
     return new Response(change(new Uint8Array(await solved(received).arrayBuffer())));
   };
 }
@@ -158,9 +157,8 @@ describe("pare prune with an edge whose hosts lie", () => {
     for (const [change, message] of [[NAN, /is not finite/], [ZEROS, /every weight is 0/]] as const) {
       let answer: Handler = () => new Response(null, { status: 503 });
       await withServer((request) => answer(request), async (url) => {
-        const edge = fakeEdge(problem(500, "unknown"), (weight) => ({
-          bytes: change(answerOf(decode(weight).tensors.get("weight")!)),
-        }), { url });
+        const lie: JobSolver = (...layer) => ({ bytes: change(solvedFile(...layer).bytes) });
+        const edge = fakeEdge(problem(500, "unknown"), lie, { url });
         answer = edge.answer;
         const { code, stderr } = await prune(url, "by_jobs");
         assert.equal(code, 3, stderr);

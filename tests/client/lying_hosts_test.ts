@@ -9,9 +9,8 @@ import type { LayerTensors } from "../../src/client/layer_file.ts";
 import type { ModelPruner } from "../../src/client/model_pruner.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { PareHosts } from "../../src/client/pare_hosts.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { answerOf, f32, FakeHost, modelOf, noContent, problem, type Received, solved } from "./fake_host.ts";
-import { EDGE, fakeEdge } from "./jobs/fake_edge.ts";
+import { f32, FakeHost, modelOf, noContent, problem, type Received, solved } from "./fake_host.ts";
+import { EDGE, fakeEdge, solvedFile } from "./jobs/fake_edge.ts";
 import { lieAbout, LIES } from "./lies.ts";
 
 const TENSORS: LayerTensors = {
@@ -28,9 +27,7 @@ const layersOf = (change: Change) => async (received: Received) => {
 
 /** Makes an edge whose hosts change the results of jobs. It answers single layers in the same way. */
 function lyingEdge(change: Change) {
-  return fakeEdge(layersOf(change), (weight) => ({
-    bytes: change(answerOf(decode(weight).tensors.get("weight")!)),
-  }));
+  return fakeEdge(layersOf(change), (...layer) => ({ bytes: change(solvedFile(...layer).bytes) }));
 }
 
 /** A model of two layers that share their statistics. */

@@ -33,8 +33,8 @@ export interface AccumulatorOptions {
    * @default false, which clears the memory first
    */
   readonly overwrite?: boolean;
-  /** Whether random combinations of the inputs are added up too (see `InputProbe`). @default false */
-  readonly probes?: boolean;
+  /** The number of random combinations of the inputs that are added up too, at most 32 (see `InputProbe`). @default 0 */
+  readonly probes?: number;
 }
 
 /** The residual stream before a layer adds its outputs or after it, (rows, outFeatures) f32. */
@@ -82,14 +82,14 @@ export class HessianAccumulator {
     label: string,
     size: number,
     edge?: number,
-    { overwrite = false, tokenWeights = "none", probes = false }: AccumulatorOptions = {},
+    { overwrite = false, tokenWeights = "none", probes = 0 }: AccumulatorOptions = {},
   ) {
     this.size = size;
     this.tokenWeights = tokenWeights;
     this.backend = backend;
     const matrix = { label, rows: size, cols: size, edge, storage: "upper" } as const;
     this.#upper = new PartialSums(backend, () => new TiledMatrix(backend, matrix));
-    this.#probe = probes ? new InputProbe(backend, label, size) : undefined;
+    this.#probe = probes > 0 ? new InputProbe(backend, label, probes, size) : undefined;
     if (!overwrite) this.#clearIfUndefined();
   }
 

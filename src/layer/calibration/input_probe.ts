@@ -7,10 +7,9 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { productTN } from "../../device/kernels/product.ts";
-import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
-/** P, (PROBE_ROWS, n) f32, in device memory. The signs depend only on the order of the tokens. */
+/** P, (k, n) f32, in device memory, where k is at most 32. The signs depend only on the order of the tokens. */
 export class InputProbe {
   readonly #sums: DeviceBuffer;
   #tokens = 0;
@@ -20,8 +19,13 @@ export class InputProbe {
    * @param label the name of the device buffer in error messages
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
-  constructor(private readonly backend: Backend, label: string, private readonly size: number) {
-    this.#sums = backend.createBuffer(`probe of ${label}`, 4 * PROBE_ROWS * size);
+  constructor(
+    private readonly backend: Backend,
+    label: string,
+    private readonly rows: number,
+    private readonly size: number,
+  ) {
+    this.#sums = backend.createBuffer(`probe of ${label}`, 4 * rows * size);
     this.clear();
   }
 
@@ -32,9 +36,9 @@ export class InputProbe {
 
   /** Queues P = Rᵀ/√k, as for H = I. */
   setIdentity(): void {
-    const identity = signs(0, this.size), values = new Float32Array(identity.length);
+    const { rows, size } = this, identity = signs(0, size, rows), values = new Float32Array(identity.length);
     for (let i = 0; i < values.length; i++) {
-      values[(i % PROBE_ROWS) * this.size + Math.floor(i / PROBE_ROWS)] = identity[i] * SCALE;
+      values[(i % rows) * size + Math.floor(i / rows)] = identity[i] / Math.sqrt(rows);
     }
     const probe = createBufferOf(this.backend, "probe of the identity", values);
     this.backend.copy(probe, 0, this.#sums, 0, this.#sums.byteLength);
@@ -43,20 +47,21 @@ export class InputProbe {
 
   /** Queues P += Rᵀ·X/√k for `rows` inputs of X, (rows, n) f32, of which the first element is at `offset`. */
   add(x: DeviceBuffer, offset: number, rows: number): void {
-    const random = createBufferOf(this.backend, "signs of a probe", signs(this.#tokens, rows)), n = this.size;
-    const offsets = { a_offset: 0, lda: PROBE_ROWS, b_offset: offset, ldb: n, c_offset: 0, ldc: n };
+    const { rows: m, size: n } = this;
+    const random = createBufferOf(this.backend, "signs of a probe", signs(this.#tokens, rows, m));
+    const offsets = { a_offset: 0, lda: m, b_offset: offset, ldb: n, c_offset: 0, ldc: n };
     this.backend.dispatch(productTN, { a: random, b: x, c: this.#sums }, {
-      ...{ m: PROBE_ROWS, n, k: rows, alpha: SCALE, beta: 1, upper: 0 },
+      ...{ m, n, k: rows, alpha: 1 / Math.sqrt(m), beta: 1, upper: 0 },
       ...offsets,
     });
     random.destroy();
     this.#tokens += rows;
   }
 
-  /** Waits for the queued work and reads P back: F32 [PROBE_ROWS, n]. @throws {DeviceLostError} */
+  /** Waits for the queued work and reads P back: F32 [k, n]. @throws {DeviceLostError} */
   async read(): Promise<HostTensor> {
     const data = await this.backend.read(this.#sums, 0, this.#sums.byteLength);
-    return { dtype: "F32", shape: [PROBE_ROWS, this.size], data };
+    return { dtype: "F32", shape: [this.rows, this.size], data };
   }
 
   destroy(): void {
@@ -64,18 +69,16 @@ export class InputProbe {
   }
 }
 
-const SCALE = 1 / Math.sqrt(PROBE_ROWS);
-
-/** Returns the signs of the tokens from `first`, (count, PROBE_ROWS). The signs of a token are the bits of a hash of its number. */
-function signs(first: number, count: number): Float32Array<ArrayBuffer> {
-  const values = new Float32Array(count * PROBE_ROWS);
+/** Returns the signs of the tokens from `first`, (count, k). The signs of a token are the bits of a hash of its number. */
+function signs(first: number, count: number, k: number): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(count * k);
   for (let token = 0, i = 0; token < count; token++) {
     // The finaliser of MurmurHash3.
     let hash = Math.imul(first + token + 1, 0x9e3779b1);
     hash = Math.imul(hash ^ hash >>> 16, 0x85ebca6b);
     hash = Math.imul(hash ^ hash >>> 13, 0xc2b2ae35);
     hash ^= hash >>> 16;
-    for (let bit = 0; bit < PROBE_ROWS; bit++) values[i++] = (hash >>> bit & 1) * 2 - 1;
+    for (let bit = 0; bit < k; bit++) values[i++] = (hash >>> bit & 1) * 2 - 1;
   }
   return values;
 }

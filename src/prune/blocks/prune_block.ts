@@ -3,6 +3,7 @@
 import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { Forward } from "../../model/forward.ts";
+import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { calibratedBlock } from "../calibrated_model.ts";
 import type { CalibratedModel } from "../open_round.ts";
@@ -37,7 +38,8 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
   const { forward, block, advances, reconstruct, signal } = task, { backend, model } = forward;
   const device = new DevicePruner(backend);
   // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
-  const probes = !(reconstruct && [...task.queries.values()].some(({ bits }) => bits !== undefined));
+  const isRoundedLast = reconstruct && [...task.queries.values()].some(({ bits }) => bits !== undefined);
+  const probes = isRoundedLast ? 0 : PROBE_ROWS;
   const stopIfAborted = () => {
     if (forward.isBefore(block)) signal?.throwIfAborted();
   };
