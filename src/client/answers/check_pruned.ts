@@ -32,8 +32,10 @@ export interface RequestedLayer {
   readonly mayPruneMore?: boolean;
 }
 
-/** The largest fraction of kept weights that may be 0 without rounding. An update rarely cancels a normal number. */
-const MAX_KEPT_ZEROS = 0.1;
+/** Returns how many of `kept` weights may be 0 without rounding. An update cancels a normal number with a probability of about 10⁻⁸. */
+export function mostKeptZeros(kept: number): number {
+  return Math.floor(kept / 65536);
+}
 
 /**
  * Checks an answer, however it came. Checks shapes and dtypes, that every number is finite, and that the mask, the report and the
@@ -86,7 +88,9 @@ export function checkPruned(layer: PrunedLayer, requested: RequestedLayer): void
   }
   // A target moves the weights before they are pruned, so a row with nearest weights has other weights than before.
   const areRowsUnknown = hasNearestRows && (isCalibratedByHost || tensors?.target !== undefined);
-  if (bits === undefined && !areRowsUnknown && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
+  if (
+    bits === undefined && !areRowsUnknown && counts.scatteredZeros > mostKeptZeros(counts.kept)
+  ) {
     throw malformedLayer(`${counts.scatteredZeros} weights are 0, although its mask keeps them`);
   }
   checkQuantized(layer, query);
