@@ -10,7 +10,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { parsePattern } from "../../src/tensor/pattern.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { quadraticForm } from "../reference/hessian.ts";
+import { gram, quadraticForm } from "../reference/hessian.ts";
 
 /** The answer of `/readyz` of a host. */
 export const READY: Ready = {
@@ -118,7 +118,7 @@ export function solved({ path, body }: Received): Response {
   }));
 }
 
-/** The tensors of a file, of which `hessian` or `hessian_upper` is used. */
+/** The tensors of a file, of which `inputs`, `hessian` or `hessian_upper` is used. */
 export type Statistics = ReadonlyMap<string, HostTensor>;
 
 /** Returns the errors of a report, which are null without statistics. */
@@ -135,8 +135,16 @@ export function errorsOf(
   return { loss, relative_error: form > 0 ? loss / form : null };
 }
 
-function wholeHessian(statistics: Statistics, n: number): Float32Array | undefined {
+function wholeHessian(statistics: Statistics, n: number): ArrayLike<number> | undefined {
   const whole = statistics.get("hessian"), upper = statistics.get("hessian_upper");
+  const inputs = statistics.get("inputs");
+  if (inputs) {
+    return gram(
+      Float64Array.from(bytesToFloats(inputs.data, inputs.dtype as FloatDtype)),
+      inputs.shape[0],
+      n,
+    );
+  }
   if (!upper) return whole && bytesToFloats(whole.data, "F32");
   const packed = bytesToFloats(upper.data, "F32"), h = new Float32Array(n * n);
   for (let i = 0, at = 0; i < n; i++) {

@@ -27,6 +27,28 @@ function mapped({ dtype, shape, data }: HostTensor, change: (value: number) => n
   return { dtype, shape, data: floatsToBytes(bytesToFloats(data, floats).map(change), floats) };
 }
 
+/** Returns the numbers of the entries that have this bit in the mask. */
+function entriesOf(
+  { data, shape: [, rowBytes] }: HostTensor,
+  { shape: [rows, cols] }: HostTensor,
+  bit: 0 | 1,
+): number[] {
+  const entries = Array.from({ length: rows * cols }, (_, entry) => entry);
+  return entries.filter((entry) => {
+    const col = entry % cols;
+    return (data[Math.floor(entry / cols) * rowBytes + (col >> 3)] >> (col & 7) & 1) === bit;
+  });
+}
+
+/** Returns a copy of a weight in which the upper two bytes of an entry are others, and its lower bytes are 0. */
+function withEntry(weight: HostTensor, entry: number, upper: readonly [number, number]): HostTensor {
+  const width = BYTES_PER_ELEMENT[weight.dtype];
+  return changed(
+    weight,
+    (bytes) => bytes.fill(0, entry * width, (entry + 1) * width).set(upper, (entry + 1) * width - 2),
+  );
+}
+
 /** Exchanges the first half of the rows and the second one. */
 function swapHalves(bytes: Uint8Array): void {
   const half = bytes.length / 2, first = bytes.slice(0, half);
@@ -56,16 +78,20 @@ export const LIES: Readonly<Record<string, Lie>> = {
   "the values of another layer": ({ tensors: { weight } }) => ({
     tensors: { weight: mapped(weight, (value) => -value) },
   }),
-  "one more zero": ({ tensors: { weight } }) => ({
-    tensors: { weight: changed(weight, (bytes) => bytes.fill(0, -BYTES_PER_ELEMENT[weight.dtype])) },
+  "one more zero": ({ tensors: { weight, mask } }) => ({
+    tensors: { weight: withEntry(weight, entriesOf(mask, weight, 1).at(-1)!, [0, 0]) },
   }),
-  "one more zero, which the mask and the report confirm": ({ tensors: { weight, mask }, report }) => ({
-    tensors: {
-      weight: changed(weight, (bytes) => bytes.fill(0, -BYTES_PER_ELEMENT[weight.dtype])),
-      mask: changed(mask, (bytes) => bytes[bytes.length - 1] &= ~(1 << (weight.shape[1] - 1) % 8)),
-    },
-    report: { ...report, zeros: report.zeros as number + 1 },
-  }),
+  "one more zero, which the mask and the report confirm": ({ tensors: { weight, mask }, report }) => {
+    const entry = entriesOf(mask, weight, 1).at(-1)!, [, cols] = weight.shape, col = entry % cols;
+    const byte = Math.floor(entry / cols) * mask.shape[1] + (col >> 3);
+    return {
+      tensors: {
+        weight: withEntry(weight, entry, [0, 0]),
+        mask: changed(mask, (bytes) => bytes[byte] &= ~(1 << (col & 7))),
+      },
+      report: { ...report, zeros: report.zeros as number + 1 },
+    };
+  },
   "zeros in other places": ({ tensors: { weight } }) => ({
     tensors: { weight: changed(weight, swapHalves) },
   }),
@@ -86,16 +112,9 @@ export const LIES: Readonly<Record<string, Lie>> = {
     },
     report: { ...report, zeros: weight.shape[0] * weight.shape[1], sparsity: 1 },
   }),
-  "a pruned entry that is not 0": ({ tensors: { weight, mask } }) => {
-    const [, cols] = weight.shape, rowBytes = mask.shape[1];
-    const isPruned = (entry: number) => {
-      const [row, col] = [Math.floor(entry / cols), entry % cols];
-      return (mask.data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 0;
-    };
-    const entry = Array.from({ length: weight.shape[0] * cols }, (_, i) => i).find(isPruned)!;
-    const width = BYTES_PER_ELEMENT[weight.dtype], end = (entry + 1) * width;
-    return { tensors: { weight: changed(weight, (bytes) => bytes.set([0x10, 0x3c], end - 2)) } };
-  },
+  "a pruned entry that is not 0": ({ tensors: { weight, mask } }) => ({
+    tensors: { weight: withEntry(weight, entriesOf(mask, weight, 0)[0], [0x10, 0x3c]) },
+  }),
   "nothing pruned": ({ tensors: { mask }, report }) => ({
     tensors: { mask: changed(mask, (bytes) => bytes.fill(255)) },
     report: { ...report, zeros: 0, sparsity: 0 },
