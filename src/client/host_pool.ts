@@ -93,8 +93,7 @@ export class HostPool<Host extends LayerHost> {
       queue.putBack(task);
       return undefined;
     }
-    const { mask: _, ...pruned } = outcome.pruned;
-    return { group: task.group, name: task.layer.name, ...pruned };
+    return { group: task.group, name: task.layer.name, ...outcome.pruned };
   }
 
   /** Records that a layer is solved. After the last layer of its group, deletes the stored statistics at all hosts. */

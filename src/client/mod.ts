@@ -17,7 +17,9 @@
 
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
-export { BlockHost, type BlockParameters, type BlockTensors, type SentTensor } from "./blocks/block_host.ts";
+export type { BlockTensors, SentTensor } from "./blocks/block_body.ts";
+export { BlockHost, type BlockParameters } from "./blocks/block_host.ts";
+export type { ExpectedBlock } from "./blocks/check_block.ts";
 export type { AddedSums, LayerSums, TargetsRequest } from "./blocks/layer_sums.ts";
 export type { BodyPart, StoredBytes } from "./request_body.ts";
 export type {

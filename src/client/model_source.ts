@@ -49,9 +49,17 @@ export interface LayerGroup<Hessian = HostTensor> {
    * @param quantized the codes and the grid of the weight, if it was quantised. A source may ignore them
    * @param kept the inputs that the weight has, ascending, U32, if its query has the pattern `columns`. The weight is then (out, length of
    *   `kept`), so only a source that knows this parameter can be pruned with this pattern
+   * @param mask one bit per weight, 1 where the weight was not pruned: U8 [out, ⌈in/8⌉], if the pruner knows it. Its memory may be freed
+   *   after the call
    * @throws {RangeError} if this group has no such layer, if the shape differs, or if the next round has been requested
    */
-  replace(name: string, weight: HostTensor, quantized?: QuantizedWeight, kept?: HostTensor): Promise<void>;
+  replace(
+    name: string,
+    weight: HostTensor,
+    quantized?: QuantizedWeight,
+    kept?: HostTensor,
+    mask?: HostTensor,
+  ): Promise<void>;
 }
 
 /** One linear layer before pruning. */

@@ -26,12 +26,17 @@ export interface HostDescription {
   readonly adapter: string;
 }
 
+/** The most statistics that a client holds. The layers of older ones are accepted without a check of their errors. */
+const MAX_STORED = 8;
+
 /** A client of one Pare host or edge. */
 export class Pare implements ModelPruner {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
   /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
   #smallestRejectedBytes = Infinity;
+  /** The statistics that this client has stored at the host, by their digests, with which it checks answers. The oldest come first. */
+  readonly #stored = new Map<string, HostTensor>();
 
   /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
@@ -65,7 +70,11 @@ export class Pare implements ModelPruner {
         maxAnswerBytes: maxAnswerBytes(query, tensors.weight),
         signal: options.signal,
       });
-      return decodeAnswer(answer, { query, tensors });
+      const stored = this.#stored.get(query.hessian ?? "");
+      return decodeAnswer(answer, {
+        query,
+        tensors: stored ? { ...tensors, hessian_upper: stored } : tensors,
+      });
     } catch (error) {
       if (!isOverEdgeBodyLimit(error)) throw error;
       this.#smallestRejectedBytes = Math.min(byteLength, this.#smallestRejectedBytes);
@@ -75,7 +84,8 @@ export class Pare implements ModelPruner {
   }
 
   /**
-   * Stores calibration statistics that several layers share, so that the host factors them once.
+   * Stores calibration statistics that several layers share, so that the host factors them once. The client holds the last
+   * {@link MAX_STORED} statistics too, until they are deleted, to check the errors of the layers.
    * @param hessianUpper the upper triangle of the (n, n) Hessian, row by row: F32 [n(n+1)/2] for n input features
    * @returns the digest of the stored statistics. To use them for a layer, give this digest as `hessian` in its query
    * @throws {PareError} `too_large` if the host cannot store statistics of this size
@@ -93,11 +103,14 @@ export class Pare implements ModelPruner {
       body: [body],
       signal,
     });
+    this.#stored.set(digest, hessianUpper);
+    if (this.#stored.size > MAX_STORED) this.#stored.delete([...this.#stored.keys()][0]);
     return digest;
   }
 
   /** Deletes stored statistics. Statistics that do not exist cause no error. */
   async deleteHessian(digest: string, options: CallOptions = {}): Promise<void> {
+    this.#stored.delete(digest);
     try {
       await this.#transport.send({
         method: "DELETE",

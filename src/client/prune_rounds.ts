@@ -17,6 +17,8 @@ export interface RoundLayer<Hessian = HostTensor> {
   readonly quantized?: QuantizedWeight;
   /** The inputs that remain, if its query has the pattern `columns`. */
   readonly kept?: HostTensor;
+  /** The mask of the answer, which is valid until the layer after this one is requested. */
+  readonly mask?: HostTensor;
   readonly report: Report;
 }
 
@@ -43,8 +45,8 @@ export async function* pruneRounds<Hessian>(
   for await (const firstGroup of groups) {
     const round = groupsOfRound(firstGroup, groups, fewTokens);
     for await (const solved of solveRound(round, dampedQueryOf, options)) {
-      const { group, name, weight, quantized, kept } = solved;
-      await group.replace(name, weight, quantized, kept);
+      const { group, name, weight, quantized, kept, mask } = solved;
+      await group.replace(name, weight, quantized, kept, mask);
       const report = fewTokens.withNote(name, solved.report);
       const { block, tokens } = group;
       yield { type: "layer", name, block, done: ++done, ...tokens !== undefined && { tokens }, report };

@@ -15,5 +15,11 @@ export const PRUNED = "pruned.";
 /** The prefix of tensors that a reconstruction has changed. */
 export const TRAINED = "trained.";
 
+/** The ends of the names of the tensors of a pruned layer, besides its weight. The name of the weight comes before. */
+export const MASK = ".mask", PROBE = ".probe";
+
+/** The number of rows of the tensor NAME.probe. */
+export const PROBE_ROWS = 32;
+
 /** The prefixes of the target of a layer, and of that of the held-out windows. The name of the weight follows. */
 export const TARGET = "target.", VALIDATION_TARGET = "validation_target.";

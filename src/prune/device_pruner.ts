@@ -65,7 +65,7 @@ export class DevicePruner implements CalibratedPruner {
     queryOf: QueryOf,
     { signal }: CallOptions,
   ): AsyncGenerator<RoundLayer<HessianAccumulator>, void, void> {
-    let solved: RoundLayer<HessianAccumulator> | undefined;
+    let solved: SolvedLayer | undefined;
     const tried: TriedLayer[] = [];
     for await (const group of groups) {
       const hessian = group.hessian?.take(), validation = hessian && group.validationHessian?.take();
@@ -88,11 +88,7 @@ export class DevicePruner implements CalibratedPruner {
               }
               : {};
             const own = hasTarget ? query : withoutTarget(query, isTried);
-            const { mask, ...pruned } = await this.#prune(ownTensors(layer), own, {
-              ...statistics,
-              ...given,
-            });
-            freeArray(mask.data);
+            const pruned = await this.#prune(ownTensors(layer), own, { ...statistics, ...given });
             return { group, name, ...pruned };
           };
           const solving = checked.then(async () => {
@@ -102,7 +98,10 @@ export class DevicePruner implements CalibratedPruner {
           });
           const pruning = answered(solving, name);
           running = pruning.catch(() => {}); // the error is thrown below, unless the caller has stopped before
-          if (solved) yield solved;
+          if (solved) {
+            yield solved;
+            freeArray(solved.mask.data);
+          }
           solved = undefined;
           const { solution, without } = await abortable(pruning, signal);
           if (guard && without) tried.push({ guard, withTargets: solution, without });
@@ -115,8 +114,11 @@ export class DevicePruner implements CalibratedPruner {
         if (!signal?.aborted) await freed;
       }
     }
-    if (solved) yield solved;
-    if (tried.length > 0) yield* await abortable(decide(tried), signal);
+    const decided = tried.length > 0 ? await abortable(decide(tried), signal) : [];
+    for (const layer of solved ? [solved, ...decided] : decided) {
+      yield layer;
+      freeArray(layer.mask.data);
+    }
   }
 
   async #check(hessian: TiledMatrix | undefined, validation: TiledMatrix | undefined): Promise<void> {
@@ -142,13 +144,16 @@ export class DevicePruner implements CalibratedPruner {
   }
 }
 
+/** A solved layer. Its mask is freed when the next layer is requested. */
+type SolvedLayer = RoundLayer<HessianAccumulator> & Pick<PrunedLayer, "mask">;
+
 /** A layer that was solved with its target and without. */
-interface TriedLayer extends Record<keyof Solutions, RoundLayer<HessianAccumulator>> {
+interface TriedLayer extends Record<keyof Solutions, SolvedLayer> {
   readonly guard: TargetGuard;
 }
 
 /** Returns the solutions that the guard of the block chooses. */
-async function decide(tried: readonly TriedLayer[]): Promise<RoundLayer<HessianAccumulator>[]> {
+async function decide(tried: readonly TriedLayer[]): Promise<SolvedLayer[]> {
   const solutions = tried.map(({ withTargets, without }) =>
     [withTargets.name, { withTargets: wholeWeight(withTargets), without: wholeWeight(without) }] as const
   );

@@ -2,7 +2,11 @@
 
 import { ResourceSet } from "../device/owned.ts";
 import { tileEdgeOn } from "../device/tiled_matrix.ts";
-import { HessianAccumulator, type TokenWeights } from "../layer/calibration/hessian.ts";
+import {
+  type AccumulatorOptions,
+  HessianAccumulator,
+  type TokenWeights,
+} from "../layer/calibration/hessian.ts";
 import { TargetStatistics } from "../layer/calibration/target_statistics.ts";
 import type { Batch } from "../model/batches.ts";
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
@@ -26,6 +30,8 @@ export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   readonly tokenWeightsOf?: TokenWeightsOf;
   /** Whether every token counts in the statistics of every expert, as if it were routed to it. @default false */
   readonly allExperts?: boolean;
+  /** The number of random combinations of the fitted inputs of each layer (see `HessianAccumulator.probe`). @default 0 */
+  readonly probes?: number;
   /**
    * Receives the sums of each part of {@link PART_WINDOWS} windows, which are then set to 0.
    * @default the parts are added up in order
@@ -76,18 +82,20 @@ export class RoundStatistics {
   #allocate(
     forward: Forward,
     round: readonly PendingGroup[],
-    { validationWindows = [], tokenWeightsOf, hasTargets = false }: StatisticsOptions,
+    { validationWindows = [], tokenWeightsOf, hasTargets = false, probes }: StatisticsOptions,
   ): void {
     const { backend } = forward, edge = tileEdgeOn(backend);
     for (const { group, layers } of round) {
       const tokenWeights = groupTokenWeights(layers, tokenWeightsOf), [{ name, inFeatures }] = group;
-      const accumulator = () =>
+      const accumulator = (options: AccumulatorOptions) =>
         hasTargets
-          ? new TargetStatistics(backend, group[0], edge, tokenWeights)
-          : new HessianAccumulator(backend, `hessian ${name}`, inFeatures, edge, { tokenWeights });
-      const fitted = accumulator();
+          ? new TargetStatistics(backend, group[0], edge, options)
+          : new HessianAccumulator(backend, `hessian ${name}`, inFeatures, edge, options);
+      const fitted = accumulator({ tokenWeights, probes });
       this.#sums.set(group, { fitted });
-      if (validationWindows.length > 0) this.#sums.set(group, { fitted, heldOut: accumulator() });
+      if (validationWindows.length > 0) {
+        this.#sums.set(group, { fitted, heldOut: accumulator({ tokenWeights }) });
+      }
     }
   }
 

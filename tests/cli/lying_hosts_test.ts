@@ -3,20 +3,21 @@
  * (exit code 1) nor a reason to try again (4).
  */
 
-import { before, describe, it } from "@std/testing/bdd";
+import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
-import { answerOf, problem, READY, type Received, solved } from "../client/fake_host.ts";
-import { fakeEdge } from "../client/jobs/fake_edge.ts";
-import { lieAbout, LIES } from "../client/lies.ts";
+import { noContent, problem, READY, type Received, solved } from "../client/fake_host.ts";
+import { fakeEdge, type JobSolver, solvedFile } from "../client/jobs/fake_edge.ts";
+import { lieAbout, lieAboutBlock, LIES } from "../client/lies.ts";
+import { openLocalHost } from "../support/local_host.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPare, runPareWith, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
 
-const folder = temporaryFolder();
+const folder = temporaryFolder(), host = await openLocalHost("cpu");
+after(() => host[Symbol.asyncDispose]());
 const text = (await writeSotuTexts(folder)).calibration;
 
 type Handler = (request: Request) => Response | Promise<Response>;
@@ -32,10 +33,10 @@ function hostWith(change: Change): Handler {
     const { pathname, search } = new URL(request.url);
     if (pathname === "/readyz") return Response.json(READY);
     if (pathname === "/v1/hosts") return problem(404, "not_found")({} as Received);
-    if (request.method !== "POST") return new Response(null, { status: 204 });
-    const body = new Uint8Array(await request.arrayBuffer());
-    if (body.length === 0) return problem(415, "unsupported_media_type")({} as Received);
-    const received = { method: "POST", path: pathname + search, headers: request.headers, body };
+    const { method, headers } = request, body = new Uint8Array(await request.arrayBuffer());
+    const received = { method, path: pathname + search, headers, body };
+    if (method !== "POST") return noContent(received);
+    if (body.length === 0) return problem(415, "unsupported_media_type")(received);
     return new Response(change(new Uint8Array(await solved(received).arrayBuffer())));
   };
 }
@@ -129,18 +130,43 @@ describe("pare layer with a host that lies", () => {
   });
 });
 
+/** The lies that a run gets, and the error of the command. `lying_hosts_test.ts` of the SDK tells all lies to all calls. */
+const TOLD: Readonly<Record<string, RegExp>> = {
+  "a NaN": /is not finite/,
+  "zeros only": /every weight is 0|is 0, although its mask keeps/,
+  "one more zero, which the mask and the report confirm": /but the query asks for/,
+  "zeros in other places": /is not 0, although its mask prunes it/,
+  "another dtype": /the tensor weight is .* instead of/,
+  "another shape": /the tensor weight is .* instead of/,
+  "the values of another layer": /its relative error is .*, but its report says/,
+  "values times 1.5": /its relative error is .*, but its report says/,
+};
+
+/** The options of a run at a host, and the answers about which the host lies. */
+const RUNS = [
+  { options: [], path: "/v1/layers", lieAbout },
+  { options: ["--remote"], path: "/v1/blocks", lieAbout: lieAboutBlock },
+] as const;
+
 describe("pare prune with a host that lies", () => {
-  it("refuses a NaN and zeros only, and publishes no checkpoint", async () => {
-    for (const [change, message] of [[NAN, /is not finite/], [ZEROS, /every weight is 0/]] as const) {
-      await withServer(hostWith(change), async (url) => {
-        const { code, stderr } = await prune(url, "lied");
-        assert.equal(code, 3, stderr);
-        assert.match(stderr, message);
-        assert.match(stderr, /error: model\.decoder\.layers\.0\./); // the message names the layer
-        await assert.rejects(Deno.stat(`${folder}/lied/model.safetensors`), Deno.errors.NotFound);
-      });
-    }
-  });
+  for (const { options, path, lieAbout } of RUNS) {
+    it(`refuses every lie about ${path}, and publishes no checkpoint`, async () => {
+      for (const [what, message] of Object.entries(TOLD)) {
+        const liar: Handler = async (request) => {
+          const response = await host.transport.application!(request);
+          if (request.method !== "POST" || !request.url.includes(path) || !response.ok) return response;
+          return new Response(lieAbout(await response.bytes(), LIES[what]));
+        };
+        await withServer(liar, async (url) => {
+          const { code, stderr } = await prune(url, "lied", ...options);
+          assert.equal(code, 3, `${what}: ${stderr}`);
+          assert.match(stderr, message);
+          assert.match(stderr, /error: model\.decoder\.layers\.0\./); // the message names the layer
+          await assert.rejects(Deno.stat(`${folder}/lied/model.safetensors`), Deno.errors.NotFound);
+        });
+      }
+    });
+  }
 
   it("refuses a server whose description is none, or too long", async () => {
     for (const body of ["<html>", "{}", JSON.stringify({ ...READY, backend: "x".repeat(40 << 20) })]) {
@@ -158,9 +184,8 @@ describe("pare prune with an edge whose hosts lie", () => {
     for (const [change, message] of [[NAN, /is not finite/], [ZEROS, /every weight is 0/]] as const) {
       let answer: Handler = () => new Response(null, { status: 503 });
       await withServer((request) => answer(request), async (url) => {
-        const edge = fakeEdge(problem(500, "unknown"), (weight) => ({
-          bytes: change(answerOf(decode(weight).tensors.get("weight")!)),
-        }), { url });
+        const lie: JobSolver = (...layer) => ({ bytes: change(solvedFile(...layer).bytes) });
+        const edge = fakeEdge(problem(500, "unknown"), lie, { url });
         answer = edge.answer;
         const { code, stderr } = await prune(url, "by_jobs");
         assert.equal(code, 3, stderr);

@@ -8,8 +8,9 @@ import type { Ready, Report } from "../../src/protocol/messages.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { parsePattern } from "../../src/tensor/pattern.ts";
-import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { gram, quadraticForm } from "../reference/hessian.ts";
 
 /** The answer of `/readyz` of a host. */
 export const READY: Ready = {
@@ -76,8 +77,14 @@ export function problem(
     });
 }
 
-/** Answers with the status 204, as a host answers PUT and DELETE. */
-export const noContent: Answer = () => new Response(null, { status: 204 });
+/** The statistics that fake hosts have stored, by their paths, which have their digests. */
+const STORED = new Map<string, Statistics>();
+
+/** Answers with the status 204, as a host answers PUT and DELETE. Stores the statistics of a PUT. */
+export const noContent: Answer = ({ method, path, body }) => {
+  if (method === "PUT" && path.startsWith("/v1/hessians/")) STORED.set(path, decode(body).tensors);
+  return new Response(null, { status: 204 });
+};
 
 /** Makes a report of a layer with half of its weights pruned. */
 export function report(rows: number, cols: number): Report {
@@ -103,17 +110,57 @@ export function report(rows: number, cols: number): Report {
 
 /** Answers `POST /v1/layers` like a host that prunes the first entries of a weight, or of each group of a pattern n:m. */
 export function solved({ path, body }: Received): Response {
-  const query = new URL(path, "http://fake").searchParams;
-  return new Response(answerOf(decode(body).tensors.get("weight")!, {
+  const query = new URL(path, "http://fake").searchParams, { tensors } = decode(body);
+  return new Response(answerOf(tensors.get("weight")!, {
     sparsity: Number(query.get("sparsity") ?? 0.5),
     pattern: query.get("pattern") ?? "unstructured",
+    statistics: STORED.get(`/v1/hessians/${query.get("hessian")}`) ?? tensors,
   }));
+}
+
+/** The tensors of a file, of which `inputs`, `hessian` or `hessian_upper` is used. */
+export type Statistics = ReadonlyMap<string, HostTensor>;
+
+/** Returns the errors of a report, which are null without statistics. */
+export function errorsOf(
+  before: HostTensor,
+  after: HostTensor,
+  statistics: Statistics = new Map(),
+): Pick<Report, "loss" | "relative_error"> {
+  const [rows, cols] = before.shape, hessian = wholeHessian(statistics, cols);
+  if (!hessian) return { loss: null, relative_error: null };
+  const [old, values] = [before, after].map(({ data, dtype }) => bytesToFloats(data, dtype as FloatDtype));
+  const formOf = (m: Float32Array) => quadraticForm(m, hessian, rows, cols);
+  const loss = formOf(values.map((value, i) => value - old[i])), form = formOf(old);
+  return { loss, relative_error: form > 0 ? loss / form : null };
+}
+
+function wholeHessian(statistics: Statistics, n: number): ArrayLike<number> | undefined {
+  const whole = statistics.get("hessian"), upper = statistics.get("hessian_upper");
+  const inputs = statistics.get("inputs");
+  if (inputs) {
+    return gram(
+      Float64Array.from(bytesToFloats(inputs.data, inputs.dtype as FloatDtype)),
+      inputs.shape[0],
+      n,
+    );
+  }
+  if (!upper) return whole && bytesToFloats(whole.data, "F32");
+  const packed = bytesToFloats(upper.data, "F32"), h = new Float32Array(n * n);
+  for (let i = 0, at = 0; i < n; i++) {
+    for (let j = i; j < n; j++) h[i * n + j] = h[j * n + i] = packed[at++];
+  }
+  return h;
 }
 
 /** Returns the answer of this host for a weight. */
 export function answerOf(
   { dtype, shape, data }: HostTensor,
-  { sparsity = 0.5, pattern = "unstructured" } = {},
+  { sparsity = 0.5, pattern = "unstructured", statistics }: {
+    readonly sparsity?: number;
+    readonly pattern?: string;
+    readonly statistics?: Statistics;
+  } = {},
 ): Uint8Array<ArrayBuffer> {
   const [rows, cols] = shape, parsed = parsePattern(pattern);
   const isKept = (entry: number) => {
@@ -129,7 +176,8 @@ export function answerOf(
     weight.data.fill(0, width * i, width * (i + 1));
     zeros++;
   }
-  const metadata = { report: JSON.stringify({ ...report(rows, cols), zeros }) };
+  const errors = errorsOf({ dtype, shape, data }, weight, statistics);
+  const metadata = { report: JSON.stringify({ ...report(rows, cols), zeros, ...errors }) };
   return encode({ weight, mask: maskOf(rows, cols, isKept) }, metadata);
 }
 

@@ -2,7 +2,7 @@
 
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
 /** The parts of an answer. */
@@ -12,13 +12,48 @@ export interface AnswerParts {
 }
 
 /** Returns the tensors and members of the report that replace the honest ones. */
-type Lie = (honest: AnswerParts) => Partial<AnswerParts>;
+export type Lie = (honest: AnswerParts) => Partial<AnswerParts>;
 
 /** Returns a copy of `tensor` whose bytes `change` has changed. */
 function changed(tensor: HostTensor, change: (bytes: Uint8Array) => unknown): HostTensor {
   const data = tensor.data.slice();
   change(data);
   return { ...tensor, data };
+}
+
+/** Returns a copy of a weight with other values. */
+function mapped({ dtype, shape, data }: HostTensor, change: (value: number) => number): HostTensor {
+  const floats = dtype as FloatDtype;
+  return { dtype, shape, data: floatsToBytes(bytesToFloats(data, floats).map(change), floats) };
+}
+
+/** Returns the numbers of the entries that have this bit in the mask. */
+function entriesOf(
+  { data, shape: [, rowBytes] }: HostTensor,
+  { shape: [rows, cols] }: HostTensor,
+  bit: 0 | 1,
+): number[] {
+  const entries = Array.from({ length: rows * cols }, (_, entry) => entry);
+  return entries.filter((entry) => {
+    const col = entry % cols;
+    return (data[Math.floor(entry / cols) * rowBytes + (col >> 3)] >> (col & 7) & 1) === bit;
+  });
+}
+
+/** Returns a copy of a weight in which the upper two bytes of an entry are others, and its lower bytes are 0. */
+function withEntry(weight: HostTensor, entry: number, upper: readonly [number, number]): HostTensor {
+  const width = BYTES_PER_ELEMENT[weight.dtype];
+  return changed(
+    weight,
+    (bytes) => bytes.fill(0, entry * width, (entry + 1) * width).set(upper, (entry + 1) * width - 2),
+  );
+}
+
+/** Exchanges the first half of the rows and the second one. */
+function swapHalves(bytes: Uint8Array): void {
+  const half = bytes.length / 2, first = bytes.slice(0, half);
+  bytes.copyWithin(0, half);
+  bytes.set(first, half);
 }
 
 /** Sets the last entry of a weight, which the fake host keeps, to a NaN or an infinity. */
@@ -30,10 +65,43 @@ function withLastEntry(weight: HostTensor, isNaN: boolean): HostTensor {
   });
 }
 
+/** Changes the bytes of an answer. */
+export type Change = (honest: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
+
 /** The lies by name. */
 export const LIES: Readonly<Record<string, Lie>> = {
   "a NaN": ({ tensors: { weight } }) => ({ tensors: { weight: withLastEntry(weight, true) } }),
   "an infinity": ({ tensors: { weight } }) => ({ tensors: { weight: withLastEntry(weight, false) } }),
+  "values times 1.5": ({ tensors: { weight } }) => ({
+    tensors: { weight: mapped(weight, (value) => 1.5 * value) },
+  }),
+  "the values of another layer": ({ tensors: { weight } }) => ({
+    tensors: { weight: mapped(weight, (value) => -value) },
+  }),
+  "one more zero": ({ tensors: { weight, mask } }) => ({
+    tensors: { weight: withEntry(weight, entriesOf(mask, weight, 1).at(-1)!, [0, 0]) },
+  }),
+  "one more zero, which the mask and the report confirm": ({ tensors: { weight, mask }, report }) => {
+    const entry = entriesOf(mask, weight, 1).at(-1)!, [, cols] = weight.shape, col = entry % cols;
+    const byte = Math.floor(entry / cols) * mask.shape[1] + (col >> 3);
+    return {
+      tensors: {
+        weight: withEntry(weight, entry, [0, 0]),
+        mask: changed(mask, (bytes) => bytes[byte] &= ~(1 << (col & 7))),
+      },
+      report: { ...report, zeros: report.zeros as number + 1 },
+    };
+  },
+  "zeros in other places": ({ tensors: { weight } }) => ({
+    tensors: { weight: changed(weight, swapHalves) },
+  }),
+  "zeros in other places, which the mask confirms": ({ tensors: { weight, mask } }) => ({
+    tensors: { weight: changed(weight, swapHalves), mask: changed(mask, swapHalves) },
+  }),
+  "a report without errors": ({ tensors: { weight }, report }) => ({
+    tensors: { weight: mapped(weight, (value) => 1.5 * value) },
+    report: { ...report, loss: null, relative_error: null },
+  }),
   "zeros only": ({ tensors: { weight } }) => ({
     tensors: { weight: changed(weight, (bytes) => bytes.fill(0)) },
   }),
@@ -44,10 +112,8 @@ export const LIES: Readonly<Record<string, Lie>> = {
     },
     report: { ...report, zeros: weight.shape[0] * weight.shape[1], sparsity: 1 },
   }),
-  "a pruned entry that is not 0": ({ tensors: { weight } }) => ({
-    tensors: {
-      weight: changed(weight, (bytes) => bytes.set([0x10, 0x3c], BYTES_PER_ELEMENT[weight.dtype] - 2)),
-    },
+  "a pruned entry that is not 0": ({ tensors: { weight, mask } }) => ({
+    tensors: { weight: withEntry(weight, entriesOf(mask, weight, 0)[0], [0x10, 0x3c]) },
   }),
   "nothing pruned": ({ tensors: { mask }, report }) => ({
     tensors: { mask: changed(mask, (bytes) => bytes.fill(255)) },
@@ -57,7 +123,12 @@ export const LIES: Readonly<Record<string, Lie>> = {
     tensors: { weight: { ...weight, shape: [weight.shape[0] * 2, weight.shape[1] / 2] } },
   }),
   "another dtype": ({ tensors: { weight } }) => ({
-    tensors: { weight: { ...weight, dtype: weight.dtype === "F32" ? "U32" : "BF16" } },
+    tensors: {
+      weight: {
+        ...weight,
+        dtype: ({ F32: "U32", F16: "BF16", BF16: "F16" } as const)[weight.dtype as FloatDtype],
+      },
+    },
   }),
   "a mask of another shape": ({ tensors: { mask } }) => ({
     tensors: { mask: { ...mask, shape: [1, mask.data.length] } },
@@ -69,13 +140,36 @@ export const LIES: Readonly<Record<string, Lie>> = {
   }),
 };
 
-/** Changes the bytes of an honest answer. */
+/** Changes the bytes of an honest answer for a layer. */
 export function lieAbout(honest: Uint8Array<ArrayBuffer>, lie: Lie): Uint8Array<ArrayBuffer> {
-  const { header, tensors } = decode(honest);
-  const parts: AnswerParts = {
-    tensors: Object.fromEntries(tensors),
-    report: JSON.parse(header.metadata.report),
-  };
-  const { tensors: otherTensors, report = parts.report } = lie(parts);
-  return encode({ ...parts.tensors, ...otherTensors }, { report: JSON.stringify(report) });
+  const { header, tensors } = decode(honest), report = JSON.parse(header.metadata.report);
+  const parts = lied({ tensors: Object.fromEntries(tensors), report }, lie);
+  return encode(parts.tensors, { report: JSON.stringify(parts.report) });
+}
+
+/** Changes the last layer of an honest answer for a block. */
+export function lieAboutBlock(honest: Uint8Array<ArrayBuffer>, lie: Lie): Uint8Array<ArrayBuffer> {
+  const { header, tensors } = decode(honest, { maxHeaderBytes: 2 ** 24 }),
+    block = JSON.parse(header.metadata.block);
+  const layer = block.layers.at(-1),
+    own = [...tensors].filter(([name]) => `${name}.`.startsWith(`${layer.name}.`));
+  const partOf = (name: string) => name.slice(layer.name.length + 1) || "weight";
+  const parts = lied(
+    {
+      tensors: Object.fromEntries(own.map(([name, tensor]) => [partOf(name), tensor])),
+      report: layer.report,
+    },
+    lie,
+  );
+  for (const [name] of own) tensors.delete(name);
+  for (const [part, tensor] of Object.entries(parts.tensors)) {
+    tensors.set(part === "weight" ? layer.name : `${layer.name}.${part}`, tensor);
+  }
+  layer.report = parts.report;
+  return encode(tensors, { block: JSON.stringify(block) });
+}
+
+function lied(honest: AnswerParts, lie: Lie): AnswerParts {
+  const { tensors, report = honest.report } = lie(honest);
+  return { tensors: { ...honest.tensors, ...tensors }, report };
 }

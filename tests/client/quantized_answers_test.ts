@@ -35,7 +35,7 @@ describe("decodeAnswer()", () => {
       const { [missing as "codes"]: _, ...rest } = QUANTIZED;
       assert.throws(() => decodeAnswer(answer(rest), ROUNDED), {
         name: "MalformedAnswerError",
-        message: `answer of /v1/layers: the tensor "${missing}" is missing`,
+        message: `answer for a layer: the tensor "${missing}" is missing`,
       });
     }
   });

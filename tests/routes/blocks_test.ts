@@ -4,6 +4,7 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { PROBE_ROWS } from "../../src/protocol/block_names.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
@@ -50,6 +51,8 @@ describe("/v1/states and /v1/blocks", () => {
     const body = await prune(), [pruned] = decodeBlock(body).layers;
     assert.deepEqual([pruned.name, pruned.report.sparsity], [layerName, 0.5]);
     assert.deepEqual(pruned.weight.shape, [layer.outFeatures, layer.inFeatures]);
+    assert.deepEqual(pruned.mask.shape, [layer.outFeatures, Math.ceil(layer.inFeatures / 8)]);
+    assert.deepEqual(pruned.probe?.shape, [PROBE_ROWS, layer.inFeatures]);
     assert.deepEqual(await (await host.request(STATES)).json(), { ...described, next_block: 1 });
     const { dispatches } = host.device.session().backend.counters;
     assertSame(await prune(), body);

@@ -14,25 +14,37 @@ import {
 } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
+import { checkError } from "./check_error.ts";
 import { checkQuantized } from "./check_quantized.ts";
+import { errorForms } from "./error_forms.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 
 export interface RequestedLayer {
   readonly query: LayerQuery;
   /** The tensors of the request. If they are unknown, the shape is taken from the report of the answer. */
   readonly tensors?: LayerTensors;
+  /**
+   * Whether the host has the calibration inputs. The inputs of the request are then random combinations of them (`PROBE`), and the host may
+   * have validation statistics and targets too. @default false
+   */
+  readonly isCalibratedByHost?: boolean;
+  /** Whether zeros may be added, because the weight was trained with its zeros before the last solve. @default false */
+  readonly mayPruneMore?: boolean;
 }
 
-/** The largest fraction of kept weights that may be 0 without rounding. An update rarely cancels a normal number. */
-const MAX_KEPT_ZEROS = 0.1;
+/** Returns how many of `kept` weights may be 0 without rounding. An update cancels a normal number with a probability of about 10⁻⁸. */
+export function mostKeptZeros(kept: number): number {
+  return Math.floor(kept / 65536);
+}
 
 /**
- * Checks shapes and dtypes, that every number is finite, and that the mask, the report and the query agree about the
- * pruned entries. Which entries a method prunes, and the values of kept weights, are not checked, because the layer
- * would have to be solved again.
+ * Checks an answer, however it came. Checks shapes and dtypes, that every number is finite, and that the mask, the report and the
+ * query agree about the pruned entries. If the request has statistics, the error of the weight must be as reported. Whether another
+ * choice of zeros or values would have a smaller error is not checked, because the layer would have to be solved again.
  * @throws {MalformedAnswerError} naming the first difference
  */
-export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLayer): void {
+export function checkPruned(layer: PrunedLayer, requested: RequestedLayer): void {
+  const { query, tensors, isCalibratedByHost, mayPruneMore = tensors?.mask !== undefined } = requested;
   const { mask, report } = layer;
   const [rows, cols] = tensors?.weight.shape ?? [report.rows, report.cols];
   const { bits } = query;
@@ -50,7 +62,7 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
     );
   }
   const before = tensors && elements(tensors.weight, weight.dtype);
-  const hasNearestRows = mayHaveNearestRows(layer, { query, tensors });
+  const hasNearestRows = mayHaveNearestRows(layer, requested);
   const original = hasNearestRows ? before : undefined;
   const counts = countEntries({ ...layer, weight }, {
     rows,
@@ -64,7 +76,7 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
     throw malformedLayer(`its mask prunes ${counts.pruned} weights, but its report says ${report.zeros}`);
   }
   const wanted = countWanted(query, rows, cols);
-  const isEnough = counts.pruned > wanted - 1, isTooMuch = !tensors?.mask && counts.pruned >= wanted + 1;
+  const isEnough = counts.pruned > wanted - 1, isTooMuch = !mayPruneMore && counts.pruned >= wanted + 1;
   if (!isEnough || isTooMuch) {
     throw malformedLayer(
       `its mask prunes ${counts.pruned} weights, but the query asks for ${Math.round(wanted)}`,
@@ -75,11 +87,16 @@ export function checkPruned(layer: PrunedLayer, { query, tensors }: RequestedLay
     throw malformedLayer("every weight is 0, although its mask keeps some");
   }
   // A target moves the weights before they are pruned, so a row with nearest weights has other weights than before.
-  const areRowsUnknown = hasNearestRows && tensors?.target !== undefined;
-  if (bits === undefined && !areRowsUnknown && counts.scatteredZeros > 1 + MAX_KEPT_ZEROS * counts.kept) {
+  const areRowsUnknown = hasNearestRows && (isCalibratedByHost || tensors?.target !== undefined);
+  if (
+    bits === undefined && !areRowsUnknown && counts.scatteredZeros > mostKeptZeros(counts.kept)
+  ) {
     throw malformedLayer(`${counts.scatteredZeros} weights are 0, although its mask keeps them`);
   }
   checkQuantized(layer, query);
+  const options = { tokenWeights: query.token_weights, areSampled: isCalibratedByHost };
+  const forms = tensors && errorForms(tensors, cols, options);
+  if (forms) checkError(tensors.weight, weight, report, forms);
 }
 
 /**
@@ -204,8 +221,11 @@ function hasOriginalValues(
 }
 
 /** Whether some rows have their original weights by the report, which is possible only with validation statistics. */
-function mayHaveNearestRows({ report }: PrunedLayer, { query, tensors }: RequestedLayer): boolean {
-  const isValidated = tensors?.validation_hessian !== undefined ||
+function mayHaveNearestRows(
+  { report }: PrunedLayer,
+  { query, tensors, isCalibratedByHost }: RequestedLayer,
+): boolean {
+  const isValidated = isCalibratedByHost || tensors?.validation_hessian !== undefined ||
     tensors?.validation_hessian_upper !== undefined;
   return (isValidated || query.hessian !== undefined) && (report.nearest_rows ?? 0) > 0;
 }

@@ -23,9 +23,9 @@ export function parseAnswer<T>(
   }
 }
 
-/** @param fault the rest of the sentence "answer of /v1/layers: …" */
+/** @param fault the rest of the sentence "answer for a layer: …" */
 export function malformedLayer(fault: string, cause?: unknown): MalformedAnswerError {
-  return new MalformedAnswerError(`answer of /v1/layers: ${fault}`, { cause });
+  return new MalformedAnswerError(`answer for a layer: ${fault}`, { cause });
 }
 
 /** Checks the dtype and the shape of a tensor of the answer. @throws {MalformedAnswerError} */

@@ -3,13 +3,13 @@
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedStoredStates } from "../answers/received.ts";
 import { PareError } from "../errors.ts";
-import type { BodyPart } from "../request_body.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
-import { encodeHeader } from "../../tensor/safetensors/encode.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { decodeBlock } from "./block_answer.ts";
+import { type BlockTensors, bodyOf } from "./block_body.ts";
+import { checkSolved, type ExpectedBlock } from "./check_block.ts";
 import {
   type AddedSums,
   countSumsBytes,
@@ -45,12 +45,6 @@ export interface BlockParameters {
 
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;
-
-/** A tensor of a body. The data is in memory, or is read when it is sent. */
-export type SentTensor = Omit<HostTensor, "data"> & { readonly data: BodyPart };
-
-/** The tensors of a block, by their names in the checkpoint. */
-export type BlockTensors = ReadonlyMap<string, SentTensor>;
 
 /**
  * The hidden states of one name at one host, which runs and prunes the blocks of a model. All methods throw `PareError`,
@@ -104,12 +98,13 @@ export class BlockHost {
   /**
    * Prunes a block, or runs the states through it.
    * @param layers the parameters of the layers to prune, by the names of their weights
+   * @throws {MalformedAnswerError} as `checkSolved`, if the answer is not the pruned block
    */
   async run(
     parameters: BlockParameters,
     tensors: BlockTensors,
     layers?: Readonly<Record<string, LayerQuery>>,
-    { signal }: CallOptions = {},
+    { signal, ...expected }: CallOptions & ExpectedBlock = {},
   ): Promise<SolvedBlock> {
     const metadata = layers && { layers: JSON.stringify(layers) };
     const answer = await this.#transport.send({
@@ -120,7 +115,11 @@ export class BlockHost {
       maxAnswerBytes: countAnswerBytes(tensors, layers),
       signal,
     });
-    return decodeBlock(answer);
+    const solved = decodeBlock(answer);
+    if (layers && parameters.solve !== false) {
+      await checkSolved(solved, { ...expected, parameters, tensors, queries: layers });
+    }
+    return solved;
   }
 
   /**
@@ -164,8 +163,8 @@ export function isStatesNotFound(error: unknown): boolean {
 
 /**
  * Returns the most bytes of an answer. A weight has at least two bytes in the request. In the answer it has four, with
- * one for its code and eight for its share of the scale and the zero of a group, and two again if it is trained. The
- * rows without groups have at least eight columns.
+ * one each for its mask and its code, and eight for its share of the scale and the zero of a group, and two again if it is
+ * trained. The rows without groups have at least eight columns.
  */
 export function countAnswerBytes(
   tensors: BlockTensors,
@@ -173,11 +172,7 @@ export function countAnswerBytes(
 ): number {
   const requestBytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
   const columns = Math.min(...Object.values(layers).map(({ group_size }) => group_size || 8));
-  return (4 + 1 + 8 / columns + 2) / 2 * requestBytes + REPORT_BYTES;
-}
-
-/** Returns the parts of a safetensors file, in order and without a copy. */
-export function bodyOf(tensors: BlockTensors, metadata: Readonly<Record<string, string>> = {}): BodyPart[] {
-  const infos = Array.from(tensors, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
-  return [encodeHeader(infos, metadata).bytes, ...Array.from(tensors.values(), ({ data }) => data)];
+  const inputs = Object.keys(layers).map((name) => Math.max(...tensors.get(name)?.shape ?? [0]));
+  const probeBytes = 4 * PROBE_ROWS * inputs.reduce((sum, columns) => sum + columns, 0);
+  return (4 + 1 + 1 + 8 / columns + 2) / 2 * requestBytes + probeBytes + REPORT_BYTES;
 }

@@ -7,6 +7,13 @@ import type { LayerEvent } from "../model_pruner.ts";
 export interface SolvedBlockLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
   /** The new weights, (outFeatures, inFeatures). */
   readonly weight: HostTensor;
+  /** One bit per weight, 1 where the weight was not pruned: (outFeatures, ⌈inFeatures/8⌉), U8, least significant bit first. */
+  readonly mask: HostTensor;
+  /**
+   * Random combinations of the calibration inputs, P: F32 [k, inFeatures]. Pᵀ·P estimates the statistics of the report. Absent if the layer
+   * was rounded after a reconstruction, because its report then compares it with the trained weights.
+   */
+  readonly probe?: HostTensor;
   /** The codes and the grids of the weights, if they were rounded. */
   readonly quantized?: QuantizedWeight;
 }

@@ -13,6 +13,7 @@ import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { InputProbe } from "./input_probe.ts";
 import { PartialSums } from "./partial_sums.ts";
 
 /**
@@ -32,6 +33,8 @@ export interface AccumulatorOptions {
    * @default false, which clears the memory first
    */
   readonly overwrite?: boolean;
+  /** The number of random combinations of the inputs that are added up too, at most 32 (see `InputProbe`). @default 0 */
+  readonly probes?: number;
 }
 
 /** The residual stream before a layer adds its outputs or after it, (rows, outFeatures) f32. */
@@ -62,6 +65,7 @@ export class HessianAccumulator {
   /** The device of H. */
   readonly backend: Backend;
   readonly #upper: PartialSums;
+  readonly #probe: InputProbe | undefined;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
   #tokens = 0;
@@ -78,13 +82,14 @@ export class HessianAccumulator {
     label: string,
     size: number,
     edge?: number,
-    { overwrite = false, tokenWeights = "none" }: AccumulatorOptions = {},
+    { overwrite = false, tokenWeights = "none", probes = 0 }: AccumulatorOptions = {},
   ) {
     this.size = size;
     this.tokenWeights = tokenWeights;
     this.backend = backend;
     const matrix = { label, rows: size, cols: size, edge, storage: "upper" } as const;
     this.#upper = new PartialSums(backend, () => new TiledMatrix(backend, matrix));
+    this.#probe = probes > 0 ? new InputProbe(backend, label, probes, size) : undefined;
     if (!overwrite) this.#clearIfUndefined();
   }
 
@@ -160,12 +165,14 @@ export class HessianAccumulator {
   #clearUpper(): void {
     this.#upper.whole();
     this.#upper.clear();
+    this.#probe?.clear();
     this.#isUndefined = false;
   }
 
   /** Queues H = I. */
   setIdentity(): void {
     this.fillIdentity(this.#upper.whole());
+    this.#probe?.setIdentity();
     this.#isUndefined = false;
   }
 
@@ -190,6 +197,7 @@ export class HessianAccumulator {
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
+    this.#probe?.add(x, offset, rows);
     for (const tile of this.#upper.part.tiles()) {
       this.backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
         m: tile.rows,
@@ -229,6 +237,11 @@ export class HessianAccumulator {
     return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
   }
 
+  /** Waits for the queued work and reads the probe of the inputs back (see `InputProbe.read`), if there is one. */
+  async probe(): Promise<HostTensor | undefined> {
+    return await this.#probe?.read();
+  }
+
   /**
    * Returns H as an f32 matrix of shape (size, size) that stores only the tiles on and above the diagonal. The caller
    * now owns the matrix and must destroy it. In the tiles on the diagonal, the elements below the diagonal are
@@ -241,6 +254,7 @@ export class HessianAccumulator {
 
   destroy(): void {
     this.#upper.destroy();
+    this.#probe?.destroy();
   }
 }
 

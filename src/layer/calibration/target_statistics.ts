@@ -23,11 +23,11 @@ import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import {
+  type AccumulatorOptions,
   HessianAccumulator,
   LEAST_SQUARE,
   type Residual,
   type TargetMoments,
-  type TokenWeights,
 } from "./hessian.ts";
 import { PartialSums } from "./partial_sums.ts";
 
@@ -58,16 +58,16 @@ export class TargetStatistics extends HessianAccumulator {
   /**
    * Allocates H, which is 0.
    * @param edge the edge of the tiles in elements. By default, {@link TiledMatrix} chooses it
-   * @param tokenWeights the kind of the weights w
+   * @param options `tokenWeights` is the kind of the weights w
    * @throws {OutOfDeviceMemoryError} if the device does not have enough memory
    */
   constructor(
     backend: Backend,
     private readonly layer: ObservedLayer,
     readonly edge?: number,
-    tokenWeights?: TokenWeights,
+    options?: AccumulatorOptions,
   ) {
-    super(backend, `hessian ${layer.name}`, layer.inFeatures, edge, { tokenWeights });
+    super(backend, `hessian ${layer.name}`, layer.inFeatures, edge, options);
   }
 
   #zeros(name: string, rows: number): PartialSums {

@@ -2,6 +2,9 @@
 
 import {
   HIDDEN_STATES,
+  MASK,
+  PROBE,
+  PROBE_ROWS,
   PRUNED,
   TARGET,
   TOKEN_IDS,
@@ -86,6 +89,21 @@ export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
     shape: "[out, in]",
     dtype: "the parameter `dtype`",
     contents: "the new weight of each layer, by its name in the checkpoint, one row per output",
+  },
+  {
+    name: `*${MASK}`,
+    shape: "[out, ⌈in/8⌉]",
+    dtype: "U8",
+    contents:
+      "one bit per weight of each layer, 1 where the weight was not pruned, as in the answer of `POST /v1/layers`",
+  },
+  {
+    name: `*${PROBE}`,
+    shape: `[${PROBE_ROWS}, in]`,
+    dtype: "F32",
+    contents:
+      "random combinations P of the calibration inputs of each layer, weighted by `token_weights`. ‖M·Pᵀ‖² estimates tr(M·H·Mᵀ) for the " +
+      "statistics H of the report and every matrix M. Absent if a layer is rounded after a reconstruction, whose weights the report compares",
   },
   {
     name: "*.codes, *.scales, *.zeros",

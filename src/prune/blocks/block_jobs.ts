@@ -11,9 +11,11 @@ import { BodyBlob, type BodyPart } from "../../client/request_body.ts";
 import { Transport, type TransportOptions } from "../../client/transport.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
 import { decodeBlock } from "../../client/blocks/block_answer.ts";
-import { bodyOf, countAnswerBytes } from "../../client/blocks/block_host.ts";
+import { checkSolved } from "../../client/blocks/check_block.ts";
+import { bodyOf } from "../../client/blocks/block_body.ts";
+import { countAnswerBytes } from "../../client/blocks/block_host.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
-import { blockRequest, checkBlock, type SolvedRun } from "./block_request.ts";
+import { blockRequest, type SolvedRun } from "./block_request.ts";
 import type { BlockServer, BlockSolver } from "./remote_blocks.ts";
 import { statesOfRun } from "./window_states.ts";
 
@@ -145,9 +147,10 @@ class JobOfRun implements BlockSolver {
   }
 
   async #download(block: number, digest: string): Promise<SolvedBlock> {
-    const { tensors, queries } = blockRequest(this.#run, block), { signal } = this.#run.options;
-    const most = countAnswerBytes(tensors, queries);
-    const bytes = await downloadBlob(new Transport(this.#edge), digest, most, { signal });
-    return checkBlock(this.#run, block, decodeBlock(bytes));
+    const request = blockRequest(this.#run, block), { signal } = this.#run.options;
+    const most = countAnswerBytes(request.tensors, request.queries);
+    const solved = decodeBlock(await downloadBlob(new Transport(this.#edge), digest, most, { signal }));
+    await checkSolved(solved, request);
+    return solved;
   }
 }

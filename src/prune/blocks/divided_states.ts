@@ -4,14 +4,12 @@
  */
 
 import { allDone } from "../../base/waiting.ts";
-import { checkTrained } from "../../client/blocks/block_answer.ts";
+import { checkTrained } from "../../client/blocks/check_block.ts";
 import type { BlockHost } from "../../client/blocks/block_host.ts";
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
 import type { ReconstructedBlock, SumTokens } from "../../client/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
-import { blockTensors } from "../../model/families/check_tensors.ts";
-import { countZeros, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { PendingGroup } from "../block_plan.ts";
 import type { BlockStates, CalibratedGroups, RoundOptions } from "../calibrate_block.ts";
@@ -74,18 +72,14 @@ export class DividedStates implements BlockStates {
 
   /** Has the host of all windows train the block. The states stay before the block. */
   async reconstruct({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
-    const { model, options: { signal }, trained } = this.#run, { spec, weights } = model;
+    const { model, options: { signal }, trained } = this.#run, { weights } = model;
     const tensors = prunedBlock(model, block, replaced, true);
     const parameters = { block, advance: false, reconstruct: epochs };
     const { reconstructed } = await this.#trainer!.before(
       block,
       (host) => host.run(parameters, tensors, undefined, { signal }),
     );
-    const zeros = Array.from(
-      replaced,
-      ([name, { data, dtype }]) => [name, countZeros(data, dtype as FloatDtype) ?? 0] as const,
-    );
-    checkTrained(reconstructed, blockTensors(spec, block), new Map(zeros));
+    checkTrained(reconstructed, replaced, tensors);
     const stored = Array.from(
       reconstructed.tensors,
       ([name, tensor]) => [name, convertReplacement(weights, name, tensor)] as const,

@@ -3,6 +3,7 @@
 import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { Forward } from "../../model/forward.ts";
+import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { calibratedBlock } from "../calibrated_model.ts";
 import type { CalibratedModel } from "../open_round.ts";
@@ -34,16 +35,20 @@ export interface BlockTask
  * @throws the errors of `pruneModel`, and the reason of the signal
  */
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
-  const { forward, block, queries, isPacked, advances, signal } = task, { backend, model } = forward;
-  const device = new DevicePruner(backend), queryOf = (name: string) => queries.get(name) ?? {};
-  const weights = new Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>();
+  const { forward, block, queries, isPacked, advances, reconstruct, signal } = task;
+  const { backend, model } = forward, device = new DevicePruner(backend);
+  const queryOf = (name: string) => queries.get(name) ?? {};
+  // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
+  const isRoundedLast = reconstruct && [...queries.values()].some(({ bits }) => bits !== undefined);
+  const probes = isRoundedLast ? 0 : PROBE_ROWS;
+  const weights = new Map<string, RecordedAnswer>();
   const events = new Map<string, LayerEvent>();
   const stopIfAborted = () => {
     if (forward.isBefore(block)) signal?.throwIfAborted();
   };
   const pruner: CalibratedPruner = {
     calibrate: (_model, options) =>
-      calibratedBlock(forward, block, { ...options, runsLast: advances, progress: stopIfAborted }),
+      calibratedBlock(forward, block, { ...options, runsLast: advances, probes, progress: stopIfAborted }),
     async *pruneModel(...args) {
       for await (const event of device.pruneModel(...args)) {
         stopIfAborted();
@@ -89,20 +94,25 @@ function done(_result: unknown): Promise<void> {
   return Promise.resolve();
 }
 
+/** The tensors of a layer of the answer. */
+type RecordedAnswer = Pick<SolvedBlockLayer, "weight" | "mask" | "quantized" | "probe">;
+
 /** Adds the answers for the layers of `source` to `weights`. */
 function recordAnswers(
   source: CalibratedModel,
-  weights: Map<string, Pick<SolvedBlockLayer, "weight" | "quantized">>,
+  weights: Map<string, RecordedAnswer>,
 ): CalibratedModel {
   return {
     layerCount: source.layerCount,
     async *groups() {
       for await (const group of source.groups()) {
+        const probe = await group.hessian?.probe();
         yield {
           ...group,
-          replace(name, weight, quantized) {
-            weights.set(name, { weight, quantized });
-            return group.replace(name, weight, quantized);
+          replace(name, weight, quantized, kept, mask) {
+            const copy = { ...mask!, data: mask!.data.slice() };
+            weights.set(name, { weight, mask: copy, quantized, probe });
+            return group.replace(name, weight, quantized, kept);
           },
         };
       }

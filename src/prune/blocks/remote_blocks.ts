@@ -19,7 +19,7 @@ import type { CalibratedPruner } from "../device_pruner.ts";
 import { type CalibratedGroup, type CalibratedModel, type OpenBlock, openRound } from "../open_round.ts";
 import { BlockHost } from "../../client/blocks/block_host.ts";
 import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
-import { blockRequest, checkBlock, type SolvedRun } from "./block_request.ts";
+import { blockRequest, type SolvedRun } from "./block_request.ts";
 import { type RemoteRun, WindowStates } from "./window_states.ts";
 
 export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {
@@ -124,9 +124,9 @@ export class RemoteBlocks implements CalibratedPruner {
 function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlocksOptions): BlockSolver {
   return {
     async solve(block) {
-      const { parameters, tensors, queries } = blockRequest(run, block), { signal } = run.options;
-      const request = async (host: BlockHost) =>
-        checkBlock(run, block, await host.run(parameters, tensors, queries, { signal }));
+      const { parameters, tensors, queries, ...expected } = blockRequest(run, block),
+        { signal } = run.options;
+      const request = (host: BlockHost) => host.run(parameters, tensors, queries, { signal, ...expected });
       // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
       // next block is then the number of blocks.
       const isAnswered = (next: number) => next === block + 1 || !parameters.advance;

@@ -16,12 +16,8 @@ import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
 import type { CalibrationOptions } from "../calibrated_model.ts";
-import {
-  type BlockHost,
-  type BlockTensors,
-  isStatesNotFound,
-  type SentTensor,
-} from "../../client/blocks/block_host.ts";
+import type { BlockTensors, SentTensor } from "../../client/blocks/block_body.ts";
+import { type BlockHost, isStatesNotFound } from "../../client/blocks/block_host.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
 const MAX_REBUILDS = 5;

@@ -17,7 +17,7 @@ import {
 } from "../../routes/block_bodies.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 
-const tensors = new Map(Object.entries(block));
+const tensors = new Map(Object.entries(block)), transposed = new Set([layerName]);
 
 it("BlockHost creates states, stores and adds statistics, prunes a block, and deletes the states", async () => {
   await using local = await openLocalHost(await createCpuBackend());
@@ -34,7 +34,7 @@ it("BlockHost creates states, stores and adds statistics, prunes a block, and de
   const { sums: twice } = await host.addSums(layerName, layer.inFeatures, own);
   const values = ({ hessian_upper }: PackedStatistics) => asFloat32(hessian_upper!.data);
   assert.deepEqual(values(twice), values(own).map((value) => 2 * value));
-  const solved = await host.run({ block: 0 }, tensors, layers);
+  const solved = await host.run({ block: 0 }, tensors, layers, { transposed });
   assert.deepEqual(solved.layers.map(({ name, report }) => [name, report.sparsity]), [[layerName, 0.5]]);
   assert.equal(await host.nextBlock(), 1);
   await host.delete();

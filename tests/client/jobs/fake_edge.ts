@@ -5,7 +5,7 @@
 
 import { digestOfBytes } from "../../../src/client/digests.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
-import { type Answer, answerOf, type Received, report } from "../fake_host.ts";
+import { type Answer, answerOf, type Received, report, type Statistics } from "../fake_host.ts";
 
 /** The default address of the edge. */
 export const EDGE = "http://edge.test";
@@ -20,16 +20,22 @@ export interface SubmittedLayer {
   readonly result?: string;
 }
 
-/** Returns the bytes of the result of a layer, or the members of its state if it has no result. `weight` is its uploaded file. */
+/**
+ * Returns the bytes of the result of a layer, or the members of its state if it has no result. `weight` is its uploaded file, and
+ * `statistics` has the tensors of both of its files.
+ */
 export type JobSolver = (
   weight: Uint8Array<ArrayBuffer>,
   layer: SubmittedLayer,
+  statistics: Statistics,
 ) => { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly error: { code: string; detail: string } };
 
 /** Solves a layer as the fake host does. */
-export const solvedFile: JobSolver = (weight) => ({
-  bytes: answerOf(decode(weight).tensors.get("weight")!),
-});
+export const solvedFile = (
+  weight: Uint8Array<ArrayBuffer>,
+  _layer: SubmittedLayer,
+  statistics: Statistics,
+) => ({ bytes: answerOf(decode(weight).tensors.get("weight")!, { statistics }) });
 
 /** A fake edge: its log of requests, the layers of each submitted job, and its request handler. */
 export interface FakeEdge {
@@ -56,7 +62,10 @@ export function fakeEdge(
     const { name, weight, hessian = null, result: earlier } = layer;
     const asked = { name, weight, hessian, parameters: {}, attempts: 1, host: null };
     if (earlier) return { ...asked, state: "done", report: null, result: earlier, error: null };
-    const outcome = solve(blobs.get(weight)!, layer);
+    const files = [weight, hessian].flatMap((digest) =>
+      digest ? [...decode(blobs.get(digest)!).tensors] : []
+    );
+    const outcome = solve(blobs.get(weight)!, layer, new Map(model ? [] : files));
     if ("error" in outcome) return { ...asked, state: "failed", report: null, result: null, ...outcome };
     const result = await digestOfBytes(outcome.bytes);
     blobs.set(result, outcome.bytes);

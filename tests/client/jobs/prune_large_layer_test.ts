@@ -44,9 +44,9 @@ describe("Pare.pruneLayer over the body limit of an edge", () => {
 
   it("uploads validation statistics with the statistics, or with the weight if that has the statistics", async () => {
     const names = new Map<string, string[]>();
-    const solve: JobSolver = (weight, layer) => {
+    const solve: JobSolver = (weight, layer, statistics) => {
       names.set(layer.name, [...decode(weight).tensors.keys()]);
-      return solvedFile(weight, layer);
+      return solvedFile(weight, layer, statistics);
     };
     const edge = fakeEdge(tooLarge, solve), { weight, hessian_upper } = TENSORS;
     const [one, other] = [f32([3], [2, 0, 3]), f32([3], [2, 1, 3])],

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { HessianAccumulator } from "../../../src/layer/calibration/hessian.ts";
 import { MAX_SOFTWARE_K } from "../../../src/device/kernels/gemm.ts";
 import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
-import { gram } from "../../reference/hessian.ts";
+import { gram, quadraticForm } from "../../reference/hessian.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { upload } from "../../support/device.ts";
@@ -74,6 +74,43 @@ eachBackend("HessianAccumulator", (backend) => {
     const expected = first.map((value, i) => Math.fround(Math.fround(value + second[i]) + third[i]));
     assert.deepEqual(await sumOf(parts), expected);
     assert.equal(counters.bytesLive, live);
+  });
+
+  it("adds up random combinations of the weighted inputs, from which errors can be estimated", async () => {
+    const rows = 500, size = 33, k = 32, m = normals(4 * size, 3);
+    for (const tokenWeights of ["none", "unit"] as const) {
+      const hessian = new HessianAccumulator(backend(), "hessian", size, 16, { probes: k, tokenWeights });
+      for (const seed of [1, 2]) {
+        const buffer = upload(backend(), normals(rows * size, seed));
+        hessian.add(buffer, rows);
+        buffer.destroy();
+      }
+      const probe = (await hessian.probe())!, packed = asFloat32((await hessian.packedUpper()).data);
+      assert.deepEqual([probe.dtype, probe.shape], ["F32", [k, size]]);
+      const h = gram(Float64Array.from(asFloat32(probe.data)), k, size),
+        exact = new Float64Array(size * size);
+      for (let i = 0, at = 0; i < size; i++) {
+        for (let j = i; j < size; j++) exact[i * size + j] = exact[j * size + i] = packed[at++];
+      }
+      // The outputs of four rows have four directions, so the standard deviation is √(2/(4·32)), or 12 %.
+      const quotient = quadraticForm(m, h, 4, size) / quadraticForm(m, exact, 4, size);
+      assert.ok(quotient > 0.6 && quotient < 1.4, `${quotient}`);
+      hessian.destroy();
+    }
+  });
+
+  it("has the probe of independent inputs if H is set to the identity", async () => {
+    const size = 40, hessian = new HessianAccumulator(backend(), "hessian", size, 16, { probes: 32 });
+    hessian.setIdentity();
+    const values = asFloat32((await hessian.probe())!.data);
+    assert.ok(values.every((value) => Math.abs(value) === Math.fround(1 / Math.sqrt(32))));
+    assert.ok(
+      Math.abs(values.reduce((sum, value) => sum + Math.sign(value), 0)) < 5 * Math.sqrt(values.length),
+    );
+    hessian.destroy();
+    const without = new HessianAccumulator(backend(), "hessian", size);
+    assert.equal(await without.probe(), undefined);
+    without.destroy();
   });
 
   it("scales every token to a mean square of 1 with the weights unit, and leaves tokens of zeros out", async () => {

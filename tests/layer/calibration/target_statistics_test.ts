@@ -47,7 +47,7 @@ eachBackend("TargetStatistics", (backend) => {
         data: floatsToBytes(values, "F32"),
       } as const;
       const layer = { name: "fc", inFeatures, outFeatures };
-      const statistics = new TargetStatistics(backend(), layer, edge, tokenWeights);
+      const statistics = new TargetStatistics(backend(), layer, edge, { tokenWeights });
       let row = 0;
       for (const [index, count] of batches.entries()) {
         if (index === 2) statistics.endPart(); // two batches are one part, and the third is another one
