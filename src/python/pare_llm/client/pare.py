@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pare_llm.client.layer import LayerArguments
+    from pare_llm.client.layer_query import LayerQuery
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,25 @@ class Pare(ServerClient):
             PareError: `unauthorized` or `forbidden`.
             ConnectionError: if the server cannot be reached.
         """
+        self._check_request({})
+
+    def check(self, *queries: LayerQuery) -> None:
+        """Wait until the host is ready, and check the API key and the parameters of layers without a layer.
+
+        Raises:
+            PareError: `unauthorized`, `forbidden` or `invalid_parameter`, or as `describe_host`.
+            ConnectionError: if the server cannot be reached.
+        """
+        self.describe_host()
+        for query in queries or ({},):
+            self._check_request(query)
+
+    def _check_request(self, query: Mapping[str, object]) -> None:
         try:
-            # A server checks the key first, and then refuses a request that has no body.
-            self._transport.send("POST", "/v1/layers")
+            # A server checks the key and the parameters first, and then refuses a request that has no body.
+            self._transport.send("POST", "/v1/layers", query=_query_parameters(query))
         except PareError as error:
-            if error.status in (401, 403):
+            if error.status in (401, 403) or error.code == "invalid_parameter":
                 raise
 
     def describe_host(self) -> HostDescription:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from pare_llm.arguments import require_function
 from pare_llm.layers.unwrap import unwrap
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
 from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
@@ -19,7 +19,10 @@ from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import BlocksInMemory
 from pare_llm.pruning.model.require_weights import require_weights
 from pare_llm.pruning.model.sharding import reshard
+from pare_llm.pruning.model.unfinished import record_unfinished
+from pare_llm.pruning.preflight import require_receivers
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
+from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.run import PruneRun
 
 if TYPE_CHECKING:
@@ -95,10 +98,9 @@ def prune_(
         PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
         RuntimeError: if the run failed on another rank. The message names the rank and its error.
     """
-    require_function("on_layer", on_layer)
-    network = unwrap(model)
-    require_weights(network)
-    reshard(network)
+    require_receivers(on_layer, tracker)
+    ranks = Ranks(group)
+    network = ranks.together(partial(_prepare, model))
     with ExitStack() as stack:
         run = PruneRun(
             network,
@@ -107,8 +109,20 @@ def prune_(
             validation=validation,
             parameters=parameters,
             blocks=blocks,
-            group=group,
+            ranks=ranks,
         )
         run.open_journal(journal, lambda: model_digest(network), stack)
         hidden = run.capture(torch.device(states_device))
-        return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer, tracker=tracker)
+        try:
+            return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer, tracker=tracker)
+        except BaseException as error:
+            record_unfinished(network, run.written.values(), len(run.layers), error)
+            raise
+
+
+def _prepare(model: nn.Module) -> nn.Module:
+    """Return the model inside of its wrappers, with all its weights in memory."""
+    network = unwrap(model)
+    require_weights(network)
+    reshard(network)
+    return network

@@ -14,7 +14,7 @@ from pare_llm.client.layer_query import LayerQuery
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.parameters import Profile, ProfileRule, read_profile
+from pare_llm.pruning.parameters import Profile, ProfileRule, read_profile, require_names
 
 TargetSource = Literal["dense", "none"]
 """Where the targets of the layers come from. `dense` stands for the dense model."""
@@ -69,8 +69,12 @@ class RunOptions:
 
     @classmethod
     def split(cls, parameters: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
-        """Return the options among `RunParameters`, and the parameters of the layers."""
+        """Return the options among `RunParameters`, and the parameters of the layers.
+
+        A TypeError names an unknown parameter.
+        """
         names = {field.name for field in fields(cls)}
+        require_names(parameters, RunParameters.__annotations__)
         options = {name: value for name, value in parameters.items() if name in names}
         return cls(**options), {name: value for name, value in parameters.items() if name not in names}
 
