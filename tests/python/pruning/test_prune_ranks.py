@@ -271,7 +271,7 @@ def disagree() -> list[str]:
         (tiny_model("opt"), {"layers": ["fc1"] if second else ["fc1", "fc2"]}),
         (tiny_model("opt", seed=int(second)), {}),
         (tiny_model("opt", num_hidden_layers=2 if second else 3), {}),
-        (wrapped_with_depth(2 if second else 3), {}),
+        (sharded(tiny_model("llama", num_hidden_layers=2 if second else 3)), {}),
         (tiny_model("opt"), {"sparsty": 0.5} if second else {}),
         (tiny_model("opt").double() if second else tiny_model("opt"), {}),
     ]
@@ -285,10 +285,9 @@ def disagree() -> list[str]:
     return messages
 
 
-def wrapped_with_depth(depth: int) -> Any:
-    """Return a model of several depths in which FSDP2 has sharded the blocks that all ranks have."""
-    model = tiny_model("llama", num_hidden_layers=depth)
-    for block in model.model.layers[:2]:
+def sharded(model: Any) -> Any:
+    """Shard the blocks of a model."""
+    for block in model.model.layers:
         fully_shard(block)
     return model
 
