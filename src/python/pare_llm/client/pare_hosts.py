@@ -227,6 +227,7 @@ class PareHosts:
         with self._changed:
             host.lost_at = time.monotonic()
             host.statistics.clear()
+            host.pare._stored.clear()
             self._last_error = error
         if self._on_host_lost is not None:
             self._on_host_lost(host.options.base_url, error)
