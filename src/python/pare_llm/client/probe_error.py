@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from pare_llm.client.answers import printable
 from pare_llm.client.layer import LayerToUpload, PrunedLayer
 from pare_llm.client.tensor_library import TensorLibrary
 from pare_llm.client.wire_tensor import WireTensor
@@ -24,9 +25,10 @@ _FIRST_ROWS = 8
 # the report. The rows of W·H·Wᵀ are correlated, so an estimate of tr(W·H·Wᵀ) is less accurate.
 _ESTIMATE, _WEIGHT_ESTIMATE, _EXACT = 1.3, 4.0, 1.1
 
-# The largest part of √tr(W·H·Wᵀ) by which rounding to the dtype of the answer may change √tr(D·H·Dᵀ). It is four
-# times the relative rounding error of a weight. In float32, it covers the arithmetic of host and client.
-_ROUNDING = {"F32": 2.0**-18, "F16": 2.0**-9, "BF16": 2.0**-6}
+# Rounding to the dtype of the answer may change √tr(D·H·Dᵀ) by the first number times √tr(W·H·Wᵀ), plus the second
+# number times √(rows·tr(H)). The numbers are four times the relative rounding error of a weight, and four times the
+# absolute error of a subnormal one. In float32, they cover the arithmetic of host and client.
+_ROUNDING = {"F32": (2.0**-18, 0), "F16": (2.0**-9, 2.0**-23), "BF16": (2.0**-6, 0)}
 
 # A host reports no error that is this small beside the damping, or that float32 may not hold.
 _SMALLEST_REPORTED, _SMALLEST_HELD, _LARGEST_HELD = 2.0**-12, 2.0**-56, 2.0**120
@@ -37,21 +39,16 @@ _BLOCK_ENTRIES = 2**20
 
 @dataclass
 class _Figures:
-    """Estimates, or exact values, of tr(D·H·Dᵀ), tr(W·H·Wᵀ) and ‖D‖²·tr(H)/n."""
+    """Estimates, or exact values, of tr(D·H·Dᵀ), tr(W·H·Wᵀ) and ‖D‖², and the exact tr(H) of n columns."""
 
     error: float = 0
     weight: float = 0
-    damping: float = 0
-
-    def add(self, forms: Any, squares: float, mean: float) -> None:
-        """Add the quadratic forms of some rows of D, and of as many rows of W below them."""
-        count = len(forms) // 2
-        self.error += float(forms[:count].sum())
-        self.weight += float(forms[count:].sum())
-        self.damping += squares * mean
+    squares: float = 0
+    trace: float = 0
+    cols: int = 0
 
     def divided_by(self, count: int) -> _Figures:
-        return _Figures(self.error / count, self.weight / count, self.damping / count)
+        return _Figures(self.error / count, self.weight / count, self.squares / count, self.trace, self.cols)
 
 
 def check_error(
@@ -67,64 +64,67 @@ def check_error(
     With `sample_factor`, the inputs of `layer` are a small random sample. The relative error on them may differ
     from the report by this factor.
     """
+    loss, relative = (_read_figure(pruned.report, name) for name in ("loss", "relative_error"))
     if layer.hessian is None and layer.hessian_upper is None and layer.inputs is None:
         return
-    loss, relative = (_read_figure(pruned.report, name) for name in ("loss", "relative_error"))
-    rows = pruned.weight.shape[0]
+    rows, cols = pruned.weight.shape
+    said = _Said(None if sample_factor else loss, relative, dtype, rows)
     figures, count = _Figures(), 0
     while sample_factor is None and (added := max(count, _FIRST_ROWS)) + count < rows:
         _add_rows(figures, pruned, library, layer, _random_signs(library, added, rows))
         count += added
-        if _agrees(figures.divided_by(count), loss, relative, dtype, _ESTIMATE, _WEIGHT_ESTIMATE):
+        if said.agrees(figures.divided_by(count), _ESTIMATE, _WEIGHT_ESTIMATE):
             return
-    exact, step = _Figures(), max(1, _BLOCK_ENTRIES // pruned.weight.shape[1])
+    exact, step = _Figures(), max(1, _BLOCK_ENTRIES // cols)
     for begin in range(0, rows, step):
         _add_rows(exact, pruned, library, layer, slice(begin, begin + step))
-    if sample_factor is not None:
-        loss = None
     factor = sample_factor or _EXACT
-    if not _agrees(exact, loss, relative, dtype, factor, factor):
-        raise ValueError(_contradiction(exact, loss, relative))
+    if not said.agrees(exact, factor, factor):
+        raise ValueError(said.contradiction(exact))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a report says about a layer with `rows` rows, whose answer has the dtype `dtype`."""
+
+    loss: float | None
+    relative: float | None
+    dtype: str
+    rows: int
+
+    def agrees(self, figures: _Figures, factor: float, weight_factor: float) -> bool:
+        """Whether tr(D·H·Dᵀ) and tr(W·H·Wᵀ) differ from the report by at most these factors."""
+        # Statistics that are not positive semidefinite may have negative forms.
+        error, weight = max(figures.error, 0), max(figures.weight, 0)
+        loss, relative = self.loss, self.relative
+        if relative is not None and loss is None:
+            loss = relative * weight
+        if loss is None:
+            is_tiny = error <= _SMALLEST_REPORTED * figures.squares * figures.trace / figures.cols
+            return is_tiny or not _SMALLEST_HELD < error < _LARGEST_HELD
+        of_weight, of_step = _ROUNDING[self.dtype]
+        slack = of_weight * math.sqrt(weight) + of_step * math.sqrt(self.rows * figures.trace)
+        least, most = (math.sqrt(loss) - slack) / math.sqrt(factor), (math.sqrt(loss) + slack) * math.sqrt(factor)
+        if not least <= math.sqrt(error) <= most:
+            return False
+        return relative is None or loss / weight_factor <= relative * weight <= loss * weight_factor
+
+    def contradiction(self, figures: _Figures) -> str:
+        """Return what `figures`, which do not agree, have instead of the report."""
+        actual = figures.error / figures.weight if figures.weight else math.inf
+        if self.relative is not None and not self.relative / _EXACT <= actual <= self.relative * _EXACT:
+            return f"the relative error is {actual:.4g}, but the report says {self.relative:.4g}"
+        says = "has none" if self.loss is None else f"says {self.loss:.4g}"
+        return f"the loss is {figures.error:.4g}, but the report {says}"
 
 
 def _read_figure(report: Any, name: str) -> float | None:
     """Return a figure of a report. Raise a ValueError unless it is None or a finite number from 0."""
     value = report[name]
-    if value is not None and not (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-    ):
-        raise ValueError(f"the {name} of its report is not a number that is at least 0")
-    return None if value is None else float(value)
-
-
-def _agrees(
-    figures: _Figures,
-    loss: float | None,
-    relative: float | None,
-    dtype: str,
-    factor: float,
-    weight_factor: float,
-) -> bool:
-    error, weight = figures.error, figures.weight
-    if loss is None and relative is None:
-        is_tiny = error <= _SMALLEST_REPORTED * figures.damping
-        return is_tiny or not _SMALLEST_HELD < error < _LARGEST_HELD
-    slack = _ROUNDING[dtype] * math.sqrt(weight)
-    root, reported = math.sqrt(error), math.sqrt(relative * weight if loss is None else loss)
-    if not (reported - slack) / math.sqrt(factor) <= root <= (reported + slack) * math.sqrt(factor):
-        return False
-    if loss is None or relative is None:
-        return True
-    return loss / weight_factor <= relative * weight <= loss * weight_factor
-
-
-def _contradiction(figures: _Figures, loss: float | None, relative: float | None) -> str:
-    if loss is None and relative is None:
-        return f"the loss is {figures.error:.4g}, but the report has none"
-    actual = figures.error / figures.weight if figures.weight else math.inf
-    if relative is not None and not relative / _EXACT <= actual <= relative * _EXACT:
-        return f"the relative error is {actual:.4g}, but the report says {relative:.4g}"
-    return f"the loss is {figures.error:.4g}, but the report says {loss:.4g}"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= value < math.inf):
+        raise ValueError(f"the {name} of the report must be None or a number from 0, got {printable(repr(value), 100)}")
+    return value
 
 
 def _random_signs(library: TensorLibrary[Any], count: int, length: int) -> Any:
@@ -153,14 +153,17 @@ def _add_rows(
         change, weight = library.zeros((count, cols)), library.zeros((count, cols))
         for begin in range(0, len(after), step):
             part = slice(begin, begin + step)
-            change += rows[:, part] @ library.convert(after[part], like)
-            weight += rows[:, part] @ library.convert(before[part], like)
-        change -= weight
+            old = library.convert(before[part], like)
+            change += rows[:, part] @ (library.convert(after[part], like) - old)
+            weight += rows[:, part] @ old
     both = library.zeros((2 * count, cols), is_wide=True)
     both[:count] += change
     both[count:] += weight
     forms, trace = _quadratic_forms(both, layer, library)
-    figures.add(forms, float((both[:count] ** 2).sum()), trace / cols)
+    figures.error += float(forms[:count].sum())
+    figures.weight += float(forms[count:].sum())
+    figures.squares += float((both[:count] ** 2).sum())
+    figures.trace, figures.cols = trace, cols
 
 
 def _quadratic_forms(x: Any, layer: LayerToUpload[Any], library: TensorLibrary[Any]) -> tuple[Any, float]:
