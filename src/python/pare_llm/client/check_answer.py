@@ -52,12 +52,13 @@ def receive_layer(
     library: TensorLibrary[Array],
     layer: LayerToUpload[Any] | None,
     *,
-    sample_factor: float | None = None,
+    is_calibrated_by_host: bool = False,
 ) -> PrunedLayer[Array]:
     """Return the layer that the tensors of an answer form, after all checks.
 
-    Without `layer`, the parts of the answer are only compared with each other. `sample_factor` is described by
-    `check_error`. A ValueError names the first fault, but not the answer.
+    Without `layer`, the parts of the answer are only compared with each other. With `is_calibrated_by_host`, the
+    inputs of `layer` are random combinations of the calibration inputs, which the host has sent. A ValueError names
+    the first fault, but not the answer.
     """
     is_rounded = not tensors.keys().isdisjoint(_QUANTIZED_NAMES)
     names = ("weight", "mask", *_QUANTIZED_NAMES) if is_rounded else ("weight", "mask")
@@ -75,9 +76,12 @@ def receive_layer(
         report=report,
     )
     dtype = tensors["weight"].dtype
-    _check_values(pruned, dtype, library, layer)
+    check_values(pruned, dtype, library, layer)
     if layer is not None:
-        check_error(pruned, dtype, library, layer, sample_factor=sample_factor)
+        may_have_moved = is_calibrated_by_host and "target_step" in report
+        if dtype == dtype_of("weight", layer.weight) and _keeps_weights(layer) and not may_have_moved:
+            _check_unchanged(pruned, dtype, library, layer)
+        check_error(pruned, dtype, library, layer, is_sampled=is_calibrated_by_host)
     return pruned
 
 
@@ -90,22 +94,22 @@ def _check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] |
     grids = tensors["scales"].shape if "scales" in tensors else ()
     groups = grids[1] if len(grids) == 2 and all(grids) else 1
     if layer is not None:
-        _require_layout("weight", weight, _asked_dtype(layer), tuple(layer.weight.shape))
+        require_layout("weight", weight, _asked_dtype(layer), tuple(layer.weight.shape))
         if ("codes" in tensors) != (layer.parameters.get("bits") is not None):
             rounding = "is" if "codes" in tensors else "is not"
             raise ValueError(f"the weight {rounding} rounded to a grid, contrary to the bits of the request")
         groups = math.ceil(cols / (layer.parameters.get("group_size") or cols))
-    _require_layout("mask", tensors["mask"], "U8", (rows, math.ceil(cols / 8)))
+    require_layout("mask", tensors["mask"], "U8", (rows, math.ceil(cols / 8)))
     if "codes" in tensors:
-        _require_layout("codes", tensors["codes"], "U8", (rows, cols))
-        _require_layout("scales", tensors["scales"], "F32", (rows, groups))
-        _require_layout("zeros", tensors["zeros"], "F32", (rows, groups))
+        require_layout("codes", tensors["codes"], "U8", (rows, cols))
+        require_layout("scales", tensors["scales"], "F32", (rows, groups))
+        require_layout("zeros", tensors["zeros"], "F32", (rows, groups))
 
 
-def _check_values(
+def check_values(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any] | None
 ) -> None:
-    """Check the numbers, the zeros by mask, report and request, the weights that must not change, and the codes."""
+    """Check the numbers, the zeros by mask, report and request, and the codes."""
     rows, cols = pruned.weight.shape
     pattern = _asked_pattern(layer)
     allowed = _asked_mask(pruned, library, layer)
@@ -115,7 +119,7 @@ def _check_values(
     step = max(1, _CHUNK_ENTRIES // cols)
     for begin in range(0, rows, step):
         chunk = slice(begin, begin + step)
-        mask, magnitude = mask_bytes[chunk], _magnitude_bits("weight", weight_bits[chunk], dtype)
+        mask, magnitude = mask_bytes[chunk], magnitude_bits("weight", weight_bits[chunk], dtype)
         if (magnitude * (mask ^ 1)).max() > 0:
             raise ValueError("the weight is not zero everywhere that its mask is False")
         if allowed is not None and (mask & (allowed[chunk] ^ 1)).max() > 0:
@@ -126,7 +130,7 @@ def _check_values(
         nonzero += library.count_nonzero(magnitude)
     if pruned.quantized is not None:
         for name, grid in (("scales", pruned.quantized.scales), ("zeros", pruned.quantized.zeros)):
-            _magnitude_bits(name, library.to_integers(grid), "F32")
+            magnitude_bits(name, library.to_integers(grid), "F32")
         if layer is not None:
             _check_codes(pruned, dtype, library, layer)
     pruned_entries = rows * cols - kept
@@ -140,18 +144,16 @@ def _check_values(
         _require_zeros(pruned_entries, layer, rows, cols)
         if nonzero < kept:
             _check_kept_zeros(pruned, dtype, library, layer)
-        if dtype == dtype_of("weight", layer.weight) and _keeps_weights(layer):
-            _check_unchanged(pruned, dtype, library, layer)
 
 
-def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
+def require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
     if (tensor.dtype, tensor.shape) != (dtype, shape):
         raise ValueError(
             f"the tensor {name} is {tensor.dtype} {list(tensor.shape)} instead of {dtype} {list(shape)}"
         )
 
 
-def _magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
+def magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
     """Return the bits of floats without their sign bit, which is the highest. All floats must be finite."""
     magnitude = bits & ((1 << (8 * BYTES_PER_ELEMENT[dtype] - 1)) - 1)
     if magnitude.max() >= _EXPONENT_BITS[dtype]:
@@ -290,7 +292,7 @@ def _check_unchanged(
     for begin in range(0, len(weight), step):
         chunk = slice(begin, begin + step)
         mask = mask_bytes[chunk]
-        magnitude = _magnitude_bits("weight of the request", weight[chunk], dtype)
+        magnitude = magnitude_bits("weight of the request", weight[chunk], dtype)
         magnitude = magnitude * ((magnitude & infinite) != 0)
         if (((weight[chunk] ^ answered[chunk]) * mask)[magnitude != 0] != 0).any():
             method = layer.parameters["method"]

@@ -25,6 +25,9 @@ _FIRST_ROWS = 8
 # the report. The rows of W·H·Wᵀ are correlated, so an estimate of tr(W·H·Wᵀ) is less accurate.
 _ESTIMATE, _WEIGHT_ESTIMATE, _EXACT = 1.3, 4.0, 1.1
 
+# The number of standard deviations by which a sum of random terms may differ from its expectation.
+_DEVIATIONS = 4
+
 # Rounding to the dtype of the answer may change √tr(D·H·Dᵀ) by the first number times √tr(W·H·Wᵀ), plus the second
 # number times √(rows·tr(H)). The numbers are four times the relative rounding error of a weight, and four times the
 # absolute error of a subnormal one. In float32, they cover the arithmetic of host and client.
@@ -57,20 +60,25 @@ def check_error(
     library: TensorLibrary[Any],
     layer: LayerToUpload[Any],
     *,
-    sample_factor: float | None = None,
+    is_sampled: bool = False,
 ) -> None:
     """Raise a ValueError if the error of `pruned` is not the reported one. Without statistics, do nothing.
 
-    With `sample_factor`, the inputs of `layer` are a small random sample. The relative error on them may differ
-    from the report by this factor.
+    With `is_sampled`, the inputs of `layer` are a few random combinations P of the calibration inputs, such that
+    the expectation of Pᵀ·P is H.
     """
     loss, relative = (_read_figure(pruned.report, name) for name in ("loss", "relative_error"))
     if layer.hessian is None and layer.hessian_upper is None and layer.inputs is None:
         return
     rows, cols = pruned.weight.shape
-    said = _Said(None if sample_factor else loss, relative, dtype, rows)
+    said = _Said(loss, relative, dtype, rows)
+    if is_sampled:
+        figures, factors = _sampled_figures(pruned, library, layer)
+        if not said.agrees(figures, *factors):
+            raise ValueError(said.contradiction(figures))
+        return
     figures, count = _Figures(), 0
-    while sample_factor is None and (added := max(count, _FIRST_ROWS)) + count < rows:
+    while (added := max(count, _FIRST_ROWS)) + count < rows:
         _add_rows(figures, pruned, library, layer, _random_signs(library, added, rows))
         count += added
         if said.agrees(figures.divided_by(count), _ESTIMATE, _WEIGHT_ESTIMATE):
@@ -78,8 +86,7 @@ def check_error(
     exact, step = _Figures(), max(1, _BLOCK_ENTRIES // cols)
     for begin in range(0, rows, step):
         _add_rows(exact, pruned, library, layer, slice(begin, begin + step))
-    factor = sample_factor or _EXACT
-    if not said.agrees(exact, factor, factor):
+    if not said.agrees(exact, _EXACT, _EXACT):
         raise ValueError(said.contradiction(exact))
 
 
@@ -93,7 +100,11 @@ class _Said:
     rows: int
 
     def agrees(self, figures: _Figures, factor: float, weight_factor: float) -> bool:
-        """Whether tr(D·H·Dᵀ) and tr(W·H·Wᵀ) differ from the report by at most these factors."""
+        """Whether tr(D·H·Dᵀ) and tr(W·H·Wᵀ) differ from the report by at most these factors.
+
+        A sum of squares is more often far below its expectation than far above, so the square root of the error may
+        be smaller by the whole factor.
+        """
         # Statistics that are not positive semidefinite may have negative forms.
         error, weight = max(figures.error, 0), max(figures.weight, 0)
         loss, relative = self.loss, self.relative
@@ -104,7 +115,7 @@ class _Said:
             return is_tiny or not _SMALLEST_HELD < error < _LARGEST_HELD
         of_weight, of_step = _ROUNDING[self.dtype]
         slack = of_weight * math.sqrt(weight) + of_step * math.sqrt(self.rows * figures.trace)
-        least, most = (math.sqrt(loss) - slack) / math.sqrt(factor), (math.sqrt(loss) + slack) * math.sqrt(factor)
+        least, most = (math.sqrt(loss) - slack) / factor, (math.sqrt(loss) + slack) * math.sqrt(factor)
         if not least <= math.sqrt(error) <= most:
             return False
         return relative is None or loss / weight_factor <= relative * weight <= loss * weight_factor
@@ -125,6 +136,31 @@ def _read_figure(report: Any, name: str) -> float | None:
     if value is not None and not (is_number and 0 <= value < math.inf):
         raise ValueError(f"the {name} of the report must be None or a number from 0, got {printable(repr(value), 100)}")
     return value
+
+
+def _sampled_figures(
+    pruned: PrunedLayer[Any], library: TensorLibrary[Any], layer: LayerToUpload[Any]
+) -> tuple[_Figures, tuple[float, float]]:
+    """Return the figures by the inputs of `layer`, and the factors by which the choice of the inputs explains a change."""
+    like = library.zeros((1,))
+    inputs = library.convert(layer.inputs, like)
+    count, cols = inputs.shape
+    error, weight = library.zeros((count,), is_wide=True), library.zeros((count,), is_wide=True)
+    squares, step = 0.0, max(1, _BLOCK_ENTRIES // cols)
+    for begin in range(0, len(pruned.weight), step):
+        before, after = (library.convert(each[begin : begin + step], like) for each in (layer.weight, pruned.weight))
+        error += (((after - before) @ inputs.T) ** 2).sum(0)
+        weight += ((before @ inputs.T) ** 2).sum(0)
+        squares += float(((after - before) ** 2).sum())
+    figures = _Figures(float(error.sum()), float(weight.sum()), squares, float((inputs**2).sum()), cols)
+    return figures, (_sampling_factor(error), _sampling_factor(weight) ** 2)
+
+
+def _sampling_factor(terms: Any) -> float:
+    """Return the factor by which the sum of random terms may differ from its expectation, for all practical purposes."""
+    count, mean = len(terms), float(terms.sum()) / len(terms)
+    variance = float(((terms - mean) ** 2).sum()) / (count - 1)
+    return _ESTIMATE * math.exp(_DEVIATIONS * math.sqrt(variance / count) / mean) if mean else _ESTIMATE
 
 
 def _random_signs(library: TensorLibrary[Any], count: int, length: int) -> Any:
