@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+import urllib3
 from safetensors.numpy import load, save
 
 
@@ -99,6 +100,13 @@ def solved(received: Received) -> Reply:
     }
     bits = np.packbits(mask, axis=1, bitorder="little")
     return Reply(body=save({"weight": weight * mask, "mask": bits}, {"report": json.dumps(report)}))
+
+
+def forward(url: str, received: Received) -> Reply:
+    """Send a request on to the host at `url`, and return its answer."""
+    headers = {name: value for name, value in received.headers.items() if name != "Host"}
+    answer = urllib3.request(received.method, url + received.path, body=received.body, headers=headers)
+    return Reply(answer.status, answer.data, {"Content-Type": answer.headers.get("Content-Type", "")})
 
 
 class FakeServer:

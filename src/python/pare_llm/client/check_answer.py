@@ -213,7 +213,7 @@ def _asked_mask(
 
 # The part of the kept weights that may have become 0, as a power of two. An update cancels about one weight in 10¹⁰
 # exactly, and float16 has no number near 0 for some more.
-_KEPT_ZEROS_SHIFT = {"F32": 17, "F16": 13, "BF16": 17}
+_KEPT_ZEROS_SHIFT = {"F32": 17, "F16": 15, "BF16": 17}
 
 
 def _check_kept_zeros(
