@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from pare_llm.arguments import require
 from pare_llm.client.layer_query import LayerQuery
+from pare_llm.statistics.hessian import DEFAULT_TOKEN_WEIGHTS
 
 DEFAULT_METHOD = "alps"
 """The method of `prune_`, as of the command `pare prune`. The default of a single request is `sparsegpt`."""
@@ -74,7 +75,7 @@ def layer_query(query: Mapping[str, Any]) -> LayerQuery:
         raise TypeError("pattern: columns would change the shapes of the model; use `pare shrink`")
     given = {name: value for name, value in query.items() if value is not None}
     _require_types(given)
-    return cast("LayerQuery", {"method": DEFAULT_METHOD, **given})
+    return cast("LayerQuery", {"method": DEFAULT_METHOD, "token_weights": DEFAULT_TOKEN_WEIGHTS, **given})
 
 
 def needs_no_statistics(query: Mapping[str, Any]) -> bool:
