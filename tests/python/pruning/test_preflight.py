@@ -66,7 +66,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
         PareError,
         "invalid_parameter (400): sparsity: must be ",
     ),
-    ({"tracker": MlflowTracker}, TypeError, "tracker: must be an object with the methods on_layer and "),
+    ({"tracker": MlflowTracker}, TypeError, "tracker: must be an object with the methods on_start, on_"),
     ({"tracker": HalfTracker()}, TypeError, "on_report, got HalfTracker"),
     ({"on_layer": "print"}, TypeError, "on_layer: must be a function or None"),
     ({"target": "dens"}, ValueError, "target: must be dense or none"),

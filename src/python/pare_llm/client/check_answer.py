@@ -319,7 +319,7 @@ def _check_codes(
     cols = codes.shape[1]
     bits: int = layer.parameters["bits"]  # type: ignore[assignment]
     group_size = layer.parameters.get("group_size") or cols
-    if codes.max() >= 2**bits:
+    if int(codes.max()) >= 2**bits:
         raise ValueError(f"a code has more than {bits} bits")
     is_fraction = zeros != zeros.round()
     if is_fraction.any() and (layer.parameters.get("scale_bits") is None or layer.parameters.get("symmetric")):

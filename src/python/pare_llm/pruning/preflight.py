@@ -22,13 +22,15 @@ _LISTED, _MAX_LENGTH = 3, 100
 
 
 def require_receivers(on_layer: object, tracker: object) -> None:
-    """Raise a TypeError if the callback is not a function, or if the tracker has not the two methods."""
+    """Raise a TypeError if the callback is not a function, or if the tracker lacks a method of `Tracker`."""
     require_function("on_layer", on_layer)
-    methods = [getattr(tracker, name, None) for name in ("on_layer", "on_report")]
+    methods = [getattr(tracker, name, None) for name in ("on_start", "on_layer", "on_report")]
     if tracker is not None and (isinstance(tracker, type) or not all(map(callable, methods))):
         kind = tracker.__name__ if isinstance(tracker, type) else type(tracker).__name__
         given = f"the class {kind} and not an object" if isinstance(tracker, type) else kind
-        raise TypeError(f"tracker: must be an object with the methods on_layer and on_report, got {given}")
+        raise TypeError(
+            f"tracker: must be an object with the methods on_start, on_layer and on_report, got {given}"
+        )
 
 
 def require_hosts(client: LayerClient, queries: Collection[LayerQuery]) -> None:

@@ -49,8 +49,7 @@ def prune_(
     states_device: torch.device | str = "cpu",
     **parameters: Unpack[RunParameters],
 ) -> PruneReport:
-    """Prune the linear layers of a model in place, block by block, as published with SparseGPT (arXiv
-    2301.00774).
+    """Prune the linear layers of a model in place, block by block, in the order of SparseGPT (arXiv 2301.00774).
 
     For each block, the Hessians of its layers are recorded on the current hidden states, the layers are
     solved at the host, and the outputs of the pruned block become the inputs of the next block.
@@ -80,12 +79,12 @@ def prune_(
         group: the process group. By default all ranks.
         progress: whether to show a progress bar, if tqdm is installed.
         on_layer: called with the result of each layer, on every rank, after its weight was replaced.
-        tracker: `MlflowTracker`, `WandbTracker` or another `Tracker`, which gets the result of each layer and
-            the report. On several ranks, rank 0 has it.
+        tracker: `MlflowTracker`, `WandbTracker` or another `Tracker`, which gets the parameters, the result
+            of each layer, and the report. On several ranks, rank 0 has it.
         states_device: where the hidden states of all batches are stored.
         **parameters: the choice of the layers, their parameters and other options of the run, which
-            `RunParameters` describes. As in the command `pare prune`, the method is `alps` and the sparsity
-            0.5 unless others are given.
+            `RunParameters` describes. As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and
+            `token_weights` `unit` unless others are given. SparseGPT was published with `token_weights="none"`.
 
     Returns:
         the report of the run and of each layer.
@@ -112,9 +111,10 @@ def prune_(
             ranks=ranks,
         )
         run.open_journal(journal, lambda: model_digest(network), stack)
+        run.start_tracker(tracker)
         hidden = run.capture(torch.device(states_device))
         try:
-            return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer, tracker=tracker)
+            return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer)
         except BaseException as error:
             record_unfinished(network, run.written.values(), len(run.layers), error)
             raise

@@ -85,6 +85,8 @@ class PruneRun:
         """The layers whose weights were replaced in the model, by name."""
         self._journal: Journal | None = None
         self._is_journaled = False
+        self._tracker: Tracker | None = None
+        self._is_tracked = False
         self._capture_seconds = 0.0
 
     def _choose(
@@ -98,7 +100,7 @@ class PruneRun:
         options, query = RunOptions.split(parameters)
         self._query = layer_query(query)
         # The recorder weighs the tokens, so the hosts get statistics that are sums already.
-        self._token_weights: TokenWeights = self._query.get("token_weights", "unit")
+        self._token_weights: TokenWeights = self._query["token_weights"]
         if self._token_weights not in ("none", "unit"):
             raise ValueError(f"token_weights: must be 'none' or 'unit', got {self._token_weights!r}")
         sent = {name: value for name, value in self._query.items() if name != "token_weights"}
@@ -160,6 +162,17 @@ class PruneRun:
 
         self._journal = self.ranks.together(open_on_first_rank)
 
+    def start_tracker(self, tracker: Tracker | None) -> None:
+        """Give the parameters of the run to the tracker of rank 0, which then gets all its results."""
+        self._tracker = tracker if self.ranks.index == 0 else None
+        self._is_tracked = self.ranks.share(tracker is not None, 0)
+        self._track("on_start", self._reported_parameters())
+
+    def _track(self, event: str, value: object) -> None:
+        """Call a method of the tracker. Its error ends the run on every rank."""
+        if self._is_tracked:
+            self.ranks.together(lambda: getattr(self._tracker, event)(value) if self._tracker is not None else None)
+
     def capture(self, states_device: torch.device) -> HiddenStates | None:
         """Run the model up to its first block. Return None without batches, if the run needs none."""
         fitted = sum(not batch.is_held_out for batch in self._batches)
@@ -186,7 +199,6 @@ class PruneRun:
         *,
         progress: bool,
         on_layer: Callable[[LayerResult], None] | None = None,
-        tracker: Tracker | None = None,
         name: str | None = None,
     ) -> PruneReport:
         """Prune all layers. `name` is the name of the model in the report."""
@@ -205,18 +217,14 @@ class PruneRun:
             )
             chosen_by = {name: self._queries[name]["method"] for name in rounded}
             solver = replace(solver, queries=self._mapped(rounded, only_rounding), chosen_by=chosen_by)
-        is_first = self.ranks.index == 0
-        is_tracked = self.ranks.share(tracker is not None, 0)
         is_observed = any(self.ranks.collect(on_layer is not None))
-        tracker = tracker if is_first else None
-        with progress_bar(len(self.layers), is_shown=progress and is_first) as advance:
+        with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as advance:
 
             def report_layer(result: LayerResult) -> None:
                 advance(result)
                 if is_observed:
                     self.ranks.together(lambda: on_layer(result) if on_layer is not None else None)
-                if is_tracked:
-                    self.ranks.together(lambda: tracker.on_layer(result) if tracker is not None else None)
+                self._track("on_layer", result)
 
             results = BlockLoop(
                 blocks=self.blocks,
@@ -236,8 +244,7 @@ class PruneRun:
             ).run()
         facts = self._facts(name, allocation)
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
-        if is_tracked:
-            self.ranks.together(lambda: tracker.on_report(report) if tracker is not None else None)
+        self._track("on_report", report)
         return report
 
     def _facts(self, name: str | None, allocation: Allocation | None) -> RunFacts:
@@ -253,7 +260,7 @@ class PruneRun:
             model_type=getattr(config, "model_type", type(model).__name__),
             blocks=len(self.blocks),
             hidden_size=getattr(text_config, "hidden_size", 0),
-            parameters={**resolved_parameters(self._query), **self._options.reported()},
+            parameters=self._reported_parameters(),
             samples=sum(windows for windows, _, _ in every),
             validation_samples=sum(windows for windows, _, is_held_out in every if is_held_out),
             seqlen=max((tokens for _, tokens, _ in every), default=0),
@@ -262,6 +269,9 @@ class PruneRun:
             resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
             allocation=asdict(allocation) if allocation else None,
         )
+
+    def _reported_parameters(self) -> dict[str, Any]:
+        return {**resolved_parameters(self._query), **self._options.reported()}
 
     def _rounded_last(self) -> set[str]:
         """Return the names of the layers of those blocks that have a layer with `bits`."""

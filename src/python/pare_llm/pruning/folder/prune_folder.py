@@ -102,12 +102,13 @@ def prune_folder(
         run.open_journal(
             journal, lambda: f"{checkpoint_digest(source)} {model.dtype} on {device.type}", stack
         )
+        run.start_tracker(tracker)
         store = FolderStore(model, source, names, output=output, device=device)
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])
             hidden = run.capture(torch.device(states_device))
         report = run.prune(
-            hidden, store, progress=progress, on_layer=on_layer, tracker=tracker, name=folder.resolve().name
+            hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name
         )
 
         def finish_output() -> None:
