@@ -139,7 +139,8 @@ WRONG_VALUES: dict[str, tuple[Lie, str]] = {
     "times 1.5": (scale, "a kept weight is not that of the request, although magnitude changes none"),
     "replayed": (replay, "a kept weight is not that of the request, although magnitude changes none"),
 }
-# Lies that can be noticed only if the request has statistics. `CONTRADICTION` refuses them, and wrong values too.
+# Lies that can be noticed only if the request has statistics. `CONTRADICTION` refuses them, and wrong values
+# too.
 WRONG_FIGURES = [report(loss=None, relative_error=None), report(loss=1e-6), report(relative_error=1e-6)]
 CONTRADICTION = r"the (relative error|loss) is \S+, but the report (says \S+|has none)$"
 
@@ -182,7 +183,9 @@ def test_a_layer_that_was_not_asked_for_is_refused(
 ) -> None:
     server = start(lying(lie))
     for client in (Pare(server.url), PareHosts([server.url, server.url])):
-        given = {"method": "magnitude"} if kind == "magnitude" else statistics_of(kind, INPUTS, library, client)
+        given = (
+            {"method": "magnitude"} if kind == "magnitude" else statistics_of(kind, INPUTS, library, client)
+        )
         with pytest.raises(ValueError, match=f"^answer of /v1/layers: (the tensor )?{problem}"):
             client.prune_layer(to_library(library, WEIGHT), **given)
     posts = [received for received in server.received if received.method == "POST"]
@@ -199,7 +202,7 @@ def test_the_error_of_a_large_layer_is_estimated(start: Start, dtype: str, kind:
     honest, liar = Pare(start(solved).url), Pare(start(lying(scale)).url)
     for client in (honest, liar):
         tensor, given = to_library(library, weight, dtype), statistics_of(kind, inputs, library, client)
-        refusal = pytest.raises(ValueError, match="relative error is .*, but the report says")
+        refusal = pytest.raises(ValueError, match=r"relative error is .*, but the report says")
         for _ in range(5):
             with nullcontext() if client is honest else refusal:
                 client.prune_layer(tensor, **given)

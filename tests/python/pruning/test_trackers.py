@@ -55,15 +55,15 @@ def test_wandb_has_the_numbers_of_each_layer_and_the_report(
         log = run.log
         monkeypatch.setattr(run, "log", lambda values: (logged.append(values), log(values)))
         report = prune_with(tracker)
+        assert run.config["pare"]["token_weights"] == "unit"
+        assert run.summary["pare/zeros"] == report.zeros
+        assert run.summary["pare/sparsity"] == 0.5
     for values, layer in zip(logged, report.layers, strict=True):
         assert values == {
             "pare/layer/name": layer.name,
             "pare/layer/zeros": layer.report["zeros"],
             "pare/layer/seconds": layer.seconds,
         }
-    assert tracker._run.config["pare"]["token_weights"] == "unit"
-    assert tracker._run.summary["pare/zeros"] == report.zeros
-    assert tracker._run.summary["pare/sparsity"] == 0.5
     wandb.teardown()  # the process of wandb writes the rest of the file when it ends
     (stored,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = stored.read_bytes()

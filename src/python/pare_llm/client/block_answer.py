@@ -76,7 +76,7 @@ class BlockRequest(Generic[Array]):
 
     @property
     def is_rounded_last(self) -> bool:
-        """Whether the layers are solved again after the training, so that their reports are about trained weights."""
+        """Whether the layers are solved again after the training, and compared with the trained weights."""
         return self.is_reconstructed and any(query.get("bits") is not None for query in self.layers.values())
 
 
@@ -107,7 +107,9 @@ def _decode(
         raise ValueError("a layer is there twice")
     for name in answered.keys() ^ request.layers.keys():
         is_missing = name in request.layers
-        raise ValueError(f"the layer {printable(name, 200)} {'is missing' if is_missing else 'was not requested'}")
+        raise ValueError(
+            f"the layer {printable(name, 200)} {'is missing' if is_missing else 'was not requested'}"
+        )
     layers: dict[str, SolvedBlockLayer[Array]] = {}
     sent: dict[str, LayerToUpload[Array]] = {}
     for name, layer in reports.items():
@@ -117,8 +119,8 @@ def _decode(
             report = parse_report(json.dumps(layer["report"]))
             sent[name] = _sent_layer(name, parts["weight"], tensors.get(f"{name}.probe"), library, request)
             pruned = receive_layer(parts, report, library, sent[name], is_calibrated_by_host=True)
-        except ValueError as error:
-            raise ValueError(f"the layer {name}: {error}") from None
+        except ValueError as fault:
+            raise ValueError(f"the layer {name}: {fault}") from None
         tokens = layer.get("tokens")
         layers[name] = SolvedBlockLayer(pruned.weight, pruned.mask, pruned.quantized, report, tokens)
     error: float | None = None
@@ -174,7 +176,7 @@ def _receive_trained(
     layers: Mapping[str, SolvedBlockLayer[Array]],
     sent: Mapping[str, LayerToUpload[Array]],
 ) -> Array:
-    """Return a trained tensor. It must have the form of the tensor in the request, and the zeros of its layer."""
+    """Return a trained tensor, which must have its form in the request, and the zeros of its layer."""
     name = full_name.removeprefix(_TRAINED)
     if not request.is_reconstructed or name not in request.tensors:
         raise ValueError(f"the trained tensor {name} was not requested")
@@ -188,6 +190,6 @@ def _receive_trained(
         asked = replace(sent[name], parameters=query)
         try:
             check_values(PrunedLayer(weight, layer.mask, None, layer.report), tensor.dtype, library, asked)
-        except ValueError as error:
-            raise ValueError(f"the trained tensor {name}: {error}") from None
+        except ValueError as fault:
+            raise ValueError(f"the trained tensor {name}: {fault}") from None
     return made

@@ -122,9 +122,11 @@ class BlockHost:
             the block, in the library and on the device of the first tensor.
 
         Raises:
-            ValueError: if the answer is malformed or is not the requested block: if a layer or a trained tensor is
+            ValueError: if the answer is malformed or is not the requested block: if a layer or a trained
+            tensor is
                 missing, or fails a check of `Pare.prune_layer`. The error of a layer is estimated with random
-                combinations of its inputs that the host sends, so a host can forge them together with the layer.
+                combinations of its inputs that the host sends, so a host can forge them together with the
+                layer.
         """
         require("tensors", tensors, Mapping, "a dictionary of tensors")
         if not tensors:
@@ -135,7 +137,8 @@ class BlockHost:
         query.update({name: str(value).lower() for name, value in flags.items()})
         metadata = {} if layers is None else {"layers": to_json("layers", layers)}
         body = encode_parts(tensors, metadata)
-        # Two bytes of a weight are at most 16 in the answer: four, a mask, a code, a grid of eight, and two more.
+        # Two bytes of a weight are at most 16 in the answer: four, a mask, a code, a grid of eight, and two
+        # more.
         probes = sum(4 * PROBE_ROWS * max(tensors[name].shape) for name in layers or () if name in tensors)
         limit = 8 * sum(len(part) for part in body) + probes + _REPORT_BYTES
         answer = self._transport.send("POST", "/v1/blocks", query=query, body=body, max_answer_bytes=limit)

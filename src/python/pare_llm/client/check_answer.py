@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pare_llm.client.answers import Report, printable
+from pare_llm.client.check_codes import check_codes
 from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
 from pare_llm.client.probe_error import check_error
 from pare_llm.client.tensor_library import TensorLibrary
@@ -56,9 +57,9 @@ def receive_layer(
 ) -> PrunedLayer[Array]:
     """Return the layer that the tensors of an answer form, after all checks.
 
-    Without `layer`, the parts of the answer are only compared with each other. With `is_calibrated_by_host`, the
-    inputs of `layer` are random combinations of the calibration inputs, which the host has sent. A ValueError names
-    the first fault, but not the answer.
+    Without `layer`, the parts of the answer are only compared with each other. With `is_calibrated_by_host`,
+    the inputs of `layer` are random combinations of the calibration inputs, which the host has sent. A
+    ValueError names the first fault, but not the answer.
     """
     is_rounded = not tensors.keys().isdisjoint(_QUANTIZED_NAMES)
     names = ("weight", "mask", *_QUANTIZED_NAMES) if is_rounded else ("weight", "mask")
@@ -132,7 +133,7 @@ def check_values(
         for name, grid in (("scales", pruned.quantized.scales), ("zeros", pruned.quantized.zeros)):
             magnitude_bits(name, library.to_integers(grid), "F32")
         if layer is not None:
-            _check_codes(pruned, dtype, library, layer)
+            check_codes(pruned, dtype, library, layer)
     pruned_entries = rows * cols - kept
     report = pruned.report
     if (report["rows"], report["cols"], report["zeros"]) != (rows, cols, pruned_entries):
@@ -211,9 +212,9 @@ def _asked_mask(
     return library.to_integers(library.convert(layer.mask, pruned.mask))
 
 
-# The part of the kept weights that may have become 0, as a power of two. An update cancels about one weight in 10¹⁰
-# exactly, and float16 has no number near 0 for some more.
-_KEPT_ZEROS_SHIFT = {"F32": 17, "F16": 15, "BF16": 17}
+# One kept weight in so many may have become 0. An update cancels about one weight in 10¹⁰ exactly, and
+# float16 has no number near 0 for some more.
+_KEPT_PER_ZERO = 2**16
 
 
 def _check_kept_zeros(
@@ -221,8 +222,8 @@ def _check_kept_zeros(
 ) -> None:
     """Raise a ValueError if weights are 0 although the mask keeps them, and they were normal numbers before.
 
-    Rounding may make them 0, and a method sets a whole column to 0 if its input was always 0. Without statistics,
-    a column of zeros counts as such a column.
+    Rounding may make them 0, and a method sets a whole column to 0 if its input was always 0. Without
+    statistics, a column of zeros counts as such a column.
     """
     bits = library.to_integers(pruned.weight)
     before = library.to_integers(library.convert(layer.weight, pruned.weight))
@@ -243,7 +244,7 @@ def _check_kept_zeros(
             has_value &= (has_value & (bits != before)).any(1)[:, None]
         dead = (~has_value.any(0)).tolist()
     scattered = sum(count for count, is_dead in zip(zeros, dead, strict=True) if not is_dead)
-    if scattered > int(was_kept.sum()) >> _KEPT_ZEROS_SHIFT[dtype]:
+    if scattered > int(was_kept.sum()) // _KEPT_PER_ZERO:
         raise ValueError(f"{scattered} weights are 0, although the mask keeps them")
 
 
@@ -303,34 +304,3 @@ def _check_unchanged(
     is_ordered = layer.parameters["method"] == "magnitude" and _asked_pattern(layer) is None
     if is_ordered and largest_pruned > smallest_kept:
         raise ValueError("the mask keeps a weight with a smaller magnitude than a pruned one")
-
-
-# The largest rounding error of a weight of each dtype, as a share of the range of its grid, if 0 is no value of
-# the grid.
-_GRID_ROUNDING = {"F32": 2.0**-22, "F16": 2.0**-10, "BF16": 2.0**-7}
-
-
-def _check_codes(
-    pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
-) -> None:
-    """Check that the codes have the bits of the request, and give the weight of the answer with their grids."""
-    assert pruned.quantized is not None
-    codes, scales, zeros = pruned.quantized.codes, pruned.quantized.scales, pruned.quantized.zeros
-    cols = codes.shape[1]
-    bits: int = layer.parameters["bits"]  # type: ignore[assignment]
-    group_size = layer.parameters.get("group_size") or cols
-    if int(codes.max()) >= 2**bits:
-        raise ValueError(f"a code has more than {bits} bits")
-    is_fraction = zeros != zeros.round()
-    if is_fraction.any() and (layer.parameters.get("scale_bits") is None or layer.parameters.get("symmetric")):
-        raise ValueError("a zero of a grid is not an integer, although 0 is a value of every grid")
-    tolerance = is_fraction * abs(scales) * (_GRID_ROUNDING[dtype] * 2**bits)
-    step = max(1, _CHUNK_ENTRIES // cols)
-    grid_of = [col // group_size for col in range(cols)]
-    for begin in range(0, len(codes), step):
-        chunk = slice(begin, begin + step)
-        exact = (library.convert(codes[chunk], scales) - zeros[chunk][:, grid_of]) * scales[chunk][:, grid_of]
-        expected = library.convert(library.convert(exact, pruned.weight), scales)
-        difference = abs(library.convert(pruned.weight[chunk], scales) - expected)
-        if (difference > tolerance[chunk][:, grid_of]).any():
-            raise ValueError("a weight is not the value of its code")

@@ -92,13 +92,13 @@ class Pare(ServerClient):
             TimeoutError: if the timeout of the client passes.
             TypeError: if a tensor has a dtype that the server does not accept, or if the pattern is columns.
             ValueError: if the answer is malformed or is not the requested layer, for example if it has
-                another shape or dtype, numbers that are not finite, zeros that contradict the mask, the report
-                or the request, or another error than its report says.
+                another shape or dtype, numbers that are not finite, zeros that contradict the mask, the
+                report or the request, or another error than its report says.
         """
         if layer.get("pattern") == "columns":
             raise TypeError("pattern: columns is not supported by this client; `pare layer` removes columns")
         tensors, query = split_arguments(layer)
-        digest = tensors.pop("hessian") if isinstance(tensors.get("hessian"), str) else None
+        digest = cast(str, tensors.pop("hessian")) if isinstance(tensors.get("hessian"), str) else None
         request: LayerToUpload[Array] = LayerToUpload("layer", weight, parameters=query, **cast(Any, tensors))
         body = encode_parts(request.tensors())
         byte_length = sum(len(part) for part in body)
@@ -132,8 +132,8 @@ class Pare(ServerClient):
     def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, so that the host factors them once.
 
-        This client keeps the tensors until `delete_hessian`, to compare the answers of the layers with them. The
-        tensors must not change before.
+        This client keeps the tensors until `delete_hessian`, to compare the answers of the layers with them.
+        The tensors must not change before.
 
         Args:
             hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row,

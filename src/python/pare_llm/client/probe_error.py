@@ -1,10 +1,10 @@
 """Estimates the error of an answered layer, and refuses the answer if its report states another error.
 
-The error is tr(D·H·Dᵀ), with the change D of the weights and the statistics H. If s is a row of random signs, the
-expectation of s·D·H·Dᵀ·sᵀ is this trace (Hutchinson 1990), so a few rows cost a small part of one product with
-H. The loss of a real layer is the sum of many independent rows, so eight rows estimate it within 30 %. If the
-estimate and the report differ by more, the number of rows is doubled until they agree, and at last the error is
-computed from all rows of D.
+The error is tr(D·H·Dᵀ), with the change D of the weights and the statistics H. If s is a row of random signs,
+the expectation of s·D·H·Dᵀ·sᵀ is this trace (Hutchinson 1990), so a few rows cost a small part of one product
+with H. The loss of a real layer is the sum of many independent rows, so eight rows estimate it within 30 %.
+If the estimate and the report differ by more, the number of rows is doubled until they agree, and at last the
+error is computed from all rows of D.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pare_llm.client.wire_tensor import WireTensor
 
 _FIRST_ROWS = 8
 
-# The factors by which an estimate of the error, an estimate of tr(W·H·Wᵀ), and an exact figure may differ from
-# the report. The rows of W·H·Wᵀ are correlated, so an estimate of tr(W·H·Wᵀ) is less accurate.
+# The factors by which an estimate of the error, an estimate of tr(W·H·Wᵀ), and an exact figure may differ
+# from the report. The rows of W·H·Wᵀ are correlated, so an estimate of tr(W·H·Wᵀ) is less accurate.
 _ESTIMATE, _WEIGHT_ESTIMATE, _EXACT = 1.3, 4.0, 1.1
 
 # The number of standard deviations by which a sum of random terms may differ from its expectation.
 _DEVIATIONS = 4
 
-# Rounding to the dtype of the answer may change √tr(D·H·Dᵀ) by the first number times √tr(W·H·Wᵀ), plus the second
-# number times √(rows·tr(H)). The numbers are four times the relative rounding error of a weight, and four times the
-# absolute error of a subnormal one. In float32, they cover the arithmetic of host and client.
+# Rounding to the dtype of the answer may change √tr(D·H·Dᵀ) by the first number times √tr(W·H·Wᵀ), plus the
+# second number times √(rows·tr(H)). The numbers are four times the relative rounding error of a weight, and
+# four times the absolute error of a subnormal one. In float32, they cover the arithmetic of host and client.
 _ROUNDING = {"F32": (2.0**-18, 0), "F16": (2.0**-9, 2.0**-23), "BF16": (2.0**-6, 0)}
 
 # A host reports no error that is this small beside the damping, or that float32 may not hold.
@@ -64,8 +64,8 @@ def check_error(
 ) -> None:
     """Raise a ValueError if the error of `pruned` is not the reported one. Without statistics, do nothing.
 
-    With `is_sampled`, the inputs of `layer` are a few random combinations P of the calibration inputs, such that
-    the expectation of Pᵀ·P is H.
+    With `is_sampled`, the inputs of `layer` are a few random combinations P of the calibration inputs, such
+    that the expectation of Pᵀ·P is H.
     """
     loss, relative = (_read_figure(pruned.report, name) for name in ("loss", "relative_error"))
     if layer.hessian is None and layer.hessian_upper is None and layer.inputs is None:
@@ -102,8 +102,8 @@ class _Said:
     def agrees(self, figures: _Figures, factor: float, weight_factor: float) -> bool:
         """Whether tr(D·H·Dᵀ) and tr(W·H·Wᵀ) differ from the report by at most these factors.
 
-        A sum of squares is more often far below its expectation than far above, so the square root of the error may
-        be smaller by the whole factor.
+        A sum of squares is more often far below its expectation than far above, so the square root of the
+        error may be smaller by the whole factor.
         """
         # Statistics that are not positive semidefinite may have negative forms.
         error, weight = max(figures.error, 0), max(figures.weight, 0)
@@ -134,21 +134,25 @@ def _read_figure(report: Any, name: str) -> float | None:
     value = report[name]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (is_number and 0 <= value < math.inf):
-        raise ValueError(f"the {name} of the report must be None or a number from 0, got {printable(repr(value), 100)}")
-    return value
+        raise ValueError(
+            f"the {name} of the report must be None or a number from 0, got {printable(repr(value), 100)}"
+        )
+    return None if value is None else float(value)
 
 
 def _sampled_figures(
     pruned: PrunedLayer[Any], library: TensorLibrary[Any], layer: LayerToUpload[Any]
 ) -> tuple[_Figures, tuple[float, float]]:
-    """Return the figures by the inputs of `layer`, and the factors by which the choice of the inputs explains a change."""
+    """Return the figures by the inputs of `layer`, and the factors that the choice of the inputs explains."""
     like = library.zeros((1,))
     inputs = library.convert(layer.inputs, like)
     count, cols = inputs.shape
     error, weight = library.zeros((count,), is_wide=True), library.zeros((count,), is_wide=True)
     squares, step = 0.0, max(1, _BLOCK_ENTRIES // cols)
     for begin in range(0, len(pruned.weight), step):
-        before, after = (library.convert(each[begin : begin + step], like) for each in (layer.weight, pruned.weight))
+        before, after = (
+            library.convert(each[begin : begin + step], like) for each in (layer.weight, pruned.weight)
+        )
         error += (((after - before) @ inputs.T) ** 2).sum(0)
         weight += ((before @ inputs.T) ** 2).sum(0)
         squares += float(((after - before) ** 2).sum())
@@ -157,7 +161,7 @@ def _sampled_figures(
 
 
 def _sampling_factor(terms: Any) -> float:
-    """Return the factor by which the sum of random terms may differ from its expectation, for all practical purposes."""
+    """Return the factor by which the sum of random terms may differ from its expectation."""
     count, mean = len(terms), float(terms.sum()) / len(terms)
     variance = float(((terms - mean) ** 2).sum()) / (count - 1)
     return _ESTIMATE * math.exp(_DEVIATIONS * math.sqrt(variance / count) / mean) if mean else _ESTIMATE
@@ -175,7 +179,11 @@ def _random_signs(library: TensorLibrary[Any], count: int, length: int) -> Any:
 
 
 def _add_rows(
-    figures: _Figures, pruned: PrunedLayer[Any], library: TensorLibrary[Any], layer: LayerToUpload[Any], rows: Any
+    figures: _Figures,
+    pruned: PrunedLayer[Any],
+    library: TensorLibrary[Any],
+    layer: LayerToUpload[Any],
+    rows: Any,
 ) -> None:
     """Add the figures of some rows, a slice, or of combinations of all rows with the coefficients `rows`."""
     cols, like = pruned.weight.shape[1], library.zeros((1,))
@@ -205,6 +213,7 @@ def _add_rows(
 def _quadratic_forms(x: Any, layer: LayerToUpload[Any], library: TensorLibrary[Any]) -> tuple[Any, float]:
     """Return x·H·xᵀ for each row x of (rows, n), and the trace of H."""
     cols = x.shape[1]
+    upper: Any = layer.hessian_upper
     step = max(1, _BLOCK_ENTRIES // cols)
     forms, trace = library.zeros((len(x),), is_wide=True), 0.0
     if layer.inputs is not None:
@@ -225,10 +234,12 @@ def _quadratic_forms(x: Any, layer: LayerToUpload[Any], library: TensorLibrary[A
             continue
         # The rows of the upper triangle, with zeros below the diagonal.
         last = position + (end - begin) * (2 * cols - begin - end + 1) // 2
-        packed = library.convert(layer.hessian_upper[position:last], x)
+        packed = library.convert(upper[position:last], x)
         block = library.unpack_upper(packed, end - begin, cols - begin)
         position = last
         diagonal = block.diagonal()
-        forms += 2 * ((x[:, begin:end] @ block) * x[:, begin:]).sum(1) - (x[:, begin:end] ** 2 * diagonal).sum(1)
+        forms += 2 * ((x[:, begin:end] @ block) * x[:, begin:]).sum(1) - (
+            x[:, begin:end] ** 2 * diagonal
+        ).sum(1)
         trace += float(diagonal.sum())
     return forms, trace

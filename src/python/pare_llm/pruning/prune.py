@@ -49,7 +49,7 @@ def prune_(
     states_device: torch.device | str = "cpu",
     **parameters: Unpack[RunParameters],
 ) -> PruneReport:
-    """Prune the linear layers of a model in place, block by block, in the order of SparseGPT (arXiv 2301.00774).
+    """Prune the linear layers of a model in place, block by block, as SparseGPT does (arXiv 2301.00774).
 
     For each block, the Hessians of its layers are recorded on the current hidden states, the layers are
     solved at the host, and the outputs of the pruned block become the inputs of the next block.
@@ -83,8 +83,9 @@ def prune_(
             of each layer, and the report. On several ranks, rank 0 has it.
         states_device: where the hidden states of all batches are stored.
         **parameters: the choice of the layers, their parameters and other options of the run, which
-            `RunParameters` describes. As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and
-            `token_weights` `unit` unless others are given. SparseGPT was published with `token_weights="none"`.
+            `RunParameters` describes. As in the command `pare prune`, the method is `alps`, the sparsity 0.5,
+            and `token_weights` `unit` unless others are given. SparseGPT was published with
+            `token_weights="none"`.
 
     Returns:
         the report of the run and of each layer.

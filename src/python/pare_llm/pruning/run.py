@@ -171,7 +171,9 @@ class PruneRun:
     def _track(self, event: str, value: object) -> None:
         """Call a method of the tracker. Its error ends the run on every rank."""
         if self._is_tracked:
-            self.ranks.together(lambda: getattr(self._tracker, event)(value) if self._tracker is not None else None)
+            self.ranks.together(
+                lambda: getattr(self._tracker, event)(value) if self._tracker is not None else None
+            )
 
     def capture(self, states_device: torch.device) -> HiddenStates | None:
         """Run the model up to its first block. Return None without batches, if the run needs none."""

@@ -23,8 +23,8 @@ TargetSource = Literal["dense", "none"]
 class RunParameters(LayerQuery, total=False):
     """The options of a run, and the parameters of all its layers, which `LayerQuery` describes.
 
-    As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and `token_weights` `unit` unless others
-    are given.
+    As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and `token_weights` `unit` unless
+    others are given.
     """
 
     layers: LayerChoice | None

@@ -18,7 +18,7 @@ TokenWeights = Literal["none", "unit"]
 """How much each token counts: `none` adds x xᵀ, and `unit` first scales x to a mean square of 1."""
 
 DEFAULT_TOKEN_WEIGHTS: TokenWeights = "unit"
-"""The default of statistics and of runs, as of `pare prune`. A request with `inputs` has the default `none`."""
+"""The default of statistics and of runs, as of `pare prune`. That of a request with `inputs` is `none`."""
 
 LEAST_SQUARE = 1e-30
 """Added to the mean square before the division, so that an input of zeros stays 0."""
@@ -27,8 +27,8 @@ LEAST_SQUARE = 1e-30
 class Hessian:
     """The sum H = Σ w x xᵀ over the tokens x that a linear layer has received, in float32.
 
-    With the default `token_weights="unit"`, the weight w is in/‖x‖², so that every token adds the same trace. With
-    `none`, w is 1, as published with SparseGPT.
+    With the default `token_weights="unit"`, the weight w is in/‖x‖², so that every token adds the same trace.
+    With `none`, w is 1, as published with SparseGPT.
 
     Up to a factor, H is the Hessian of the layer's squared output error. H is not divided by the number of
     tokens, so partial sums can be added. The weights that a host computes do not depend on the scale of H.
@@ -57,7 +57,8 @@ class Hessian:
             offload: keep H on the CPU. Each addition then computes its sum on the device of the inputs, in a
                 matrix as large as H that is freed afterwards.
             chunk_tokens: how many tokens are converted to float32 at a time.
-            token_weights: `unit` or `none`. With `unit`, a few tokens with massive activations do not outweigh
+            token_weights: `unit` or `none`. With `unit`, a few tokens with massive activations do not
+            outweigh
                 all others.
         """
         require_integer("in_features", in_features, 0)

@@ -107,9 +107,7 @@ def prune_folder(
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])
             hidden = run.capture(torch.device(states_device))
-        report = run.prune(
-            hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name
-        )
+        report = run.prune(hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name)
 
         def finish_output() -> None:
             if output:

@@ -11,9 +11,10 @@ from pare_llm.pruning.trackers.tracker import layer_metrics, run_metrics
 
 
 class MlflowTracker:
-    """A `Tracker` that logs the parameters, the numbers of each layer and the totals, and the report as an artefact.
+    """A `Tracker` that logs parameters, the numbers of each layer, totals, and the report as an artefact.
 
-    The step of a metric `layer/…` is the number of layers before this one. The metrics of the totals have no step.
+    The step of a metric `layer/…` is the number of layers before this one. The metrics of the totals have no
+    step.
     """
 
     def __init__(self, run_id: str | None = None) -> None:

@@ -11,7 +11,7 @@ from pare_llm.pruning.trackers.tracker import layer_metrics, run_metrics
 
 
 class WandbTracker:
-    """A `Tracker` that logs the parameters, the numbers of each layer and the totals, and the report as an artefact."""
+    """A `Tracker` that logs parameters, the numbers of each layer, totals, and the report as an artefact."""
 
     def __init__(self, run: Any = None) -> None:
         """Log to `run`, by default the current one. Raises a ValueError if `wandb.init` was not called."""
@@ -21,10 +21,10 @@ class WandbTracker:
 
     def on_start(self, parameters: Mapping[str, Any]) -> None:
         """Write the parameters into the configuration of the run, under `pare`."""
-        self._run.config.update({"pare": dict(parameters)})
+        self._run.config.update({"pare": dict(parameters)}, allow_val_change=True)
 
     def on_layer(self, result: LayerResult) -> None:
-        """Log the name, the relative error, the zeros and the seconds of a layer, with the prefix `pare/layer/`."""
+        """Log the name, relative error, zeros and seconds of a layer, with the prefix `pare/layer/`."""
         values = {"name": result.name, **layer_metrics(result)}
         self._run.log({f"pare/layer/{name}": value for name, value in values.items()})
 
