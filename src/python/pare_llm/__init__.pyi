@@ -6,9 +6,9 @@ from pare_llm.checkpoints.tensors import load as load
 from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
 from pare_llm.client.answers import Report as Report
 from pare_llm.client.async_pare import AsyncPare as AsyncPare
+from pare_llm.client.block_answer import SolvedBlock as SolvedBlock
+from pare_llm.client.block_answer import SolvedBlockLayer as SolvedBlockLayer
 from pare_llm.client.blocks import BlockHost as BlockHost
-from pare_llm.client.blocks import SolvedBlock as SolvedBlock
-from pare_llm.client.blocks import SolvedBlockLayer as SolvedBlockLayer
 from pare_llm.client.errors import BusyError as BusyError
 from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
 from pare_llm.client.errors import NotPositiveDefiniteError as NotPositiveDefiniteError

@@ -3,12 +3,13 @@
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+import urllib3
 from safetensors.numpy import load, save
 
 
@@ -49,10 +50,43 @@ def problem(status: int, code: str, **headers: str) -> Reply:
     return Reply(status, json.dumps(body).encode(), {"Content-Type": "application/problem+json", **names})
 
 
+def measure(
+    before: np.ndarray, after: np.ndarray, tensors: Mapping[str, np.ndarray]
+) -> dict[str, float | None]:
+    """Return the figures of a report: tr(DHDᵀ) and its share of tr(WHWᵀ), for the statistics in `tensors`."""
+    cols = before.shape[1]
+    if "hessian" in tensors:
+        hessian = tensors["hessian"].astype(float)
+    elif "hessian_upper" in tensors:
+        upper = np.zeros((cols, cols))
+        upper[np.triu_indices(cols)] = tensors["hessian_upper"]
+        hessian = upper + np.triu(upper, 1).T
+    elif "inputs" in tensors:
+        hessian = tensors["inputs"].astype(float).T @ tensors["inputs"]
+    else:
+        return {"loss": None, "relative_error": None}
+    error, whole = (float(np.trace(m @ hessian @ m.T)) for m in (after.astype(float) - before, before))
+    return {"loss": error, "relative_error": error / whole}
+
+
+# The bodies of stored statistics, by their digests.
+STORED: dict[str, bytes] = {}
+
+
 def solved(received: Received) -> Reply:
-    """Answer with the weight of the request, without its smallest entries."""
-    query = dict(parse_qsl(urlsplit(received.path).query))
-    weight = load(received.body)["weight"]
+    """Answer with the weight of the request, without its smallest entries. Store statistics, and be ready."""
+    url = urlsplit(received.path)
+    if received.method == "GET":
+        return Reply(body=b'{"backend": "cpu", "adapter": {"name": "fake"}}')
+    if received.method == "POST" and not received.body:
+        return problem(400, "malformed_body")
+    if received.method != "POST":
+        if received.method == "PUT":
+            STORED[url.path.rpartition("/")[2]] = received.body
+        return Reply(204)
+    query = dict(parse_qsl(url.query))
+    tensors = load(received.body) | load(STORED.get(query.get("hessian", ""), save({})))
+    weight = tensors["weight"]
     rows, cols = weight.shape
     if ":" in (pattern := query.get("pattern", "")):
         keep, group = map(int, pattern.split(":"))
@@ -67,11 +101,18 @@ def solved(received: Received) -> Reply:
     seconds = dict.fromkeys(["read", "factor", "solve", "refit", "total"], 0.0)
     report = {
         **{"method": "sparsegpt", "rows": rows, "cols": cols, "pattern": "unstructured", "sparsity": 0.5},
-        **{"zeros": zeros, "loss": 0.0, "relative_error": 0.0, "damping": 0.01, "seconds": seconds},
+        **{"zeros": zeros, "damping": 0.01, "seconds": seconds, **measure(weight, weight * mask, tensors)},
         **{"backend": "cpu", "adapter": "fake", "factor_reused": False},
     }
     bits = np.packbits(mask, axis=1, bitorder="little")
     return Reply(body=save({"weight": weight * mask, "mask": bits}, {"report": json.dumps(report)}))
+
+
+def forward(url: str, received: Received) -> Reply:
+    """Send a request on to the host at `url`, and return its answer."""
+    headers = {name: value for name, value in received.headers.items() if name != "Host"}
+    answer = urllib3.request(received.method, url + received.path, body=received.body, headers=headers)
+    return Reply(answer.status, answer.data, {"Content-Type": answer.headers.get("Content-Type", "")})
 
 
 class FakeServer:

@@ -92,7 +92,7 @@ def answer(metadata: dict[str, str]) -> Reply:
 
 
 @pytest.mark.parametrize(
-    "metadata", [{}, {"block": "{}"}, {"block": '{"layers": [{"name": "x"}]}'}, {"block": "[" * 100_000}]
+    "metadata", [{}, {"block": "{}"}, {"block": '{"layers": [{"nom": "x"}]}'}, {"block": "[" * 100_000}]
 )
 def test_an_answer_that_is_no_block_is_refused(start: Start, metadata: dict[str, str]) -> None:
     states = BlockHost(TransportOptions(start(answer(metadata)).url), "x")

@@ -17,7 +17,7 @@ WEIGHT_BYTES = 4 * ROWS * COLS
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_a_layer_is_sent_without_a_copy_and_received_into_one_buffer(library: str) -> None:
     weight = np.ones((ROWS, COLS), np.float32)
-    solution = solved(Received("", "", {}, b"".join(encode_parts({"weight": weight})), ("", 0)))
+    solution = solved(Received("POST", "", {}, b"".join(encode_parts({"weight": weight})), ("", 0)))
     server = FakeServer(Reply(503), solution, keeps_bodies=False)
     pare = Pare(server.url, retries=0)
     tensor = torch.from_numpy(weight) if library == "torch" else weight

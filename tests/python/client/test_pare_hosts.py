@@ -9,17 +9,12 @@ import pytest
 from conftest import HostProcess
 from pare_llm import HessianNotFoundError, Pare, PareHosts, TransportOptions
 
-from client.fake_server import FakeServer, Received, Reply, Start, problem, solved
+from client.fake_server import FakeServer, Reply, Start, problem, solved
 from client.layers import bits_of, hessian_of, random_layer, upper_of
 
 WEIGHT = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 PRUNED = np.float32([[0, 0, 0], [4, 5, 6]])
 UPPER = np.array([1, 0, 0, 1, 0, 1], np.float32)
-
-
-def working(received: Received) -> Reply:
-    """Answer like a host that stores statistics and solves layers."""
-    return solved(received) if received.method == "POST" else Reply(204)
 
 
 def fast(server: FakeServer) -> TransportOptions:
@@ -31,7 +26,7 @@ def methods(server: FakeServer) -> list[str]:
 
 
 def test_statistics_are_sent_once_to_a_host_and_deleted_where_they_are_stored(start: Start) -> None:
-    used, unused = start(working), start(working)
+    used, unused = start(solved), start(solved)
     hosts = PareHosts([fast(used), fast(unused)])
     digest = hosts.put_hessian(UPPER)
     for _ in range(3):
@@ -44,14 +39,14 @@ def test_statistics_are_sent_once_to_a_host_and_deleted_where_they_are_stored(st
 
 
 def test_statistics_that_the_host_has_evicted_are_sent_again(start: Start) -> None:
-    host = start(working, problem(404, "hessian_not_found"), working)
+    host = start(solved, problem(404, "hessian_not_found"), solved)
     hosts = PareHosts([fast(host)])
     hosts.prune_layer(WEIGHT, hessian=hosts.put_hessian(UPPER))
     assert methods(host) == ["PUT", "POST", "PUT", "POST"]
 
 
 def test_statistics_that_are_too_large_to_be_stored_are_sent_with_each_layer(start: Start) -> None:
-    host = start(problem(413, "too_large"), working)
+    host = start(problem(413, "too_large"), solved)
     hosts = PareHosts([fast(host)])
     digest = hosts.put_hessian(UPPER)
     for _ in range(2):
@@ -61,8 +56,8 @@ def test_statistics_that_are_too_large_to_be_stored_are_sent_with_each_layer(sta
 
 
 def test_validation_statistics_go_with_the_statistics(start: Start) -> None:
-    host = start(working, problem(404, "hessian_not_found"), working)
-    refusing = start(problem(413, "too_large"), working)
+    host = start(solved, problem(404, "hessian_not_found"), solved)
+    refusing = start(problem(413, "too_large"), solved)
     for server in (host, refusing):
         hosts = PareHosts([fast(server)])
         digest = hosts.put_hessian(UPPER, validation_hessian_upper=UPPER)
@@ -77,7 +72,7 @@ def test_validation_statistics_go_with_the_statistics(start: Start) -> None:
 
 @pytest.mark.parametrize("name", ["hessian_upper", "inputs", "validation_hessian_upper"])
 def test_other_statistics_beside_a_digest_are_refused(start: Start, name: str) -> None:
-    hosts = PareHosts([fast(start(working))])
+    hosts = PareHosts([fast(start(solved))])
     digest = hosts.put_hessian(UPPER)
     tensors: Any = {name: UPPER}
     with pytest.raises(ValueError, match=f"{name}: cannot be given beside the digest of stored statistics"):
@@ -85,7 +80,7 @@ def test_other_statistics_beside_a_digest_are_refused(start: Start, name: str) -
 
 
 def test_the_layer_of_a_lost_host_goes_to_another_host(start: Start) -> None:
-    down, up = start(problem(503, "device_lost")), start(working)
+    down, up = start(problem(503, "device_lost")), start(solved)
     lost: list[tuple[str, str]] = []
     hosts = PareHosts([fast(down), fast(up)], on_host_lost=lambda url, error: lost.append((url, str(error))))
     digest = hosts.put_hessian(UPPER)
@@ -98,7 +93,7 @@ def test_the_layer_of_a_lost_host_goes_to_another_host(start: Start) -> None:
 
 
 def test_the_last_error_is_raised_if_all_hosts_are_lost(start: Start) -> None:
-    servers = [start(working), start(working)]
+    servers = [start(solved), start(solved)]
     hosts = PareHosts([fast(server) for server in servers])
     for server in servers:
         server.close()
@@ -111,8 +106,8 @@ def test_a_lost_host_is_used_again_when_it_is_reachable(
 ) -> None:
     monkeypatch.setattr("pare_llm.client.pare_hosts._RECHECK_SECONDS", 0.2)
     ready = Reply(body=b'{"backend":"cpu","adapter":{"name":"fake"}}')
-    flaky = start(problem(503, "no_device"), problem(503, "no_device"), ready, working)
-    other = start(working)
+    flaky = start(problem(503, "no_device"), problem(503, "no_device"), ready, solved)
+    other = start(solved)
     hosts = PareHosts([fast(flaky), fast(other)])
     hosts.prune_layer(WEIGHT, method="magnitude")
     time.sleep(0.2)
@@ -122,8 +117,8 @@ def test_a_lost_host_is_used_again_when_it_is_reachable(
 
 
 def test_a_permanent_refusal_is_raised_and_the_host_is_not_lost(start: Start) -> None:
-    host = start(problem(422, "non_finite"), working)
-    hosts = PareHosts([fast(host), fast(start(working))])
+    host = start(problem(422, "non_finite"), solved)
+    hosts = PareHosts([fast(host), fast(start(solved))])
     with pytest.raises(Exception, match="non_finite"):
         hosts.prune_layer(WEIGHT, method="magnitude")
     hosts.prune_layer(WEIGHT, method="magnitude")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ import safetensors.torch
 import torch
 from pare_llm import Jobs, LayerToUpload, Pare, PareHosts, TransportOptions, prune_by_job
 
-from client.fake_server import Received, Reply, Start, solved
-from client.layers import to_library
+from client.fake_server import Received, Reply, Start, measure, solved
+from client.layers import hessian_of, random_layer, to_library, upper_of
 
-WEIGHT = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+WEIGHT, INPUTS = random_layer(rows=6, cols=8)
 
 
 class Parts:
@@ -24,7 +25,7 @@ class Parts:
     def __init__(self, received: Received | None = None) -> None:
         """Take the honest answer to a request apart. By default it has the weight only."""
         weight = safetensors.numpy.save({"weight": WEIGHT})
-        body = solved(received or Received("", "", {}, weight, ("", 0))).body
+        body = solved(received or Received("POST", "", {}, weight, ("", 0))).body
         length = int.from_bytes(body[:8], "little")
         self.report: dict[str, Any] = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["report"])
         self.tensors = safetensors.numpy.load(body)
@@ -66,9 +67,25 @@ def zero_all(parts: Parts) -> None:
     parts.weight[:] = 0
 
 
-def zero_some(parts: Parts) -> None:
-    for row, col in np.argwhere(parts.mask)[:5]:
-        parts.weight[row, col] = -0.0
+def zero_one_more(parts: Parts) -> None:
+    parts.weight[tuple(np.argwhere(parts.mask)[0])] = -0.0
+
+
+def move_the_zeros(parts: Parts) -> None:
+    mask = ~parts.mask
+    parts.tensors["weight"] = WEIGHT * mask
+    parts.set_mask(mask)
+
+
+def scale(parts: Parts) -> None:
+    parts.weight[:] *= 1.5
+
+
+def replay(parts: Parts) -> None:
+    """Answer with another layer that was solved in the same way."""
+    other = random_layer(seed=1, rows=6, cols=8)[0]
+    before = safetensors.numpy.save({"weight": other})
+    parts.tensors = Parts(Received("POST", "", {}, before, ("", 0))).tensors
 
 
 def set_entry(value: float) -> Lie:
@@ -95,11 +112,12 @@ def add_codes(parts: Parts, groups: int = 1) -> None:
     parts.tensors["scales"] = parts.tensors["zeros"] = np.ones((6, groups), np.float32)
 
 
+# Lies about the form of an answer, and what contradicts them.
 LIES: dict[str, tuple[Lie, str]] = {
     "not pruned": (keep_all, "the mask prunes 0 of 48 entries, but the request asks for 24"),
     "all pruned": (prune_all, "the mask prunes 48 of 48 entries, but the request asks for 24"),
     "zeros": (zero_all, "every weight is 0, although the mask keeps some"),
-    "some zeros": (zero_some, "5 weights are 0, although the mask keeps them"),
+    "one more zero": (zero_one_more, "1 weights are 0, although the mask keeps them"),
     "nan": (set_entry(np.nan), "the tensor weight has a number that is not finite"),
     "infinity": (set_entry(-np.inf), "the tensor weight has a number that is not finite"),
     "nonzero": (fill_a_zero, "the weight is not zero everywhere that its mask is False"),
@@ -110,9 +128,21 @@ LIES: dict[str, tuple[Lie, str]] = {
     ),
     "vector": (replace("weight", WEIGHT.ravel()), r"the weight is F32 \[48\], but must be a matrix"),
     "mask": (replace("mask", np.zeros((6, 2), np.uint8)), r"mask is U8 \[6, 2\] instead of U8 \[6, 1\]"),
+    "loss": (report(loss=float("nan")), "the loss of the report must be None or a number from 0, got nan"),
     "report": (report(zeros=23), "the mask prunes 24 of 6x8 entries, but the report says"),
     "rounded": (add_codes, "the weight is rounded to a grid, contrary to the bits of the request"),
 }
+
+# Lies about the values, and what contradicts them if the method is magnitude.
+WRONG_VALUES: dict[str, tuple[Lie, str]] = {
+    "moved zeros": (move_the_zeros, "the mask keeps a weight with a smaller magnitude than a pruned one"),
+    "times 1.5": (scale, "a kept weight is not that of the request, although magnitude changes none"),
+    "replayed": (replay, "a kept weight is not that of the request, although magnitude changes none"),
+}
+# Lies that can be noticed only if the request has statistics. `CONTRADICTION` refuses them, and wrong values
+# too.
+WRONG_FIGURES = [report(loss=None, relative_error=None), report(loss=1e-6), report(relative_error=1e-6)]
+CONTRADICTION = r"the (relative error|loss) is \S+, but the report (says \S+|has none)$"
 
 
 def lying(lie: Lie) -> Callable[[Received], Reply]:
@@ -120,7 +150,7 @@ def lying(lie: Lie) -> Callable[[Received], Reply]:
 
     def answer(received: Received) -> Reply:
         if received.method != "POST":
-            return Reply(204)
+            return solved(received)
         parts = Parts(received)
         lie(parts)
         return Reply(body=parts.encode())
@@ -128,15 +158,54 @@ def lying(lie: Lie) -> Callable[[Received], Reply]:
     return answer
 
 
+def statistics_of(kind: str, inputs: np.ndarray, library: str, client: Pare | PareHosts) -> dict[str, Any]:
+    """Return the statistics of `inputs` in one of the forms of a request."""
+    hessian = hessian_of(inputs)
+    tensors = {"hessian": hessian, "hessian_upper": upper_of(hessian), "inputs": inputs}
+    if kind == "stored":
+        return {"hessian": client.put_hessian(to_library(library, tensors["hessian_upper"]))}
+    return {name: to_library(library, tensor) for name, tensor in tensors.items() if name == kind}
+
+
+KINDS = ["hessian", "hessian_upper", "inputs", "stored"]
+CASES = [
+    *((kind, lie, problem) for lie, problem in LIES.values() for kind in ["magnitude", *KINDS]),
+    *(("magnitude", lie, problem) for lie, problem in WRONG_VALUES.values()),
+    *((kind, lie, CONTRADICTION) for lie, _ in WRONG_VALUES.values() for kind in KINDS),
+    *((kind, lie, CONTRADICTION) for lie in WRONG_FIGURES for kind in KINDS),
+]
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-@pytest.mark.parametrize("name", LIES)
-def test_a_layer_that_was_not_asked_for_is_refused(start: Start, name: str, library: str) -> None:
-    lie, problem = LIES[name]
+@pytest.mark.parametrize(("kind", "lie", "problem"), CASES)
+def test_a_layer_that_was_not_asked_for_is_refused(
+    start: Start, kind: str, lie: Lie, problem: str, library: str
+) -> None:
     server = start(lying(lie))
     for client in (Pare(server.url), PareHosts([server.url, server.url])):
+        given = (
+            {"method": "magnitude"} if kind == "magnitude" else statistics_of(kind, INPUTS, library, client)
+        )
         with pytest.raises(ValueError, match=f"^answer of /v1/layers: (the tensor )?{problem}"):
-            client.prune_layer(to_library(library, WEIGHT), method="magnitude")
-    assert len(server.received) == 2  # the layer is not sent again, and no host counts as lost
+            client.prune_layer(to_library(library, WEIGHT), **given)
+    posts = [received for received in server.received if received.method == "POST"]
+    assert len(posts) == 2  # the layer is not sent again, and no host counts as lost
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("kind", ["hessian", "hessian_upper", "inputs", "stored"])
+@pytest.mark.parametrize("dtype", ["F32", "F16"])
+def test_the_error_of_a_large_layer_is_estimated(start: Start, dtype: str, kind: str, library: str) -> None:
+    """The rows have a common part, so that their errors are correlated."""
+    weight, inputs = random_layer(rows=400, cols=300)
+    weight += random_layer(rows=1, cols=300)[0]
+    honest, liar = Pare(start(solved).url), Pare(start(lying(scale)).url)
+    for client in (honest, liar):
+        tensor, given = to_library(library, weight, dtype), statistics_of(kind, inputs, library, client)
+        refusal = pytest.raises(ValueError, match=r"relative error is .*, but the report says")
+        for _ in range(5):
+            with nullcontext() if client is honest else refusal:
+                client.prune_layer(tensor, **given)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
@@ -157,10 +226,10 @@ def test_numbers_that_are_not_finite_are_found_in_each_dtype(
     pare = Pare(start(answer).url)
     weight = to_library(library, WEIGHT, dtype)
     if np.isfinite(value):
-        assert pare.prune_layer(weight, method="magnitude").weight[5, 6] == value
+        assert pare.prune_layer(weight).weight[5, 6] == value
     else:
         with pytest.raises(ValueError, match="the tensor weight has a number that is not finite"):
-            pare.prune_layer(weight, method="magnitude")
+            pare.prune_layer(weight)
 
 
 def keep_a_whole_group(parts: Parts) -> None:
@@ -193,25 +262,28 @@ def test_the_pattern_and_the_mask_of_the_request_are_checked(start: Start, libra
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_columns_may_be_zero_below_rows_with_original_weights_if_validation_leads_to_them(
-    start: Start, library: str
-) -> None:
+def test_columns_may_be_zero_if_their_inputs_were_always_0(start: Start, library: str) -> None:
     mask = np.broadcast_to(np.arange(8) % 2 == 0, WEIGHT.shape)
+    inputs = INPUTS.copy()
+    inputs[:, [0, 2]] = 0
+    hessian = hessian_of(inputs)
 
     def zero_columns(parts: Parts) -> None:
+        """Answer zero columns, but not in two rows with their original weights."""
         weight = WEIGHT * mask
-        weight[2:] *= 2
-        weight[2:, [0, 2]] = 0  # inputs that were always 0
+        weight[2:] *= 1.1
+        weight[2:, [0, 2]] = 0
         parts.tensors["weight"] = weight
         parts.set_mask(mask)
-        parts.report["nearest_rows"] = 2
+        parts.report |= {"nearest_rows": 2, **measure(WEIGHT, weight, {"hessian": hessian})}
 
     pare = Pare(start(lying(zero_columns)).url)
-    weight, identity = to_library(library, WEIGHT), to_library(library, np.eye(8, dtype=np.float32))
-    assert pare.prune_layer(weight, hessian=identity, validation_hessian=identity).report["nearest_rows"] == 2
+    weight = to_library(library, WEIGHT)
+    given, dense = to_library(library, hessian), to_library(library, hessian_of(INPUTS))
+    assert pare.prune_layer(weight, hessian=given, validation_hessian=dense).report["nearest_rows"] == 2
     assert pare.prune_layer(weight, hessian="sha256:" + 64 * "0").report["nearest_rows"] == 2
     with pytest.raises(ValueError, match="8 weights are 0, although the mask keeps them"):
-        pare.prune_layer(weight, hessian=identity)
+        pare.prune_layer(weight, hessian=dense)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +294,9 @@ def test_columns_may_be_zero_below_rows_with_original_weights_if_validation_lead
         ("scales", np.ones((6, 1), np.float32), r"scales is F32 \[6, 1\] instead of F32 \[6, 2\]"),
         ("scales", np.full((6, 2), np.nan, np.float32), "scales has a number that is not finite"),
         ("zeros", np.full((6, 2), np.inf, np.float32), "zeros has a number that is not finite"),
+        ("zeros", np.full((6, 2), 0.5, np.float32), "a zero of a grid is not an integer"),
+        ("codes", np.full((6, 8), 16, np.uint8), "a code has more than 4 bits"),
+        ("codes", np.full((6, 8), 2, np.uint8), "a weight is not the value of its code"),
     ],
 )
 def test_the_grids_of_a_rounded_weight_are_checked(

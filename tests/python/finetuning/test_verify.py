@@ -1,10 +1,13 @@
 """verify on whole models."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from pare_llm import verify
 from pruned_networks import tiny_opt
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from transformers.pytorch_utils import Conv1D
 
 
@@ -111,3 +114,19 @@ def test_malformed_arguments_are_refused(arguments: dict[str, object], message: 
 def test_model_without_linear_weights_is_refused() -> None:
     with pytest.raises(ValueError, match="verify: the model has no linear weight"):
         verify(nn.LayerNorm(4))
+
+
+@pytest.mark.parametrize(
+    ("compute", "advice"),
+    [
+        (lambda layer: prune.random_unstructured(layer, "weight", 0.5), "torch.nn.utils.prune.remove"),
+        (parametrizations.spectral_norm, "torch.nn.utils.parametrize.remove_parametrizations"),
+    ],
+)
+def test_a_weight_that_is_computed_for_each_call_is_refused(
+    compute: Callable[[nn.Module], object], advice: str
+) -> None:
+    model = nn.Sequential(linear(two_of_four(6, 8)), linear(two_of_four(8, 4)))
+    compute(model[1])
+    with pytest.raises(ValueError, match=f"^1: its weight is computed from other tensors .* call {advice}"):
+        verify(model)

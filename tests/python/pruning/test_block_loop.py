@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import hold_out, prune_
+from pare_llm import HessianRecorder, hold_out, prune_
 from pruning_support import TINY_CONFIGS, LocalClient, tiny_model, token_batches
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -43,6 +43,16 @@ def reference_hessians(model: Any, blocks: nn.ModuleList, batches: list[Any]) ->
             layer.weight.data.copy_(pruned if isinstance(layer, nn.Linear) else pruned.T)
             hessians.append(sums[layer])
     return hessians
+
+
+def test_a_run_and_a_recorder_weigh_the_tokens_in_the_same_way_which_the_report_names() -> None:
+    model, batches, client = tiny_model("llama"), token_batches(2), LocalClient()
+    with torch.no_grad(), HessianRecorder(model, "*.0.self_attn.q_proj") as recorder:
+        for batch in batches:
+            model(batch)
+    report = prune_(model, batches, client, method="wanda", progress=False)
+    assert torch.allclose(client.hessians[0], next(iter(recorder.hessians.values())).matrix, rtol=1e-4)
+    assert report.to_dict()["parameters"]["token_weights"] == "unit"
 
 
 @pytest.mark.parametrize("true_sequential", [False, True])

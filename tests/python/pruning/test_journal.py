@@ -1,19 +1,21 @@
 """A run with a journal continues after the last finished layer, and ends with the same bytes."""
 
-import json
 import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import HostProcess
-from pare_llm import Pare, PruneReport, prune_
-from pruning_support import LocalClient, tiny_model, token_batches
+from pare_llm import LayerResult, Pare, PruneReport, prune_
+from pare_llm.pruning.journal import Journal
+from pruning_support import LocalClient, solve_report, tiny_model, token_batches
 from ranks import run_on_ranks
 from torch import distributed as dist
 from torch.distributed.fsdp import fully_shard
@@ -111,17 +113,76 @@ def test_a_layer_whose_file_is_damaged_is_pruned_again(damage: Callable[[Path], 
 
 
 def edit_report(path: Path) -> None:
-    content = json.loads(path.read_text())
-    next(iter(content["layers"].values()))["report"]["zeros"] += 1
-    path.write_text(json.dumps(content))
+    path.write_text(path.read_text().replace('"zeros": ', '"zeros": 1', 1))
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, edit_report, lambda path: path.write_text("[]")])
+def remove_a_line(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_a_bit, edit_report, remove_a_line, lambda path: path.write_text("[]\n")]
+)
 def test_a_damaged_journal_file_is_refused(damage: Callable[[Path], Any], tmp_path: Path) -> None:
     stop_after(3, tmp_path)
-    damage(tmp_path / "journal.json")
-    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'journal.json'}: is damaged")):
+    damage(tmp_path / "journal.jsonl")
+    with pytest.raises(
+        ValueError, match=re.escape(f"{tmp_path / 'journal.jsonl'}: line ") + r"\d is damaged"
+    ):
         run(tmp_path)
+
+
+def test_a_layer_whose_line_is_incomplete_is_pruned_again(tmp_path: Path) -> None:
+    stop_after(3, tmp_path)
+    truncate(tmp_path / "journal.jsonl")
+    client = LocalClient()
+    model, _ = run(tmp_path, client)
+    assert len(client.hessians) == LAYERS - 2
+    require_equal(model, run(None)[0])
+    client = LocalClient()
+    run(tmp_path, client)
+    assert client.hessians == []
+
+
+def test_the_journal_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.json").write_text("{}")
+    with pytest.raises(ValueError, match="has the journal of an earlier version of pare_llm"):
+        run(tmp_path)
+
+
+def test_a_finished_layer_only_appends_to_the_journal(tmp_path: Path) -> None:
+    path, seen = tmp_path / "journal.jsonl", [b""]
+
+    def on_layer(_: Any) -> None:
+        before, now = seen[-1], path.read_bytes()
+        assert now.startswith(before)
+        assert now.count(b"\n") == len(seen) + 1
+        seen.append(now)
+
+    run(tmp_path, on_layer=on_layer)
+    assert len(seen) == LAYERS + 1
+    assert len({path.stat().st_ino, *(tmp_path.glob("*.partial"))}) == 1
+
+
+def test_a_layer_takes_no_longer_after_twenty_thousand_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # its time is that of the disk
+    weight, report = torch.ones(1, 1), solve_report(torch.ones(1, 1), zeros=0, method="wanda")
+    times = [time.process_time()]
+    with Journal(tmp_path, {}) as journal:
+        for batch in range(20):
+            for layer in range(1000):
+                name = f"layers.{batch}.experts.{layer}.down_proj"
+                journal.record(weight, LayerResult(name, f"{name}.weight", batch, report, 0, 0))
+            times.append(time.process_time())
+    first, *_, last = (end - start for start, end in pairwise(times))
+    assert last <= 2 * first, (first, last)
+    with Journal(tmp_path, {}) as journal:
+        assert list(journal.finished(["layers.19.experts.999.down_proj"])) == [
+            "layers.19.experts.999.down_proj"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -139,17 +200,17 @@ def test_the_journal_of_other_arguments_is_refused_by_name(
     name: str, changed: dict[str, Any], tmp_path: Path
 ) -> None:
     stop_after(3, tmp_path)
-    before = (tmp_path / "journal.json").read_bytes()
+    before = (tmp_path / "journal.jsonl").read_bytes()
     with pytest.raises(ValueError, match=f"is the journal of another run: .*{re.escape(name)}"):
         run(tmp_path, **changed)
-    assert (tmp_path / "journal.json").read_bytes() == before
+    assert (tmp_path / "journal.jsonl").read_bytes() == before
 
 
 def test_a_model_that_is_pruned_partly_is_refused(tmp_path: Path) -> None:
     model = tiny_model("opt")
     with pytest.raises(ConnectionError):
         run(tmp_path, StoppingClient(4), model=model)
-    with pytest.raises(ValueError, match="model was sha256:"):
+    with pytest.raises(ValueError, match="has already pruned 3 of the 18 layers"):
         run(tmp_path, model=model)
 
 
@@ -208,7 +269,7 @@ def test_a_run_whose_rank_was_killed_is_resumed_with_the_same_bytes(
     killed, whole = tmp_path / "journal", tmp_path / "whole-journal"
     with pytest.raises(ProcessExitedException):
         run_on_ranks(prune_on_rank, 2, killed, host.url, True)
-    finished = len(json.loads((killed / "journal.json").read_text())["layers"])
+    finished = (killed / "journal.jsonl").read_text().count('"layer": ')
     assert 6 <= finished < LAYERS
     resumed = run_on_ranks(prune_on_rank, 2, killed, host.url, False)
     expected = run_on_ranks(prune_on_rank, 2, whole, host.url, False)

@@ -1,6 +1,7 @@
 """`prune_` on several ranks: each prunes some of the layers, and all of them end with the same bits."""
 
 import re
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -260,3 +261,81 @@ def test_a_failure_on_one_rank_ends_all_ranks_at_once() -> None:
         assert isinstance(second, kind)
         assert isinstance(first, RuntimeError)
         assert re.search(message, str(first)), str(first)
+
+
+def disagree() -> list[str]:
+    """Return the messages of runs that differ between the ranks. Nothing is pruned, and no rank waits."""
+    second = dist.get_rank() == 1
+    differences: list[tuple[Any, dict[str, Any]]] = [
+        (tiny_model("opt"), {"sparsity": 0.6 if second else 0.5}),
+        (tiny_model("opt"), {"layers": ["fc1"] if second else ["fc1", "fc2"]}),
+        (tiny_model("opt", seed=int(second)), {}),
+        (tiny_model("opt", num_hidden_layers=2 if second else 3), {}),
+        (sharded(tiny_model("llama", num_hidden_layers=2 if second else 3)), {}),
+        (tiny_model("opt"), {"sparsty": 0.5} if second else {}),
+        (tiny_model("opt").double() if second else tiny_model("opt"), {}),
+    ]
+    messages = []
+    for model, options in differences:
+        client = LocalClient()
+        with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+            prune_(model, token_batches(1), client, **{"method": "wanda", "progress": False, **options})
+        assert not client.hessians
+        messages.append(str(caught.value))
+    return messages
+
+
+def sharded(model: Any) -> Any:
+    """Shard the blocks of a model."""
+    for block in model.model.layers:
+        fully_shard(block)
+    return model
+
+
+DISAGREEMENTS = [
+    r"rank 1 of 2 .* than rank 0: sparsity is 0\.6 and on rank 0 0\.5$",
+    r"the choice of layers is 3 layers with .* and on rank 0 6 layers with",
+    r"embed_tokens\.weight is torch\.float32 \(96, 24\) with the checksum \w{8} and on rank 0 torch\.float32",
+    r"the choice of layers is 12 layers .* and on rank 0 18 layers",
+    r"the choice of layers is 14 layers .* and on rank 0 21 layers",
+    r"has no parameter 'sparsty'; did you mean 'sparsity'\?",
+    r"q_proj\.weight: is stored as torch\.float64",
+]
+
+
+def test_ranks_that_disagree_are_refused_by_name_before_any_forward_pass() -> None:
+    for messages in run_on_ranks(disagree, 2):
+        for message, expected in zip(messages, DISAGREEMENTS, strict=True):
+            assert re.search(expected, message), message
+            assert len(message) < 1000
+
+
+def prune_with_a_callback_on_one_rank() -> list[str]:
+    names: list[str] = []
+    on_layer = (lambda layer: names.append(layer.name)) if dist.get_rank() == 1 else None
+    prune_(
+        tiny_model("opt"), token_batches(1), LocalClient(), method="wanda", layers="fc1", on_layer=on_layer
+    )
+    return names
+
+
+def test_one_rank_may_have_a_callback() -> None:
+    on_first, on_second = run_on_ranks(prune_with_a_callback_on_one_rank, 2)
+    assert (on_first, len(on_second)) == ([], 3)
+
+
+def notes_of_failure() -> str:
+    """Return the error of a run whose third layer on rank 1 fails, as Python prints it."""
+    try:
+        prune_(tiny_model("opt"), token_batches(2), FailingClient(), method="wanda", progress=False)
+    except Exception as error:
+        return "".join(format_exception(error))
+    return ""
+
+
+def test_an_error_names_its_layer_and_the_pruned_layers_on_every_rank() -> None:
+    for printed in run_on_ranks(notes_of_failure, 2):
+        assert re.search(r"model\.decoder\.layers\.0\.\S+: could not be pruned", printed), printed
+        assert re.search(
+            r"prune_: [1-5] of 18 layers are already pruned in the model, 'model\.decoder\.", printed
+        )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from client.fake_server import FakeServer, Received, Reply
-from client.test_wrong_answers import Parts
+from client.fake_server import FakeServer, Received, Reply, solved
+from client.test_wrong_answers import Lie, Parts, scale
 from conftest import MODELS, PARE, HostProcess, run_deno
 from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_, prune_folder
 from pruning_support import (
@@ -229,14 +229,20 @@ def test_the_layers_before_a_lost_host_stay_pruned(host: HostProcess) -> None:
 MODEL = MODELS / "opt-sotu"
 
 
-def honest_twice() -> str:
-    """Start a host whose third answer has a NaN, and return its URL."""
+def set_nan(parts: Parts) -> None:
+    parts.weight[-1, -1] = np.nan
+
+
+def honest_twice(lie: Lie) -> str:
+    """Start a host that changes its third answer by `lie`, and return its URL."""
     layers = count()
 
     def answer(received: Received) -> Reply:
+        if not (received.method == "POST" and received.body):
+            return solved(received)
         parts = Parts(received)
         if next(layers) == 2:
-            parts.weight[-1, -1] = np.nan
+            lie(parts)
         return Reply(body=parts.encode())
 
     return FakeServer(answer).url
@@ -245,16 +251,25 @@ def honest_twice() -> str:
 def test_prune_folder_publishes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="the tensor weight has a number that is not finite"):
-        prune_folder(MODEL, [], Pare(honest_twice()), out, method="magnitude", progress=False)
+        prune_folder(MODEL, [], Pare(honest_twice(set_nan)), out, method="magnitude", progress=False)
     assert not (out / "model.safetensors.index.json").exists()
     assert not (out / "pare.json").exists()
 
 
-def test_prune_leaves_the_weight_as_it_was() -> None:
+@pytest.mark.parametrize(
+    ("method", "lie", "problem"),
+    [
+        ("magnitude", set_nan, "the tensor weight has a number that is not finite"),
+        ("sparsegpt", set_nan, "the tensor weight has a number that is not finite"),
+        ("sparsegpt", scale, "the relative error is .*, but the report says"),
+    ],
+)
+def test_prune_leaves_the_weight_as_it_was(method: Any, lie: Lie, problem: str) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    with pytest.raises(ValueError, match="the tensor weight has a number that is not finite"):
-        prune_(model, [], Pare(honest_twice()), method="magnitude", progress=False)
+    batches = [] if method == "magnitude" else token_batches(2)
+    with pytest.raises(ValueError, match=problem):
+        prune_(model, batches, Pare(honest_twice(lie)), method=method, progress=False)
     changed = [name for name, weight in model.state_dict().items() if not weight.equal(before[name])]
     assert len(changed) == 2
     assert all(weight.isfinite().all() for weight in model.state_dict().values())

@@ -74,6 +74,7 @@ def test_pare_json_has_the_form_of_the_command_line(report: PruneReport, tmp_pat
     assert content["calibration"]["seqlen"] == 12
     assert content["parameters"] == {
         "method": "wanda",
+        "token_weights": "unit",
         "sparsity": 0.5,
         "pattern": "unstructured",
         "layers": ["q_proj"],

@@ -1,6 +1,7 @@
 """MLflow and Weights & Biases get the numbers of each layer and the report, without a network."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,13 @@ def test_mlflow_has_the_metrics_of_each_layer_and_the_report(
     with mlflow.start_run() as run:
         report = prune_with(MlflowTracker())
     client = mlflow.MlflowClient()
+    logged = client.get_run(run.info.run_id).data
+    given = {"pare/method": "wanda", "pare/sparsity": "0.5", "pare/token_weights": "unit"}
+    assert given.items() <= logged.params.items()
+    totals = {"weights": report.entries, "zeros": report.zeros, "sparsity": 0.5, "seconds": report.seconds}
+    assert {name: logged.metrics[name] for name in totals} == totals
     for name in ("zeros", "seconds"):
-        history = client.get_metric_history(run.info.run_id, name)
+        history = client.get_metric_history(run.info.run_id, f"layer/{name}")
         assert [point.step for point in history] == list(range(21))
         found = [layer.report["zeros"] if name == "zeros" else layer.seconds for layer in report.layers]
         assert [point.value for point in history] == found
@@ -49,16 +55,19 @@ def test_wandb_has_the_numbers_of_each_layer_and_the_report(
         log = run.log
         monkeypatch.setattr(run, "log", lambda values: (logged.append(values), log(values)))
         report = prune_with(tracker)
+        assert run.config["pare"]["token_weights"] == "unit"
+        assert run.summary["pare/zeros"] == report.zeros
+        assert run.summary["pare/sparsity"] == 0.5
     for values, layer in zip(logged, report.layers, strict=True):
         assert values == {
-            "pare/layer": layer.name,
-            "pare/zeros": layer.report["zeros"],
-            "pare/seconds": layer.seconds,
+            "pare/layer/name": layer.name,
+            "pare/layer/zeros": layer.report["zeros"],
+            "pare/layer/seconds": layer.seconds,
         }
     wandb.teardown()  # the process of wandb writes the rest of the file when it ends
     (stored,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = stored.read_bytes()
-    assert b"pare/layer" in content
+    assert b"pare/layer/name" in content
     assert b"pare.json" in content
     assert b"pare-report" in content
 
@@ -69,7 +78,12 @@ class Recorder:
     def __init__(self, failing: int = -1) -> None:
         self.names: list[str] = []
         self.reports: list[PruneReport] = []
+        self.started: list[Mapping[str, Any]] = []
         self._failing = failing
+
+    def on_start(self, parameters: Mapping[str, Any]) -> None:
+        assert not self.names
+        self.started.append(parameters)
 
     def on_layer(self, result: LayerResult) -> None:
         if len(self.names) == self._failing:
@@ -87,6 +101,7 @@ def test_prune_folder_reports_to_a_tracker(tmp_path: Path) -> None:
     report = prune_folder(tmp_path / "dense", token_batches(2), LocalClient(), tmp_path / "out", **options)
     assert tracker.names == [layer.name for layer in report.layers]
     assert tracker.reports == [report]
+    assert tracker.started == [report.to_dict()["parameters"]]
 
 
 def prune_on_ranks() -> tuple[int, str]:

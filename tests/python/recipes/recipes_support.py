@@ -1,7 +1,6 @@
 """Starts the recipes of `scripts/deploy/runs` in processes of their own."""
 
 import functools
-import json
 import os
 import signal
 import subprocess
@@ -52,8 +51,8 @@ def started(command: list[str], env: dict[str, str], output: Path) -> Iterator[s
 
 def finished_layers(out: Path) -> int:
     """Return the number of layers in the journal of a run."""
-    path = out / "journal/journal.json"
-    return len(json.loads(path.read_text())["layers"]) if path.exists() else 0
+    path = out / "journal/journal.jsonl"
+    return path.read_text().count('"layer": ') if path.exists() else 0
 
 
 def weights(out: Path) -> dict[str, bytes]:

@@ -15,9 +15,10 @@ TOLERANCE = 1e-6
 
 
 def reference_hessian(inputs: Iterable[Tensor]) -> Tensor:
-    """Return Σ x xᵀ over all tokens in float64, computed token by token."""
+    """Return Σ x xᵀ·n/‖x‖² over all tokens x with n entries in float64, computed token by token."""
     rows = torch.cat([x.detach().double().reshape(-1, x.shape[-1]) for x in inputs])
-    return torch.einsum("ti,tj->ij", rows, rows)
+    weights = rows.shape[1] / rows.square().sum(1).clamp(min=1e-30)
+    return torch.einsum("ti,t,tj->ij", rows, weights, rows)
 
 
 def largest_deviation(actual: Tensor, expected: Tensor) -> float:

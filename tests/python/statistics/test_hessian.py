@@ -72,7 +72,7 @@ def test_adds_nothing_for_zero_tokens() -> None:
 
 
 def test_takes_a_single_token_without_other_dimensions() -> None:
-    hessian = Hessian(3)
+    hessian = Hessian(3, token_weights="none")
     hessian.add(torch.tensor([1.0, 2.0, 3.0]))
     assert hessian.tokens == 1
     assert hessian.matrix[1].tolist() == [2.0, 4.0, 6.0]
@@ -153,13 +153,13 @@ def test_a_copy_is_independent() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", ["contiguous", "transposed"])
 def test_allocates_no_more_than_one_chunk_in_float32(dtype: torch.dtype, masked: bool, layout: str) -> None:
-    """The count includes the mask of the chunk, which takes one byte per token."""
+    """The mask of the chunk takes one byte per token. Weighted tokens would be one more chunk."""
     chunk, features = 32, 48
     x = tokens(8, 100, features, dtype=dtype)
     real = torch.rand(8, 100) < 0.8 if masked else None
     if layout == "transposed":
         x, real = x.transpose(0, 1), real if real is None else real.transpose(0, 1)
-    hessian = Hessian(features, chunk_tokens=chunk)
+    hessian = Hessian(features, chunk_tokens=chunk, token_weights="none")
     with AllocationPeak() as peak:
         hessian.add(x, real)
     needs_copy = masked or dtype != torch.float32

@@ -283,7 +283,7 @@ def test_a_host_prunes_the_same_with_recorded_statistics_as_with_the_inputs(
     hessian = recorder.hessians[""]
     pare = Pare(host.url)
     weight = layer.weight.detach()
-    expected = pare.prune_layer(weight, inputs=x[mask.bool()])
+    expected = pare.prune_layer(weight, inputs=x[mask.bool()], token_weights="unit")
     packed = pare.prune_layer(weight, hessian_upper=hessian.upper())
     whole = pare.prune_layer(weight, hessian=hessian.matrix)
     assert torch.equal(packed.weight, whole.weight)

@@ -225,7 +225,7 @@ def test_recognising_inputs_allocates_no_more_than_one_chunk(mode: type) -> None
     layers = [LinearLayer(nn.Linear(features, 2), "linear") for _ in range(3)]
     with mode():
         x = x.clone()
-        shared = SharedHessians(partial(Hessian, chunk_tokens=chunk))
+        shared = SharedHessians(partial(Hessian, chunk_tokens=chunk, token_weights="none"))
         for layer in layers:
             shared.add(layer, x, None)
         with AllocationPeak() as peak:

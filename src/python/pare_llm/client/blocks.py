@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import index
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 from pare_llm.arguments import require, require_text, require_texts, to_json
-from pare_llm.client.answers import Report, parse_answer, parse_report, printable
+from pare_llm.client.answers import parse_answer
+from pare_llm.client.block_answer import PROBE_ROWS, BlockRequest, SolvedBlock, decode_block
 from pare_llm.client.errors import PareError
 from pare_llm.client.layer_file import decode, encode_parts
-from pare_llm.client.tensor_library import TensorLibrary, library_of
+from pare_llm.client.tensor_library import library_of
 from pare_llm.client.transport import Transport, TransportOptions
 from pare_llm.client.wire_tensor import Array, Tensor, WireTensor, require_tensor
 
 if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
 
-# The prefix of tensors that a reconstruction has changed.
-_TRAINED = "trained."
-
 # The room for the reports of an answer, in bytes.
 _REPORT_BYTES = 2**24
-
-
-@dataclass(frozen=True)
-class SolvedBlockLayer(Generic[Array]):
-    """A layer of a pruned block. `weight` is (out, in). Only an expert has `tokens`."""
-
-    weight: Array
-    report: Report
-    tokens: int | None
-
-
-@dataclass(frozen=True)
-class SolvedBlock(Generic[Array]):
-    """A block that a host has pruned, or whose statistics it has stored.
-
-    Attributes:
-        layers: the pruned layers, by the names of their weights in the checkpoint.
-        trained: the tensors that a reconstruction has changed.
-        error: the error of the output of the block on the held-out windows, if there are any. It is NaN if it
-            is not finite.
-        sums: the numbers of fitted and of held-out tokens in the stored statistics of each layer.
-    """
-
-    layers: Mapping[str, SolvedBlockLayer[Array]]
-    trained: Mapping[str, Array]
-    error: float | None
-    sums: Mapping[str, tuple[int, int]]
 
 
 class BlockHost:
@@ -152,6 +120,13 @@ class BlockHost:
 
         Returns:
             the block, in the library and on the device of the first tensor.
+
+        Raises:
+            ValueError: if the answer is malformed or is not the requested block: if a layer or a trained
+            tensor is
+                missing, or fails a check of `Pare.prune_layer`. The error of a layer is estimated with random
+                combinations of its inputs that the host sends, so a host can forge them together with the
+                layer.
         """
         require("tensors", tensors, Mapping, "a dictionary of tensors")
         if not tensors:
@@ -162,10 +137,13 @@ class BlockHost:
         query.update({name: str(value).lower() for name, value in flags.items()})
         metadata = {} if layers is None else {"layers": to_json("layers", layers)}
         body = encode_parts(tensors, metadata)
-        # Two bytes of a weight are at most 15 in the answer: four, a code, a grid of eight, and two more.
-        limit = 8 * sum(len(part) for part in body) + _REPORT_BYTES
+        # Two bytes of a weight are at most 16 in the answer: four, a mask, a code, a grid of eight, and two
+        # more.
+        probes = sum(4 * PROBE_ROWS * max(tensors[name].shape) for name in layers or () if name in tensors)
+        limit = 8 * sum(len(part) for part in body) + probes + _REPORT_BYTES
         answer = self._transport.send("POST", "/v1/blocks", query=query, body=body, max_answer_bytes=limit)
-        return _decode_block(answer, library_of(next(iter(tensors.values()))))
+        request = BlockRequest(tensors, layers or {}, solve, reconstruct > 0)
+        return decode_block(answer, library_of(next(iter(tensors.values()))), request)
 
     def add_sums(
         self, layer: str, hessian_upper: Array, validation_hessian_upper: Array | None = None
@@ -215,36 +193,3 @@ def _token_ids(name: str, windows: Sequence[Sequence[int]]) -> WireTensor:
     if len(lengths) > 1:
         raise ValueError(f"{name}: all must have the same length, which is {tokens} for the first one")
     return WireTensor("U32", (len(windows), tokens), memoryview(ids).cast("B"))
-
-
-def _decode_block(answer: bytearray, library: TensorLibrary[Array]) -> SolvedBlock[Array]:
-    tensors, metadata = decode(answer)
-    try:
-        block = json.loads(metadata["block"])
-        layers = {
-            printable(layer["name"]): SolvedBlockLayer(
-                library.make(tensors[layer["name"]]),
-                parse_report(json.dumps(layer["report"])),
-                layer.get("tokens"),
-            )
-            for layer in block["layers"]
-        }
-        sums = {
-            printable(count["name"]): (int(count["tokens"]), int(count["validation_tokens"]))
-            for count in block.get("sums") or []
-        }
-        error: float | None = None
-        if "error" in block:  # JSON has null for a number that is not finite
-            error = math.nan if block["error"] is None else float(block["error"])
-        return SolvedBlock(
-            layers,
-            {
-                name.removeprefix(_TRAINED): library.make(tensor)
-                for name, tensor in tensors.items()
-                if name.startswith(_TRAINED)
-            },
-            error,
-            sums,
-        )
-    except (AttributeError, KeyError, RecursionError, TypeError) as cause:
-        raise ValueError("answer of /v1/blocks: it is not a pruned block") from cause

@@ -1,6 +1,6 @@
 """Checks that a solved layer is the requested one, because a host may be broken, or may lie.
 
-The values of the kept weights are not checked further, because the layer would have to be solved again.
+Every way in which a layer is received ends in `receive_layer`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pare_llm.client.answers import Report, printable
-from pare_llm.client.layer import LayerToUpload, PrunedLayer
-from pare_llm.client.tensor_library import TensorLibrary, library_of
-from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, WireTensor, dtype_of, to_wire
+from pare_llm.client.check_codes import check_codes
+from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
+from pare_llm.client.probe_error import check_error
+from pare_llm.client.tensor_library import TensorLibrary
+from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, WireTensor, dtype_of
 
 # The number of entries that are checked at a time, so that the temporary arrays are small.
 _CHUNK_ENTRIES = 2**16
@@ -42,57 +44,101 @@ def max_answer_bytes(layer: LayerToUpload[Any] | None) -> int:
     return entries * bytes_per_entry + _MAX_HEADER_BYTES
 
 
-def check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | None) -> None:
+_QUANTIZED_NAMES = ("codes", "scales", "zeros")
+
+
+def receive_layer(
+    tensors: Mapping[str, WireTensor],
+    report: Report,
+    library: TensorLibrary[Array],
+    layer: LayerToUpload[Any] | None,
+    *,
+    is_calibrated_by_host: bool = False,
+) -> PrunedLayer[Array]:
+    """Return the layer that the tensors of an answer form, after all checks.
+
+    Without `layer`, the parts of the answer are only compared with each other. With `is_calibrated_by_host`,
+    the inputs of `layer` are random combinations of the calibration inputs, which the host has sent. A
+    ValueError names the first fault, but not the answer.
+    """
+    is_rounded = not tensors.keys().isdisjoint(_QUANTIZED_NAMES)
+    names = ("weight", "mask", *_QUANTIZED_NAMES) if is_rounded else ("weight", "mask")
+    for name in names:
+        if name not in tensors:
+            raise ValueError(f'tensor "{name}" is missing')
+    _check_layout(tensors, layer)
+    quantized = None
+    if is_rounded:
+        quantized = QuantizedWeight(*(library.make(tensors[name]) for name in _QUANTIZED_NAMES))
+    pruned = PrunedLayer(
+        weight=library.make(tensors["weight"]),
+        mask=library.unpack_mask(tensors["mask"], tensors["weight"].shape[1]),
+        quantized=quantized,
+        report=report,
+    )
+    dtype = tensors["weight"].dtype
+    check_values(pruned, dtype, library, layer)
+    if layer is not None:
+        may_have_moved = is_calibrated_by_host and "target_step" in report
+        if dtype == dtype_of("weight", layer.weight) and _keeps_weights(layer) and not may_have_moved:
+            _check_unchanged(pruned, dtype, library, layer)
+        check_error(pruned, dtype, library, layer, is_sampled=is_calibrated_by_host)
+    return pruned
+
+
+def _check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | None) -> None:
     """Check the dtypes and shapes of an answer. A ValueError names the tensor, its form and the right one."""
     weight = tensors["weight"]
     if len(weight.shape) != 2 or 0 in weight.shape or weight.dtype not in _EXPONENT_BITS:
-        raise _refusal(f"the weight is {weight.dtype} {list(weight.shape)}, but must be a matrix of floats")
+        raise ValueError(f"the weight is {weight.dtype} {list(weight.shape)}, but must be a matrix of floats")
     rows, cols = weight.shape
     grids = tensors["scales"].shape if "scales" in tensors else ()
     groups = grids[1] if len(grids) == 2 and all(grids) else 1
     if layer is not None:
-        _require_layout("weight", weight, _asked_dtype(layer), tuple(layer.weight.shape))
+        require_layout("weight", weight, _asked_dtype(layer), tuple(layer.weight.shape))
         if ("codes" in tensors) != (layer.parameters.get("bits") is not None):
             rounding = "is" if "codes" in tensors else "is not"
-            raise _refusal(f"the weight {rounding} rounded to a grid, contrary to the bits of the request")
+            raise ValueError(f"the weight {rounding} rounded to a grid, contrary to the bits of the request")
         groups = math.ceil(cols / (layer.parameters.get("group_size") or cols))
-    _require_layout("mask", tensors["mask"], "U8", (rows, math.ceil(cols / 8)))
+    require_layout("mask", tensors["mask"], "U8", (rows, math.ceil(cols / 8)))
     if "codes" in tensors:
-        _require_layout("codes", tensors["codes"], "U8", (rows, cols))
-        _require_layout("scales", tensors["scales"], "F32", (rows, groups))
-        _require_layout("zeros", tensors["zeros"], "F32", (rows, groups))
+        require_layout("codes", tensors["codes"], "U8", (rows, cols))
+        require_layout("scales", tensors["scales"], "F32", (rows, groups))
+        require_layout("zeros", tensors["zeros"], "F32", (rows, groups))
 
 
 def check_values(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any] | None
 ) -> None:
-    """Check that all numbers are finite, and that the zeros are those of mask, report and request."""
+    """Check the numbers, the zeros by mask, report and request, and the codes."""
     rows, cols = pruned.weight.shape
     pattern = _asked_pattern(layer)
-    allowed = _asked_mask(layer)
+    allowed = _asked_mask(pruned, library, layer)
     # Integers and their maximum take a fraction of the time of 16-bit floats and of comparisons.
     weight_bits, mask_bytes = library.to_integers(pruned.weight), library.to_integers(pruned.mask)
     kept = nonzero = 0
     step = max(1, _CHUNK_ENTRIES // cols)
     for begin in range(0, rows, step):
         chunk = slice(begin, begin + step)
-        mask, magnitude = mask_bytes[chunk], _magnitude_bits("weight", weight_bits[chunk], dtype)
+        mask, magnitude = mask_bytes[chunk], magnitude_bits("weight", weight_bits[chunk], dtype)
         if (magnitude * (mask ^ 1)).max() > 0:
-            raise _refusal("the weight is not zero everywhere that its mask is False")
+            raise ValueError("the weight is not zero everywhere that its mask is False")
         if allowed is not None and (mask & (allowed[chunk] ^ 1)).max() > 0:
-            raise _refusal("the mask keeps an entry that the mask of the request prunes")
+            raise ValueError("the mask keeps an entry that the mask of the request prunes")
         if pattern is not None:
             _require_pattern(mask, *pattern)
         kept += library.count_nonzero(mask)
         nonzero += library.count_nonzero(magnitude)
     if pruned.quantized is not None:
         for name, grid in (("scales", pruned.quantized.scales), ("zeros", pruned.quantized.zeros)):
-            _magnitude_bits(name, library.to_integers(grid), "F32")
+            magnitude_bits(name, library.to_integers(grid), "F32")
+        if layer is not None:
+            check_codes(pruned, dtype, library, layer)
     pruned_entries = rows * cols - kept
     report = pruned.report
     if (report["rows"], report["cols"], report["zeros"]) != (rows, cols, pruned_entries):
         said = printable(f"{report['zeros']} of {report['rows']}x{report['cols']}", 100)
-        raise _refusal(
+        raise ValueError(
             f"the mask prunes {pruned_entries} of {rows}x{cols} entries, but the report says {said}"
         )
     if layer is not None:
@@ -101,18 +147,18 @@ def check_values(
             _check_kept_zeros(pruned, dtype, library, layer)
 
 
-def _require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
+def require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
     if (tensor.dtype, tensor.shape) != (dtype, shape):
-        raise _refusal(
+        raise ValueError(
             f"the tensor {name} is {tensor.dtype} {list(tensor.shape)} instead of {dtype} {list(shape)}"
         )
 
 
-def _magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
+def magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
     """Return the bits of floats without their sign bit, which is the highest. All floats must be finite."""
     magnitude = bits & ((1 << (8 * BYTES_PER_ELEMENT[dtype] - 1)) - 1)
     if magnitude.max() >= _EXPONENT_BITS[dtype]:
-        raise _refusal(f"the tensor {name} has a number that is not finite")
+        raise ValueError(f"the tensor {name} has a number that is not finite")
     return magnitude
 
 
@@ -121,7 +167,7 @@ def _require_pattern(mask: Any, keep: int, group: int) -> None:
     whole = mask.shape[1] // group * group
     kept: Any = sum(mask[:, column:whole:group] for column in range(group))
     if whole > 0 and kept.max() > keep:
-        raise _refusal(f"the mask keeps more than {keep} of {group} consecutive columns")
+        raise ValueError(f"the mask keeps more than {keep} of {group} consecutive columns")
 
 
 def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int) -> None:
@@ -138,7 +184,7 @@ def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int)
     # The mask of the request may prune more.
     is_right = pruned >= asked - tolerance if layer.mask is not None else abs(pruned - asked) <= tolerance
     if not is_right:
-        raise _refusal(
+        raise ValueError(
             f"the mask prunes {pruned} of {rows * cols} entries, but the request asks for {round(asked)}"
         )
 
@@ -157,57 +203,53 @@ def _asked_pattern(layer: LayerToUpload[Any] | None) -> tuple[int, int] | None:
     return int(keep), int(group)
 
 
-def _asked_mask(layer: LayerToUpload[Any] | None) -> Any:
+def _asked_mask(
+    pruned: PrunedLayer[Any], library: TensorLibrary[Any], layer: LayerToUpload[Any] | None
+) -> Any:
     """Return the mask of the request as uint8 in the library and on the device of the answer, or None."""
     if layer is None or layer.mask is None:
         return None
-    library = library_of(layer.weight)
-    return library.to_integers(library.make(to_wire("mask", layer.mask)))
+    return library.to_integers(library.convert(layer.mask, pruned.mask))
 
 
-def _refusal(problem: str) -> ValueError:
-    return ValueError(f"answer of /v1/layers: {problem}")
-
-
-# The fraction of the kept weights that may have become 0. An update rarely cancels a weight nearly exactly.
-_MAX_KEPT_ZEROS = 0.1
+# One kept weight in so many may have become 0. An update cancels about one weight in 10¹⁰ exactly, and
+# float16 has no number near 0 for some more.
+_KEPT_PER_ZERO = 2**16
 
 
 def _check_kept_zeros(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
 ) -> None:
-    """Raise a ValueError if all weights are 0, or too many kept weights that were normal numbers before.
+    """Raise a ValueError if weights are 0 although the mask keeps them, and they were normal numbers before.
 
-    A method sets a whole column to 0 if its input was always 0. Such columns do not count.
+    Rounding may make them 0, and a method sets a whole column to 0 if its input was always 0. Without
+    statistics, a column of zeros counts as such a column.
     """
     bits = library.to_integers(pruned.weight)
     before = library.to_integers(library.convert(layer.weight, pruned.weight))
     was_kept = ((before & _EXPONENT_BITS[dtype]) != 0) & pruned.mask
     is_zero = (bits & ((1 << (8 * pruned.weight.itemsize - 1)) - 1)) == 0
-    kept = int(was_kept.sum())
     zeros = (was_kept & is_zero).sum(0).tolist()
-    has_value = ~is_zero
-    if not has_value.any():
-        dead = _dead_inputs(layer)
-        if any(count > 0 and not (dead and dead[col]) for col, count in enumerate(zeros)):
-            raise _refusal("every weight is 0, although the mask keeps some")
-    if _may_have_nearest_rows(pruned.report, layer):
-        if layer.target is not None:
-            return  # the target has moved the weights, so these rows have other weights than before
-        # A column of zeros may have values in rows with their original weights.
-        has_value &= (has_value & (bits != before)).any(1)[:, None]
-    in_use = has_value.any(0).tolist()
-    scattered = sum(count for count, value in zip(zeros, in_use, strict=True) if value)
-    if layer.parameters.get("bits") is None and scattered > 1 + _MAX_KEPT_ZEROS * kept:
-        raise _refusal(f"{scattered} weights are 0, although the mask keeps them")
+    dead = _dead_inputs(layer)
+    if bool(is_zero.all()) and any(not (dead and dead[col]) for col, count in enumerate(zeros) if count):
+        raise ValueError("every weight is 0, although the mask keeps some")
+    if layer.parameters.get("bits") is not None:
+        return
+    if dead is None:
+        has_value = ~is_zero
+        if pruned.report.get("nearest_rows"):
+            if layer.target is not None:
+                return  # the target has moved the weights, so these rows have other weights than before
+            # A column of zeros may have values in rows with their original weights.
+            has_value &= (has_value & (bits != before)).any(1)[:, None]
+        dead = (~has_value.any(0)).tolist()
+    scattered = sum(count for count, is_dead in zip(zeros, dead, strict=True) if not is_dead)
+    if scattered > int(was_kept.sum()) // _KEPT_PER_ZERO:
+        raise ValueError(f"{scattered} weights are 0, although the mask keeps them")
 
 
-def _may_have_nearest_rows(report: Report, layer: LayerToUpload[Any]) -> bool:
-    """Whether some rows have their original weights by the report, which needs validation statistics."""
-    is_validated = layer.validation_hessian is not None or layer.validation_hessian_upper is not None
-    # A request without statistics may name stored ones, with which validation statistics may be stored.
-    names_stored = layer.hessian is None and layer.hessian_upper is None and layer.inputs is None
-    return (is_validated or names_stored) and bool(report.get("nearest_rows"))
+# The largest input whose square is 0 in float32.
+_LARGEST_DEAD = 2.0**-75
 
 
 def _dead_inputs(layer: LayerToUpload[Any]) -> list[bool] | None:
@@ -221,8 +263,44 @@ def _dead_inputs(layer: LayerToUpload[Any]) -> list[bool] | None:
     elif upper is not None:
         dead = upper[[col * cols - col * (col - 1) // 2 for col in range(cols)]] == 0
     elif inputs is not None:
-        dead = ~(inputs != 0).any(0)
+        dead = (abs(inputs) <= _LARGEST_DEAD).all(0)
     else:
         return None
     result: list[bool] = dead.tolist()
     return result
+
+
+def _keeps_weights(layer: LayerToUpload[Any]) -> bool:
+    """Whether the kept weights of the answer must be those of the request."""
+    parameters = layer.parameters
+    is_moved = bool(parameters.get("refit")) or parameters.get("bits") is not None or layer.target is not None
+    return parameters.get("method") in ("magnitude", "wanda") and not is_moved
+
+
+def _check_unchanged(
+    pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
+) -> None:
+    """Compare the kept weights with those of the request, and the mask of `magnitude` with their order.
+
+    A device may treat subnormal numbers as 0.
+    """
+    weight = library.to_integers(library.convert(layer.weight, pruned.weight))
+    answered, mask_bytes = library.to_integers(pruned.weight), library.to_integers(pruned.mask)
+    allowed = _asked_mask(pruned, library, layer)
+    largest_pruned, infinite = 0, _EXPONENT_BITS[dtype]
+    smallest_kept = infinite
+    step = max(1, _CHUNK_ENTRIES // weight.shape[1])
+    for begin in range(0, len(weight), step):
+        chunk = slice(begin, begin + step)
+        mask = mask_bytes[chunk]
+        magnitude = magnitude_bits("weight of the request", weight[chunk], dtype)
+        magnitude = magnitude * ((magnitude & infinite) != 0)
+        if (((weight[chunk] ^ answered[chunk]) * mask)[magnitude != 0] != 0).any():
+            method = layer.parameters["method"]
+            raise ValueError(f"a kept weight is not that of the request, although {method} changes none")
+        pruned_bytes = (mask ^ 1) if allowed is None else (mask ^ 1) & allowed[chunk]
+        largest_pruned = max(largest_pruned, int((magnitude * pruned_bytes).max()))
+        smallest_kept = min(smallest_kept, infinite - int(((infinite - magnitude) * mask).max()))
+    is_ordered = layer.parameters["method"] == "magnitude" and _asked_pattern(layer) is None
+    if is_ordered and largest_pruned > smallest_kept:
+        raise ValueError("the mask keeps a weight with a smaller magnitude than a pruned one")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import warnings
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -156,3 +158,11 @@ def parse_retry_after(header: str | None) -> float | None:
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)
     return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a line to what Python prints of an error. Python 3.10 has no notes, so the line is a warning."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:
+        warnings.warn(note, stacklevel=2)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pare_llm.client.answers import parse_report, printable
-from pare_llm.client.check_answer import check_layout, check_values
+from pare_llm.client.check_answer import receive_layer
 from pare_llm.client.http.connection_pool import Body
-from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
+from pare_llm.client.layer import LayerToUpload, PrunedLayer
 from pare_llm.client.tensor_library import TensorLibrary
 from pare_llm.client.wire_tensor import (
     BYTES_PER_ELEMENT,
@@ -23,8 +23,6 @@ from pare_llm.client.wire_tensor import (
 
 # The field in front of the header that holds the length of the header.
 _LENGTH_BYTES = 8
-
-_QUANTIZED_NAMES = ("codes", "scales", "zeros")
 
 
 class _Entry(NamedTuple):
@@ -80,23 +78,11 @@ def decode_answer(
         ValueError: if `body` is not a safetensors file, lacks a tensor or the report, or is another layer.
     """
     tensors, metadata = decode(body)
-    is_rounded = not tensors.keys().isdisjoint(_QUANTIZED_NAMES)
-    names = ("weight", "mask", *_QUANTIZED_NAMES) if is_rounded else ("weight", "mask")
-    for name in names:
-        if name not in tensors:
-            raise ValueError(f'answer of /v1/layers: tensor "{name}" is missing')
-    check_layout(tensors, layer)
-    quantized = None
-    if is_rounded:
-        quantized = QuantizedWeight(*(library.make(tensors[name]) for name in _QUANTIZED_NAMES))
-    pruned = PrunedLayer(
-        weight=library.make(tensors["weight"]),
-        mask=library.unpack_mask(tensors["mask"], tensors["weight"].shape[1]),
-        quantized=quantized,
-        report=parse_report(metadata.get("report")),
-    )
-    check_values(pruned, tensors["weight"].dtype, library, layer)
-    return pruned
+    report = parse_report(metadata.get("report"))
+    try:
+        return receive_layer(tensors, report, library, layer)
+    except ValueError as error:
+        raise ValueError(f"answer of /v1/layers: {error}") from None
 
 
 def decode(file: bytearray) -> tuple[dict[str, WireTensor], dict[str, str]]:

@@ -1,9 +1,10 @@
-"""The client of one Pare server, which is a host or an edge. It computes nothing on the tensors."""
+"""The client of one Pare server, which is a host or an edge."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from pare_llm.arguments import require_text
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pare_llm.client.layer import LayerArguments
+    from pare_llm.client.layer_query import LayerQuery
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ class Pare(ServerClient):
 
     # Length in bytes of the shortest body that exceeded the body limit of an edge.
     _smallest_rejected_bytes: float = math.inf
+
+    @cached_property
+    def _stored(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """The stored statistics by their digests, with which the answers of their layers are compared."""
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_stored"}
 
     def prune_layer(self, weight: Array, **layer: Unpack[LayerArguments]) -> PrunedLayer[Array]:
         """Prune one layer with `out` output and `in` input features.
@@ -82,13 +92,13 @@ class Pare(ServerClient):
             TimeoutError: if the timeout of the client passes.
             TypeError: if a tensor has a dtype that the server does not accept, or if the pattern is columns.
             ValueError: if the answer is malformed or is not the requested layer, for example if it has
-                another shape or dtype, numbers that are not finite, or zeros that contradict the mask, the
-                report or the request.
+                another shape or dtype, numbers that are not finite, zeros that contradict the mask, the
+                report or the request, or another error than its report says.
         """
         if layer.get("pattern") == "columns":
             raise TypeError("pattern: columns is not supported by this client; `pare layer` removes columns")
         tensors, query = split_arguments(layer)
-        digest = tensors.pop("hessian") if isinstance(tensors.get("hessian"), str) else None
+        digest = cast(str, tensors.pop("hessian")) if isinstance(tensors.get("hessian"), str) else None
         request: LayerToUpload[Array] = LayerToUpload("layer", weight, parameters=query, **cast(Any, tensors))
         body = encode_parts(request.tensors())
         byte_length = sum(len(part) for part in body)
@@ -113,11 +123,17 @@ class Pare(ServerClient):
             if not can_use_job:
                 raise
         else:
+            if digest in self._stored:
+                upper, validation = self._stored[digest]
+                request = replace(request, hessian_upper=upper, validation_hessian_upper=validation)
             return decode_answer(answer, library_of(weight), request)
         return prune_large_layer(transport, request)
 
     def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Store calibration statistics that several layers share, so that the host factors them once.
+
+        This client keeps the tensors until `delete_hessian`, to compare the answers of the layers with them.
+        The tensors must not change before.
 
         Args:
             hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row,
@@ -133,11 +149,13 @@ class Pare(ServerClient):
         body = encode_parts(packed_statistics(hessian_upper, validation_hessian_upper))
         digest = digest_of_blob(MemoryBlob(body))
         self._transport.send("PUT", f"/v1/hessians/{digest}", body=body)
+        self._stored[digest] = hessian_upper, validation_hessian_upper
         return digest
 
     def delete_hessian(self, digest: str) -> None:
         """Delete stored statistics. Statistics that do not exist cause no error."""
         require_text("digest", digest)
+        self._stored.pop(digest, None)
         try:
             self._transport.send("DELETE", f"/v1/hessians/{digest}")
         except PareError as error:
@@ -151,11 +169,25 @@ class Pare(ServerClient):
             PareError: `unauthorized` or `forbidden`.
             ConnectionError: if the server cannot be reached.
         """
+        self._check_request({})
+
+    def check(self, *queries: LayerQuery) -> None:
+        """Wait until the host is ready, and check the API key and the parameters of layers without a layer.
+
+        Raises:
+            PareError: `unauthorized`, `forbidden` or `invalid_parameter`, or as `describe_host`.
+            ConnectionError: if the server cannot be reached.
+        """
+        self.describe_host()
+        for query in queries or ({},):
+            self._check_request(query)
+
+    def _check_request(self, query: Mapping[str, object]) -> None:
         try:
-            # A server checks the key first, and then refuses a request that has no body.
-            self._transport.send("POST", "/v1/layers")
+            # A server checks the key and the parameters first, and then refuses a request that has no body.
+            self._transport.send("POST", "/v1/layers", query=_query_parameters(query))
         except PareError as error:
-            if error.status in (401, 403):
+            if error.status in (401, 403) or error.code == "invalid_parameter":
                 raise
 
     def describe_host(self) -> HostDescription:

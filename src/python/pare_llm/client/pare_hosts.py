@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pare_llm.arguments import require, require_function, require_text
-from pare_llm.client.errors import HessianNotFoundError, PareError
+from pare_llm.client.errors import HessianNotFoundError, PareError, add_note
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.layer import PrunedLayer
 from pare_llm.client.layer_file import encode_parts, packed_statistics
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pare_llm.client.layer import LayerArguments
+    from pare_llm.client.layer_query import LayerQuery
 
 # The longest time in seconds for the check whether a lost host is reachable again. A thread that has a layer
 # to send waits for this check.
@@ -121,6 +122,23 @@ class PareHosts:
                     if not self._mark_lost(host, error):
                         raise
 
+    def check(self, *queries: LayerQuery) -> None:
+        """Check every host, as `Pare.check`. A host that still fails transiently is lost.
+
+        Raises:
+            PareError: if a host refuses the key or a parameter.
+            PareError, ConnectionError: the error of the last host, if all hosts are lost.
+        """
+        for host in self._hosts:
+            try:
+                host.pare.check(*queries)
+            except (PareError, ConnectionError) as error:
+                if not self._mark_lost(host, error):
+                    add_note(error, f"This is the answer of {host.options.base_url}.")
+                    raise
+        if self._last_error and all(host.lost_at is not None for host in self._hosts):
+            raise self._last_error
+
     def put_hessian(self, hessian_upper: Tensor, validation_hessian_upper: Tensor | None = None) -> str:
         """Remember calibration statistics that several layers share, as `Pare.put_hessian`.
 
@@ -209,6 +227,7 @@ class PareHosts:
         with self._changed:
             host.lost_at = time.monotonic()
             host.statistics.clear()
+            host.pare._stored.clear()
             self._last_error = error
         if self._on_host_lost is not None:
             self._on_host_lost(host.options.base_url, error)

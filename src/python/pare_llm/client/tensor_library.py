@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pare_llm.client.wire_tensor import Array, WireTensor, is_torch
+from pare_llm.client.wire_tensor import Array, WireTensor, is_torch, to_wire
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,13 @@ class TensorLibrary(Protocol[Made]):
         """Return the bits of `tensor` as integers of the same width, without a copy."""
 
     def convert(self, tensor: Any, like: Any) -> Any:
-        """Return `tensor` in the dtype of `like`."""
+        """Return `tensor` in the library and dtype and on the device of `like`."""
+
+    def zeros(self, shape: tuple[int, ...], *, is_wide: bool = False) -> Any:
+        """Return zeros in float32, or with `is_wide` in float64, unless the device has no float64."""
+
+    def unpack_upper(self, packed: Any, rows: int, cols: int) -> Any:
+        """Return (rows, cols) whose row i has i zeros, and then the next cols − i entries of `packed`."""
 
     def count_nonzero(self, tensor: Any) -> int:
         """Return the number of elements that are not 0."""
@@ -62,8 +68,21 @@ class NumpyLibrary:
     def to_integers(self, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return tensor.view({1: "u1", 2: "<i2", 4: "<i4"}[tensor.itemsize])
 
-    def convert(self, tensor: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return tensor.astype(like.dtype, order="C", copy=False)
+    def convert(self, tensor: Any, like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        array = self.make(to_wire("tensor", tensor)) if is_torch(tensor) else tensor
+        return array.astype(like.dtype, order="C", copy=False)
+
+    def zeros(self, shape: tuple[int, ...], *, is_wide: bool = False) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        return np.zeros(shape, np.float64 if is_wide else np.float32)
+
+    def unpack_upper(self, packed: np.ndarray[Any, Any], rows: int, cols: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        matrix = np.zeros((rows, cols), packed.dtype)
+        matrix[np.triu(np.ones((rows, cols), np.bool_))] = packed
+        return matrix
 
     def count_nonzero(self, tensor: np.ndarray[Any, Any]) -> int:
         import numpy as np
@@ -102,8 +121,21 @@ class TorchLibrary:
 
         return tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])
 
-    def convert(self, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        return tensor.detach().to(like.dtype)
+    def convert(self, tensor: Any, like: torch.Tensor) -> torch.Tensor:
+        made = tensor if is_torch(tensor) else self.make(to_wire("tensor", tensor))
+        return made.detach().to(like.device, like.dtype)
+
+    def zeros(self, shape: tuple[int, ...], *, is_wide: bool = False) -> torch.Tensor:
+        import torch
+
+        is_possible = is_wide and self._device.type != "mps"
+        return torch.zeros(shape, dtype=torch.float64 if is_possible else torch.float32, device=self._device)
+
+    def unpack_upper(self, packed: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
+        import torch
+
+        mask = torch.ones(rows, cols, dtype=torch.bool, device=packed.device).triu()
+        return packed.new_zeros(rows, cols).masked_scatter_(mask, packed)
 
     def count_nonzero(self, tensor: torch.Tensor) -> int:
         return int(tensor.count_nonzero())

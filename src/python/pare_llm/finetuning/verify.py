@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pare_llm.finetuning.choose_weights import choose_weights
 from pare_llm.finetuning.kept_zeros import Verification, ZeroCount
 from pare_llm.finetuning.model_weights import ModelWeight
-from pare_llm.layers.find_layers import embedding_weights, other_matrices
-from pare_llm.layers.linear_layer import full_shape
+from pare_llm.layers.find_layers import embedding_weights, find_layers, other_matrices
+from pare_llm.layers.linear_layer import full_shape, require_stored
 from pare_llm.layers.unwrap import unwrap
 from pare_llm.pruning.model.sharding import full_tensor
 
@@ -46,8 +46,8 @@ def verify(
         `ok`, the failures by name, the zeros of each weight, and the matrices that were not checked.
 
     Raises:
-        ValueError: If the pattern or the sparsity is malformed, if a name is wrong, or if DeepSpeed ZeRO-3
-            has partitioned a weight.
+        ValueError: If the pattern or the sparsity is malformed, if a name is wrong, if DeepSpeed ZeRO-3 has
+            partitioned a weight, or if a weight is computed from other tensors, as by `torch.nn.utils.prune`.
     """
     group = _parse_pattern(pattern)
     if sparsity is None and group is None:
@@ -58,6 +58,8 @@ def verify(
     result = Verification()
     if layers is None and folder is None:
         network = unwrap(model)
+        for name, layer in find_layers(network).items():
+            require_stored(name, layer)
         embeddings = embedding_weights(network)
         weights = [weight for weight in weights if id(weight.parameter) not in embeddings]
         found = [layer for weight in weights for layer in weight.layers.values()]

@@ -96,6 +96,32 @@ class LinearLayer:
         return self.shape[1]
 
 
+# How to store a weight that a hook of these classes computes before each call.
+_REMOVALS = {
+    "WeightNorm": "torch.nn.utils.remove_weight_norm(module)",
+    "SpectralNorm": "torch.nn.utils.remove_spectral_norm(module)",
+    "BasePruningMethod": "torch.nn.utils.prune.remove(module, 'weight')",
+}
+
+
+def require_stored(name: str, layer: LinearLayer) -> None:
+    """Raise a ValueError if the weight of the layer `name` is computed from other tensors for each call.
+
+    Whatever is written to such a weight is lost at the next call.
+    """
+    weight, parts = layer.parameter, list(layer.module.modules())
+    if any(each is weight for part in parts for each in part._parameters.values()):
+        return
+    hooks = [type(hook) for part in parts for hook in part._forward_pre_hooks.values()]
+    classes = {parent.__name__ for kind in hooks for parent in kind.__mro__}
+    calls = [call for name, call in _REMOVALS.items() if name in classes]
+    calls = calls or ["torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')"]
+    raise ValueError(
+        f"{name}: its weight is computed from other tensors for each call, so zeros in it would be lost; "
+        f"call {calls[0]} first"
+    )
+
+
 def full_shape(parameter: Tensor) -> torch.Size:
     """Return the shape of the whole parameter, also if DeepSpeed ZeRO-3 has partitioned it."""
     shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)

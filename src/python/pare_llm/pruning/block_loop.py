@@ -47,6 +47,8 @@ class BlockLoop:
     store: BlockStore
     on_layer: Callable[[LayerResult], None]
     """Called after each layer."""
+    token_weights: TokenWeights
+    """How much each token counts in the statistics."""
     true_sequential: bool = False
     """Whether the layers of a block are calibrated in stages, each after the stages before it were pruned."""
     has_targets: bool = False
@@ -55,8 +57,6 @@ class BlockLoop:
     """Trains each block with pruned layers."""
     unrounded: BlockSolver | None = None
     """Solves layers before their block is trained, if they are rounded after it. It has no journal."""
-    token_weights: TokenWeights = "none"
-    """How much each token counts in the statistics."""
     calibration_seconds: float = 0
     """The seconds of forward passes since the last layer."""
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pare_llm.client.errors import add_note
 from pare_llm.pruning.calibration.target_statistics import LayerTarget
 from pare_llm.pruning.input_statistics import InputStatistics, with_damping, with_note, without_step
 from pare_llm.pruning.journal import Journal, JournalEntry
 from pare_llm.pruning.layer_client import LayerClient, host_count
 from pare_llm.pruning.model.layers import Layer
+from pare_llm.pruning.model.sharding import is_shard
 from pare_llm.pruning.prune_report import LayerResult
 from pare_llm.pruning.ranks import Ranks, assign_owners, describe_error
 
@@ -42,6 +44,8 @@ class BlockSolver:
     """Whether rank 0 has a journal."""
     chosen_by: Mapping[str, str] = field(default_factory=dict)
     """The layers whose zeros are their masks, and the method that has chosen the zeros."""
+    written: dict[str, Layer] = field(default_factory=dict)
+    """The layers whose weights were replaced in the model, by name."""
     adapter: tuple[str, str] | None = None
     """The backend and the adapter that solved the first layer."""
 
@@ -121,7 +125,7 @@ class BlockSolver:
                 for layer in layers
             }
             for layer in layers:
-                layer.write(solved[layer.name][0])
+                self._write(layer, solved[layer.name][0])
             error = measure()
             if not best or error < least:
                 best, least = solved, error
@@ -157,7 +161,7 @@ class BlockSolver:
         """Replace the weight of a finished layer by that in the journal, which rank 0 reads."""
         self._require_same_adapter(layer, entry["report"])
         weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
-        layer.write(self._share_weight(layer, weight, 0))
+        self._write(layer, self._share_weight(layer, weight, 0))
         seconds, calibration_seconds = entry["seconds"], entry["calibration_seconds"]
         return _result(layer, entry["report"], seconds, calibration_seconds, entry.get("tokens"))
 
@@ -167,9 +171,21 @@ class BlockSolver:
         shared = self.ranks.share(calibration_seconds, 0)  # so that all ranks have the same report
         result = replace(result, calibration_seconds=shared)
         self._require_same_adapter(layer, result.report)
-        layer.write(weight)
+        self._write(layer, weight)
         self.ranks.together(lambda: self.journal.record(weight, result) if self.journal else None)
         return result
+
+    def _write(self, layer: Layer, weight: Tensor) -> None:
+        """Replace a weight. Raise a RuntimeError if the model then has fewer zeros than the new weight."""
+        self.written[layer.name] = layer
+        layer.write(weight)
+        if is_shard(layer.linear.parameter):
+            return  # every rank would have to gather the weight again
+        found, sent = (int(torch.count_nonzero(values)) for values in (layer.read(), weight))
+        if found > sent:
+            raise RuntimeError(
+                f"{layer.name}: has {found} nonzero weights in the model and {sent} in the answer of the host"
+            )
 
     def _receive(self, layer: Layer, future: Future[_Solved] | None, owner: int) -> _Solved:
         """Wait for a layer that the rank `owner` is solving, or raise its error on every rank."""
@@ -183,6 +199,7 @@ class BlockSolver:
                 mine, failure = describe_error(error), error
         result = self.ranks.share(mine, owner)
         if failure:
+            add_note(failure, f"{layer.name}: could not be pruned.")
             raise failure
         if isinstance(result, str):
             raise RuntimeError(f"{layer.name}: could not be pruned on rank {owner}: {result}")

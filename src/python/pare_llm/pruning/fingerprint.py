@@ -1,6 +1,7 @@
 """The fingerprint of a run: everything that the bytes of its result depend on, by name."""
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -41,10 +42,18 @@ def model_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, values in model.state_dict(keep_vars=True).items():
         if isinstance(values, Tensor):
-            local = values.to_local() if isinstance(values, DTensor) else values
             digest.update(f"{name}:{values.dtype}{tuple(values.shape)};".encode())
-            digest.update(tensor_bytes(local))
+            digest.update(tensor_bytes(_local(values)))
     return f"sha256:{digest.hexdigest()}"
+
+
+def checksum(values: Tensor) -> int:
+    """Return the CRC-32 of a tensor, or of this rank's shard."""
+    return zlib.crc32(tensor_bytes(_local(values)))
+
+
+def _local(values: Tensor) -> Tensor:
+    return values.to_local() if isinstance(values, DTensor) else values
 
 
 def differences(previous: Fingerprint, current: Fingerprint) -> list[str]:

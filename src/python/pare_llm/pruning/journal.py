@@ -1,24 +1,29 @@
 """The journal of a run: the finished layers on the disk, with which a run that was stopped continues.
 
-    FOLDER/journal.json  the fingerprint of the run; the sparsities that `allocate=` chose; for each layer,
-                         its report and the digest of its file; the same for each reconstructed block
-    FOLDER/layers/       one safetensors file per finished layer, with its `weight` (out, in)
-    FOLDER/blocks/       one safetensors file per reconstructed block, with its trained parameters
-    FOLDER/lock          locked while a process works on the run
+    FOLDER/journal.jsonl  one JSON object per line: first the fingerprint of the run, then one for each start
+                          of a process, for the sparsities that `allocate=` chose, and for each finished layer
+                          or reconstructed block, with its report and the digest of its file
+    FOLDER/layers/        one safetensors file per finished layer, with its `weight` (out, in)
+    FOLDER/blocks/        one safetensors file per reconstructed block, with its trained parameters
+    FOLDER/lock           locked while a process works on the run
 
-A file is written before `journal.json` names it. A file whose digest is wrong is ignored, so that its layer
-is pruned again, or its block reconstructed again. A `journal.json` that is damaged or belongs to another run
-is refused.
+A line is appended after its file is on the disk, so the time for a layer does not depend on the number of
+layers before it. The member `chain` of a line is a digest of this line and of all lines before it. A last
+line without a line break, which a killed process leaves, is removed. A file whose digest is wrong is ignored,
+so that its layer is pruned again, or its block reconstructed again. A journal that is otherwise damaged, was
+written by an earlier version, or belongs to another run is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 from urllib.parse import quote
 
 import safetensors
@@ -32,7 +37,7 @@ from pare_llm.pruning.prune_report import Allocation, LayerResult, Reconstructio
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
 
-_FORMAT = 1
+_FORMAT = 2
 _READ_BYTES = 1 << 20
 
 
@@ -69,7 +74,7 @@ class Journal:
         RuntimeError if another process works on the run.
         """
         self._folder = folder
-        self._fingerprint = dict(fingerprint)
+        self._chain = ""
         self._entries: dict[str, JournalEntry] = {}
         self._blocks: dict[str, BlockEntry] = {}
         self.resumed = 0
@@ -78,11 +83,12 @@ class Journal:
         """The sparsities that the run has chosen for its layers."""
         for files in ("layers", "blocks"):
             (folder / files).mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(folder)
+        self._resources = ExitStack()
+        self._resources.callback(FolderLock(folder).release)
         try:
-            self._open()
+            self._open({"format": _FORMAT, "fingerprint": dict(fingerprint)})
         except BaseException:
-            self._lock.release()
+            self._resources.close()
             raise
 
     def finished(self, names: list[str]) -> dict[str, JournalEntry]:
@@ -109,36 +115,34 @@ class Journal:
 
     def record(self, weight: Tensor, layer: LayerResult) -> None:
         """Write a finished layer. When the method returns, the layer is on the disk."""
-        self._entries[layer.name] = JournalEntry(
+        entry = JournalEntry(
             sha256=self._save("layers", layer.name, {"weight": weight}),
             report=layer.report,
             seconds=layer.seconds,
             calibration_seconds=layer.calibration_seconds,
             tokens=layer.tokens,
         )
-        self._write()
+        self._append({"layer": layer.name, **entry})
 
     def record_block(self, name: str, values: Mapping[str, Tensor], reconstruction: Reconstruction) -> None:
         """Write the trained parameters of a block. When the method returns, they are on the disk."""
         digest = self._save("blocks", name, values)
-        self._blocks[name] = BlockEntry(sha256=digest, reconstruction=asdict(reconstruction))
-        self._write()
+        self._append({"block": name, "sha256": digest, "reconstruction": asdict(reconstruction)})
 
     def record_allocation(self, allocation: Allocation) -> None:
         """Write the sparsities of the layers."""
-        self.allocation = allocation
-        self._write()
+        self._append({"allocation": asdict(allocation)})
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let other processes open the journal."""
-        self._lock.release()
+        self._resources.close()
 
     @property
     def _path(self) -> Path:
-        return self._folder / "journal.json"
+        return self._folder / "journal.jsonl"
 
     def _file(self, kind: str, name: str) -> Path:
         return self._folder / kind / f"{quote(name, safe='')}.safetensors"
@@ -159,52 +163,71 @@ class Journal:
     def _is_intact(self, kind: str, name: str, digest: str) -> bool:
         return _file_digest(self._file(kind, name)) == digest
 
-    def _open(self) -> None:
-        if self._path.exists():
-            stored = _parse(self._path)
-            changes = differences(stored["fingerprint"], self._fingerprint)
-            if changes:
+    def _open(self, head: dict[str, Any]) -> None:
+        """Read the lines of earlier processes, and open the file for more of them."""
+        if (self._folder / "journal.json").exists():
+            raise ValueError(
+                f"{self._folder}: has the journal of an earlier version of pare_llm; use another folder"
+            )
+        if not self._path.exists():
+            write_atomically(self._path, b"")
+        self._log = self._resources.enter_context(self._path.open("r+b"))
+        entries = list(self._read_lines())
+        if not entries:
+            self._append(head)
+            return
+        if changes := differences(entries[0]["fingerprint"], head["fingerprint"]):
+            raise ValueError(
+                f"{self._folder}: is the journal of another run: {'; '.join(changes)}. "
+                "Repeat the run with the same arguments, or use another folder"
+            )
+        for entry in entries[1:]:
+            self._take(entry)
+        self._append({"start": self.resumed + 1})
+
+    def _read_lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the objects of all lines, and remove an incomplete last line."""
+        for number, line in enumerate(self._log, 1):
+            if not line.endswith(b"\n"):
+                self._log.seek(-len(line), os.SEEK_END)
+                self._log.truncate()
+                return
+            try:
+                entry: dict[str, Any] = json.loads(line)
+                chain = entry.pop("chain")
+                is_intact = chain == self._next_chain(entry) and (number > 1 or entry["format"] == _FORMAT)
+            except (ValueError, KeyError, AttributeError, TypeError):
+                is_intact = False
+            if not is_intact:
                 raise ValueError(
-                    f"{self._folder}: is the journal of another run: {'; '.join(changes)}. "
-                    "Repeat the run with the same arguments, or use another folder"
+                    f"{self._path}: line {number} is damaged or was not written by pare_llm; delete the "
+                    "folder to start over"
                 )
-            self._entries = stored["layers"]
-            self._blocks = stored.get("blocks", {})
-            self.resumed = stored["resumed"] + 1
-            if allocation := stored.get("allocation"):
-                self.allocation = Allocation(**allocation)
-        self._write()
+            self._chain = chain
+            yield entry
 
-    def _write(self) -> None:
-        content: dict[str, Any] = {
-            "format": _FORMAT,
-            "fingerprint": self._fingerprint,
-            "resumed": self.resumed,
-            "layers": self._entries,
-            "blocks": self._blocks,
-            "allocation": asdict(self.allocation) if self.allocation else None,
-        }
-        text = json.dumps({"sha256": _content_digest(content), **content}, indent=1)
-        write_atomically(self._path, text.encode())
+    def _take(self, entry: dict[str, Any]) -> None:
+        """Take over what a line records."""
+        if "layer" in entry:
+            self._entries[entry.pop("layer")] = cast("JournalEntry", entry)
+        elif "block" in entry:
+            self._blocks[entry.pop("block")] = cast("BlockEntry", entry)
+        elif "allocation" in entry:
+            self.allocation = Allocation(**entry["allocation"])
+        else:
+            self.resumed = entry["start"]
 
+    def _append(self, entry: dict[str, Any]) -> None:
+        """Write a line. When the method returns, the line is on the disk."""
+        self._chain = self._next_chain(entry)
+        self._log.write(json.dumps({**entry, "chain": self._chain}).encode() + b"\n")
+        self._log.flush()
+        os.fsync(self._log.fileno())
+        if "format" not in entry:
+            self._take(entry)
 
-def _parse(path: Path) -> dict[str, Any]:
-    """Read `journal.json`. Raises ValueError if it is damaged."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        digest = content.pop("sha256")
-        is_intact = digest == _content_digest(content) and content["format"] == _FORMAT
-    except (ValueError, KeyError, AttributeError, TypeError):
-        is_intact = False
-    if not is_intact:
-        raise ValueError(
-            f"{path}: is damaged or was not written by pare_llm; delete the folder to start over"
-        )
-    return content
-
-
-def _content_digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def _next_chain(self, entry: Mapping[str, Any]) -> str:
+        return hashlib.sha256(f"{self._chain}{json.dumps(entry, sort_keys=True)}".encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
+from pare_llm.arguments import require
 from pare_llm.client.layer_query import LayerQuery
+from pare_llm.statistics.hessian import DEFAULT_TOKEN_WEIGHTS
 
 DEFAULT_METHOD = "alps"
 """The method of `prune_`, as of the command `pare prune`. The default of a single request is `sparsegpt`."""
@@ -17,10 +21,52 @@ DEFAULT_SPARSITY = 0.5
 UNSTRUCTURED = "unstructured"
 
 
+# The classes of values by the types in `LayerQuery`, with their names in messages.
+_CLASSES: Mapping[type, tuple[type, str]] = {
+    float: (Real, "a number"),
+    int: (Integral, "a whole number"),
+    bool: (bool, "True or False"),
+    str: (str, "a string"),
+}
+
+
+def require_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a TypeError that names an unknown parameter and the known one with the most similar name."""
+    known = sorted(known)
+    for name in given:
+        if name == "hessian":
+            raise TypeError("prune_: records the statistics itself, so it has no parameter hessian")
+        if name not in known:
+            similar = ["ignore"] if name == "skip" else difflib.get_close_matches(name, known, 1)
+            advice = f"did you mean {similar[0]!r}?" if similar else f"it has {', '.join(known)}"
+            raise TypeError(f"prune_: has no parameter {name!r}; {advice}")
+
+
+def _require_types(query: Mapping[str, Any], place: str = "") -> None:
+    """Raise a TypeError, or a ValueError, that names a parameter whose value has the wrong type.
+
+    The hosts check the ranges of numbers.
+    """
+    hints = get_type_hints(LayerQuery)
+    for name, value in query.items():
+        hint = hints[name]
+        kinds = (hint,) if get_origin(hint) in (None, Literal) else get_args(hint)
+        choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+        classes = [_CLASSES[kind] for kind in kinds if kind in _CLASSES]
+        if value is None or (isinstance(value, str) and value in choices):
+            continue
+        rule = " or ".join([*(rule for _, rule in classes), *map(repr, choices)])
+        if isinstance(value, str) and not classes:
+            raise ValueError(f"{place}{name}: must be {rule}, got {value!r}")
+        require(f"{place}{name}", value, tuple(kind for kind, _ in classes), rule)
+
+
 def layer_query(query: Mapping[str, Any]) -> LayerQuery:
-    """Return the parameters of each layer. Raise a TypeError if one cannot be the same for all layers."""
-    if "hessian" in query:
-        raise TypeError("prune_: records the statistics itself, so it has no parameter hessian")
+    """Return the parameters of each layer, of which None stands for the default.
+
+    A TypeError or a ValueError names a value of the wrong type, or one that cannot be the same for all
+    layers.
+    """
     if query.get("dtype", "same") != "same":
         raise TypeError(
             f"dtype: must be 'same', because weights keep the dtype of the model; got {query['dtype']!r}"
@@ -28,7 +74,8 @@ def layer_query(query: Mapping[str, Any]) -> LayerQuery:
     if query.get("pattern") == "columns":
         raise TypeError("pattern: columns would change the shapes of the model; use `pare shrink`")
     given = {name: value for name, value in query.items() if value is not None}
-    return cast("LayerQuery", {"method": DEFAULT_METHOD, **given})
+    _require_types(given)
+    return cast("LayerQuery", {"method": DEFAULT_METHOD, "token_weights": DEFAULT_TOKEN_WEIGHTS, **given})
 
 
 def needs_no_statistics(query: Mapping[str, Any]) -> bool:
@@ -120,4 +167,5 @@ def _read_rule(index: int, rule: Any) -> ProfileRule:
         raise ValueError(
             f"profile: rule {index} sets {unknown[0]!r}, which is not one of {', '.join(sorted(_PARAMETERS))}"
         )
+    _require_types(parameters, f"profile: rule {index}: ")
     return ProfileRule(match, skip, parameters)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from pare_llm.arguments import require_function
 from pare_llm.layers.unwrap import unwrap
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
 from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
@@ -19,7 +19,10 @@ from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import BlocksInMemory
 from pare_llm.pruning.model.require_weights import require_weights
 from pare_llm.pruning.model.sharding import reshard
+from pare_llm.pruning.model.unfinished import record_unfinished
+from pare_llm.pruning.preflight import require_receivers
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
+from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.run import PruneRun
 
 if TYPE_CHECKING:
@@ -46,8 +49,7 @@ def prune_(
     states_device: torch.device | str = "cpu",
     **parameters: Unpack[RunParameters],
 ) -> PruneReport:
-    """Prune the linear layers of a model in place, block by block, as published with SparseGPT (arXiv
-    2301.00774).
+    """Prune the linear layers of a model in place, block by block, as SparseGPT does (arXiv 2301.00774).
 
     For each block, the Hessians of its layers are recorded on the current hidden states, the layers are
     solved at the host, and the outputs of the pruned block become the inputs of the next block.
@@ -77,12 +79,13 @@ def prune_(
         group: the process group. By default all ranks.
         progress: whether to show a progress bar, if tqdm is installed.
         on_layer: called with the result of each layer, on every rank, after its weight was replaced.
-        tracker: `MlflowTracker`, `WandbTracker` or another `Tracker`, which gets the result of each layer and
-            the report. On several ranks, rank 0 has it.
+        tracker: `MlflowTracker`, `WandbTracker` or another `Tracker`, which gets the parameters, the result
+            of each layer, and the report. On several ranks, rank 0 has it.
         states_device: where the hidden states of all batches are stored.
         **parameters: the choice of the layers, their parameters and other options of the run, which
-            `RunParameters` describes. As in the command `pare prune`, the method is `alps` and the sparsity
-            0.5 unless others are given.
+            `RunParameters` describes. As in the command `pare prune`, the method is `alps`, the sparsity 0.5,
+            and `token_weights` `unit` unless others are given. SparseGPT was published with
+            `token_weights="none"`.
 
     Returns:
         the report of the run and of each layer.
@@ -95,10 +98,9 @@ def prune_(
         PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
         RuntimeError: if the run failed on another rank. The message names the rank and its error.
     """
-    require_function("on_layer", on_layer)
-    network = unwrap(model)
-    require_weights(network)
-    reshard(network)
+    require_receivers(on_layer, tracker)
+    ranks = Ranks(group)
+    network = ranks.together(partial(_prepare, model))
     with ExitStack() as stack:
         run = PruneRun(
             network,
@@ -107,8 +109,21 @@ def prune_(
             validation=validation,
             parameters=parameters,
             blocks=blocks,
-            group=group,
+            ranks=ranks,
         )
         run.open_journal(journal, lambda: model_digest(network), stack)
+        run.start_tracker(tracker)
         hidden = run.capture(torch.device(states_device))
-        return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer, tracker=tracker)
+        try:
+            return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer)
+        except BaseException as error:
+            record_unfinished(network, run.written.values(), len(run.layers), error)
+            raise
+
+
+def _prepare(model: nn.Module) -> nn.Module:
+    """Return the model inside of its wrappers, with all its weights in memory."""
+    network = unwrap(model)
+    require_weights(network)
+    reshard(network)
+    return network

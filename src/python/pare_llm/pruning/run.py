@@ -28,9 +28,10 @@ from pare_llm.pruning.journal import Journal
 from pare_llm.pruning.layer_client import LayerClient, combine_clients
 from pare_llm.pruning.model.blocks import BlockStore, find_blocks
 from pare_llm.pruning.model.layer_choice import choose_layers
-from pare_llm.pruning.model.layers import linear_layers, matrices_outside
+from pare_llm.pruning.model.layers import Layer, linear_layers, matrices_outside
 from pare_llm.pruning.model.require_weights import require_dense
 from pare_llm.pruning.model.sharding import is_sharded
+from pare_llm.pruning.model.unfinished import require_unpruned
 from pare_llm.pruning.parameters import (
     layer_query,
     merge_parameters,
@@ -39,6 +40,7 @@ from pare_llm.pruning.parameters import (
     resolved_parameters,
     without_rounding,
 )
+from pare_llm.pruning.preflight import parameter_facts, require_hosts, require_same, weight_facts
 from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport, RunFacts
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.reconstruction.block_trainer import windows_per_batch
@@ -46,8 +48,6 @@ from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
 from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
-    import torch.distributed as dist
-
     from pare_llm.client.layer_query import LayerQuery
     from pare_llm.client.pare import Pare
     from pare_llm.pruning.trackers.tracker import Tracker
@@ -66,15 +66,41 @@ class PruneRun:
         validation: Validation,
         parameters: Mapping[str, Any],
         blocks: Sequence[str | nn.Module] | None,
-        group: dist.ProcessGroup | None,
+        ranks: Ranks,
     ) -> None:
-        """Read the batches and choose the layers. `prune_` describes the arguments."""
+        """Choose the layers, check the model, the arguments and the hosts, and read the batches.
+
+        `prune_` describes the arguments.
+        """
         self._model = model
-        self.ranks = Ranks(group)
+        self.ranks = ranks
+        ranks.together(partial(self._choose, client, parameters, blocks))
+        self._require_agreement(validation)
+        ranks.together(lambda: require_hosts(self._client, self._queries.values()))
+        self._batches = read_batches(batches, validation, ranks)
+        if self._options.reconstruct:
+            windows = windows_per_batch(ranks)
+            self._batches = [part for batch in self._batches for part in batch.split(windows)]
+        self.written: dict[str, Layer] = {}
+        """The layers whose weights were replaced in the model, by name."""
+        self._journal: Journal | None = None
+        self._is_journaled = False
+        self._tracker: Tracker | None = None
+        self._is_tracked = False
+        self._capture_seconds = 0.0
+
+    def _choose(
+        self,
+        client: LayerClient | Sequence[Pare],
+        parameters: Mapping[str, Any],
+        blocks: Sequence[str | nn.Module] | None,
+    ) -> None:
+        """Find the blocks, and choose the layers and their parameters."""
+        model = self._model
         options, query = RunOptions.split(parameters)
         self._query = layer_query(query)
         # The recorder weighs the tokens, so the hosts get statistics that are sums already.
-        self._token_weights: TokenWeights = self._query.get("token_weights", "unit")
+        self._token_weights: TokenWeights = self._query["token_weights"]
         if self._token_weights not in ("none", "unit"):
             raise ValueError(f"token_weights: must be 'none' or 'unit', got {self._token_weights!r}")
         sent = {name: value for name, value in self._query.items() if name != "token_weights"}
@@ -85,6 +111,7 @@ class PruneRun:
         require_dense(self.all_layers)
         chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules())
         self.layers = list(chosen)
+        require_unpruned(model, self.layers)
         self._allocation = allocation_request(options.allocate, chosen, self._query)
         queries = {layer: merge_parameters(sent, parameters) for layer, parameters in chosen.items()}
         options.require_possible(queries, is_sharded=is_sharded(model))
@@ -96,23 +123,26 @@ class PruneRun:
                 stacklevel=3,
             )
         self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
-        self._batches = read_batches(batches, validation, self.ranks)
-        if options.reconstruct:
-            windows = windows_per_batch(self.ranks)
-            self._batches = [part for batch in self._batches for part in batch.split(windows)]
-        self._journal: Journal | None = None
-        self._is_journaled = False
-        self._capture_seconds = 0.0
+
+    def _require_agreement(self, validation: Validation) -> None:
+        """Raise a ValueError on every rank if one of them prunes another model or has other arguments."""
+        if self.ranks.count == 1:
+            return
+        share = {} if isinstance(validation, Iterable) else {"validation": validation}
+        names = [layer.name for layer in self.layers]
+        facts = parameter_facts({**self._query, **self._options.fingerprint(), **share}, names)
+        require_same(self.ranks, {**facts, **self.ranks.together(partial(weight_facts, self._model))})
 
     def open_journal(
         self, folder: str | Path | None, model_digest: Callable[[], str], stack: ExitStack
     ) -> None:
-        """Open the journal on rank 0 until `stack` is closed, as `Journal`. Without a folder, do nothing."""
-        if folder is None:
+        """Open the journal on rank 0 until `stack` is closed, as `Journal`. Without a folder, do nothing.
+
+        Only the folder of rank 0 counts.
+        """
+        self._is_journaled = self.ranks.share(folder is not None, 0)
+        if not self._is_journaled:
             return
-        path = as_path(folder, "journal")
-        if is_remote(path):
-            raise ValueError(f"journal: must be a folder on a disk, not {path}")
         fingerprint = run_fingerprint(
             model=self.ranks.together(model_digest),
             batches=self._batches,
@@ -123,10 +153,27 @@ class PruneRun:
         )
 
         def open_on_first_rank() -> Journal | None:
-            return stack.enter_context(Journal(path, fingerprint)) if self.ranks.index == 0 else None
+            if self.ranks.index > 0 or folder is None:
+                return None
+            path = as_path(folder, "journal")
+            if is_remote(path):
+                raise ValueError(f"journal: must be a folder on a disk, not {path}")
+            return stack.enter_context(Journal(path, fingerprint))
 
         self._journal = self.ranks.together(open_on_first_rank)
-        self._is_journaled = True
+
+    def start_tracker(self, tracker: Tracker | None) -> None:
+        """Give the parameters of the run to the tracker of rank 0, which then gets all its results."""
+        self._tracker = tracker if self.ranks.index == 0 else None
+        self._is_tracked = self.ranks.share(tracker is not None, 0)
+        self._track("on_start", self._reported_parameters())
+
+    def _track(self, event: str, value: object) -> None:
+        """Call a method of the tracker. Its error ends the run on every rank."""
+        if self._is_tracked:
+            self.ranks.together(
+                lambda: getattr(self._tracker, event)(value) if self._tracker is not None else None
+            )
 
     def capture(self, states_device: torch.device) -> HiddenStates | None:
         """Run the model up to its first block. Return None without batches, if the run needs none."""
@@ -154,11 +201,12 @@ class PruneRun:
         *,
         progress: bool,
         on_layer: Callable[[LayerResult], None] | None = None,
-        tracker: Tracker | None = None,
         name: str | None = None,
     ) -> PruneReport:
         """Prune all layers. `name` is the name of the model in the report."""
-        solver = BlockSolver(self._client, self._queries, self.ranks, self._journal, self._is_journaled)
+        solver = BlockSolver(
+            self._client, self._queries, self.ranks, self._journal, self._is_journaled, written=self.written
+        )
         allocation = self._allocate(hidden, store, solver) if hidden and self._allocation else None
         reconstruction = unrounded = None
         if self._options.reconstruct:
@@ -171,17 +219,14 @@ class PruneRun:
             )
             chosen_by = {name: self._queries[name]["method"] for name in rounded}
             solver = replace(solver, queries=self._mapped(rounded, only_rounding), chosen_by=chosen_by)
-        is_first = self.ranks.index == 0
-        is_tracked = self.ranks.share(tracker is not None, 0)
-        tracker = tracker if is_first else None
-        with progress_bar(len(self.layers), is_shown=progress and is_first) as advance:
+        is_observed = any(self.ranks.collect(on_layer is not None))
+        with progress_bar(len(self.layers), is_shown=progress and self.ranks.index == 0) as advance:
 
             def report_layer(result: LayerResult) -> None:
                 advance(result)
-                if on_layer:
-                    self.ranks.together(partial(on_layer, result))
-                if is_tracked:
-                    self.ranks.together(lambda: tracker.on_layer(result) if tracker is not None else None)
+                if is_observed:
+                    self.ranks.together(lambda: on_layer(result) if on_layer is not None else None)
+                self._track("on_layer", result)
 
             results = BlockLoop(
                 blocks=self.blocks,
@@ -201,8 +246,7 @@ class PruneRun:
             ).run()
         facts = self._facts(name, allocation)
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
-        if is_tracked:
-            self.ranks.together(lambda: tracker.on_report(report) if tracker is not None else None)
+        self._track("on_report", report)
         return report
 
     def _facts(self, name: str | None, allocation: Allocation | None) -> RunFacts:
@@ -218,7 +262,7 @@ class PruneRun:
             model_type=getattr(config, "model_type", type(model).__name__),
             blocks=len(self.blocks),
             hidden_size=getattr(text_config, "hidden_size", 0),
-            parameters={**resolved_parameters(self._query), **self._options.reported()},
+            parameters=self._reported_parameters(),
             samples=sum(windows for windows, _, _ in every),
             validation_samples=sum(windows for windows, _, is_held_out in every if is_held_out),
             seqlen=max((tokens for _, tokens, _ in every), default=0),
@@ -227,6 +271,9 @@ class PruneRun:
             resumed=self.ranks.share(self._journal.resumed if self._journal else 0, 0),
             allocation=asdict(allocation) if allocation else None,
         )
+
+    def _reported_parameters(self) -> dict[str, Any]:
+        return {**resolved_parameters(self._query), **self._options.reported()}
 
     def _rounded_last(self) -> set[str]:
         """Return the names of the layers of those blocks that have a layer with `bits`."""

@@ -14,7 +14,7 @@ from pare_llm.client.layer_query import LayerQuery
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.parameters import Profile, ProfileRule, read_profile
+from pare_llm.pruning.parameters import Profile, ProfileRule, read_profile, require_names
 
 TargetSource = Literal["dense", "none"]
 """Where the targets of the layers come from. `dense` stands for the dense model."""
@@ -23,7 +23,8 @@ TargetSource = Literal["dense", "none"]
 class RunParameters(LayerQuery, total=False):
     """The options of a run, and the parameters of all its layers, which `LayerQuery` describes.
 
-    As in the command `pare prune`, the method is `alps` and the sparsity 0.5 unless others are given.
+    As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and `token_weights` `unit` unless
+    others are given.
     """
 
     layers: LayerChoice | None
@@ -69,8 +70,12 @@ class RunOptions:
 
     @classmethod
     def split(cls, parameters: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
-        """Return the options among `RunParameters`, and the parameters of the layers."""
+        """Return the options among `RunParameters`, and the parameters of the layers.
+
+        A TypeError names an unknown parameter.
+        """
         names = {field.name for field in fields(cls)}
+        require_names(parameters, RunParameters.__annotations__)
         options = {name: value for name, value in parameters.items() if name in names}
         return cls(**options), {name: value for name, value in parameters.items() if name not in names}
 

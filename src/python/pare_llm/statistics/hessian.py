@@ -1,4 +1,4 @@
-"""The calibration statistics of a layer: H = Σ x xᵀ over its inputs, and the number of tokens."""
+"""The calibration statistics of a layer: H = Σ w x xᵀ over its inputs, and the number of tokens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +17,18 @@ CHUNK_TOKENS = 2048
 TokenWeights = Literal["none", "unit"]
 """How much each token counts: `none` adds x xᵀ, and `unit` first scales x to a mean square of 1."""
 
+DEFAULT_TOKEN_WEIGHTS: TokenWeights = "unit"
+"""The default of statistics and of runs, as of `pare prune`. That of a request with `inputs` is `none`."""
+
 LEAST_SQUARE = 1e-30
 """Added to the mean square before the division, so that an input of zeros stays 0."""
 
 
 class Hessian:
-    """The sum H = Σ x xᵀ over the tokens x that a linear layer has received, in float32.
+    """The sum H = Σ w x xᵀ over the tokens x that a linear layer has received, in float32.
+
+    With the default `token_weights="unit"`, the weight w is in/‖x‖², so that every token adds the same trace.
+    With `none`, w is 1, as published with SparseGPT.
 
     Up to a factor, H is the Hessian of the layer's squared output error. H is not divided by the number of
     tokens, so partial sums can be added. The weights that a host computes do not depend on the scale of H.
@@ -41,7 +47,7 @@ class Hessian:
         *,
         offload: bool = False,
         chunk_tokens: int = CHUNK_TOKENS,
-        token_weights: TokenWeights = "none",
+        token_weights: TokenWeights = DEFAULT_TOKEN_WEIGHTS,
     ) -> None:
         """Create the sum over no tokens, which is 0.
 
@@ -51,8 +57,9 @@ class Hessian:
             offload: keep H on the CPU. Each addition then computes its sum on the device of the inputs, in a
                 matrix as large as H that is freed afterwards.
             chunk_tokens: how many tokens are converted to float32 at a time.
-            token_weights: with `unit`, every token adds the same trace, so that a few tokens with massive
-                activations do not outweigh all others.
+            token_weights: `unit` or `none`. With `unit`, a few tokens with massive activations do not
+            outweigh
+                all others.
         """
         require_integer("in_features", in_features, 0)
         # A tensor that is created in inference mode could not be changed after its end.
@@ -70,7 +77,7 @@ class Hessian:
         return self.matrix.shape[0]
 
     def add(self, inputs: Tensor, real: Tensor | None = None) -> None:
-        """Add x xᵀ for every token x of `inputs`.
+        """Add w x xᵀ for every token x of `inputs`.
 
         The products are computed in float32, even inside `torch.autocast` or if the program allows TF32. No
         autograd graph is recorded. At most `chunk_tokens` tokens are converted to float32 at a time.

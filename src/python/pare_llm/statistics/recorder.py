@@ -15,7 +15,7 @@ from pare_llm.layers.find_layers import choose_layers, find_layers
 from pare_llm.layers.linear_layer import LinearLayer, list_names
 from pare_llm.layers.unwrap import is_peft_model, unwrap, wrapped_models
 from pare_llm.statistics.all_reduce import all_reduce_hessians
-from pare_llm.statistics.hessian import CHUNK_TOKENS, Hessian, TokenWeights
+from pare_llm.statistics.hessian import CHUNK_TOKENS, DEFAULT_TOKEN_WEIGHTS, Hessian, TokenWeights
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.padding import BatchPadding
 from pare_llm.statistics.shared_hessians import SharedHessians
@@ -41,7 +41,7 @@ class RecordedHessians(dict[str, Hessian]):
 
 
 class HessianRecorder:
-    """Records H = Σ x xᵀ of the inputs x of a model's linear layers while the model runs.
+    """Records H = Σ w x xᵀ of the inputs x of a model's linear layers while the model runs.
 
     The layers are the modules `nn.Linear` and transformers' `Conv1D`, the projections inside
     `nn.MultiheadAttention`, and the layers of experts (see `find_layers` for their names). Layers that
@@ -78,7 +78,7 @@ class HessianRecorder:
         *,
         offload: bool = False,
         chunk_tokens: int = CHUNK_TOKENS,
-        token_weights: TokenWeights = "none",
+        token_weights: TokenWeights = DEFAULT_TOKEN_WEIGHTS,
     ) -> None:
         """Choose what to record. Nothing is recorded before the `with` block.
 
@@ -88,7 +88,7 @@ class HessianRecorder:
                 layers.
             offload: keep the Hessians on the CPU. See `Hessian`.
             chunk_tokens: how many tokens are converted to float32 at a time.
-            token_weights: how much each token counts. See `Hessian`.
+            token_weights: how much each token counts, as in `Hessian`. The default is that of `prune_`.
 
         Raises:
             ValueError: a pattern matches no layer, or the model has no linear layer.

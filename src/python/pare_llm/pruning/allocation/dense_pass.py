@@ -25,7 +25,7 @@ class DensePass:
     """The inputs of the first block, which stay as they are."""
     store: BlockStore
     ranks: Ranks
-    token_weights: TokenWeights = "none"
+    token_weights: TokenWeights
 
     def record(self, layers: Sequence[Layer]) -> Iterator[tuple[list[Layer], HessianRecorder]]:
         """Yield the given layers of each block with their Hessians. Meanwhile their weights are in memory."""

@@ -28,7 +28,7 @@ def record_hessians(
     hidden: HiddenStates,
     batches: Sequence[Batch],
     ranks: Ranks,
-    token_weights: TokenWeights = "none",
+    token_weights: TokenWeights,
     targets: TargetStatistics | None = None,
 ) -> HessianRecorder:
     """Run the block on the batches of all ranks, and return the sums over all ranks.

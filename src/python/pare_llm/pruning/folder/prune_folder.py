@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from pare_llm.arguments import require_function
 from pare_llm.checkpoints.folder import CONFIG_FILE, CheckpointFolder
 from pare_llm.checkpoints.remote import as_path
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
@@ -23,7 +23,9 @@ from pare_llm.pruning.folder.block_names import stored_block_names
 from pare_llm.pruning.folder.folder_store import FolderStore
 from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.layer_client import LayerClient
+from pare_llm.pruning.preflight import require_receivers
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
+from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.run import PruneRun
 
 if TYPE_CHECKING:
@@ -74,12 +76,13 @@ def prune_folder(
         ValueError: as `prune_`, and if the checkpoint is malformed or lacks a parameter.
         PareError, ConnectionError, RuntimeError: as `prune_`.
     """
-    require_function("on_layer", on_layer)
+    require_receivers(on_layer, tracker)
     folder, out, device = as_path(folder), as_path(out, "out"), torch.device(device)
+    ranks = Ranks(group)
     with ExitStack() as stack:
-        source = CheckpointFolder(folder)
+        source = ranks.together(partial(CheckpointFolder, folder))
         stack.callback(source.close)
-        model = make_skeleton(source, model_dtype, device)
+        model = ranks.together(partial(make_skeleton, source, model_dtype, device))
         run = PruneRun(
             model,
             batches,
@@ -87,7 +90,7 @@ def prune_folder(
             validation=validation,
             parameters=parameters,
             blocks=None,
-            group=group,
+            ranks=ranks,
         )
         names = stored_block_names(model, run.blocks, run.all_layers, source)
 
@@ -99,13 +102,12 @@ def prune_folder(
         run.open_journal(
             journal, lambda: f"{checkpoint_digest(source)} {model.dtype} on {device.type}", stack
         )
+        run.start_tracker(tracker)
         store = FolderStore(model, source, names, output=output, device=device)
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])
             hidden = run.capture(torch.device(states_device))
-        report = run.prune(
-            hidden, store, progress=progress, on_layer=on_layer, tracker=tracker, name=folder.resolve().name
-        )
+        report = run.prune(hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name)
 
         def finish_output() -> None:
             if output:

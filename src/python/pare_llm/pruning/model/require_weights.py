@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from pare_llm.layers.linear_layer import require_stored
 from pare_llm.pruning.model.layers import Layer
 
 _ADVICE = "prune the model before it is quantised"
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def require_weights(model: nn.Module) -> None:
@@ -37,10 +41,23 @@ def require_weights(model: nn.Module) -> None:
 
 
 def require_dense(layers: Iterable[Layer]) -> None:
-    """Raise a TypeError that names a layer's quantised weight, if there is one."""
+    """Raise an error that names a layer whose weight no host can prune.
+
+    The ValueError names a weight that is computed from other tensors. The TypeError names a quantised weight,
+    or one of a dtype that hosts do not accept.
+    """
     for layer in layers:
+        require_stored(layer.name, layer.linear)
         parameter: Tensor = layer.linear.parameter
         if type(parameter.data) not in (Tensor, DTensor):
             raise TypeError(f"{layer.weight_name}: is stored as {type(parameter.data).__name__}; {_ADVICE}")
-        if not parameter.is_floating_point():
-            raise TypeError(f"{layer.weight_name}: is stored as {parameter.dtype}; {_ADVICE}")
+        if parameter.dtype not in _DTYPES:
+            advice = "convert the model with model.float()" if parameter.dtype == torch.float64 else _ADVICE
+            raise TypeError(
+                f"{layer.weight_name}: is stored as {parameter.dtype}, and hosts prune float32, float16 and "
+                f"bfloat16; {advice}"
+            )
+        # The names by which torch.ao and torchao store the object that rounds the weight for each call.
+        for name in ("weight_fake_quant", "weight_fake_quantizer"):
+            if getattr(layer.linear.module, name, None) is not None:
+                raise ValueError(f"{layer.weight_name}: is rounded by {name} (QAT) for each call; {_ADVICE}")

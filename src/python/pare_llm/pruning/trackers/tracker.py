@@ -1,6 +1,7 @@
 """The interface by which a run reports to a program that tracks experiments."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 
@@ -11,11 +12,20 @@ class Tracker(Protocol):
     An error of the tracker ends the run, which continues from its journal.
     """
 
+    def on_start(self, parameters: Mapping[str, Any]) -> None:
+        """Take the parameters of the run, as `pare.json` has them, before any calibration."""
+
     def on_layer(self, result: LayerResult) -> None:
         """Take the result of a layer, after its weight was replaced."""
 
     def on_report(self, report: PruneReport) -> None:
         """Take the report when the run has ended."""
+
+
+def run_metrics(report: PruneReport) -> dict[str, float]:
+    """Return the totals of a run over its pruned layers."""
+    names = ("weights", "zeros", "sparsity", "seconds")
+    return dict(zip(names, (report.entries, report.zeros, report.sparsity, report.seconds), strict=True))
 
 
 def layer_metrics(result: LayerResult) -> dict[str, float]:
