@@ -17,6 +17,6 @@ export async function openBackend(choice: BackendChoice, options: SelectOptions 
 
 /** Says on standard error which backend or products are used, and why. */
 function printChoice({ event, products, reason, instead }: LogEntry): void {
-  if (event === "products") console.error(`products: ${products} (${reason})`);
+  if (event === "products") console.error(`products: ${products}, because ${reason}`);
   else console.error(`${reason}. The backend ${instead} is used instead.`);
 }
