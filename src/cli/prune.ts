@@ -36,8 +36,6 @@ import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
 import { tokenWarnings } from "../prune/run/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
-import type { LayerQuery } from "../protocol/layer_query.ts";
-import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { progressCallbacks } from "./prune/progress_callbacks.ts";
 import { type FirstRun, pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
@@ -70,7 +68,7 @@ export async function prune(
 ): Promise<void> {
   const { out, calibration, text, profile, for: runtime, imatrix } = options;
   const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
-  const written: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
+  const written = layerQuery(options);
   const servers = serverUrls(options);
   checkRemote(options, servers);
   await requireFiles({ profile });
@@ -110,7 +108,7 @@ export async function prune(
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
     if (runtime !== undefined && !await hasRuntimeOutput(runtime, out, fs)) {
-      await writeForRuntime(runtime, out, output, signal);
+      await writeForRuntime(runtime, out, finished.model.name, output, signal);
     }
     if (imatrix !== undefined) {
       await writeImportance(imatrix, out, calibrationTexts, { backend: await openDevice(), output, signal });
@@ -166,7 +164,7 @@ export async function prune(
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   if (options.overwrite) await removeOldExports(out, fs);
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
-  if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
+  if (runtime !== undefined) await writeForRuntime(runtime, out, modelName, output, signal);
   if (imatrix !== undefined) {
     await writeImportance(imatrix, out, calibrationTexts, { backend: await openLater(), output, signal });
   }

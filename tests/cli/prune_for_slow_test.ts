@@ -24,7 +24,7 @@ const { calibration } = await writeSotuTexts(`${folder}/text`);
  * @param model the name of a trained model, or the path of another one
  */
 function command(model: string, out: string): string[] {
-  const short = words`--samples 4 --seqlen 64 --sparsity 0 --method sparsegpt --backend cpu`;
+  const short = words`--samples 4 --seqlen 64 --method sparsegpt --backend cpu`;
   const path = model.startsWith("/") ? model : `${MODELS}${model}`;
   return ["prune", path, "--out", out, "--calibration", calibration, ...short];
 }

@@ -19,7 +19,7 @@ export interface ExportFormat {
 export interface WriteOptions {
   /** Whether layers that do not fit the format are rounded to nearest. Otherwise they are an error. */
   readonly round: boolean;
-  /** The name of the model. */
+  /** The name of the model in reports. */
   readonly name: string;
   readonly signal?: AbortSignal;
   progress?(done: number, total: number, tensor: string): void;

@@ -1,5 +1,7 @@
 /** The formats `gguf:TYPE`: one GGUF file, whose linear layers have the type. */
 
+import { basename } from "node:path";
+import { repositoryOf } from "../../model/hub/reference.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
 import {
@@ -22,7 +24,8 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
   return {
     output: "file",
     write: async (opened, out, options) => {
-      const result = await writeGguf(opened, out, denoFileSystem, { ...options, type });
+      const name = basename(repositoryOf(options.name) ?? options.name);
+      const result = await writeGguf(opened, out, denoFileSystem, { ...options, name, type });
       return { facts: { ...result }, lines: describe(result, type) };
     },
     target: typeof format === "string" ? undefined : ggufTarget(format),

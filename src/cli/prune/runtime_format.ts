@@ -144,16 +144,16 @@ export async function removeOldExports(out: string, fs: WorkFileSystem): Promise
   }
 }
 
-/** Writes the export into the folder of a finished run. */
+/** Writes the export into the folder of a finished run. @param name the name of the model */
 export async function writeForRuntime(
   runtime: FormatName,
   out: string,
+  name: string,
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
   await using opened = await openModelFolder(out, denoFileSystem);
   const target = targetOf(runtime), path = `${out}/${target.path}`;
-  const name = basename(await denoFileSystem.realPath(out));
   const { lines } = await FORMATS[runtime].write(opened, path, { round: false, name, signal });
   for (const line of lines) output.remark(line);
   output.remark(`wrote ${path}`);
