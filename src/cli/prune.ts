@@ -44,6 +44,7 @@ import { resolveLayers } from "./prune/resolve_layers.ts";
 import {
   hasRuntimeOutput,
   modelForRuntime,
+  planForRuntime,
   removeOldExports,
   targetOf,
   writeForRuntime,
@@ -119,6 +120,7 @@ export async function prune(
   const modelName = first?.report.model.name ?? await displayedName(name, folder);
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
+  const exported = runtime && await planForRuntime(runtime, stored, choice, modelName);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: servers }, { config } = checkpoint;
   const blocks = options.remote
@@ -144,7 +146,7 @@ export async function prune(
     if (!options.restart && await PruneRun.exists(fs, out)) {
       output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
     }
-    const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length };
+    const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length, exported };
     return printPlan(await planRun(job, facts, measured), output);
   }
   if (options.validation > 0 && job.validationWindows?.length === 0) {
@@ -155,9 +157,12 @@ export async function prune(
   }
   if (perRow.length > 0) {
     output.remark(
-      `one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`,
+      `${perRow.length} layers get one grid per row, because their rows are not a multiple of the group size, such as ${
+        perRow[0]
+      }`,
     );
   }
+  for (const line of exported?.lines ?? []) output.remark(`${targetOf(runtime!).path} will have ${line}`);
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();

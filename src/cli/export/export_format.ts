@@ -32,6 +32,21 @@ export interface WriteResult {
   readonly lines: readonly string[];
 }
 
+/** A run of `pare prune --for`. */
+export interface RoundedRun {
+  /** The name of the model in reports. */
+  readonly name: string;
+  /** The parameters of each rounded layer, by the name of its weight. */
+  readonly queries: ReadonlyMap<string, LayerQuery>;
+}
+
+export interface PlannedExport {
+  /** The bytes of each file without the report files, by its path in the folder of the run. */
+  readonly files: ReadonlyMap<string, number>;
+  /** The lines about layers that get another type than the format names. */
+  readonly lines: readonly string[];
+}
+
 /** How `pare prune --for` makes a model that fits the format. */
 export interface FormatTarget {
   /** The path of the output in the folder of the run. */
@@ -47,6 +62,12 @@ export interface FormatTarget {
    * @throws {ModelError} if it cannot be written
    */
   check(opened: DescribedModel, fs: FileSystem): void | Promise<void>;
+  /** Plans the output of a run that rounds the layers of `queryOf`, without reading a weight. */
+  plan(
+    opened: Pick<ModelFolder, "checkpoint" | "model">,
+    fs: FileSystem,
+    run: RoundedRun,
+  ): Promise<PlannedExport>;
   /** Returns the line that says how to run the output at `path`. */
   howToRun(path: string): string;
 }

@@ -59,7 +59,10 @@ describe("sweepPoints()", () => {
   it("refuses an option of rounding that a pattern contradicts, and names the option and its value", () => {
     assert.throws(
       () => sweepPoints({ methods: "sparsegpt", patterns: "4:8" }, { bits: 4, group_size: 6 }),
-      { name: "UsageError", message: /^option --group-size 6: 6 is not a multiple of 8, the group of pattern 4:8/ },
+      {
+        name: "UsageError",
+        message: /^option --group-size 6: 6 is not a multiple of 8, the group of pattern 4:8/,
+      },
     );
   });
 });

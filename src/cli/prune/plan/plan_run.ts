@@ -19,6 +19,7 @@ import { isRoundedBy } from "../../../prune/run/rounding_queries.ts";
 import { partSizes } from "../../../prune/window_parts.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import type { Output } from "../../terminal/output.ts";
+import type { PlannedExport } from "../../export/export_format.ts";
 import { rehearse } from "./rehearse.ts";
 import { type DiskUse, diskUse, type MemoryUse, memoryUse } from "./resources.ts";
 import { tokenWarnings } from "../../../prune/run/warnings.ts";
@@ -36,6 +37,8 @@ export interface RunPlan {
   readonly seconds: RunSeconds;
   readonly memory: MemoryUse;
   readonly disk: DiskUse & { readonly free: number };
+  /** The lines about layers of the export that get another type than its format names. */
+  readonly types: readonly string[];
   /** The bytes that are sent to hosts. */
   readonly sent: number;
   /** The work of the rehearsal. */
@@ -51,6 +54,8 @@ export interface PlanServices extends PruneServices {
   readonly freeBytes: number;
   /** The number of hosts to which layers are sent. */
   readonly hosts: number;
+  /** What the run exports, if it exports something. */
+  readonly exported?: PlannedExport;
 }
 
 /** The number of bytes of which the time of a copy is measured. */
@@ -78,7 +83,7 @@ export async function planRun(
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, plan, forward, rehearsal, services);
-  const disk = await diskUse(job, forward, plan, fs);
+  const disk = await diskUse(job, forward, plan, fs, services.exported?.files);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
     allocation: allocation
@@ -99,6 +104,7 @@ export async function planRun(
     seconds,
     memory,
     disk: { ...disk, free: freeBytes },
+    types: services.exported?.lines ?? [],
     sent: services.hosts === 0 ? 0 : countSentBytes(job, plan, services.hosts),
     measured: {
       layers: rehearsal.layers,
@@ -123,7 +129,10 @@ export async function planRun(
 }
 
 /** Warns if the disk of the output folder has too little space. */
-export function diskWarnings({ output, unfinished }: DiskUse, freeBytes: number): string[] {
+export function diskWarnings(
+  { output, unfinished }: Pick<DiskUse, "output" | "unfinished">,
+  freeBytes: number,
+): string[] {
   const needed = output + unfinished;
   if (needed <= freeBytes) return [];
   return [`the run needs ${bytesText(needed)} on the disk, which has ${bytesText(freeBytes)} free`];
@@ -177,6 +186,10 @@ export function printPlan(plan: RunPlan, output: Output): void {
       bytesText(disk.unfinished)
     } more until it is complete, ` +
     `${bytesText(disk.free)} free`,
+    `files   ${
+      Object.entries(disk.files).map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", ")
+    }, and the report`,
+    ...plan.types.map((line) => `types   ${line}`),
     `sends   ${sent === 0 ? "nothing" : `at most ${bytesText(sent)} to hosts`}`,
     `This plan was measured in ${secondsText(measured.seconds)} with ${measured.windows} windows and ` +
     `${measured.layers} layers.`,

@@ -91,17 +91,17 @@ export function plannedFiles(plan: WritePlan, extraFiles: readonly string[]): Re
   return new Set([...names, ...plan.files.keys(), ...copiedFiles(plan, extraFiles), ...extraFiles]);
 }
 
-/** Adds up the bytes of all files without `extraFiles`. */
+/** Returns the bytes of each file without `extraFiles`, by its name. */
 export async function countPlannedBytes(
   plan: WritePlan,
   fs: FileSystem,
   extraFiles: readonly string[],
-): Promise<number> {
-  let bytes = countWeightFileBytes(plan.weightFiles);
-  for (const read of plan.files.values()) bytes += (await read()).byteLength;
+): Promise<Map<string, number>> {
+  const bytes = new Map(plan.weightFiles.map((file) => [file.name, countWeightFileBytes([file])]));
+  for (const [name, read] of plan.files) bytes.set(name, (await read()).byteLength);
   for (const name of copiedFiles(plan, extraFiles)) {
     const file = await fs.open(`${plan.checkpoint.folder}/${name}`);
-    bytes += file.byteLength;
+    bytes.set(name, file.byteLength);
     await file.close();
   }
   return bytes;
