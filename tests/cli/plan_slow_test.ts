@@ -44,6 +44,7 @@ describe("pare prune --plan", () => {
     for (const phase of ["load", "calibration", "layers", "write", "evaluation"] as const) {
       assert.ok(plan.seconds[phase] > 0, phase);
     }
+    assert.match(plan.device, /^cpu \(WebAssembly SIMD/);
     assert.equal(plan.sent, 0);
     assert.ok(plan.memory.process > plan.memory.device && plan.memory.device > 2 ** 20);
     assert.ok(plan.disk.free > plan.disk.output);

@@ -34,6 +34,8 @@ export interface RunPlan {
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly samples: number;
   readonly seqlen: number;
+  /** The backend and the adapter of the forward passes. */
+  readonly device: string;
   readonly seconds: RunSeconds;
   readonly memory: MemoryUse;
   readonly disk: DiskUse & { readonly free: number };
@@ -101,6 +103,7 @@ export async function planRun(
     parameters,
     samples,
     seqlen,
+    device: `${backend.kind} (${backend.adapter.name})`,
     seconds,
     memory,
     disk: { ...disk, free: freeBytes },
@@ -180,6 +183,7 @@ export function printPlan(plan: RunPlan, output: Output): void {
       countText(weights)
     } weights: ${chosen}`,
     `tokens  ${countText(samples * seqlen)}, in ${samples} windows of ${seqlen}`,
+    `device  ${plan.device}`,
     `time    about ${secondsText(seconds.total)}: ${phasesText(seconds)}`,
     `memory  ${bytesText(memory.process)} of this process, ${bytesText(memory.device)} of the device`,
     `disk    ${bytesText(disk.output)} for the result, ${
