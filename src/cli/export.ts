@@ -21,7 +21,7 @@ import {
   requireWritableFile,
   requireWritableFolder,
 } from "./files/output_path.ts";
-import { readRunReport } from "./files/run_report_files.ts";
+import { readAnyReport } from "./files/run_report_files.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options as commander parses them. */
@@ -78,7 +78,7 @@ async function exportModel(name: string, options: ExportOptions, signal: AbortSi
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
   const { facts, lines } = await write(opened, out, {
     round: round === "nearest",
-    name: (await readRunReport(opened.checkpoint))?.model.name ?? await displayedName(name, folder),
+    name: (await readAnyReport(opened.checkpoint))?.model.name ?? await displayedName(name, folder),
     signal,
     progress: (done, total, tensor) => progress.step(done, total, tensor),
   });

@@ -8,10 +8,11 @@ import { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
 import { countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
-import { bytesText, countText, shareText } from "../prune/report/format.ts";
+import { bytesText, countText } from "../prune/report/format.ts";
+import { removalLines, removedShare } from "../prune/report/summary.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
 import { withSmallerSizes } from "../prune/shrink/smaller_network.ts";
-import { UNIT_KINDS, UNITS } from "../prune/shrink/units.ts";
+import { UNITS } from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { displayedName, MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
@@ -33,7 +34,12 @@ import { addExample } from "./options/help.ts";
 import { addSomeLayerOptions, layerQuery } from "./options/layer_options.ts";
 import { addHostPoolOptions } from "./options/server_options.ts";
 import { prune } from "./prune.ts";
-import { perplexityLine, reconstructionLines } from "./prune/print_result.ts";
+import {
+  loadingLines,
+  perplexityLine,
+  perplexityWarnings,
+  reconstructionLines,
+} from "./prune/print_result.ts";
 import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
 import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
@@ -127,7 +133,7 @@ async function shrink(
   const command = { folder, modelName, options: first, output, signal };
   if (second) return await shrinkAndPrune(command, second);
   await requireNoSmallerModel(out);
-  printReport(await shrinkInto(out, command), out, output);
+  await printReport(await shrinkInto(out, command), out, output);
 }
 
 /**
@@ -169,21 +175,23 @@ async function checkSecondRun(
   }
 }
 
-/** Prints the sizes and the perplexities, or with `--json` the whole report. */
-function printReport(report: ShrinkReport, out: string, output: Output): void {
+/** Prints the sizes and the perplexities with the commands that load the model, or with `--json` the whole report. */
+async function printReport(report: ShrinkReport, out: string, output: Output): Promise<void> {
   output.result({ ...report, out }, [...resultLines(report), `wrote ${out}`]);
+  const change = `${removedShare(report)} fewer parameters`,
+    advice = "try a smaller share or --reconstruct 5";
+  const warnings = perplexityWarnings(report.perplexity, change, advice);
+  const lines = output.json ? [] : await loadingLines(out, "dense", fs);
+  for (const line of [...warnings, ...lines]) output.remark(line);
 }
 
 function resultLines(report: ShrinkReport): string[] {
-  const { parameters, bytes, perplexity, dropped_blocks: dropped } = report;
-  const fewer = shareText(1 - parameters.shrunk / parameters.dense);
+  const { parameters, bytes, perplexity } = report;
   return [
-    ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
-    ...UNIT_KINDS.flatMap((kind) => {
-      const sizes = report[kind];
-      return sizes ? [`${sizes.shrunk} of ${sizes.dense} ${kind} remain in each block`] : [];
-    }),
-    `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${fewer} fewer), ` +
+    ...removalLines(report),
+    `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${
+      removedShare(report)
+    } fewer), ` +
     `in ${bytesText(bytes.written)} instead of ${bytesText(bytes.dense)}`,
     ...reconstructionLines(report),
     ...perplexity.map(perplexityLine),

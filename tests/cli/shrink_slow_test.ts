@@ -70,6 +70,33 @@ describe("pare shrink", () => {
     await succeeded(runPare("verify", out));
   });
 
+  it("writes a page and a card, which pare report draws again, and says how to load the model and what helps", async () => {
+    const text = ["--text", evaluation, "--windows", "2"];
+    for (const options of [["--ffn", "0.75"], ["--blocks", "1"]]) {
+      const out = `${folder}/${options.join("")}`;
+      const { stderr } = await succeeded(
+        runPare(...command("llama-sotu", options.join(""), ...options, ...text)),
+      );
+      assert.match(
+        stderr,
+        /^warning: [\d.]+ % fewer parameters raised the perplexity from [\d.]+ to [\d.]+ on evaluation.txt; try a smaller share/m,
+      );
+      assert.ok(stderr.includes(`load it in Python: `) && stderr.endsWith(`vllm serve "${out}"\n`), stderr);
+      const card = await Deno.readTextFile(`${out}/README.md`),
+        page = await Deno.readTextFile(`${out}/report.html`);
+      for (const written of [card, page]) {
+        assert.match(written, /llama-sotu, shrunk/);
+        assert.match(written, /pare shrink removed [\d.]+ % of the parameters: /);
+        assert.ok(
+          written.includes("pare shrink llama-sotu --out FOLDER") && written.includes(options.join(" ")),
+        );
+      }
+      await Deno.remove(`${out}/report.html`);
+      await succeeded(runPare("report", out));
+      assert.equal(await Deno.readTextFile(`${out}/report.html`), page);
+    }
+  });
+
   it("removes experts and heads of a mixture, and reports the scores of the experts", async () => {
     const model = `${folder}/mixture`, text = `${folder}/letters.txt`;
     await Deno.mkdir(model);

@@ -54,7 +54,7 @@ export function printRunResult(
   if (!output.json) { for (const line of howToLoad) output.remark(line); }
 }
 
-/** Suggests other options for each text on which the perplexity has at least doubled. */
+/** Suggests other options for each text on which the perplexity has risen a lot. */
 function qualityHints({ perplexity, parameters }: RunReport): string[] {
   const { pattern, sparsity, method, bits, preset, for: runtime } = parameters;
   const isPruned = pattern !== "unstructured" || Number(sparsity) > 0;
@@ -70,8 +70,11 @@ function qualityHints({ perplexity, parameters }: RunReport): string[] {
   return perplexityWarnings(perplexity, change, advice);
 }
 
+/** The factor by which a perplexity has risen a lot. */
+const RISE = 1.5;
+
 /**
- * Warns about each text on which the perplexity has at least doubled.
+ * Warns about each text on which the perplexity has risen a lot.
  * @param change what was done to the model
  * @param advice what may help
  */
@@ -81,9 +84,11 @@ export function perplexityWarnings(
   advice: string,
 ): string[] {
   return perplexity.flatMap(({ text, dense, pruned }) => {
-    if (dense === null || (pruned !== null && pruned < 2 * dense)) return [];
-    const effect = pruned === null ? "ruined" : pruned < 3 * dense ? "doubled" : "multiplied";
-    return [`${change} ${effect} the perplexity on ${text}; ${advice}`];
+    if (dense === null || (pruned !== null && pruned < RISE * dense)) return [];
+    const effect = pruned === null
+      ? "ruined the perplexity"
+      : `raised the perplexity from ${formatPerplexity(dense)} to ${formatPerplexity(pruned)}`;
+    return [`warning: ${change} ${effect} on ${text}; ${advice}`];
   });
 }
 

@@ -1,12 +1,12 @@
 /** The first run of `pare shrink`, which writes the smaller model. */
 
-import { formatJson } from "../../base/files/whole_file.ts";
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
 import { storesBfloat16 } from "../../prune/block_plan.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
 import { serverPruner } from "../../prune/server_pruner.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
-import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import { readBaseCard } from "../../prune/report/base_card.ts";
+import { REPORT_FILES } from "../../prune/report/file_names.ts";
 import {
   commandFingerprint,
   type FingerprintSources,
@@ -34,7 +34,7 @@ import {
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { remarkFormat } from "../files/model_folder.ts";
-import { readShrinkReport } from "../files/run_report_files.ts";
+import { readModelCard, readShrinkReport, shrinkReportFiles } from "../files/run_report_files.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
 import {
@@ -127,7 +127,7 @@ export async function shrinkInto(
     out,
     fingerprint: runFingerprint(fingerprint, backend),
     loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
-    reportFileNames: [RUN_REPORT_FILE],
+    reportFileNames: REPORT_FILES,
     async reportFiles(written) {
       const perplexity = await comparePerplexity({ dense: model, pruned: written.model }, evaluated, {
         seqlen,
@@ -138,7 +138,7 @@ export async function shrinkInto(
       const facts = { name: modelName, dense: opened, backend, options, texts, seqlen, units, fingerprint };
       const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;
       const report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, written);
-      return new Map([[RUN_REPORT_FILE, formatJson(report)]]);
+      return await shrinkReportFiles(report, readBaseCard(await readModelCard(checkpoint)));
     },
   }, {
     fs,

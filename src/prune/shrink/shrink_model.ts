@@ -11,7 +11,6 @@ import { planLayout, type WritePlan } from "../../model/checkpoint/write/write_p
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
-import { MODEL_CARD_FILE, REPORT_PAGE_FILE } from "../report/file_names.ts";
 import { type FolderJob, type FolderServices, pruneIntoFolder } from "../run/folder_destination.ts";
 import type { PruneJob } from "../run/job.ts";
 import type { LayerEntry } from "../run/journal.ts";
@@ -88,7 +87,7 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
   const { experts, smaller } = await removeExperts(remaining, job, services), { model, nameOf } = smaller;
   const { config, spec, readers, cuts, infoOf } = smallerNetwork(job.kept, job, smaller);
   const removed = { ...blocks, experts };
-  const layout = planLayout(checkpoint, services.fs, {
+  const plan = planLayout(checkpoint, services.fs, {
     config,
     tensors: model.weights,
     tensorsOf: ({ header }) =>
@@ -97,8 +96,6 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
         return name === undefined ? [] : [{ name, ...infoOf(name) }];
       }),
   });
-  // The page and the card of an earlier run describe another model.
-  const plan = { ...layout, leftOut: [REPORT_PAGE_FILE, MODEL_CARD_FILE] };
   const layers = new Map(readers.map((reader) => [reader.name, reader]));
   const entries = await pruneIntoFolder({
     ...job,

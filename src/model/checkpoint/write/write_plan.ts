@@ -24,8 +24,6 @@ export interface WritePlan {
   readonly tensors: TensorSource;
   /** The content of the other files that are not copied, by name. */
   readonly files: ReadonlyMap<string, () => Promise<Uint8Array>>;
-  /** The names of files of the checkpoint that are left out. @default none */
-  readonly leftOut?: readonly string[];
 }
 
 /** Plans a copy in which every file and every header has the same bytes as in `checkpoint`. */
@@ -77,11 +75,11 @@ export function layOut(shard: Shard, tensors: readonly TensorSpec[]): WeightFile
 
 /** Lists the files that are copied unchanged. @param extraFiles the names of files that the caller writes */
 export function copiedFiles(
-  { checkpoint, files, leftOut = [] }: WritePlan,
+  { checkpoint, files }: WritePlan,
   extraFiles: readonly string[],
 ): string[] {
   return checkpoint.files.filter((name) =>
-    isCopiedFile(name) && !files.has(name) && ![...extraFiles, ...leftOut].includes(name)
+    isCopiedFile(name) && !files.has(name) && !extraFiles.includes(name)
   );
 }
 
