@@ -40,7 +40,7 @@ import {
   perplexityWarnings,
   reconstructionLines,
 } from "./prune/print_result.ts";
-import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
+import { planOption, type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
 import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
 import {
@@ -87,7 +87,8 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   addSomeLayerOptions(command, "sparsity", "pattern", "bits").addOption(runtimeOption());
   addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1, HELD_OUT_WITH))))
     .option("--overwrite", "replace a checkpoint in the output folder")
-    .option("--restart", "discard the unfinished run in the output folder and start over");
+    .option("--restart", "discard the unfinished run in the output folder and start over")
+    .addOption(planOption());
   addCommonOptions(addBackendOption(addHostPoolOptions(command)));
   addExample(
     command,
@@ -117,6 +118,11 @@ async function shrink(
     );
   }
   const second = secondRun(options);
+  if (options.plan && second) {
+    throw new UsageError(
+      "option --plan: plans the smaller model only, so it does not work with --sparsity, --pattern, --bits and --for",
+    );
+  }
   const solvesLayers = kinds.some((kind) => kind !== "experts");
   const trainsLater = second !== undefined && (second.target !== "none" || second.reconstruct > 0);
   if (!solvesLayers && !trainsLater && (target !== "none" || reconstruct > 0)) {
@@ -133,7 +139,8 @@ async function shrink(
   const command = { folder, modelName, options: first, output, signal };
   if (second) return await shrinkAndPrune(command, second);
   await requireNoSmallerModel(out);
-  await printReport(await shrinkInto(out, command), out, output);
+  const report = await shrinkInto(out, command);
+  if (report) await printReport(report, out, output);
 }
 
 /**
@@ -151,7 +158,7 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
   const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
   output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);
   if (options.restart) await fs.removeFolder(smaller);
-  const report = await shrinkInto(smaller, command);
+  const report = (await shrinkInto(smaller, command))!; // there is no plan of two runs
   for (const line of resultLines(report)) output.remark(line);
   await prune(smaller, second, signal, { report, dense: checkpoint });
   await fs.removeFolder(smaller);

@@ -69,10 +69,10 @@ describe("pare prune --plan", () => {
       const args = pruneArgs(out, ...options);
       if (model) args[1] = model;
       const plan = await pareJson<RunPlan>(...args, "--plan"), { disk: { files, output } } = plan;
-      assert.equal(plan.types.length, types.length, plan.types.join("; "));
-      types.forEach((type, i) => assert.match(plan.types[i], type));
+      assert.equal(plan.result.length, types.length, plan.result.join("; "));
+      types.forEach((type, i) => assert.match(plan.result[i], type));
       const { stderr } = await succeeded(runPare(...args));
-      for (const line of plan.types) assert.match(stderr, new RegExp(`^model.gguf will have ${line}$`, "m"));
+      for (const line of plan.result) assert.match(stderr, new RegExp(`^model.gguf will have ${line}$`, "m"));
       assert.ok(stderr.split("\n").every((line) => line.length < 250), stderr);
       const written = filesOf(out).filter(([path]) => !REPORT_FILES.includes(basename(path)));
       assert.deepEqual(Object.keys(files).toSorted(), written.map(([path]) => path).toSorted());

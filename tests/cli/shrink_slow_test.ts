@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunReport } from "../../src/prune/report/run_report.ts";
+import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
+import { REPORT_FILES } from "../../src/prune/report/file_names.ts";
 import type { ShrinkReport } from "../../src/prune/shrink/shrink_report.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
@@ -95,6 +97,32 @@ describe("pare shrink", () => {
       await succeeded(runPare("report", out));
       assert.equal(await Deno.readTextFile(`${out}/report.html`), page);
     }
+  });
+
+  it("plans the files of a run, and writes nothing", async () => {
+    const args = [
+      ...command("llama-sotu", "planned", "--ffn", "0.25"),
+      "--text",
+      evaluation,
+      "--windows",
+      "2",
+    ];
+    const plan = await pareJson<RunPlan>(...args, "--plan"), { files } = plan.disk;
+    await assert.rejects(Deno.stat(`${folder}/planned`), Deno.errors.NotFound);
+    assert.deepEqual([plan.layers, plan.parameters.ffn, plan.samples], [4, 0.25, 8]);
+    assert.deepEqual(plan.result, ["384 of 512 neurons remain in each block"]);
+    assert.ok(
+      plan.seconds.layers > 0 && plan.seconds.evaluation > 0 && plan.memory.process > plan.memory.device,
+    );
+    await succeeded(runPare(...args));
+    const names = Array.from(Deno.readDirSync(`${folder}/planned`), ({ name }) => name);
+    assert.deepEqual([...Object.keys(files), ...REPORT_FILES].toSorted(), names.toSorted());
+    for (const [name, bytes] of Object.entries(files)) {
+      const { size } = await Deno.stat(`${folder}/planned/${name}`);
+      assert.ok(Math.abs(bytes / size - 1) < 0.01, `${name}: ${bytes} planned, ${size} written`);
+    }
+    const rounded = await runPare(...args, "--plan", "--bits", "4");
+    assert.match(rounded.stderr, /option --plan: plans the smaller model only/);
   });
 
   it("removes experts and heads of a mixture, and reports the scores of the experts", async () => {

@@ -115,10 +115,7 @@ export function declarePrune(): Command {
     )
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over")
-    .option(
-      "--plan",
-      "print the time, memory, disk space and traffic that the run needs, from a short measurement, and prune nothing",
-    );
+    .addOption(planOption());
   addChoiceOptions(command);
   command.option(
     "--remote",
@@ -155,6 +152,14 @@ const DIFFERENCES = {
       `step, and auto chooses by the windows that --validation holds out. Defaults to auto if windows are held out, else to ${DEFAULT_TARGET_STEP}`,
   },
 } as const satisfies Parameters<typeof addLayerOptions>[1];
+
+/** Returns the option `--plan`. `pare prune` and `pare shrink` have it. */
+export function planOption(): Option {
+  return new Option(
+    "--plan",
+    "print the files, time, memory, disk space and traffic that the run needs, from a short measurement, and write nothing",
+  );
+}
 
 /** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
 export function runtimeOption(): Option {

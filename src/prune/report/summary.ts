@@ -52,7 +52,9 @@ export function removalOf({ shrunk, layers }: RunReport): RunReport["shrunk"] {
 }
 
 /** Says which units `pare shrink` has removed, in one line per kind. */
-export function removalLines(removal: NonNullable<RunReport["shrunk"]>): string[] {
+export function removalLines(
+  removal: Pick<NonNullable<RunReport["shrunk"]>, "dropped_blocks" | "neurons" | "heads" | "experts">,
+): string[] {
   const { dropped_blocks: dropped } = removal;
   return [
     ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],

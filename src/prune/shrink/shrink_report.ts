@@ -99,7 +99,7 @@ export function shrinkReport(
 }
 
 /** Returns the options that differ from what a command without them does. */
-function givenOptions(
+export function givenOptions(
   { ffn, heads, experts, multiple, blocks, target, reconstruct }: ShrinkReport["options"],
 ) {
   const given = { ffn, heads, experts, blocks, multiple, target, reconstruct };

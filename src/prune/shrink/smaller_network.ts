@@ -65,17 +65,29 @@ export async function withSmallerSizes(
   kept: KeptUnits,
   blocks: number,
 ): Promise<DescribedModel> {
-  const { checkpoint: { folder, config }, model } = dense, { blockCount } = model.spec;
+  const smaller = await withoutLastParts(dense, kept, blocks), network = smallerNetwork(kept, dense, smaller);
+  return {
+    checkpoint: { folder: dense.checkpoint.folder, config: network.config },
+    model: { spec: network.spec, weights: { ...smaller.model.weights, info: network.infoOf } },
+  };
+}
+
+/**
+ * Returns the model without its last blocks and experts. It has the sizes of the model without other blocks and experts,
+ * which are chosen by measurements.
+ * @throws {RangeError} naming the option, if all blocks would be dropped
+ */
+export async function withoutLastParts(
+  { checkpoint: { config }, model }: DescribedModel,
+  kept: KeptUnits,
+  blocks: number,
+): Promise<RenamedModel> {
+  const { blockCount } = model.spec;
   requireBlocks(blockCount, blocks);
   const dropped = new Set(firstNumbers(blocks).map((i) => blockCount - 1 - i));
   const remaining = withoutBlocks(config, model, dropped);
   const experts = kept.experts && firstNumbers(blockCount - blocks).map(() => firstNumbers(kept.experts!));
-  const smaller = experts ? await withoutExperts(remaining.config, remaining.model, experts) : remaining;
-  const network = smallerNetwork(kept, dense, smaller);
-  return {
-    checkpoint: { folder, config: network.config },
-    model: { spec: network.spec, weights: { ...smaller.model.weights, info: network.infoOf } },
-  };
+  return experts ? await withoutExperts(remaining.config, remaining.model, experts) : remaining;
 }
 
 /** @throws {RangeError} naming the option, if no block would remain */

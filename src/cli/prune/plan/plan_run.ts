@@ -39,8 +39,8 @@ export interface RunPlan {
   readonly seconds: RunSeconds;
   readonly memory: MemoryUse;
   readonly disk: DiskUse & { readonly free: number };
-  /** The lines about layers of the export that get another type than its format names. */
-  readonly types: readonly string[];
+  /** Lines about the result, such as the types of layers in the export that its format does not name. */
+  readonly result: readonly string[];
   /** The bytes that are sent to hosts. */
   readonly sent: number;
   /** The work of the rehearsal. */
@@ -56,7 +56,7 @@ export interface PlanServices extends PruneServices {
   readonly freeBytes: number;
   /** The number of hosts to which layers are sent. */
   readonly hosts: number;
-  /** What the run exports, if it exports something. */
+  /** What the run exports, if it exports something, and the lines about its result. */
   readonly exported?: PlannedExport;
 }
 
@@ -69,7 +69,7 @@ const COPY_PASSES = 2;
 /** Rehearses the run and returns its plan. @throws the errors of the run */
 export async function planRun(
   job: FolderJob,
-  { name, parameters, seqlen }: RunFacts,
+  { name, parameters, seqlen }: Pick<RunFacts, "name" | "parameters" | "seqlen">,
   services: PlanServices,
 ): Promise<RunPlan> {
   const { model: { spec }, evaluatedWindows = [], allocation } = job, { backend, fs, freeBytes } = services;
@@ -107,7 +107,7 @@ export async function planRun(
     seconds,
     memory,
     disk: { ...disk, free: freeBytes },
-    types: services.exported?.lines ?? [],
+    result: services.exported?.lines ?? [],
     sent: services.hosts === 0 ? 0 : countSentBytes(job, plan, services.hosts),
     measured: {
       layers: rehearsal.layers,
@@ -193,7 +193,7 @@ export function printPlan(plan: RunPlan, output: Output): void {
     `files   ${
       Object.entries(disk.files).map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", ")
     }, and the report`,
-    ...plan.types.map((line) => `types   ${line}`),
+    ...plan.result.map((line) => `result  ${line}`),
     `sends   ${sent === 0 ? "nothing" : `at most ${bytesText(sent)} to hosts`}`,
     `This plan was measured in ${secondsText(measured.seconds)} with ${measured.windows} windows and ` +
     `${measured.layers} layers.`,

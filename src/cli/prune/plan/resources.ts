@@ -120,7 +120,8 @@ export async function diskUse(
   fs: WorkFileSystem,
   exported: ReadonlyMap<string, number> = new Map(),
 ): Promise<DiskUse> {
-  const written = await countPlannedBytes(planOutput(job, fs).plan, fs, job.reportFileNames);
+  const { plan } = job.planOutput?.([]) ?? planOutput(job, fs);
+  const written = await countPlannedBytes(plan, fs, job.reportFileNames);
   const files = [...written, ...exported], output = files.reduce((sum, [, bytes]) => sum + bytes, 0);
   // The hidden states before a block are kept until those before the next block are on the disk.
   return { output, files: Object.fromEntries(files), unfinished: lastBlock > 0 ? 2 * statesBytes : 0 };
