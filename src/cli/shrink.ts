@@ -11,7 +11,7 @@ import { type ModelFolder, openModelFolder } from "../model/model.ts";
 import { bytesText, countText } from "../prune/report/format.ts";
 import { removalLines, removedShare } from "../prune/report/summary.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
-import { withSmallerSizes } from "../prune/shrink/smaller_network.ts";
+import { neuronShare, withSmallerSizes } from "../prune/shrink/smaller_network.ts";
 import { UNITS } from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
@@ -73,6 +73,11 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   }
   command
     .option(
+      "--smaller <share>",
+      "in place of --ffn: share of all parameters of the model to remove, as neurons",
+      number("above 0 and below 1", (value) => value > 0 && value < 1),
+    )
+    .option(
       "--multiple <n>",
       "round the number of neurons that remain to a multiple of n",
       integer(1),
@@ -110,11 +115,18 @@ async function shrink(
   validation: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const { out, calibration, text, blocks, samples, target, reconstruct } = options,
-    kinds = unitKinds(options);
+  const { out, calibration, text, smaller, blocks, samples, target, reconstruct } = options;
+  const given = unitKinds(options), kinds = smaller === undefined ? given : ["neurons" as const];
+  if (smaller !== undefined && given.length + blocks > 0) {
+    throw new UsageError(
+      `option --smaller ${smaller}: removes neurons only, so give no other share and no --blocks`,
+    );
+  }
   if (kinds.length === 0 && blocks === 0) {
     throw new UsageError(
-      `shrink: needs ${Object.values(UNITS).map(({ option }) => `--${option}`).join(", ")} or --blocks`,
+      `shrink: needs --smaller, ${
+        Object.values(UNITS).map(({ option }) => `--${option}`).join(", ")
+      } or --blocks`,
     );
   }
   const second = secondRun(options);
@@ -135,12 +147,24 @@ async function shrink(
   await requireWritableFolder("--out", out);
   const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
   await requireOtherFolder(out, folder);
-  const modelName = await displayedName(name, folder), first = { ...options, validation };
+  const modelName = await displayedName(name, folder);
+  const ffn = smaller === undefined ? options.ffn : await ffnShare(folder, smaller);
+  const first = { ...options, ffn, validation };
   const command = { folder, modelName, options: first, output, signal };
   if (second) return await shrinkAndPrune(command, second);
   await requireNoSmallerModel(out);
   const report = await shrinkInto(out, command);
   if (report) await printReport(report, out, output);
+}
+
+/** Returns the value of `--ffn` for one of `--smaller`. @throws {UsageError} {ModelError} as `neuronShare` does */
+async function ffnShare(folder: string, smaller: number): Promise<number> {
+  await using dense = await openModelFolder(folder, fs);
+  try {
+    return await neuronShare(dense, smaller);
+  } catch (error) {
+    throw error instanceof RangeError ? new UsageError(`option ${error.message}`, { cause: error }) : error;
+  }
 }
 
 /**

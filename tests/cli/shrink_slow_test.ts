@@ -99,6 +99,27 @@ describe("pare shrink", () => {
     }
   });
 
+  it("removes a share of all parameters with --smaller", async () => {
+    const { parameters, options } = await pareJson<ShrinkReport>(
+      ...command("llama-sotu", "share", "--smaller", "0.2", "--multiple", "1"),
+    );
+    assert.ok(
+      Math.abs(1 - parameters.shrunk / parameters.dense - 0.2) < 0.001,
+      `${parameters.shrunk} remain`,
+    );
+    assert.ok(options.ffn > 0.2);
+    for (
+      const [words, message] of [
+        [["0.9"], /option --smaller 0.9: the neurons have only 59.9 % of the parameters/],
+        [["0.2", "--heads", "0.5"], /option --smaller 0.2: removes neurons only/],
+      ] as const
+    ) {
+      const { code, stderr } = await runPare(...command("llama-sotu", "none", "--smaller", ...words));
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    }
+  });
+
   it("plans the files of a run, and writes nothing", async () => {
     const args = [
       ...command("llama-sotu", "planned", "--ffn", "0.25"),
@@ -206,7 +227,7 @@ describe("pare shrink", () => {
   it("refuses what it cannot shrink, and says what to change", async () => {
     for (
       const [words, message] of [
-        [command("llama-sotu", "none"), /shrink: needs --ffn, --heads, --experts or --blocks/],
+        [command("llama-sotu", "none"), /shrink: needs --smaller, --ffn, --heads, --experts or --blocks/],
         [
           command("bloom-sotu", "none", "--blocks", "1"),
           /"bloom" cannot be shrunk; the types that can are: opt/,

@@ -73,6 +73,8 @@ export interface ShrinkOptions
     TargetFlags,
     MeasurementFlags {
   readonly out: string;
+  /** The share of all parameters to remove as neurons. `ffn` is then computed from it. */
+  readonly smaller?: number;
   readonly multiple: number;
   readonly blocks: number;
   readonly calibration: readonly string[];

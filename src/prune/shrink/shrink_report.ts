@@ -2,9 +2,8 @@
 
 import { z } from "zod";
 import type { Backend } from "../../device/backend.ts";
-import { countWeightFileBytes, type WeightFile } from "../../model/checkpoint/weight_files.ts";
+import { countParameters, countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { ModelFolder } from "../../model/model.ts";
-import { elementCount } from "../../tensor/dtype.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
 import { removalSchema, type RunReport, runReportSchema } from "../report/run_report.ts";
 import { runSecondsSchema } from "../report/run_seconds.ts";
@@ -117,9 +116,4 @@ export function asRunReport({ options, seconds, ...report }: ShrinkReport): RunR
     format: "dense",
     shrunk: removalSchema.parse({ options, ...report }),
   };
-}
-
-function countParameters(files: readonly Pick<WeightFile, "header">[]): number {
-  const shapes = files.flatMap(({ header }) => header.tensors.map(({ shape }) => shape));
-  return shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
 }

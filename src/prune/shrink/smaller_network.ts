@@ -5,11 +5,20 @@
 
 import type { TensorShape } from "../../model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../model/families/families.ts";
-import type { ModelSpec } from "../../model/families/family.ts";
-import type { DescribedModel } from "../../model/model.ts";
+import { countParameters } from "../../model/checkpoint/weight_files.ts";
+import { blocksOf, countWeights, type ModelSpec } from "../../model/families/family.ts";
+import type { DescribedModel, ModelFolder } from "../../model/model.ts";
+import { shareText } from "../report/format.ts";
 import type { RenamedModel } from "./renamed_model.ts";
 import { type Cut, unitCuts } from "./shrunk_output.ts";
-import { keptSettings, type KeptUnits, type ReadingLayer, readingLayers } from "./units.ts";
+import {
+  keptSettings,
+  type KeptUnits,
+  type ReadingLayer,
+  readingLayers,
+  readUnits,
+  requireShrinkable,
+} from "./units.ts";
 import { withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
 
@@ -88,6 +97,31 @@ export async function withoutLastParts(
   const remaining = withoutBlocks(config, model, dropped);
   const experts = kept.experts && firstNumbers(blockCount - blocks).map(() => firstNumbers(kept.experts!));
   return experts ? await withoutExperts(remaining.config, remaining.model, experts) : remaining;
+}
+
+/**
+ * Returns the share of the neurons that have `share` of all parameters.
+ * @throws {RangeError} naming the option, if all neurons together have fewer
+ * @throws {ModelError} if the model cannot lose neurons
+ */
+export async function neuronShare(
+  dense: Pick<ModelFolder, "checkpoint" | "model">,
+  share: number,
+): Promise<number> {
+  const { checkpoint: { config, shards }, model: { spec } } = dense;
+  requireShrinkable(config, spec);
+  const { count } = readUnits("neurons", config, spec),
+    one = await withSmallerSizes(dense, { neurons: 1 }, 0);
+  const countAll = (spec: ModelSpec) => blocksOf(spec).reduce((sum, block) => sum + countWeights(block), 0);
+  const perNeuron = (countAll(spec) - countAll(one.model.spec)) / (count - 1);
+  const ofAll = count * perNeuron / countParameters(shards);
+  if (share < ofAll) return share / ofAll;
+  throw new RangeError(
+    `--smaller ${share}: the neurons have only ${
+      shareText(ofAll)
+    } of the parameters; give a smaller share, or add ` +
+      "--heads, --experts or --blocks in place of it",
+  );
 }
 
 /** @throws {RangeError} naming the option, if no block would remain */
