@@ -62,7 +62,7 @@ export interface FormatTarget {
    * @throws {ModelError} if it cannot be written
    */
   check(opened: DescribedModel, fs: FileSystem): void | Promise<void>;
-  /** Plans the output of a run that rounds the layers of `queryOf`, without reading a weight. */
+  /** Plans the output of a run, without reading a weight. */
   plan(
     opened: Pick<ModelFolder, "checkpoint" | "model">,
     fs: FileSystem,
