@@ -1,6 +1,5 @@
 /** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs, and keeps its codes. */
 
-import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { isPacked } from "../model/checkpoint/stored/dense_checkpoint.ts";
 import { openModelFolder } from "../model/model.ts";
@@ -8,7 +7,13 @@ import { addCommonOptions, type CommonOptions } from "./options/common_options.t
 import { addExample } from "./options/help.ts";
 import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { inputFiles, MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
+import {
+  displayedName,
+  inputFiles,
+  MODEL_ARGUMENT,
+  modelFolder,
+  remarkFormat,
+} from "./files/model_folder.ts";
 import {
   requireEmptyFolder,
   requireNoInput,
@@ -16,6 +21,7 @@ import {
   requireWritableFile,
   requireWritableFolder,
 } from "./files/output_path.ts";
+import { readAnyReport } from "./files/run_report_files.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options as commander parses them. */
@@ -72,7 +78,7 @@ async function exportModel(name: string, options: ExportOptions, signal: AbortSi
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
   const { facts, lines } = await write(opened, out, {
     round: round === "nearest",
-    name: folder === name ? basename(await denoFileSystem.realPath(folder)) : name,
+    name: (await readAnyReport(opened.checkpoint))?.model.name ?? await displayedName(name, folder),
     signal,
     progress: (done, total, tensor) => progress.step(done, total, tensor),
   });

@@ -1,22 +1,34 @@
 /** Opens the backend of a command. */
 
-import type { Backend } from "../device/backend.ts";
+import type { Adapter, Backend } from "../device/backend.ts";
 import { type BackendChoice, selectBackend, type SelectOptions } from "../host/backends.ts";
 import type { LogEntry } from "../host/metrics.ts";
 import { messageOf } from "../base/errors.ts";
+import { printableLine } from "../base/texts.ts";
 import { RefusedError } from "./errors.ts";
 
-/** Opens a backend for forward passes and solves. @throws {RefusedError} if this machine does not have it */
+/** Opens a backend for forward passes and solves, and names a GPU on standard error. @throws {RefusedError} if this machine does not have it */
 export async function openBackend(choice: BackendChoice, options: SelectOptions = {}): Promise<Backend> {
   try {
-    return await selectBackend(choice, { log: printChoice, ...options });
+    const backend = await selectBackend(choice, { log: printChoice, ...options });
+    if (backend.kind === "webgpu") printAdapter(backend.adapter);
+    return backend;
   } catch (error) {
     throw new RefusedError(`option --backend ${choice}: ${messageOf(error)}`, { cause: error });
   }
 }
 
+/** Names the adapter, and warns if it is no GPU. */
+function printAdapter({ name, software }: Adapter): void {
+  console.error(printableLine(`device: ${name}`));
+  if (!software) return;
+  console.error(
+    "warning: this adapter emulates a GPU on the processor, which takes many times as long as --backend cpu",
+  );
+}
+
 /** Says on standard error which backend or products are used, and why. */
 function printChoice({ event, products, reason, instead }: LogEntry): void {
-  if (event === "products") console.error(`products: ${products} (${reason})`);
+  if (event === "products") console.error(`products: ${products}, because ${reason}`);
   else console.error(`${reason}. The backend ${instead} is used instead.`);
 }

@@ -36,8 +36,6 @@ import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
 import { tokenWarnings } from "../prune/run/warnings.ts";
 import { loadingLines, printRunResult } from "./prune/print_result.ts";
-import type { LayerQuery } from "../protocol/layer_query.ts";
-import { DEFAULT_TOKEN_WEIGHTS } from "../prune/run/job.ts";
 import { progressCallbacks } from "./prune/progress_callbacks.ts";
 import { type FirstRun, pruneJob, reportedParameters } from "./prune/prune_job.ts";
 import { applyNames } from "./prune/named_options.ts";
@@ -46,6 +44,7 @@ import { resolveLayers } from "./prune/resolve_layers.ts";
 import {
   hasRuntimeOutput,
   modelForRuntime,
+  planForRuntime,
   removeOldExports,
   targetOf,
   writeForRuntime,
@@ -70,7 +69,7 @@ export async function prune(
 ): Promise<void> {
   const { out, calibration, text, profile, for: runtime, imatrix } = options;
   const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
-  const written: LayerQuery = { token_weights: DEFAULT_TOKEN_WEIGHTS, ...layerQuery(options) };
+  const written = layerQuery(options);
   const servers = serverUrls(options);
   checkRemote(options, servers);
   await requireFiles({ profile });
@@ -110,7 +109,7 @@ export async function prune(
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     printRunResult(finished, out, output, await loadingLines(out, finished.format, fs), true);
     if (runtime !== undefined && !await hasRuntimeOutput(runtime, out, fs)) {
-      await writeForRuntime(runtime, out, output, signal);
+      await writeForRuntime(runtime, out, finished.model.name, output, signal);
     }
     if (imatrix !== undefined) {
       await writeImportance(imatrix, out, calibrationTexts, { backend: await openDevice(), output, signal });
@@ -121,6 +120,7 @@ export async function prune(
   const modelName = first?.report.model.name ?? await displayedName(name, folder);
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
+  const exported = runtime && await planForRuntime(runtime, stored, choice, modelName);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: servers }, { config } = checkpoint;
   const blocks = options.remote
@@ -146,7 +146,7 @@ export async function prune(
     if (!options.restart && await PruneRun.exists(fs, out)) {
       output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
     }
-    const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length };
+    const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length, exported };
     return printPlan(await planRun(job, facts, measured), output);
   }
   if (options.validation > 0 && job.validationWindows?.length === 0) {
@@ -157,16 +157,19 @@ export async function prune(
   }
   if (perRow.length > 0) {
     output.remark(
-      `one grid per row, because their rows are no multiple of the group size: ${perRow.join(", ")}`,
+      `${perRow.length} layers get one grid per row, because their rows are not a multiple of the group size, such as ${
+        perRow[0]
+      }`,
     );
   }
+  for (const line of exported?.lines ?? []) output.remark(`${targetOf(runtime!).path} will have ${line}`);
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
   if (options.overwrite) await removeOldExports(out, fs);
   printRunResult(report!, out, output, await loadingLines(out, report!.format, fs)); // the run has written its report
-  if (runtime !== undefined) await writeForRuntime(runtime, out, output, signal);
+  if (runtime !== undefined) await writeForRuntime(runtime, out, modelName, output, signal);
   if (imatrix !== undefined) {
     await writeImportance(imatrix, out, calibrationTexts, { backend: await openLater(), output, signal });
   }

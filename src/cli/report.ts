@@ -10,7 +10,7 @@ import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../prune/report/file_names.ts
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireFolder } from "./files/input_file.ts";
 import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
-import { readRunReport } from "./files/run_report_files.ts";
+import { readAnyReport } from "./files/run_report_files.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
@@ -32,8 +32,8 @@ export function createReportCommand(): Command {
 async function report(folder: string, options: ReportCommandOptions): Promise<void> {
   await requireFolder("folder", folder);
   const files = await denoFileSystem.list(folder) ?? [];
-  const run = await readRunReport({ folder, files });
-  if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE} of pare prune`);
+  const run = await readAnyReport({ folder, files });
+  if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE}`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;
   await requireWritableFile("--out", out);
   const others = files.filter((name) => name !== REPORT_PAGE_FILE); // an earlier page may be replaced

@@ -8,10 +8,11 @@ import { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
 import { countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
 import { type ModelFolder, openModelFolder } from "../model/model.ts";
-import { bytesText, countText, shareText } from "../prune/report/format.ts";
+import { bytesText, countText } from "../prune/report/format.ts";
+import { removalLines, removedShare } from "../prune/report/summary.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
-import { withSmallerSizes } from "../prune/shrink/smaller_network.ts";
-import { UNIT_KINDS, UNITS } from "../prune/shrink/units.ts";
+import { neuronShare, withSmallerSizes } from "../prune/shrink/smaller_network.ts";
+import { UNITS } from "../prune/shrink/units.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { displayedName, MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
@@ -33,8 +34,13 @@ import { addExample } from "./options/help.ts";
 import { addSomeLayerOptions, layerQuery } from "./options/layer_options.ts";
 import { addHostPoolOptions } from "./options/server_options.ts";
 import { prune } from "./prune.ts";
-import { perplexityLine, reconstructionLines } from "./prune/print_result.ts";
-import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
+import {
+  loadingLines,
+  perplexityLine,
+  perplexityWarnings,
+  reconstructionLines,
+} from "./prune/print_result.ts";
+import { planOption, type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
 import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
 import {
@@ -67,6 +73,11 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   }
   command
     .option(
+      "--smaller <share>",
+      "in place of --ffn: share of all parameters of the model to remove, as neurons",
+      number("above 0 and below 1", (value) => value > 0 && value < 1),
+    )
+    .option(
       "--multiple <n>",
       "round the number of neurons that remain to a multiple of n",
       integer(1),
@@ -81,7 +92,8 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   addSomeLayerOptions(command, "sparsity", "pattern", "bits").addOption(runtimeOption());
   addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1, HELD_OUT_WITH))))
     .option("--overwrite", "replace a checkpoint in the output folder")
-    .option("--restart", "discard the unfinished run in the output folder and start over");
+    .option("--restart", "discard the unfinished run in the output folder and start over")
+    .addOption(planOption());
   addCommonOptions(addBackendOption(addHostPoolOptions(command)));
   addExample(
     command,
@@ -103,14 +115,26 @@ async function shrink(
   validation: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const { out, calibration, text, blocks, samples, target, reconstruct } = options,
-    kinds = unitKinds(options);
+  const { out, calibration, text, smaller, blocks, samples, target, reconstruct } = options;
+  const given = unitKinds(options), kinds = smaller === undefined ? given : ["neurons" as const];
+  if (smaller !== undefined && given.length + blocks > 0) {
+    throw new UsageError(
+      `option --smaller ${smaller}: removes neurons only, so give no other share and no --blocks`,
+    );
+  }
   if (kinds.length === 0 && blocks === 0) {
     throw new UsageError(
-      `shrink: needs ${Object.values(UNITS).map(({ option }) => `--${option}`).join(", ")} or --blocks`,
+      `shrink: needs --smaller, ${
+        Object.values(UNITS).map(({ option }) => `--${option}`).join(", ")
+      } or --blocks`,
     );
   }
   const second = secondRun(options);
+  if (options.plan && second) {
+    throw new UsageError(
+      "option --plan: plans the smaller model only, so it does not work with --sparsity, --pattern, --bits and --for",
+    );
+  }
   const solvesLayers = kinds.some((kind) => kind !== "experts");
   const trainsLater = second !== undefined && (second.target !== "none" || second.reconstruct > 0);
   if (!solvesLayers && !trainsLater && (target !== "none" || reconstruct > 0)) {
@@ -123,11 +147,24 @@ async function shrink(
   await requireWritableFolder("--out", out);
   const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
   await requireOtherFolder(out, folder);
-  const modelName = await displayedName(name, folder), first = { ...options, validation };
+  const modelName = await displayedName(name, folder);
+  const ffn = smaller === undefined ? options.ffn : await ffnShare(folder, smaller);
+  const first = { ...options, ffn, validation };
   const command = { folder, modelName, options: first, output, signal };
   if (second) return await shrinkAndPrune(command, second);
   await requireNoSmallerModel(out);
-  printReport(await shrinkInto(out, command), out, output);
+  const report = await shrinkInto(out, command);
+  if (report) await printReport(report, out, output);
+}
+
+/** Returns the value of `--ffn` for one of `--smaller`. @throws {UsageError} {ModelError} as `neuronShare` does */
+async function ffnShare(folder: string, smaller: number): Promise<number> {
+  await using dense = await openModelFolder(folder, fs);
+  try {
+    return await neuronShare(dense, smaller);
+  } catch (error) {
+    throw error instanceof RangeError ? new UsageError(`option ${error.message}`, { cause: error }) : error;
+  }
 }
 
 /**
@@ -145,7 +182,7 @@ async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Pro
   const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
   output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);
   if (options.restart) await fs.removeFolder(smaller);
-  const report = await shrinkInto(smaller, command);
+  const report = (await shrinkInto(smaller, command))!; // there is no plan of two runs
   for (const line of resultLines(report)) output.remark(line);
   await prune(smaller, second, signal, { report, dense: checkpoint });
   await fs.removeFolder(smaller);
@@ -169,21 +206,23 @@ async function checkSecondRun(
   }
 }
 
-/** Prints the sizes and the perplexities, or with `--json` the whole report. */
-function printReport(report: ShrinkReport, out: string, output: Output): void {
+/** Prints the sizes and the perplexities with the commands that load the model, or with `--json` the whole report. */
+async function printReport(report: ShrinkReport, out: string, output: Output): Promise<void> {
   output.result({ ...report, out }, [...resultLines(report), `wrote ${out}`]);
+  const change = `${removedShare(report)} fewer parameters`,
+    advice = "try a smaller share or --reconstruct 5";
+  const warnings = perplexityWarnings(report.perplexity, change, advice);
+  const lines = output.json ? [] : await loadingLines(out, "dense", fs);
+  for (const line of [...warnings, ...lines]) output.remark(line);
 }
 
 function resultLines(report: ShrinkReport): string[] {
-  const { parameters, bytes, perplexity, dropped_blocks: dropped } = report;
-  const fewer = shareText(1 - parameters.shrunk / parameters.dense);
+  const { parameters, bytes, perplexity } = report;
   return [
-    ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
-    ...UNIT_KINDS.flatMap((kind) => {
-      const sizes = report[kind];
-      return sizes ? [`${sizes.shrunk} of ${sizes.dense} ${kind} remain in each block`] : [];
-    }),
-    `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${fewer} fewer), ` +
+    ...removalLines(report),
+    `${countText(parameters.shrunk)} of ${countText(parameters.dense)} parameters remain (${
+      removedShare(report)
+    } fewer), ` +
     `in ${bytesText(bytes.written)} instead of ${bytesText(bytes.dense)}`,
     ...reconstructionLines(report),
     ...perplexity.map(perplexityLine),

@@ -34,6 +34,8 @@ import { addExample } from "./options/help.ts";
 import { openRunTexts, readEvaluationText, requireTexts } from "./files/text_source.ts";
 import { denoFileSystem, nameFile } from "./files/deno_file_system.ts";
 import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
+import { DEFAULT_SPARSITY } from "../protocol/limits.ts";
+import { DEFAULT_MODEL_METHOD } from "../protocol/methods.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { openBackend } from "./open_backend.ts";
 import { inputFiles, MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
@@ -66,10 +68,11 @@ export function createSweepCommand(signal: AbortSignal): Command {
     )
     .option(
       "--sparsities <list>",
-      "comma-separated fractions and ranges; 0.1..0.8 has steps of 0.1, and 0.5..0.6:0.02 has steps of 0.02",
+      "comma-separated fractions and ranges; 0.1..0.8 has steps of 0.1, and 0.5..0.6:0.02 has steps of 0.02 " +
+        `(default: none with --patterns, else the sparsity of pare prune: 0 with --bits, else ${DEFAULT_SPARSITY})`,
     )
     .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
-    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude")
+    .option("--methods <list>", "comma-separated methods", DEFAULT_MODEL_METHOD)
     .addOption(allocateOption());
   addWindowOptions(command, 2)
     .option(
@@ -93,8 +96,10 @@ export function createSweepCommand(signal: AbortSignal): Command {
 
 async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
   const { bits, groupSize, symmetric, order, ranges, scaleDtype, scaleBits } = options;
-  const rounding = layerQuery({ bits, groupSize, symmetric, order, ranges, scaleDtype, scaleBits });
-  const points = sweepPoints(options, rounding);
+  const { sparsity = DEFAULT_SPARSITY, ...rounding } = layerQuery({
+    ...{ bits, groupSize, symmetric, order, ranges, scaleDtype, scaleBits },
+  });
+  const points = sweepPoints(options, rounding, sparsity);
   for (const { pattern } of points) checkAllocation(options.allocate, pattern);
   const { samples, windows, csv, svg } = options;
   await requireTexts({ calibration: options.calibration, text: options.text }, samples);

@@ -9,7 +9,6 @@ import { connectBackend } from "../device/remote_backend.ts";
 import { createCpuBackend } from "../device/cpu/backend.ts";
 import { adapterName } from "../device/cpu/instruction_pairing.ts";
 import { findProducts, type ProductsChoice } from "../device/cpu/products/find_products.ts";
-import { type Products, rankProducts } from "../device/cpu/products/measure_products.ts";
 import { type Precision, PRECISIONS, type ProductLibrary } from "../device/cpu/products/product_library.ts";
 import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
 import type { DawnFiles } from "../device/webgpu/runtimes/dawn.ts";
@@ -52,7 +51,6 @@ export interface BackendOpeners {
   readonly webgpu: (runtime: WebGpuRuntime) => Promise<Backend>;
   readonly cpu: (library?: ProductLibrary) => Promise<Backend>;
   readonly findProducts: typeof findProducts;
-  readonly rankProducts: typeof rankProducts;
 }
 
 const OPENERS: BackendOpeners = {
@@ -61,7 +59,6 @@ const OPENERS: BackendOpeners = {
   webgpu: openWebGpu,
   cpu: (library) => createCpuBackend({ library }),
   findProducts,
-  rankProducts,
 };
 
 /** The libraries that a backend uses. */
@@ -73,7 +70,7 @@ export interface BackendLibraries {
   readonly products?: ProductsChoice;
   /**
    * The format to which the backend `cpu` rounds the operands of the forward pass and of the statistics.
-   * @default "bfloat16" if `storesBfloat16` is set and bfloat16 is faster, else "float32"
+   * @default "bfloat16" if `storesBfloat16` is set and the processor has instructions for bfloat16, else "float32"
    */
   readonly precision?: Precision;
   /**
@@ -141,18 +138,18 @@ async function openRequiredGpu(
   return await openChecked(() => openers.webgpu(runtime));
 }
 
-/** Opens the backend `cpu` with the fastest permitted products that pass the self-check. */
+/** Opens the backend `cpu` with the first permitted products that pass the self-check. */
 async function openCheckedCpu(
   options: SelectOptions & Required<Pick<SelectOptions, "log" | "openers">>,
 ): Promise<Backend> {
   const { products = "own", log, openers } = options;
-  const ranked = await openers.rankProducts(requestedProducts(options));
-  const names = ranked.map(({ library }) => library?.name ?? OWN_PRODUCTS);
-  for (const [i, { library }] of ranked.entries()) {
+  const permitted = permittedProducts(options);
+  const names = permitted.map((library) => library?.name ?? OWN_PRODUCTS);
+  for (const [i, library] of permitted.entries()) {
     try {
       const backend = await openChecked(() => openers.cpu(library));
       if (products === "auto") {
-        log({ event: "products", products: names[i], reason: reasonFor(ranked, names, options) });
+        log({ event: "products", products: names[i], reason: reasonFor(permitted, i, options) });
       }
       return backend;
     } catch (error) {
@@ -160,7 +157,7 @@ async function openCheckedCpu(
       if (products !== "auto") {
         throw new SelfCheckError(`library ${products}: ${error.message}`, error.kernels);
       }
-      if (i === ranked.length - 1) throw error;
+      if (i === permitted.length - 1) throw error;
       log({ event: "device refused", reason: error.message, instead: `cpu with ${names[i + 1]}` });
     }
   }
@@ -170,33 +167,33 @@ async function openCheckedCpu(
 const OWN_PRODUCTS = "own kernels in float32";
 
 /**
- * Lists the products that the options permit, undefined for Pare's own. If an unfinished run began with one of them,
- * only this one is permitted.
+ * Lists the products that the options permit in the order of preference, undefined for Pare's own. If an
+ * unfinished run began with one of them, only this one is permitted.
  */
-function requestedProducts(
+function permittedProducts(
   { products = "own", precision, storesBfloat16 = false, recorded = "", openers = OPENERS }: SelectOptions,
 ): (ProductLibrary | undefined)[] {
   const isResumed = recorded.startsWith("cpu ");
   const precisions = precision ? [precision] : storesBfloat16 || isResumed ? PRECISIONS : [PRECISIONS[0]];
-  const found = openers.findProducts({ products, precisions });
-  const same = found.filter((library) =>
+  const permitted = openers.findProducts({ products, precisions });
+  const same = permitted.filter((library) =>
     describeRounding({ backend: "cpu", adapter: adapterName(0, library?.name) }) === recorded
   );
   if (same.length > 0) return same;
   // If the options ask for other products, the check of the run's fingerprint reports the difference.
-  if (!isResumed || products !== "auto" || precision) return found;
+  if (!isResumed || products !== "auto" || precision) return permitted;
   throw new Error(`the run began with ${recorded}, which this machine does not have`);
 }
 
-/** Says why the first of `ranked` is used. */
+/** Says why the products at `index` are used. */
 function reasonFor(
-  ranked: readonly Products[],
-  names: readonly string[],
+  permitted: readonly (ProductLibrary | undefined)[],
+  index: number,
   { recorded }: SelectOptions,
 ): string {
-  if (ranked.length === 1) return recorded ? "the run began with it" : "no library was found";
-  const rates = ranked.map(({ gflops }, i) => `${names[i]} ${Math.round(gflops!)}`);
-  return `GFLOP/s of one thread: ${rates.join(", ")}`;
+  if (recorded) return "the run began with them";
+  if (permitted[index]) return "installed libraries come before Pare's own kernels";
+  return index > 0 ? "no library that was found passes the self-check" : "no library was found";
 }
 
 /** Opens a backend and runs the self-check on it. A backend that fails the check is closed. */

@@ -48,6 +48,17 @@ describe("pare layer", () => {
     assert.deepEqual(JSON.parse(header.metadata.report), reproducible);
   });
 
+  it("only rounds if it has bits and neither a sparsity nor a pattern", async () => {
+    for (
+      const [options, zeros] of [[[], 0], [["--sparsity", "0.5"], 480], [["--pattern", "2:4"], 480]] as const
+    ) {
+      const { report } = await pareJson<{ report: Report }>(
+        ...layerArgs("rounded", "--bits", "4", ...options),
+      );
+      assert.equal(report.zeros, zeros, options.join(" "));
+    }
+  });
+
   it("exits with 4 if its result cannot be printed, because the disk is full", async () => {
     const [command, ...args] = layerArgs("full", "--json");
     const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));

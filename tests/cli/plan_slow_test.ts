@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
@@ -14,6 +15,8 @@ import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 
+const LLAMA_SOTU = OPT_SOTU.replace("opt-sotu", "llama-sotu");
+
 const folder = temporaryFolder();
 const text = (await writeSotuTexts(folder)).calibration;
 
@@ -22,11 +25,12 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 
-/** Returns the bytes of all files in a folder. */
-function bytesOf(path: string): number {
-  return [...Deno.readDirSync(path)].reduce(
-    (sum, { name }) => sum + Deno.statSync(`${path}/${name}`).size,
-    0,
+/** Returns the bytes of all files in a folder and in its folders, by path. */
+function filesOf(path: string): [string, number][] {
+  return [...Deno.readDirSync(path)].flatMap(({ name, isDirectory }) =>
+    isDirectory
+      ? filesOf(`${path}/${name}`).map(([inner, bytes]): [string, number] => [`${name}/${inner}`, bytes])
+      : [[name, Deno.statSync(`${path}/${name}`).size]]
   );
 }
 
@@ -40,25 +44,45 @@ describe("pare prune --plan", () => {
     for (const phase of ["load", "calibration", "layers", "write", "evaluation"] as const) {
       assert.ok(plan.seconds[phase] > 0, phase);
     }
+    assert.match(plan.device, /^cpu \(WebAssembly SIMD/);
     assert.equal(plan.sent, 0);
     assert.ok(plan.memory.process > plan.memory.device && plan.memory.device > 2 ** 20);
     assert.ok(plan.disk.free > plan.disk.output);
     assert.equal(plan.disk.unfinished, 2 * 4 * 64 * 192 * 4); // two files of hidden states
   });
 
-  for (const format of ["dense", "pack-quantized"]) {
-    it(`plans the size of a result in the format ${format}`, async () => {
-      const options = [
-        "--format",
-        format,
-        ...format === "pack-quantized" ? ["--bits", "4"] : ["--pattern", "2:4"],
-      ];
-      const out = `${folder}/${format}`;
-      const { disk } = await pareJson<RunPlan>(...pruneArgs(out, ...options, "--plan"));
-      await succeeded(runPare(...pruneArgs(out, ...options)));
-      for (const report of REPORT_FILES) Deno.removeSync(`${out}/${report}`);
-      const difference = Math.abs(bytesOf(out) / disk.output - 1);
-      assert.ok(difference < 0.01, `${disk.output} bytes planned, ${bytesOf(out)} written`);
+  for (
+    const [options, types, model] of [
+      [["--format", "dense", "--pattern", "2:4"], []],
+      [["--format", "pack-quantized", "--bits", "4"], []],
+      [["--for", "gptq"], []],
+      [["--for", "gguf:q4_0"], [], LLAMA_SOTU],
+      [
+        ["--for", "gguf:q4_k"],
+        [/^24 layers in Q5_0 instead, .* not a multiple of 256, such as /],
+        LLAMA_SOTU,
+      ],
+    ] as const
+  ) {
+    it(`lists the files of a run with ${options.join(" ")}, their sizes and the types that replace others`, async () => {
+      const out = `${folder}/${options.join(" ").replace(":", "-")}`;
+      const args = pruneArgs(out, ...options);
+      if (model) args[1] = model;
+      const plan = await pareJson<RunPlan>(...args, "--plan"), { disk: { files, output } } = plan;
+      assert.equal(plan.result.length, types.length, plan.result.join("; "));
+      types.forEach((type, i) => assert.match(plan.result[i], type));
+      const { stderr } = await succeeded(runPare(...args));
+      for (const line of plan.result) assert.match(stderr, new RegExp(`^model.gguf will have ${line}$`, "m"));
+      assert.ok(stderr.split("\n").every((line) => line.length < 250), stderr);
+      const written = filesOf(out).filter(([path]) => !REPORT_FILES.includes(basename(path)));
+      assert.deepEqual(Object.keys(files).toSorted(), written.map(([path]) => path).toSorted());
+      for (const [path, bytes] of written) {
+        assert.ok(
+          Math.abs(files[path] / bytes - 1) < 0.01,
+          `${path}: ${files[path]} planned, ${bytes} written`,
+        );
+      }
+      assert.equal(output, Object.values(files).reduce((sum, bytes) => sum + bytes));
     });
   }
 
@@ -117,16 +141,30 @@ describe("pare prune", () => {
 });
 
 describe("pare prune at its end", () => {
-  it("prints the lines that load the result, and other options if the perplexity has doubled", async () => {
-    const out = `${folder}/ruined`;
-    const options = ["--method", "magnitude", "--sparsity", "0.9", "--text", text, "--windows", "2"];
-    const { stderr } = await succeeded(runPare(...pruneArgs(out, ...options)));
-    assert.match(
-      stderr,
-      /^90 % \w+ the perplexity on calibration.txt; try --method alps or more --samples$/m,
-    );
-    assert.ok(stderr.endsWith(`\nserve it with vLLM: vllm serve "${out}"\n`), stderr);
-  });
+  for (
+    const [options, hint] of [
+      [
+        ["--sparsity", "0.9"],
+        /^warning: 90 % raised the perplexity from [\d.]+ to [\d.]+ on calibration.txt; try --method alps or more --samples$/m,
+      ],
+      [
+        ["--bits", "2", "--ranges", "minmax"],
+        /^warning: 2 bits raised the perplexity from [\d.]+ to [\d.]+ on calibration.txt; try --preset best or more bits$/m,
+      ],
+      [
+        ["--for", "gptq", "--sparsity", "0.9"],
+        /^warning: 90 % and 4 bits raised the perplexity from [\d.]+ to [\d.]+ on calibration.txt; leave out the sparsity, because zeros do not make .* gptq smaller or faster$/m,
+      ],
+    ] as const
+  ) {
+    it(`prints how to load the result, and what helps if the perplexity has risen a lot by ${options.join(" ")}`, async () => {
+      const out = `${folder}/ruined ${options[0]} ${options[1]}`;
+      const magnitude = ["--method", "magnitude", "--text", text, "--windows", "2"];
+      const { stderr } = await succeeded(runPare(...pruneArgs(out, ...magnitude, ...options)));
+      assert.match(stderr, hint);
+      assert.match(stderr, /^load it in Python: .*from_pretrained/m);
+    });
+  }
 });
 
 describe("diskWarnings()", () => {

@@ -35,6 +35,7 @@ const RUNS: readonly (readonly string[])[] = [
   words`--method magnitude --sparsity 0.3 --layers fc1,fc2 --layers /k_(proj|x{1,2})/ --skip *.0.*`,
   words`--bits 4 --group-size 48 --symmetric --format pack-quantized --refit 2 --max-layer 1`,
   words`--allocate owl --profile ${"my profile.json"} --method wanda --text evaluation.txt --windows 2`,
+  words`--for gptq --bits 8 --method sparsegpt`,
   ["--true-sequential", "--effort", "fast", "--max-layer", "1", "--reconstruct", "1"],
   words`
     --calibration evaluation.txt=0.5 --samples 8 --validation 0.25 --method sparsegpt

@@ -38,7 +38,7 @@ describe("pare report", () => {
   it("refuses a folder without pare.json", async () => {
     await Deno.mkdir(`${folder}/nowhere`);
     const { code, stderr } = await runPare("report", `${folder}/nowhere`);
-    assert.deepEqual([code, stderr], [3, `error: ${folder}/nowhere: has no pare.json of pare prune\n`]);
+    assert.deepEqual([code, stderr], [3, `error: ${folder}/nowhere: has no pare.json\n`]);
   });
 
   it("refuses a malformed pare.json by the name of the member", async () => {

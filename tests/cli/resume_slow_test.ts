@@ -111,8 +111,9 @@ describe("pare prune after Ctrl-C", {
     assert.equal(code, 130);
     assert.match(
       stderr,
-      /the finished layers are in .*interrupted\/\.pare; repeat the command to continue.*\nerror: stopped by SIGINT\n$/,
+      /\nstopped; the same command continues at layer \d+ of 24 in .*interrupted\/\.pare, or starts over with --restart\nerror: stopped by SIGINT\n$/,
     );
+    const [, next] = /continues at layer (\d+)/.exec(stderr)!;
     assert.ok(
       !("config.json" in Object.fromEntries([...Deno.readDirSync(out)].map(({ name }) => [name, true]))),
     );
@@ -123,7 +124,10 @@ describe("pare prune after Ctrl-C", {
     assert.match(other.stderr, /^error: .*differs from this one: --samples was 64 and is 32; .*--restart/m);
     assert.match(other.stderr, /; --group-size was absent and is 32[.;]/);
     const same = await succeeded(runPare(...pruneArgs(out, "--samples", "64")));
-    assert.match(same.stderr, /^pruning 24 layers of [^\n]+\npruning [1-9]\d*\/24\n/);
+    assert.ok(
+      same.stderr.includes(`\nresuming at layer ${next} of 24\npruning ${Number(next) - 1}/24\n`),
+      same.stderr,
+    );
   });
 });
 
@@ -147,7 +151,10 @@ describe("pare prune on another number of threads, and with V8 flags", {
     const paired = startPareWith({ DENO_V8_FLAGS: PAIRING_FLAGS.join(",") }, ...args);
     const { code, stderr: rest } = await stopAfter(args, "SIGKILL", Infinity, 0, paired);
     assert.equal(code, 0, rest);
-    assert.match(rest, /^pruning 24 layers of [^\n]+\nwarning: [^\n]+\npruning [1-9]\d*\/24\n/);
+    assert.match(
+      rest,
+      /^pruning 24 layers of [^\n]+\nwarning: [^\n]+\nresuming [^\n]+\npruning [1-9]\d*\/24\n/,
+    );
     const adapters = JSON.parse(Deno.readTextFileSync(`${out}/pare.json`)).layers.map((
       { adapter }: { adapter: string },
     ) => adapter);

@@ -85,14 +85,14 @@ describe("pruneIntoFolder() with a library for products", { skip }, () => {
     });
   });
 
-  it("continues with the products of the unfinished run without measuring, and refuses if they are missing", async () => {
+  it("continues with the products of the unfinished run, and refuses if they are missing", async () => {
     const recorded = describeRounding({ backend: "cpu", adapter: withLibrary.backend.adapter.name });
     const reasons: unknown[] = [];
     const log = ({ event, reason }: LogEntry) => reasons.push(event, reason);
     const backend = await selectBackend("cpu", { products: "auto", recorded, log });
     assert.equal(backend.adapter.name, withLibrary.backend.adapter.name);
     await backend.dispose();
-    assert.deepEqual(reasons, ["products", "the run began with it"]);
+    assert.deepEqual(reasons, ["products", "the run began with them"]);
     const other = recorded.replace(library!.name, "oneDNN 1.0.0");
     await assert.rejects(selectBackend("cpu", { products: "auto", recorded: other }), {
       message: `the run began with ${other}, which this machine does not have`,

@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { RunReport } from "../../src/prune/report/run_report.ts";
+import type { RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
+import { REPORT_FILES } from "../../src/prune/report/file_names.ts";
 import type { ShrinkReport } from "../../src/prune/shrink/shrink_report.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
@@ -68,6 +70,80 @@ describe("pare shrink", () => {
     assert.deepEqual(trained.parameters, report.parameters);
     assert.ok(trained.perplexity[0].pruned! < pruned!, `${trained.perplexity[0].pruned} >= ${pruned}`);
     await succeeded(runPare("verify", out));
+  });
+
+  it("writes a page and a card, which pare report draws again, and says how to load the model and what helps", async () => {
+    const text = ["--text", evaluation, "--windows", "2"];
+    for (const options of [["--ffn", "0.75"], ["--blocks", "1"]]) {
+      const out = `${folder}/${options.join("")}`;
+      const { stderr } = await succeeded(
+        runPare(...command("llama-sotu", options.join(""), ...options, ...text)),
+      );
+      assert.match(
+        stderr,
+        /^warning: [\d.]+ % fewer parameters raised the perplexity from [\d.]+ to [\d.]+ on evaluation.txt; try a smaller share/m,
+      );
+      assert.ok(stderr.includes(`load it in Python: `) && stderr.endsWith(`vllm serve "${out}"\n`), stderr);
+      const card = await Deno.readTextFile(`${out}/README.md`),
+        page = await Deno.readTextFile(`${out}/report.html`);
+      for (const written of [card, page]) {
+        assert.match(written, /llama-sotu, shrunk/);
+        assert.match(written, /pare shrink removed [\d.]+ % of the parameters: /);
+        assert.ok(
+          written.includes("pare shrink llama-sotu --out FOLDER") && written.includes(options.join(" ")),
+        );
+      }
+      await Deno.remove(`${out}/report.html`);
+      await succeeded(runPare("report", out));
+      assert.equal(await Deno.readTextFile(`${out}/report.html`), page);
+    }
+  });
+
+  it("removes a share of all parameters with --smaller", async () => {
+    const { parameters, options } = await pareJson<ShrinkReport>(
+      ...command("llama-sotu", "share", "--smaller", "0.2", "--multiple", "1"),
+    );
+    assert.ok(
+      Math.abs(1 - parameters.shrunk / parameters.dense - 0.2) < 0.001,
+      `${parameters.shrunk} remain`,
+    );
+    assert.ok(options.ffn > 0.2);
+    for (
+      const [words, message] of [
+        [["0.9"], /option --smaller 0.9: the neurons have only 59.9 % of the parameters/],
+        [["0.2", "--heads", "0.5"], /option --smaller 0.2: removes neurons only/],
+      ] as const
+    ) {
+      const { code, stderr } = await runPare(...command("llama-sotu", "none", "--smaller", ...words));
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    }
+  });
+
+  it("plans the files of a run, and writes nothing", async () => {
+    const args = [
+      ...command("llama-sotu", "planned", "--ffn", "0.25"),
+      "--text",
+      evaluation,
+      "--windows",
+      "2",
+    ];
+    const plan = await pareJson<RunPlan>(...args, "--plan"), { files } = plan.disk;
+    await assert.rejects(Deno.stat(`${folder}/planned`), Deno.errors.NotFound);
+    assert.deepEqual([plan.layers, plan.parameters.ffn, plan.samples], [4, 0.25, 8]);
+    assert.deepEqual(plan.result, ["384 of 512 neurons remain in each block"]);
+    assert.ok(
+      plan.seconds.layers > 0 && plan.seconds.evaluation > 0 && plan.memory.process > plan.memory.device,
+    );
+    await succeeded(runPare(...args));
+    const names = Array.from(Deno.readDirSync(`${folder}/planned`), ({ name }) => name);
+    assert.deepEqual([...Object.keys(files), ...REPORT_FILES].toSorted(), names.toSorted());
+    for (const [name, bytes] of Object.entries(files)) {
+      const { size } = await Deno.stat(`${folder}/planned/${name}`);
+      assert.ok(Math.abs(bytes / size - 1) < 0.01, `${name}: ${bytes} planned, ${size} written`);
+    }
+    const rounded = await runPare(...args, "--plan", "--bits", "4");
+    assert.match(rounded.stderr, /option --plan: plans the smaller model only/);
   });
 
   it("removes experts and heads of a mixture, and reports the scores of the experts", async () => {
@@ -151,7 +227,7 @@ describe("pare shrink", () => {
   it("refuses what it cannot shrink, and says what to change", async () => {
     for (
       const [words, message] of [
-        [command("llama-sotu", "none"), /shrink: needs --ffn, --heads, --experts or --blocks/],
+        [command("llama-sotu", "none"), /shrink: needs --smaller, --ffn, --heads, --experts or --blocks/],
         [
           command("bloom-sotu", "none", "--blocks", "1"),
           /"bloom" cannot be shrunk; the types that can are: opt/,

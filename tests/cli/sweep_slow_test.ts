@@ -35,7 +35,10 @@ describe("pare sweep", () => {
   it("measures the same perplexities as prune and eval, without writing a checkpoint", async () => {
     const csv = `${folder}/sweep.csv`, svg = `${folder}/sweep.svg`;
     const sweep = await pareJson<Sweep>(
-      ...sweepArgs("--sparsities", "0.5", "--patterns", "2:4", "--csv", csv, "--svg", svg),
+      ...sweepArgs(
+        ...["--methods", "sparsegpt,magnitude", "--sparsities", "0.5", "--patterns", "2:4"],
+        ...["--csv", csv, "--svg", svg],
+      ),
     );
     assert.deepEqual([sweep.model, sweep.samples, sweep.seqlen, sweep.windows], ["opt-sotu", 4, 64, 4]);
     assert.deepEqual(sweep.points.map(({ method, pattern, sparsity }) => [method, pattern, sparsity]), [
@@ -86,6 +89,14 @@ describe("pare sweep", () => {
     assert.equal(sweep.points[0].perplexity, await prunedPerplexity("rounded", pruned));
   });
 
+  for (const [options, sparsity] of [[[], 0.5], [["--bits", "4"], 0]] as const) {
+    it(`has the defaults of prune with the options ${JSON.stringify(options)}`, async () => {
+      const { points: [point, ...others] } = await pareJson<Sweep>(...sweepArgs(...options));
+      assert.deepEqual([point.method, point.sparsity, others.length], ["alps", sparsity, 0]);
+      assert.equal(point.perplexity, await prunedPerplexity(`defaults ${options}`, options));
+    });
+  }
+
   it("reports each point as soon as it is measured, and a table at the end", async () => {
     const { stdout, stderr } = await succeeded(runPare(
       ...sweepArgs("--methods", "magnitude", "--sparsities", "0,0.5"),
@@ -102,7 +113,9 @@ describe("pare sweep", () => {
     { skip: Deno.build.os === "windows" },
     async () => {
       const csv = `${folder}/interrupted.csv`;
-      const child = startPare(...sweepArgs("--sparsities", "0.1..0.9", "--samples", "32", "--csv", csv));
+      const child = startPare(
+        ...sweepArgs("--methods", "sparsegpt", "--sparsities", "0.1..0.9", "--samples", "32", "--csv", csv),
+      );
       const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
       let stderr = "";
       while (!stderr.includes("sweeping 1/")) {
@@ -135,7 +148,6 @@ describe("pare sweep", () => {
 
   for (
     const [what, args, code, message] of [
-      ["a sweep without sparsities and patterns", [], 2, /needs --sparsities or --patterns/],
       ["a sparsity out of range", ["--sparsities", "0.5..1"], 2, /--sparsities 0\.5\.\.1: must be/],
       [
         "an allocation for a pattern that fixes the sparsity",

@@ -46,6 +46,10 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
     [...PRUNE, "--group-size", "64"],
     /option --group-size 64: 64 describes a quantisation grid, so it needs bits/,
   ],
+  [
+    [...LAYER, "--bits", "4", "--scale-bits", "6"],
+    /option --scale-bits 6: 6 needs a --group-size that divides 256, and --group-size is 0$/m,
+  ],
   [["eval", OPT_SOTU, "--text", "absent"], /option --text absent: there is no such file/],
   [["eval", OPT_SOTU, "--task", "piqa=absent"], /option --task absent: there is no such file/],
   [["verify"], /missing required argument 'folder'/],
@@ -101,6 +105,18 @@ describe("pare --help", () => {
       assert.ok(stdout.includes("--json") && !stdout.includes("default: []"), stdout);
     });
   }
+
+  it("shows the default of --token-weights that the command has, and options in place of parameters", async () => {
+    const optionText = async (command: string, option: string) => {
+      const { stdout } = await runPare(command, "--help");
+      return stdout.split(`  --${option} `)[1].split("\n  --")[0].replace(/\s+/g, " ");
+    };
+    assert.match(await optionText("prune", "token-weights"), /\(default: "unit"\)$/);
+    assert.match(await optionText("layer", "token-weights"), /default: none\)$/);
+    assert.match(await optionText("prune", "target-step"), /^<value> .*--target dense/);
+    assert.doesNotMatch(await optionText("prune", "target-step"), /tensor/);
+    assert.match(await optionText("layer", "sparsity"), /Defaults to 0 with --bits, else to 0\.5/);
+  });
 
   it("lists the commands", async () => {
     const { code, stdout } = await runPare("--help");

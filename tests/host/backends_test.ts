@@ -11,7 +11,6 @@ import {
   parseRequireGpu,
   selectBackend,
 } from "../../src/host/backends.ts";
-import type { Products } from "../../src/device/cpu/products/measure_products.ts";
 import type { ProductLibrary } from "../../src/device/cpu/products/product_library.ts";
 import { Device } from "../../src/host/device.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
@@ -42,7 +41,6 @@ function openers(disposed: string[] = []): BackendOpeners {
     webgpu: () => openFaulty(disposed),
     cpu: () => createCpuBackend({ threads: 1 }),
     findProducts: () => [undefined],
-    rankProducts: (libraries) => Promise.resolve(libraries.map((library) => ({ library }))),
   };
 }
 
@@ -128,72 +126,90 @@ describe("selectBackend() with requireGpu", () => {
 });
 
 describe("selectBackend() with libraries for products", () => {
-  const library = (name: string): ProductLibrary => ({
+  const library = (name: string, milliseconds = 0): ProductLibrary => ({
     name,
     path: `/opt/lib/${name}.so`,
     precision: "float32",
-    gemm: () => ({ sgemm: () => {} }),
+    gemm: () => ({
+      sgemm() {
+        for (const end = performance.now() + milliseconds; performance.now() < end;);
+      },
+    }),
   });
-  const fast = library("Fast 1.0"), slow = library("Slow 1.0");
+  const first = library("First 1.0"), second = library("Second 1.0");
 
-  /** Opens the CPU, which computes wrong results with every library. */
-  const withFaultyLibraries = (opened: string[], disposed: string[], ranked: Products[]): BackendOpeners => ({
+  /** Finds `found`. Opens the CPU, which computes wrong results with the libraries that are in `faulty`. */
+  const withLibraries = (
+    found: (ProductLibrary | undefined)[],
+    { faulty = [], opened = [], disposed = [] }: {
+      faulty?: (ProductLibrary | undefined)[];
+      opened?: string[];
+      disposed?: string[];
+    } = {},
+  ): BackendOpeners => ({
     ...openers(),
     hasHardwareAdapter: () => Promise.resolve(false),
-    rankProducts: () => Promise.resolve(ranked),
+    findProducts: () => found,
     cpu: (library) => {
       opened.push(library?.name ?? "own");
-      return library === undefined ? createCpuBackend({ threads: 1 }) : openFaulty(disposed);
+      return library && faulty.includes(library) ? openFaulty(disposed) : createCpuBackend({ threads: 1 });
     },
   });
 
+  /** Opens the CPU with the products `auto`. Returns what was logged. */
+  async function logOf(openers: BackendOpeners, choice: BackendChoice = "cpu"): Promise<LogEntry[]> {
+    const entries: LogEntry[] = [];
+    const log = (entry: LogEntry) => entries.push(entry);
+    const backend = await selectBackend(choice, { products: "auto", openers, log });
+    ok(backend.selfCheck);
+    await backend.dispose();
+    return entries;
+  }
+
+  it("takes the first library however slow the machine is at this moment, because another one has other bits", async () => {
+    const slow = library("Slow 1.0", 5);
+    deepStrictEqual(await logOf(withLibraries([slow, first, undefined])), [
+      {
+        event: "products",
+        products: "Slow 1.0",
+        reason: "installed libraries come before Pare's own kernels",
+      },
+    ]);
+  });
+
   for (const choice of ["cpu", "auto"] as const) {
-    it(`takes the next fastest products in place of a library with wrong results, for the backend ${choice}`, async () => {
-      const opened: string[] = [], disposed: string[] = [], entries: LogEntry[] = [];
-      const ranked = [{ library: fast, gflops: 200.4 }, { library: slow, gflops: 110 }, { gflops: 100 }];
-      const backend = await selectBackend(choice, {
-        products: "auto",
-        openers: withFaultyLibraries(opened, disposed, ranked),
-        log: (entry) => entries.push(entry),
-      });
-      ok(backend.selfCheck);
-      await backend.dispose();
-      deepStrictEqual([opened, disposed], [["Fast 1.0", "Slow 1.0", "own"], ["Faulty GPU", "Faulty GPU"]]);
+    it(`takes the next products in place of a library with wrong results, for the backend ${choice}`, async () => {
+      const opened: string[] = [], disposed: string[] = [], faulty = [first, second];
+      const entries = await logOf(
+        withLibraries([first, second, undefined], { faulty, opened, disposed }),
+        choice,
+      );
+      deepStrictEqual([opened, disposed], [["First 1.0", "Second 1.0", "own"], ["Faulty GPU", "Faulty GPU"]]);
       deepStrictEqual(entries.map(({ event, instead, products }) => instead ?? products ?? event), [
-        "cpu with Slow 1.0",
+        "cpu with Second 1.0",
         "cpu with own kernels in float32",
         "own kernels in float32",
       ]);
       ok(REFUSAL.test(String(entries[0].reason)), String(entries[0].reason));
-      strictEqual(
-        entries[2].reason,
-        "GFLOP/s of one thread: Fast 1.0 200, Slow 1.0 110, own kernels in float32 100",
-      );
+      strictEqual(entries[2].reason, "no library that was found passes the self-check");
     });
   }
 
   it("refuses a library that was given by its path, and names it", async () => {
     const opened: string[] = [], disposed: string[] = [];
     const options = {
-      products: fast.path,
-      openers: withFaultyLibraries(opened, disposed, [{ library: fast }]),
+      products: first.path,
+      openers: withLibraries([first], { faulty: [first], opened, disposed }),
     };
     await rejects(selectBackend("cpu", options), (error: Error) => {
       ok(error.message.startsWith(`library ${options.products}: the device `), error.message);
       return error.name === "SelfCheckError";
     });
-    deepStrictEqual([opened, disposed], [["Fast 1.0"], ["Faulty GPU"]]);
+    deepStrictEqual([opened, disposed], [["First 1.0"], ["Faulty GPU"]]);
   });
 
   it("uses Pare's own kernels on a machine without libraries, and says so", async () => {
-    const entries: LogEntry[] = [];
-    const backend = await selectBackend("cpu", {
-      products: "auto",
-      openers: withFaultyLibraries([], [], [{}]),
-      log: (entry) => entries.push(entry),
-    });
-    await backend.dispose();
-    deepStrictEqual(entries, [
+    deepStrictEqual(await logOf(withLibraries([undefined])), [
       { event: "products", products: "own kernels in float32", reason: "no library was found" },
     ]);
   });

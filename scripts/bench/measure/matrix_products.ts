@@ -5,7 +5,6 @@
 
 import type { Backend } from "../../../src/device/backend.ts";
 import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
-import { rankProducts } from "../../../src/device/cpu/products/measure_products.ts";
 import { type BackendChoice, type BackendLibraries, selectBackend } from "../../../src/host/backends.ts";
 import { SelfCheckError } from "../../../src/host/self_check/self_check.ts";
 import type { BenchDevice } from "../report/results_file.ts";
@@ -20,7 +19,7 @@ export interface MatrixProducts extends Required<Pick<BackendLibraries, "product
 }
 
 /**
- * Returns the ways in float32 that this machine has. The first is without a library. The fastest library that passes the
+ * Returns the ways in float32 that this machine has. The first is without a library. The first library that passes the
  * self-check follows. A GPU has only the first way.
  */
 export async function matrixProducts(backend: BackendChoice): Promise<MatrixProducts[]> {
@@ -28,15 +27,14 @@ export async function matrixProducts(backend: BackendChoice): Promise<MatrixProd
     own = { products: "own", precision } as const,
     device = await openDevice(backend, own);
   if (device.backend !== "cpu") return [{ ...own, device, isDefault: true }];
-  const ranked = await rankProducts(findProducts({ products: "auto", precisions: [precision] }));
-  for (const [i, { library }] of ranked.entries()) {
+  for (const library of findProducts({ products: "auto", precisions: [precision] })) {
     if (library === undefined) continue;
     const way = { products: library.path, precision } as const;
     try {
       const opened = await openDevice(backend, way);
       return [
-        { ...own, device, isDefault: i > 0 },
-        { ...way, library: library.name, device: opened, isDefault: i === 0 },
+        { ...own, device, isDefault: false },
+        { ...way, library: library.name, device: opened, isDefault: true },
       ];
     } catch (error) {
       if (!(error instanceof SelfCheckError)) throw error;

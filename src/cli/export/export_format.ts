@@ -19,7 +19,7 @@ export interface ExportFormat {
 export interface WriteOptions {
   /** Whether layers that do not fit the format are rounded to nearest. Otherwise they are an error. */
   readonly round: boolean;
-  /** The name of the model. */
+  /** The name of the model in reports. */
   readonly name: string;
   readonly signal?: AbortSignal;
   progress?(done: number, total: number, tensor: string): void;
@@ -29,6 +29,21 @@ export interface WriteResult {
   /** The members of the result of `--json`. */
   readonly facts: Readonly<Record<string, unknown>>;
   /** The lines that are printed without `--json`. */
+  readonly lines: readonly string[];
+}
+
+/** A run of `pare prune --for`. */
+export interface RoundedRun {
+  /** The name of the model in reports. */
+  readonly name: string;
+  /** The parameters of each rounded layer, by the name of its weight. */
+  readonly queries: ReadonlyMap<string, LayerQuery>;
+}
+
+export interface PlannedExport {
+  /** The bytes of each file without the report files, by its path in the folder of the run. */
+  readonly files: ReadonlyMap<string, number>;
+  /** The lines about layers that get another type than the format names. */
   readonly lines: readonly string[];
 }
 
@@ -47,6 +62,12 @@ export interface FormatTarget {
    * @throws {ModelError} if it cannot be written
    */
   check(opened: DescribedModel, fs: FileSystem): void | Promise<void>;
+  /** Plans the output of a run, without reading a weight. */
+  plan(
+    opened: Pick<ModelFolder, "checkpoint" | "model">,
+    fs: FileSystem,
+    run: RoundedRun,
+  ): Promise<PlannedExport>;
   /** Returns the line that says how to run the output at `path`. */
   howToRun(path: string): string;
 }

@@ -4,12 +4,14 @@
  */
 
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
+import { countPlannedBytes } from "../../model/checkpoint/write/write_plan.ts";
+import { REPORT_FILES } from "../../prune/report/file_names.ts";
 import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
 import { TENSOR_TYPES, type TensorTypeName } from "../../model/gguf/tensor_types.ts";
 import { GROUP_SIZES } from "../../model/packed/exact_codes.ts";
 import { GPTQ } from "../../model/packed/gptq.ts";
 import { PACK_QUANTIZED_LAYOUT } from "../../model/packed/pack_quantized.ts";
-import { packedWeights } from "../../model/packed/write_packed.ts";
+import { packedWeights, planPacked } from "../../model/packed/write_packed.ts";
 import type { ExportFormat } from "./export_format.ts";
 import { ggufFormat } from "./gguf.ts";
 import { packedFormat } from "./packed.ts";
@@ -29,6 +31,12 @@ export const FORMATS = {
       format: [PACK_QUANTIZED],
     },
     roundsAll: true,
+    plan: async (opened, fs, { queries }) => {
+      const [{ bits, group_size }] = queries.values(); // all layers have the same grid
+      const grid = { bits: bits!, groupSize: group_size! };
+      const files = await countPlannedBytes(planPacked(opened, fs, GPTQ, grid), fs, REPORT_FILES);
+      return { files: new Map([...files].map(([name, bytes]) => [`gptq/${name}`, bytes])), lines: [] };
+    },
     check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, GPTQ),
     howToRun: (path) =>
       `load it in Python: from gptqmodel import GPTQModel; model = GPTQModel.load(${JSON.stringify(path)})`,

@@ -1,5 +1,7 @@
 /** The formats `gguf:TYPE`: one GGUF file, whose linear layers have the type. */
 
+import { basename } from "node:path";
+import { repositoryOf } from "../../model/hub/reference.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
 import {
@@ -8,9 +10,11 @@ import {
   hasSuperBlocks,
   type SuperBlockType,
   TENSOR_TYPES,
+  type TensorType,
   type TensorTypeName,
 } from "../../model/gguf/tensor_types.ts";
-import { checkModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
+import type { LayerCounts } from "../../model/gguf/plan_tensors.ts";
+import { checkModel, type GgufResult, planGguf, writeGguf } from "../../model/gguf/write_gguf.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
@@ -22,19 +26,27 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
   return {
     output: "file",
     write: async (opened, out, options) => {
-      const result = await writeGguf(opened, out, denoFileSystem, { ...options, type });
+      const name = generalName(options.name);
+      const result = await writeGguf(opened, out, denoFileSystem, { ...options, name, type });
       return { facts: { ...result }, lines: describe(result, type) };
     },
-    target: typeof format === "string" ? undefined : ggufTarget(format),
+    target: typeof format === "string" ? undefined : ggufTarget(type, format),
   };
 }
 
-function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
+/** Returns the name in the file of a model that is named `name` in reports. */
+function generalName(name: string): string {
+  return basename(repositoryOf(name) ?? name);
+}
+
+const GGUF_FILE = "model.gguf";
+
+function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): FormatTarget {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
   // pack-quantized has no codes of 5 bits, and no scales with two levels.
   const canBePacked = !hasLevels && PACKED_BITS.includes(bits);
   return {
-    path: "model.gguf",
+    path: GGUF_FILE,
     options: {
       bits: [String(bits)],
       groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
@@ -46,6 +58,11 @@ function ggufTarget(format: BlockType | SuperBlockType): FormatTarget {
     queryOf: (query, cols) =>
       hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
     check: checkModel,
+    plan: async (opened, fs, { name, queries }) => {
+      const options = { name: generalName(name), type, round: false, rounded: queries };
+      const { bytes, layers } = await planGguf(opened, fs, options);
+      return { files: new Map([[GGUF_FILE, bytes]]), lines: otherTypes(layers, format) };
+    },
     howToRun: (path) => `run it with llama.cpp: llama-cli -m ${JSON.stringify(path)} -p "PROMPT"`,
   };
 }
@@ -60,7 +77,7 @@ function describe(
   { architecture, layers, embeddings, bytes, remark }: GgufResult,
   type: TensorTypeName,
 ): string[] {
-  const { exact, rounded, inFallback, inF16 } = layers, { label, format } = TENSOR_TYPES[type];
+  const { exact, rounded } = layers, { label, format } = TENSOR_TYPES[type];
   const taken = typeof format === "string" ? "converted" : "with their own codes";
   const counts = [
     `${exact.length} ${taken}`,
@@ -70,14 +87,27 @@ function describe(
     `${architecture}, ${bytesText(bytes)}: ${exact.length + rounded.length} layers in ${label} (${
       counts.join(", ")
     }), embeddings in ${embeddings}`,
-    ...hasSuperBlocks(format) && inFallback.length > 0
-      ? [
-        `in ${
-          TENSOR_TYPES[format.fallback].label
-        } instead, because their rows are no multiple of ${SUPER_BLOCK_COLUMNS}: ${inFallback.join(", ")}`,
-      ]
-      : [],
-    ...inF16.length === 0 ? [] : [`in F16 instead: ${inF16.join(", ")}`],
+    ...otherTypes(layers, format),
     ...remark === undefined ? [] : [remark],
   ];
+}
+
+/** Counts the layers that get another type than the one with `format`, in one line per type. */
+function otherTypes({ inFallback, inF16 }: LayerCounts, format: TensorType["format"]): string[] {
+  const others = [
+    ...hasSuperBlocks(format)
+      ? [
+        [
+          inFallback,
+          `${
+            TENSOR_TYPES[format.fallback].label
+          } instead, because their rows are not a multiple of ${SUPER_BLOCK_COLUMNS}`,
+        ] as const,
+      ]
+      : [],
+    [inF16, "F16 instead, because they have no codes that fit"] as const,
+  ];
+  return others.flatMap(([names, text]) =>
+    names.length === 0 ? [] : [`${names.length} layers in ${text}, such as ${names[0]}`]
+  );
 }

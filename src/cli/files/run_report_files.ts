@@ -12,7 +12,7 @@ import {
   SHRINK_KIND,
 } from "../../prune/report/file_names.ts";
 import { renderModelCard } from "../../prune/report/model_card.ts";
-import { type ShrinkReport, shrinkReportSchema } from "../../prune/shrink/shrink_report.ts";
+import { asRunReport, type ShrinkReport, shrinkReportSchema } from "../../prune/shrink/shrink_report.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
@@ -34,6 +34,12 @@ export function readRunReport(folder: Folder): Promise<RunReport | undefined> {
 /** Reads the `pare.json` of `pare shrink` in the folder of a checkpoint. @throws {ModelError} if it is malformed */
 export function readShrinkReport(folder: Folder): Promise<ShrinkReport | undefined> {
   return readReport(folder, shrinkReportSchema, SHRINK_KIND);
+}
+
+/** Reads the `pare.json` of either command as that of `pare prune`. @throws {ModelError} if it is malformed */
+export async function readAnyReport(folder: Folder): Promise<RunReport | undefined> {
+  const shrunk = await readShrinkReport(folder);
+  return shrunk ? asRunReport(shrunk) : await readRunReport(folder);
 }
 
 /** Returns undefined if there is no report, or if it is of another kind. */
@@ -85,11 +91,25 @@ export async function runReportFiles(
   baseCard: BaseCard,
 ): Promise<Map<string, string>> {
   if (!run) return new Map();
-  const { renderReport } = await import("../../prune/report/render.tsx"); // the drawing library loads slowly
   const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
+  return await reportFiles(changed, changed, baseCard);
+}
+
+/** Returns the texts of the same files for a report of `pare shrink`. */
+export function shrinkReportFiles(report: ShrinkReport, baseCard: BaseCard): Promise<Map<string, string>> {
+  return reportFiles(report, asRunReport(report), baseCard);
+}
+
+/** @param run the report from which the page and the card are drawn */
+async function reportFiles(
+  report: unknown,
+  run: RunReport,
+  baseCard: BaseCard,
+): Promise<Map<string, string>> {
+  const { renderReport } = await import("../../prune/report/render.tsx"); // the drawing library loads slowly
   return new Map([
-    [RUN_REPORT_FILE, formatJson(changed)],
-    [REPORT_PAGE_FILE, renderReport(changed)],
-    [MODEL_CARD_FILE, renderModelCard(changed, { baseModel: repositoryOf(run.model.name), baseCard })],
+    [RUN_REPORT_FILE, formatJson(report)],
+    [REPORT_PAGE_FILE, renderReport(run)],
+    [MODEL_CARD_FILE, renderModelCard(run, { baseModel: repositoryOf(run.model.name), baseCard })],
   ]);
 }

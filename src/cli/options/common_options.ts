@@ -76,8 +76,8 @@ export function addBackendOption(command: Command): Command {
     .addOption(
       new Option(
         "--products <library>",
-        "what multiplies matrices on the CPU: own for Pare's own WebAssembly, auto for the fastest of it and the " +
-          "installed libraries, or the path of a library",
+        "what multiplies matrices on the CPU: own for Pare's own WebAssembly, auto for an installed library or " +
+          "else own, or the path of a library",
       )
         .env("PARE_PRODUCTS")
         .default("auto"),
@@ -86,7 +86,7 @@ export function addBackendOption(command: Command): Command {
       new Option(
         "--precision <format>",
         "the format to which forward passes and statistics on the CPU round what they multiply; sums are float32 " +
-          "(default: bfloat16 if the model is pruned, stored in bfloat16 and faster so, else float32)",
+          "(default: bfloat16 if the model is pruned and stored in bfloat16, and a library and the processor multiply it, else float32)",
       )
         .env("PARE_PRECISION")
         .choices(PRECISIONS),

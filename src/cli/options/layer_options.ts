@@ -5,7 +5,7 @@
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { MethodName } from "../../protocol/methods.ts";
+import { DEFAULT_SPARSITY } from "../../protocol/limits.ts";
 import { type ParameterText, parameterTexts } from "../../protocol/parameter_texts.ts";
 import { layerQuerySchema, ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
@@ -31,7 +31,12 @@ export type LayerFlags = {
 /** The options of rounding, as the user wrote them. */
 export type RoundingFlags = Pick<LayerFlags, FlagName<(typeof ROUNDING_PARAMETERS)[number]>>;
 
-const TEXTS = parameterTexts().filter(({ name }) => !(WITHOUT_OPTION as readonly string[]).includes(name));
+/** The sparsity of `layerQuery`. */
+const SPARSITY_TEXT =
+  `The fraction of weights to prune. Defaults to 0 with --bits, else to ${DEFAULT_SPARSITY}. May be omitted with an n:m pattern`;
+
+const TEXTS = parameterTexts().filter(({ name }) => !(WITHOUT_OPTION as readonly string[]).includes(name))
+  .map((text) => text.name === "sparsity" ? { ...text, description: SPARSITY_TEXT } : text);
 const [ROUNDING, OTHERS] = [true, false].map((isRounding) =>
   TEXTS.filter(({ name }) => (ROUNDING_PARAMETERS as string[]).includes(name) === isRounding)
 );
@@ -39,11 +44,21 @@ const [ROUNDING, OTHERS] = [true, false].map((isRounding) =>
 /** The parameters that options set, in the order of help texts and reports. */
 export const OPTION_PARAMETERS = [...OTHERS, ...ROUNDING].map(({ name }) => name as LayerParameter);
 
-/** Declares the options on `command`. @param defaultMethod the method of the command. Without it the host uses the default of the API */
-export function addLayerOptions(command: Command, defaultMethod?: MethodName): Command {
+/** Where a command differs from the HTTP API: its default of a parameter, and what the parameter means in its options. */
+export interface OptionDifference {
+  /** Without it the host uses the default of the API. */
+  readonly value?: string;
+  readonly description?: string;
+}
+
+/** Declares the options on `command`. */
+export function addLayerOptions(
+  command: Command,
+  differences: Partial<Record<LayerParameter, OptionDifference>> = {},
+): Command {
   for (const text of OTHERS) {
-    if (text.name !== "method" || defaultMethod === undefined) addOption(command, text);
-    else addOption(command, { ...text, preset: undefined }, defaultMethod);
+    const { value, description = text.description } = differences[text.name as LayerParameter] ?? {};
+    addOption(command, { ...text, description, ...value !== undefined && { preset: undefined } }, value);
   }
   return addRoundingOptions(command);
 }
@@ -78,13 +93,25 @@ function addOption(
   const facts = [values, preset && type !== "boolean" ? `default: ${preset}` : ""].filter((fact) =>
     fact !== ""
   );
-  const help = description.replace(/^[A-Z]/, (letter) => letter.toLowerCase()) +
+  const help = withOptionNames(description).replace(/^[A-Z]/, (letter) => letter.toLowerCase()) +
     (facts.length ? ` (${facts.join("; ")})` : "");
   command.option(`--${optionName(name)}${argument[type]}`, help, value);
 }
 
+/** The parameters whose names are no words of a sentence. */
+const PARAMETER_NAMES = new RegExp(
+  `\\b(${OPTION_PARAMETERS.filter((name) => name.includes("_")).join("|")})\\b`,
+  "g",
+);
+
+/** Names parameters in a sentence of the HTTP API by their options. */
+export function withOptionNames(text: string): string {
+  return text.replace(PARAMETER_NAMES, (name) => `--${optionName(name)}`);
+}
+
 /**
  * Parses the options that were given. The host, which is the server that prunes the layer, fills in the defaults of the other options.
+ * If bits are given without a sparsity and a pattern, the command only rounds, because few programs use zeros among codes.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery(flags: LayerFlags): LayerQuery {
@@ -98,12 +125,19 @@ export function layerQuery(flags: LayerFlags): LayerQuery {
       parsed.error.issues.map(({ path, message }) => {
         const [option, name] = options.find(([, name]) => name === path[0])!, value = flags[option];
         // A flag has no value on the command line, so the value is left out of the message too.
-        if (value === true) return `option --${optionName(name)}: ${message.replace(/^true /, "")}`;
-        return `option --${optionName(name)} ${value ?? ""}: ${message}`;
+        if (value === true) {
+          return `option --${optionName(name)}: ${withOptionNames(message.replace(/^true /, ""))}`;
+        }
+        return `option --${optionName(name)} ${value ?? ""}: ${withOptionNames(message)}`;
       }).join("; "),
     );
   }
-  return Object.fromEntries(given.map(([, name]) => [name, parsed.data[name]]));
+  const { bits, sparsity, pattern = "unstructured" } = flags;
+  const onlyRounds = bits !== undefined && sparsity === undefined && pattern === "unstructured";
+  return {
+    ...onlyRounds && { sparsity: 0 },
+    ...Object.fromEntries(given.map(([, name]) => [name, parsed.data[name]])),
+  };
 }
 
 function flagName(parameter: string): keyof LayerFlags {

@@ -66,7 +66,7 @@ export function checkReconstruct(
   const rule = activations === "disk"
     ? "keeps the outputs of the dense blocks in memory, so it does not work with --activations disk"
     : target === "none" && layers.every(({ name }) => queryOf(name).sparsity === 0)
-    ? "trains blocks before they are rounded, so with --sparsity 0 it needs --target dense"
+    ? "trains blocks before they are rounded, so without zeros it needs --target dense, or a --sparsity above 0"
     : undefined;
   if (rule !== undefined) refuse(`reconstruct ${reconstruct}`, rule + presetHint(preset, "reconstruct"));
 }

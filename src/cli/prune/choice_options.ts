@@ -155,7 +155,10 @@ function allocationRequest(
   });
   if (layers.length > 0) {
     const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
-    return { name: allocate, layers, sparsity };
+    if (sparsity > 0) return { name: allocate, layers, sparsity };
+    throw new UsageError(
+      `option --allocate ${allocate}: has no zeros to spread, because the sparsity is 0; add --sparsity`,
+    );
   }
   throw new UsageError(
     `option --allocate ${allocate}: has no layer to allocate zeros to, because the profile sets the sparsity or the ` +

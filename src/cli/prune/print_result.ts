@@ -54,21 +54,42 @@ export function printRunResult(
   if (!output.json) { for (const line of howToLoad) output.remark(line); }
 }
 
-/** Suggests other options for each text on which the perplexity has at least doubled. */
+/** Suggests other options for each text on which the perplexity has risen a lot. */
 function qualityHints({ perplexity, parameters }: RunReport): string[] {
-  const { pattern, sparsity, method } = parameters;
-  const pruning = pattern === "unstructured" ? `${100 * Number(sparsity)} %` : String(pattern);
-  const better = method === DEFAULT_MODEL_METHOD ? "--effort best" : `--method ${DEFAULT_MODEL_METHOD}`;
-  return perplexity.flatMap(({ text, dense, pruned }) =>
-    dense !== null && (pruned === null || pruned >= 2 * dense)
-      ? [
-        `${pruning} ${
-          pruned === null ? "ruined" : pruned < 3 * dense ? "doubled" : "multiplied"
-        } the perplexity on ` +
-        `${text}; try ${better} or more --samples`,
-      ]
-      : []
-  );
+  const { pattern, sparsity, method, bits, preset, for: runtime } = parameters;
+  const isPruned = pattern !== "unstructured" || Number(sparsity) > 0;
+  const zeros = pattern === "unstructured" ? `${100 * Number(sparsity)} %` : String(pattern);
+  const change = [...isPruned ? [zeros] : [], ...bits === undefined ? [] : [`${bits} bits`]].join(" and ");
+  const advice = !isPruned
+    ? `try ${preset === "best" ? "" : "--preset best or "}more bits`
+    : runtime !== undefined
+    ? `leave out the sparsity, because zeros do not make the output for ${runtime} smaller or faster`
+    : `try ${
+      method === DEFAULT_MODEL_METHOD ? "--effort best" : `--method ${DEFAULT_MODEL_METHOD}`
+    } or more --samples`;
+  return perplexityWarnings(perplexity, change, advice);
+}
+
+/** The factor by which a perplexity has risen a lot. */
+const RISE = 1.5;
+
+/**
+ * Warns about each text on which the perplexity has risen a lot.
+ * @param change what was done to the model
+ * @param advice what may help
+ */
+export function perplexityWarnings(
+  perplexity: RunReport["perplexity"],
+  change: string,
+  advice: string,
+): string[] {
+  return perplexity.flatMap(({ text, dense, pruned }) => {
+    if (dense === null || (pruned !== null && pruned < RISE * dense)) return [];
+    const effect = pruned === null
+      ? "ruined the perplexity"
+      : `raised the perplexity from ${formatPerplexity(dense)} to ${formatPerplexity(pruned)}`;
+    return [`warning: ${change} ${effect} on ${text}; ${advice}`];
+  });
 }
 
 /** Describes the reconstructions of a run. There are no lines without any. */

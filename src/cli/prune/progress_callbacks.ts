@@ -6,8 +6,11 @@ import type { Output, ProgressDisplay } from "../terminal/output.ts";
 
 /** Returns callbacks that show the progress of a run, and say what helps after a failure. */
 export function progressCallbacks(progress: ProgressDisplay, output: Output): Partial<FolderServices> {
+  let finished = 0, all = 0;
   return {
     onLayerDone: (done, total, event, secondsLeft) => {
+      if (!event && done > 0) output.remark(`resuming ${place(done, total)}`);
+      [finished, all] = [done, total];
       const error = event && numberText(event.report.relative_error);
       progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
     },
@@ -17,9 +20,17 @@ export function progressCallbacks(progress: ProgressDisplay, output: Output): Pa
     onReconstruct: (block, { before, after }) =>
       progress.note(`block ${block} error ${numberText(before)}, reconstructed ${numberText(after)}`),
     onDamage: (description) => output.remark(`damaged: ${description}`),
-    onUnfinished: (folder) =>
+    onUnfinished: (folder) => {
+      progress.stop(); // a bar would erase the line when it is removed
+      const where = all === 0 ? "from the files" : place(finished, all);
       output.remark(
-        `the finished layers are in ${folder}; repeat the command to continue, or add --restart to start over`,
-      ),
+        `stopped; the same command continues ${where} in ${folder}, or starts over with --restart`,
+      );
+    },
   };
+}
+
+/** Says where a run goes on of which `done` layers are finished. */
+function place(done: number, total: number): string {
+  return done < total ? `at layer ${done + 1} of ${total}` : `after all ${total} layers`;
 }

@@ -123,6 +123,7 @@ export function reportedParameters(query: LayerQuery, options: PruneOptions): Re
     ...choiceParameters(options),
     preset: options.preset === "default" ? undefined : options.preset,
     protocol: options.protocol,
+    for: options.for,
   };
   return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
 }

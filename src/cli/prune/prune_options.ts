@@ -7,7 +7,9 @@ import {
   type WeightFormat,
 } from "../../model/checkpoint/quantized/config.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
+import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
+import { DEFAULT_TOKEN_WEIGHTS } from "../../prune/run/job.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -113,10 +115,7 @@ export function declarePrune(): Command {
     )
     .option("--overwrite", "replace a checkpoint in the output folder")
     .option("--restart", "discard the unfinished run in the output folder and start over")
-    .option(
-      "--plan",
-      "print the time, memory, disk space and traffic that the run needs, from a short measurement, and prune nothing",
-    );
+    .addOption(planOption());
   addChoiceOptions(command);
   command.option(
     "--remote",
@@ -127,10 +126,38 @@ export function declarePrune(): Command {
     "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
     "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
     "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
-    "prune ./llama --out rounded --calibration c4.jsonl --sparsity 0 --for gguf:q4_0",
+    "prune ./llama --out rounded --calibration c4.jsonl --for gguf:q4_0",
   );
   return addCommonOptions(
-    addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_MODEL_METHOD))),
+    addBackendOption(addHostPoolOptions(addLayerOptions(command, DIFFERENCES))),
+  );
+}
+
+/** The defaults of whole models, and what parameters mean in a run. */
+const DIFFERENCES = {
+  method: { value: DEFAULT_MODEL_METHOD },
+  token_weights: {
+    value: DEFAULT_TOKEN_WEIGHTS,
+    description:
+      "how much each calibration input x counts: none adds x·xᵀ, as published; unit first scales x to a fixed length",
+  },
+  damping: {
+    description:
+      "λ; λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks " +
+      "the Hessian towards its diagonal, by the windows that --validation holds out",
+  },
+  target_step: {
+    description:
+      "the size of the step by which --target dense moves the weights before they are pruned: 1 is the whole " +
+      `step, and auto chooses by the windows that --validation holds out. Defaults to auto if windows are held out, else to ${DEFAULT_TARGET_STEP}`,
+  },
+} as const satisfies Parameters<typeof addLayerOptions>[1];
+
+/** Returns the option `--plan`. `pare prune` and `pare shrink` have it. */
+export function planOption(): Option {
+  return new Option(
+    "--plan",
+    "print the files, time, memory, disk space and traffic that the run needs, from a short measurement, and write nothing",
   );
 }
 

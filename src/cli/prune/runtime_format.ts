@@ -8,11 +8,11 @@ import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../../model/checkpoint/quantized/config.ts";
 import { widenedSource } from "../../model/checkpoint/tensor_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
-import { type DescribedModel, type Model, openModelFolder } from "../../model/model.ts";
+import { type DescribedModel, type Model, type ModelFolder, openModelFolder } from "../../model/model.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { FormatTarget } from "../export/export_format.ts";
+import type { FormatTarget, PlannedExport } from "../export/export_format.ts";
 import { type FormatName, FORMATS, RUNTIME_FORMATS } from "../export/formats.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
@@ -120,6 +120,18 @@ function requireGrid(runtime: FormatName, name: string, query: LayerQuery): void
   }
 }
 
+/** Plans the export of a run. @param name the name of the model */
+export function planForRuntime(
+  runtime: FormatName,
+  opened: ModelFolder,
+  choice: LayerChoice,
+  name: string,
+): Promise<PlannedExport> {
+  const queries = [...choice.chosen.keys()].map((layer) => [layer, choice.queryOf(layer)] as const);
+  const rounded = new Map(queries.filter(([, { bits }]) => bits !== undefined));
+  return targetOf(runtime).plan(opened, denoFileSystem, { name, queries: rounded });
+}
+
 /**
  * Whether the folder of a finished run has the export of this run. An export that is older than the report belongs to
  * an earlier run. The last file of an exported folder is its configuration.
@@ -144,16 +156,16 @@ export async function removeOldExports(out: string, fs: WorkFileSystem): Promise
   }
 }
 
-/** Writes the export into the folder of a finished run. */
+/** Writes the export into the folder of a finished run. @param name the name of the model */
 export async function writeForRuntime(
   runtime: FormatName,
   out: string,
+  name: string,
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
   await using opened = await openModelFolder(out, denoFileSystem);
   const target = targetOf(runtime), path = `${out}/${target.path}`;
-  const name = basename(await denoFileSystem.realPath(out));
   const { lines } = await FORMATS[runtime].write(opened, path, { round: false, name, signal });
   for (const line of lines) output.remark(line);
   output.remark(`wrote ${path}`);

@@ -40,8 +40,7 @@ const SHARED = [
 ];
 
 /**
- * Returns the options of the second run, or undefined if `options` ask for none. Without `--sparsity` and `--pattern`,
- * the second run only rounds.
+ * Returns the options of the second run, or undefined if `options` ask for none.
  * @throws {UsageError} if options contradict each other
  */
 export function secondRun<Options extends SecondRunFlags>(options: Options): PruneOptions | undefined {
@@ -50,7 +49,6 @@ export function secondRun<Options extends SecondRunFlags>(options: Options): Pru
   const isPruned = pattern !== undefined || Number(sparsity ?? 0) !== 0;
   const given: Readonly<Record<string, unknown>> = {
     ...options,
-    sparsity: sparsity ?? (pattern === undefined ? "0" : undefined),
     // Without zeros and targets nothing changes before the rounding, so only the first run trains the blocks.
     reconstruct: isPruned || options.target === "dense" ? options.reconstruct : 0,
   };

@@ -1,12 +1,13 @@
 /** The first run of `pare shrink`, which writes the smaller model. */
 
-import { formatJson } from "../../base/files/whole_file.ts";
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
 import { storesBfloat16 } from "../../prune/block_plan.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
 import { serverPruner } from "../../prune/server_pruner.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
-import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import { readBaseCard } from "../../prune/report/base_card.ts";
+import { REPORT_FILES } from "../../prune/report/file_names.ts";
+import { removalLines } from "../../prune/report/summary.ts";
 import {
   commandFingerprint,
   type FingerprintSources,
@@ -17,8 +18,14 @@ import {
 } from "../../prune/run/fingerprint.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import { tokenWarnings, validationWarnings } from "../../prune/run/warnings.ts";
-import { SHRINK_QUERY, shrinkModel } from "../../prune/shrink/shrink_model.ts";
-import { type ShrinkReport, shrinkReport } from "../../prune/shrink/shrink_report.ts";
+import {
+  rehearsedJob,
+  SHRINK_QUERY,
+  type ShrinkJob,
+  shrinkModel,
+  type ShrinkServices,
+} from "../../prune/shrink/shrink_model.ts";
+import { givenOptions, type ShrinkReport, shrinkReport } from "../../prune/shrink/shrink_report.ts";
 import { requireBlocks } from "../../prune/shrink/smaller_network.ts";
 import {
   countKept,
@@ -34,7 +41,8 @@ import {
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { remarkFormat } from "../files/model_folder.ts";
-import { readShrinkReport } from "../files/run_report_files.ts";
+import { readModelCard, readShrinkReport, shrinkReportFiles } from "../files/run_report_files.ts";
+import { requireWritableFolder } from "../files/output_path.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
 import {
@@ -47,6 +55,7 @@ import {
 } from "../options/common_options.ts";
 import { serverUrls } from "../options/server_options.ts";
 import { comparePerplexity, readEvaluationTexts } from "../prune/compare_perplexity.ts";
+import { planRun, printPlan } from "../prune/plan/plan_run.ts";
 import { findFinishedRun } from "../prune/finished_run.ts";
 import { progressCallbacks } from "../prune/progress_callbacks.ts";
 import { remotePruner } from "../remote_client.ts";
@@ -64,11 +73,14 @@ export interface ShrinkOptions
     TargetFlags,
     MeasurementFlags {
   readonly out: string;
+  /** The share of all parameters to remove as neurons. `ffn` is then computed from it. */
+  readonly smaller?: number;
   readonly multiple: number;
   readonly blocks: number;
   readonly calibration: readonly string[];
   readonly overwrite?: boolean;
   readonly restart?: boolean;
+  readonly plan?: boolean;
 }
 
 /** The command with its model. */
@@ -80,11 +92,15 @@ export interface ShrinkCommand {
   readonly signal: AbortSignal;
 }
 
-/** Shrinks the model into the folder `out` unless this run is finished, and returns the report. */
+/**
+ * Shrinks the model into the folder `out` unless this run is finished, and returns the report. With `--plan`, prints the
+ * plan and returns undefined.
+ * @throws {UsageError} if no layer would be solved, by which the plan is measured
+ */
 export async function shrinkInto(
   out: string,
   { folder, modelName, options, output, signal }: ShrinkCommand,
-): Promise<ShrinkReport> {
+): Promise<ShrinkReport | undefined> {
   await using cleanup = new AsyncDisposableStack();
   const servers = serverUrls(options);
   const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
@@ -118,7 +134,7 @@ export async function shrinkInto(
   for (const warning of tokenWarnings({ ...windows, queryOf: () => SHRINK_QUERY }, solved)) {
     output.remark(`warning: ${warning}`);
   }
-  await shrinkModel({
+  const job: ShrinkJob = {
     checkpoint,
     model,
     ...options,
@@ -127,7 +143,8 @@ export async function shrinkInto(
     out,
     fingerprint: runFingerprint(fingerprint, backend),
     loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
-    reportFileNames: [RUN_REPORT_FILE],
+    evaluatedWindows: evaluated.map(({ windows }) => windows),
+    reportFileNames: REPORT_FILES,
     async reportFiles(written) {
       const perplexity = await comparePerplexity({ dense: model, pruned: written.model }, evaluated, {
         seqlen,
@@ -138,9 +155,10 @@ export async function shrinkInto(
       const facts = { name: modelName, dense: opened, backend, options, texts, seqlen, units, fingerprint };
       const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;
       const report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, written);
-      return new Map([[RUN_REPORT_FILE, formatJson(report)]]);
+      return await shrinkReportFiles(report, readBaseCard(await readModelCard(checkpoint)));
     },
-  }, {
+  };
+  const services: ShrinkServices = {
     fs,
     backend,
     pruner: remote ? serverPruner(remote) : new DevicePruner(backend),
@@ -148,7 +166,21 @@ export async function shrinkInto(
     onSimilarityStep: (done, total) => progress.note(`comparing blocks ${done}/${total}`),
     onExpertStep: (done, total) => progress.note(`scoring experts ${done}/${total}`),
     ...progressCallbacks(progress, output),
-  });
+  };
+  if (options.plan) {
+    if (solved.length === 0) {
+      throw new UsageError("option --plan: needs --ffn or --heads, because it times their layers");
+    }
+    const measured = {
+      ...{ ...services, onLayerDone: undefined, onCalibrationStep: undefined },
+      hosts: servers.length,
+      freeBytes: await requireWritableFolder("--out", out),
+      exported: { files: new Map(), lines: removalLines({ dropped_blocks: [], ...units }) },
+    };
+    const facts = { name: modelName, parameters: givenOptions(options), seqlen };
+    return void printPlan(await planRun(await rehearsedJob(job, fs), facts, measured), output);
+  }
+  await shrinkModel(job, services);
   progress.stop();
   const report = (await readShrinkReport({ folder: out, files: await fs.list(out) ?? [] }))!; // the run has written it
   for (const warning of validationWarnings(report.layers)) output.remark(`warning: ${warning}`);

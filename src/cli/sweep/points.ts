@@ -3,10 +3,11 @@
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { DEFAULT_SPARSITY } from "../../protocol/limits.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { parsePattern, type PatternText } from "../../tensor/pattern.ts";
 import { UsageError } from "../errors.ts";
-import { optionName } from "../options/layer_options.ts";
+import { optionName, withOptionNames } from "../options/layer_options.ts";
 
 export interface SweepPoint {
   readonly method: NonNullable<LayerQuery["method"]>;
@@ -39,17 +40,23 @@ const UNITS = 1e6;
 
 /**
  * Returns the points, ordered by method, with sparsities before patterns.
+ * @param sparsity the sparsity of the points if there is neither list
  * @throws {UsageError} naming the list that is malformed or empty, or the entry that the HTTP API would refuse
  */
 export function sweepPoints(
   { methods, sparsities, patterns }: PointLists,
   rounding: LayerQuery = {},
+  sparsity = DEFAULT_SPARSITY,
 ): SweepPoint[] {
+  const fractions = sparsities !== undefined
+    ? parseSparsities(sparsities)
+    : patterns === undefined
+    ? [sparsity]
+    : [];
   const settings = [
-    ...sparsities === undefined ? [] : parseSparsities(sparsities).map((sparsity) => ({ sparsity })),
+    ...fractions.map((sparsity) => ({ sparsity })),
     ...patterns === undefined ? [] : splitList("patterns", patterns).map((pattern) => ({ pattern })),
   ];
-  if (settings.length === 0) throw new UsageError("sweep: needs --sparsities or --patterns");
   return splitList("methods", methods).flatMap((method) =>
     settings.map((setting) => readPoint({ method, ...setting }, rounding))
   );
@@ -85,6 +92,13 @@ function splitList(option: string, list: string): string[] {
   return [...new Set(found)];
 }
 
+/** The options whose entries are the values of a parameter. */
+const LISTS: Readonly<Record<string, string>> = {
+  method: "methods",
+  pattern: "patterns",
+  sparsity: "sparsities",
+};
+
 /** Checks one point with the schema of the HTTP API. @throws {UsageError} naming the parameter and the rule */
 function readPoint(given: Readonly<Record<string, string | number>>, rounding: LayerQuery): SweepPoint {
   const parameters: Readonly<Record<string, unknown>> = { ...given, ...rounding };
@@ -92,9 +106,9 @@ function readPoint(given: Readonly<Record<string, string | number>>, rounding: L
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => {
       const name = String(path[0]);
-      return `${name in rounding ? `--${optionName(name)}` : name} ${parameters[name]}: ${message}`;
+      return `option --${LISTS[name] ?? optionName(name)} ${parameters[name]}: ${withOptionNames(message)}`;
     });
-    throw new UsageError(`sweep: ${problems.join("; ")}`);
+    throw new UsageError(problems.join("; "));
   }
   const { method, pattern } = parsed.data;
   if (given.pattern !== undefined && parsePattern(pattern).kind !== "n:m") {

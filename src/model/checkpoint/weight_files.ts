@@ -8,6 +8,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { formatJson, readJson } from "../../base/files/whole_file.ts";
 import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 
 /** A safetensors file to write. */
 export interface WeightFile {
@@ -95,4 +96,10 @@ export function formatWeightIndex(files: readonly WeightFile[]): Uint8Array<Arra
   return new TextEncoder().encode(
     formatJson({ metadata: { total_size }, weight_map: Object.fromEntries(sorted) }),
   );
+}
+
+/** Adds up the elements of all tensors. */
+export function countParameters(files: readonly Pick<WeightFile, "header">[]): number {
+  const shapes = files.flatMap(({ header }) => header.tensors.map(({ shape }) => shape));
+  return shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
 }

@@ -55,6 +55,11 @@ export interface TensorOptions {
   readonly type: TensorTypeName;
   /** Whether weights that do not fit the type are rounded to nearest. Otherwise, and for K types, they are an error. */
   readonly round: boolean;
+  /**
+   * The weights that a run will round to the grid of the type. No weight is then read, so the plan has the sizes of the
+   * file that the run will write, but not its values. Other linear layers have F16.
+   */
+  readonly rounded?: { has(name: string): boolean };
 }
 
 export interface TensorPlan {
@@ -257,16 +262,22 @@ class TensorPlanner {
       return matrix(place, target, weight);
     }
     if (storesRows(target, unit)) {
-      const exact = await exactBlocks(this.#weights, weight, format);
+      const { rounded, round } = this.#options;
+      const exact = !rounded
+        ? await exactBlocks(this.#weights, weight, format)
+        : rounded.has(name)
+        ? undefined
+        : "is not rounded";
       if (typeof exact !== "string") {
         (isFallback ? this.#inFallback : this.#exact).add(name);
         return matrix(place, target, weight, exact);
       }
-      if (this.#options.round && !hasSuperBlocks(wanted.format)) {
+      if (round && !hasSuperBlocks(wanted.format)) {
         this.#rounded.add(name);
         return matrix(place, target, weight);
       }
-      const isDenseInPacked = isPacked(this.#weights) && !packedTensors(this.#weights, name);
+      const isDenseInPacked = rounded !== undefined ||
+        (isPacked(this.#weights) && !packedTensors(this.#weights, name));
       if (!isDenseInPacked) {
         throw misfitError(this.#folder, name, wanted.label, isFallback ? wanted.format : format, exact);
       }

@@ -62,16 +62,12 @@ async function describeModel(
   };
 }
 
-/**
- * Writes a model to the file `path`, tensor by tensor. If it fails, an existing file is unchanged.
- * @throws {ModelError} in the cases of {@link checkModel} and {@link planTensors}
- */
-export async function writeGguf(
-  { checkpoint, model }: ModelFolder,
-  path: string,
+/** Plans the content of a file. @throws {ModelError} in the cases of {@link checkModel} and {@link planTensors} */
+async function planContent(
+  { checkpoint, model }: DescribedModel,
   fs: FileSystem,
-  { name, signal, progress, ...options }: GgufOptions,
-): Promise<GgufResult> {
+  { name, ...options }: TensorOptions & Pick<GgufOptions, "name">,
+) {
   const { architecture, network, vocabulary } = await describeModel({ checkpoint, model }, fs);
   const { tensors, layers, embeddings } = await planTensors(checkpoint.folder, model, architecture, options);
   const metadata: MetadataEntry[] = [
@@ -83,10 +79,33 @@ export async function writeGguf(
     ...network.entries,
     ...vocabulary,
   ];
-  const all = [...network.tensors, ...tensors];
-  const bytes = await writeTensors(fs, path, { metadata, tensors: all, checkpoint, signal, progress });
-  const { remark } = network;
-  return { architecture: architecture.name, layers, embeddings: embeddings.label, bytes, remark };
+  const facts = { architecture: architecture.name, layers, embeddings: embeddings.label };
+  return { facts: { ...facts, remark: network.remark }, metadata, tensors: [...network.tensors, ...tensors] };
+}
+
+/** Returns the description of the file that {@link writeGguf} will write. @param options have `rounded`, so that no weight is read */
+export async function planGguf(
+  opened: DescribedModel,
+  fs: FileSystem,
+  options: Required<TensorOptions> & Pick<GgufOptions, "name">,
+): Promise<GgufResult> {
+  const { facts, metadata, tensors } = await planContent(opened, fs, options);
+  const bytes = tensors.reduce((sum, { byteLength }) => sum + align(byteLength), 0);
+  return { ...facts, bytes: encodeHeader(metadata, tensors).length + bytes };
+}
+
+/**
+ * Writes a model to the file `path`, tensor by tensor. If it fails, an existing file is unchanged.
+ * @throws {ModelError} in the cases of {@link planContent}
+ */
+export async function writeGguf(
+  opened: ModelFolder,
+  path: string,
+  fs: FileSystem,
+  { signal, progress, ...options }: GgufOptions,
+): Promise<GgufResult> {
+  const { facts, ...content } = await planContent(opened, fs, options), { checkpoint } = opened;
+  return { ...facts, bytes: await writeTensors(fs, path, { ...content, checkpoint, signal, progress }) };
 }
 
 /** The content of a file. */

@@ -1,13 +1,13 @@
 /** Writes a copy of a checkpoint in which all linear layers of the blocks are codes. Existing codes are taken over. */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { WorkFileSystem } from "../../base/files/file_system.ts";
+import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { storedFormatName } from "../checkpoint/stored/formats.ts";
 import { PACKED_BITS, stemOf } from "../checkpoint/quantized/layout.ts";
 import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
 import { openCopy } from "../checkpoint/write/open_copy.ts";
-import { planLayout } from "../checkpoint/write/write_plan.ts";
+import { planLayout, type WritePlan } from "../checkpoint/write/write_plan.ts";
 import { blocksOf } from "../families/family.ts";
 import { storedShape } from "../layer_specs.ts";
 import type { Model, ModelFolder } from "../model.ts";
@@ -57,17 +57,7 @@ export async function writePacked(
     const reason = misfits.get(weight.name);
     if (reason !== undefined && !round) throw misfitError(checkpoint.folder, weight.name, reason, layout);
   }
-  const byName = new Map(weights.map((weight) => [weight.name, weight]));
-  const ignore = denseModules(model.spec, (name) => byName.has(name));
-  const plan = planLayout(checkpoint, fs, {
-    tensors: checkpoint,
-    tensorsOf: ({ header }) =>
-      header.tensors.flatMap((info) => {
-        const weight = byName.get(info.name);
-        return weight ? layout.specs(weight, grid) : [info];
-      }),
-    config: layout.config(checkpoint.config, weights, grid, ignore),
-  });
+  const plan = planPacked({ checkpoint, model }, fs, layout, grid);
   const bytes = countWeightFileBytes(plan.weightFiles), extras = await rewriteFiles?.(bytes) ?? new Map();
   const copy = await openCopy(plan, folder, fs, { overwrite: true, extraFiles: [...extras.keys()] });
   try {
@@ -87,6 +77,27 @@ export async function writePacked(
     throw error;
   }
   return { grid, exact, rounded: [...misfits.keys()], bytes };
+}
+
+/** Plans a copy in which all linear layers of the blocks are codes on `grid`. @throws {ModelError} in the cases of {@link packedWeights} */
+export function planPacked(
+  { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,
+  fs: FileSystem,
+  layout: PackedLayout,
+  grid: SymmetricGrid,
+): WritePlan {
+  const weights = packedWeights(checkpoint.folder, model, layout);
+  const byName = new Map(weights.map((weight) => [weight.name, weight]));
+  const ignore = denseModules(model.spec, (name) => byName.has(name));
+  return planLayout(checkpoint, fs, {
+    tensors: checkpoint,
+    tensorsOf: ({ header }) =>
+      header.tensors.flatMap((info) => {
+        const weight = byName.get(info.name);
+        return weight ? layout.specs(weight, grid) : [info];
+      }),
+    config: layout.config(checkpoint.config, weights, grid, ignore),
+  });
 }
 
 const SMALLEST_GROUP = Math.min(...GROUP_SIZES);

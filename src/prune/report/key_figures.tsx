@@ -5,7 +5,7 @@
 import { bytesText, countText, divergenceText, secondsText, shareText } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { phasesText } from "./run_seconds.ts";
-import { roundedBits, sparsityOf, totals } from "./summary.ts";
+import { removalOf, removedShare, roundedBits, sparsityOf, totals } from "./summary.ts";
 
 /** One result: its name, its value, and a note that explains the value. */
 interface KeyFigure {
@@ -30,8 +30,16 @@ export function KeyFigures({ run }: { run: RunReport }) {
   );
 }
 
-function sparsity({ layers }: RunReport): KeyFigure {
-  const { zeros, entries } = totals(layers);
+function sparsity(run: RunReport): KeyFigure {
+  const { layers } = run, removal = removalOf(run), { zeros, entries } = totals(layers);
+  if (removal) {
+    const { dense, shrunk } = removal.parameters;
+    return {
+      name: "Fewer parameters",
+      value: removedShare(removal),
+      note: `${countText(shrunk)} of ${countText(dense)} remain`,
+    };
+  }
   return {
     name: "Sparsity",
     value: shareText(sparsityOf(layers)),
@@ -80,11 +88,12 @@ function perplexity(
   };
 }
 
-function size({ format, bytes: { dense, written } }: RunReport): KeyFigure {
+function size(run: RunReport): KeyFigure {
+  const { format, bytes: { dense, written } } = run;
   return {
     name: "Weight files",
     value: bytesText(written),
-    note: format === "dense"
+    note: format === "dense" && !removalOf(run)
       ? "dense format: zeros take as much space as other weights"
       : `${format} format: ${shareText(1 - written / dense)} less than the ${
         bytesText(dense)

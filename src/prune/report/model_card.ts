@@ -54,9 +54,12 @@ export function renderModelCard(run: RunReport, sources: CardSources): string {
   return parts.filter((part) => part !== "").join("\n\n") + "\n";
 }
 
+/** The hub's tags for what was done to the weights. */
+const TAGS = { pruned: "pruned", rounded: "quantized", shrunk: "pruned" } as const;
+
 /** Returns the metadata as YAML. All texts are in quotes as in JSON, which YAML reads in the same way. */
 function metadata(run: RunReport, { baseModel, baseCard }: CardSources): string {
-  const tags = ["pare", ...changesOf(run).map((change) => change === "rounded" ? "quantized" : change)];
+  const tags = ["pare", ...changesOf(run).map((change) => TAGS[change])];
   const settings = [
     ["library_name", "transformers"],
     ...baseModel === undefined ? [] : [["base_model", baseModel]],

@@ -46,8 +46,33 @@ export function roundedBits({ parameters: { bits } }: Pick<RunReport, "parameter
   return typeof bits === "number" ? bits : undefined;
 }
 
+/** Returns what `pare shrink` has removed, if the report is one of `pare shrink` without a second run. */
+export function removalOf({ shrunk, layers }: RunReport): RunReport["shrunk"] {
+  return layers.every(({ pattern }) => pattern === "columns") ? shrunk : undefined;
+}
+
+/** Says which units `pare shrink` has removed, in one line per kind. */
+export function removalLines(
+  removal: Pick<NonNullable<RunReport["shrunk"]>, "dropped_blocks" | "neurons" | "heads" | "experts">,
+): string[] {
+  const { dropped_blocks: dropped } = removal;
+  return [
+    ...dropped.length > 0 ? [`dropped ${dropped.length > 1 ? "blocks" : "block"} ${dropped.join(", ")}`] : [],
+    ...(["neurons", "heads", "experts"] as const).flatMap((kind) => {
+      const sizes = removal[kind];
+      return sizes ? [`${sizes.shrunk} of ${sizes.dense} ${kind} remain in each block`] : [];
+    }),
+  ];
+}
+
+/** Returns the share of the parameters that `pare shrink` has removed. */
+export function removedShare({ parameters }: NonNullable<RunReport["shrunk"]>): string {
+  return shareText(1 - parameters.shrunk / parameters.dense);
+}
+
 /** Returns what was done to the weights of a run. */
-export function changesOf(run: RunReport): ("pruned" | "rounded")[] {
+export function changesOf(run: RunReport): ("pruned" | "rounded" | "shrunk")[] {
+  if (removalOf(run)) return ["shrunk"];
   const isRounded = roundedBits(run) !== undefined || run.format === "pack-quantized";
   const isPruned = !isRounded || run.layers.some(({ zeros }) => zeros > 0);
   return [...isPruned ? ["pruned"] as const : [], ...isRounded ? ["rounded"] as const : []];
@@ -61,8 +86,14 @@ export function runTitle(run: RunReport): string {
 /** A sentence on the method, the sparsity, the rounding and the mean error, after one on removed parameters. */
 export function summarySentence(run: RunReport): string {
   const { layers, model, shrunk } = run, bits = roundedBits(run), error = meanError(layers);
+  const removal = removalOf(run);
+  if (removal) {
+    return `pare shrink removed ${removedShare(removal)} of the parameters: ${
+      removalLines(removal).join(", ")
+    }.`;
+  }
   const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
-  const removed = shrunk && shareText(1 - shrunk.parameters.shrunk / shrunk.parameters.dense);
+  const removed = shrunk && removedShare(shrunk);
   return (removed ? `pare shrink first removed ${removed} of the parameters. Then ` : "") +
     `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
     `${countText(layers.length)} layers of ${model.blocks} blocks are zero` +

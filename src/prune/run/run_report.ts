@@ -115,11 +115,7 @@ export function runReport(
     ...allocation && { allocation: allocationSchema.parse(allocation) },
     // The command of a shrunk model is another one.
     ...!shrunk && {
-      command: repeatCommand({ model, calibration, parameters }, {
-        ...options,
-        calibration: calibrationLabels(texts.calibration),
-        text: texts.evaluation.map(({ label }) => label),
-      }),
+      command: repeatCommand("prune", { model, calibration, parameters }, { ...options, ...texts }),
     },
     fingerprint: { ...facts.fingerprint },
   };
@@ -151,31 +147,32 @@ function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): La
 /** A word that a shell passes on as it is. */
 const PLAIN_WORD = /^[\w.,/:=@%+-]+$/;
 
+/** The options of a run that its report does not have. */
+export interface RepeatedOptions extends RunTexts {
+  readonly validation: number;
+  readonly windows?: number;
+  readonly format?: string;
+}
+
 /**
  * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names
  * files without their folders, and so does the command.
- * @param options the calibration texts and the texts for the perplexity as the report names them, and the number of windows if it was given
  */
-function repeatCommand(
+export function repeatCommand(
+  verb: "prune" | "shrink",
   { model, calibration, parameters }: Pick<RunReport, "model" | "calibration" | "parameters">,
-  options: {
-    readonly calibration: readonly string[];
-    readonly validation: number;
-    readonly text: readonly string[];
-    readonly windows?: number;
-    readonly format: string;
-  },
+  options: RepeatedOptions,
 ): string {
   const { samples, seqlen, seed } = calibration;
   const values: [name: string, value: unknown][] = [
-    ["calibration", options.calibration],
+    ["calibration", calibrationLabels(options.calibration)],
     ["samples", samples],
     ["validation", options.validation],
     ["seqlen", seqlen],
     ["seed", seed],
     ...Object.entries(parameters).filter(([name, value]) => name !== "pattern" || value !== "unstructured"),
     ["format", options.format],
-    ["text", options.text],
+    ["text", options.evaluation.map(({ label }) => label)],
     ["windows", options.windows],
   ];
   const words = values.flatMap(([name, value]) => {
@@ -184,7 +181,7 @@ function repeatCommand(
     const given = [value].flat().filter((item) => item !== undefined && item !== null && item !== false);
     return given.flatMap((item) => [option, String(item)]); // an option with several values is repeated
   });
-  return ["pare", "prune", model.name, "--out", "FOLDER", ...words].map(quote).join(" ");
+  return ["pare", verb, model.name, "--out", "FOLDER", ...words].map(quote).join(" ");
 }
 
 /** Quotes a word for the shells of Unix. */

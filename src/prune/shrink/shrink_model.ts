@@ -7,11 +7,11 @@
  */
 
 import type { Backend } from "../../device/backend.ts";
+import type { FileSystem } from "../../base/files/file_system.ts";
 import { planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
-import { MODEL_CARD_FILE, REPORT_PAGE_FILE } from "../report/file_names.ts";
 import { type FolderJob, type FolderServices, pruneIntoFolder } from "../run/folder_destination.ts";
 import type { PruneJob } from "../run/job.ts";
 import type { LayerEntry } from "../run/journal.ts";
@@ -20,7 +20,7 @@ import { blockSimilarities, mostSimilarBlocks } from "./block_similarity.ts";
 import { bestExperts, type ExpertUse, measureExperts } from "./expert_scores.ts";
 import type { RenamedModel } from "./renamed_model.ts";
 import { shrunkOutput } from "./shrunk_output.ts";
-import { requireBlocks, smallerNetwork } from "./smaller_network.ts";
+import { requireBlocks, smallerNetwork, withoutLastParts } from "./smaller_network.ts";
 import type { KeptUnits } from "./units.ts";
 import { configWithoutBlocks, withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
@@ -30,7 +30,7 @@ export const SHRINK_QUERY: LayerQuery = { method: "obc", pattern: "columns", dam
 
 /** How a model is shrunk. */
 export interface ShrinkJob extends
-  Pick<PruneJob, "target" | "reconstruct">,
+  Pick<PruneJob, "target" | "reconstruct" | "evaluatedWindows">,
   Pick<
     FolderJob,
     "checkpoint" | "model" | "out" | "overwrite" | "restart" | "fingerprint" | "loadSeconds"
@@ -82,13 +82,26 @@ export interface WrittenModel extends RemovedParts {
  * @throws the error that stopped the run, as `pruneIntoFolder` does
  */
 export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Promise<ShrinkResult> {
-  const { checkpoint } = job;
   const blocks = await chooseBlocks(job, services);
-  const remaining = withoutBlocks(checkpoint.config, job.model, new Set(blocks.dropped));
-  const { experts, smaller } = await removeExperts(remaining, job, services), { model, nameOf } = smaller;
-  const { config, spec, readers, cuts, infoOf } = smallerNetwork(job.kept, job, smaller);
+  const remaining = withoutBlocks(job.checkpoint.config, job.model, new Set(blocks.dropped));
+  const { experts, smaller } = await removeExperts(remaining, job, services);
   const removed = { ...blocks, experts };
-  const layout = planLayout(checkpoint, services.fs, {
+  return {
+    ...removed,
+    layers: await pruneIntoFolder(folderJob(job, smaller, removed, services.fs), services),
+  };
+}
+
+/** Returns a run with the sizes of the job, for a plan. The blocks and experts that it removes are the last ones. */
+export async function rehearsedJob(job: ShrinkJob, fs: FileSystem): Promise<FolderJob> {
+  return folderJob(job, await withoutLastParts(job, job.kept, job.blocks), { dropped: [] }, fs);
+}
+
+/** Returns the run that removes the columns. @param smaller the model without the removed blocks and experts */
+function folderJob(job: ShrinkJob, smaller: RenamedModel, removed: RemovedParts, fs: FileSystem): FolderJob {
+  const { model, nameOf } = smaller;
+  const { config, spec, readers, cuts, infoOf } = smallerNetwork(job.kept, job, smaller);
+  const plan = planLayout(job.checkpoint, fs, {
     config,
     tensors: model.weights,
     tensorsOf: ({ header }) =>
@@ -97,10 +110,8 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
         return name === undefined ? [] : [{ name, ...infoOf(name) }];
       }),
   });
-  // The page and the card of an earlier run describe another model.
-  const plan = { ...layout, leftOut: [REPORT_PAGE_FILE, MODEL_CARD_FILE] };
   const layers = new Map(readers.map((reader) => [reader.name, reader]));
-  const entries = await pruneIntoFolder({
+  return {
     ...job,
     model,
     layers,
@@ -117,8 +128,7 @@ export async function shrinkModel(job: ShrinkJob, services: ShrinkServices): Pro
     },
     planOutput: (layers) => shrunkOutput({ plan, cuts, model, spec, layers }),
     reportFiles: (run, model) => job.reportFiles({ ...removed, model, run, plan }),
-  }, services);
-  return { ...removed, layers: entries };
+  };
 }
 
 async function chooseBlocks(

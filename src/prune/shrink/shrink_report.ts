@@ -2,12 +2,12 @@
 
 import { z } from "zod";
 import type { Backend } from "../../device/backend.ts";
-import { countWeightFileBytes, type WeightFile } from "../../model/checkpoint/weight_files.ts";
+import { countParameters, countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { ModelFolder } from "../../model/model.ts";
-import { elementCount } from "../../tensor/dtype.ts";
 import { SHRINK_KIND } from "../report/file_names.ts";
-import { removalSchema, runReportSchema } from "../report/run_report.ts";
-import { type CommonFacts, commonMembers } from "../run/run_report.ts";
+import { removalSchema, type RunReport, runReportSchema } from "../report/run_report.ts";
+import { runSecondsSchema } from "../report/run_seconds.ts";
+import { type CommonFacts, commonMembers, repeatCommand, type RepeatedOptions } from "../run/run_report.ts";
 import type { WrittenModel } from "./shrink_model.ts";
 import type { UnitKind } from "./units.ts";
 
@@ -21,6 +21,7 @@ export const shrinkReportSchema = runReportSchema.pick({
   resumed: true,
   layers: true,
   blocks: true,
+  command: true,
   fingerprint: true,
 }).extend(removalSchema.shape).extend({
   /** Distinguishes the report from that of `pare prune`. */
@@ -46,7 +47,10 @@ export interface ShrinkFacts extends CommonFacts, Pick<ShrinkReport, "perplexity
   /** The dense model. */
   readonly dense: ModelFolder;
   readonly backend: Backend;
-  readonly options: ShrinkReport["options"] & CommonFacts["options"];
+  readonly options:
+    & ShrinkReport["options"]
+    & CommonFacts["options"]
+    & Pick<RepeatedOptions, "validation" | "windows">;
   /** The number of held-out windows. */
   readonly heldOut: number;
   /** The numbers of units in each block, for the kinds that lost some. */
@@ -85,11 +89,31 @@ export function shrinkReport(
     },
     perplexity,
     seconds,
+    command: repeatCommand("shrink", { ...head, calibration, parameters: givenOptions(options) }, {
+      ...options,
+      ...facts.texts,
+    }),
     fingerprint: { ...facts.fingerprint },
   };
 }
 
-function countParameters(files: readonly Pick<WeightFile, "header">[]): number {
-  const shapes = files.flatMap(({ header }) => header.tensors.map(({ shape }) => shape));
-  return shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
+/** Returns the options that differ from what a command without them does. */
+export function givenOptions(
+  { ffn, heads, experts, multiple, blocks, target, reconstruct }: ShrinkReport["options"],
+) {
+  const given = { ffn, heads, experts, blocks, multiple, target, reconstruct };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== 0 && value !== "none"));
+}
+
+/** Returns the report as one of `pare prune`, from which the page and the card are drawn. */
+export function asRunReport({ options, seconds, ...report }: ShrinkReport): RunReport {
+  const { kind: _kind, similarities: _similarities, expert_use: _use, ...members } = report;
+  return {
+    ...members,
+    parameters: givenOptions(options),
+    seconds: runSecondsSchema.parse({ total: seconds }),
+    skipped: [],
+    format: "dense",
+    shrunk: removalSchema.parse({ options, ...report }),
+  };
 }

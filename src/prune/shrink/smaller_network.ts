@@ -5,11 +5,20 @@
 
 import type { TensorShape } from "../../model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../model/families/families.ts";
-import type { ModelSpec } from "../../model/families/family.ts";
-import type { DescribedModel } from "../../model/model.ts";
+import { countParameters } from "../../model/checkpoint/weight_files.ts";
+import { blocksOf, countWeights, type ModelSpec } from "../../model/families/family.ts";
+import type { DescribedModel, ModelFolder } from "../../model/model.ts";
+import { shareText } from "../report/format.ts";
 import type { RenamedModel } from "./renamed_model.ts";
 import { type Cut, unitCuts } from "./shrunk_output.ts";
-import { keptSettings, type KeptUnits, type ReadingLayer, readingLayers } from "./units.ts";
+import {
+  keptSettings,
+  type KeptUnits,
+  type ReadingLayer,
+  readingLayers,
+  readUnits,
+  requireShrinkable,
+} from "./units.ts";
 import { withoutBlocks } from "./without_blocks.ts";
 import { withoutExperts } from "./without_experts.ts";
 
@@ -65,17 +74,54 @@ export async function withSmallerSizes(
   kept: KeptUnits,
   blocks: number,
 ): Promise<DescribedModel> {
-  const { checkpoint: { folder, config }, model } = dense, { blockCount } = model.spec;
+  const smaller = await withoutLastParts(dense, kept, blocks), network = smallerNetwork(kept, dense, smaller);
+  return {
+    checkpoint: { folder: dense.checkpoint.folder, config: network.config },
+    model: { spec: network.spec, weights: { ...smaller.model.weights, info: network.infoOf } },
+  };
+}
+
+/**
+ * Returns the model without its last blocks and experts. It has the sizes of the model without other blocks and experts,
+ * which are chosen by measurements.
+ * @throws {RangeError} naming the option, if all blocks would be dropped
+ */
+export async function withoutLastParts(
+  { checkpoint: { config }, model }: DescribedModel,
+  kept: KeptUnits,
+  blocks: number,
+): Promise<RenamedModel> {
+  const { blockCount } = model.spec;
   requireBlocks(blockCount, blocks);
   const dropped = new Set(firstNumbers(blocks).map((i) => blockCount - 1 - i));
   const remaining = withoutBlocks(config, model, dropped);
   const experts = kept.experts && firstNumbers(blockCount - blocks).map(() => firstNumbers(kept.experts!));
-  const smaller = experts ? await withoutExperts(remaining.config, remaining.model, experts) : remaining;
-  const network = smallerNetwork(kept, dense, smaller);
-  return {
-    checkpoint: { folder, config: network.config },
-    model: { spec: network.spec, weights: { ...smaller.model.weights, info: network.infoOf } },
-  };
+  return experts ? await withoutExperts(remaining.config, remaining.model, experts) : remaining;
+}
+
+/**
+ * Returns the share of the neurons that have `share` of all parameters.
+ * @throws {RangeError} naming the option, if all neurons together have fewer
+ * @throws {ModelError} if the model cannot lose neurons
+ */
+export async function neuronShare(
+  dense: Pick<ModelFolder, "checkpoint" | "model">,
+  share: number,
+): Promise<number> {
+  const { checkpoint: { config, shards }, model: { spec } } = dense;
+  requireShrinkable(config, spec);
+  const { count } = readUnits("neurons", config, spec),
+    one = await withSmallerSizes(dense, { neurons: 1 }, 0);
+  const countAll = (spec: ModelSpec) => blocksOf(spec).reduce((sum, block) => sum + countWeights(block), 0);
+  const perNeuron = (countAll(spec) - countAll(one.model.spec)) / (count - 1);
+  const ofAll = count * perNeuron / countParameters(shards);
+  if (share < ofAll) return share / ofAll;
+  throw new RangeError(
+    `--smaller ${share}: the neurons have only ${
+      shareText(ofAll)
+    } of the parameters; give a smaller share, or add ` +
+      "--heads, --experts or --blocks in place of it",
+  );
 }
 
 /** @throws {RangeError} naming the option, if no block would remain */

@@ -43,13 +43,12 @@ describe("sweepPoints()", () => {
 
   for (
     const [what, lists, message] of [
-      ["neither sparsities nor patterns", { methods: "magnitude" }, /needs --sparsities or --patterns/],
-      ["an unknown method", { methods: "prayer", patterns: "2:4" }, /method prayer: .*sparsegpt/],
+      ["an unknown method", { methods: "prayer", patterns: "2:4" }, /option --methods prayer: .*sparsegpt/],
       ["an empty list of methods", { methods: "", patterns: "2:4" }, /--methods .*without empty entries/],
       [
         "a pattern that breaks the rule",
         { methods: "magnitude", patterns: "4:2" },
-        /pattern 4:2: .*1 ≤ n < m/,
+        /option --patterns 4:2: .*1 ≤ n < m/,
       ],
       ["unstructured as a pattern", { methods: "magnitude", patterns: "unstructured" }, /must be n:m/],
     ] as const
@@ -60,7 +59,10 @@ describe("sweepPoints()", () => {
   it("refuses an option of rounding that a pattern contradicts, and names the option and its value", () => {
     assert.throws(
       () => sweepPoints({ methods: "sparsegpt", patterns: "4:8" }, { bits: 4, group_size: 6 }),
-      { name: "UsageError", message: /--group-size 6: 6 is not a multiple of 8, the group of pattern 4:8/ },
+      {
+        name: "UsageError",
+        message: /^option --group-size 6: 6 is not a multiple of 8, the group of pattern 4:8/,
+      },
     );
   });
 });

@@ -8,7 +8,6 @@ import assert from "node:assert/strict";
 import { type Backend, roundingName } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts, USUAL_PLACES } from "../../../src/device/cpu/products/find_products.ts";
-import { rankProducts, WORTHWHILE } from "../../../src/device/cpu/products/measure_products.ts";
 import { loadProducts, PRECISIONS } from "../../../src/device/cpu/products/product_library.ts";
 import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { BF16, decodeFloat16, encodeFloat16 } from "../../reference/float16.ts";
@@ -77,19 +76,15 @@ describe("libraries for products", () => {
     }
   });
 
-  it("are measured beside Pare's own kernels, and only a faster one comes before them", async () => {
-    const ranked = await rankProducts([undefined, ...libraries]);
-    assert.deepEqual(new Set(ranked.map(({ library }) => library)), new Set([undefined, ...libraries]));
-    const own = ranked.findIndex(({ library }) => library === undefined), rate = ranked[own].gflops!;
-    for (const [i, { library, gflops }] of ranked.entries()) {
-      if (library) {
-        assert.equal(gflops! > WORTHWHILE * rate, i < own, `${library.name} ${gflops}, own ${rate}`);
-      }
-    }
-  });
-
-  it("are not measured if there is no choice", async () => {
-    assert.deepEqual(await rankProducts([undefined]), [{ library: undefined }]);
+  it("are found in a fixed order, before Pare's own kernels and with native bfloat16 first", () => {
+    const names = () =>
+      findProducts({ products: "auto", precisions: PRECISIONS }).map((found) => found?.name);
+    const rank = (name?: string) =>
+      name === undefined ? 2 : / (\S*bf16|\S*amx) in bfloat16/.test(name) ? 0 : 1;
+    const found = names();
+    assert.deepEqual(names(), found);
+    assert.deepEqual(found.map(rank), found.map(rank).toSorted());
+    assert.equal(found.at(-1), undefined);
   });
 
   it("refuse a precision that they do not have", () => {

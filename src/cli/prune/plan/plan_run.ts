@@ -19,6 +19,7 @@ import { isRoundedBy } from "../../../prune/run/rounding_queries.ts";
 import { partSizes } from "../../../prune/window_parts.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import type { Output } from "../../terminal/output.ts";
+import type { PlannedExport } from "../../export/export_format.ts";
 import { rehearse } from "./rehearse.ts";
 import { type DiskUse, diskUse, type MemoryUse, memoryUse } from "./resources.ts";
 import { tokenWarnings } from "../../../prune/run/warnings.ts";
@@ -33,9 +34,13 @@ export interface RunPlan {
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly samples: number;
   readonly seqlen: number;
+  /** The backend and the adapter of the forward passes. */
+  readonly device: string;
   readonly seconds: RunSeconds;
   readonly memory: MemoryUse;
   readonly disk: DiskUse & { readonly free: number };
+  /** Lines about the result, such as the types of layers in the export that its format does not name. */
+  readonly result: readonly string[];
   /** The bytes that are sent to hosts. */
   readonly sent: number;
   /** The work of the rehearsal. */
@@ -51,6 +56,8 @@ export interface PlanServices extends PruneServices {
   readonly freeBytes: number;
   /** The number of hosts to which layers are sent. */
   readonly hosts: number;
+  /** What the run exports, if it exports something, and the lines about its result. */
+  readonly exported?: PlannedExport;
 }
 
 /** The number of bytes of which the time of a copy is measured. */
@@ -62,7 +69,7 @@ const COPY_PASSES = 2;
 /** Rehearses the run and returns its plan. @throws the errors of the run */
 export async function planRun(
   job: FolderJob,
-  { name, parameters, seqlen }: RunFacts,
+  { name, parameters, seqlen }: Pick<RunFacts, "name" | "parameters" | "seqlen">,
   services: PlanServices,
 ): Promise<RunPlan> {
   const { model: { spec }, evaluatedWindows = [], allocation } = job, { backend, fs, freeBytes } = services;
@@ -78,7 +85,7 @@ export async function planRun(
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, plan, forward, rehearsal, services);
-  const disk = await diskUse(job, forward, plan, fs);
+  const disk = await diskUse(job, forward, plan, fs, services.exported?.files);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
     allocation: allocation
@@ -96,9 +103,11 @@ export async function planRun(
     parameters,
     samples,
     seqlen,
+    device: `${backend.kind} (${backend.adapter.name})`,
     seconds,
     memory,
     disk: { ...disk, free: freeBytes },
+    result: services.exported?.lines ?? [],
     sent: services.hosts === 0 ? 0 : countSentBytes(job, plan, services.hosts),
     measured: {
       layers: rehearsal.layers,
@@ -123,7 +132,10 @@ export async function planRun(
 }
 
 /** Warns if the disk of the output folder has too little space. */
-export function diskWarnings({ output, unfinished }: DiskUse, freeBytes: number): string[] {
+export function diskWarnings(
+  { output, unfinished }: Pick<DiskUse, "output" | "unfinished">,
+  freeBytes: number,
+): string[] {
   const needed = output + unfinished;
   if (needed <= freeBytes) return [];
   return [`the run needs ${bytesText(needed)} on the disk, which has ${bytesText(freeBytes)} free`];
@@ -171,12 +183,17 @@ export function printPlan(plan: RunPlan, output: Output): void {
       countText(weights)
     } weights: ${chosen}`,
     `tokens  ${countText(samples * seqlen)}, in ${samples} windows of ${seqlen}`,
+    `device  ${plan.device}`,
     `time    about ${secondsText(seconds.total)}: ${phasesText(seconds)}`,
     `memory  ${bytesText(memory.process)} of this process, ${bytesText(memory.device)} of the device`,
     `disk    ${bytesText(disk.output)} for the result, ${
       bytesText(disk.unfinished)
     } more until it is complete, ` +
     `${bytesText(disk.free)} free`,
+    `files   ${
+      Object.entries(disk.files).map(([name, bytes]) => `${name} ${bytesText(bytes)}`).join(", ")
+    }, and the report`,
+    ...plan.result.map((line) => `result  ${line}`),
     `sends   ${sent === 0 ? "nothing" : `at most ${bytesText(sent)} to hosts`}`,
     `This plan was measured in ${secondsText(measured.seconds)} with ${measured.windows} windows and ` +
     `${measured.layers} layers.`,

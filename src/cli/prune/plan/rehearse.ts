@@ -48,7 +48,17 @@ export interface Rehearsal {
  * @throws the errors of the run
  */
 export async function rehearse(
-  { model, windows, validationWindows = [], layers, queryOf, target, reconstruct = 0, ...job }: FolderJob,
+  {
+    model,
+    windows,
+    validationWindows = [],
+    layers,
+    queryOf,
+    target,
+    reconstruct = 0,
+    planOutput: planned,
+    ...job
+  }: FolderJob,
   services: PruneServices & { readonly backend: Backend },
 ): Promise<Rehearsal> {
   const { backend } = services;
@@ -69,9 +79,13 @@ export async function rehearse(
   const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
   const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
+  const output = planned?.([]);
   const measurements: OpenDestination = {
     decided: new Map(blocks.map((block) => [block, true])),
-    wrap: (source) => firstBlockOf(source, blocks[0]),
+    wrap(source) {
+      const first = firstBlockOf(source, blocks[0]);
+      return output?.wrap(first, () => Promise.resolve()) ?? first;
+    },
     replace: () => Promise.resolve(),
     recordBlock: () => Promise.resolve(),
     record({ name }, lap) {
@@ -89,6 +103,7 @@ export async function rehearse(
       layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
       queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
       trueSequential: job.trueSequential,
+      trainsAllWeights: job.trainsAllWeights,
       expertsAtOnce: job.expertsAtOnce,
       allExperts: job.allExperts,
       target,

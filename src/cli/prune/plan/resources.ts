@@ -104,20 +104,25 @@ function countSumBytes(plan: BlockPlan, edge: number, hasTargets: boolean): numb
 
 /** The bytes that a run needs on the disk. */
 export interface DiskUse {
-  /** The result. */
+  /** The result: the sum of `files`. */
   readonly output: number;
+  /** The bytes of each file, by its path in the output folder. The report files, which have about a kilobyte for each layer, are left out. */
+  readonly files: Readonly<Record<string, number>>;
   /** The files of the unfinished run, which are removed at the end. */
   readonly unfinished: number;
 }
 
-/** Returns the disk space of a run. The report files, which have about a kilobyte for each layer, are not counted. */
+/** Returns the disk space of a run. @param exported the files that the run exports */
 export async function diskUse(
   job: FolderJob,
   { statesBytes }: ForwardPlan,
   { lastBlock }: BlockPlan,
   fs: WorkFileSystem,
+  exported: ReadonlyMap<string, number> = new Map(),
 ): Promise<DiskUse> {
-  const output = await countPlannedBytes(planOutput(job, fs).plan, fs, job.reportFileNames);
+  const { plan } = job.planOutput?.([]) ?? planOutput(job, fs);
+  const written = await countPlannedBytes(plan, fs, job.reportFileNames);
+  const files = [...written, ...exported], output = files.reduce((sum, [, bytes]) => sum + bytes, 0);
   // The hidden states before a block are kept until those before the next block are on the disk.
-  return { output, unfinished: lastBlock > 0 ? 2 * statesBytes : 0 };
+  return { output, files: Object.fromEntries(files), unfinished: lastBlock > 0 ? 2 * statesBytes : 0 };
 }

@@ -2,10 +2,13 @@
 
 import { loadProducts, type Precision, type ProductLibrary } from "./product_library.ts";
 
-/** `auto` uses the fastest library that is found, `own` uses none, and anything else is the path of a library. */
+/** `auto` uses the first library that is found, `own` uses none, and anything else is the path of a library. */
 export type ProductsChoice = string;
 
-/** The usual paths of libraries, by `Deno.build.os` and vendor. The first usable library of each vendor is measured. */
+/**
+ * The usual paths of libraries, by `Deno.build.os` and vendor. The vendors are in the order of preference. The order is
+ * fixed, and no library is timed, so the choice does not depend on the load of the machine.
+ */
 const PLACES: Readonly<Partial<Record<typeof Deno.build.os, readonly (readonly string[])[]>>> = {
   linux: [
     [
@@ -44,8 +47,8 @@ interface ProductsRequest {
 }
 
 /**
- * Returns the usable libraries, once for each precision that they have, and undefined for Pare's own WebAssembly, which
- * multiplies in float32. Skips the paths for which this process has no permission.
+ * Returns the usable libraries in the order of preference, once for each precision that they have. The last is Pare's own
+ * WebAssembly, undefined, which multiplies in float32. Skips the paths for which this process has no permission.
  * @throws {Error} if `products` is a path and the library cannot be loaded, or if there is nothing for the request
  */
 export function findProducts({ products, precisions }: ProductsRequest): (ProductLibrary | undefined)[] {
@@ -54,13 +57,21 @@ export function findProducts({ products, precisions }: ProductsRequest): (Produc
   const libraries = products === "own" || outsideDeno
     ? []
     : (PLACES[Deno.build.os] ?? []).flatMap((places) => firstOf(places, precisions));
-  const found = [...(products === "auto" || own.length > 0 ? own : []), ...libraries];
+  const found = [...libraries.toSorted((a, b) => preference(a) - preference(b)), ...own];
   if (found.length > 0) return found;
   throw new Error(
     products === "own"
       ? "Pare's own products are float32, so bfloat16 needs a library"
       : "no installed library multiplies bfloat16 on this processor. oneDNN (libdnnl) does on processors with AVX-512",
   );
+}
+
+/** The instruction sets in the name of oneDNN with which a processor multiplies bfloat16 in fewer instructions than float32. */
+const BFLOAT16_INSTRUCTIONS = /bf16|amx|avx10/;
+
+/** Orders libraries: bfloat16 by instructions of the processor comes first, and bfloat16 without them last. */
+function preference({ precision, name }: ProductLibrary): number {
+  return precision === "float32" ? 1 : BFLOAT16_INSTRUCTIONS.test(name) ? 0 : 2;
 }
 
 /** Returns the library at the first usable path, once for each precision. */

@@ -24,8 +24,6 @@ export interface WritePlan {
   readonly tensors: TensorSource;
   /** The content of the other files that are not copied, by name. */
   readonly files: ReadonlyMap<string, () => Promise<Uint8Array>>;
-  /** The names of files of the checkpoint that are left out. @default none */
-  readonly leftOut?: readonly string[];
 }
 
 /** Plans a copy in which every file and every header has the same bytes as in `checkpoint`. */
@@ -77,11 +75,11 @@ export function layOut(shard: Shard, tensors: readonly TensorSpec[]): WeightFile
 
 /** Lists the files that are copied unchanged. @param extraFiles the names of files that the caller writes */
 export function copiedFiles(
-  { checkpoint, files, leftOut = [] }: WritePlan,
+  { checkpoint, files }: WritePlan,
   extraFiles: readonly string[],
 ): string[] {
   return checkpoint.files.filter((name) =>
-    isCopiedFile(name) && !files.has(name) && ![...extraFiles, ...leftOut].includes(name)
+    isCopiedFile(name) && !files.has(name) && !extraFiles.includes(name)
   );
 }
 
@@ -91,17 +89,17 @@ export function plannedFiles(plan: WritePlan, extraFiles: readonly string[]): Re
   return new Set([...names, ...plan.files.keys(), ...copiedFiles(plan, extraFiles), ...extraFiles]);
 }
 
-/** Adds up the bytes of all files without `extraFiles`. */
+/** Returns the bytes of each file without `extraFiles`, by its name. */
 export async function countPlannedBytes(
   plan: WritePlan,
   fs: FileSystem,
   extraFiles: readonly string[],
-): Promise<number> {
-  let bytes = countWeightFileBytes(plan.weightFiles);
-  for (const read of plan.files.values()) bytes += (await read()).byteLength;
+): Promise<Map<string, number>> {
+  const bytes = new Map(plan.weightFiles.map((file) => [file.name, countWeightFileBytes([file])]));
+  for (const [name, read] of plan.files) bytes.set(name, (await read()).byteLength);
   for (const name of copiedFiles(plan, extraFiles)) {
     const file = await fs.open(`${plan.checkpoint.folder}/${name}`);
-    bytes += file.byteLength;
+    bytes.set(name, file.byteLength);
     await file.close();
   }
   return bytes;
