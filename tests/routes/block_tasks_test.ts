@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { after, beforeEach, describe, it } from "@std/testing/bdd";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock, encodeBlock } from "../../src/client/blocks/block_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -104,16 +104,13 @@ describe("tasks about blocks", () => {
     assert.deepEqual(await send("run", { index: 0, block, result }), DONE);
 
     const answer = decodeBlock(hosts.store.blobs.get("/result")!), [layer] = answer.layers;
-    const wrong = { name: layer.name, report: layer.report };
     const fakes = [
-      encode({ x: layer.weight }, { block: JSON.stringify({ layers: [{ ...wrong, name: "x" }] }) }),
-      encode({ [layer.name]: { dtype: "F32", shape: [1, 1], data: new Uint8Array(4) } }, {
-        block: JSON.stringify({ layers: [wrong] }),
-      }),
-    ];
+      { ...layer, name: "x" },
+      { ...layer, weight: { dtype: "F32", shape: [1, 1], data: new Uint8Array(4) } } as const,
+    ].map((fake) => new Blob(encodeBlock({ layers: [fake] })));
     assert.deepEqual(await send("run", { windows }), DONE);
     for (const fake of fakes) {
-      const pruned = await hosts.putBlob("/fake", fake);
+      const pruned = await hosts.putBlob("/fake", await fake.bytes());
       assert.deepEqual(await send("run", { index: 0, block, pruned }), [422, "shape_mismatch"]);
     }
     const { blocks: [rounded] } = await modelFiles("llama", { bits: 4, sparsity: 0 });
