@@ -4,7 +4,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { configError } from "./config/config.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { bloom } from "./bloom.ts";
-import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
+import { deepseekV2, deepseekV3, glm4Moe, kimiK2 } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { falcon } from "./falcon.ts";
 import { gemma, gemma2, gemma3 } from "./gemma.ts";
@@ -46,7 +46,7 @@ const DENSE: readonly Family[] = [
 
 /** The families of mixtures of experts. */
 const MIXTURES: readonly Family[] = [
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, kimiK2, glm4Moe],
   ...[gptOss, llama4, gemma4, qwen3Next, qwen35Moe, graniteHybrid, nemotronH],
 ];
 

@@ -63,6 +63,10 @@ export const DIVIDING_RULES: readonly DividingRules[] = [
   matchingAll("dbrx", WORDS("\\p{N}{1,3}")),
   matchingAll("qwen2", WORDS("\\p{N}")),
   matchingAll("qwen35", WORDS("\\p{N}", "\\p{M}")),
+  matchingAll(
+    "seed-coder",
+    `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
+  ),
   matchingAll("tekken", CASED("", "\\p{N}"), true),
   matchingAll("gpt-4o", CASED(`${CONTRACTIONS}?`, "\\p{N}{1,3}")),
   { name: "bloom", steps: [split(" ?[^(\\s|[.,!?…。，、।۔،])]+"), BYTES] },
