@@ -10,11 +10,10 @@ import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { findArchitecture } from "./architectures.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
 import { describeNetwork } from "./metadata.ts";
-import { modelName } from "./model_name.ts";
 import { type LayerCounts, planTensors, type TensorOptions } from "./plan_tensors.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
 import { TENSOR_TYPES } from "./tensor_types.ts";
-import { vocabularyEntries } from "./vocabulary.ts";
+import { modelName, vocabularyEntries } from "./vocabulary.ts";
 
 /** The version of the types of blocks. */
 const QUANTIZATION_VERSION = 2;
