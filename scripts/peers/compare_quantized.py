@@ -13,7 +13,9 @@ It answers each request with one line, which is a JSON object as well:
                        "zeros": the number of entries of the quantised weight that are 0,
                        "repacked": whether compressed-tensors packs the weight to the tensors of the checkpoint}},
      "linear": the number of linear layers of the model, "loads_plainly": whether from_pretrained without options loads the
-     quantised checkpoint to a model with the same logits, "versions": {LIBRARY: VERSION}}
+     quantised checkpoint to a model with the same logits, "versions": {LIBRARY: VERSION},
+     "loading": {KIND: the names of parameters that transformers reports under this kind, such as missing_keys, for the
+                       quantised checkpoint and not for the dense one}}
 
 If the comparison fails, the answer is instead:
 
@@ -40,16 +42,16 @@ from safetensors.torch import load_file
 @torch.inference_mode()
 def compare(request: dict) -> dict:
     quantized_folder, tokens = request["quantized"], torch.tensor(request["tokens"])
-    dense = load(request["dense"])
+    dense, dense_loading = load(request["dense"])
     config = json.loads((pathlib.Path(quantized_folder) / "config.json").read_text())
     groups = config["quantization_config"]["config_groups"].values()
     schemes = [QuantizationScheme.model_validate(group) for group in groups]
     plain = load_plainly(quantized_folder)
     if plain is not None:
-        quantized = plain
+        quantized, loading = plain
         quantized(tokens[:1, :2])  # The first forward pass replaces the packed weights by dense ones.
     else:
-        quantized = load(quantized_folder, quantization_config=transformers.CompressedTensorsConfig(dequantize=True))
+        quantized, loading = load(quantized_folder, quantization_config=transformers.CompressedTensorsConfig(dequantize=True))
     stored = read_tensors(quantized_folder)
     stems = [name.removesuffix(".weight_packed") for name in stored if name.endswith(".weight_packed")]
     modules, dense_modules = dict(quantized.named_modules()), dict(dense.named_modules())
@@ -74,6 +76,7 @@ def compare(request: dict) -> dict:
         "largest_logit": float(expected.abs().max()),
         "layers": layers,
         "loads_plainly": plain is not None,
+        "loading": {kind: sorted(set(names) - set(dense_loading[kind])) for kind, names in loading.items()},
         "linear": sum(isinstance(module, torch.nn.Linear) for module in modules.values()),
         "versions": {
             "torch": torch.__version__,
@@ -83,11 +86,15 @@ def compare(request: dict) -> dict:
     }
 
 
-def load(folder: str, **options: object) -> transformers.PreTrainedModel:
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **options).eval()
+def load(folder: str, **options: object) -> tuple[transformers.PreTrainedModel, dict]:
+    """Loads a checkpoint. Returns the model, and what transformers reports about the names of its tensors."""
+    model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", output_loading_info=True, **options
+    )
+    return model.eval(), loading
 
 
-def load_plainly(folder: str) -> transformers.PreTrainedModel | None:
+def load_plainly(folder: str) -> tuple[transformers.PreTrainedModel, dict] | None:
     """Loads a checkpoint without options. Returns None if transformers finds tensors whose shapes it does not expect."""
     try:
         return load(folder)

@@ -107,7 +107,9 @@ async function filesOf(folder: string): Promise<{ files: PushedFile[]; pickles: 
   const checkpoint = await openCheckpoint(folder, fs);
   await checkpoint.close();
   const weights = checkpoint.shards.map(({ name }) => name);
-  const visible = names.filter((name) => !name.startsWith(".") && !name.endsWith(TEMPORARY_SUFFIX));
+  const visible = checkpoint.files.filter((name) =>
+    !/(^|\/)\./.test(name) && !name.endsWith(TEMPORARY_SUFFIX)
+  );
   const pickles = visible.filter((name) => PICKLE.test(name) && !weights.includes(name));
   const files = await Promise.all(
     visible.filter((name) => !pickles.includes(name)).map(async (name) => {

@@ -18,6 +18,8 @@ export interface LinearSpec {
    * transformers does so. Defaults to false.
    */
   readonly isTransposed?: boolean;
+  /** The class of the layer in transformers, if it is neither `Linear` nor `Conv1D`. */
+  readonly ownClass?: string;
   /**
    * The role of a layer of an expert, which is its name without the number of the expert. The layers of all experts with one role run one
    * after the other, so they share memory for their outputs. Undefined for a layer that is not part of an expert.

@@ -92,6 +92,27 @@ describe("pare export", () => {
     }
   });
 
+  it("gives the file a name by which llama.cpp does not change its reading of the tokenizer", async () => {
+    const model = await randomModel("phi3"),
+      nameIn = async (definition: object) => {
+        await Deno.writeTextFile(`${model}/tokenizer.json`, JSON.stringify(definition));
+        return (await exportTo(`${folder}/named.gguf`, model, "f16")).metadata.get("general.name");
+      };
+    assert.equal(await nameIn(TINY_TOKENIZER), "phi 3");
+    const added_tokens = ["<unk>", "<s>", "<|endoftext|>", "</s>", "<|user|>"].map((content, id) => (
+      { id: 10 + id, content, special: true, rstrip: id > 2 }
+    ));
+    const { vocab: { "</s>": _, ...vocab }, ...tiny } = TINY_TOKENIZER.model;
+    const ofPhi3 = { ...TINY_TOKENIZER, added_tokens, model: { ...tiny, vocab } };
+    assert.equal(await nameIn(ofPhi3), "phi3");
+    await Deno.rename(model, `${folder}/pruned`);
+    await exportTo(`${folder}/named.gguf`, `${folder}/pruned`, "f16");
+    assert.equal(
+      readGguf(await Deno.readFile(`${folder}/named.gguf`)).metadata.get("general.name"),
+      "pruned (phi-3)",
+    );
+  });
+
   it("refuses codes that do not fit, and names the layer, its grid and the options", async () => {
     const model = await packed("mixed", (name) => name === DOWN_NAME ? { ...four, bits: 8 } : four);
     const out = `${folder}/mixed.gguf`;

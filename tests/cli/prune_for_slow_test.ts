@@ -171,39 +171,55 @@ describe("pare prune --for", () => {
     assert.doesNotMatch(stderr, /pruning/);
   });
 
-  it("advises a format that works if pack-quantized cannot store the layers", async () => {
-    const model = await randomModel({
-      ...{
-        model_type: "gpt2",
-        n_embd: 32,
-        n_head: 2,
-        n_inner: 64,
-        n_layer: 1,
-        n_positions: 64,
-        vocab_size: 5,
-      },
-    }, {
-      ...{ "wte.weight": [5, 32], "wpe.weight": [64, 32], "ln_f.weight": [32], "ln_f.bias": [32] },
-      ...inBlock("h.0", {
-        ...{ "ln_1.weight": [32], "ln_1.bias": [32], "ln_2.weight": [32], "ln_2.bias": [32] },
-        ...{ "attn.c_attn.weight": [32, 96], "attn.c_attn.bias": [96] },
-        ...{ "attn.c_proj.weight": [32, 32], "attn.c_proj.bias": [32] },
-        ...{ "mlp.c_fc.weight": [32, 64], "mlp.c_fc.bias": [64] },
-        ...{ "mlp.c_proj.weight": [64, 32], "mlp.c_proj.bias": [32] },
-      }),
+  const sizes = { hidden_size: 32, num_attention_heads: 2, num_hidden_layers: 1, vocab_size: 5 };
+  for (
+    const [config, shapes, reason] of [
+      [{
+        ...{
+          model_type: "gpt2",
+          n_embd: 32,
+          n_head: 2,
+          n_inner: 64,
+          n_layer: 1,
+          n_positions: 64,
+          vocab_size: 5,
+        },
+      }, {
+        ...{ "wte.weight": [5, 32], "wpe.weight": [64, 32], "ln_f.weight": [32], "ln_f.bias": [32] },
+        ...inBlock("h.0", {
+          ...{ "ln_1.weight": [32], "ln_1.bias": [32], "ln_2.weight": [32], "ln_2.bias": [32] },
+          ...{ "attn.c_attn.weight": [32, 96], "attn.c_attn.bias": [96] },
+          ...{ "attn.c_proj.weight": [32, 32], "attn.c_proj.bias": [32] },
+          ...{ "mlp.c_fc.weight": [32, 64], "mlp.c_fc.bias": [64] },
+          ...{ "mlp.c_proj.weight": [64, 32], "mlp.c_proj.bias": [32] },
+        }),
+      }, /h\.0\.attn\.c_attn\.weight is stored transposed \(Conv1D\), .*; use --format dense/],
+      [{ ...sizes, model_type: "falcon", ffn_hidden_size: 64, multi_query: true }, {
+        ...{ "transformer.word_embeddings.weight": [5, 32] },
+        ...{ "transformer.ln_f.weight": [32], "transformer.ln_f.bias": [32] },
+        ...inBlock("transformer.h.0", {
+          ...{ "input_layernorm.weight": [32], "input_layernorm.bias": [32] },
+          ...{ "self_attention.query_key_value.weight": [64, 32], "self_attention.dense.weight": [32, 32] },
+          ...{ "mlp.dense_h_to_4h.weight": [64, 32], "mlp.dense_4h_to_h.weight": [32, 64] },
+        }),
+      }, /query_key_value\.weight is of the class FalconLinear, which transformers .*; use --format dense/],
+    ] as const
+  ) {
+    it(`advises a format that works if pack-quantized cannot store the layers: ${config.model_type}`, async () => {
+      const model = await randomModel(config, shapes);
+      const out = `${model}/out`, args = [...command(model, out), "--for", "gguf:q4_0"];
+      const { code, stderr } = await runPare(...args);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, reason);
+      const done = await runPare(...args, "--format", "dense");
+      assert.match(
+        done.stderr,
+        new RegExp(`${config.model_type}, .*: 4 layers in Q4_0 \\(4 with their own codes\\)`),
+      );
+      const skipped = await runPare(...args, "--format", "dense", "--skip", "*.mlp.*", "--overwrite");
+      assert.match(skipped.stderr, /--for gguf:q4_0: rounds all linear layers, but \S+\.mlp\.\S+ is skipped/);
     });
-    const out = `${model}/out`, args = [...command(model, out), "--for", "gguf:q4_0"];
-    const { code, stderr } = await runPare(...args);
-    assert.equal(code, 2, stderr);
-    assert.match(stderr, /stores h.0.attn.c_attn.weight transposed \(Conv1D\), .*; use --format dense/);
-    const done = await runPare(...args, "--format", "dense");
-    assert.match(done.stderr, /gpt2, .*: 4 layers in Q4_0 \(4 with their own codes\)/);
-    const skipped = await runPare(...args, "--format", "dense", "--skip", "*.mlp.*", "--overwrite");
-    assert.match(
-      skipped.stderr,
-      /--for gguf:q4_0: rounds all linear layers, but h.0.mlp.c_fc.weight is skipped/,
-    );
-  });
+  }
 });
 
 describe("pare prune --for gptq", () => {
@@ -231,6 +247,16 @@ describe("pare prune --for gptq", () => {
   it("removes the folder if another run replaces the checkpoint", async () => {
     await succeeded(runPare(...command("opt-sotu", out), "--overwrite"));
     assert.ok(![...Deno.readDirSync(out)].some(({ name }) => name === "gptq"));
+  });
+
+  it("finds the codes of every layer in a dense checkpoint", async () => {
+    const { stderr } = await succeeded(runPare(...args, "--format", "dense", "--overwrite"));
+    assert.match(
+      stderr,
+      /gptq, .*: 24 layers in 8 bits in groups of 64, symmetric \(24 with their own codes\)/,
+    );
+    const { quantization_config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
+    assert.equal(quantization_config, undefined);
   });
 
   it("refuses other bits and groups, and a folder that is there already", async () => {

@@ -55,15 +55,23 @@ describe("checkFormat()", () => {
     check("dense", { bits: 3 }, {});
   });
 
-  it("rejects a layer of an expert for pack-quantized, which transformers would not load", () => {
-    const expert = sizedLayer("e", 16, 48),
-      layers = [{ ...expert, linear: { ...expert.linear, expertRole: "e" } }];
-    assert.throws(() => checkFormat("pack-quantized", layers, () => ({ bits: 4 }), {}), {
-      name: "UsageError",
-      message: /^option --format pack-quantized: e\.weight belongs to an expert, .* use --format dense/,
+  for (
+    const [title, changes, reason] of [
+      ["of an expert", { expertRole: "e" }, "belongs to an expert"],
+      ["that the checkpoint stores transposed", { isTransposed: true }, "is stored transposed \\(Conv1D\\)"],
+      ["of a class that is not Linear", { ownClass: "FalconLinear" }, "is of the class FalconLinear"],
+    ] as const
+  ) {
+    it(`rejects a layer ${title} for pack-quantized, which transformers would not load`, () => {
+      const layer = sizedLayer("e", 16, 48), layers = [{ ...layer, linear: { ...layer.linear, ...changes } }];
+      const queryOf = () => ({ bits: 4 }) as const;
+      assert.throws(() => checkFormat("pack-quantized", layers, queryOf, {}), {
+        name: "UsageError",
+        message: new RegExp(`^option --format pack-quantized: e\\.weight ${reason}, .* use --format dense`),
+      });
+      checkFormat("dense", layers, queryOf, {});
     });
-    checkFormat("dense", layers, () => ({ bits: 4 }), {});
-  });
+  }
 
   it("rejects the text part of a multimodal model for pack-quantized, because the other layers are not known", () => {
     const layers = [sizedLayer("a", 16, 48)], queryOf = () => ({ bits: 4 }) as const;
@@ -72,16 +80,5 @@ describe("checkFormat()", () => {
       message: /^option --format pack-quantized: .* multimodal model, .*; use --format dense/,
     });
     checkFormat("dense", layers, queryOf, { isTextPart: true });
-  });
-
-  it("rejects a layer that the checkpoint stores transposed for pack-quantized, which stores groups of inputs", () => {
-    const layers = [sizedLayer("c", 16, 48, true)];
-    const queryOf = () => ({ pattern: "2:4", bits: 4 }) as const;
-    assert.throws(() => checkFormat("pack-quantized", layers, queryOf, {}), {
-      name: "UsageError",
-      message:
-        /^option --format .*: the checkpoint stores c\.weight transposed \(Conv1D\), .* use --format dense/,
-    });
-    checkFormat("dense", layers, queryOf, {});
   });
 });

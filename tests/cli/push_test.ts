@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { serveWritableHub, TOKEN, type WritableHub } from "../support/writable_hub.ts";
 import { pushFolder, type PushOptions } from "../../src/model/hub/push_folder.ts";
 import { pareJson, runPare, succeeded } from "./run_pare.ts";
@@ -23,16 +23,22 @@ before(async () => {
   for (const name of ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]) {
     await Deno.copyFile(`${OPT_SOTU}/${name}`, `${model}/${name}`);
   }
+  await Deno.mkdir(`${model}/assets`);
+  await Deno.writeTextFile(`${model}/assets/figure.svg`, "<svg/>");
   await Deno.writeTextFile(`${model}/README.md`, "---\nlicense: cc0-1.0\n---\n\n# Speeches\n");
   const options = ["--samples", "2", "--seqlen", "32", "--layers", "fc2", "--method", "magnitude"];
   const text = ["--calibration", `${model}/tokenizer.json`, "--backend", "cpu"];
   await pareJson("prune", model, "--out", pruned, ...text, ...options);
 });
 
-/** The names of the files in the pruned folder. */
-function names(): string[] {
-  return [...Deno.readDirSync(pruned)].map(({ name }) => name).sort();
+/** The names of the files in the pruned folder, and in its folders. */
+async function names(): Promise<string[]> {
+  return [...(await readFolder(pruned)).keys()].map((name) => name.slice(1));
 }
+
+it("pare prune copies the files in the folders of the model", async () => {
+  assert.equal(await Deno.readTextFile(`${pruned}/assets/figure.svg`), "<svg/>");
+});
 
 describe("the model card of pare prune", () => {
   it("has the licence and the text of the base model, and describes the run", async () => {
@@ -75,7 +81,7 @@ describe("pare push", () => {
   it("lists the files without a token and without a request with --dry-run", async () => {
     const count = hub.requests.length;
     const { files, bytes } = await pareJson<Pushed>("push", pruned, "me/model", "--dry-run");
-    assert.deepEqual(files.map(({ name }) => name), names());
+    assert.deepEqual(files.map(({ name }) => name), await names());
     for (const file of files) assert.equal(file.bytes, Deno.statSync(`${pruned}/${file.name}`).size);
     assert.equal(bytes, files.reduce((sum, file) => sum + file.bytes, 0));
     const { stdout } = await runPare("push", pruned, "me/model", "--dry-run");
@@ -88,7 +94,7 @@ describe("pare push", () => {
     const repository = hub.repositories.get("me/model")!;
     assert.equal(repository.private, true);
     assert.equal(repository.commits.length, 1);
-    assert.deepEqual([...repository.files.keys()].sort(), names());
+    assert.deepEqual([...repository.files.keys()].sort(), await names());
     for (const [name, bytes] of repository.files) {
       assertSame(bytes, await Deno.readFile(`${pruned}/${name}`), name);
     }
@@ -110,9 +116,9 @@ describe("pare push", () => {
     const { stdout, stderr } = await run([pruned, "me/trained", "--json"]);
     await Deno.remove(trained);
     assert.match(stderr, /not pushed, because loading a pickle can run code: training_args\.bin\n/);
-    assert.deepEqual(JSON.parse(stdout).files.map(({ name }: { name: string }) => name), names());
+    assert.deepEqual(JSON.parse(stdout).files.map(({ name }: { name: string }) => name), await names());
     const { files } = hub.repositories.get("me/trained")!;
-    assert.deepEqual([...files.keys()].sort(), names());
+    assert.deepEqual([...files.keys()].sort(), await names());
     files.set(pickle, new Uint8Array(1));
     assert.equal((await run([pruned, "me/trained"])).code, 0);
   });
@@ -162,7 +168,7 @@ describe("pushFolder()", () => {
   async function push(hub: WritableHub, options: Partial<PushOptions> = {}) {
     return await pushFolder({
       ...{ fetch, hubUrl: hub.url, accessToken: TOKEN, folder: pruned, repo: "me/model", backoffMs: 1 },
-      files: names(),
+      files: await names(),
       ...options,
     });
   }

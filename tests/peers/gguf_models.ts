@@ -145,6 +145,7 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
       sliding_attention: { rope_type: "default", rope_theta: 100 },
     },
   },
+  "seed_oss": { ...BASE, model_type: "seed_oss", head_dim: 24, tie_word_embeddings: false },
   "ernie4_5": FAMILY_MODELS.ernie4_5.base,
   "glm4": FAMILY_MODELS.glm4.base,
   "exaone4": { ...FAMILY_MODELS.exaone4.base, ...FAMILY_MODELS.exaone4.variants["without windows"] },

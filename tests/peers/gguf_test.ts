@@ -37,9 +37,9 @@ function typesOf({ tensors, missing }: Comparison): Record<string, number> {
 
 const WINDOWS = sampleWindows(24);
 
-/** Returns the path of a new folder. llama.cpp needs the tokens of Phi-3 for a model that has `phi3` in its name. */
+/** Returns the path of a new folder, whose name must not make llama.cpp look for the tokens of Phi-3. */
 function newFolder({ folder }: Peers): string {
-  return `${folder}/${crypto.randomUUID()}`;
+  return `${folder}/phi3-${crypto.randomUUID()}`;
 }
 
 /** Makes a random model with a tokenizer. Returns its logits, (windows, tokens, vocabulary). */

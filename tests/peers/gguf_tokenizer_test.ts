@@ -35,35 +35,57 @@ function byteLevel(use_regex: boolean, first?: Json): Json {
   return { pre_tokenizer: first ? { type: "Sequence", pretokenizers: [first, last] } : last };
 }
 
-const split = (Regex: string) => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false });
+/** The pre-tokenizers of published tokenizers, by their names in llama.cpp. */
+const PUBLISHED: Readonly<Record<string, Json>> = JSON.parse(
+  await Deno.readTextFile(new URL("../fixtures/pre_tokenizers.json", import.meta.url)),
+);
 
 const replaceSpaces = { type: "Replace", pattern: { String: " " }, content: "▁" };
 const metaspace = (prepend_scheme: string) => ({
   pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme, split: false },
 });
 
+/** What texts have that llama.cpp divides otherwise. */
+const EXCEPTIONS: Readonly<Record<string, RegExp>> = {
+  // The rules that divide a text by the case of letters have no marks.
+  ...{ "tekken": /\p{M}/u, "gpt-4o": /\p{M}/u },
+  // Numbers stay together, and merges of the bytes of letters also merge bytes of digits that are not ASCII.
+  "deepseek-llm": /[^\P{N}\d]{2}/u,
+};
+
 /** The kinds of tokenizers by title. */
 const KINDS: Readonly<Record<string, Kind>> = {
-  "gpt-2": { definition: byteLevelTokenizer(AWKWARD_TEXTS, byteLevel(true)) },
   "gpt-2 with NFC, which llama.cpp lacks": {
     definition: byteLevelTokenizer(AWKWARD_TEXTS, { ...byteLevel(true), normalizer: { type: "NFC" } }),
     except: /[aeu][\u0300-\u036f]/,
   },
-  "smollm": {
+  ...Object.fromEntries(
+    DIVIDING_RULES.map(({ name, steps, ignoresMerges, undivided }): [string, Kind] => [name, {
+      definition: byteLevelTokenizer(
+        AWKWARD_TEXTS,
+        {
+          pre_tokenizer: PUBLISHED[name] ??
+            { type: "Sequence", pretokenizers: steps.map((step) => ({ trim_offsets: true, ...step })) },
+        },
+        { ignore_merges: ignoresMerges ?? false },
+        { never: undivided },
+      ),
+      except: EXCEPTIONS[name],
+    }]),
+  ),
+  "gpt-4o with ignore_merges, where merges make every token": {
+    definition: byteLevelTokenizer(AWKWARD_TEXTS, { pre_tokenizer: PUBLISHED["gpt-4o"] }, {
+      ignore_merges: true,
+    }, { unmerged: [] }),
+    except: EXCEPTIONS["gpt-4o"],
+  },
+  "smollm with byte_fallback, which does not make it a tokenizer of SentencePiece": {
     definition: byteLevelTokenizer(
       AWKWARD_TEXTS,
       byteLevel(true, { type: "Digits", individual_digits: true }),
+      { byte_fallback: true },
     ),
   },
-  ...Object.fromEntries(
-    DIVIDING_RULES.map(({ name, expression, ignoresMerges }): [string, Kind] => [name, {
-      definition: byteLevelTokenizer(AWKWARD_TEXTS, byteLevel(false, split(expression)), {
-        ignore_merges: ignoresMerges,
-      }),
-      // The rules of llama.cpp that divide a text by the case of letters have no marks.
-      except: /tekken|gpt-4o/.test(name) ? /\p{M}/u : undefined,
-    }]),
-  ),
   "SentencePiece": {
     definition: sentencePieceTokenizer(AWKWARD_TEXTS, {
       normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, replaceSpaces] },

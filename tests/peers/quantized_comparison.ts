@@ -9,5 +9,6 @@ export interface QuantizedComparison {
   >;
   readonly linear: number;
   readonly loads_plainly: boolean;
+  readonly loading: Readonly<Record<string, readonly string[]>>;
   readonly versions: Readonly<Record<string, string>>;
 }

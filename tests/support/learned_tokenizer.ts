@@ -31,8 +31,8 @@ export const TEXTS_WITH_ADDED_TOKENS = [
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Merges the most frequent pair again and again. Ties go to the pair that comes first. */
-function learnMerges(texts: readonly string[][]): [string, string][] {
+/** Merges the most frequent pair again and again. Ties go to the pair that comes first. @param never matches what no merge makes */
+function learnMerges(texts: readonly string[][], never?: RegExp): [string, string][] {
   const merges: [string, string][] = [];
   let words = texts;
   while (merges.length < MERGES) {
@@ -40,6 +40,7 @@ function learnMerges(texts: readonly string[][]): [string, string][] {
     for (const word of words) {
       for (const [i, token] of word.slice(1).entries()) {
         const pair = `${word[i]} ${token}`;
+        if (never?.test(word[i] + token)) continue;
         counts.set(pair, (counts.get(pair) ?? 0) + 1);
       }
     }
@@ -76,12 +77,19 @@ function define(
 /**
  * Returns the tokenizer.json of a tokenizer of byte-level BPE, learned from `texts`.
  * @param rules the member `pre_tokenizer`, and others that differ from the default
+ * @param never matches what no merge makes
  */
-export function byteLevelTokenizer(texts: readonly string[], rules: Json, model: Json = {}): Json {
+export function byteLevelTokenizer(
+  texts: readonly string[],
+  rules: Json,
+  model: Json = {},
+  { never, unmerged = [UNMERGED] }: { readonly never?: RegExp; readonly unmerged?: readonly string[] } = {},
+): Json {
   const characters = byteCharacters(), encoder = new TextEncoder();
-  const merges = learnMerges(texts.map((text) => [...encoder.encode(text)].map((byte) => characters[byte])));
+  const words = texts.map((text) => [...encoder.encode(text)].map((byte) => characters[byte]));
+  const merges = learnMerges(words, never);
   const decoder = { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true };
-  return define([...characters, UNMERGED], merges, model, { decoder, ...rules });
+  return define([...characters, ...unmerged], merges, model, { decoder, ...rules });
 }
 
 /** Returns the tokenizer.json of a tokenizer of SentencePiece, learned from `texts`, as transformers converts it. */

@@ -34,6 +34,14 @@ export class SparseFileSystem implements WorkFileSystem {
     );
   }
 
+  folders(folder: string): Promise<string[]> {
+    const paths = [...this.files.keys()].filter((path) => path.startsWith(`${folder}/`));
+    const parts = paths.map((path) => path.slice(folder.length + 1).split("/"));
+    return Promise.resolve(
+      [...new Set(parts.filter(({ length }) => length > 1).map(([first]) => first))].sort(),
+    );
+  }
+
   open(path: string): Promise<EditableFile> {
     const file = this.files.get(path);
     if (!file) return Promise.reject(new Error(`${path}: does not exist`));

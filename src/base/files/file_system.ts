@@ -24,6 +24,8 @@ export interface WritableFile {
 export interface FileSystem {
   /** Returns the sorted names of regular files and of links to them, or undefined if the folder does not exist. */
   list(folder: string): Promise<string[] | undefined>;
+  /** Returns the sorted names of the folders in a folder that exists. Links to folders are left out. */
+  folders(folder: string): Promise<string[]>;
   open(path: string): Promise<ReadableFile>;
   /**
    * Creates an empty file. An existing file is emptied. A link of this name is replaced, and not followed.

@@ -28,7 +28,7 @@ export const FORMATS = {
       bits: PACKED_BITS.map(String),
       groupSize: GROUP_SIZES.map(String).reverse(),
       symmetric: [true],
-      format: [PACK_QUANTIZED],
+      format: [PACK_QUANTIZED, "dense"],
     },
     roundsAll: true,
     plan: async (opened, fs, { queries }) => {

@@ -20,6 +20,11 @@ export const denoFileSystem: WorkFileSystem = {
       }
       return names.sort();
     }),
+  folders: (folder) =>
+    nameFile(folder, async () => {
+      const entries = await Array.fromAsync(Deno.readDir(folder));
+      return entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+    }),
   open: (path) =>
     nameFile(path, async () => {
       const file = await Deno.open(path), { size, mode } = await file.stat();

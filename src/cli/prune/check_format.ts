@@ -3,7 +3,7 @@
 import { PACK_QUANTIZED, type WeightFormat } from "../../model/checkpoint/quantized/config.ts";
 import { unstorableReason } from "../../model/checkpoint/quantized/layout.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import type { LinearSpec } from "../../model/layer_specs.ts";
+import { unloadableReason } from "../../model/packed/packed_layout.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
@@ -13,8 +13,8 @@ import { UsageError } from "../errors.ts";
 /**
  * Checks, before any work, that the output format can store the pruned layers.
  * @throws {UsageError} if the format is pack-quantized and a layer is not rounded to a grid that the format can store,
- * if several layers have different kinds of asymmetric grids, if a layer belongs to an expert, or if the checkpoint
- * stores a layer transposed. The message names the layer
+ * if several layers have different kinds of asymmetric grids, or if other programs do not load the codes of a layer. The
+ * message names the layer
  * @throws {UsageError} if the format is pack-quantized and the model is multimodal
  */
 export function checkFormat(
@@ -32,30 +32,14 @@ export function checkFormat(
   }
   let first: GriddedLayer | undefined;
   for (const { name, linear, cols } of layers) {
-    requireNoExpert(name, linear);
-    requireNotTransposed(name, linear);
+    const reason = unloadableReason(linear, format);
+    if (reason !== undefined) {
+      throw new UsageError(`option --format ${format}: ${name} ${reason}; use --format dense`);
+    }
     const grid = checkGrid(name, queryOf(name), cols);
     first ??= { name, grid };
     checkKinds(first, { name, grid });
   }
-}
-
-/** The format stores groups of neighbouring inputs, which are not neighbours in a transposed weight. */
-function requireNotTransposed(name: string, { isTransposed }: LinearSpec): void {
-  if (!isTransposed) return;
-  throw new UsageError(
-    `option --format ${PACK_QUANTIZED}: the checkpoint stores ${name} transposed (Conv1D), which the format does not ` +
-      "support; use --format dense",
-  );
-}
-
-/** transformers 5 has one tensor for all experts of a block, and does not load experts in this layout (5.24). */
-function requireNoExpert(name: string, { expertRole }: LinearSpec): void {
-  if (expertRole === undefined) return;
-  throw new UsageError(
-    `option --format ${PACK_QUANTIZED}: ${name} belongs to an expert, and transformers does not load experts in ` +
-      "this layout; use --format dense",
-  );
 }
 
 /** A layer and its grid. */

@@ -9,6 +9,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { MAX_JSON_BYTES, parseJson, readText } from "../../base/files/whole_file.ts";
+import { listNestedFiles } from "./nested_files.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./weight_files.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
@@ -31,7 +32,7 @@ export class Checkpoint implements TensorSource {
   /** Use {@link openCheckpoint}. */
   constructor(
     readonly folder: string,
-    /** The names of all files in the folder. */
+    /** The names of all files in the folder, and the paths of the files in its folders. */
     readonly files: readonly string[],
     /** The parsed content of config.json, not validated. If the tensors are a dense view, it describes no quantisation. */
     readonly config: Readonly<Record<string, unknown>>,
@@ -115,12 +116,13 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   const files = await fs.list(folder);
   if (!files) throw new ModelError(`${folder}: there is no such folder`);
   if (!files.includes(CONFIG_FILE)) throw new ModelError(`${folder}: has no ${CONFIG_FILE}`);
-  await requireOwnFiles(fs, folder, files);
+  const all = [...files, ...await listNestedFiles(fs, folder, CONFIG_FILE)].sort();
+  await requireOwnFiles(fs, folder, all);
   const path = `${folder}/${CONFIG_FILE}`, config = parseJson(await readConfigText(fs, folder), path);
   if (!isObject(config)) throw new ModelError(`${path}: is not a JSON object`);
   const weights = await openWeights(fs, folder, files);
   try {
-    return new Checkpoint(folder, files, config, weights);
+    return new Checkpoint(folder, all, config, weights);
   } catch (error) {
     for (const shard of weights.shards) await shard.file.close();
     throw error;

@@ -184,6 +184,9 @@ export const deepseekV3 = llamaFamily(
   }),
 );
 
+/** Kimi K2 (arXiv 2507.20534) is a DeepSeek-V3 of other sizes. Its `model_type` has the class of DeepSeek-V3. */
+export const kimiK2 = { ...deepseekV3, modelType: "kimi_k2" };
+
 /** GLM-4.5 (arXiv 2508.06471) has the mixture of DeepSeek-V3, and attention with norms of queries and keys on request. */
 export const glm4Moe = llamaFamily(
   "glm4_moe",

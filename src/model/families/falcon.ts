@@ -90,10 +90,13 @@ function blockSpec(config: Config, root: string): BlockSpec {
     (hasTwoParallelNorms ? ["ln_attn", "ln_mlp"] : ["input_layernorm", "post_attention_layernorm"])
       .map((name) => layerNormSpec(name, hidden, eps));
   const columns = hidden + 2 * keyColumns;
-  const qkv: LinearGroup = [linearSpec("self_attention.query_key_value", hidden, columns, bias)];
-  const out: LinearGroup = [linearSpec("self_attention.dense", hidden, hidden, bias)];
-  const up: LinearGroup = [linearSpec("mlp.dense_h_to_4h", hidden, intermediate, bias)];
-  const down: LinearGroup = [linearSpec("mlp.dense_4h_to_h", intermediate, hidden, bias)];
+  const linear = (name: string, inputs: number, outputs: number) => (
+    { ...linearSpec(name, inputs, outputs, bias), ownClass: "FalconLinear" }
+  );
+  const qkv: LinearGroup = [linear("self_attention.query_key_value", hidden, columns)];
+  const out: LinearGroup = [linear("self_attention.dense", hidden, hidden)];
+  const up: LinearGroup = [linear("mlp.dense_h_to_4h", hidden, intermediate)];
+  const down: LinearGroup = [linear("mlp.dense_4h_to_h", intermediate, hidden)];
   return {
     prefix: (block) => `${root}h.${block}.`,
     norms: isParallel && !hasTwoParallelNorms ? [norm] : [norm, feedForwardNorm],

@@ -1,10 +1,11 @@
 /** The lists of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
 
 import { ModelError } from "../../base/files/file_error.ts";
+import { shortened } from "../../base/texts.ts";
 import { configError } from "./config/config.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { bloom } from "./bloom.ts";
-import { deepseekV2, deepseekV3, glm4Moe } from "./deepseek.ts";
+import { deepseekV2, deepseekV3, glm4Moe, kimiK2 } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { falcon } from "./falcon.ts";
 import { gemma, gemma2, gemma3 } from "./gemma.ts";
@@ -46,7 +47,7 @@ const DENSE: readonly Family[] = [
 
 /** The families of mixtures of experts. */
 const MIXTURES: readonly Family[] = [
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, glm4Moe],
+  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, kimiK2, glm4Moe],
   ...[gptOss, llama4, gemma4, qwen3Next, qwen35Moe, graniteHybrid, nemotronH],
 ];
 
@@ -79,7 +80,10 @@ export function readModelSpec(
   const problem = isMixture ? `${reason} of a kind that ` : reason ? `${reason}, which ` : "";
   const types = new Set(isMixture ? mixtures : [...dense, ...mixtures, ...multimodal]);
   throw configError(
-    `model_type ${JSON.stringify(config.model_type)} ${problem}is not supported; the supported ` +
+    `model_type ${
+      shortened(JSON.stringify(config.model_type) ?? "undefined", 80)
+    } ${problem}is not supported, but ` +
+      "prune_ of the Python package pare-llm prunes any causal model of PyTorch; the supported " +
       `${isMixture ? "mixtures" : "types"} are: ${[...types].join(", ")}`,
   );
 }

@@ -103,6 +103,11 @@ export function noPlaceError(architecture: Architecture, folder: string, name: s
 
 export const ATTENTION = attentionNames("self_attn");
 export const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
+/** Norms before each half, of which the second one has the name of a norm after attention. */
+export const RENAMED_NORMS = {
+  "input_layernorm": "attn_norm",
+  "post_attention_layernorm": "post_attention_norm",
+};
 export const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
 export const GATED = gatedNames("mlp", "");
 

@@ -16,6 +16,7 @@ import {
   LLAMA_LAYERS,
   NORMS_BEFORE,
   QKV_BIASES,
+  RENAMED_NORMS,
   rotatesThreeOfFour,
 } from "./architecture.ts";
 import { inputNumbers, unsupportedInputs } from "./block_kinds.ts";
@@ -174,6 +175,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
     variant: ({ num_hidden_layers }) =>
       num_hidden_layers === 64 ? { windowPeriod: 4, rotates: rotatesThreeOfFour } : {},
   },
+  seed_oss: { name: "seed_oss", layers: { ...ATTENTION, ...GATED, ...RENAMED_NORMS }, biases: QKV_BIASES },
   ernie4_5: { name: "ernie4_5", layers: LLAMA_LAYERS },
   glm4: {
     name: "glm4",

@@ -13,6 +13,7 @@ import {
   HEAD_NORMS,
   NORMS_BEFORE,
   QKV_BIASES,
+  RENAMED_NORMS,
   rotatesThreeOfFour,
 } from "./architecture.ts";
 
@@ -29,12 +30,6 @@ const QWEN_EXPERTS = {
 const DEEPSEEK_NETWORKS = { ...GATED, ...EXPERTS, ...gatedNames("mlp.shared_experts", "_shexp") };
 const DEEPSEEK_VECTORS = { "mlp.gate.e_score_correction_bias": "exp_probs_b.bias" };
 const DEEPSEEK_MIXTURE = { isNormalized: "described", sharedSize: "multiple", denseBlocks: "first" } as const;
-
-/** Norms before each half, of which the second one has the name of a norm after attention. */
-const RENAMED_NORMS = {
-  "input_layernorm": "attn_norm",
-  "post_attention_layernorm": "post_attention_norm",
-};
 
 const DEEPSEEK: Architecture = {
   name: "deepseek2",
@@ -150,6 +145,7 @@ export const MIXTURE_ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
+  kimi_k2: DEEPSEEK,
   glm4_moe: {
     name: "glm4moe",
     layers: { ...ATTENTION, ...RENAMED_NORMS, ...HEAD_NORMS, ...DEEPSEEK_NETWORKS },

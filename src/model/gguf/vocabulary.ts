@@ -7,7 +7,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import type { TokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { bool, type MetadataEntry, text, u32 } from "./container.ts";
-import { preTokenizerName } from "./pre_tokenizers.ts";
+import { MAX_TOKEN_CHARACTERS, preTokenizerName } from "./pre_tokenizers.ts";
 
 /** The types of tokens in llama.cpp. */
 const TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -58,7 +58,10 @@ export function vocabularyEntries(
   config: Readonly<Record<string, unknown>>,
 ): MetadataEntry[] {
   const { model, added_tokens: added = [] } = definition as unknown as Definition;
-  const isByteLevel = model.byte_fallback !== true;
+  const { pre_tokenizer: rules } = definition;
+  // A byte-level tokenizer may have the setting too, which changes nothing, because every byte is a token.
+  const isByteLevel = model.byte_fallback !== true ||
+    stepsOf(rules, "pretokenizers").some((step) => isObject(step) && step.type === "ByteLevel");
   if ((model.type ?? "BPE") !== "BPE" || Array.isArray(model.vocab)) {
     throw new ModelError(
       `${path}: a tokenizer of the type ${model.type ?? "Unigram"} cannot be exported to GGUF`,
@@ -71,18 +74,16 @@ export function vocabularyEntries(
     throw new ModelError(`${path}: model.merges must be an array, not ${quoted(stored)}`);
   }
   const merges = stored.map((merge) => mergeText(merge, path));
+  const special = new Set(added.map(({ content }) => content));
+  const words = Object.keys(model.vocab).filter((token) => !special.has(token));
+  const pre = isByteLevel
+    ? preTokenizerName({ rules, ignoresMerges: model.ignore_merges === true, tokens: words, merges }, path)
+    : "default";
   const template = chatTemplate ?? defaultTemplate(settings.chat_template);
   const ids = new Map(tokens.map((token, id) => [token, id]));
   return [
     ["tokenizer.ggml.model", text(isByteLevel ? "gpt2" : "llama")],
-    [
-      "tokenizer.ggml.pre",
-      text(
-        isByteLevel
-          ? preTokenizerName(definition.pre_tokenizer, model.ignore_merges === true, path)
-          : "default",
-      ),
-    ],
+    ["tokenizer.ggml.pre", text(pre)],
     ["tokenizer.ggml.tokens", { type: "text", value: tokens }],
     ["tokenizer.ggml.token_type", { type: "i32", value: types }],
     ...isByteLevel ? [["tokenizer.ggml.merges", { type: "text", value: merges }] as const] : [
@@ -144,9 +145,6 @@ function mergeText(merge: unknown, path: string): string {
   if (typeof value === "string" && /^[^ ]+ [^ ]+$/.test(value)) return value;
   throw new ModelError(`${path}: the merge ${quoted(merge)} is not two tokens without spaces`);
 }
-
-/** The longest token whose divisions are checked, in characters. Their number grows as its square. */
-const MAX_TOKEN_CHARACTERS = 1000;
 
 /** The score of tokens that no merge makes. Tokens of text that are merged first have the highest scores. */
 const UNMERGED_SCORE = -1e6;
@@ -285,4 +283,16 @@ function defaultTemplate(value: unknown): string | undefined {
 
 function quoted(value: unknown): string {
   return (JSON.stringify(value) ?? "nothing").slice(0, 60);
+}
+
+/** With the name of a Phi-3, llama.cpp removes the spaces after all added tokens but these. It loads no file without them and `</s>`. */
+const UNSTRIPPED = ["<unk>", "<s>", "<|endoftext|>"];
+
+/** Returns a name of the model with which llama.cpp reads the tokenizer as it is. @param definition the object in tokenizer.json */
+export function modelName(name: string, definition: Readonly<Record<string, unknown>>): string {
+  const added = Array.isArray(definition.added_tokens) ? definition.added_tokens.filter(isObject) : [];
+  const isPhi3 = [...UNSTRIPPED, "</s>"].every((token) => added.some(({ content }) => content === token)) &&
+    added.every(({ content, rstrip }) => rstrip === true !== UNSTRIPPED.includes(String(content)));
+  if (isPhi3) return /phi-?3/i.test(name) ? name : `${name} (phi-3)`;
+  return name.replace(/(phi)-?(3)|(modern)-(bert)/gi, "$1$3 $2$4");
 }

@@ -13,7 +13,7 @@ import { describeNetwork } from "./metadata.ts";
 import { type LayerCounts, planTensors, type TensorOptions } from "./plan_tensors.ts";
 import type { PlannedTensor } from "./planned_tensor.ts";
 import { TENSOR_TYPES } from "./tensor_types.ts";
-import { vocabularyEntries } from "./vocabulary.ts";
+import { modelName, vocabularyEntries } from "./vocabulary.ts";
 
 /** The version of the types of blocks. */
 const QUANTIZATION_VERSION = 2;
@@ -54,11 +54,13 @@ async function describeModel(
   fs: FileSystem,
 ) {
   const architecture = findArchitecture(config), { vocabSize, hiddenSize, embedding } = spec;
+  const tokenizer = await readTokenizerFiles(folder, fs);
   checkTensor(weights, embedding.tokens, [vocabSize, hiddenSize]); // the file has one token per row
   return {
     architecture,
     network: describeNetwork(config, spec, architecture),
-    vocabulary: vocabularyEntries(await readTokenizerFiles(folder, fs), vocabSize, config),
+    vocabulary: vocabularyEntries(tokenizer, vocabSize, config),
+    definition: tokenizer.definition,
   };
 }
 
@@ -68,12 +70,12 @@ async function planContent(
   fs: FileSystem,
   { name, ...options }: TensorOptions & Pick<GgufOptions, "name">,
 ) {
-  const { architecture, network, vocabulary } = await describeModel({ checkpoint, model }, fs);
+  const { architecture, network, vocabulary, definition } = await describeModel({ checkpoint, model }, fs);
   const { tensors, layers, embeddings } = await planTensors(checkpoint.folder, model, architecture, options);
   const metadata: MetadataEntry[] = [
     ["general.architecture", text(architecture.name)],
     ["general.type", text("model")],
-    ["general.name", text(name)],
+    ["general.name", text(modelName(name, definition))],
     ["general.file_type", u32(TENSOR_TYPES[options.type].fileType)],
     ["general.quantization_version", u32(QUANTIZATION_VERSION)],
     ...network.entries,

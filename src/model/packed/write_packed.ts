@@ -13,7 +13,7 @@ import { storedShape } from "../layer_specs.ts";
 import type { Model, ModelFolder } from "../model.ts";
 import { denseModules, moduleName } from "../module_names.ts";
 import { chooseGrid, exactCodes, GROUP_SIZES, nearestCodes, type SymmetricGrid } from "./exact_codes.ts";
-import type { PackedLayout, PackedWeight } from "./packed_layout.ts";
+import { type PackedLayout, type PackedWeight, unloadableReason } from "./packed_layout.ts";
 
 export interface PackedOptions {
   readonly layout: PackedLayout;
@@ -114,17 +114,13 @@ export function packedWeights(
 ): PackedWeight[] {
   return blocksOf(spec).flatMap((block, index) =>
     block.groups.flat().map((linear) => {
-      const { inFeatures: cols, outFeatures: rows, isTransposed, expertRole } = linear;
+      const { inFeatures: cols, outFeatures: rows } = linear;
       const name = `${block.prefix(index)}${linear.name}.weight`, stem = stemOf(name);
       const dtype = checkTensor(weights, name, storedShape(linear));
       const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
-      const reason = expertRole !== undefined
-        ? `belongs to an expert, which ${layout.name} does not support`
-        : isTransposed
-        ? `is stored transposed (Conv1D), which ${layout.name} does not support`
-        : cols % SMALLEST_GROUP !== 0
+      const reason = unloadableReason(linear, layout.name) ?? (cols % SMALLEST_GROUP !== 0
         ? `has rows of ${cols} weights, but ${layout.name} needs a multiple of ${SMALLEST_GROUP}`
-        : layout.misfit(weight);
+        : layout.misfit(weight));
       if (reason !== undefined) throw new ModelError(`${folder}: ${name} ${reason}`);
       return weight;
     })

@@ -27,7 +27,7 @@ export class OtherRunError extends Error {
 const TOKENIZER_FILES =
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^merges\.txt$/;
 
-const WEIGHT_FILES = /\.(safetensors|bin)$/;
+const WEIGHT_FILES = /^[^/]+\.(safetensors|bin)$/;
 
 /** Computes the part of a fingerprint that covers a checkpoint: its configuration, its weights and its tokenizer. */
 export async function checkpointFingerprint(

@@ -7,6 +7,7 @@ import { openModel } from "../../../src/model/model.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
+import { FOLDER, memoryFolder } from "../../support/memory_folder.ts";
 import { openOptSotu, OPT_SOTU } from "../../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 import { pickle, torchFile } from "../../support/torch_archive.ts";
@@ -239,11 +240,21 @@ describe("openCheckpoint", () => {
     }
   });
 
+  it("rejects a folder with too many files in its folders", async () => {
+    const files = Array.from({ length: 10_001 }, (_, i) => [`venv/${i}.py`, ""]);
+    const fs = memoryFolder({ "config.json": {}, ...Object.fromEntries(files) });
+    await assert.rejects(openCheckpoint(FOLDER, fs), {
+      name: "ModelError",
+      message:
+        /^\/model: has more than 10000 files and folders in its folders; move out what does not belong/,
+    });
+  });
+
   it("rejects an unknown model family", async () => {
     const weights = { "model.safetensors": {} };
     await assertRefused(
       { ...weights, "config.json": { model_type: "t5" } },
-      /model_type "t5" is not supported; the supported types are: opt/,
+      /model_type "t5" is not supported, .*; the supported types are: opt/,
     );
     await assertRefused({ ...weights, "config.json": {} }, /model_type undefined is not supported/);
   });

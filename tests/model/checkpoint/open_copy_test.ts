@@ -10,7 +10,7 @@ import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
-import { listNames, withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { listNames, readFolder, withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const FIRST = "model-00001-of-00002.safetensors";
 const SECOND = "model-00002-of-00002.safetensors";
@@ -47,6 +47,55 @@ describe("openCopy", () => {
           name,
         );
       }
+    }));
+
+  it("copies the files in folders, but no hidden folder, no other checkpoint and no run, and removes new folders if it is aborted", () =>
+    withTemporaryFolder(async (folder) => {
+      const source = `${folder}/source`, target = `${folder}/target`, outside = `${folder}/outside`;
+      for (const name of ["assets/deep", ".git", "other", "run/.pare", "empty"]) {
+        await Deno.mkdir(`${source}/${name}`, { recursive: true });
+      }
+      await writeFiles(source, shardedCheckpoint());
+      const copied = { "assets/figure.svg": "<svg/>", "assets/deep/text.md": "deep" };
+      const left = {
+        "assets/onnx.onnx": "w",
+        ".git/HEAD": "h",
+        "other/config.json": "{}",
+        "other/a": "a",
+        "run/b": "b",
+      };
+      await writeFiles(source, { ...copied, ...left });
+      await Deno.mkdir(outside);
+      await Deno.writeTextFile(`${outside}/private`, "p");
+      await Deno.symlink(outside, `${source}/link`);
+      const checkpoint = await openCheckpoint(source, denoFileSystem);
+      const open = () => openCopy(planCopy(checkpoint), target, denoFileSystem);
+      const aborted = await open();
+      await aborted.complete();
+      await aborted.abort();
+      await assert.rejects(Deno.stat(target), Deno.errors.NotFound);
+      const complete = await (await open()).complete();
+      assert.deepEqual(
+        await findCompleteCopy(planCopy(checkpoint), target, denoFileSystem, complete.digests),
+        complete,
+      );
+      await complete.publish();
+      const nested = [...await readFolder(target)].filter(([name]) => name.includes("/", 1));
+      assert.deepEqual(
+        nested.map(([name, bytes]) => [name.slice(1), new TextDecoder().decode(bytes)]),
+        Object.entries(copied).toSorted(),
+      );
+      await Deno.remove(target, { recursive: true });
+      await Deno.mkdir(target);
+      await Deno.symlink(outside, `${target}/assets`);
+      const linked = await openCopy(planCopy(checkpoint), target, denoFileSystem, { overwrite: true });
+      await assert.rejects(
+        linked.complete(),
+        /target\/assets: is a link to another folder; write to another folder/,
+      );
+      await linked.abort();
+      assert.deepEqual([...Deno.readDirSync(outside)].map(({ name }) => name), ["private"]);
+      await checkpoint.close();
     }));
 
   it("writes replaced tensors at their offsets and does not change the other tensors", () =>

@@ -12,23 +12,25 @@ import { type FamilyFixture, readFamilyFixture } from "../../support/family_fixt
 import { windowLogits } from "../../support/logits.ts";
 import type { Backend } from "../../../src/device/backend.ts";
 
-const [llama, phi3, gemma2, gemma3, gemma4, smolLm3, olmo3, exaone4, cohere2, glm4, phi] = await Promise.all(
-  [
-    "llama",
-    "phi3",
-    "gemma2",
-    "gemma3_text",
-    "gemma4_text",
-    "smollm3",
-    "olmo3",
-    "exaone4",
-    "cohere2",
-    "glm4",
-    "phi",
-  ].map(
-    readFamilyFixture,
-  ),
-);
+const [llama, phi3, gemma2, gemma3, gemma4, smolLm3, olmo3, exaone4, cohere2, glm4, phi, deepseekV3] =
+  await Promise.all(
+    [
+      "llama",
+      "phi3",
+      "gemma2",
+      "gemma3_text",
+      "gemma4_text",
+      "smollm3",
+      "olmo3",
+      "exaone4",
+      "cohere2",
+      "glm4",
+      "phi",
+      "deepseek_v3",
+    ].map(
+      readFamilyFixture,
+    ),
+  );
 
 /** Returns the settings of the rotation of a variant, in the form of transformers 5. */
 function rotationOf({ variants }: FamilyFixture, index: number): Record<string, unknown> {
@@ -55,6 +57,10 @@ eachBackend("a model in an older form", (backend) => {
     const { rope_type: type, rope_theta: theta, partial_rotary_factor, ...longrope } = rotationOf(phi3, 5);
     const older = { rope_theta: theta, partial_rotary_factor, rope_scaling: { ...longrope, type } };
     await assertSameLogits(phi3, { rope_parameters: undefined, ...older }, backend(), 5);
+  });
+
+  it("reads Kimi K2 as a DeepSeek-V3, whose class it has", async () => {
+    await assertSameLogits(deepseekV3, { model_type: "kimi_k2" }, backend());
   });
 
   it("has a sliding window in every other block of Gemma 2, if config.json has no layer_types", async () => {

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { text } from "../../../src/model/gguf/container.ts";
-import { preTokenizerName } from "../../../src/model/gguf/pre_tokenizers.ts";
+import { type ByteLevelTokens, preTokenizerName } from "../../../src/model/gguf/pre_tokenizers.ts";
 import { vocabularyEntries } from "../../../src/model/gguf/vocabulary.ts";
 import { TINY_TOKENIZER } from "../../support/tiny_tokenizer.ts";
 
@@ -58,6 +58,11 @@ describe("vocabularyEntries()", () => {
         add_eos_token: false,
       },
     );
+  });
+
+  it("converts a byte-level tokenizer as one, also if it has the setting byte_fallback", () => {
+    const model = { ...TINY_TOKENIZER.model, byte_fallback: true };
+    assert.deepEqual(convert({ ...TINY_TOKENIZER, model }), convert(TINY_TOKENIZER));
   });
 
   it("converts a tokenizer of SentencePiece, with the order of its merges as scores", () => {
@@ -152,39 +157,71 @@ describe("preTokenizerName()", () => {
     type: "Sequence",
     pretokenizers: [{ type: "Split", pattern: { Regex }, ...how }, byteLevel],
   });
+  const nameOf = (rules: unknown, tokenizer: Partial<ByteLevelTokens> = {}) =>
+    preTokenizerName({ rules, ignoresMerges: false, tokens: [], merges: [], ...tokenizer }, "tokenizer.json");
+  const words = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|";
+  const rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  const removed = { behavior: "Removed", invert: true };
+  const unmerged = { tokens: ["ab", "abc"], merges: ["a b"] };
 
-  it("knows the rules of published models", () => {
-    const words = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|";
-    const rest = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  it("knows the rules of published models", async () => {
     const digits = {
       type: "Sequence",
       pretokenizers: [{ type: "Digits", individual_digits: true }, { ...byteLevel, use_regex: true }],
     };
-    assert.equal(preTokenizerName({ ...byteLevel, use_regex: true }, false, ""), "gpt-2");
-    assert.equal(preTokenizerName(digits, false, ""), "smollm");
-    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`), true, ""), "llama-bpe");
-    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`), false, ""), "dbrx");
-    assert.equal(preTokenizerName(split(`${words}\\p{N}${rest}`), false, ""), "qwen2");
-    assert.equal(preTokenizerName(split(" ?[^(\\s|[.,!?…。，、।۔،])]+"), false, ""), "bloom");
-    const removed = { behavior: "Removed", invert: true };
-    assert.equal(preTokenizerName(split(`${words}\\p{N}{1,3}${rest}`, removed), false, ""), "dbrx");
+    assert.equal(nameOf({ ...byteLevel, use_regex: true }), "gpt-2");
+    assert.equal(nameOf(digits), "smollm");
+    assert.equal(
+      nameOf(split(`${words}\\p{N}{1,3}${rest}`), { ignoresMerges: true, ...unmerged }),
+      "llama-bpe",
+    );
+    assert.equal(nameOf(split(`${words}\\p{N}{1,3}${rest}`), unmerged), "dbrx");
+    assert.equal(nameOf(split(`${words}\\p{N}${rest}`)), "qwen2");
+    assert.equal(nameOf(split(" ?[^(\\s|[.,!?…。，、।۔،])]+")), "bloom");
+    assert.equal(nameOf(split(`${words}\\p{N}{1,3}${rest}`, removed)), "dbrx");
+    const published = new URL("../../fixtures/pre_tokenizers.json", import.meta.url);
+    for (const [name, rules] of Object.entries(JSON.parse(await Deno.readTextFile(published)))) {
+      assert.equal(nameOf(rules), name);
+    }
+  });
+
+  it("takes words whole, as model.ignore_merges does, also by rules that follow the merges, if merges make every token", () => {
+    const rules = split(`${words}\\p{N}${rest}`);
+    assert.equal(nameOf(rules, { ignoresMerges: true, tokens: ["a", "ab"], merges: ["a b"] }), "qwen2");
+    for (const token of ["abc", "x".repeat(1001)]) {
+      assert.throws(() => nameOf(rules, { ignoresMerges: true, tokens: ["ab", token], merges: ["a b"] }), {
+        name: "ModelError",
+        message:
+          /^tokenizer\.json: no merges make the token "\w+"?, so model\.ignore_merges must be false for the rules qwen2/,
+      });
+    }
+  });
+
+  it("refuses tokens that the rules divide and llama.cpp does not", async () => {
+    const published = new URL("../../fixtures/pre_tokenizers.json", import.meta.url);
+    const rules = JSON.parse(await Deno.readTextFile(published));
+    for (const [name, token] of [["falcon", "Ġ1"], ["falcon", "Ã¼"], ["deepseek-llm", "a12"]]) {
+      assert.throws(() => nameOf(rules[name], { tokens: ["ab", token] }), {
+        name: "ModelError",
+        message:
+          `tokenizer.json: pre_tokenizer divides the token "${token}", but the rules ${name} of llama.cpp do not`,
+      });
+    }
   });
 
   it("refuses other rules, and shows them", () => {
+    const expression = " ?[^(\\s|[.,!?…。，、।۔،])]+";
     for (
-      const rules of [null, 7, byteLevel, split("a+"), split("__proto__"), {
+      const rules of [null, 7, byteLevel, split("a+"), split("__proto__"), split(expression, removed), {
         ...byteLevel,
         use_regex: true,
         add_prefix_space: true,
       }]
     ) {
-      assert.throws(() => preTokenizerName(rules, false, "tokenizer.json"), {
+      assert.throws(() => nameOf(rules), {
         name: "ModelError",
         message: /tokenizer\.json: pre_tokenizer has rules that cannot be exported to GGUF: /,
       });
     }
-    assert.throws(() => preTokenizerName({ ...byteLevel, use_regex: true }, true, ""), {
-      message: /to GGUF with model\.ignore_merges: /,
-    });
   });
 });

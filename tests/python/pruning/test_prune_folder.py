@@ -84,6 +84,19 @@ def test_other_families_are_pruned_from_their_folders(kind: str, tmp_path: Path)
         assert torch.equal(values, wanted), name
 
 
+def test_the_files_in_folders_are_copied_but_no_other_checkpoint_and_no_link(tmp_path: Path) -> None:
+    folder = saved("llama", tmp_path / "model")
+    out = folder / "pruned"
+    for name in ("assets/deep/figure.svg", ".git/HEAD", "other/config.json", "other/a", "assets/weights.bin"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "link").symlink_to(tmp_path)
+    run(folder, out, batches=[torch.arange(16).view(2, 8)])
+    copied = [str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()]
+    assert [name for name in copied if "/" in name] == ["assets/deep/figure.svg"]
+    assert (out / "assets/deep/figure.svg").read_text() == "assets/deep/figure.svg"
+
+
 def test_names_without_the_prefix_of_the_base_model_are_found(tmp_path: Path) -> None:
     dense = saved("gpt2", tmp_path / "dense")
     tensors = tensors_of(dense)

@@ -7,6 +7,7 @@ import { DamagedFileError } from "../../../base/files/file_error.ts";
 import { digestBytes, digestRange } from "../../../base/files/chunks.ts";
 import type { FileSystem, ReadableFile, WorkFileSystem } from "../../../base/files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
+import { listFolders } from "../nested_files.ts";
 import type { WeightFile } from "../weight_files.ts";
 import { PartialFolder } from "./partial_folder.ts";
 import { plannedFiles, type WritePlan } from "./write_plan.ts";
@@ -101,10 +102,10 @@ export async function removeLongFiles(
 export async function digestCopy(
   weightFiles: readonly WeightFile[],
   { fs, folder }: PartialFolder,
-  names: Iterable<string>,
+  names: ReadonlySet<string>,
   tensors: Digests = new Map(),
 ): Promise<Digests> {
-  const existing = new Set(await fs.list(folder)), digests = new Map<string, string>();
+  const existing = await listFolders(fs, folder, names), digests = new Map<string, string>();
   for (const name of names) {
     const found = [name + TEMPORARY_SUFFIX, name].find((candidate) => existing.has(candidate));
     if (found === undefined) throw new DamagedFileError(`${folder}/${name}: is missing`);

@@ -163,8 +163,8 @@ export class OpenCopy {
     }
     await this.#syncFiles();
     await this.close();
-    await this.#folder.sync();
     const names = plannedFiles(this.#plan, this.#extraFiles);
+    await this.#folder.sync(names);
     return new CompleteCopy(
       this.#folder,
       names,
@@ -237,6 +237,7 @@ export class OpenCopy {
 
   /** Creates a file that is not a weight file. Even a resumed copy writes these files from the start. */
   async #createFile(name: string, mode = this.#plan.weightFiles[0].mode): Promise<WritableFile> {
+    await this.#folder.makeParents(name);
     const file = await this.#folder.fs.create(this.#folder.temporaryPath(name), modeOfCopy(mode));
     this.#others.push(file);
     return file;

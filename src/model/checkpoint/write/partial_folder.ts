@@ -7,6 +7,7 @@ import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { FileSystem, WorkFileSystem, WritableFile } from "../../../base/files/file_system.ts";
+import { isOwnFolder, listFolders, parentsOf } from "../nested_files.ts";
 import { TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
 
 /** Matches weight files and their indexes in every format that the transformers library writes. */
@@ -60,8 +61,20 @@ export class PartialFolder {
     return `${this.folder}/${name}${TEMPORARY_SUFFIX}`;
   }
 
-  sync(): Promise<void> {
-    return this.fs.syncFolder(this.folder);
+  /** Syncs the folder, and the folders in it that have files of the copy. */
+  async sync(names: Iterable<string> = []): Promise<void> {
+    await this.fs.syncFolder(this.folder);
+    for (const parent of parentsOf(names)) await this.fs.syncFolder(`${this.folder}/${parent}`);
+  }
+
+  /** Makes the folders around a file. @throws {ModelError} if there is a link in the place of one of them */
+  async makeParents(name: string): Promise<void> {
+    for (const parent of parentsOf([name])) {
+      const path = `${this.folder}/${parent}`;
+      await this.fs.makeFolder(path);
+      if (await isOwnFolder(this.fs, this.folder, parent)) continue;
+      throw new ModelError(`${path}: is a link to another folder; write to another folder`);
+    }
   }
 
   /** Copies a file of `checkpoint` to the file that `create` returns, which the caller closes. */
@@ -95,7 +108,7 @@ export class PartialFolder {
     if (!temporary.includes(CONFIG_FILE)) return; // config.json is renamed last, so everything is done
     await this.#removeOldCheckpoint(names);
     for (const name of temporary) if (name !== CONFIG_FILE) await this.#rename(name);
-    await this.sync();
+    await this.sync(names);
     await this.#rename(CONFIG_FILE);
     await this.sync();
   }
@@ -103,10 +116,15 @@ export class PartialFolder {
   /** Removes all temporary files of the copy, including those that an earlier process left. */
   async removeTemporary(names: ReadonlySet<string>): Promise<void> {
     for (const name of await this.#findTemporary(names)) await this.fs.remove(this.temporaryPath(name));
+    for (const parent of parentsOf(names).reverse()) {
+      const path = `${this.folder}/${parent}`, files = await this.fs.list(path);
+      const isEmpty = files?.length === 0 && (await this.fs.folders(path)).length === 0;
+      if (isEmpty && await isOwnFolder(this.fs, this.folder, parent)) await this.fs.remove(path);
+    }
   }
 
   async #findTemporary(names: ReadonlySet<string>): Promise<string[]> {
-    const existing = new Set(await this.fs.list(this.folder));
+    const existing = await listFolders(this.fs, this.folder, names);
     return [...names].filter((name) => existing.has(name + TEMPORARY_SUFFIX));
   }
 

@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from pare_llm.checkpoints.distributed import METADATA_FILE, has_pieces
-from pare_llm.checkpoints.folder import INDEX_FILE, WEIGHTS_FILE, CheckpointFolder
+from pare_llm.checkpoints.folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, CheckpointFolder
 from pare_llm.checkpoints.remote import PIECE_BYTES
 from pare_llm.checkpoints.shard import open_file
 from pare_llm.pruning.files import TensorToWrite, atomic_file, write_atomically, write_safetensors
@@ -18,6 +18,9 @@ from pare_llm.pruning.prune_report import REPORT_FILE
 # Weights and reports are not copied from the dense checkpoint.
 _NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html", METADATA_FILE}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".distcp"}
+
+# The most files and folders of a checkpoint.
+_MAX_ENTRIES = 10_000
 
 
 def require_no_checkpoint(out: Path) -> None:
@@ -64,9 +67,10 @@ class OutputFiles:
         for file in range(len(self._files)):
             if file not in self._written:
                 self._write(file, {})
-        for path in self._source.path.iterdir():
-            if path.is_file() and path.suffix not in _WEIGHT_SUFFIXES and path.name not in _NOT_COPIED:
-                with open_file(path) as source, atomic_file(self._out / path.name) as copy:
+        for path, name in _list_files(self._source.path, self._out):
+            if path.suffix not in _WEIGHT_SUFFIXES and name not in _NOT_COPIED:
+                (self._out / name).parent.mkdir(parents=True, exist_ok=True)
+                with open_file(path) as source, atomic_file(self._out / name) as copy:
                     shutil.copyfileobj(source, copy, PIECE_BYTES)
 
     def write_index(self) -> None:
@@ -85,6 +89,29 @@ class OutputFiles:
             tensors[name] = TensorToWrite(stored.dtype, stored.shape, stored.bytes, read)
         write_safetensors(self._out / self._name(file), tensors)
         self._written.add(file)
+
+
+def _list_files(folder: Path, out: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files in a checkpoint and in its folders, each with its path in the checkpoint.
+
+    Links to folders are not followed. Hidden folders, `out`, and checkpoints of their own are left out.
+    """
+    waiting = [(folder, "")]
+    entries = 0
+    for inside, prefix in waiting:
+        for path in inside.iterdir():
+            entries += 1
+            if entries > _MAX_ENTRIES:
+                raise ValueError(
+                    f"{folder}: has more than {_MAX_ENTRIES} files and folders; move out what does not "
+                    "belong to the model"
+                )
+            if path.is_file():
+                yield path, prefix + path.name
+                continue
+            is_left_out = path.is_symlink() or path.name.startswith(".") or path.absolute() == out.absolute()
+            if not is_left_out and not (path / CONFIG_FILE).exists():
+                waiting.append((path, f"{prefix}{path.name}/"))
 
 
 def _other_files(source: CheckpointFolder, blocks: Sequence[Sequence[str]]) -> list[list[str]]:
