@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pare_llm.checkpoints.remote import as_path, is_remote
+from pare_llm.layers.find_layers import checkpoint_name
 from pare_llm.layers.linear_layer import list_names
 from pare_llm.pruning.allocation.allocate import allocation_request
 from pare_llm.pruning.allocation.dense_pass import DensePass
@@ -41,10 +42,12 @@ from pare_llm.pruning.parameters import (
     without_rounding,
 )
 from pare_llm.pruning.preflight import parameter_facts, require_hosts, require_same, weight_facts
+from pare_llm.pruning.progress_bar import progress_bar
 from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport, RunFacts
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.reconstruction.block_trainer import windows_per_batch
 from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
+from pare_llm.pruning.report_views import starved_text
 from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -109,7 +112,12 @@ class PruneRun:
         self.blocks = find_blocks(model, blocks)
         self.all_layers = linear_layers(model, self.blocks)
         require_dense(self.all_layers)
-        chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules())
+        matrices = [
+            checkpoint_name(name)
+            for name, module in model.named_modules()
+            if getattr(getattr(module, "weight", None), "ndim", 0) > 1
+        ]
+        chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules(), matrices)
         self.layers = list(chosen)
         require_unpruned(model, self.layers)
         self._allocation = allocation_request(options.allocate, chosen, self._query)
@@ -246,6 +254,8 @@ class PruneRun:
             ).run()
         facts = self._facts(name, allocation)
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
+        if self.ranks.index == 0 and (starved := report.starved):
+            warnings.warn(f"prune_: {starved_text(starved)}", stacklevel=3)
         self._track("on_report", report)
         return report
 
@@ -305,22 +315,3 @@ class PruneRun:
             self._queries[layer.name]["sparsity"] = allocation.sparsities[layer.weight_name]
         self._capture_seconds += time.perf_counter() - started
         return allocation
-
-
-@contextmanager
-def progress_bar(total: int, *, is_shown: bool) -> Iterator[Callable[[LayerResult], None]]:
-    """Show the number of pruned layers. The caller calls the yielded function after each layer."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        is_shown = False
-    if not is_shown:
-        yield lambda result: None
-        return
-    with tqdm(total=total, desc="pruning", unit="layer") as bar:
-
-        def advance(result: LayerResult) -> None:
-            bar.set_postfix_str(result.name)
-            bar.update()
-
-        yield advance
