@@ -15,13 +15,12 @@ import torch
 from torch import nn
 
 from pare_llm.checkpoints.remote import as_path, is_remote
-from pare_llm.layers.find_layers import checkpoint_name
 from pare_llm.layers.linear_layer import list_names
 from pare_llm.pruning.allocation.allocate import allocation_request
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_loop import BlockLoop
 from pare_llm.pruning.block_solver import BlockSolver
-from pare_llm.pruning.calibration.batches import BatchInput, Validation, read_batches
+from pare_llm.pruning.calibration.batches import BatchInput, Validation, is_iterable, read_batches
 from pare_llm.pruning.calibration.capture import Capture
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.fingerprint import run_fingerprint
@@ -29,7 +28,7 @@ from pare_llm.pruning.journal import Journal
 from pare_llm.pruning.layer_client import LayerClient, combine_clients
 from pare_llm.pruning.model.blocks import BlockStore, find_blocks
 from pare_llm.pruning.model.layer_choice import choose_layers
-from pare_llm.pruning.model.layers import Layer, linear_layers, matrices_outside
+from pare_llm.pruning.model.layers import Layer, linear_layers, matrices_outside, matrix_names
 from pare_llm.pruning.model.require_weights import require_dense
 from pare_llm.pruning.model.sharding import is_sharded
 from pare_llm.pruning.model.unfinished import require_unpruned
@@ -104,19 +103,13 @@ class PruneRun:
         self._query = layer_query(query)
         # The recorder weighs the tokens, so the hosts get statistics that are sums already.
         self._token_weights: TokenWeights = self._query["token_weights"]
-        if self._token_weights not in ("none", "unit"):
-            raise ValueError(f"token_weights: must be 'none' or 'unit', got {self._token_weights!r}")
         sent = {name: value for name, value in self._query.items() if name != "token_weights"}
         self._options = options
         self._client = combine_clients(client)
         self.blocks = find_blocks(model, blocks)
         self.all_layers = linear_layers(model, self.blocks)
         require_dense(self.all_layers)
-        matrices = [
-            checkpoint_name(name)
-            for name, module in model.named_modules()
-            if getattr(getattr(module, "weight", None), "ndim", 0) > 1
-        ]
+        matrices = matrix_names(model)
         chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules(), matrices)
         self.layers = list(chosen)
         require_unpruned(model, self.layers)
@@ -128,7 +121,7 @@ class PruneRun:
         if others and self.ranks.index == 0:
             warnings.warn(
                 f"prune_: leaves {list_names(others)} dense, because they are not weights of linear layers",
-                stacklevel=3,
+                stacklevel=5,
             )
         self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
 
@@ -136,7 +129,7 @@ class PruneRun:
         """Raise a ValueError on every rank if one of them prunes another model or has other arguments."""
         if self.ranks.count == 1:
             return
-        share = {} if isinstance(validation, Iterable) else {"validation": validation}
+        share = {} if is_iterable(validation) else {"validation": validation}
         names = [layer.name for layer in self.layers]
         facts = parameter_facts({**self._query, **self._options.fingerprint(), **share}, names)
         require_same(self.ranks, {**facts, **self.ranks.together(partial(weight_facts, self._model))})

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -82,11 +82,11 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
     second, and so on. Every rank has to call this function.
     """
     fitted = ranks.together(lambda: _read_all(batches, "batches"))
-    if isinstance(validation, Iterable):
+    if is_iterable(validation):
         held_out = ranks.together(lambda: _read_all(validation, "validation"))
     else:
         require("validation", validation, Real, "a share of the windows, or batches")
-        fitted, held_out = _hold_out(fitted, validation, ranks)
+        fitted, held_out = _hold_out(fitted, cast("float", validation), ranks)
     return [*fitted, *(replace(batch, is_held_out=True) for batch in held_out)]
 
 
@@ -112,8 +112,14 @@ def _hold_out(batches: Sequence[Batch], share: float, ranks: Ranks) -> tuple[lis
     return fitted, held_out
 
 
+def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
+    """Return whether `for` accepts a value. A `TensorDataset`, for example, has only `__getitem__`."""
+    return hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+
+
 def _read_all(batches: Iterable[BatchInput], argument: str) -> list[Batch]:
-    require(argument, batches, Iterable, "batches that can be iterated")
+    if not is_iterable(batches):
+        require(argument, batches, Iterable, "batches that can be iterated")
     is_windows = isinstance(batches, Tensor) and batches.ndim < 3
     if is_windows or isinstance(batches, Mapping):
         raise TypeError(
