@@ -34,7 +34,7 @@ export function toRefusal(error: unknown): Refusal {
     return new Refusal("busy", error.message, { retryAfter: error.retryAfterSeconds });
   }
   if (error instanceof NoDeviceError) {
-    return new Refusal("no_device", error.message, { retryAfter: RESTART_SECONDS });
+    return new Refusal("no_device", error.message, { retryAfter: error.retryAfterSeconds });
   }
   if (error instanceof ShuttingDownError) {
     return new Refusal("shutting_down", error.message, { retryAfter: RESTART_SECONDS });

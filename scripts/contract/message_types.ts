@@ -129,19 +129,27 @@ ${members.join("\n")}
 /** The types of Python by the types of JSON. */
 const PYTHON_TYPES = { string: "str", boolean: "bool", number: "float", integer: "int" };
 
-/** Returns the parameters of a layer as a type of Python. The statistics that `hessian` names are an argument of their own there. */
+/** The parameters of a layer that the function `prune_` of the Python package names in its signature. */
+const MAIN_PARAMETERS = ["method", "sparsity", "pattern", "bits", "group_size"];
+
+/** Returns the parameters of a layer as types of Python. The statistics that `hessian` names are an argument of their own there. */
 function pythonQueryType(): string {
-  const members = parameterTexts().filter(({ name }) => name !== "hessian").map(
-    ({ name, type, choices, ...text }) => {
-      const literal = `Literal[${choices.map((choice) => JSON.stringify(choice)).join(", ")}]`;
+  const texts = parameterTexts().filter(({ name }) => name !== "hessian");
+  const { main, others } = Object.groupBy(
+    texts,
+    ({ name }) => MAIN_PARAMETERS.includes(name) ? "main" : "others",
+  );
+  const literal = (choices: readonly string[]) =>
+    `Literal[${choices.map((choice) => JSON.stringify(choice)).join(", ")}]`;
+  const members = (of: ParameterText[] = []) =>
+    of.map(({ name, type, choices, ...text }) => {
       const types = [
-        ...choices.length > 0 ? [literal] : [],
+        ...choices.length > 0 ? [name === "method" ? "Method" : literal(choices)] : [],
         ...type !== "string" || choices.length === 0 ? [PYTHON_TYPES[type]] : [],
       ];
       const lines = sentencesOf(text).match(/.{1,100}(?= |$)/g)!.map((line) => `    ${line.trim()}`);
       return `    ${name}: ${types.join(" | ")}\n    """${lines.join("\n").trimStart()}"""`;
-    },
-  );
+    }).join("\n");
   return `"""The parameters of one layer as a type.
 
 ${ORIGIN}
@@ -149,11 +157,20 @@ ${ORIGIN}
 
 from typing import Literal, TypedDict
 
+Method = ${literal(texts.find(({ name }) => name === "method")!.choices)}
+"""The solver of a layer."""
 
-class LayerQuery(TypedDict, total=False):
+
+class OtherLayerParameters(TypedDict, total=False):
+    """The parameters of \`LayerQuery\` that \`prune_\` does not name in its signature."""
+
+${members(others)}
+
+
+class LayerQuery(OtherLayerParameters, total=False):
     """The parameters of \`POST /v1/layers\`, by their names in the contract."""
 
-${members.join("\n")}
+${members(main)}
 `;
 }
 

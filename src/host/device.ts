@@ -6,7 +6,12 @@
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { DEFAULT_STORE_BYTES } from "../layer/loan.ts";
 import { SelfCheckError } from "./self_check/self_check.ts";
-import { DEVICE_REOPEN_SECONDS, STATES_BYTES } from "../protocol/limits.ts";
+import {
+  DEVICE_REOPEN_SECONDS,
+  RESTART_SECONDS,
+  STARTING_SECONDS,
+  STATES_BYTES,
+} from "../protocol/limits.ts";
 import { messageOf } from "../base/errors.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import type { StatesFolder } from "./blocks/states_folder.ts";
@@ -16,6 +21,17 @@ import { FactorStore } from "./factor_store.ts";
 /** The device is not open yet, or could not be opened. The host reopens a device that was lost, but not this one. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
+
+  /** The seconds after which a client should ask again. */
+  readonly retryAfterSeconds: number;
+
+  constructor(
+    message: string,
+    { retryAfterSeconds = RESTART_SECONDS, ...options }: ErrorOptions & { retryAfterSeconds?: number } = {},
+  ) {
+    super(message, options);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
 }
 
 /** The host is shutting down, so it accepts no new work. */
@@ -58,7 +74,10 @@ type DeviceState =
   | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError | ShuttingDownError };
 
 export class Device {
-  #state: DeviceState = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
+  #state: DeviceState = {
+    kind: "unusable",
+    error: new NoDeviceError("the device is not open yet", { retryAfterSeconds: STARTING_SECONDS }),
+  };
   #reopenTimer: ReturnType<typeof setTimeout> | undefined;
   #isStarting = true;
   #isAccepting = true;

@@ -114,6 +114,9 @@ export const QUEUE_SECONDS = 120;
 /** The seconds for running requests at shutdown. Large layers take minutes, and deployments allow 600 seconds. */
 export const DRAIN_SECONDS = 540;
 
+/** The Retry-After of a host that is still opening its device, in seconds. That seldom takes longer than a few seconds. */
+export const STARTING_SECONDS = 2;
+
 /** The Retry-After of a host that shuts down or has no device, in seconds. Another host can usually start meanwhile. */
 export const RESTART_SECONDS = 30;
 

@@ -132,6 +132,20 @@ def test_an_error_without_a_library_names_the_extra_that_installs_it(library: st
     assert done.stderr.splitlines()[-1].endswith(expected)
 
 
+def test_hasattr_answers_without_a_library() -> None:
+    source = f"""
+import sys; sys.path.insert(0, {str(PACKAGE)!r}); sys.modules["torch"] = None
+import pare_llm
+print(hasattr(pare_llm, "prune_"), hasattr(pare_llm, "Pare"))
+try: pare_llm.prune_
+except AttributeError as error: print(error, type(error.__cause__).__name__)
+"""
+    answer, message = run([sys.executable, "-c", source]).splitlines()
+    assert answer == "False True"
+    expected = 'pare_llm.prune_ needs torch, which is not installed: pip install "pare-llm[torch]"'
+    assert message == f"{expected} ModuleNotFoundError"
+
+
 def test_the_import_is_quick_and_imports_no_large_library_where_they_are_installed() -> None:
     source = f"import sys; sys.path.insert(0, {str(PACKAGE)!r})\n{IMPORT}"
     outputs = [run([sys.executable, "-c", source]).split() for _ in range(3)]

@@ -35,6 +35,20 @@ describe("GET /readyz", () => {
   });
 });
 
+describe("Retry-After", () => {
+  it("is short while the device is opened, and long if it cannot be opened", async () => {
+    const services = createHostServices(() => Promise.reject(new Error("no adapter")));
+    const retryAfter = async () => {
+      const answer = await createApp(services).request("/readyz");
+      await answer.body?.cancel();
+      return Number(answer.headers.get("Retry-After"));
+    };
+    deepStrictEqual(await retryAfter(), 2);
+    await services.device.start();
+    deepStrictEqual(await retryAfter(), 30);
+  });
+});
+
 describe("GET /ping", () => {
   it("answers 204 while the device is opened, and 200 while it can be used", async () => {
     const opening = Promise.withResolvers<ReturnType<typeof memoryBackend>>();

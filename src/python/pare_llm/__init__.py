@@ -5,6 +5,7 @@ for the first time, so `import pare_llm` is fast and needs neither torch nor tra
 """
 
 import re
+import sys
 from importlib import import_module
 from importlib.resources import files
 
@@ -33,7 +34,11 @@ def __getattr__(name: str) -> object:
         message = (
             f'pare_llm.{name} needs {library}, which is not installed: pip install "pare-llm[{library}]"'
         )
-        raise ModuleNotFoundError(message, name=error.name) from error
+        # An import statement asks from `_handle_fromlist`, and would hide the message of an AttributeError.
+        # Everybody else, such as `hasattr`, expects an AttributeError.
+        if sys._getframe(1).f_code.co_name == "_handle_fromlist":
+            raise ModuleNotFoundError(message, name=error.name) from error
+        raise AttributeError(message, name=name) from error
     value: object = getattr(module, name)
     globals()[name] = value
     return value

@@ -1,6 +1,8 @@
 """Mistakes are refused before the first forward pass, by name."""
 
 import hashlib
+import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,8 @@ from pruning_support import LocalClient, tiny_model, token_batches
 from torch import nn
 from torch.ao.quantization import default_weight_fake_quant
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import MambaConfig, MambaForCausalLM
 
 UNREACHABLE = "http://127.0.0.1:9"
 
@@ -155,3 +159,51 @@ def test_nothing_of_a_refused_model_is_changed(host: HostProcess) -> None:
     refusal(model, Pare(host.url), sparsity=50)
     for values, wanted in zip(model.parameters(), dense.parameters(), strict=True):
         assert torch.equal(values, wanted)
+
+
+IDS = torch.ones(4, 8, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (IDS, "batches: must be a list of batches, got a single Tensor; give a list"),
+        ({"input_ids": IDS}, "batches: must be a list of batches, got a single dict"),
+        ([(IDS, IDS)], "batch 0 must be a tensor of input_ids, a tuple of this one tensor, or a dict"),
+    ],
+)
+def test_batches_of_another_form_are_refused_by_name(batches: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        prune_(tiny_model("opt"), batches, LocalClient(), method="wanda", progress=False)
+
+
+def test_the_batches_of_a_data_set_and_of_a_data_loader_are_accepted() -> None:
+    windows = torch.cat(token_batches(2))
+    models = [tiny_model("opt") for _ in range(3)]
+    data = TensorDataset(windows)
+    for model, batches in zip(models, (windows.split(1), data, DataLoader(data, batch_size=1)), strict=True):
+        prune_(model, batches, LocalClient(), method="wanda", progress=False)
+    for model in models[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), models[0].parameters(), strict=True))
+
+
+def test_ignore_may_name_matrices_that_are_never_pruned() -> None:
+    options: Any = {"method": "wanda", "ignore": ["lm_head", "fc1"], "progress": False}
+    assert len(prune_(tiny_model("opt"), token_batches(1), LocalClient(), **options).layers) == 15
+
+
+def test_mamba_is_pruned_without_the_layers_that_it_does_not_call() -> None:
+    config = MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=96, state_size=4)
+    options: Any = {"method": "wanda", "progress": False}
+    with pytest.raises(ValueError, match=r"dt_proj; .* leave these layers out with ignore="):
+        prune_(MambaForCausalLM(config), token_batches(1), LocalClient(), **options)
+    report = prune_(MambaForCausalLM(config), token_batches(1), LocalClient(), ignore="dt_proj", **options)
+    assert len(report.layers) == 6
+
+
+def test_the_signature_and_the_docstring_have_the_main_parameters() -> None:
+    parameters = inspect.signature(prune_).parameters
+    main = ("method", "sparsity", "pattern", "bits", "group_size", "layers", "ignore", "allocate", "target")
+    for name in (*main, "reconstruct"):
+        assert parameters[name].annotation is not inspect.Parameter.empty
+        assert f"\n        {name}: " in (prune_.__doc__ or "")

@@ -299,7 +299,7 @@ DISAGREEMENTS = [
     r"the choice of layers is 12 layers .* and on rank 0 18 layers",
     r"the choice of layers is 14 layers .* and on rank 0 21 layers",
     r"has no parameter 'sparsty'; did you mean 'sparsity'\?",
-    r"q_proj\.weight: is stored as torch\.float64",
+    r"k_proj\.weight: is stored as torch\.float64",
 ]
 
 

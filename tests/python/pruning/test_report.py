@@ -98,3 +98,22 @@ def test_without_the_command_line_the_error_says_what_is_missing(report: PruneRe
         report.to_html(tmp_path / "run.html", command=["pare-x"])
     with pytest.raises(RuntimeError, match="report failed: error: unknown option '--unknown'"):
         report.to_html(tmp_path / "run.html", command=[*PARE, "prune", "--unknown"])
+
+
+def test_the_printed_report_is_a_summary(report: PruneReport) -> None:
+    lines = str(report).splitlines()
+    assert len(lines) <= 12
+    assert lines[0].startswith("50.00% of the 3,072 weights in 3 layers of LlamaForCausalLM are zero (")
+    assert "method wanda" in lines[1]
+    assert "6 windows of up to 12 tokens" in lines[2]
+    assert "left dense: 18 matrices" in str(report)
+    assert len(str(report)) < 2000
+
+
+def test_experts_with_few_tokens_are_in_a_warning_and_in_the_printed_report() -> None:
+    few = token_batches(1, rows=1, tokens=8)
+    message = "fewer calibration tokens than columns reached"
+    with pytest.warns(UserWarning, match=f"^prune_: {message}"):
+        report = prune_(tiny_model("mixtral"), few, LocalClient(), method="wanda", progress=False)
+    assert f"warning: {message} {len(report.starved)} layers of experts" in str(report)
+    assert all((layer.tokens or 0) < layer.report["cols"] for layer in report.starved)

@@ -99,7 +99,7 @@ def test_usr1_requeues_the_job_and_the_next_attempt_continues(
         assert job.wait(timeout=300) == 0, (tmp_path / "output").read_text()
     assert calls(programs) == ["requeue 42"]
     assert weights(out) == weights(pruned_on_two_ranks(host.url))
-    serve = f"run -A {ROOT}/scripts/launcher/pare.ts serve --port 8000 --backend webgpu"
+    serve = f"run -A {ROOT}/scripts/launcher/pare.ts serve --port 10084 --backend webgpu"
     assert (programs / "hosts").read_text().splitlines() == [serve] * 4
 
 
@@ -127,14 +127,14 @@ def test_a_job_is_requeued_after_failures_that_may_pass(
 
 
 def test_the_ranks_get_the_addresses_of_torch_and_the_arguments_of_the_job(programs: Path) -> None:
-    variables = '"$RANK of $WORLD_SIZE, $LOCAL_RANK, $MASTER_ADDR:$MASTER_PORT, $*"'
+    variables = '"$RANK of $WORLD_SIZE, $LOCAL_RANK, $MASTER_ADDR:$MASTER_PORT, $PARE_SERVER, $*"'
     write_program(programs / "python", f'#!/bin/bash\necho {variables} > "$CALLS.$RANK"\n')
     command = ["bash", str(SCRIPT), "a model", "TEXT", "OUT", "--pattern", "2:4"]
     subprocess.run(command, env=slurm_environment(programs), check=True)
     arguments = f"{PACKAGE}/prune.py a model TEXT OUT --pattern 2:4"
     for rank in range(2):
         printed = (programs / f"calls.{rank}").read_text()
-        assert printed == f"{rank} of 2, 0, 127.0.0.1:29500, {arguments}\n"
+        assert printed == f"{rank} of 2, 0, 127.0.0.1:10085, http://127.0.0.1:10084, {arguments}\n"
 
 
 def test_the_script_asks_slurm_for_the_signal_and_for_requeueing() -> None:

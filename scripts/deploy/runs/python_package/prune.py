@@ -19,7 +19,7 @@ from pare_llm import Pare, PareError, calibration_windows, prune_folder
 from torch import distributed as dist
 from transformers import AutoTokenizer
 
-DEFAULT_HOST = "http://127.0.0.1:8000"
+DEFAULT_HOST = os.environ.get("PARE_SERVER") or "http://127.0.0.1:8000"
 OPTIONS_FILE = "prune_options.json"  # in the folder of the pruned checkpoint
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

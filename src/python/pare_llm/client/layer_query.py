@@ -5,19 +5,13 @@
 
 from typing import Literal, TypedDict
 
+Method = Literal["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"]
+"""The solver of a layer."""
 
-class LayerQuery(TypedDict, total=False):
-    """The parameters of `POST /v1/layers`, by their names in the contract."""
 
-    method: Literal["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"]
-    """The solver: sparsegpt (one pass); magnitude (no statistics); wanda (no update); adaprune (magnitude,
-    then a refit); obc (one weight at a time); alps (slower, a better mask). Defaults to sparsegpt."""
-    sparsity: float
-    """The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern. Accepts 0 to
-    below 1."""
-    pattern: str
-    """unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128; or columns,
-    which removes whole inputs and answers a smaller weight, for obc. Defaults to unstructured."""
+class OtherLayerParameters(TypedDict, total=False):
+    """The parameters of `LayerQuery` that `prune_` does not name in its signature."""
+
     column_group: int
     """The number of neighbouring inputs that pattern=columns removes together, such as those of an
     attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048."""
@@ -31,11 +25,6 @@ class LayerQuery(TypedDict, total=False):
     token_weights: Literal["none", "unit"]
     """How much each calibration input x counts. none adds x·xᵀ, as published. unit first scales x to a
     fixed length, and is the default of whole models. Defaults to none."""
-    bits: int
-    """Round the kept weights to a grid of 2^bits values. Accepts 2 to 8."""
-    group_size: int
-    """Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it.
-    Accepts 0 to 256. Defaults to 0."""
     symmetric: bool
     """Whether the quantisation grid is symmetric about 0. Defaults to false."""
     ranges: Literal["search", "minmax"]
@@ -64,3 +53,22 @@ class LayerQuery(TypedDict, total=False):
     """Whether to compute relative_error, which costs one more matrix product. Defaults to true."""
     dtype: Literal["same", "F32", "F16", "BF16"]
     """The dtype of the weights in the answer. same is that of the request. Defaults to same."""
+
+
+class LayerQuery(OtherLayerParameters, total=False):
+    """The parameters of `POST /v1/layers`, by their names in the contract."""
+
+    method: Method
+    """The solver: sparsegpt (one pass); magnitude (no statistics); wanda (no update); adaprune (magnitude,
+    then a refit); obc (one weight at a time); alps (slower, a better mask). Defaults to sparsegpt."""
+    sparsity: float
+    """The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern. Accepts 0 to
+    below 1."""
+    pattern: str
+    """unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128; or columns,
+    which removes whole inputs and answers a smaller weight, for obc. Defaults to unstructured."""
+    bits: int
+    """Round the kept weights to a grid of 2^bits values. Accepts 2 to 8."""
+    group_size: int
+    """Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it.
+    Accepts 0 to 256. Defaults to 0."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from pare_llm.arguments import require
-from pare_llm.client.layer_query import LayerQuery
+from pare_llm.client.layer_query import LayerQuery, Method
 from pare_llm.statistics.hessian import DEFAULT_TOKEN_WEIGHTS
 
-DEFAULT_METHOD = "alps"
+DEFAULT_METHOD: Method = "alps"
 """The method of `prune_`, as of the command `pare prune`. The default of a single request is `sparsegpt`."""
 
 DEFAULT_SPARSITY = 0.5

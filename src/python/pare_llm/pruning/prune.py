@@ -17,9 +17,11 @@ from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.fingerprint import model_digest
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import BlocksInMemory
+from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.require_weights import require_weights
 from pare_llm.pruning.model.sharding import reshard
 from pare_llm.pruning.model.unfinished import record_unfinished
+from pare_llm.pruning.parameters import DEFAULT_METHOD
 from pare_llm.pruning.preflight import require_receivers
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.ranks import Ranks
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     import torch.distributed as dist
     from typing_extensions import Unpack
 
+    from pare_llm.client.layer_query import Method
     from pare_llm.client.pare import Pare
-    from pare_llm.pruning.run_options import RunParameters
+    from pare_llm.pruning.allocation.allocate import AllocationName
+    from pare_llm.pruning.run_options import OtherRunParameters, TargetSource
     from pare_llm.pruning.trackers.tracker import Tracker
 
 
@@ -39,6 +43,16 @@ def prune_(
     batches: Iterable[BatchInput],
     client: LayerClient | Sequence[Pare],
     *,
+    method: Method = DEFAULT_METHOD,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    bits: int | None = None,
+    group_size: int | None = None,
+    layers: LayerChoice | None = None,
+    ignore: LayerChoice | None = None,
+    allocate: AllocationName = "uniform",
+    target: TargetSource = "none",
+    reconstruct: int = 0,
     validation: Validation = HELD_OUT_SHARE,
     blocks: Sequence[str | nn.Module] | None = None,
     journal: str | Path | None = None,
@@ -47,7 +61,7 @@ def prune_(
     on_layer: Callable[[LayerResult], None] | None = None,
     tracker: Tracker | None = None,
     states_device: torch.device | str = "cpu",
-    **parameters: Unpack[RunParameters],
+    **parameters: Unpack[OtherRunParameters],
 ) -> PruneReport:
     """Prune the linear layers of a model in place, block by block, as SparseGPT does (arXiv 2301.00774).
 
@@ -65,6 +79,26 @@ def prune_(
         batches: the `input_ids` (windows, tokens) or the keyword arguments of each forward pass, read once.
             Padding that an `attention_mask` (windows, tokens) marks with 0 is left out of the statistics. May
             be empty if the method is `magnitude`, without `refit` and `bits`.
+        method: the solver of the layers, as with `pare prune --method`.
+        sparsity: the share of the weights that become zero. Defaults to 0.5, or to the share of an n:m
+            pattern.
+        pattern: where the zeros may be: `unstructured`, the default, or n:m such as `2:4`, which keeps at
+            most n of every m consecutive inputs of an output.
+        bits: rounds the kept weights to a grid of 2^bits values, from 2 to 8. By default none is rounded.
+        group_size: the number of columns that share a grid. By default all columns of a row do.
+        layers: the layers to prune: patterns as `choose_layers` of `pare_llm.layers` describes them, or a
+            function of the name of a layer. By default all linear layers of the blocks, and each expert of a
+            mixture is several layers. Embeddings, the output head and routers are never pruned. Other
+            matrices of the blocks that stay dense are named in a warning and in the report.
+        ignore: the layers that stay dense, in the same forms. It may also name matrices that are never
+            pruned, such as `lm_head`.
+        allocate: how the zeros are spread over the layers. `owl` gives blocks with many outliers a lower
+            sparsity, `error` minimises the mean relative error of the layers, and the total stays exact. Both
+            need a pass through the dense model first.
+        target: what the outputs of a layer should be. `dense` moves its weights towards the outputs of the
+            dense model before it is pruned. The hidden states then take twice the memory.
+        reconstruct: how many epochs the kept weights, the biases and the norms of each block are trained
+            after its layers were pruned, so that its outputs are near those of the dense block.
         validation: the share of the windows of all batches that is held out, from 0 to 0.5. By default one
             window in eight, evenly spaced, and none if there are fewer than eight. A tensor of a batch is
             divided if its first dimension counts the windows. Or held-out batches, in the form of `batches`,
@@ -82,10 +116,9 @@ def prune_(
         tracker: `MlflowTracker`, `WandbTracker` or another `Tracker`, which gets the parameters, the result
             of each layer, and the report. On several ranks, rank 0 has it.
         states_device: where the hidden states of all batches are stored.
-        **parameters: the choice of the layers, their parameters and other options of the run, which
-            `RunParameters` describes. As in the command `pare prune`, the method is `alps`, the sparsity 0.5,
-            and `token_weights` `unit` unless others are given. SparseGPT was published with
-            `token_weights="none"`.
+        **parameters: other parameters of the layers and options of the run, which `RunParameters` describes.
+            As in the command `pare prune`, `token_weights` is `unit` unless it is given. SparseGPT was
+            published with `token_weights="none"`.
 
     Returns:
         the report of the run and of each layer.
@@ -98,6 +131,18 @@ def prune_(
         PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
         RuntimeError: if the run failed on another rank. The message names the rank and its error.
     """
+    main = {
+        "method": method,
+        "sparsity": sparsity,
+        "pattern": pattern,
+        "bits": bits,
+        "group_size": group_size,
+        "layers": layers,
+        "ignore": ignore,
+        "allocate": allocate,
+        "target": target,
+        "reconstruct": reconstruct,
+    }
     require_receivers(on_layer, tracker)
     ranks = Ranks(group)
     network = ranks.together(partial(_prepare, model))
@@ -107,7 +152,7 @@ def prune_(
             batches,
             client,
             validation=validation,
-            parameters=parameters,
+            parameters={**main, **parameters},
             blocks=blocks,
             ranks=ranks,
         )

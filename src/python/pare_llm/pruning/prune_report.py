@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pare_llm import __version__
 from pare_llm.checkpoints.remote import as_path
 from pare_llm.pruning.files import write_atomically
+from pare_llm.pruning.report_views import report_lines, report_table, write_page
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
@@ -90,9 +87,9 @@ class RunFacts:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PruneReport:
-    """The result of `prune_`. In a notebook, the report shows itself as a table."""
+    """The result of `prune_`. It is printed as a summary. In a notebook, it shows itself as a table."""
 
     layers: Sequence[LayerResult]
     """The pruned layers, in the order of the model. Their reports are those before any reconstruction."""
@@ -121,6 +118,17 @@ class PruneReport:
         those of the reconstruction.
         """
         return sum(self._phases.values())
+
+    @property
+    def starved(self) -> list[LayerResult]:
+        """The layers of experts that fewer calibration tokens reached than the layer has columns."""
+        return [
+            layer
+            for layer in self.layers
+            if layer.tokens is not None
+            and layer.tokens < layer.report["cols"]
+            and layer.report["method"] != "magnitude"
+        ]
 
     @property
     def _phases(self) -> dict[str, float]:
@@ -210,6 +218,10 @@ class PruneReport:
         """
         return write_page(self, Path(path), command)
 
+    def __repr__(self) -> str:
+        """Return a summary of about ten lines."""
+        return "\n".join(report_lines(self))
+
     def _repr_html_(self) -> str:
         return report_table(self)
 
@@ -223,55 +235,3 @@ class Allocation:
     """The sparsity of each layer, by the name of its weight."""
     notes: list[str]
     """The measurements behind the choice, as sentences."""
-
-
-_COLUMNS = ("layer", "shape", "method", "pattern", "zeros", "relative error", "seconds")
-
-MAX_ROWS = 100
-"""The most layers that the table shows. A notebook stays readable with this many rows."""
-
-
-def report_table(report: PruneReport) -> str:
-    """Return the totals of the run and a row for each layer."""
-    head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
-    rows = "".join(_row(layer) for layer in report.layers[:MAX_ROWS])
-    hidden = len(report.layers) - MAX_ROWS
-    more = f"<p>{hidden} more layers are in <code>report.layers</code>.</p>" if hidden > 0 else ""
-    return (
-        f"<p>{report.sparsity:.2%} of the {report.entries:,} weights in {len(report.layers)} layers of "
-        f"{escape(report.facts.model_name)} are zero ({report.seconds:.1f} s).</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
-    )
-
-
-def _row(layer: LayerResult) -> str:
-    report = layer.report
-    error = report["relative_error"]
-    cells = (
-        layer.name,
-        f"{report['rows']} x {report['cols']}",
-        report["method"],
-        report["pattern"],
-        f"{report['sparsity']:.2%}",
-        "" if error is None else f"{error:.4g}",
-        f"{layer.seconds:.3f}",
-    )
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def write_page(report: PruneReport, path: Path, command: Sequence[str] | None) -> Path:
-    """Write the page to `path`. `PruneReport.to_html` describes the arguments and the errors."""
-    program = [*command] if command else ["pare"]
-    if shutil.which(program[0]) is None:
-        raise FileNotFoundError(
-            f"to_html: the command line of Pare draws the page, and the program {program[0]!r} is not on the "
-            'path; give command=, for example ["deno", "task", "pare"] in a clone of the repository'
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report.save(folder)
-        arguments = [*program, "report", folder, "--out", str(path.absolute())]
-        finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    if finished.returncode != 0:
-        raise RuntimeError(f"to_html: {' '.join(program)} report failed: {finished.stderr.strip()}")
-    return path

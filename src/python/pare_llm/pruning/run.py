@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from pare_llm.pruning.allocation.allocate import allocation_request
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_loop import BlockLoop
 from pare_llm.pruning.block_solver import BlockSolver
-from pare_llm.pruning.calibration.batches import BatchInput, Validation, read_batches
+from pare_llm.pruning.calibration.batches import BatchInput, Validation, is_iterable, read_batches
 from pare_llm.pruning.calibration.capture import Capture
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.fingerprint import run_fingerprint
@@ -28,7 +28,7 @@ from pare_llm.pruning.journal import Journal
 from pare_llm.pruning.layer_client import LayerClient, combine_clients
 from pare_llm.pruning.model.blocks import BlockStore, find_blocks
 from pare_llm.pruning.model.layer_choice import choose_layers
-from pare_llm.pruning.model.layers import Layer, linear_layers, matrices_outside
+from pare_llm.pruning.model.layers import Layer, linear_layers, matrices_outside, matrix_names
 from pare_llm.pruning.model.require_weights import require_dense
 from pare_llm.pruning.model.sharding import is_sharded
 from pare_llm.pruning.model.unfinished import require_unpruned
@@ -41,10 +41,12 @@ from pare_llm.pruning.parameters import (
     without_rounding,
 )
 from pare_llm.pruning.preflight import parameter_facts, require_hosts, require_same, weight_facts
+from pare_llm.pruning.progress_bar import progress_bar
 from pare_llm.pruning.prune_report import Allocation, LayerResult, PruneReport, RunFacts
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.reconstruction.block_trainer import windows_per_batch
 from pare_llm.pruning.reconstruction.reconstruct import BlockReconstruction
+from pare_llm.pruning.report_views import starved_text
 from pare_llm.pruning.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -101,15 +103,14 @@ class PruneRun:
         self._query = layer_query(query)
         # The recorder weighs the tokens, so the hosts get statistics that are sums already.
         self._token_weights: TokenWeights = self._query["token_weights"]
-        if self._token_weights not in ("none", "unit"):
-            raise ValueError(f"token_weights: must be 'none' or 'unit', got {self._token_weights!r}")
         sent = {name: value for name, value in self._query.items() if name != "token_weights"}
         self._options = options
         self._client = combine_clients(client)
         self.blocks = find_blocks(model, blocks)
         self.all_layers = linear_layers(model, self.blocks)
         require_dense(self.all_layers)
-        chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules())
+        matrices = matrix_names(model)
+        chosen = choose_layers(self.all_layers, options.layers, options.ignore, options.rules(), matrices)
         self.layers = list(chosen)
         require_unpruned(model, self.layers)
         self._allocation = allocation_request(options.allocate, chosen, self._query)
@@ -120,7 +121,7 @@ class PruneRun:
         if others and self.ranks.index == 0:
             warnings.warn(
                 f"prune_: leaves {list_names(others)} dense, because they are not weights of linear layers",
-                stacklevel=3,
+                stacklevel=5,
             )
         self._skipped = [layer.weight_name for layer in self.all_layers if layer not in chosen] + others
 
@@ -128,7 +129,7 @@ class PruneRun:
         """Raise a ValueError on every rank if one of them prunes another model or has other arguments."""
         if self.ranks.count == 1:
             return
-        share = {} if isinstance(validation, Iterable) else {"validation": validation}
+        share = {} if is_iterable(validation) else {"validation": validation}
         names = [layer.name for layer in self.layers]
         facts = parameter_facts({**self._query, **self._options.fingerprint(), **share}, names)
         require_same(self.ranks, {**facts, **self.ranks.together(partial(weight_facts, self._model))})
@@ -246,6 +247,8 @@ class PruneRun:
             ).run()
         facts = self._facts(name, allocation)
         report = PruneReport(results, facts, reconstruction.results if reconstruction else {})
+        if self.ranks.index == 0 and (starved := report.starved):
+            warnings.warn(f"prune_: {starved_text(starved)}", stacklevel=3)
         self._track("on_report", report)
         return report
 
@@ -305,22 +308,3 @@ class PruneRun:
             self._queries[layer.name]["sparsity"] = allocation.sparsities[layer.weight_name]
         self._capture_seconds += time.perf_counter() - started
         return allocation
-
-
-@contextmanager
-def progress_bar(total: int, *, is_shown: bool) -> Iterator[Callable[[LayerResult], None]]:
-    """Show the number of pruned layers. The caller calls the yielded function after each layer."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        is_shown = False
-    if not is_shown:
-        yield lambda result: None
-        return
-    with tqdm(total=total, desc="pruning", unit="layer") as bar:
-
-        def advance(result: LayerResult) -> None:
-            bar.set_postfix_str(result.name)
-            bar.update()
-
-        yield advance

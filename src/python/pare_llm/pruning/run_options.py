@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from pare_llm.arguments import require
-from pare_llm.client.layer_query import LayerQuery
+from pare_llm.client.layer_query import LayerQuery, OtherLayerParameters
 from pare_llm.pruning.allocation.allocate import AllocationName
 from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.layers import Layer
@@ -20,7 +20,18 @@ TargetSource = Literal["dense", "none"]
 """Where the targets of the layers come from. `dense` stands for the dense model."""
 
 
-class RunParameters(LayerQuery, total=False):
+class OtherRunParameters(OtherLayerParameters, total=False):
+    """The parameters of `RunParameters` that `prune_` does not name in its signature."""
+
+    profile: Profile | None
+    """Other parameters for some layers: a JSON file, or its rules, as with `pare prune --profile`. An example
+    is `[{"match": "fc2", "sparsity": 0.3}, {"match": "*.0.*", "skip": True}]`."""
+    true_sequential: bool
+    """Whether each group of layers that share an input is calibrated after the earlier groups of its block
+    are pruned. This takes one more forward pass for each group."""
+
+
+class RunParameters(LayerQuery, OtherRunParameters, total=False):
     """The options of a run, and the parameters of all its layers, which `LayerQuery` describes.
 
     As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and `token_weights` `unit` unless
@@ -34,16 +45,10 @@ class RunParameters(LayerQuery, total=False):
     dense are named in a warning and in the report."""
     ignore: LayerChoice | None
     """The layers that stay dense, given in the same ways, as with `pare prune --skip`."""
-    profile: Profile | None
-    """Other parameters for some layers: a JSON file, or its rules, as with `pare prune --profile`. An example
-    is `[{"match": "fc2", "sparsity": 0.3}, {"match": "*.0.*", "skip": True}]`."""
     allocate: AllocationName
     """How the zeros are spread over the layers, as with `pare prune --allocate`. `owl` gives blocks with many
     outliers a lower sparsity, `error` minimises the mean relative error of the layers, and the total stays
     exact. Both need a pass through the dense model first."""
-    true_sequential: bool
-    """Whether each group of layers that share an input is calibrated after the earlier groups of its block
-    are pruned. This takes one more forward pass for each group."""
     target: TargetSource
     """What the outputs of a layer should be. `dense` moves its weights by `target_step` towards the outputs
     of the dense model before it is pruned, so that it can make up for errors of the layers before it, as

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from pare_llm.pruning.calibration.windows import held_out_positions
 from pare_llm.pruning.files import tensor_bytes
 from pare_llm.pruning.ranks import Ranks
 
-BatchInput = Tensor | Mapping[str, Any]
-"""The `input_ids` (windows, tokens) of a model, or its keyword arguments."""
+BatchInput = Tensor | Sequence[Tensor] | Mapping[str, Any]
+"""The `input_ids` (windows, tokens) of a model, also in a tuple of one tensor, or its keyword arguments."""
 
 Validation = float | Iterable[BatchInput]
 """The share of the windows that is held out, or batches that are held out."""
@@ -82,11 +82,11 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
     second, and so on. Every rank has to call this function.
     """
     fitted = ranks.together(lambda: _read_all(batches, "batches"))
-    if isinstance(validation, Iterable):
+    if is_iterable(validation):
         held_out = ranks.together(lambda: _read_all(validation, "validation"))
     else:
         require("validation", validation, Real, "a share of the windows, or batches")
-        fitted, held_out = _hold_out(fitted, validation, ranks)
+        fitted, held_out = _hold_out(fitted, cast("float", validation), ranks)
     return [*fitted, *(replace(batch, is_held_out=True) for batch in held_out)]
 
 
@@ -112,18 +112,35 @@ def _hold_out(batches: Sequence[Batch], share: float, ranks: Ranks) -> tuple[lis
     return fitted, held_out
 
 
+def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
+    """Return whether `for` accepts a value. A `TensorDataset`, for example, has only `__getitem__`."""
+    return hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+
+
 def _read_all(batches: Iterable[BatchInput], argument: str) -> list[Batch]:
-    require(argument, batches, Iterable, "batches that can be iterated")
+    if not is_iterable(batches):
+        require(argument, batches, Iterable, "batches that can be iterated")
+    is_windows = isinstance(batches, Tensor) and batches.ndim < 3
+    if is_windows or isinstance(batches, Mapping):
+        raise TypeError(
+            f"{argument}: must be a list of batches, got a single {type(batches).__name__}; give a list, "
+            "such as windows.split(4) for a tensor of windows"
+        )
     return [_read_batch(batch, argument, index) for index, batch in enumerate(batches)]
 
 
 def _read_batch(batch: BatchInput, argument: str, index: int) -> Batch:
     if isinstance(batch, Tensor):
         return Batch((batch,), {})
+    # A `DataLoader` of a `TensorDataset` yields such lists, and the data set itself tuples of one window.
+    if isinstance(batch, (tuple, list)) and len(batch) == 1 and isinstance(batch[0], Tensor):
+        return Batch((batch[0] if batch[0].ndim > 1 else batch[0].unsqueeze(0),), {})
     if not isinstance(batch, Mapping):
+        kind = type(batch).__name__
+        more = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise TypeError(
-            f"{argument}: batch {index} must be a tensor of input_ids or a dict of arguments, "
-            f"got {type(batch).__name__}"
+            f"{argument}: batch {index} must be a tensor of input_ids, a tuple of this one tensor, or a dict "
+            f"of arguments, got {kind}{more}"
         )
     return Batch((), {name: value for name, value in batch.items() if name != "labels"})
 

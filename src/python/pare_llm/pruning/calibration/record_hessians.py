@@ -64,7 +64,7 @@ def record_hessians(
     if unused:
         raise ValueError(
             f"no calibration token reached {', '.join(unused)}; "
-            "use more batches, or leave these layers out with layers="
+            "use more batches, or leave these layers out with ignore="
         )
     return recorder
 

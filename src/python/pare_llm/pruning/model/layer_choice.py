@@ -16,15 +16,17 @@ def choose_layers(
     choice: LayerChoice | None,
     ignore: LayerChoice | None = None,
     profile: Sequence[ProfileRule] = (),
+    dense: Sequence[str] = (),
 ) -> dict[Layer, dict[str, Any]]:
     """Return the chosen layers in their order, each with the parameters that the profile sets for it.
 
     A layer is chosen if `choice` selects it and `ignore` does not, unless a rule of the profile decides.
-    Without a choice, all layers are selected. A ValueError names a pattern that is malformed or matches none.
+    Without a choice, all layers are selected. `ignore` may also match `dense`, the names of matrices that are
+    never pruned. A ValueError names a pattern that is malformed or matches none.
     """
     names = [layer.name for layer in layers]
     selected = set(names) if choice is None else _selected(names, choice, "layers")
-    ignored = set() if ignore is None else _selected(names, ignore, "ignore")
+    ignored = set() if ignore is None else _selected([*names, *dense], ignore, "ignore")
     rules = [
         (rule, set(matching_names(names, rule.match, f"profile rule {index}")))
         for index, rule in enumerate(profile)

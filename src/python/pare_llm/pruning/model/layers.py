@@ -91,6 +91,15 @@ def matrices_outside(model: nn.Module, blocks: Iterable[Block], layers: Iterable
     ]
 
 
+def matrix_names(model: nn.Module) -> list[str]:
+    """Return the names of all modules with a matrix as their weight, also of those that are never pruned."""
+    return [
+        checkpoint_name(name)
+        for name, module in model.named_modules()
+        if getattr(getattr(module, "weight", None), "ndim", 0) > 1
+    ]
+
+
 def by_block(layers: Sequence[Layer]) -> dict[int, list[Layer]]:
     """Group layers by the index of their block."""
     groups: dict[int, list[Layer]] = {}
