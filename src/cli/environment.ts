@@ -1,4 +1,4 @@
-/** The names of variables and files that a command shares with the launcher, which computes its permissions. */
+/** The names of the environment variables and of the file that several files of this folder use. */
 
 /** The environment variable with the process id of the launcher that started this process. */
 export const LAUNCHER_VARIABLE = "PARE_LAUNCHER_PID";

@@ -32,27 +32,11 @@ export interface BackendFlags {
   readonly precision?: Precision;
 }
 
-/**
- * Declares `--json`, `--debug` and the options for additional permissions. The launcher acts on those options before it starts the command
- * (`permissions/permission_flags.ts`).
- */
+/** Declares `--json` and `--debug`. */
 export function addCommonOptions(command: Command): Command {
   return command
     .option("--json", "print the result as one JSON object, on the last line of standard output")
-    .option("--debug", "print the stack trace of a failure")
-    .option(
-      "--allow-read <path>",
-      "permit reading a file or folder that nothing else names; may be repeated",
-      appendValue,
-      [],
-    )
-    .option(
-      "--allow-write <path>",
-      "permit writing to a file or folder that nothing else names; may be repeated",
-      appendValue,
-      [],
-    )
-    .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendValue, []);
+    .option("--debug", "print the stack trace of a failure");
 }
 
 /** Declares `--backend`, `--webgpu`, `--products` and `--precision`. */
