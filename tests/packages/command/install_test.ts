@@ -55,13 +55,12 @@ describe("the npm package pare-llm", () => {
     assert.equal(ok, true);
   });
 
-  it("writes for llama.cpp, exports, evaluates, generates and unpacks", async () => {
+  it("unpacks, evaluates, generates and sweeps", async () => {
     const text = ["--text", "evaluation.txt", "--windows", "1", "--seqlen", "32", "--backend", "cpu"];
     for (
       const words of [
         [...PRUNE, "--out", "packed", "--bits", "4", "--format", "pack-quantized", "--symmetric"],
         ["unpack", "packed", "--out", "dense"],
-        ["export", "packed", "--format", "gguf:q8_0", "--out", "packed.gguf"],
         ["eval", "model", "--compare", "dense", ...text],
         ["generate", "packed", "My fellow citizens", "--tokens", "3", "--backend", "cpu"],
         ["sweep", "model", ...PRUNE.slice(2, 8), ...text, "--methods", "magnitude", "--sparsities", "0.5"],
