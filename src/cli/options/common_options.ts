@@ -231,6 +231,17 @@ export function number(range: string, isAllowed: (value: number) => boolean): (t
   };
 }
 
+/** Allows only these values. The error of another value names the allowed value with which the end of the given one begins. */
+export function allowOnly(option: Option, values: readonly string[]): Option {
+  const lastPart = (text: string) => text.toLowerCase().slice(text.lastIndexOf(":") + 1);
+  return option.choices(values).argParser((value: string) => {
+    if (values.includes(value)) return value;
+    const similar = values.find((allowed) => lastPart(value).startsWith(lastPart(allowed)));
+    const question = similar === undefined ? "" : ` Did you mean ${similar}?`;
+    throw new InvalidArgumentError(`Allowed choices are ${values.join(", ")}.${question}`);
+  });
+}
+
 /** Returns the earlier values of the option followed by `value`. Commander calls it for each use of the option. */
 export function appendValue(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];
