@@ -65,8 +65,8 @@ describe("pare eval", () => {
     ]);
     assert.equal(cells[2][2], "0");
     for (const [, , first, second] of cells.slice(1)) assert.equal(first, second);
-    assert.match(stderr, /^opt-sotu on speech\.txt 1\/5\n/);
-    assert.match(stderr, /\nopt-other on speech\.txt 5\/5\n$/);
+    assert.match(stderr, /^opt-sotu on speech\.txt 20 %\n/);
+    assert.match(stderr, /\nopt-other on speech\.txt 100 %\n$/);
   });
 
   it("compares the predictions of models with the same tokens only", async () => {

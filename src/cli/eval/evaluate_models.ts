@@ -10,7 +10,7 @@ import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
 import { modelFolder, remarkFormat } from "../files/model_folder.ts";
-import type { Output, ProgressDisplay } from "../terminal/output.ts";
+import { type Output, percentText, type ProgressDisplay } from "../terminal/output.ts";
 import { UsageError } from "../errors.ts";
 import { windowTokens } from "../options/common_options.ts";
 
@@ -104,7 +104,10 @@ async function evaluateText(
   const progress = (index: number, done: number, total: number) => {
     if (shown?.index !== index) {
       shown?.display.stop();
-      shown = { index, display: output.progress(`${basename(models[index].name)} on ${text.label}`) };
+      shown = {
+        index,
+        display: output.progress(`${basename(models[index].name)} on ${text.label}`, percentText),
+      };
     }
     shown.display.step(done, total);
   };
