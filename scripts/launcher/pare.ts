@@ -6,6 +6,7 @@
 
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { PROGRAM_VARIABLE } from "../../src/cli/environment.ts";
 import { denoEnvironment } from "./deno_environment.ts";
 import { launch, RUN } from "./launch.ts";
 
@@ -13,4 +14,5 @@ const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.met
 
 const program = ["--no-check", "--config", path("deno.json"), path("src/cli/main.ts")];
 const deno = Deno.execPath();
-launch(deno, [...RUN, ...program, ...process.argv.slice(2)], denoEnvironment(deno, Deno.version.deno));
+const env = { ...denoEnvironment(deno, Deno.version.deno), [PROGRAM_VARIABLE]: "deno task pare" };
+launch(deno, [...RUN, ...program, ...process.argv.slice(2)], env);

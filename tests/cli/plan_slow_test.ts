@@ -12,7 +12,6 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare, succeeded } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
-
 const LLAMA_SOTU = OPT_SOTU.replace("opt-sotu", "llama-sotu");
 
 const folder = temporaryFolder();

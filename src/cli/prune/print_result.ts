@@ -19,6 +19,7 @@ import {
   roundedBits,
   totals,
 } from "../../prune/report/summary.ts";
+import { PROGRAM_VARIABLE } from "../environment.ts";
 import type { Output } from "../terminal/output.ts";
 
 /**
@@ -144,7 +145,10 @@ export async function loadingLines(
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
     : ["", ""];
   return [
-    `see what it writes: pare generate ${folder} "PROMPT"`,
+    `see what it writes: ${Deno.env.get(PROGRAM_VARIABLE) ?? "pare"} generate ${folder} "PROMPT"`,
+    ...format === PACK_QUANTIZED
+      ? ['install what the next line needs: pip install "compressed-tensors>=0.15"']
+      : [],
     `load it in Python: from transformers import ${model}${names}; ` +
     `model = ${model}.from_pretrained(${folder}${options})`,
     ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],

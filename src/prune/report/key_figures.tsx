@@ -16,8 +16,14 @@ interface KeyFigure {
 
 /** The results as a description list. Perplexity is included if it was measured. */
 export function KeyFigures({ run }: { run: RunReport }) {
-  const pruned = changesOf(run).includes("pruned") ? [sparsity(run)] : [];
-  const figures = [...pruned, ...rounding(run), ...run.perplexity.map(perplexity), size(run), time(run)];
+  const isOnlyRounded = changesOf(run).join() === "rounded";
+  const figures = [
+    ...isOnlyRounded ? [] : [sparsity(run)],
+    ...rounding(run),
+    ...run.perplexity.map(perplexity),
+    size(run),
+    time(run),
+  ];
   return (
     <dl class="figures">
       {figures.map(({ name, value, note }) => (
