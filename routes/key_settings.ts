@@ -35,7 +35,6 @@ async function readSmallFile(path: string): Promise<string> {
     if (size > MAX_FILE_BYTES) throw new RangeError(`it has ${size} bytes, and at most 1 MiB is allowed`);
     return await Deno.readTextFile(path);
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotCapable) throw cause; // the error says which option permits it
     throw new RangeError(`key file ${path} cannot be read: ${messageOf(cause)}`, { cause });
   }
 }

@@ -1,9 +1,10 @@
-/** Serves `GET /` (HTML for browsers, plain text for curl), `GET /playground`, and the files that both pages load. */
+/** Serves `GET /` (HTML for browsers, plain text for curl), `GET /playground`, `GET /jobs`, and the files that these pages load. */
 
 import type { Context } from "hono";
 import { compress } from "hono/compress";
 import type { HostServices } from "../src/host/host_services.ts";
 import { homeHtml, type HomeState, homeText } from "../src/pages/home.tsx";
+import { noJobsHtml } from "../src/pages/jobs.tsx";
 import type { ServerFacts } from "../src/pages/layout.tsx";
 import { answerFile, type PageFiles } from "../src/pages/page_files.ts";
 import { pageHeaders } from "../src/pages/page_headers.ts";
@@ -24,6 +25,15 @@ export function pageRoutes(app: HostApp, services: HostServices, files?: PageFil
   app.get("/playground", (c) => {
     const html = playgroundHtml(serverFacts(c, services), requirePages(c, files));
     return c.body(html, 200, pageHeaders());
+  });
+  app.get("/jobs", (c) => {
+    if (!c.req.header("Accept")?.includes("text/html")) {
+      throw new Refusal(
+        "not_found",
+        "there is no resource /jobs: this server is a host, and jobs are at an edge",
+      );
+    }
+    return c.body(noJobsHtml(serverFacts(c, services), files), 404, pageHeaders());
   });
   app.get("/assets/:name", (c: Context<HostEnv>) => {
     const response = answerFile(c.req.raw, files);

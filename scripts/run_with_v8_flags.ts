@@ -9,16 +9,7 @@
  */
 
 import { denoEnvironment } from "./launcher/deno_environment.ts";
+import { launch } from "./launcher/launch.ts";
 
 const deno = Deno.execPath();
-const env = denoEnvironment(deno, Deno.version.deno) as Record<string, string>;
-const child = new Deno.Command(deno, { args: [...Deno.args], env }).spawn();
-// Signals are passed on to the child. A terminal itself sends an interrupt (Ctrl-C) to both processes.
-for (const signal of Deno.build.os === "windows" ? [] : ["SIGTERM", "SIGUSR1", "SIGUSR2"] as const) {
-  Deno.addSignalListener(signal, () => child.kill(signal));
-}
-Deno.addSignalListener("SIGINT", () => {
-  if (!Deno.stdin.isTerminal()) child.kill("SIGINT");
-});
-const { code } = await child.status;
-Deno.exit(code);
+launch(deno, Deno.args, denoEnvironment(deno, Deno.version.deno));

@@ -3,11 +3,8 @@
 import process from "node:process";
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { closedOutputProblem } from "../../src/cli/terminal/closed_output.ts";
 import { LAUNCHER_VARIABLE } from "../../src/cli/environment.ts";
 import { afterNpm } from "./after_npm.ts";
-
-const USAGE_EXIT_CODE = 2;
 
 /** The signals that are passed on, and what the child receives. Node keeps SIGUSR1 for its debugger, so only Deno passes it on. */
 const SIGNALS: readonly (readonly [received: NodeJS.Signals, sent: NodeJS.Signals])[] = [
@@ -19,15 +16,16 @@ const SIGNALS: readonly (readonly [received: NodeJS.Signals, sent: NodeJS.Signal
 ];
 
 /**
+ * The beginning of Deno's arguments for a command. Without `--unstable-no-legacy-abort`, Deno writes a warning between
+ * the log entries of a host.
+ */
+export const RUN = ["run", "-A", "--quiet", "--unstable-no-legacy-abort"];
+
+/**
  * Starts `deno ARG…` and ends this process with the exit code of the child, or with 128 plus the number of the signal that ended the child.
  * @param env the environment of the child
  */
 export function launch(deno: string, args: readonly string[], env: NodeJS.ProcessEnv): void {
-  const problem = closedOutputProblem(args);
-  if (problem !== undefined) {
-    console.error(`error: ${problem}`);
-    process.exit(USAGE_EXIT_CODE);
-  }
   const child = spawn(deno, args, {
     stdio: "inherit",
     env: { ...env, [LAUNCHER_VARIABLE]: String(process.pid) },

@@ -24,7 +24,7 @@ export interface Answer {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** The size of a read, and the longest line of headers that is accepted. */
+/** The size of a read. */
 const READ_BYTES = 65_536;
 
 const LEFT: Answer = { status: 0, headers: new Headers(), body: new Uint8Array() };

@@ -1,7 +1,10 @@
-/** The names of variables and files that a command shares with the launcher, which computes its permissions. */
+/** The names of the environment variables and of the file that several files of this folder use. */
 
 /** The environment variable with the process id of the launcher that started this process. */
 export const LAUNCHER_VARIABLE = "PARE_LAUNCHER_PID";
+
+/** The environment variable with the words that start a command, if they are not `pare`. */
+export const PROGRAM_VARIABLE = "PARE_PROGRAM";
 
 /** The environment variable with the seconds between two lines of progress, if standard error is no terminal. */
 export const PROGRESS_VARIABLE = "PARE_PROGRESS_SECONDS";

@@ -11,8 +11,7 @@ import { DamagedFileError, FileError, InUseError, ModelError } from "../base/fil
 import { HubUnreachable } from "../model/hub/hub_access.ts";
 import { OtherRunError } from "../prune/run/fingerprint.ts";
 import { SafetensorsError } from "../tensor/safetensors/error.ts";
-import { isNotPermitted } from "../base/errors.ts";
-import { explainNotPermitted, Interrupted, RefusedError, UsageError } from "./errors.ts";
+import { Interrupted, RefusedError, UsageError } from "./errors.ts";
 
 /** The kinds of failures with their exit codes. Interrupted commands have codes of their own. */
 const EXIT_CODES = { defect: 1, usage: 2, refused: 3, try_again: 4 } as const;
@@ -35,6 +34,7 @@ const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error,
   [CommanderError, "usage"],
   [UsageError, "usage"],
   [OtherRunError, "usage"],
+  [Deno.errors.NotCapable, "usage"], // Deno runs the command with fewer permissions than it needs
   [RefusedError, "refused"],
   [ModelError, "refused"],
   [SafetensorsError, "refused"],
@@ -61,7 +61,7 @@ const NO_CODE = "unknown";
 
 /** Describes the error that a command threw. */
 export function failureOf(thrown: unknown): Failure {
-  const error = withExplanation(firstError(thrown)), kind = kindOf(error);
+  const error = firstError(thrown), kind = kindOf(error);
   const message = error instanceof Error ? error.message || error.name : String(error);
   return {
     kind,
@@ -69,12 +69,6 @@ export function failureOf(thrown: unknown): Failure {
     message: message.trim().replace(/^error: /, "").replace(/\s*\n\s*/g, "; ") + adviceFor(error),
     answer: error instanceof PareError ? error : undefined,
   };
-}
-
-/** Replaces an error of Deno's permissions by one that names the option which permits the operation. */
-function withExplanation(error: unknown): unknown {
-  const explanation = isNotPermitted(error) ? explainNotPermitted(error) : undefined;
-  return explanation === undefined ? error : new UsageError(explanation, { cause: error });
 }
 
 /** Returns the end of the message that names the option which helps. */

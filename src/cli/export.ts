@@ -3,7 +3,7 @@
 import { Command, Option } from "commander";
 import { isPacked } from "../model/checkpoint/stored/dense_checkpoint.ts";
 import { openModelFolder } from "../model/model.ts";
-import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { addCommonOptions, allowOnly, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { EXPORT_FORMATS, type FormatName, FORMATS } from "./export/formats.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -38,10 +38,13 @@ export function createExportCommand(signal: AbortSignal): Command {
     .description("write a model in a format of another program, with the codes that the model has")
     .argument("<model>", MODEL_ARGUMENT)
     .addOption(
-      new Option(
-        "--format <format>",
-        "gguf:TYPE, a file for llama.cpp whose linear layers have this type; or a folder, gptq or pack-quantized",
-      ).choices(EXPORT_FORMATS).makeOptionMandatory(),
+      allowOnly(
+        new Option(
+          "--format <format>",
+          "gguf:TYPE, a file for llama.cpp whose linear layers have this type; or a folder, gptq or pack-quantized",
+        ),
+        EXPORT_FORMATS,
+      ).makeOptionMandatory(),
     )
     .requiredOption("--out <path>", "where to write the file or the folder")
     .addOption(

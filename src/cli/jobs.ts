@@ -11,7 +11,7 @@ import { jobLines, jobSummaryTable } from "./jobs/job_tables.ts";
 import { addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addEdgeOptions, edgeUrl, type ServerFlags } from "./options/server_options.ts";
-import { explainNoEdge, remoteTransport } from "./remote_client.ts";
+import { explainNoEdge, firstContact, remoteTransport } from "./remote_client.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options of every subcommand. */
@@ -85,7 +85,7 @@ function jobId(text: string): string {
 
 function connect(options: JobOptions): { jobs: Jobs; output: Output } {
   const output = new Output(options.json ?? false);
-  return { jobs: new Jobs(remoteTransport(edgeUrl(options), options.apiKey, output)), output };
+  return { jobs: new Jobs(firstContact(remoteTransport(edgeUrl(options), options.apiKey, output))), output };
 }
 
 /** Asks for pages until there are enough jobs or no more. */

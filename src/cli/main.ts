@@ -100,8 +100,7 @@ const LAUNCHER_CHECK_MS = 1000;
  * then run on with nobody to stop it.
  */
 function stopWithLauncher(stop: () => void): void {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: LAUNCHER_VARIABLE });
-  if (state !== "granted" || Deno.env.get(LAUNCHER_VARIABLE) !== String(Deno.ppid)) return;
+  if (Deno.env.get(LAUNCHER_VARIABLE) !== String(Deno.ppid)) return;
   const launcher = Deno.ppid;
   const timer = setInterval(() => {
     if (Deno.ppid === launcher) return;

@@ -31,6 +31,7 @@ import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
 import { checkHeldOut, checkRemote } from "./prune/check_options.ts";
+import { requireFiniteWeights } from "./prune/check_weights.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { planRun, printPlan } from "./prune/plan/plan_run.ts";
@@ -164,6 +165,7 @@ export async function prune(
   }
   for (const line of exported?.lines ?? []) output.remark(`${targetOf(runtime!).path} will have ${line}`);
   for (const warning of tokenWarnings(job, chosen)) output.remark(`warning: ${warning}`);
+  await requireFiniteWeights(stored.model.weights, chosen.map(({ name }) => name), signal);
   await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
   progress.stop();
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });

@@ -50,6 +50,14 @@ export function remoteTransport(
   };
 }
 
+/**
+ * Returns the options for the first request to a server. It has few retries, so that a server that is down is reported after two seconds.
+ * Later requests wait longer for a server that restarts.
+ */
+export function firstContact(transport: TransportOptions): TransportOptions {
+  return { ...transport, retries: 2 };
+}
+
 /** The line that announces another attempt after a transient failure. */
 export function retryLine(message: string, waitMs: number): string {
   return `${message}; trying again in ${secondsText(waitMs / 1000)}`;
@@ -79,9 +87,10 @@ export async function remotePruner(
   const transports = servers.map((url) => remoteTransport(url, apiKey, output));
   const [first] = transports;
   const registered = transports.length === 1 ? await hostsForJobs(first, jobs, signal) : undefined;
+  const hosts = registered ?? await describeServers(transports, signal);
   if (registered) {
-    const hosts = registered.length > 0 ? describeHosts(registered) : "its registered hosts";
-    output.remark(`solving in jobs of ${first.baseUrl}, at ${hosts}`);
+    const described = hosts.length > 0 ? describeHosts(hosts) : "its registered hosts";
+    output.remark(`solving in jobs of ${first.baseUrl}, at ${described}`);
     return new PareJobs(first, {
       name,
       onLayerRetried: (name, attempts) => output.remark(`${name} took ${attempts} attempts`),
@@ -93,7 +102,6 @@ export async function remotePruner(
       onHostLost: (url, { message }) =>
         output.remark(`${url} is lost (${message}); its layers are sent to the other hosts`),
     });
-  const hosts = await pruner.describeHosts({ signal });
   await Promise.all(transports.map((transport) => new Pare(transport).checkKey({ signal })));
   requireSameAdapter(hosts, servers);
   output.remark(`solving at ${describeHosts(hosts)}`);
@@ -111,7 +119,7 @@ async function hostsForJobs(
   signal: AbortSignal,
 ): Promise<readonly EdgeHost[] | undefined> {
   if (jobs === false) return undefined;
-  const registered = await listEdgeHosts(edge, { signal }) ?? [];
+  const registered = await listEdgeHosts(firstContact(edge), { signal }) ?? [];
   if (!jobs && registered.length === 0) return undefined;
   await new Jobs(edge).list({ limit: 1, signal }).catch(explainNoEdge("--jobs", edge.baseUrl));
   requireSameAdapter(registered, registered.map(({ url }) => url));
@@ -179,7 +187,7 @@ export async function remoteBlocks(
     const identity = new TextEncoder().encode(JSON.stringify([fingerprint, resolve(out), ...share]));
     return (await sha256(identity)).toHex();
   };
-  const device = await new Pare(first).describeHost({ signal });
+  const [device] = await describeServers([first], signal);
   const described = deviceOf(device);
   if (servers.length > 1) {
     const layers = await remotePruner({ ...flags, jobs: false }, name, output, signal);
@@ -200,6 +208,12 @@ export async function remoteBlocks(
   output.remark(`pruning whole blocks at ${describeHosts([device])}`);
   const host = new BlockHost(first, await nameOf());
   return { pruner: new RemoteBlocks(host, { ...options, format }), device: described };
+}
+
+function describeServers(transports: readonly TransportOptions[], signal: AbortSignal) {
+  return Promise.all(
+    transports.map((transport) => new Pare(firstContact(transport)).describeHost({ signal })),
+  );
 }
 
 function deviceOf({ backend, adapter }: HostDescription) {

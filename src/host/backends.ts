@@ -11,7 +11,6 @@ import { adapterName } from "../device/cpu/instruction_pairing.ts";
 import { findProducts, type ProductsChoice } from "../device/cpu/products/find_products.ts";
 import { type Precision, PRECISIONS, type ProductLibrary } from "../device/cpu/products/product_library.ts";
 import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
-import type { DawnFiles } from "../device/webgpu/runtimes/dawn.ts";
 import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
 import {
   DEFAULT_RUNTIME,
@@ -22,7 +21,6 @@ import {
 import type { LogEntry } from "./metrics.ts";
 
 export {
-  type DawnFiles,
   DEFAULT_RUNTIME,
   parseRuntime,
   type Precision,

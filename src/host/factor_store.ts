@@ -1,7 +1,7 @@
 /**
  * Stores calibration statistics (Hessians) on the device, so that several layers can share them. Each entry has one
- * Hessian, the validation statistics that were sent with it, if any, and the last Cholesky factor that was computed
- * from the Hessian. The key of an entry is the digest of the request body that carried the Hessian.
+ * Hessian, the validation statistics that were sent with it, if any, and at most one Cholesky factor of the
+ * Hessian. The key of an entry is the digest of the request body that carried the Hessian.
  *
  * The entries have a common budget of device memory. If they exceed it, the store frees memory, least recently used
  * first. It frees factors before whole entries, because factors can be computed again. A request uses an entry through

@@ -40,24 +40,16 @@ export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk is computed. */
   readonly logits: DeviceBuffer;
   /**
-   * The number of the chunk's first row. The requested rows are numbered from 0, in order, across all batches. If all rows are requested,
-   * token t of window w has the number w · tokens + t, where `tokens` is the length of a window.
+   * The number of the chunk's first row. The rows are numbered from 0 across all batches: token t of window w has the number
+   * w · tokens + t, where `tokens` is the length of a window.
    */
   readonly firstRow: number;
   readonly rows: number;
 }
 
-/** Consecutive rows of a batch. Row 0 belongs to the first token of the first window of the batch. */
-export interface PositionRange {
-  readonly first: number;
-  readonly count: number;
-}
-
 export interface LogitsOptions {
   /** Called after each batch. */
   readonly onBatchDone?: (batch: Batch) => void;
-  /** Returns the rows of a batch for which logits are needed. By default, the logits of all rows are computed. */
-  readonly pickRows?: (batch: Batch) => readonly PositionRange[];
   /** Numbers of rows, in ascending order. Such a row is the first row of a chunk. */
   readonly starts?: readonly number[];
 }
@@ -70,7 +62,7 @@ export interface LogitsOptions {
 export async function forEachLogitsChunk(
   forward: Forward,
   onChunk: (chunk: LogitsChunk) => void | Promise<void>,
-  { onBatchDone, pickRows, starts = [] }: LogitsOptions = {},
+  { onBatchDone, starts = [] }: LogitsOptions = {},
 ): Promise<void> {
   const { backend, model: { spec } } = forward;
   const maxRows = maxLogitsRows(spec.vocabSize, backend.maxBufferBytes);
@@ -78,12 +70,9 @@ export async function forEachLogitsChunk(
   let firstRow = 0;
   try {
     await forward.hiddenStates.visit(async (states, batch) => {
-      const hidden = hiddenOf(forward, states, batch);
-      const { x, rowCount } = pickRows
-        ? gatherRows(forward, hidden, pickRows(batch))
-        : { x: hidden, rowCount: batch.count * forward.tokens };
+      const rowCount = batch.count * forward.tokens;
       const pass = { ...forward.pass(head, batch), rows: rowCount };
-      const inputs = headInputs(pass, spec, x);
+      const inputs = headInputs(pass, spec, hiddenOf(forward, states, batch));
       for (let row = 0; row < rowCount;) {
         const nextStart = starts.find((start) => start > firstRow) ?? Infinity;
         const rows = Math.min(maxRows, rowCount - row, nextStart - firstRow);
@@ -106,26 +95,6 @@ export function hiddenOf(
   return spec.sharedColumns
     ? runner.hiddenOf(states, { offset: 0, count: batch.count }, "hidden states of the head")
     : states;
-}
-
-/**
- * Copies the requested rows of a batch into one buffer `x`, (rowCount, hidden) f32. Often only a few rows are requested. The head takes
- * as long as a whole block, so it must not run on the other rows.
- */
-function gatherRows(
-  { backend, workspace, model: { spec } }: Forward,
-  states: DeviceBuffer,
-  ranges: readonly PositionRange[],
-): { readonly x: DeviceBuffer; readonly rowCount: number } {
-  const rowBytes = spec.hiddenSize * 4;
-  const rowCount = ranges.reduce((sum, { count }) => sum + count, 0);
-  const x = workspace.buffer("picked states", rowCount * spec.hiddenSize);
-  let row = 0;
-  for (const { first, count } of ranges) {
-    backend.copy(states, first * rowBytes, x, row * rowBytes, count * rowBytes);
-    row += count;
-  }
-  return { x, rowCount };
 }
 
 /** Queues computing the inputs of the head from the hidden states `x`, (pass.rows, hidden) f32. */

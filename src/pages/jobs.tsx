@@ -7,6 +7,20 @@ import { pruneCommand } from "./commands.ts";
 import { KeyField, renderPage, Section, type ServerFacts, Snippet } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
+/** The page `/jobs` of a host, which has no jobs. */
+export function noJobsHtml(facts: ServerFacts, files?: PageFiles): string {
+  const main = (
+    <>
+      <h1>Jobs</h1>
+      <p>
+        This server is a host, and jobs are at an edge, which is a server in front of many hosts. Go to{" "}
+        <a href="/">the overview</a> of this host.
+      </p>
+    </>
+  );
+  return renderPage(facts, { path: "/jobs", title: "Pare jobs", main }, files);
+}
+
 export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
   const main = (
     <>

@@ -12,7 +12,7 @@ export interface LayerQuery {
   readonly pattern?: PatternText;
   /** The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048. */
   readonly column_group?: number;
-  /** Columns per block, a multiple of m. Defaults to the largest multiple of m up to 128. Accepts 1 to 256. */
+  /** Columns per block, a multiple of m and of group_size. Defaults to the largest multiple of the larger of the two up to 128, or to the larger of the two if it exceeds 128. With scale_bits, the default is 256. Accepts 1 to 256. */
   readonly blocksize?: number;
   /** λ. λ times the mean of the Hessian's diagonal is added to the diagonal. auto chooses λ, or shrinks the Hessian towards its diagonal, by validation statistics, which it needs. With pattern=columns, it needs none, and shrinks as far as the error stays small. Accepts 0 to 1. Defaults to 0.01. */
   readonly damping?: "auto" | number;

@@ -108,7 +108,7 @@ const sharedFields = {
   }),
   blocksize: integer(1, MAX_BLOCKSIZE).optional().meta({
     description:
-      `Columns per block, a multiple of m. Defaults to the largest multiple of m up to ${DEFAULT_BLOCKSIZE}`,
+      `Columns per block, a multiple of m and of group_size. Defaults to the largest multiple of the larger of the two up to ${DEFAULT_BLOCKSIZE}, or to the larger of the two if it exceeds ${DEFAULT_BLOCKSIZE}. With scale_bits, the default is ${SUPER_BLOCK_COLUMNS}`,
   }),
   damping: autoOr(MAX_DAMPING, DAMPING_RULE).default(DEFAULT_DAMPING).meta({
     description:

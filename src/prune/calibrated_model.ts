@@ -1,7 +1,7 @@
 /**
  * Presents a model as a source of layers with calibration statistics, as in the SparseGPT paper. All calibration
- * windows run through each transformer block at least twice: before its layers are yielded, to add up their Hessians,
- * and after the consumer has replaced them, to compute the inputs of the next block. README.md has the other passes.
+ * windows run through a transformer block before its layers are yielded, to add up their Hessians,
+ * and again after the consumer has replaced them, to compute the inputs of the next block. README.md has the other passes.
  * Passes that no pending layer needs are left out.
  */
 

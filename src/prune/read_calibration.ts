@@ -79,6 +79,7 @@ async function readWindows(
     return calibrationWindows(tokens, { windows: samples, seqlen, seed });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new ModelError(`${path}: ${error.message}`, { cause: error });
+    const advice = "lower --samples or --seqlen, or take a longer text";
+    throw new ModelError(`${path}: ${error.message}; ${advice}`, { cause: error });
   }
 }

@@ -4,16 +4,13 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
-import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { diskWarnings, type RunPlan } from "../../src/cli/prune/plan/plan_run.ts";
 import { REPORT_FILES } from "../../src/prune/report/file_names.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type Finished, pareJson, runPare, succeeded } from "./run_pare.ts";
+import { pareJson, runPare, succeeded } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
-
-const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 
 const LLAMA_SOTU = OPT_SOTU.replace("opt-sotu", "llama-sotu");
 
@@ -121,12 +118,6 @@ describe("pare prune --plan", () => {
     assert.match(stderr, /key/);
     assert.ok(!existsSync(out));
   });
-
-  it("needs no more permissions than the launcher grants", async () => {
-    const out = `${folder}/missing/launched`;
-    const { stdout } = await succeeded(launch(...pruneArgs(out, "--plan")));
-    assert.match(stdout, /^disk {4}4\.7 MB for the result, 393\.2 KB more until it is complete, .* free$/m);
-  });
 });
 
 describe("pare prune", () => {
@@ -175,13 +166,3 @@ describe("diskWarnings()", () => {
     ]);
   });
 });
-
-async function launch(...args: readonly string[]): Promise<Finished> {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", LAUNCHER, ...args],
-    env: { NO_COLOR: "1" },
-  });
-  const { code, stdout, stderr } = await command.output();
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}

@@ -115,6 +115,7 @@ describe("pare prune --format pack-quantized", () => {
       for (const _ of ["a new run", "a finished run"]) {
         const { stderr } = await runPare(...args);
         const [line] = /^load it in Python: .*$/m.exec(stderr) ?? [stderr];
+        assert.match(stderr, /^install what the next line needs: pip install "compressed-tensors>=0\.15"$/m);
         assert.equal(line.includes(option), needsOption, line);
       }
     }

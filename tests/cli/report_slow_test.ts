@@ -32,7 +32,7 @@ describe("pare report", () => {
     await Deno.mkdir(large);
     await Deno.writeTextFile(`${large}/pare.json`, JSON.stringify({ ...run, layers }));
     assert.deepEqual(await pareJson("report", large), { layers: 200_000, out: `${large}/report.html` });
-    assert.match(await Deno.readTextFile(`${large}/report.html`), /in 200,000 layers of 4 blocks are zero/);
+    assert.match(await Deno.readTextFile(`${large}/report.html`), /of 200,000 layers in 4 blocks are zero/);
   });
 
   it("refuses a folder without pare.json", async () => {

@@ -1,6 +1,6 @@
 /**
  * Runs the command line for tests. A command without variables of its own runs in the process of the tests, which saves
- * the start of a process. Tests of exit codes, signals, permissions and the environment start one.
+ * the start of a process. Tests of exit codes, signals and the environment start one.
  */
 
 import assert from "node:assert/strict";
@@ -59,17 +59,8 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
 
 /** Starts `pare ARGS` with additional environment variables. */
 export function startPareWith(env: Environment, ...args: readonly string[]): Deno.ChildProcess {
-  return startDeno(["-A"], env, args);
-}
-
-/** Runs `pare ARGS` with these permissions of Deno, and waits for its end. */
-export function runPareWithFlags(flags: readonly string[], ...args: readonly string[]): Promise<Finished> {
-  return finish(startDeno(flags, {}, args));
-}
-
-function startDeno(flags: readonly string[], env: Environment, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...flags, "--quiet", MAIN, ...args],
+    args: ["run", "-A", "--quiet", MAIN, ...args],
     env: { ...ENVIRONMENT, ...env },
     stdin: "null",
     stdout: "piped",

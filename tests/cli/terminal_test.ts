@@ -67,7 +67,7 @@ describe("--json with a standard output that does not work", { skip: NOT_LINUX }
     ]);
   });
 
-  it("is refused by the launcher, because a command with few permissions does not see it", async () => {
+  it("is refused through the launcher too", async () => {
     const launcher = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
     const { code, stderr } = await shell(`${Deno.execPath()} run -A --quiet ${launcher} verify . --json >&-`);
     assert.deepEqual([code, stderr], [
@@ -99,11 +99,46 @@ describe("progress on a terminal", { skip: NOT_LINUX }, () => {
   }
 });
 
+describe("progress on a narrow terminal", { skip: NOT_LINUX }, () => {
+  it("leaves the last column free, and shows that a long name was cut", async () => {
+    const line = `stty cols 70; pare verify ${OPT_SOTU}`;
+    const { stdout } = await shell(`TERM=xterm script -qec "bash -c '${line}'" /dev/null`);
+    // deno-lint-ignore no-control-regex
+    const frames = stdout.split(/\x1b\[[0-9;?]*[A-Za-z]/).filter((frame) => frame.startsWith("verifying "));
+    assert.ok(frames.some((frame) => frame.endsWith("…")), JSON.stringify(frames));
+    for (const frame of frames) assert.ok(frame.length < 70, frame);
+  });
+});
+
+describe("a run that only rounds", () => {
+  it("does not speak of zeros, of pruning or of powers", async () => {
+    await Deno.writeTextFile(`${folder}/text.txt`, "We the people of this great nation. ".repeat(40));
+    const words = [
+      "--calibration",
+      `${folder}/text.txt`,
+      "--samples",
+      "2",
+      "--seqlen",
+      "32",
+      "--layers",
+      "fc2",
+    ];
+    const rounding = ["--sparsity", "0", "--bits", "4", "--backend", "cpu"], out = `${folder}/rounded`;
+    const { stdout, stderr } = await runPare("prune", OPT_SOTU, "--out", out, ...words, ...rounding);
+    assert.match(stdout, /^rounded 589824 weights in 4 layers to 4 bits, /, stderr);
+    for (const page of ["report.html", "README.md"]) {
+      const text = await Deno.readTextFile(`${out}/${page}`);
+      assert.match(text, /The weights of 4 layers in 4 blocks are rounded to 4 bits\./);
+      assert.doesNotMatch(text, /weights are zero|layers are zero|2\^4|after pruning/);
+    }
+  });
+});
+
 describe("progress in a log", () => {
   it("is the first step, the last, and one line every ten seconds between them", () => {
     const lines: string[] = [];
     let seconds = 0;
-    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, () => seconds);
+    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, undefined, () => seconds);
     progress.note("before the first step");
     for (let done = 0; done <= 25; done++, seconds++) {
       progress.step(done, 25, `layer ${done}`);
@@ -117,10 +152,19 @@ describe("progress in a log", () => {
     ]);
   });
 
+  it("is at most one line every minute in a long run", () => {
+    const lines: string[] = [];
+    let seconds = 0;
+    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, undefined, () => seconds);
+    for (let done = 0; done <= 720; done++, seconds += 5) progress.step(done, 720);
+    assert.ok(lines.length < 85, `${lines.length} lines in an hour`);
+    assert.deepEqual(lines.slice(0, 3), ["pruning 0/720", "pruning 2/720", "pruning 4/720"]);
+  });
+
   it("shows the work between two steps that take long", () => {
     const lines: string[] = [];
     let seconds = 0;
-    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, () => seconds);
+    const progress = new LineProgress((line) => lines.push(line), "pruning", 10, undefined, () => seconds);
     progress.step(0, 2);
     for (; seconds < 25; seconds++) progress.note(`calibrating ${seconds}/40`);
     assert.deepEqual(lines, [

@@ -15,7 +15,7 @@ const LAYER = ["layer", "layer.safetensors", "--out", "never-made"];
 /** Wrong command lines, each with the error that it must print. */
 const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [["train"], /unknown command 'train'/],
-  [["eval", OPT_SOTU], /eval: needs at least one --text or --task/],
+  [["eval", OPT_SOTU], /eval: needs at least one --text/],
   [["eval", "--text", "t"], /missing required argument 'model'/],
   [["eval", OPT_SOTU, "--text", "t", "--seqlen", "1"], /--seqlen.*'1'.*integer of 2 or more/],
   [["eval", OPT_SOTU, "--text", "t", "--windows", "1e3"], /--windows.*'1e3'.*integer of 1 or more/],
@@ -51,7 +51,6 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
     /option --scale-bits 6: 6 needs a --group-size that divides 256, and --group-size is 0$/m,
   ],
   [["eval", OPT_SOTU, "--text", "absent"], /option --text absent: there is no such file/],
-  [["eval", OPT_SOTU, "--task", "piqa=absent"], /option --task absent: there is no such file/],
   [["verify"], /missing required argument 'folder'/],
 ];
 

@@ -180,6 +180,21 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.equal(await page.locator("#download").count(), 0);
   });
 
+  it("says of a layer without statistics which method prunes it, and prunes it by magnitude", async () => {
+    await using opened = await open();
+    const { page } = opened;
+    await settled(page);
+    await choose(page, "bare.safetensors", { weight: f32([2, 4], [1, -2, 3, -4, 5, -6, 7, -8]) });
+    await page.waitForSelector("#problem .problem");
+    assert.equal(
+      await page.textContent("#problem"),
+      "bare.safetensors: has no statistics, which SparseGPT needs. Choose Magnitude, or add the tensor inputs or hessian",
+    );
+    await page.selectOption("#method", "magnitude");
+    await waitFor(page, `document.querySelector("#download")?.download === "bare.pruned.safetensors"`);
+    assert.equal(await page.textContent("#problem"), "");
+  });
+
   it("prunes and rounds a user's file, as the API does", async () => {
     await using opened = await open();
     const { page } = opened;

@@ -141,6 +141,17 @@ describe("the pages of a host", () => {
     assert.doesNotMatch(await home.text(), /\/assets\/(?!sample)/);
   });
 
+  it("/jobs says that the jobs are at an edge, as a page for browsers", async () => {
+    const page = await request("/jobs", { Accept: "text/html" });
+    assert.deepEqual([page.status, page.headers.get("Content-Type")], [404, "text/html; charset=utf-8"]);
+    assert.match(await page.text(), /This server is a host[^]*<a href="\/">/);
+    const problem = await (await request("/jobs")).json();
+    assert.equal(
+      problem.detail,
+      "there is no resource /jobs: this server is a host, and jobs are at an edge",
+    );
+  });
+
   it("/ is plain text for clients that do not ask for HTML", async () => {
     const response = await request("/");
     assert.match(response.headers.get("Content-Type")!, /^text\/plain/);

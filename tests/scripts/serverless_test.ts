@@ -8,7 +8,6 @@ import { describe, it } from "@std/testing/bdd";
 import { type Unstable_Config, unstable_readConfig } from "wrangler";
 import { parse } from "yaml";
 import { configOf, parseDockerfile } from "../support/dockerfile.ts";
-import { COMMANDS } from "../../src/cli/permissions/commands.ts";
 
 const ROOT = new URL("../../", import.meta.url), DEPLOY = new URL("scripts/deploy/", ROOT);
 const TEMPLATES = new URL("serverless/", DEPLOY);
@@ -17,6 +16,7 @@ const image = configOf(parseDockerfile(await Deno.readTextFile(new URL("Dockerfi
 const service = parse(await Deno.readTextFile(new URL("cloud_run.yaml", TEMPLATES)));
 const [container] = service.spec.template.spec.containers;
 const modal = await Deno.readTextFile(new URL("modal_host.py", TEMPLATES));
+const commandLine = await Deno.readTextFile(new URL("src/cli/README.md", ROOT));
 const runpod = JSON.parse(await Deno.readTextFile(new URL("runpod.json", TEMPLATES))).variables.input;
 
 /** The variables that each template sets, by template. */
@@ -29,7 +29,9 @@ const VARIABLES: Readonly<Record<string, readonly string[]>> = {
 };
 
 describe("the templates for serverless platforms", () => {
-  const { env = [], defaults = {} } = COMMANDS.serve, known = [...env, ...Object.values(defaults)];
+  const known = [...commandLine.matchAll(/^\| (`.*?`) +\| .*`serve`/gm)].flatMap(([, names]) =>
+    [...names.matchAll(/`(\w+)`/g)].map(([, name]) => name)
+  );
   for (const [template, names] of Object.entries(VARIABLES)) {
     it(`${template} sets keys and variables that the host reads, and refuses a platform without a GPU`, () => {
       for (const name of names) assert.ok(known.includes(name), name);

@@ -1,6 +1,6 @@
 /**
  * The settings of threads in which the benches try PyTorch. PyTorch has a pool of OpenMP threads, and its library of linear
- * algebra can have a second pool. No single setting is the fastest for every size of layer, so each bench tries all of them.
+ * algebra can have a second pool. No single setting is the fastest for every size of layer, so the benches that compare times try all of them.
  */
 
 import type { TorchBuild } from "./torch_builds.ts";

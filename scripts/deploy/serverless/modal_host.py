@@ -27,7 +27,7 @@ VARIABLES = {
 
 # The entry point and the command of the image.
 COMMAND = [
-    *("deno", "run", "--quiet", "--no-prompt", "--no-config", "--allow-env", "--allow-read", "--allow-run"),
+    *("deno", "run", "-A", "--quiet", "--no-config"),
     *("/pare/bin/pare.mjs", "serve", "--host", "0.0.0.0"),
 ]
 

@@ -1,23 +1,19 @@
 /**
  * The launcher `pare` of the npm package, bundled to bin/pare.mjs. It starts the Deno that the npm package `deno`
  * brings. If the launcher itself runs in Deno, for example after `deno install`, it starts the same Deno again, with
- * the permissions of the command.
+ * the V8 flags of the command.
  */
 
 import { createRequire } from "node:module";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { denoArguments, type Program } from "../../launcher/deno_arguments.ts";
 import { denoEnvironment } from "../../launcher/deno_environment.ts";
-import { launch } from "../../launcher/launch.ts";
+import { launch, RUN } from "../../launcher/launch.ts";
 
-const DIST = fileURLToPath(new URL("../dist", import.meta.url));
+const MAIN = fileURLToPath(new URL("../dist/main.js", import.meta.url));
 
-const PROGRAM: Program = {
-  main: `${DIST}/main.js`,
-  reads: [DIST],
-  flags: ["--no-config", "--no-lock", "--no-npm", "--no-remote"],
-};
+/** The flags that keep Deno from looking for modules anywhere else than in the package. */
+const FLAGS = ["--no-config", "--no-lock", "--no-npm", "--no-remote"];
 
 /** Returns the path and the version of Deno. @throws {Error} if npm has not installed Deno for this machine */
 function findDeno(): { path: string; version: string } {
@@ -32,7 +28,7 @@ function findDeno(): { path: string; version: string } {
 
 try {
   const { path, version } = findDeno();
-  launch(path, denoArguments(PROGRAM, process.argv.slice(2)), denoEnvironment(path, version));
+  launch(path, [...RUN, ...FLAGS, MAIN, ...process.argv.slice(2)], denoEnvironment(path, version));
 } catch (error) {
   console.error(
     `error: Deno, which runs pare, was not found: ${error instanceof Error ? error.message : error}`,

@@ -1,11 +1,8 @@
-/** Evaluates models for `pare eval`: opens them, measures every text and every task, and closes them. */
+/** Evaluates models for `pare eval`: opens them, measures every text, and closes them. */
 
 import { basename } from "node:path";
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { Backend } from "../../device/backend.ts";
-import { evaluateTask, type TaskMetrics } from "../../model/evaluation/evaluate_task.ts";
-import type { LocatedExample } from "../../model/evaluation/read_examples.ts";
-import type { Task } from "../../model/evaluation/tasks.ts";
 import { type Model, openModelFolder } from "../../model/model.ts";
 import { comparePerplexities, type ModelText } from "../../model/evaluation/perplexity.ts";
 import type { ComparedPerplexity } from "../../model/evaluation/text_measurement.ts";
@@ -13,18 +10,13 @@ import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
 import { modelFolder, remarkFormat } from "../files/model_folder.ts";
-import type { Output, ProgressDisplay } from "../terminal/output.ts";
+import { type Output, percentText, type ProgressDisplay } from "../terminal/output.ts";
 import { UsageError } from "../errors.ts";
 import { windowTokens } from "../options/common_options.ts";
 
-/** The texts and tasks on which every model is measured. */
+/** The texts on which every model is measured. */
 export interface EvaluationPlan {
   readonly texts: readonly TextFile[];
-  readonly tasks: readonly {
-    readonly task: Task;
-    readonly file: string;
-    readonly examples: readonly LocatedExample[];
-  }[];
   /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
   readonly windows?: number;
   /** Tokens per window. The default depends on the first model. */
@@ -48,12 +40,6 @@ export interface ModelEvaluation {
   /** Tokens per window of the texts. */
   readonly seqlen: number;
   readonly texts: readonly TextEvaluation[];
-  readonly tasks: readonly {
-    readonly task: string;
-    readonly file: string;
-    readonly examples: number;
-    readonly metrics: TaskMetrics;
-  }[];
 }
 
 /**
@@ -78,17 +64,9 @@ export async function evaluateModels(
   const windows = { seqlen: commonWindowTokens(models, plan.seqlen), windows: plan.windows };
   const texts: TextEvaluation[][] = [];
   for (const text of plan.texts) texts.push(await evaluateText(models, text, windows, setting));
-  const evaluations: ModelEvaluation[] = [];
-  for (const [m, model] of models.entries()) {
-    const tasks = await evaluateTasks(model, plan.tasks, setting);
-    evaluations.push({
-      model: model.name,
-      seqlen: windows.seqlen,
-      texts: texts.map((ofText) => ofText[m]),
-      tasks,
-    });
-  }
-  return evaluations;
+  return models.map(({ name }, m) => (
+    { model: name, seqlen: windows.seqlen, texts: texts.map((ofText) => ofText[m]) }
+  ));
 }
 
 interface OpenedModel {
@@ -126,7 +104,10 @@ async function evaluateText(
   const progress = (index: number, done: number, total: number) => {
     if (shown?.index !== index) {
       shown?.display.stop();
-      shown = { index, display: output.progress(`${basename(models[index].name)} on ${text.label}`) };
+      shown = {
+        index,
+        display: output.progress(`${basename(models[index].name)} on ${text.label}`, percentText),
+      };
     }
     shown.display.step(done, total);
   };
@@ -136,23 +117,4 @@ async function evaluateText(
   } finally {
     shown?.display.stop();
   }
-}
-
-async function evaluateTasks(
-  { name, model, tokenizer }: OpenedModel,
-  tasks: EvaluationPlan["tasks"],
-  { backend, output, signal }: EvaluationSetting,
-): Promise<ModelEvaluation["tasks"]> {
-  const evaluations: ModelEvaluation["tasks"][number][] = [];
-  for (const { task, file, examples } of tasks) {
-    const display = output.progress(`${basename(name)} on ${task.name}`);
-    const progress = (done: number, total: number) => display.step(done, total);
-    try {
-      const metrics = await evaluateTask(task, examples, model, tokenizer, backend, { signal, progress });
-      evaluations.push({ task: task.name, file, examples: examples.length, metrics });
-    } finally {
-      display.stop();
-    }
-  }
-  return evaluations;
 }

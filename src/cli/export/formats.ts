@@ -39,7 +39,9 @@ export const FORMATS = {
     },
     check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, GPTQ),
     howToRun: (path) =>
-      `load it in Python: from gptqmodel import GPTQModel; model = GPTQModel.load(${JSON.stringify(path)})`,
+      `load it in Python, after pip install gptqmodel: from gptqmodel import GPTQModel; model = GPTQModel.load(${
+        JSON.stringify(path)
+      })`,
   }),
   [PACK_QUANTIZED]: packedFormat(PACK_QUANTIZED_LAYOUT),
 } as const satisfies Readonly<Record<string, ExportFormat>>;

@@ -63,7 +63,10 @@ function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): F
       const { bytes, layers } = await planGguf(opened, fs, options);
       return { files: new Map([[GGUF_FILE, bytes]]), lines: otherTypes(layers, format) };
     },
-    howToRun: (path) => `run it with llama.cpp: llama-cli -m ${JSON.stringify(path)} -p "PROMPT"`,
+    howToRun: (path) =>
+      `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${
+        JSON.stringify(path)
+      } -p "PROMPT"`,
   };
 }
 

@@ -4,9 +4,13 @@
  */
 
 import { basename } from "node:path";
+import { ModelError } from "../../base/files/file_error.ts";
+import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
 import { storedFormatName } from "../../model/checkpoint/stored/formats.ts";
 import type { ModelFolder } from "../../model/model.ts";
-import { isHubReference } from "../../model/hub/reference.ts";
+import { isHubReference, isRepositoryName } from "../../model/hub/reference.ts";
+import { PruneRun } from "../../prune/run/prune_run.ts";
+import { UsageError } from "../errors.ts";
 import { denoFileSystem } from "./deno_file_system.ts";
 import { requireFolder } from "./input_file.ts";
 import type { Output } from "../terminal/output.ts";
@@ -18,8 +22,8 @@ export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAM
 /**
  * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
  * @param variables the environment variables; they are read from the process if they are not given
- * @throws {UsageError} if the folder does not exist
- * @throws {ModelError} if the hub has no such model or refuses access
+ * @throws {UsageError} if the folder does not exist, or is a file
+ * @throws {ModelError} if the folder has an unfinished run, or if the hub has no such model or refuses access
  * @throws {HubUnreachable} if the hub cannot be reached and the model is not in the cache
  */
 export async function modelFolder(
@@ -29,11 +33,30 @@ export async function modelFolder(
   variables?: HubVariables,
 ): Promise<string> {
   if (!isHubReference(model)) {
-    await requireFolder("model", model);
+    await requireModelFolder(model);
     return model;
   }
   const { resolveModel } = await import("../../model/hub/resolve_model.ts"); // only models of the hub need its client
   return await useHub(output, signal, (options) => resolveModel(model, options), variables);
+}
+
+async function requireModelFolder(model: string): Promise<void> {
+  try {
+    await requireFolder("model", model);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    if (model.endsWith(".gguf")) {
+      throw new UsageError(
+        `model ${model}: is a GGUF file, which llama.cpp runs; a model is a folder in Hugging Face's format`,
+      );
+    }
+    const advice = isRepositoryName(model) ? `; the model of the Hugging Face hub is hf:${model}` : "";
+    throw new UsageError(`${error.message}${advice}`, { cause: error });
+  }
+  const isCheckpoint = (await denoFileSystem.list(model))?.includes(CONFIG_FILE);
+  if (!isCheckpoint && await PruneRun.exists(denoFileSystem, model)) {
+    throw new ModelError(`${model}: is the output of an unfinished run; the command of the run finishes it`);
+  }
 }
 
 /** Returns the name under which reports name a model: that of the hub, or that of its folder. */

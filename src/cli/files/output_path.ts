@@ -3,8 +3,7 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FileError } from "../../base/files/file_error.ts";
-import { isNotPermitted } from "../../base/errors.ts";
-import { explainNotPermitted, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs, nameFile } from "./deno_file_system.ts";
 import { LOCK_FILE, lockFolder, RUN_FOLDER } from "../../base/files/whole_file.ts";
 import { PROBE_FILE } from "../environment.ts";
@@ -113,7 +112,7 @@ async function createAndRemoveFile(folder: string): Promise<void> {
 
 /**
  * Creates `folder` and its missing parents. Returns the new folders, the innermost first. Folders above the outermost missing one are not
- * looked at, because the command may have no permission to read them.
+ * looked at.
  */
 async function createFolders(folder: string): Promise<string[]> {
   if (await isFolder(folder)) return [];
@@ -188,12 +187,7 @@ async function explain<T>(option: string, path: string, check: () => Promise<T>)
   try {
     return await check();
   } catch (error) {
-    const reason = isNotPermitted(error)
-      ? explainNotPermitted(error)
-      : error instanceof FileError && !error.isTransient
-      ? error.message
-      : undefined;
-    if (reason === undefined) throw error;
-    throw new UsageError(`option ${option} ${path}: cannot be written: ${reason}`, { cause: error });
+    if (!(error instanceof FileError) || error.isTransient) throw error;
+    throw new UsageError(`option ${option} ${path}: cannot be written: ${error.message}`, { cause: error });
   }
 }

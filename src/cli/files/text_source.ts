@@ -150,6 +150,9 @@ export async function readEvaluationText(
     return tokens;
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new ModelError(`${path}: ${error.message}`, { cause: error });
+    const shorter = windows === undefined ? "--seqlen" : "--windows or --seqlen";
+    throw new ModelError(`${path}: ${error.message}; lower ${shorter}, or take a longer text`, {
+      cause: error,
+    });
   }
 }

@@ -61,7 +61,7 @@ export function isOffline({ HF_HUB_OFFLINE = "" }: HubVariables): boolean {
   return /^(1|on|yes|true)$/i.test(HF_HUB_OFFLINE);
 }
 
-/** Reads the environment variables. They are read one by one, because the command may have no permission for others. */
+/** Reads the environment variables. */
 export function readHubVariables(): HubVariables {
   return Object.fromEntries(HUB_VARIABLES.map((name) => [name, Deno.env.get(name)]));
 }
@@ -75,19 +75,6 @@ export const hubFiles: CacheFileSystem = {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
     if (Deno.build.os === "windows") await Deno.rename(target, path); // links need special rights on Windows
-    else await createLink(target, path);
+    else await Deno.symlink(relative(dirname(path), target), path); // relative, so that the cache can be moved
   },
 };
-
-/**
- * Creates a symbolic link, which is relative, so that the cache can be moved. Deno creates symbolic links only if the
- * process may read and write all files. Otherwise the file gets a second name (a hard link).
- */
-async function createLink(target: string, path: string): Promise<void> {
-  try {
-    await Deno.symlink(relative(dirname(path), target), path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    await Deno.link(target, path);
-  }
-}

@@ -32,27 +32,11 @@ export interface BackendFlags {
   readonly precision?: Precision;
 }
 
-/**
- * Declares `--json`, `--debug` and the options for additional permissions. The launcher acts on those options before it starts the command
- * (`permissions/permission_flags.ts`).
- */
+/** Declares `--json` and `--debug`. */
 export function addCommonOptions(command: Command): Command {
   return command
     .option("--json", "print the result as one JSON object, on the last line of standard output")
-    .option("--debug", "print the stack trace of a failure")
-    .option(
-      "--allow-read <path>",
-      "permit reading a file or folder that nothing else names; may be repeated",
-      appendValue,
-      [],
-    )
-    .option(
-      "--allow-write <path>",
-      "permit writing to a file or folder that nothing else names; may be repeated",
-      appendValue,
-      [],
-    )
-    .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendValue, []);
+    .option("--debug", "print the stack trace of a failure");
 }
 
 /** Declares `--backend`, `--webgpu`, `--products` and `--precision`. */
@@ -245,6 +229,17 @@ export function number(range: string, isAllowed: (value: number) => boolean): (t
     if (!isAllowed(value)) throw new InvalidArgumentError(`It must be a number ${range}.`);
     return value;
   };
+}
+
+/** Allows only these values. The error of another value names the allowed value with which the end of the given one begins. */
+export function allowOnly(option: Option, values: readonly string[]): Option {
+  const lastPart = (text: string) => text.toLowerCase().slice(text.lastIndexOf(":") + 1);
+  return option.choices(values).argParser((value: string) => {
+    if (values.includes(value)) return value;
+    const similar = values.find((allowed) => lastPart(value).startsWith(lastPart(allowed)));
+    const question = similar === undefined ? "" : ` Did you mean ${similar}?`;
+    throw new InvalidArgumentError(`Allowed choices are ${values.join(", ")}.${question}`);
+  });
 }
 
 /** Returns the earlier values of the option followed by `value`. Commander calls it for each use of the option. */

@@ -9,7 +9,7 @@ import type { RunReport } from "../../prune/report/run_report.ts";
 import { finiteOrNull } from "../../prune/run/journal.ts";
 import type { TextFile } from "../../prune/texts/named_texts.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
-import type { ProgressDisplay } from "../terminal/output.ts";
+import { percentText, type ProgressDisplay } from "../terminal/output.ts";
 
 export interface TokenizedText {
   /** The name of its file. */
@@ -59,7 +59,9 @@ export async function comparePerplexity(
         windows,
         signal,
         progress: (index, done, total) =>
-          progress.note(`perplexity of the ${index === 0 ? "dense" : "pruned"} model ${done}/${total}`),
+          progress.note(
+            `perplexity of the ${index === 0 ? "dense" : "pruned"} model ${percentText(done, total)}`,
+          ),
       },
     );
     rows.push({

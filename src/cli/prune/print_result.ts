@@ -12,7 +12,14 @@ import { validationWarnings } from "../../prune/run/warnings.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { phasesText } from "../../prune/report/run_seconds.ts";
-import { keptTargets, layersWithFewTokens, totals } from "../../prune/report/summary.ts";
+import {
+  changesOf,
+  keptTargets,
+  layersWithFewTokens,
+  roundedBits,
+  totals,
+} from "../../prune/report/summary.ts";
+import { PROGRAM_VARIABLE } from "../environment.ts";
 import type { Output } from "../terminal/output.ts";
 
 /**
@@ -31,7 +38,11 @@ export function printRunResult(
   const rows = layers.map(({ name, loss, relative_error, zeros, rows, cols }) => (
     { name, loss, relative_error, zeros, rows, cols }
   ));
-  const { zeros, entries } = totals(layers), few = layersWithFewTokens(layers).length;
+  const { zeros, entries } = totals(layers), bits = roundedBits(report);
+  const isPruned = changesOf(report).includes("pruned");
+  const changes = isPruned ? `pruned ${zeros} of ${entries} weights` : `rounded ${entries} weights`;
+  const rounding = isPruned || bits === undefined ? "" : ` to ${bits} bits`;
+  const few = layersWithFewTokens(layers).length;
   if (few > 0) {
     output.remark(
       `warning: ${few} layers were reached by fewer calibration tokens than they have columns, and were pruned with ` +
@@ -42,7 +53,7 @@ export function printRunResult(
   for (const warning of validationWarnings(layers)) output.remark(`warning: ${warning}`);
   const { shrunk } = report;
   output.result({ layers: rows, perplexity, seconds, shrunk, out, already_finished: alreadyFinished }, [
-    `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${secondsText(seconds.total)} (${
+    `${changes} in ${layers.length} layers${rounding}, ${secondsText(seconds.total)} (${
       phasesText(seconds)
     })`,
     ...targets === undefined ? [] : [`targets ${targets}`],
@@ -134,7 +145,10 @@ export async function loadingLines(
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
     : ["", ""];
   return [
-    `see what it writes: pare generate ${folder} "PROMPT"`,
+    `see what it writes: ${Deno.env.get(PROGRAM_VARIABLE) ?? "pare"} generate ${folder} "PROMPT"`,
+    ...format === PACK_QUANTIZED
+      ? ['install what the next line needs: pip install "compressed-tensors>=0.15"']
+      : [],
     `load it in Python: from transformers import ${model}${names}; ` +
     `model = ${model}.from_pretrained(${folder}${options})`,
     ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],

@@ -2,7 +2,7 @@
 
 import { numberText } from "../../prune/report/format.ts";
 import type { FolderServices } from "../../prune/run/folder_destination.ts";
-import type { Output, ProgressDisplay } from "../terminal/output.ts";
+import { type Output, percentText, type ProgressDisplay } from "../terminal/output.ts";
 
 /** Returns callbacks that show the progress of a run, and say what helps after a failure. */
 export function progressCallbacks(progress: ProgressDisplay, output: Output): Partial<FolderServices> {
@@ -14,9 +14,12 @@ export function progressCallbacks(progress: ProgressDisplay, output: Output): Pa
       const error = event && numberText(event.report.relative_error);
       progress.step(done, total, event && `${event.name} relative error ${error}`, secondsLeft);
     },
-    onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
+    onAllocationStep: (done, total) => progress.note(`allocating ${percentText(done, total)}`),
     onCalibrationStep: ({ done, total, pass }, secondsLeft) =>
-      progress.note(`${pass === "train" ? "reconstructing" : "calibrating"} ${done}/${total}`, secondsLeft),
+      progress.note(
+        `${pass === "train" ? "reconstructing" : "calibrating"} ${percentText(done, total)}`,
+        secondsLeft,
+      ),
     onReconstruct: (block, { before, after }) =>
       progress.note(`block ${block} error ${numberText(before)}, reconstructed ${numberText(after)}`),
     onDamage: (description) => output.remark(`damaged: ${description}`),

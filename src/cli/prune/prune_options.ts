@@ -17,6 +17,7 @@ import {
   addSeedOption,
   addTargetOptions,
   addWindowOptions,
+  allowOnly,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
@@ -163,9 +164,10 @@ export function planOption(): Option {
 
 /** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
 export function runtimeOption(): Option {
-  return new Option(
+  const option = new Option(
     "--for <format>",
     "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
       "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
-  ).choices(RUNTIME_FORMATS);
+  );
+  return allowOnly(option, RUNTIME_FORMATS);
 }

@@ -1,6 +1,5 @@
 /**
- * Finds out whether the standard output of the process was closed when it started, as by `pare … --json >&-` in a shell. The
- * launchers, which run in Deno or in Node, find this out for the command, because the permissions of most commands do not suffice.
+ * Finds out whether the standard output of the process was closed when it started, as by `pare … --json >&-` in a shell.
  */
 
 import { fstatSync, readFileSync, statSync } from "node:fs";

@@ -1,7 +1,7 @@
 /**
  * Prints the output of a command: its result, remarks and progress. Only the result is written to standard output, as lines for people, or
- * as one JSON object with `--json`. Progress and remarks are written to standard error. Progress is shown as a bar on a terminal, and as a
- * line every ten seconds in logs and pipes. Control characters in names are escaped, because they come from checkpoints and servers.
+ * as one JSON object with `--json`. Progress and remarks are written to standard error. Progress is shown as a bar on a terminal, and as
+ * lines in logs and pipes, first one every ten seconds and later one every minute. Control characters in names are escaped, because they come from checkpoints and servers.
  */
 
 import process from "node:process";
@@ -34,17 +34,31 @@ export class Output {
     console.error(printableLine(line));
   }
 
-  /** Starts a progress display: a bar on a terminal, lines elsewhere. */
-  progress(title: string): ProgressDisplay {
+  /**
+   * Starts a progress display: a bar on a terminal, lines elsewhere.
+   * @param count the text for the number of finished steps. By default, the steps are counted
+   */
+  progress(title: string, count: CountText = stepsText): ProgressDisplay {
     // A dumb terminal does not understand the codes that move its cursor.
     return Deno.stderr.isTerminal() && Deno.env.get("TERM") !== "dumb"
-      ? new BarProgress(process.stderr, title)
-      : new LineProgress((line) => this.remark(line), title, secondsBetweenLines());
+      ? new BarProgress(process.stderr, title, count)
+      : new LineProgress((line) => this.remark(line), title, secondsBetweenLines(), count);
   }
 }
 
-/** The seconds between two lines if the variable is not set. A run of hours then writes some thousand lines. */
+/** Returns the text for `done` of `total` steps. */
+type CountText = (done: number, total: number) => string;
+
+const stepsText: CountText = (done, total) => `${done}/${total}`;
+
+/** The text for steps that mean nothing to the user. */
+export const percentText: CountText = (done, total) => `${Math.floor(100 * done / total)} %`;
+
+/** The seconds between two lines if the variable is not set. */
 const DEFAULT_SECONDS = 10;
+
+/** A line is due after this share of the time since the first one, but every minute in any case. */
+const SHARE_BETWEEN_LINES = 0.1, MAX_SECONDS = 60;
 
 /** @throws {UsageError} if the variable is set to another text than a number from 0 on */
 function secondsBetweenLines(): number {
@@ -87,17 +101,24 @@ export interface ProgressDisplay {
   stop(): void;
 }
 
+/** The width of a bar in characters. */
+const BAR_SIZE = 20;
+
 /** A bar on a terminal that is redrawn in place. */
 class BarProgress implements ProgressDisplay {
   readonly #bar: SingleBar;
 
-  constructor(stream: NodeJS.WritableStream, title: string) {
+  constructor(stream: NodeJS.WritableStream, title: string, count: CountText) {
     this.#bar = new SingleBar({
       stream,
-      format: `${title} {bar} {value}/{total} {left} {detail}`,
-      barCompleteChar: "█",
-      barIncompleteChar: "░",
-      barsize: 30,
+      format: (_options, { value, total, progress }, { left, detail }) => {
+        const filled = Math.round(BAR_SIZE * progress);
+        const bar = "█".repeat(filled) + "░".repeat(BAR_SIZE - filled);
+        const line = [title, bar, count(value, total), left, detail].filter(Boolean).join(" ");
+        // The bar erases the rest of the line after the text, so the last column must be free.
+        const width = terminalColumns() - 1;
+        return line.length <= width ? line : `${line.slice(0, width - 1)}…`;
+      },
       hideCursor: true,
       clearOnComplete: true,
     });
@@ -118,6 +139,14 @@ class BarProgress implements ProgressDisplay {
   }
 }
 
+function terminalColumns(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return 80; // standard input and output are no terminals
+  }
+}
+
 /** Returns the texts of a bar. A text that is absent stays as it was, so the time left is only replaced by a new one. */
 function payload(detail: string, secondsLeft: number | undefined): Record<string, string> {
   const left = timeLeft(secondsLeft);
@@ -129,6 +158,7 @@ function payload(detail: string, secondsLeft: number | undefined): Record<string
  * seconds have passed since the last line.
  */
 export class LineProgress implements ProgressDisplay {
+  #first?: number;
   #written = -Infinity;
   #done?: { readonly done: number; readonly total: number };
 
@@ -137,6 +167,7 @@ export class LineProgress implements ProgressDisplay {
     readonly write: (line: string) => void,
     readonly title: string,
     readonly seconds: number,
+    readonly count: CountText = stepsText,
     readonly now = () => performance.now() / 1000,
   ) {}
 
@@ -152,12 +183,16 @@ export class LineProgress implements ProgressDisplay {
   stop(): void {}
 
   #writeLine(detail: string | undefined, secondsLeft: number | undefined, isDue = false): void {
-    const now = this.now();
-    if (!isDue && now - this.#written < this.seconds) return;
+    const now = this.now(),
+      growing = Math.min(MAX_SECONDS, SHARE_BETWEEN_LINES * (now - (this.#first ??= now)));
+    const seconds = this.seconds === 0 ? 0 : Math.max(this.seconds, growing);
+    if (!isDue && now - this.#written < seconds) return;
     this.#written = now;
     const { done, total } = this.#done!;
     // Such as `pruning 6/24 (about 12 s left) model.layers.0.fc2.weight relative error 0.1203`.
-    this.write([this.title, `${done}/${total}`, timeLeft(secondsLeft), detail].filter(Boolean).join(" "));
+    this.write(
+      [this.title, this.count(done, total), timeLeft(secondsLeft), detail].filter(Boolean).join(" "),
+    );
   }
 }
 

@@ -5,10 +5,11 @@
 
 import { sleep } from "../../base/waiting.ts";
 import { type LayerQuery, Pare } from "../../client/mod.ts";
+import type { MethodName } from "../../protocol/methods.ts";
 import { connectKeyField, isKeyMissing, serverOptions } from "./api_key.ts";
 import { byId, make, setText } from "./dom.ts";
 import { formatBytes, formatShare } from "./format.ts";
-import { describeLayer, type LayerInput, readLayerFile } from "./layer/layer_input.ts";
+import { describeLayer, type LayerInput, readLayerFile, requireStatistics } from "./layer/layer_input.ts";
 import { type Progress, progressFetch } from "./layer/progress_fetch.ts";
 import { type Baseline, showErrors, showResult } from "./layer/result_view.ts";
 import { showProblem } from "./problem.ts";
@@ -105,6 +106,7 @@ function pruneAgain(pause = 0): Promise<void> | undefined {
 
 /** Prunes the layer by the chosen method, shows the result, and then prunes it by magnitude to compare the errors. */
 async function solve(input: LayerInput, signal: AbortSignal): Promise<void> {
+  requireStatistics(input, method.value as MethodName);
   const query = readQuery(), name = method.selectedOptions[0].text.replace(/ \(.*/, "");
   const pare = new Pare({
     ...serverOptions(),

@@ -5,7 +5,7 @@
 import { bytesText, countText, divergenceText, secondsText, shareText } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { phasesText } from "./run_seconds.ts";
-import { removalOf, removedShare, roundedBits, sparsityOf, totals } from "./summary.ts";
+import { changesOf, removalOf, removedShare, roundedBits, sparsityOf, totals } from "./summary.ts";
 
 /** One result: its name, its value, and a note that explains the value. */
 interface KeyFigure {
@@ -16,7 +16,14 @@ interface KeyFigure {
 
 /** The results as a description list. Perplexity is included if it was measured. */
 export function KeyFigures({ run }: { run: RunReport }) {
-  const figures = [sparsity(run), ...rounding(run), ...run.perplexity.map(perplexity), size(run), time(run)];
+  const isOnlyRounded = changesOf(run).join() === "rounded";
+  const figures = [
+    ...isOnlyRounded ? [] : [sparsity(run)],
+    ...rounding(run),
+    ...run.perplexity.map(perplexity),
+    size(run),
+    time(run),
+  ];
   return (
     <dl class="figures">
       {figures.map(({ name, value, note }) => (
@@ -65,7 +72,7 @@ function rounding(run: RunReport): KeyFigure[] {
   return [{
     name: "Rounding",
     value: `${bits} bits`,
-    note: `the kept weights have 2^${bits} values, ${grids}, ${
+    note: `the kept weights have ${2 ** bits} values, ${grids}, ${
       symmetric ? "symmetric" : "asymmetric"
     }${others}`,
   }];
@@ -80,7 +87,7 @@ function perplexity(
     value: dense === null ? after : `${dense.toFixed(2)} → ${after}`,
     note:
       `${
-        dense === null ? "after pruning" : "before and after pruning"
+        dense === null ? "after the run" : "before and after the run"
       }, on ${text}: ${windows} windows of ${seqlen} tokens` +
       (typeof divergence === "number"
         ? `. KL divergence from the dense model: ${divergenceText(divergence)}`

@@ -94,10 +94,14 @@ export function summarySentence(run: RunReport): string {
   }
   const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
   const removed = shrunk && removedShare(shrunk);
+  const where = `${countText(layers.length)} layers in ${model.blocks} blocks`;
+  const rounding = bits === undefined ? "" : `rounded to ${bits} bits`;
   return (removed ? `pare shrink first removed ${removed} of the parameters. Then ` : "") +
-    `${methods || "nothing pruned"}: ${shareText(sparsityOf(layers))} of the weights in ` +
-    `${countText(layers.length)} layers of ${model.blocks} blocks are zero` +
-    (bits === undefined ? "" : `, and the others are rounded to ${bits} bits`) +
+    `${methods || "nothing pruned"}: ` +
+    (rounding && !changesOf(run).includes("pruned")
+      ? `The weights of ${where} are ${rounding}`
+      : `${shareText(sparsityOf(layers))} of the weights of ${where} are zero` +
+        (rounding && `, and the others are ${rounding}`)) +
     (error === null ? "." : `. The mean relative error of a layer is ${numberText(error)}.`);
 }
 

@@ -31,7 +31,6 @@ from pare_llm.client.pare import HostDescription as HostDescription
 from pare_llm.client.pare import Pare as Pare
 from pare_llm.client.pare_hosts import PareHosts as PareHosts
 from pare_llm.client.transport import TransportOptions as TransportOptions
-from pare_llm.finetuning.gradual_schedule import GradualSchedule as GradualSchedule
 from pare_llm.finetuning.keep_zeros import keep_zeros as keep_zeros
 from pare_llm.finetuning.masked_lora import mask_lora_ as mask_lora_
 from pare_llm.finetuning.masked_lora import merge_keep_zeros as merge_keep_zeros

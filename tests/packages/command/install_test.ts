@@ -55,6 +55,22 @@ describe("the npm package pare-llm", () => {
     assert.equal(ok, true);
   });
 
+  it("unpacks, evaluates, generates and sweeps", async () => {
+    const text = ["--text", "evaluation.txt", "--windows", "1", "--seqlen", "32", "--backend", "cpu"];
+    for (
+      const words of [
+        [...PRUNE, "--out", "packed", "--bits", "4", "--format", "pack-quantized", "--symmetric"],
+        ["unpack", "packed", "--out", "dense"],
+        ["eval", "model", "--compare", "dense", ...text],
+        ["generate", "packed", "My fellow citizens", "--tokens", "3", "--backend", "cpu"],
+        ["sweep", "model", ...PRUNE.slice(2, 8), ...text, "--methods", "magnitude", "--sparsities", "0.5"],
+      ]
+    ) {
+      const { code, stderr } = await runIn(folder, [`${folder}/node_modules/.bin/pare`, ...words]);
+      assert.equal(code, 0, `${words[0]}: ${stderr}`);
+    }
+  });
+
   it("runs from its tarball, and from a subfolder with paths relative to it", async () => {
     const { stdout } = await runIn(folder, [
       ...["npx", "--yes", `./${tarball.split("/").at(-1)}`],
@@ -80,8 +96,7 @@ describe("the npm package pare-llm", () => {
     assert.equal((await runIn(folder, install)).code, 0);
     const denoInstall = [
       ...[Deno.execPath(), "install", "-g", "--quiet", "--root", "deno-root", "-n", "pare"],
-      ...["--allow-read", "--allow-env", "--allow-run"],
-      "./global/lib/node_modules/pare-llm/bin/pare.mjs",
+      ...["-A", "./global/lib/node_modules/pare-llm/bin/pare.mjs"],
     ];
     const { code, stderr } = await runIn(folder, denoInstall);
     assert.equal(code, 0, stderr);

@@ -78,7 +78,7 @@ describe("renderModelCard()", () => {
       command: "pare prune opt-sotu --out FOLDER",
     }, { baseCard: NO_CARD });
     assert.match(card, /^# opt-sotu, pruned and rounded$/m);
-    assert.match(card, /sparsegpt unstructured: 50\.0 % of the weights in 24 layers of 4 blocks are zero/);
+    assert.match(card, /sparsegpt unstructured: 50\.0 % of the weights of 24 layers in 4 blocks are zero/);
     assert.deepEqual(row(card, "Group size"), ["Group size", "32"]);
     assert.deepEqual(row(card, "Skip"), ["Skip", '\\["fc1"\\]']);
     assert.deepEqual(row(card, "Calibration"), ["Calibration", "32 windows of 256 tokens"]);

@@ -94,7 +94,7 @@ describe("renderReport", () => {
     assert.match(texts(skipped, ".details")[0], /Not prunedmodel\.decoder\.layers\.0\.fc1\.weight/);
     assert.equal(
       texts(run, "header .lead")[0].split(".  ")[0].split(". ")[0],
-      "sparsegpt unstructured: 50.0 % of the weights in 24 layers of 4 blocks are zero",
+      "sparsegpt unstructured: 50.0 % of the weights of 24 layers in 4 blocks are zero",
     );
   });
 
@@ -151,7 +151,7 @@ describe("renderReport", () => {
     const figure = texts(rounded, ".figures > div").find((text) => text.startsWith("Rounding"));
     assert.equal(
       figure,
-      "Rounding4 bitsthe kept weights have 2^4 values, one grid per row and 64 columns, symmetric",
+      "Rounding4 bitsthe kept weights have 16 values, one grid per row and 64 columns, symmetric",
     );
     const byProfile = { ...run, format: "pack-quantized" as const, parameters: { profile: "p.json" } };
     assert.ok(texts(byProfile, ".figures > div").some((text) => text.startsWith("Roundingby profile")));

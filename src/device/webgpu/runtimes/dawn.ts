@@ -55,7 +55,7 @@ let loaded: Dawn | undefined;
 /** Loads Dawn, once per thread. @throws {Error} if it is not installed, or has no addon that this machine can load */
 export function loadDawn(): Dawn {
   // A worker has no main module, but its own module is a part of the program too.
-  return loaded ??= openDawn(findDawn(fileURLToPath(Deno.mainModule ?? location.href), isReadable));
+  return loaded ??= openDawn(findDawn(fileURLToPath(Deno.mainModule ?? location.href)));
 }
 
 export function openDawn(files: DawnFiles | undefined): Dawn {
@@ -74,9 +74,4 @@ export function openDawn(files: DawnFiles | undefined): Dawn {
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Error(`--webgpu dawn: the addon ${addon} cannot be loaded: ${messageOf(error)}`);
   }
-}
-
-/** Whether a file exists and may be read. The permission is queried first, because `node:fs` throws without it. */
-function isReadable(path: string): boolean {
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted" && existsSync(path);
 }

@@ -1,6 +1,7 @@
 /** Reads the layer of the playground from a safetensors file. */
 
 import { decode, type HostTensor, type LayerTensors } from "../../../client/mod.ts";
+import { type MethodName, METHODS } from "../../../protocol/methods.ts";
 import { formatBytes } from "../format.ts";
 
 /** A layer that can be sent. */
@@ -9,8 +10,8 @@ export interface LayerInput {
   readonly tensors: LayerTensors;
 }
 
-/** The tensors of a request that the playground accepts. */
-const NAMES = ["weight", "hessian", "hessian_upper", "inputs", "mask"];
+/** The tensors of a request that the playground accepts. A layer has one of the statistics. */
+const STATISTICS = ["hessian", "hessian_upper", "inputs"], NAMES = ["weight", ...STATISTICS, "mask"];
 
 /** The largest header that is read. The format allows no larger one. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -55,6 +56,15 @@ function requireLayer(file: string, names: readonly string[]): void {
     `${file}: must have the tensor weight and only tensors of ${NAMES.join(", ")}, but has ${
       listed.join(", ") || "none"
     }`,
+  );
+}
+
+/** @throws {TypeError} if the method needs statistics, and the layer has none */
+export function requireStatistics({ name, tensors }: LayerInput, method: MethodName): void {
+  const { title, statistics } = METHODS[method];
+  if (statistics === "none" || STATISTICS.some((tensor) => Object.hasOwn(tensors, tensor))) return;
+  throw new TypeError(
+    `${name}: has no statistics, which ${title} needs. Choose ${METHODS.magnitude.title}, or add the tensor inputs or hessian`,
   );
 }
 

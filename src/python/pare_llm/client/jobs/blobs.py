@@ -84,7 +84,7 @@ def digest_of_blob(source: BlobSource) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-# How often a blob is downloaded at most. If the bytes were damaged in transit, the second attempt succeeds.
+# How often a blob is downloaded at most. Bytes that were damaged in transit may be right in the second attempt.
 _ATTEMPTS = 2
 
 
