@@ -124,7 +124,7 @@ export class StatesFolder implements AsyncDisposable {
     });
   }
 
-  /** Returns the bytes of the file, which are more than those of the states in memory, or undefined if there is none. */
+  /** Returns the bytes of the file, which are about those of the states in memory, or undefined if there is none. */
   byteLength(name: StatesName): Promise<number | undefined> {
     return this.#inOrder(() => Promise.resolve(this.#files.get(fileName(name))));
   }

@@ -8,7 +8,7 @@ import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { MAX_JSON_BYTES, parseJson, readText } from "../../base/files/whole_file.ts";
+import { MAX_JSON_BYTES, parseJsonAt, readText } from "../../base/files/whole_file.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./weight_files.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
@@ -116,7 +116,7 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   if (!files) throw new ModelError(`${folder}: there is no such folder`);
   if (!files.includes(CONFIG_FILE)) throw new ModelError(`${folder}: has no ${CONFIG_FILE}`);
   await requireOwnFiles(fs, folder, files);
-  const path = `${folder}/${CONFIG_FILE}`, config = parseJson(await readConfigText(fs, folder), path);
+  const path = `${folder}/${CONFIG_FILE}`, config = parseJsonAt(await readConfigText(fs, folder), path);
   if (!isObject(config)) throw new ModelError(`${path}: is not a JSON object`);
   const weights = await openWeights(fs, folder, files);
   try {

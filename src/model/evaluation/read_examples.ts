@@ -7,7 +7,7 @@ import { parse as parseCsv } from "csv-parse/sync";
 import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { parseJson, readText } from "../../base/files/whole_file.ts";
+import { parseJsonAt, readText } from "../../base/files/whole_file.ts";
 import type { Example, Task } from "./tasks.ts";
 import { messageOf } from "../../base/errors.ts";
 
@@ -61,7 +61,7 @@ function jsonLines(path: string, text: string): Line[] {
 }
 
 function parseFields(line: string, location: string): Line["fields"] {
-  const fields = fieldsSchema.safeParse(parseJson(line, location));
+  const fields = fieldsSchema.safeParse(parseJsonAt(line, location));
   if (fields.success) return fields.data;
   throw new ModelError(`${location}: must be a JSON object`);
 }
