@@ -43,7 +43,8 @@ export function printCosts(): void {
       `${(addedBytes / 2 ** 20).toFixed(1)} MiB`.padStart(11)
     }  ${name}`
   );
-  console.log([`${"processor".padStart(9)}${"clock".padStart(9)}${"memory".padStart(11)}  attack`, ...rows].join("\n"));
+  const head = `${"processor".padStart(9)}${"clock".padStart(9)}${"memory".padStart(11)}  attack`;
+  console.log([head, ...rows].join("\n"));
 }
 
 async function measure(attack: () => unknown): Promise<Cost> {

@@ -19,7 +19,7 @@ import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors } from "./check_body.ts";
 import { readModel } from "./read_spec.ts";
 import { checkWindows, readWindows, type WindowsHeader } from "./read_windows.ts";
-import { countHostBytes, type States, type StatesName } from "./states.ts";
+import { countDataBytes, countObjectBytes, type States, type StatesName } from "./states.ts";
 import type { StatesStore } from "./states_store.ts";
 import { computeAllRows } from "./token_rows.ts";
 
@@ -67,7 +67,7 @@ export async function createStates(
     const others = infos.filter(({ name }) => !names.includes(name));
     checkCheckpointTensors(others, header.hasTokens ? embeddingTensors(spec, header.ids) : []);
     const extents = { windows: fitted + heldOut, tokens, hasTargets, ids: header.ids ?? 0 };
-    const byteLength = countHostBytes(spec, model, extents);
+    const byteLength = countDataBytes(spec, extents) + countObjectBytes(model, extents.windows, tokens);
     requirePlan(backend, spec, tokens);
     const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
     using _room = await store.reserve(subject, needed, { replaced: name });

@@ -60,7 +60,7 @@ export interface States {
   readonly validationWindows: readonly Uint32Array[];
   /** The inputs of blocks for the ids in the windows, if the model has `tokenInputs`. */
   readonly tokenRows?: StoredTokenRows;
-  /** The host memory that the states take, as `countHostBytes` counts it. */
+  /** The host memory of the states: `countDataBytes` and `countObjectBytes`. */
   readonly byteLength: number;
   /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
   nextBlock: number;
@@ -78,19 +78,25 @@ interface StatesExtents {
   readonly hasTargets: boolean;
 }
 
-/** The bytes of the objects of a window, and those of a description for one character: its text, and the lists that are parsed from it. */
-const WINDOW_BYTES = 512, CHARACTER_BYTES = 10;
-
 /** Returns the bytes of the hidden states, of both streams, and of `tokenRows`. */
 export function countDataBytes(spec: ModelSpec, { windows, tokens, hasTargets, ids }: StatesExtents): number {
   return countStatesBytes(spec, windows, tokens) * (hasTargets ? 2 : 1) + countTokenRowBytes(spec, ids);
 }
 
-/** Returns the host memory that states take: their data, the windows, and the description of the model. */
-export function countHostBytes(spec: ModelSpec, { config, names }: ModelDescription, extents: StatesExtents): number {
+/** Returns the bytes of the hidden states and of `tokenRows`, as {@link countDataBytes} counts them. */
+export function dataBytesOf({ forward, windows, validationWindows, tokenRows }: States): number {
+  const { tokens, denseStates, model: { spec } } = forward, ids = tokenRows?.ids.length ?? 0;
+  const count = windows.length + validationWindows.length, hasTargets = denseStates !== undefined;
+  return countDataBytes(spec, { windows: count, tokens, hasTargets, ids });
+}
+
+/** The bytes of the objects of a window, and those of a description for one character: its text, and the lists that are parsed from it. */
+const WINDOW_BYTES = 512, CHARACTER_BYTES = 10;
+
+/** Returns the bytes of the windows, and of the description of the model. */
+export function countObjectBytes({ config, names }: ModelDescription, windows: number, tokens: number): number {
   const characters = names.reduce((sum, { length }) => sum + length, config.length);
-  return countDataBytes(spec, extents) + extents.windows * (WINDOW_BYTES + 4 * extents.tokens) +
-    CHARACTER_BYTES * characters;
+  return windows * (WINDOW_BYTES + 4 * tokens) + CHARACTER_BYTES * characters;
 }
 
 export function describeStates({ forward, nextBlock, windows, validationWindows }: States): StoredStates {
