@@ -4,7 +4,6 @@
  */
 
 import { z } from "zod";
-import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { described, digestSchema, numeric } from "./fields.ts";
 import { JOB_STATES } from "../job_state.ts";
 import { jobParametersSchema } from "../parameters.ts";
@@ -75,9 +74,9 @@ const jobModelSchema = z.strictObject({
 /** The body of `POST /v1/jobs`. */
 export const jobRequestSchema = z.strictObject({
   name: jobNameSchema.optional(),
-  layers: stopAtFault(z.array(jobLayerSchema).min(1).max(MAX_JOB_LAYERS)).optional(),
+  layers: z.array(jobLayerSchema).min(1).max(MAX_JOB_LAYERS).optional(),
   model: jobModelSchema.extend({
-    blocks: stopAtFault(z.array(jobBlockSchema).min(1).max(MAX_JOB_LAYERS)).meta({
+    blocks: z.array(jobBlockSchema).min(1).max(MAX_JOB_LAYERS).meta({
       description: "The blocks of the model from the first one on. They are pruned in this order",
     }),
   }).optional(),

@@ -1,7 +1,6 @@
 /** `/v1/uploads` at an edge. Clients upload large bodies in parts, each with a PUT to a signed URL. */
 
 import { z } from "zod";
-import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { digestSchema, SDK_TEXTS } from "./fields.ts";
 import { MAX_BODY_BYTES } from "../limits.ts";
 import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation } from "./operation.ts";
@@ -35,7 +34,7 @@ const uploadedPartSchema = z.strictObject({
 
 /** The body of `POST /v1/uploads/:id/complete`. */
 export const completeRequestSchema = z.strictObject({
-  parts: stopAtFault(z.array(uploadedPartSchema).min(1).max(MAX_PARTS)),
+  parts: z.array(uploadedPartSchema).min(1).max(MAX_PARTS),
 });
 
 export type UploadedParts = Readonly<z.infer<typeof completeRequestSchema>["parts"]>;
