@@ -10,6 +10,7 @@ import { runCommandLine } from "../../src/cli/main.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 
 /** The result of a command that has ended. */
 export interface Finished {
@@ -67,9 +68,14 @@ export function runPareWithFlags(flags: readonly string[], ...args: readonly str
   return finish(startDeno(flags, {}, args));
 }
 
-function startDeno(flags: readonly string[], env: Environment, args: readonly string[]): Deno.ChildProcess {
+function startDeno(
+  flags: readonly string[],
+  env: Environment,
+  args: readonly string[],
+  main = MAIN,
+): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...flags, "--quiet", MAIN, ...args],
+    args: ["run", ...flags, "--quiet", main, ...args],
     env: { ...ENVIRONMENT, ...env },
     stdin: "null",
     stdout: "piped",
@@ -80,6 +86,11 @@ function startDeno(flags: readonly string[], env: Environment, args: readonly st
 /** Runs `pare ARGS` as a process with additional environment variables, and waits for its end. */
 export function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
   return finish(startPareWith(env, ...args));
+}
+
+/** Runs `pare ARGS` with the permissions that its launcher gives it, and with additional environment variables. */
+export function runLauncher(env: Environment, ...args: readonly string[]): Promise<Finished> {
+  return finish(startDeno(["-A"], env, args, LAUNCHER));
 }
 
 async function finish(child: Deno.ChildProcess): Promise<Finished> {

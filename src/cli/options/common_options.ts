@@ -16,6 +16,7 @@ import {
 import type { Model } from "../../model/model.ts";
 import { TARGET_SOURCES, type TargetSource } from "../../prune/run/job.ts";
 import { UsageError } from "../errors.ts";
+import { bracketed, isNetAddress } from "../permissions/access.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 
 /** The options of every command. */
@@ -52,7 +53,18 @@ export function addCommonOptions(command: Command): Command {
       appendValue,
       [],
     )
-    .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendValue, []);
+    .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendAddress, []);
+}
+
+function appendAddress(text: string, previous: readonly string[]): string[] {
+  if (isNetAddress(text)) return appendValue(text, previous);
+  throw new InvalidArgumentError("It must be a name or an address, and optionally a port.");
+}
+
+/** Parses an address to listen on. @throws {InvalidArgumentError} */
+export function listeningAddress(text: string): string {
+  if (isNetAddress(bracketed(text))) return text;
+  throw new InvalidArgumentError("It must be a name or an address, without a port.");
 }
 
 /** Declares `--backend`, `--webgpu`, `--products` and `--precision`. */

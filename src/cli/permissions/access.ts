@@ -148,6 +148,19 @@ export function union(accesses: readonly Grants[]): Required<Grants> {
   };
 }
 
+/** Whether Deno accepts `text` as the value of `--allow-net`: a name, an address or a range of them, and optionally a port. */
+export function isNetAddress(text: string): boolean {
+  const address = /^(\[[\da-f:.]+\]|(?:\*\.)?[\w-]+(?:\.[\w-]+)*\.?(?:\/\d{1,3})?)(?::(\d{1,5}))?$/i.exec(text);
+  if (!address) return false;
+  const [, host, port = "0"] = address;
+  return Number(port) <= 65535 && (!host.startsWith("[") || URL.canParse(`http://${host}`));
+}
+
+/** Returns an address as it stands before a port, with an IPv6 address in brackets. */
+export function bracketed(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
 /** Returns `HOST:PORT` of each http or https URL in a comma-separated list. Other texts grant nothing. */
 export function hostOf(urls: string): string[] {
   return urls.split(",").filter((url) => URL.canParse(url)).map((url) => new URL(url)).flatMap((url) => {

@@ -4,7 +4,7 @@
  * command may start programs, and only the libraries that `--products` and `--webgpu` name may be loaded.
  */
 
-import { accessOf, type Grants, hostOf, type Surroundings, union, withRealPath } from "./access.ts";
+import { accessOf, bracketed, type Grants, hostOf, isNetAddress, type Surroundings, union, withRealPath } from "./access.ts";
 import { COMMANDS, COMMON_VARIABLES, IMPLIED, SWITCHES } from "./commands.ts";
 
 /** The address and the port at which `pare serve` listens by default. */
@@ -23,7 +23,8 @@ export function permissionFlags(
   return [
     ...flag("read", [...program, ...read]),
     ...flag("write", write),
-    ...flag("net", net),
+    // An address that Deno refuses is left out, so that the command itself reports it.
+    ...flag("net", net.filter(isNetAddress)),
     ...flag("env", env),
     ...flag("ffi", ffi),
     ...flag("sys", sys),
@@ -53,10 +54,8 @@ export function commandAccess(words: readonly string[], around: Surroundings): R
 function listeningAccess({ options }: CommandLine, { env }: Surroundings): Grants {
   const port = options.get("port")?.at(-1) ?? env.PORT ?? DEFAULT_PORT,
     host = options.get("host")?.at(-1) ?? DEFAULT_HOST;
-  const addresses = [DEFAULT_HOST, host].map((address) => address.includes(":") ? `[${address}]` : address);
-  return {
-    net: [...addresses.map((address) => `${address}:${port}`), ...hostOf(env.PARE_BLOB_ORIGINS ?? "")],
-  };
+  const addresses = [DEFAULT_HOST, host].map((address) => `${bracketed(address)}:${port}`);
+  return { net: [...addresses, ...hostOf(env.PARE_BLOB_ORIGINS ?? "")] };
 }
 
 /** The access that the options `--allow-read`, `--allow-write` and `--allow-net` add. */
