@@ -2,6 +2,8 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
+import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -121,7 +123,7 @@ describe("POST /v1/layers", () => {
     const masks = [bytes("U8", [ROWS, 13], packBits(kept, ROWS, COLS)), bytes("BOOL", [ROWS, COLS], kept)];
     const answers = [];
     for (const mask of masks) {
-      const answer = await prune({ weight, mask, hessian: whole });
+      const answer = await prune({ weight, mask, hessian: whole }, "sparsity=0.5");
       const values = bytesToFloats(answer.weight.data, "F32");
       kept.forEach((keep, i) => keep || assert.equal(values[i], 0));
       assert.equal(answer.report.zeros, ROWS * COLS / 2);
@@ -129,6 +131,22 @@ describe("POST /v1/layers", () => {
     }
     assert.deepEqual(answers[0], answers[1]);
   });
+
+  for (const method of METHOD_NAMES) {
+    for (const further of ["", "&bits=4"]) {
+      it(`prunes exactly the entries of a mask without a sparsity (method=${method}${further})`, async () => {
+        const kept = Uint8Array.from({ length: ROWS * COLS }, (_, i) => i % 7 === 0 || i < COLS ? 0 : 1);
+        const tensors = { weight, mask: bytes("BOOL", [ROWS, COLS], kept), hessian: whole };
+        const query = { method, ...further && { bits: 4 } };
+        const answer = await prune(tensors, `method=${method}${further}`);
+        assertSame(answer.mask.data, packBits(kept, ROWS, COLS));
+        assert.equal(answer.report.zeros, kept.filter((keep) => keep === 0).length);
+        decodeAnswer(answer.body, { query, tensors });
+        const pattern = await prune(tensors, `method=${method}${further}&pattern=2:4`);
+        assert.ok(pattern.report.zeros >= ROWS * COLS / 2);
+      });
+    }
+  }
 
   it("moves the weights towards a target, with statistics in the body and stored ones", async () => {
     const wanted = normals(ROWS * COLS, 5).map((value, i) => weights[i] + 0.3 * value);
