@@ -203,7 +203,7 @@ async function solveLayer(
       backend,
       received,
       loan,
-      { ...parameters, targetStep: targetStep(received.target !== undefined) },
+      { ...parameters, answerDtype: dtype, targetStep: targetStep(received.target !== undefined) },
       clock,
     );
     unsent.defer(solved.solution.destroy);
