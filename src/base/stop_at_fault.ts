@@ -13,7 +13,9 @@ export function stopAtFault<S extends z.ZodArray | z.ZodRecord>(schema: S) {
     for (const key of Array.isArray(value) ? value.keys() : Object.keys(value)) {
       const { error } = z.core.safeParse(item, (value as Record<PropertyKey, unknown>)[key]);
       if (!error) continue;
-      for (const issue of error.issues) issues.push({ ...issue, path: [key, ...issue.path], input: undefined });
+      for (const issue of error.issues) {
+        issues.push({ ...issue, path: [key, ...issue.path], input: undefined });
+      }
       break;
     }
     return value;

@@ -50,5 +50,8 @@ export function shortMessage(message: string): string {
 
 /** Returns `value` as JSON, or its beginning if the JSON is long. */
 export function quote(value: unknown): string {
-  return shortened(JSON.stringify(typeof value === "string" ? value.slice(0, 2 * MAX_QUOTED_CHARACTERS) : value) ?? "undefined");
+  return shortened(
+    JSON.stringify(typeof value === "string" ? value.slice(0, 2 * MAX_QUOTED_CHARACTERS) : value) ??
+      "undefined",
+  );
 }

@@ -175,8 +175,7 @@ async function solveLayer(
   const { start = readStart } = options;
   using operands = new DisposableStack();
   const edge = tileEdgeFor(given.blocksize, options.tileEdge ?? tileEdgeOn(backend));
-  const targetStep = (hasTarget: boolean) =>
-    hasTarget ? given.target_step ?? DEFAULT_TARGET_STEP : undefined;
+  const targetStep = (hasTarget: boolean) => hasTarget ? given.target_step ?? DEFAULT_TARGET_STEP : undefined;
   const received = await receive({
     edge,
     statistics: statisticsRule(given, loan),

@@ -22,7 +22,8 @@ function runOf(part: BytePart): Uint8Array {
   if (typeof part === "string") return new TextEncoder().encode(part);
   if ("hex" in part) return Uint8Array.fromHex(part.hex);
   const { repeat, times } = part, at = repeat.indexOf("#");
-  const run = new TextEncoder().encode(repeat.replace("#", "0000000").repeat(times)), width = run.length / times;
+  const run = new TextEncoder().encode(repeat.replace("#", "0000000").repeat(times)),
+    width = run.length / times;
   for (let number = 0; at >= 0 && number < times; number++) {
     new TextEncoder().encodeInto(String(number).padStart(7, "0"), run.subarray(number * width + at));
   }

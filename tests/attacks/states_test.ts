@@ -30,7 +30,8 @@ const HEALTH_MILLISECONDS = 500;
 const MAX_DETAIL_CHARACTERS = 1000;
 
 const MIB = 2 ** 20, MILLION = 1_000_000;
-const numbered = (count: number, entry: (number: number) => string) => Array.from({ length: count }, (_, i) => entry(i));
+const numbered = (count: number, entry: (number: number) => string) =>
+  Array.from({ length: count }, (_, i) => entry(i));
 const list = (count: number, item: string) => `[${Array(count).fill(item)}]`;
 const withConfig = (changes: object) => JSON.stringify({ ...config, ...changes });
 const QWEN = {
@@ -97,11 +98,23 @@ const STATES_ATTACKS: readonly Attack[] = [
 
 const BLOCK_ATTACKS: readonly Attack[] = [
   ...([
-    ["with 1,000 names of layers", `{${numbered(1000, (i) => `"t${i}":{}`)}}`, /^layers: has more than \d+ keys/],
-    ["with 100,000 names of layers", `{${numbered(100_000, (i) => `"t${i}":{}`)}}`, /^layers: has more than \d+ keys/],
+    [
+      "with 1,000 names of layers",
+      `{${numbered(1000, (i) => `"t${i}":{}`)}}`,
+      /^layers: has more than \d+ keys/,
+    ],
+    [
+      "with 100,000 names of layers",
+      `{${numbered(100_000, (i) => `"t${i}":{}`)}}`,
+      /^layers: has more than \d+ keys/,
+    ],
     ["with a layer of another block", '{"x":{}}', /^layers\.x: is not a linear layer of block 0$/],
     ["with the layer __proto__", '{"__proto__":{}}', /^layers\.__proto__: is not a linear layer of block 0$/],
-    ["with the layer constructor", '{"constructor":{}}', /^layers\.constructor: is not a linear layer of block 0$/],
+    [
+      "with the layer constructor",
+      '{"constructor":{}}',
+      /^layers\.constructor: is not a linear layer of block 0$/,
+    ],
     ["with a list of layers", "[]", /^layers: must be an object/],
   ] as const).map(([name, layers, detail]) => ({
     name: `a block ${name}`,
@@ -168,10 +181,12 @@ describe("a host, given hostile metadata,", () => {
     assert.ok(Math.min(...latest) <= HEALTH_MILLISECONDS, `the health checks took up to ${latest} ms`);
   }
 
-  for (const { name, path = STATES, metadata: texts = metadata, windows, code, detail } of [
-    ...STATES_ATTACKS,
-    ...BLOCK_ATTACKS,
-  ]) {
+  for (
+    const { name, path = STATES, metadata: texts = metadata, windows, code, detail } of [
+      ...STATES_ATTACKS,
+      ...BLOCK_ATTACKS,
+    ]
+  ) {
     it(`refuses ${name}`, async () => {
       const tensors = path === BLOCKS ? block : {
         windows: windows === undefined ? given : ids([windows, 1], new Uint32Array(windows)),

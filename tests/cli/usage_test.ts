@@ -66,16 +66,22 @@ describe("pare usage", () => {
     });
   }
 
-  const unusable: readonly (readonly [env: Readonly<Record<string, string>>, args: readonly string[], message: RegExp])[] = [
-    [{}, ["serve", "--port", "abc"], /--port.*'abc'.*integer from 0 to 65535/],
-    [{}, ["serve", "--port="], /--port.*''.*integer from 0 to 65535/],
-    [{ PORT: "" }, ["serve"], /'' from env 'PORT'.*integer from 0 to 65535/],
-    [{ PORT: "abc" }, ["serve"], /'abc' from env 'PORT'.*integer from 0 to 65535/],
-    [{}, ["serve", "--host", "a b"], /--host.*'a b'.*name or an address/],
-    [{}, ["serve", "--host="], /--host.*''.*name or an address/],
-    [{}, ["verify", "absent", "--allow-net", "a b"], /--allow-net.*'a b'.*name or an address/],
-    [{}, ["layer", "layer.safetensors", "--out", "never-made", "--server", "http://a!b"], /layer\.safetensors/],
-  ];
+  const unusable:
+    readonly (readonly [env: Readonly<Record<string, string>>, args: readonly string[], message: RegExp])[] =
+      [
+        [{}, ["serve", "--port", "abc"], /--port.*'abc'.*integer from 0 to 65535/],
+        [{}, ["serve", "--port="], /--port.*''.*integer from 0 to 65535/],
+        [{ PORT: "" }, ["serve"], /'' from env 'PORT'.*integer from 0 to 65535/],
+        [{ PORT: "abc" }, ["serve"], /'abc' from env 'PORT'.*integer from 0 to 65535/],
+        [{}, ["serve", "--host", "a b"], /--host.*'a b'.*name or an address/],
+        [{}, ["serve", "--host="], /--host.*''.*name or an address/],
+        [{}, ["verify", "absent", "--allow-net", "a b"], /--allow-net.*'a b'.*name or an address/],
+        [
+          {},
+          ["layer", "layer.safetensors", "--out", "never-made", "--server", "http://a!b"],
+          /layer\.safetensors/,
+        ],
+      ];
   for (const [env, args, message] of unusable) {
     it(`refuses "${args.join(" ")}" with ${JSON.stringify(env)}, although Deno cannot permit such an address`, async () => {
       const { code, stderr } = await runLauncher(env, ...args);

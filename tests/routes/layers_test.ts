@@ -42,11 +42,15 @@ function wantedOutputs(change: number): Float32Array<ArrayBuffer> {
 }
 
 /** Returns the weights of an answer, with zeros in the columns that it has lost. */
-function answeredWeights({ weight: { dtype, data }, kept }: { weight: HostTensor; kept?: HostTensor }): Float32Array {
+function answeredWeights(
+  { weight: { dtype, data }, kept }: { weight: HostTensor; kept?: HostTensor },
+): Float32Array {
   const values = bytesToFloats(data, dtype as FloatDtype);
   if (!kept) return values;
   const columns = new Uint32Array(kept.data.slice().buffer), placed = new Float32Array(ROWS * COLS);
-  values.forEach((value, i) => placed[Math.floor(i / columns.length) * COLS + columns[i % columns.length]] = value);
+  values.forEach((value, i) =>
+    placed[Math.floor(i / columns.length) * COLS + columns[i % columns.length]] = value
+  );
   return placed;
 }
 

@@ -114,7 +114,8 @@ it("states in the folder of a host have the inputs of tokens, and the shared key
 
 it("PUT /v1/states counts the inputs of tokens before it takes memory for them", async () => {
   const rowBytes = 4 * spec.blockCount * tokenIds.length * spec.tokenInputs!.size;
-  const needed = countStatesBytes(spec, windows.length, TOKENS) + rowBytes + creation.length + objectBytesOf(creation);
+  const needed = countStatesBytes(spec, windows.length, TOKENS) + rowBytes + creation.length +
+    objectBytesOf(creation);
   const tight = await startHost({ device: { statesBytes: needed } });
   assert.equal((await tight.send("PUT", STATES, creation)).status, 201);
   await tight.close();

@@ -53,7 +53,12 @@ export function addCommonOptions(command: Command): Command {
       appendValue,
       [],
     )
-    .option("--allow-net <host>", "permit connecting to HOST or HOST:PORT; may be repeated", appendAddress, []);
+    .option(
+      "--allow-net <host>",
+      "permit connecting to HOST or HOST:PORT; may be repeated",
+      appendAddress,
+      [],
+    );
 }
 
 function appendAddress(text: string, previous: readonly string[]): string[] {

@@ -150,7 +150,9 @@ export function union(accesses: readonly Grants[]): Required<Grants> {
 
 /** Whether Deno accepts `text` as the value of `--allow-net`: a name, an address or a range of them, and optionally a port. */
 export function isNetAddress(text: string): boolean {
-  const address = /^(\[[\da-f:.]+\]|(?:\*\.)?[\w-]+(?:\.[\w-]+)*\.?(?:\/\d{1,3})?)(?::(\d{1,5}))?$/i.exec(text);
+  const address = /^(\[[\da-f:.]+\]|(?:\*\.)?[\w-]+(?:\.[\w-]+)*\.?(?:\/\d{1,3})?)(?::(\d{1,5}))?$/i.exec(
+    text,
+  );
   if (!address) return false;
   const [, host, port = "0"] = address;
   return Number(port) <= 65535 && (!host.startsWith("[") || URL.canParse(`http://${host}`));

@@ -4,7 +4,16 @@
  * command may start programs, and only the libraries that `--products` and `--webgpu` name may be loaded.
  */
 
-import { accessOf, bracketed, type Grants, hostOf, isNetAddress, type Surroundings, union, withRealPath } from "./access.ts";
+import {
+  accessOf,
+  bracketed,
+  type Grants,
+  hostOf,
+  isNetAddress,
+  type Surroundings,
+  union,
+  withRealPath,
+} from "./access.ts";
 import { COMMANDS, COMMON_VARIABLES, IMPLIED, SWITCHES } from "./commands.ts";
 
 /** The address and the port at which `pare serve` listens by default. */

@@ -73,7 +73,9 @@ export function encodeBlock(
 export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
   try {
     const { header, tensors } = decode(body, { maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
-    const { layers, reconstructed, ...block } = metadataSchema.parse(parseJson(header.metadata.block ?? "", ANSWER_BOUNDS));
+    const { layers, reconstructed, ...block } = metadataSchema.parse(
+      parseJson(header.metadata.block ?? "", ANSWER_BOUNDS),
+    );
     const tensor = (name: string) => {
       const found = tensors.get(name);
       if (!found) throw new RangeError(`the tensor ${name} is missing`);

@@ -31,9 +31,11 @@ export function readModel(
   tensors: readonly { readonly name: string }[],
 ): { readonly model: ModelDescription; readonly spec: ModelSpec } {
   if (config === undefined) throw invalidConfig("is missing in the metadata of the body");
-  const given = { names: metadataJson("names", json) }, parsed = z.object({ names: namesSchema }).safeParse(given);
+  const given = { names: metadataJson("names", json) },
+    parsed = z.object({ names: namesSchema }).safeParse(given);
   if (!parsed.success) throw invalidParameters(parsed.error, given);
-  const names = new Set([...tensors.map(({ name }) => name), ...parsed.data.names]), found = new Set<string>();
+  const names = new Set([...tensors.map(({ name }) => name), ...parsed.data.names]),
+    found = new Set<string>();
   const spec = specOf(config, (name) => names.has(name) && found.add(name) !== undefined);
   return { model: { config, names: [...found] }, spec };
 }

@@ -78,7 +78,8 @@ function checkForm(
     const isOfForm = dtype === wanted && sameShape(others, features) && count > 0 && length > 0;
     const isShort = length <= limit && count <= MAX_WINDOWS && count * length <= MAX_TOKENS;
     if (isOfForm && length === tokens && isShort) continue;
-    const rule = `${form} with at most ${MAX_WINDOWS} windows, ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
+    const rule =
+      `${form} with at most ${MAX_WINDOWS} windows, ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === names[0] ? "" : `, and with ${tokens} tokens in a window as ${names[0]}`);
     throw new TensorMismatchError(name, rule, `${dtype} [${firstItems(shape)}]`);
   }

@@ -94,7 +94,11 @@ export function dataBytesOf({ forward, windows, validationWindows, tokenRows }: 
 const WINDOW_BYTES = 512, CHARACTER_BYTES = 10;
 
 /** Returns the bytes of the windows, and of the description of the model. */
-export function countObjectBytes({ config, names }: ModelDescription, windows: number, tokens: number): number {
+export function countObjectBytes(
+  { config, names }: ModelDescription,
+  windows: number,
+  tokens: number,
+): number {
   const characters = names.reduce((sum, { length }) => sum + length, config.length);
   return windows * (WINDOW_BYTES + 4 * tokens) + CHARACTER_BYTES * characters;
 }

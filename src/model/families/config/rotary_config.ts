@@ -72,7 +72,9 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   const rope = ropeOf(config), ropeType = typeOf(rope);
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
     const supported = Object.keys(ROPE_TYPES).join(", ");
-    throw configError(`rope_type ${shortened(ropeType)} is not supported; the supported types are: ${supported}`);
+    throw configError(
+      `rope_type ${shortened(ropeType)} is not supported; the supported types are: ${supported}`,
+    );
   }
   const theta = rope.rope_theta ?? config.rope_theta ?? DEFAULT_THETA;
   const rotatedShare = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
