@@ -15,16 +15,25 @@ import { PanelProduct } from "./linalg/panel_product.ts";
 import { addFactoredForm, addInnerProduct, RowSums } from "./linalg/quadratic_form.ts";
 import { addScaled, allocateLike, copyMatrix } from "./linalg/tile_arithmetic.ts";
 import { keepsHessian, type MethodResult, type SolveTask } from "./methods.ts";
-import { FormSums, undampedForm } from "./solvers/solution.ts";
 import { ScaledLoss, type ScaledStatistics } from "./solvers/scaled_statistics.ts";
+import { FormSums, undampedForm } from "./solvers/solution.ts";
+import type { Solution } from "./solvers/solver.ts";
 
 /**
- * Rounds Q in place, exactly as the answer encodes it. Waits for the device.
+ * Returns Q, rounded exactly as the answer encodes it. Waits for the device. Q is rounded in place, except if it has grids,
+ * because the codes of the answer are computed from Q. It is then a copy, which is added to `owned`.
  * @throws {OverflowingAnswerError} if a weight is not finite in `dtype`. Q is then unchanged
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
-export async function roundToDtype(backend: Backend, q: TiledMatrix, dtype: FloatDtype): Promise<void> {
-  await checkAnswer(backend, q, dtype);
+export async function roundToDtype(
+  backend: Backend,
+  { q: exact, quantized }: Solution,
+  dtype: FloatDtype,
+  owned: ResourceSet,
+): Promise<TiledMatrix> {
+  await checkAnswer(backend, exact, dtype);
+  const q = quantized ? owned.add(allocateLike(backend, exact, "weights in the dtype of the answer")) : exact;
+  if (quantized) copyMatrix(backend, exact, q);
   using scratch = new ResourceSet();
   // The encoded form of so many weights takes less memory than a panel of a product.
   const atOnce = Math.max(2 ** 14, 64 * q.rows), code = DTYPE_CODE[dtype];
@@ -38,6 +47,7 @@ export async function roundToDtype(backend: Backend, q: TiledMatrix, dtype: Floa
       backend.dispatch(toFloat32, { source: encoded, target: buffer }, to);
     }
   }
+  return q;
 }
 
 /**
@@ -54,8 +64,10 @@ export async function roundToAnswer(
   const { solution } = result, { q, mask } = solution, delta = operands.layer.weight;
   if (validation) copyMatrix(backend, validation.weight, delta);
   else addScaled(backend, q, 1, delta, mask);
-  await roundToDtype(backend, q, dtype);
-  addScaled(backend, q, -1, delta, mask);
+  {
+    using copies = new ResourceSet();
+    addScaled(backend, await roundToDtype(backend, solution, dtype, copies), -1, delta, mask);
+  }
   using scratch = new ResourceSet();
   const { unshrunk, hessian, factor } = operands;
   // A factor or the scaled statistics may have taken the memory of the Hessian.

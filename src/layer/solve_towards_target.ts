@@ -1,6 +1,7 @@
 /** Solves a layer that may have a target: takes the step towards it, runs the method, and measures the result. */
 
 import type { Backend } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { Report } from "../protocol/messages.ts";
 import { chooseTargetStep } from "./validation/choose_target_step.ts";
 import { total } from "./linalg/quadratic_form.ts";
@@ -85,8 +86,9 @@ export async function solveTowardsTarget(
   try {
     const isRounded = answerDtype !== "F32", isUnchanged = !isRounded && !factor.dead && shrinkage === 0;
     const { rowErrors } = solution, isPass = !usesHessian(parameters) && isUnchanged;
-    if (isRounded) await roundToDtype(backend, solution.q, answerDtype);
-    const { loss, weightForm, change, validation: heldOut } = await step.measure(solution.q, {
+    using copies = new ResourceSet();
+    const q = isRounded ? await roundToDtype(backend, solution, answerDtype, copies) : solution.q;
+    const { loss, weightForm, change, validation: heldOut } = await step.measure(q, {
       passError: isPass && rowErrors ? total(rowErrors) : undefined,
       validationChange: result.validation?.loss,
     });
