@@ -40,11 +40,18 @@ export function joinedItems(items: readonly unknown[], separator = ", "): string
   return omitted === 0 ? parts.join(separator) : [...parts, `… and ${omitted} more`].join(separator);
 }
 
-/** Parses `text` as JSON. Returns undefined if it is not valid JSON, such as the error page of a proxy. */
-export function tryParseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+/** The most characters of the message of an error, so that no value from outside fills a screen or a log. */
+const MAX_MESSAGE_CHARACTERS = 1000;
+
+/** Returns `message`, or its beginning if it is longer than a message may be. */
+export function shortMessage(message: string): string {
+  return shortened(message, MAX_MESSAGE_CHARACTERS - 1);
+}
+
+/** Returns `value` as JSON, or its beginning if the JSON is long. */
+export function quote(value: unknown): string {
+  return shortened(
+    JSON.stringify(typeof value === "string" ? value.slice(0, 2 * MAX_QUOTED_CHARACTERS) : value) ??
+      "undefined",
+  );
 }

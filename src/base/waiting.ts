@@ -71,3 +71,19 @@ export function* growingDelays(firstMs: number, longestMs: number): Generator<nu
     yield pauseMs;
   }
 }
+
+/** The time for which a loop may occupy the event loop, in milliseconds. */
+const MAX_OCCUPIED_MS = 20;
+
+/**
+ * Returns a function that a long loop calls before each step. It waits for a timer if the loop has run for 20 ms, so that
+ * the event loop can answer other requests meanwhile.
+ */
+export function pauses(): () => Promise<void> {
+  let resumed = performance.now();
+  return async () => {
+    if (performance.now() - resumed < MAX_OCCUPIED_MS) return;
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    resumed = performance.now();
+  };
+}

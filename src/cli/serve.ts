@@ -24,6 +24,7 @@ import {
   type BackendFlags,
   type CommonOptions,
   integer,
+  listeningAddress,
 } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
@@ -67,6 +68,7 @@ export function createServeCommand(signal: AbortSignal): Command {
     .option(
       "--host <address>",
       "address to listen on; without keys it must be an address of loopback",
+      listeningAddress,
       "127.0.0.1",
     )
     .addOption(

@@ -1,5 +1,7 @@
 /** The errors that the SDK throws when a request fails. */
 
+import { shortMessage } from "../base/texts.ts";
+
 /** The members of a problem document (RFC 9457) that the SDK reads. */
 export interface ProblemFields {
   /** The error code. */
@@ -76,4 +78,9 @@ export class ConnectionError extends Error {
 export class MalformedAnswerError extends TypeError {
   /** The name of the class. It is the same after a program is minified. */
   override readonly name = "MalformedAnswerError";
+
+  /** Makes an error. The message names the difference. A long message is shortened. */
+  constructor(message: string, options?: ErrorOptions) {
+    super(shortMessage(message), options);
+  }
 }

@@ -97,7 +97,14 @@ export async function compressLayer(
     const result = await solveTowardsTarget(
       backend,
       { ...operands, factor, lossUnit },
-      { ...parameters, damping, shrinkage, isDampingChosen: parameters.damping === "auto" },
+      {
+        ...parameters,
+        damping,
+        shrinkage,
+        isDampingChosen: parameters.damping === "auto",
+        // The scale would change which weights are subnormal in the dtype.
+        answerDtype: exponent === 0 ? parameters.answerDtype : undefined,
+      },
       clock,
     );
     const { solution } = result, { rows, cols } = weight, reportedShrinkage = shrinkage || result.shrinkage;

@@ -141,9 +141,14 @@ export function peakDeviceBytes(
     const sweeps = isImproved ? 2 * weights + factorScratch + 8 * rows * (ROUNDING_SWEEPS + 1) : 0;
     phases.push(solution + 2 * weights + pass + form + sweeps);
   }
+  // The loss of a rounded answer is measured in the order of the factor. Rounded weights are copied for it.
+  phases.push(solution + Math.max(quantization ? weights : 0, (isReordered ? weights : 0) + form));
   if (targetStep !== undefined) {
     // The step is one matrix, or two if it is computed in another order.
-    phases.push(weights + (reordered > 0 ? weights : 0) + mask + panelOf(rows), solution + mask + form);
+    phases.push(
+      weights + (reordered > 0 ? weights : 0) + mask + panelOf(rows),
+      solution + mask + form + (quantization ? weights : 0),
+    );
   }
   return resident + Math.max(...phases);
 }

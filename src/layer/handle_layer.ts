@@ -166,7 +166,7 @@ interface CheckedSolution {
 
 /** Solves the layer that `receive` moves to the device, and checks the result. */
 async function solveLayer(
-  { parameters, loan }: LayerInput,
+  { parameters: given, loan }: LayerInput,
   options: LayerOptions,
   receive: (rules: LayerRules) => Promise<ReceivedLayer>,
 ): Promise<CheckedSolution> {
@@ -174,23 +174,24 @@ async function solveLayer(
   const readStart = clock();
   const { start = readStart } = options;
   using operands = new DisposableStack();
-  const edge = tileEdgeFor(parameters.blocksize, options.tileEdge ?? tileEdgeOn(backend));
-  const targetStep = (hasTarget: boolean) =>
-    hasTarget ? parameters.target_step ?? DEFAULT_TARGET_STEP : undefined;
+  const edge = tileEdgeFor(given.blocksize, options.tileEdge ?? tileEdgeOn(backend));
+  const targetStep = (hasTarget: boolean) => hasTarget ? given.target_step ?? DEFAULT_TARGET_STEP : undefined;
   const received = await receive({
     edge,
-    statistics: statisticsRule(parameters, loan),
-    tokenWeights: parameters.token_weights,
+    statistics: statisticsRule(given, loan),
+    tokenWeights: given.token_weights,
     checkShape(rows, cols, has) {
-      METHOD_SOLVERS[parameters.method].checkShape?.(rows, cols, parameters.pattern);
-      const stepped = { ...parameters, targetStep: targetStep(has.target) };
-      const given = { ...has, validation: has.validation || loan?.validation !== undefined };
-      requireTensors(stepped, rows, cols, given, parameters.target_step !== undefined);
-      const { validation: hasValidation, validationTarget: hasValidationTarget } = given;
+      METHOD_SOLVERS[given.method].checkShape?.(rows, cols, given.pattern);
+      const stepped = { ...given, targetStep: targetStep(has.target) };
+      const tensors = { ...has, validation: has.validation || loan?.validation !== undefined };
+      requireTensors(stepped, rows, cols, tensors, given.target_step !== undefined);
+      const { validation: hasValidation, validationTarget: hasValidationTarget } = tensors;
       checkDeviceBytes(backend, { rows, cols, edge, hasValidation, hasValidationTarget }, stepped);
     },
   });
   operands.defer(received.destroy);
+  const isMaskOnly = given.prunesMaskOnly && received.layer.forced !== undefined;
+  const parameters = isMaskOnly ? { ...given, sparsity: 0 } : given;
   if (loan) checkLoanFits(received, loan);
   const read = (clock() - readStart) / 1000;
 
@@ -201,7 +202,7 @@ async function solveLayer(
       backend,
       received,
       loan,
-      { ...parameters, targetStep: targetStep(received.target !== undefined) },
+      { ...parameters, answerDtype: dtype, targetStep: targetStep(received.target !== undefined) },
       clock,
     );
     unsent.defer(solved.solution.destroy);

@@ -3,6 +3,7 @@
 import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { type Effort, type MethodName, METHODS, needsNoStatistics } from "../protocol/methods.ts";
+import type { FloatDtype } from "../tensor/dtype.ts";
 import type { Pattern } from "../tensor/pattern.ts";
 import type { QuantizationOptions } from "../tensor/quantization.ts";
 import type { Factor } from "./linalg/factor.ts";
@@ -207,6 +208,8 @@ export interface LayerParameters extends SolveOptions {
   readonly effort?: Effort;
   /** How the kept weights are rounded. Undefined if the kept weights are not rounded. */
   readonly quantization?: QuantizationOptions;
+  /** The dtype of the answer, to which the result is rounded before its loss is measured. @default "F32" */
+  readonly answerDtype?: FloatDtype;
   /**
    * α, the size of the step towards the target before the solve (`target_step.ts`), or `auto` if the validation target
    * chooses it (`choose_target_step.ts`). Undefined if the layer has no target.

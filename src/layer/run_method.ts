@@ -6,6 +6,7 @@
 
 import type { Backend } from "../device/backend.ts";
 import { improvesRounding } from "../protocol/methods.ts";
+import { roundToAnswer } from "./round_answer.ts";
 import { chooseResult } from "./validation/choose_result.ts";
 import { refit, type RefitReport } from "./solvers/refit.ts";
 import { ROUNDING_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
@@ -31,7 +32,8 @@ export async function runMethod(
   parameters: DampedParameters,
   clock: () => number,
 ): Promise<MethodResult> {
-  const { hessian, factor } = operands, { damping, refitSteps, quantization } = parameters;
+  const { hessian, factor } = operands;
+  const { damping, refitSteps, quantization, answerDtype = "F32" } = parameters;
   const notes = factor && factor.damping > damping
     ? [
       `The damping was raised from ${damping} to ${factor.damping}, because the factorisation failed with less.`,
@@ -78,7 +80,14 @@ export async function runMethod(
       throw error;
     }
   }
-  return validation ? await chooseResult(task, validation, result) : result;
+  if (validation) result = await chooseResult(task, validation, result);
+  if (answerDtype === "F32" || !hessian && !factor) return result;
+  try {
+    return await roundToAnswer(task, result, answerDtype, scaled);
+  } catch (error) {
+    result.solution.destroy();
+    throw error;
+  }
 }
 
 async function refitResult(

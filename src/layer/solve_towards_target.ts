@@ -1,11 +1,13 @@
 /** Solves a layer that may have a target: takes the step towards it, runs the method, and measures the result. */
 
 import type { Backend } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { Report } from "../protocol/messages.ts";
 import { chooseTargetStep } from "./validation/choose_target_step.ts";
 import { total } from "./linalg/quadratic_form.ts";
 import { copyShrunk } from "./linalg/shrink.ts";
 import { type DampedParameters, type LayerOperands, type MethodResult, usesHessian } from "./methods.ts";
+import { roundToDtype } from "./round_answer.ts";
 import { runMethod } from "./run_method.ts";
 import { TargetStep } from "./target_step.ts";
 
@@ -38,18 +40,19 @@ export interface TargetResult extends MethodResult {
 export async function solveTowardsTarget(
   backend: Backend,
   { target, ...operands }: LayerOperands,
-  { targetStep, shrinkage, ...parameters }: SolveParameters,
+  { targetStep, shrinkage, answerDtype = "F32", ...parameters }: SolveParameters,
   clock: () => number,
 ): Promise<TargetResult> {
   using owned = new DisposableStack();
   if (!target) {
-    if (shrinkage === 0) return await runMethod(backend, operands, parameters, clock);
+    const rounded = { ...parameters, answerDtype };
+    if (shrinkage === 0) return await runMethod(backend, operands, rounded, clock);
     const shrunk = owned.adopt(
       await copyShrunk(backend, operands.hessian!, shrinkage),
       (copy) => copy.destroy(),
     );
     const shrunkOperands = { ...operands, hessian: shrunk, unshrunk: operands.hessian };
-    const result = await runMethod(backend, shrunkOperands, parameters, clock);
+    const result = await runMethod(backend, shrunkOperands, rounded, clock);
     const { notes } = result;
     return notes.length > 0 ? { ...result, notes: [...notes, SHRUNK_NOTE] } : result;
   }
@@ -81,8 +84,11 @@ export async function solveTowardsTarget(
   const { solution, notes } = result;
   copy?.destroy();
   try {
-    const { rowErrors } = solution, isPass = !usesHessian(parameters) && !factor.dead && shrinkage === 0;
-    const { loss, weightForm, change, validation: heldOut } = await step.measure(solution.q, {
+    const isRounded = answerDtype !== "F32", isUnchanged = !isRounded && !factor.dead && shrinkage === 0;
+    const { rowErrors } = solution, isPass = !usesHessian(parameters) && isUnchanged;
+    using copies = new ResourceSet();
+    const q = isRounded ? await roundToDtype(backend, solution, answerDtype, copies) : solution.q;
+    const { loss, weightForm, change, validation: heldOut } = await step.measure(q, {
       passError: isPass && rowErrors ? total(rowErrors) : undefined,
       validationChange: result.validation?.loss,
     });

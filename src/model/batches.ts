@@ -28,8 +28,17 @@ export function planBatches(
   spec: ModelSpec,
   windows: number,
   tokens: number,
-  { maxBufferBytes, activationBytes }: MemoryBounds,
+  bounds: MemoryBounds,
 ): Batch[] {
+  return evenBatches(windows, largestBatch(spec, tokens, bounds));
+}
+
+/** Returns the largest number of windows of `tokens` tokens in a batch. @throws {RangeError} as {@link planBatches} */
+export function largestBatch(
+  spec: ModelSpec,
+  tokens: number,
+  { maxBufferBytes, activationBytes }: MemoryBounds,
+): number {
   const { largest, total } = activationSizes(spec);
   const windowBytes = tokens * largest * 4;
   if (windowBytes > maxBufferBytes) {
@@ -38,10 +47,14 @@ export function planBatches(
         `has ${maxBufferBytes}; use shorter windows`,
     );
   }
-  const maxWindows = Math.max(
+  return Math.max(
     1,
     Math.min(Math.floor(maxBufferBytes / windowBytes), Math.floor(activationBytes / (tokens * total * 4))),
   );
+}
+
+/** Divides windows into batches of nearly equal size, and of at most `maxWindows` windows. */
+export function evenBatches(windows: number, maxWindows: number): Batch[] {
   const batches = Math.ceil(windows / maxWindows);
   return Array.from({ length: batches }, (_, i) => {
     const first = Math.floor((i * windows) / batches);

@@ -1,7 +1,7 @@
 /** Plans a forward pass: its batches, and where its hidden states are stored. */
 
 import type { Backend } from "../device/backend.ts";
-import { type Batch, planBatches } from "./batches.ts";
+import { type Batch, evenBatches, largestBatch } from "./batches.ts";
 import type { ModelSpec } from "./families/family.ts";
 import {
   choosePlace,
@@ -55,10 +55,10 @@ export function planForward(
   }: ForwardDivision & { readonly location?: HiddenStatesLocation } = {},
 ): ForwardPlan {
   const statesBytes = countStatesBytes(spec, windows, tokens);
-  const bounds = { maxBufferBytes, activationBytes }, batches: Batch[] = [];
+  const maxWindows = largestBatch(spec, tokens, { maxBufferBytes, activationBytes }), batches: Batch[] = [];
   let start = 0;
   for (const size of parts) {
-    for (const { first, count } of planBatches(spec, size, tokens, bounds)) {
+    for (const { first, count } of evenBatches(size, maxWindows)) {
       batches.push({ first: start + first, count });
     }
     start += size;

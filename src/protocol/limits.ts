@@ -48,6 +48,12 @@ export const PART_WINDOWS = 16;
 export const MAX_TOKENS = 2 ** 24;
 
 /**
+ * The largest number of calibration windows, and of held-out ones. So many windows of 256 tokens have `MAX_TOKENS` tokens. The
+ * objects of a window take some hundred bytes of host memory.
+ */
+export const MAX_WINDOWS = 2 ** 16;
+
+/**
  * The limit of the number of ids in `token_ids`, all of which are below it. The vocabularies of models have up to 262 thousand. A
  * host looks ids up in tables that take about 100 bytes per id and are not counted.
  */
@@ -64,6 +70,9 @@ export const MAX_BODY_BYTES = 16 * 2 ** 30;
  * have 70 thousand. A host lists the layers before it reads any weight.
  */
 export const MAX_MODEL_LAYERS = 2 ** 18;
+
+/** The largest number of blocks of a model whose blocks a host runs. The deepest models have 126, and a job has 4096 blocks. */
+export const MAX_MODEL_BLOCKS = 4096;
 
 /** More epochs of a reconstruction would occupy the device for days. Five have most of the gain. */
 export const MAX_EPOCHS = 1000;

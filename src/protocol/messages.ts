@@ -104,7 +104,7 @@ export interface Report {
   readonly sparsity: number;
   /** The number of pruned entries. */
   readonly zeros: number;
-  /** tr(ΔHΔᵀ), where Δ is the change of the weights and H the undamped statistics. Null without statistics, or with a reason in `notes` if f32 cannot hold it, or if the damping outweighs it so much that the rounding of f32 would decide it. */
+  /** tr(ΔHΔᵀ), where Δ is the change of the weights, rounded to the dtype of the answer, and H the undamped statistics. Null without statistics, or with a reason in `notes` if f32 cannot hold it, or if the damping outweighs it so much that the rounding of f32 would decide it. */
   readonly loss: number | null;
   /** loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or with a reason in `notes` if the loss is null, f32 cannot hold it or only the denominator is 0. */
   readonly relative_error: number | null;

@@ -92,7 +92,7 @@ const sharedFields = {
   }),
   sparsity: numeric(z.number(FRACTION_RULE).min(0, FRACTION_RULE).lt(1, FRACTION_RULE)).optional().meta({
     description:
-      `The fraction of weights to prune. Defaults to ${DEFAULT_SPARSITY}. May be omitted with an n:m pattern`,
+      `The fraction of weights to prune. Defaults to ${DEFAULT_SPARSITY}. May be omitted with an n:m pattern, or with a tensor \`mask\`, which is then pruned exactly`,
   }),
   pattern: patternText.default("unstructured").meta({
     description:
@@ -167,6 +167,8 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
   /** The fraction of weights to prune. An n:m pattern implies it. */
   readonly sparsity: number;
   readonly pattern: Pattern;
+  /** Whether a layer with a mask loses the entries of the mask and no others, because the query says nothing else. */
+  readonly prunesMaskOnly: boolean;
   readonly blocksize: number;
   readonly relativeError: boolean;
   /** Conjugate-gradient steps on the mask. */
@@ -187,6 +189,7 @@ export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
     ...query,
     sparsity: pattern.kind === "n:m" ? 1 - pattern.keep / pattern.group : query.sparsity ?? DEFAULT_SPARSITY,
     pattern,
+    prunesMaskOnly: pattern.kind === "unstructured" && query.sparsity === undefined,
     blocksize: query.blocksize ??
       defaultBlocksize(scaleBits === undefined ? Math.max(group, groupSize) : SUPER_BLOCK_COLUMNS),
     relativeError: query.error,
@@ -200,8 +203,8 @@ export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
 
 /** Returns the parameters that take effect, by their names in the contract. */
 export function effectiveParameters(query: ParsedLayerQuery): LayerQuery {
-  const { quantization, refitSteps, effort, relativeError: _relativeError, ...parameters } =
-    resolveParameters(query);
+  const { quantization, refitSteps, effort, ...resolved } = resolveParameters(query);
+  const { relativeError: _relativeError, prunesMaskOnly: _prunesMaskOnly, ...parameters } = resolved;
   const isRounded = quantization !== undefined;
   const effective = Object.entries(parameters).filter(([name]) => isRounded || !isRoundingParameter(name));
   return {

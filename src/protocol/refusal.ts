@@ -4,7 +4,7 @@
  * `routes/errors.ts` convert to refusals.
  */
 
-import { firstItems, joinedItems, shortened } from "../base/texts.ts";
+import { firstItems, joinedItems, shortened, shortMessage } from "../base/texts.ts";
 import { type ProblemCode, PROBLEMS } from "./problem_codes.ts";
 import { z } from "zod";
 
@@ -22,7 +22,7 @@ export class Refusal extends Error {
   readonly retryAfter: number | undefined;
 
   constructor(readonly code: ProblemCode, detail: string, options: RefusalOptions = {}) {
-    super(detail, options);
+    super(shortMessage(detail), options);
     const members = Object.entries(options.members ?? {}).map((
       [name, value],
     ) => [name, shortenedMember(value)]);

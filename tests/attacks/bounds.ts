@@ -25,11 +25,26 @@ export interface Cost {
 /**
  * Runs `attack` and checks its time and its memory. If a bound is exceeded, the attack is repeated. It fails if it exceeds a bound
  * every time.
+ * @param name the row of the attack in the table of {@link printCosts}
  */
-export async function withinBounds(attack: () => unknown): Promise<void> {
+export async function withinBounds(attack: () => unknown, name?: string): Promise<void> {
   let cost = await measure(attack);
   for (let attempt = 1; attempt < ATTEMPTS && !isWithinBounds(cost); attempt++) cost = await measure(attack);
+  if (name !== undefined) costs[name] = cost;
   assert.ok(isWithinBounds(cost), `the attack cost ${JSON.stringify(cost)}`);
+}
+
+const costs: Record<string, Cost> = {};
+
+/** Prints the costs of the attacks that have a name. */
+export function printCosts(): void {
+  const rows = Object.entries(costs).map(([name, { cpuMilliseconds, milliseconds, addedBytes }]) =>
+    `${[cpuMilliseconds, milliseconds].map((ms) => `${Math.round(ms)} ms`.padStart(9)).join("")}${
+      `${(addedBytes / 2 ** 20).toFixed(1)} MiB`.padStart(11)
+    }  ${name}`
+  );
+  const head = `${"processor".padStart(9)}${"clock".padStart(9)}${"memory".padStart(11)}  attack`;
+  console.log([head, ...rows].join("\n"));
 }
 
 async function measure(attack: () => unknown): Promise<Cost> {

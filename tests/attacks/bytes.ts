@@ -1,6 +1,6 @@
 /** The notation of the attack corpus for bytes. JSON cannot hold bytes, and long files should be short in the corpus. */
 
-/** A run of bytes: a text in UTF-8, bytes in hexadecimal, or a text that is repeated. */
+/** A run of bytes: a text in UTF-8, bytes in hexadecimal, or a text that is repeated. Each `#` in it becomes its number, in seven digits. */
 export type BytePart =
   | string
   | { readonly hex: string }
@@ -20,7 +20,12 @@ export function bytesOf(parts: BytePart | readonly BytePart[]): Uint8Array<Array
 
 function runOf(part: BytePart): Uint8Array {
   if (typeof part === "string") return new TextEncoder().encode(part);
-  return "hex" in part
-    ? Uint8Array.fromHex(part.hex)
-    : new TextEncoder().encode(part.repeat.repeat(part.times));
+  if ("hex" in part) return Uint8Array.fromHex(part.hex);
+  const { repeat, times } = part, at = repeat.indexOf("#");
+  const run = new TextEncoder().encode(repeat.replace("#", "0000000").repeat(times)),
+    width = run.length / times;
+  for (let number = 0; at >= 0 && number < times; number++) {
+    new TextEncoder().encodeInto(String(number).padStart(7, "0"), run.subarray(number * width + at));
+  }
+  return run;
 }

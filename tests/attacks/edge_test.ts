@@ -3,14 +3,14 @@
  * application is called here without the Workers runtime and without its storage, because no hostile request may reach the storage.
  */
 
-import { before, describe, it } from "@std/testing/bdd";
+import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { assertProblem } from "../routes/assert_problem.ts";
-import { withinBounds } from "./bounds.ts";
+import { printCosts, withinBounds } from "./bounds.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";
 import { type AttackCase, readCorpus } from "./corpus.ts";
 
@@ -39,6 +39,9 @@ const digestOf = async (text: string) => (await sha256(new TextEncoder().encode(
 
 /** The longest answer in characters. It has room for 20 parameters with their reasons. */
 const MAX_ANSWER_CHARACTERS = 16_384;
+
+/** The longest detail of a problem, in characters. */
+const MAX_DETAIL_CHARACTERS = 1000;
 
 /** Runs `body`. Returns everything that it writes to the console, which is the log of a Worker. */
 async function withLog(body: () => Promise<void>): Promise<string> {
@@ -87,6 +90,8 @@ describe("the edge, given a hostile request,", () => {
     }
   }
 
+  after(printCosts);
+
   for (const attack of readCorpus<EdgeCase>("edge")) {
     it(`refuses ${attack.name}`, async () => {
       await withinBounds(async () => {
@@ -98,9 +103,11 @@ describe("the edge, given a hostile request,", () => {
           await assertProblem(response, attack.code);
           assertNoSecret(text + JSON.stringify([...response.headers]));
           assert.ok(text.length <= MAX_ANSWER_CHARACTERS, `the answer has ${text.length} characters`);
+          const { detail } = JSON.parse(text);
+          assert.ok(detail.length <= MAX_DETAIL_CHARACTERS, `the detail has ${detail.length} characters`);
         });
         assertNoSecret(log);
-      });
+      }, attack.name);
     });
   }
 });

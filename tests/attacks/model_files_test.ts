@@ -1,13 +1,15 @@
 /** A model whose configuration, weight index or tokenizer is hostile is refused soon, with an error that names the file or the setting. */
 
-import { describe, it } from "@std/testing/bdd";
+import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { ModelError } from "../../src/base/files/file_error.ts";
+import type { FileSystem } from "../../src/base/files/file_system.ts";
+import { readEndTokens } from "../../src/model/generation/choose_token.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { encodeText } from "../../src/model/tokenizer/tokenizer.ts";
 import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
-import { withinBounds } from "./bounds.ts";
+import { printCosts, withinBounds } from "./bounds.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";
 import { type AttackCase, readCorpus } from "./corpus.ts";
 
@@ -29,10 +31,8 @@ const WEIGHTS = Deno.readFileSync(new URL("pytorch_model.bin", FIXTURE));
 /** The longest message. A message may list all supported types and name a long path. */
 const MAX_MESSAGE_CHARACTERS = 1000;
 
-/** Opens the model and encodes a text. */
-async function useModel(
-  { files = {}, config, tokenizer }: Omit<ModelCase, "name" | "message">,
-): Promise<void> {
+/** Returns the folder of a changed model. */
+function changedModel({ files = {}, config, tokenizer }: Omit<ModelCase, "name" | "message">) {
   const changed = Object.entries(files).map((
     [name, parts],
   ) => [name, parts === null ? null : bytesOf(parts)]);
@@ -42,24 +42,32 @@ async function useModel(
     "tokenizer.json": { ...TINY_TOKENIZER, ...tokenizer },
     ...Object.fromEntries(changed),
   };
-  const fs = memoryFolder(Object.fromEntries(Object.entries(all).filter(([, content]) => content !== null)));
+  return memoryFolder(Object.fromEntries(Object.entries(all).filter(([, content]) => content !== null)));
+}
+
+/** Opens the model, encodes a text, and reads the settings of generation. */
+async function useModel(fs: FileSystem): Promise<void> {
   await using model = await openModelFolder(FOLDER, fs);
   encodeText(await model.loadTokenizer(), "ab b", "txt");
+  const files = await fs.list(FOLDER) ?? [];
+  await readEndTokens({ folder: FOLDER, files, config: {} }, fs);
 }
 
 describe("a model with a hostile file", () => {
-  it("is accepted without the hostile file", () => useModel({}));
+  after(printCosts);
+
+  it("is accepted without the hostile file", () => useModel(changedModel({})));
 
   for (const { name, message, ...changes } of readCorpus<ModelCase>("model_files")) {
     it(`is refused for ${name}`, async () => {
+      const folder = changedModel(changes);
       await withinBounds(() =>
-        assert.rejects(useModel(changes), (error: unknown) => {
+        assert.rejects(useModel(folder), (error: unknown) => {
           assert.ok(error instanceof ModelError, String(error));
           assert.match(error.message, new RegExp(message));
           assert.ok(error.message.length <= MAX_MESSAGE_CHARACTERS, `${error.message.length} characters`);
           return true;
-        })
-      );
+        }), name);
     });
   }
 });

@@ -7,7 +7,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { VERSION } from "../../src/protocol/version.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { runPare } from "./run_pare.ts";
+import { runLauncher, runPare } from "./run_pare.ts";
 
 const PRUNE = ["prune", OPT_SOTU, "--out", "never-made", "--calibration", "text.txt"];
 const LAYER = ["layer", "layer.safetensors", "--out", "never-made"];
@@ -60,6 +60,31 @@ describe("pare usage", () => {
       const { code, stdout, stderr } = await runPare(...args);
       assert.equal(code, 2, stderr);
       assert.equal(stdout, "");
+      assert.match(stderr, /^error: [^\n]+\n$/);
+      assert.match(stderr, message);
+    });
+  }
+
+  const unusable:
+    readonly (readonly [env: Readonly<Record<string, string>>, args: readonly string[], message: RegExp])[] =
+      [
+        [{}, ["serve", "--port", "abc"], /--port.*'abc'.*integer from 0 to 65535/],
+        [{}, ["serve", "--port="], /--port.*''.*integer from 0 to 65535/],
+        [{ PORT: "" }, ["serve"], /'' from env 'PORT'.*integer from 0 to 65535/],
+        [{ PORT: "abc" }, ["serve"], /'abc' from env 'PORT'.*integer from 0 to 65535/],
+        [{}, ["serve", "--host", "a b"], /--host.*'a b'.*name or an address/],
+        [{}, ["serve", "--host="], /--host.*''.*name or an address/],
+        [{}, ["verify", "absent", "--allow-net", "a b"], /--allow-net.*'a b'.*name or an address/],
+        [
+          {},
+          ["layer", "layer.safetensors", "--out", "never-made", "--server", "http://a!b"],
+          /layer\.safetensors/,
+        ],
+      ];
+  for (const [env, args, message] of unusable) {
+    it(`refuses "${args.join(" ")}" with ${JSON.stringify(env)}, although Deno cannot permit such an address`, async () => {
+      const { code, stderr } = await runLauncher(env, ...args);
+      assert.equal(code, 2, stderr);
       assert.match(stderr, /^error: [^\n]+\n$/);
       assert.match(stderr, message);
     });

@@ -1,8 +1,11 @@
 /** The bodies of requests of `/v1/states` and `/v1/blocks` for a small model of the family GPT-2. */
 
+import { readModel } from "../../src/host/blocks/read_spec.ts";
+import { countObjectBytes } from "../../src/host/blocks/states.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
 import { weightName } from "../../src/prune/block_plan.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
@@ -32,6 +35,15 @@ export function ids(shape: readonly number[], values: ArrayLike<number>): HostTe
 
 export const given = ids([windows.length, TOKENS], windows.flatMap((window) => [...window]));
 export const metadata = { config: JSON.stringify(config) };
+
+/** Returns the memory that a host counts for states besides their data. @param body the body that creates them */
+export function objectBytesOf(body: Uint8Array<ArrayBuffer>): number {
+  const { header: { metadata, tensors } } = decode(body);
+  const shapes = tensors.filter(({ name }) => name.endsWith("windows")).map(({ shape }) => shape);
+  const windows = shapes.reduce((sum, [count]) => sum + count, 0);
+  return countObjectBytes(readModel(metadata, tensors).model, windows, shapes[0][1]);
+}
+
 export const layers = (queries: object) => ({ layers: JSON.stringify(queries) });
 export const creation = encode({ windows: given, ...embedding }, metadata);
 export const pruning = encode(block, layers({ [layerName]: { sparsity: 0.5 } }));

@@ -130,7 +130,7 @@ describe("tasks about blocks", () => {
     const little = await startHost({ edge, device: { statesBytes: 1000 } });
     assert.deepEqual(await send("run", { windows }, little), [413, "too_large"]);
     await little.close();
-    const budget = 3 * states.length, narrow = await startHost({ edge, device: { statesBytes: budget } });
+    const budget = 10 * states.length, narrow = await startHost({ edge, device: { statesBytes: budget } });
     assert.deepEqual(await send("run", { windows }, narrow), DONE);
     const pruned = await hosts.putBlob("/long", new Uint8Array(budget / 2 + 1));
     assert.deepEqual(await send("run", { index: 0, block, pruned }, narrow), [413, "too_large"]);

@@ -24,6 +24,7 @@ import {
   layerName,
   layers,
   metadata,
+  objectBytesOf,
   pruning,
   spec,
   STATES,
@@ -268,7 +269,7 @@ describe("the states of a host", () => {
   });
 
   it("are evicted in the order of their last use, and refused if they exceed the budget", async () => {
-    const statesBytes = windows.length * TOKENS * spec.hiddenSize * 4,
+    const statesBytes = windows.length * TOKENS * spec.hiddenSize * 4 + objectBytesOf(creation),
       created = statesBytes + creation.length;
     const host = await startHost({ device: { statesBytes: statesBytes + created } });
     const create = async (name: string) => {

@@ -2,11 +2,13 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { decodeAnswer } from "../../src/client/answers/layer_answer.ts";
+import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { correlatedHessian, gram } from "../reference/hessian.ts";
+import { correlatedHessian, gram, quadraticForm } from "../reference/hessian.ts";
 import { referenceChange, referenceStep } from "../reference/target_step.ts";
 import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -29,6 +31,37 @@ const packed = floats("F32", [(COLS * (COLS + 1)) / 2], packUpper(hessian, COLS)
 const host = await startHost({ limits: { tileEdge: 32 } });
 after(() => host.close());
 
+/** Returns the target of weights that differ from those of the layer by normal numbers times `change`. */
+function wantedOutputs(change: number): Float32Array<ArrayBuffer> {
+  const wanted = normals(ROWS * COLS, 5).map((value, i) => weights[i] + change * value);
+  return Float32Array.from({ length: ROWS * COLS }, (_, i) => {
+    let sum = 0;
+    for (let k = 0; k < COLS; k++) sum += wanted[i - i % COLS + k] * hessian[k * COLS + i % COLS];
+    return sum;
+  });
+}
+
+/** Returns the weights of an answer, with zeros in the columns that it has lost. */
+function answeredWeights(
+  { weight: { dtype, data }, kept }: { weight: HostTensor; kept?: HostTensor },
+): Float32Array {
+  const values = bytesToFloats(data, dtype as FloatDtype);
+  if (!kept) return values;
+  const columns = new Uint32Array(kept.data.slice().buffer), placed = new Float32Array(ROWS * COLS);
+  values.forEach((value, i) =>
+    placed[Math.floor(i / columns.length) * COLS + columns[i % columns.length]] = value
+  );
+  return placed;
+}
+
+/** Checks the loss and the relative error of an answer with the float64 errors of its own weights. */
+function assertErrors(answer: Awaited<ReturnType<typeof answerOf>>, before: Float32Array): void {
+  const after = answeredWeights(answer), form = (m: Float64Array) => quadraticForm(m, hessian, ROWS, COLS);
+  const loss = form(Float64Array.from(before, (value, i) => value - after[i]));
+  assertClose([answer.report.loss], [loss], 1e-3);
+  assertClose([answer.report.relative_error], [loss / form(Float64Array.from(before))], 1e-3);
+}
+
 describe("POST /v1/layers", () => {
   async function prune(tensors: Record<string, HostTensor>, query = "") {
     const live = host.liveBytes();
@@ -49,13 +82,13 @@ describe("POST /v1/layers", () => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
     for (const [form, statistics] of Object.entries({ hessian: whole, hessian_upper: packed })) {
       it(`prunes a layer in ${dtype} with statistics in the tensor ${form}`, async () => {
-        const sent = floats(dtype, [ROWS, COLS], weights);
-        const expected = reference(bytesToFloats(sent.data, dtype));
+        const sent = floats(dtype, [ROWS, COLS], weights), before = bytesToFloats(sent.data, dtype);
+        const expected = reference(before);
         const answer = await prune({ weight: sent, [form]: statistics });
         assert.deepEqual([answer.weight.dtype, answer.weight.shape], [dtype, [ROWS, COLS]]);
         assertSame(answer.mask.data, packBits(expected.mask, ROWS, COLS));
         assertClose(bytesToFloats(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
-        assertClose([answer.report.relative_error], [expected.relativeError], 1e-3);
+        assertErrors(answer, before);
       });
     }
 
@@ -121,7 +154,7 @@ describe("POST /v1/layers", () => {
     const masks = [bytes("U8", [ROWS, 13], packBits(kept, ROWS, COLS)), bytes("BOOL", [ROWS, COLS], kept)];
     const answers = [];
     for (const mask of masks) {
-      const answer = await prune({ weight, mask, hessian: whole });
+      const answer = await prune({ weight, mask, hessian: whole }, "sparsity=0.5");
       const values = bytesToFloats(answer.weight.data, "F32");
       kept.forEach((keep, i) => keep || assert.equal(values[i], 0));
       assert.equal(answer.report.zeros, ROWS * COLS / 2);
@@ -130,13 +163,45 @@ describe("POST /v1/layers", () => {
     assert.deepEqual(answers[0], answers[1]);
   });
 
+  for (const method of METHOD_NAMES) {
+    for (const further of ["", "&bits=4"]) {
+      it(`prunes exactly the entries of a mask without a sparsity (method=${method}${further})`, async () => {
+        const kept = Uint8Array.from({ length: ROWS * COLS }, (_, i) => i % 7 === 0 || i < COLS ? 0 : 1);
+        const tensors = { weight, mask: bytes("BOOL", [ROWS, COLS], kept), hessian: whole };
+        const query = { method, ...further && { bits: 4 } };
+        const answer = await prune(tensors, `method=${method}${further}`);
+        assertSame(answer.mask.data, packBits(kept, ROWS, COLS));
+        assert.equal(answer.report.zeros, kept.filter((keep) => keep === 0).length);
+        decodeAnswer(answer.body, { query, tensors });
+        const pattern = await prune(tensors, `method=${method}${further}&pattern=2:4`);
+        assert.ok(pattern.report.zeros >= ROWS * COLS / 2);
+      });
+    }
+  }
+
+  const roundings = METHOD_NAMES.flatMap((method) => [
+    `method=${method}&sparsity=0.5`,
+    `method=${method}&sparsity=0&dtype=BF16`,
+    `method=${method}&bits=4`,
+    ...["obc", "magnitude", "wanda"].includes(method) ? [] : [`method=${method}&bits=4&order=activation`],
+  ]).concat("method=obc&pattern=columns&sparsity=0.3", "refit=5", "method=wanda&refit=5", "target_step=0.5");
+  for (const query of roundings) {
+    for (const dtype of ["BF16", "F16", "F32"] as const) {
+      it(`reports the loss of the answered weights (${dtype}, ${query})`, async () => {
+        const given = floats(dtype, [ROWS, COLS], weights), target = query.includes("target");
+        const validation = packUpper(correlatedHessian(COLS, { seed: 3 }), COLS);
+        const tensors: Record<string, HostTensor> = { weight: given, hessian: whole };
+        if (target) tensors.target = floats("F32", [ROWS, COLS], wantedOutputs(0.3));
+        const heldOut = { validation_hessian_upper: floats("F32", [validation.length], validation) };
+        for (const all of [tensors, { ...tensors, ...heldOut }]) {
+          assertErrors(await prune(all, query), bytesToFloats(given.data, dtype));
+        }
+      });
+    }
+  }
+
   it("moves the weights towards a target, with statistics in the body and stored ones", async () => {
-    const wanted = normals(ROWS * COLS, 5).map((value, i) => weights[i] + 0.3 * value);
-    const target = Float32Array.from({ length: ROWS * COLS }, (_, i) => {
-      let sum = 0;
-      for (let k = 0; k < COLS; k++) sum += wanted[i - i % COLS + k] * hessian[k * COLS + i % COLS];
-      return sum;
-    });
+    const target = wantedOutputs(0.3);
     const layer = { rows: ROWS, cols: COLS, weight: weights, hessian, target };
     const expected = reference(referenceStep(layer, 0.25, 0.01));
     const tensors = { weight, target: floats("F32", [ROWS, COLS], target) };

@@ -19,6 +19,7 @@ import {
   layerName,
   layers,
   metadata,
+  objectBytesOf,
   pruning,
   STATES,
   TOKENS,
@@ -194,7 +195,7 @@ describe("/v1/states/{name}/sums", () => {
 
 it("the stored statistics count in the budget of the states", async () => {
   const windowBytes = TOKENS * block[Object.keys(block)[0]].shape[0] * 4;
-  const statesBytes = (FITTED + HELD_OUT) * windowBytes;
+  const statesBytes = (FITTED + HELD_OUT) * windowBytes + objectBytesOf(creation);
   const budget = statesBytes + Math.max(creation.length, pruning.length + HELD_OUT * windowBytes);
   const host = await startHost({ device: { statesBytes: budget } });
   assert.equal((await host.send("PUT", STATES, creation)).status, 201);

@@ -16,7 +16,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { assertProblem } from "./assert_problem.ts";
-import { ids, layers, STATES, tensorsOf } from "./block_bodies.ts";
+import { ids, layers, objectBytesOf, STATES, tensorsOf } from "./block_bodies.ts";
 import { BUDGET, createEvicted, filesIn, withHosts } from "./folder_hosts.ts";
 import { safetensorsHeaders, startHost, type TestHost } from "./host.ts";
 
@@ -114,7 +114,8 @@ it("states in the folder of a host have the inputs of tokens, and the shared key
 
 it("PUT /v1/states counts the inputs of tokens before it takes memory for them", async () => {
   const rowBytes = 4 * spec.blockCount * tokenIds.length * spec.tokenInputs!.size;
-  const needed = countStatesBytes(spec, windows.length, TOKENS) + rowBytes + creation.length;
+  const needed = countStatesBytes(spec, windows.length, TOKENS) + rowBytes + creation.length +
+    objectBytesOf(creation);
   const tight = await startHost({ device: { statesBytes: needed } });
   assert.equal((await tight.send("PUT", STATES, creation)).status, 201);
   await tight.close();

@@ -17,6 +17,7 @@ import {
   given,
   layerName,
   metadata,
+  objectBytesOf,
   pruning,
   STATES,
   TOKENS,
@@ -79,7 +80,8 @@ describe("POST /v1/blocks with pruned tensors and reconstruct", () => {
     const windowBytes = TOKENS * embedding[Object.keys(embedding)[0]].shape[1] * 4;
     const heldOutBytes = windows.length * windowBytes, allBytes = 2 * heldOutBytes;
     const body = encode({ ...block, [PRUNED + layerName]: block[layerName] });
-    const budget = 2 * allBytes + heldOutBytes + Math.max(body.length, creation.length) + allBytes - 1;
+    const budget = objectBytesOf(creation) + 2 * allBytes + heldOutBytes +
+      Math.max(body.length, creation.length) + allBytes - 1;
     const host = await startHost({ device: { statesBytes: budget } });
     assert.equal((await host.send("PUT", `${STATES}?target=dense`, creation)).status, 201);
     assert.equal((await host.send("POST", TRAIN.replace("&reconstruct=2", ""), body)).status, 200);

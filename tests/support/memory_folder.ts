@@ -9,8 +9,8 @@ export const FOLDER = "/model";
 export function memoryFolder(files: Readonly<Record<string, unknown>>): SparseFileSystem {
   const fs = new SparseFileSystem();
   for (const [name, content] of Object.entries(files)) {
-    const text = typeof content === "string" ? content : JSON.stringify(content);
-    fs.put(`${FOLDER}/${name}`, content instanceof Uint8Array ? content : new TextEncoder().encode(text));
+    const textOf = () => typeof content === "string" ? content : JSON.stringify(content);
+    fs.put(`${FOLDER}/${name}`, content instanceof Uint8Array ? content : new TextEncoder().encode(textOf()));
   }
   return fs;
 }

@@ -1,7 +1,7 @@
 /**
  * A file system in memory whose files may be larger than memory, for tests with offsets above 2³². A write of
  * less than one MiB is stored. A larger write only extends the file. Bytes that were not stored read as zero,
- * and so do all bytes of a read of one MiB or more.
+ * and so do all bytes of a read of one MiB or more, unless they are those that `put` stored.
  */
 
 import type { EditableFile, WorkFileSystem } from "../../src/base/files/file_system.ts";
@@ -99,7 +99,11 @@ function read(path: string, file: SparseFile, offset: number, byteLength: number
   if (offset + byteLength > file.byteLength) {
     throw new RangeError(`${path}: the read extends beyond the end at byte ${file.byteLength}`);
   }
-  if (byteLength >= LARGE) return ZEROS.subarray(0, byteLength);
+  if (byteLength >= LARGE) {
+    const first = file.pieces.get(0) as Uint8Array<ArrayBuffer> | undefined;
+    const isStored = first !== undefined && offset + byteLength <= first.byteLength;
+    return isStored ? first.subarray(offset, offset + byteLength) : ZEROS.subarray(0, byteLength);
+  }
   const bytes = new Uint8Array(byteLength);
   for (const [start, piece] of file.pieces) {
     const from = Math.max(start, offset), to = Math.min(start + piece.byteLength, offset + byteLength);

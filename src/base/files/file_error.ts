@@ -1,3 +1,5 @@
+import { shortMessage } from "../texts.ts";
+
 /** The meaning of each error code, as the end of a sentence about a path. */
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file or folder",
@@ -62,4 +64,8 @@ export class DamagedFileError extends Error {
  */
 export class ModelError extends Error {
   override readonly name = "ModelError";
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(shortMessage(message), options);
+  }
 }

@@ -1,6 +1,7 @@
 /** Reads whole files, replaces a file atomically, parses and formats JSON, and locks an output folder. */
 
 import { messageOf } from "../errors.ts";
+import { decodeUtf8, type JsonBounds, parseJson } from "../json.ts";
 import { InUseError, ModelError } from "./file_error.ts";
 import type { FileSystem, WorkFileSystem, WritableFile } from "./file_system.ts";
 
@@ -30,12 +31,22 @@ export async function readBytes(
 
 /** Reads a file as UTF-8 text. @throws {ModelError} if the file is longer than `maxBytes` or is not valid UTF-8 */
 export async function readText(fs: FileSystem, path: string, maxBytes?: number): Promise<string> {
-  return decodeUtf8(await readBytes(fs, path, maxBytes), path);
+  const bytes = await readBytes(fs, path, maxBytes);
+  return naming(path, () => decodeUtf8(bytes));
 }
 
-/** Reads and parses a JSON file. @throws {ModelError} if it is longer than `maxBytes`, or is not valid UTF-8 or JSON */
-export async function readJson(fs: FileSystem, path: string, maxBytes = MAX_JSON_BYTES): Promise<unknown> {
-  return parseJson(await readText(fs, path, maxBytes), path);
+/** Reads and parses a JSON file. @throws {ModelError} if it is longer than `maxBytes`, is not valid UTF-8 or JSON, or exceeds a bound */
+export async function readJson(
+  fs: FileSystem,
+  path: string,
+  { maxBytes = MAX_JSON_BYTES, ...bounds }: FileBounds = {},
+): Promise<unknown> {
+  return parseJsonAt(await readBytes(fs, path, maxBytes), path, bounds);
+}
+
+export interface FileBounds extends JsonBounds {
+  /** @default MAX_JSON_BYTES */
+  readonly maxBytes?: number;
 }
 
 /** Writes `pieces` one after the other, as {@link writeFileAtomically} does. */
@@ -82,29 +93,24 @@ export async function writeFileAtomically(
 
 /**
  * Parses JSON.
- * @param location where `text` comes from, for the error message: the name of a file, or a line of a file
- * @throws {ModelError} if `text` is not valid JSON
+ * @param location where `json` comes from, for the error message: the name of a file, or a line of a file
+ * @throws {ModelError} if `json` is malformed or exceeds a bound
  */
-export function parseJson(text: string, location: string): unknown {
+export function parseJsonAt(json: string | Uint8Array, location: string, bounds?: JsonBounds): unknown {
+  return naming(location, () => parseJson(json, bounds));
+}
+
+function naming<T>(location: string, parse: () => T): T {
   try {
-    return JSON.parse(text);
+    return parse();
   } catch (cause) {
-    const reason = messageOf(cause);
-    throw new ModelError(`${location}: is not valid JSON: ${reason}`, { cause });
+    throw new ModelError(`${location}: ${messageOf(cause)}`, { cause });
   }
 }
 
 /** Formats `value` as the text of a JSON file, indented by two spaces and with a newline at the end. */
 export function formatJson(value: unknown): string {
   return JSON.stringify(value, null, 2) + "\n";
-}
-
-function decodeUtf8(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new ModelError(`${path}: is not valid UTF-8`, { cause });
-  }
 }
 
 /** The folder inside an output folder for the lock and the unfinished run of `pare prune`. Complete outputs lack it. */

@@ -18,8 +18,8 @@ import { type RunReport, runReportSchema } from "../../prune/report/run_report.t
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 
-/** The longest `pare.json` that is read. It has about 700 bytes per layer, and the largest models 70,000 layers. */
-const MAX_REPORT_BYTES = 256 << 20;
+/** The limits of a `pare.json`. It has about 700 bytes and 40 values per layer, and the largest models 70,000 layers. */
+const REPORT_BOUNDS = { maxBytes: 256 << 20, maxValues: 2 ** 23 };
 
 /** The longest model card that is read. Long cards have some 100 KB. */
 const MAX_CARD_BYTES = 16 << 20;
@@ -50,7 +50,7 @@ async function readReport<Schema extends z.ZodType>(
 ): Promise<z.infer<Schema> | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
-  const json = await readJson(denoFileSystem, path, MAX_REPORT_BYTES);
+  const json = await readJson(denoFileSystem, path, REPORT_BOUNDS);
   if (isObject(json) && json.kind !== kind) return undefined;
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;

@@ -39,6 +39,13 @@ export function addCommonOptions(command: Command): Command {
     .option("--debug", "print the stack trace of a failure");
 }
 
+/** Parses an address to listen on. @throws {InvalidArgumentError} */
+export function listeningAddress(text: string): string {
+  const name = text.includes(":") ? `[${text}]` : text;
+  if (/^[\w.:-]+$/.test(text) && URL.canParse(`http://${name}`)) return text;
+  throw new InvalidArgumentError("It must be a name or an address, without a port.");
+}
+
 /** Declares `--backend`, `--webgpu`, `--products` and `--precision`. */
 export function addBackendOption(command: Command): Command {
   return command

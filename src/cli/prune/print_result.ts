@@ -5,7 +5,7 @@ import { readConfigText } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { parseJson } from "../../base/files/whole_file.ts";
+import { parseJsonAt } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import { divergenceText, numberText, secondsText } from "../../prune/report/format.ts";
 import { validationWarnings } from "../../prune/run/warnings.ts";
@@ -139,7 +139,7 @@ export async function loadingLines(
   fs: FileSystem,
 ): Promise<string[]> {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
-  const config = parseJson(await readConfigText(fs, out), out) as Record<string, unknown>;
+  const config = parseJsonAt(await readConfigText(fs, out), out) as Record<string, unknown>;
   const model = textConfig(config) ? "AutoModelForImageTextToText" : "AutoModelForCausalLM";
   const [names, options] = format === PACK_QUANTIZED && hasAsymmetricGrids(out, config)
     ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]

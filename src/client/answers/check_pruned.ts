@@ -75,9 +75,10 @@ export function checkPruned(layer: PrunedLayer, requested: RequestedLayer): void
   if (counts.pruned !== report.zeros) {
     throw malformedLayer(`its mask prunes ${counts.pruned} weights, but its report says ${report.zeros}`);
   }
-  const wanted = countWanted(query, rows, cols);
-  const isEnough = counts.pruned > wanted - 1, isTooMuch = !mayPruneMore && counts.pruned >= wanted + 1;
-  if (!isEnough || isTooMuch) {
+  const isMaskOnly = tensors?.mask && query.sparsity === undefined && parsed.kind === "unstructured";
+  const wanted = isMaskOnly ? countZerosOf(tensors.mask, rows, cols) : countWanted(query, rows, cols);
+  const isEnough = counts.pruned > wanted - 1, isExact = !mayPruneMore || isMaskOnly;
+  if (!isEnough || isExact && counts.pruned >= wanted + 1) {
     throw malformedLayer(
       `its mask prunes ${counts.pruned} weights, but the query asks for ${Math.round(wanted)}`,
     );
@@ -126,6 +127,13 @@ function placeKept(
     throw malformedLayer("the mask keeps other columns in other rows");
   }
   return placeColumns(weight, columns, cols);
+}
+
+function countZerosOf(mask: HostTensor, rows: number, cols: number): number {
+  const keeps = maskReader(mask, cols);
+  let zeros = 0;
+  for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) if (!keeps(row, col)) zeros++;
+  return zeros;
 }
 
 /** Returns the number of weights of a layer that a query prunes. Without a pattern, it may have a fraction. */

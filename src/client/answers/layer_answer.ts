@@ -1,6 +1,7 @@
 /** Reads the answer with a pruned layer, which is a safetensors file with the report in its metadata. */
 
 import type { Report } from "../../protocol/messages.ts";
+import { parseJson } from "../../base/json.ts";
 import { receivedReport } from "./received.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { decode, type DecodedFile } from "../../tensor/safetensors/decode.ts";
@@ -13,6 +14,9 @@ import { malformedLayer } from "./parse_answer.ts";
 
 /** The number of bytes that an answer may need for its header, which has the names of its tensors and the report. */
 const MAX_HEADER_BYTES = 2 ** 20;
+
+/** The limits of a report, which has 60 values. */
+const REPORT_BOUNDS = { maxValues: 2 ** 12 };
 
 /** Returns the largest length of the answer in bytes. @param weight the form of the weight before pruning */
 export function maxAnswerBytes(query: LayerQuery, weight: Pick<HostTensor, "dtype" | "shape">): number {
@@ -69,7 +73,7 @@ function requireTensor(tensors: ReadonlyMap<string, HostTensor>, name: string): 
 
 function parseReport(json: string | undefined): Report {
   try {
-    return receivedReport.parse(JSON.parse(json ?? ""));
+    return receivedReport.parse(parseJson(json ?? "", REPORT_BOUNDS));
   } catch (cause) {
     throw malformedLayer("__metadata__.report is missing or not a report", cause);
   }

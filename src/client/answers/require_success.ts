@@ -1,6 +1,7 @@
 /** Converts failed responses to errors. A server is not trusted, so its texts are shortened and made printable. */
 
-import { printableLine, shortened, tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
+import { printableLine, shortened } from "../../base/texts.ts";
 import { MalformedAnswerError, PareError, type ProblemFields } from "../errors.ts";
 import { readPrefix } from "../read_response_body.ts";
 

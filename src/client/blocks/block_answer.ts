@@ -5,7 +5,9 @@
  */
 
 import * as z from "zod/mini";
+import { parseJson } from "../../base/json.ts";
 import { MASK, PROBE, TRAINED } from "../../protocol/block_names.ts";
+import { ANSWER_BOUNDS } from "../answers/parse_answer.ts";
 import { receivedReport } from "../answers/received.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
@@ -71,7 +73,9 @@ export function encodeBlock(
 export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
   try {
     const { header, tensors } = decode(body, { maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
-    const { layers, reconstructed, ...block } = metadataSchema.parse(JSON.parse(header.metadata.block ?? ""));
+    const { layers, reconstructed, ...block } = metadataSchema.parse(
+      parseJson(header.metadata.block ?? "", ANSWER_BOUNDS),
+    );
     const tensor = (name: string) => {
       const found = tensors.get(name);
       if (!found) throw new RangeError(`the tensor ${name} is missing`);

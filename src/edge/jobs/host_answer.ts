@@ -3,7 +3,8 @@
 import { z } from "zod";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { type TaskAnswer, taskAnswerSchema } from "../../protocol/resources/tasks.ts";
-import { shortened, tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
+import { shortened } from "../../base/texts.ts";
 import { messageOf } from "../../base/errors.ts";
 
 /** A host refused the task. The failure is permanent, because another host would refuse it too. */

@@ -3,7 +3,9 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
 import { requireNoEncoding } from "../../protocol/headers.ts";
-import { Refusal, tooLarge } from "../../protocol/refusal.ts";
+import { invalidParameter, Refusal, tooLarge } from "../../protocol/refusal.ts";
+import { messageOf } from "../../base/errors.ts";
+import { checkBounds, decodeUtf8 } from "../../base/json.ts";
 import type { EdgeEnv } from "../bindings.ts";
 import { wholeNumber } from "../settings.ts";
 import { cacheBody } from "./read_body.ts";
@@ -15,20 +17,18 @@ export const MAX_JSON_BODY_BYTES = 2 ** 20;
 export function requireJsonBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
   return async (c, next) => {
     const length = limitBody(c, limit, subject);
-    if (c.req.raw.body) requireUtf8(await cacheBody(c, length));
+    if (c.req.raw.body) requireJson(await cacheBody(c, length));
     await next();
   };
 }
 
-/** @throws {Refusal} `invalid_parameter` if `body` is not valid UTF-8 */
-function requireUtf8(body: Uint8Array): void {
+/** @throws {Refusal} `invalid_parameter` if `bytes` are not valid UTF-8, or have more values or deeper nesting than `JsonBounds` allow */
+function requireJson(bytes: Uint8Array): void {
   try {
-    new TextDecoder("utf-8", { fatal: true }).decode(body);
-  } catch (cause) {
-    throw new Refusal("invalid_parameter", "the body is not valid UTF-8", {
-      members: { errors: [{ parameter: "body", detail: "is not valid UTF-8" }] },
-      cause,
-    });
+    checkBounds(bytes);
+    decodeUtf8(bytes);
+  } catch (error) {
+    throw invalidParameter("body", messageOf(error));
   }
 }
 

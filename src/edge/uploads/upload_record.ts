@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { digestSchema } from "../../protocol/resources/fields.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
 import { UPLOAD_PREFIX } from "../blobs/store.ts";
 import type { R2Bucket } from "../runtime.ts";
 

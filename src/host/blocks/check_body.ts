@@ -6,8 +6,8 @@ import type { NamedShape } from "../../model/families/check_tensors.ts";
 import { isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 
-/** The most bytes of a header. A block with a thousand experts takes one MB, with the parameters of its layers. */
-export const MAX_BLOCK_HEADER_BYTES = 2 ** 24;
+/** The most bytes of a header. A block with a thousand experts takes two MB, with the parameters of its layers. */
+export const MAX_BLOCK_HEADER_BYTES = 2 ** 22;
 
 /**
  * Checks that the tensors are those of `required` and others of `optional`, with their shapes and a float dtype.

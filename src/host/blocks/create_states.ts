@@ -8,7 +8,6 @@ import { Embedding } from "../../model/embedding.ts";
 import { embeddingTensors } from "../../model/families/check_tensors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward } from "../../model/forward.ts";
-import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { embeddedStates, type InitialStates } from "../../model/initial_states.ts";
 import type { Model } from "../../model/model.ts";
 import { planForward } from "../../model/plan_forward.ts";
@@ -17,12 +16,12 @@ import { invalidParameter } from "../../protocol/refusal.ts";
 import { partSizes } from "../../prune/window_parts.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
-import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
-import { describeModel, readSpec } from "./read_spec.ts";
+import { checkCheckpointTensors } from "./check_body.ts";
+import { readModel } from "./read_spec.ts";
 import { checkWindows, readWindows, type WindowsHeader } from "./read_windows.ts";
-import type { States, StatesName } from "./states.ts";
+import { countDataBytes, countObjectBytes, type States, type StatesName } from "./states.ts";
 import type { StatesStore } from "./states_store.ts";
-import { computeAllRows, countTokenRowBytes } from "./token_rows.ts";
+import { computeAllRows } from "./token_rows.ts";
 
 export interface StatesBody {
   readonly source: AsyncIterable<Uint8Array>;
@@ -52,10 +51,10 @@ export async function createStates(
   { source, totalBytes }: StatesBody,
   { hasTargets, block, store, name, signal }: StatesOptions,
 ): Promise<States> {
-  const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
+  const stream = await openSafetensors(source, { totalBytes });
   try {
     const { tensors: infos, metadata } = stream.header;
-    const model = describeModel(metadata, infos), spec = readSpec(model);
+    const { model, spec } = readModel(metadata, infos);
     const header = checkWindows(infos, spec),
       { isStates, names, extents: [fitted, heldOut, tokens] } = header;
     if (block > 0 && (!isStates || block >= spec.blockCount)) {
@@ -67,8 +66,8 @@ export async function createStates(
     }
     const others = infos.filter(({ name }) => !names.includes(name));
     checkCheckpointTensors(others, header.hasTokens ? embeddingTensors(spec, header.ids) : []);
-    const statesBytes = countStatesBytes(spec, fitted + heldOut, tokens) * (hasTargets ? 2 : 1);
-    const byteLength = statesBytes + countTokenRowBytes(spec, header.ids ?? 0);
+    const extents = { windows: fitted + heldOut, tokens, hasTargets, ids: header.ids ?? 0 };
+    const byteLength = countDataBytes(spec, extents) + countObjectBytes(model, extents.windows, tokens);
     requirePlan(backend, spec, tokens);
     const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
     using _room = await store.reserve(subject, needed, { replaced: name });

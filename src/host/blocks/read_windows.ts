@@ -11,7 +11,7 @@ import {
   VALIDATION_WINDOWS,
   WINDOWS,
 } from "../../protocol/block_names.ts";
-import { MAX_TOKEN_IDS, MAX_TOKENS } from "../../protocol/limits.ts";
+import { MAX_TOKEN_IDS, MAX_TOKENS, MAX_WINDOWS } from "../../protocol/limits.ts";
 import { type Dtype, sameShape } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
@@ -76,8 +76,10 @@ function checkForm(
   for (const { name, dtype, shape } of heldOut ? [fitted, heldOut] : [fitted]) {
     const [count, length, ...others] = shape;
     const isOfForm = dtype === wanted && sameShape(others, features) && count > 0 && length > 0;
-    if (isOfForm && length === tokens && length <= limit && count * length <= MAX_TOKENS) continue;
-    const rule = `${form} with at most ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
+    const isShort = length <= limit && count <= MAX_WINDOWS && count * length <= MAX_TOKENS;
+    if (isOfForm && length === tokens && isShort) continue;
+    const rule =
+      `${form} with at most ${MAX_WINDOWS} windows, ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === names[0] ? "" : `, and with ${tokens} tokens in a window as ${names[0]}`);
     throw new TensorMismatchError(name, rule, `${dtype} [${firstItems(shape)}]`);
   }

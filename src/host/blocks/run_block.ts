@@ -2,7 +2,6 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { z } from "zod";
-import { tryParseJson } from "../../base/texts.ts";
 import { PareError } from "../../client/errors.ts";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
@@ -23,9 +22,11 @@ import { weightName } from "../../prune/block_plan.ts";
 import { reconstructBlock } from "../../prune/reconstruct_block.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { SafetensorsHeader } from "../../tensor/safetensors/header.ts";
+import { isObject } from "../../tensor/safetensors/header_json.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import { countSumsBytes, sumParts } from "./sum_parts.ts";
+import { metadataJson } from "./read_spec.ts";
 import type { States, StatesName, StoredAnswer, StoredSums } from "./states.ts";
 import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
 
@@ -259,15 +260,24 @@ function readQueries(
   block: number,
 ): Map<string, LayerQuery> {
   if (json === undefined) return new Map();
-  const given = tryParseJson(json);
-  if (given === undefined) throw invalidParameter("layers", "is not valid JSON");
-  const named = { layers: given }, parsed = z.object({ layers: blockLayersSchema }).safeParse(named);
-  if (!parsed.success) throw invalidParameters(parsed.error, named);
   const names = new Set(spec.block(block).groups.flat().map((linear) => weightName(spec, block, linear)));
-  for (const [name, { pattern }] of Object.entries(parsed.data.layers)) {
+  const given = metadataJson("layers", json, { maxKeys: MAX_LAYER_KEYS * names.size });
+  if (!isObject(given)) throw invalidParameter("layers", "must be an object");
+  const queries = new Map<string, LayerQuery>();
+  for (const name of Object.keys(given)) {
     if (!names.has(name)) throw invalidParameter(`layers.${name}`, `is not a linear layer of block ${block}`);
-    if (pattern !== "columns") continue;
+  }
+  for (const [name, query] of Object.entries(given)) {
+    const named = { layers: { [name]: query } }, parsed = namedQuerySchema.safeParse(named);
+    if (!parsed.success) throw invalidParameters(parsed.error, named);
+    queries.set(name, parsed.data.layers[name]);
+    if (parsed.data.layers[name].pattern !== "columns") continue;
     throw invalidParameter(`layers.${name}.pattern`, "columns would change the shapes of the block");
   }
-  return new Map(Object.entries(parsed.data.layers));
+  return queries;
 }
+
+/** The name of a layer, and its parameters. */
+const MAX_LAYER_KEYS = 64;
+
+const namedQuerySchema = z.object({ layers: blockLayersSchema });

@@ -1,14 +1,16 @@
 /** The hidden states of a model whose blocks a host runs, and the data that is stored with them. */
 
 import type { LayerSums as SumTensors } from "../../client/blocks/layer_sums.ts";
+import type { ModelSpec } from "../../model/families/family.ts";
 import type { Forward } from "../../model/forward.ts";
 import type { NamedShape } from "../../model/families/check_tensors.ts";
+import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import type { StoredStates } from "../../protocol/messages.ts";
 import type { GroupSums } from "../../prune/round_statistics.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { ModelDescription } from "./read_spec.ts";
-import type { StoredTokenRows } from "./token_rows.ts";
+import { countTokenRowBytes, type StoredTokenRows } from "./token_rows.ts";
 
 /** The owner of the states of tasks. No request of a client has it: an API key is a digest, and without keys the owner is "". */
 export const TASK_OWNER = "edge";
@@ -58,7 +60,7 @@ export interface States {
   readonly validationWindows: readonly Uint32Array[];
   /** The inputs of blocks for the ids in the windows, if the model has `tokenInputs`. */
   readonly tokenRows?: StoredTokenRows;
-  /** The bytes of the hidden states and of `tokenRows`. */
+  /** The host memory of the states: `countDataBytes` and `countObjectBytes`. */
   readonly byteLength: number;
   /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
   nextBlock: number;
@@ -66,6 +68,39 @@ export interface States {
   answer?: StoredAnswer;
   /** The statistics of the block that runs next, for a run on several hosts. */
   sums?: StoredSums;
+}
+
+/** The numbers of windows, of tokens in a window, and of ids in `tokenRows`. */
+interface StatesExtents {
+  readonly windows: number;
+  readonly tokens: number;
+  readonly ids: number;
+  readonly hasTargets: boolean;
+}
+
+/** Returns the bytes of the hidden states, of both streams, and of `tokenRows`. */
+export function countDataBytes(spec: ModelSpec, { windows, tokens, hasTargets, ids }: StatesExtents): number {
+  return countStatesBytes(spec, windows, tokens) * (hasTargets ? 2 : 1) + countTokenRowBytes(spec, ids);
+}
+
+/** Returns the bytes of the hidden states and of `tokenRows`, as {@link countDataBytes} counts them. */
+export function dataBytesOf({ forward, windows, validationWindows, tokenRows }: States): number {
+  const { tokens, denseStates, model: { spec } } = forward, ids = tokenRows?.ids.length ?? 0;
+  const count = windows.length + validationWindows.length, hasTargets = denseStates !== undefined;
+  return countDataBytes(spec, { windows: count, tokens, hasTargets, ids });
+}
+
+/** The bytes of the objects of a window, and those of a description for one character: its text, and the lists that are parsed from it. */
+const WINDOW_BYTES = 512, CHARACTER_BYTES = 10;
+
+/** Returns the bytes of the windows, and of the description of the model. */
+export function countObjectBytes(
+  { config, names }: ModelDescription,
+  windows: number,
+  tokens: number,
+): number {
+  const characters = names.reduce((sum, { length }) => sum + length, config.length);
+  return windows * (WINDOW_BYTES + 4 * tokens) + CHARACTER_BYTES * characters;
 }
 
 export function describeStates({ forward, nextBlock, windows, validationWindows }: States): StoredStates {
@@ -76,5 +111,5 @@ export function describeStates({ forward, nextBlock, windows, validationWindows 
   };
 }
 
-/** The number of names of one API key. The memory of a model's description, apart from its states, is not counted. */
+/** The number of names of one API key. */
 export const MAX_NAMES = 64;

@@ -23,7 +23,7 @@ import {
   parseHeaderLength,
 } from "../../tensor/safetensors/header.ts";
 import { type ModelDescription, readSpec } from "./read_spec.ts";
-import { describeStates, type States, type StatesName } from "./states.ts";
+import { countDataBytes, countObjectBytes, describeStates, type States, type StatesName } from "./states.ts";
 import { countTokenRowBytes, type StoredTokenRows, storedTokenRows } from "./token_rows.ts";
 
 /** The metadata of a file. */
@@ -145,8 +145,9 @@ export async function readStates(
   const { description, headerBytes, ...read } = await readDescription(file, path, name, backend);
   const { model, heldOut, hasTargets, tokens, windows: count, next_block: block, ids = 0 } = description;
   const spec = readSpec(model), rowBytes = countTokenRowBytes(spec, ids);
-  const byteLength = countStatesBytes(spec, count, tokens) * (hasTargets ? 2 : 1) + rowBytes;
-  if (headerBytes + 4 * (count * tokens + ids) + byteLength + CHECKSUM_BYTES !== file.byteLength) {
+  const dataBytes = countDataBytes(spec, { windows: count, tokens, hasTargets, ids });
+  const byteLength = dataBytes + countObjectBytes(model, count, tokens);
+  if (headerBytes + 4 * (count * tokens + ids) + dataBytes + CHECKSUM_BYTES !== file.byteLength) {
     throw new DamagedFileError(`${path}: does not have the size of its states`);
   }
   const last = await file.read(file.byteLength - CHECKSUM_BYTES, CHECKSUM_BYTES);

@@ -15,7 +15,7 @@ import type { StoredStates } from "../../protocol/messages.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { SafetensorsError } from "../../tensor/safetensors/error.ts";
 import { readDescription, readStates, writeStates } from "./states_file.ts";
-import { MAX_NAMES, type States, type StatesName } from "./states.ts";
+import { dataBytesOf, MAX_NAMES, type States, type StatesName } from "./states.ts";
 
 export interface StatesFolderOptions {
   readonly fs: WorkFileSystem;
@@ -76,14 +76,13 @@ export class StatesFolder implements AsyncDisposable {
     return this.#inOrder(async () => {
       const { fs, folder, budgetBytes, log } = this.#options, file = fileName(name);
       try {
-        if (states.byteLength > budgetBytes) {
-          throw new RangeError(
-            `the states take ${states.byteLength} bytes, but the folder may have ${budgetBytes}`,
-          );
+        const dataBytes = dataBytesOf(states);
+        if (dataBytes > budgetBytes) {
+          throw new RangeError(`the states take ${dataBytes} bytes, but the folder may have ${budgetBytes}`);
         }
         const own = [...this.#files.keys()].filter((other) => other.startsWith(file.slice(0, OWNER_LENGTH)));
         if (own.length >= MAX_NAMES) await this.#remove(own[0]);
-        await this.#makeRoom(states.byteLength);
+        await this.#makeRoom(dataBytes);
         this.#files.set(file, await this.#write(file, name, states));
         await fs.syncFolder(folder);
         await this.#makeRoom(0); // the file has the windows too
@@ -124,7 +123,7 @@ export class StatesFolder implements AsyncDisposable {
     });
   }
 
-  /** Returns the bytes of the file, which are more than those of the states in memory, or undefined if there is none. */
+  /** Returns the bytes of the file, which are about those of the states in memory, or undefined if there is none. */
   byteLength(name: StatesName): Promise<number | undefined> {
     return this.#inOrder(() => Promise.resolve(this.#files.get(fileName(name))));
   }

@@ -1,7 +1,8 @@
 /** Builds the body of `POST /v1/blocks` that runs hidden states through a block which an earlier request has pruned. */
 
 import { MalformedAnswerError } from "../../client/errors.ts";
-import { shortened, tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
+import { shortened } from "../../base/texts.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { PRUNED } from "../../protocol/block_names.ts";

@@ -1,5 +1,6 @@
 /** What a task of an edge works with: the blob store, and the requests to the host's own application. */
 
+import { parseJson } from "../../base/json.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
 import type { FinishedTask, TaskRequest } from "../../protocol/resources/tasks.ts";
@@ -24,7 +25,7 @@ export async function uploadResult(
   const body = response.body!;
   try {
     const json = response.headers.get("Pare-Report"),
-      report = json ? reportSchema.parse(JSON.parse(json)) : undefined;
+      report = json ? reportSchema.parse(parseJson(json)) : undefined;
     const length = Number(response.headers.get("Content-Length"));
     const result = await blobs.put(url, body, length, signal);
     return { state: "done", report, result };

@@ -8,7 +8,7 @@ import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
-import { MAX_JSON_BYTES, parseJson, readText } from "../../base/files/whole_file.ts";
+import { MAX_JSON_BYTES, parseJsonAt, readText } from "../../base/files/whole_file.ts";
 import { listNestedFiles } from "./nested_files.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./weight_files.ts";
@@ -118,7 +118,7 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   if (!files.includes(CONFIG_FILE)) throw new ModelError(`${folder}: has no ${CONFIG_FILE}`);
   const all = [...files, ...await listNestedFiles(fs, folder, CONFIG_FILE)].sort();
   await requireOwnFiles(fs, folder, all);
-  const path = `${folder}/${CONFIG_FILE}`, config = parseJson(await readConfigText(fs, folder), path);
+  const path = `${folder}/${CONFIG_FILE}`, config = parseJsonAt(await readConfigText(fs, folder), path);
   if (!isObject(config)) throw new ModelError(`${path}: is not a JSON object`);
   const weights = await openWeights(fs, folder, files);
   try {

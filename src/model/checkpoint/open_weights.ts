@@ -9,8 +9,8 @@ import {
   FILE_FORMATS,
   findWeightFiles,
   formatWeightIndex,
+  INDEX_BOUNDS,
   INDEX_FILE,
-  MAX_INDEX_BYTES,
   readShardNames,
   type Shard,
   WEIGHTS_FILE,
@@ -54,7 +54,7 @@ export async function openWeights(
   );
   const indexFile = () =>
     format.index === INDEX_FILE
-      ? readBytes(fs, `${folder}/${INDEX_FILE}`, MAX_INDEX_BYTES)
+      ? readBytes(fs, `${folder}/${INDEX_FILE}`, INDEX_BOUNDS.maxBytes)
       : Promise.resolve(formatWeightIndex(shards));
   return { shards: splitExperts(shards), indexFile: isSharded ? indexFile : undefined };
 }

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { formatJson, readJson } from "../../base/files/whole_file.ts";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import type { SafetensorsHeader, TensorInfo } from "../../tensor/safetensors/header.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 
@@ -37,8 +38,8 @@ export function countWeightFileBytes(files: readonly WeightFile[]): number {
 export const WEIGHTS_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 
-/** The longest index that is read. It has about 100 bytes per tensor, and the largest mixtures of experts have 150,000 tensors. */
-export const MAX_INDEX_BYTES = 64 << 20;
+/** The limits of an index. It has about 100 bytes per tensor, and the largest mixtures of experts have 150,000 tensors. */
+export const INDEX_BOUNDS = { maxBytes: 64 << 20, maxValues: 2 ** 19 };
 
 /** The file names of one format: the single weight file, and the index of a sharded checkpoint. */
 export interface FileFormat {
@@ -52,7 +53,7 @@ export const FILE_FORMATS: readonly FileFormat[] = [
   { weights: "pytorch_model.bin", index: "pytorch_model.bin.index.json" },
 ];
 
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+const indexSchema = z.object({ weight_map: stopAtFault(z.record(z.string(), z.string())) });
 
 /** Chooses the format to read. Returns undefined if there are no supported weights. */
 export function findWeightFiles(
@@ -76,7 +77,7 @@ export async function readShardNames(
   files: readonly string[],
   index: string,
 ): Promise<string[]> {
-  const parsed = indexSchema.safeParse(await readJson(fs, `${folder}/${index}`, MAX_INDEX_BYTES));
+  const parsed = indexSchema.safeParse(await readJson(fs, `${folder}/${index}`, INDEX_BOUNDS));
   if (!parsed.success) throw new ModelError(`${folder}/${index}: ${z.prettifyError(parsed.error)}`);
   const names = [...new Set(Object.values(parsed.data.weight_map))].sort();
   for (const name of names) {

@@ -1,7 +1,7 @@
 /** The lists of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import { shortened } from "../../base/texts.ts";
+import { quote } from "../../base/texts.ts";
 import { configError } from "./config/config.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { bloom } from "./bloom.ts";
@@ -80,9 +80,7 @@ export function readModelSpec(
   const problem = isMixture ? `${reason} of a kind that ` : reason ? `${reason}, which ` : "";
   const types = new Set(isMixture ? mixtures : [...dense, ...mixtures, ...multimodal]);
   throw configError(
-    `model_type ${
-      shortened(JSON.stringify(config.model_type) ?? "undefined", 80)
-    } ${problem}is not supported, but ` +
+    `model_type ${quote(config.model_type)} ${problem}is not supported, but ` +
       "prune_ of the Python package pare-llm prunes any causal model of PyTorch; the supported " +
       `${isMixture ? "mixtures" : "types"} are: ${[...types].join(", ")}`,
   );

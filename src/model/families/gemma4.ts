@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { addToStream } from "../pieces/residual.ts";
 import {
   activationName,
@@ -47,7 +48,7 @@ const schema = z.object({
   global_head_dim: positiveInt.default(512),
   num_global_key_value_heads: positiveInt.nullish(),
   /** Versions of transformers since 5.24 write these settings block by block. */
-  per_layer_config: z.record(z.string().regex(/^\d+$/), z.strictObject(headsShape)).nullish(),
+  per_layer_config: stopAtFault(z.record(z.string().regex(/^\d+$/), z.strictObject(headsShape))).nullish(),
   /** The number of inputs of each block that depend only on the ids of the tokens. */
   hidden_size_per_layer_input: z.int().nonnegative().nullable().default(256),
   vocab_size_per_layer_input: positiveInt.default(262_144),

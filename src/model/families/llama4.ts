@@ -5,6 +5,7 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { epsilon, noRopeShape, positiveInt, readLayerTypes, readRotatingBlocks } from "./config/config.ts";
 import { gatedFeedForward } from "./llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
@@ -21,14 +22,14 @@ const schema = z.object({
   num_local_experts: positiveInt.default(16),
   num_experts_per_tok: positiveInt.default(1),
   /** The indices of the blocks with experts. By default, it is the last of every so many blocks. */
-  moe_layers: z.array(z.int()).nullish(),
+  moe_layers: stopAtFault(z.array(z.int())).nullish(),
   interleave_moe_layer_step: positiveInt.default(1),
   use_qk_norm: z.boolean().default(true),
   ...noRopeShape,
   // transformers treats an empty list as a missing one.
   no_rope_layers: noRopeShape.no_rope_layers.transform((flags) => flags?.length ? flags : undefined),
   attention_chunk_size: positiveInt.nullable().default(8192),
-  layer_types: z.array(z.enum(["full_attention", "chunked_attention"])).nullish(),
+  layer_types: stopAtFault(z.array(z.enum(["full_attention", "chunked_attention"]))).nullish(),
   attn_temperature_tuning: z.boolean().default(true),
   floor_scale: z.number().positive().default(8192),
   attn_scale: z.number().default(0.1),

@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { linearSpec, type NormSpec } from "../layer_specs.ts";
 import {
   activationName,
@@ -32,7 +33,7 @@ const OLDER_TYPES: Readonly<Record<string, string>> = {
 /** Returns the schema of the list with the type of each block. */
 function blockTypes<const Type extends string>(types: readonly Type[]) {
   const type = z.preprocess((name) => OLDER_TYPES[String(name)] ?? name, z.enum(types));
-  return z.array(type).min(1).nullish();
+  return stopAtFault(z.array(type).min(1)).nullish();
 }
 
 /** The largest step of Mamba 2. In config.json, {"__float__": "Infinity"} means that there is no limit. */

@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { MAX_EXPERTS } from "../checkpoint/fused_experts.ts";
 import { configError, epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./llama/experts.ts";
@@ -63,7 +64,7 @@ export const qwenDenseShape = {
   /** Only every so many blocks have experts. */
   decoder_sparse_step: positiveInt.default(1),
   /** The indices of further blocks without experts. */
-  mlp_only_layers: z.array(z.int()).nullish(),
+  mlp_only_layers: stopAtFault(z.array(z.int())).nullish(),
 };
 
 export function qwenHasNoExperts(

@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../device/kernels/forward/linear_attention.ts";
 import { checkHeadDimension, configError, positiveInt, readLayerTypes } from "./config/config.ts";
 import { gatedQkv } from "./llama/attention_layers.ts";
@@ -17,7 +18,7 @@ const shape = {
   num_key_value_heads: positiveInt.nullable().default(2),
   head_dim: positiveInt.nullable().default(256),
   attention_bias: z.boolean().default(false),
-  layer_types: z.array(z.enum(["linear_attention", "full_attention"])).nullish(),
+  layer_types: stopAtFault(z.array(z.enum(["linear_attention", "full_attention"]))).nullish(),
   /** In configurations without `layer_types`, the last of every so many blocks has attention. */
   full_attention_interval: positiveInt.default(4),
   linear_conv_kernel_dim: positiveInt.default(4),

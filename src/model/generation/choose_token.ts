@@ -5,6 +5,7 @@ import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { readJson } from "../../base/files/whole_file.ts";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 
 /** How a token is drawn at random. */
 export interface Sampling {
@@ -53,7 +54,7 @@ function sumOf(ids: Uint32Array, weights: Float64Array): number {
 const GENERATION_FILE = "generation_config.json";
 
 const tokenId = z.int().min(0);
-const schema = z.object({ eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish() });
+const schema = z.object({ eos_token_id: z.union([tokenId, stopAtFault(z.array(tokenId))]).nullish() });
 
 /**
  * Returns the ids of the tokens that end a text. The set is empty if the checkpoint names none.

@@ -5,6 +5,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { pauses } from "../../base/waiting.ts";
 import type { Batch } from "../batches.ts";
 import {
   type BatchBytes,
@@ -110,8 +111,10 @@ export class HiddenStates {
   /** Stores the inputs of `block`. `read` returns the states of one batch, (batch.count · tokens, columns of the states) f32. */
   async fill(read: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
     const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined;
+    const pause = pauses();
     try {
       for (const [i, batch] of this.batches.entries()) {
+        await pause();
         const states = await read(batch);
         const bytes = new Uint8Array(states.buffer, states.byteOffset, states.byteLength);
         await draft?.write(this.#batchBytes[i].offset, bytes);

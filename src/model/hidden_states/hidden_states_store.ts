@@ -55,7 +55,7 @@ class ScratchBuffer {
 
   constructor(backend: Backend, batches: readonly BatchBytes[]) {
     this.#backend = backend;
-    this.#byteLength = Math.max(...batches.map(({ length }) => length));
+    this.#byteLength = batches.reduce((largest, { length }) => Math.max(largest, length), 0);
   }
 
   /** Queues the upload of `bytes` and returns the buffer. */

@@ -5,7 +5,7 @@
 
 import type * as z from "zod/mini";
 import { ModelError } from "../../base/files/file_error.ts";
-import { tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
 
 const PUBLIC_HUB = "https://huggingface.co";
 

@@ -5,12 +5,16 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { readJson, readText } from "../../base/files/whole_file.ts";
 
-/** The longest file of a tokenizer that is read. A vocabulary of 262,144 tokens with its merges takes 34 MB. */
-export const MAX_TOKENIZER_BYTES = 128 << 20;
+/**
+ * The limits of a file of a tokenizer. A vocabulary of 262,144 tokens with its merges takes 34 MB, and has 1.9 million
+ * values and 0.3 million keys.
+ */
+export const TOKENIZER_BOUNDS = { maxBytes: 128 << 20, maxValues: 2 ** 22, maxKeys: 2 ** 19 };
 
 const VOCABULARY_FILE = "vocab.json";
 const MERGES_FILE = "merges.txt";
@@ -33,7 +37,7 @@ const settingsSchema = z.object({
   add_prefix_space: z.boolean().default(false),
 });
 
-const vocabularySchema = z.record(z.string(), z.int().nonnegative());
+const vocabularySchema = stopAtFault(z.record(z.string(), z.int().nonnegative()));
 
 /**
  * Returns the definition of the tokenizer in `folder`, or undefined if the folder lacks vocab.json or merges.txt.
@@ -54,13 +58,13 @@ export async function readBpeFiles(
   if (!parsed.success) {
     throw new ModelError(`${folder}/tokenizer_config.json: ${z.prettifyError(parsed.error)}`);
   }
-  const merges = (await readText(fs, `${folder}/${MERGES_FILE}`, MAX_TOKENIZER_BYTES)).split(/\r?\n/)
+  const merges = (await readText(fs, `${folder}/${MERGES_FILE}`, TOKENIZER_BOUNDS.maxBytes)).split(/\r?\n/)
     .filter((line, i) => line !== "" && !(i === 0 && line.startsWith("#version")));
   return buildDefinition(vocabulary, added, merges, parsed.data, folder);
 }
 
 async function readVocabulary(fs: FileSystem, path: string): Promise<Readonly<Record<string, number>>> {
-  const vocabulary = vocabularySchema.safeParse(await readJson(fs, path, MAX_TOKENIZER_BYTES));
+  const vocabulary = vocabularySchema.safeParse(await readJson(fs, path, TOKENIZER_BOUNDS));
   if (!vocabulary.success) throw new ModelError(`${path}: must be an object whose values are token ids`);
   return vocabulary.data;
 }

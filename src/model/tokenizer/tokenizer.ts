@@ -8,8 +8,8 @@ import { isObject } from "../../tensor/safetensors/header_json.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { checkDefinition, isTokenId } from "./check_definition.ts";
-import { MAX_TOKENIZER_BYTES, readBpeFiles } from "./bpe_files.ts";
-import { MAX_JSON_BYTES, parseJson, readJson, readText } from "../../base/files/whole_file.ts";
+import { readBpeFiles, TOKENIZER_BOUNDS } from "./bpe_files.ts";
+import { MAX_JSON_BYTES, parseJsonAt, readJson, readText } from "../../base/files/whole_file.ts";
 import { messageOf } from "../../base/errors.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
@@ -121,7 +121,7 @@ function encode(tokenizer: Tokenizer, text: string): Uint32Array {
 
 /** Returns the text of a line `{"text": …}`. @throws {ModelError} naming the line number */
 export function readDocument(line: string, number: number): string {
-  const value = parseJson(line, `line ${number}`);
+  const value = parseJsonAt(line, `line ${number}`);
   if (!isObject(value) || typeof value.text !== "string") {
     throw new ModelError(`line ${number}: must be an object with a string "text"`);
   }
@@ -130,7 +130,7 @@ export function readDocument(line: string, number: number): string {
 
 /** Reads a JSON object. @throws {ModelError} if the file is malformed or holds another JSON value */
 async function readObject(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
-  const value = await readJson(fs, path, MAX_TOKENIZER_BYTES);
+  const value = await readJson(fs, path, TOKENIZER_BOUNDS);
   if (!isObject(value)) throw new ModelError(`${path}: is not a JSON object`);
   return value;
 }

@@ -30,7 +30,7 @@ export const reportSchema = z.object({
   zeros: z.int().min(0).meta({ description: "The number of pruned entries" }),
   loss: z.number().nullable().meta({
     description:
-      "tr(ΔHΔᵀ), where Δ is the change of the weights and H the undamped statistics. Null without statistics, or with a reason in `notes` if f32 cannot hold it, or if the damping outweighs it so much that the rounding of f32 would decide it",
+      "tr(ΔHΔᵀ), where Δ is the change of the weights, rounded to the dtype of the answer, and H the undamped statistics. Null without statistics, or with a reason in `notes` if f32 cannot hold it, or if the damping outweighs it so much that the rounding of f32 would decide it",
   }),
   relative_error: z.number().nullable().meta({
     description:

@@ -12,7 +12,7 @@ import { z } from "zod";
 import { digestBytes } from "../../base/files/chunks.ts";
 import type { WorkFileSystem, WritableFile } from "../../base/files/file_system.ts";
 import { reportSchema } from "../../protocol/resources/layers.ts";
-import { tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
 import { allocationSchema, reconstructionSchema, targetDecisionSchema } from "../report/run_report.ts";
 
 const secondsSchema = z.number().min(0);

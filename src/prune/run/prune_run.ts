@@ -24,7 +24,7 @@ import {
   writeAtomically,
 } from "../../base/files/whole_file.ts";
 import { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
-import { tryParseJson } from "../../base/texts.ts";
+import { tryParseJson } from "../../base/json.ts";
 import type { BlockRun } from "../report/run_report.ts";
 import { differences, OtherRunError, type RunFingerprint } from "./fingerprint.ts";
 import {

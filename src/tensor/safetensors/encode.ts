@@ -7,7 +7,7 @@
 
 import { type Dtype, tensorBytes } from "../dtype.ts";
 import type { HostTensor } from "../host_tensor.ts";
-import { quote } from "./error.ts";
+import { quote } from "../../base/texts.ts";
 import { LENGTH_BYTES, MAX_CHECKPOINT_HEADER_BYTES, METADATA_KEY, type TensorInfo } from "./header.ts";
 
 /** The description of a tensor to write, without its data. */

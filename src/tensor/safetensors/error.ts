@@ -1,6 +1,6 @@
 /** The error of the safetensors reader for an invalid file. The encoder throws a RangeError or a TypeError instead. */
 
-import { shortened } from "../../base/texts.ts";
+import { shortMessage } from "../../base/texts.ts";
 
 /** `malformed` means that the bytes break a rule of the format. `truncated` means that the file ends too early. */
 export type SafetensorsErrorKind = "malformed" | "truncated";
@@ -31,16 +31,11 @@ export class SafetensorsError extends Error {
     fault: SafetensorsFault = {},
     options: ErrorOptions = {},
   ) {
-    super(message, options);
+    super(shortMessage(message), options);
     this.kind = kind;
     this.tensor = fault.tensor;
     this.byte = fault.byte;
   }
-}
-
-/** Formats a value from a file as JSON for an error message, shortened, so that a hostile file cannot make it long. */
-export function quote(value: unknown): string {
-  return shortened(JSON.stringify(value) ?? "undefined");
 }
 
 /** Makes the error for a file of `actual` bytes whose part `part` needs `needed` bytes. */

@@ -5,7 +5,8 @@
  */
 
 import { type Dtype, isDtype, tensorBytes } from "../dtype.ts";
-import { quote, SafetensorsError, trailingBytes, truncated } from "./error.ts";
+import { quote } from "../../base/texts.ts";
+import { SafetensorsError, trailingBytes, truncated } from "./error.ts";
 import { isObject, parseHeaderJson } from "./header_json.ts";
 
 /** The size in bytes of the length field at the start of a file. */

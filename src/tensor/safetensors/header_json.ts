@@ -5,14 +5,19 @@
  * - A repeated key. JSON.parse uses the last value and other parsers use the first, so two readers could see different
  *   tensors in the same file.
  * - A number that is not written as a plain non-negative integer, such as 1e400, -0 or 1.0000000000000000001.
- * - Nesting that is deeper than the format needs. This also protects JSON.parse from extremely deep input.
+ * - Nesting that is deeper than the format needs, and more values than the largest files have.
  */
 
-import { quote, SafetensorsError } from "./error.ts";
+import { quote } from "../../base/texts.ts";
+import { SafetensorsError } from "./error.ts";
 import { messageOf } from "../../base/errors.ts";
+import { checkBounds, decodeUtf8, parseText } from "../../base/json.ts";
 
-/** The nesting depth of the format: the header, an entry of the header, and the shape of the entry. */
-const MAX_DEPTH = 3;
+/**
+ * The nesting of the format: the header, an entry of the header, and the shape of the entry. An entry has eight values
+ * and four keys, and the largest mixtures of experts have 150,000 tensors in all files together.
+ */
+const BOUNDS = { maxDepth: 3, maxValues: 2 ** 21 };
 
 /**
  * Parses a header, without its length field, to a JSON object.
@@ -21,7 +26,10 @@ const MAX_DEPTH = 3;
  */
 export function parseHeaderJson(bytes: Uint8Array): Record<string, unknown> {
   if (bytes[0] !== 0x7b) throw malformed("must start with '{'", 8);
-  const text = decodeUtf8(bytes);
+  const text = asMalformed(() => {
+    checkBounds(bytes, BOUNDS);
+    return decodeUtf8(bytes);
+  });
   checkTokens(text);
   // The value is an object, because the text starts with '{'.
   return parse(text) as Record<string, unknown>;
@@ -32,30 +40,25 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function decodeUtf8(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw malformed("is not valid UTF-8", undefined, cause);
-  }
+function parse(text: string): unknown {
+  return asMalformed(() => parseText(text));
 }
 
-function parse(text: string): unknown {
+function asMalformed<T>(read: () => T): T {
   try {
-    return JSON.parse(text);
+    return read();
   } catch (cause) {
-    const reason = messageOf(cause);
-    throw malformed(`is not valid JSON: ${reason}`, undefined, cause);
+    throw malformed(messageOf(cause), undefined, cause);
   }
 }
 
 /**
- * Checks in one pass over the text that no key is repeated, that all numbers are plain, and that the nesting is not too
- * deep. The check accepts some text that is not valid JSON, because `parse` refuses such text afterwards.
+ * Checks in one pass over the text that no key is repeated, and that all numbers are plain. The check accepts some text
+ * that is not valid JSON, because `parse` refuses such text afterwards.
  */
 function checkTokens(text: string): void {
-  // The keys read so far in each open object, with the innermost object last. The set of an array stays empty.
-  const containers: Set<string>[] = [];
+  // The keys read so far in each open object, with the innermost object last. An array has none.
+  const containers: (Set<string> | undefined)[] = [];
   for (let at = 0; at < text.length; at++) {
     switch (text[at]) {
       case '"': {
@@ -65,11 +68,10 @@ function checkTokens(text: string): void {
         break;
       }
       case "{":
-      case "[":
-        if (containers.length === MAX_DEPTH) {
-          throw malformed(`nests deeper than ${MAX_DEPTH}`, byteAt(text, at));
-        }
         containers.push(new Set());
+        break;
+      case "[":
+        containers.push(undefined);
         break;
       case "}":
       case "]":
@@ -105,8 +107,9 @@ function isKey(text: string, end: number): boolean {
 }
 
 function addKey(keys: Set<string> | undefined, text: string, start: number, end: number): void {
+  const written = text.slice(start + 1, end - 1);
   // Parsing resolves escapes, because "a" and "\u0061" are the same key.
-  const key = parse(text.slice(start, end)) as string;
+  const key = written.includes("\\") ? parse(text.slice(start, end)) as string : written;
   if (keys?.has(key)) throw malformed(`repeats the key ${quote(key)}`, byteAt(text, start));
   keys?.add(key);
 }

@@ -126,6 +126,8 @@ def test_weights_that_the_mask_excludes_stay_pruned(pare: Pare, library: str) ->
     assert not (kept & ~allowed).any()
     assert kept.sum() == ROWS * COLS // 2
     assert (np.asarray(pruned.weight)[~kept] == 0).all()
+    exact = pare.prune_layer(to_library(library, weight), inputs=to_library(library, inputs), mask=mask)
+    np.testing.assert_array_equal(np.asarray(exact.mask), allowed)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -249,14 +249,18 @@ def test_the_pattern_and_the_mask_of_the_request_are_checked(start: Start, libra
     # The host ignores the mask of the request, or prunes nothing else.
     allowed = np.broadcast_to(np.arange(8) > 0, WEIGHT.shape)
     with pytest.raises(ValueError, match="the mask keeps an entry that the mask of the request prunes"):
-        lying_host.prune_layer(weight, mask=allowed, method="magnitude")
+        lying_host.prune_layer(weight, mask=allowed, method="magnitude", sparsity=0.5)
 
     def prune_the_mask_only(parts: Parts) -> None:
         parts.tensors["weight"] = WEIGHT * allowed
         parts.set_mask(allowed)
 
     with pytest.raises(ValueError, match="prunes 6 of 48 entries, but the request asks for 24"):
-        Pare(start(lying(prune_the_mask_only)).url).prune_layer(weight, mask=allowed, method="magnitude")
+        Pare(start(lying(prune_the_mask_only)).url).prune_layer(
+            weight, mask=allowed, method="magnitude", sparsity=0.5
+        )
+    with pytest.raises(ValueError, match="prunes 48 of 48 entries, but the request asks for 6"):
+        Pare(start(lying(prune_all)).url).prune_layer(weight, mask=allowed, method="magnitude")
     sparse = Pare(start(lying(prune_the_mask_only)).url)
     assert sparse.prune_layer(weight, mask=allowed, method="magnitude", sparsity=0.1).mask.sum() == 42
 

@@ -3,7 +3,7 @@
  * in Python can run any code that the file names. Here, names are only looked up in the tables of this file.
  */
 
-import { quote } from "../../../tensor/safetensors/error.ts";
+import { quote } from "../../../base/texts.ts";
 import type { Dtype } from "../../../tensor/dtype.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import { rebuildTensor } from "./rebuild_tensor.ts";

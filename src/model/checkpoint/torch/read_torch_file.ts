@@ -5,7 +5,7 @@
  * only known after all earlier pickles have been read.
  */
 
-import { quote } from "../../../tensor/safetensors/error.ts";
+import { quote } from "../../../base/texts.ts";
 import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { ReadableFile } from "../../../base/files/file_system.ts";

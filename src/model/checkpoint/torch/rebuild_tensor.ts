@@ -3,7 +3,7 @@
  * are rejected, because a tensor is read as one consecutive range of bytes.
  */
 
-import { quote } from "../../../tensor/safetensors/error.ts";
+import { quote } from "../../../base/texts.ts";
 import { BYTES_PER_ELEMENT, type Dtype, elementCount } from "../../../tensor/dtype.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import { kindOf, type PickleValue, type TorchStorage, type TorchTensor } from "./pickle_value.ts";

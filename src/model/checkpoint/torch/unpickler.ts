@@ -6,7 +6,7 @@
  * not supported.
  */
 
-import { quote } from "../../../tensor/safetensors/error.ts";
+import { quote } from "../../../base/texts.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import { callGlobal, findGlobal } from "./pickle_globals.ts";
 import { PickleBytes } from "./pickle_bytes.ts";

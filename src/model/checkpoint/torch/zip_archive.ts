@@ -8,7 +8,7 @@
  */
 
 import { type Entry, Reader, ZipReader } from "@zip.js/zip.js";
-import { quote } from "../../../tensor/safetensors/error.ts";
+import { quote } from "../../../base/texts.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { ReadableFile } from "../../../base/files/file_system.ts";
 import { messageOf } from "../../../base/errors.ts";

@@ -2,6 +2,8 @@
 
 import { z } from "zod";
 import { ModelError } from "../../../base/files/file_error.ts";
+import { stopAtFault } from "../../../base/stop_at_fault.ts";
+import { firstItems, shortened } from "../../../base/texts.ts";
 import type { Activation } from "../../pieces/block_pass.ts";
 
 /** Returns an error about the settings of a model. */
@@ -17,7 +19,7 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
   const result = schema.safeParse(config);
   if (result.success) return result.data;
   const faults = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-  throw configError(faults.join("; "));
+  throw configError(firstItems(faults).join("; "));
 }
 
 export const positiveInt = z.int().positive();
@@ -79,14 +81,14 @@ export const activationName = z.string().transform((name, context): Activation =
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation) return activation;
   context.addIssue(
-    `${name} is not supported; the supported names are: ${Object.keys(ACTIVATIONS).join(", ")}`,
+    `${shortened(name)} is not supported; the supported names are: ${Object.keys(ACTIVATIONS).join(", ")}`,
   );
   return z.NEVER;
 });
 
 /** The setting with the type of each block. The schema of a family includes it. */
 export const layerTypesShape = {
-  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
+  layer_types: stopAtFault(z.array(z.enum(["full_attention", "sliding_attention"]))).nullish(),
 };
 
 interface LayerTypesConfig {
@@ -131,7 +133,7 @@ export function readWindow(
 /** The settings that say in which blocks queries and keys rotate. */
 export const noRopeShape = {
   /** For each block, 1 if its queries and keys rotate, and 0 otherwise. */
-  no_rope_layers: z.array(z.int()).nullish(),
+  no_rope_layers: stopAtFault(z.array(z.int())).nullish(),
   /** In configurations without `no_rope_layers`, queries and keys do not rotate in the last of every so many blocks. */
   no_rope_layer_interval: positiveInt.default(4),
 };

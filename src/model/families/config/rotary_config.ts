@@ -4,6 +4,8 @@
  */
 
 import { z } from "zod";
+import { stopAtFault } from "../../../base/stop_at_fault.ts";
+import { shortened } from "../../../base/texts.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import { checkHeadDimension, configError, positiveInt } from "./config.ts";
 
@@ -19,8 +21,8 @@ export const ropeObject = z.object({
   original_max_position_embeddings: positiveInt.nullish(),
   low_freq_factor: number.optional(),
   high_freq_factor: number.optional(),
-  short_factor: z.array(number).optional(),
-  long_factor: z.array(number).optional(),
+  short_factor: stopAtFault(z.array(number)).optional(),
+  long_factor: stopAtFault(z.array(number)).optional(),
   attention_factor: number.nullish(),
   beta_fast: number.nullish(),
   beta_slow: number.nullish(),
@@ -70,7 +72,9 @@ export function readRotary(config: RotaryConfig, headDim: number, canBePartial: 
   const rope = ropeOf(config), ropeType = typeOf(rope);
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
     const supported = Object.keys(ROPE_TYPES).join(", ");
-    throw configError(`rope_type ${ropeType} is not supported; the supported types are: ${supported}`);
+    throw configError(
+      `rope_type ${shortened(ropeType)} is not supported; the supported types are: ${supported}`,
+    );
   }
   const theta = rope.rope_theta ?? config.rope_theta ?? DEFAULT_THETA;
   const rotatedShare = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;

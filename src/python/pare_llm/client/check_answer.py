@@ -171,9 +171,13 @@ def _require_pattern(mask: Any, keep: int, group: int) -> None:
 
 
 def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int) -> None:
-    pattern = _asked_pattern(layer)
-    if pattern is None:
-        sparsity = layer.parameters.get("sparsity")
+    pattern, sparsity = _asked_pattern(layer), layer.parameters.get("sparsity")
+    mask = _asked_mask(layer)
+    # Without a sparsity and a pattern, the entries of the mask are pruned and no others.
+    is_mask_only = mask is not None and pattern is None and sparsity is None
+    if is_mask_only:
+        asked, tolerance = rows * cols - library_of(layer.weight).count_nonzero(mask), 0.0
+    elif pattern is None:
         # The host rounds s·rows·cols. The tolerance allows for any way of rounding.
         asked, tolerance = rows * cols * (_DEFAULT_SPARSITY if sparsity is None else sparsity), 1.0
     else:
@@ -181,8 +185,9 @@ def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int)
         rest = cols % group
         kept_per_row = cols // group * keep + math.ceil(keep * rest / group)
         asked, tolerance = rows * (cols - kept_per_row), 0.0
-    # The mask of the request may prune more.
-    is_right = pruned >= asked - tolerance if layer.mask is not None else abs(pruned - asked) <= tolerance
+    # Otherwise the mask of the request may prune more.
+    may_prune_more = mask is not None and not is_mask_only
+    is_right = pruned >= asked - tolerance if may_prune_more else abs(pruned - asked) <= tolerance
     if not is_right:
         raise ValueError(
             f"the mask prunes {pruned} of {rows * cols} entries, but the request asks for {round(asked)}"

@@ -63,8 +63,8 @@ class LayerQuery(OtherLayerParameters, total=False):
     """The solver: sparsegpt (one pass); magnitude (no statistics); wanda (no update); adaprune (magnitude,
     then a refit); obc (one weight at a time); alps (slower, a better mask). Defaults to sparsegpt."""
     sparsity: float
-    """The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern. Accepts 0 to
-    below 1."""
+    """The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern, or with a
+    tensor `mask`, which is then pruned exactly. Accepts 0 to below 1."""
     pattern: str
     """unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128; or columns,
     which removes whole inputs and answers a smaller weight, for obc. Defaults to unstructured."""
