@@ -84,7 +84,7 @@ def digest_of_blob(source: BlobSource) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-# How often a blob is downloaded at most. Bytes that were damaged in transit may be right in the second attempt.
+# How often a blob is downloaded at most. Bytes that were damaged in transit may be right the second time.
 _ATTEMPTS = 2
 
 
