@@ -10,7 +10,6 @@ import { runCommandLine } from "../../src/cli/main.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-const LAUNCHER = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
 
 /** The result of a command that has ended. */
 export interface Finished {
@@ -60,12 +59,8 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
 
 /** Starts `pare ARGS` with additional environment variables. */
 export function startPareWith(env: Environment, ...args: readonly string[]): Deno.ChildProcess {
-  return startDeno(MAIN, env, args);
-}
-
-function startDeno(main: string, env: Environment, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", main, ...args],
+    args: ["run", "-A", "--quiet", MAIN, ...args],
     env: { ...ENVIRONMENT, ...env },
     stdin: "null",
     stdout: "piped",
@@ -76,11 +71,6 @@ function startDeno(main: string, env: Environment, args: readonly string[]): Den
 /** Runs `pare ARGS` as a process with additional environment variables, and waits for its end. */
 export function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
   return finish(startPareWith(env, ...args));
-}
-
-/** Runs `pare ARGS` by its launcher with additional environment variables, and waits for its end. */
-export function runLauncher(env: Environment, ...args: readonly string[]): Promise<Finished> {
-  return finish(startDeno(LAUNCHER, env, args));
 }
 
 async function finish(child: Deno.ChildProcess): Promise<Finished> {

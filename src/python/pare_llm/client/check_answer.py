@@ -142,7 +142,8 @@ def check_values(
             f"the mask prunes {pruned_entries} of {rows}x{cols} entries, but the report says {said}"
         )
     if layer is not None:
-        _require_zeros(pruned_entries, layer, rows, cols)
+        allowed_entries = None if allowed is None else library.count_nonzero(allowed)
+        _require_zeros(pruned_entries, layer, rows, cols, allowed_entries)
         if nonzero < kept:
             _check_kept_zeros(pruned, dtype, library, layer)
 
@@ -170,13 +171,13 @@ def _require_pattern(mask: Any, keep: int, group: int) -> None:
         raise ValueError(f"the mask keeps more than {keep} of {group} consecutive columns")
 
 
-def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int) -> None:
+def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int, allowed: int | None) -> None:
+    """Refuse a wrong number of zeros. `allowed` is the number of ones in the mask of the request, if any."""
     pattern, sparsity = _asked_pattern(layer), layer.parameters.get("sparsity")
-    mask = _asked_mask(layer)
     # Without a sparsity and a pattern, the entries of the mask are pruned and no others.
-    is_mask_only = mask is not None and pattern is None and sparsity is None
-    if is_mask_only:
-        asked, tolerance = rows * cols - library_of(layer.weight).count_nonzero(mask), 0.0
+    is_mask_only = allowed is not None and pattern is None and sparsity is None
+    if allowed is not None and is_mask_only:
+        asked, tolerance = float(rows * cols - allowed), 0.0
     elif pattern is None:
         # The host rounds s·rows·cols. The tolerance allows for any way of rounding.
         asked, tolerance = rows * cols * (_DEFAULT_SPARSITY if sparsity is None else sparsity), 1.0
@@ -186,7 +187,7 @@ def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int)
         kept_per_row = cols // group * keep + math.ceil(keep * rest / group)
         asked, tolerance = rows * (cols - kept_per_row), 0.0
     # Otherwise the mask of the request may prune more.
-    may_prune_more = mask is not None and not is_mask_only
+    may_prune_more = allowed is not None and not is_mask_only
     is_right = pruned >= asked - tolerance if may_prune_more else abs(pruned - asked) <= tolerance
     if not is_right:
         raise ValueError(

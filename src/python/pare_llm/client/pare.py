@@ -76,8 +76,8 @@ class Pare(ServerClient):
             validation_hessian: (in, in) float32, the sum of x·xᵀ over inputs that are not in the statistics,
                 times any positive factor. If it is given, it decides between the results of the solve.
             validation_hessian_upper: (in·(in+1)/2) float32, the upper triangle of `validation_hessian`.
-            mask: (out, in) bool. Weights where it is False are pruned in any case. Without `sparsity` and `pattern`,
-                they are the only ones.
+            mask: (out, in) bool. Weights where it is False are pruned in any case. Without `sparsity` and
+                `pattern`, they are the only ones.
             target: (out, in) float32, the sum of y·xᵀ over the calibration inputs x and the outputs y that
                 the layer should have, times the factor of the statistics.
             validation_target: (out, in) float32, the same sum over the inputs of the validation statistics,
