@@ -25,6 +25,7 @@ describe("layer parameters", () => {
     assert.deepEqual(resolve({}), {
       method: "sparsegpt",
       sparsity: 0.5,
+      prunesMaskOnly: true,
       pattern: { kind: "unstructured" },
       blocksize: 128,
       damping: 0.01,
