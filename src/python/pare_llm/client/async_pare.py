@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pare_llm.client.layer import LayerArguments
+    from pare_llm.client.layer_query import LayerQuery
 
 
 class AsyncPare(ServerClient):
@@ -48,6 +49,10 @@ class AsyncPare(ServerClient):
     async def check_key(self) -> None:
         """Check that the server accepts the API key, as `Pare.check_key`."""
         await asyncio.to_thread(self._pare.check_key)
+
+    async def check(self, *queries: LayerQuery) -> None:
+        """Check that the server is ready, and the key and the parameters of layers, as `Pare.check`."""
+        await asyncio.to_thread(self._pare.check, *queries)
 
     async def describe_host(self) -> HostDescription:
         """Ask the host for the device on which it solves layers, as `Pare.describe_host`."""
