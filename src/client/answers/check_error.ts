@@ -12,7 +12,10 @@ import { malformedLayer } from "./parse_answer.ts";
 /** The largest quotient of a measured and a reported error, apart from what the choice of samples explains. */
 const MOST = 1.3;
 
-/** The same for an estimate of the error of a layer of zeros. The outputs of its rows are alike, so few random signs estimate it badly. */
+/**
+ * The same for an estimate of the error of a layer of zeros, as in the Python client. The outputs of the rows of such a layer are alike, so that
+ * few random signs estimate the error badly.
+ */
 const MOST_OF_DENSE = 4;
 
 /**

@@ -52,13 +52,14 @@ export class InputProbe {
 
   /**
    * Queues P += Rᵀ·X/√k for `rows` inputs of X, (rows, n) f32, of which the first element is at `offset`.
-   * @throws {OutOfDeviceMemoryError} if a copy of `SUMS` inputs does not fit
+   * @throws {OutOfDeviceMemoryError} if a copy of at most `SUMS` inputs does not fit
    */
   add(x: DeviceBuffer, offset: number, rows: number): void {
-    const { backend, size: n } = this, inputs = backend.createBuffer("inputs of a probe", 4 * SUMS * n);
+    const { backend, size: n } = this,
+      inputs = backend.createBuffer("inputs of a probe", 4 * Math.min(SUMS, rows) * n);
     for (let first = 0; first < rows; first += SUMS) {
       const count = Math.min(SUMS, rows - first), token = SUMS + this.#tokens;
-      // The first tokens of all windows have massive activations, and should not meet in one sum.
+      // The first tokens of all windows have large activations, and should not all be added to the same sum.
       const shift = hashOf(token),
         order = Uint32Array.from({ length: count }, (_, row) => (row ^ shift) & SUMS - 1);
       const index = createBufferOf(backend, "sums of inputs", order);
