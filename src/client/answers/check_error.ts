@@ -13,10 +13,10 @@ import { malformedLayer } from "./parse_answer.ts";
 const MOST = 1.3;
 
 /**
- * The same for an estimate of the error of a layer of zeros, as in the Python client. The outputs of the rows of such a layer are alike, so that
+ * The same for an estimate of the error of a layer of zeros. The outputs of the rows of such a layer are alike, so that
  * few random signs estimate the error badly.
  */
-const MOST_OF_DENSE = 4;
+const MOST_OF_DENSE = 2;
 
 /**
  * The number of standard deviations that the choice of samples explains. The error of a layer whose outputs have one direction has the
