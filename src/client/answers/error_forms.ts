@@ -123,7 +123,8 @@ export interface Estimate {
 }
 
 /**
- * Yields better and better estimates of tr(M·H·Mᵀ): by a sketch with 4 sums, by two sketches, by four and so on. The last estimate uses the rows
+ * Yields better and better estimates of tr(M·H·Mᵀ): by a sketch with 4 sums, by two sketches, by four and so on. If the inputs are
+ * sampled, the first estimate has four sketches. The last estimate uses the rows
  * of M themselves, and so is exact, unless M has more than `MOST_SKETCHES` · 4 rows.
  */
 export function* estimates(m: Rows, forms: ErrorForms): Generator<Estimate, void, undefined> {
@@ -138,7 +139,9 @@ export function* estimates(m: Rows, forms: ErrorForms): Generator<Estimate, void
       isExact: sketches === 0,
     };
   };
-  for (let wanted = 1, made = 0; PANEL * wanted < m.count && wanted <= MOST_SKETCHES; wanted *= 2) {
+  // The choice of samples makes the bounds wide, so the sketches should add little to the deviation.
+  const first = forms.terms > 1 ? 4 : 1;
+  for (let wanted = first, made = 0; PANEL * wanted < m.count && wanted <= MOST_SKETCHES; wanted *= 2) {
     for (; made < wanted; made++) forms.addTo(terms, sketch(m, n));
     yield estimate(made);
   }
