@@ -13,6 +13,12 @@ import { malformedLayer } from "./parse_answer.ts";
 const MOST = 1.3;
 
 /**
+ * The same for an estimate of the error of a layer of zeros. The outputs of the rows of such a layer are alike, so that
+ * few random signs estimate the error badly.
+ */
+const MOST_OF_DENSE = 2;
+
+/**
  * The number of standard deviations that the choice of samples explains. The error of a layer whose outputs have one direction has the
  * largest deviation. It then follows a χ² distribution with 32 degrees of freedom, of which a share of 10⁻¹⁰ is that large.
  */
@@ -54,7 +60,7 @@ export function checkError(
     },
   };
   if (loss === null) return checkMissingLoss(change, dense, damping, forms);
-  const wrongLoss = disagreement(estimates(change, forms), loss, roundingOf(after, forms));
+  const wrongLoss = disagreement(estimates(change, forms), loss, MOST, () => roundingOf(after, forms));
   if (wrongLoss !== undefined) {
     const measured = relative ? relative * wrongLoss / loss : wrongLoss;
     const [name, said] = relative ? ["relative error", relative] : ["loss", loss];
@@ -63,25 +69,32 @@ export function checkError(
     );
   }
   if (!relative) return;
-  const wrongForm = disagreement(estimates(dense, forms), loss / relative, 0);
+  const wrongForm = disagreement(estimates(dense, forms), loss / relative, MOST_OF_DENSE);
   if (wrongForm === undefined) return;
   const measured = (loss / wrongForm).toPrecision(3);
   throw malformedLayer(`its relative error is ${measured}, but its report says ${relative.toPrecision(3)}`);
 }
 
-/** Returns the last estimate if none of them agrees with the reported error. @param rounding as of `roundingOf` */
+/**
+ * Returns the last estimate if none of the estimates agrees with the reported error.
+ * @param mostOfEstimate the largest quotient of an error that is not exact
+ * @param rounding computes the result of `roundingOf`, which few answers need
+ */
 function disagreement(
   measured: Iterable<Estimate>,
   reported: number,
-  rounding: number,
+  mostOfEstimate: number,
+  rounding = () => 0,
 ): number | undefined {
-  let last: number | undefined;
-  for (const { value, deviation } of measured) {
-    const most = MOST * Math.exp(DEVIATIONS * deviation), root = Math.sqrt(value);
+  let last: number | undefined, slack: number | undefined;
+  for (const { value, deviation, isExact } of measured) {
+    const most = (isExact ? MOST : mostOfEstimate) * Math.exp(DEVIATIONS * deviation),
+      root = Math.sqrt(value);
     // A sum of squares is more likely to be far below its expectation than far above.
-    if (root <= Math.sqrt(most * reported) + rounding && root >= Math.sqrt(reported) / most - rounding) {
-      return;
-    }
+    const least = Math.sqrt(reported) / most, largest = Math.sqrt(most * reported);
+    if (root >= least && root <= largest) return;
+    slack ??= rounding();
+    if (root >= least - slack && root <= largest + slack) return;
     last = value;
   }
   return last;

@@ -1,6 +1,7 @@
 /**
- * Estimates errors of a layer, tr(M·H·Mᵀ) for a matrix M and the statistics H, by the method of Hutchinson: for a row s of random signs, the
- * expectation of (s·M)·H·(s·M)ᵀ is the trace. A panel of eight such rows costs a small share of the solve.
+ * Estimates errors of a layer, tr(M·H·Mᵀ) for a matrix M and the statistics H, with a count sketch: each row of M is added to one of four sums,
+ * with a random sign. The expectation of S·H·Sᵀ, added up over the sums S, is the trace. The variance is the same as with as many rows of random
+ * signs (Hutchinson), but every entry of M is added once.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -8,15 +9,18 @@ import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import type { LayerTensors } from "../layer_file.ts";
 
-/** The number of rows of a panel. The loops below are written out for it. */
-const PANEL = 8;
+/** Rows with n entries each. The loops below are written out for four. */
+type Panel = readonly [Float64Array, Float64Array, Float64Array, Float64Array];
+
+/** The number of rows of a panel. */
+const PANEL = 4;
 
 /** Statistics H of a layer with n inputs. */
 export interface ErrorForms {
   /** The number of terms of an error: one per sampled input, or 1 if H is known. */
   readonly terms: number;
-  /** Adds the terms of Σ v·H·vᵀ over the columns v of a panel, (n, PANEL). */
-  addTo(terms: Float64Array, panel: Float64Array): void;
+  /** Adds the terms of Σ v·H·vᵀ over the rows v of a panel. */
+  addTo(terms: Float64Array, panel: Panel): void;
   /** The diagonal of H. */
   readonly diagonal: Float64Array;
 }
@@ -45,25 +49,20 @@ function hessianForms(h: Float32Array, n: number, isPacked: boolean): ErrorForms
   return {
     diagonal: Float64Array.from({ length: n }, (_, i) => h[startOf(i)]),
     terms: 1,
-    addTo(terms, v) {
+    addTo(terms, [v, w, y, z]) {
       for (let i = 0; i < n; i++) {
-        let at = startOf(i), o = PANEL * i;
+        let at = startOf(i);
         // The diagonal counts once, and every other entry twice.
         const half = h[at++] / 2;
-        let a = half * v[o], b = half * v[o + 1], c = half * v[o + 2], d = half * v[o + 3];
-        let e = half * v[o + 4], f = half * v[o + 5], g = half * v[o + 6], k = half * v[o + 7];
-        for (let j = o + PANEL; j < PANEL * n; j += PANEL) {
+        let a = half * v[i], b = half * w[i], c = half * y[i], d = half * z[i];
+        for (let j = i + 1; j < n; j++) {
           const x = h[at++];
           a += x * v[j];
-          b += x * v[j + 1];
-          c += x * v[j + 2];
-          d += x * v[j + 3];
-          e += x * v[j + 4];
-          f += x * v[j + 5];
-          g += x * v[j + 6];
-          k += x * v[j + 7];
+          b += x * w[j];
+          c += x * y[j];
+          d += x * z[j];
         }
-        for (const product of [a, b, c, d, e, f, g, k]) terms[0] += 2 * product * v[o++];
+        terms[0] += 2 * (a * v[i] + b * w[i] + c * y[i] + d * z[i]);
       }
     },
   };
@@ -84,23 +83,18 @@ function inputForms(
   return {
     diagonal,
     terms: areSampled ? tokens : 1,
-    addTo(terms, v) {
+    addTo(terms, [v, w, y, z]) {
       for (let token = 0; token < tokens; token++) {
         const x = rowOf(inputs, token);
-        let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, k = 0;
-        for (let i = 0, j = 0; i < n; i++, j += PANEL) {
+        let a = 0, b = 0, c = 0, d = 0;
+        for (let i = 0; i < n; i++) {
           const value = x[i];
-          a += value * v[j];
-          b += value * v[j + 1];
-          c += value * v[j + 2];
-          d += value * v[j + 3];
-          e += value * v[j + 4];
-          f += value * v[j + 5];
-          g += value * v[j + 6];
-          k += value * v[j + 7];
+          a += value * v[i];
+          b += value * w[i];
+          c += value * y[i];
+          d += value * z[i];
         }
-        const squares = a * a + b * b + c * c + d * d + e * e + f * f + g * g + k * k;
-        terms[areSampled ? token : 0] += weights[token] * squares;
+        terms[areSampled ? token : 0] += weights[token] * (a * a + b * b + c * c + d * d);
       }
     },
   };
@@ -124,75 +118,65 @@ export interface Estimate {
   readonly value: number;
   /** The standard deviation by the choice of the sampled inputs, as a share of the value. 0 if H is known. */
   readonly deviation: number;
+  /** Whether the value depends on no random signs. */
+  readonly isExact: boolean;
 }
 
 /**
- * Yields better and better estimates of tr(M·H·Mᵀ): by 8 rows of random signs, by 16, 32 and so on. The last one uses the rows of M themselves,
- * and so is exact, unless M has more than `MOST_SIGNS` rows.
+ * Yields better and better estimates of tr(M·H·Mᵀ): by a sketch with 4 sums, by two sketches, by four and so on. If the inputs are
+ * sampled, the first estimate has four sketches. The last estimate uses the rows
+ * of M themselves, and so is exact, unless M has more than `MOST_SKETCHES` · 4 rows.
  */
 export function* estimates(m: Rows, forms: ErrorForms): Generator<Estimate, void, undefined> {
   const n = forms.diagonal.length;
   let terms = new Float64Array(forms.terms);
-  const estimate = (signs: number): Estimate => {
+  const estimate = (sketches: number): Estimate => {
     const sum = terms.reduce((total, term) => total + term, 0), mean = sum / terms.length;
     const squares = terms.reduce((total, term) => total + (term - mean) ** 2, 0);
     return {
-      value: sum / signs,
+      value: sum / Math.max(1, sketches),
       deviation: sum > 0 ? Math.sqrt(squares / Math.max(1, terms.length - 1) / terms.length) / mean : 0,
+      isExact: sketches === 0,
     };
   };
-  for (let wanted = PANEL, signs = 0; wanted < m.count && wanted <= MOST_SIGNS; wanted *= 2) {
-    for (; signs < wanted; signs += PANEL) forms.addTo(terms, signedPanel(m, n));
-    yield estimate(signs);
+  // The choice of samples makes the bounds wide, so the sketches should add little to the deviation.
+  const first = forms.terms > 1 ? 4 : 1;
+  for (let wanted = first, made = 0; PANEL * wanted < m.count && wanted <= MOST_SKETCHES; wanted *= 2) {
+    for (; made < wanted; made++) forms.addTo(terms, sketch(m, n));
+    yield estimate(made);
   }
-  if (m.count > MOST_SIGNS) return;
+  if (m.count > PANEL * MOST_SKETCHES) return;
   terms = new Float64Array(forms.terms);
-  for (let first = 0; first < m.count; first += PANEL) forms.addTo(terms, plainPanel(m, n, first));
-  yield estimate(1);
+  for (let first = 0; first < m.count; first += PANEL) {
+    const panel = emptyPanel(n);
+    for (let index = first; index < Math.min(m.count, first + PANEL); index++) {
+      panel[index - first].set(m.row(index));
+    }
+    forms.addTo(terms, panel);
+  }
+  yield estimate(0);
 }
 
-/** The most rows of signs. The standard deviation of an estimate is then at most √(2/1024), which is 4.4 %. */
-const MOST_SIGNS = 1024;
+/** The most sketches. The standard deviation of an estimate by 1024 sums is at most √(2/1024), which is 4.4 %. */
+const MOST_SKETCHES = 256;
 
-/** Returns the rows s·M for 8 rows s of random signs, transposed. */
-function signedPanel({ count, row }: Rows, n: number): Float64Array {
-  const panel = new Float64Array(PANEL * n),
-    random = crypto.getRandomValues(new Uint8Array(Math.min(count, 2 ** 16)));
+/** Adds each row of M to one of the rows of a panel, with a random sign. */
+function sketch({ count, row }: Rows, n: number): Panel {
+  const panel = emptyPanel(n), random = crypto.getRandomValues(new Uint8Array(Math.min(count, 2 ** 16)));
   for (let index = 0; index < count; index++) {
     const at = index % random.length;
     if (at === 0 && index > 0) crypto.getRandomValues(random);
-    const bits = random[at], values = row(index), sign = (bit: number) => (bits >> bit & 1) * 2 - 1;
-    const a = sign(0),
-      b = sign(1),
-      c = sign(2),
-      d = sign(3),
-      e = sign(4),
-      f = sign(5),
-      g = sign(6),
-      k = sign(7);
-    for (let i = 0, j = 0; i < n; i++, j += PANEL) {
-      const value = values[i];
-      panel[j] += a * value;
-      panel[j + 1] += b * value;
-      panel[j + 2] += c * value;
-      panel[j + 3] += d * value;
-      panel[j + 4] += e * value;
-      panel[j + 5] += f * value;
-      panel[j + 6] += g * value;
-      panel[j + 7] += k * value;
-    }
+    addTo(panel[random[at] >> 1 & 3], row(index), (random[at] & 1) * 2 - 1);
   }
   return panel;
 }
 
-/** Returns the rows of M from `first`, transposed. */
-function plainPanel({ count, row }: Rows, n: number, first: number): Float64Array {
-  const panel = new Float64Array(PANEL * n);
-  for (let index = first; index < Math.min(count, first + PANEL); index++) {
-    const values = row(index);
-    for (let i = 0; i < n; i++) panel[PANEL * i + index - first] = values[i];
-  }
-  return panel;
+function addTo(sum: Float64Array, values: Float32Array, sign: number): void {
+  for (let i = 0; i < values.length; i++) sum[i] += sign * values[i];
+}
+
+function emptyPanel(n: number): Panel {
+  return [new Float64Array(n), new Float64Array(n), new Float64Array(n), new Float64Array(n)];
 }
 
 /** Returns a row of a matrix of floats. */

@@ -1,16 +1,23 @@
 /**
  * Random combinations of the inputs of a layer, by which a client without the statistics H can estimate errors of the layer. With random
  * signs R, (tokens, k), and the inputs X, (tokens, n), they are P = Rᵀ·X/√k. The expectation of Pᵀ·P is H = Xᵀ·X, so that ‖M·Pᵀ‖² estimates
- * tr(M·H·Mᵀ) for every matrix M (Hutchinson).
+ * tr(M·H·Mᵀ) for every matrix M (Hutchinson). To compute k products per element of X would take a large share of the time of H. Each input
+ * is therefore first added to one of `SUMS` sums, with a random sign (a count sketch), and P is the combination of the sums. Their expectation
+ * is the same, and the variance grows by the share k/SUMS at most.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
+import { addRows } from "../../device/kernels/forward/rows.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
+/** The number of sums of inputs, a power of two. */
+const SUMS = 256;
+
 /** P, (k, n) f32, in device memory, where k is at most 32. The signs depend only on the order of the tokens. */
 export class InputProbe {
+  /** The sums, (SUMS, n). */
   readonly #sums: DeviceBuffer;
   #tokens = 0;
 
@@ -25,7 +32,7 @@ export class InputProbe {
     private readonly rows: number,
     private readonly size: number,
   ) {
-    this.#sums = backend.createBuffer(`probe of ${label}`, 4 * rows * size);
+    this.#sums = backend.createBuffer(`probe of ${label}`, 4 * SUMS * size);
     this.clear();
   }
 
@@ -36,32 +43,55 @@ export class InputProbe {
 
   /** Queues P = Rᵀ/√k, as for H = I. */
   setIdentity(): void {
-    const { rows, size } = this, identity = signs(0, size, rows), values = new Float32Array(identity.length);
-    for (let i = 0; i < values.length; i++) {
-      values[(i % rows) * size + Math.floor(i / rows)] = identity[i] / Math.sqrt(rows);
-    }
-    const probe = createBufferOf(this.backend, "probe of the identity", values);
-    this.backend.copy(probe, 0, this.#sums, 0, this.#sums.byteLength);
-    probe.destroy();
+    const { size } = this, values = new Float32Array(SUMS * size);
+    signs(SUMS, size, 1).forEach((sign, i) => values[i % SUMS * size + i] = sign);
+    const identity = createBufferOf(this.backend, "probe of the identity", values);
+    this.backend.copy(identity, 0, this.#sums, 0, this.#sums.byteLength);
+    identity.destroy();
   }
 
-  /** Queues P += Rᵀ·X/√k for `rows` inputs of X, (rows, n) f32, of which the first element is at `offset`. */
+  /**
+   * Queues P += Rᵀ·X/√k for `rows` inputs of X, (rows, n) f32, of which the first element is at `offset`.
+   * @throws {OutOfDeviceMemoryError} if a copy of at most `SUMS` inputs does not fit
+   */
   add(x: DeviceBuffer, offset: number, rows: number): void {
-    const { rows: m, size: n } = this;
-    const random = createBufferOf(this.backend, "signs of a probe", signs(this.#tokens, rows, m));
-    const offsets = { a_offset: 0, lda: m, b_offset: offset, ldb: n, c_offset: 0, ldc: n };
-    this.backend.dispatch(productTN, { a: random, b: x, c: this.#sums }, {
-      ...{ m, n, k: rows, alpha: 1 / Math.sqrt(m), beta: 1, upper: 0 },
-      ...offsets,
-    });
-    random.destroy();
-    this.#tokens += rows;
+    const { backend, size: n } = this,
+      inputs = backend.createBuffer("inputs of a probe", 4 * Math.min(SUMS, rows) * n);
+    for (let first = 0; first < rows; first += SUMS) {
+      const count = Math.min(SUMS, rows - first), token = SUMS + this.#tokens;
+      // The first tokens of all windows have large activations, and should not all be added to the same sum.
+      const shift = hashOf(token),
+        order = Uint32Array.from({ length: count }, (_, row) => (row ^ shift) & SUMS - 1);
+      const index = createBufferOf(backend, "sums of inputs", order);
+      const factors = createBufferOf(backend, "signs of inputs", signs(token, count, 1));
+      backend.copy(x, 4 * (offset + first * n), inputs, 0, 4 * count * n);
+      const params = { rows: count, cols: n, offset: 0, has_index: 1, scale: 1 };
+      backend.dispatch(addRows, { x: inputs, index, factors, y: this.#sums }, params);
+      index.destroy();
+      factors.destroy();
+      this.#tokens += count;
+    }
+    inputs.destroy();
   }
 
-  /** Waits for the queued work and reads P back: F32 [k, n]. @throws {DeviceLostError} */
+  /**
+   * Waits for the queued work and reads P back: F32 [k, n].
+   * @throws {OutOfDeviceMemoryError} if P does not fit
+   * @throws {DeviceLostError}
+   */
   async read(): Promise<HostTensor> {
-    const data = await this.backend.read(this.#sums, 0, this.#sums.byteLength);
-    return { dtype: "F32", shape: [this.rows, this.size], data };
+    const { backend, rows: m, size: n } = this, c = backend.createBuffer("probe", 4 * m * n);
+    const a = createBufferOf(backend, "signs of a probe", signs(0, SUMS, m));
+    backend.dispatch(productTN, { a, b: this.#sums, c }, {
+      ...{ m, n, k: SUMS, alpha: 1 / Math.sqrt(m), beta: 0, upper: 0 },
+      ...{ a_offset: 0, lda: m, b_offset: 0, ldb: n, c_offset: 0, ldc: n },
+    });
+    a.destroy();
+    try {
+      return { dtype: "F32", shape: [m, n], data: await backend.read(c, 0, c.byteLength) };
+    } finally {
+      c.destroy();
+    }
   }
 
   destroy(): void {
@@ -73,12 +103,16 @@ export class InputProbe {
 function signs(first: number, count: number, k: number): Float32Array<ArrayBuffer> {
   const values = new Float32Array(count * k);
   for (let token = 0, i = 0; token < count; token++) {
-    // The finaliser of MurmurHash3.
-    let hash = Math.imul(first + token + 1, 0x9e3779b1);
-    hash = Math.imul(hash ^ hash >>> 16, 0x85ebca6b);
-    hash = Math.imul(hash ^ hash >>> 13, 0xc2b2ae35);
-    hash ^= hash >>> 16;
+    const hash = hashOf(first + token);
     for (let bit = 0; bit < k; bit++) values[i++] = (hash >>> bit & 1) * 2 - 1;
   }
   return values;
+}
+
+/** The finaliser of MurmurHash3. */
+function hashOf(token: number): number {
+  let hash = Math.imul(token + 1, 0x9e3779b1);
+  hash = Math.imul(hash ^ hash >>> 16, 0x85ebca6b);
+  hash = Math.imul(hash ^ hash >>> 13, 0xc2b2ae35);
+  return hash ^ hash >>> 16;
 }
