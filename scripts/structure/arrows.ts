@@ -43,8 +43,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
 const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/host/backends.ts": ["src/device/cpu", "src/device/webgpu"],
   "src/edge/small_layers.ts": ["src/device/cpu"],
-  // The colours of all pages.
-  "src/prune/report": ["src/pages/style/colours.css"],
+  // The style of all pages.
+  "src/prune/report": ["src/pages/style"],
   "src/edge/worker.ts": ["build/kernels_single.wasm", "build/pages/files.json"],
   "scripts": [
     "src/device/cpu",

@@ -74,7 +74,7 @@ export function homeHtml(state: HomeState, files?: PageFiles): string {
   const { kind } = state;
   const main = (
     <>
-      <div class="hero">
+      <div class="columns">
         <div>
           <h1>Prune large language models, layer by layer</h1>
           <p class="lead">
@@ -117,7 +117,12 @@ export function homeHtml(state: HomeState, files?: PageFiles): string {
         <p class="note">The README of Pare says how to install the command and both packages.</p>
       </Section>
       <Section id="resources" title="Resources">
-        <ul class="resources">{resources(kind).map((resource) => <ResourceItem resource={resource} />)}</ul>
+        <table>
+          <thead>
+            <tr>{["Resource", "Purpose"].map((name) => <th scope="col">{name}</th>)}</tr>
+          </thead>
+          <tbody>{resources(kind).map((resource) => <ResourceRow resource={resource} />)}</tbody>
+        </table>
       </Section>
     </>
   );
@@ -131,13 +136,13 @@ function MaskPicture() {
     [...row.matchAll(/1+/g)].map(({ index, 0: run }) => `M${index} ${y}h${run.length}`)
   );
   return (
-    <figure class="sample-mask">
+    <figure>
       <svg
         viewBox={`0 -0.5 ${cols} ${rows.length}`}
         role="img"
         aria-label={`The mask of ${rows.length} × ${cols} weights of the sample layer`}
       >
-        <path d={lines.join("")} />
+        <path d={lines.join("")} stroke="var(--accent)" shape-rendering="crispEdges" />
       </svg>
       <figcaption>
         A corner of the sample layer after SparseGPT at 50 %. Coloured weights are kept, and blank ones are
@@ -152,13 +157,13 @@ function State({ state }: { state: HomeState }) {
   const { kind, device } = state, isReady = !("reason" in device);
   const title = (
     <>
-      <span class={`dot ${isReady ? "good" : "bad"}`} aria-hidden="true" />
+      <span class={`state ${isReady ? "done" : "failed"}`} aria-hidden="true" />
       {isReady ? "Ready" : "Not ready"}
     </>
   );
   return (
-    <div class="card">
-      <Section id="state" title={title}>
+    <article aria-labelledby="state">
+      <h2 id="state">{title}</h2>
         {!isReady && <p class="problem">{device.reason}</p>}
         {!isReady && kind === "edge" && (
           <p>
@@ -166,7 +171,7 @@ function State({ state }: { state: HomeState }) {
             lists the hosts that solve them.
           </p>
         )}
-        <dl class="facts">
+        <dl>
           {[...deviceFacts(state), ["API keys", keySentence(state)]].map(([name, value]) => (
             <div>
               <dt>{name}</dt>
@@ -174,8 +179,7 @@ function State({ state }: { state: HomeState }) {
             </div>
           ))}
         </dl>
-      </Section>
-    </div>
+    </article>
   );
 }
 
@@ -184,17 +188,14 @@ function resources(kind: ServerKind): readonly Resource[] {
 }
 
 /** Paths that begin with `/v1/` are no links, because a browser opens a link without an API key. */
-function ResourceItem({ resource: [method, path, purpose] }: { resource: Resource }) {
+function ResourceRow({ resource: [method, path, purpose] }: { resource: Resource }) {
   return (
-    <li>
-      <span class="method">{method}</span>
-      {path.startsWith("/v1/") ? <code>{path}</code> : (
-        <a href={path}>
-          <code>{path}</code>
-        </a>
-      )}
-      <span class="purpose">{purpose}</span>
-    </li>
+    <tr>
+      <th scope="row">
+        <code>{method} {path.startsWith("/v1/") ? path : <a href={path}>{path}</a>}</code>
+      </th>
+      <td>{purpose}</td>
+    </tr>
   );
 }
 

@@ -33,13 +33,13 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
       <Section id="hosts-title" title="Hosts">
         <div id="hosts-problem" role="alert" />
         <Table name="hosts" columns={["Device", "Host", "Load", "Last heartbeat"]} />
-        <p id="hosts-empty" class="placeholder" hidden>
+        <p id="hosts-empty" class="note" hidden>
           No host has sent a heartbeat within the last half minute.{" "}
           <code>pare serve --edge {facts.origin}</code> starts one.
         </p>
       </Section>
       <section aria-labelledby="jobs-title">
-        <div class="heading">
+        <div class="row">
           <h2 id="jobs-title">Jobs, newest first</h2>
           <label>
             State{" "}
@@ -51,7 +51,7 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
         </div>
         <div id="jobs-problem" role="alert" />
         <Table name="jobs" columns={["Job", "State", "Layers", "Age", "Action"]} />
-        <p id="jobs-none" class="placeholder" hidden>No job is in this state.</p>
+        <p id="jobs-none" class="note" hidden>No job is in this state.</p>
         <div id="jobs-empty" hidden>
           <p>There are no jobs yet. This command prunes a whole model by jobs of this edge:</p>
           <Snippet label="A command that starts jobs" text={pruneCommand(facts)} />
@@ -59,14 +59,14 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
         <button type="button" id="more" class="quiet" hidden>Older jobs</button>
       </section>
       <section id="job" aria-labelledby="job-title" tabindex={-1} hidden>
-        <div class="heading">
+        <div class="row">
           <h2 id="job-title">Job</h2>
           <span id="job-link" class="note" role="status" />
         </div>
         <div class="row">
-          <span id="job-state" class="chip" />
+          <span id="job-state" />
           <progress id="job-progress" max="1" value="0" aria-label="Layers or blocks that have ended" />
-          <span id="job-count" class="number" />
+          <span id="job-count" />
           <button type="button" id="cancel" class="quiet">Cancel the job</button>
           <button type="button" id="again" hidden />
         </div>
@@ -74,7 +74,7 @@ export function jobsHtml(facts: ServerFacts, files: PageFiles): string {
         <Table
           name="layers"
           columns={["Layer or block", "State", "Zeros", "Relative error", "Damping", "Seconds", "Host"]}
-          numbers={["Zeros", "Relative error", "Damping", "Seconds"]}
+          numbers={["Zeros", "Relative error", "Damping", "Seconds", "Host"]}
         />
       </section>
     </>

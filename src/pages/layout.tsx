@@ -64,12 +64,12 @@ export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFil
       </head>
       <body>
         <a class="skip" href="#main">Skip to the content</a>
-        <Header class="top" role={hasMain && "region"} aria-label={hasMain && "Pare"}>
-          <a class="brand" href="/">
+        <Header class="top row" role={hasMain && "region"} aria-label={hasMain && "Pare"}>
+          <a class="row" href="/">
             <Mark />
-            <span>Pare</span>
+            <strong>Pare</strong>
           </a>
-          <span class="tag">{facts.kind}</span>
+          <small>{facts.kind}</small>
           <nav aria-label="Pages">
             {LINKS[facts.kind].map(([target, name]) => (
               <a href={target} aria-current={target === path ? "page" : undefined}>{name}</a>
@@ -77,7 +77,7 @@ export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFil
           </nav>
         </Header>
         <Content id="main" tabindex={-1}>{main}</Content>
-        <footer class="bottom">
+        <footer>
           Pare {facts.version} · <a href="/openapi.json">openapi.json</a>{" "}
           · Everything on this page comes from this server.
         </footer>
@@ -90,7 +90,7 @@ export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFil
 /** Four columns of two kept and two pruned weights, the pattern 2:4. */
 function Mark() {
   return (
-    <svg class="mark" viewBox="0 0 22 22" aria-hidden="true">
+    <svg viewBox="0 0 22 22" width="20" fill="var(--accent)" aria-hidden="true">
       <path d="M0 0h4v4H0zM12 0h4v4h-4zM6 6h4v4H6zM18 6h4v4h-4zM0 12h4v4H0zM6 12h4v4H6zM12 18h4v4h-4zM18 18h4v4h-4z" />
       <path
         opacity=".22"
@@ -105,13 +105,13 @@ export function KeyField({ facts: { keys } }: { facts: ServerFacts }) {
   return (
     <>
       {keys !== "not needed" && (
-        <details class="key" open>
+        <details open>
           <summary>
             API key{" "}
-            <span id="key-state" class="muted">{keys === "unset" ? "the server has none yet" : keys}</span>
+            <span id="key-state" class="note">{keys === "unset" ? "the server has none yet" : keys}</span>
           </summary>
           <form id="key-form" class="row" autocomplete="off">
-            <label class="grow">
+            <label>
               Key{" "}
               <input
                 id="key"
@@ -142,9 +142,9 @@ export function KeyField({ facts: { keys } }: { facts: ServerFacts }) {
 /** A command or a program, with a button that `copy.js` shows. @param label names the text for screen readers */
 export function Snippet({ label, text }: { label: string; text: string }) {
   return (
-    <div class="snippet">
+    <div class="snippet row">
       <pre tabindex={0} role="region" aria-label={label}>{text}</pre>
-      <button type="button" class="quiet small" hidden aria-label={`Copy: ${label}`}>Copy</button>
+      <button type="button" class="quiet" hidden aria-label={`Copy: ${label}`}>Copy</button>
       <span class="note" role="status" />
     </div>
   );

@@ -43,10 +43,10 @@ export function playgroundHtml(facts: ServerFacts, files: PageFiles): string {
         nearly the same.
       </p>
       <KeyField facts={facts} />
-      <div class="bench">
+      <div class="columns">
         <Controls />
-        <section id="result" class="result" aria-label="The result">
-          <p class="placeholder">The errors, the mask and the weights appear here.</p>
+        <section id="result" aria-label="The result">
+          <p class="note">The errors, the mask and the weights appear here.</p>
         </section>
       </div>
     </>
@@ -60,7 +60,7 @@ export function playgroundHtml(facts: ServerFacts, files: PageFiles): string {
 
 function Controls() {
   return (
-    <form id="prune-form" class="card controls" aria-label="The layer and the settings" novalidate>
+    <form id="prune-form" aria-label="The layer and the settings" novalidate>
       <fieldset>
         <legend>Layer</legend>
         <label class="drop" id="drop">
@@ -72,7 +72,7 @@ function Controls() {
           <code>inputs</code>. The file is sent only to this server and its storage.
         </p>
         <button type="button" id="sample" class="quiet">Take the sample layer</button>
-        <p id="layer" class="layer" role="status">No layer yet.</p>
+        <p id="layer" role="status">No layer yet.</p>
       </fieldset>
       <fieldset>
         <legend>Settings</legend>
@@ -91,7 +91,7 @@ function Controls() {
           label="Sparsity"
           note="The share of zeros, which a pattern such as 2:4 implies."
         >
-          <span class="pair">
+          <span class="row">
             <input
               type="range"
               id="sparsity"
@@ -129,7 +129,7 @@ function Controls() {
       <div id="progress" hidden>
         <progress id="progress-bar" max="1" aria-labelledby="progress-text" />
         <p class="note">
-          <span id="progress-text" role="status" /> <span id="progress-amount" class="number" />
+          <span id="progress-text" role="status" /> <span id="progress-amount" />
         </p>
       </div>
       <div id="problem" role="alert" />

@@ -6,7 +6,7 @@ import type { Page } from "playwright-core";
 export function drawnMask(page: Page, rows: number, cols: number): Promise<boolean[]> {
   return page.evaluate(
     `(() => {
-      const canvas = document.querySelector(".mask"), square = canvas.width / ${cols};
+      const canvas = document.querySelector("canvas"), square = canvas.width / ${cols};
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
       return Array.from({ length: ${rows * cols} }, (_, i) => {
         const x = Math.floor((i % ${cols} + 0.5) * square), y = Math.floor((Math.floor(i / ${cols}) + 0.5) * square);

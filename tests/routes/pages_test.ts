@@ -106,7 +106,7 @@ describe("the pages of a host", () => {
     const { data, shape: [, rowBytes] } = decode(await answer.bytes()).tensors.get("mask")!;
     const isKept = (row: number, col: number) => (data[row * rowBytes + (col >> 3)] >> (col & 7) & 1) === 1;
     const html = await (await request("/", { Accept: "text/html" })).text();
-    const picture = html.slice(html.indexOf("sample-mask"));
+    const picture = html.slice(html.indexOf("<figure>"));
     const runs = [...picture.matchAll(/M(\d+) (\d+)h(\d+)/g)].map(([, ...numbers]) => numbers.map(Number));
     const drawn = new Set(
       runs.flatMap(([x, y, length]) => Array.from({ length }, (_, i) => `${y} ${x + i}`)),

@@ -37,15 +37,6 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Creates a cell of a table. On a phone, the label of the column stands before its content. */
-export function makeCell(
-  label: string,
-  attributes: Readonly<Record<string, string>> = {},
-  ...children: readonly Child[]
-) {
-  return make("td", { "data-label": label, ...attributes }, ...children);
-}
-
 export function makeFigure(picture: Element, caption: string): HTMLElement {
   return make("figure", {}, picture, make("figcaption", {}, caption));
 }

@@ -146,12 +146,11 @@ function readQuery(): LayerQuery {
 
 /** Dims the result while it does not belong to the settings. A dimmed result takes no clicks and no keyboard focus. */
 function setStale(isStale: boolean): void {
-  result.classList.toggle("stale", isStale);
   result.inert = isStale;
 }
 
 function clearResult(): void {
-  result.replaceChildren(make("p", { class: "placeholder" }, placeholder));
+  result.replaceChildren(make("p", { class: "note" }, placeholder));
   setStale(false);
 }
 

@@ -29,7 +29,7 @@ export function KeyFigures({ run }: { run: RunReport }) {
       {figures.map(({ name, value, note }) => (
         <div>
           <dt>{name}</dt>
-          <dd class="value">{value}</dd>
+          <dd>{value}</dd>
           <dd class="note">{note}</dd>
         </div>
       ))}

@@ -60,14 +60,14 @@ export function LayerTables({ run }: { run: RunReport }) {
   return (
     <>
       {[...blocks].sort(([a], [b]) => a - b).map(([block, inBlock]) => (
-        <details class="block" open={blocks.size === 1}>
+        <details open={blocks.size === 1}>
           <summary>{blockFacts(block, inBlock).map((fact) => <span>{fact}</span>)}</summary>
           <div class="scroll" role="region" tabindex={0} aria-label={`Layers of block ${block}`}>
             <table>
               <thead>
                 <tr>
                   {columns.map(({ title, isText }) => (
-                    <th scope="col" class={isText ? "text" : undefined}>{title}</th>
+                    <th scope="col" class={isText ? undefined : "number"}>{title}</th>
                   ))}
                 </tr>
               </thead>
@@ -76,8 +76,8 @@ export function LayerTables({ run }: { run: RunReport }) {
                   <tr>
                     {columns.map(({ title, cell }) =>
                       title === "Layer"
-                        ? <th scope="row" class="text" title={row[0].name}>{cell(row, run)}</th>
-                        : <td>{cell(row, run)}</td>
+                        ? <th scope="row" title={row[0].name}>{cell(row, run)}</th>
+                        : <td class="number">{cell(row, run)}</td>
                     )}
                   </tr>
                 ))}

@@ -6,8 +6,10 @@
  * forbids network requests and scripts. Everything on the page comes from `pare.json`.
  */
 
-import colours from "../../pages/style/colours.css" with { type: "text" };
-import style from "./style.css" with { type: "text" };
+import content from "../../pages/style/content.css" with { type: "text" };
+import frame from "../../pages/style/frame.css" with { type: "text" };
+import simple from "simpledotcss/simple.min.css" with { type: "text" };
+import own from "./style.css" with { type: "text" };
 import { raw } from "hono/html";
 import type { PropsWithChildren } from "hono/jsx";
 import {
@@ -36,12 +38,12 @@ export function renderReport(run: RunReport): string {
         <meta name="color-scheme" content="light dark" />
         <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
         <title>{title}</title>
-        <style>{raw(colours + style)}</style>
+        <style>{raw(`@layer{${simple}}${frame}${content}${own}`)}</style>
       </head>
       <body>
         <main>
           <header>
-            <p class="brand">Pare</p>
+            <strong>Pare</strong>
             <h1>{title}</h1>
             <p class="lead">{summarySentence(run)}</p>
           </header>
@@ -79,7 +81,9 @@ export function renderReport(run: RunReport): string {
             {fewTokensNote(run).map((text) => <p class="note">{text}</p>)}
             <LayerTables run={run} />
           </section>
-          <footer>The data of this page is in the file {RUN_REPORT_FILE} in the same folder.</footer>
+          <footer class="note">
+            The data of this page is in the file {RUN_REPORT_FILE} in the same folder.
+          </footer>
         </main>
       </body>
     </html>

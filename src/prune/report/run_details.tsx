@@ -25,7 +25,7 @@ export function RunDetails({ run }: { run: RunReport }) {
     ["Written by", `Pare ${run.version}, ${run.finished.replace("T", " ").replace(/\.\d+Z$/, " UTC")}`],
   ];
   return (
-    <dl class="details">
+    <dl>
       {pairs.map(([name, value]) => (
         <div>
           <dt>{name}</dt>
@@ -39,9 +39,9 @@ export function RunDetails({ run }: { run: RunReport }) {
 /** The command line that repeats the run. Empty if another program has pruned the model. */
 export function RepeatCommand({ command }: Pick<RunReport, "command">) {
   return command !== undefined && (
-    <div class="command">
+    <div>
       <p class="note">This command repeats the run. Files are named without their folders.</p>
-      <pre class="scroll" tabindex={0} aria-label="Command"><code>{command}</code></pre>
+      <pre tabindex={0} aria-label="Command"><code>{command}</code></pre>
     </div>
   );
 }

@@ -1,7 +1,7 @@
 /** The table of hosts. A host whose heartbeats have stopped stays in the table as lost. */
 
 import type { EdgeHost } from "../../../protocol/messages.ts";
-import { make, makeCell, setText } from "../dom.ts";
+import { make, setText } from "../dom.ts";
 import { formatAge, shortId } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
@@ -34,8 +34,8 @@ export class HostTable {
 }
 
 function createRow(): Row<HostState> {
-  const device = make("th", { scope: "row" }), name = makeCell("Host", { class: "mono" });
-  const load = makeCell("Load"), seen = makeCell("Last heartbeat");
+  const device = make("th", { scope: "row" }), name = make("td");
+  const load = make("td"), seen = make("td");
   return {
     element: make("tr", {}, device, name, load, seen),
     update: ({ id, url, backend, adapter, queue, capacity, isLost, age, seen: heartbeat }) => {

@@ -2,7 +2,7 @@
 
 import type { JobState, JobSummary } from "../../../client/mod.ts";
 import { hasEnded } from "../../../protocol/job_state.ts";
-import { make, makeCell, setText } from "../dom.ts";
+import { make, setText } from "../dom.ts";
 import { formatAge, shortId } from "../format.ts";
 import { KeyedRows, type Row } from "./keyed_rows.ts";
 
@@ -14,10 +14,10 @@ export function jobTable(body: HTMLElement, cancel: (id: string) => void): Keyed
 function createRow({ id, name, created }: JobSummary, cancel: (id: string) => void): Row<JobSummary> {
   const title = name ?? shortId(id);
   const chip = make("span"), progress = make("progress", { max: "1", "aria-label": `Progress of ${title}` });
-  const count = make("span", { class: "number" }), age = makeCell("Age");
+  const count = make("span"), age = make("td");
   const button = make(
     "button",
-    { type: "button", class: "quiet small", "aria-label": `Cancel ${title}` },
+    { type: "button", class: "quiet", "aria-label": `Cancel ${title}` },
     "Cancel",
   );
   button.addEventListener("click", () => cancel(id));
@@ -30,12 +30,12 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
         "th",
         { scope: "row" },
         link,
-        make("span", { class: "mono sub" }, name === null ? "" : shortId(id)),
+        make("small", {}, name === null ? "" : ` ${shortId(id)}`),
       ),
-      makeCell("State", {}, chip),
-      makeCell("Layers", {}, make("span", { class: "pair" }, progress, count)),
+      make("td", {}, chip),
+      make("td", {}, make("span", { class: "row" }, progress, count)),
       age,
-      makeCell("Action", {}, button),
+      make("td", {}, button),
     ),
     update: ({ state, layers }) => {
       const ended = layers.done + layers.failed + layers.cancelled,
@@ -52,5 +52,5 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
 /** Shows `state` in an element, as text and as a class. */
 export function showState(element: HTMLElement, state: JobState): void {
   setText(element, state);
-  element.className = `chip ${state}`;
+  element.className = `state ${state}`;
 }

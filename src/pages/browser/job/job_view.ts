@@ -97,9 +97,7 @@ export class JobView {
   }
 
   #showConnection(text: string): void {
-    const element = byId("job-link", HTMLElement);
-    setText(element, text);
-    element.classList.toggle("live", text === "live");
+    setText(byId("job-link", HTMLElement), text);
   }
 
   #unsolved(): LayerState[] {

@@ -5,7 +5,7 @@
  */
 
 import type { LayerState } from "../../../client/mod.ts";
-import { make, makeCell, setText } from "../dom.ts";
+import { make, setText } from "../dom.ts";
 import { formatNumber, formatSeconds, formatShare, shortId } from "../format.ts";
 import { hasEnded } from "../../../protocol/job_state.ts";
 import { showState } from "./job_table.ts";
@@ -68,7 +68,7 @@ export class LayerTable {
 
   #addGroup(block: string): Group {
     const body = make("tbody"), count = make("span", { class: "note" });
-    const button = make("button", { type: "button", class: "fold" }, block);
+    const button = make("button", { type: "button", class: "quiet" }, block);
     const open = (isOpen: boolean) => {
       body.classList.toggle("closed", !isOpen && block !== "");
       button.setAttribute("aria-expanded", String(isOpen));
@@ -92,18 +92,18 @@ function blockOf(name: string): string {
 }
 
 function createRow({ name }: LayerState): Row<LayerState> {
-  const chip = make("span"), note = make("span", { class: "sub" });
-  const [zeros, error, damping, seconds] = ["Zeros", "Relative error", "Damping", "Seconds"].map((label) =>
-    makeCell(label, { class: "number" })
+  const chip = make("span"), note = make("div", { class: "note" });
+  const [zeros, error, damping, seconds, host] = Array.from(
+    { length: 5 },
+    () => make("td", { class: "number" }),
   );
-  const host = makeCell("Host", { class: "mono" });
   const shortName = NAME_IN_BLOCK.exec(name)?.[2] ?? name;
   return {
     element: make(
       "tr",
       {},
-      make("th", { scope: "row", class: "mono", title: name }, shortName),
-      makeCell("State", {}, chip, note),
+      make("th", { scope: "row", title: name }, shortName),
+      make("td", {}, chip, note),
       zeros,
       error,
       damping,

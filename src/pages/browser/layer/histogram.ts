@@ -17,6 +17,7 @@ export function drawHistogram(before: Distribution, after: Distribution): SVGEle
   const bars = [...after.counts].map((count, bin) =>
     makeSvg("rect", {
       class: "after",
+      fill: "var(--accent)",
       x: x(bin) + 0.5,
       y: y(count),
       width: width - 1,
@@ -30,6 +31,7 @@ export function drawHistogram(before: Distribution, after: Distribution): SVGEle
     makeSvg("text", {
       x: LEFT + (share + 1) / 2 * (WIDTH - LEFT - RIGHT),
       y: HEIGHT - 8,
+      fill: "currentColor",
       "text-anchor": share === -1 ? "start" : share === 1 ? "end" : "middle",
     }, formatNumber(share * before.limit, 2))
   );
@@ -44,8 +46,14 @@ export function drawHistogram(before: Distribution, after: Distribution): SVGEle
       }`,
     },
     ...bars,
-    makeSvg("path", { class: "before", d: line.join("") }),
-    makeSvg("path", { class: "axis", d: `M${LEFT} ${bottom + 0.5}H${WIDTH - RIGHT}` }),
+    makeSvg("path", {
+      class: "before",
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": 1.5,
+      d: line.join(""),
+    }),
+    makeSvg("path", { stroke: "currentColor", d: `M${LEFT} ${bottom + 0.5}H${WIDTH - RIGHT}` }),
     ...ticks,
   );
 }

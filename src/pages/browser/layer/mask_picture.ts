@@ -33,7 +33,7 @@ export function maskSection({ mask, report: { rows, cols } }: PrunedLayer): HTML
       }`,
     ),
   ];
-  const figures = make("div", { class: "masks" }, ...draw());
+  const figures = make("div", {}, ...draw());
   redraw = () => figures.replaceChildren(...draw());
   return make("section", {}, make("h2", {}, "Mask"), figures);
 }
@@ -73,7 +73,7 @@ function drawMask(mask: HostTensor, { rows, cols }: MaskPart, label: string): HT
 
 /** Returns a canvas with the points of `image` as squares of several pixels, so that the browser scales them evenly. */
 function enlarge(image: ImageData, label: string): HTMLCanvasElement {
-  const points = make("canvas"), canvas = make("canvas", { class: "mask", role: "img", "aria-label": label });
+  const points = make("canvas"), canvas = make("canvas", { role: "img", "aria-label": label });
   const scale = Math.max(1, Math.round(CANVAS_EDGE / Math.max(image.width, image.height)));
   points.width = image.width;
   points.height = image.height;
@@ -106,8 +106,8 @@ function countKept(
   return counts;
 }
 
-/** Returns the red, green and blue of the colour `--mask` of the style, which is written as #RRGGBB. */
+/** Returns the red, green and blue of the accent colour of the page. */
 function maskColour(): number[] {
-  const hex = getComputedStyle(document.documentElement).getPropertyValue("--mask").trim();
-  return [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16) || 0);
+  const { accentColor } = getComputedStyle(document.documentElement);
+  return accentColor.match(/\d+/g)?.slice(0, 3).map(Number) ?? [0, 0, 0];
 }

@@ -61,10 +61,9 @@ export function showErrors({ relative_error: error }: Report, method: string, ma
 }
 
 function errorRow(name: string, value: number | null | undefined, largest: number): HTMLElement {
-  const bar = make("span", { class: "bar" });
-  bar.style.width = `${value ? 100 * value / largest : 0}%`;
   const text = value === undefined ? "…" : value === null ? "unknown" : formatNumber(value);
-  return make("div", {}, make("dt", {}, name), make("dd", {}, make("span", { class: "track" }, bar), text));
+  const meter = make("meter", { "aria-hidden": "true", max: String(largest), value: String(value ?? 0) });
+  return make("div", {}, make("dt", {}, name), make("dd", { class: "row" }, meter, text));
 }
 
 /** Compares the error with magnitude's, where both are known. */
@@ -100,7 +99,7 @@ function downloadRow(layer: LayerInput, { quantized, report, ...tensors }: Prune
   const name = `${layer.name.replace(EXTENSION, "")}.pruned.safetensors`;
   return make(
     "p",
-    { class: "pair" },
+    { class: "row" },
     make("a", { class: "button", id: "download", href: url, download: name }, "Download the pruned layer"),
     make("span", { class: "note" }, `${formatBytes(bytes.byteLength)}, safetensors`),
   );
@@ -115,15 +114,9 @@ function weightFigure(layer: LayerInput, { weight }: PrunedLayer): HTMLElement {
     "section",
     {},
     make("h2", {}, "Weights"),
-    make(
-      "p",
-      { class: "legend" },
-      make("span", { class: "key-before" }, "before"),
-      make("span", { class: "key-after" }, "after"),
-    ),
     makeFigure(
       drawHistogram(distributionOf(before, limit, BINS), afterwards),
-      `The number of weights by value. The ${
+      `The number of weights by value, before (line) and after (bars). The ${
         afterwards.zeros.toLocaleString("en")
       } weights that are now zero are not drawn.`,
     ),
