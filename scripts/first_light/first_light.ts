@@ -6,8 +6,8 @@
 import { formatJson } from "../../src/base/files/whole_file.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import { describeAdapter, requestAdapter } from "../../src/device/webgpu/device.ts";
-import { measureKernels } from "../bench/measure/kernel_rates.ts";
-import { fastestVariants } from "../bench/measure/save_tuning.ts";
+import { measureKernels } from "./kernel_rates.ts";
+import { fastestVariants } from "./save_tuning.ts";
 import { describeMachine } from "../bench/report/results_file.ts";
 import { checkKernels } from "./check_kernels.ts";
 import { measureDawn } from "./measure_dawn.ts";

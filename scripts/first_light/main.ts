@@ -5,7 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { requestAdapter } from "../../src/device/webgpu/device.ts";
-import { saveTuning } from "../bench/measure/save_tuning.ts";
+import { saveTuning } from "./save_tuning.ts";
 import { firstLight } from "./first_light.ts";
 
 const { values } = parseArgs({

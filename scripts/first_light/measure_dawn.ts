@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { requestAdapter } from "../../src/device/webgpu/device.ts";
 import { findDawn } from "../../src/device/webgpu/runtimes/dawn.ts";
 import { hasMatrixUnits, type MatrixAdapter } from "../../src/device/webgpu/runtimes/matrix_units.ts";
-import { type KernelRate, measureKernels } from "../bench/measure/kernel_rates.ts";
+import { type KernelRate, measureKernels } from "./kernel_rates.ts";
 import { type Probe, probeAdapter } from "./probe.ts";
 import type { LeftOut } from "./left_out.ts";
 

@@ -1,6 +1,6 @@
 /** The HTML page of a run. It has no scripts and loads nothing. */
 
-import type { KernelRate } from "../bench/measure/kernel_rates.ts";
+import type { KernelRate } from "./kernel_rates.ts";
 import type { FirstLight } from "./results.ts";
 
 type Cell = string | number;

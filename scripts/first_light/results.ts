@@ -1,6 +1,6 @@
 /** The types of the figures of a run. */
 
-import type { KernelRate } from "../bench/measure/kernel_rates.ts";
+import type { KernelRate } from "./kernel_rates.ts";
 import type { Machine } from "../bench/report/results_file.ts";
 import type { CheckResult } from "./check_kernels.ts";
 import type { LeftOut } from "./left_out.ts";

@@ -54,8 +54,6 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
     "tests/support/random.ts",
     "tests/reference",
   ],
-  // The bench compares the same figures that a test checks.
-  "scripts/bench/families_bench.ts": ["tests/support"],
   // The simulated faults of the tests, such as a file system that is full.
   "scripts/faults": ["tests/support", "tests/edge"],
   "tests": ["src/device/cpu", "src/device/webgpu", "deno.json", "build"],

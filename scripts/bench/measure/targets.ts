@@ -2,7 +2,7 @@
 
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 
-export interface Target {
+interface Target {
   readonly title: string;
   readonly query: LayerQuery;
 }

@@ -3,7 +3,6 @@
 import type { Bench } from "../bench.ts";
 import { bench as edgeBench } from "../edge_bench.ts";
 import { bench as faultsBench } from "../faults_bench.ts";
-import { bench as latencyBench } from "../latency_bench.ts";
 import { bench as layersBench } from "../layers_bench.ts";
 import { bench as peersBench } from "../peers_bench.ts";
 import { compareWithPeer } from "../llm_compressor/results.ts";
@@ -11,8 +10,7 @@ import { triedDtypes } from "../llm_compressor/tables.ts";
 import { formatProducts } from "../measure/matrix_products.ts";
 import { formatPercent, formatPerplexity, formatSize, markdownTable } from "./markdown_table.ts";
 import { readResults, resultsUrl } from "./results_file.ts";
-import { bench as solversBench } from "../solvers_bench.ts";
-import { findCell, type ModelResult } from "../solvers/cells.ts";
+import { bench as qualityBench } from "../quality_bench.ts";
 
 /** One figure: what was measured, and the result. */
 type Figure = readonly [subject: string, result: string];
@@ -27,24 +25,17 @@ export async function headlineTable(): Promise<string> {
 }
 
 async function qualityFigures(): Promise<Figure[]> {
-  const { models } = await resultsOf(solversBench, "solvers");
-  const opt = models.find(({ name }) => name === "opt-sotu")!;
-  const methods = ["magnitude", "SparseGPT", "ALPS default"];
-  const list = (target: string) =>
-    [
-      `dense ${formatPerplexity(opt.dense)}`,
-      ...methods.map((method) => `${method} ${perplexity(opt, method, target)}`),
-    ]
-      .join(", ");
-  return [
-    ["perplexity of opt-sotu at 50 %", list("50 %")],
-    ["perplexity of opt-sotu at 2:4", list("2:4")],
-    [
-      "perplexity of opt-sotu in 4 bits per kept weight, at 50 %",
-      `ALPS default ${perplexity(opt, "ALPS default", "50 % + 4 bit")}, GPTQ in 3 bits without zeros ` +
-      perplexity(opt, "GPTQ", "3 bit"),
-    ],
+  const { models, cells } = await resultsOf(qualityBench, "quality");
+  const perplexity = (cell: string) =>
+    formatPerplexity(cells.find(({ name }) => name === `opt-sotu/${cell}`)!.perplexities.speeches!);
+  const dense = formatPerplexity(models.find(({ name }) => name === "opt-sotu")!.dense.speeches!);
+  const row = (title: string, target: string): Figure => [
+    `perplexity of opt-sotu ${title}`,
+    `dense ${dense}, magnitude ${perplexity(`none/${target}/nearest`)}, SparseGPT ${
+      perplexity(`speeches/${target}/published`)
+    }, default ${perplexity(`speeches/${target}/default`)}`,
   ];
+  return [row("at 50 %", "50"), row("at 2:4", "2:4"), row("at 50 % in 4 bits per kept weight", "50+4bit")];
 }
 
 async function speedFigures(): Promise<Figure[]> {
@@ -69,18 +60,12 @@ async function speedFigures(): Promise<Figure[]> {
 }
 
 async function hostFigures(): Promise<Figure[]> {
-  const { latency } = await resultsOf(latencyBench, "latency");
   const { layers: [edge] } = await resultsOf(edgeBench, "edge");
   const { faults } = await resultsOf(faultsBench, "faults");
-  const milliseconds = (seconds: number) => `${(1000 * seconds).toFixed(0)} ms`;
   const counts = Object.values(faults),
     sum = (of: (count: typeof counts[number]) => number) =>
       counts.reduce((total, count) => total + of(count), 0);
   return [
-    [
-      `a request for ${formatSize(latency)} with ${latency.clients} clients at once`,
-      `half within ${milliseconds(latency.p50)}, 99 % within ${milliseconds(latency.p99)}`,
-    ],
     [
       `what the edge adds to a request for ${formatSize(edge)}`,
       formatPercent(edge.through / edge.direct - 1),
@@ -94,8 +79,4 @@ async function hostFigures(): Promise<Figure[]> {
 
 function resultsOf<Results extends object>(_: Bench<never, Results>, name: string): Promise<Results> {
   return readResults<Results>(resultsUrl(name, "json"));
-}
-
-function perplexity(model: ModelResult, method: string, target: string): string {
-  return formatPerplexity(findCell(model, method, target)!.perplexity!);
 }

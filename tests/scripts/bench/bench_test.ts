@@ -10,10 +10,9 @@ import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
 import { benchEdge } from "../../../scripts/bench/edge_bench.ts";
 import { startEdgeWithHost } from "../../../scripts/processes/edge_with_host.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
-import { runUnderLoad } from "../../../scripts/bench/latency_bench.ts";
 import { median, percentile } from "../../../scripts/bench/measure/statistics.ts";
-import { type KernelRate, measureKernels } from "../../../scripts/bench/measure/kernel_rates.ts";
-import { fastestVariants, withEntry } from "../../../scripts/bench/measure/save_tuning.ts";
+import { type KernelRate, measureKernels } from "../../../scripts/first_light/kernel_rates.ts";
+import { fastestVariants, withEntry } from "../../../scripts/first_light/save_tuning.ts";
 import { webgpuSkipReason } from "../../support/backends.ts";
 
 describe("every bench", () => {
@@ -63,26 +62,6 @@ it("benchEdge() times a layer that is solved by the host, through the edge, and 
   });
 });
 
-describe("runUnderLoad", () => {
-  it("uses all clients at once and stops after the requested number of calls", async () => {
-    let running = 0, most = 0, sent = 0;
-    const send = async () => {
-      most = Math.max(most, ++running);
-      await new Promise<void>((resolve) => setTimeout(resolve, 1));
-      running--;
-      return sent++;
-    };
-    const results = await runUnderLoad({ clients: 3, requests: 10 }, send);
-    assert.equal(most, 3);
-    assert.deepEqual(results.sort((a, b) => a - b), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-  });
-
-  it("fails if a call fails", async () => {
-    const fail = () => Promise.reject(new Error("busy"));
-    await assert.rejects(runUnderLoad({ clients: 2, requests: 4 }, fail), /busy/);
-  });
-});
-
 describe("median", () => {
   it("returns the middle value, or the mean of the two middle values", () => {
     assert.equal(median([9, 1, 5]), 5);
@@ -110,7 +89,7 @@ function rate(kernel: string, variant: string, seconds: number): KernelRate {
   return { kernel, variant, seconds, gflops: 1 / seconds, gigabytesPerSecond: 2 / seconds };
 }
 
-describe("the GPU bench", () => {
+describe("the rates of the kernels", () => {
   it("stores the fastest variant of each kernel, with one entry per adapter", () => {
     const tuning = fastestVariants([rate("x", "slow", 2), rate("x", "fast", 1), rate("y", "only", 3)]);
     assert.deepEqual(tuning, { x: "fast", y: "only" });

@@ -3,18 +3,18 @@
  * variants in `src/device/webgpu/tunings.json`.
  */
 
-import { KERNELS } from "../../../src/device/kernels/kernels.ts";
-import { formatJson } from "../../../src/base/files/whole_file.ts";
+import { KERNELS } from "../../src/device/kernels/kernels.ts";
+import { formatJson } from "../../src/base/files/whole_file.ts";
 import {
   type AdapterKey,
   adapterKey,
   sameAdapter,
   type TunedAdapter,
   type Tuning,
-} from "../../../src/device/webgpu/tuning.ts";
+} from "../../src/device/webgpu/tuning.ts";
 import type { KernelRate } from "./kernel_rates.ts";
 
-const FILE = new URL("../../../src/device/webgpu/tunings.json", import.meta.url);
+const FILE = new URL("../../src/device/webgpu/tunings.json", import.meta.url);
 
 /** The kernels that choose among their shaders for hardware by the size of each dispatch. */
 const CHOSEN_BY_SIZE = KERNELS.filter(({ variantFor }) => variantFor).map(({ name }) => name);

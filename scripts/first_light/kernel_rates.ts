@@ -3,20 +3,20 @@
  * timed by the device's own clock. Flops are counted by formula. Bytes are counted as if each operand were read or written once.
  */
 
-import type { DeviceBuffer } from "../../../src/device/backend.ts";
-import { gemmNN, gemmNT, gemmTN } from "../../../src/device/kernels/gemm.ts";
-import type { Kernel } from "../../../src/device/kernels/kernel.ts";
-import { productNN, productNT, productTN } from "../../../src/device/kernels/product.ts";
-import { pruneBlock, pruneBlockNM } from "../../../src/device/kernels/prune_block.ts";
-import { reverseCholesky } from "../../../src/device/kernels/reverse_cholesky.ts";
-import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
-import { createWebGpuBackend, type WebGpuBackend } from "../../../src/device/webgpu/backend.ts";
-import { fitsIn, shadersOf } from "../../../src/device/webgpu/tuning.ts";
-import { normals } from "../../../tests/support/random.ts";
-import { requestAdapter } from "../../../src/device/webgpu/device.ts";
-import { hasMatrixUnits, type MatrixAdapter } from "../../../src/device/webgpu/runtimes/matrix_units.ts";
-import type { WebGpuRuntime } from "../../../src/device/webgpu/runtimes/runtime.ts";
-import { median } from "./statistics.ts";
+import type { DeviceBuffer } from "../../src/device/backend.ts";
+import { gemmNN, gemmNT, gemmTN } from "../../src/device/kernels/gemm.ts";
+import type { Kernel } from "../../src/device/kernels/kernel.ts";
+import { productNN, productNT, productTN } from "../../src/device/kernels/product.ts";
+import { pruneBlock, pruneBlockNM } from "../../src/device/kernels/prune_block.ts";
+import { reverseCholesky } from "../../src/device/kernels/reverse_cholesky.ts";
+import { DEFAULT_BLOCKSIZE } from "../../src/protocol/limits.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../src/device/webgpu/backend.ts";
+import { fitsIn, shadersOf } from "../../src/device/webgpu/tuning.ts";
+import { normals } from "../../tests/support/random.ts";
+import { requestAdapter } from "../../src/device/webgpu/device.ts";
+import { hasMatrixUnits, type MatrixAdapter } from "../../src/device/webgpu/runtimes/matrix_units.ts";
+import type { WebGpuRuntime } from "../../src/device/webgpu/runtimes/runtime.ts";
+import { median } from "../bench/measure/statistics.ts";
 
 /** The rate of one shader. A kernel may have several shaders, which are called variants. */
 export interface KernelRate {
@@ -27,7 +27,7 @@ export interface KernelRate {
   readonly gigabytesPerSecond: number;
 }
 
-export interface KernelRateOptions {
+interface KernelRateOptions {
   /** The order of the square matrices. */
   readonly order: number;
   readonly rounds: number;
