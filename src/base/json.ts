@@ -48,9 +48,9 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 /** Parses JSON, or returns undefined if it is malformed, such as the error page of a proxy, or exceeds a bound. */
-export function tryParseJson(json: string | Uint8Array, bounds?: JsonBounds): unknown {
+export function tryParseJson(json: string | Uint8Array): unknown {
   try {
-    return parseJson(json, bounds);
+    return parseJson(json);
   } catch {
     return undefined;
   }

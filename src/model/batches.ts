@@ -20,20 +20,10 @@ export interface MemoryBounds {
 }
 
 /**
- * Divides `windows` windows of `tokens` tokens into batches of nearly equal size.
+ * Returns the largest number of windows of `tokens` tokens in a batch.
  * @throws {RangeError} if an activation of a single window exceeds the largest buffer. The message gives the
  * size of the activation and of the buffer
  */
-export function planBatches(
-  spec: ModelSpec,
-  windows: number,
-  tokens: number,
-  bounds: MemoryBounds,
-): Batch[] {
-  return evenBatches(windows, largestBatch(spec, tokens, bounds));
-}
-
-/** Returns the largest number of windows of `tokens` tokens in a batch. @throws {RangeError} as {@link planBatches} */
 export function largestBatch(
   spec: ModelSpec,
   tokens: number,

@@ -9,9 +9,8 @@ import type { SizedLayer } from "../../src/prune/block_plan.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 
 /** Returns a layer with the given sizes, called NAME.weight. */
-function sizedLayer(name: string, rows: number, cols: number, isTransposed = false): SizedLayer {
-  const linear = { ...linearSpec(name, cols, rows), isTransposed };
-  return { name: `${name}.weight`, block: 0, linear, rows, cols };
+function sizedLayer(name: string, rows: number, cols: number): SizedLayer {
+  return { name: `${name}.weight`, block: 0, linear: linearSpec(name, cols, rows), rows, cols };
 }
 
 /** Checks two layers with 48 columns. `queries` has the parameters of each. */

@@ -31,7 +31,8 @@ export function emptyState(): DurableObjectState {
 }
 
 /** Returns a namespace whose objects `create` makes at their first use. `names` has their names. */
-export function memoryNamespace<T>(create: () => T, names = new Map<string, T>()) {
+export function memoryNamespace<T>(create: () => T) {
+  const names = new Map<string, T>();
   return {
     names,
     // The methods of the real objects return promises. Callers await them, so plain values do too.

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { planBatches } from "../../src/model/batches.ts";
+import { evenBatches, largestBatch } from "../../src/model/batches.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
 import { opt } from "../../src/model/families/opt.ts";
 import { testRefusedSettings } from "../support/refused_settings.ts";
@@ -72,12 +72,12 @@ describe("the OPT family", () => {
   ]);
 });
 
-describe("planBatches", () => {
+describe("the batches of windows", () => {
   const bounds = { maxBufferBytes: 1 << 20, activationBytes: 1 << 30 };
 
   it("covers every window once, in batches whose sizes differ by at most one", () => {
     for (const windows of [1, 2, 31, 32, 33, 100]) {
-      const batches = planBatches(read(), windows, 32, bounds);
+      const batches = evenBatches(windows, largestBatch(read(), 32, bounds));
       assert.deepEqual(
         batches.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)),
         Array.from({ length: windows }, (_, i) => i),
@@ -90,8 +90,8 @@ describe("planBatches", () => {
   });
 
   it("plans one window per batch if memory is short, and refuses a window that is too large for any buffer", () => {
-    assert.equal(planBatches(read(), 5, 32, { ...bounds, activationBytes: 1 }).length, 5);
-    assert.throws(() => planBatches(read(), 5, 1025, bounds), {
+    assert.equal(largestBatch(read(), 32, { ...bounds, activationBytes: 1 }), 1);
+    assert.throws(() => largestBatch(read(), 1025, bounds), {
       name: "RangeError",
       message: /window of 1025 tokens: an activation takes 1049600 bytes, .* 1048576; use shorter windows/,
     });

@@ -6,6 +6,7 @@ import { type Backend, DeviceLostError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
+import { bound } from "../support/limited_backend.ts";
 import { normals } from "../support/random.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { answerOf, safetensorsHeaders, startHost } from "./host.ts";
@@ -127,16 +128,7 @@ function withDeviceLoss(backend: Backend, isLost: () => boolean): Backend {
     if (isLost()) throw new DeviceLostError("the test pulled the plug");
   };
   return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    maxBufferBytes: backend.maxBufferBytes,
-    counters: backend.counters,
-    createBuffer: (label, byteLength) => backend.createBuffer(label, byteLength),
-    write: (...args) => backend.write(...args),
-    copy: (...args) => backend.copy(...args),
-    clear: (target) => backend.clear(target),
-    dispatch: (...args) => backend.dispatch(...args),
-    dispose: () => backend.dispose(),
+    ...bound(backend),
     async read(...args) {
       check();
       return await backend.read(...args);

@@ -53,9 +53,6 @@ export interface SendOptions {
   readonly now?: number;
 }
 
-/** The hosts and their blob store. */
-export type TaskHosts = Awaited<ReturnType<typeof startTaskHosts>>;
-
 /** Starts two hosts and a blob store. The store of statistics of the host `small` has room for nothing. */
 export async function startTaskHosts() {
   const store = startBlobServer();

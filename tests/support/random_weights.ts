@@ -22,7 +22,7 @@ export interface RandomWeights {
  * the softmax of attention to be far from uniform, and for both halves of a transformer block (attention and MLP) to affect the
  * result. The weights of norms are around 1, and all other vectors are around 0.
  */
-export function randomWeights(shapes: Shapes, seed = 1): RandomWeights {
+export function randomWeights(shapes: Shapes): RandomWeights {
   const tensors = new Map<string, HostTensor>();
   const values = new Map<string, Float64Array>();
   Object.entries(shapes).forEach(([name, shape], i) => {
@@ -30,7 +30,7 @@ export function randomWeights(shapes: Shapes, seed = 1): RandomWeights {
     const isMatrix = shape.length === 2, isWeight = name.endsWith(".weight");
     const deviation = isMatrix ? 1.5 / Math.sqrt(shape[1]) : 0.2;
     const offset = !isMatrix && isWeight ? 1 : 0;
-    const drawn = normals(count, 1000 * seed + i).map((x) => offset + deviation * x);
+    const drawn = normals(count, 1000 + i).map((x) => offset + deviation * x);
     tensors.set(name, { dtype: "F32", shape, data: new Uint8Array(drawn.buffer) });
     values.set(name, Float64Array.from(drawn));
   });

@@ -11,10 +11,10 @@ export function factorFlops(n: number): number {
 }
 
 /**
- * The flops of the SparseGPT solve of a (rows, n) layer in blocks of B = `blocksize` columns: rows·n² to
+ * The flops of the SparseGPT solve of a (rows, n) layer in blocks of the default B columns: rows·n² to
  * correct each block for the errors of earlier blocks, 2·rows·B·n to multiply each block by a (B, B) matrix,
  * and rows·B·n to prune the blocks column by column.
  */
-export function solveFlops(rows: number, n: number, blocksize = DEFAULT_BLOCKSIZE): number {
-  return rows * n ** 2 + 3 * rows * n * blocksize;
+export function solveFlops(rows: number, n: number): number {
+  return rows * n ** 2 + 3 * rows * n * DEFAULT_BLOCKSIZE;
 }

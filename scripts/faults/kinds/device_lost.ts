@@ -2,6 +2,7 @@
 
 import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import { bound } from "../../../tests/support/limited_backend.ts";
 import { startFailingHost } from "../failing_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody } from "../fault_layer.ts";
@@ -45,16 +46,11 @@ function losing(backend: Backend, isLost: () => boolean): Backend {
     if (note()) throw new DeviceLostError("the device was removed");
   };
   return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    maxBufferBytes: backend.maxBufferBytes,
-    counters: backend.counters,
-    createBuffer: (label, byteLength) => backend.createBuffer(label, byteLength),
+    ...bound(backend),
     write: (...args) => (note(), backend.write(...args)),
     copy: (...args) => (note(), backend.copy(...args)),
     clear: (target) => (note(), backend.clear(target)),
     dispatch: (...args) => (note(), backend.dispatch(...args)),
-    dispose: () => backend.dispose(),
     async read(...args) {
       check();
       return await backend.read(...args);

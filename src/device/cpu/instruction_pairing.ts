@@ -15,20 +15,11 @@ import { PAIRED } from "../backend.ts";
 /** The V8 flags that a process must be started with. */
 export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
 
-/** Whether V8 pairs instructions in this process. False outside Deno and without permission to read the environment. */
+/** Whether V8 pairs instructions in this process. False outside Deno. */
 export function pairsInstructions(): boolean {
   if (typeof Deno === "undefined") return false;
-  const flags = v8Flags();
+  const flags = (Deno.env.get("DENO_V8_FLAGS") ?? "").split(",");
   return Deno.build.arch === "x86_64" && PAIRING_FLAGS.every((flag) => flags.includes(flag));
-}
-
-function v8Flags(): string[] {
-  try {
-    return (Deno.env.get("DENO_V8_FLAGS") ?? "").split(",");
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return [];
-    throw error;
-  }
 }
 
 /**

@@ -92,9 +92,8 @@ export async function hasHardwareAdapter(runtime?: WebGpuRuntime): Promise<boole
   }
 }
 
-/** Returns false if a file is known to be absent. A process that must not read it knows nothing. */
+/** Returns false if a file is known to be absent. A file that cannot be read may exist. */
 function mayExist(path: string): boolean {
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return true;
   try {
     Deno.statSync(path);
     return true;

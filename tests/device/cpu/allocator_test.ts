@@ -11,9 +11,9 @@ const START = 1000, LIMIT = 1 << 20;
  * Creates an allocator whose memory can always grow. `memory.end` is the address to which it has grown so
  * far.
  */
-function testAllocator(limit = LIMIT) {
+function testAllocator() {
   const memory = { end: START };
-  const allocator = new Allocator(START, limit, (end) => {
+  const allocator = new Allocator(START, LIMIT, (end) => {
     memory.end = Math.max(memory.end, end);
     return true;
   });

@@ -120,43 +120,33 @@ eachBackend("solveAlps()", (backend) => {
     }
   }
 
-  it("keeps forced entries pruned, and prunes no more than the sparsity if few are forced", async () => {
-    const next = uniform(4), base = makeLayer(65, 129, { seed: 5, tokens: 300 });
-    const host = { ...base, forced: Uint8Array.from(base.weight, () => Number(next() < 0.2)) };
-    await withOperands(backend(), host, { blocksize: 64 }, async ({ layer, factored, statistics }) => {
-      const options = {
-        sparsity: 0.5,
-        pattern: { kind: "unstructured" },
-        relativeError: false,
-        effort: "fast",
-        refitSteps: 10,
-      } as const;
-      const solution = await solveAlps(backend(), layer, factored, statistics, options);
-      const mask = await assertConsistent(backend(), solution, host);
-      host.forced.forEach((flag, i) => assert.ok(!(flag && mask[i]), `forced entry ${i} is kept`));
-      assert.equal(solution.zeros, Math.round(0.5 * 65 * 129));
-      solution.destroy();
+  for (const sparsity of [0.5, 0]) {
+    const effect = sparsity > 0
+      ? "keeps forced entries pruned, and prunes no more than the sparsity if few are forced"
+      : "only refits with the sparsity 0, because there is no mask to find";
+    it(effect, async () => {
+      const next = uniform(4), base = makeLayer(65, 129, { seed: 5, tokens: 300 });
+      const forced = Uint8Array.from(base.weight, () => Number(next() < 0.2)), host = { ...base, forced };
+      await withOperands(backend(), host, { blocksize: 64 }, async ({ layer, factored, statistics }) => {
+        const pattern = { kind: "unstructured" } as const;
+        const options = { sparsity, pattern, relativeError: false, effort: "fast", refitSteps: 10 } as const;
+        const solution = await solveAlps(backend(), layer, factored, statistics, options);
+        const mask = await assertConsistent(backend(), solution, host);
+        if (sparsity > 0) {
+          forced.forEach((flag, i) => assert.ok(!(flag && mask[i]), `forced entry ${i} is kept`));
+          assert.equal(solution.zeros, Math.round(sparsity * 65 * 129));
+        } else {
+          assertSame(mask, forced.map((flag) => 1 - flag));
+          assert.deepEqual([solution.iterations, solution.refitSteps, solution.keptSparseGpt], [
+            0,
+            10,
+            false,
+          ]);
+        }
+        solution.destroy();
+      });
     });
-  });
-
-  it("only refits with the sparsity 0, because there is no mask to find", async () => {
-    const next = uniform(6), base = makeLayer(65, 129, { seed: 7, tokens: 300 });
-    const host = { ...base, forced: Uint8Array.from(base.weight, () => Number(next() < 0.2)) };
-    await withOperands(backend(), host, { blocksize: 64 }, async ({ layer, factored, statistics }) => {
-      const options = {
-        sparsity: 0,
-        pattern: { kind: "unstructured" },
-        relativeError: false,
-        effort: "fast",
-        refitSteps: 10,
-      } as const;
-      const solution = await solveAlps(backend(), layer, factored, statistics, options);
-      const mask = await assertConsistent(backend(), solution, host);
-      assertSame(mask, host.forced.map((flag) => 1 - flag));
-      assert.deepEqual([solution.iterations, solution.refitSteps, solution.keptSparseGpt], [0, 10, false]);
-      solution.destroy();
-    });
-  });
+  }
 
   it("does no more than sparsegpt if nothing is pruned", async () => {
     const host = makeLayer(65, 129, { seed: 7, tokens: 300 });

@@ -34,11 +34,6 @@ const PLACES: Readonly<Partial<Record<typeof Deno.build.os, readonly (readonly s
   ],
 };
 
-/** The usual paths of all libraries, by `Deno.build.os`. */
-export const USUAL_PLACES: Readonly<Partial<Record<string, readonly string[]>>> = Object.fromEntries(
-  Object.entries(PLACES).map(([os, vendors]) => [os, vendors.flat()]),
-);
-
 /** The products that a backend may use. */
 interface ProductsRequest {
   readonly products: ProductsChoice;
@@ -48,7 +43,7 @@ interface ProductsRequest {
 
 /**
  * Returns the usable libraries in the order of preference, once for each precision that they have. The last is Pare's own
- * WebAssembly, undefined, which multiplies in float32. Skips the paths for which this process has no permission.
+ * WebAssembly, undefined, which multiplies in float32.
  * @throws {Error} if `products` is a path and the library cannot be loaded, or if there is nothing for the request
  */
 export function findProducts({ products, precisions }: ProductsRequest): (ProductLibrary | undefined)[] {
@@ -77,7 +72,6 @@ function preference({ precision, name }: ProductLibrary): number {
 /** Returns the library at the first usable path, once for each precision. */
 function firstOf(places: readonly string[], precisions: readonly Precision[]): ProductLibrary[] {
   for (const path of places) {
-    if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
     try {
       return loadPrecisions(path, precisions);
     } catch {

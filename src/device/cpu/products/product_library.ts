@@ -4,9 +4,6 @@
  *
  * Each work item of a kernel calls the library with its own block of C, and the library uses only the thread that calls
  * it. The bits of a product therefore depend on the library, but not on the number of threads.
- *
- * The functions of `Deno.UnsafePointer` need the permission to call every library. This folder does without them, so
- * that `--allow-ffi=PATH` is enough.
  */
 
 import { messageOf } from "../../../base/errors.ts";
@@ -77,7 +74,6 @@ export interface ProductLibrary {
 
 /**
  * Loads the library at `path`.
- * @throws {Deno.errors.NotCapable} without the permission `--allow-ffi=PATH`
  * @throws {Error} if the file is not a library, multiplies no float32 matrices or is of an unknown vendor, or if
  *   `precision` is bfloat16 and the library does not multiply it
  */
@@ -86,7 +82,6 @@ export function loadProducts(path: string, precision: Precision): ProductLibrary
   try {
     ({ symbols } = Deno.dlopen(path, SYMBOLS));
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Error(`${path} cannot be used as a library for products: ${messageOf(error)}`);
   }
   const vendor = restrictAndName(symbols), { cblas_sgemm, dnnl_sgemm, dnnl_gemm_bf16bf16f32: bf16 } = symbols;

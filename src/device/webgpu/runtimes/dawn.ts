@@ -1,7 +1,7 @@
 /**
  * Loads Dawn, the WebGPU implementation of Chromium, from the npm package `webgpu`, which has one native addon per
  * platform. The addon is loaded by its path and not by an import, so Deno needs the package only if a user asks for
- * Dawn. The program needs the permissions to read the package and to load this one addon.
+ * Dawn.
  */
 
 import { existsSync, readFileSync, realpathSync } from "node:fs";
@@ -39,11 +39,8 @@ function packageFolders(main: string): string[] {
 }
 
 /** Returns the installed package that is nearest to `main`, the path of the program, or undefined if there is none. */
-export function findDawn(
-  main: string,
-  isReadable: (path: string) => boolean = existsSync,
-): DawnFiles | undefined {
-  const folder = packageFolders(main).find((folder) => isReadable(join(folder, "package.json")));
+export function findDawn(main: string): DawnFiles | undefined {
+  const folder = packageFolders(main).find((folder) => existsSync(join(folder, "package.json")));
   if (folder === undefined) return undefined;
   const realFolder = realpathSync(folder), { platform, arch } = process;
   const build = platform === "darwin" ? "darwin-universal" : `${platform}-${arch}`;
@@ -61,7 +58,7 @@ export function loadDawn(): Dawn {
 export function openDawn(files: DawnFiles | undefined): Dawn {
   if (!files) {
     throw new Error(
-      "--webgpu dawn needs the npm package webgpu, but no node_modules folder that the program may read has it; " +
+      "--webgpu dawn needs the npm package webgpu, but no node_modules folder beside or above the program has it; " +
         `install it with npm install webgpu@${TESTED_DAWN}`,
     );
   }
@@ -71,7 +68,6 @@ export function openDawn(files: DawnFiles | undefined): Dawn {
     const { version } = JSON.parse(readFileSync(join(realFolder, "package.json"), "utf8"));
     return { gpu: create([ALLOW_EXPERIMENTS]), name: `Dawn (webgpu ${version})` };
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Error(`--webgpu dawn: the addon ${addon} cannot be loaded: ${messageOf(error)}`);
   }
 }
