@@ -26,8 +26,22 @@ BATCHES = [torch.zeros(1, 2, 4)]
 ANY: Any = pare_llm
 
 
+class ReachablePare(Pare):
+    """A client whose host accepts every key and all parameters."""
+
+    def check(self, *queries: Any) -> None:
+        pass
+
+
 def prune(**wrong: Any) -> None:
-    ANY.prune_(**{"model": MODEL, "batches": BATCHES, "client": PARE, "blocks": ["0"], **wrong})
+    given = {
+        "model": MODEL,
+        "batches": BATCHES,
+        "client": ReachablePare("http://host"),
+        "blocks": ["0"],
+        **wrong,
+    }
+    ANY.prune_(**given)
 
 
 def create(**wrong: Any) -> None:

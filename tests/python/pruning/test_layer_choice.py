@@ -157,7 +157,9 @@ def test_batches_are_needed_unless_the_method_is_magnitude() -> None:
 
 
 def test_a_batch_of_another_type_is_refused() -> None:
-    with pytest.raises(TypeError, match="batch 1 must be a tensor of input_ids or a dict"):
+    with pytest.raises(
+        TypeError, match="batch 1 must be a tensor of input_ids, a tuple of this one tensor, or a dict"
+    ):
         run(tiny_model("opt"), batches=[token_batches(1)[0], "text"])
 
 
