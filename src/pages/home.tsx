@@ -164,21 +164,21 @@ function State({ state }: { state: HomeState }) {
   return (
     <article aria-labelledby="state">
       <h2 id="state">{title}</h2>
-        {!isReady && <p class="problem">{device.reason}</p>}
-        {!isReady && kind === "edge" && (
-          <p>
-            Jobs do not depend on this device: <a href="/jobs">the jobs page</a>{" "}
-            lists the hosts that solve them.
-          </p>
-        )}
-        <dl>
-          {[...deviceFacts(state), ["API keys", keySentence(state)]].map(([name, value]) => (
-            <div>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-        </dl>
+      {!isReady && <p class="problem">{device.reason}</p>}
+      {!isReady && kind === "edge" && (
+        <p>
+          Jobs do not depend on this device: <a href="/jobs">the jobs page</a>{" "}
+          lists the hosts that solve them.
+        </p>
+      )}
+      <dl>
+        {[...deviceFacts(state), ["API keys", keySentence(state)]].map(([name, value]) => (
+          <div>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
     </article>
   );
 }
