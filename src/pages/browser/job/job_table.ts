@@ -30,7 +30,7 @@ function createRow({ id, name, created }: JobSummary, cancel: (id: string) => vo
         "th",
         { scope: "row" },
         link,
-        make("small", {}, name === null ? "" : ` ${shortId(id)}`),
+        make("div", { class: "note" }, name === null ? "" : shortId(id)),
       ),
       make("td", {}, chip),
       make("td", {}, make("span", { class: "row" }, progress, count)),

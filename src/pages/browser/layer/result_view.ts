@@ -63,7 +63,7 @@ export function showErrors({ relative_error: error }: Report, method: string, ma
 function errorRow(name: string, value: number | null | undefined, largest: number): HTMLElement {
   const text = value === undefined ? "…" : value === null ? "unknown" : formatNumber(value);
   const meter = make("meter", { "aria-hidden": "true", max: String(largest), value: String(value ?? 0) });
-  return make("div", {}, make("dt", {}, name), make("dd", { class: "row" }, meter, text));
+  return make("div", {}, make("dt", {}, name), make("dd", {}, text, meter));
 }
 
 /** Compares the error with magnitude's, where both are known. */
