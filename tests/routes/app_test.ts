@@ -88,7 +88,7 @@ describe("the application", () => {
     assert.match(await text.text(), /POST \/v1\/layers/);
     const page = await host.request("/", { headers: { Accept: "text/html,*/*" } });
     assert.match(page.headers.get("Content-Type")!, /^text\/html/);
-    assert.match(await page.text(), /<code>\/v1\/layers<\/code>/);
+    assert.match(await page.text(), /<code>POST \/v1\/layers<\/code>/);
   });
 
   it("refuses a parameter that a resource does not have, but its page ignores parameters", async () => {

@@ -29,8 +29,9 @@ describe("a request to a host with a WebGPU device", { skip: webgpuSkipReason },
       assert.ok(answering.copiedBytes <= (2 + NOISE) * answerBytes, `${answering.copiedBytes / answerBytes}`);
       assert.equal(reading.waits, 1, "the checks of the values");
       // The largest weight, the diagonal, the status of the factorisation, the sums of the error and those of the
-      // weights, and with 16 bits the check of the answer.
-      assert.equal(solving.waits, dtype === "F32" ? 5 : 6);
+      // weights. With 16 bits also two checks of the values, before they are rounded and before they are sent, and the
+      // sums of the error after the rounding.
+      assert.equal(solving.waits, dtype === "F32" ? 5 : 8);
       assert.equal(answering.waits, 2, "the weights and the mask");
     });
   }
