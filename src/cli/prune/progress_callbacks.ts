@@ -33,7 +33,7 @@ export function progressCallbacks(progress: ProgressDisplay, output: Output): Pa
   };
 }
 
-/** Says where a run goes on of which `done` layers are finished. */
+/** Returns the words for the place where a run with `done` finished layers continues. */
 function place(done: number, total: number): string {
   return done < total ? `at layer ${done + 1} of ${total}` : `after all ${total} layers`;
 }
