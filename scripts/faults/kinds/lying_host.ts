@@ -51,7 +51,7 @@ export const lyingHost: FaultKind = {
         tally.hit(lie);
         const reason = await job.run(out, { pare: lyingPare(job, lie, at) }).then(() => "", String);
         require(
-          /answer of \/v1\/layers: (the tensor weight is|weight \[\d+,\d+\] is not 0)/.test(reason),
+          /answer for a layer: (the tensor weight is|weight \[\d+,\d+\] is not 0)/.test(reason),
           `the run ended with ${reason || "0"}`,
         );
         await job.run(out);

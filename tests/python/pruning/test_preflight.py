@@ -206,4 +206,4 @@ def test_the_signature_and_the_docstring_have_the_main_parameters() -> None:
     main = ("method", "sparsity", "pattern", "bits", "group_size", "layers", "ignore", "allocate", "target")
     for name in (*main, "reconstruct"):
         assert parameters[name].annotation is not inspect.Parameter.empty
-        assert f"\n        {name}: " in (prune_.__doc__ or "")
+        assert f"\n    {name}: " in (inspect.getdoc(prune_) or "")

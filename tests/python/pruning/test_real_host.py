@@ -41,7 +41,10 @@ def pare_prune(name: str, out: Path, *options: str) -> None:
         ("llama-sotu", {}),
         ("llama-sotu", {"method": "sparsegpt", "target": "dense"}),
         ("opt-sotu", {"method": "sparsegpt", "target": "dense"}),
-        ("llama-sotu", {"method": "sparsegpt", "bits": 4, "group_size": 32, "reconstruct": 2}),
+        (
+            "llama-sotu",
+            {"sparsity": 0.5, "method": "sparsegpt", "bits": 4, "group_size": 32, "reconstruct": 2},
+        ),
     ],
 )
 def test_the_perplexity_is_that_of_the_command_line(

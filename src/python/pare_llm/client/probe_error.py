@@ -37,7 +37,7 @@ _ROUNDING = {"F32": (2.0**-18, 0), "F16": (2.0**-9, 2.0**-23), "BF16": (2.0**-6,
 _SMALLEST_REPORTED, _SMALLEST_HELD, _LARGEST_HELD = 2.0**-12, 2.0**-56, 2.0**120
 
 # The number of entries that are converted to float64 at a time.
-_BLOCK_ENTRIES = 2**18
+_BLOCK_ENTRIES = 2**17
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """A LoRA adapter that has no part in the pruned entries of its layer's weight."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -48,8 +49,8 @@ class MaskedProduct(torch.autograd.Function):
 
 def masked_product(x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
     """Return x · (mask ⊙ (B·A)·scaling)ᵀ for x [..., in], see `masked_delta`. The weight gets no gradient."""
-    product: Tensor = MaskedProduct.apply(x, weight, down, up, scaling)  # type: ignore[no-untyped-call]
-    return product
+    multiply: Callable[..., Tensor] = MaskedProduct.apply
+    return multiply(x, weight, down, up, scaling)
 
 
 class MaskedAdapter(LoraVariant):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -47,7 +47,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 def tensor_bytes(values: Tensor) -> memoryview:
     """Return the bytes of a tensor in row-major order, without a copy if it is contiguous and on the CPU."""
     flat = values.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays are buffers
+    array: Any = flat.view(
+        torch.uint8
+    ).numpy()  # arrays are buffers, which the types of some versions do not say
+    return memoryview(array)
 
 
 @dataclass(frozen=True)
