@@ -11,6 +11,13 @@ from typing import Any
 
 from pare_llm.client.answers import Report, printable
 from pare_llm.client.check_codes import check_codes
+from pare_llm.client.check_zeros import (
+    EXPONENT_BITS,
+    asked_pattern,
+    check_kept_zeros,
+    require_pattern,
+    require_zeros,
+)
 from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
 from pare_llm.client.probe_error import check_error
 from pare_llm.client.tensor_library import TensorLibrary
@@ -24,12 +31,6 @@ _MAX_HEADER_BYTES = 2**20
 
 # The longest accepted answer if the requested layer is not known. A host accepts no longer request either.
 _MAX_LAYER_BYTES = 16 * 2**30
-
-# The bits of the exponent of each dtype. All of them are 1 in infinities and NaNs, and 0 in zeros and in
-# subnormal numbers.
-_EXPONENT_BITS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
-
-_DEFAULT_SPARSITY = 0.5
 
 
 def max_answer_bytes(layer: LayerToUpload[Any] | None) -> int:
@@ -89,7 +90,7 @@ def receive_layer(
 def _check_layout(tensors: Mapping[str, WireTensor], layer: LayerToUpload[Any] | None) -> None:
     """Check the dtypes and shapes of an answer. A ValueError names the tensor, its form and the right one."""
     weight = tensors["weight"]
-    if len(weight.shape) != 2 or 0 in weight.shape or weight.dtype not in _EXPONENT_BITS:
+    if len(weight.shape) != 2 or 0 in weight.shape or weight.dtype not in EXPONENT_BITS:
         raise ValueError(f"the weight is {weight.dtype} {list(weight.shape)}, but must be a matrix of floats")
     rows, cols = weight.shape
     grids = tensors["scales"].shape if "scales" in tensors else ()
@@ -112,7 +113,7 @@ def check_values(
 ) -> None:
     """Check the numbers, the zeros by mask, report and request, and the codes."""
     rows, cols = pruned.weight.shape
-    pattern = _asked_pattern(layer)
+    pattern = asked_pattern(layer)
     allowed = _asked_mask(pruned, library, layer)
     # Integers and their maximum take a fraction of the time of 16-bit floats and of comparisons.
     weight_bits, mask_bytes = library.to_integers(pruned.weight), library.to_integers(pruned.mask)
@@ -126,7 +127,7 @@ def check_values(
         if allowed is not None and (mask & (allowed[chunk] ^ 1)).max() > 0:
             raise ValueError("the mask keeps an entry that the mask of the request prunes")
         if pattern is not None:
-            _require_pattern(mask, *pattern)
+            require_pattern(mask, *pattern)
         kept += library.count_nonzero(mask)
         nonzero += library.count_nonzero(magnitude)
     if pruned.quantized is not None:
@@ -143,9 +144,9 @@ def check_values(
         )
     if layer is not None:
         allowed_entries = None if allowed is None else library.count_nonzero(allowed)
-        _require_zeros(pruned_entries, layer, rows, cols, allowed_entries)
+        require_zeros(pruned_entries, layer, rows, cols, allowed_entries)
         if nonzero < kept:
-            _check_kept_zeros(pruned, dtype, library, layer)
+            check_kept_zeros(pruned, dtype, library, layer)
 
 
 def require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, ...]) -> None:
@@ -158,55 +159,14 @@ def require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, 
 def magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
     """Return the bits of floats without their sign bit, which is the highest. All floats must be finite."""
     magnitude = bits & ((1 << (8 * BYTES_PER_ELEMENT[dtype] - 1)) - 1)
-    if magnitude.max() >= _EXPONENT_BITS[dtype]:
+    if magnitude.max() >= EXPONENT_BITS[dtype]:
         raise ValueError(f"the tensor {name} has a number that is not finite")
     return magnitude
-
-
-def _require_pattern(mask: Any, keep: int, group: int) -> None:
-    """Refuse a mask (rows, cols) uint8 that keeps more than `keep` of `group` consecutive columns."""
-    whole = mask.shape[1] // group * group
-    kept: Any = sum(mask[:, column:whole:group] for column in range(group))
-    if whole > 0 and kept.max() > keep:
-        raise ValueError(f"the mask keeps more than {keep} of {group} consecutive columns")
-
-
-def _require_zeros(pruned: int, layer: LayerToUpload[Any], rows: int, cols: int, allowed: int | None) -> None:
-    """Refuse a wrong number of zeros. `allowed` is the number of ones in the mask of the request, if any."""
-    pattern, sparsity = _asked_pattern(layer), layer.parameters.get("sparsity")
-    # Without a sparsity and a pattern, the entries of the mask are pruned and no others.
-    is_mask_only = allowed is not None and pattern is None and sparsity is None
-    if allowed is not None and is_mask_only:
-        asked, tolerance = float(rows * cols - allowed), 0.0
-    elif pattern is None:
-        # The host rounds s·rows·cols. The tolerance allows for any way of rounding.
-        asked, tolerance = rows * cols * (_DEFAULT_SPARSITY if sparsity is None else sparsity), 1.0
-    else:
-        keep, group = pattern
-        rest = cols % group
-        kept_per_row = cols // group * keep + math.ceil(keep * rest / group)
-        asked, tolerance = rows * (cols - kept_per_row), 0.0
-    # Otherwise the mask of the request may prune more.
-    may_prune_more = allowed is not None and not is_mask_only
-    is_right = pruned >= asked - tolerance if may_prune_more else abs(pruned - asked) <= tolerance
-    if not is_right:
-        raise ValueError(
-            f"the mask prunes {pruned} of {rows * cols} entries, but the request asks for {round(asked)}"
-        )
 
 
 def _asked_dtype(layer: LayerToUpload[Any]) -> str:
     dtype = layer.parameters.get("dtype") or "same"
     return dtype_of("weight", layer.weight) if dtype == "same" else dtype
-
-
-def _asked_pattern(layer: LayerToUpload[Any] | None) -> tuple[int, int] | None:
-    """Return n and m of the pattern n:m, or None if the zeros may be anywhere."""
-    pattern = None if layer is None else layer.parameters.get("pattern")
-    if pattern is None or pattern == "unstructured":
-        return None
-    keep, group = pattern.split(":")
-    return int(keep), int(group)
 
 
 def _asked_mask(
@@ -216,64 +176,6 @@ def _asked_mask(
     if layer is None or layer.mask is None:
         return None
     return library.to_integers(library.convert(layer.mask, pruned.mask))
-
-
-# One kept weight in so many may have become 0. An update cancels about one weight in 10¹⁰ exactly, and
-# float16 has no number near 0 for some more.
-_KEPT_PER_ZERO = 2**16
-
-
-def _check_kept_zeros(
-    pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
-) -> None:
-    """Raise a ValueError if weights are 0 although the mask keeps them, and they were normal numbers before.
-
-    Rounding may make them 0, and a method sets a whole column to 0 if its input was always 0. Without
-    statistics, a column of zeros counts as such a column.
-    """
-    bits = library.to_integers(pruned.weight)
-    before = library.to_integers(library.convert(layer.weight, pruned.weight))
-    was_kept = ((before & _EXPONENT_BITS[dtype]) != 0) & pruned.mask
-    is_zero = (bits & ((1 << (8 * pruned.weight.itemsize - 1)) - 1)) == 0
-    zeros = (was_kept & is_zero).sum(0).tolist()
-    dead = _dead_inputs(layer)
-    if bool(is_zero.all()) and any(not (dead and dead[col]) for col, count in enumerate(zeros) if count):
-        raise ValueError("every weight is 0, although the mask keeps some")
-    if layer.parameters.get("bits") is not None:
-        return
-    if dead is None:
-        has_value = ~is_zero
-        if pruned.report.get("nearest_rows"):
-            if layer.target is not None:
-                return  # the target has moved the weights, so these rows have other weights than before
-            # A column of zeros may have values in rows with their original weights.
-            has_value &= (has_value & (bits != before)).any(1)[:, None]
-        dead = (~has_value.any(0)).tolist()
-    scattered = sum(count for count, is_dead in zip(zeros, dead, strict=True) if not is_dead)
-    if scattered > int(was_kept.sum()) // _KEPT_PER_ZERO:
-        raise ValueError(f"{scattered} weights are 0, although the mask keeps them")
-
-
-# The largest input whose square is 0 in float32.
-_LARGEST_DEAD = 2.0**-75
-
-
-def _dead_inputs(layer: LayerToUpload[Any]) -> list[bool] | None:
-    """Return for each input whether it was always 0. None if the request has no statistics."""
-    cols = layer.weight.shape[1]
-    hessian: Any = layer.hessian
-    upper: Any = layer.hessian_upper
-    inputs: Any = layer.inputs
-    if hessian is not None:
-        dead = hessian.diagonal() == 0
-    elif upper is not None:
-        dead = upper[[col * cols - col * (col - 1) // 2 for col in range(cols)]] == 0
-    elif inputs is not None:
-        dead = (abs(inputs) <= _LARGEST_DEAD).all(0)
-    else:
-        return None
-    result: list[bool] = dead.tolist()
-    return result
 
 
 def _keeps_weights(layer: LayerToUpload[Any]) -> bool:
@@ -293,7 +195,7 @@ def _check_unchanged(
     weight = library.to_integers(library.convert(layer.weight, pruned.weight))
     answered, mask_bytes = library.to_integers(pruned.weight), library.to_integers(pruned.mask)
     allowed = _asked_mask(pruned, library, layer)
-    largest_pruned, infinite = 0, _EXPONENT_BITS[dtype]
+    largest_pruned, infinite = 0, EXPONENT_BITS[dtype]
     smallest_kept = infinite
     step = max(1, _CHUNK_ENTRIES // weight.shape[1])
     for begin in range(0, len(weight), step):
@@ -307,6 +209,6 @@ def _check_unchanged(
         pruned_bytes = (mask ^ 1) if allowed is None else (mask ^ 1) & allowed[chunk]
         largest_pruned = max(largest_pruned, int((magnitude * pruned_bytes).max()))
         smallest_kept = min(smallest_kept, infinite - int(((infinite - magnitude) * mask).max()))
-    is_ordered = layer.parameters["method"] == "magnitude" and _asked_pattern(layer) is None
+    is_ordered = layer.parameters["method"] == "magnitude" and asked_pattern(layer) is None
     if is_ordered and largest_pruned > smallest_kept:
         raise ValueError("the mask keeps a weight with a smaller magnitude than a pruned one")
