@@ -148,16 +148,14 @@ export async function benchLayer(
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => Deno.remove(path));
   await writeLayerFile(path, rows, cols);
-  const body = await Deno.readFile(path), args = [path, "--on-demand"];
+  const body = await Deno.readFile(path);
   const choice = candidates.length === 0 ? undefined : await chooseFastest(
     candidates,
     candidateTitle,
-    (candidate) => trialSeconds(candidate, args, "solve"),
+    (candidate) => trialSeconds(candidate, path),
   );
-  const reference = choice && new TorchProcess(choice.best, args);
+  const reference = choice && new TorchProcess(choice.best, path);
   if (reference) cleanup.defer(() => reference.stop());
-  const solveReference = () =>
-    reference?.run<{ readonly seconds: { readonly total: number }; readonly loss: number }>("solve");
 
   const runs: HostRuns[] = [];
   for (const { host } of hosts) {
@@ -167,14 +165,14 @@ export async function benchLayer(
       withError: [],
     });
   }
-  const expected = await solveReference();
+  const expected = await reference?.run();
   if (expected) { for (const { warm } of runs) requireSameLoss(warm, expected.loss); }
   const referenceSeconds: number[] = [];
   for (let round = 0; round < repeat; round++) {
     for (const [i, { host }] of hosts.entries()) {
       runs[i].plain.push(await postLayer(host, body, "sparsity=0.5&error=false"));
     }
-    const run = await solveReference();
+    const run = await reference?.run();
     if (run) referenceSeconds.push(run.seconds.total);
     for (const [i, { host }] of hosts.entries()) {
       runs[i].withError.push(await postLayer(host, body, "sparsity=0.5"));

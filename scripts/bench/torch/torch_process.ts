@@ -23,17 +23,17 @@ const SCRIPT = fileURLToPath(new URL("../python/reference_layer.py", import.meta
 export class TorchProcess {
   readonly #process: LineProcess;
 
-  /** Starts the program with `args`. PyTorch is loaded before the first run. Call {@link stop} when done. */
-  constructor({ build, setting }: TorchCandidate, args: readonly string[]) {
-    this.#process = new LineProcess(build.python, [SCRIPT, ...args], {
+  /** Starts the program, which reads its layer from the file `layer`. Call {@link stop} when done. */
+  constructor({ build, setting }: TorchCandidate, layer: string) {
+    this.#process = new LineProcess(build.python, [SCRIPT, layer], {
       env: peerEnvironment(setting.variables),
       clearEnv: true,
     });
   }
 
-  /** Makes one run and parses the JSON line that it prints. Returns after the helper threads have stopped spinning. */
-  async run<Result>(line: string): Promise<Result> {
-    const answer = await this.#process.ask(line);
+  /** Makes one run, and returns after the helper threads have stopped spinning. */
+  async run(): Promise<{ readonly seconds: { readonly total: number }; readonly loss: number }> {
+    const answer = await this.#process.ask("solve");
     await new Promise((resolve) => setTimeout(resolve, SPIN_DOWN_MILLISECONDS));
     return JSON.parse(answer);
   }
@@ -47,14 +47,9 @@ export class TorchProcess {
  * Times a program for the choice of its setting. If the first run takes a second or more, its time is returned. Otherwise the first
  * run is discarded, and the median of three more runs is returned.
  */
-export async function trialSeconds(
-  candidate: TorchCandidate,
-  args: readonly string[],
-  line: string,
-): Promise<number> {
-  const program = new TorchProcess(candidate, args);
-  const seconds = async () =>
-    (await program.run<{ readonly seconds: { readonly total: number } }>(line)).seconds.total;
+export async function trialSeconds(candidate: TorchCandidate, layer: string): Promise<number> {
+  const program = new TorchProcess(candidate, layer);
+  const seconds = async () => (await program.run()).seconds.total;
   try {
     const first = await seconds();
     if (first >= SHORT_TRIAL_SECONDS) return first;

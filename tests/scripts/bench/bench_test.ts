@@ -5,14 +5,16 @@ import history from "../../../scripts/bench/results/history.json" with { type: "
 import { describe, it } from "@std/testing/bdd";
 import { Command } from "commander";
 import { benchNames, loadBench } from "../../../scripts/bench/bench.ts";
+import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import { measureGemmRate } from "../../../scripts/bench/measure/gemm_rate.ts";
 import { parseSizes } from "../../../scripts/bench/measure/layer_file.ts";
 import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
 import { benchEdge } from "../../../scripts/bench/edge_bench.ts";
 import { startEdgeWithHost } from "../../../scripts/processes/edge_with_host.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 import { median, percentile } from "../../../scripts/bench/measure/statistics.ts";
-import { type KernelRate, measureKernels } from "../../../scripts/first_light/kernel_rates.ts";
-import { fastestVariants, withEntry } from "../../../scripts/first_light/save_tuning.ts";
+import { type KernelRate, measureKernels } from "../../../scripts/tune/kernel_rates.ts";
+import { fastestVariants, withEntry } from "../../../scripts/tune/save_tuning.ts";
 import { webgpuSkipReason } from "../../support/backends.ts";
 
 describe("every bench", () => {
@@ -60,6 +62,14 @@ it("benchEdge() times a layer that is solved by the host, through the edge, and 
     for (const seconds of [solve, direct, through, upload, running, fetch]) assert.ok(seconds > 0);
     assert.ok(Math.abs(upload + running + fetch - total) < 1e-9, "the steps add up to the total");
   });
+});
+
+it("measureGemmRate() measures a finite rate, and frees its buffers", async () => {
+  const backend = await createCpuBackend(), { order, gflops } = await measureGemmRate(backend, 64);
+  assert.equal(order, 64);
+  assert.ok(gflops > 0 && Number.isFinite(gflops));
+  assert.equal(backend.counters.bytesLive, 0);
+  await backend.dispose();
 });
 
 describe("median", () => {
