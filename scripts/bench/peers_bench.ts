@@ -12,7 +12,6 @@ import { integer } from "../../src/cli/options/common_options.ts";
 import type { BackendChoice } from "../../src/host/backends.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import { countZeros } from "./llm_compressor/count_zeros.ts";
-import { findPeerBuilds } from "./llm_compressor/peer_builds.ts";
 import { listPeersModels, type PeersModel, RANDOM_NAMES } from "./llm_compressor/models.ts";
 import {
   type Calibration,
@@ -38,6 +37,7 @@ import { openDevice } from "./measure/matrix_products.ts";
 import { median } from "./measure/statistics.ts";
 import { type Choice, chooseFastest } from "./torch/choose_fastest.ts";
 import { removeKernelOverrides } from "./torch/peer_environment.ts";
+import { describeTorch } from "./torch/torch_builds.ts";
 
 interface PeersOptions {
   readonly backend: BackendChoice;
@@ -122,10 +122,10 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
     // A GPU multiplies in one way only.
     const device = await openDevice(backend, { products: "own", precision: "float32" });
     const ways = device.backend === "cpu" ? [OWN_KERNELS, DEFAULT] : [DEFAULT];
-    const { usable: build, unusable } = await findPeerBuilds();
+    const build = (await describeTorch(VENVS["llm-compressor"].python))?.build;
     const wanted = new Set(names.split(","));
     const others = add ? earlier?.models.filter((model) => !wanted.has(model.name)) ?? [] : [];
-    let results: PeersResults = { repeat, build, unusable, loadAverage, versions: {}, models: others };
+    let results: PeersResults = { repeat, build, loadAverage, versions: {}, models: others };
     for (const lazy of (await listPeersModels(log, blocks)).filter(({ name }) => wanted.has(name))) {
       const scratch = await Deno.makeTempDir({ prefix: "pare-peers-" });
       try {

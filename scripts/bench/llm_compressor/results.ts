@@ -3,7 +3,6 @@
 import type { TorchBuild } from "../torch/torch_builds.ts";
 import type { Trial } from "../torch/choose_fastest.ts";
 import type { ZeroCount } from "./count_zeros.ts";
-import type { UnusableBuild } from "./peer_builds.ts";
 import type { RunCost } from "./programs.ts";
 import type { PeerRun } from "./runs.ts";
 
@@ -48,8 +47,6 @@ export interface PeersResults {
   readonly repeat: number;
   /** The build of PyTorch that llm-compressor ran with. */
   readonly build?: TorchBuild;
-  /** The other builds on the machine, which llm-compressor cannot use. */
-  readonly unusable?: readonly UnusableBuild[];
   /**
    * The largest one-minute load average of the machine. It was read after every run. With two threads it is
    * about 2 if no other programs run.

@@ -55,13 +55,8 @@ function formatShare(share?: number): string {
   return share === undefined ? NOT_MEASURED : formatPercent(share);
 }
 
-/**
- * Renders one row per model, run and setting. The lines below the table show the versions, the
- * settings of llm-compressor, and the builds of PyTorch that it cannot use.
- */
-export function peersTable(
-  { models, versions, build, unusable = [], repeat, loadAverage }: PeersResults,
-): string {
+/** Renders one row per model, run and setting. The lines below the table show the versions and the settings of llm-compressor. */
+export function peersTable({ models, versions, build, repeat, loadAverage }: PeersResults): string {
   const rows = models.flatMap((model) => model.runs.map((entry): PeersRow => ({ model, entry })));
   const libraries = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
   const settings = models.flatMap(({ name, setting }) => setting ? [`${name}: ${setting}`] : []).join("; ");
@@ -71,7 +66,6 @@ export function peersTable(
     `Peers: ${libraries}. Repetitions: ${repeat}. Largest load average: ${loadAverage.toFixed(1)}.`,
     ...(build ? [`${describeBuilds([build])} Fastest settings of llm-compressor: ${settings}.`] : []),
     ...models.map((model) => `${model.name}: llm-compressor was tried in ${triedDtypes(model)}.`),
-    ...unusable.map(({ build, reason }) => `Not tried: ${build}, because ${reason}.`),
   ].join("\n");
 }
 

@@ -4,7 +4,6 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { countZeros } from "../../../scripts/bench/llm_compressor/count_zeros.ts";
-import { describeUnusable } from "../../../scripts/bench/llm_compressor/peer_builds.ts";
 import { peerSettings } from "../../../scripts/bench/llm_compressor/programs.ts";
 import {
   compareWithPeer,
@@ -16,8 +15,6 @@ import { RUNS } from "../../../scripts/bench/llm_compressor/runs.ts";
 import { threadSettings } from "../../../scripts/bench/torch/thread_settings.ts";
 import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
 import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_options.ts";
-
-const REQUIREMENT = { peer: "llmcompressor 0.14", requirement: "torch>=2.10", accepted: [] };
 
 const OPT_SOTU = fileURLToPath(new URL("../../fixtures/models/opt-sotu", import.meta.url));
 
@@ -85,15 +82,6 @@ describe("peerSettings", () => {
       );
     }
     assert.equal(new Set(settings.map(({ title }) => title)).size, 2 * threads.length);
-  });
-});
-
-describe("describeUnusable", () => {
-  it("names the requirement that a build does not meet, or says that llm-compressor is not installed beside it", () => {
-    const build = { torch: "2.12.0", blas: "MKL 2024.2" };
-    assert.equal(describeUnusable(build, REQUIREMENT).reason, "llmcompressor 0.14 requires torch>=2.10");
-    const accepted = { ...REQUIREMENT, accepted: ["2.12.0"] };
-    assert.equal(describeUnusable(build, accepted).reason, "llmcompressor 0.14 is not installed beside it");
   });
 });
 
