@@ -46,3 +46,5 @@ ${kernels.map((name) => `  ${name},`).join("\n")}
 function isKernel(value: unknown): boolean {
   return typeof value === "object" && value !== null && "bindings" in value && "cases" in value;
 }
+
+if (import.meta.main) await Deno.writeTextFile(KERNELS_FILE, await renderKernelList());

@@ -1,6 +1,6 @@
 /**
  * The self-check of a device. It runs every kernel on fixed operands and compares the results with committed numbers,
- * which float64 code has computed (`scripts/self_check/`).
+ * which float64 code has computed (`tests/host/self_check/`).
  */
 
 import type { Backend } from "../../device/backend.ts";

@@ -1,11 +1,11 @@
 /** Computes the numbers that the self-check expects from a device, with the float64 code of `tests/reference`. */
 
-import { ALL_CASES } from "../../src/host/self_check/cases.ts";
-import { hashBits, type ResultFingerprint, sumElements } from "../../src/host/self_check/fingerprint.ts";
-import { type CheckCase, expectedName, roundedOperands } from "../../src/host/self_check/run_case.ts";
-import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
-import { BF16, decodeFloat16, encodeFloat16 } from "../../tests/reference/float16.ts";
-import { runReference } from "../../tests/reference/run_reference.ts";
+import { ALL_CASES } from "../../../src/host/self_check/cases.ts";
+import { hashBits, type ResultFingerprint, sumElements } from "../../../src/host/self_check/fingerprint.ts";
+import { type CheckCase, expectedName, roundedOperands } from "../../../src/host/self_check/run_case.ts";
+import { generator, type Values } from "../../../src/device/kernels/kernel_case.ts";
+import { BF16, decodeFloat16, encodeFloat16 } from "../../reference/float16.ts";
+import { runReference } from "../../reference/run_reference.ts";
 
 /** Kernels whose exact outputs depend on comparisons of rounded numbers. */
 const DECIDING = ["prune_block_n_m", "quantize_block", "remove_weights", "fit_grids", "encode_codes"];

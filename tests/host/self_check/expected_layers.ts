@@ -1,17 +1,17 @@
 /** Computes the results that the self-check expects of its layers, with the float64 code of `tests/reference`. */
 
-import { LAYER_CASES, type LayerCase } from "../../src/host/self_check/layer_cases.ts";
-import { hashBits, type ResultFingerprint, sumElements } from "../../src/host/self_check/fingerprint.ts";
-import { generator, type Values } from "../../src/device/kernels/kernel_case.ts";
-import { referenceGptq } from "../../tests/reference/gptq.ts";
-import { referenceObc } from "../../tests/reference/obc.ts";
+import { LAYER_CASES, type LayerCase } from "../../../src/host/self_check/layer_cases.ts";
+import { hashBits, type ResultFingerprint, sumElements } from "../../../src/host/self_check/fingerprint.ts";
+import { generator, type Values } from "../../../src/device/kernels/kernel_case.ts";
+import { referenceGptq } from "../../reference/gptq.ts";
+import { referenceObc } from "../../reference/obc.ts";
 import {
   type ReferenceFactor,
   referenceFactor,
   type ReferenceLayer,
   referenceSparseGpt,
-} from "../../tests/reference/sparsegpt.ts";
-import { referenceWanda } from "../../tests/reference/wanda.ts";
+} from "../../reference/sparsegpt.ts";
+import { referenceWanda } from "../../reference/wanda.ts";
 import { shorten } from "./expected.ts";
 
 /** The relative change of the weights that must not change the mask. It is larger than rounding errors. */
