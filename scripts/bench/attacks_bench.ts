@@ -7,6 +7,7 @@ import { integer } from "../../src/cli/options/common_options.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import type { Bench } from "./bench.ts";
+import { runForFigures, runTests, type TestCounts } from "./measure/run_tests.ts";
 import { markdownTable } from "./report/markdown_table.ts";
 
 /** The figures of one fuzz test, as the tests in `tests/fuzz/` write them. */
@@ -19,12 +20,6 @@ interface FuzzFigures {
 interface RequestFigures {
   readonly server: string;
   readonly cases: number;
-  readonly failures: number;
-}
-
-/** What `deno test` counted. */
-interface TestCounts {
-  readonly tests: number;
   readonly failures: number;
 }
 
@@ -50,22 +45,22 @@ export const bench: Bench<{ readonly runs: number; readonly seconds: number }, A
   async measure({ runs, seconds }, { scratch, save }) {
     const missing = await peersSkipReason(VENVS.schemathesis);
     if (missing) throw new Error(`attacks: ${missing}`);
-    const fuzzFile = `${scratch}/fuzz.jsonl`, requestsFile = `${scratch}/requests.jsonl`;
-    const attacks = await runTests("tests/attacks", scratch, {});
-    const fuzz = await runTests("tests/fuzz", scratch, {
+    const attacks = await runTests("tests/attacks", scratch);
+    const fuzz = await runForFigures<FuzzFigures>("tests/fuzz", scratch, "PARE_FUZZ_FIGURES", {
       PARE_FUZZ_RUNS: String(runs),
-      PARE_FUZZ_FIGURES: fuzzFile,
     });
-    const requests = await runTests("tests/schemathesis", scratch, {
-      PARE_SCHEMATHESIS_SECONDS: String(seconds),
-      PARE_SCHEMATHESIS_FIGURES: requestsFile,
-    });
+    const requests = await runForFigures<RequestFigures>(
+      "tests/schemathesis",
+      scratch,
+      "PARE_SCHEMATHESIS_FIGURES",
+      { PARE_SCHEMATHESIS_SECONDS: String(seconds) },
+    );
     const results: AttacksResults = {
       attacks,
       corpus: await countCorpus(),
-      fuzz: await readLines<FuzzFigures>(fuzzFile),
+      fuzz: fuzz.figures,
       fuzzFailures: fuzz.failures,
-      requests: await readLines<RequestFigures>(requestsFile),
+      requests: requests.figures,
     };
     const backend = await openBackend("cpu"),
       device = { backend: backend.kind, adapter: backend.adapter.name };
@@ -96,36 +91,11 @@ export const bench: Bench<{ readonly runs: number; readonly seconds: number }, A
   },
 };
 
-const ROOT = new URL("../../", import.meta.url);
-
-/** Runs the tests in a folder. Their output goes to the terminal. */
-async function runTests(tests: string, folder: string, env: Record<string, string>): Promise<TestCounts> {
-  const report = `${folder}/report.xml`;
-  const args = ["test", "-A", "--quiet", "--no-check", `--junit-path=${report}`, tests];
-  const { code } = await new Deno.Command(Deno.execPath(), {
-    args,
-    env,
-    cwd: ROOT,
-    stdout: "inherit",
-    stderr: "inherit",
-  })
-    .output();
-  const [, count, failures] =
-    /<testsuites [^>]*tests="(\d+)" failures="(\d+)"/.exec(await Deno.readTextFile(report)) ?? [];
-  if (count === undefined) throw new Error(`${tests}: deno test wrote no report`);
-  // Deno also exits with an error if a file of tests cannot be loaded. Then no test has failed.
-  return { tests: Number(count), failures: code === 0 ? 0 : Math.max(1, Number(failures)) };
-}
-
 /** Counts the cases in each file of the corpus. */
 async function countCorpus(): Promise<Record<string, number>> {
-  const corpus = new URL("tests/attacks/corpus/", ROOT), counts: Record<string, number> = {};
+  const corpus = new URL("../../tests/attacks/corpus/", import.meta.url), counts: Record<string, number> = {};
   for (const name of [...Deno.readDirSync(corpus)].map(({ name }) => name).toSorted()) {
     counts[name.replace(/\.json$/, "")] = JSON.parse(await Deno.readTextFile(new URL(name, corpus))).length;
   }
   return counts;
-}
-
-async function readLines<Line>(path: string): Promise<Line[]> {
-  return (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line));
 }

@@ -11,7 +11,7 @@ import { blockTensors } from "../../src/model/families/check_tensors.ts";
 import { openModel } from "../../src/model/model.ts";
 import { bytesText, secondsText } from "../../src/prune/report/format.ts";
 import { tensorBytes } from "../../src/tensor/dtype.ts";
-import { requireSameFiles } from "../faults/folder_contents.ts";
+import { requireSameFiles } from "../prune/same_files.ts";
 import { makeRandomLlama } from "../fixtures/make_random_llama.ts";
 import { writeSotuTexts } from "../fixtures/sotu_text.ts";
 import { startHost } from "../processes/child_host.ts";

@@ -1,9 +1,8 @@
-/** Causes faults of every kind, and checks that the final bytes are those of an undisturbed run. `scripts/faults/` has the kinds. */
+/** Causes faults of every kind by the tests in `tests/faults/`, and counts how many of them the final bytes survive. */
 
 import { integer } from "../../src/cli/options/common_options.ts";
-import { type FaultCount, Tally } from "../faults/fault_kind.ts";
-import { KINDS } from "../faults/kinds.ts";
 import type { Bench } from "./bench.ts";
+import { runForFigures } from "./measure/run_tests.ts";
 import { markdownTable } from "./report/markdown_table.ts";
 
 interface FaultsOptions {
@@ -11,8 +10,21 @@ interface FaultsOptions {
   readonly seed: number;
 }
 
+/** The figures of one kind of fault, as `tests/faults/faults_slow_test.ts` writes them. */
+interface FaultFigures {
+  readonly name: string;
+  readonly fault: string;
+  readonly survival: string;
+  readonly tried: number;
+  readonly survived: number;
+  readonly lost: number;
+  readonly phases: Readonly<Record<string, number>>;
+  readonly failures: readonly string[];
+  readonly seconds: number;
+}
+
 interface FaultsResults {
-  readonly faults: Readonly<Record<string, FaultCount & { readonly seconds: number }>>;
+  readonly faults: readonly FaultFigures[];
 }
 
 export const bench: Bench<FaultsOptions, FaultsResults> = {
@@ -20,31 +32,38 @@ export const bench: Bench<FaultsOptions, FaultsResults> = {
     "faults such as kills, full disks and lost devices, and how many of them the final bytes survive",
   options: (command) =>
     command
-      .option("--only <names>", `comma-separated kinds: ${KINDS.map(({ name }) => name).join(", ")}`)
+      .option("--only <names>", "comma-separated kinds, the names of the files in tests/faults/kinds/", "")
       .option("--seed <n>", "seed of all random moments", integer(0), 1),
-  async measure({ only, seed }, { earlier, save }) {
-    const faults = { ...(only === undefined ? {} : earlier?.faults) };
-    for (const kind of KINDS.filter(({ name }) => only?.split(",").includes(name) ?? true)) {
-      const tally = new Tally(), started = performance.now();
-      await kind.run(kind.tries.full, tally, seed);
-      const count = tally.count(), seconds = Math.round((performance.now() - started) / 1000);
-      faults[kind.name] = { ...count, seconds };
-      console.error(`${kind.name}: tried ${count.tried}, lost ${count.lost}, ${seconds} s`);
-      for (const failure of count.failures) console.error(`  ${failure}`);
-      const adapter = `WebAssembly SIMD, ${navigator.hardwareConcurrency} threads`;
-      await save({ backend: "cpu", adapter }, { faults });
+  async measure({ only = "", seed }, { earlier, scratch, save }) {
+    const { figures } = await runForFigures<FaultFigures>(
+      "tests/faults/faults_slow_test.ts",
+      scratch,
+      "PARE_FAULT_FIGURES",
+      { PARE_FAULTS: only, PARE_FAULT_SEED: String(seed) },
+    );
+    if (figures.length === 0) throw new RangeError(`option --only ${only}: names no kind of fault that ran`);
+    for (const { name, failures } of figures) {
+      for (const failure of failures) console.error(`${name}: ${failure}`);
     }
+    const kept = only === "" ? [] : earlier?.faults ?? [];
+    const faults = [
+      ...kept.map((old) => figures.find(({ name }) => name === old.name) ?? old),
+      ...figures.filter(({ name }) => kept.every((old) => old.name !== name)),
+    ];
+    await save({ backend: "cpu", adapter: `WebAssembly SIMD, ${navigator.hardwareConcurrency} threads` }, {
+      faults,
+    });
     return { faults };
   },
-  passes: ({ faults }) => Object.values(faults).every(({ lost }) => lost === 0),
+  passes: ({ faults }) => faults.every(({ lost }) => lost === 0),
   tables: {
     faults: ({ faults }) =>
       markdownTable([
         ["fault", ({ fault }) => fault],
-        ["tried", ({ name }) => String(faults[name].tried)],
-        ["survived", ({ name }) => String(faults[name].survived)],
-        ["lost", ({ name }) => String(faults[name].lost)],
+        ["tried", ({ tried }) => String(tried)],
+        ["survived", ({ survived }) => String(survived)],
+        ["lost", ({ lost }) => String(lost)],
         ["survived means", ({ survival }) => survival],
-      ], KINDS.filter(({ name }) => Object.hasOwn(faults, name))),
+      ], faults),
   },
 };

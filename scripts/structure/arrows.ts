@@ -46,16 +46,7 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   // The style of all pages.
   "src/prune/report": ["src/pages/style"],
   "src/edge/worker.ts": ["build/kernels_single.wasm", "build/pages/files.json"],
-  "scripts": [
-    "src/device/cpu",
-    "src/device/webgpu",
-    "deno.json",
-    "build",
-    "tests/support/random.ts",
-    "tests/reference",
-  ],
-  // The simulated faults of the tests, such as a file system that is full.
-  "scripts/faults": ["tests/support", "tests/edge"],
+  "scripts": ["src/device/cpu", "src/device/webgpu", "deno.json", "build", "tests/support/random.ts"],
   "tests": ["src/device/cpu", "src/device/webgpu", "deno.json", "build"],
 };
 

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { Tally } from "../../scripts/faults/fault_kind.ts";
+import { Tally } from "./fault_kind.ts";
 
 const fail = () => Promise.reject(new Error("other bytes"));
 const succeed = () => Promise.resolve();

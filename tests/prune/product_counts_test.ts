@@ -13,7 +13,7 @@ import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
 import { openFixture } from "../support/fixture_models.ts";
-import { bound } from "../support/limited_backend.ts";
+import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
 import { openOptSotu, sotuTokens } from "../support/opt_sotu.ts";
 
 /** The part of the run that may be computed in vain, relative to the least. */
@@ -69,8 +69,7 @@ function causalFlops(windows: number, tokens: number, heads: number, headDim: nu
 
 /** Wraps a backend so that the flops of its products are added to `flops`. */
 function counting(backend: Backend, flops: Flops): Backend {
-  return {
-    ...bound(backend),
+  return withOverrides(backend, {
     dispatch(kernel, buffers, params) {
       const { m, n, k, upper, batch, tokens, past, window, heads, head_dim } = params as Record<
         string,
@@ -89,7 +88,7 @@ function counting(backend: Backend, flops: Flops): Backend {
       }
       backend.dispatch(kernel, buffers, params);
     },
-  };
+  });
 }
 
 const sotu = await sotuTokens("calibration");

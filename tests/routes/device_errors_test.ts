@@ -6,7 +6,7 @@ import { type Backend, DeviceLostError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
-import { bound } from "../support/limited_backend.ts";
+import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
 import { normals } from "../support/random.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { answerOf, safetensorsHeaders, startHost } from "./host.ts";
@@ -127,8 +127,7 @@ function withDeviceLoss(backend: Backend, isLost: () => boolean): Backend {
   const check = () => {
     if (isLost()) throw new DeviceLostError("the test pulled the plug");
   };
-  return {
-    ...bound(backend),
+  return withOverrides(backend, {
     async read(...args) {
       check();
       return await backend.read(...args);
@@ -137,5 +136,5 @@ function withDeviceLoss(backend: Backend, isLost: () => boolean): Backend {
       check();
       await backend.finish();
     },
-  };
+  });
 }

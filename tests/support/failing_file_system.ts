@@ -14,26 +14,28 @@ export class Killed extends Error {
 
 /**
  * Wraps `fs` so that only the first `operations` changes of files or folders succeed. All later changes throw
- * {@link Killed}. If the first failing change is a write, it writes half of its bytes before it throws.
+ * {@link Killed}. If the first failing change is a write, it writes half of its bytes before it throws. `count()` returns the
+ * number of changes so far.
  */
-export function killedAfter(fs: WorkFileSystem, operations: number): WorkFileSystem {
-  let remaining = operations;
+export function killedAfter(fs: WorkFileSystem, operations: number): WorkFileSystem & { count(): number } {
+  let count = 0;
   const step = async <T>(change: () => Promise<T>) => {
-    if (remaining <= 0) throw new Killed("killed");
-    remaining--;
+    if (count >= operations) throw new Killed("killed");
+    count++;
     return await change();
   };
   const watch = <F extends WritableFile>(file: F): F => {
     const write = file.write.bind(file), sync = file.sync.bind(file);
     file.sync = () => step(sync);
     file.write = async (offset, bytes) => {
-      if (remaining === 0) await write(offset, bytes.subarray(0, bytes.byteLength >> 1));
+      if (count === operations) await write(offset, bytes.subarray(0, bytes.byteLength >> 1));
       await step(() => write(offset, bytes));
     };
     return file;
   };
   return {
     ...fs,
+    count: () => count,
     create: async (...args) => watch(await step(() => fs.create(...args))),
     edit: async (path) => watch(await step(() => fs.edit(path))),
     makeFolder: (...args) => step(() => fs.makeFolder(...args)),

@@ -1,5 +1,6 @@
 /** Backends that refuse some buffers. With them, a small test takes the code paths that only large models take otherwise. */
 
+import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
 import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 
 /**
@@ -39,30 +40,11 @@ function withAllocation(
   maxBufferBytes: number,
   check: (label: string, byteLength: number) => void,
 ): Backend {
-  return {
-    ...bound(backend),
+  return withOverrides(backend, {
     maxBufferBytes,
     createBuffer(label, byteLength) {
       check(label, byteLength);
       return backend.createBuffer(label, byteLength);
     },
-  };
-}
-
-/** Returns an object with the methods of `backend`. */
-export function bound(backend: Backend): Backend {
-  return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    maxBufferBytes: backend.maxBufferBytes,
-    counters: backend.counters,
-    createBuffer: (...args) => backend.createBuffer(...args),
-    write: (...args) => backend.write(...args),
-    copy: (...args) => backend.copy(...args),
-    clear: (...args) => backend.clear(...args),
-    dispatch: (...args) => backend.dispatch(...args),
-    read: (...args) => backend.read(...args),
-    finish: () => backend.finish(),
-    dispose: () => backend.dispose(),
-  };
+  });
 }

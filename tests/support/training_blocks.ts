@@ -10,7 +10,7 @@ import { readModelSpec } from "../../src/model/families/families.ts";
 import { BlockTrainer } from "../../src/model/training/block_trainer.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { upload } from "./device.ts";
-import { bound } from "./limited_backend.ts";
+import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
 import { numbersOf, ReferenceBuffer } from "./reference_backend.ts";
 import { normals } from "./random.ts";
 import { blockShapes } from "./random_model.ts";
@@ -150,8 +150,7 @@ export async function blockGradients(
   shares: readonly number[] = [1],
 ): Promise<Map<string, ArrayLike<number>>> {
   const found: [string, ArrayLike<number> | Promise<ArrayLike<number>>][] = [];
-  const spied: Backend = {
-    ...bound(backend),
+  const spied = withOverrides(backend, {
     dispatch(kernel, buffers, params) {
       if (kernel.name === adam.name) {
         const { gradient, weight } = buffers as unknown as Record<string, DeviceBuffer>;
@@ -162,7 +161,7 @@ export async function blockGradients(
       }
       backend.dispatch(kernel, buffers, params);
     },
-  };
+  });
   const trainer = await BlockTrainer.load(spied, block.spec, block.index, block.weights, () => true);
   for (const share of shares) await addGradients(backend, trainer, block, share);
   trainer.update(0);

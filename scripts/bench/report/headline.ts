@@ -62,9 +62,8 @@ async function speedFigures(): Promise<Figure[]> {
 async function hostFigures(): Promise<Figure[]> {
   const { layers: [edge] } = await resultsOf(edgeBench, "edge");
   const { faults } = await resultsOf(faultsBench, "faults");
-  const counts = Object.values(faults),
-    sum = (of: (count: typeof counts[number]) => number) =>
-      counts.reduce((total, count) => total + of(count), 0);
+  const sum = (of: (fault: typeof faults[number]) => number) =>
+    faults.reduce((total, fault) => total + of(fault), 0);
   return [
     [
       `what the edge adds to a request for ${formatSize(edge)}`,

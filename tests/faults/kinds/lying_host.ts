@@ -7,11 +7,11 @@ import { formatDigest, sha256 } from "../../../src/protocol/digest.ts";
 import { jobRequestSchema } from "../../../src/protocol/resources/jobs.ts";
 import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
-import { memoryEdge } from "../../../tests/edge/memory_edge.ts";
-import { REPORT } from "../../../tests/edge/simulate_job.ts";
-import { equalBytes } from "../../soak/comparable_answer.ts";
+import { memoryEdge } from "../../edge/memory_edge.ts";
+import { REPORT } from "../../edge/simulate_job.ts";
+import { equalBytes } from "../../../scripts/soak/comparable_answer.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../folder_contents.ts";
+import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
 import { SmallJob } from "../small_job.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";

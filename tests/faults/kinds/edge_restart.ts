@@ -1,11 +1,11 @@
 /** An edge that is restarted in the middle of a job. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { uniform } from "../../../tests/support/random.ts";
-import { startEdge } from "../../processes/child_edge.ts";
-import { startHost } from "../../processes/child_host.ts";
+import { uniform } from "../../support/random.ts";
+import { startEdge } from "../../../scripts/processes/child_edge.ts";
+import { startHost } from "../../../scripts/processes/child_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../folder_contents.ts";
+import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
 import { makeTinyRun, sendSignal } from "../tiny_run.ts";
 import { hasEnded, layersOf } from "./sigkill_prune.ts";
 

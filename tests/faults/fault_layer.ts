@@ -2,9 +2,9 @@
 
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/dtype.ts";
-import { normals } from "../../tests/support/random.ts";
-import { hessianRow } from "../bench/measure/layer_file.ts";
-import { comparableAnswer, equalBytes } from "../soak/comparable_answer.ts";
+import { normals } from "../support/random.ts";
+import { hessianRow } from "../../scripts/bench/measure/layer_file.ts";
+import { comparableAnswer, equalBytes } from "../../scripts/soak/comparable_answer.ts";
 import { require } from "./fault_kind.ts";
 
 /** Returns the body of a request to prune a random layer (rows, cols) with its Hessian. */

@@ -1,9 +1,9 @@
 /** Clients that reset their connections while another client waits for its answer. */
 
-import { uniform } from "../../../tests/support/random.ts";
-import { startHost } from "../../processes/child_host.ts";
-import { exchange } from "../../soak/exchange.ts";
-import { resetConnection, type ResetMoment } from "../../soak/reset.ts";
+import { uniform } from "../../support/random.ts";
+import { startHost } from "../../../scripts/processes/child_host.ts";
+import { exchange } from "../../../scripts/soak/exchange.ts";
+import { resetConnection, type ResetMoment } from "../../../scripts/soak/reset.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody, requireSameAnswer } from "../fault_layer.ts";
 

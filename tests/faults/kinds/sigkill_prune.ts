@@ -1,9 +1,9 @@
 /** SIGKILL of `pare prune` at random moments. */
 
-import { uniform } from "../../../tests/support/random.ts";
+import { uniform } from "../../support/random.ts";
 import { sleep } from "../../../src/base/waiting.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../folder_contents.ts";
+import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
 import { makeTinyRun, type RunningPrune, sendSignal, type TinyRun } from "../tiny_run.ts";
 
 /** A run is killed this often before it may end. */

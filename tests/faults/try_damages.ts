@@ -3,18 +3,27 @@
  * of an undamaged run. A command may refuse a damaged run with a clear error. It must never end with other bytes.
  */
 
-import { failureOf } from "../../../src/cli/exit.ts";
-import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { killedAfter } from "../../../tests/support/failing_file_system.ts";
-import { countingChanges, withoutSync } from "./file_systems.ts";
+import { failureOf } from "../../src/cli/exit.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { messageOf } from "../../src/base/errors.ts";
+import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
+import { assertSame } from "../support/assert_same.ts";
+import { killedAfter } from "../support/failing_file_system.ts";
+import { readFolder } from "../support/temporary_folder.ts";
 import { damageRun } from "./damage.ts";
 import { FORMATS, type RunFormat, TinyJob } from "./tiny_job.ts";
 
 /** The number of changes of files after which prepared runs are stopped, for each format, spread over the whole run. */
 const STOPS_PER_FORMAT = 12;
 
-/** Nothing is flushed to the disk, because no power failure is simulated. */
-const FAST = withoutSync(denoFileSystem);
+const done = () => Promise.resolve();
+/** The file system without flushes to the disk, because no power failure is simulated. */
+const FAST: WorkFileSystem = {
+  ...denoFileSystem,
+  create: async (...args) => Object.assign(await denoFileSystem.create(...args), { sync: done }),
+  edit: async (path) => Object.assign(await denoFileSystem.edit(path), { sync: done }),
+  syncFolder: done,
+};
 
 /** Counts what happened after the damages of one kind, or of all kinds. */
 export interface DamageCounts {
@@ -43,17 +52,11 @@ export interface DamageResults {
 interface PreparedRun {
   readonly folder: string;
   readonly format: RunFormat;
-  readonly expected: Files;
+  readonly expected: ReadonlyMap<string, Uint8Array>;
 }
 
-type Files = ReadonlyMap<string, string>;
-
-/** Tries `count` damages, with the seeds from `firstSeed` on. @param progress is called after each */
-export async function tryDamages(
-  count: number,
-  firstSeed: number,
-  progress: (done: number) => void = () => {},
-): Promise<DamageResults> {
+/** Tries `count` damages, with the seeds from `firstSeed` on. */
+export async function tryDamages(count: number, firstSeed: number): Promise<DamageResults> {
   const folder = await Deno.makeTempDir({ prefix: "pare-damages-" });
   try {
     await using job = await TinyJob.open(`${folder}/model`);
@@ -67,7 +70,6 @@ export async function tryDamages(
         counts[outcome]++;
       }
       if (outcome === "wrong" || outcome === "defects") failures.push(`seed ${seed}: ${description}`);
-      progress(i + 1);
     }
     return { firstSeed, total, kinds, failures };
   } finally {
@@ -83,10 +85,9 @@ function noCounts(): DamageCounts {
 async function prepareRuns(job: TinyJob, folder: string): Promise<PreparedRun[]> {
   const runs: PreparedRun[] = [];
   for (const format of FORMATS) {
-    const whole = `${folder}/whole-${format}`;
-    const { fs, count } = countingChanges(FAST);
-    await job.run(whole, format, fs);
-    const expected = await readFiles(whole), changes = count();
+    const whole = `${folder}/whole-${format}`, counting = killedAfter(FAST, Infinity);
+    await job.run(whole, format, counting);
+    const expected = await readFolder(whole), changes = counting.count();
     for (let i = 1; i <= STOPS_PER_FORMAT; i++) {
       const stop = Math.floor(changes * i / (STOPS_PER_FORMAT + 1)),
         unfinished = `${folder}/${format}-${stop}`;
@@ -115,32 +116,15 @@ async function tryDamage(
       const isClear = failure !== "defect" && message.includes(out);
       return { kind, outcome: isClear ? "refused" : "defects", description: `${description}: ${message}` };
     }
-    const difference = findDifference(await readFiles(out), expected);
-    if (difference) return { kind, outcome: "wrong", description: `${description}: ${difference}` };
+    try {
+      assertSame(await readFolder(out), expected, "files");
+    } catch (error) {
+      return { kind, outcome: "wrong", description: `${description}: ${messageOf(error)}` };
+    }
     return { kind, outcome: remarks.length > 0 ? "repaired" : "unaffected", description };
   } finally {
     await Deno.remove(out, { recursive: true });
   }
-}
-
-function findDifference(actual: Files, expected: Files): string | undefined {
-  for (const name of new Set([...actual.keys(), ...expected.keys()])) {
-    if (!actual.has(name)) return `${name} is missing`;
-    if (!expected.has(name)) return `${name} should not exist`;
-    if (actual.get(name) !== expected.get(name)) return `${name} has other bytes`;
-  }
-  return undefined;
-}
-
-/** Reads all files below a folder, as text with one character per byte. The keys are the paths relative to the folder. */
-async function readFiles(root: string, below = ""): Promise<Map<string, string>> {
-  const files = new Map<string, string>(), latin1 = new TextDecoder("latin1");
-  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
-    const path = `${below}/${name}`;
-    if (!isDirectory) files.set(path, latin1.decode(await Deno.readFile(root + path)));
-    else for (const [inner, bytes] of await readFiles(root, path)) files.set(inner, bytes);
-  }
-  return files;
 }
 
 async function copyFolder(from: string, to: string): Promise<void> {

@@ -3,18 +3,18 @@
  * pruned. A run of it takes less than a second.
  */
 
-import { makeRandomOpt } from "../../fixtures/make_random_opt.ts";
-import { type Checkpoint, openCheckpoint } from "../../../src/model/checkpoint/checkpoint.ts";
-import { INDEX_FILE, WEIGHTS_FILE } from "../../../src/model/checkpoint/weight_files.ts";
-import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { openBackend } from "../../../src/cli/open_backend.ts";
-import type { Backend } from "../../../src/device/backend.ts";
-import { DevicePruner } from "../../../src/prune/device_pruner.ts";
-import { type FolderJob, pruneIntoFolder } from "../../../src/prune/run/folder_destination.ts";
-import type { WorkFileSystem } from "../../../src/base/files/file_system.ts";
-import { type Model, openModel } from "../../../src/model/model.ts";
-import { decode } from "../../../src/tensor/safetensors/decode.ts";
-import { encode } from "../../../src/tensor/safetensors/encode.ts";
+import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { INDEX_FILE, WEIGHTS_FILE } from "../../src/model/checkpoint/weight_files.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { openBackend } from "../../src/cli/open_backend.ts";
+import type { Backend } from "../../src/device/backend.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
+import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+import { decode } from "../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../src/tensor/safetensors/encode.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];

@@ -1,9 +1,9 @@
 /** SIGTERM of `pare prune` in every phase. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { uniform } from "../../../tests/support/random.ts";
+import { uniform } from "../../support/random.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../folder_contents.ts";
+import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
 import { makeTinyRun, sendSignal } from "../tiny_run.ts";
 import { hasEnded, layersOf, phaseOf } from "./sigkill_prune.ts";
 

@@ -1,9 +1,9 @@
 /** A disk that is full at every write of a run in turn. */
 
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
-import { fullFromWrite } from "../../../tests/support/failing_file_system.ts";
+import { fullFromWrite } from "../../support/failing_file_system.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../folder_contents.ts";
+import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
 import { SmallJob } from "../small_job.ts";
 
 /** A disk that is full from one write of a run on, for every write of the run in turn (or for some of them, evenly spread). */

@@ -13,7 +13,7 @@ import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_dest
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import { makeRandomOpt } from "../fixtures/make_random_opt.ts";
+import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 
 const SHAPE = { layers: 3, hidden: 16, heads: 2, ffn: 32, vocabulary: 2048, positions: 32 };
 const WINDOWS = [7, 300, 2].map((first) =>

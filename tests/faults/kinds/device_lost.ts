@@ -2,7 +2,7 @@
 
 import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import { bound } from "../../../tests/support/limited_backend.ts";
+import { withOverrides } from "../../../scripts/self_check/faults/with_dispatch.ts";
 import { startFailingHost } from "../failing_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody } from "../fault_layer.ts";
@@ -45,8 +45,7 @@ function losing(backend: Backend, isLost: () => boolean): Backend {
   const check = () => {
     if (note()) throw new DeviceLostError("the device was removed");
   };
-  return {
-    ...bound(backend),
+  return withOverrides(backend, {
     write: (...args) => (note(), backend.write(...args)),
     copy: (...args) => (note(), backend.copy(...args)),
     clear: (target) => (note(), backend.clear(target)),
@@ -59,5 +58,5 @@ function losing(backend: Backend, isLost: () => boolean): Backend {
       check();
       await backend.finish();
     },
-  };
+  });
 }

@@ -1,9 +1,9 @@
 /** SIGTERM of `pare serve` in every phase of a request. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { uniform } from "../../../tests/support/random.ts";
-import { type ChildHost, startHost } from "../../processes/child_host.ts";
-import { type Answer, type Behaviour, exchange } from "../../soak/exchange.ts";
+import { uniform } from "../../support/random.ts";
+import { type ChildHost, startHost } from "../../../scripts/processes/child_host.ts";
+import { type Answer, type Behaviour, exchange } from "../../../scripts/soak/exchange.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody, requireSameAnswer } from "../fault_layer.ts";
 

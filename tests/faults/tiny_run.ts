@@ -1,8 +1,8 @@
 /** A run of `pare prune` on a model so small that it takes seconds, and its undisturbed result. */
 
 import { fileURLToPath } from "node:url";
-import { sotuText } from "../fixtures/sotu_text.ts";
-import { makeRandomOpt } from "../fixtures/make_random_opt.ts";
+import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
+import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { require } from "./fault_kind.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));

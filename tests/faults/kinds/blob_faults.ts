@@ -1,9 +1,9 @@
 /** Errors and slow operations of the bucket while blobs are uploaded to an edge. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { memoryEdge } from "../../../tests/edge/memory_edge.ts";
-import { uniform } from "../../../tests/support/random.ts";
-import { equalBytes } from "../../soak/comparable_answer.ts";
+import { memoryEdge } from "../../edge/memory_edge.ts";
+import { uniform } from "../../support/random.ts";
+import { equalBytes } from "../../../scripts/soak/comparable_answer.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 
 /** The longest delay of a slow operation, in milliseconds. */
