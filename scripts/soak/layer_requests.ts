@@ -6,7 +6,7 @@
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
-import { normals } from "../../tests/support/random.ts";
+import { normals } from "../fixtures/random.ts";
 import { hessianRow } from "../bench/measure/layer_file.ts";
 import { exchange } from "./exchange.ts";
 import { comparableAnswer } from "./comparable_answer.ts";

@@ -4,7 +4,7 @@
  */
 
 import { sleep } from "../../src/base/waiting.ts";
-import { uniform } from "../../tests/support/random.ts";
+import { uniform } from "../fixtures/random.ts";
 import { percentile } from "../bench/measure/statistics.ts";
 import { type ChildHost, startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";

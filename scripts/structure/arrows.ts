@@ -46,7 +46,7 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   // The style of all pages.
   "src/prune/report": ["src/pages/style"],
   "src/edge/worker.ts": ["build/kernels_single.wasm", "build/pages/files.json"],
-  "scripts": ["src/device/cpu", "src/device/webgpu", "deno.json", "build", "tests/support/random.ts"],
+  "scripts": ["src/device/cpu", "src/device/webgpu", "deno.json", "build"],
   "tests": ["src/device/cpu", "src/device/webgpu", "deno.json", "build"],
 };
 

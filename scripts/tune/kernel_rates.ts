@@ -12,7 +12,7 @@ import { reverseCholesky } from "../../src/device/kernels/reverse_cholesky.ts";
 import { DEFAULT_BLOCKSIZE } from "../../src/protocol/limits.ts";
 import { createWebGpuBackend, type WebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { fitsIn, shadersOf } from "../../src/device/webgpu/tuning.ts";
-import { normals } from "../../tests/support/random.ts";
+import { normals } from "../fixtures/random.ts";
 import { requestAdapter } from "../../src/device/webgpu/device.ts";
 import { hasMatrixUnits, type MatrixAdapter } from "../../src/device/webgpu/runtimes/matrix_units.ts";
 import type { WebGpuRuntime } from "../../src/device/webgpu/runtimes/runtime.ts";

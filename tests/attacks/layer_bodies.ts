@@ -3,7 +3,7 @@
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT, type Dtype, floatsToBytes, isFloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { type BytePart, bytesOf } from "./bytes.ts";
 
 /** A tensor of a body. */

@@ -15,7 +15,7 @@ import { correlatedHessian } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { dawnSkipReason } from "../support/dawn.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { words } from "./run_pare.ts";
 

@@ -11,7 +11,7 @@ import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertSame } from "../support/assert_same.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { pareJson, runPare, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 

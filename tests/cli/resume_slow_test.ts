@@ -6,7 +6,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
 import { contents } from "./run_contents.ts";
 import { runPare, startPare, startPareWith, succeeded } from "./run_pare.ts";

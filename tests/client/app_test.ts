@@ -12,7 +12,7 @@ import type { LayerTensors, PrunedLayer } from "../../src/client/layer_file.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { f32 } from "./fake_host.ts";
 
 const ROWS = 16, COLS = 24;

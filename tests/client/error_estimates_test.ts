@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { errorForms, estimates, type Rows } from "../../src/client/answers/error_forms.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { f32 } from "./fake_host.ts";
 
 const COUNT = 40, N = 12;

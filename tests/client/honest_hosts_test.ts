@@ -11,7 +11,7 @@ import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { f32, maskOf } from "./fake_host.ts";
 
 const QUERIES: readonly LayerQuery[] = [

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { floatsFromTensor, hessianUpper, tensorFromFloats } from "../../src/client/mod.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 describe("tensorFromFloats()", () => {
   it("stores F32 numbers little-endian, and copies them", () => {

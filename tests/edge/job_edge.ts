@@ -11,7 +11,7 @@ import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import type { EdgeHost, LayerState } from "../../src/protocol/messages.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { SECRET, startEdgeHost, until } from "./edge_hosts.ts";
 import { startEdge } from "./local_edge.ts";
 

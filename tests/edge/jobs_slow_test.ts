@@ -13,7 +13,7 @@ import type { JobSummary as Summary } from "../../src/protocol/messages.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertSame } from "../support/assert_same.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { busyHost, until } from "./edge_hosts.ts";
 import { layerBody, startJobEdge } from "./job_edge.ts";
 

@@ -12,7 +12,7 @@ import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";
 import { file, floats } from "../layer/bodies.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const ROWS = 7500, COLS = 10_000;

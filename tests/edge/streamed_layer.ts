@@ -12,7 +12,7 @@ import type { Report } from "../../src/protocol/messages.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";
 import { encodeHeader } from "../../src/tensor/safetensors/encode.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /** The answer for a layer, without its tensors. */
 export interface StreamedAnswer {

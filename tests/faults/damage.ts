@@ -1,6 +1,6 @@
 /** Random damages of the files of an unfinished run. Equal seeds damage equal folders in the same way. */
 
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 /** Changes a file. `next` returns random numbers in [0, 1). Returns a description. */
 type DamageFile = (path: string, next: () => number) => Promise<string>;

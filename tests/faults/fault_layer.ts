@@ -2,7 +2,7 @@
 
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/dtype.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { hessianRow } from "../../scripts/bench/measure/layer_file.ts";
 import { comparableAnswer, equalBytes } from "../../scripts/soak/comparable_answer.ts";
 import { require } from "./fault_kind.ts";

@@ -12,7 +12,7 @@ import { heartbeatSchema } from "../../src/protocol/resources/hosts.ts";
 import { EDGE_AUDIENCE, NonceMemory, signTicket, verifyTicket } from "../../src/protocol/tickets.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { startBlobServer } from "../support/blob_server.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /**
  * Heartbeats that come often and may be answered late. By default the edge must answer within the time between two heartbeats, and a busy

@@ -20,7 +20,7 @@ import { rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { normals, uniform } from "../support/random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 import { floats } from "./bodies.ts";
 
 const UNSTRUCTURED = { kind: "unstructured" } as const,

@@ -22,7 +22,7 @@ import { nearestOnMask, rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { floats } from "./bodies.ts";
 
 const EDGE = 48, BLOCKSIZE = 16;

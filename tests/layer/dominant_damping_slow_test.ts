@@ -12,7 +12,7 @@ import type { LayerParameters } from "../../src/layer/methods.ts";
 import { quadraticForm } from "../reference/hessian.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 const ROWS = 16, COLS = 64;
 const LARGEST_ENTRIES = [1, 1e4, 1e6, 1e8, 1e12, 1e16, 1e23, 1e30];

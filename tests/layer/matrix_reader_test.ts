@@ -7,7 +7,7 @@ import { weightReader } from "../../src/layer/write_layer.ts";
 import { floatsToBytes } from "../../src/tensor/dtype.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 eachBackend("MatrixReader", (backend) => {
   it("yields the same bytes whether the first strip was queued before or not, and frees its buffers", async () => {

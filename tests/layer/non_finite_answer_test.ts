@@ -9,7 +9,7 @@ import { createWebGpuBackend } from "../../src/device/webgpu/backend.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { answerOf, startHost } from "../routes/host.ts";
 import { eachBackend } from "../support/backends.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { file, floats } from "./bodies.ts";
 
 /** A number of columns that is not a multiple of 4, so that the tiles have padding, and rows for two tiles. */

@@ -16,7 +16,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32 } from "../support/device.ts";
-import { normals, uniform } from "../support/random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 import { bytes, file, floats, packBits, packUpper, source } from "./bodies.ts";
 

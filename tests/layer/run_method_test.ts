@@ -15,7 +15,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 const ROWS = 24, COLS = 70;
 const next = uniform(6);

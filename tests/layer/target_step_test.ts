@@ -21,7 +21,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { floats } from "./bodies.ts";
 
 type TargetHostLayer = HostLayer & TargetLayer & { readonly target: Float32Array<ArrayBuffer> };

@@ -16,7 +16,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 const ROWS = 23, COLS = 71, EDGE = 32, DEAD = [0, 40];
 const next = uniform(6);

@@ -16,7 +16,7 @@ import { floatsToBytes } from "../../src/tensor/dtype.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
-import { normals, uniform } from "../support/random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 import { packBits } from "./bodies.ts";
 import { report } from "../client/fake_host.ts";
 import { memoryBackend } from "../host/memory_backend.ts";

@@ -13,7 +13,7 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /** Returns a source that has only the tensor `x`. */
 function sourceOf(x: HostTensor): TensorSource {

@@ -20,7 +20,7 @@ import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { openLocalHost } from "../support/local_host.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /** A group of layers with the same input. */
 interface Group {

@@ -4,7 +4,7 @@
  * every token. H is the Hessian of the layer-wise problem in SparseGPT (arXiv 2301.00774, section 3).
  */
 
-import { normals, uniform } from "../support/random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 
 /** Options of {@link correlatedHessian}. */
 export interface HessianOptions {

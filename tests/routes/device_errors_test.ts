@@ -7,7 +7,7 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { answerOf, safetensorsHeaders, startHost } from "./host.ts";
 

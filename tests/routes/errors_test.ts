@@ -9,7 +9,7 @@ import { OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { bytes, file, floats } from "../layer/bodies.ts";
 import { toRefusal } from "../../routes/errors.ts";
 import { assertProblem } from "./assert_problem.ts";

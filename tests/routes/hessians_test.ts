@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { assertSame } from "../support/assert_same.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { answerOf, problemOf, startHost } from "./host.ts";
 

@@ -13,7 +13,7 @@ import { referenceChange, referenceStep } from "../reference/target_step.ts";
 import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { bytes, file, floats, packBits, packUpper } from "../layer/bodies.ts";
 import { answerOf, startHost } from "./host.ts";
 

@@ -11,7 +11,7 @@ import { freePort } from "../../scripts/processes/child_edge.ts";
 import { serve } from "../../routes/serve.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 import { answerOf, safetensorsHeaders } from "./host.ts";

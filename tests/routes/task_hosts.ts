@@ -9,7 +9,7 @@ import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { startBlobServer } from "../support/blob_server.ts";
-import { normals } from "../support/random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { startHost, type TestHost } from "./host.ts";
 
 /** The secret that the hosts share with their edge, and the id of each host. */

@@ -10,7 +10,7 @@ import type { ReferenceBlock, ReferenceColumns } from "../reference/column_loop.
 import { assertClose } from "./assert_close.ts";
 import { assertSame } from "./assert_same.ts";
 import { downloadF32, downloadU32, upload } from "./device.ts";
-import { normals, uniform } from "./random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 
 /**
  * The tolerance between the f32 and the f64 result, relative to the largest element. Up to 256 columns depend

@@ -6,7 +6,7 @@ import type { Layer, Solution } from "../../src/layer/solvers/solver.ts";
 import { correlatedHessian, type HessianOptions } from "../reference/hessian.ts";
 import type { ReferenceLayer } from "../reference/sparsegpt.ts";
 import { upload } from "./device.ts";
-import { normals } from "./random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /** A layer in host memory, in f32. */
 export interface HostLayer extends ReferenceLayer {

@@ -5,7 +5,7 @@ import { gemmNN, gemmNT, gemmTN } from "../../src/device/kernels/gemm.ts";
 import { referenceGemm } from "../reference/kernels/gemm.ts";
 import { assertSame } from "./assert_same.ts";
 import { downloadF32, upload } from "./device.ts";
-import { normals, uniform } from "./random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 
 /** A kernel with the contract of a product, and the operands that it takes transposed. */
 export interface ProductKernel {

@@ -25,7 +25,7 @@ import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { readTensors } from "./checkpoint_files.ts";
 import { quantize } from "./quantized_weights.ts";
-import { uniform } from "./random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 /** A quantised weight with its grid, and with the dtype of the checkpoint. */
 export interface GriddedWeight {

@@ -3,7 +3,7 @@
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { codeOf, gridOf, startOfSearch } from "../reference/quantization.ts";
-import { normals, uniform } from "./random.ts";
+import { normals, uniform } from "../../scripts/fixtures/random.ts";
 
 /**
  * Rounds `weights` (rows, cols) to a grid. The entries that `isPruned` selects get the code of the value 0.

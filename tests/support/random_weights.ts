@@ -6,7 +6,7 @@
 import { ModelError } from "../../src/base/files/file_error.ts";
 import type { TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { normals } from "./random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /** The shapes of the tensors, by name. */
 export type Shapes = Readonly<Record<string, readonly number[]>>;

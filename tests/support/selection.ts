@@ -7,7 +7,7 @@ import { referenceSelection } from "../reference/selection.ts";
 import { assertSame } from "./assert_same.ts";
 import { eachBackend } from "./backends.ts";
 import { upload } from "./device.ts";
-import { normals } from "./random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 
 /** Packs bits into `words` u32 words per row. The function `at` returns whether a bit is 1. */
 function packBits(

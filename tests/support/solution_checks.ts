@@ -11,7 +11,7 @@ import type { Pattern } from "../../src/tensor/pattern.ts";
 import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "./assert_close.ts";
 import { readSolution } from "./layers.ts";
-import { uniform } from "./random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 /**
  * The smallest fraction of mask entries that must equal the reference. Rounding in f32 can swap entries with

@@ -2,7 +2,7 @@
 
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { uniform } from "./random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 export interface StoredCase {
   readonly title: string;

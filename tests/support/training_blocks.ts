@@ -12,7 +12,7 @@ import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { upload } from "./device.ts";
 import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
 import { numbersOf, ReferenceBuffer } from "./reference_backend.ts";
-import { normals } from "./random.ts";
+import { normals } from "../../scripts/fixtures/random.ts";
 import { blockShapes } from "./random_model.ts";
 import { randomWeights, type Shapes } from "./random_weights.ts";
 

@@ -14,7 +14,7 @@ import {
 } from "../../src/tensor/dtype.ts";
 import { BF16, decodeFloat16, encodeFloat16, F16, type Format } from "../reference/float16.ts";
 import { assertSame } from "../support/assert_same.ts";
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 import { describe, it } from "@std/testing/bdd";
 
 describe("elementCount", () => {

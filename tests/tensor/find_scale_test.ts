@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { findScale } from "../../src/tensor/find_scale.ts";
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 
 describe("findScale()", () => {
   for (const bits of [4, 5, 8]) {

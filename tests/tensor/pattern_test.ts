@@ -10,7 +10,7 @@ import {
   removedColumns,
   wordsPerRow,
 } from "../../src/tensor/pattern.ts";
-import { uniform } from "../support/random.ts";
+import { uniform } from "../../scripts/fixtures/random.ts";
 import { describe, it } from "@std/testing/bdd";
 
 describe("parsePattern", () => {

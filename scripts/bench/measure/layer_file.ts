@@ -3,7 +3,7 @@
 import { InvalidArgumentError } from "commander";
 import { encode, encodeHeader } from "../../../src/tensor/safetensors/encode.ts";
 import { floatsToBytes } from "../../../src/tensor/dtype.ts";
-import { normals } from "../../../tests/support/random.ts";
+import { normals } from "../../fixtures/random.ts";
 
 /**
  * The distance between two inputs over which their correlation halves. The correlation is 1/(1 + distance/length), the

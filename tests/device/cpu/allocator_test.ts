@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { ALIGNMENT, Allocator } from "../../../src/device/cpu/allocator.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 const START = 1000, LIMIT = 1 << 20;
 

@@ -15,7 +15,7 @@ import { assertClose } from "../../support/assert_close.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { downloadF32, upload } from "../../support/device.ts";
 import { GEMMS, type Product, type ProductKernel, runProduct } from "../../support/products.ts";
-import { normals, uniform } from "../../support/random.ts";
+import { normals, uniform } from "../../../scripts/fixtures/random.ts";
 
 const FLAGS = "DENO_V8_FLAGS";
 

@@ -7,7 +7,7 @@ import { attention, attentionCase } from "../../../src/device/kernels/forward/at
 import { signed } from "../../../src/device/kernels/kernel_case.ts";
 import { eachTiling } from "../../support/backends.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 const SLOPES = [0.5, 0.1, 0, 1];
 

@@ -11,7 +11,7 @@ import {
 } from "../../../src/device/kernels/transfer/check.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
-import { normals, uniform } from "../../support/random.ts";
+import { normals, uniform } from "../../../scripts/fixtures/random.ts";
 
 /** A check of all elements after `offset`, in rows of `cols` elements that are `ld` elements apart. */
 function finiteCase(

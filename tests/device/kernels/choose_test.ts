@@ -24,7 +24,7 @@ import { eachBackend } from "../../support/backends.ts";
 import { downloadU32, upload } from "../../support/device.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
 import { packForced } from "../../support/layers.ts";
-import { normals, uniform } from "../../support/random.ts";
+import { normals, uniform } from "../../../scripts/fixtures/random.ts";
 
 /** A matrix that is cut into tiles of at most `edge` rows and columns. */
 interface TiledValues {

@@ -4,7 +4,7 @@ import { DTYPE_CODE, fromFloat32, toFloat32 } from "../../../src/device/kernels/
 import type { Values } from "../../../src/device/kernels/kernel_case.ts";
 import { BF16, decodeFloat16, F16, type Format } from "../../reference/float16.ts";
 import { testKernel } from "../../support/kernel_cases.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 const FORMATS = [["F16", F16], ["BF16", BF16]] as const;
 const COUNTS = [1, 7, 8, 31, 33, 127, 129, 172, 1000, 70001];

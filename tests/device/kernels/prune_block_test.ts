@@ -12,7 +12,7 @@ import { referenceColumnLoop, referenceGroupLoop } from "../../reference/column_
 import { eachTiling } from "../../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../../support/device.ts";
 import { type BlockCase, BlockLayout, makeBlockCase, TOLERANCE } from "../../support/block_layout.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 const SHAPES = [[1, 1], [1, 7], [7, 31], [8, 32], [9, 33], [65, 127], [33, 128], [130, 129], [17, 172], [
   70,

@@ -14,7 +14,7 @@ import { assertClose } from "../../support/assert_close.ts";
 import { eachTiling } from "../../support/backends.ts";
 import { type BlockCase, BlockLayout, makeBlockCase } from "../../support/block_layout.ts";
 import { downloadF32, upload } from "../../support/device.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 interface Rounding {
   readonly bits: number;

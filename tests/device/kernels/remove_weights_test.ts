@@ -12,7 +12,7 @@ import { correlatedHessian, dampedHessian } from "../../reference/hessian.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../../support/device.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 /** The n:m patterns of the tests. A group of 0 columns stands for an unstructured pattern. */
 type Groups = readonly [keep: number, group: number];

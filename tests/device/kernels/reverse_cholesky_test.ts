@@ -16,7 +16,7 @@ import {
 import { assertClose } from "../../support/assert_close.ts";
 import { eachTiling } from "../../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../../support/device.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 const SIZES = [
   1,

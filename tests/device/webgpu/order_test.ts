@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import type { DeviceBuffer } from "../../../src/device/backend.ts";
 import type { WebGpuBackend } from "../../../src/device/webgpu/backend.ts";
 import { downloadF32, upload } from "../../support/device.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";
 

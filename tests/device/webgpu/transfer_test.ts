@@ -3,7 +3,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { createWebGpuBackend } from "../../../src/device/webgpu/backend.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { upload } from "../../support/device.ts";
 import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";

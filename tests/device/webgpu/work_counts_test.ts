@@ -20,7 +20,7 @@ import { report } from "../../client/fake_host.ts";
 import { file, floats, packUpper, source } from "../../layer/bodies.ts";
 import { correlatedHessian } from "../../reference/hessian.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../../support/layers.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 import { webgpuSuite } from "./suite.ts";
 
 /** The work that one phase queues, and the buffers that it creates. */

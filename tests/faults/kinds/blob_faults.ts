@@ -2,7 +2,7 @@
 
 import { sleep } from "../../../src/base/waiting.ts";
 import { memoryEdge } from "../../edge/memory_edge.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { equalBytes } from "../../../scripts/soak/comparable_answer.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 

@@ -1,6 +1,6 @@
 /** Clients that reset their connections while another client waits for its answer. */
 
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { startHost } from "../../../scripts/processes/child_host.ts";
 import { exchange } from "../../../scripts/soak/exchange.ts";
 import { resetConnection, type ResetMoment } from "../../../scripts/soak/reset.ts";

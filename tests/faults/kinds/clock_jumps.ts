@@ -6,7 +6,7 @@ import { Device } from "../../../src/host/device.ts";
 import { startHostServices } from "../../../src/host/host_services.ts";
 import { createApp } from "../../../routes/app.ts";
 import { DONE, RESULT, RUNNING, simulateJob } from "../../edge/simulate_job.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody, layerRequest, requireSameAnswer } from "../fault_layer.ts";
 

@@ -1,7 +1,7 @@
 /** An edge that is restarted in the middle of a job. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { startEdge } from "../../../scripts/processes/child_edge.ts";
 import { startHost } from "../../../scripts/processes/child_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";

@@ -1,6 +1,6 @@
 /** SIGKILL of `pare prune` at random moments. */
 
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { sleep } from "../../../src/base/waiting.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { requireSameFiles } from "../../../scripts/prune/same_files.ts";

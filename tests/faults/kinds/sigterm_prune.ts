@@ -1,7 +1,7 @@
 /** SIGTERM of `pare prune` in every phase. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
 import { makeTinyRun, sendSignal } from "../tiny_run.ts";

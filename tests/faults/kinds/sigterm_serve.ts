@@ -1,7 +1,7 @@
 /** SIGTERM of `pare serve` in every phase of a request. */
 
 import { sleep } from "../../../src/base/waiting.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { type ChildHost, startHost } from "../../../scripts/processes/child_host.ts";
 import { type Answer, type Behaviour, exchange } from "../../../scripts/soak/exchange.ts";
 import { type FaultKind, require } from "../fault_kind.ts";

@@ -1,7 +1,7 @@
 /** The death of a worker thread of the `cpu` backend. */
 
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { startFailingHost } from "../failing_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { layerBody, requireSameAnswer } from "../fault_layer.ts";

@@ -12,7 +12,7 @@ import { gram, quadraticForm } from "../../reference/hessian.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { upload } from "../../support/device.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 /** The upper triangle of H = Σ x xᵀ in float64, packed in row-major order. */
 function packedGram(x: Float32Array, rows: number, size: number): Float64Array {

@@ -9,7 +9,7 @@ import { gram } from "../../reference/hessian.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { upload } from "../../support/device.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 eachBackend("SquaredNorms", (backend) => {
   for (const size of [1, 7, 33, 96]) {

@@ -11,7 +11,7 @@ import { referenceTarget } from "../../reference/target_statistics.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { upload } from "../../support/device.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 
 eachBackend("TargetStatistics", (backend) => {

@@ -16,7 +16,7 @@ import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { downloadU32 } from "../../support/device.ts";
 import { uploadHessian } from "../../support/layers.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 describe("activationOrder()", () => {
   it("orders columns by decreasing diagonal entry, and equal entries by index", () => {

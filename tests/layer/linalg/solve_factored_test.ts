@@ -16,7 +16,7 @@ import { product } from "../../reference/target_step.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { uploadHessian } from "../../support/layers.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 const CASES = [
   { rows: 1, n: 1, blocksize: 128 },

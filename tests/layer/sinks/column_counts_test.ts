@@ -7,7 +7,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { ColumnCounts } from "../../../src/layer/sinks/mask_sink.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 describe("ColumnCounts", () => {
   it("counts the set bits of each column", () => {

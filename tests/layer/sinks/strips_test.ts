@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { splitIntoStrips, StripAssembler, stripBufferBytes } from "../../../src/layer/sinks/strips.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 describe("splitIntoStrips", () => {
   it("covers every row once, in strips of at most the given size", () => {

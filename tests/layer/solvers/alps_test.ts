@@ -18,7 +18,7 @@ import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { memoize } from "../../support/memoize.ts";
 import { SOLVE_CASES, type SolveCase } from "../../support/solution_checks.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 const DAMPING = 0.01;
 

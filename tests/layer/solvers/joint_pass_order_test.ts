@@ -10,7 +10,7 @@ import { factor } from "../../../src/layer/linalg/factor.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../../support/layers.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import {
   checkRounded,
   DAMPING,

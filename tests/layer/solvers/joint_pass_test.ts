@@ -10,7 +10,7 @@ import type { Pattern } from "../../../src/tensor/pattern.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { makeLayer } from "../../support/layers.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { readRounded } from "../../support/rounded_solutions.ts";
 import {
   checkRounded,

@@ -10,7 +10,7 @@ import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
 import { memoize } from "../../support/memoize.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { assertSolution, SOLVE_CASES, type SolveCase } from "../../support/solution_checks.ts";
 
 const CASES: [rows: number, cols: number, edge?: number][] = [

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { eachBackend } from "../../support/backends.ts";
 import { makeLayer } from "../../support/layers.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { readRounded } from "../../support/rounded_solutions.ts";
 import { checkRounded, solveRounded, TWO_OF_FOUR, UNSTRUCTURED } from "../../support/rounded_cases.ts";
 

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { drawToken, mostLikelyToken, type Sampling } from "../../../src/model/generation/choose_token.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 /** The logarithms of the probabilities 0.5, 0.3, 0.15 and 0.05, in another order. */
 const LOGITS = Float32Array.from([0.15, 0.5, 0.05, 0.3], Math.log), DRAWS = 20000;

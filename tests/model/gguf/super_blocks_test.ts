@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { packExactly, TENSOR_TYPES } from "../../../src/model/gguf/tensor_types.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { superBlockWeights } from "../../support/read_gguf.ts";
 
 for (

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { findBlocks, packBlocks, roundBlocks, TENSOR_TYPES } from "../../../src/model/gguf/tensor_types.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { blockWeights, readBlocks } from "../../support/read_gguf.ts";
 
 const TYPES = [TENSOR_TYPES.q4_0, TENSOR_TYPES.q5_0, TENSOR_TYPES.q8_0];

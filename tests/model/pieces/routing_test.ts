@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Routes, routeToAll, routeTokens, withSharedExpert } from "../../../src/model/pieces/routing.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 
 /** Returns the experts of each token with their factors, by the definition. */
 function expectedRoutes(

@@ -14,7 +14,7 @@ import { ForwardWorkspace } from "../../../src/model/forward_workspace.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { memoize } from "../../support/memoize.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 import { numbersOf, referenceBackend } from "../../support/reference_backend.ts";
 import {
   blockGradients,

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { chooseLevels, type LeveledLayer } from "../../../src/prune/allocation/choose_levels.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 /** Returns the smallest sum of errors over all balanced choices, which are those with Σ level·size = 0. */
 function bruteForce(layers: readonly LeveledLayer[]): number {

@@ -6,7 +6,7 @@ import { exactCounts, sparsityForZeros } from "../../../src/prune/allocation/exa
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
 import { searchParamsOf } from "../../../src/protocol/search_params.ts";
 import { PruningBudget } from "../../../src/tensor/pattern.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { outlierPercentage, owlSparsities } from "../../../src/prune/allocation/owl.ts";
 import { type OwlLayer, referenceKeepRatios, referenceOutliers } from "../../reference/owl.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { normals, uniform } from "../../support/random.ts";
+import { normals, uniform } from "../../../scripts/fixtures/random.ts";
 
 /** Generates the layers of a block with some large inputs and one dead input, which is 0 for every token. */
 function randomBlock(seed: number): OwlLayer[] {

@@ -17,7 +17,7 @@ import { assertSame } from "../../support/assert_same.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
-import { normals } from "../../support/random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 import { runInMemory } from "./run_in_memory.ts";
 
 /** Three parts and a bit of fitted windows, and two parts of held-out ones. */

@@ -17,7 +17,7 @@ import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 import { randomWeights } from "../../support/random_weights.ts";
 import { runInMemory } from "./run_in_memory.ts";
 

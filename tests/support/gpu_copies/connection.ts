@@ -1,7 +1,7 @@
 /** A connection that delivers the body of a request, without a client that holds the body in memory. */
 
 import { type FloatDtype, floatsToBytes } from "../../../src/tensor/dtype.ts";
-import { normals } from "../random.ts";
+import { normals } from "../../../scripts/fixtures/random.ts";
 import type { CopyCounter } from "./copy_counter.ts";
 
 /** The weights repeat after this many bytes of 16-bit weights. */

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { decode, type DecodeOptions, openSafetensors } from "../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { SafetensorsError } from "../../../src/tensor/safetensors/error.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 const FILE = encode({
   weight: { dtype: "F32", shape: [2, 3], data: Uint8Array.from({ length: 24 }, (_, i) => i + 1) },

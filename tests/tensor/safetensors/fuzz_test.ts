@@ -10,7 +10,7 @@ import { decode, openSafetensors } from "../../../src/tensor/safetensors/decode.
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { SafetensorsError } from "../../../src/tensor/safetensors/error.ts";
 import { rawFile } from "../../attacks/safetensors/raw_file.ts";
-import { uniform } from "../../support/random.ts";
+import { uniform } from "../../../scripts/fixtures/random.ts";
 
 const ROUNDS = 4000;
 const HEADER = '{"__metadata__":{"k":"v"},"weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},' +

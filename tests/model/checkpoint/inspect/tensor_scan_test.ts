@@ -8,7 +8,7 @@ import {
   TensorScan,
 } from "../../../../src/model/checkpoint/inspect/tensor_scan.ts";
 import { parsePattern } from "../../../../src/tensor/pattern.ts";
-import { uniform } from "../../../support/random.ts";
+import { uniform } from "../../../../scripts/fixtures/random.ts";
 
 const NM = (text: string) => parsePattern(text) as GroupPattern;
 

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { ModelError } from "../../../../src/base/files/file_error.ts";
 import { readTorchShard } from "../../../../src/model/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../../../support/memory_file.ts";
-import { uniform } from "../../../support/random.ts";
+import { uniform } from "../../../../scripts/fixtures/random.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures/torch", import.meta.url));
 const ROUNDS = 1500;
