@@ -1,6 +1,6 @@
 /**
- * The job whose unfinished runs are damaged: a random OPT model of three blocks in two weight files, of which a few layers are
- * pruned. A run of it takes less than a second.
+ * A job of `pruneIntoFolder` in this process: a random OPT model of three blocks in two weight files, of which a few layers are
+ * pruned. A run takes less than a second.
  */
 
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
@@ -9,7 +9,7 @@ import { INDEX_FILE, WEIGHTS_FILE } from "../../src/model/checkpoint/weight_file
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Backend } from "../../src/device/backend.ts";
-import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
@@ -18,7 +18,7 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
 const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
-const LAYERS = ["0.self_attn.q_proj", "0.fc1", "1.fc2", "2.self_attn.out_proj", "2.fc2"].map((name) =>
+export const LAYERS = ["0.self_attn.q_proj", "0.fc1", "1.fc2", "2.self_attn.out_proj", "2.fc2"].map((name) =>
   `model.decoder.layers.${name}.weight`
 );
 const GRID = { bits: 4, groupSize: 0, symmetric: false } as const;
@@ -28,36 +28,40 @@ export const FORMATS = ["dense", "pack-quantized"] as const;
 
 export type RunFormat = typeof FORMATS[number];
 
-/** A model and the backend that prunes it. */
+export interface TinyRunOptions {
+  /** @default "dense" */
+  readonly format?: RunFormat;
+  readonly fs?: WorkFileSystem;
+  /** What prunes the layers. @default the backend of the job */
+  readonly pruner?: CalibratedPruner;
+  /** Receives a description of each kind of damage. */
+  readonly onDamage?: (description: string) => void;
+}
+
+/** The model, and the backend that prunes it. All files are removed at the end. */
 export class TinyJob implements AsyncDisposable {
   private constructor(
+    /** An empty folder, but for the model. */
+    readonly folder: string,
     readonly checkpoint: Checkpoint,
     readonly model: Model,
     readonly backend: Backend,
   ) {}
 
-  /** Writes the model into `folder`, and opens it. */
-  static async open(folder: string): Promise<TinyJob> {
-    await makeRandomOpt(folder, SHAPE);
-    await splitWeights(folder);
-    const checkpoint = await openCheckpoint(folder, denoFileSystem);
-    return new TinyJob(checkpoint, openModel(checkpoint), await openBackend("cpu"));
+  /** Writes the model, and opens it. */
+  static async make(): Promise<TinyJob> {
+    const folder = await Deno.makeTempDir({ prefix: "pare-faults-" }), source = `${folder}/model`;
+    await makeRandomOpt(source, SHAPE);
+    await splitWeights(source);
+    const checkpoint = await openCheckpoint(source, denoFileSystem);
+    return new TinyJob(folder, checkpoint, openModel(checkpoint), await openBackend("cpu"));
   }
 
-  /** Runs the job, or continues its run in `out`. @param onDamage receives a description of each kind of damage */
-  async run(
-    out: string,
-    format: RunFormat,
-    fs: WorkFileSystem = denoFileSystem,
-    onDamage: (description: string) => void = () => {},
-  ): Promise<void> {
-    const { backend } = this;
-    await pruneIntoFolder(this.#job(out, format), {
-      fs,
-      backend,
-      pruner: new DevicePruner(backend),
-      onDamage,
-    });
+  /** Runs the job, or continues its run in `out`. */
+  async run(out: string, options: TinyRunOptions = {}): Promise<void> {
+    const { backend } = this, { format = "dense", fs = denoFileSystem, onDamage } = options;
+    const pruner = options.pruner ?? new DevicePruner(backend);
+    await pruneIntoFolder(this.#job(out, format), { fs, backend, pruner, onDamage });
   }
 
   #job(out: string, format: RunFormat): FolderJob {
@@ -84,6 +88,7 @@ export class TinyJob implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.backend.dispose();
     await this.checkpoint.close();
+    await Deno.remove(this.folder, { recursive: true });
   }
 }
 

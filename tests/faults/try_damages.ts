@@ -57,24 +57,19 @@ interface PreparedRun {
 
 /** Tries `count` damages, with the seeds from `firstSeed` on. */
 export async function tryDamages(count: number, firstSeed: number): Promise<DamageResults> {
-  const folder = await Deno.makeTempDir({ prefix: "pare-damages-" });
-  try {
-    await using job = await TinyJob.open(`${folder}/model`);
-    const runs = await prepareRuns(job, folder), total = noCounts(), failures: string[] = [];
-    const kinds: Record<string, DamageCounts> = {};
-    for (let i = 0; i < count; i++) {
-      const seed = firstSeed + i, prepared = runs[i % runs.length];
-      const { kind, outcome, description } = await tryDamage(job, prepared, `${folder}/damaged`, seed);
-      for (const counts of [total, kinds[kind] ??= noCounts()]) {
-        counts.tried++;
-        counts[outcome]++;
-      }
-      if (outcome === "wrong" || outcome === "defects") failures.push(`seed ${seed}: ${description}`);
+  await using job = await TinyJob.make();
+  const runs = await prepareRuns(job), total = noCounts(), failures: string[] = [];
+  const kinds: Record<string, DamageCounts> = {};
+  for (let i = 0; i < count; i++) {
+    const seed = firstSeed + i, prepared = runs[i % runs.length];
+    const { kind, outcome, description } = await tryDamage(job, prepared, `${job.folder}/damaged`, seed);
+    for (const counts of [total, kinds[kind] ??= noCounts()]) {
+      counts.tried++;
+      counts[outcome]++;
     }
-    return { firstSeed, total, kinds, failures };
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+    if (outcome === "wrong" || outcome === "defects") failures.push(`seed ${seed}: ${description}`);
   }
+  return { firstSeed, total, kinds, failures };
 }
 
 function noCounts(): DamageCounts {
@@ -82,16 +77,16 @@ function noCounts(): DamageCounts {
 }
 
 /** Stops runs of every format after different numbers of changes of files. */
-async function prepareRuns(job: TinyJob, folder: string): Promise<PreparedRun[]> {
-  const runs: PreparedRun[] = [];
+async function prepareRuns(job: TinyJob): Promise<PreparedRun[]> {
+  const runs: PreparedRun[] = [], { folder } = job;
   for (const format of FORMATS) {
     const whole = `${folder}/whole-${format}`, counting = killedAfter(FAST, Infinity);
-    await job.run(whole, format, counting);
+    await job.run(whole, { format, fs: counting });
     const expected = await readFolder(whole), changes = counting.count();
     for (let i = 1; i <= STOPS_PER_FORMAT; i++) {
       const stop = Math.floor(changes * i / (STOPS_PER_FORMAT + 1)),
         unfinished = `${folder}/${format}-${stop}`;
-      await job.run(unfinished, format, killedAfter(FAST, stop)).catch(() => {});
+      await job.run(unfinished, { format, fs: killedAfter(FAST, stop) }).catch(() => {});
       const isUnfinished = (await denoFileSystem.list(`${unfinished}/.pare`))?.includes("run.json");
       if (isUnfinished) runs.push({ folder: unfinished, format, expected });
     }
@@ -110,7 +105,7 @@ async function tryDamage(
     const { kind, description } = await damageRun(out, seed);
     const remarks: string[] = [];
     try {
-      await job.run(out, format, FAST, (remark) => remarks.push(remark));
+      await job.run(out, { format, fs: FAST, onDamage: (remark) => remarks.push(remark) });
     } catch (error) {
       const { kind: failure, message } = failureOf(error);
       const isClear = failure !== "defect" && message.includes(out);

@@ -4,7 +4,7 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { fullFromWrite } from "../../support/failing_file_system.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
 import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
-import { SmallJob } from "../small_job.ts";
+import { TinyJob } from "../tiny_job.ts";
 
 /** A disk that is full from one write of a run on, for every write of the run in turn (or for some of them, evenly spread). */
 export const diskFull: FaultKind = {
@@ -14,9 +14,9 @@ export const diskFull: FaultKind = {
   processes: false,
   tries: { full: Infinity, test: 12 },
   async run(tries, tally) {
-    await using job = await SmallJob.make();
-    const counting = fullFromWrite(denoFileSystem, Infinity);
-    await job.run(`${job.folder}/counted`, { fs: counting });
+    await using job = await TinyJob.make();
+    const counting = fullFromWrite(denoFileSystem, Infinity), expected = `${job.folder}/expected`;
+    await job.run(expected, { fs: counting });
     const writes = counting.count(), stride = Math.max(1, writes / tries);
     for (let at = 0; at < writes; at += stride) {
       const write = Math.floor(at), out = `${job.folder}/full-${write}`;
@@ -26,7 +26,7 @@ export const diskFull: FaultKind = {
         require(reason.includes("no space left"), `the run ended with the error ${reason}`);
         require(!await exists(`${out}/config.json`), "an incomplete result has a config.json");
         await job.run(out);
-        await requireSameFiles(out, job.expected);
+        await requireSameFiles(out, expected);
       });
       await Deno.remove(out, { recursive: true }).catch(() => {});
     }
