@@ -7,8 +7,8 @@ import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { INDEX_FILE, WEIGHTS_FILE } from "../../src/model/checkpoint/weight_files.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { openBackend } from "../../src/cli/open_backend.ts";
 import type { Backend } from "../../src/device/backend.ts";
+import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
@@ -41,7 +41,7 @@ export interface TinyRunOptions {
 /** The model, and the backend that prunes it. All files are removed at the end. */
 export class TinyJob implements AsyncDisposable {
   private constructor(
-    /** An empty folder, but for the model. */
+    /** The folder of the model, in which runs may put their results. */
     readonly folder: string,
     readonly checkpoint: Checkpoint,
     readonly model: Model,
@@ -54,7 +54,7 @@ export class TinyJob implements AsyncDisposable {
     await makeRandomOpt(source, SHAPE);
     await splitWeights(source);
     const checkpoint = await openCheckpoint(source, denoFileSystem);
-    return new TinyJob(folder, checkpoint, openModel(checkpoint), await openBackend("cpu"));
+    return new TinyJob(folder, checkpoint, openModel(checkpoint), await createCpuBackend());
   }
 
   /** Runs the job, or continues its run in `out`. */

@@ -1,7 +1,9 @@
 /** The models of the bench `peers`: those with trained weights, and those that the bench writes with random ones. */
 
 import { type BenchedModel, fixtureModel, listModels } from "../../fixtures/trained_models.ts";
-import { RANDOM_MODELS, type RandomModel } from "../measure/random_models.ts";
+import { LLAMA_160M, makeRandomLlama, NARROW } from "../../fixtures/make_random_llama.ts";
+import { makeRandomOpt, OPT_125M } from "../../fixtures/make_random_opt.ts";
+import type { RandomWeights } from "../../fixtures/random_checkpoint.ts";
 import { type PeerRun, RUNS } from "./runs.ts";
 
 /** A model, the runs that are made on it, and the checkpoint on which the settings of the peer are tried. */
@@ -16,6 +18,32 @@ interface LazyPeersModel {
   /** Writes what is missing into `scratch`. */
   prepare(scratch: string): Promise<PeersModel>;
 }
+
+/** A model with the sizes of a public model and random weights, which is written when the bench needs it. */
+interface RandomModel {
+  /** The number of transformer blocks of the whole model. */
+  readonly blocks: number;
+  /** Writes the checkpoint with `blocks` transformer blocks, each of the full size. */
+  write(folder: string, blocks: number): Promise<void>;
+}
+
+/** The weights are stored in bfloat16, as in most public models. */
+const WEIGHTS: RandomWeights = { dtype: "BF16" };
+
+const RANDOM_MODELS: Readonly<Record<string, RandomModel>> = {
+  "opt-125m": {
+    blocks: OPT_125M.layers,
+    write: (folder, layers) => makeRandomOpt(folder, { ...OPT_125M, layers }, WEIGHTS),
+  },
+  "llama-160m": {
+    blocks: LLAMA_160M.layers,
+    write: (folder, layers) => makeRandomLlama(folder, { ...LLAMA_160M, layers }, WEIGHTS),
+  },
+  "narrow": {
+    blocks: NARROW.layers,
+    write: (folder, layers) => makeRandomLlama(folder, { ...NARROW, layers }, WEIGHTS),
+  },
+};
 
 /**
  * The calibration and evaluation windows of models with random weights. Their perplexity says nothing, so a few
@@ -49,13 +77,11 @@ export async function listPeersModels(
     name: model.name,
     prepare: () => Promise.resolve({ model, runs: RUNS, trialFolder: model.folder }),
   }));
-  return [...trained, ...Object.values(RANDOM_MODELS).map((model) => lazyRandomModel(model, blocks))];
+  return [...trained, ...RANDOM_NAMES.map((name) => lazyRandomModel(name, blocks))];
 }
 
-function lazyRandomModel(
-  { name, blocks: allBlocks, write }: RandomModel,
-  blocks = allBlocks,
-): LazyPeersModel {
+function lazyRandomModel(name: string, chosenBlocks?: number): LazyPeersModel {
+  const { blocks: allBlocks, write } = RANDOM_MODELS[name], blocks = chosenBlocks ?? allBlocks;
   return {
     name,
     async prepare(scratch) {
