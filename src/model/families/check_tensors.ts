@@ -56,7 +56,9 @@ export function embeddingTensors(spec: ModelSpec, rows = spec.vocabSize): NamedS
   const { embedding: { tokens, positions, projection, norm }, tokenInputs, hiddenSize, maxTokens } = spec;
   return [
     [tokens, [rows, projection?.inFeatures ?? hiddenSize]],
-    ...tokenInputs ? [[tokenInputs.table, [tokenInputs.rows, tokenInputs.projection.outFeatures]] as const] : [],
+    ...tokenInputs
+      ? [[tokenInputs.table, [tokenInputs.rows, tokenInputs.projection.outFeatures]] as const]
+      : [],
     ...positions ? [[positions.name, [maxTokens + positions.offset, hiddenSize]] as const] : [],
     ...tensorsOf(projection ? [projection] : [], norm ? [norm] : []),
     ...tokenInputs ? tensorsOf([tokenInputs.projection], [tokenInputs.norm]) : [],
