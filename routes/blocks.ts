@@ -36,8 +36,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     const { backend, states: store, residentQueue } = session;
     try {
       const states = await residentQueue.run(
-        () =>
-          createStates(backend, body, { hasTargets: target === "dense", block, store, name: key, signal }),
+        () => createStates(backend, body, { hasTargets: target === "dense", block, store, name: key }),
         signal,
       );
       return c.json(describeStates(states), 201);

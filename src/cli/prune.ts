@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import { checkModel } from "../model/gguf/write_gguf.ts";
 import { checkImatrixModel } from "../model/gguf/write_imatrix.ts";
 import { openModelFolder } from "../model/model.ts";
+import { requireNoTokenInputs } from "../model/token_inputs.ts";
 import { storesBfloat16 } from "../prune/block_plan.ts";
 import { DevicePruner } from "../prune/device_pruner.ts";
 import { serverPruner } from "../prune/server_pruner.ts";
@@ -83,6 +84,7 @@ export async function prune(
   const folder = await modelFolder(name, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
   remarkFormat(stored, output);
+  if (options.remote) requireNoTokenInputs(stored.model.spec);
   const opened = modelForRuntime(options, stored), { checkpoint, model } = opened;
   await requireOtherFolder(out, folder);
   const { query, chosen, choice, perRow } = await resolveLayers(written, options, stored);

@@ -10,7 +10,7 @@ import type { ForwardWorkspace } from "./forward_workspace.ts";
 import { countColumns } from "./hidden_states/state_columns.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
-import { computedTokenRows, distinctIds, type TokenRows } from "./token_inputs.ts";
+import { distinctIds, inputsOfBlock } from "./token_inputs.ts";
 
 /** The inputs of a block on some windows. The block overwrites the hidden states `x`, (rows, hiddenSize) f32. */
 export interface BlockInputs extends Pick<BlockPass, "sharedKeys" | "tokenInputs"> {
@@ -26,22 +26,16 @@ export interface BatchPart {
 export class BatchRunner {
   readonly #tokenInputs?: WindowInputs;
 
-  /**
-   * @param windows the token ids, which only models with `tokenInputs` need
-   * @param rows the inputs for all ids in `windows`. By default, the weights of the model give them
-   */
+  /** @param windows the token ids, which only models with `tokenInputs` need */
   constructor(
     readonly backend: Backend,
     readonly workspace: ForwardWorkspace,
     readonly model: Model,
     readonly tokens: number,
     windows: readonly Uint32Array[],
-    rows?: TokenRows,
   ) {
     const { tokenInputs } = model.spec;
-    if (!tokenInputs) return;
-    const ofWindows = rows ?? computedTokenRows(backend, model, distinctIds(windows));
-    this.#tokenInputs = new WindowInputs(tokenInputs.size, windows, ofWindows);
+    if (tokenInputs) this.#tokenInputs = new WindowInputs(backend, model, tokenInputs.size, windows);
   }
 
   /** Queues block `index` on `states`, those of `batch`, in place. */
@@ -89,21 +83,27 @@ export class BatchRunner {
 
 /** The inputs for the tokens of some windows. Host memory has those of one block at a time, one row for each id that occurs. */
 class WindowInputs {
+  readonly #ids: Uint32Array;
   readonly #places: ReadonlyMap<number, number>;
   #current?: { readonly block: number; readonly inputs: Float32Array };
 
   constructor(
+    readonly backend: Backend,
+    readonly model: Model,
     readonly size: number,
     readonly windows: readonly Uint32Array[],
-    readonly rows: TokenRows,
   ) {
-    this.#places = new Map(Array.from(rows.ids, (id, place) => [id, place * size]));
+    this.#ids = distinctIds(windows);
+    this.#places = new Map(Array.from(this.#ids, (id, place) => [id, place * size]));
   }
 
   /** Returns the inputs of `block` for all tokens of `batch`, (rows, size) f32. */
   async of(block: number, { first, count }: Batch): Promise<Float32Array<ArrayBuffer>> {
-    if (this.#current?.block !== block) this.#current = { block, inputs: await this.rows.of(block) };
-    const { inputs } = this.#current, { size } = this;
+    const { backend, model, size } = this;
+    if (this.#current?.block !== block) {
+      this.#current = { block, inputs: await inputsOfBlock(backend, model, block, this.#ids) };
+    }
+    const { inputs } = this.#current;
     const windows = this.windows.slice(first, first + count), tokens = windows[0].length;
     const gathered = new Float32Array(count * tokens * size);
     for (const [w, window] of windows.entries()) {

@@ -23,7 +23,6 @@ import type { Routes } from "./pieces/routing.ts";
 import type { TensorSource } from "./checkpoint/tensor_source.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 import { type ForwardDivision, HIDDEN_STATES_BYTES, planForward } from "./plan_forward.ts";
-import type { TokenRows } from "./token_inputs.ts";
 
 export interface ForwardOptions extends ForwardDivision {
   /**
@@ -38,8 +37,6 @@ export interface ForwardOptions extends ForwardDivision {
   readonly hasDenseStream?: boolean;
   /** The states with which both streams begin. @default the embedded windows */
   readonly initial?: InitialStates;
-  /** The inputs for all ids in the windows, in a model with `tokenInputs`. @default those that follow from its weights */
-  readonly tokenRows?: TokenRows;
 }
 
 /** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
@@ -55,10 +52,9 @@ export class Forward {
     readonly hiddenStates: HiddenStates,
     /** The hidden states of the dense model. Undefined without `hasDenseStream`. */
     readonly denseStates?: HiddenStates,
-    tokenRows?: TokenRows,
   ) {
     this.workspace = new ForwardWorkspace(backend);
-    this.runner = new BatchRunner(backend, this.workspace, model, tokens, windows, tokenRows);
+    this.runner = new BatchRunner(backend, this.workspace, model, tokens, windows);
   }
 
   /**
@@ -72,7 +68,7 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { storage, hasDenseStream = false, initial, tokenRows, ...memory }: ForwardOptions = {},
+    { storage, hasDenseStream = false, initial, ...memory }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model, { hiddenSize, sharedColumns } = spec;
     const tokens = commonLength(windows, spec.maxTokens);
@@ -81,7 +77,7 @@ export class Forward {
     const sizes = { tokens, hiddenSize, sharedColumns, deviceBytes };
     const hiddenStates = new HiddenStates(backend, { ...sizes, batches, storage });
     const denseStates = hasDenseStream ? new HiddenStates(backend, { ...sizes, batches }) : undefined;
-    const forward = new Forward(backend, model, windows, tokens, hiddenStates, denseStates, tokenRows);
+    const forward = new Forward(backend, model, windows, tokens, hiddenStates, denseStates);
     try {
       const lastBlock = await storage?.folder.lastBlock();
       if (lastBlock !== undefined) await hiddenStates.load(lastBlock);

@@ -11,7 +11,7 @@ import { asFloat32 } from "../tensor/host_tensor.ts";
 import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
-import type { TokenInputsSpec } from "./families/family.ts";
+import type { ModelSpec, TokenInputsSpec } from "./families/family.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 import type { LinearSpec } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
@@ -27,24 +27,29 @@ interface BlockRange {
   readonly count: number;
 }
 
-/** The inputs of all blocks for some ids. */
-export interface TokenRows {
-  readonly ids: Uint32Array;
-  /** Returns the inputs of `block`, (ids.length, size) f32. */
-  of(block: number): Promise<Float32Array<ArrayBuffer>>;
+/**
+ * Checks that hosts can run the blocks of a model. A host gets one block at a time, and never gets the table of these inputs.
+ * @throws {ModelError} if the blocks have such inputs
+ */
+export function requireNoTokenInputs({ tokenInputs }: ModelSpec): void {
+  if (!tokenInputs) return;
+  throw new ModelError(
+    `${tokenInputs.table}: hosts do not run the blocks of Gemma 4 E2B and E4B, which read this table; ` +
+      "use pare prune without --remote",
+  );
 }
 
-/** Returns the inputs for `ids`, which the weights of `model` give. Its `of` throws a `ModelError` as `TokenInputs`. */
-export function computedTokenRows(backend: Backend, model: Model, ids: Uint32Array): TokenRows {
-  return {
-    ids,
-    async of(block) {
-      using opened = new ResourceSet();
-      const embedding = opened.add(await Embedding.open(backend, model, 0));
-      const inputs = await TokenInputs.open(backend, model, embedding, { first: block, count: 1 });
-      return await opened.add(inputs!).of(ids);
-    },
-  };
+/** Returns the inputs of `block` for `ids`, (ids.length, size) f32. @throws {ModelError} as `TokenInputs` */
+export async function inputsOfBlock(
+  backend: Backend,
+  model: Model,
+  block: number,
+  ids: Uint32Array,
+): Promise<Float32Array> {
+  using opened = new ResourceSet();
+  const embedding = opened.add(await Embedding.open(backend, model, 0));
+  const inputs = await TokenInputs.open(backend, model, embedding, { first: block, count: 1 });
+  return await opened.add(inputs!).of(ids);
 }
 
 /** Returns the distinct ids in `windows`, in the order in which they occur. */

@@ -3,9 +3,6 @@
 /** The token ids of fitted windows, and of those that are held out. */
 export const WINDOWS = "windows", VALIDATION_WINDOWS = "validation_windows";
 
-/** The token ids whose rows the tables of tokens have. */
-export const TOKEN_IDS = "token_ids";
-
 /** The hidden states of fitted windows and of those that are held out, which take the place of the token ids. */
 export const HIDDEN_STATES = "hidden_states", VALIDATION_HIDDEN_STATES = "validation_hidden_states";
 

@@ -54,12 +54,6 @@ export const MAX_TOKENS = 2 ** 24;
 export const MAX_WINDOWS = 2 ** 16;
 
 /**
- * The limit of the number of ids in `token_ids`, all of which are below it. The vocabularies of models have up to 262 thousand. A
- * host looks ids up in tables that take about 100 bytes per id and are not counted.
- */
-export const MAX_TOKEN_IDS = 2 ** 20;
-
-/**
  * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32
  * (2.42 + 9.66 GB), but not for most whole checkpoints, which a client might send by mistake.
  */

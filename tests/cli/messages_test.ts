@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
+import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { runPare } from "./run_pare.ts";
@@ -27,6 +28,7 @@ await Deno.writeFile(`${folder}/damaged/model.safetensors`, encode(Object.fromEn
 const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = listener.addr;
 listener.close();
 
+const E2B = `${FAMILY_FIXTURES}gemma4_text_e2b`;
 const ON_CPU = ["--backend", "cpu"];
 const PRUNE = ["--out", `${folder}/out`, "--samples", "2", "--seqlen", "32", ...ON_CPU];
 
@@ -49,6 +51,12 @@ const MISTAKES: readonly (readonly [what: string, words: readonly string[], code
     ["eval", `${folder}/unfinished`, "--text", text, ...ON_CPU],
     3,
     /unfinished: is the output of an unfinished run; the command of the run finishes it$/,
+  ],
+  [
+    "the blocks of Gemma 4 E2B at a host",
+    ["prune", E2B, "--calibration", text, "--server", `http://127.0.0.1:${port}`, "--remote", ...PRUNE],
+    3,
+    /embed_tokens_per_layer\.weight: hosts do not run the blocks of Gemma 4 E2B and E4B, .* use pare prune without --remote$/,
   ],
   [
     "a type of llama.cpp that Pare writes under a shorter name",

@@ -33,15 +33,8 @@ export async function modelFiles(
     shape: [windows.length, windows[0].length],
     data: new Uint8Array(Uint32Array.from(windows.flatMap((window) => [...window])).buffer),
   });
-  // The tables have the rows of all ids.
-  const token_ids: HostTensor = {
-    dtype: "U32",
-    shape: [spec.vocabSize],
-    data: new Uint8Array(Uint32Array.from({ length: spec.vocabSize }, (_, id) => id).buffer),
-  };
   const tensors = {
     windows: given(windows),
-    ...spec.tokenInputs && { token_ids },
     ...await tensorsOf(embeddingTensors(spec)),
     ...heldOut.length > 0 && { validation_windows: given(heldOut) },
   };

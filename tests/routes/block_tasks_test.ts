@@ -17,15 +17,13 @@ import { modelFiles, solved } from "./block_task_files.ts";
 
 /**
  * The family, the parameters of each layer, those of the block, and the target. The weights of llama are in bfloat16, to which
- * answers in F32 and scales are rounded. GPT-2 stores transposed weights. The blocks of Gemma 4 E2B have inputs of tokens, and read the keys
- * and values of others.
+ * answers in F32 and scales are rounded. GPT-2 stores transposed weights.
  */
 const MODELS: readonly (readonly [string, LayerQuery, Record<string, unknown>, string])[] = [
   ["llama", { sparsity: 0.5, dtype: "F32" }, {}, "none"],
   ["qwen3_moe", { pattern: "2:4" }, {}, "none"],
   ["gpt2", { pattern: "2:4" }, { reconstruct: 1 }, "dense"],
   ["llama", { sparsity: 0, bits: 4, symmetric: true }, { format: "pack-quantized" }, "none"],
-  ["gemma4_text_e2b", { pattern: "2:4" }, {}, "dense"],
 ];
 
 const hosts = await startTaskHosts();

@@ -2,12 +2,10 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { crc32 } from "node:zlib";
 import { DeviceLostError } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { InUseError } from "../../src/base/files/file_error.ts";
 import { StatesFolder } from "../../src/host/blocks/states_folder.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { creation, embedding, ids, metadata, STATES, TOKENS, windows } from "./block_bodies.ts";
 import {
@@ -57,22 +55,6 @@ describe("the folder for hidden states", () => {
         assert.deepEqual(restarted.log, []);
       }));
   }
-
-  it("has the states of a file that an older host wrote, without a number of token ids", () =>
-    withHosts(async (folder, start) => {
-      let host = await start();
-      await createEvicted(host);
-      const [file] = await filesIn(folder), path = `${folder}/${file}`;
-      const { tensors, header: { metadata: { states } } } = decode(await Deno.readFile(path));
-      const text = states.replace(/,"ids":0/, ""), { windows, hidden_states } = Object.fromEntries(tensors);
-      assert.notEqual(text, states);
-      const sum = [windows, hidden_states].reduce((sum, { data }) => crc32(data, sum), crc32(text));
-      const older = { windows, hidden_states, checksum: ids([1], [sum]) };
-      await Deno.writeFile(path, encode(older, { states: text, checksum: String(crc32(text)) }));
-      host = await start();
-      await prune(host, 0);
-      assert.deepEqual(host.log, []);
-    }));
 
   it("forgets states that are deleted or replaced", () =>
     withHosts(async (folder, start) => {

@@ -77,8 +77,9 @@ export class BlockHost {
    * Creates the states before the first block, or before `block` if the tensors are the hidden states.
    * @param config the object in config.json
    * @param names the names of the tensors of the first block, by which the host tells the variants of a family apart
-   * @param tensors the windows and the tensors of the model before its first block, or `hidden_states`. With `token_ids`, the tables of
-   * tokens have the rows of these ids. Gemma 4 E2B and E4B need them
+   * @param tensors the windows and the tensors of the model before its first block, or `hidden_states`. The table of tokens may
+   * have only some rows. The ids in the windows are then the indices of its rows
+   * @throws {PareError} `invalid_parameter` for Gemma 4 E2B and E4B, whose blocks hosts do not run
    */
   async create(
     config: Readonly<Record<string, unknown>>,

@@ -9,19 +9,18 @@ import { embeddingTensors } from "../../model/families/check_tensors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward } from "../../model/forward.ts";
 import { embeddedStates, type InitialStates } from "../../model/initial_states.ts";
-import type { Model } from "../../model/model.ts";
 import { planForward } from "../../model/plan_forward.ts";
 import { HIDDEN_STATES, VALIDATION_HIDDEN_STATES, WINDOWS } from "../../protocol/block_names.ts";
 import { invalidParameter } from "../../protocol/refusal.ts";
 import { partSizes } from "../../prune/window_parts.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
+import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import { checkCheckpointTensors } from "./check_body.ts";
 import { readModel } from "./read_spec.ts";
 import { checkWindows, readWindows, type WindowsHeader } from "./read_windows.ts";
 import { countDataBytes, countObjectBytes, type States, type StatesName } from "./states.ts";
 import type { StatesStore } from "./states_store.ts";
-import { computeAllRows } from "./token_rows.ts";
 
 export interface StatesBody {
   readonly source: AsyncIterable<Uint8Array>;
@@ -36,20 +35,18 @@ export interface StatesOptions {
   /** The store that gets the states, and their name in it. */
   readonly store: StatesStore;
   readonly name: StatesName;
-  /** Ends the request before the inputs of the next block are computed. */
-  readonly signal: AbortSignal;
 }
 
 /**
  * Reads the body, closes its source, and stores the states. If it throws, nothing stays allocated.
  * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid
  * @throws {Refusal} `invalid_parameter` if the configuration is missing or not supported
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source, of `StatesStore.reserve` and of `signal`
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `StatesStore.reserve`
  */
 export async function createStates(
   backend: Backend,
   { source, totalBytes }: StatesBody,
-  { hasTargets, block, store, name, signal }: StatesOptions,
+  { hasTargets, block, store, name }: StatesOptions,
 ): Promise<States> {
   const stream = await openSafetensors(source, { totalBytes });
   try {
@@ -65,28 +62,27 @@ export async function createStates(
       );
     }
     const others = infos.filter(({ name }) => !names.includes(name));
-    checkCheckpointTensors(others, header.hasTokens ? embeddingTensors(spec, header.ids) : []);
-    const extents = { windows: fitted + heldOut, tokens, hasTargets, ids: header.ids ?? 0 };
-    const byteLength = countDataBytes(spec, extents) + countObjectBytes(model, extents.windows, tokens);
+    const table = withSentRows(spec, infos), windowCount = fitted + heldOut;
+    checkCheckpointTensors(others, isStates ? [] : embeddingTensors(table));
+    const byteLength = countDataBytes(spec, { windows: windowCount, tokens, hasTargets }) +
+      countObjectBytes(model, windowCount, tokens);
     requirePlan(backend, spec, tokens);
     const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
     using _room = await store.reserve(subject, needed, { replaced: name });
     const tensors = await readTensors(stream);
-    const { windows, validationWindows, ids, rowOf } = readWindows(tensors, header, spec);
-    const all = [...windows, ...validationWindows], table = tableOf(spec, tensors, ids);
-    const tokenRows = spec.tokenInputs && ids && await computeAllRows(backend, table, ids, signal);
-    const forward = await Forward.begin(backend, { spec, weights: table.weights }, all, {
+    const { windows, validationWindows } = readWindows(tensors, header, table);
+    const all = [...windows, ...validationWindows], weights = memorySource(tensors);
+    const forward = await Forward.begin(backend, { spec, weights }, all, {
       parts: partSizes({ windows, validationWindows }),
       hasDenseStream: hasTargets,
       hiddenStatesBytes: 0,
       initial: isStates
         ? givenStates(tensors, header, block)
-        : embeddedStates(spec, await Embedding.open(backend, table, 0), rowOf ? rowsIn(all, rowOf) : all),
-      tokenRows,
+        : embeddedStates(spec, await Embedding.open(backend, { spec: table, weights }, 0), all),
     });
     tensors.clear();
     const states = {
-      ...{ forward, model, weights: tensors, windows, validationWindows, tokenRows, byteLength },
+      ...{ forward, model, weights: tensors, windows, validationWindows, byteLength },
       nextBlock: block,
     };
     await store.add(name, states);
@@ -106,20 +102,10 @@ function requirePlan(backend: Backend, spec: ModelSpec, tokens: number): void {
   }
 }
 
-/** Returns the model before its first block. @param ids the ids of the rows of its tables, or undefined if they have all rows */
-function tableOf(spec: ModelSpec, tensors: ReadonlyMap<string, HostTensor>, ids?: Uint32Array): Model {
-  const weights = memorySource(tensors), { tokenInputs } = spec;
-  if (!ids) return { spec, weights };
-  const rows = ids.length;
-  return {
-    spec: { ...spec, vocabSize: rows, tokenInputs: tokenInputs && { ...tokenInputs, rows } },
-    weights,
-  };
-}
-
-/** Returns the row of each token of `windows` in the table of tokens. */
-function rowsIn(windows: readonly Uint32Array[], rowOf: Int32Array): Uint32Array[] {
-  return windows.map((window) => window.map((id) => rowOf[id]));
+/** Returns `spec` with the number of rows that the table of tokens has in the body, which may be below the vocabulary. */
+function withSentRows(spec: ModelSpec, infos: readonly TensorInfo[]): ModelSpec {
+  const table = infos.find(({ name }) => name === spec.embedding.tokens);
+  return { ...spec, vocabSize: Math.min(table?.shape[0] ?? Infinity, spec.vocabSize) };
 }
 
 /** Returns the states in a body for a forward pass. */

@@ -7,6 +7,7 @@ import { type JsonBounds, parseJson } from "../../base/json.ts";
 import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
+import { requireNoTokenInputs } from "../../model/token_inputs.ts";
 import { MAX_MODEL_BLOCKS, MAX_MODEL_LAYERS } from "../../protocol/limits.ts";
 import { invalidParameter, invalidParameters, type Refusal } from "../../protocol/refusal.ts";
 import { isObject } from "../../tensor/safetensors/header_json.ts";
@@ -60,6 +61,7 @@ function specOf(json: string, has: (name: string) => boolean): ModelSpec {
     const config = metadataJson("config", json);
     if (!isObject(config)) throw new ModelError("is not an object");
     spec = readModelSpec(config, has);
+    requireNoTokenInputs(spec);
   } catch (error) {
     throw error instanceof ModelError ? invalidConfig(error.message) : error;
   }

@@ -10,7 +10,6 @@ import type { StoredStates } from "../../protocol/messages.ts";
 import type { GroupSums } from "../../prune/round_statistics.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { ModelDescription } from "./read_spec.ts";
-import { countTokenRowBytes, type StoredTokenRows } from "./token_rows.ts";
 
 /** The owner of the states of tasks. No request of a client has it: an API key is a digest, and without keys the owner is "". */
 export const TASK_OWNER = "edge";
@@ -58,8 +57,6 @@ export interface States {
   readonly weights: Map<string, HostTensor>;
   readonly windows: readonly Uint32Array[];
   readonly validationWindows: readonly Uint32Array[];
-  /** The inputs of blocks for the ids in the windows, if the model has `tokenInputs`. */
-  readonly tokenRows?: StoredTokenRows;
   /** The host memory of the states: `countDataBytes` and `countObjectBytes`. */
   readonly byteLength: number;
   /** The block that may be pruned next. Behind the last one, it is the number of blocks. */
@@ -70,24 +67,23 @@ export interface States {
   sums?: StoredSums;
 }
 
-/** The numbers of windows, of tokens in a window, and of ids in `tokenRows`. */
+/** The numbers of windows and of tokens in a window. */
 interface StatesExtents {
   readonly windows: number;
   readonly tokens: number;
-  readonly ids: number;
   readonly hasTargets: boolean;
 }
 
-/** Returns the bytes of the hidden states, of both streams, and of `tokenRows`. */
-export function countDataBytes(spec: ModelSpec, { windows, tokens, hasTargets, ids }: StatesExtents): number {
-  return countStatesBytes(spec, windows, tokens) * (hasTargets ? 2 : 1) + countTokenRowBytes(spec, ids);
+/** Returns the bytes of the hidden states of both streams. */
+export function countDataBytes(spec: ModelSpec, { windows, tokens, hasTargets }: StatesExtents): number {
+  return countStatesBytes(spec, windows, tokens) * (hasTargets ? 2 : 1);
 }
 
-/** Returns the bytes of the hidden states and of `tokenRows`, as {@link countDataBytes} counts them. */
-export function dataBytesOf({ forward, windows, validationWindows, tokenRows }: States): number {
-  const { tokens, denseStates, model: { spec } } = forward, ids = tokenRows?.ids.length ?? 0;
+/** Returns the bytes of the hidden states, as {@link countDataBytes} counts them. */
+export function dataBytesOf({ forward, windows, validationWindows }: States): number {
+  const { tokens, denseStates, model: { spec } } = forward;
   const count = windows.length + validationWindows.length, hasTargets = denseStates !== undefined;
-  return countDataBytes(spec, { windows: count, tokens, hasTargets, ids });
+  return countDataBytes(spec, { windows: count, tokens, hasTargets });
 }
 
 /** The bytes of the objects of a window, and those of a description for one character: its text, and the lists that are parsed from it. */

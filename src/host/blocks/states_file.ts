@@ -9,9 +9,8 @@ import type { FileSystem, ReadableFile } from "../../base/files/file_system.ts";
 import { writeFileAtomically } from "../../base/files/whole_file.ts";
 import { type Backend, describeRounding } from "../../device/backend.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
-import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward } from "../../model/forward.ts";
-import { countStatesBytes, type HiddenStates } from "../../model/hidden_states/hidden_states.ts";
+import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { countColumns } from "../../model/hidden_states/state_columns.ts";
 import type { StoredStates } from "../../protocol/messages.ts";
 import { partSizes } from "../../prune/window_parts.ts";
@@ -24,7 +23,6 @@ import {
 } from "../../tensor/safetensors/header.ts";
 import { type ModelDescription, readSpec } from "./read_spec.ts";
 import { countDataBytes, countObjectBytes, describeStates, type States, type StatesName } from "./states.ts";
-import { countTokenRowBytes, type StoredTokenRows, storedTokenRows } from "./token_rows.ts";
 
 /** The metadata of a file. */
 interface Description extends StatesName, StoredStates {
@@ -34,8 +32,6 @@ interface Description extends StatesName, StoredStates {
   /** The number of windows that are held out. They are the last ones. */
   readonly heldOut: number;
   readonly hasTargets: boolean;
-  /** The number of token ids in `tokenRows`. Older hosts, which had no inputs of tokens, did not write it. @default 0 */
-  readonly ids?: number;
 }
 
 /** Only the user of the host may read the states, because they tell much about the texts of its clients. */
@@ -50,8 +46,8 @@ export async function writeStates(
   name: StatesName,
   states: States,
 ): Promise<number> {
-  const { forward: { backend, hiddenStates, denseStates, tokens, model: { spec } } } = states;
-  const { windows, validationWindows, model, tokenRows } = states, all = [...windows, ...validationWindows];
+  const { forward: { backend, denseStates, tokens, model: { spec } } } = states;
+  const { windows, validationWindows, model } = states, all = [...windows, ...validationWindows];
   const description: Description = {
     ...name,
     ...describeStates(states),
@@ -59,13 +55,11 @@ export async function writeStates(
     device: deviceOf(backend),
     heldOut: validationWindows.length,
     hasTargets: denseStates !== undefined,
-    ids: tokenRows?.ids.length ?? 0,
   };
   const text = JSON.stringify(description), shape = [all.length, tokens, countColumns(spec)];
   let end = 0, checksum = crc32(text);
   const { bytes } = encodeHeader([
     { name: "windows", dtype: "U32", shape: [all.length, tokens] },
-    ...tokenRows ? tokenRowTensors(spec, tokenRows.ids.length) : [],
     { name: "hidden_states", dtype: "F32", shape },
     ...denseStates ? [{ name: "dense_hidden_states", dtype: "F32", shape } as const] : [],
     { name: "checksum", dtype: "U32", shape: [1] },
@@ -76,7 +70,7 @@ export async function writeStates(
       end += bytes.byteLength;
     };
     await write(bytes);
-    for (const data of dataOf(all, tokenRows, hiddenStates, denseStates)) {
+    for (const data of dataOf(states)) {
       checksum = crc32(data, checksum);
       await write(data);
     }
@@ -85,24 +79,12 @@ export async function writeStates(
   return end;
 }
 
-/** Describes the inputs of tokens in a file. */
-function tokenRowTensors({ tokenInputs, blockCount }: ModelSpec, ids: number) {
-  return [
-    { name: "token_ids", dtype: "U32", shape: [ids] },
-    { name: "token_inputs", dtype: "F32", shape: [blockCount, ids, tokenInputs!.size] },
-  ] as const;
-}
-
-function* dataOf(
-  windows: readonly Uint32Array[],
-  tokenRows: StoredTokenRows | undefined,
-  ...streams: readonly (HiddenStates | undefined)[]
-) {
-  const rows = tokenRows ? [tokenRows.ids, ...tokenRows.blocks] : [];
-  for (const { buffer, byteOffset, byteLength } of [...windows, ...rows]) {
+/** Yields the data of the windows and of both streams, in the order of the file. */
+function* dataOf({ windows, validationWindows, forward }: States) {
+  for (const { buffer, byteOffset, byteLength } of [...windows, ...validationWindows]) {
     yield new Uint8Array(buffer, byteOffset, byteLength);
   }
-  for (const stream of streams) yield* stream?.hostBytes ?? [];
+  for (const stream of [forward.hiddenStates, forward.denseStates]) yield* stream?.hostBytes ?? [];
 }
 
 function deviceOf({ kind, adapter }: Backend): string {
@@ -143,11 +125,10 @@ export async function readStates(
   backend: Backend,
 ): Promise<States> {
   const { description, headerBytes, ...read } = await readDescription(file, path, name, backend);
-  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block, ids = 0 } = description;
-  const spec = readSpec(model), rowBytes = countTokenRowBytes(spec, ids);
-  const dataBytes = countDataBytes(spec, { windows: count, tokens, hasTargets, ids });
+  const { model, heldOut, hasTargets, tokens, windows: count, next_block: block } = description;
+  const spec = readSpec(model), dataBytes = countDataBytes(spec, { windows: count, tokens, hasTargets });
   const byteLength = dataBytes + countObjectBytes(model, count, tokens);
-  if (headerBytes + 4 * (count * tokens + ids) + dataBytes + CHECKSUM_BYTES !== file.byteLength) {
+  if (headerBytes + 4 * count * tokens + dataBytes + CHECKSUM_BYTES !== file.byteLength) {
     throw new DamagedFileError(`${path}: does not have the size of its states`);
   }
   const last = await file.read(file.byteLength - CHECKSUM_BYTES, CHECKSUM_BYTES);
@@ -163,24 +144,18 @@ export async function readStates(
   const flat = new Uint32Array(await readNext(4 * count * tokens));
   const all = Array.from({ length: count }, (_, i) => flat.subarray(i * tokens, (i + 1) * tokens));
   const windows = all.slice(0, count - heldOut), validationWindows = all.slice(count - heldOut);
-  const weights = new Map(), rowIds = new Uint32Array(await readNext(4 * ids));
-  const rows: Float32Array<ArrayBuffer>[] = [];
-  while (spec.tokenInputs && rows.length < spec.blockCount) {
-    rows.push(new Float32Array(await readNext(rowBytes / spec.blockCount)));
-  }
-  const tokenRows = spec.tokenInputs && storedTokenRows(rowIds, rows);
+  const weights = new Map();
   const forward = await Forward.begin(backend, { spec, weights: memorySource(weights) }, all, {
     parts: partSizes({ windows, validationWindows }),
     hasDenseStream: hasTargets,
     hiddenStatesBytes: 0,
-    tokenRows,
     initial: {
       block,
       read: async (batch) => new Float32Array(await readNext(countStatesBytes(spec, batch.count, tokens))),
     },
   });
   if (stored === checksum) {
-    return { forward, model, weights, windows, validationWindows, tokenRows, byteLength, nextBlock: block };
+    return { forward, model, weights, windows, validationWindows, byteLength, nextBlock: block };
   }
   forward.destroy();
   throw wrongChecksum(path);

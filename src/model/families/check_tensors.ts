@@ -50,28 +50,18 @@ export function blockTensors(spec: ModelSpec, index: number): NamedShape[] {
 
 /**
  * Lists the tensors before the first block.
- * @param ids the number of token ids whose rows the tables of tokens have. By default, they have the rows of all ids
+ * @param rows the number of rows of the table of tokens. By default, it has a row for each id of the vocabulary
  */
-export function embeddingTensors(spec: ModelSpec, ids?: number): NamedShape[] {
-  const { embedding: { positions, projection, norm }, tokenInputs, hiddenSize, maxTokens } = spec;
+export function embeddingTensors(spec: ModelSpec, rows = spec.vocabSize): NamedShape[] {
+  const { embedding: { tokens, positions, projection, norm }, tokenInputs, hiddenSize, maxTokens } = spec;
   return [
-    ...tokenTables(spec, ids),
+    [tokens, [rows, projection?.inFeatures ?? hiddenSize]],
+    ...tokenInputs
+      ? [[tokenInputs.table, [tokenInputs.rows, tokenInputs.projection.outFeatures]] as const]
+      : [],
     ...positions ? [[positions.name, [maxTokens + positions.offset, hiddenSize]] as const] : [],
     ...tensorsOf(projection ? [projection] : [], norm ? [norm] : []),
     ...tokenInputs ? tensorsOf([tokenInputs.projection], [tokenInputs.norm]) : [],
-  ];
-}
-
-/** Lists the tensors with one row per token id. @param ids as in `embeddingTensors` */
-export function tokenTables(
-  { embedding: { tokens, projection }, tokenInputs, hiddenSize, vocabSize }: ModelSpec,
-  ids?: number,
-): NamedShape[] {
-  return [
-    [tokens, [ids ?? vocabSize, projection?.inFeatures ?? hiddenSize]],
-    ...tokenInputs
-      ? [[tokenInputs.table, [ids ?? tokenInputs.rows, tokenInputs.projection.outFeatures]] as const]
-      : [],
   ];
 }
 

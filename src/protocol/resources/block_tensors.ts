@@ -7,7 +7,6 @@ import {
   PROBE_ROWS,
   PRUNED,
   TARGET,
-  TOKEN_IDS,
   TRAINED,
   VALIDATION_HIDDEN_STATES,
   VALIDATION_TARGET,
@@ -32,20 +31,12 @@ export const STATES_TENSORS: readonly BodyTensor[] = [
       "optional. The token ids of windows that are held out. They decide between results, and are not fitted",
   },
   {
-    name: TOKEN_IDS,
-    shape: "[ids]",
-    dtype: "U32",
-    contents:
-      "optional. The distinct token ids whose rows the tables of tokens have, in the order of the rows. Without it, the tables have the rows of all " +
-      "ids. Needed if blocks have inputs of tokens (Gemma 4 E2B and E4B)",
-  },
-  {
     name: HIDDEN_STATES,
     shape: "[windows, tokens, columns]",
     dtype: "F32",
     contents:
       "the inputs of the block `block` for the calibration windows, instead of all other tensors but the next one. The columns are the " +
-      "hidden states, and then the keys and values that blocks share. If blocks have inputs of tokens, all tensors are needed",
+      "hidden states, and then the keys and values that blocks share",
   },
   {
     name: VALIDATION_HIDDEN_STATES,
@@ -59,8 +50,8 @@ export const STATES_TENSORS: readonly BodyTensor[] = [
     dtype: "F32, F16, BF16",
     contents:
       "the tensors of the model before its first block, by their names in the checkpoint: the table of tokens " +
-      "and, if the model has them, the table of positions, the projection and the norm of the embedding, and the table, the projection and " +
-      "the norm of the inputs of tokens",
+      "and, if the model has them, the table of positions, the projection and the norm of the embedding. The table of tokens may have fewer " +
+      "rows than the vocabulary. The ids in the windows are then the indices of its rows",
   },
 ];
 

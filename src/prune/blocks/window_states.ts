@@ -3,15 +3,10 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { ConnectionError, PareError } from "../../client/errors.ts";
 import { type TensorSource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
-import {
-  blockTensors,
-  embeddingTensors,
-  type NamedShape,
-  tokenTables,
-} from "../../model/families/check_tensors.ts";
+import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
-import { distinctIds } from "../../model/token_inputs.ts";
-import { PRUNED, TOKEN_IDS, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
+import { distinctIds, requireNoTokenInputs } from "../../model/token_inputs.ts";
+import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
@@ -144,21 +139,20 @@ export class WindowStates {
 
 /**
  * Returns what creates the states of `windows`: the names of the tensors of the first block, by which a host tells the
- * variants of a family apart, and the windows with the tensors of the model before this block. The tables of tokens have
- * the rows of all ids of the run, also for a part of its windows, so that every host computes them in the same order.
- * @throws {ModelError} if an id has no row in a table
+ * variants of a family apart, and the windows with the tensors of the model before this block. The table of tokens has only
+ * the rows of the ids in `windows`, and the windows that are sent have the indices of these rows as their ids.
+ * @throws {ModelError} if an id has no row in the table, or if hosts do not run the blocks of the model
  */
 export function statesOfRun(
   { model: { spec, weights }, options }: RemoteRun,
-  given: Windows,
+  { windows, validationWindows = [] }: Windows,
 ) {
-  const all = [...options.windows, ...options.validationWindows ?? []];
-  const { windows, validationWindows = [] } = given, ids = distinctIds(all);
+  requireNoTokenInputs(spec);
+  const ids = distinctIds([...windows, ...validationWindows]), { tokens } = spec.embedding;
+  const rowOf = new Map(Array.from(ids, (id, row) => [id, row]));
   const tensors = new Map<string, SentTensor>(storedTensors(weights, embeddingTensors(spec)));
-  for (const [name] of tokenTables(spec)) tensors.set(name, rowsTensor(weights, name, ids));
-  tensors.set(TOKEN_IDS, idsTensor([ids.length], ids));
-  tensors.set(WINDOWS, windowsTensor(windows));
-  if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows));
+  tensors.set(tokens, rowsTensor(weights, tokens, ids)).set(WINDOWS, windowsTensor(windows, rowOf));
+  if (validationWindows.length > 0) tensors.set(VALIDATION_WINDOWS, windowsTensor(validationWindows, rowOf));
   return {
     names: blockTensors(spec, 0).map(([name]) => name),
     target: options.hasTargets ? "dense" as const : "none" as const,
@@ -222,13 +216,9 @@ function rowsTensor(source: TensorSource, name: string, ids: Uint32Array): SentT
   return { dtype, shape: [ids.length, cols], data: { byteLength: ids.length * rowBytes, chunks } };
 }
 
-/** Returns the token ids of windows as a tensor, U32 [windows, tokens]. */
-function windowsTensor(windows: readonly Uint32Array[]): HostTensor {
-  const tokens = windows[0].length, ids = new Uint32Array(windows.length * tokens);
-  for (const [i, window] of windows.entries()) ids.set(window, i * tokens);
-  return idsTensor([windows.length, tokens], ids);
-}
-
-function idsTensor(shape: readonly number[], ids: Uint32Array<ArrayBuffer>): HostTensor {
-  return { dtype: "U32", shape, data: new Uint8Array(ids.buffer) };
+/** Returns the rows of the tokens of windows as a tensor, U32 [windows, tokens]. */
+function windowsTensor(windows: readonly Uint32Array[], rowOf: ReadonlyMap<number, number>): HostTensor {
+  const tokens = windows[0].length, rows = new Uint32Array(windows.length * tokens);
+  for (const [i, window] of windows.entries()) rows.set(window.map((id) => rowOf.get(id)!), i * tokens);
+  return { dtype: "U32", shape: [windows.length, tokens], data: new Uint8Array(rows.buffer) };
 }

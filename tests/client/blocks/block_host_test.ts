@@ -4,6 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { BlockHost, type PackedStatistics, PareError } from "../../../src/client/mod.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import { blockTensors } from "../../../src/model/families/check_tensors.ts";
 import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 import {
   block,
@@ -15,6 +16,7 @@ import {
   TOKENS,
   windows,
 } from "../../routes/block_bodies.ts";
+import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 
 const tensors = new Map(Object.entries(block)), transposed = new Set([layerName]);
@@ -44,4 +46,15 @@ it("BlockHost creates states, stores and adds statistics, prunes a block, and de
     host.run({ block: 0 }, tensors, layers),
     (error) => error instanceof PareError && error.code === "states_not_found",
   );
+});
+
+it("BlockHost.create() is refused for Gemma 4 E2B and E4B, and the error says how to prune them", async () => {
+  await using local = await openLocalHost(await createCpuBackend());
+  const { variants: [{ config, model: { spec } }] } = await readFamilyFixture("gemma4_text_e2b");
+  const host = new BlockHost(local.transport, "run"), names = blockTensors(spec, 0).map(([name]) => name);
+  await assert.rejects(host.create(config, names, new Map([["windows", given]]), { target: "none" }), {
+    name: "PareError",
+    code: "invalid_parameter",
+    message: /hosts do not run the blocks of Gemma 4 E2B and E4B, .* use pare prune without --remote/,
+  });
 });

@@ -85,7 +85,6 @@ CASES: dict[str, Callable[[], object]] = {
     "windows: must be at least one list of token ids: 'float'": lambda: create(windows=[[1.5]]),
     "windows: must be at least one list of token ids: can't convert negative": lambda: create(windows=[[-1]]),
     "validation_windows: must be at least one list of token ids: 'int'": lambda: create(validation_windows=5),
-    "token_ids: must be at least one list of token ids: object of type 'int'": lambda: create(token_ids=5),
     "tensors: must be the tensors of the block, got an empty dictionary": lambda: BLOCKS.run(0, {}),
     "layers: must be the parameters of layers, or None, got list": lambda: BLOCKS.run(0, {"a": WEIGHT}, []),
     "model: must be a torch.nn.Module, got str 'opt'": lambda: prune(model="opt"),

@@ -68,12 +68,13 @@ def test_a_host_gives_the_same_weights_with_the_rows_of_some_ids(
     config, embedding, block = model
     name = next(name for name in block if name.endswith("mlp.c_fc.weight"))
     table = next(name for name in embedding if name.endswith("wte.weight"))
-    token_ids = list(range(12, 0, -1))
+    ids = list(range(12, 0, -1))
     states = BlockHost(TransportOptions(host.url), "rows")
     states.create(config, embedding, WINDOWS, names=list(block))
     whole = states.run(0, block, {name: {"sparsity": 0.5}})
-    rows = {**embedding, table: embedding[table][token_ids]}
-    states.create(config, rows, WINDOWS, token_ids=token_ids, names=list(block))
+    rows = {**embedding, table: embedding[table][ids]}
+    windows = [[ids.index(token) for token in window] for window in WINDOWS]
+    states.create(config, rows, windows, names=list(block))
     assert states.next_block() == 0
     some = states.run(0, block, {name: {"sparsity": 0.5}})
     assert np.array_equal(some.layers[name].weight, whole.layers[name].weight)

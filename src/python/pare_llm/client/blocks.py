@@ -64,7 +64,6 @@ class BlockHost:
         windows: Sequence[Sequence[int]],
         validation_windows: Sequence[Sequence[int]] = (),
         *,
-        token_ids: Sequence[int] = (),
         names: Sequence[str] = (),
         target: str = "none",
     ) -> None:
@@ -73,12 +72,15 @@ class BlockHost:
         Args:
             config: the object in config.json.
             tensors: the tensors of the model before its first block, by their names in the checkpoint.
-            windows: the token ids of the fitted windows, all of the same length.
-            validation_windows: those of the windows that are held out.
-            token_ids: the distinct ids whose rows the tables of tokens have, in this order. Without
-                them, the tables have all rows. Gemma 4 E2B and E4B need them.
+                The table of tokens may have only some rows.
+            windows: the token ids of the fitted windows, all of the same length. If the table of tokens
+                has only some rows, the ids are the indices of its rows.
+            validation_windows: the token ids of the windows that are held out.
             names: the names of the tensors of the first block, which tell variants of a family apart.
             target: `dense` stores the states of the dense model too, so that layers have targets.
+
+        Raises:
+            PareError: with `invalid_parameter` for Gemma 4 E2B and E4B, whose blocks hosts do not run.
         """
         require("config", config, Mapping, "the object in config.json")
         require("tensors", tensors, Mapping, "a dictionary of tensors")
@@ -86,9 +88,6 @@ class BlockHost:
         body: dict[str, Tensor | WireTensor] = {**tensors, "windows": _token_ids("windows", windows)}
         if not isinstance(validation_windows, Sequence) or validation_windows:
             body["validation_windows"] = _token_ids("validation_windows", validation_windows)
-        if not isinstance(token_ids, Sequence) or token_ids:
-            ids = _token_ids("token_ids", [token_ids])
-            body["token_ids"] = WireTensor(ids.dtype, ids.shape[1:], ids.data)
         metadata = {"config": to_json("config", config), "names": to_json("names", list(names))}
         self._transport.send(
             "PUT", f"/v1/states/{self.name}", query={"target": target}, body=encode_parts(body, metadata)

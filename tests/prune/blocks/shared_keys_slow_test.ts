@@ -1,6 +1,6 @@
 /**
- * Tests that a run at hosts gives the bytes of a run in this process for models like Gemma 4 E2B and E4B, whose blocks have inputs that
- * depend on the ids of the tokens, and read the keys and values of earlier blocks.
+ * Tests that a run at hosts gives the bytes of a run in this process for models like Gemma 4 whose last blocks read the keys and values of
+ * earlier blocks, and that Gemma 4 E2B and E4B are refused.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -10,6 +10,7 @@ import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { PareHosts } from "../../../src/client/pare_hosts.ts";
 import { blockTensors, embeddingTensors } from "../../../src/model/families/check_tensors.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
+import { BlockJobs } from "../../../src/prune/blocks/block_jobs.ts";
 import { DividedBlocks } from "../../../src/prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import type { PruneJob } from "../../../src/prune/run/job.ts";
@@ -23,10 +24,9 @@ import { runInMemory } from "./run_in_memory.ts";
 
 const { gemma4_text_e2b: { base } } = FAMILY_MODELS;
 
-/** Settings of models. The blocks of E2B that read keys and values of others have wider networks. */
-const E2B: Settings = { ...base, use_double_wide_mlp: true }, E4B: Settings = { ...base };
-const ONLY_INPUTS: Settings = { ...base, num_kv_shared_layers: 0 };
-const ONLY_SHARED: Settings = { ...base, hidden_size_per_layer_input: 0 };
+/** The settings of E2B, and the same without inputs of tokens. The blocks that read keys and values of others have wider networks. */
+const E2B: Settings = { ...base, use_double_wide_mlp: true };
+const SHARED: Settings = { ...E2B, hidden_size_per_layer_input: 0 };
 
 const TOKENS = 6, FITTED = 17, next = uniform(7);
 /** Some ids of the vocabulary do not occur. */
@@ -51,15 +51,10 @@ function jobOf(config: Settings, query: LayerQuery, options: Partial<PruneJob> =
   };
 }
 
-const RUNS: readonly (readonly [string, Settings, LayerQuery, Partial<PruneJob>])[] = [
-  ["E2B", E2B, { method: "sparsegpt", damping: "auto" }, {}],
-  ["E2B with targets and reconstructed blocks", E2B, { pattern: "2:4" }, { target: "dense", reconstruct: 1 }],
-  ["E4B in true-sequential order", E4B, { pattern: "2:4" }, { trueSequential: true, target: "dense" }],
-  ["E4B with reconstructed blocks that are then rounded", E4B, { pattern: "2:4", bits: 4 }, {
-    reconstruct: 1,
-  }],
-  ["inputs of tokens alone", ONLY_INPUTS, { sparsity: 0.5 }, { target: "dense" }],
-  ["shared keys and values alone", ONLY_SHARED, { sparsity: 0.5 }, { reconstruct: 1 }],
+const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
+  ["targets and reconstructed blocks", { pattern: "2:4" }, { target: "dense", reconstruct: 1 }],
+  ["the true-sequential order", { pattern: "2:4" }, { trueSequential: true, target: "dense" }],
+  ["reconstructed blocks that are then rounded", { pattern: "2:4", bits: 4 }, { reconstruct: 1 }],
 ];
 
 describe("a run at hosts", () => {
@@ -77,49 +72,61 @@ describe("a run at hosts", () => {
   const remote = (host: LocalHost, config: Settings, onRebuild?: (block: number) => void) =>
     new RemoteBlocks(new BlockHost(host.transport, "run"), { config, format: "dense", onRebuild });
 
-  for (const [what, config, query, options] of RUNS) {
+  for (const [what, query, options] of RUNS) {
     it(`gives the bytes of this process with one host and with two for ${what}`, () =>
       withHosts(async (near, hosts) => {
-        const job = jobOf(config, query, options);
+        const job = jobOf(SHARED, query, options);
         const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
         assert.equal(alone.errors.size, 4);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
-        assertSame(await runInMemory(job, { pruner: remote(hosts[0], config) }), alone);
-        assertSame(await runInMemory(job, { pruner: divided(hosts, config) }), alone);
+        assertSame(await runInMemory(job, { pruner: remote(hosts[0], SHARED) }), alone);
+        assertSame(await runInMemory(job, { pruner: divided(hosts, SHARED) }), alone);
       }));
   }
 
   it("gives the bytes of this process if the host loses the states before a block that reads those of another", () =>
     withHosts(async (near, [host]) => {
-      const job = jobOf(E2B, { pattern: "2:4" }, { target: "dense" });
+      const job = jobOf(SHARED, { pattern: "2:4" }, { target: "dense" });
       const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
       const { model: { spec } } = job, rebuilt: number[] = [];
       const inBlock2 = [0, 1].flatMap((block) => spec.block(block).groups.flat()).length + 1;
       const onLayerDone = async (done: number) =>
         void (done === inBlock2 && await new BlockHost(host.transport, "run").delete());
-      const pruner = remote(host, E2B, (block) => void rebuilt.push(block));
+      const pruner = remote(host, SHARED, (block) => void rebuilt.push(block));
       const services = { pruner, onLayerDone: (done: number) => void onLayerDone(done) };
       assertSame(await runInMemory(job, services), alone);
       assert.deepEqual(rebuilt, [3]);
     }));
 
-  it("names an id that has no row in the table of inputs, as a run in this process does", () =>
+  it("names an id that has no row in the table of tokens, as a run in this process does", () =>
     withHosts(async (near, [host]) => {
-      const config = { ...E4B, vocab_size_per_layer_input: 20 }, job = jobOf(config, { sparsity: 0.5 });
-      const expected = {
-        name: "ModelError",
-        message: /per_layer\.weight: has no row 2\d; the number of rows is 20$/,
-      };
+      const config = { ...SHARED, vocab_size: 20 }, job = jobOf(config, { sparsity: 0.5 });
+      const expected = { name: "ModelError", message: /: has no row 2\d; the number of rows is 20$/ };
       await assert.rejects(runInMemory(job, { backend: near.backend, pruner: near.pruner }), expected);
       await assert.rejects(runInMemory(job, { pruner: remote(host, config) }), expected);
+    }));
+
+  it("is refused for Gemma 4 E2B and E4B", () =>
+    withHosts(async (_near, hosts) => {
+      const job = jobOf(E2B, { sparsity: 0.5 });
+      const jobs = new RemoteBlocks(new BlockJobs(hosts[0].transport), { config: E2B, format: "dense" });
+      for (const pruner of [remote(hosts[0], E2B), divided(hosts, E2B), jobs]) {
+        await assert.rejects(runInMemory(job, { pruner }), {
+          name: "ModelError",
+          message: /embed_tokens_per_layer\.weight: hosts do not run the blocks of Gemma 4 E2B and E4B/,
+        });
+      }
     }));
 });
 
 eachBackend("a run at a host", (open) => {
-  it("gives the bytes of a run on the same device for E2B", async () => {
-    const host = await openLocalHost(open()), job = jobOf(E2B, { pattern: "2:4" }, { target: "dense" });
+  it("gives the bytes of a run on the same device for blocks that read those of another", async () => {
+    const host = await openLocalHost(open()), job = jobOf(SHARED, { pattern: "2:4" }, { target: "dense" });
     const alone = await runInMemory(job, { backend: host.backend, pruner: host.pruner });
-    const pruner = new RemoteBlocks(new BlockHost(host.transport, "run"), { config: E2B, format: "dense" });
+    const pruner = new RemoteBlocks(new BlockHost(host.transport, "run"), {
+      config: SHARED,
+      format: "dense",
+    });
     assertSame(await runInMemory(job, { pruner }), alone);
   });
 });
