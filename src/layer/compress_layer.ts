@@ -9,10 +9,9 @@ import { ResourceSet } from "../device/owned.ts";
 import { DEFAULT_DAMPING } from "../protocol/limits.ts";
 import type { Report } from "../protocol/messages.ts";
 import { formatPattern } from "../tensor/pattern.ts";
-import { readDiagonal } from "./linalg/diagonal.ts";
+import { copyTiled, largestMagnitude, readDiagonal, scaleByPowerOfTwo } from "./linalg/tile_arithmetic.ts";
 import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
 import { copyShrunk } from "./linalg/shrink.ts";
-import { copyTiled } from "./linalg/submatrix.ts";
 import {
   checkOperands,
   choosesDamping,
@@ -24,10 +23,8 @@ import {
 } from "./methods.ts";
 import { runMethod } from "./run_method.ts";
 import { solveTowardsTarget } from "./solve_towards_target.ts";
-import { relativeError as errorRatio } from "./solvers/solution.ts";
-import type { Solution } from "./solvers/solver.ts";
+import { relativeError as errorRatio, scaleExponent, type Solution, underflows } from "./solvers/solver.ts";
 import { chooseDamping } from "./validation/choose_damping.ts";
-import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
 
 /** The report of the solve. The caller knows and adds the phases `read` and `total`. */
 export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
@@ -202,7 +199,7 @@ async function measureSize(
   if (!hessian && !factor) return { weight: 0, statistic: 0 };
   const readsDiagonal = hessian && !factor && !isFactored;
   const [weight, diagonal] = await Promise.all([
-    largestWeight(backend, layer.weight),
+    largestMagnitude(backend, layer.weight),
     readsDiagonal ? readDiagonal(backend, hessian) : undefined,
   ]);
   return { weight, statistic: diagonal?.reduce((a, b) => Math.max(a, b), 0) ?? 0 };

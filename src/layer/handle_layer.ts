@@ -13,7 +13,7 @@ import { checkAnswer } from "./check_answer.ts";
 import { compressLayer } from "./compress_layer.ts";
 import { tileEdgeFor } from "./linalg/blocking.ts";
 import { takeColumns } from "./linalg/column_order.ts";
-import { copyTiled } from "./linalg/submatrix.ts";
+import { copyTiled } from "./linalg/tile_arithmetic.ts";
 import type { Loan } from "./loan.ts";
 import { keepsHessian, type LayerOperands, type LayerParameters, usesStorableFactor } from "./methods.ts";
 import { type LayerRequest, readLayer, type TensorsRequest } from "./read_layer.ts";

@@ -15,7 +15,7 @@ import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import { reverseCholesky } from "../../device/kernels/reverse_cholesky.ts";
 import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
-import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./tile_arithmetic.ts";
 
 /** Buffers for the results of the factorisation other than R. */
 export interface ReverseCholeskyOutputs {

@@ -27,7 +27,7 @@ import { ResourceSet } from "../../device/owned.ts";
 import type { Tile } from "../../device/tiled_matrix.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
-import { submatrixOf } from "../linalg/submatrix.ts";
+import { submatrixOf } from "../linalg/tile_arithmetic.ts";
 import type { BlockUpdate, Layer } from "./solver.ts";
 
 interface ScoreOperands {

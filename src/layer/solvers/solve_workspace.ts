@@ -14,7 +14,7 @@ import { DTYPE_CODE } from "../../device/kernels/transfer/convert.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
 import { gemm } from "../linalg/gemm.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/tile_arithmetic.ts";
 import { maxCode, type QuantizationOptions, scaleLimit } from "../../tensor/quantization.ts";
 import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
 import type { BlockUpdate, Layer, QuantizationGrids } from "./solver.ts";

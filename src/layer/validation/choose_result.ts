@@ -18,8 +18,7 @@ import { isSampled, sampleBits, sampleMatrix, sampleRows } from "./row_sample.ts
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import { type NearestWeights, nearestWeights } from "../solvers/nearest_weights.ts";
 import { ScaledLoss } from "../solvers/scaled_statistics.ts";
-import { FormSums } from "../solvers/solution.ts";
-import type { ForcedEntries, Solution } from "../solvers/solver.ts";
+import { type ForcedEntries, FormSums, type Solution } from "../solvers/solver.ts";
 import { type ValidationFigures, ValidationLoss } from "../solvers/validation_loss.ts";
 
 /**

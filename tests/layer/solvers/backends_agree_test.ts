@@ -9,7 +9,7 @@ import type { Backend } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
+import { relativeError } from "../../../src/layer/solvers/solver.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { createWebGpuBackend } from "../../../src/device/webgpu/backend.ts";
 import { webgpuSkipReason } from "../../support/backends.ts";

@@ -10,7 +10,7 @@ import { ResourceSet } from "../../../device/owned.ts";
 import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
 import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
-import { copyRows, type Submatrix } from "../../linalg/submatrix.ts";
+import { copyRows, type Submatrix } from "../../linalg/tile_arithmetic.ts";
 import { LayerSizeError } from "../solver.ts";
 
 export interface RemovalOperands {
