@@ -1,9 +1,8 @@
 /** Factors and solves one square layer: once to time the whole, and once to time each kernel. */
 
 import type { Backend } from "../../src/device/backend.ts";
-import { TiledMatrix, tileEdgeOn } from "../../src/device/tiled_matrix.ts";
+import { TiledMatrix, tileEdgeFor, tileEdgeOn } from "../../src/device/tiled_matrix.ts";
 import { KERNELS } from "../../src/device/kernels/kernels.ts";
-import { tileEdgeFor } from "../../src/layer/linalg/blocking.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../src/protocol/limits.ts";
 import { solveSparseGpt } from "../../src/layer/solvers/sparsegpt.ts";

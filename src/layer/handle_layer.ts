@@ -6,12 +6,11 @@
 
 import type { Backend } from "../device/backend.ts";
 import { Owned } from "../device/owned.ts";
-import { tileEdgeOn } from "../device/tiled_matrix.ts";
+import { tileEdgeFor, tileEdgeOn } from "../device/tiled_matrix.ts";
 import type { Report } from "../protocol/messages.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { checkAnswer } from "./check_answer.ts";
 import { compressLayer } from "./compress_layer.ts";
-import { tileEdgeFor } from "./linalg/blocking.ts";
 import { takeColumns } from "./linalg/column_order.ts";
 import { copyTiled } from "./linalg/tile_arithmetic.ts";
 import type { Loan } from "./loan.ts";

@@ -14,9 +14,8 @@ import type { QuantizationGrids, Solution } from "./solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../tensor/pattern.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype, tensorBytes } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { freeArray, READ_BYTES } from "../device/host_memory.ts";
+import { freeArray, READ_BYTES, splitIntoStrips } from "../device/host_memory.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
-import { splitIntoStrips } from "./sinks/strips.ts";
 
 export interface Answer {
   readonly byteLength: number;

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { checkBlocking, tileEdgeFor } from "../../src/layer/linalg/blocking.ts";
+import { checkBlocking, tileEdgeFor } from "../../src/device/tiled_matrix.ts";
 import { nextDamping } from "../../src/layer/linalg/factor.ts";
 import { DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING } from "../../src/protocol/limits.ts";
 

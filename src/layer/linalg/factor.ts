@@ -5,8 +5,7 @@
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { checkBlocking } from "./blocking.ts";
+import { checkBlocking, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { activationOrder, type ColumnOrder, permuteSymmetric, uploadOrder } from "./column_order.ts";
 import { InvalidStatisticsError, NotPositiveDefiniteError } from "./errors.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";

@@ -7,11 +7,10 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { panelWidth, splitIntoPanels, splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { mirrorUpper } from "../../device/kernels/diagonal.ts";
 import { gemmNN } from "../../device/kernels/gemm.ts";
 import { rowDot } from "../../device/kernels/row_dot.ts";
-import { panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import { gemm, type PanelProduct } from "./gemm.ts";
 import { type Submatrix, submatrixOf, tilePairs } from "./tile_arithmetic.ts";
 

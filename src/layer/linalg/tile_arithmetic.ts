@@ -11,8 +11,7 @@ import { getDiagonal, setDiagonal } from "../../device/kernels/diagonal.ts";
 import { rowExtremes } from "../../device/kernels/quantization.ts";
 import { copy2d } from "../../device/kernels/transfer/copy2d.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
-import type { IndexRange } from "./blocking.ts";
+import { type IndexRange, type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
 
 /** The position of a row-major f32 submatrix in a buffer. The number of rows and columns is passed separately. */

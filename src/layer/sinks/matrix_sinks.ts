@@ -14,7 +14,7 @@ import { hasPackedRows, TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import { NotSymmetricError } from "../errors.ts";
 import { copySubmatrix, submatrixOf } from "../linalg/tile_arithmetic.ts";
-import type { Strip, StripRules } from "./strips.ts";
+import type { Strip, StripRules } from "../../device/host_memory.ts";
 import type { DeferredChecks, TensorSink, Uploader } from "./upload.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 

@@ -8,25 +8,12 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import {
-  countTies,
-  keyHistogram,
-  RADIX_BINS,
-  RADIX_LEVELS,
-  rankTies,
-  scoreKeys,
-  selectDigit,
-} from "../../device/kernels/selection/select.ts";
-import {
-  DIGITS_LENGTH,
-  finishSelection,
-  refineHistogram,
-} from "../../device/kernels/selection/select_block.ts";
+import { countTies, keyHistogram, RADIX_BINS, RADIX_LEVELS, rankTies, scoreKeys, selectDigit } from "../../device/kernels/selection/select.ts";
+import { DIGITS_LENGTH, finishSelection, refineHistogram } from "../../device/kernels/selection/select_block.ts";
 import { updateBlock } from "../../device/kernels/selection/update_block.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { Tile } from "../../device/tiled_matrix.ts";
+import type { IndexRange, Tile } from "../../device/tiled_matrix.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
-import type { IndexRange } from "../linalg/blocking.ts";
 import { submatrixOf } from "../linalg/tile_arithmetic.ts";
 import type { BlockUpdate, Layer } from "./solver.ts";
 

@@ -11,26 +11,14 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { zeroColumns } from "../../device/kernels/zero_columns.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { type IndexRange, splitRange } from "../linalg/blocking.ts";
+import { type IndexRange, splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { type ColumnOrder, permuteBits, permuteColumns } from "../linalg/column_order.ts";
 import type { Factor } from "../linalg/factor.ts";
 import { PanelProduct } from "../linalg/gemm.ts";
 import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
 import { allocateLike, type Submatrix } from "../linalg/tile_arithmetic.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
-import {
-  type BlockUpdate,
-  checkGroupsFit,
-  checkStatisticsFit,
-  countPruned,
-  type ForcedEntries,
-  type Layer,
-  type Solution,
-  type SparseGptOptions,
-  toSolution,
-  undampedForm,
-} from "./solver.ts";
+import { type BlockUpdate, checkGroupsFit, checkStatisticsFit, countPruned, type ForcedEntries, type Layer, type Solution, type SparseGptOptions, toSolution, undampedForm } from "./solver.ts";
 import { Selection } from "./selection.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import { PruningBudget, wordsPerRow } from "../../tensor/pattern.ts";

@@ -7,10 +7,9 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { splitRange, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { chooseInGroups } from "../../device/kernels/selection/choose.ts";
 import { chooseInRows } from "../../device/kernels/selection/choose_in_rows.ts";
-import { splitRange } from "../linalg/blocking.ts";
 import { prepareDiagonal } from "../linalg/factor.ts";
 import { addScaled, combineMasked, copyMatrix, copyRows, readDiagonal } from "../linalg/tile_arithmetic.ts";
 import { countBits, type Pattern, prunedPerRow, wordsPerRow } from "../../tensor/pattern.ts";

@@ -8,9 +8,8 @@
 
 import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import type { IndexRange, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { METHODS } from "../../protocol/methods.ts";
-import type { IndexRange } from "../linalg/blocking.ts";
 import { total } from "../linalg/quadratic_form.ts";
 import { addScaled, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import type { LayerParameters, MethodResult, SolveTask } from "../methods.ts";

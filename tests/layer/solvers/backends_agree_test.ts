@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
+import { tileEdgeFor } from "../../../src/device/tiled_matrix.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
 import { relativeError } from "../../../src/layer/solvers/solver.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";

@@ -10,7 +10,7 @@ import { ResourceSet } from "../../../device/owned.ts";
 import { chooseEntries } from "../../../device/kernels/selection/choose.ts";
 import { fitGrids, rowExtremes } from "../../../device/kernels/quantization.ts";
 import { CANDIDATES, chooseGrids, gridErrors } from "../../../device/kernels/search_grids.ts";
-import type { IndexRange } from "../../linalg/blocking.ts";
+import type { IndexRange } from "../../../device/tiled_matrix.ts";
 import type { Submatrix } from "../../linalg/tile_arithmetic.ts";
 import { gridsPerRow, type QuantizationOptions } from "../../../tensor/quantization.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
