@@ -5,15 +5,10 @@ import { repositoryOf } from "../../model/hub/reference.ts";
 import { formatJson, readBytes, readJson } from "../../base/files/whole_file.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { BaseCard } from "../../prune/report/base_card.ts";
-import {
-  MODEL_CARD_FILE,
-  REPORT_PAGE_FILE,
-  RUN_REPORT_FILE,
-  SHRINK_KIND,
-} from "../../prune/report/file_names.ts";
+import { MODEL_CARD_FILE, REPORT_PAGE_FILE, RUN_REPORT_FILE, SHRINK_KIND } from "../../prune/report/file_names.ts";
 import { renderModelCard } from "../../prune/report/model_card.ts";
 import { asRunReport, type ShrinkReport, shrinkReportSchema } from "../../prune/shrink/shrink_report.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
