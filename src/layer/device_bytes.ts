@@ -11,7 +11,14 @@ import { LARGEST_RETRIED } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
 import { improvesRounding } from "../protocol/methods.ts";
-import { choosesDamping, keepsHessian, type LayerParameters, METHOD_SOLVERS, usesFactor, usesHessian } from "./methods.ts";
+import {
+  choosesDamping,
+  keepsHessian,
+  type LayerParameters,
+  METHOD_SOLVERS,
+  usesFactor,
+  usesHessian,
+} from "./methods.ts";
 import { ROUNDING_SWEEPS } from "./solvers/rounding/improve_rounding.ts";
 import { READ_BYTES } from "../device/host_memory.ts";
 import { sampledRows } from "./validation/row_sample.ts";

@@ -5,7 +5,12 @@ import { repositoryOf } from "../../model/hub/reference.ts";
 import { formatJson, readBytes, readJson } from "../../base/files/whole_file.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { BaseCard } from "../../prune/report/base_card.ts";
-import { MODEL_CARD_FILE, REPORT_PAGE_FILE, RUN_REPORT_FILE, SHRINK_KIND } from "../../prune/report/file_names.ts";
+import {
+  MODEL_CARD_FILE,
+  REPORT_PAGE_FILE,
+  RUN_REPORT_FILE,
+  SHRINK_KIND,
+} from "../../prune/report/file_names.ts";
 import { renderModelCard } from "../../prune/report/model_card.ts";
 import { asRunReport, type ShrinkReport, shrinkReportSchema } from "../../prune/shrink/shrink_report.ts";
 import { isObject } from "../../base/json.ts";

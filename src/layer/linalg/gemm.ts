@@ -2,7 +2,13 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { gemmNN, gemmNT, type gemmTN } from "../../device/kernels/gemm.ts";
-import { type IndexRange, panelWidth, splitIntoPanels, type Tile, type TiledMatrix } from "../../device/tiled_matrix.ts";
+import {
+  type IndexRange,
+  panelWidth,
+  splitIntoPanels,
+  type Tile,
+  type TiledMatrix,
+} from "../../device/tiled_matrix.ts";
 import { type Submatrix, submatrixOf } from "./tile_arithmetic.ts";
 
 /** The sizes and scalars of C ← α·op(A)·op(B) + β·C, with op(A), A or Aᵀ, (m, k), op(B), (k, n), and C, (m, n). */

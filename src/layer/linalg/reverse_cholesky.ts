@@ -9,7 +9,14 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { type IndexRange, panelWidth, splitIntoPanels, splitRange, type Tile, type TiledMatrix } from "../../device/tiled_matrix.ts";
+import {
+  type IndexRange,
+  panelWidth,
+  splitIntoPanels,
+  splitRange,
+  type Tile,
+  type TiledMatrix,
+} from "../../device/tiled_matrix.ts";
 import { copyTransposed } from "../../device/kernels/transfer/copy2d.ts";
 import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import { reverseCholesky } from "../../device/kernels/reverse_cholesky.ts";

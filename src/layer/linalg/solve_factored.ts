@@ -7,7 +7,13 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { type IndexRange, panelWidth, splitIntoPanels, splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
+import {
+  type IndexRange,
+  panelWidth,
+  splitIntoPanels,
+  splitRange,
+  type TiledMatrix,
+} from "../../device/tiled_matrix.ts";
 import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import type { Factor } from "./factor.ts";
 import { gemm } from "./gemm.ts";

@@ -5,7 +5,14 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { createBufferOf, DEFAULT_STRIP_BYTES, splitIntoStrips, type Strip, type StripRules, UploadMemory } from "../../device/host_memory.ts";
+import {
+  createBufferOf,
+  DEFAULT_STRIP_BYTES,
+  splitIntoStrips,
+  type Strip,
+  type StripRules,
+  UploadMemory,
+} from "../../device/host_memory.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../device/kernels/transfer/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../device/kernels/transfer/convert.ts";
 import { ResourceSet } from "../../device/owned.ts";

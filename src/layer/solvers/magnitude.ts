@@ -13,7 +13,16 @@ import { MAX_BLOCK_SIZE } from "../../device/kernels/column_loop.ts";
 import { RADIX_LEVELS } from "../../device/kernels/selection/select.ts";
 import type { Submatrix } from "../linalg/tile_arithmetic.ts";
 import { PruningBudget } from "../../tensor/pattern.ts";
-import { checkGroupsFit, checkStatisticsFit, countPruned, FormSums, type Layer, type Solution, type SolveOptions, toSolution } from "./solver.ts";
+import {
+  checkGroupsFit,
+  checkStatisticsFit,
+  countPruned,
+  FormSums,
+  type Layer,
+  type Solution,
+  type SolveOptions,
+  toSolution,
+} from "./solver.ts";
 import { Selection } from "./selection.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 

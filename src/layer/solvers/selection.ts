@@ -8,8 +8,20 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { countTies, keyHistogram, RADIX_BINS, RADIX_LEVELS, rankTies, scoreKeys, selectDigit } from "../../device/kernels/selection/select.ts";
-import { DIGITS_LENGTH, finishSelection, refineHistogram } from "../../device/kernels/selection/select_block.ts";
+import {
+  countTies,
+  keyHistogram,
+  RADIX_BINS,
+  RADIX_LEVELS,
+  rankTies,
+  scoreKeys,
+  selectDigit,
+} from "../../device/kernels/selection/select.ts";
+import {
+  DIGITS_LENGTH,
+  finishSelection,
+  refineHistogram,
+} from "../../device/kernels/selection/select_block.ts";
 import { updateBlock } from "../../device/kernels/selection/update_block.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { IndexRange, Tile } from "../../device/tiled_matrix.ts";

@@ -18,7 +18,18 @@ import { PanelProduct } from "../linalg/gemm.ts";
 import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
 import { allocateLike, type Submatrix } from "../linalg/tile_arithmetic.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
-import { type BlockUpdate, checkGroupsFit, checkStatisticsFit, countPruned, type ForcedEntries, type Layer, type Solution, type SparseGptOptions, toSolution, undampedForm } from "./solver.ts";
+import {
+  type BlockUpdate,
+  checkGroupsFit,
+  checkStatisticsFit,
+  countPruned,
+  type ForcedEntries,
+  type Layer,
+  type Solution,
+  type SparseGptOptions,
+  toSolution,
+  undampedForm,
+} from "./solver.ts";
 import { Selection } from "./selection.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import { PruningBudget, wordsPerRow } from "../../tensor/pattern.ts";

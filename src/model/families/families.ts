@@ -14,7 +14,21 @@ import { gpt2 } from "./gpt2.ts";
 import { gptNeoX } from "./gpt_neox.ts";
 import { gptOss } from "./gpt_oss.ts";
 import { llama4 } from "./llama4.ts";
-import { ernie45, exaone4, glm4, granite, llama, ministral3, mistral, phi3, qwen2, qwen3, seedOss, smolLm3, starcoder2 } from "./llama.ts";
+import {
+  ernie45,
+  exaone4,
+  glm4,
+  granite,
+  llama,
+  ministral3,
+  mistral,
+  phi3,
+  qwen2,
+  qwen3,
+  seedOss,
+  smolLm3,
+  starcoder2,
+} from "./llama.ts";
 import { graniteHybrid, nemotronH } from "./mamba.ts";
 import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
 import { MULTIMODAL_TYPES, textConfig } from "./multimodal.ts";

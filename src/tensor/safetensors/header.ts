@@ -277,7 +277,9 @@ function isKey(text: string, end: number): boolean {
 function addKey(keys: Set<string> | undefined, text: string, start: number, end: number): void {
   const written = text.slice(start + 1, end - 1);
   // Parsing resolves escapes, because "a" and "\u0061" are the same key.
-  const key = written.includes("\\") ? asMalformed(() => parseText(text.slice(start, end))) as string : written;
+  const key = written.includes("\\")
+    ? asMalformed(() => parseText(text.slice(start, end))) as string
+    : written;
   if (keys?.has(key)) throw malformedAt(`repeats the key ${quote(key)}`, byteAt(text, start));
   keys?.add(key);
 }

@@ -20,7 +20,16 @@ import { splitRange, type TiledMatrix } from "../../../device/tiled_matrix.ts";
 import type { QuantizationOptions } from "../../../tensor/quantization.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { solveUpper } from "../../linalg/solve_factored.ts";
-import { addScaled, allocateLike, copyMatrix, copySubmatrix, scaleColumns, scaleRowsAndColumns, submatrixOf, tileColumn } from "../../linalg/tile_arithmetic.ts";
+import {
+  addScaled,
+  allocateLike,
+  copyMatrix,
+  copySubmatrix,
+  scaleColumns,
+  scaleRowsAndColumns,
+  submatrixOf,
+  tileColumn,
+} from "../../linalg/tile_arithmetic.ts";
 import { isLowerLoss, ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Solution, SparseGptOptions } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
