@@ -85,19 +85,6 @@ export function answerStream(
   });
 }
 
-/**
- * Returns a stream of `bytes` in one piece. Deno reports such an answer as sent when the client has taken nearly all
- * bytes. An answer that is an array would be reported as soon as the array is queued.
- */
-export function streamOf(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream({
-    start(controller) {
-      controller.enqueue(bytes);
-      controller.close();
-    },
-  });
-}
-
 /** Yields the bytes of `chunks` in pieces of at most `PIECE_BYTES`. */
 async function* splitChunks(
   chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,

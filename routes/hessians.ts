@@ -2,8 +2,7 @@
 
 import type { Context } from "hono";
 import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
-import { tileEdgeOn } from "../src/device/tiled_matrix.ts";
-import { tileEdgeFor } from "../src/layer/linalg/blocking.ts";
+import { tileEdgeFor, tileEdgeOn } from "../src/device/tiled_matrix.ts";
 import type { DeviceSession } from "../src/host/device.ts";
 import { HessianNotFoundError, storeHessian } from "../src/host/factor_store.ts";
 import { type RequestBody, requestBody } from "./body.ts";

@@ -1,86 +1,73 @@
 /** `POST /v1/layers`: prunes the layer in the body of the request. */
 
-import type { Context } from "hono";
-import type { DeviceSession } from "../src/host/device.ts";
+import type { HostServices } from "../src/host/host_services.ts";
 import { UnsentAnswers } from "../src/host/transfers.ts";
-import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { readWholeAnswer } from "../src/layer/write_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
+import { resolveParameters } from "../src/protocol/parameters.ts";
 import { PRUNE_LAYER } from "../src/protocol/resources/layers.ts";
-import { type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
-import { type AnswerSource, answerStream, streamOf } from "./answer_stream.ts";
-import { type RequestBody, requestBody } from "./body.ts";
-import type { HostApp, HostEnv } from "./host_app.ts";
+import { answerStream } from "./answer_stream.ts";
+import { requestBody } from "./body.ts";
+import type { HostApp } from "./host_app.ts";
 import { guardedRoute } from "./middleware.ts";
-import type { HostServices } from "../src/host/host_services.ts";
 
 export function layerRoutes(app: HostApp, services: HostServices): void {
-  const { device, keys } = services, unsent = new UnsentAnswers();
+  const { device, keys, clock, limits, metrics } = services, unsent = new UnsentAnswers();
   app.openapi(guardedRoute(PRUNE_LAYER, keys), async (c) => {
-    const query = c.req.valid("query");
-    const parameters = resolveParameters(query);
+    const parameters = resolveParameters(c.req.valid("query"));
     const body = requestBody(c, services);
-    const session = device.session();
+    const session = device.session(), start = clock(), { signal } = c.req.raw;
+    const { backend, store, residentQueue, solveQueue } = session;
+    // Frees everything in reverse order when the function returns or throws. A streamed answer takes over the resources.
+    using cleanup = new DisposableStack();
     try {
-      return await pruneLayer(c, services, session, unsent, body, parameters);
+      // A loan keeps the stored statistics from being freed until it is returned.
+      const loan = parameters.hessian === undefined ? undefined : store.borrow(parameters.hessian);
+      if (loan) cleanup.defer(loan.return);
+      cleanup.defer(await residentQueue.acquire(signal));
+      const takeTurn = () => solveQueue.acquire(signal);
+      const options = { backend, clock, start, tileEdge: limits.tileEdge, takeTurn };
+      const answer = await handleLayer({ ...body, parameters, loan }, options);
+      cleanup.defer(answer.destroy);
+      // The loan of the statistics ends before the answer is sent, because a slow client may take long to fetch it.
+      loan?.return();
+      const { report, byteLength } = answer;
+      const headers = {
+        "Content-Type": SAFETENSORS_TYPE,
+        "Content-Length": String(byteLength),
+        ...reportHeaders(report),
+      };
+      if (unsent.tryAdd(byteLength, c.env?.sent)) {
+        // The statement `using` frees the place on the device at the end of this block.
+        const bytes = await readWholeAnswer(answer);
+        metrics.countLayer(report, loan !== undefined);
+        return c.body(streamOf(bytes), 200, headers);
+      }
+      metrics.countLayer(report, loan !== undefined);
+      const resources = cleanup.move();
+      const source = {
+        chunks: answer.chunks(),
+        isPlaceWanted: () => residentQueue.waiting > 0,
+        release: () => resources.dispose(),
+        onError: (error: unknown) => void device.handleFailure(error, session),
+      };
+      return c.body(answerStream(source, limits, clock), 200, headers);
     } catch (error) {
       throw device.handleFailure(error, session);
     }
   });
 }
 
-async function pruneLayer(
-  c: Context<HostEnv>,
-  services: HostServices,
-  session: DeviceSession,
-  unsent: UnsentAnswers,
-  body: RequestBody,
-  parameters: ResolvedParameters,
-): Promise<Response> {
-  const { backend, store, residentQueue, solveQueue } = session;
-  const { clock, limits, metrics, device } = services;
-  const { signal } = c.req.raw;
-  const start = clock();
-  // Frees everything in reverse order when the function returns or throws. A streamed answer takes over the resources.
-  using cleanup = new DisposableStack();
-  let loan: Loan | undefined;
-  if (parameters.hessian !== undefined) {
-    // A loan keeps the stored statistics from being freed until it is returned.
-    loan = store.borrow(parameters.hessian);
-    cleanup.defer(loan.return);
-  }
-  cleanup.defer(await residentQueue.acquire(signal));
-  const answer = await handleLayer({ ...body, parameters, loan }, {
-    backend,
-    clock,
-    start,
-    tileEdge: limits.tileEdge,
-    runSolve: (solve) => solveQueue.run(solve, signal),
+/**
+ * Returns a stream of `bytes` in one piece. Deno reports such an answer as sent when the client has taken nearly all
+ * bytes. An answer that is an array would be reported as soon as the array is queued.
+ */
+function streamOf(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(bytes);
+      controller.close();
+    },
   });
-  cleanup.defer(answer.destroy);
-  // The loan of the statistics ends before the answer is sent, because a slow client may take long to fetch it.
-  loan?.return();
-  const { report } = answer;
-  const headers = {
-    "Content-Type": SAFETENSORS_TYPE,
-    "Content-Length": String(answer.byteLength),
-    ...reportHeaders(report),
-  };
-  if (unsent.tryAdd(answer.byteLength, c.env?.sent)) {
-    // The statement `using` frees the place on the device at the end of this block.
-    const bytes = await readWholeAnswer(answer);
-    metrics.countLayer(report, loan !== undefined);
-    return c.body(streamOf(bytes), 200, headers);
-  }
-  metrics.countLayer(report, loan !== undefined);
-  const resources = cleanup.move();
-  const source: AnswerSource = {
-    chunks: answer.chunks(),
-    isPlaceWanted: () => residentQueue.waiting > 0,
-    release: () => resources.dispose(),
-    onError: (error) => void device.handleFailure(error, session),
-  };
-  const stream = answerStream(source, limits, clock);
-  return c.body(stream, 200, headers);
 }

@@ -38,6 +38,11 @@ export function parseText(text: string): unknown {
   }
 }
 
+/** Whether a JSON value is an object. Arrays and null do not count as objects. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** Decodes UTF-8. @throws {SyntaxError} if `bytes` are malformed. The message is the predicate of a sentence about them */
 export function decodeUtf8(bytes: Uint8Array): string {
   try {

@@ -1,6 +1,6 @@
 /**
- * The memory of the host, the CPU's, through which bytes move to and from a device. The pieces of a long upload are
- * assembled in it. If the backend lends memory, each piece is assembled in lent memory, which `write` takes without
+ * The memory of the host, the CPU's, through which bytes move to and from a device. A tensor moves in _strips_ of a few
+ * consecutive whole rows, usually a few megabytes. The strips of a long upload are assembled in this memory. If the backend lends memory, each piece is assembled in lent memory, which `write` takes without
  * copying it. Otherwise all pieces share one array, because `write` copies each piece at once.
  */
 
@@ -81,4 +81,54 @@ export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 **
  */
 export function freeArray(bytes: Uint8Array<ArrayBuffer>): void {
   bytes.buffer.transfer(0);
+}
+
+/** The default size of a strip. Queueing it costs little beside copying it, and it fits in the processor's cache. */
+export const DEFAULT_STRIP_BYTES = 4 * 2 ** 20;
+
+export interface Strip {
+  readonly row0: number;
+  readonly rows: number;
+  readonly byteLength: number;
+}
+
+export interface StripRules {
+  readonly rows: number;
+  /** The number of bytes of every row, or a function that returns the number of bytes of a row. */
+  readonly rowBytes: number | ((row: number) => number);
+  /** The tile edge or another number of rows. A strip ends at every multiple of it. @default Infinity */
+  readonly boundary?: number;
+  /** The largest strip in bytes. @default DEFAULT_STRIP_BYTES */
+  readonly stripBytes?: number;
+  /** Whether the receiver changes the bytes of the strips. The assembler then passes copies of them. @default false */
+  readonly isChanged?: boolean;
+}
+
+/**
+ * Yields the strips of the rows, in order. A row longer than `stripBytes` is a strip of its own. A strip is computed
+ * when it is requested, because a request can announce far more rows than it sends.
+ */
+export function* splitIntoStrips(rules: StripRules): Generator<Strip, void, undefined> {
+  const { rows, boundary = Infinity } = rules;
+  for (let row0 = 0; row0 < rows;) {
+    const end = boundary === Infinity ? rows : Math.min(rows, (Math.floor(row0 / boundary) + 1) * boundary);
+    const strip = firstStrip(rules, row0, end);
+    yield strip;
+    row0 += strip.rows;
+  }
+}
+
+/** Returns the strip that begins at `row0` and contains no row from `end` on. */
+function firstStrip(
+  { rowBytes, stripBytes = DEFAULT_STRIP_BYTES }: StripRules,
+  row0: number,
+  end: number,
+): Strip {
+  if (typeof rowBytes === "number") {
+    const rows = Math.min(end - row0, Math.max(1, Math.floor(stripBytes / rowBytes)));
+    return { row0, rows, byteLength: rows * rowBytes };
+  }
+  let row = row0, byteLength = 0;
+  do byteLength += rowBytes(row++); while (row < end && byteLength + rowBytes(row) <= stripBytes);
+  return { row0, rows: row - row0, byteLength };
 }

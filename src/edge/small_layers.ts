@@ -20,6 +20,7 @@ import { readBody } from "./requests/read_body.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./settings.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/errors.ts";
+import { readWholeAnswer } from "../layer/write_layer.ts";
 import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";
 import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
@@ -102,13 +103,7 @@ async function solve(
   const answer = await handleLayer(request, { backend, clock: () => performance.now() });
   using solution = new DisposableStack();
   solution.defer(answer.destroy);
-  const bytes = new Uint8Array(answer.byteLength);
-  let filled = 0;
-  for await (const chunk of answer.chunks()) {
-    bytes.set(chunk, filled);
-    filled += chunk.byteLength;
-  }
-  return new Response(bytes, {
+  return new Response(await readWholeAnswer(answer), {
     headers: { "Content-Type": SAFETENSORS_TYPE, ...reportHeaders(answer.report) },
   });
 }

@@ -86,7 +86,7 @@ export function createHostServices(
   { keys = [], keyFile, hostNames, corsOrigins, log, limits, device: options, docsScript, edge }:
     HostSettings = {},
 ): HostServices {
-  const clock = () => performance.now();
+  const clock = performance.now.bind(performance);
   const device = new Device(open, {
     maxResidentLayers: DEFAULT_MAX_RESIDENT_LAYERS,
     queueDepth: DEFAULT_QUEUE_DEPTH,

@@ -1,7 +1,7 @@
 /**
- * Checks the header of a request body before any tensor data is read. The checks cover which tensors the body has, their dtypes, and
- * whether their shapes fit together. The values of the tensors are checked later, on the device. A body can contain statistics of the
- * layer's calibration inputs, which the solver uses to choose the weights to prune.
+ * Checks the header of a request body before any tensor data is read. The checks cover which tensors the body has, their dtypes, whether
+ * their shapes fit together, and whether the tensors fit the parameters. The values of the tensors are checked later, on the device. A body
+ * can contain statistics of the layer's calibration inputs, which the solver uses to choose the weights to prune.
  */
 
 import { MAX_FEATURES, MAX_TOKENS } from "../protocol/limits.ts";
@@ -10,6 +10,7 @@ import { maskRowBytes } from "../tensor/pattern.ts";
 import { type FloatDtype, isFloatDtype, sameShape } from "../tensor/dtype.ts";
 import { joinedItems } from "../base/texts.ts";
 import { TensorMismatchError } from "./errors.ts";
+import { choosesDamping, type LayerParameters } from "./methods.ts";
 
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
@@ -121,6 +122,58 @@ export function checkHessianTensors(tensors: readonly TensorInfo[]): StoredTenso
     statistics: checkHessian(info, order),
     validation: validation && checkHessian(validation, order),
   };
+}
+
+/** The optional tensors of a layer, whether in its body or stored. */
+export interface GivenTensors {
+  readonly mask: boolean;
+  readonly validation: boolean;
+  readonly target: boolean;
+  readonly validationTarget: boolean;
+}
+
+/**
+ * Checks that a layer has the tensors that its parameters need, and none that they refuse.
+ * @param hasTargetStep whether the request has the parameter `target_step`
+ * @param storedOrder the number of inputs of the stored statistics, if the request names some
+ * @throws {TensorMismatchError} naming the tensor and the parameter that needs or refuses it
+ */
+export function requireTensors(
+  parameters: LayerParameters,
+  rows: number,
+  cols: number,
+  has: GivenTensors,
+  hasTargetStep: boolean,
+  storedOrder?: number,
+): void {
+  const refuse = (tensor: string, shape: readonly number[], reason: string) => {
+    throw new TensorMismatchError(tensor, `F32 [${shape.join(", ")}], because ${reason}`, "none");
+  };
+  const { pattern } = parameters;
+  if (pattern.kind === "columns" && cols % pattern.group !== 0) {
+    const expected =
+      `[out_features, a multiple of ${pattern.group}], because column_group is ${pattern.group}`;
+    throw new TensorMismatchError("weight", expected, `[${rows}, ${cols}]`);
+  }
+  if (pattern.kind === "columns" && has.mask) {
+    throw new TensorMismatchError("mask", "no mask of single weights, because pattern is columns", "a mask");
+  }
+  if (!has.target && (hasTargetStep || has.validationTarget)) {
+    refuse("target", [rows, cols], `${hasTargetStep ? "target_step" : "validation_target"} needs it`);
+  }
+  if (parameters.targetStep === "auto" && !has.validationTarget) {
+    refuse("validation_target", [rows, cols], "target_step auto chooses by it");
+  }
+  if (has.validationTarget && !has.validation) {
+    refuse("validation_hessian", [cols, cols], "validation_target needs it");
+  }
+  if (choosesDamping(parameters) && !has.validation) {
+    refuse("validation_hessian", [cols, cols], "damping auto chooses by the validation statistics");
+  }
+  if (storedOrder !== undefined && storedOrder !== cols) {
+    const expected = `[out_features, ${storedOrder}] to fit the stored statistics`;
+    throw new TensorMismatchError("weight", expected, `[${rows}, ${cols}]`);
+  }
 }
 
 function find(tensors: readonly TensorInfo[], name: string): TensorInfo | undefined {

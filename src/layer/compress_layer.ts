@@ -1,26 +1,30 @@
 /**
- * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs, runs the
- * method, refits the kept weights if the parameters say so, and measures the time of each phase. Other files read the
- * operands from a request and write the solution to an answer.
+ * Solves one layer whose operands are on the device: chooses the damping and factors the statistics, scales the
+ * weights, runs the method, and reports the errors and the time of each phase. Other files read the operands from a
+ * request and write the solution to an answer.
  */
 
 import type { Backend } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
+import { DEFAULT_DAMPING } from "../protocol/limits.ts";
 import type { Report } from "../protocol/messages.ts";
 import { formatPattern } from "../tensor/pattern.ts";
-import { dampStatistics } from "./damp_statistics.ts";
-import { readDiagonal } from "./linalg/diagonal.ts";
-import type { Factor } from "./linalg/factor.ts";
+import { copyTiled, largestMagnitude, readDiagonal, scaleByPowerOfTwo } from "./linalg/tile_arithmetic.ts";
+import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
+import { copyShrunk } from "./linalg/shrink.ts";
 import {
   checkOperands,
+  choosesDamping,
+  keepsHessian,
   type LayerOperands,
   type LayerParameters,
   type MethodResult,
   usesFactor,
 } from "./methods.ts";
+import { runMethod } from "./run_method.ts";
 import { solveTowardsTarget } from "./solve_towards_target.ts";
-import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
-import { relativeError as errorRatio } from "./solvers/solution.ts";
-import type { Solution } from "./solvers/solver.ts";
+import { relativeError as errorRatio, scaleExponent, type Solution, underflows } from "./solvers/solver.ts";
+import { chooseDamping } from "./validation/choose_damping.ts";
 
 /** The report of the solve. The caller knows and adds the phases `read` and `total`. */
 export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
@@ -53,11 +57,14 @@ const LOST_DENOMINATOR_NOTE =
   "The relative error is not reported, because its denominator tr(W·H·Wᵀ) is so small beside the damping that " +
   "the rounding of f32 would decide it.";
 
+/** The note of a layer with shrunk statistics whose other notes state losses. */
+const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
+
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
  * @param clock returns milliseconds
  * @throws {TypeError} if the method cannot use the operands
- * @throws the errors of `factor` and `runMethod`
+ * @throws the errors of `factor`, `chooseDamping`, `solveTowardsTarget` and `runMethod`
  */
 export async function compressLayer(
   backend: Backend,
@@ -66,48 +73,49 @@ export async function compressLayer(
   clock: () => number,
 ): Promise<CompressedLayer> {
   checkOperands(operands, parameters);
-  const startedAt = clock();
-  const needsFactor = usesFactor(parameters) && !operands.factor;
+  const startedAt = clock(), { layer: { weight }, target } = operands;
   // The weights are measured while the device factors the statistics.
   const [made, measured] = await Promise.allSettled([
     dampStatistics(backend, operands, parameters),
-    measureSize(backend, operands, needsFactor),
+    measureSize(backend, operands, usesFactor(parameters)),
   ]);
   if (made.status === "rejected") throw made.reason;
   const { factor: newFactor, damping, shrinkage } = made.value;
-  if (measured.status === "rejected") {
-    newFactor?.destroy();
-    throw measured.reason;
-  }
-  const factoredAt = clock();
+  using shrunk = new ResourceSet();
   try {
-    const factor = newFactor ?? operands.factor, { weight } = operands.layer;
-    const size = {
-      weight: measured.value.weight,
-      statistic: factor?.largestDiagonal ?? measured.value.statistic,
-    };
+    if (measured.status === "rejected") throw measured.reason;
+    const factoredAt = clock();
+    const factor = newFactor ?? operands.factor;
+    const size = { ...measured.value, ...factor && { statistic: factor.largestDiagonal } };
     // The grids of rounded weights are not homogeneous: they have a smallest scale.
     const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
     if (exponent !== 0) {
-      for (const matrix of [weight, operands.target, operands.validationTarget]) {
+      for (const matrix of [weight, target, operands.validationTarget]) {
         if (matrix) scaleByPowerOfTwo(backend, matrix, -exponent);
       }
     }
-    const lossUnit = 4 ** exponent;
-    const result = await solveTowardsTarget(
-      backend,
-      { ...operands, factor, lossUnit },
-      {
-        ...parameters,
-        damping,
-        shrinkage,
-        isDampingChosen: parameters.damping === "auto",
-        // The scale would change which weights are subnormal in the dtype.
-        answerDtype: exponent === 0 ? parameters.answerDtype : undefined,
-      },
-      clock,
-    );
-    const { solution } = result, { rows, cols } = weight, reportedShrinkage = shrinkage || result.shrinkage;
+    const lossUnit = 4 ** exponent, scaled = { ...operands, factor, lossUnit };
+    const damped = {
+      ...parameters,
+      damping,
+      isDampingChosen: parameters.damping === "auto",
+      // The scale would change which weights are subnormal in the dtype.
+      answerDtype: exponent === 0 ? parameters.answerDtype : undefined,
+    };
+    // The step towards a target is computed with the statistics before they are shrunk.
+    const isShrunk = shrinkage > 0 && !target;
+    const solvable = isShrunk
+      ? {
+        ...scaled,
+        hessian: shrunk.add(await copyShrunk(backend, operands.hessian!, shrinkage)),
+        unshrunk: operands.hessian,
+      }
+      : scaled;
+    const result = target
+      ? await solveTowardsTarget(backend, { ...scaled, target }, { ...damped, shrinkage }, clock)
+      : await runMethod(backend, solvable, damped, clock);
+    const { solution, notes } = result, { rows, cols } = weight;
+    const reportedShrinkage = shrinkage || result.shrinkage;
     if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
     const hasStatistics = factor !== undefined || operands.hessian !== undefined;
     const figures = hasStatistics
@@ -128,7 +136,11 @@ export async function compressLayer(
       iterations: result.iterations,
       refit_steps: result.refitSteps,
       ...result.target && { target_step: result.target.step, target_change: result.target.change },
-      notes: [...result.notes, ...figures.note ? [figures.note] : []],
+      notes: [
+        ...notes,
+        ...isShrunk && notes.length > 0 ? [SHRUNK_NOTE] : [],
+        ...figures.note ? [figures.note] : [],
+      ],
       ...reportValidation(result.validation, parameters, lossUnit, size.weight, exponent),
       backend: backend.kind,
       adapter: backend.adapter.name,
@@ -148,6 +160,33 @@ export async function compressLayer(
 }
 
 /**
+ * Chooses the damping if the parameters leave it open, and makes the factor that the solve uses, unless the operands
+ * have it.
+ * @returns the factor, which the caller frees, the damping λ of the solve, and its shrinkage s (`linalg/shrink.ts`)
+ */
+async function dampStatistics(
+  backend: Backend,
+  { layer, hessian, validation, factor: given }: LayerOperands,
+  parameters: LayerParameters,
+): Promise<{ readonly factor?: Factor; readonly damping: number; readonly shrinkage: number }> {
+  const isUsed = usesFactor(parameters);
+  if (choosesDamping(parameters)) {
+    const trial = { layer, hessian: hessian!, validation: validation! };
+    const { factor, shrinkage } = await chooseDamping(backend, trial, parameters);
+    if (!isUsed) factor.destroy();
+    return { factor: isUsed ? factor : undefined, damping: factor.damping, shrinkage };
+  }
+  // A method without damped statistics has no damping to choose, and ignores this one.
+  const damping = parameters.damping === "auto" ? DEFAULT_DAMPING : parameters.damping;
+  if (!isUsed || given) return { damping, shrinkage: 0 };
+  const isKept = keepsHessian(parameters, validation !== undefined);
+  const operand = isKept ? copyTiled(backend, hessian!, hessian!.edge) : hessian!;
+  const { blocksize, quantization } = parameters;
+  const factor = await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
+  return { factor, damping, shrinkage: 0 };
+}
+
+/**
  * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is
  * 0 if there are none. Waits for the device.
  * @param isFactored whether a factor of the statistics has the diagonal entry, which is then not measured
@@ -160,7 +199,7 @@ async function measureSize(
   if (!hessian && !factor) return { weight: 0, statistic: 0 };
   const readsDiagonal = hessian && !factor && !isFactored;
   const [weight, diagonal] = await Promise.all([
-    largestWeight(backend, layer.weight),
+    largestMagnitude(backend, layer.weight),
     readsDiagonal ? readDiagonal(backend, hessian) : undefined,
   ]);
   return { weight, statistic: diagonal?.reduce((a, b) => Math.max(a, b), 0) ?? 0 };

@@ -6,7 +6,7 @@
 
 import { type Backend, OutOfDeviceMemoryError } from "../device/backend.ts";
 import { CANDIDATES } from "../device/kernels/search_grids.ts";
-import { panelWidth } from "./linalg/blocking.ts";
+import { panelWidth } from "../device/tiled_matrix.ts";
 import { LARGEST_RETRIED } from "./linalg/factor.ts";
 import { gridsPerRow } from "../tensor/quantization.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
@@ -119,7 +119,7 @@ export function peakDeviceBytes(
   const shrinksColumns = pattern.kind === "columns" && damping === "auto";
   const shrinking = shrinksColumns ? statistics + weights + solution : 0;
   const phases = [factor === 0 ? 0 : factoring, METHOD_SOLVERS[method].peakBytes(bytes) + shrinking];
-  const share = sampledRows(rows) / rows;
+  const share = targetStep === "auto" || isDampingChosen ? sampledRows(rows) / rows : 0;
   if (targetStep === "auto") {
     // The whole step, and for the sampled rows: weights, the step, the gradient, and the matrices of their losses.
     phases.push(weights + share * (5 * weights + 2 * mask + pass) + form);

@@ -4,10 +4,9 @@
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";
-import { READ_BYTES } from "../device/host_memory.ts";
+import { READ_BYTES, splitIntoStrips, type Strip } from "../device/host_memory.ts";
 import { hasPackedRows, type TiledMatrix } from "../device/tiled_matrix.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "./linalg/submatrix.ts";
-import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "./linalg/tile_arithmetic.ts";
 
 /** A matrix of at most this many bytes is one strip, because a wait for the device costs more than the copy of a small strip. */
 const ONE_STRIP_BYTES = 4 * 2 ** 20;

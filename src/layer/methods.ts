@@ -2,6 +2,7 @@
 
 import type { Backend } from "../device/backend.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
+import type { Report } from "../protocol/messages.ts";
 import { type Effort, type MethodName, METHODS, needsNoStatistics } from "../protocol/methods.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { Pattern } from "../tensor/pattern.ts";
@@ -50,6 +51,8 @@ export interface MethodResult extends Required<SolvedLayer> {
   readonly refitSeconds: number;
   /** The figures of the validation statistics. Undefined if the layer has none. */
   readonly validation?: ValidationFigures;
+  /** α, the size of the step that was taken, and its effect. Undefined if the layer has no target. */
+  readonly target?: { readonly step: number; readonly change: NonNullable<Report["target_change"]> };
 }
 
 /** The bytes of the matrices of a solve, and the pattern and the shape from which they follow. */

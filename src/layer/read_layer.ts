@@ -5,147 +5,178 @@
  */
 
 import type { Backend } from "../device/backend.ts";
+import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
-import { openSafetensors } from "../tensor/safetensors/decode.ts";
-import type { TensorInfo } from "../tensor/safetensors/header.ts";
-import type { TokenWeights } from "./calibration/hessian.ts";
-import type { GivenTensors } from "./required_tensors.ts";
-import type { Layer } from "./solvers/solver.ts";
+import { DEFAULT_TARGET_STEP } from "../protocol/limits.ts";
+import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { openSafetensors } from "../tensor/safetensors/decode.ts";
+import type { TensorInfo } from "../tensor/safetensors/header.ts";
 import {
   checkHessianTensors,
   checkLayerTensors,
+  requireTensors,
   type Statistics,
   type StatisticsRule,
 } from "./body_tensors.ts";
-import { HessianSink, PackedHessianSink } from "./sinks/hessian_sink.ts";
+import type { TokenWeights } from "./calibration/hessian.ts";
+import { checkDeviceBytes } from "./device_bytes.ts";
+import { copyTiled } from "./linalg/tile_arithmetic.ts";
+import type { Loan } from "./loan.ts";
+import { type LayerOperands, type LayerParameters, METHOD_SOLVERS, needsStatistics } from "./methods.ts";
+import { HessianSink, PackedHessianSink, WeightSink } from "./sinks/matrix_sinks.ts";
 import { ingest, type NamedChunk, type TensorSink } from "./sinks/upload.ts";
 import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
-import { WeightSink } from "./sinks/weight_sink.ts";
 
-export interface ReadOptions {
+/** A layer that is to be solved. The matrices on the device are those that no loan has, and the call frees them. */
+interface LayerInput {
+  readonly parameters: ResolvedParameters;
+  /** The statistics that the layer borrows, if it shares them with other layers. The caller returns the loan. */
+  readonly loan?: Loan;
+  /** The statistics, (cols, cols) f32, upper storage. The call overwrites this matrix. */
+  readonly hessian?: TiledMatrix;
+  /** The validation statistics, in the form of `hessian`. */
+  readonly validation?: TiledMatrix;
+  /** The target T, (rows, cols) f32. The call overwrites this matrix. */
+  readonly target?: TiledMatrix;
+  /** The validation target, in the form of `target`. The call overwrites this matrix. */
+  readonly validationTarget?: TiledMatrix;
+}
+
+/** A layer whose tensors are in a request body. */
+export interface BodyRequest extends LayerInput {
+  /** The bytes of the body, a safetensors file. They are read once. */
+  readonly source: AsyncIterable<Uint8Array>;
   readonly totalBytes: number;
-  /** The tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size. */
-  readonly edge: number;
 }
 
-export interface LayerRules extends Pick<ReadOptions, "edge"> {
-  readonly statistics: StatisticsRule;
-  /** How much each of the calibration inputs counts. @default "none" */
-  readonly tokenWeights?: TokenWeights;
-  /**
-   * Called before any data is read, with the shape of the weight and the optional tensors that the layer has. It throws
-   * if the layer cannot be solved.
-   */
-  readonly checkShape?: (
-    rows: number,
-    cols: number,
-    has: GivenTensors,
-  ) => void;
+/** A layer whose tensors are in host memory, named as in a body. */
+export interface TensorsRequest extends LayerInput {
+  readonly tensors: ReadonlyMap<string, HostTensor>;
 }
+
+export type LayerRequest = BodyRequest | TensorsRequest;
 
 export interface ReceivedLayer {
-  readonly rows: number;
-  readonly cols: number;
-  readonly dtype: FloatDtype;
-  readonly layer: Layer;
-  /** The statistics H, (cols, cols) f32, upper storage. Undefined if the request has no statistics. */
-  readonly hessian: TiledMatrix | undefined;
-  /** The validation statistics, in the form of `hessian`. Undefined if the request has none. */
-  readonly validation: TiledMatrix | undefined;
-  /** T, (rows, cols) f32. Undefined if the request has no target. */
-  readonly target: TiledMatrix | undefined;
-  /** Tv, in the form of `target`. Undefined if the request has no validation target. */
-  readonly validationTarget: TiledMatrix | undefined;
-  /** Frees all tensors. Idempotent, also after a solve that has freed some of them. */
+  readonly operands: LayerOperands;
+  /** The parameters of the solve, some of which depend on the tensors. */
+  readonly parameters: LayerParameters & { readonly answerDtype: FloatDtype };
+  /** Frees the operands. Idempotent, also after a solve that has freed some of them. */
   destroy(): void;
 }
 
 /**
- * Reads a layer and closes the source. If it throws, nothing stays allocated.
- * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is invalid
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source and of `checkShape`
+ * Reads a layer and closes the source. A layer that cannot be solved is refused before any data is read. If the call
+ * throws, nothing stays allocated.
+ * @param edge the tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size
+ * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the tensors are invalid
+ * @throws {LayerSizeError} if the method cannot solve a layer of this size
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
  */
 export async function readLayer(
   backend: Backend,
-  source: AsyncIterable<Uint8Array>,
-  options: ReadOptions & LayerRules,
+  request: LayerRequest,
+  edge: number,
 ): Promise<ReceivedLayer> {
-  const stream = await openSafetensors(source, options);
+  const { parameters: given, loan } = request;
+  using owned = new ResourceSet(), sinks = new SinkSet();
+  const onDevice = (matrix: TiledMatrix | undefined) => {
+    if (!matrix || owned.add(matrix).edge === edge) return matrix;
+    const copy = owned.add(copyTiled(backend, matrix, edge));
+    matrix.destroy();
+    return copy;
+  };
+  const [hessian, validation, target, validationTarget] = [
+    request.hessian,
+    request.validation,
+    request.target,
+    request.validationTarget,
+  ].map(onDevice);
+  const file = "source" in request
+    ? await openSafetensors(request.source, request)
+    : tensorsInMemory(request.tensors);
   try {
-    return await receiveLayer(backend, stream.header.tensors, stream.chunks(), options);
+    const tensors = checkLayerTensors(file.header.tensors, statisticsRule(request));
+    const { rows, cols, weight } = tensors;
+    const has = {
+      mask: tensors.mask !== undefined,
+      validation: (tensors.validation ?? validation ?? loan?.validation) !== undefined,
+      target: (tensors.target ?? target) !== undefined,
+      validationTarget: (tensors.validationTarget ?? validationTarget) !== undefined,
+    };
+    const parameters = {
+      ...given,
+      sparsity: given.prunesMaskOnly && has.mask ? 0 : given.sparsity,
+      targetStep: has.target ? given.target_step ?? DEFAULT_TARGET_STEP : undefined,
+      answerDtype: given.dtype === "same" ? weight.dtype : given.dtype,
+    };
+    METHOD_SOLVERS[given.method].checkShape?.(rows, cols, given.pattern);
+    requireTensors(parameters, rows, cols, has, given.target_step !== undefined, loan?.hessian.cols);
+    const shape = {
+      rows,
+      cols,
+      edge,
+      hasValidation: has.validation,
+      hasValidationTarget: has.validationTarget,
+    };
+    checkDeviceBytes(backend, shape, parameters);
+
+    const matrixOf = (tensor: typeof weight | undefined) =>
+      tensor && sinks.add(tensor.name, new WeightSink(backend, tensor, edge));
+    const statisticsOf = (tensor: Statistics | undefined, tokenWeights?: TokenWeights) =>
+      tensor && sinks.add(tensor.name, createStatisticsSink(backend, tensor, edge, tokenWeights));
+    const weightSink = matrixOf(weight)!;
+    const hessianSink = statisticsOf(tensors.statistics, given.token_weights);
+    const validationSink = statisticsOf(tensors.validation);
+    const maskSink = tensors.mask &&
+      sinks.add("mask", new MaskSink(backend, rows, cols, tensors.mask.packed));
+    const targetSink = matrixOf(tensors.target), validationTargetSink = matrixOf(tensors.validationTarget);
+    await ingest(backend, file.chunks(), sinks.byName);
+    const take = (sink: TensorSink<TiledMatrix> | undefined) => sink && owned.add(sink.take());
+    const forced = maskSink?.take();
+    if (forced) owned.add(forced.bits);
+    const operands = {
+      layer: { weight: take(weightSink)!, forced },
+      hessian: hessian ?? take(hessianSink),
+      validation: validation ?? take(validationSink),
+      target: target ?? take(targetSink),
+      validationTarget: validationTarget ?? take(validationTargetSink),
+    };
+    const received = owned.move();
+    return { operands, parameters, destroy: () => received.destroy() };
   } finally {
-    await stream.close();
+    await file.close();
   }
 }
 
-/**
- * Uploads a layer whose tensors are in host memory, named as in a body. If it throws, nothing stays allocated.
- * @throws the errors of `readLayer`, except those of the body and its source
- */
-export function uploadLayer(
-  backend: Backend,
-  tensors: ReadonlyMap<string, HostTensor>,
-  rules: LayerRules,
-): Promise<ReceivedLayer> {
-  const infos = [...tensors].map(([name, { dtype, shape, data }]) => (
+/** Presents tensors in host memory as an open file. */
+function tensorsInMemory(tensors: ReadonlyMap<string, HostTensor>) {
+  const infos: TensorInfo[] = [...tensors].map(([name, { dtype, shape, data }]) => (
     { name, dtype, shape, begin: 0, end: data.byteLength }
   ));
-  const chunks = infos.map((tensor) => ({ tensor, bytes: tensors.get(tensor.name)!.data }));
-  return receiveLayer(backend, infos, chunks, rules);
+  const chunks = (): Iterable<NamedChunk> =>
+    infos.map((tensor) => ({ tensor, bytes: tensors.get(tensor.name)!.data }));
+  return { header: { tensors: infos }, chunks, close: () => Promise.resolve() };
 }
 
-async function receiveLayer(
-  backend: Backend,
-  infos: readonly TensorInfo[],
-  chunks: AsyncIterable<NamedChunk> | Iterable<NamedChunk>,
-  { edge, statistics: rule, tokenWeights, checkShape }: LayerRules,
-): Promise<ReceivedLayer> {
-  using sinks = new SinkSet();
-  const tensors = checkLayerTensors(infos, rule);
-  const { rows, cols, statistics, validation } = tensors;
-  checkShape?.(rows, cols, {
-    mask: tensors.mask !== undefined,
-    validation: validation !== undefined,
-    target: tensors.target !== undefined,
-    validationTarget: tensors.validationTarget !== undefined,
-  });
-  const weight = sinks.add("weight", new WeightSink(backend, tensors.weight, edge));
-  const statisticsSink = statistics &&
-    sinks.add(statistics.name, createStatisticsSink(backend, statistics, edge, tokenWeights));
-  const validationSink = validation &&
-    sinks.add(validation.name, createStatisticsSink(backend, validation, edge));
-  const mask = tensors.mask && sinks.add("mask", new MaskSink(backend, rows, cols, tensors.mask.packed));
-  const [targetSink, validationTargetSink] = [tensors.target, tensors.validationTarget].map((tensor) =>
-    tensor && sinks.add(tensor.name, new WeightSink(backend, tensor, edge))
-  );
-  await ingest(backend, chunks, sinks.byName);
-  const layer: Layer = { weight: weight.take(), forced: mask?.take() };
-  const hessian = statisticsSink?.take(), held = validationSink?.take();
-  const target = targetSink?.take(), validationTarget = validationTargetSink?.take();
-  return {
-    rows,
-    cols,
-    dtype: tensors.weight.dtype,
-    layer,
-    hessian,
-    validation: held,
-    target,
-    validationTarget,
-    destroy() {
-      for (const matrix of [hessian, held, target, validationTarget]) matrix?.destroy();
-      layer.weight.destroy();
-      layer.forced?.bits.destroy();
-    },
-  };
+function statisticsRule({ parameters, loan, hessian }: LayerRequest): StatisticsRule {
+  if (loan || hessian) return "stored";
+  if (parameters.token_weights !== "none") return "inputs";
+  return needsStatistics(parameters) ? "required" : "optional";
 }
 
 /** The statistics of a layer's inputs, and those of its validation inputs if it has any: (n, n) f32, upper storage. */
 export interface ReceivedStatistics {
   readonly hessian: TiledMatrix;
   readonly validation: TiledMatrix | undefined;
+}
+
+export interface ReadOptions {
+  readonly totalBytes: number;
+  /** The tile edge of the matrices. */
+  readonly edge: number;
 }
 
 /**

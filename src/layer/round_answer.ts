@@ -11,13 +11,12 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 import { checkAnswer } from "./check_answer.ts";
 import { permuteColumns } from "./linalg/column_order.ts";
 import type { Factor } from "./linalg/factor.ts";
-import { PanelProduct } from "./linalg/panel_product.ts";
+import { PanelProduct } from "./linalg/gemm.ts";
 import { addFactoredForm, addInnerProduct, RowSums } from "./linalg/quadratic_form.ts";
 import { addScaled, allocateLike, copyMatrix } from "./linalg/tile_arithmetic.ts";
 import { keepsHessian, type MethodResult, type SolveTask } from "./methods.ts";
 import { ScaledLoss, type ScaledStatistics } from "./solvers/scaled_statistics.ts";
-import { FormSums, undampedForm } from "./solvers/solution.ts";
-import type { Solution } from "./solvers/solver.ts";
+import { FormSums, type Solution, undampedForm } from "./solvers/solver.ts";
 
 /**
  * Returns Q, rounded exactly as the answer encodes it. Waits for the device. Q is rounded in place, except if it has grids,

@@ -71,18 +71,13 @@ export async function runMethod(
     refitSeconds: 0,
     notes,
   };
-  if (!onePass) {
-    try {
-      if (refitSteps && solved.refitSteps === undefined) result = await refitResult(task, result, clock);
-      if (quantization) result = await roundResult(task, result);
-    } catch (error) {
-      result.solution.destroy();
-      throw error;
-    }
-  }
-  if (validation) result = await chooseResult(task, validation, result);
-  if (answerDtype === "F32" || !hessian && !factor) return result;
   try {
+    if (!onePass && refitSteps && solved.refitSteps === undefined) {
+      result = await refitResult(task, result, clock);
+    }
+    if (!onePass && quantization) result = await roundResult(task, result);
+    if (validation) result = await chooseResult(task, validation, result);
+    if (answerDtype === "F32" || !hessian && !factor) return result;
     return await roundToAnswer(task, result, answerDtype, scaled);
   } catch (error) {
     result.solution.destroy();

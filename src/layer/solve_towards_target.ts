@@ -1,8 +1,8 @@
-/** Solves a layer that may have a target: takes the step towards it, runs the method, and measures the result. */
+/** Solves a layer that has a target: takes the step towards the target, runs the method, and measures the result. */
 
 import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
-import type { Report } from "../protocol/messages.ts";
+import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import { chooseTargetStep } from "./validation/choose_target_step.ts";
 import { total } from "./linalg/quadratic_form.ts";
 import { copyShrunk } from "./linalg/shrink.ts";
@@ -15,47 +15,23 @@ import { TargetStep } from "./target_step.ts";
 const TARGET_NOTE =
   "The losses in the other notes are errors against the weights after the step towards the target, and with a " +
   "validation target, the validation losses are changes of the error against this target.";
-/** The note of a layer with shrunk statistics whose other notes state losses. */
-const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
 
-export interface SolveParameters extends DampedParameters {
+interface StepParameters extends DampedParameters {
   /** s, by which the solve shrinks the Hessian (`linalg/shrink.ts`). The given factor is that of the shrunk Hessian. */
   readonly shrinkage: number;
 }
 
-export interface TargetResult extends MethodResult {
-  /** Undefined if the layer has no target. */
-  readonly target?: {
-    /** α, the size of the step that was taken. */
-    readonly step: number;
-    readonly change: NonNullable<Report["target_change"]>;
-  };
-}
-
 /**
- * Takes the step towards the target if the layer has one, runs the method, and measures its result against the original
- * weights.
+ * Takes the step towards the target, runs the method, and measures its result against the original weights.
  * @throws the errors of `chooseTargetStep` and `runMethod`
  */
 export async function solveTowardsTarget(
   backend: Backend,
-  { target, ...operands }: LayerOperands,
-  { targetStep, shrinkage, answerDtype = "F32", ...parameters }: SolveParameters,
+  { target, ...operands }: LayerOperands & { readonly target: TiledMatrix },
+  { targetStep, shrinkage, answerDtype = "F32", ...parameters }: StepParameters,
   clock: () => number,
-): Promise<TargetResult> {
+): Promise<MethodResult> {
   using owned = new DisposableStack();
-  if (!target) {
-    const rounded = { ...parameters, answerDtype };
-    if (shrinkage === 0) return await runMethod(backend, operands, rounded, clock);
-    const shrunk = owned.adopt(
-      await copyShrunk(backend, operands.hessian!, shrinkage),
-      (copy) => copy.destroy(),
-    );
-    const shrunkOperands = { ...operands, hessian: shrunk, unshrunk: operands.hessian };
-    const result = await runMethod(backend, shrunkOperands, rounded, clock);
-    const { notes } = result;
-    return notes.length > 0 ? { ...result, notes: [...notes, SHRUNK_NOTE] } : result;
-  }
   const { layer, validation, validationTarget } = operands;
   const factor = operands.factor!, hessian = operands.hessian!;
   const tensors = { weight: layer.weight, hessian, target, validation, validationTarget };

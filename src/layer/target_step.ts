@@ -29,13 +29,12 @@ import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { Report } from "../protocol/messages.ts";
 import { wordsPerRow } from "../tensor/pattern.ts";
 import { permuteColumns } from "./linalg/column_order.ts";
-import { readDiagonal } from "./linalg/diagonal.ts";
+import { addScaled, allocateLike, copyMatrix, readDiagonal, scaleColumns } from "./linalg/tile_arithmetic.ts";
 import type { Factor } from "./linalg/factor.ts";
 import { symmetricProduct } from "./linalg/gemm.ts";
 import { addInnerProduct, addQuadraticForm, mirrorDiagonalTiles, RowSums } from "./linalg/quadratic_form.ts";
 import { solveFactored } from "./linalg/solve_factored.ts";
-import { addScaled, allocateLike, copyMatrix, scaleColumns } from "./linalg/tile_arithmetic.ts";
-import { trustedDifference } from "./solvers/solution.ts";
+import { trustedDifference } from "./solvers/solver.ts";
 import type { ValidationGradient } from "./solvers/validation_loss.ts";
 
 /** The matrices of a layer with a target, in tiles of one size. The lower triangles of diagonal tiles are overwritten. */

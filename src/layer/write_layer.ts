@@ -14,12 +14,13 @@ import type { QuantizationGrids, Solution } from "./solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../tensor/pattern.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype, tensorBytes } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { freeArray, READ_BYTES } from "../device/host_memory.ts";
+import { freeArray, READ_BYTES, splitIntoStrips } from "../device/host_memory.ts";
 import { type Encoding, MatrixReader } from "./matrix_reader.ts";
-import { splitIntoStrips } from "./sinks/strips.ts";
 
 export interface Answer {
   readonly byteLength: number;
+  /** The tensors, which can be read in place of the file. */
+  readonly tensors: readonly AnswerTensor[];
   /**
    * Yields the bytes of the file. May be called once. The solution must not be freed before the generator ends.
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
@@ -45,6 +46,7 @@ export function encodeAnswer(
   const header = encodeHeader(tensors, { report: JSON.stringify(report) });
   return {
     byteLength: header.bytes.byteLength + header.dataBytes,
+    tensors,
     async *chunks() {
       yield header.bytes;
       for (const tensor of tensors) yield* tensor.chunks();
@@ -53,21 +55,15 @@ export function encodeAnswer(
 }
 
 /** Reads the tensors of an answer into host memory. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
-export async function readTensors(
-  backend: Backend,
-  solution: Solution,
-  dtype: FloatDtype,
-  weights: MatrixReader,
-): Promise<Map<string, HostTensor>> {
+export async function readTensors(answered: readonly AnswerTensor[]): Promise<Map<string, HostTensor>> {
   const tensors = new Map<string, HostTensor>();
-  for (const { name, dtype: stored, shape, chunks } of answerTensors(backend, solution, dtype, weights)) {
-    const data = await joinChunks(chunks(), tensorBytes(stored, shape));
-    tensors.set(name, { dtype: stored, shape, data });
+  for (const { name, dtype, shape, chunks } of answered) {
+    tensors.set(name, { dtype, shape, data: await joinChunks(chunks(), tensorBytes(dtype, shape)) });
   }
   return tensors;
 }
 
-/** Joins the chunks of a tensor of `byteLength` bytes, and frees each chunk. */
+/** Joins chunks of `byteLength` bytes in all, and frees each chunk. */
 export async function joinChunks(
   chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
   byteLength: number,
@@ -129,14 +125,8 @@ function answerTensors(
 }
 
 /** Reads a whole answer from the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
-export async function readWholeAnswer(answer: Answer): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(answer.byteLength);
-  let filled = 0;
-  for await (const chunk of answer.chunks()) {
-    bytes.set(chunk, filled);
-    filled += chunk.byteLength;
-  }
-  return bytes;
+export function readWholeAnswer({ chunks, byteLength }: Answer): Promise<Uint8Array<ArrayBuffer>> {
+  return joinChunks(chunks(), byteLength);
 }
 
 export function weightReader(backend: Backend, q: TiledMatrix, dtype: FloatDtype): MatrixReader {

@@ -11,9 +11,10 @@ import { type LayerTensors, ownTensors, type PrunedLayer } from "../client/layer
 import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../client/model_pruner.ts";
 import { pruneRounds, type RoundLayer } from "../client/prune_rounds.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
-import { pruneTensors, type TensorsRequest } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/errors.ts";
+import { pruneTensors } from "../layer/handle_layer.ts";
 import { DEFAULT_STORE_BYTES, LentStatistics } from "../layer/loan.ts";
+import type { TensorsRequest } from "../layer/read_layer.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";

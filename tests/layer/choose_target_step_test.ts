@@ -9,7 +9,7 @@ import type { Backend } from "../../src/device/backend.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
-import { copyTiled } from "../../src/layer/linalg/submatrix.ts";
+import { copyTiled } from "../../src/layer/linalg/tile_arithmetic.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
 import { chooseTargetStep } from "../../src/layer/validation/choose_target_step.ts";
 import { TargetStep } from "../../src/layer/target_step.ts";

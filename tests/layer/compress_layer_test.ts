@@ -11,7 +11,7 @@ import type { LayerParameters } from "../../src/layer/methods.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
-import { relativeError } from "../../src/layer/solvers/solution.ts";
+import { relativeError } from "../../src/layer/solvers/solver.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 
 const ROWS = 24, COLS = 70;

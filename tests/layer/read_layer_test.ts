@@ -8,7 +8,9 @@ import assert from "node:assert/strict";
 import { type Backend, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
-import { readLayer, readStatistics, type ReceivedLayer } from "../../src/layer/read_layer.ts";
+import { readLayer, readStatistics } from "../../src/layer/read_layer.ts";
+import type { LayerOperands } from "../../src/layer/methods.ts";
+import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
@@ -21,6 +23,8 @@ import { memoryBackend } from "../host/memory_backend.ts";
 import { bytes, file, floats, packBits, packUpper, source } from "./bodies.ts";
 
 const EDGE = 32;
+/** Magnitude needs no statistics, but accepts them. */
+const parameters = resolveParameters(layerQuerySchema.parse({ method: "magnitude" }));
 
 /** Returns an (n, n) matrix with its entries below the diagonal set to 0. */
 function upper(matrix: ArrayLike<number>, n: number): Float64Array {
@@ -30,17 +34,15 @@ function upper(matrix: ArrayLike<number>, n: number): Float64Array {
 eachBackend("readLayer", (backend) => {
   async function withLayer(
     tensors: Record<string, HostTensor>,
-    check: (received: ReceivedLayer, backend: Backend) => Promise<void>,
+    check: (operands: LayerOperands, backend: Backend) => Promise<void>,
   ) {
     const body = file(tensors), before = backend().counters.bytesLive;
     const bodySource = source(body);
-    const received = await readLayer(backend(), bodySource, {
-      totalBytes: body.length,
-      edge: EDGE,
-      statistics: "optional",
-    });
+    const request = { source: bodySource, totalBytes: body.length, parameters };
+    const received = await readLayer(backend(), request, EDGE);
+    assert.equal(received.parameters.answerDtype, tensors.weight.dtype);
     try {
-      await check(received, backend());
+      await check(received.operands, backend());
     } finally {
       received.destroy();
     }
@@ -52,13 +54,10 @@ eachBackend("readLayer", (backend) => {
     for (const [rows, cols] of [[1, 1], [3, 31], [32, 32], [33, 65], [70, 7]]) {
       it(`reads a ${rows}×${cols} weight in ${dtype}`, async () => {
         const weight = floats(dtype, [rows, cols], normals(rows * cols, 1));
-        await withLayer({ weight }, async (received, backend) => {
-          assert.deepEqual([received.rows, received.cols, received.dtype], [rows, cols, dtype]);
-          assertSame(
-            await readMatrix(backend, received.layer.weight),
-            bytesToFloats(weight.data, dtype),
-          );
-          assert.equal(received.hessian, undefined);
+        await withLayer({ weight }, async ({ layer, hessian }, backend) => {
+          assert.deepEqual([layer.weight.rows, layer.weight.cols], [rows, cols]);
+          assertSame(await readMatrix(backend, layer.weight), bytesToFloats(weight.data, dtype));
+          assert.equal(hessian, undefined);
         });
       });
     }
@@ -127,8 +126,8 @@ eachBackend("readLayer", (backend) => {
     async function refuses(tensors: Record<string, HostTensor>, expected: object, cut = 0) {
       const whole = file(tensors), before = backend().counters.bytesLive;
       const body = source(whole.subarray(0, whole.length - cut));
-      const options = { totalBytes: whole.length, edge: EDGE, statistics: "optional" } as const;
-      await assert.rejects(readLayer(backend(), body, options), expected);
+      const request = { source: body, totalBytes: whole.length, parameters };
+      await assert.rejects(readLayer(backend(), request, EDGE), expected);
       assert.equal(backend().counters.bytesLive, before);
       assert.ok(body.closed);
     }
@@ -222,10 +221,10 @@ eachBackend("readLayer", (backend) => {
       const matrix = correlatedHessian(n, { seed: 9 });
       matrix[35 * n + 3] = value;
       const body = file({ weight, hessian, validation_hessian: floats("F32", [n, n], matrix) });
-      const options = { totalBytes: body.length, edge: EDGE, statistics: "optional" } as const;
+      const request = { source: source(body), totalBytes: body.length, parameters };
       const live = backend().counters.bytesLive;
       await assert.rejects(
-        readLayer(backend(), source(body), options),
+        readLayer(backend(), request, EDGE),
         { name, tensor: "validation_hessian", index: [35, 3] },
       );
       assert.equal(backend().counters.bytesLive, live);
@@ -245,11 +244,11 @@ describe("readLayer on a device without enough memory", () => {
     };
     for (const [name, tensor] of Object.entries(statistics)) {
       const body = file({ weight: floats("BF16", shape, values), [name]: tensor, mask });
-      const options = { totalBytes: body.length, edge: EDGE, statistics: "required" } as const;
       // The capacity shrinks step by step, so that each allocation in turn is the first one to fail.
       for (let capacity = 200_000; capacity >= 0; capacity -= 500) {
         const backend = memoryBackend(capacity), bodySource = source(body);
-        const received = await readLayer(backend, bodySource, options).catch((error) => error);
+        const request = { source: bodySource, totalBytes: body.length, parameters };
+        const received = await readLayer(backend, request, EDGE).catch((error) => error);
         if (!(received instanceof Error)) received.destroy();
         else if (!(received instanceof OutOfDeviceMemoryError || received.name === "NonFiniteError")) {
           throw received;
@@ -268,11 +267,10 @@ describe("readLayer, given more strips than it has slots for pending checks,", (
     const rows = 5000, values = new Float32Array(rows).fill(1);
     const read = async (weight: Float32Array) => {
       const body = file({ weight: floats("F16", [rows, 1], weight) });
-      const options = { totalBytes: body.length, edge: 1, statistics: "optional" } as const;
-      return await readLayer(backend, source(body), options);
+      return await readLayer(backend, { source: source(body), totalBytes: body.length, parameters }, 1);
     };
     const received = await read(values);
-    assertSame(await readMatrix(backend, received.layer.weight), values);
+    assertSame(await readMatrix(backend, received.operands.layer.weight), values);
     received.destroy();
     for (const row of [0, 4095, 4096, rows - 1]) {
       const index = [row, 0];

@@ -10,7 +10,7 @@ import { readMatrix, TiledMatrix, writeMatrix } from "../../src/device/tiled_mat
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
-import { copyTiled } from "../../src/layer/linalg/submatrix.ts";
+import { copyTiled } from "../../src/layer/linalg/tile_arithmetic.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
 import { TargetStep } from "../../src/layer/target_step.ts";
 import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";

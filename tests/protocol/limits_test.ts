@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { checkBlocking, tileEdgeFor } from "../../src/layer/linalg/blocking.ts";
-import { nextDamping } from "../../src/layer/linalg/diagonal.ts";
+import { checkBlocking, tileEdgeFor } from "../../src/device/tiled_matrix.ts";
+import { nextDamping } from "../../src/layer/linalg/factor.ts";
 import { DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING } from "../../src/protocol/limits.ts";
 
 describe("the limits of the contract", () => {

@@ -7,6 +7,7 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
+import { limitMemory } from "../support/limited_backend.ts";
 import { normals } from "../../scripts/fixtures/random.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { answerOf, safetensorsHeaders, startHost } from "./host.ts";
@@ -58,6 +59,15 @@ describe("a host with a full, missing or lost device", () => {
     assert.equal(residentQueue.waiting, 0);
     release();
     await answerOf(await host.send("POST", LAYERS, LAYER));
+    await host.close();
+  });
+
+  it("answers busy to a layer for which there is no memory beside another one, and else too_large", async () => {
+    const host = await startHost({ open: async () => limitMemory(await createCpuBackend(), 1000) });
+    const release = await host.device.session().residentQueue.acquire();
+    await assertProblem(await host.send("POST", LAYERS, LAYER), "busy");
+    release();
+    await assertProblem(await host.send("POST", LAYERS, LAYER), "too_large");
     await host.close();
   });
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
-import { tileEdgeFor } from "../../src/layer/linalg/blocking.ts";
+import { tileEdgeFor } from "../../src/device/tiled_matrix.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
 import type { QuantizationOptions } from "../../src/tensor/quantization.ts";
 import type { Solution, SparseGptOptions } from "../../src/layer/solvers/solver.ts";

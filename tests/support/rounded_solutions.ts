@@ -2,8 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
-import { relativeError } from "../../src/layer/solvers/solution.ts";
-import type { Solution } from "../../src/layer/solvers/solver.ts";
+import { relativeError, type Solution } from "../../src/layer/solvers/solver.ts";
 import type { GptqOptions, GptqSolution } from "../reference/gptq.ts";
 import { assertClose } from "./assert_close.ts";
 import { assertSame } from "./assert_same.ts";

@@ -5,8 +5,7 @@
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
-import { relativeError } from "../../src/layer/solvers/solution.ts";
-import type { Solution } from "../../src/layer/solvers/solver.ts";
+import { relativeError, type Solution } from "../../src/layer/solvers/solver.ts";
 import type { Pattern } from "../../src/tensor/pattern.ts";
 import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "./assert_close.ts";

@@ -3,7 +3,7 @@
 import type { Backend } from "../../../src/device/backend.ts";
 import { gemmNN } from "../../../src/device/kernels/gemm.ts";
 import { gemm } from "../../../src/layer/linalg/gemm.ts";
-import type { Submatrix } from "../../../src/layer/linalg/submatrix.ts";
+import type { Submatrix } from "../../../src/layer/linalg/tile_arithmetic.ts";
 import { normals } from "../../fixtures/random.ts";
 
 /** The rate of a product of two matrices of (order, order), as the fastest of several timings. */

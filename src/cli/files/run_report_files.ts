@@ -13,7 +13,7 @@ import {
 } from "../../prune/report/file_names.ts";
 import { renderModelCard } from "../../prune/report/model_card.ts";
 import { asRunReport, type ShrinkReport, shrinkReportSchema } from "../../prune/shrink/shrink_report.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import { type RunReport, runReportSchema } from "../../prune/report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";

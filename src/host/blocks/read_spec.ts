@@ -3,14 +3,13 @@
 import { z } from "zod";
 import { messageOf } from "../../base/errors.ts";
 import { ModelError } from "../../base/files/file_error.ts";
-import { type JsonBounds, parseJson } from "../../base/json.ts";
+import { isObject, type JsonBounds, parseJson } from "../../base/json.ts";
 import { stopAtFault } from "../../base/stop_at_fault.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { requireNoTokenInputs } from "../../model/token_inputs.ts";
 import { MAX_MODEL_BLOCKS, MAX_MODEL_LAYERS } from "../../protocol/limits.ts";
 import { invalidParameter, invalidParameters, type Refusal } from "../../protocol/refusal.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
 
 /** The data from which `readSpec` derives the network of a model. */
 export interface ModelDescription {

@@ -22,7 +22,7 @@ import { weightName } from "../../prune/block_plan.ts";
 import { reconstructBlock } from "../../prune/reconstruct_block.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { SafetensorsHeader } from "../../tensor/safetensors/header.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import { countSumsBytes, sumParts } from "./sum_parts.ts";

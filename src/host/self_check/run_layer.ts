@@ -1,8 +1,7 @@
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { readMatrix, TiledMatrix, writeMatrix } from "../../device/tiled_matrix.ts";
+import { readMatrix, TiledMatrix, tileEdgeFor, writeMatrix } from "../../device/tiled_matrix.ts";
 import { compressLayer } from "../../layer/compress_layer.ts";
-import { tileEdgeFor } from "../../layer/linalg/blocking.ts";
 import { messageOf } from "../../base/errors.ts";
 import { describeDifference, type ResultFingerprint } from "./fingerprint.ts";
 import type { CaseFault } from "./run_case.ts";

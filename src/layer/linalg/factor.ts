@@ -1,24 +1,15 @@
 /**
  * Factors the calibration statistics of a layer (steps 1 to 3 of `src/layer/solvers/README.md`):
- * H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular.
+ * H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular. The diagonal of H is prepared and damped on the CPU.
  */
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { checkBlocking } from "./blocking.ts";
+import { checkBlocking, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { activationOrder, type ColumnOrder, permuteSymmetric, uploadOrder } from "./column_order.ts";
-import {
-  addDamping,
-  nextDamping,
-  type PreparedDiagonal,
-  prepareDiagonal,
-  readDiagonal,
-  writeDiagonal,
-} from "./diagonal.ts";
-import { NotPositiveDefiniteError } from "./errors.ts";
-import { allocateLike } from "./tile_arithmetic.ts";
+import { InvalidStatisticsError, NotPositiveDefiniteError } from "./errors.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
+import { allocateLike, readDiagonal, writeDiagonal } from "./tile_arithmetic.ts";
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
 export interface Factor {
@@ -166,4 +157,62 @@ function allocateFactor(backend: Backend, hessian: TiledMatrix): TiledMatrix | u
     if (error instanceof OutOfDeviceMemoryError) return undefined;
     throw error;
   }
+}
+
+export interface PreparedDiagonal {
+  /** (n) f32: the diagonal of H, with 1 at dead inputs. */
+  readonly values: Float32Array;
+  /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
+  readonly dead: Uint32Array<ArrayBuffer> | undefined;
+  /** The mean of `values`, computed in float64. */
+  readonly mean: number;
+}
+
+/**
+ * Replaces the zeros of dead inputs in a copy of `diagonal`, (n) f32, by ones.
+ * @throws {InvalidStatisticsError} naming the first entry that is negative or not finite
+ */
+export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
+  const values = diagonal.slice(), flags = new Uint32Array(diagonal.length);
+  let sum = 0, anyDead = false;
+  diagonal.forEach((value, index) => {
+    if (!(value >= 0 && value < Infinity)) throw new InvalidStatisticsError(index, value);
+    if (value === 0) {
+      anyDead = true;
+      flags[index] = 1;
+      values[index] = 1;
+    }
+    sum += values[index];
+  });
+  return { values, dead: anyDead ? flags : undefined, mean: sum / diagonal.length };
+}
+
+/**
+ * Returns a copy of the diagonal with `added` added to every entry, rounded to f32.
+ * @throws {InvalidStatisticsError} naming the first entry that is then too large for f32
+ */
+export function addDamping(values: Float32Array, added: number): Float32Array {
+  const damped = values.map((value) => value + added);
+  const overflow = damped.findIndex((value) => !Number.isFinite(value));
+  if (overflow >= 0) {
+    const message =
+      `statistics: diagonal entry ${overflow} is ${values[overflow]}, which is too large for f32 after the ` +
+      `damping of ${added} is added`;
+    throw new InvalidStatisticsError(overflow, damped[overflow], message);
+  }
+  return damped;
+}
+
+/** The smallest damping of a retry, from the code that the authors of SparseGPT published. */
+const SMALLEST_RETRY = 0.01;
+/** The largest damping of a retry. With more, the added multiple of the identity would outweigh the statistics. */
+const LARGEST_RETRY = 1;
+
+/**
+ * Returns the damping to try after `failed`, or undefined after the largest. It grows by a factor of 10, from at least
+ * 0.01, because smaller dampings rarely make an f32 matrix positive definite and each attempt costs a factorisation.
+ */
+export function nextDamping(failed: number): number | undefined {
+  if (failed >= LARGEST_RETRY) return undefined;
+  return Math.min(LARGEST_RETRY, Math.max(SMALLEST_RETRY, 10 * failed));
 }

@@ -7,15 +7,12 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { panelWidth, splitIntoPanels, splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { mirrorUpper } from "../../device/kernels/diagonal.ts";
 import { gemmNN } from "../../device/kernels/gemm.ts";
 import { rowDot } from "../../device/kernels/row_dot.ts";
-import { panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
-import { gemm } from "./gemm.ts";
-import type { PanelProduct } from "./panel_product.ts";
-import { type Submatrix, submatrixOf } from "./submatrix.ts";
-import { tilePairs } from "./tile_arithmetic.ts";
+import { gemm, type PanelProduct } from "./gemm.ts";
+import { type Submatrix, submatrixOf, tilePairs } from "./tile_arithmetic.ts";
 
 /** `columns` sums per row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0. */
 export class RowSums {

@@ -1,9 +1,7 @@
 import type { Backend } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { readDiagonal, writeDiagonal } from "./diagonal.ts";
-import { copyTiled } from "./submatrix.ts";
-import { scaleColumns } from "./tile_arithmetic.ts";
+import { copyTiled, readDiagonal, scaleColumns, writeDiagonal } from "./tile_arithmetic.ts";
 
 /**
  * Returns (1 − s)·H + s·diag(H), which is H with all entries outside of the diagonal times 1 − s. This weakens the

@@ -7,12 +7,17 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import {
+  type IndexRange,
+  panelWidth,
+  splitIntoPanels,
+  splitRange,
+  type TiledMatrix,
+} from "../../device/tiled_matrix.ts";
 import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
-import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import type { Factor } from "./factor.ts";
 import { gemm } from "./gemm.ts";
-import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./tile_arithmetic.ts";
 
 /** The parts of a factor that a solve needs. */
 type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;

@@ -9,7 +9,7 @@ import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { HessianAccumulator, type TokenWeights } from "../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
-import type { Strip, StripRules } from "./strips.ts";
+import type { Strip, StripRules } from "../../device/host_memory.ts";
 import type { TensorSink, Uploader } from "./upload.ts";
 
 /**

@@ -8,7 +8,7 @@ import { Owned } from "../../device/owned.ts";
 import { maskRowBytes, wordsPerRow } from "../../tensor/pattern.ts";
 import type { ForcedEntries } from "../solvers/solver.ts";
 import type { TensorSink } from "./upload.ts";
-import type { Strip, StripRules } from "./strips.ts";
+import type { Strip, StripRules } from "../../device/host_memory.ts";
 
 /**
  * The largest strip of a mask in bytes. The bits of a strip are counted on the calling thread, and counting two million

@@ -5,13 +5,19 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { createBufferOf, UploadMemory } from "../../device/host_memory.ts";
-import { ResourceSet } from "../../device/owned.ts";
+import {
+  createBufferOf,
+  DEFAULT_STRIP_BYTES,
+  splitIntoStrips,
+  type Strip,
+  type StripRules,
+  UploadMemory,
+} from "../../device/host_memory.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../device/kernels/transfer/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../device/kernels/transfer/convert.ts";
-import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import { NonFiniteError } from "../errors.ts";
-import { type Strip, StripAssembler, stripBufferBytes, type StripRules } from "./strips.ts";
+import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 
 /**
  * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails, its
@@ -149,6 +155,81 @@ export class Uploader {
  * sizes in the header, because a request can announce more than it sends.
  */
 export const MIN_CHECK_SLOTS = 4096;
+
+export interface StripMemory {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export class StripAssembler {
+  readonly #strips: Iterator<Strip>;
+  readonly #isChanged: boolean;
+  #strip: Strip | undefined;
+  #filledBytes = 0;
+
+  /**
+   * @param memory the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read one after
+   *   the other may share it
+   */
+  constructor(rules: StripRules, private readonly memory: StripMemory) {
+    this.#strips = splitIntoStrips(rules);
+    this.#isChanged = rules.isChanged ?? false;
+  }
+
+  /**
+   * Adds the next bytes of the tensor and yields each strip that they complete, padded with zeros to a multiple of 4
+   * bytes. A strip is a view of `bytes` if all of it lies there and it needs no padding and is not changed in place.
+   * Otherwise it is a view of `StripMemory.bytes`, which the caller may replace before it resumes the iteration. A
+   * strip is valid until the iteration is resumed.
+   */
+  *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array }> {
+    for (let copied = 0; copied < bytes.byteLength;) {
+      const strip = this.#strip ??= this.#nextStrip();
+      const buffer = this.memory.bytes;
+      const part = bytes.subarray(copied, copied + strip.byteLength - this.#filledBytes);
+      if (!this.#isChanged && part.byteLength === strip.byteLength && strip.byteLength % 4 === 0) {
+        copied += part.byteLength;
+        this.#strip = undefined;
+        yield { strip, bytes: part };
+        continue;
+      }
+      buffer.set(part, this.#filledBytes);
+      this.#filledBytes += part.byteLength;
+      copied += part.byteLength;
+      if (this.#filledBytes < strip.byteLength) return;
+      const padded = roundUp4(strip.byteLength);
+      buffer.fill(0, strip.byteLength, padded);
+      this.#strip = undefined;
+      this.#filledBytes = 0;
+      yield { strip, bytes: buffer.subarray(0, padded) };
+    }
+  }
+
+  #nextStrip(): Strip {
+    const { done, value } = this.#strips.next();
+    if (done) throw new TypeError("strips: the tensor has more bytes than its rows");
+    return value;
+  }
+}
+
+/**
+ * Returns the buffer size in bytes that the largest strip needs, padding included. For rows of different lengths the
+ * result is an upper bound, and the first row must be the longest.
+ */
+export function stripBufferBytes(
+  { rows, rowBytes, boundary = Infinity, stripBytes = DEFAULT_STRIP_BYTES }: StripRules,
+): number {
+  if (rows === 0) return 0;
+  const longestRow = typeof rowBytes === "number" ? rowBytes : rowBytes(0);
+  const rowsPerStrip = Math.min(rows, boundary, Math.max(1, Math.floor(stripBytes / longestRow)));
+  const largest = typeof rowBytes === "number"
+    ? rowsPerStrip * rowBytes
+    : Math.min(Math.max(stripBytes, longestRow), longestRow * Math.min(rows, boundary));
+  return roundUp4(largest);
+}
+
+function roundUp4(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
 
 /** Bytes of one tensor, which continue those of its last chunk. */
 export interface NamedChunk {

@@ -36,8 +36,7 @@ import { EntryChooser } from "./entry_chooser.ts";
 import { FactorLadder } from "./factor_ladder.ts";
 import { refit } from "./refit.ts";
 import { isLowerLoss, type ScaledStatistics } from "./scaled_statistics.ts";
-import { countPruned } from "./solution.ts";
-import type { Layer, Solution, SolveOptions } from "./solver.ts";
+import { countPruned, type Layer, type Solution, type SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
 import type { ValidationLoss } from "./validation_loss.ts";
 

@@ -6,10 +6,9 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { writeDiagonal } from "../linalg/diagonal.ts";
+import { allocateLike, copyMatrix, writeDiagonal } from "../linalg/tile_arithmetic.ts";
 import { reverseCholeskyTiled } from "../linalg/reverse_cholesky.ts";
 import { solveFactored } from "../linalg/solve_factored.ts";
-import { allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 
 /** The current factor of a ladder. */
 export class FactorLadder {

@@ -8,20 +8,21 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { type IndexRange, splitIntoPanels, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../../device/kernels/column_loop.ts";
 import { RADIX_LEVELS } from "../../device/kernels/selection/select.ts";
-import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
-import type { Submatrix } from "../linalg/submatrix.ts";
+import type { Submatrix } from "../linalg/tile_arithmetic.ts";
 import { PruningBudget } from "../../tensor/pattern.ts";
 import {
   checkGroupsFit,
   checkStatisticsFit,
+  countPruned,
+  FormSums,
   type Layer,
   type Solution,
   type SolveOptions,
+  toSolution,
 } from "./solver.ts";
-import { countPruned, FormSums, toSolution } from "./solution.ts";
 import { Selection } from "./selection.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 

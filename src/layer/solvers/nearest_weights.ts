@@ -5,9 +5,8 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { splitIntoPanels, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { QuantizationOptions } from "../../tensor/quantization.ts";
-import { splitIntoPanels } from "../linalg/blocking.ts";
 import { allocateLike, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { identity, ones } from "./magnitude.ts";
 import { JointPass } from "./rounding/joint_pass.ts";

@@ -15,13 +15,11 @@ import { type Pattern, removedColumns, wordsPerRow } from "../../tensor/pattern.
 import { factor } from "../linalg/factor.ts";
 import { gemm } from "../linalg/gemm.ts";
 import { copyShrunk } from "../linalg/shrink.ts";
-import { copyTiled, submatrixOf } from "../linalg/submatrix.ts";
-import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { addScaled, allocateLike, copyMatrix, copyTiled, submatrixOf } from "../linalg/tile_arithmetic.ts";
 import { chooseColumns } from "./obc/column_choice.ts";
 import { invertStatistics } from "./obc/inverse_statistics.ts";
 import type { ObcOptions, ObcSolution } from "./obc.ts";
-import { FormSums } from "./solution.ts";
-import { checkStatisticsFit, type ForcedEntries, type Layer } from "./solver.ts";
+import { checkStatisticsFit, type ForcedEntries, FormSums, type Layer } from "./solver.ts";
 import { solveSparseGpt, zeroDeadInputs } from "./sparsegpt.ts";
 
 /** The largest error with a shrunk H, as a share of tr(W·H·Wᵀ), which is the size of the outputs. */

@@ -9,11 +9,18 @@ import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { addDamping, prepareDiagonal, readDiagonal, writeDiagonal } from "../linalg/diagonal.ts";
+import { addDamping, prepareDiagonal } from "../linalg/factor.ts";
+import {
+  allocateLike,
+  copyMatrix,
+  readDiagonal,
+  scaleColumns,
+  scaleRowsAndColumns,
+  writeDiagonal,
+} from "../linalg/tile_arithmetic.ts";
 import { symmetricProduct } from "../linalg/gemm.ts";
 import { addInnerProduct, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";
-import { allocateLike, copyMatrix, scaleColumns, scaleRowsAndColumns } from "../linalg/tile_arithmetic.ts";
-import { trustedDifference, undampedForm } from "./solution.ts";
+import { trustedDifference, undampedForm } from "./solver.ts";
 import { zeroDeadInputs } from "./sparsegpt.ts";
 
 export interface ScaledStatistics {

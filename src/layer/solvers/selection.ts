@@ -24,10 +24,9 @@ import {
 } from "../../device/kernels/selection/select_block.ts";
 import { updateBlock } from "../../device/kernels/selection/update_block.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { Tile } from "../../device/tiled_matrix.ts";
+import type { IndexRange, Tile } from "../../device/tiled_matrix.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
-import type { IndexRange } from "../linalg/blocking.ts";
-import { submatrixOf } from "../linalg/submatrix.ts";
+import { submatrixOf } from "../linalg/tile_arithmetic.ts";
 import type { BlockUpdate, Layer } from "./solver.ts";
 
 interface ScoreOperands {

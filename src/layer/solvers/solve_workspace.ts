@@ -6,15 +6,14 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { type IndexRange, type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { gemmNN } from "../../device/kernels/gemm.ts";
 import { pruneBlock, pruneBlockNM } from "../../device/kernels/prune_block.ts";
 import { quantizeBlock } from "../../device/kernels/quantize_block.ts";
 import { DTYPE_CODE } from "../../device/kernels/transfer/convert.ts";
-import type { IndexRange } from "../linalg/blocking.ts";
 import { gemm } from "../linalg/gemm.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/tile_arithmetic.ts";
 import { maxCode, type QuantizationOptions, scaleLimit } from "../../tensor/quantization.ts";
 import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
 import type { BlockUpdate, Layer, QuantizationGrids } from "./solver.ts";

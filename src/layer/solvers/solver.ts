@@ -1,14 +1,15 @@
 /**
- * The types of all solvers. A solver takes the operands of a layer on the device, and returns the pruned layer on the device. All values
- * are f32, and H is the calibration statistics Σ x·xᵀ.
+ * The types of all solvers, and the figures of their solutions. A solver takes the operands of a layer on the device, and returns the pruned
+ * layer on the device. All values are f32, and H is the calibration statistics Σ x·xᵀ. The figures are the number of zeros, the loss and the
+ * relative error. They are computed on the CPU in float64, from sums and masks that the device computed.
  */
 
-import type { DeviceBuffer } from "../../device/backend.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { type Pattern, wordsPerRow } from "../../tensor/pattern.ts";
-import { checkQuantization, type QuantizationOptions } from "../../tensor/quantization.ts";
-import type { Factor } from "../linalg/factor.ts";
-import type { Submatrix } from "../linalg/submatrix.ts";
+import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";
+import type { Submatrix } from "../linalg/tile_arithmetic.ts";
+import { countBits, type Pattern, prunedPerRow } from "../../tensor/pattern.ts";
+import type { QuantizationOptions } from "../../tensor/quantization.ts";
 
 export interface Layer {
   /** W, (rows, cols) = (out_features, in_features). The solver overwrites it with Δ = W − Q. The caller frees it. */
@@ -115,37 +116,157 @@ export function checkGroupsFit(what: string, size: number, pattern: Pattern): vo
 }
 
 /**
- * Checks the options of a pass that rounds weights, if they ask for one.
- * @throws {RangeError} that names the parameter, the rule and the value
+ * Creates a solution, which now owns the workspace's `q` and `mask`, and the grids if there are any. The caller frees the rest of the
+ * workspace.
  */
-export function checkRounding(
-  { rows, cols }: TiledMatrix,
-  { blocksize, order }: Pick<Factor, "blocksize" | "order">,
-  { pattern, quantization, fixedMask }: SparseGptOptions,
-): void {
-  if (quantization) {
-    const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
-    checkQuantization(quantization, { blocksize, patternGroup });
+export function toSolution(
+  { q, mask }: Pick<Solution, "q" | "mask">,
+  figures: Pick<Solution, "zeros" | "rowErrors" | "loss" | "weightForm">,
+  quantized?: QuantizationGrids,
+): Solution {
+  return {
+    q,
+    mask,
+    ...figures,
+    quantized,
+    destroy() {
+      q.destroy();
+      mask.destroy();
+      quantized?.scales.destroy();
+      quantized?.zeros.destroy();
+    },
+  };
+}
+
+/**
+ * Returns the number of pruned entries. For an unstructured pattern the number is `prunedByBudget`. For an n:m pattern without forced
+ * entries it follows from the pattern. Forced entries must be pruned in any case, so a group can lose more entries than the pattern prunes.
+ * The mask is then read from the device, and its zeros are counted. A fixed mask is counted as well.
+ */
+export async function countPruned(
+  backend: Backend,
+  workspace: {
+    readonly weight: TiledMatrix;
+    readonly mask: DeviceBuffer;
+    readonly forced: { readonly hasForced: number };
+  },
+  { pattern, fixedMask }: SparseGptOptions,
+  prunedByBudget: number,
+): Promise<number> {
+  const { rows, cols } = workspace.weight;
+  if (!fixedMask && pattern.kind === "unstructured") return prunedByBudget;
+  if (!fixedMask && pattern.kind === "n:m" && !workspace.forced.hasForced) {
+    return rows * prunedPerRow(pattern, cols);
   }
-  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? orderOfFactor;
-  if (orderOfFactor !== wanted) {
-    throw new RangeError(
-      `order ${wanted}: needs a factor in this order, but the factor's order is ${orderOfFactor}`,
-    );
+  const { mask } = workspace;
+  const bytes = await backend.read(mask, 0, mask.byteLength);
+  return rows * cols - countBits(new Uint32Array(bytes.buffer));
+}
+
+/**
+ * The smallest difference of two sums that is trusted, as a fraction of the larger sum. The rounding errors of the sums are about 2⁻²² of
+ * the larger one in f32, so such a difference has an error well below 1 %.
+ */
+const SMALLEST_DIFFERENCE = 2 ** -14;
+
+/**
+ * Subtracts two sums that were computed in f32.
+ * @returns null if the difference is so small that rounding errors decide it, or NaN if a sum overflowed
+ */
+export function trustedDifference(minuend: number, subtrahend: number): number | null {
+  if (!Number.isFinite(minuend) || !Number.isFinite(subtrahend)) return NaN;
+  const difference = minuend - subtrahend;
+  return difference >= SMALLEST_DIFFERENCE * minuend ? difference : null;
+}
+
+/**
+ * Computes tr(M·H·Mᵀ) for a matrix M from the same trace with the damped H, by subtracting the share of the damping.
+ * @param dampedForm tr(M·(H + dampingAdded·I)·Mᵀ)
+ * @param dampingAdded the value that was added to every diagonal entry of H
+ * @param squaredNorm ‖M‖²
+ * @returns the trace, null if the damping outweighs the trace so much that f32 cannot tell them apart, or NaN if the sums overflowed
+ */
+export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number | null {
+  return trustedDifference(dampedForm, dampingAdded * squaredNorm);
+}
+
+/**
+ * Computes loss / tr(W·H·Wᵀ). If both are 0, the result is 0. The result is null if one of them is null, or if only the denominator is 0.
+ * If a number is not finite, the result is NaN, because a finite loss divided by infinity would look like a perfect layer.
+ */
+export function relativeError({ loss, weightForm }: Pick<Solution, "loss" | "weightForm">): number | null {
+  if (loss === null || weightForm === null) return null;
+  if (!Number.isFinite(loss) || !Number.isFinite(weightForm)) return NaN;
+  if (weightForm > 0) return loss / weightForm;
+  return loss === 0 ? 0 : null;
+}
+
+/** The columns of `#sums`: the contributions of each row to tr(W·H·Wᵀ) and to tr(Δ·H·Δᵀ). */
+const WEIGHT_FORM = 0, ERROR_FORM = 1;
+
+/** Measures one layer. Call `measureWeight` before the solver overwrites the weight with Δ, and `measureError` afterwards. */
+export class FormSums {
+  readonly #sums: RowSums;
+  #hasWeightForm = false;
+
+  /**
+   * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The constructor fills in
+   *   the lower triangles of its diagonal tiles.
+   * @throws {OutOfDeviceMemoryError}
+   */
+  constructor(
+    private readonly backend: Backend,
+    private readonly weight: TiledMatrix,
+    private readonly hessian: TiledMatrix,
+  ) {
+    this.#sums = new RowSums(backend, weight.rows, 2);
+    mirrorDiagonalTiles(backend, hessian);
   }
-  if (order && pattern.kind === "n:m") {
-    throw new RangeError(
-      "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
-    );
+
+  /** Queues computing tr(W·H·Wᵀ), which only the relative error needs. */
+  measureWeight(): void {
+    addQuadraticForm(this.backend, this.weight, this.hessian, this.#sums, WEIGHT_FORM);
+    this.#hasWeightForm = true;
   }
-  if (!fixedMask) return;
-  if (!quantization) {
-    throw new RangeError("a fixed mask: needs quantization, because pruning alone chooses its own mask");
+
+  /** Computes tr(Δ·H·Δᵀ), and returns both forms. Waits for the device. @throws {DeviceLostError} */
+  async measureError(): Promise<Pick<Solution, "loss" | "weightForm">> {
+    addQuadraticForm(this.backend, this.weight, this.hessian, this.#sums, ERROR_FORM);
+    const totals = await this.#sums.totals();
+    return {
+      loss: undampedForm(totals[ERROR_FORM], 0, 0),
+      weightForm: this.#hasWeightForm ? undampedForm(totals[WEIGHT_FORM], 0, 0) : null,
+    };
   }
-  const expected = 4 * rows * wordsPerRow(cols);
-  if (fixedMask.byteLength !== expected) {
-    throw new RangeError(
-      `a fixed mask of ${fixedMask.byteLength} bytes: must have ${expected} bytes for a weight of ${rows}×${cols}`,
-    );
+
+  destroy(): void {
+    this.#sums.destroy();
   }
+}
+
+/** A layer is not scaled if half the binary exponent of its squared error is at most this far from 0, as in real models. */
+const COMFORTABLE = 24;
+/** The largest exponent of a scale. 2^−120 and 2^120 are both normal numbers in f32. */
+const LARGEST_EXPONENT = 120;
+/** Below this size of the largest term, the squared error is lost in f32 if the layer cannot be scaled. */
+const SMALLEST_TERM = 2 ** -80;
+
+/**
+ * Returns the exponent e of the scale: the weights times 2^−e give an error of ordinary size. The result is 0 if the
+ * error has an ordinary size anyway.
+ * @param weight the largest magnitude of a weight
+ * @param statistic the largest diagonal entry of the statistics H
+ */
+export function scaleExponent(weight: number, statistic: number): number {
+  if (!(weight > 0 && statistic > 0)) return 0;
+  const exponent = Math.round(Math.log2(weight) + Math.log2(statistic) / 2);
+  if (Math.abs(exponent) <= COMFORTABLE) return 0;
+  return Math.max(-LARGEST_EXPONENT, Math.min(LARGEST_EXPONENT, exponent));
+}
+
+/** Whether the squared error is too small for f32, in the units of a solve with weights times 2^−exponent. */
+export function underflows(weight: number, statistic: number, exponent: number): boolean {
+  if (!(weight > 0 && statistic > 0)) return false;
+  const scaled = weight * 2 ** -exponent;
+  return scaled * scaled * statistic < SMALLEST_TERM;
 }

@@ -11,29 +11,29 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { zeroColumns } from "../../device/kernels/zero_columns.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { PruningBudget } from "../../tensor/pattern.ts";
-import { type IndexRange, splitRange } from "../linalg/blocking.ts";
+import { type IndexRange, splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { type ColumnOrder, permuteBits, permuteColumns } from "../linalg/column_order.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { PanelProduct } from "../linalg/panel_product.ts";
+import { PanelProduct } from "../linalg/gemm.ts";
 import { addFactoredForm, addInnerProduct, RowSums, total } from "../linalg/quadratic_form.ts";
-import type { Submatrix } from "../linalg/submatrix.ts";
-import { allocateLike } from "../linalg/tile_arithmetic.ts";
+import { allocateLike, type Submatrix } from "../linalg/tile_arithmetic.ts";
+import { JointPass } from "./rounding/joint_pass.ts";
 import {
   type BlockUpdate,
   checkGroupsFit,
-  checkRounding,
   checkStatisticsFit,
+  countPruned,
   type ForcedEntries,
   type Layer,
   type Solution,
   type SparseGptOptions,
+  toSolution,
+  undampedForm,
 } from "./solver.ts";
-import { JointPass } from "./rounding/joint_pass.ts";
 import { Selection } from "./selection.ts";
-import { countPruned, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
+import { PruningBudget, wordsPerRow } from "../../tensor/pattern.ts";
+import { checkQuantization } from "../../tensor/quantization.ts";
 
 /**
  * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The factor is not modified.
@@ -58,6 +58,42 @@ export async function solveSparseGpt(
   return factor.order
     ? await solvePermuted(backend, layer, factor.order, options.fixedMask, solve)
     : await solve(layer);
+}
+
+/**
+ * Checks the options of a pass that rounds weights, if they ask for one.
+ * @throws {RangeError} that names the parameter, the rule and the value
+ */
+function checkRounding(
+  { rows, cols }: TiledMatrix,
+  { blocksize, order }: Pick<Factor, "blocksize" | "order">,
+  { pattern, quantization, fixedMask }: SparseGptOptions,
+): void {
+  if (quantization) {
+    const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
+    checkQuantization(quantization, { blocksize, patternGroup });
+  }
+  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? orderOfFactor;
+  if (orderOfFactor !== wanted) {
+    throw new RangeError(
+      `order ${wanted}: needs a factor in this order, but the factor's order is ${orderOfFactor}`,
+    );
+  }
+  if (order && pattern.kind === "n:m") {
+    throw new RangeError(
+      "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
+    );
+  }
+  if (!fixedMask) return;
+  if (!quantization) {
+    throw new RangeError("a fixed mask: needs quantization, because pruning alone chooses its own mask");
+  }
+  const expected = 4 * rows * wordsPerRow(cols);
+  if (fixedMask.byteLength !== expected) {
+    throw new RangeError(
+      `a fixed mask of ${fixedMask.byteLength} bytes: must have ${expected} bytes for a weight of ${rows}×${cols}`,
+    );
+  }
 }
 
 /** Solves a layer whose columns have the order of the factor. */

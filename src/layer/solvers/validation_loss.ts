@@ -11,7 +11,8 @@
 import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
+import { prepareDiagonal } from "../linalg/factor.ts";
+import { addScaled, allocateLike, copyMatrix, readDiagonal } from "../linalg/tile_arithmetic.ts";
 import { InvalidStatisticsError } from "../linalg/errors.ts";
 import {
   addInnerProduct,
@@ -20,7 +21,6 @@ import {
   RowSums,
   total,
 } from "../linalg/quadratic_form.ts";
-import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import { checkStatisticsFit, type Solution } from "./solver.ts";
 
 /** The weights of a result and a mask in the layout of `Solution.mask`. */

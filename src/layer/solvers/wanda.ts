@@ -7,17 +7,14 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { splitRange, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { chooseInGroups } from "../../device/kernels/selection/choose.ts";
 import { chooseInRows } from "../../device/kernels/selection/choose_in_rows.ts";
-import { splitRange } from "../linalg/blocking.ts";
-import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
-import { copyRows } from "../linalg/submatrix.ts";
-import { addScaled, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { prepareDiagonal } from "../linalg/factor.ts";
+import { addScaled, combineMasked, copyMatrix, copyRows, readDiagonal } from "../linalg/tile_arithmetic.ts";
 import { countBits, type Pattern, prunedPerRow, wordsPerRow } from "../../tensor/pattern.ts";
-import { checkStatisticsFit, type Layer, type Solution, type SolveOptions } from "./solver.ts";
+import { checkStatisticsFit, FormSums, type Layer, type Solution, type SolveOptions } from "./solver.ts";
 import { ForcedBinding } from "./selection.ts";
-import { FormSums } from "./solution.ts";
 
 /**
  * The largest size of a strip, in bytes. A strip is some whole rows of the weight that are copied to one buffer, because the tiles of a

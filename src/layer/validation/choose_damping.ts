@@ -9,16 +9,14 @@ import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../../protocol/limits.ts";
-import { readDiagonal } from "../linalg/diagonal.ts";
+import { copyMatrix, largestMagnitude, readDiagonal, scaleByPowerOfTwo } from "../linalg/tile_arithmetic.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
 import { copyShrunk } from "../linalg/shrink.ts";
-import { copyMatrix } from "../linalg/tile_arithmetic.ts";
 import type { LayerOperands, LayerParameters } from "../methods.ts";
 import { sampleRows } from "./row_sample.ts";
-import type { Layer } from "../solvers/solver.ts";
+import { type Layer, scaleExponent } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { ValidationLoss } from "../solvers/validation_loss.ts";
-import { largestWeight, scaleByPowerOfTwo, scaleExponent } from "../weight_scale.ts";
 
 /** The dampings λ and the shrinkages s that are tried, weakest first. A list ends early if a value is not better than the one before. */
 const DAMPINGS = [DEFAULT_DAMPING, 0.1, MAX_DAMPING], SHRINKAGES = [0.1, 0.3];
@@ -65,7 +63,7 @@ export async function chooseDamping(
 /** Scales weights by the power of two with which f32 can hold their losses. */
 async function scaleSample(backend: Backend, weight: TiledMatrix, validation: TiledMatrix): Promise<void> {
   const largest = (await readDiagonal(backend, validation)).reduce((a, b) => Math.max(a, b), 0);
-  const exponent = scaleExponent(await largestWeight(backend, weight), largest);
+  const exponent = scaleExponent(await largestMagnitude(backend, weight), largest);
   if (exponent !== 0) scaleByPowerOfTwo(backend, weight, -exponent);
 }
 

@@ -8,9 +8,8 @@
 
 import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import type { IndexRange, TiledMatrix } from "../../device/tiled_matrix.ts";
 import { METHODS } from "../../protocol/methods.ts";
-import type { IndexRange } from "../linalg/blocking.ts";
 import { total } from "../linalg/quadratic_form.ts";
 import { addScaled, copyMatrix } from "../linalg/tile_arithmetic.ts";
 import type { LayerParameters, MethodResult, SolveTask } from "../methods.ts";
@@ -18,8 +17,7 @@ import { isSampled, sampleBits, sampleMatrix, sampleRows } from "./row_sample.ts
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import { type NearestWeights, nearestWeights } from "../solvers/nearest_weights.ts";
 import { ScaledLoss } from "../solvers/scaled_statistics.ts";
-import { FormSums } from "../solvers/solution.ts";
-import type { ForcedEntries, Solution } from "../solvers/solver.ts";
+import { type ForcedEntries, FormSums, type Solution } from "../solvers/solver.ts";
 import { type ValidationFigures, ValidationLoss } from "../solvers/validation_loss.ts";
 
 /**

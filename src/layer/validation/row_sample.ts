@@ -4,7 +4,7 @@ import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
-import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { copySubmatrix, submatrixOf } from "../linalg/tile_arithmetic.ts";
 import { ColumnCounts } from "../sinks/mask_sink.ts";
 import type { ForcedEntries, Layer } from "../solvers/solver.ts";
 

@@ -3,7 +3,7 @@
  * them.
  */
 
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { ModelError } from "../../base/files/file_error.ts";

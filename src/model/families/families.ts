@@ -3,7 +3,7 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { quote } from "../../base/texts.ts";
 import { configError } from "./config/config.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import { bloom } from "./bloom.ts";
 import { deepseekV2, deepseekV3, glm4Moe, kimiK2 } from "./deepseek.ts";
 import type { Family, ModelSpec } from "./family.ts";

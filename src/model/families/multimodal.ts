@@ -1,7 +1,7 @@
 /** Finds the text part of a multimodal model. It is pruned as a model of its own family, and all other tensors are copied. */
 
 import { configError } from "./config/config.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 

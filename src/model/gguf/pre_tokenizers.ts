@@ -5,7 +5,7 @@
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const WORDS = (numbers: string, mark = "") => {

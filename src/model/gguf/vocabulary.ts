@@ -4,7 +4,7 @@
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import type { TokenizerFiles } from "../tokenizer/tokenizer.ts";
 import { bool, type MetadataEntry, text, u32 } from "./container.ts";
 import { MAX_TOKEN_CHARACTERS, preTokenizerName } from "./pre_tokenizers.ts";

@@ -3,7 +3,7 @@
  * accepts any value as an id, and guesses the kind of a model if it does not know the type.
  */
 
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 
 /** The kinds of models that the tokenizer library implements. */

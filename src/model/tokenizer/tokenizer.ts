@@ -4,7 +4,7 @@
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
-import { isObject } from "../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../base/json.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { checkDefinition, isTokenId } from "./check_definition.ts";

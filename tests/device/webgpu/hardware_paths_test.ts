@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
+import { relativeError } from "../../../src/layer/solvers/solver.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../../support/layers.ts";

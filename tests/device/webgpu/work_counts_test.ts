@@ -13,6 +13,7 @@ import { readLayer } from "../../../src/layer/read_layer.ts";
 import { MIN_CHECK_SLOTS } from "../../../src/layer/sinks/upload.ts";
 import { encodeAnswer } from "../../../src/layer/write_layer.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
+import { layerQuerySchema, resolveParameters } from "../../../src/protocol/parameters.ts";
 import type { Pattern } from "../../../src/tensor/pattern.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import type { WebGpuBackend } from "../../../src/device/webgpu/backend.ts";
@@ -145,14 +146,12 @@ webgpuSuite("the bytes that cross the bus on webgpu", (backend) => {
       weight: floats(dtype, [rows, cols], normals(entries, 2)),
       hessian_upper: floats("F32", [(cols * (cols + 1)) / 2], packUpper(hessian, cols)),
     });
-    const [received, reading] = await measure(backend(), () =>
-      readLayer(backend(), source(body), {
-        totalBytes: body.length,
-        edge: 128,
-        statistics: "required",
-      }));
-    const factored = await factor(backend(), received.hessian!, { damping: 0.01, blocksize: 32 });
-    const solution = await solveSparseGpt(backend(), received.layer, factored, {
+    const parameters = resolveParameters(layerQuerySchema.parse({}));
+    const request = { source: source(body), totalBytes: body.length, parameters };
+    const [received, reading] = await measure(backend(), () => readLayer(backend(), request, 128));
+    const { layer, hessian: statistics } = received.operands;
+    const factored = await factor(backend(), statistics!, { damping: 0.01, blocksize: 32 });
+    const solution = await solveSparseGpt(backend(), layer, factored, {
       sparsity: 0.5,
       pattern: PATTERNS["2:4"],
       relativeError: false,
@@ -163,8 +162,8 @@ webgpuSuite("the bytes that cross the bus on webgpu", (backend) => {
     });
     for (const resource of [solution, factored, received]) resource.destroy();
     strictEqual(answering.bytesWritten, 0);
-    const statistics = 4 * (cols * (cols + 1)) / 2, slots = 4 * MIN_CHECK_SLOTS;
-    return { weightIn: reading.bytesWritten - statistics - slots, answerOut: answering.bytesRead };
+    const statisticsIn = 4 * (cols * (cols + 1)) / 2, slots = 4 * MIN_CHECK_SLOTS;
+    return { weightIn: reading.bytesWritten - statisticsIn - slots, answerOut: answering.bytesRead };
   }
 
   for (const [dtype, width] of [["F32", 4], ["F16", 2], ["BF16", 2]] as const) {

@@ -2,14 +2,14 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { tileEdgeOn } from "../../../src/device/tiled_matrix.ts";
 import {
   checkBlocking,
   panelWidth,
   splitIntoPanels,
   splitRange,
   tileEdgeFor,
-} from "../../../src/layer/linalg/blocking.ts";
+  tileEdgeOn,
+} from "../../../src/device/tiled_matrix.ts";
 
 describe("tileEdgeFor()", () => {
   it("returns the largest multiple of the block size up to the given edge, and at least one block", () => {

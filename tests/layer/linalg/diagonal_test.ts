@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { addDamping, nextDamping, prepareDiagonal } from "../../../src/layer/linalg/diagonal.ts";
+import { addDamping, nextDamping, prepareDiagonal } from "../../../src/layer/linalg/factor.ts";
 import { InvalidStatisticsError } from "../../../src/layer/linalg/errors.ts";
 
 describe("prepareDiagonal()", () => {

@@ -6,8 +6,7 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { type Backend, OutOfDeviceMemoryError } from "../../../src/device/backend.ts";
-import { readMatrix } from "../../../src/device/tiled_matrix.ts";
-import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
+import { readMatrix, tileEdgeFor } from "../../../src/device/tiled_matrix.ts";
 import { InvalidStatisticsError, NotPositiveDefiniteError } from "../../../src/layer/linalg/errors.ts";
 import { type Factor, factor } from "../../../src/layer/linalg/factor.ts";
 import { correlatedHessian } from "../../reference/hessian.ts";

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { PanelProduct } from "../../../src/layer/linalg/panel_product.ts";
+import { PanelProduct } from "../../../src/layer/linalg/gemm.ts";
 import {
   addFactoredForm,
   addInnerProduct,

@@ -5,8 +5,7 @@
 
 import { ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { readMatrix, TiledMatrix, writeMatrix } from "../../../src/device/tiled_matrix.ts";
-import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
+import { readMatrix, TiledMatrix, tileEdgeFor, writeMatrix } from "../../../src/device/tiled_matrix.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
 import { mirrorDiagonalTiles } from "../../../src/layer/linalg/quadratic_form.ts";
 import { solveFactored } from "../../../src/layer/linalg/solve_factored.ts";

@@ -2,7 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { splitIntoStrips, StripAssembler, stripBufferBytes } from "../../../src/layer/sinks/strips.ts";
+import { splitIntoStrips } from "../../../src/device/host_memory.ts";
+import { StripAssembler, stripBufferBytes } from "../../../src/layer/sinks/upload.ts";
 import { uniform } from "../../../scripts/fixtures/random.ts";
 
 describe("splitIntoStrips", () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
-import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
+import { tileEdgeFor } from "../../../src/device/tiled_matrix.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
 import { ALPS_SCHEDULES, type AlpsSolution, solveAlps } from "../../../src/layer/solvers/alps.ts";
 import { refit, type RefitReport } from "../../../src/layer/solvers/refit.ts";

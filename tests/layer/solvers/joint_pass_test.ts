@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
+import { relativeError } from "../../../src/layer/solvers/solver.ts";
 import type { Pattern } from "../../../src/tensor/pattern.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";

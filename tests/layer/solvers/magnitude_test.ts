@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
+import { relativeError, type SolveOptions } from "../../../src/layer/solvers/solver.ts";
 import { solveMagnitude } from "../../../src/layer/solvers/magnitude.ts";
-import type { SolveOptions } from "../../../src/layer/solvers/solver.ts";
 import { referenceMagnitude } from "../../reference/sparsegpt.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";

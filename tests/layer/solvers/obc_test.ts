@@ -6,8 +6,7 @@ import { type Backend, OutOfDeviceMemoryError } from "../../../src/device/backen
 import { readMatrix } from "../../../src/device/tiled_matrix.ts";
 import { MAX_REMOVAL_COLUMNS } from "../../../src/device/kernels/remove_weights.ts";
 import { NotPositiveDefiniteError } from "../../../src/layer/linalg/errors.ts";
-import { LayerSizeError } from "../../../src/layer/solvers/solver.ts";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
+import { LayerSizeError, relativeError } from "../../../src/layer/solvers/solver.ts";
 import { type ObcOptions, type ObcSolution, solveObc } from "../../../src/layer/solvers/obc.ts";
 import { checkObcSize, MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/weight_removal.ts";
 import { referenceObc } from "../../reference/obc.ts";

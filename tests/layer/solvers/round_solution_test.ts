@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { readMatrix } from "../../../src/device/tiled_matrix.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
+import { relativeError } from "../../../src/layer/solvers/solver.ts";
 import { solveMagnitude } from "../../../src/layer/solvers/magnitude.ts";
 import { refit } from "../../../src/layer/solvers/refit.ts";
 import { roundSolution } from "../../../src/layer/solvers/rounding/round_solution.ts";

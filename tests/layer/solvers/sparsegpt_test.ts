@@ -3,10 +3,9 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
-import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
+import { tileEdgeFor } from "../../../src/device/tiled_matrix.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { relativeError } from "../../../src/layer/solvers/solution.ts";
-import type { SolveOptions } from "../../../src/layer/solvers/solver.ts";
+import { relativeError, type SolveOptions } from "../../../src/layer/solvers/solver.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { referenceFactor, referenceSparseGpt } from "../../reference/sparsegpt.ts";
 import { assertSame } from "../../support/assert_same.ts";

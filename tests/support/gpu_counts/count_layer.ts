@@ -3,9 +3,8 @@
  * its solve by SparseGPT at 50 %, without the relative error. Nothing is computed (`recording_backend.ts`).
  */
 
-import { TiledMatrix, tileEdgeOn } from "../../../src/device/tiled_matrix.ts";
+import { TiledMatrix, tileEdgeFor, tileEdgeOn } from "../../../src/device/tiled_matrix.ts";
 import { factor } from "../../../src/layer/linalg/factor.ts";
-import { tileEdgeFor } from "../../../src/layer/linalg/blocking.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../../src/protocol/limits.ts";
 import { solveSparseGpt } from "../../../src/layer/solvers/sparsegpt.ts";
 import { type GpuLimits, type RecordedDispatch, RecordingBackend } from "./recording_backend.ts";

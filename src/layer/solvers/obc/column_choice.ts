@@ -23,7 +23,7 @@ import { createBufferOf } from "../../../device/host_memory.ts";
 import { ResourceSet } from "../../../device/owned.ts";
 import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { gemm } from "../../linalg/gemm.ts";
-import { copyRows } from "../../linalg/submatrix.ts";
+import { copyRows } from "../../linalg/tile_arithmetic.ts";
 
 /** The number of removed columns after which the device changes G and A. */
 export const MAX_PENDING_COLUMNS = 64;

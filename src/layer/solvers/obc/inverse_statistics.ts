@@ -9,12 +9,10 @@
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
 import { createBufferOf } from "../../../device/host_memory.ts";
 import { ResourceSet } from "../../../device/owned.ts";
-import { TiledMatrix } from "../../../device/tiled_matrix.ts";
-import { tileEdgeFor } from "../../linalg/blocking.ts";
-import { addDamping, prepareDiagonal, readDiagonal, writeDiagonal } from "../../linalg/diagonal.ts";
-import { factor } from "../../linalg/factor.ts";
+import { TiledMatrix, tileEdgeFor } from "../../../device/tiled_matrix.ts";
+import { addDamping, factor, prepareDiagonal } from "../../linalg/factor.ts";
+import { copyTiled, readDiagonal, writeDiagonal } from "../../linalg/tile_arithmetic.ts";
 import { solveFactored } from "../../linalg/solve_factored.ts";
-import { copyTiled } from "../../linalg/submatrix.ts";
 
 const BLOCK_SIZE = 128;
 

@@ -7,10 +7,9 @@ import type { Backend } from "../../../device/backend.ts";
 import { MAX_LOOP_ITERATIONS } from "../../../device/kernels/loop_count.ts";
 import { removeWeights, stepLoops, WeightState } from "../../../device/kernels/remove_weights.ts";
 import { ResourceSet } from "../../../device/owned.ts";
-import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
+import { type IndexRange, splitRange, type TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
-import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
-import { copyRows, type Submatrix } from "../../linalg/submatrix.ts";
+import { copyRows, type Submatrix } from "../../linalg/tile_arithmetic.ts";
 import { LayerSizeError } from "../solver.ts";
 
 export interface RemovalOperands {

@@ -16,18 +16,19 @@
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
 import { ResourceSet } from "../../../device/owned.ts";
-import type { TiledMatrix } from "../../../device/tiled_matrix.ts";
+import { splitRange, type TiledMatrix } from "../../../device/tiled_matrix.ts";
 import type { QuantizationOptions } from "../../../tensor/quantization.ts";
-import { splitRange } from "../../linalg/blocking.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { solveUpper } from "../../linalg/solve_factored.ts";
-import { copySubmatrix, submatrixOf, tileColumn } from "../../linalg/submatrix.ts";
 import {
   addScaled,
   allocateLike,
   copyMatrix,
+  copySubmatrix,
   scaleColumns,
   scaleRowsAndColumns,
+  submatrixOf,
+  tileColumn,
 } from "../../linalg/tile_arithmetic.ts";
 import { isLowerLoss, ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
 import type { Solution, SparseGptOptions } from "../solver.ts";

@@ -4,7 +4,7 @@
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
-import { isObject } from "../../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../../base/json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./config.ts";
 import { PACKED_BITS } from "./layout.ts";

@@ -1,7 +1,7 @@
 /** The list of all formats in which Pare reads stored weights. config.json names the format of a checkpoint. */
 
 import { ModelError } from "../../../base/files/file_error.ts";
-import { isObject } from "../../../tensor/safetensors/header_json.ts";
+import { isObject } from "../../../base/json.ts";
 import type { Checkpoint } from "../checkpoint.ts";
 import { QUANTIZATION_KEY, quantizationOf } from "../quantized/config.ts";
 import { PACK_QUANTIZED_FORMAT } from "../quantized/packed_format.ts";

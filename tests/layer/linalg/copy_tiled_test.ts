@@ -3,7 +3,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readMatrix } from "../../../src/device/tiled_matrix.ts";
-import { copyTiled } from "../../../src/layer/linalg/submatrix.ts";
+import { copyTiled } from "../../../src/layer/linalg/tile_arithmetic.ts";
 import { correlatedHessian } from "../../reference/hessian.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { uploadHessian } from "../../support/layers.ts";

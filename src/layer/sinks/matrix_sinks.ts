@@ -1,19 +1,62 @@
 /**
- * Receives a Hessian, the matrix H = Σ x·xᵀ of the calibration inputs x, in upper storage: only the tiles on and above
- * the diagonal exist. A client can send the Hessian in two forms. `HessianSink` receives the whole matrix [n, n], and
- * checks that it is symmetric. `PackedHessianSink` receives the upper triangle, packed row by row.
+ * Receives the matrices of a layer. `WeightSink` receives its weight or target. The others receive a Hessian, the matrix
+ * H = Σ x·xᵀ of the calibration inputs x, in upper storage: only the tiles on and above the diagonal exist. A client can
+ * send the Hessian in two forms. `HessianSink` receives the whole matrix [n, n], and checks that it is symmetric.
+ * `PackedHessianSink` receives the upper triangle, packed row by row.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { Owned, ResourceSet } from "../../device/owned.ts";
-import { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { checkSymmetry } from "../../device/kernels/transfer/check.ts";
 import { getDiagonal } from "../../device/kernels/diagonal.ts";
+import { checkSymmetry } from "../../device/kernels/transfer/check.ts";
 import { unpackUpper } from "../../device/kernels/transfer/unpack_upper.ts";
-import { copySubmatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { Owned, ResourceSet } from "../../device/owned.ts";
+import { hasPackedRows, TiledMatrix } from "../../device/tiled_matrix.ts";
+import type { FloatTensor } from "../body_tensors.ts";
 import { NotSymmetricError } from "../errors.ts";
-import type { Strip, StripRules } from "./strips.ts";
+import { copySubmatrix, submatrixOf } from "../linalg/tile_arithmetic.ts";
+import type { Strip, StripRules } from "../../device/host_memory.ts";
 import type { DeferredChecks, TensorSink, Uploader } from "./upload.ts";
+import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
+
+/** Receives the weight or the target of a layer, (rows, cols) in F32, F16 or BF16. The result is an f32 matrix. */
+export class WeightSink implements TensorSink<TiledMatrix> {
+  readonly stripRules: StripRules;
+  readonly checksPerStrip = 1;
+  readonly #matrix: Owned<TiledMatrix>;
+
+  /** @throws {OutOfDeviceMemoryError} */
+  constructor(private readonly backend: Backend, private readonly tensor: FloatTensor, edge: number) {
+    const { name: label, dtype, rows, cols } = tensor;
+    this.stripRules = { rows, rowBytes: cols * BYTES_PER_ELEMENT[dtype], boundary: edge };
+    this.#matrix = new Owned(new TiledMatrix(backend, { label, rows, cols, edge }));
+  }
+
+  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
+    const { cols } = this.tensor, { row0, rows } = strip, matrix = this.#matrix.value;
+    const count = rows * cols;
+    const locate = (index: number) => [row0 + Math.floor(index / cols), index % cols];
+    const i = Math.floor(row0 / matrix.edge);
+    if (hasPackedRows(matrix)) {
+      const { buffer, row0: firstRow } = matrix.tile(i, 0);
+      uploader.upload(this.tensor, bytes, count, locate, { buffer, offset: (row0 - firstRow) * cols });
+      return;
+    }
+    const buffer = uploader.uploadToStaging(this.tensor, bytes, count, locate);
+    for (let j = 0; j < matrix.tileCols; j++) {
+      const tile = matrix.tile(i, j);
+      const source = { buffer, offset: tile.col0, ld: cols };
+      copySubmatrix(this.backend, source, submatrixOf(tile, row0, tile.col0), rows, tile.cols);
+    }
+  }
+
+  take(): TiledMatrix {
+    return this.#matrix.take();
+  }
+
+  destroy(): void {
+    this.#matrix.destroy();
+  }
+}
 
 /**
  * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two triangles
