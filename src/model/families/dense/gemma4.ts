@@ -4,8 +4,10 @@
  */
 
 import { z } from "zod";
-import { stopAtFault } from "../../base/stop_at_fault.ts";
-import { addToStream } from "../pieces/residual.ts";
+import { stopAtFault } from "../../../base/stop_at_fault.ts";
+import type { NormSpec } from "../../layer_specs.ts";
+import { addToStream } from "../../pieces/residual.ts";
+import { type Architecture, gatedNames, HEAD_NORMS } from "../architecture.ts";
 import {
   activationName,
   configError,
@@ -13,15 +15,16 @@ import {
   positiveInt,
   readConfig,
   readLayerTypes,
-} from "./config/config.ts";
-import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
-import type { Family, SharedKeys } from "./family.ts";
-import type { LlamaSizes } from "./llama/attention_layers.ts";
-import { type FeedForward, gatedFeedForward } from "./llama/feed_forward.ts";
-import { llamaModel, llamaShape } from "./llama/llama_model.ts";
-import type { LlamaTraits } from "./llama/llama_traits.ts";
-import type { NormSpec } from "../layer_specs.ts";
-import { mixtureTraits } from "./mixtures.ts";
+} from "../config/config.ts";
+import { readTwoRotations, twoRotationsShape } from "../config/rotary_config.ts";
+import { GEMMA_LAYERS } from "./gemma.ts";
+import { blocksOf, type ModelSpec, type SharedKeys } from "../family.ts";
+import type { LlamaSizes } from "../llama/attention_layers.ts";
+import { type FeedForward, gatedFeedForward } from "../llama/feed_forward.ts";
+import { llamaModel, llamaShape } from "../llama/llama_model.ts";
+import type { LlamaTraits } from "../llama/llama_traits.ts";
+import { mixtureTraits } from "../llama/mixture_traits.ts";
+import type { Family } from "../model_family.ts";
 
 /** The settings of a block that differ from those of the model. */
 const headsShape = { head_dim: positiveInt.optional(), num_key_value_heads: positiveInt.optional() };
@@ -64,11 +67,56 @@ const schema = z.object({
 
 type Config = z.infer<typeof schema>;
 
-/** The settings of the rotation in configurations without `rope_parameters`. */
+/** The rotation in configurations without `rope_parameters`. */
 const DEFAULT_ROTATIONS = { full_attention: { rope_type: "proportional", partial_rotary_factor: 0.25 } };
+
+const gguf: Architecture = {
+  name: "gemma4",
+  layers: {
+    ...GEMMA_LAYERS,
+    ...HEAD_NORMS,
+    ...gatedNames("experts", "_exps"),
+    "router": "ffn_gate_inp",
+    "router.proj": "ffn_gate_inp",
+    "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
+    "post_feedforward_layernorm_1": "post_ffw_norm_1",
+    "post_feedforward_layernorm_2": "post_ffw_norm_2",
+    ...{ "per_layer_input_gate": "inp_gate", "per_layer_projection": "proj" },
+    "post_per_layer_input_norm": "post_norm",
+  },
+  vectors: {
+    "layer_scalar": "layer_output_scale.weight",
+    "router.per_expert_scale": "ffn_down_exps.scale",
+  },
+  activation: "gelu_tanh",
+  listsWindows: true,
+  windowTheta: "described",
+  hasRotaryDivisors: "always",
+  numbers: (spec) => ({
+    embedding_length_per_layer_input: spec.tokenInputs?.size ?? 0,
+    "attention.shared_kv_layers": spec.blockCount - firstReader(spec),
+  }),
+  unsupported: unsupportedInputs,
+  factors: ({ logitSoftCap }, { hiddenSize }) => ({
+    attentionScale: 1,
+    embeddingScale: Math.sqrt(hiddenSize),
+    logitSoftCap: logitSoftCap ?? 30,
+  }),
+  variant: ({ enable_moe_block: hasExperts }) => hasExperts ? { mixture: { isNormalized: true } } : {},
+};
 
 export const gemma4: Family = {
   modelType: "gemma4_text",
+  experts: "some",
+  gguf,
+  textParts: {
+    gemma4: {},
+    gemma4_unified: {
+      types: [undefined, "gemma4_unified_text"],
+      defaults: { sliding_window: 1024, max_position_embeddings: 262_144 },
+      fixed: { hidden_size_per_layer_input: 0, enable_moe_block: false },
+    },
+  },
   read(object, has) {
     const config = readConfig(schema, object), { attention_bias: bias, num_hidden_layers: blocks } = config;
     const { hidden_size_per_layer_input: tokenInputs, use_double_wide_mlp: isDoubled } = config;
@@ -227,4 +275,27 @@ function inParallel(
       addToStream(pass, sum, stream, hidden, options);
     },
   };
+}
+
+/** Returns the index of the first block that reads the keys and values of another, or the number of blocks. */
+function firstReader(spec: ModelSpec): number {
+  const first = blocksOf(spec).findIndex(({ traits }) => traits?.sharedKeys?.isSource === false);
+  return first < 0 ? spec.blockCount : first;
+}
+
+/**
+ * Returns the setting because of which llama.cpp does not support the further inputs of the blocks, with its value, as in `Architecture`. In
+ * llama.cpp, the last blocks read the keys and values of the two blocks before them. The first of these two blocks has a window.
+ */
+function unsupportedInputs(spec: ModelSpec): string | undefined {
+  const { tokenInputs, vocabSize, blockCount } = spec, first = firstReader(spec);
+  if (tokenInputs && tokenInputs.rows !== vocabSize) {
+    return `vocab_size_per_layer_input ${tokenInputs.rows}, which differs from vocab_size ${vocabSize},`;
+  }
+  const isOther = blocksOf(spec).some(({ traits }, index) =>
+    traits?.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
+  );
+  return first < blockCount && (first < 2 || isOther)
+    ? `num_kv_shared_layers ${blockCount - first} with these layer_types`
+    : undefined;
 }

@@ -1,6 +1,7 @@
-/** The families OLMo 2 and OLMo 3, which follow the classes of transformers of the same names. */
+/** OLMo 2 and OLMo 3, which follow the classes of transformers of the same names. */
 
 import { z } from "zod";
+import { OLMO2 } from "../architecture.ts";
 import {
   epsilon,
   headDimension,
@@ -8,11 +9,12 @@ import {
   positiveInt,
   readConfig,
   readLayerTypes,
-} from "./config/config.ts";
-import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
-import type { Family } from "./family.ts";
-import { llamaFamily, llamaModel, llamaShape } from "./llama/llama_model.ts";
-import type { LlamaTraits } from "./llama/llama_traits.ts";
+} from "../config/config.ts";
+import { readTwoRotations, twoRotationsShape } from "../config/rotary_config.ts";
+import { llamaFamily, llamaModel, llamaShape } from "../llama/llama_model.ts";
+import type { LlamaTraits } from "../llama/llama_traits.ts";
+import type { Family } from "../model_family.ts";
+import { GATED_NEURONS, NORMS_OF_ALL_HEADS } from "../units.ts";
 
 const olmoShape = {
   ...llamaShape,
@@ -29,7 +31,10 @@ function olmoTraits({ attention_bias: bias }: { readonly attention_bias: boolean
 }
 
 /** OLMo 2 (arXiv 2501.00656) has norms after each half instead of before it, and of q and k over all heads of a token. */
-export const olmo2 = llamaFamily("olmo2", z.object(olmoShape), olmoTraits);
+export const olmo2 = llamaFamily("olmo2", z.object(olmoShape), olmoTraits, {
+  gguf: OLMO2,
+  units: { neurons: GATED_NEURONS, heads: NORMS_OF_ALL_HEADS },
+});
 
 const olmo3Schema = z.object({
   ...olmoShape,
@@ -41,6 +46,8 @@ const olmo3Schema = z.object({
 /** OLMo 3 (Allen Institute for AI 2025) has OLMo 2's block. Three of four blocks have a sliding window, and a rotation without scaling. */
 export const olmo3: Family = {
   modelType: "olmo3",
+  gguf: { ...OLMO2, windowPeriod: 4, windowTheta: "common" },
+  units: { neurons: GATED_NEURONS, heads: NORMS_OF_ALL_HEADS, blockList: "layer_types" },
   read(object, has) {
     const config = readConfig(olmo3Schema, object), { sliding_window: window } = config;
     const isSliding = readLayerTypes(config, (index) => (index + 1) % 4 !== 0);

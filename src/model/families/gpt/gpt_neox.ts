@@ -5,15 +5,17 @@
  */
 
 import { z } from "zod";
-import { attend } from "../pieces/attention.ts";
-import { applyGroup } from "../pieces/linear.ts";
-import { normalize } from "../pieces/norm.ts";
-import { accumulateGroup } from "../pieces/residual.ts";
-import { rotate } from "../pieces/rotary.ts";
-import { activationName, epsilon, headDimension, positiveInt, readConfig } from "./config/config.ts";
-import { readRotary, rotaryShape } from "./config/rotary_config.ts";
-import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { layerNormSpec, type LinearGroup, linearSpec } from "../layer_specs.ts";
+import { attend } from "../../pieces/attention.ts";
+import { applyGroup } from "../../pieces/linear.ts";
+import { normalize } from "../../pieces/norm.ts";
+import { accumulateGroup } from "../../pieces/residual.ts";
+import { rotate } from "../../pieces/rotary.ts";
+import { GPT_BIASES, NORMS_BEFORE } from "../architecture.ts";
+import { activationName, epsilon, headDimension, positiveInt, readConfig } from "../config/config.ts";
+import { readRotary, rotaryShape } from "../config/rotary_config.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import type { Family } from "../model_family.ts";
+import { layerNormSpec, type LinearGroup, linearSpec } from "../../layer_specs.ts";
 
 const ROOT = "gpt_neox.";
 
@@ -42,6 +44,29 @@ type Config = z.infer<typeof schema>;
 
 export const gptNeoX: Family = {
   modelType: "gpt_neox",
+  gguf: {
+    name: "gptneox",
+    layers: {
+      "attention.query_key_value": "attn_qkv",
+      "attention.dense": "attn_output",
+      "mlp.dense_h_to_4h": "ffn_up",
+      "mlp.dense_4h_to_h": "ffn_down",
+      ...NORMS_BEFORE,
+    },
+    biases: GPT_BIASES,
+    activation: "gelu_tanh",
+    rowOrder: "heads",
+    hasPartialRotation: true,
+    settings: { attention_bias: true, tie_word_embeddings: false },
+    switches: ["use_parallel_residual"],
+  },
+  units: {
+    neurons: {
+      setting: "intermediate_size",
+      reader: "mlp.dense_4h_to_h",
+      writers: ["mlp.dense_h_to_4h"],
+    },
+  },
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
     const { hidden_size: hidden, layer_norm_eps: eps } = config;

@@ -5,11 +5,13 @@
  */
 
 import { z } from "zod";
-import { stopAtFault } from "../../base/stop_at_fault.ts";
-import { epsilon, noRopeShape, positiveInt, readLayerTypes, readRotatingBlocks } from "./config/config.ts";
-import { gatedFeedForward } from "./llama/feed_forward.ts";
-import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import { mixtureTraits } from "./mixtures.ts";
+import { stopAtFault } from "../../../base/stop_at_fault.ts";
+import { ATTENTION, GATE_AND_UP, gatedNames, NORMS_BEFORE, rotatesThreeOfFour } from "../architecture.ts";
+import { epsilon, noRopeShape, positiveInt, readLayerTypes, readRotatingBlocks } from "../config/config.ts";
+import { firstTrait, type ModelSpec } from "../family.ts";
+import { gatedFeedForward } from "../llama/feed_forward.ts";
+import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
+import { mixtureTraits } from "../llama/mixture_traits.ts";
 
 const schema = z.object({
   ...llamaShape,
@@ -71,4 +73,37 @@ export const llama4 = llamaFamily("llama4_text", schema, (config) => {
       },
     }),
   };
+}, {
+  experts: "all",
+  gguf: {
+    name: "llama4",
+    layers: {
+      ...ATTENTION,
+      ...NORMS_BEFORE,
+      ...gatedNames("feed_forward", ""),
+      ...gatedNames("feed_forward.experts", "_exps"),
+      ...gatedNames("feed_forward.shared_expert", "_shexp"),
+      "feed_forward.router": "ffn_gate_inp",
+    },
+    hasRotaryDivisors: true,
+    windowPeriod: 4,
+    rotates: rotatesThreeOfFour,
+    splitLayers: { "feed_forward.experts.gate_up_proj": { places: GATE_AND_UP, rows: "halves" } },
+    mixture: { isNormalized: false, denseBlocks: "periodic" },
+    settings: {
+      attention_chunk_size: 8192,
+      attn_temperature_tuning: true,
+      floor_scale: 8192,
+      attn_scale: 0.1,
+    },
+    unsupported: unsupportedNorms,
+  },
+  textParts: { llama4: {} },
 });
+
+/** llama.cpp recognises the LLaMA 4 without norms of queries and keys by its number of experts. */
+function unsupportedNorms(spec: ModelSpec): string | undefined {
+  const hasNorms = spec.block(0).norms.some(({ name }) => name === "self_attn.q_norm");
+  const experts = firstTrait(spec, "mixture")?.experts;
+  return hasNorms === (experts !== 128) ? undefined : `use_qk_norm ${hasNorms} with ${experts} experts`;
+}

@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { ATTENTION, type Factors, GATED, HEAD_NORMS, LLAMA_LAYERS } from "../architecture.ts";
 import {
   activationName,
   configError,
@@ -11,11 +12,13 @@ import {
   positiveInt,
   readConfig,
   readLayerTypes,
-} from "./config/config.ts";
-import { readTwoRotations, twoRotationsShape } from "./config/rotary_config.ts";
-import type { Family } from "./family.ts";
-import { llamaFamily, llamaModel, llamaShape } from "./llama/llama_model.ts";
-import type { LlamaTraits } from "./llama/llama_traits.ts";
+} from "../config/config.ts";
+import { readTwoRotations, twoRotationsShape } from "../config/rotary_config.ts";
+import type { ModelSpec } from "../family.ts";
+import { llamaFamily, llamaModel, llamaShape } from "../llama/llama_model.ts";
+import type { LlamaTraits } from "../llama/llama_traits.ts";
+import type { Family } from "../model_family.ts";
+import { GATED_NEURONS } from "../units.ts";
 
 /** The common settings. The defaults are those of the configuration classes in transformers. */
 const commonShape = {
@@ -45,6 +48,28 @@ function commonTraits(
   };
 }
 
+/** The layers and norms in GGUF of a block of Gemma 2. */
+export const GEMMA_LAYERS = {
+  ...ATTENTION,
+  ...GATED,
+  "input_layernorm": "attn_norm",
+  "post_attention_layernorm": "post_attention_norm",
+  "pre_feedforward_layernorm": "ffn_norm",
+  "post_feedforward_layernorm": "post_ffw_norm",
+};
+
+/**
+ * Returns the factors of Gemma 2 and 3 in llama.cpp, which recognises the model with 27 billion parameters by its number of
+ * blocks, `largest`. This model has another scale.
+ */
+function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: number): Partial<Factors> {
+  const { heads, headDim } = block(0).traits!;
+  return {
+    attentionScale: (blockCount === largest ? hiddenSize / heads : headDim) ** -0.5,
+    embeddingScale: Math.sqrt(hiddenSize),
+  };
+}
+
 /** Gemma (arXiv 2403.08295): LLaMA's block with a scaled embedding, and with norms whose weights are stored minus 1. */
 export const gemma = llamaFamily(
   "gemma",
@@ -57,6 +82,16 @@ export const gemma = llamaFamily(
     max_position_embeddings: positiveInt.default(8192),
   }),
   commonTraits,
+  {
+    gguf: {
+      name: "gemma",
+      layers: LLAMA_LAYERS,
+      activation: "gelu_tanh",
+      sharesHead: true,
+      factors: (_, { hiddenSize }) => ({ embeddingScale: Math.sqrt(hiddenSize) }),
+    },
+    units: { neurons: GATED_NEURONS, heads: {} },
+  },
 );
 
 /** The settings of Gemma 2 and Gemma 3. */
@@ -101,6 +136,21 @@ export const gemma2 = llamaFamily(
     attentionSoftCap: config.attn_logit_softcapping ?? undefined,
     logits: { softCap: config.final_logit_softcapping ?? undefined },
   }),
+  {
+    gguf: {
+      name: "gemma2",
+      layers: GEMMA_LAYERS,
+      activation: "gelu_tanh",
+      windowPeriod: 2,
+      sharesHead: true,
+      factors: (wanted, spec) => ({
+        ...gemmaFactors(spec, 46),
+        attentionSoftCap: wanted.attentionSoftCap ?? 50,
+        logitSoftCap: wanted.logitSoftCap ?? 30,
+      }),
+    },
+    units: { neurons: GATED_NEURONS, heads: { dividesHiddenSize: true }, blockList: "layer_types" },
+  },
 );
 
 const gemma3Schema = z.object({
@@ -122,6 +172,17 @@ const gemma3Schema = z.object({
  */
 export const gemma3: Family = {
   modelType: "gemma3_text",
+  gguf: {
+    name: "gemma3",
+    layers: { ...GEMMA_LAYERS, ...HEAD_NORMS },
+    activation: "gelu_tanh",
+    windowPeriod: 6,
+    windowTheta: 10_000,
+    sharesHead: true,
+    factors: (_, spec) => gemmaFactors(spec, 62),
+  },
+  units: { neurons: GATED_NEURONS, heads: { dividesHiddenSize: true }, blockList: "layer_types" },
+  textParts: { gemma3: { fixed: { final_logit_softcapping: null } } },
   read(object, has) {
     const config = readConfig(gemma3Schema, object);
     const isSliding = readLayerTypes(config, (index) => (index + 1) % config.sliding_window_pattern !== 0);

@@ -4,15 +4,16 @@
  */
 
 import { z } from "zod";
-import type { DeviceBuffer } from "../../device/backend.ts";
-import { attend } from "../pieces/attention.ts";
-import type { BlockPass } from "../pieces/block_pass.ts";
-import { copyColumns } from "../pieces/columns.ts";
-import { allColumns, type ColumnsView } from "../pieces/columns_view.ts";
-import { applyGroup } from "../pieces/linear.ts";
-import { normalize } from "../pieces/norm.ts";
-import { accumulateGroup } from "../pieces/residual.ts";
-import { rotate } from "../pieces/rotary.ts";
+import type { DeviceBuffer } from "../../../device/backend.ts";
+import { attend } from "../../pieces/attention.ts";
+import type { BlockPass } from "../../pieces/block_pass.ts";
+import { copyColumns } from "../../pieces/columns.ts";
+import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
+import { applyGroup } from "../../pieces/linear.ts";
+import { normalize } from "../../pieces/norm.ts";
+import { accumulateGroup } from "../../pieces/residual.ts";
+import { rotate } from "../../pieces/rotary.ts";
+import { BLOOM_LAYERS } from "../architecture.ts";
 import {
   activationName,
   configError,
@@ -21,10 +22,11 @@ import {
   headName,
   positiveInt,
   readConfig,
-} from "./config/config.ts";
-import { longestWindow, readRotary, rotaryShape } from "./config/rotary_config.ts";
-import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { layerNormSpec, type LinearGroup, linearSpec } from "../layer_specs.ts";
+} from "../config/config.ts";
+import { longestWindow, readRotary, rotaryShape } from "../config/rotary_config.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import type { Family } from "../model_family.ts";
+import { layerNormSpec, type LinearGroup, linearSpec } from "../../layer_specs.ts";
 
 const flag = z.boolean().nullish();
 
@@ -57,6 +59,21 @@ type Config = z.infer<typeof schema>;
 
 export const falcon: Family = {
   modelType: "falcon",
+  gguf: {
+    name: "falcon",
+    layers: {
+      ...BLOOM_LAYERS,
+      "input_layernorm": "attn_norm",
+      "ln_attn": "attn_norm_2",
+      "ln_mlp": "attn_norm",
+    },
+    activation: "gelu_tanh",
+    rowOrder: "heads",
+    settings: { parallel_attn: true },
+  },
+  units: {
+    neurons: { setting: "ffn_hidden_size", reader: "mlp.dense_4h_to_h", writers: ["mlp.dense_h_to_4h"] },
+  },
   read(object, has): ModelSpec {
     const config = readConfig(schema, object), { hidden_size: hidden } = config;
     if (config.alibi) throw configError("alibi is true, which is not supported");

@@ -4,15 +4,25 @@
  */
 
 import { z } from "zod";
-import { checkHeadDimension, configError, epsilon, positiveInt } from "./config/config.ts";
-import { attentionMscale, readRotary } from "./config/rotary_config.ts";
-import type { ExpertsSpec } from "./llama/experts.ts";
-import { latentAttention } from "./llama/latent_attention.ts";
-import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import type { LlamaTraits } from "./llama/llama_traits.ts";
-import { mixtureTraits } from "./mixtures.ts";
-
-const flag = z.boolean().default(false);
+import {
+  type Architecture,
+  ATTENTION,
+  EXPERTS,
+  GATED,
+  gatedNames,
+  HEAD_NORMS,
+  NORMS_BEFORE,
+  QKV_BIASES,
+  RENAMED_NORMS,
+} from "../architecture.ts";
+import { checkHeadDimension, configError, epsilon, flag, positiveInt } from "../config/config.ts";
+import { attentionMscale, readRotary } from "../config/rotary_config.ts";
+import type { ExpertsSpec } from "../llama/experts.ts";
+import { latentAttention } from "../llama/latent_attention.ts";
+import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
+import type { LlamaTraits } from "../llama/llama_traits.ts";
+import { mixtureTraits } from "../llama/mixture_traits.ts";
+import type { Family } from "../model_family.ts";
 
 /** The settings of the mixture. */
 const mixtureShape = {
@@ -130,6 +140,34 @@ function latentTraits(
   };
 }
 
+/** The names in GGUF of the networks of DeepSeek and GLM-4.5. */
+const DEEPSEEK_NETWORKS = { ...GATED, ...EXPERTS, ...gatedNames("mlp.shared_experts", "_shexp") };
+const DEEPSEEK_VECTORS = { "mlp.gate.e_score_correction_bias": "exp_probs_b.bias" };
+const DEEPSEEK_MIXTURE = { isNormalized: "described", sharedSize: "multiple", denseBlocks: "first" } as const;
+
+const GGUF: Architecture = {
+  name: "deepseek2",
+  layers: {
+    ...NORMS_BEFORE,
+    ...DEEPSEEK_NETWORKS,
+    "self_attn.q_proj": "attn_q",
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+    "self_attn.o_proj": "attn_output",
+  },
+  vectors: DEEPSEEK_VECTORS,
+  hasPartialRotation: true,
+  mixture: DEEPSEEK_MIXTURE,
+  // The settings of YaRN have the factor of scores.
+  factors: ({ attentionScale }, spec) => spec.block(0).traits?.latent?.rotary.yarn ? { attentionScale } : {},
+  unsupported: (spec) =>
+    spec.block(0).traits?.latent?.rotary.isInterleaved ? undefined : "rope_interleave false",
+};
+
 /** DeepSeek-V2 (arXiv 2405.04434). */
 export const deepseekV2 = llamaFamily(
   "deepseek_v2",
@@ -155,6 +193,10 @@ export const deepseekV2 = llamaFamily(
       sharedBias: config.mlp_bias,
     }),
   }),
+  {
+    experts: "all",
+    gguf: GGUF,
+  },
 );
 
 /** DeepSeek-V3 (arXiv 2412.19437). */
@@ -182,10 +224,14 @@ export const deepseekV3 = llamaFamily(
     ...latentTraits(config, config.rope_interleave ?? false),
     ...mixtureOf(config, correctedRule(config)),
   }),
+  {
+    experts: "all",
+    gguf: GGUF,
+  },
 );
 
 /** Kimi K2 (arXiv 2507.20534) is a DeepSeek-V3 of other sizes. Its `model_type` has the class of DeepSeek-V3. */
-export const kimiK2 = { ...deepseekV3, modelType: "kimi_k2" };
+export const kimiK2: Family = { ...deepseekV3, modelType: "kimi_k2" };
 
 /** GLM-4.5 (arXiv 2508.06471) has the mixture of DeepSeek-V3, and attention with norms of queries and keys on request. */
 export const glm4Moe = llamaFamily(
@@ -213,4 +259,15 @@ export const glm4Moe = llamaFamily(
     partialRotation: true,
     ...mixtureOf(config, correctedRule(config)),
   }),
+  {
+    experts: "all",
+    gguf: {
+      name: "glm4moe",
+      layers: { ...ATTENTION, ...RENAMED_NORMS, ...HEAD_NORMS, ...DEEPSEEK_NETWORKS },
+      vectors: DEEPSEEK_VECTORS,
+      biases: QKV_BIASES,
+      hasPartialRotation: true,
+      mixture: DEEPSEEK_MIXTURE,
+    },
+  },
 );

@@ -4,13 +4,16 @@
  */
 
 import { z } from "zod";
-import { alibiSlopes, attend } from "../pieces/attention.ts";
-import { applyGroup } from "../pieces/linear.ts";
-import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { accumulateGroup } from "../pieces/residual.ts";
-import { configError, epsilon, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
-import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
+import { alibiSlopes, attend } from "../../pieces/attention.ts";
+import { applyGroup } from "../../pieces/linear.ts";
+import { normalize, normalizeInPlace } from "../../pieces/norm.ts";
+import { accumulateGroup } from "../../pieces/residual.ts";
+import { BLOOM_LAYERS, GPT_BIASES, NORMS_BEFORE } from "../architecture.ts";
+import { configError, epsilon, headDimension, headName, positiveInt, readConfig } from "../config/config.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import type { Family } from "../model_family.ts";
+import { FIXED_HEAD_SIZE } from "../units.ts";
+import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../../layer_specs.ts";
 
 /** Each size has two names, because some configurations use BLOOM's own names and others use those of transformers. */
 const schema = z.object({
@@ -31,6 +34,18 @@ type Config = z.infer<typeof schema>;
 
 export const bloom: Family = {
   modelType: "bloom",
+  gguf: {
+    name: "bloom",
+    layers: { ...BLOOM_LAYERS, ...NORMS_BEFORE },
+    biases: GPT_BIASES,
+    activation: "gelu_tanh",
+    rowOrder: "heads",
+    settings: { apply_residual_connection_post_layernorm: false },
+  },
+  units: {
+    neurons: "its feed-forward networks always have 4 · hidden_size neurons",
+    heads: FIXED_HEAD_SIZE,
+  },
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
     const hidden = required(config.n_embed ?? config.hidden_size, "hidden_size");

@@ -4,10 +4,11 @@
  */
 
 import { z } from "zod";
-import { attend } from "../pieces/attention.ts";
-import { applyGroup } from "../pieces/linear.ts";
-import { normalize } from "../pieces/norm.ts";
-import { accumulateGroup } from "../pieces/residual.ts";
+import { attend } from "../../pieces/attention.ts";
+import { applyGroup } from "../../pieces/linear.ts";
+import { normalize } from "../../pieces/norm.ts";
+import { accumulateGroup } from "../../pieces/residual.ts";
+import { GPT_BIASES } from "../architecture.ts";
 import {
   activationName,
   configError,
@@ -16,9 +17,10 @@ import {
   headName,
   positiveInt,
   readConfig,
-} from "./config/config.ts";
-import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { layerNormSpec, type LinearGroup, type LinearSpec, linearSpec } from "../layer_specs.ts";
+} from "../config/config.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import type { Family } from "../model_family.ts";
+import { layerNormSpec, type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
 
 const schema = z.object({
   n_embd: positiveInt,
@@ -39,6 +41,21 @@ type Config = z.infer<typeof schema>;
 
 export const gpt2: Family = {
   modelType: "gpt2",
+  gguf: {
+    name: "gpt2",
+    layers: {
+      "attn.c_attn": "attn_qkv",
+      "attn.c_proj": "attn_output",
+      "mlp.c_fc": "ffn_up",
+      "mlp.c_proj": "ffn_down",
+      "ln_1": "attn_norm",
+      "ln_2": "ffn_norm",
+    },
+    biases: GPT_BIASES,
+    activation: "gelu_tanh",
+    settings: { scale_attn_weights: true, scale_attn_by_inverse_layer_idx: false },
+  },
+  units: { neurons: "its weights are stored transposed" },
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
     if (config.add_cross_attention) {

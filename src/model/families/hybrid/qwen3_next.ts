@@ -4,14 +4,15 @@
  */
 
 import { z } from "zod";
-import { stopAtFault } from "../../base/stop_at_fault.ts";
-import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../device/kernels/forward/linear_attention.ts";
-import { checkHeadDimension, configError, positiveInt, readLayerTypes } from "./config/config.ts";
-import { gatedQkv } from "./llama/attention_layers.ts";
-import { gatedDeltaNet } from "./llama/gated_delta_net.ts";
-import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import type { LlamaTraits } from "./llama/llama_traits.ts";
-import { qwenDenseShape, qwenHasNoExperts, qwenSharedExperts } from "./mixtures.ts";
+import { stopAtFault } from "../../../base/stop_at_fault.ts";
+import { MAX_KEY_DIM, MAX_VALUE_DIM } from "../../../device/kernels/forward/linear_attention.ts";
+import { type Architecture, ATTENTION, GATED, HEAD_NORMS, RENAMED_NORMS } from "../architecture.ts";
+import { checkHeadDimension, configError, positiveInt, readLayerTypes } from "../config/config.ts";
+import { gatedQkv } from "../llama/attention_layers.ts";
+import { gatedDeltaNet } from "../llama/gated_delta_net.ts";
+import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
+import type { LlamaTraits } from "../llama/llama_traits.ts";
+import { QWEN_EXPERTS, qwenDenseShape, qwenHasNoExperts, qwenSharedExperts } from "../mixtures/qwen_moe.ts";
 
 const shape = {
   ...llamaShape,
@@ -61,6 +62,26 @@ function traitsOf(config: Config, isFused: boolean): LlamaTraits {
   };
 }
 
+/** The parts in llama.cpp that Qwen3-Next and Qwen3.5 share. */
+const LINEAR = {
+  layers: {
+    ...ATTENTION,
+    ...RENAMED_NORMS,
+    ...HEAD_NORMS,
+    "linear_attn.norm": "ssm_norm",
+    "linear_attn.out_proj": "ssm_out",
+  },
+  vectors: {
+    "linear_attn.A_log": "ssm_a",
+    "linear_attn.dt_bias": "ssm_dt.bias",
+    "linear_attn.conv1d.weight": "ssm_conv1d.weight",
+  },
+  hasPartialRotation: true,
+  hasLinearBlocks: true,
+  // llama.cpp also takes the epsilon of the norms for the lengths of queries and keys in linear attention, which is 1e-6 in the model.
+  settings: { rms_norm_eps: 1e-6 },
+} as const;
+
 /** Qwen3-Next has a mixture of experts in most blocks. */
 export const qwen3Next = llamaFamily(
   "qwen3_next",
@@ -78,7 +99,36 @@ export const qwen3Next = llamaFamily(
     hasNoExperts: qwenHasNoExperts(config),
     ...qwenSharedExperts(config),
   }),
+  {
+    experts: "all",
+    gguf: {
+      ...LINEAR,
+      name: "qwen3next",
+      layers: {
+        ...LINEAR.layers,
+        ...QWEN_EXPERTS,
+        "linear_attn.in_proj_qkvz": "ssm_in",
+        "linear_attn.in_proj_ba": "ssm_ba",
+      },
+      mixture: { isNormalized: true, sharedSize: "length" },
+    },
+  },
 );
+
+const QWEN35: Architecture = {
+  ...LINEAR,
+  name: "qwen35",
+  layers: {
+    ...LINEAR.layers,
+    ...GATED,
+    "linear_attn.in_proj_qkv": "attn_qkv",
+    "linear_attn.in_proj_z": "attn_gate",
+    "linear_attn.in_proj_b": "ssm_beta",
+    "linear_attn.in_proj_a": "ssm_alpha",
+  },
+  rowOrder: "tiled",
+  hasRotarySections: true,
+};
 
 /** The text part of Qwen3.5. */
 export const qwen35 = llamaFamily(
@@ -87,6 +137,10 @@ export const qwen35 = llamaFamily(
     withPartialRotation,
   ),
   (config) => traitsOf(config, false),
+  {
+    gguf: QWEN35,
+    textParts: { qwen3_5: {} },
+  },
 );
 
 /** The text part of Qwen3.5 with a mixture of experts in every block. */
@@ -105,4 +159,14 @@ export const qwen35Moe = llamaFamily(
     ...traitsOf(config, false),
     ...qwenSharedExperts({ ...config, norm_topk_prob: true }),
   }),
+  {
+    experts: "all",
+    gguf: {
+      ...QWEN35,
+      name: "qwen35moe",
+      layers: { ...QWEN35.layers, ...QWEN_EXPERTS },
+      mixture: { isNormalized: true, sharedSize: "length" },
+    },
+    textParts: { qwen3_5_moe: {} },
+  },
 );

@@ -5,20 +5,22 @@
  */
 
 import { z } from "zod";
-import { attend } from "../pieces/attention.ts";
-import { allColumns } from "../pieces/columns_view.ts";
-import { applyGroup } from "../pieces/linear.ts";
-import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { accumulateGroup } from "../pieces/residual.ts";
-import { activationName, headDimension, headName, positiveInt, readConfig } from "./config/config.ts";
-import type { BlockSpec, Family, ModelSpec } from "./family.ts";
+import { attend } from "../../pieces/attention.ts";
+import { allColumns } from "../../pieces/columns_view.ts";
+import { applyGroup } from "../../pieces/linear.ts";
+import { normalize, normalizeInPlace } from "../../pieces/norm.ts";
+import { accumulateGroup } from "../../pieces/residual.ts";
+import { activationName, headDimension, headName, positiveInt, readConfig } from "../config/config.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import type { Family } from "../model_family.ts";
+import { FIXED_HEAD_SIZE } from "../units.ts";
 import {
   layerNormSpec,
   type LinearGroup,
   type LinearSpec,
   linearSpec,
   type NormSpec,
-} from "../layer_specs.ts";
+} from "../../layer_specs.ts";
 
 /** The index of the first token's row in the table of positions. The rows before it were used for padding in training. */
 const POSITION_OFFSET = 2;
@@ -46,6 +48,7 @@ type Config = z.infer<typeof schema>;
 
 export const opt: Family = {
   modelType: "opt",
+  units: { neurons: { setting: "ffn_dim", reader: "fc2", writers: ["fc1"] }, heads: FIXED_HEAD_SIZE },
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
     const { hidden_size: hidden } = config;

@@ -1,111 +1,18 @@
-/**
- * Granite 4 (IBM 2025) and Nemotron-H (NVIDIA 2025, arXiv 2504.03624), whose blocks have linear attention (Mamba 2) or attention. The
- * defaults are those of transformers.
- */
+/** Nemotron-H (NVIDIA 2025, arXiv 2504.03624), whose blocks consist of one half each. The defaults are those of transformers. */
 
 import { z } from "zod";
-import { stopAtFault } from "../../base/stop_at_fault.ts";
-import { linearSpec, type NormSpec } from "../layer_specs.ts";
-import {
-  activationName,
-  configError,
-  epsilon,
-  positiveInt,
-  readConfig,
-  readLayerTypes,
-} from "./config/config.ts";
-import { correctedRule } from "./deepseek.ts";
-import type { BlockSpec, Family } from "./family.ts";
-import { graniteShape, graniteTraits } from "./llama.ts";
-import { separateQkv } from "./llama/attention_layers.ts";
-import { fusedFeedForward, plainFeedForward } from "./llama/feed_forward.ts";
-import { type BlockParts, llamaBlock } from "./llama/llama_block.ts";
-import { checkSizes, llamaFamily } from "./llama/llama_model.ts";
-import { mamba2, type Mamba2Sizes } from "./llama/mamba2.ts";
-import { mixtureTraits } from "./mixtures.ts";
-
-/** The names of types of blocks in versions of transformers before 5. */
-const OLDER_TYPES: Readonly<Record<string, string>> = {
-  mamba: "linear_attention",
-  attention: "full_attention",
-};
-
-/** Returns the schema of the list with the type of each block. */
-function blockTypes<const Type extends string>(types: readonly Type[]) {
-  const type = z.preprocess((name) => OLDER_TYPES[String(name)] ?? name, z.enum(types));
-  return stopAtFault(z.array(type).min(1)).nullish();
-}
-
-/** The largest step of Mamba 2. In config.json, {"__float__": "Infinity"} means that there is no limit. */
-const maxStep = z.union([
-  z.number(),
-  z.object({ __float__: z.literal("Infinity") }).transform(() => Infinity),
-]);
-
-const graniteConfig = z.object({
-  ...graniteShape,
-  num_local_experts: z.int().nonnegative().default(8),
-  num_experts_per_tok: z.int().nonnegative().default(2),
-  shared_intermediate_size: positiveInt.default(1024),
-  position_embedding_type: z.string().nullish(),
-  layer_types: blockTypes(["linear_attention", "full_attention"]),
-  mamba_n_heads: positiveInt.default(128),
-  mamba_n_groups: positiveInt.default(1),
-  mamba_d_state: positiveInt.default(256),
-  mamba_d_head: z.union([positiveInt, z.literal("auto")]).default("auto"),
-  mamba_d_conv: positiveInt.default(4),
-  mamba_expand: positiveInt.default(2),
-  mamba_conv_bias: z.boolean().default(true),
-  mamba_proj_bias: z.boolean().default(false),
-  time_step_limit: z.tuple([z.number().nonnegative(), maxStep]).default([0, Infinity]),
-});
-
-/** @throws {ModelError} if the heads do not have as many dimensions together as the hidden states times `mamba_expand` */
-function graniteMamba(config: z.infer<typeof graniteConfig>): Mamba2Sizes {
-  const { hidden_size: hidden, mamba_n_heads: heads, mamba_expand: expand, mamba_d_head } = config;
-  const headDim = mamba_d_head === "auto" ? Math.floor(expand * hidden / heads) : mamba_d_head;
-  if (heads * headDim !== expand * hidden) {
-    throw configError(
-      `mamba_n_heads ${heads} of ${headDim} dimensions is not supported, must have mamba_expand ${expand} · ` +
-        `hidden_size ${hidden} dimensions together`,
-    );
-  }
-  return {
-    ...{ hidden, heads, headDim, groups: config.mamba_n_groups, stateDim: config.mamba_d_state },
-    ...{ taps: config.mamba_d_conv, activation: config.hidden_act, eps: config.rms_norm_eps },
-    ...{ bias: config.mamba_proj_bias, convolutionBias: config.mamba_conv_bias },
-    stepLimits: config.time_step_limit,
-  };
-}
-
-/** Granite 4 has a gated network in every block. If it has experts too, this network is the shared expert. */
-export const graniteHybrid = llamaFamily("granitemoehybrid", graniteConfig, (config) => {
-  const { num_local_experts: experts, shared_intermediate_size: intermediate } = config;
-  const sizes = graniteMamba(config), layers = { gate: "input_linear", down: "output_linear" };
-  return {
-    ...graniteTraits(config),
-    hasRotary: () => config.position_embedding_type === "rope",
-    isLinear: readLayerTypes(config, () => true, "linear_attention"),
-    linearAttention: () => mamba2(sizes, "mamba"),
-    ...experts > 0
-      ? mixtureTraits({
-        name: "block_sparse_moe",
-        router: "router.layer",
-        layers,
-        experts,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: true,
-        shared: { name: "shared_mlp", intermediate },
-      })
-      : {
-        feedForward: ({ hidden }, activation) =>
-          fusedFeedForward({ hidden, intermediate }, activation, [
-            "shared_mlp.input_linear",
-            "shared_mlp.output_linear",
-          ]),
-      },
-  };
-});
+import { linearSpec, type NormSpec } from "../../layer_specs.ts";
+import { type Architecture, attentionNames, mambaNames } from "../architecture.ts";
+import { activationName, blockTypes, epsilon, positiveInt, readConfig } from "../config/config.ts";
+import type { BlockSpec } from "../family.ts";
+import { separateQkv } from "../llama/attention_layers.ts";
+import { plainFeedForward } from "../llama/feed_forward.ts";
+import { type BlockParts, llamaBlock } from "../llama/llama_block.ts";
+import { checkSizes } from "../llama/llama_model.ts";
+import { mamba2, type Mamba2Sizes } from "../llama/mamba2.ts";
+import { mixtureTraits } from "../llama/mixture_traits.ts";
+import { correctedRule } from "../mixtures/deepseek.ts";
+import type { Family } from "../model_family.ts";
 
 /** The types of blocks of Nemotron-H by their letters in `hybrid_override_pattern`. */
 const LETTERS = { "M": "linear_attention", "*": "full_attention", "-": "mlp", "E": "moe" } as const;
@@ -189,9 +96,52 @@ function nemotronSizes(config: NemotronConfig): BlockParts["sizes"] {
   return checkSizes({ hidden, intermediate, heads, kvHeads, headDim });
 }
 
+const MAMBA = mambaNames("mixer");
+
+const NEMOTRON_LAYERS = {
+  ...MAMBA.layers,
+  ...attentionNames("mixer"),
+  "norm": "attn_norm",
+};
+
+const NEMOTRON: Architecture = {
+  name: "nemotron_h",
+  layers: { ...NEMOTRON_LAYERS, "mixer.up_proj": "ffn_up", "mixer.down_proj": "ffn_down" },
+  vectors: { ...MAMBA.vectors, "mixer.gate.e_score_correction_bias": "exp_probs_b.bias" },
+  biases: ["ffn_up", "ffn_down"],
+  activation: "relu2",
+  hasBothEpsilons: true,
+  settings: { use_conv_bias: true },
+  hasMamba: true,
+  hasOptionalRotation: true,
+};
+
+/** It has no place for blocks with a network without experts. */
+const NEMOTRON_WITH_EXPERTS: Architecture = {
+  ...NEMOTRON,
+  name: "nemotron_h_moe",
+  layers: {
+    ...NEMOTRON_LAYERS,
+    "mixer.gate": "ffn_gate_inp",
+    "mixer.experts.up_proj": "ffn_up_exps",
+    "mixer.experts.down_proj": "ffn_down_exps",
+    "mixer.shared_experts.up_proj": "ffn_up_shexp",
+    "mixer.shared_experts.down_proj": "ffn_down_shexp",
+  },
+  mixture: { isNormalized: "described", denseBlocks: "any", sharedSize: "length" },
+};
+
 /** Nemotron-H has one half per block: Mamba 2, attention without positions, a network without a gate, or a mixture of such networks. */
 export const nemotronH: Family = {
   modelType: "nemotron_h",
+  experts: "all",
+  gguf: {
+    ...NEMOTRON,
+    variant({ layers_block_type: types, hybrid_override_pattern: pattern }) {
+      const hasExperts = Array.isArray(types) ? types.includes("moe") : String(pattern ?? "E").includes("E");
+      return hasExperts ? NEMOTRON_WITH_EXPERTS : NEMOTRON;
+    },
+  },
   read(object, has) {
     const config = readConfig(nemotronConfig, object),
       { hidden_size: hidden, layer_norm_epsilon: eps } = config;

@@ -4,9 +4,10 @@
  */
 
 import { z } from "zod";
-import { epsilon, layerTypesShape, positiveInt, readWindow } from "./config/config.ts";
-import { llamaFamily, llamaShape } from "./llama/llama_model.ts";
-import { mixtureTraits } from "./mixtures.ts";
+import { ATTENTION, EXPERTS, GATE_AND_UP, QKV_BIASES, RENAMED_NORMS } from "../architecture.ts";
+import { epsilon, layerTypesShape, positiveInt, readWindow } from "../config/config.ts";
+import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
+import { mixtureTraits } from "../llama/mixture_traits.ts";
 
 /** The rotation of configurations that have no settings of it. */
 const DEFAULT_ROPE = {
@@ -55,4 +56,26 @@ export const gptOss = llamaFamily(
       clampedGate: { alpha: config.swiglu_alpha, limit: config.swiglu_limit },
     }),
   }),
+  {
+    experts: "all",
+    gguf: {
+      name: "gpt-oss",
+      layers: { ...ATTENTION, ...RENAMED_NORMS, ...EXPERTS, "mlp.router": "ffn_gate_inp" },
+      vectors: { "self_attn.sinks": "attn_sinks.weight" },
+      biases: [
+        ...[...QKV_BIASES, "attn_output"],
+        ...["ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"],
+      ],
+      windowPeriod: 2,
+      allowsUnroundedYarn: true,
+      splitLayers: { "mlp.experts.gate_up_proj": { places: GATE_AND_UP, rows: "alternate" } },
+      mixture: { isNormalized: true },
+      settings: {
+        attention_bias: true,
+        swiglu_alpha: 1.702,
+        swiglu_limit: 7,
+        tie_word_embeddings: false,
+      },
+    },
+  },
 );
