@@ -1,5 +1,6 @@
 /** The files of all families. `deno task generate` writes this list from their folders. */
 
+export * from "./dense/arcee.ts";
 export * from "./dense/cohere2.ts";
 export * from "./dense/ernie4_5.ts";
 export * from "./dense/exaone4.ts";
@@ -25,7 +26,9 @@ export * from "./hybrid/nemotron_h.ts";
 export * from "./hybrid/qwen3_next.ts";
 export * from "./mixtures/deepseek.ts";
 export * from "./mixtures/gpt_oss.ts";
+export * from "./mixtures/granitemoe.ts";
 export * from "./mixtures/llama4.ts";
+export * from "./mixtures/minimax_m2.ts";
 export * from "./mixtures/mixtral.ts";
 export * from "./mixtures/olmoe.ts";
 export * from "./mixtures/qwen_moe.ts";

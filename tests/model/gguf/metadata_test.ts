@@ -29,7 +29,7 @@ it("findArchitecture() refuses OPT and multimodal models by their names", () => 
     assert.throws(() => findArchitecture({ model_type }), {
       name: "ModelError",
       message: new RegExp(
-        `model_type "${model_type}" cannot be exported to GGUF; the types that can are: bloom, `,
+        `model_type "${model_type}" cannot be exported to GGUF; the types that can are: arcee, `,
       ),
     });
   }
