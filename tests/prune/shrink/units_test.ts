@@ -46,7 +46,7 @@ it("readUnits() refuses other families by name, with a reason if there is one", 
   ];
   const types = {
     neurons:
-      "cohere2, ernie4_5, exaone4, falcon, gemma, gemma2, gemma3_text, glm4, gpt_neox, granite, llama, " +
+      "arcee, cohere2, ernie4_5, exaone4, falcon, gemma, gemma2, gemma3_text, glm4, gpt_neox, granite, llama, " +
       "ministral3, mistral, olmo2, olmo3, opt, phi, phi3, qwen2, qwen3, seed_oss, smollm3, starcoder2",
     heads:
       "arcee, ernie4_5, gemma, gemma2, gemma3_text, llama, ministral3, mistral, mixtral, qwen3, qwen3_moe, seed_oss",
