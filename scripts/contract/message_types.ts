@@ -88,7 +88,19 @@ ${[...checks].join("\n")}`),
     ),
     source("protocol/layer_query.ts", await formatted(layerQueryType())),
     source("python/pare_llm/client/layer_query.py", pythonQueryType()),
+    source("model/families/registry.ts", familyList()),
   ];
+}
+
+/** Returns the source that exports everything from the files of families. */
+function familyList(): string {
+  const folder = new URL("../../src/model/families/", import.meta.url);
+  const files = ["dense", "gpt", "hybrid", "mixtures"].flatMap((name) =>
+    [...Deno.readDirSync(new URL(name, folder))].map((file) => `./${name}/${file.name}`).sort()
+  );
+  return `/** The files of all families. \`deno task generate\` writes this list from their folders. */\n\n${
+    files.map((file) => `export * from "${file}";\n`).join("")
+  }`;
 }
 
 /** Writes the messages that operations answer as JSON, and the messages inside of them. */

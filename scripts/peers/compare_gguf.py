@@ -32,7 +32,7 @@ from answer_requests import answer_requests
 from safetensors import safe_open
 
 # The architectures in which the two rows of a rotated pair are neighbours.
-SORTED_BY_PAIRS = ("llama", "granite", "granitehybrid", "granitemoe", "smollm3", "mistral3")
+SORTED_BY_PAIRS = ("llama", "arcee", "granite", "granitehybrid", "granitemoe", "smollm3", "mistral3")
 ROUNDED_TABLES = ("token_embd.weight", "output.weight", "per_layer_token_embd.weight")
 
 
@@ -95,7 +95,7 @@ def read_checkpoint(folder: str) -> dict[str, np.ndarray]:
 def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray]:
     """Gives tensors the names that the library knows. Of experts in one tensor, the first layer becomes two layers."""
     renamed, family = {}, config["model_type"]
-    if family in ("granitemoehybrid", "nemotron_h"):
+    if family in ("granitemoe", "granitemoehybrid", "nemotron_h"):
         tensors = rename_hybrid(tensors, config)
     for name, values in tensors.items():
         expert = re.fullmatch(r"(.*\.experts\.)(gate_up_proj|down_proj)(_bias)?", name)

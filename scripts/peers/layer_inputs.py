@@ -20,8 +20,10 @@ SHARING = {
 # layers that share the expert's input, and the last layer.
 EXPERT_LAYERS = {
     "MixtralExperts": ("w1", "w2"),
+    "MiniMaxM2Experts": ("w1", "w2"),
     "GptOssExperts": ("gate_up_proj", "down_proj"),
     "Llama4TextExperts": ("gate_up_proj", "down_proj"),
+    "GraniteMoeExperts": ("input_linear", "output_linear"),
     "GraniteMoeHybridExperts": ("input_linear", "output_linear"),
     "NemotronHExperts": ("up_proj", "down_proj"),
 }

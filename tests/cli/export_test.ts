@@ -221,7 +221,7 @@ describe("pare export", () => {
       await randomModel("gemma3_text", { query_pre_attn_scalar: 6 }),
       /the rotation of block 0 is not one of the architecture gemma3 /,
     );
-    await refused(OPT_SOTU, /model_type "opt" cannot be exported to GGUF; the types that can are: llama, /);
+    await refused(OPT_SOTU, /model_type "opt" cannot be exported to GGUF; the types that can are: arcee, /);
     assert.deepEqual(
       (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name)).filter((name) => /none/.test(name)),
       [],

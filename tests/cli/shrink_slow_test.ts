@@ -230,7 +230,7 @@ describe("pare shrink", () => {
         [command("llama-sotu", "none"), /shrink: needs --smaller, --ffn, --heads, --experts or --blocks/],
         [
           command("bloom-sotu", "none", "--blocks", "1"),
-          /"bloom" cannot be shrunk; the types that can are: opt/,
+          /"bloom" cannot be shrunk; the types that can are: arcee/,
         ],
         [command("opt-sotu", "none", "--heads", "0.5"), /"opt" cannot lose heads, because its configuration/],
         [

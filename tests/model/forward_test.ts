@@ -8,7 +8,7 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { Embedding } from "../../src/model/embedding.ts";
-import { opt } from "../../src/model/families/opt.ts";
+import { opt } from "../../src/model/families/gpt/opt.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { openModel } from "../../src/model/model.ts";
 import { withReplacements } from "../../src/model/checkpoint/tensor_source.ts";

@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { evenBatches, largestBatch } from "../../src/model/batches.ts";
 import type { ModelSpec } from "../../src/model/families/family.ts";
-import { opt } from "../../src/model/families/opt.ts";
+import { opt } from "../../src/model/families/gpt/opt.ts";
 import { testRefusedSettings } from "../support/refused_settings.ts";
 
 const CONFIG = {

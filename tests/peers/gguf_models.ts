@@ -89,6 +89,7 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
     ...{ ...BASE, model_type: "ministral3", head_dim: 16 },
     rope_parameters: { ...YARN, mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.3 },
   },
+  "arcee": { ...BASE, model_type: "arcee" },
   "mistral": { ...BASE, model_type: "mistral", sliding_window: null },
   "qwen2": { ...BASE, model_type: "qwen2" },
   "qwen3 with YaRN and another factor of attention": {
@@ -161,6 +162,8 @@ export const GGUF_MODELS: Readonly<Record<string, Settings>> = {
   },
   "bloom": { model_type: "bloom", vocab_size: LLAMA.vocab_size, hidden_size: 32, n_layer: 3, n_head: 4 },
   "mixtral": { ...BASE, model_type: "mixtral", num_local_experts: 4 },
+  "granitemoe": { ...FAMILY_MODELS.granitemoe.base, hidden_size: 64, intermediate_size: 96 },
+  "minimax_m2": { ...BASE, ...FAMILY_MODELS.minimax_m2.base, hidden_size: 64, intermediate_size: 96 },
   "qwen3_moe": {
     ...{ ...BASE, model_type: "qwen3_moe", head_dim: 8, moe_intermediate_size: 32, norm_topk_prob: true },
     ...{ num_experts: 5, num_experts_per_tok: 2 },

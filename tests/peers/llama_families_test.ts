@@ -7,7 +7,7 @@ import { FAMILY_MODELS } from "../../scripts/fixtures/family_models.ts";
 import { compareFamily, fixtureVariants, LLAMA_BASE, type Variant, withDefaults } from "./random_family.ts";
 
 const { ministral3, ernie4_5, glm4, exaone4, granite, starcoder2, smollm3, seed_oss } = FAMILY_MODELS;
-const { olmo2, olmo3, cohere2, phi, gemma, gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
+const { arcee, olmo2, olmo3, cohere2, phi, gemma, gemma2, gemma3_text: gemma3 } = FAMILY_MODELS;
 
 const ANOTHER_THETA: Variant = {
   settings: { rope_parameters: { rope_type: "default", rope_theta: 100 } },
@@ -85,6 +85,15 @@ await compareFamily("Cohere 2", cohere2.base, {
   },
   "with a config.json that leaves the defaults out": {
     settings: { num_key_value_heads: 4, num_hidden_layers: 4, layer_types: undefined },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("Arcee", arcee.base, {
+  ...fixtureVariants(arcee),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_key_value_heads: 4 },
     rewrite: withDefaults,
   },
 });

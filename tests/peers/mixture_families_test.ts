@@ -11,9 +11,34 @@ const {
   qwen3_next,
   qwen3_5_text,
   qwen3_5_moe_text,
+  granitemoe,
   granitemoehybrid,
+  minimax_m2,
   nemotron_h,
 } = FAMILY_MODELS;
+
+// With a larger factor of logits, pruning changes the perplexity by more than 1 %.
+await compareFamily("Granite MoE", { ...granitemoe.base, logits_scaling: 0.2 }, {
+  ...fixtureVariants(granitemoe),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a config.json that leaves the defaults out": {
+    settings: { num_local_experts: 8, num_key_value_heads: 4 },
+    rewrite: withDefaults,
+  },
+});
+
+await compareFamily("MiniMax-M2", minimax_m2.base, {
+  ...fixtureVariants(minimax_m2),
+  "with a tied head": { settings: { tie_word_embeddings: true } },
+  "with a rotation whose size is a number of dimensions": {
+    settings: {},
+    dtype: "bfloat16",
+    rewrite: ({ rope_parameters: _, router_jitter_noise: __, ...config }) => (
+      { ...config, rope_theta: 100, rotary_dim: 4 }
+    ),
+    same: "with two of five experts",
+  },
+});
 
 await compareFamily("Mixtral", mixtral.base, {
   ...fixtureVariants(mixtral),

@@ -1,6 +1,6 @@
 /** Prints the result of `pare prune` and the commands that load it. Every number is read from the report of the run. */
 
-import { textConfig } from "../../model/families/multimodal.ts";
+import { textConfig } from "../../model/families/families.ts";
 import { readConfigText } from "../../model/checkpoint/checkpoint.ts";
 import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
 import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";

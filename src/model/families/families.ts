@@ -1,63 +1,25 @@
-/** The lists of all model families. `readModelSpec` finds the family of a checkpoint by the `model_type` in its config.json. */
+/** Finds the family of a checkpoint by the `model_type` in its config.json. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { quote } from "../../base/texts.ts";
-import { configError } from "./config/config.ts";
 import { isObject } from "../../base/json.ts";
-import { bloom } from "./bloom.ts";
-import { deepseekV2, deepseekV3, glm4Moe, kimiK2 } from "./deepseek.ts";
-import type { Family, ModelSpec } from "./family.ts";
-import { falcon } from "./falcon.ts";
-import { gemma, gemma2, gemma3 } from "./gemma.ts";
-import { gemma4 } from "./gemma4.ts";
-import { gpt2 } from "./gpt2.ts";
-import { gptNeoX } from "./gpt_neox.ts";
-import { gptOss } from "./gpt_oss.ts";
-import { llama4 } from "./llama4.ts";
-import {
-  ernie45,
-  exaone4,
-  glm4,
-  granite,
-  llama,
-  ministral3,
-  mistral,
-  phi3,
-  qwen2,
-  qwen3,
-  seedOss,
-  smolLm3,
-  starcoder2,
-} from "./llama.ts";
-import { graniteHybrid, nemotronH } from "./mamba.ts";
-import { mixtral, olmoe, qwen2Moe, qwen3Moe } from "./mixtures.ts";
-import { MULTIMODAL_TYPES, textConfig } from "./multimodal.ts";
-import { olmo2, olmo3 } from "./olmo.ts";
-import { opt } from "./opt.ts";
-import { qwen35, qwen35Moe, qwen3Next } from "./qwen3_next.ts";
-import { cohere2, phi } from "./parallel.ts";
+import { configError } from "./config/config.ts";
+import type { ModelSpec } from "./family.ts";
+import type { Family } from "./model_family.ts";
+import * as files from "./registry.ts";
 
-/** The families without experts. Some models of Gemma 4 have experts, and the others have none. */
-const DENSE: readonly Family[] = [
-  ...[opt, bloom, gpt2, gptNeoX, falcon],
-  ...[llama, mistral, ministral3, qwen2, qwen3, phi, phi3],
-  ...[gemma, gemma2, gemma3, gemma4, olmo2, olmo3, granite],
-  ...[starcoder2, smolLm3, seedOss, ernie45, glm4, exaone4, cohere2, qwen35],
-];
+type Config = Readonly<Record<string, unknown>>;
 
-/** The families of mixtures of experts. */
-const MIXTURES: readonly Family[] = [
-  ...[mixtral, qwen2Moe, qwen3Moe, olmoe, deepseekV2, deepseekV3, kimiK2, glm4Moe],
-  ...[gptOss, llama4, gemma4, qwen3Next, qwen35Moe, graniteHybrid, nemotronH],
-];
+/** All families. The files of families export functions too. */
+export const FAMILIES: readonly Family[] = Object.values(files).filter((value) => "modelType" in value);
 
 const typesOf = (families: readonly Family[]) => families.map(({ modelType }) => modelType);
 
 /** The supported values of `model_type`. */
 export const MODEL_TYPES = {
-  dense: typesOf(DENSE),
-  mixtures: typesOf(MIXTURES),
-  multimodal: MULTIMODAL_TYPES,
+  dense: typesOf(FAMILIES.filter(({ experts }) => experts !== "all")),
+  mixtures: typesOf(FAMILIES.filter(({ experts }) => experts)),
+  multimodal: [...new Set(FAMILIES.flatMap(({ textParts }) => Object.keys(textParts ?? {})))],
 } as const;
 
 /**
@@ -68,12 +30,12 @@ export const MODEL_TYPES = {
  * @throws {ModelError} naming a setting that is missing, malformed or not supported
  */
 export function readModelSpec(
-  config: Readonly<Record<string, unknown>>,
+  config: Config,
   has: (name: string) => boolean,
 ): ModelSpec {
   const text = textConfig(config);
   if (text) return { ...readTextPart(text, has, isObject(config.text_config)), isTextPart: true };
-  const family = [...DENSE, ...MIXTURES].find(({ modelType }) => modelType === config.model_type);
+  const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
   const reason = unsupportedReason(config, family);
   if (family && !reason) return family.read(config, has);
   const isMixture = reason === MIXTURE, { dense, mixtures, multimodal } = MODEL_TYPES;
@@ -86,9 +48,43 @@ export function readModelSpec(
   );
 }
 
+/**
+ * Returns the configuration of the text part, in the form of its family, or undefined if `model_type` is not that of a supported
+ * multimodal model.
+ * @throws {ModelError} if the text part has the `model_type` of another family
+ */
+export function textConfig(config: Config): Config | undefined {
+  const type = String(config.model_type);
+  const parts = FAMILIES.flatMap(({ modelType, textParts = {} }) =>
+    Object.hasOwn(textParts, type) ? [{ modelType, types: [undefined, modelType], ...textParts[type] }] : []
+  );
+  if (parts.length === 0) return undefined;
+  const { vision_config: _, ...text } = isObject(config.text_config) ? config.text_config : config;
+  const textType = text.model_type ?? undefined;
+  const part = parts.find(({ types }) => types.some((known) => known === textType));
+  if (!part) {
+    const supported = parts.flatMap(({ types }) => types).filter((known) => known !== undefined).join(", ");
+    throw configError(
+      `text_config.model_type ${
+        JSON.stringify(textType)
+      } of a ${type} model is not supported; the supported ` +
+        `types are: ${supported}`,
+    );
+  }
+  const { modelType, defaults, fixed, isTiedByEither } = part;
+  return {
+    ...defaults,
+    ...text,
+    ...fixed,
+    model_type: modelType,
+    tie_word_embeddings: (isTiedByEither && text.tie_word_embeddings) ||
+      (config.tie_word_embeddings ?? text.tie_word_embeddings ?? defaults?.tie_word_embeddings),
+  };
+}
+
 /** @param isNested whether the settings are in the object `text_config`. Errors then name it */
 function readTextPart(
-  config: Readonly<Record<string, unknown>>,
+  config: Config,
   has: (name: string) => boolean,
   isNested: boolean,
 ): ModelSpec {
@@ -119,11 +115,11 @@ const EXPERTS_KEYS = [
 
 /** Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or undefined if no reason was found. */
 function unsupportedReason(
-  config: Readonly<Record<string, unknown>>,
+  config: Config,
   family: Family | undefined,
 ): string | undefined {
   const isSet = (key: string) => ![undefined, null, 0].some((unset) => unset === config[key]);
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
   if (MULTIMODAL_KEYS.some(isSet)) return "is multimodal";
-  return EXPERTS_KEYS.some(isSet) && !MIXTURES.some((mixture) => mixture === family) ? MIXTURE : undefined;
+  return EXPERTS_KEYS.some(isSet) && !family?.experts ? MIXTURE : undefined;
 }

@@ -1,7 +1,4 @@
-/**
- * The declaration of a model family. A family reads its config.json, names its tensors with their shapes, and composes the forward pass of
- * one transformer block from the functions in `pieces/`. It does not read weights.
- */
+/** The description of a model, which its family makes from config.json: the names and shapes of the tensors, and the pass of one block. */
 
 import type { Activation, BlockPass } from "../pieces/block_pass.ts";
 import type { LinearHeads } from "../pieces/linear_attention.ts";
@@ -10,17 +7,6 @@ import type { RotarySpec } from "../pieces/rotary.ts";
 import type { DeviceBuffer } from "../../device/backend.ts";
 import type { WeightsSpec } from "../device_weights.ts";
 import type { LinearGroup, LinearSpec, NormSpec, VectorSpec } from "../layer_specs.ts";
-
-export interface Family {
-  readonly modelType: string;
-  /**
-   * Returns the model that a configuration describes.
-   * @param config the object in config.json
-   * @param has returns whether the checkpoint has a tensor with the given name. Tensor names differ between checkpoints of one family
-   * @throws {ModelError} naming the setting that is missing, malformed or not supported
-   */
-  read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
-}
 
 /** A decoder-only language model: an embedding, transformer blocks, a norm, and the head that computes logits. */
 export interface ModelSpec {

@@ -1,90 +1,35 @@
-/** An architecture of llama.cpp: its name, the names of its tensors, and what it computes besides them. */
+/** Finds the architecture of llama.cpp that runs a model, and the places of its tensors. */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import type { ModelSpec } from "../families/family.ts";
-import type { Activation } from "../pieces/block_pass.ts";
-import type { Factors } from "./factors.ts";
-import type { MixtureForm } from "./mixture.ts";
-import { titleOf } from "./architecture_title.ts";
+import type { Architecture } from "../families/architecture.ts";
+import { configError } from "../families/config/config.ts";
+import { FAMILIES, MODEL_TYPES } from "../families/families.ts";
 
-export interface Architecture {
-  readonly name: string;
-  /**
-   * The names in GGUF of the layers and norms of a block, by their names in the checkpoint. A layer of experts has its
-   * role (`LinearSpec.expertRole`) in place of a name.
-   */
-  readonly layers: Readonly<Record<string, string>>;
-  /** The complete names in GGUF of the vectors of a block. */
-  readonly vectors?: Readonly<Record<string, string>>;
-  /** The layers that are two tensors in the file, by their roles. */
-  readonly splitLayers?: Readonly<Record<string, SplitLayer>>;
-  /** The names in GGUF of the linear layers that may have a bias. @default none */
-  readonly biases?: readonly string[];
-  /** @default "silu" */
-  readonly activation?: Activation;
-  /**
-   * The order of the rows that llama.cpp expects. With `rotary`, the two rows of a rotated pair of queries or keys are
-   * neighbours. With `heads`, one layer has the queries of all heads first, then all keys, then all values. With `tiled`,
-   * the value heads of linear attention are sorted by their number among those that share a key head.
-   */
-  readonly rowOrder?: "rotary" | "heads" | "tiled";
-  /** Whether a tensor may, or must, divide the frequencies of the rotation in blocks without a window. */
-  readonly hasRotaryDivisors?: boolean | "always";
-  /** Whether the head must share its weight with the table of tokens. */
-  readonly sharesHead?: boolean;
-  /** Whether the pairs of a head are divided among three positions of a token, which are equal in a text. */
-  readonly hasRotarySections?: boolean;
-  /** Whether a part of each head may rotate. */
-  readonly hasPartialRotation?: boolean;
-  /** Every block has a sliding window except those whose index + 1 is a multiple of this. If absent, none has one. */
-  readonly windowPeriod?: number;
-  /** Whether the file lists the blocks that have a sliding window. Blocks with and without a window may have different heads. */
-  readonly listsWindows?: boolean;
-  /**
-   * The base of the frequencies, without scaling, in blocks with a window, if these have a rotation of their own. `common` is the base in
-   * the other blocks, and `described` a base that the file has.
-   */
-  readonly windowTheta?: number | "common" | "described";
-  /** Whether blocks without `traits.linear` are those whose index + 1 is a multiple of a number in the file. By default no block has it. */
-  readonly hasLinearBlocks?: boolean;
-  /** Whether blocks may have Mamba 2 in the place of attention, and only one of their halves. The file says which half a block has. */
-  readonly hasMamba?: boolean;
-  /** Whether llama.cpp also reads the epsilon of RMSNorms under the key of LayerNorms. */
-  readonly hasBothEpsilons?: boolean;
-  /** Whether the file says that queries and keys rotate in all blocks, or in none. */
-  readonly hasOptionalRotation?: boolean;
-  /**
-   * Whether models are exported whose YaRN does not round its bounds to whole pairs, although llama.cpp rounds them. Defaults to false.
-   */
-  readonly allowsUnroundedYarn?: boolean;
-  /** The mixture of experts, if the architecture has one. */
-  readonly mixture?: MixtureForm;
-  /** Whether queries can have a factor that depends on their position. */
-  readonly scalesQueries?: boolean;
-  /** Whether attention needs one key head per query head, and all heads together as wide as the hidden states. */
-  readonly needsSquareAttention?: boolean;
-  /** Returns whether queries and keys rotate in a block. By default they do in every block, if they do in any. */
-  rotates?(index: number): boolean;
-  /** Whether logits are multiplied by the factor in the file. By default they are divided by it. */
-  readonly multipliesLogits?: boolean;
-  /** Returns the factors that llama.cpp uses, if the file has `wanted`. By default it has no factors. */
-  factors?(wanted: Factors, spec: ModelSpec): Partial<Factors>;
-  /** Returns the differences of models with certain settings in config.json. */
-  variant?(config: Readonly<Record<string, unknown>>): Partial<Architecture>;
-  /** Returns the setting of config.json that llama.cpp does not support, with its value, or undefined if there is none. */
-  unsupported?(spec: ModelSpec): string | undefined;
-  /** Settings of config.json that must have these values, or be absent. */
-  readonly settings?: Readonly<Record<string, unknown>>;
-  /** Returns further numbers that llama.cpp reads, by their keys without the name of the architecture. */
-  numbers?(spec: ModelSpec): Readonly<Record<string, number>>;
-  /** Settings of config.json that llama.cpp reads under the same names, each true by default. */
-  readonly switches?: readonly string[];
+/** @throws {ModelError} if llama.cpp has no architecture for the `model_type`, or does not support a setting's value */
+export function findArchitecture(config: Readonly<Record<string, unknown>>): Architecture {
+  const type = String(config.model_type), known = FAMILIES.find(({ modelType }) => modelType === type)?.gguf;
+  if (!known) {
+    const types = FAMILIES.filter(({ gguf }) => gguf).map(({ modelType }) => modelType).join(", ");
+    throw configError(
+      `model_type ${JSON.stringify(type)} cannot be exported to GGUF; the types that can are: ${types}` +
+        (MODEL_TYPES.multimodal.includes(type)
+          ? "; of a multimodal model, only a text part that is saved alone can"
+          : ""),
+    );
+  }
+  const architecture = { ...known, ...known.variant?.(config) };
+  for (const [name, needed] of Object.entries(architecture.settings ?? {})) {
+    const value = config[name] ?? needed;
+    if (value !== needed) {
+      throw configError(`${name} must be ${needed} for GGUF, not ${JSON.stringify(value)}`);
+    }
+  }
+  return architecture;
 }
 
-/** A layer that is two tensors. Its rows are those of one and of the other in turn, or first all of the first. */
-export interface SplitLayer {
-  readonly places: readonly [string, string];
-  readonly rows: "alternate" | "halves";
+/** Returns the words for an architecture in messages. @param name its name in llama.cpp */
+export function titleOf(name: string): string {
+  return `the architecture ${name} of llama.cpp`;
 }
 
 /** Returns the name in GGUF of a layer or norm of a block. @throws {ModelError} if llama.cpp has none */
@@ -97,53 +42,4 @@ export function noPlaceError(architecture: Architecture, folder: string, name: s
   return new ModelError(
     `${folder}: ${titleOf(architecture.name)} has no place for ${name}`,
   );
-}
-
-// The names in GGUF of layers and norms that several architectures have, by their names in the checkpoint.
-
-export const ATTENTION = attentionNames("self_attn");
-export const NORMS_BEFORE = { "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm" };
-/** Norms before each half, of which the second one has the name of a norm after attention. */
-export const RENAMED_NORMS = {
-  "input_layernorm": "attn_norm",
-  "post_attention_layernorm": "post_attention_norm",
-};
-export const HEAD_NORMS = { "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm" };
-export const GATED = gatedNames("mlp", "");
-
-/** The layers and norms of a block of LLaMA. */
-export const LLAMA_LAYERS = { ...ATTENTION, ...GATED, ...NORMS_BEFORE };
-
-/** The tensors of the layers of experts that compute gate and up. */
-export const GATE_AND_UP = ["ffn_gate_exps", "ffn_up_exps"] as const;
-
-export const QKV_BIASES = ["attn_q", "attn_k", "attn_v"];
-
-/** Returns the names of separate layers of attention. @param attention its name in a block */
-export function attentionNames(attention: string): Readonly<Record<string, string>> {
-  return {
-    [`${attention}.q_proj`]: "attn_q",
-    [`${attention}.k_proj`]: "attn_k",
-    [`${attention}.v_proj`]: "attn_v",
-    [`${attention}.o_proj`]: "attn_output",
-  };
-}
-
-/** The factors of Granite, which the file has. */
-export const graniteFactors: Architecture["factors"] = (
-  { attentionScale, embeddingScale, residualScale, logitScale },
-) => ({ attentionScale, embeddingScale, residualScale, logitScale });
-
-/** Returns the names of a gated network. @param kind the end of its names in GGUF, such as `_exps` for experts */
-export function gatedNames(network: string, kind: "" | "_exps" | "_shexp"): Readonly<Record<string, string>> {
-  return {
-    [`${network}.gate_proj`]: `ffn_gate${kind}`,
-    [`${network}.up_proj`]: `ffn_up${kind}`,
-    [`${network}.down_proj`]: `ffn_down${kind}`,
-  };
-}
-
-/** Whether a block rotates queries and keys, if each fourth block does not. */
-export function rotatesThreeOfFour(index: number): boolean {
-  return (index + 1) % 4 !== 0;
 }

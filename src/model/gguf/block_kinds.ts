@@ -1,5 +1,5 @@
 /**
- * Describes by the keys of GGUF what differs between the blocks of a model: windows, linear attention, further inputs, and halves that a
+ * Describes by the keys of GGUF what differs between the blocks of a model: windows, linear attention, and halves that a
  * block lacks.
  */
 
@@ -13,9 +13,9 @@ import {
   type ModelSpec,
 } from "../families/family.ts";
 import { roleOf } from "../layer_specs.ts";
-import type { Architecture } from "./architecture.ts";
+import type { Architecture } from "../families/architecture.ts";
 import { type MetadataEntry, u32 } from "./container.ts";
-import { titleOf } from "./architecture_title.ts";
+import { titleOf } from "./architecture.ts";
 
 export function windowsOf({ blockCount }: ModelSpec, { window }: BlockTraits): number[] {
   return Array.from({ length: blockCount }, (_, index) => window?.(index) ?? 0);
@@ -155,35 +155,4 @@ export function stepRemark(spec: ModelSpec): string | undefined {
   return min === 0
     ? undefined
     : `llama.cpp has no smallest step of Mamba 2. transformers raises the steps of this model to ${min}`;
-}
-
-/** Returns the index of the first block that reads the keys and values of another, or the number of blocks. */
-function firstReader(spec: ModelSpec): number {
-  const first = blocksOf(spec).findIndex(({ traits }) => traits?.sharedKeys?.isSource === false);
-  return first < 0 ? spec.blockCount : first;
-}
-
-/** Returns the numbers of the further inputs of blocks, by their keys without the name of the architecture. */
-export function inputNumbers(spec: ModelSpec): Record<string, number> {
-  return {
-    embedding_length_per_layer_input: spec.tokenInputs?.size ?? 0,
-    "attention.shared_kv_layers": spec.blockCount - firstReader(spec),
-  };
-}
-
-/**
- * Returns the setting because of which llama.cpp does not support the further inputs of the blocks, with its value, as in `Architecture`. In
- * llama.cpp, the last blocks read the keys and values of the two blocks before them. The first of these two blocks has a window.
- */
-export function unsupportedInputs(spec: ModelSpec): string | undefined {
-  const { tokenInputs, vocabSize, blockCount } = spec, first = firstReader(spec);
-  if (tokenInputs && tokenInputs.rows !== vocabSize) {
-    return `vocab_size_per_layer_input ${tokenInputs.rows}, which differs from vocab_size ${vocabSize},`;
-  }
-  const isOther = blocksOf(spec).some(({ traits }, index) =>
-    traits?.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
-  );
-  return first < blockCount && (first < 2 || isOther)
-    ? `num_kv_shared_layers ${blockCount - first} with these layer_types`
-    : undefined;
 }

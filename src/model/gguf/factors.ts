@@ -1,18 +1,10 @@
 /** The factors and limits by which the network of a model differs from that of LLaMA, and their keys in GGUF. */
 
 import { configError } from "../families/config/config.ts";
+import type { Factors } from "../families/architecture.ts";
 import type { BlockTraits, ModelSpec } from "../families/family.ts";
 import { f32, type MetadataEntry } from "./container.ts";
-import { titleOf } from "./architecture_title.ts";
-
-export interface Factors {
-  readonly attentionScale: number;
-  readonly attentionSoftCap?: number;
-  readonly residualScale: number;
-  readonly embeddingScale: number;
-  readonly logitScale: number;
-  readonly logitSoftCap?: number;
-}
+import { titleOf } from "./architecture.ts";
 
 /** The factor of attention scores in most families. */
 export function headScale(headDim: number): number {

@@ -3,7 +3,7 @@
 import { configError } from "../families/config/config.ts";
 import { blocksOf, type BlockTraits, type ModelSpec } from "../families/family.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
-import type { Architecture } from "./architecture.ts";
+import type { Architecture } from "../families/architecture.ts";
 import {
   halfEntries,
   hasWindow,
@@ -17,7 +17,7 @@ import { bool, f32, type MetadataEntry, text, u32 } from "./container.ts";
 import { checkFactors, factorEntries, factorsOf, headScale, temperatureEntries } from "./factors.ts";
 import { mixtureEntries } from "./mixture.ts";
 import { constantVector, type PlannedTensor } from "./planned_tensor.ts";
-import { titleOf } from "./architecture_title.ts";
+import { titleOf } from "./architecture.ts";
 
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;

@@ -1,25 +1,10 @@
 /** Describes a mixture of experts by the keys of GGUF, and compares it with what llama.cpp computes. */
 
 import { configError } from "../families/config/config.ts";
+import type { MixtureForm } from "../families/architecture.ts";
 import { blocksOf, firstTrait, type MixtureTraits, type ModelSpec } from "../families/family.ts";
 import { bool, f32, type MetadataEntry, u32 } from "./container.ts";
-import { titleOf } from "./architecture_title.ts";
-
-/** The mixtures that an architecture of llama.cpp computes. */
-export interface MixtureForm {
-  /**
-   * Whether the factors of a token are divided by their sum. `described` means that llama.cpp reads from the file how tokens choose
-   * experts. Otherwise, it does not read it.
-   */
-  readonly isNormalized: boolean | "described";
-  /**
-   * Which blocks have no experts: the first ones, all whose index + 1 is no multiple of a number, or any blocks, which the file then lists
-   * as in `Architecture.hasMamba`. By default none.
-   */
-  readonly denseBlocks?: "first" | "periodic" | "any";
-  /** How the file gives the inputs of the last layer of the shared expert: as a number, or as a multiple of those of the other experts. */
-  readonly sharedSize?: "length" | "multiple";
-}
+import { titleOf } from "./architecture.ts";
 
 /** The codes of the functions that compute scores from the outputs of a router. */
 const SCORE_CODES = { softmax: 1, sigmoid: 2 } as const;

@@ -19,7 +19,8 @@ import {
   type VectorSpec,
 } from "../layer_specs.ts";
 import type { Model } from "../model.ts";
-import { type Architecture, noPlaceError, placeOf } from "./architecture.ts";
+import type { Architecture } from "../families/architecture.ts";
+import { noPlaceError, placeOf } from "./architecture.ts";
 import {
   exactBlocks,
   matrix,

@@ -3,7 +3,7 @@
 import type { RowOrder } from "../checkpoint/row_reader.ts";
 import type { BlockTraits, DeltaTraits } from "../families/family.ts";
 import { type LinearSpec, roleOf } from "../layer_specs.ts";
-import type { Architecture } from "./architecture.ts";
+import type { Architecture } from "../families/architecture.ts";
 
 /** The rows of a layer that are one tensor in GGUF. */
 export interface RowPart {

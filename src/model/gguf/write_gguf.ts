@@ -7,7 +7,7 @@ import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { modeOfCopy } from "../checkpoint/write/partial_folder.ts";
 import type { DescribedModel, ModelFolder } from "../model.ts";
 import { readTokenizerFiles } from "../tokenizer/tokenizer.ts";
-import { findArchitecture } from "./architectures.ts";
+import { findArchitecture } from "./architecture.ts";
 import { align, encodeHeader, type MetadataEntry, text, u32 } from "./container.ts";
 import { describeNetwork } from "./metadata.ts";
 import { type LayerCounts, planTensors, type TensorOptions } from "./plan_tensors.ts";

@@ -1,24 +1,13 @@
-/**
- * The units that `pare shrink` removes. Every block has the same number of units of a kind, and keeps the same number,
- * so that config.json has one number. To add a kind, add an entry to `UNITS`.
- */
+/** The units that `pare shrink` removes from a model, which its family declares (`Family.units`). */
 
 import type { ModelError } from "../../base/files/file_error.ts";
 import { configError } from "../../model/families/config/config.ts";
+import { FAMILIES } from "../../model/families/families.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
+import type { FamilyUnits, HeadUnits, NeuronUnits, UnitLayers } from "../../model/families/units.ts";
 import { linearLayers, type SizedLayer } from "../block_plan.ts";
 
 type Config = Readonly<Record<string, unknown>>;
-
-/** The layers that become smaller, by their names in a block. */
-interface UnitLayers {
-  /** The layer whose inputs belong to the units. It decides which units are removed. */
-  readonly reader: string;
-  /** The layers whose outputs belong to the units. */
-  readonly writers: readonly string[];
-  /** The number of parts of a writer's outputs, each of which has all units: 2 if gate and up are one layer. @default 1 */
-  readonly parts?: number;
-}
 
 /** The units of one kind in a model. */
 export interface Units {
@@ -32,152 +21,79 @@ export interface Units {
   settings(kept: number): Config;
 }
 
-interface UnitDeclaration {
-  /** The option of `pare shrink` with the share of units to remove, and its description. */
-  readonly option: string;
-  readonly description: string;
-  /** The functions that read the units of a model, by `model_type`. */
-  readonly families: Readonly<Record<string, (config: Config, spec: ModelSpec) => Units>>;
-  /** The reasons why a family is missing, as the end of a sentence. */
-  readonly reasons: Readonly<Record<string, string>>;
-}
-
-function neuronsOf(setting: string, layers: UnitLayers) {
-  return (_config: Config, spec: ModelSpec): Units => ({
+function neuronsOf({ setting, ...layers }: NeuronUnits, spec: ModelSpec): Units {
+  return {
     count: linearLayers(spec).find(({ linear }) => linear.name === layers.reader)!.cols,
     together: 1,
     layers,
     settings: (kept) => ({ [setting]: kept }),
-  });
+  };
 }
 
 /** Query heads that share a key head are removed together with it. */
-function headsOf({ dividesHiddenSize = false } = {}) {
-  return (config: Config, { hiddenSize, block }: ModelSpec): Units => {
-    const { heads, kvHeads, headDim } = block(0).traits!, together = heads / kvHeads;
-    return {
-      count: heads,
-      together,
-      layers: {
-        reader: "self_attn.o_proj",
-        writers: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-      },
-      settings(kept) {
-        if (dividesHiddenSize && hiddenSize % kept !== 0) {
-          const allowed = Array.from({ length: kvHeads - 1 }, (_, i) => (i + 1) * together)
-            .filter((count) => hiddenSize % count === 0);
-          throw configError(
-            `transformers refuses ${kept} heads in a model of model_type ${
-              JSON.stringify(config.model_type)
-            }, because ` +
-              `hidden_size ${hiddenSize} is not a multiple of ${kept}; the numbers that can remain of ${heads} heads are: ` +
-              (allowed.join(", ") || "none"),
-          );
-        }
-        return {
-          num_attention_heads: kept,
-          num_key_value_heads: kept / together,
-          head_dim: headDim,
-        };
-      },
-    };
+function headsOf(
+  { dividesHiddenSize = false }: HeadUnits,
+  { hiddenSize, block }: ModelSpec,
+  config: Config,
+): Units {
+  const { heads, kvHeads, headDim } = block(0).traits!, together = heads / kvHeads;
+  return {
+    count: heads,
+    together,
+    layers: {
+      reader: "self_attn.o_proj",
+      writers: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    },
+    settings(kept) {
+      if (dividesHiddenSize && hiddenSize % kept !== 0) {
+        const allowed = Array.from({ length: kvHeads - 1 }, (_, i) => (i + 1) * together)
+          .filter((count) => hiddenSize % count === 0);
+        throw configError(
+          `transformers refuses ${kept} heads in a model of model_type ${
+            JSON.stringify(config.model_type)
+          }, ` +
+            `because hidden_size ${hiddenSize} is not a multiple of ${kept}; the numbers that can remain of ` +
+            `${heads} heads are: ${allowed.join(", ") || "none"}`,
+        );
+      }
+      return {
+        num_attention_heads: kept,
+        num_key_value_heads: kept / together,
+        head_dim: headDim,
+      };
+    },
   };
 }
 
-/** @param names the settings with the number of experts. Those in config.json are changed, or the first if it has none */
-function expertsOf(...names: [string, ...string[]]) {
-  return (config: Config, { block }: ModelSpec): Units => {
-    const { experts, expertsPerToken } = block(0).traits!.mixture!;
-    const present = names.filter((name) => typeof config[name] === "number");
-    return {
-      count: experts,
-      together: 1,
-      settings(kept) {
-        if (kept < expertsPerToken) {
-          throw configError(
-            `num_experts_per_tok is ${expertsPerToken}, so ${kept} of ${experts} experts are too few`,
-          );
-        }
-        return Object.fromEntries((present.length > 0 ? present : [names[0]]).map((name) => [name, kept]));
-      },
-    };
+function expertsOf(names: readonly [string, ...string[]], { block }: ModelSpec, config: Config): Units {
+  const { experts, expertsPerToken } = block(0).traits!.mixture!;
+  const present = names.filter((name) => typeof config[name] === "number");
+  return {
+    count: experts,
+    together: 1,
+    settings(kept) {
+      if (kept < expertsPerToken) {
+        throw configError(
+          `num_experts_per_tok is ${expertsPerToken}, so ${kept} of ${experts} experts are too few`,
+        );
+      }
+      return Object.fromEntries((present.length > 0 ? present : [names[0]]).map((name) => [name, kept]));
+    },
   };
 }
 
-const INTERMEDIATE = "intermediate_size";
-const GATED = neuronsOf(INTERMEDIATE, { reader: "mlp.down_proj", writers: ["mlp.gate_proj", "mlp.up_proj"] });
-const FUSED_GATE = neuronsOf(INTERMEDIATE, {
-  reader: "mlp.down_proj",
-  writers: ["mlp.gate_up_proj"],
-  parts: 2,
-});
-
-/** The layers of a feed-forward network without a gate. */
-function ungated(setting: string, writer: string, reader: string) {
-  return neuronsOf(setting, { reader, writers: [writer] });
-}
-
-/** Returns one entry for each type of model. */
-function forTypes<Value>(value: Value, types: string): Readonly<Record<string, Value>> {
-  return Object.fromEntries(types.split(" ").map((type) => [type, value]));
-}
-
-const NEURONS_OF_EXPERTS = "its neurons belong to experts, which --experts removes";
-const FIXED_HEAD_SIZE = "its configuration has no setting for the size of a head";
-const NORMS_OF_ALL_HEADS = "its norms of queries and keys are over all heads of a token";
-
+/** The kinds of units: the option of `pare shrink` with the share of units to remove, and its description. */
 export const UNITS = {
   neurons: {
     option: "ffn",
     description: "share of the neurons of each feed-forward network to remove",
-    families: {
-      opt: ungated("ffn_dim", "fc1", "fc2"),
-      gpt_neox: ungated(INTERMEDIATE, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-      falcon: ungated("ffn_hidden_size", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-      phi: ungated(INTERMEDIATE, "mlp.fc1", "mlp.fc2"),
-      starcoder2: ungated(INTERMEDIATE, "mlp.c_fc", "mlp.c_proj"),
-      ...forTypes(
-        GATED,
-        "llama mistral ministral3 qwen2 qwen3 gemma gemma2 gemma3_text olmo2 olmo3 granite smollm3 seed_oss " +
-          "ernie4_5 exaone4 cohere2",
-      ),
-      ...forTypes(FUSED_GATE, "phi3 glm4"),
-    },
-    reasons: {
-      gpt2: "its weights are stored transposed",
-      bloom: "its feed-forward networks always have 4 · hidden_size neurons",
-      mixtral: NEURONS_OF_EXPERTS,
-      qwen3_moe: NEURONS_OF_EXPERTS,
-      olmoe: NEURONS_OF_EXPERTS,
-    },
   },
   heads: {
     option: "heads",
     description: "share of the heads of attention to remove, with the keys and values that only they use",
-    families: {
-      ...forTypes(headsOf({ dividesHiddenSize: true }), "llama gemma2 gemma3_text"),
-      ...forTypes(headsOf(), "mistral ministral3 qwen3 gemma seed_oss ernie4_5 mixtral qwen3_moe"),
-    },
-    reasons: {
-      opt: FIXED_HEAD_SIZE,
-      bloom: FIXED_HEAD_SIZE,
-      qwen2: FIXED_HEAD_SIZE,
-      olmo2: NORMS_OF_ALL_HEADS,
-      olmo3: NORMS_OF_ALL_HEADS,
-      olmoe: NORMS_OF_ALL_HEADS,
-    },
   },
-  experts: {
-    option: "experts",
-    description: "share of the experts of each mixture to remove",
-    families: {
-      mixtral: expertsOf("num_local_experts"),
-      qwen3_moe: expertsOf("num_experts", "num_local_experts"),
-      olmoe: expertsOf("num_experts"),
-    },
-    reasons: {},
-  },
-} as const satisfies Readonly<Record<string, UnitDeclaration>>;
+  experts: { option: "experts", description: "share of the experts of each mixture to remove" },
+} as const;
 
 export type UnitKind = keyof typeof UNITS;
 
@@ -191,26 +107,36 @@ export type KeptUnits = Readonly<Partial<Record<UnitKind, number>>>;
 
 /** @throws {ModelError} naming the type of the model, and the types that can lose units of this kind */
 export function readUnits(kind: UnitKind, config: Config, spec: ModelSpec): Units {
-  const { families, reasons }: UnitDeclaration = UNITS[kind], type = String(config.model_type);
-  if (Object.hasOwn(families, type)) return families[type](config, spec);
-  const reason = Object.hasOwn(reasons, type) ? `, because ${reasons[type]}` : "";
-  throw refusal(config, `cannot lose ${kind}${reason}`, Object.keys(families));
+  const { neurons, heads, experts } = unitsOf(config) ?? {};
+  if (kind === "neurons" && typeof neurons === "object") return neuronsOf(neurons, spec);
+  if (kind === "heads" && typeof heads === "object") return headsOf(heads, spec, config);
+  if (kind === "experts" && experts) return expertsOf(experts, spec, config);
+  const reason = { neurons, heads, experts }[kind];
+  throw refusal(config, `cannot lose ${kind}${reason ? `, because ${reason}` : ""}`, [kind]);
+}
+
+/** Returns what the family of a model can lose. */
+export function unitsOf({ model_type: type }: Config): FamilyUnits | undefined {
+  return FAMILIES.find(({ modelType }) => modelType === type)?.units;
 }
 
 /** @throws {ModelError} if no units of the family can be removed, and therefore no blocks either, or if its blocks differ in their layers */
 export function requireShrinkable(config: Config, spec: ModelSpec): void {
-  const types = new Set(UNIT_KINDS.flatMap((kind) => Object.keys(UNITS[kind].families)));
-  if (!types.has(String(config.model_type))) throw refusal(config, "cannot be shrunk", types);
+  if (!canLose(unitsOf(config), UNIT_KINDS)) throw refusal(config, "cannot be shrunk", UNIT_KINDS);
   if (new Set(blocksOf(spec)).size > 1) {
     throw configError("a model in which some blocks have no experts cannot be shrunk");
   }
 }
 
-function refusal({ model_type: type }: Config, problem: string, types: Iterable<string>): ModelError {
+/** Returns whether a family can lose units of one of the kinds. */
+function canLose(units: FamilyUnits | undefined, kinds: readonly UnitKind[]): boolean {
+  return kinds.some((kind) => typeof units?.[kind] === "object");
+}
+
+function refusal({ model_type: type }: Config, problem: string, kinds: readonly UnitKind[]): ModelError {
+  const types = FAMILIES.filter(({ units }) => canLose(units, kinds)).map(({ modelType }) => modelType);
   return configError(
-    `a model of model_type ${JSON.stringify(type)} ${problem}; the types that can are: ${
-      [...types].join(", ")
-    }`,
+    `a model of model_type ${JSON.stringify(type)} ${problem}; the types that can are: ${types.join(", ")}`,
   );
 }
 

@@ -4,6 +4,7 @@ import { configError } from "../../model/families/config/config.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import type { Model } from "../../model/model.ts";
 import { type RenamedModel, renamedSource } from "./renamed_model.ts";
+import { unitsOf } from "./units.ts";
 
 type Config = RenamedModel["config"];
 
@@ -33,12 +34,6 @@ export function withoutBlocks(
   };
 }
 
-/** The settings that list the kinds of blocks, by the types of models in which the kinds otherwise follow from the numbers of the blocks. */
-const LISTS = new Map<string, string>([
-  ...["gemma2", "gemma3_text", "cohere2", "olmo3", "exaone4"].map((type) => [type, "layer_types"] as const),
-  ["smollm3", "no_rope_layers"],
-]);
-
 /**
  * Returns the configuration without some blocks. The entries of the other blocks in lists move with the blocks.
  * @throws {ModelError} if the kind of a block follows from its number only, so that later blocks would become others
@@ -46,7 +41,7 @@ const LISTS = new Map<string, string>([
 export function configWithoutBlocks(config: Config, dropped: ReadonlySet<number>): Config {
   if (dropped.size === 0) return config;
   const { model_type: type, num_hidden_layers: blocks, max_window_layers: first } = config;
-  const needed = LISTS.get(String(type));
+  const needed = unitsOf(config)?.blockList;
   if (needed !== undefined && !Array.isArray(config[needed])) {
     throw configError(
       `without ${needed}, the kind of a block of ${type} follows from its number, so no blocks can be ` +
@@ -54,7 +49,7 @@ export function configWithoutBlocks(config: Config, dropped: ReadonlySet<number>
     );
   }
   // Other types, such as qwen3, can have these lists too.
-  const lists = [...new Set(LISTS.values())].filter((name) => Array.isArray(config[name]));
+  const lists = ["layer_types", "no_rope_layers"].filter((name) => Array.isArray(config[name]));
   const withoutDropped = (name: string) =>
     (config[name] as unknown[]).filter((_, block) => !dropped.has(block));
   return {

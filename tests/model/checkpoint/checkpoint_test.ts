@@ -254,7 +254,7 @@ describe("openCheckpoint", () => {
     const weights = { "model.safetensors": {} };
     await assertRefused(
       { ...weights, "config.json": { model_type: "t5" } },
-      /model_type "t5" is not supported, .*; the supported types are: opt/,
+      /model_type "t5" is not supported, .*; the supported types are: arcee/,
     );
     await assertRefused({ ...weights, "config.json": {} }, /model_type undefined is not supported/);
   });

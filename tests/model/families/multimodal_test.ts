@@ -116,7 +116,7 @@ it("is refused if its own family is not that of the multimodal model", () => {
   const config = { model_type: "mistral3", vision_config: {}, text_config: { model_type: "mistral4" } };
   assert.throws(
     () => readModelSpec(config, () => true),
-    /text_config\.model_type "mistral4" of a mistral3 model is not supported; the supported types are: mistral, ministral3$/,
+    /text_config\.model_type "mistral4" of a mistral3 model is not supported; the supported types are: ministral3, mistral$/,
   );
 });
 

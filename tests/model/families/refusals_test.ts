@@ -7,15 +7,15 @@ import { testRefusedSettings } from "../../support/refused_settings.ts";
 
 testRefusedSettings("a model that no family supports", {}, [
   [
-    { model_type: "granitemoe", num_local_experts: 8 },
-    /model_type "granitemoe" is a mixture of experts of a kind that is not supported, .*; the supported mixtures are: mixtral, .*, nemotron_h$/,
+    { model_type: "phimoe", num_local_experts: 8 },
+    /model_type "phimoe" is a mixture of experts of a kind that is not supported, .*; the supported mixtures are: deepseek_v2, .*, qwen3_next$/,
   ],
   [{ model_type: "llama", num_experts: 4 }, /model_type "llama" is a mixture of experts/],
   [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
   [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
   [
     { model_type: "mamba" },
-    /model_type "mamba" is not supported, but prune_ of the Python package pare-llm prunes any causal model of PyTorch; the supported types are: opt, bloom, gpt2, gpt_neox, falcon, llama, mistral, .*, mixtral, qwen2_moe, qwen3_moe, olmoe/,
+    /model_type "mamba" is not supported, but prune_ of the Python package pare-llm prunes any causal model of PyTorch; the supported types are: .*bloom, .*, opt, .*mixtral, .*, gemma3, .*mistral3, .*/,
   ],
   [{}, /model_type undefined is not supported/],
   [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],

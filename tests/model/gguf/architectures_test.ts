@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readModelSpec } from "../../../src/model/families/families.ts";
-import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
+import { findArchitecture } from "../../../src/model/gguf/architecture.ts";
 import { describeNetwork } from "../../../src/model/gguf/metadata.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 

@@ -4,7 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { FAMILY_MODELS } from "../../../scripts/fixtures/family_models.ts";
 import { MODEL_TYPES, readModelSpec } from "../../../src/model/families/families.ts";
-import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
+import { findArchitecture } from "../../../src/model/gguf/architecture.ts";
 import { describeNetwork } from "../../../src/model/gguf/metadata.ts";
 
 it("describeNetwork() writes the factor of the queries of Ministral 3, and no factor if it is 0", () => {
@@ -29,7 +29,7 @@ it("findArchitecture() refuses OPT and multimodal models by their names", () => 
     assert.throws(() => findArchitecture({ model_type }), {
       name: "ModelError",
       message: new RegExp(
-        `model_type "${model_type}" cannot be exported to GGUF; the types that can are: llama, `,
+        `model_type "${model_type}" cannot be exported to GGUF; the types that can are: arcee, `,
       ),
     });
   }

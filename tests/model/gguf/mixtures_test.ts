@@ -9,7 +9,7 @@ import type { Settings } from "../../../scripts/fixtures/family_models.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
-import { findArchitecture } from "../../../src/model/gguf/architectures.ts";
+import { findArchitecture } from "../../../src/model/gguf/architecture.ts";
 import { describeNetwork, type NetworkDescription } from "../../../src/model/gguf/metadata.ts";
 import { planTensors } from "../../../src/model/gguf/plan_tensors.ts";
 import { writeImatrix } from "../../../src/model/gguf/write_imatrix.ts";

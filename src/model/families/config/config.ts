@@ -24,6 +24,9 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
 
 export const positiveInt = z.int().positive();
 
+/** A setting that is false by default. */
+export const flag = z.boolean().default(false);
+
 /**
  * The schema of the epsilon of a norm. Published models have values from 10⁻¹² to 10⁻⁵. A value that is 0 in f32 divides rows of zeros by
  * 0, and a large one makes every normalised row nearly 0.
@@ -90,6 +93,18 @@ export const activationName = z.string().transform((name, context): Activation =
 export const layerTypesShape = {
   layer_types: stopAtFault(z.array(z.enum(["full_attention", "sliding_attention"]))).nullish(),
 };
+
+/** The names of types of blocks in versions of transformers before 5. */
+const OLDER_TYPES: Readonly<Record<string, string>> = {
+  mamba: "linear_attention",
+  attention: "full_attention",
+};
+
+/** Returns the schema of the list with the type of each block. */
+export function blockTypes<const Type extends string>(types: readonly Type[]) {
+  const type = z.preprocess((name) => OLDER_TYPES[String(name)] ?? name, z.enum(types));
+  return stopAtFault(z.array(type).min(1)).nullish();
+}
 
 interface LayerTypesConfig {
   readonly layer_types?: readonly string[] | null;

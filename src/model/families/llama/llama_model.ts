@@ -15,7 +15,8 @@ import {
   readConfig,
 } from "../config/config.ts";
 import { longestWindow, readRotary, rotaryShape } from "../config/rotary_config.ts";
-import type { BlockSpec, Family, ModelSpec } from "../family.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import type { Family, FamilyUses } from "../model_family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import { fusedQkv, type LlamaSizes, separateQkv } from "./attention_layers.ts";
@@ -70,9 +71,11 @@ export function llamaFamily<Config extends LlamaConfig>(
   modelType: string,
   schema: z.ZodType<Config>,
   traits: (config: Config, has: (name: string) => boolean) => LlamaTraits,
+  uses: FamilyUses = {},
 ): Family {
   return {
     modelType,
+    ...uses,
     read(object, has) {
       const config = readConfig(schema, object);
       return llamaModel(config, has, traits(config, has));

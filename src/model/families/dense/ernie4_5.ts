@@ -1,0 +1,27 @@
+/** ERNIE 4.5 (Baidu 2025) rotates neighbouring dimensions. */
+
+import { z } from "zod";
+import { LLAMA_LAYERS } from "../architecture.ts";
+import { epsilon, flag, positiveInt } from "../config/config.ts";
+import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
+import { GATED_NEURONS } from "../units.ts";
+
+export const ernie45 = llamaFamily(
+  "ernie4_5",
+  z.object({
+    ...llamaShape,
+    num_key_value_heads: positiveInt.nullable().default(2),
+    head_dim: positiveInt.nullable().default(128),
+    rms_norm_eps: epsilon.default(1e-5),
+    use_bias: flag.nullable(),
+    tie_word_embeddings: z.boolean().default(true),
+  }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 500_000 })),
+  ({ use_bias }) => {
+    const bias = use_bias ?? false;
+    return { biases: { qkv: bias, out: bias, feedForward: bias }, isInterleaved: true };
+  },
+  {
+    gguf: { name: "ernie4_5", layers: LLAMA_LAYERS },
+    units: { neurons: GATED_NEURONS, heads: {} },
+  },
+);

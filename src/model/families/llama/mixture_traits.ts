@@ -1,0 +1,54 @@
+/** The trait of families that have a mixture of experts in the place of LLaMA's feed-forward network. */
+
+import { MAX_EXPERTS } from "../../checkpoint/fused_experts.ts";
+import type { ExpertGroups } from "../../pieces/routing.ts";
+import { configError } from "../config/config.ts";
+import { type ExpertsSpec, mixtureOfExperts } from "./experts.ts";
+import type { LlamaTraits } from "./llama_traits.ts";
+
+/** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
+type Mixture =
+  & Omit<ExpertsSpec, "hidden" | "activation" | "name" | "layers" | "intermediate">
+  & Partial<Pick<ExpertsSpec, "name" | "layers" | "intermediate">>;
+
+/**
+ * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
+ * default names.
+ * @param perToken the name of the setting with the number of experts to which a token goes
+ * @throws {ModelError} if a token would go to more experts than there are
+ */
+export function mixtureTraits(
+  mixture: Mixture,
+  perToken = "num_experts_per_tok",
+): Pick<LlamaTraits, "feedForward"> {
+  const { experts, expertsPerToken, groups } = mixture;
+  if (expertsPerToken > experts || experts > MAX_EXPERTS) {
+    throw configError(
+      `${perToken} ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
+        `are the number of experts and ${MAX_EXPERTS} experts`,
+    );
+  }
+  if (groups) checkGroups(groups, experts, expertsPerToken);
+  const layers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+  return {
+    feedForward: ({ hidden, intermediate }, activation) =>
+      mixtureOfExperts({ name: "mlp", layers, hidden, intermediate, activation, ...mixture }),
+  };
+}
+
+/** @throws {ModelError} if the groups have different sizes, or too few experts */
+function checkGroups(
+  { count, perToken, summed }: ExpertGroups,
+  experts: number,
+  expertsPerToken: number,
+): void {
+  const size = experts / count;
+  const isPossible = Number.isInteger(size) && size >= summed && perToken <= count &&
+    expertsPerToken <= perToken * size;
+  if (isPossible) return;
+  throw configError(
+    `${experts} experts in n_group ${count} with topk_group ${perToken} and num_experts_per_tok ` +
+      `${expertsPerToken} is not supported; the groups must have equal sizes of at least ${summed}, and the chosen ` +
+      `groups must have enough experts`,
+  );
+}
