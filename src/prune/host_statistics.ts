@@ -1,41 +1,38 @@
-/** Copies the statistics of a calibrated model to host memory, for clients that send the layers to servers. */
+/** Copies the statistics of groups to host memory, for clients that send the layers to servers. */
 
-import type { LayerGroup, ModelSource, SourceLayer } from "../client/model_source.ts";
+import type { LayerInputs, SourceLayer } from "../client/model_source.ts";
 import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { joinChunks, weightReader } from "../layer/write_layer.ts";
-import type { CalibratedGroup, CalibratedModel } from "./open_round.ts";
+import type { CalibratedGroup } from "./open_block.ts";
 
-/** A model whose statistics are in host memory. Its groups have the guards of the wrapped ones. */
-export interface HostModel extends ModelSource {
-  groups(): AsyncGenerator<LayerGroup & Pick<CalibratedGroup, "guard">, void, undefined>;
-}
-
-/** Wraps `model` so that its statistics and targets are tensors in host memory, and frees them on the device. */
-export function withStatisticsInHostMemory(model: CalibratedModel): HostModel {
-  return {
-    layerCount: model.layerCount,
-    async *groups() {
-      for await (const group of model.groups()) {
-        const layers: SourceLayer[] = [];
-        for (const layer of group.layers) {
-          const target = await readTarget(group.hessian, layer.weight);
-          const validationTarget = await readTarget(group.validationHessian, layer.weight);
-          layers.push({ ...layer, target, validationTarget });
-        }
-        yield {
-          ...group,
-          layers,
-          hessian: await readBack(group.hessian),
-          validationHessian: await readBack(group.validationHessian),
-          replace: (...replacement) => group.replace(...replacement),
-        };
+/** Yields the groups with their statistics and targets as tensors in host memory, and frees them on the device. */
+export async function* withStatisticsInHostMemory(
+  groups: AsyncIterable<CalibratedGroup>,
+): AsyncGenerator<LayerInputs, void, undefined> {
+  for await (const { hessian, validationHessian, ...group } of groups) {
+    const layers: SourceLayer[] = [];
+    for (const layer of group.layers) {
+      if (layer.solution === "without") layers.push(layer);
+      else {
+        const target = await readTarget(hessian, layer.weight);
+        layers.push({
+          ...layer,
+          target,
+          validationTarget: await readTarget(validationHessian, layer.weight),
+        });
       }
-    },
-  };
+    }
+    yield {
+      ...group,
+      layers,
+      hessian: await readBack(hessian),
+      validationHessian: await readBack(validationHessian),
+    };
+  }
 }
 
 /** Computes the target of a layer, if it has one, and reads it back: F32, with the shape of `weight`. */
