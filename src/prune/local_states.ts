@@ -13,10 +13,10 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { errorAgainstModel, runPrunedBlock } from "./block_meter.ts";
 import { BlockPlan } from "./block_plan.ts";
 import { StepCounter } from "./calibration_steps.ts";
-import type { OpenBlock } from "./open_block.ts";
+import type { CollectedRound, OpenBlock } from "./open_block.ts";
 import { reconstructBlock } from "./reconstruct_block.ts";
 import { RoundStatistics } from "./round_statistics.ts";
-import type { BlockStates, CalibrationOptions, CollectedRound, Round } from "./steps.ts";
+import type { BlockStates, CalibrationOptions, Round } from "./steps.ts";
 import { partSizes } from "./window_parts.ts";
 
 export class LocalStates implements BlockStates {

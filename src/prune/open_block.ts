@@ -8,7 +8,7 @@ import type { LinearSpec } from "../model/layer_specs.ts";
 import { bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { transpose } from "../tensor/transpose.ts";
-import type { PendingLayer } from "./block_plan.ts";
+import type { PendingGroup, PendingLayer } from "./block_plan.ts";
 
 /** A group whose statistics are on the device. */
 export type CalibratedGroup = LayerInputs<HessianAccumulator>;
@@ -25,6 +25,32 @@ export interface OpenBlock {
   readonly keepsZeros?: boolean;
   /** The decision about the targets of the block, if another process has solved the block and decided. */
   readonly decision?: TargetDecision;
+}
+
+/** The statistics of a round. */
+export interface CollectedRound {
+  /**
+   * Returns a group with its statistics, which the solver may take or destroy.
+   * @param layers the layers of `pending`
+   */
+  group(pending: PendingGroup, layers: readonly SourceLayer[]): CalibratedGroup;
+  /** Frees the statistics that no solver has taken. */
+  destroy(): void;
+}
+
+/**
+ * Yields the groups of a round when they are requested, with their layers as they are before the solve.
+ * @param variantsOf returns the ways in which a layer is to be solved
+ */
+export async function* groupsOf(
+  open: OpenBlock,
+  groups: readonly PendingGroup[],
+  collected: CollectedRound,
+  variantsOf: (layer: SourceLayer) => readonly SourceLayer[],
+): AsyncGenerator<CalibratedGroup, void, undefined> {
+  for (const pending of groups) {
+    yield collected.group(pending, (await readLayers(open, pending.layers)).flatMap(variantsOf));
+  }
 }
 
 /** Reads the layers of a group as they are before the solve. */

@@ -6,10 +6,10 @@ import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { PendingGroup } from "./block_plan.ts";
-import { type CalibratedGroup, type OpenBlock, readLayers, storedWeight } from "./open_block.ts";
+import { groupsOf, type OpenBlock, storedWeight } from "./open_block.ts";
 import type { OpenDestination } from "./run/job.ts";
 import type { LapClock } from "./run/lap_clock.ts";
-import type { BlockStates, CollectedRound, Round, RoundSolver } from "./steps.ts";
+import type { BlockStates, Round, RoundSolver } from "./steps.ts";
 import { decideTargets, solutionQuery, solutionsOf } from "./target_guard.ts";
 
 export interface BlockRun {
@@ -42,7 +42,7 @@ export async function pruneBlocks(run: BlockRun): Promise<void> {
     }
     const trained = plan.isRoundedLast(block)
       ? await trainAndRound(run, open)
-      : await solveAndTrain(run, open, plan.rounds(block), run.queryOf, run);
+      : await solveAndTrain(run, open, plan.rounds(block), true);
     if (trained) await destination.recordReconstruction?.(block, trained);
     const record = heldOut > 0 && open.replaced.size > 0 ? destination.recordBlock : undefined;
     await clock.calibrating(states.advance(open, record && ((error) => record(block, error))));
@@ -50,19 +50,21 @@ export async function pruneBlocks(run: BlockRun): Promise<void> {
   await states.end?.();
 }
 
-/** Solves the layers of `rounds`, and then trains the block, unless it has no epochs. Without `stored`, the weights are only replaced. */
+/**
+ * Solves the layers of `rounds`, and then trains the block, unless it has no epochs.
+ * @param isLast whether the solutions are the last ones, which are stored
+ */
 async function solveAndTrain(
   run: BlockRun,
   open: OpenBlock,
   rounds: readonly (readonly PendingGroup[])[],
-  queryOf: LayerQueryOf,
-  stored?: BlockRun,
+  isLast: boolean,
 ): Promise<ReconstructedBlock | undefined> {
   const { states, clock, hasTargets } = run, { plan } = states, { block } = open;
   // The plan is asked before the layers are solved, because the solved ones may count as finished afterwards.
   const runsDense = plan.runsDense(block);
   for (const groups of rounds) {
-    await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, queryOf, stored);
+    await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, isLast);
   }
   if (runsDense && states.runDense) await clock.calibrating(states.runDense());
   const epochs = plan.epochs(block);
@@ -81,29 +83,24 @@ async function solveAndTrain(
 async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<ReconstructedBlock | undefined> {
   const { plan } = run.states, { block, weights, replaced } = open;
   const unrounded: OpenBlock = { block, weights, replaced: new Map() };
-  const result = await solveAndTrain(run, unrounded, plan.allRounds(block), run.unroundedQueryOf);
+  const result = await solveAndTrain(run, unrounded, plan.allRounds(block), false);
   const trained = { ...open, weights: withReplacements(weights, unrounded.replaced), keepsZeros: true };
   for (const groups of plan.rounds(block)) {
-    await solveRound(run, trained, { groups, hasTargets: false, isLast: false }, run.queryOf, run);
+    await solveRound(run, trained, { groups, hasTargets: false, isLast: false }, true);
   }
   const tensors = new Map([...result!.tensors].filter(([name]) => !replaced.has(name)));
   for (const [name, tensor] of tensors) replaced.set(name, tensor);
   return { ...result!, tensors };
 }
 
-/** Collects the statistics of a round, has its layers solved, and stores each of them. */
-async function solveRound(
-  run: BlockRun,
-  open: OpenBlock,
-  round: Round,
-  queryOf: LayerQueryOf,
-  stored?: BlockRun,
-): Promise<void> {
-  const { states, solver, clock, signal } = run, solutions = solutionsOf(run, open, round);
+/** Collects the statistics of a round, has its layers solved, replaces their weights, and stores the last solutions. */
+async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored: boolean): Promise<void> {
+  const { states, solver, destination, clock, signal } = run, solutions = solutionsOf(run, open, round);
+  const queryOf = isStored ? run.queryOf : run.unroundedQueryOf;
   using scratch = new ResourceSet();
   const collected = scratch.add(await clock.calibrating(states.collect(open, round)));
   const solving = solver.solveRound(
-    groupsOf(open, round, collected, solutions),
+    groupsOf(open, round.groups, collected, (layer) => solutions.map((solution) => ({ ...layer, solution }))),
     (layer) => solutionQuery(queryOf(layer), layer, solutions),
     { signal },
   );
@@ -114,29 +111,13 @@ async function solveRound(
     storedWeight(open.weights, name, layers.get(name)!, weight);
   const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;
   for await (const layer of solved) {
-    const { layer: { name } } = layer, answer = await stored?.destination.takeAnswer?.(layer);
+    const { layer: { name } } = layer, answer = isStored ? await destination.takeAnswer?.(layer) : undefined;
     // The next block is calibrated with the weights in the dtype of the checkpoint, because that is how they are stored.
     const weight = weightOf(name, answer ?? layer.weight);
-    await stored?.destination.replace(name, weight);
+    if (isStored) await destination.replace(name, weight);
     open.replaced.set(name, weight);
-    await stored?.recordLayer(layer);
+    if (isStored) await run.recordLayer(layer);
   }
   const missing = [...layers.keys()].find((name) => !open.replaced.has(name));
   if (missing !== undefined) throw new Error(`${missing}: the solver has returned no weight`);
-}
-
-/** Yields the groups of a round with their layers, each of them once for each solution that is wanted. */
-async function* groupsOf(
-  open: OpenBlock,
-  { groups }: Round,
-  collected: CollectedRound,
-  solutions: ReturnType<typeof solutionsOf>,
-): AsyncGenerator<CalibratedGroup, void, undefined> {
-  for (const pending of groups) {
-    const layers = await readLayers(open, pending.layers);
-    yield collected.group(
-      pending,
-      layers.flatMap((layer) => solutions.map((solution) => ({ ...layer, solution }))),
-    );
-  }
 }

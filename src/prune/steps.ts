@@ -1,7 +1,6 @@
 /** The steps of a run: `BlockStates` collects statistics and runs the windows, and `RoundSolver` solves the layers. */
 
 import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
-import type { SourceLayer } from "../client/model_source.ts";
 import type { QueryOf } from "../client/model_pruner.ts";
 import type { SolveRound } from "../client/prune_rounds.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
@@ -11,7 +10,7 @@ import type { Model } from "../model/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { BlockPlan, PendingGroup, PlanOptions } from "./block_plan.ts";
 import type { CalibrationStep } from "./calibration_steps.ts";
-import type { CalibratedGroup, OpenBlock } from "./open_block.ts";
+import type { CollectedRound, OpenBlock } from "./open_block.ts";
 import type { StatisticsOptions } from "./round_statistics.ts";
 
 /** The groups of layers that are calibrated together. */
@@ -21,17 +20,6 @@ export interface Round {
   readonly hasTargets: boolean;
   /** Whether the round is the last one of its block. The states of the dense model may then run through the block. */
   readonly isLast: boolean;
-}
-
-/** The statistics of a round. */
-export interface CollectedRound {
-  /**
-   * Returns a group with its statistics, which the solver may take or destroy.
-   * @param layers the layers of `pending`
-   */
-  group(pending: PendingGroup, layers: readonly SourceLayer[]): CalibratedGroup;
-  /** Frees the statistics that no solver has taken. */
-  destroy(): void;
 }
 
 /** The hidden states of all windows, in this process or at hosts. With targets, also those of the dense model. */

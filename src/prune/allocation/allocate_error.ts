@@ -8,9 +8,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_METHOD, METHODS } from "../../protocol/methods.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { LocalStates } from "../local_states.ts";
-import { type CalibratedGroup, type OpenBlock, readLayers } from "../open_block.ts";
-import type { PendingGroup } from "../block_plan.ts";
-import type { CollectedRound } from "../steps.ts";
+import { groupsOf } from "../open_block.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { chooseLevels } from "./choose_levels.ts";
 
@@ -88,7 +86,13 @@ async function measureErrors(
     for (const groups of states.plan.rounds(block)) {
       using scratch = new ResourceSet();
       const collected = scratch.add(await states.collect(open, { groups, hasTargets: false, isLast: false }));
-      const leveled = groupsAtLevels(open, groups, collected, levels);
+      // All levels of a layer share the Hessian, which is factored once.
+      const leveled = groupsOf(
+        open,
+        groups,
+        collected,
+        ({ name, weight }) => levels.map((level) => ({ name: levelName(name, level), weight })),
+      );
       for await (
         const { layer, report } of pruner.solveRound(leveled, ({ name }) => queries.get(name)!, { signal })
       ) {
@@ -100,22 +104,6 @@ async function measureErrors(
     await states.advance(open);
   }
   return errors;
-}
-
-/** Yields the groups of a round, with each layer once for each level. All levels share the Hessian, which is factored once. */
-async function* groupsAtLevels(
-  open: OpenBlock,
-  groups: readonly PendingGroup[],
-  collected: CollectedRound,
-  levels: readonly number[],
-): AsyncGenerator<CalibratedGroup, void, undefined> {
-  for (const pending of groups) {
-    const layers = await readLayers(open, pending.layers);
-    const leveled = layers.flatMap(({ name, weight }) =>
-      levels.map((level) => ({ name: levelName(name, level), weight }))
-    );
-    yield collected.group(pending, leveled);
-  }
 }
 
 /** Returns the name of `layer` at level `level`, by which its request and its error are found. */

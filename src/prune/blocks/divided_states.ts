@@ -13,8 +13,8 @@ import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { BlockPlan, type PendingGroup } from "../block_plan.ts";
 import { readFinished } from "../local_states.ts";
-import type { OpenBlock } from "../open_block.ts";
-import type { BlockStates, CollectedRound, Round } from "../steps.ts";
+import type { CollectedRound, OpenBlock } from "../open_block.ts";
+import type { BlockStates, Round } from "../steps.ts";
 import { type SumsOf, type TokenCounts, withoutEmptySums } from "./summed_layers.ts";
 import { prunedBlock, type RemoteRun, type WindowStates } from "./window_states.ts";
 

@@ -1,7 +1,6 @@
 /** Prunes one block of a model at the host that has its hidden states. The code is that of a run on one machine. */
 
 import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
-import type { RoundLayer } from "../../client/prune_rounds.ts";
 import type { Forward } from "../../model/forward.ts";
 import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -62,23 +61,19 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
       }
     },
   };
-  const layers: SolvedBlockLayer[] = [], answers = new Map<string, RoundLayer>();
+  const layers: SolvedBlockLayer[] = [];
   const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers };
   const open: OpenDestination = {
     takeAnswer(layer) {
-      const { layer: { name }, mask } = layer;
-      answers.set(name, { ...layer, mask: { ...mask!, data: mask!.data.slice() } });
+      const { layer: { name }, group: { tokens }, weight, quantized, report } = layer;
+      const mask = { ...layer.mask!, data: layer.mask!.data.slice() };
+      layers.push({ name, tokens, report, weight, mask, quantized, probe: probeOf.get(name) });
       return isPacked ? storePacked(layer, gridOfQuery(queryOf(name)), done) : Promise.resolve(layer.weight);
     },
     replace: done,
     recordBlock: (_block, error) => done(solved.error = error),
     recordDecision: (_block, decision) => done(solved.decision = decision),
     recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
-    record({ name, tokens, report }) {
-      const { weight, mask, quantized } = answers.get(name)!;
-      layers.push({ name, tokens, report, weight, mask: mask!, quantized, probe: probeOf.get(name) });
-      return done(name);
-    },
   };
   // The run does not get the signal, because it would throw while the device still works for it.
   await pruneModel({

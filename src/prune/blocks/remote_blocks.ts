@@ -10,8 +10,8 @@ import { ConnectionError, MalformedAnswerError, PareError } from "../../client/e
 import type { RoundLayer } from "../../client/prune_rounds.ts";
 import { freeArray } from "../../device/host_memory.ts";
 import { BlockPlan } from "../block_plan.ts";
-import type { CalibratedGroup, OpenBlock } from "../open_block.ts";
-import type { BlockStates, CalibrationRun, CollectedRound, RoundSolver } from "../steps.ts";
+import type { CalibratedGroup, CollectedRound, OpenBlock } from "../open_block.ts";
+import type { BlockStates, CalibrationRun, RoundSolver } from "../steps.ts";
 import { blockRequest, type SolvedRun } from "./block_request.ts";
 import { openBlocks } from "./divided_states.ts";
 import { type RemoteRun, WindowStates } from "./window_states.ts";
