@@ -10,7 +10,7 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { needsNoStatistics } from "../protocol/methods.ts";
 import type { Report } from "../protocol/messages.ts";
 import type { LayerInputs } from "./model_source.ts";
-import type { LayerQueryOf, SolveRound } from "./prune_rounds.ts";
+import type { LayerQueryOf, SolveRound } from "./solve_round.ts";
 
 /** The number of tokens of a layer's Hessian, and its number of columns, which is larger. */
 interface Shortage {

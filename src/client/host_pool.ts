@@ -5,7 +5,7 @@ import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
 import type { LayerInputs } from "./model_source.ts";
-import type { LayerQueryOf, RoundLayer } from "./prune_rounds.ts";
+import type { LayerQueryOf, RoundLayer } from "./solve_round.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 export interface HostPoolOptions<Host> {

@@ -77,7 +77,7 @@ export type {
   StartEvent,
 } from "./model_pruner.ts";
 export type { LayerGroup, LayerInputs, ModelSource, SolutionName, SourceLayer } from "./model_source.ts";
-export type { LayerQueryOf, RoundLayer, SolveRound } from "./prune_rounds.ts";
+export type { LayerQueryOf, RoundLayer, SolveRound } from "./solve_round.ts";
 
 export type {
   EdgeHost,

@@ -1,7 +1,7 @@
 /** The interface and the events of a client that prunes whole models. */
 
 import type { ModelSource } from "./model_source.ts";
-import type { SolveRound } from "./prune_rounds.ts";
+import type { SolveRound } from "./solve_round.ts";
 import type { CallOptions } from "./transport.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";

@@ -15,7 +15,8 @@ import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { ModelSource } from "./model_source.ts";
-import { pruneRounds, type SolveRound } from "./prune_rounds.ts";
+import { pruneRounds } from "./prune_rounds.ts";
+import type { SolveRound } from "./solve_round.ts";
 import { withFewTokens } from "./few_tokens.ts";
 import type { StatisticsOptions } from "./shared_statistics.ts";
 

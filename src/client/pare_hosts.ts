@@ -6,7 +6,8 @@ import { HostPool } from "./host_pool.ts";
 import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { withFewTokens } from "./few_tokens.ts";
-import { pruneRounds, type SolveRound } from "./prune_rounds.ts";
+import { pruneRounds } from "./prune_rounds.ts";
+import type { SolveRound } from "./solve_round.ts";
 
 /** The longest check whether a lost host is reachable again, in milliseconds. Layers wait for the check. */
 const RECHECK_TIMEOUT_MS = 2000;

@@ -1,7 +1,7 @@
 /** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
 
 import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
-import type { LayerQueryOf, RoundLayer } from "../client/prune_rounds.ts";
+import type { LayerQueryOf, RoundLayer } from "../client/solve_round.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -37,9 +37,8 @@ export async function pruneBlocks(run: BlockRun): Promise<void> {
   const { states, clock, destination, heldOut } = run, { plan } = states;
   for (const block of states.blocks) {
     const open = await clock.calibrating(states.open(block));
-    if (open.decision && !destination.decided?.has(block)) {
-      await destination.recordDecision?.(block, open.decision);
-    }
+    const { decision } = open;
+    if (decision && !destination.decided?.has(block)) await destination.recordDecision?.(block, decision);
     const trained = plan.isRoundedLast(block)
       ? await trainAndRound(run, open)
       : await solveAndTrain(run, open, plan.rounds(block), true);
@@ -61,7 +60,7 @@ async function solveAndTrain(
   isLast: boolean,
 ): Promise<ReconstructedBlock | undefined> {
   const { states, clock, hasTargets } = run, { plan } = states, { block } = open;
-  // The plan is asked before the layers are solved, because the solved ones may count as finished afterwards.
+  // Asked before the layers are solved, because they may count as finished afterwards.
   const runsDense = plan.runsDense(block);
   for (const groups of rounds) {
     await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, isLast);
@@ -76,8 +75,7 @@ async function solveAndTrain(
 /**
  * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained
  * weights and their zeros. Their targets are the outputs of the trained layers, which make up for the errors of the
- * earlier layers already. If a process is killed before the reconstruction is recorded, the next one solves and trains
- * the block again, gets the same weights, and rounds the layers that are not recorded.
+ * earlier layers already.
  * @returns the reconstruction with the trained tensors that are not rounded
  */
 async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<ReconstructedBlock | undefined> {

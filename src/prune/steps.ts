@@ -2,7 +2,7 @@
 
 import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
 import type { QueryOf } from "../client/model_pruner.ts";
-import type { SolveRound } from "../client/prune_rounds.ts";
+import type { SolveRound } from "../client/solve_round.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";

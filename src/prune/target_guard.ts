@@ -10,7 +10,7 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { RoundLayer } from "../client/prune_rounds.ts";
+import type { RoundLayer } from "../client/solve_round.ts";
 import type { OpenBlock } from "./open_block.ts";
 import type { OpenDestination } from "./run/job.ts";
 import type { BlockStates, Round } from "./steps.ts";

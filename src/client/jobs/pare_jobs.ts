@@ -9,7 +9,8 @@ import type { ModelPruner, ModelQuery, PruneEvent } from "../model_pruner.ts";
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import { withFewTokens } from "../few_tokens.ts";
 import type { LayerInputs, ModelSource, SourceLayer } from "../model_source.ts";
-import { type LayerQueryOf, pruneRounds, type RoundLayer, type SolveRound } from "../prune_rounds.ts";
+import { pruneRounds } from "../prune_rounds.ts";
+import type { LayerQueryOf, RoundLayer, SolveRound } from "../solve_round.ts";
 import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import {

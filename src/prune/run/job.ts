@@ -4,7 +4,7 @@ import type { Backend } from "../../device/backend.ts";
 import type { TokenWeights } from "../../layer/calibration/hessian.ts";
 import type { ReconstructedBlock, TargetDecision } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
-import type { RoundLayer } from "../../client/prune_rounds.ts";
+import type { RoundLayer } from "../../client/solve_round.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import type { Model } from "../../model/model.ts";

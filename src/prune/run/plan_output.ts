@@ -12,7 +12,7 @@ import { denseModules, moduleName } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
-import type { RoundLayer } from "../../client/prune_rounds.ts";
+import type { RoundLayer } from "../../client/solve_round.ts";
 import { storePacked, type StoreTensors } from "../quantized_model.ts";
 
 export interface OutputJob {
