@@ -36,8 +36,7 @@ export interface BlockRun {
 export async function pruneBlocks(run: BlockRun): Promise<void> {
   const { states, clock, destination, heldOut } = run, { plan } = states;
   for (const block of states.blocks) {
-    const open = await clock.calibrating(states.open(block));
-    const { decision } = open;
+    const open = await clock.calibrating(states.open(block)), { decision } = open;
     if (decision && !destination.decided?.has(block)) await destination.recordDecision?.(block, decision);
     const trained = plan.isRoundedLast(block)
       ? await trainAndRound(run, open)
@@ -110,7 +109,7 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
   const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;
   for await (const layer of solved) {
     const { layer: { name } } = layer, answer = isStored ? await destination.takeAnswer?.(layer) : undefined;
-    // The next block is calibrated with the weights in the dtype of the checkpoint, because that is how they are stored.
+    // The next block is calibrated with the weights in the dtype in which they are stored.
     const weight = weightOf(name, answer ?? layer.weight);
     if (isStored) await destination.replace(name, weight);
     open.replaced.set(name, weight);

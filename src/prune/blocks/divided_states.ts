@@ -11,7 +11,7 @@ import type { ReconstructedBlock, SumTokens } from "../../client/blocks/solved_b
 import { MalformedAnswerError } from "../../client/errors.ts";
 import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { BlockPlan, type PendingGroup } from "../block_plan.ts";
+import type { BlockPlan, PendingGroup } from "../block_plan.ts";
 import { readFinished } from "../local_states.ts";
 import type { CollectedRound, OpenBlock } from "../open_block.ts";
 import type { BlockStates, Round } from "../steps.ts";
