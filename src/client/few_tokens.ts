@@ -9,8 +9,8 @@ import { DEFAULT_DAMPING, DEFAULT_TARGET_STEP, MAX_DAMPING } from "../protocol/l
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { needsNoStatistics } from "../protocol/methods.ts";
 import type { Report } from "../protocol/messages.ts";
-import type { QueryOf } from "./model_pruner.ts";
-import type { LayerGroup } from "./model_source.ts";
+import type { LayerInputs } from "./model_source.ts";
+import type { LayerQueryOf, SolveRound } from "./solve_round.ts";
 
 /** The number of tokens of a layer's Hessian, and its number of columns, which is larger. */
 interface Shortage {
@@ -20,13 +20,29 @@ interface Shortage {
   query?: LayerQuery;
 }
 
-/** The layers of a model with few tokens, of all groups that were recorded. */
-export class FewTokens {
+/** Wraps `solveRound` so that layers with few tokens get more damping, and a note in their reports. */
+export function withFewTokens<Hessian>(solveRound: SolveRound<Hessian>): SolveRound<Hessian> {
+  return async function* (groups, queryOf, options) {
+    const fewTokens = new FewTokens();
+    const recorded = async function* () {
+      for await (const group of groups) {
+        fewTokens.record(group);
+        yield group;
+      }
+    };
+    for await (const solved of solveRound(recorded(), fewTokens.withDamping(queryOf), options)) {
+      yield { ...solved, report: fewTokens.withNote(solved.layer.name, solved.report) };
+    }
+  };
+}
+
+/** The layers of a round with few tokens, of all groups that were recorded. */
+class FewTokens {
   readonly #shortages = new Map<string, Shortage>();
   readonly #unvalidated = new Set<string>();
 
   /** Records the layers of a group. Must be called before a method is called for one of these layers. */
-  record({ tokens, validationHessian, layers }: LayerGroup<unknown>): void {
+  record({ tokens, validationHessian, layers }: LayerInputs<unknown>): void {
     if (tokens === undefined) return;
     for (const { name, weight: { shape: [, columns] } } of layers) {
       if (tokens < columns) this.#shortages.set(name, { tokens, columns });
@@ -35,9 +51,9 @@ export class FewTokens {
   }
 
   /** Wraps `queryOf` so that layers with few tokens have a higher damping. */
-  withDamping(queryOf: QueryOf): QueryOf {
-    return (name) => {
-      const requested = queryOf(name), shortage = this.#shortages.get(name);
+  withDamping(queryOf: LayerQueryOf): LayerQueryOf {
+    return (layer) => {
+      const { name } = layer, requested = queryOf(layer), shortage = this.#shortages.get(name);
       const query = this.#unvalidated.has(name) ? withoutChoices(requested) : requested;
       if (!shortage) return query;
       shortage.query = query;

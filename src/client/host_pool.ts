@@ -4,9 +4,8 @@ import type { CallOptions } from "./transport.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
-import type { QueryOf } from "./model_pruner.ts";
-import type { LayerGroup } from "./model_source.ts";
-import type { RoundLayer } from "./prune_rounds.ts";
+import type { LayerInputs } from "./model_source.ts";
+import type { LayerQueryOf, RoundLayer } from "./solve_round.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 export interface HostPoolOptions<Host> {
@@ -42,8 +41,8 @@ export class HostPool<Host extends LayerHost> {
    * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
    */
   async *solveRound(
-    groups: AsyncGenerator<LayerGroup, void, undefined>,
-    queryOf: QueryOf,
+    groups: AsyncGenerator<LayerInputs, void, undefined>,
+    queryOf: LayerQueryOf,
     options: CallOptions,
   ): AsyncGenerator<RoundLayer, void, void> {
     await this.#recheckLostHosts(options);
@@ -74,7 +73,7 @@ export class HostPool<Host extends LayerHost> {
   async #assign(
     queue: LayerTaskQueue<Host>,
     running: RunningRequests<Host>,
-    queryOf: QueryOf,
+    queryOf: LayerQueryOf,
     options: CallOptions,
   ): Promise<void> {
     for (const host of this.#hosts) {
@@ -93,12 +92,12 @@ export class HostPool<Host extends LayerHost> {
       queue.putBack(task);
       return undefined;
     }
-    return { group: task.group, name: task.layer.name, ...outcome.pruned };
+    return { group: task.group, layer: task.layer, ...outcome.pruned };
   }
 
   /** Records that a layer is solved. After the last layer of its group, deletes the stored statistics at all hosts. */
   async #finish({ layer, statistics, unsolved }: LayerTask<Host>, options: CallOptions): Promise<void> {
-    unsolved.delete(layer.name);
+    unsolved.delete(layer);
     if (unsolved.size > 0) return;
     await Promise.all([...statistics].map(async ([host, shared]) => {
       if (this.#lostHosts.has(host)) return;
@@ -144,14 +143,14 @@ function nameLayer(error: unknown, layer: string): unknown {
 async function solveTask<Host extends LayerHost>(
   host: Host,
   task: LayerTask<Host>,
-  queryOf: QueryOf,
+  queryOf: LayerQueryOf,
   options: CallOptions,
 ): Promise<Outcome<Host>> {
   const { group, layer, statistics } = task;
   try {
     const shared = statistics.get(host) ?? new SharedStatistics(host, group);
     statistics.set(host, shared);
-    const pruned = await shared.prune(layer, queryOf(layer.name), options);
+    const pruned = await shared.prune(layer, queryOf(layer), options);
     return { host, task, pruned };
   } catch (error) {
     return { host, task, error };

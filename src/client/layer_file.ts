@@ -1,7 +1,7 @@
 /** The tensors of one layer before and after pruning, and the body of a request to prune it. */
 
 import type { Report } from "../protocol/messages.ts";
-import type { LayerGroup, SourceLayer } from "./model_source.ts";
+import type { LayerInputs, SourceLayer } from "./model_source.ts";
 import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
@@ -37,7 +37,7 @@ export interface LayerTensors {
 export type PackedStatistics = Pick<LayerTensors, "hessian_upper" | "validation_hessian_upper">;
 
 /** Returns the statistics of a group as the tensors of a request. */
-export function packedStatistics({ hessian, validationHessian }: LayerGroup): PackedStatistics {
+export function packedStatistics({ hessian, validationHessian }: LayerInputs): PackedStatistics {
   return { hessian_upper: hessian, validation_hessian_upper: validationHessian };
 }
 

@@ -1,23 +1,23 @@
-import type { LayerGroup, SourceLayer } from "./model_source.ts";
+import type { LayerInputs, SourceLayer } from "./model_source.ts";
 import type { SharedStatistics } from "./shared_statistics.ts";
 
 /** One layer that a host will solve or is solving. */
 export interface LayerTask<Host> {
-  readonly group: LayerGroup;
+  readonly group: LayerInputs;
   readonly layer: SourceLayer;
   /** The statistics of the group at each host that has got one of its layers. All tasks of the group share this map. */
   readonly statistics: Map<Host, SharedStatistics>;
-  /** Names of the layers of the group that are not solved yet. All tasks of the group share this set. */
-  readonly unsolved: Set<string>;
+  /** The layers of the group that are not solved yet. All tasks of the group share this set. */
+  readonly unsolved: Set<SourceLayer>;
 }
 
 /** The layers of one calibration round that wait for a host. A group is requested only when a host is free. */
 export class LayerTaskQueue<Host> {
-  readonly #groups: AsyncGenerator<LayerGroup, void, undefined>;
+  readonly #groups: AsyncGenerator<LayerInputs, void, undefined>;
   #hasMoreGroups = true;
   readonly #waiting: LayerTask<Host>[] = [];
 
-  constructor(groups: AsyncGenerator<LayerGroup, void, undefined>) {
+  constructor(groups: AsyncGenerator<LayerInputs, void, undefined>) {
     this.#groups = groups;
   }
 
@@ -43,8 +43,8 @@ export class LayerTaskQueue<Host> {
   }
 }
 
-function tasksOf<Host>(group: LayerGroup): LayerTask<Host>[] {
+function tasksOf<Host>(group: LayerInputs): LayerTask<Host>[] {
   const statistics = new Map<Host, SharedStatistics>();
-  const unsolved = new Set(group.layers.map(({ name }) => name));
+  const unsolved = new Set(group.layers);
   return group.layers.map((layer) => ({ group, layer, statistics, unsolved }));
 }

@@ -76,7 +76,8 @@ export type {
   QueryOf,
   StartEvent,
 } from "./model_pruner.ts";
-export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
+export type { LayerGroup, LayerInputs, ModelSource, SolutionName, SourceLayer } from "./model_source.ts";
+export type { LayerQueryOf, RoundLayer, SolveRound } from "./solve_round.ts";
 
 export type {
   EdgeHost,

@@ -1,6 +1,7 @@
 /** The interface and the events of a client that prunes whole models. */
 
 import type { ModelSource } from "./model_source.ts";
+import type { SolveRound } from "./solve_round.ts";
 import type { CallOptions } from "./transport.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
@@ -24,6 +25,8 @@ export interface ModelPruner<Hessian = HostTensor> {
     query?: ModelQuery,
     options?: CallOptions,
   ): AsyncGenerator<PruneEvent, void, void>;
+  /** Solves the layers of one round. @throws as `pruneModel` */
+  readonly solveRound: SolveRound<Hessian>;
 }
 
 /** The first event. */

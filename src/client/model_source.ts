@@ -17,8 +17,8 @@ export interface ModelSource<Hessian = HostTensor> {
   groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
 }
 
-/** Linear layers that share one input and therefore one Hessian. */
-export interface LayerGroup<Hessian = HostTensor> {
+/** Linear layers that share one input and therefore one Hessian, as a solver gets them. */
+export interface LayerInputs<Hessian = HostTensor> {
   /** Index of the transformer block that contains the layers, from 0. */
   readonly block: number;
   /**
@@ -39,6 +39,10 @@ export interface LayerGroup<Hessian = HostTensor> {
   readonly tokens?: number;
   /** The layers. */
   readonly layers: readonly SourceLayer[];
+}
+
+/** Linear layers of a source, whose weights can be replaced. */
+export interface LayerGroup<Hessian = HostTensor> extends LayerInputs<Hessian> {
   /**
    * Whether the next group belongs to the same calibration round, so that it may be requested and pruned before the
    * layers of this group are replaced. A caller that does so holds the statistics of several groups in memory.
@@ -77,4 +81,9 @@ export interface SourceLayer {
   readonly target?: HostTensor;
   /** The same sum over the inputs of the validation Hessian, times its factor. It takes part in the decisions between results. */
   readonly validationTarget?: HostTensor;
+  /** Which of two solutions of the layer is wanted, if it is solved with its target and without. */
+  readonly solution?: SolutionName;
 }
+
+/** The solutions of a layer that has a target. The solver uses the target only for the first one. */
+export type SolutionName = "withTargets" | "without";

@@ -16,6 +16,8 @@ import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { ModelSource } from "./model_source.ts";
 import { pruneRounds } from "./prune_rounds.ts";
+import type { SolveRound } from "./solve_round.ts";
+import { withFewTokens } from "./few_tokens.ts";
 import type { StatisticsOptions } from "./shared_statistics.ts";
 
 /** The device on which a host solves layers, named as in its reports. */
@@ -132,9 +134,11 @@ export class Pare implements ModelPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const pool = new HostPool([this]);
-    return pruneRounds(source, query, (...args) => pool.solveRound(...args), options);
+    return pruneRounds(source, query, this.solveRound, options);
   }
+
+  /** Solves the layers of one round. @throws as `pruneModel` */
+  readonly solveRound: SolveRound = withFewTokens((...args) => new HostPool([this]).solveRound(...args));
 
   /**
    * Checks that the server accepts the API key for solving layers, without sending a layer.

@@ -5,7 +5,9 @@ import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
 import { HostPool } from "./host_pool.ts";
 import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
+import { withFewTokens } from "./few_tokens.ts";
 import { pruneRounds } from "./prune_rounds.ts";
+import type { SolveRound } from "./solve_round.ts";
 
 /** The longest check whether a lost host is reachable again, in milliseconds. Layers wait for the check. */
 const RECHECK_TIMEOUT_MS = 2000;
@@ -19,16 +21,22 @@ export interface PareHostsOptions {
 /** A client of several hosts. */
 export class PareHosts implements ModelPruner {
   readonly #hosts: readonly { readonly pare: Pare; readonly transport: TransportOptions }[];
-  readonly #options: PareHostsOptions;
+  /** Solves the layers of one round. @throws as `pruneModel` */
+  readonly solveRound: SolveRound;
 
   /**
    * Makes a client. No request is sent yet.
    * @throws {RangeError} {TypeError} if `hosts` is empty, or if a `baseUrl` is not an http or https URL
    */
-  constructor(hosts: readonly TransportOptions[], options: PareHostsOptions = {}) {
+  constructor(hosts: readonly TransportOptions[], { onHostLost }: PareHostsOptions = {}) {
     if (hosts.length === 0) throw new RangeError("hosts: must be at least one, got 0");
     this.#hosts = hosts.map((transport) => ({ pare: new Pare(transport), transport }));
-    this.#options = options;
+    const transports = new Map(this.#hosts.map(({ pare, transport }) => [pare, transport]));
+    const pool = new HostPool([...transports.keys()], {
+      onHostLost: (pare, error) => onHostLost?.(transports.get(pare)!.baseUrl, error),
+      isReachable: (pare, options) => isReachable(transports.get(pare)!, options),
+    });
+    this.solveRound = withFewTokens((...args) => pool.solveRound(...args));
   }
 
   /**
@@ -41,12 +49,7 @@ export class PareHosts implements ModelPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const transports = new Map(this.#hosts.map(({ pare, transport }) => [pare, transport]));
-    const pool = new HostPool([...transports.keys()], {
-      onHostLost: (pare, error) => this.#options.onHostLost?.(transports.get(pare)!.baseUrl, error),
-      isReachable: (pare, options) => isReachable(transports.get(pare)!, options),
-    });
-    return pruneRounds(source, query, (...args) => pool.solveRound(...args), options);
+    return pruneRounds(source, query, this.solveRound, options);
   }
 
   /** Describes the device of each host, in the order of the hosts. @throws the first error of `Pare.describeHost` */

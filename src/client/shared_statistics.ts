@@ -12,7 +12,7 @@ import {
   packedStatistics,
   type PrunedLayer,
 } from "./layer_file.ts";
-import type { LayerGroup, SourceLayer } from "./model_source.ts";
+import type { LayerInputs, SourceLayer } from "./model_source.ts";
 
 /**
  * Returns the largest number of bytes in the requests for a group, where each host stores the statistics.
@@ -54,7 +54,7 @@ export class SharedStatistics {
   /** The digest of the stored statistics. Undefined if each request carries the statistics itself. */
   #digest: string | undefined;
 
-  constructor(host: LayerHost, group: LayerGroup) {
+  constructor(host: LayerHost, group: LayerInputs) {
     this.#host = host;
     this.#statistics = packedStatistics(group);
     this.#isUploadPending = group.layers.length > 1;

@@ -6,7 +6,7 @@
 import type { TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { DeviceWeights } from "../model/device_weights.ts";
 import type { Forward } from "../model/forward.ts";
-import type { OpenBlock } from "./open_round.ts";
+import type { OpenBlock } from "./open_block.ts";
 
 /** Receives the outputs of a block, (rows, hiddenSize) f32, batch by batch. */
 type OutputObserver = Parameters<Forward["visitOutputs"]>[2];

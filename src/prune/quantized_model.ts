@@ -1,7 +1,6 @@
 /**
- * Wraps a source of layers so that their quantised weights are stored in the layout `pack-quantized`. Each quantised
- * weight is packed and stored, and the wrapped source receives the dense weight that the packed tensors stand for. The
- * later layers are therefore calibrated with the model that is written.
+ * Stores quantised weights in the layout `pack-quantized`. The model gets the dense weight that the packed tensors stand for, so the later
+ * layers are calibrated with the model that is written.
  */
 
 import { stemOf } from "../model/checkpoint/quantized/layout.ts";
@@ -10,8 +9,7 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
-import { withReplace } from "./calibrated_model.ts";
-import type { CalibratedModel } from "./open_round.ts";
+import type { RoundLayer } from "../client/solve_round.ts";
 
 /** Writes the tensors of the layer `name` and flushes them to the disk. */
 export type StoreTensors = (name: string, tensors: ReadonlyMap<string, HostTensor>) => Promise<void>;
@@ -23,26 +21,25 @@ export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOp
 }
 
 /**
- * Wraps `source`. The method `replace` of the groups throws
- * - {Error} if a layer that has a grid was not quantised by the server,
- * - {RangeError} if the layout cannot store the quantised weight.
- * @param gridOf returns the grid of the layer `name`, or undefined if the layer stays dense
+ * Stores the packed tensors of a layer that has a grid. Returns the dense weight that they stand for, or the weight of a layer without a
+ * grid. Throws the errors of {@link packAnswer}.
  */
-export function quantizedModel(
-  source: CalibratedModel,
-  gridOf: (name: string) => GridOptions | undefined,
+export async function storePacked(
+  { layer: { name, weight: { dtype } }, weight, quantized }: RoundLayer,
+  grid: GridOptions | undefined,
   store: StoreTensors,
-): CalibratedModel {
-  return withReplace(source, (group) => async (name, weight, quantized) => {
-    const grid = gridOf(name), dtype = group.layers.find((layer) => layer.name === name)?.weight.dtype;
-    if (!grid || !dtype || !isFloatDtype(dtype)) return await group.replace(name, weight);
-    const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
-    await store(name, tensors);
-    await group.replace(name, dense);
-  });
+): Promise<HostTensor> {
+  if (!grid || !isFloatDtype(dtype)) return weight;
+  const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
+  await store(name, tensors);
+  return dense;
 }
 
-/** Packs the quantised weight of a server's answer. Throws the errors that {@link quantizedModel} lists. */
+/**
+ * Packs the quantised weight of an answer.
+ * @throws {Error} if the layer was not quantised by the server
+ * @throws {RangeError} if the layout cannot store the quantised weight
+ */
 export function packAnswer(
   name: string,
   quantized: QuantizedWeight | undefined,

@@ -18,7 +18,7 @@ import type { HiddenStates } from "../model/hidden_states/hidden_states.ts";
 import { BlockTrainer } from "../model/training/block_trainer.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockMeter } from "./block_meter.ts";
-import type { OpenBlock } from "./open_round.ts";
+import type { OpenBlock } from "./open_block.ts";
 
 /** The number of windows of a step of Adam. */
 const STEP_WINDOWS = 8;

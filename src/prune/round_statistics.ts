@@ -14,7 +14,7 @@ import type { Forward } from "../model/forward.ts";
 import type { LinearGroup } from "../model/layer_specs.ts";
 import { PART_WINDOWS } from "../protocol/limits.ts";
 import type { PendingGroup, PendingLayer, PlanOptions } from "./block_plan.ts";
-import type { GroupStatistics } from "./open_round.ts";
+import type { GroupStatistics } from "./open_block.ts";
 
 /** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input must agree. */
 export type TokenWeightsOf = (name: string) => TokenWeights | undefined;

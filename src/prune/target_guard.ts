@@ -4,86 +4,102 @@
  * choose one of the two solutions.
  */
 
-import type { TargetDecision } from "../client/blocks/solved_block.ts";
-import type { RoundLayer } from "../client/prune_rounds.ts";
+import { abortable } from "../base/waiting.ts";
+import type { SolutionName, SourceLayer } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { PendingGroup, PlanOptions } from "./block_plan.ts";
-import { type OpenBlock, type Solutions, storedWeight, type TargetGuard } from "./open_round.ts";
+import type { RoundLayer } from "../client/solve_round.ts";
+import type { OpenBlock } from "./open_block.ts";
+import type { OpenDestination } from "./run/job.ts";
+import type { BlockStates, Round } from "./steps.ts";
 
-export interface GuardOptions extends Pick<PlanOptions, "hasTargets" | "trueSequential"> {
-  /** The held-out windows. Without them, nothing is decided. @default [] */
-  readonly validationWindows?: readonly Uint32Array[];
-  /** Called with each decision about the targets of a block, before a layer of the block is replaced. */
-  readonly onDecision?: (block: number, decision: TargetDecision) => Promise<void>;
-  /** The decisions of an earlier run: by block, whether the layers keep their targets. */
-  readonly decided?: ReadonlyMap<number, boolean>;
+/** A run whose blocks may decide about targets. */
+interface DecidingRun {
+  readonly states: Pick<BlockStates, "measure">;
+  readonly destination: Pick<OpenDestination, "decided" | "recordDecision">;
+  /** The number of held-out windows. Without them, nothing is decided. */
+  readonly heldOut: number;
+  /** A round is then a part of a block, and the output of the block says little about this part, so nothing is decided. */
+  readonly trueSequential?: boolean;
+  readonly signal?: AbortSignal;
 }
 
-/** Measures the error of the output of the block on the held-out windows, with some of its weights replaced. */
-type MeasureOutput = (replaced: ReadonlyMap<string, HostTensor>) => Promise<number>;
+/** Returns the wanted solutions of the layers of a round. A layer without a choice is solved once, with its target if it has one. */
+export function solutionsOf(
+  { heldOut, trueSequential, destination: { decided } }: DecidingRun,
+  { block, decision }: OpenBlock,
+  { hasTargets }: Round,
+): readonly (SolutionName | undefined)[] {
+  if (!hasTargets || trueSequential || heldOut === 0) return [undefined];
+  const areKept = decision?.areKept ?? decided?.get(block);
+  if (areKept === undefined) return ["withTargets", "without"];
+  return [areKept ? undefined : "without"];
+}
 
 /**
- * Returns the guard of a block whose layers have targets, unless no windows are held out. A true-sequential round has
- * no guard, because it solves a part of the block, and the output of the block says little about this part.
- * @param round all layers of the block that are still to be solved
- * @param measure is called with each of the solutions, the one with targets first
+ * Returns the query of a layer for its solution. If the layer is solved twice, the second solve leaves out the relative
+ * errors, because `withErrors` can add them.
  */
-export function guardTargets(
-  { block, weights, replaced }: OpenBlock,
-  round: readonly PendingGroup[],
-  { hasTargets, trueSequential, validationWindows = [], decided, onDecision }: GuardOptions,
-  measure: MeasureOutput,
-): TargetGuard | undefined {
-  if (!hasTargets || trueSequential || validationWindows.length === 0) return undefined;
-  return {
-    decided: decided?.get(block),
-    async decide(solved) {
-      const linears = new Map(
-        round.flatMap(({ layers }) => layers.map(({ name, linear }) => [name, linear])),
-      );
-      const measureSolution = (which: keyof Solutions) => {
-        const solution = Array.from(
-          solved,
-          ([name, each]) => [name, storedWeight(weights, name, linears.get(name)!, each[which])] as const,
-        );
-        return measure(new Map([...replaced, ...solution]));
-      };
-      const errors = {
-        withTargets: await measureSolution("withTargets"),
-        without: await measureSolution("without"),
-      };
-      const decision = { areKept: errors.withTargets < errors.without, errors };
-      await onDecision?.(block, decision);
-      return decision.areKept;
-    },
+export function solutionQuery(
+  query: LayerQuery,
+  { solution }: SourceLayer,
+  solutions: ReturnType<typeof solutionsOf>,
+): LayerQuery {
+  if (solution !== "without") return query;
+  const { target_step: _step, ...own } = query;
+  return solutions.length > 1 ? { ...own, error: false } : own;
+}
+
+/**
+ * Waits for both solutions of all layers of a block, measures the error of the output of the block with each, records
+ * the decision, and returns the layers of the better solution.
+ * @param weightOf returns a weight as it is stored
+ */
+export async function decideTargets(
+  { states, destination, signal }: DecidingRun,
+  open: OpenBlock,
+  solving: AsyncIterable<RoundLayer>,
+  weightOf: (name: string, weight: HostTensor) => HostTensor,
+): Promise<RoundLayer[]> {
+  const solved: Record<SolutionName, RoundLayer[]> = { withTargets: [], without: [] };
+  for await (const { mask, ...layer } of solving) {
+    const copy = mask && { ...mask, data: mask.data.slice() };
+    solved[layer.layer.solution!].push({ ...layer, mask: copy });
+  }
+  const measure = (layers: readonly RoundLayer[]) => {
+    const weights = layers.map((layer) =>
+      [layer.layer.name, weightOf(layer.layer.name, wholeWeight(layer))] as const
+    );
+    return abortable(states.measure(open, new Map([...open.replaced, ...weights])), signal);
   };
+  const errors = {
+    withTargets: await measure(solved.withTargets),
+    without: await measure(solved.without),
+  };
+  const areKept = errors.withTargets < errors.without;
+  await destination.recordDecision?.(open.block, { areKept, errors });
+  if (areKept) return solved.withTargets;
+  const first = new Map(solved.withTargets.map(({ layer: { name }, report }) => [name, report]));
+  return solved.without.map((layer) => ({
+    ...layer,
+    report: withErrors(layer.report, first.get(layer.layer.name)!),
+  }));
 }
 
 /** Returns the weight of a solved layer in the shape that it has in the model, with 0 in removed columns. */
 export function wholeWeight(
-  { group, name, weight, kept }: Pick<RoundLayer<unknown>, "group" | "name" | "weight" | "kept">,
+  { layer, weight, kept }: Pick<RoundLayer, "layer" | "weight" | "kept">,
 ): HostTensor {
-  if (!kept) return weight;
-  const [, cols] = group.layers.find((layer) => layer.name === name)!.weight.shape;
-  return placeColumns(weight, columnIndices(kept), cols);
-}
-
-/**
- * Returns the query of a layer that is solved without its target.
- * @param isSecond whether it is solved with its target too, so that `withErrors` can add its relative errors
- */
-export function withoutTarget({ target_step: _step, ...query }: LayerQuery, isSecond: boolean): LayerQuery {
-  return isSecond ? { ...query, error: false } : query;
+  return kept ? placeColumns(weight, columnIndices(kept), layer.weight.shape[1]) : weight;
 }
 
 /**
  * Adds the relative errors to the report of a layer that was solved without its target. Their denominators, which take
  * two products, are those of the report `first` of the same layer with its target.
  */
-export function withErrors(report: Report, first: Report): Report {
+function withErrors(report: Report, first: Report): Report {
   const divide = (loss: number | null, firstLoss: number | null, firstError: number | null) =>
     loss !== null && firstLoss && firstError ? loss * firstError / firstLoss : null;
   const { loss, validation_loss } = report;

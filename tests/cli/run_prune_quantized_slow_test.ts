@@ -12,8 +12,7 @@ import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { unpackCheckpoint } from "../../src/model/checkpoint/stored/unpack_checkpoint.ts";
-import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
-import { pruneRounds } from "../../src/client/prune_rounds.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
 import { openModel } from "../../src/model/model.ts";
@@ -41,27 +40,22 @@ function gridOf(name: string): GridOptions {
 }
 
 /** Prunes layers with the solver in this process, and rounds the result to the grid of the layer. */
-const quantizingPruner: CalibratedPruner = {
-  pruneModel: (source, query = {}, options = {}) =>
-    pruneRounds(
-      source,
-      query,
-      async function* (groups) {
-        for await (const group of groups) {
-          for (const { name, weight: dense } of group.layers) {
-            const { weight, report } = await host.pare.pruneLayer(
-              { weight: dense, hessian_upper: await group.hessian!.packedUpper() },
-              { sparsity: 0.5 },
-            );
-            const values = bytesToFloats(weight.data, weight.dtype as FloatDtype);
-            const [rows, cols] = weight.shape;
-            const quantized = quantize(values, [rows, cols], gridOf(name), (i) => values[i] === 0);
-            yield { group, name, weight, quantized, report };
-          }
-        }
-      },
-      options,
-    ),
+const quantizingPruner: RoundSolver = {
+  async *solveRound(groups) {
+    for await (const group of groups) {
+      for (const layer of group.layers) {
+        const { name, weight: dense } = layer;
+        const { weight, report } = await host.pare.pruneLayer(
+          { weight: dense, hessian_upper: await group.hessian!.packedUpper() },
+          { sparsity: 0.5 },
+        );
+        const values = bytesToFloats(weight.data, weight.dtype as FloatDtype);
+        const [rows, cols] = weight.shape;
+        const quantized = quantize(values, [rows, cols], gridOf(name), (i) => values[i] === 0);
+        yield { group, layer, weight, quantized, report };
+      }
+    }
+  },
 };
 
 function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
@@ -84,7 +78,7 @@ function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
 function run(
   what: FolderJob,
   fs: WorkFileSystem = denoFileSystem,
-  pruner: CalibratedPruner = quantizingPruner,
+  pruner: RoundSolver = quantizingPruner,
 ) {
   const onDamage = (description: string) => assert.fail(`a stopped run is called damaged: ${description}`);
   return pruneIntoFolder(what, { fs, backend: host.backend, pruner, onDamage });

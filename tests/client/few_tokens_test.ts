@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import { withFewTokens } from "../../src/client/few_tokens.ts";
 import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -31,13 +32,13 @@ async function prune(
   const rounds = pruneRounds(
     modelOf({ tokens, validationHessian, layers: LAYERS }),
     query,
-    async function* (groups, queryOf) {
+    withFewTokens(async function* (groups, queryOf) {
       for await (const group of groups) {
-        const [{ name, weight }] = group.layers;
-        solved = queryOf(name);
-        yield { group, name, weight, report: reportOf(solved) };
+        const [layer] = group.layers;
+        solved = queryOf(layer);
+        yield { group, layer, weight: layer.weight, report: reportOf(solved) };
       }
-    },
+    }),
     {},
   );
   for await (const event of rounds) if (event.type === "layer") events.push(event);

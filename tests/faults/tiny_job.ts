@@ -9,7 +9,8 @@ import { INDEX_FILE, WEIGHTS_FILE } from "../../src/model/checkpoint/weight_file
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
@@ -33,7 +34,7 @@ export interface TinyRunOptions {
   readonly format?: RunFormat;
   readonly fs?: WorkFileSystem;
   /** What prunes the layers. @default the backend of the job */
-  readonly pruner?: CalibratedPruner;
+  readonly pruner?: RoundSolver;
   /** Receives a description of each kind of damage. */
   readonly onDamage?: (description: string) => void;
 }

@@ -17,11 +17,11 @@ import { copyDestination } from "../../scripts/prune/write_pruned.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { type Model, openModelFolder } from "../../src/model/model.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { replaceWeights } from "../support/solve_blocks.ts";
 import { onCpu, onWebGpu } from "../support/backends.ts";
 import { windowLogits } from "../support/logits.ts";
 import { memoize } from "../support/memoize.ts";
@@ -189,8 +189,8 @@ async function compareStatistics(
 ): Promise<number> {
   let compared = 0;
   const windows = WINDOWS.map((window) => Uint32Array.from(window));
-  for await (const group of calibratedModel(model, backend, { windows }).groups()) {
-    const [{ name }] = group.layers;
+  await replaceWeights(model, backend, { windows }, async ({ name, weight }, group) => {
+    if (name !== group.layers[0].name) return weight;
     const layer = inBlock(name.replace(/\.weight$/, ""));
     const key = Object.keys(expected).find((known) => inBlock(known) === layer);
     if (key !== undefined) {
@@ -202,8 +202,8 @@ async function compareStatistics(
       }
       compared++;
     }
-    for (const { name, weight } of group.layers) await group.replace(name, weight);
-  }
+    return weight;
+  });
   return compared;
 }
 

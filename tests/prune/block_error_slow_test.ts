@@ -3,11 +3,11 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { blockOutputError } from "../reference/block_output_error.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
 import { eachBackend } from "../support/backends.ts";
+import { replaceWeights } from "../support/solve_blocks.ts";
 import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 20;
@@ -19,7 +19,7 @@ const opt = useOptSotu();
 /** The bytes of the activations of one window. */
 const WINDOW_BYTES = 262_000;
 
-eachBackend("calibratedModel with held-out windows", (backend) => {
+eachBackend("a calibration with held-out windows", (backend) => {
   for (
     const [memory, what] of [
       [{ activationBytes: WINDOW_BYTES }, "one window per batch"],
@@ -30,14 +30,14 @@ eachBackend("calibratedModel with held-out windows", (backend) => {
     it(`measures the error of each block with pruned layers, with ${what}`, async () => {
       const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
       const written = new Map<string, Float64Array>(), blocks: number[] = [];
-      const source = calibratedModel(opt.model, backend(), {
+      await replaceWeights(opt.model, backend(), {
         windows,
         validationWindows: heldOut,
         memory,
         layers: { has: (name) => !name.includes("layers.2.") },
-        onReplace: (name, { data }) =>
+        replace: (name, { data }) =>
           Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16")))),
-        onBlock(block, error) {
+        recordBlock(block, error) {
           for (const [name, values] of written) pruned.tensors.set(name, values);
           const expected = blockOutputError(dense, pruned, block, heldOut);
           assert.ok(Math.abs(error / expected - 1) < 1e-4, `block ${block}: ${error}, expected ${expected}`);
@@ -45,20 +45,14 @@ eachBackend("calibratedModel with held-out windows", (backend) => {
           blocks.push(block);
           return Promise.resolve();
         },
-      });
-      for await (const group of source.groups()) {
-        for (const { name, weight } of group.layers) await group.replace(name, halved(weight));
-      }
+      }, ({ weight }) => halved(weight));
       assert.deepEqual(blocks, [0, 1, 3]);
       assert.equal(backend().counters.bytesLive, 0);
     });
   }
 
   it("measures nothing without held-out windows", async () => {
-    const onBlock = () => Promise.reject(new Error("was measured"));
-    const source = calibratedModel(opt.model, backend(), { windows, onBlock });
-    for await (const group of source.groups()) {
-      for (const { name, weight } of group.layers) await group.replace(name, weight);
-    }
+    const recordBlock = () => Promise.reject(new Error("was measured"));
+    await replaceWeights(opt.model, backend(), { windows, recordBlock }, ({ weight }) => weight);
   });
 });

@@ -1,20 +1,21 @@
-/** Tests the groups of layers that `calibratedModel` yields: their order, Hessians and replacements, and the memory that they take. */
+/** Tests the groups of layers that the calibration of a run gives to a solver: their order, Hessians and replacements, and the memory that they take. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { LayerGroup } from "../../src/client/model_source.ts";
+import type { LayerInputs } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
-import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
+import { replaceWeights, type RunOptions, solveBlocks } from "../support/solve_blocks.ts";
+import { serverPruner } from "../../src/prune/server_pruner.ts";
+import type { Report } from "../../src/protocol/messages.ts";
 import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const LAYERS = "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.out_proj fc1 fc2".split(" ");
@@ -36,7 +37,7 @@ function expectedHessian(model: OptReference, name: string, of = windows): Float
   return Float64Array.from(packed);
 }
 
-describe("calibratedModel", () => {
+describe("the calibration of a run", () => {
   const opt = useOptSotu();
   let backend: Backend;
   before(async () => backend = await createCpuBackend());
@@ -45,19 +46,23 @@ describe("calibratedModel", () => {
   /** Calls `visit` with every group and replaces the weight of each layer by the result of `weightOf`. */
   async function replaceAll(
     weightOf: (layer: { weight: HostTensor }) => HostTensor,
-    visit: (group: LayerGroup) => void = () => {},
-    options: Partial<CalibrationOptions> = {},
+    visit: (group: LayerInputs) => void = () => {},
+    options: Partial<RunOptions> = {},
   ): Promise<void> {
-    for await (
-      const group of withStatisticsInHostMemory(calibratedModel(opt.model, backend, { windows, ...options }))
-        .groups()
-    ) {
-      visit(group);
-      for (const layer of group.layers) await group.replace(layer.name, weightOf(layer));
-    }
+    const solver = serverPruner({
+      async *solveRound(groups) {
+        for await (const group of groups) {
+          visit(group);
+          for (const layer of group.layers) {
+            yield { group, layer, weight: weightOf(layer), report: {} as Report };
+          }
+        }
+      },
+    });
+    await solveBlocks(opt.model, backend, { windows, ...options }, solver);
   }
 
-  it("yields every layer once, in order, with its weight", async () => {
+  it("gives every layer once, in order, with its weight", async () => {
     const groups: string[][] = [];
     const weights = new Map<string, HostTensor>();
     await replaceAll(untouched, ({ block, layers }) => {
@@ -69,7 +74,6 @@ describe("calibratedModel", () => {
       return [names.slice(0, 3), ...names.slice(3).map((name) => [name])];
     });
     assert.deepEqual(groups, expected);
-    assert.equal(calibratedModel(opt.model, backend, { windows }).layerCount, groups.flat().length);
     for (const [name, weight] of weights) assert.deepEqual(weight, await opt.checkpoint.tensor(name));
   });
 
@@ -77,7 +81,7 @@ describe("calibratedModel", () => {
     const reference = readOptReference(OPT_SOTU_URL);
     let block = 0;
     const written = new Map<string, HostTensor>();
-    const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void written.set(name, weight));
+    const replace = (name: string, weight: HostTensor) => Promise.resolve(void written.set(name, weight));
     await replaceAll(({ weight }) => halved(weight), (group) => {
       if (group.block !== block) {
         for (const [name, { data }] of written) {
@@ -87,13 +91,13 @@ describe("calibratedModel", () => {
       }
       const [{ name }] = group.layers;
       assertClose(asFloat32(group.hessian!.data), expectedHessian(reference, name), 1e-5, { label: name });
-    }, { onReplace });
+    }, { replace });
     assert.equal(written.size, 24);
   });
 
   it("computes each Hessian after the earlier groups of the same block were pruned, with trueSequential", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
-    const onReplace = (name: string, { data }: HostTensor) => {
+    const replace = (name: string, { data }: HostTensor) => {
       return Promise.resolve(void reference.tensors.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
     };
     const hessians: Float32Array[] = [];
@@ -102,7 +106,7 @@ describe("calibratedModel", () => {
       const hessian = asFloat32(group.hessian!.data);
       assertClose(hessian, expectedHessian(reference, name), 1e-5, { label: name });
       hessians.push(hessian);
-    }, { onReplace, trueSequential: true });
+    }, { replace, trueSequential: true });
     assert.equal(hessians.length, 16);
     const dense: Float32Array[] = [];
     await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian!.data)));
@@ -115,10 +119,10 @@ describe("calibratedModel", () => {
       const reference = readOptReference(OPT_SOTU_URL);
       const heldOut = calibrationWindows(await sotuTokens("evaluation"), { windows: 2, seqlen: 20 });
       const pruned = new Map<string, Float64Array>();
-      const onReplace = (name: string, { data }: HostTensor) =>
+      const replace = (name: string, { data }: HostTensor) =>
         Promise.resolve(void pruned.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
       let block = 0, groups = 0;
-      const options = { onReplace, trueSequential, validationWindows: heldOut };
+      const options = { replace, trueSequential, validationWindows: heldOut };
       await replaceAll(({ weight }) => halved(weight), (group) => {
         if (group.block !== block || trueSequential) {
           for (const [name, values] of pruned) reference.tensors.set(name, values);
@@ -137,7 +141,7 @@ describe("calibratedModel", () => {
   it("gives the same Hessians of the fitted windows, bit by bit, whether others are held out or not", async () => {
     const sums = async (validationWindows: readonly Uint32Array[]) => {
       const hessians: (Uint8Array | undefined)[] = [];
-      const visit = ({ hessian, validationHessian }: LayerGroup) => {
+      const visit = ({ hessian, validationHessian }: LayerInputs) => {
         hessians.push(hessian!.data);
         assert.equal(validationHessian === undefined, validationWindows.length === 0);
       };
@@ -149,7 +153,7 @@ describe("calibratedModel", () => {
 
   it("weighs the tokens as the query of the layer says, which is one query for layers with the same inputs", async () => {
     const traces = new Map<string, number>();
-    const measure = ({ hessian, layers: [{ name, weight }] }: LayerGroup) => {
+    const measure = ({ hessian, layers: [{ name, weight }] }: LayerInputs) => {
       const values = asFloat32(hessian!.data), size = weight.shape[1];
       const diagonal = Array.from({ length: size }, (_, i) => values[i * size - i * (i - 1) / 2]);
       traces.set(name, diagonal.reduce((sum, entry) => sum + entry) / size);
@@ -168,9 +172,9 @@ describe("calibratedModel", () => {
     );
   });
 
-  it("passes replacements to onReplace in the dtype of the checkpoint", async () => {
+  it("stores replacements in the dtype of the checkpoint", async () => {
     await replaceAll(({ weight }) => halved(weight), undefined, {
-      onReplace: async (name, { dtype, data }) => {
+      replace: async (name, { dtype, data }) => {
         assert.equal(dtype, "F16");
         const { data: dense } = await opt.checkpoint.tensor(name);
         const values = bytesToFloats(dense, "F16").map((value, i) => i % 2 === 0 ? value : 0);
@@ -179,69 +183,27 @@ describe("calibratedModel", () => {
     });
   });
 
-  it("requires that every layer is replaced, with its name and shape, before the next round", async () => {
-    const groups = calibratedModel(opt.model, backend, { windows }).groups();
-    const { value: first } = await groups.next();
-    assert.ok(first);
-    const [q, ...rest] = first.layers;
-    await assert.rejects(first.replace("fc1", q.weight), {
-      name: "RangeError",
-      message: /not a layer of this group/,
+  it("requires that every layer is solved, with its shape, before the next round", async () => {
+    const misshapen = ({ weight }: { weight: HostTensor }) => ({ ...weight, shape: [...weight.shape, 1] });
+    await assert.rejects(replaceAll(misshapen), { name: "RangeError", message: /needs shape/ });
+    const solver = { async *solveRound() {} };
+    await assert.rejects(solveBlocks(opt.model, backend, { windows }, solver), {
+      message: /layers.0.self_attn.q_proj.weight: the solver has returned no weight/,
     });
-    const misshapen = { ...q.weight, shape: [...q.weight.shape].concat(1) };
-    await assert.rejects(first.replace(q.name, misshapen), { name: "RangeError", message: /needs shape/ });
-    const { value: second } = await groups.next();
-    assert.ok(second && second.block === first.block);
-    for (const { name, weight } of [q, ...rest]) await first.replace(name, weight);
-    await assert.rejects(async () => {
-      for (let next = await groups.next(); next.value; next = await groups.next()) {
-        for (const { name, weight } of next.value.layers) await next.value.replace(name, weight);
-      }
-    }, { message: /layers.0.self_attn.out_proj.weight: was not replaced/ });
-    await assert.rejects(first.replace(q.name, q.weight), /the next round has been requested/);
   });
 
-  for (
-    const [what, options, expected] of [
-      ["one block", {}, [true, true, true, false]],
-      ["one group", { trueSequential: true }, [false, false, false, false]],
-    ] as const
-  ) {
-    it(`yields the same Hessians if all groups of a round are requested before any is replaced, with rounds of ${what}`, async () => {
-      const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], hasMore: boolean[] = [];
-      await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian!.data), options);
-      let openGroups: LayerGroup[] = [];
-      for await (
-        const group of withStatisticsInHostMemory(
-          calibratedModel(opt.model, backend, { windows, ...options }),
-        )
-          .groups()
-      ) {
-        openGroups.push(group);
-        atOnce.push(group.hessian!.data);
-        hasMore.push(group.hasMoreInRound ?? false);
-        if (group.hasMoreInRound) continue;
-        for (const openGroup of openGroups) {
-          for (const { name, weight } of openGroup.layers) await openGroup.replace(name, weight);
-        }
-        openGroups = [];
-      }
-      assert.deepEqual(atOnce, oneByOne);
-      assert.deepEqual(hasMore.slice(0, 4), expected);
-    });
-  }
-
-  it("frees the device's memory at the end, after the loop is left early, and when it is aborted", async () => {
+  it("frees the device's memory at the end, after the solver fails, and when it is aborted", async () => {
     const live = backend.counters.bytesLive;
     await replaceAll(untouched);
     assert.equal(backend.counters.bytesLive, live);
-    for await (const group of calibratedModel(opt.model, backend, { windows }).groups()) {
-      assert.ok(group.hessian && backend.counters.bytesLive > live);
-      break;
-    }
+    const failed = replaceWeights(opt.model, backend, { windows }, () => {
+      assert.ok(backend.counters.bytesLive > live);
+      throw new Error("stopped");
+    });
+    await assert.rejects(failed, /stopped/);
     assert.equal(backend.counters.bytesLive, live);
     const signal = AbortSignal.abort(new Error("enough"));
-    await assert.rejects(calibratedModel(opt.model, backend, { windows, signal }).groups().next(), /enough/);
+    await assert.rejects(replaceAll(untouched, undefined, { signal }), /enough/);
     assert.equal(backend.counters.bytesLive, live);
   });
 
@@ -258,9 +220,7 @@ describe("calibratedModel", () => {
   it("reports two forward passes for each block but the last, and one for the last block", async () => {
     const steps: string[] = [];
     const progress = ({ done, total, pass }: CalibrationStep) => void steps.push(`${pass} ${done}/${total}`);
-    for await (const group of calibratedModel(opt.model, backend, { windows, progress }).groups()) {
-      for (const { name, weight } of group.layers) await group.replace(name, weight);
-    }
+    await replaceAll(untouched, undefined, { progress });
     const passes = [...Array(3).fill(["observe", "run"]).flat(), "observe"];
     assert.deepEqual(steps, passes.map((pass, i) => `${pass} ${i + 1}/7`));
   });

@@ -9,9 +9,9 @@ import type { Backend, BackendCounters } from "../../src/device/backend.ts";
 import { HessianAccumulator } from "../../src/layer/calibration/hessian.ts";
 import { PareError } from "../../src/client/errors.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
-import type { LayerGroup } from "../../src/client/model_source.ts";
-import type { CalibratedModel } from "../../src/prune/open_round.ts";
-import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
+import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
+import { pruneRounds } from "../../src/client/prune_rounds.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
@@ -50,7 +50,7 @@ function source(
   backend: Backend,
   groups: readonly Group[],
   replaced = new Map<string, readonly [HostTensor, QuantizedWeight | undefined]>(),
-): CalibratedModel {
+): ModelSource<HessianAccumulator> {
   return {
     layerCount: groups.flatMap(({ layers }) => layers).length,
     async *groups() {
@@ -94,14 +94,14 @@ function source(
 
 /** Prunes the groups. Returns the events without times, and the replacements. */
 async function prune(
-  pruner: CalibratedPruner,
+  pruner: RoundSolver,
   backend: Backend,
   groups: readonly Group[],
   query: LayerQuery,
 ) {
   const replaced = new Map<string, readonly [HostTensor, QuantizedWeight | undefined]>(),
     events: unknown[] = [];
-  for await (const event of pruner.pruneModel(source(backend, groups, replaced), query)) {
+  for await (const event of pruneRounds(source(backend, groups, replaced), query, pruner.solveRound, {})) {
     if (event.type !== "layer") continue;
     const { seconds, ...report } = event.report;
     assert.deepEqual(Object.keys(seconds), ["read", "factor", "solve", "refit", "total"]);
@@ -255,7 +255,7 @@ eachBackend("DevicePruner", (backend) => {
   it("stops as soon as its signal is aborted, and frees its memory", async () => {
     const host = await openLocalHost(backend()), { bytesLive } = backend().counters;
     const controller = new AbortController(), { signal } = controller;
-    const run = host.pruner.pruneModel(source(backend(), GROUPS), {}, { signal });
+    const run = pruneRounds(source(backend(), GROUPS), {}, host.pruner.solveRound, { signal });
     await assert.rejects(async () => {
       for await (const event of run) if (event.type === "layer") controller.abort(new Error("enough"));
     }, /enough/);

@@ -11,8 +11,8 @@ import { readModelSpec } from "../../src/model/families/families.ts";
 import type { MixtureTraits, ModelSpec } from "../../src/model/families/family.ts";
 import type { Model } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
-import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
+import { replaceWeights, type RunOptions } from "../support/solve_blocks.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
 import { memoryDestination } from "../../src/prune/run/in_memory.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
@@ -136,16 +136,17 @@ eachBackend("the target of an expert's layer", (backend) => {
     it(`sums over the tokens that the pruned model routes to the expert, with their inputs in the dense model: ${family}`, async () => {
       const { model, prefix, fixture: { windows } } = mixture;
       const replaced = new Map<string, HostTensor>(), pruned = withReplacements(model.weights, replaced);
-      const source = calibratedModel(model, backend(), {
+      const options: RunOptions = {
         windows,
         hasTargets: true,
         trueSequential: true,
         layers: { has: (name) => name.startsWith(prefix) },
-        onReplace: (name, weight) => Promise.resolve(void replaced.set(name, weight)),
-      });
+        replace: (name, weight) => Promise.resolve(void replaced.set(name, weight)),
+      };
       const dense = await mixture.inputs(backend(), model.weights), compared = new Set<string>();
       let moved = 0;
-      for await (const group of source.groups()) {
+      await replaceWeights(model, backend(), options, async (layer, group) => {
+        if (layer !== group.layers[0]) return halved(layer.weight);
         const input = group.layers[0].name.slice(prefix.length, -".weight".length);
         if (isOfExpert(input)) {
           // The weights that are replaced in the same round do not change these inputs.
@@ -176,8 +177,8 @@ eachBackend("the target of an expert's layer", (backend) => {
             compared.add(name);
           }
         }
-        for (const { name, weight } of group.layers) await group.replace(name, halved(weight));
-      }
+        return halved(layer.weight);
+      });
       assert.equal(compared.size, mixture.layers.length);
       assert.ok(moved > 0, "the dense model routes no token to another expert");
       assert.equal(backend().counters.bytesLive, 0);
@@ -189,7 +190,7 @@ describe("a mixture of experts with targets", () => {
   it("is pruned in this process as at a host, although few or no tokens reach some experts", async () => {
     await using host = await openLocalHost("cpu");
     const [[, { model, fixture: { windows } }]] = mixtures, layers = linearLayers(model.spec);
-    const prune = async (pruner: CalibratedPruner) => {
+    const prune = async (pruner: RoundSolver) => {
       const events = new Map<string, LayerEvent>();
       const pruned = await pruneModel({
         model,

@@ -7,12 +7,11 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
+import { replaceWeights, solveBlocks } from "../support/solve_blocks.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
@@ -35,12 +34,10 @@ after(() => host[Symbol.asyncDispose]());
 describe("a mixture of experts", () => {
   /** Prunes with the short window. Returns the events by layer, and the pruned weights. */
   async function pruneShort(query: LayerQuery) {
-    const replaced = new Map<string, HostTensor>(), events = new Map<string, LayerEvent>();
-    const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
-    const source = calibratedModel(model, host.backend, { windows: SHORT, onReplace });
-    for await (const event of host.pruner.pruneModel(source, query)) {
-      if (event.type === "layer") events.set(event.name, event);
-    }
+    const replaced = new Map<string, HostTensor>();
+    const replace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
+    const solved = await solveBlocks(model, host.backend, { windows: SHORT, replace }, host.pruner, query);
+    const events = new Map(solved.map((layer) => [layer.layer.name, layer]));
     return { events, weights: withReplacements(weights, replaced) };
   }
 
@@ -83,7 +80,7 @@ describe("a mixture of experts", () => {
     const unreached = [...events.values()].filter(({ report: { notes } }) =>
       /^No calibration/.test(notes.join())
     );
-    for (const { name } of unreached) {
+    for (const { layer: { name } } of unreached) {
       const before = await valuesOf(weights, name), after = await valuesOf(pruned, name);
       const kept = before.filter((_, i) => after[i] !== 0), removed = before.filter((_, i) => after[i] === 0);
       assert.deepEqual(after.filter((value) => value !== 0), kept, name);
@@ -99,11 +96,11 @@ describe("a mixture of experts", () => {
     const hessians = async (num_experts_per_tok: unknown, allExperts: boolean) => {
       const spec = readModelSpec({ ...config, num_experts_per_tok }, weights.has);
       const sums = new Map<string, Uint8Array>();
-      const groups = calibratedModel({ spec, weights }, host.backend, { windows, allExperts }).groups();
-      for await (const group of groups) {
+      const options = { windows, allExperts };
+      await replaceWeights({ spec, weights }, host.backend, options, async ({ weight }, group) => {
         sums.set(group.layers[0].name, (await group.hessian!.packedUpper()).data);
-        for (const { name, weight } of group.layers) await group.replace(name, weight);
-      }
+        return weight;
+      });
       return sums;
     };
     const chosen = await hessians(config.num_local_experts, false);
@@ -162,14 +159,12 @@ describe("a mixture of experts", () => {
   it("calibrates the last layers of its experts with the pruned layers before them, with trueSequential", async () => {
     const statistics = async (trueSequential: boolean) => {
       const hessians = new Map<string, Uint8Array>();
-      const groups = calibratedModel(model, host.backend, { windows, trueSequential }).groups();
-      for await (const group of groups) {
+      const options = { windows, trueSequential };
+      await replaceWeights(model, host.backend, options, async ({ name, weight }, group) => {
         hessians.set(group.layers[0].name, (await group.hessian!.packedUpper()).data);
-        for (const { name, weight } of group.layers) {
-          const data = name.endsWith("up_proj.weight") ? new Uint8Array(weight.data.length) : weight.data;
-          await group.replace(name, { ...weight, data });
-        }
-      }
+        const data = name.endsWith("up_proj.weight") ? new Uint8Array(weight.data.length) : weight.data;
+        return { ...weight, data };
+      });
       return hessians;
     };
     const [dense, sequential] = [await statistics(false), await statistics(true)];

@@ -8,11 +8,11 @@ import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { HostPool } from "../../src/client/host_pool.ts";
 import type { LayerEvent } from "../../src/client/model_pruner.ts";
-import { pruneRounds } from "../../src/client/prune_rounds.ts";
+import { withFewTokens } from "../../src/client/few_tokens.ts";
 import { blocksOf } from "../../src/model/families/family.ts";
 import { type ModelFolder, openModelFolder } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts";
 import type { BlockRun } from "../../src/prune/report/run_report.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
@@ -51,7 +51,7 @@ for (const family of FAMILIES) {
     /** Prunes into the folder `out`, and stops when `stopAfter` layers are done. */
     async function run(
       out: string,
-      pruner: CalibratedPruner,
+      pruner: RoundSolver,
       stopAfter = Infinity,
       changes: Partial<FolderJob> = {},
     ): Promise<Observed> {
@@ -147,10 +147,7 @@ for (const family of FAMILIES) {
       const pool = new HostPool([near.pare, far.pare]), out = `${folder}/two hosts`;
       await run(
         out,
-        serverPruner({
-          pruneModel: (source, query = {}, options = {}) =>
-            pruneRounds(source, query, (...args) => pool.solveRound(...args), options),
-        }),
+        serverPruner({ solveRound: withFewTokens((...args) => pool.solveRound(...args)) }),
       );
       assertSame(await readFolder(out), await readFolder(expected));
     });

@@ -1,4 +1,4 @@
-/** Tests what `calibratedModel` leaves out: layers that are not chosen or are already pruned, and forward passes that no layer needs. */
+/** Tests what a calibration leaves out: layers that are not chosen or are already pruned, and forward passes that no layer needs. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,12 +8,11 @@ import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
 import { openModel } from "../../src/model/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
-import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { openOptSotu, useOptSotu } from "../support/opt_sotu.ts";
+import { replaceWeights, type RunOptions } from "../support/solve_blocks.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const windows = [Uint32Array.of(48, 365, 436, 1160, 72), Uint32Array.of(467, 268, 15, 488, 85)];
@@ -28,7 +27,7 @@ function thinned({ dtype, shape, data }: HostTensor): HostTensor {
   return { dtype, shape, data: data.map((byte, i) => (i >> 1) % 3 === 0 ? byte : 0) };
 }
 
-describe("calibratedModel with a choice of layers", () => {
+describe("a calibration with a choice of layers", () => {
   let backend: Backend;
   const opt = useOptSotu();
   /** The labels of all Hessian buffers that were created. */
@@ -51,22 +50,20 @@ describe("calibratedModel with a choice of layers", () => {
   after(() => backend.dispose());
 
   /** Prunes all groups of the model. Returns the layers and the Hessian of each group, and the number of steps. */
-  async function visit(options: Partial<CalibrationOptions>) {
+  async function visit(options: Partial<RunOptions>) {
     accumulated = [];
     const groups: string[][] = [], hessians: HostTensor[] = [];
     let steps = "0/0";
     const progress = ({ done, total }: CalibrationStep) => void (steps = `${done}/${total}`);
-    const source = withStatisticsInHostMemory(
-      calibratedModel(opt.model, backend, { windows, progress, ...options }),
-    );
-    for await (const group of source.groups()) {
-      groups.push(
-        group.layers.map(({ name }) => name.slice("model.decoder.layers.".length, -".weight".length)),
-      );
-      hessians.push(group.hessian!);
-      for (const { name, weight } of group.layers) await group.replace(name, thinned(weight));
-    }
-    assert.equal(groups.flat().length, source.layerCount);
+    await replaceWeights(opt.model, backend, { windows, progress, ...options }, async (layer, group) => {
+      if (layer === group.layers[0]) {
+        groups.push(
+          group.layers.map(({ name }) => name.slice("model.decoder.layers.".length, -".weight".length)),
+        );
+        hessians.push(await group.hessian!.packedUpper());
+      }
+      return thinned(layer.weight);
+    });
     return { groups, hessians, steps, accumulated: accumulated.length };
   }
 
@@ -92,17 +89,16 @@ describe("calibratedModel with a choice of layers", () => {
     const layers = names("0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1", "1.fc2");
     for (const trueSequential of [false, true]) {
       const replaced = new Map<string, HostTensor>();
-      const onReplace = (name: string, weight: HostTensor) =>
-        Promise.resolve(void replaced.set(name, weight));
-      const whole = await visit({ layers, trueSequential, onReplace });
-      const read = (name: string) => Promise.resolve(replaced.get(name)!);
+      const replace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
+      const whole = await visit({ layers, trueSequential, replace });
+      const readFinished = (name: string) => Promise.resolve(replaced.get(name)!);
       for (const done of [["0.self_attn.q_proj"], ["0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1"]]) {
         const has = (name: string) => names(...done).has(name);
-        const rest = await visit({ layers, trueSequential, finished: { has, read } });
+        const rest = await visit({ layers, trueSequential, finished: { has }, readFinished });
         assert.deepEqual(rest.groups.flat(), whole.groups.flat().filter((name) => !done.includes(name)));
         assertSame(rest.hessians.at(-1), whole.hessians.at(-1));
       }
-      const all = await visit({ layers, trueSequential, finished: { has: () => true, read } });
+      const all = await visit({ layers, trueSequential, finished: { has: () => true }, readFinished });
       assert.deepEqual([all.groups, all.steps], [[], "0/0"]);
     }
   });
@@ -117,10 +113,10 @@ describe("calibratedModel with a choice of layers", () => {
       await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates });
       assert.equal(await hiddenStates.folder.lastBlock(), 2);
       const finished = {
-        has: (name: string) => names("0.fc1").has(name),
-        read: () => Promise.reject(new Error("not needed")),
+        finished: names("0.fc1"),
+        readFinished: () => Promise.reject(new Error("not needed")),
       };
-      const rest = await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates, finished });
+      const rest = await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates, ...finished });
       assert.deepEqual([rest.groups, rest.steps], [[["2.fc1"]], "1/1"]);
       assertSame(rest.hessians, whole.hessians.slice(1));
     }));

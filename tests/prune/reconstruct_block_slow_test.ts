@@ -3,8 +3,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
-import type { CalibratedModel } from "../../src/prune/open_round.ts";
 import type { SourceLayer } from "../../src/client/model_source.ts";
 import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts";
 import { divideIntoSteps } from "../../src/prune/reconstruct_block.ts";
@@ -15,6 +13,7 @@ import { readOptReference } from "../reference/opt_forward.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
+import { replaceWeights, type RunOptions } from "../support/solve_blocks.ts";
 import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 5, EPOCHS = 3;
@@ -29,13 +28,6 @@ function floats({ data, dtype }: HostTensor): Float32Array<ArrayBuffer> {
 function halved(weight: HostTensor): HostTensor {
   const values = floats(weight).map((value, i) => i % 4 < 2 ? value : 0);
   return { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
-}
-
-/** Replaces each layer by `pruned` of its weight. */
-async function prune(source: CalibratedModel, pruned: (weight: HostTensor) => HostTensor): Promise<void> {
-  for await (const group of source.groups()) {
-    for (const { name, weight } of group.layers) await group.replace(name, pruned(weight));
-  }
 }
 
 function assertNear(actual: number, expected: number, what: string): void {
@@ -62,7 +54,7 @@ const opt = useOptSotu();
 /** The bytes of the activations of one window. */
 const WINDOW_BYTES = 70_000;
 
-eachBackend("calibratedModel with reconstruction", (backend) => {
+eachBackend("a run with reconstruction", (backend) => {
   for (
     const [what, options] of [
       ["on the fitted windows, one per batch", { memory: { activationBytes: WINDOW_BYTES } }],
@@ -71,20 +63,19 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
         validationWindows: heldOut,
       }],
       ["towards the outputs of the dense model", { hasTargets: true, validationWindows: heldOut }],
-    ] as readonly (readonly [string, Partial<CalibrationOptions>])[]
+    ] as readonly (readonly [string, Partial<RunOptions>])[]
   ) {
     it(`lowers the error of each pruned block, measured ${what}`, async () => {
       const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
       const wanted = options.hasTargets ? readOptReference(OPT_SOTU_URL) : dense;
       const measured = options.validationWindows ?? windows, solved = new Map<string, Float64Array>();
       const blocks: number[] = [];
-      const source = calibratedModel(opt.model, backend(), {
+      await replaceWeights(opt.model, backend(), {
         windows,
         layers: { has: (name) => /layers\.[03]\./.test(name) && !name.includes("k_proj") },
         reconstruct: EPOCHS,
-        onReplace: (name, weight) =>
-          Promise.resolve(void solved.set(name, Float64Array.from(floats(weight)))),
-        onReconstruct(block, { before, after, keptEpoch, epochs, tensors }) {
+        replace: (name, weight) => Promise.resolve(void solved.set(name, Float64Array.from(floats(weight)))),
+        recordReconstruction(block, { before, after, keptEpoch, epochs, tensors }) {
           for (const [name, values] of solved) pruned.tensors.set(name, values);
           assertNear(before, blockOutputError(wanted, pruned, block, measured), `block ${block} before`);
           assert.ok(after < before && keptEpoch > 0 && keptEpoch <= EPOCHS && epochs === EPOCHS);
@@ -109,8 +100,7 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
           return Promise.resolve();
         },
         ...options,
-      });
-      await prune(source, halved);
+      }, ({ weight }) => halved(weight));
       assert.deepEqual(blocks, [0, 3]);
       assert.equal(backend().counters.bytesLive, 0);
     });
@@ -121,34 +111,28 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
     const run = async (finished: ReadonlyMap<string, HostTensor>) => {
       const first = new Map<string, HostTensor>(), last = new Map<string, SourceLayer>();
       const rounded = new Map(finished), results: ReconstructedBlock[] = [];
-      const source = calibratedModel(opt.model, backend(), {
+      await replaceWeights(opt.model, backend(), {
         windows,
         validationWindows: heldOut,
         layers: { has: (name) => name.includes("layers.1.") },
-        finished: { has: (name) => finished.has(name), read: (name) => Promise.resolve(finished.get(name)!) },
+        finished,
+        readFinished: (name) => Promise.resolve(finished.get(name)!),
         reconstruct: EPOCHS,
         hasTargets: true,
         isRounded: (name) => name.includes("fc2"),
-        async solveUnrounded(source) {
-          for await (const group of source.groups()) {
-            assert.ok(group.guard, "the first solution has targets");
-            for (const { name, weight } of group.layers) {
-              first.set(name, halved(weight));
-              await group.replace(name, halved(weight));
-            }
-          }
-        },
-        onReplace: (name, weight) => Promise.resolve(void rounded.set(name, weight)),
-        onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
-      });
-      assert.equal(source.layerCount, 6 - finished.size);
-      for await (const group of source.groups()) {
-        assert.ok(!group.guard, "the last solution has no targets");
-        for (const layer of group.layers) {
-          last.set(layer.name, layer);
-          await group.replace(layer.name, layer.weight);
+        replace: (name, weight) => Promise.resolve(void rounded.set(name, weight)),
+        recordReconstruction: (_block, result) => Promise.resolve(void results.push(result)),
+      }, (layer) => {
+        const { name, weight, solution } = layer;
+        if (layer.mask === undefined) {
+          assert.ok(solution, "the first solution has targets");
+          first.set(name, halved(weight));
+          return halved(weight);
         }
-      }
+        assert.ok(!solution, "the last solution has no targets");
+        last.set(name, layer);
+        return weight;
+      });
       return { first, last, rounded, result: results[0] };
     };
     const whole = await run(new Map());
@@ -177,14 +161,13 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
   it("ends in the same errors, whatever the batches", async () => {
     const results = await Promise.all([1, 3, 20].map(async (count) => {
       const results: ReconstructedBlock[] = [];
-      const source = calibratedModel(opt.model, backend(), {
+      await replaceWeights(opt.model, backend(), {
         windows,
         layers: { has: (name) => name.includes("layers.1.") },
         memory: { activationBytes: count * WINDOW_BYTES },
         reconstruct: 2,
-        onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
-      });
-      await prune(source, halved);
+        recordReconstruction: (_block, result) => Promise.resolve(void results.push(result)),
+      }, ({ weight }) => halved(weight));
       return results[0].after;
     }));
     for (const after of results) assertNear(after, results[0], "after");
@@ -192,13 +175,12 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
 
   it("keeps a block that cannot become better, although it has epochs", async () => {
     const results: ReconstructedBlock[] = [];
-    const source = calibratedModel(opt.model, backend(), {
+    await replaceWeights(opt.model, backend(), {
       windows: windows.slice(0, 1),
       layers: { has: (name) => name.includes("layers.0.fc1") },
       reconstruct: 1,
-      onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
-    });
-    await prune(source, (weight) => weight);
+      recordReconstruction: (_block, result) => Promise.resolve(void results.push(result)),
+    }, ({ weight }) => weight);
     const [{ before, after, keptEpoch, tensors }] = results;
     assert.deepEqual([results.length, before, after, keptEpoch, tensors.size], [1, 0, 0, 0, 0]);
   });
@@ -206,12 +188,11 @@ eachBackend("calibratedModel with reconstruction", (backend) => {
   it("trains the experts of a mixture, but not its router", async () => {
     const { windows, variants: [{ model }] } = await readFamilyFixture("qwen3_moe");
     const results: ReconstructedBlock[] = [];
-    const source = calibratedModel(model, backend(), {
+    await replaceWeights(model, backend(), {
       windows,
       reconstruct: 2,
-      onReconstruct: (_block, result) => Promise.resolve(void results.push(result)),
-    });
-    await prune(source, halved);
+      recordReconstruction: (_block, result) => Promise.resolve(void results.push(result)),
+    }, ({ weight }) => halved(weight));
     assert.equal(results.length, model.spec.blockCount);
     for (const { before, after, tensors } of results) {
       assert.ok(after < before, `${after} after ${before}`);

@@ -3,10 +3,9 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { HostPool } from "../../src/client/host_pool.ts";
-import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import { openModel } from "../../src/model/model.ts";
-import type { CalibratedPruner } from "../../src/prune/device_pruner.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { PruneJob } from "../../src/prune/run/job.ts";
 import { pruneModel } from "../../src/prune/run/prune_model.ts";
@@ -41,11 +40,8 @@ for (const [what, query, options] of RUNS) {
     await using near = await openLocalHost("cpu");
     await using far = await openLocalHost("cpu");
     const pool = new HostPool([near.pare, far.pare]);
-    const hosts = serverPruner({
-      pruneModel: (source, query = {}, options = {}) =>
-        pruneRounds(source, query, (...args) => pool.solveRound(...args), options),
-    });
-    const prune = async (pruner: CalibratedPruner) => {
+    const hosts = serverPruner({ solveRound: (...args) => pool.solveRound(...args) });
+    const prune = async (pruner: RoundSolver) => {
       const replaced = new Map<string, Uint8Array>(), reports = new Map<string, Partial<Report>>();
       const epochs: number[] = [];
       await pruneModel({

@@ -9,8 +9,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
-import { withStatisticsInHostMemory } from "../../src/prune/host_statistics.ts";
+import { replaceWeights, type RunOptions } from "../support/solve_blocks.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -35,27 +34,25 @@ function thinned({ data, shape }: HostTensor): HostTensor {
 /** Replaces the layers in order until `last` is replaced. Returns the statistics by the names of the weights. */
 async function run(
   backend: Backend,
-  options: Partial<CalibrationOptions>,
+  options: Partial<RunOptions>,
   last?: string,
 ): Promise<Map<string, Float32Array>> {
   const statistics = new Map<string, Float32Array>();
-  const source = calibratedModel(model, backend, { windows, ...options });
-  for await (const group of withStatisticsInHostMemory(source).groups()) {
-    for (const { name, weight } of group.layers) {
-      statistics.set(name, asFloat32(group.hessian!.data));
-      await group.replace(name, thinned(weight));
-    }
-    if (statistics.has(last ?? "")) break;
-  }
+  const run = replaceWeights(model, backend, { windows, ...options }, async ({ name, weight }, group) => {
+    if (statistics.has(last ?? "")) throw new Error("stopped");
+    statistics.set(name, asFloat32((await group.hessian!.packedUpper()).data));
+    return thinned(weight);
+  });
+  await (last === undefined ? run : assert.rejects(run, /stopped/));
   assert.equal(backend.counters.bytesLive, 0);
   return statistics;
 }
 
-eachBackend("calibratedModel with shared keys and values", (backend) => {
+eachBackend("a calibration with shared keys and values", (backend) => {
   it("gives the statistics of the pruned model, if each layer is calibrated after those before it", async () => {
     const replaced = new Map<string, HostTensor>();
-    const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
-    const actual = await run(backend(), { trueSequential: true, onReplace });
+    const replace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
+    const actual = await run(backend(), { trueSequential: true, replace });
     const pruned = { ...model, weights: withReplacements(model.weights, replaced) };
     const { hessians } = await denseStatistics(pruned, backend(), windows);
     assert.equal(actual.size, hessians.size);
@@ -100,10 +97,10 @@ eachBackend("calibratedModel with shared keys and values", (backend) => {
           has: (name: string) => replaced.has(name),
           read: (name: string) => Promise.resolve(replaced.get(name)!),
         };
-        const onReplace = (name: string, weight: HostTensor) =>
+        const replace = (name: string, weight: HostTensor) =>
           Promise.resolve(void replaced.set(name, weight));
         const folder = new HiddenStatesFolder(denoFileSystem, path);
-        const options = { hasTargets, hiddenStates: { folder, location: "memory" } as const, onReplace };
+        const options = { hasTargets, hiddenStates: { folder, location: "memory" } as const, replace };
         const whole = await run(backend(), { hasTargets });
         const queries = `model.layers.${LAST}.self_attn.q_proj.weight`;
         await run(backend(), { ...options, memory: { activationBytes: 1 } }, queries);
@@ -119,7 +116,7 @@ eachBackend("calibratedModel with shared keys and values", (backend) => {
         hasTargets,
         validationWindows,
         reconstruct: 3,
-        onReconstruct(block, { before, after, keptEpoch }) {
+        recordReconstruction(block, { before, after, keptEpoch }) {
           assert.ok(keptEpoch > 0 && after < before, `block ${block}: ${before} and ${after}`);
           return Promise.resolve(void blocks.push(block));
         },

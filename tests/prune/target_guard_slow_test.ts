@@ -4,8 +4,8 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { Report } from "../../src/protocol/messages.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
-import { type CalibratedPruner, DevicePruner } from "../../src/prune/device_pruner.ts";
+import { DevicePruner } from "../../src/prune/device_pruner.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { TargetDecision } from "../../src/client/blocks/solved_block.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -16,6 +16,7 @@ import { readOptReference } from "../reference/opt_forward.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
 import { openLocalHost } from "../support/local_host.ts";
+import { type RunOptions, solveBlocks } from "../support/solve_blocks.ts";
 import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 24;
@@ -31,31 +32,33 @@ eachBackend("a pruner with a guard of targets", (backend) => {
   /** Prunes two blocks. */
   const prune = async (
     query: LayerQuery,
-    options: Partial<CalibrationOptions> = {},
-    pruner: CalibratedPruner = new DevicePruner(backend()),
+    options: Partial<RunOptions> = {},
+    pruner: RoundSolver = new DevicePruner(backend()),
   ) => {
     const decisions: TargetDecision[] = [],
       live = backend().counters.bytesLive,
       weights = new Map<string, HostTensor>();
     const reports = new Map<string, Omit<Report, "seconds" | "factor_reused">>();
-    const source = calibratedModel(opt.model, backend(), {
-      windows,
-      validationWindows: heldOut,
-      layers,
-      hasTargets: true,
-      onReplace: (name, weight) => Promise.resolve(void weights.set(name, weight)),
-      onDecision: (block, decision) => {
-        assert.ok([...weights.keys()].every((name) => !name.startsWith(`${PREFIX}${block}.`)));
-        return Promise.resolve(void decisions.push(decision));
+    const solved = await solveBlocks(
+      opt.model,
+      backend(),
+      {
+        windows,
+        validationWindows: heldOut,
+        layers,
+        hasTargets: true,
+        replace: (name, weight) => Promise.resolve(void weights.set(name, weight)),
+        recordDecision: (block, decision) => {
+          assert.ok([...weights.keys()].every((name) => !name.startsWith(`${PREFIX}${block}.`)));
+          return Promise.resolve(void decisions.push(decision));
+        },
+        ...options,
       },
-      ...options,
-    });
-    for await (const event of pruner.pruneModel(source, query)) {
-      if (event.type !== "layer") continue;
-      assert.ok(weights.has(event.name), "the layer is replaced before its event");
-      const { seconds: _, factor_reused: _reused, ...report } = event.report;
-      reports.set(event.name, report);
-      assert.equal(event.done, reports.size);
+      pruner,
+      query,
+    );
+    for (const { layer: { name }, report: { seconds: _, factor_reused: _reused, ...report } } of solved) {
+      reports.set(name, report);
     }
     assert.equal(reports.size, 12);
     assert.equal(backend().counters.bytesLive, live);

@@ -5,12 +5,12 @@ import assert from "node:assert/strict";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
 import { TargetStatistics } from "../../src/layer/calibration/target_statistics.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import type { PrunedLayer } from "../../src/client/layer_file.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { HiddenStatesFolder } from "../../src/model/hidden_states/hidden_states_folder.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { replaceWeights, type RunOptions, solveBlocks } from "../support/solve_blocks.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -80,7 +80,7 @@ const opt = useOptSotu();
 /** The bytes of the activations of one window. */
 const WINDOW_BYTES = 160_000;
 
-eachBackend("calibratedModel with targets", (backend) => {
+eachBackend("a calibration with targets", (backend) => {
   for (
     const [what, options] of [
       ["one window per batch", { memory: { activationBytes: WINDOW_BYTES } }],
@@ -90,21 +90,17 @@ eachBackend("calibratedModel with targets", (backend) => {
       }],
       ["all windows in one batch, and tokens of equal length", { tokenWeightsOf: () => "unit" }],
       ["one group calibrated after the other", { trueSequential: true }],
-    ] as readonly (readonly [string, Partial<CalibrationOptions>])[]
+    ] as readonly (readonly [string, Partial<RunOptions>])[]
   ) {
     it(`gives the layers the outputs of the dense model as their targets, with ${what}`, async () => {
       const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
       const written = new Map<string, Float64Array>();
-      const onReplace = (name: string, { data }: HostTensor) =>
+      const replace = (name: string, { data }: HostTensor) =>
         Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
-      const source = calibratedModel(opt.model, backend(), {
-        windows,
-        hasTargets: true,
-        onReplace,
-        ...options,
-      });
       let block = 0, compared = 0;
-      for await (const group of source.groups()) {
+      const run = { windows, hasTargets: true, replace, ...options };
+      await replaceWeights(opt.model, backend(), run, async ({ name, weight, solution }, group) => {
+        if (solution === "without") return halved(weight);
         if (options.trueSequential || group.block !== block) {
           for (const [name, values] of written) pruned.tensors.set(name, values);
         }
@@ -113,23 +109,21 @@ eachBackend("calibratedModel with targets", (backend) => {
           group.validationHessian,
           options.validationWindows,
         ]] as const;
-        for (const { name, weight } of group.layers) {
-          for (const [statistics, over] of sums) {
-            assert.equal(statistics instanceof TargetStatistics, over !== undefined);
-            if (!(statistics instanceof TargetStatistics) || !over) continue;
-            const target = statistics.target(weight),
-              layer = name.slice(prefix(block).length).replace(".weight", "");
-            if (block !== 2) {
-              const isWeighted = options.tokenWeightsOf !== undefined;
-              const expected = expectedTarget(dense, pruned, block, layer, isWeighted, over);
-              assertClose(await readMatrix(backend(), target), expected, 1e-5, { label: name });
-              compared++;
-            }
-            target.destroy();
+        for (const [statistics, over] of sums) {
+          assert.equal(statistics instanceof TargetStatistics, over !== undefined);
+          if (!(statistics instanceof TargetStatistics) || !over) continue;
+          const target = statistics.target(weight),
+            layer = name.slice(prefix(block).length).replace(".weight", "");
+          if (block !== 2) {
+            const isWeighted = options.tokenWeightsOf !== undefined;
+            const expected = expectedTarget(dense, pruned, block, layer, isWeighted, over);
+            assertClose(await readMatrix(backend(), target), expected, 1e-5, { label: name });
+            compared++;
           }
-          await group.replace(name, halved(weight));
+          target.destroy();
         }
-      }
+        return halved(weight);
+      });
       assert.equal(compared, options.validationWindows ? 36 : 18);
       assert.equal(backend().counters.bytesLive, 0);
     });
@@ -137,33 +131,25 @@ eachBackend("calibratedModel with targets", (backend) => {
 
   it("prunes each layer as if its target were sent together with its Hessian", async () => {
     const layers = { has: (name: string) => name.startsWith(prefix(0)) || name.startsWith(prefix(1)) };
-    const open = () => calibratedModel(opt.model, backend(), { windows, hasTargets: true, layers });
+    const options = { windows, hasTargets: true, layers };
     const query: LayerQuery = { sparsity: 0.5, target_step: 0.25 }, pruner = new DevicePruner(backend());
     const sent = new Map<string, PrunedLayer>();
-    for await (const group of open().groups()) {
+    await replaceWeights(opt.model, backend(), options, async ({ name, weight }, group) => {
       const statistics = group.hessian as TargetStatistics, hessian_upper = await statistics.packedUpper();
-      for (const { name, weight } of group.layers) {
-        const matrix = statistics.target(weight), values = await readMatrix(backend(), matrix);
-        matrix.destroy();
-        const target: HostTensor = { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
-        const solved = await pruner.pruneLayer({ weight, hessian_upper, target }, query);
-        sent.set(name, solved);
-        await group.replace(name, solved.weight);
-      }
-    }
-    const run = new Map<string, HostTensor>();
-    const source = calibratedModel(opt.model, backend(), {
-      windows,
-      hasTargets: true,
-      layers,
-      onReplace: (name, weight) => Promise.resolve(void run.set(name, weight)),
+      const matrix = statistics.target(weight), values = await readMatrix(backend(), matrix);
+      matrix.destroy();
+      const target: HostTensor = { dtype: "F32", shape: weight.shape, data: new Uint8Array(values.buffer) };
+      const solved = await pruner.pruneLayer({ weight, hessian_upper, target }, query);
+      sent.set(name, solved);
+      return solved.weight;
     });
+    const run = new Map<string, HostTensor>();
+    const replace = (name: string, weight: HostTensor) => Promise.resolve(void run.set(name, weight));
     let improved = 0;
-    for await (const event of pruner.pruneModel(source, query)) {
-      if (event.type !== "layer") continue;
-      const { weight, report } = sent.get(event.name)!;
-      assertSame(run.get(event.name)!.data, weight.data, event.name);
-      assert.deepEqual(event.report.target_change, report.target_change);
+    for (const solved of await solveBlocks(opt.model, backend(), { ...options, replace }, pruner, query)) {
+      const { name } = solved.layer, { weight, report } = sent.get(name)!;
+      assertSame(run.get(name)!.data, weight.data, name);
+      assert.deepEqual(solved.report.target_change, report.target_change);
       if (report.target_change!.step! < -1e-6) improved++;
     }
     assert.equal(sent.size, 12);
@@ -180,37 +166,29 @@ eachBackend("calibratedModel with targets", (backend) => {
           location: "memory",
         } as const;
         const replaced = new Map<string, HostTensor>();
-        const onReplace = (name: string, weight: HostTensor) =>
+        const replace = (name: string, weight: HostTensor) =>
           Promise.resolve(void replaced.set(name, weight));
         /** Prunes until `last` is replaced, and returns the targets. */
-        const run = async (last: string | undefined, options: Partial<CalibrationOptions>) => {
+        const run = async (last: string | undefined, options: Partial<RunOptions>) => {
           const targets = new Map<string, Float32Array>();
-          const source = calibratedModel(opt.model, backend(), {
-            windows,
-            hasTargets: true,
-            trueSequential,
-            ...options,
+          const all = { windows, hasTargets: true, trueSequential, ...options };
+          const running = replaceWeights(opt.model, backend(), all, async ({ name, weight }, group) => {
+            if (targets.has(last ?? "")) throw new Error("stopped");
+            const target = (group.hessian as TargetStatistics).target(weight);
+            targets.set(name, await readMatrix(backend(), target));
+            target.destroy();
+            return halved(weight);
           });
-          for await (const group of source.groups()) {
-            for (const { name, weight } of group.layers) {
-              const target = (group.hessian as TargetStatistics).target(weight);
-              targets.set(name, await readMatrix(backend(), target));
-              target.destroy();
-              await group.replace(name, halved(weight));
-            }
-            if (targets.has(last ?? "")) break;
-          }
+          await (last === undefined ? running : assert.rejects(running, /stopped/));
           assert.equal(backend().counters.bytesLive, 0);
           return targets;
         };
         const whole = await run(undefined, {});
-        await run(`${prefix(2)}self_attn.out_proj.weight`, { hiddenStates, onReplace });
+        await run(`${prefix(2)}self_attn.out_proj.weight`, { hiddenStates, replace });
         assert.equal(await hiddenStates.folder.lastBlock(), 2);
-        const finished = {
-          has: (name: string) => replaced.has(name),
-          read: (name: string) => Promise.resolve(replaced.get(name)!),
-        };
-        const done = replaced.size, rest = await run(undefined, { hiddenStates, onReplace, finished });
+        const done = replaced.size, readFinished = (name: string) => Promise.resolve(replaced.get(name)!);
+        const finished = new Set(replaced.keys());
+        const rest = await run(undefined, { hiddenStates, replace, finished, readFinished });
         assert.deepEqual([done, rest.size], [16, 8]);
         for (const [name, target] of rest) assertSame(target, whole.get(name)!, name);
       }));

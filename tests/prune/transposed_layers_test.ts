@@ -4,10 +4,10 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
+import { replaceWeights } from "../support/solve_blocks.ts";
 import { readTensor, type TensorSource } from "../../src/model/checkpoint/tensor_source.ts";
 import type { Model } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { pruneInMemory } from "../../src/prune/run/in_memory.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { transpose } from "../../src/tensor/transpose.ts";
@@ -50,16 +50,14 @@ describe("the layers of GPT-2", () => {
   it("have the weights that a solver returns for the transposed weights and the same statistics", async () => {
     const pruned = await prune({ method: "sparsegpt", sparsity: 0.5, token_weights: "none" });
     const [{ name }] = linearLayers(model.spec);
-    const groups = calibratedModel(model, host.backend, { windows }).groups();
-    const { value: group } = await groups.next();
-    assert.ok(group);
     const weight = transpose(await readTensor(weights, name));
-    assert.deepEqual(group.layers, [{ name, weight }]);
-    const solved = await host.pare.pruneLayer({ weight, hessian_upper: await group.hessian!.packedUpper() }, {
-      sparsity: 0.5,
+    const layers = new Set([name]);
+    const [solved] = await replaceWeights(model, host.backend, { windows, layers }, async (layer, group) => {
+      assert.deepEqual(layer.weight, weight);
+      const hessian_upper = await group.hessian!.packedUpper();
+      return (await host.pare.pruneLayer({ weight, hessian_upper }, { sparsity: 0.5 })).weight;
     });
     assertSame((await readTensor(pruned.weights, name)).data, transpose(solved.weight).data);
-    await groups.return();
   });
 
   for (const allocation of ["owl", "error"] as const) {

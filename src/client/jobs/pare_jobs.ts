@@ -5,10 +5,12 @@ import type { LayerState } from "../../protocol/messages.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
-import type { ModelPruner, ModelQuery, PruneEvent, QueryOf } from "../model_pruner.ts";
+import type { ModelPruner, ModelQuery, PruneEvent } from "../model_pruner.ts";
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
-import type { LayerGroup, ModelSource } from "../model_source.ts";
-import { pruneRounds, type RoundLayer } from "../prune_rounds.ts";
+import { withFewTokens } from "../few_tokens.ts";
+import type { LayerInputs, ModelSource, SourceLayer } from "../model_source.ts";
+import { pruneRounds } from "../prune_rounds.ts";
+import type { LayerQueryOf, RoundLayer, SolveRound } from "../solve_round.ts";
 import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import {
@@ -67,33 +69,34 @@ export class PareJobs implements ModelPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    return pruneRounds(source, query, (...args) => this.#solveRound(...args), options);
+    return pruneRounds(source, query, this.solveRound, options);
   }
+
+  /** Solves the layers of one round. @throws as `pruneModel` */
+  readonly solveRound: SolveRound = withFewTokens((...args) => this.#solveRound(...args));
 
   /** Uploads all layers of a round and then solves them. */
   async *#solveRound(
-    groups: AsyncGenerator<LayerGroup, void, undefined>,
-    queryOf: QueryOf,
+    groups: AsyncGenerator<LayerInputs, void, undefined>,
+    queryOf: LayerQueryOf,
     { signal }: CallOptions,
   ): AsyncGenerator<RoundLayer, void, void> {
-    const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();
+    const requests: JobLayerRequest[] = [],
+      sent = new Map<string, { readonly group: LayerInputs; readonly layer: SourceLayer }>();
     const requestOf: RequestOf = (name) => {
-      const group = groupOf.get(name)!;
-      const layer = group.layers.find((layer) => layer.name === name)!;
-      const { hessian: _, ...parameters } = queryOf(name);
+      const { group, layer } = sent.get(name)!;
+      const { hessian: _, ...parameters } = queryOf(layer);
       return { name, tensors: { ...ownTensors(layer), ...packedStatistics(group) }, parameters };
     };
     for await (const group of groups) {
-      for (const { name } of group.layers) groupOf.set(name, group);
-      const layers = group.layers.map(({ name }) => requestOf(name));
+      for (const layer of group.layers) sent.set(nameInJob(layer), { group, layer });
+      const layers = group.layers.map((layer) => requestOf(nameInJob(layer)));
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
     }
-    const [firstGroup] = groupOf.values();
-    const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
-    for await (
-      const { mask: _, ...solved } of this.#solve(requests, name, requestOf, signal)
-    ) {
-      yield { group: groupOf.get(solved.name)!, ...solved };
+    const [first] = sent.values();
+    const jobName = this.#options.name && `${this.#options.name}, block ${first?.group.block}`;
+    for await (const { name, mask: _, ...solved } of this.#solve(requests, jobName, requestOf, signal)) {
+      yield { ...sent.get(name)!, ...solved };
     }
   }
 
@@ -162,6 +165,11 @@ export class PareJobs implements ModelPruner {
       throw error;
     }
   }
+}
+
+/** Returns the name of a layer in its job, in which a layer that is solved twice needs two names. */
+function nameInJob({ name, solution }: SourceLayer): string {
+  return solution === "without" ? `${name} (without its target)` : name;
 }
 
 /** Computes the idempotency key of a job. `submissionIndex` counts the jobs with these layers from 0. */

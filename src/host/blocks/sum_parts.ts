@@ -11,7 +11,7 @@ import { TensorMismatchError } from "../../layer/errors.ts";
 import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan } from "../../prune/block_plan.ts";
-import { readBackMatrix } from "../../prune/host_statistics.ts";
+import { readBackMatrix } from "../../prune/server_pruner.ts";
 import { type GroupSums, RoundStatistics } from "../../prune/round_statistics.ts";
 import { partSizes, type WindowKinds } from "../../prune/window_parts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";

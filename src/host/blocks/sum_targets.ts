@@ -6,7 +6,7 @@ import { type TiledMatrix, tileEdgeOn } from "../../device/tiled_matrix.ts";
 import { targetOf } from "../../layer/calibration/target_statistics.ts";
 import { ingest } from "../../layer/sinks/upload.ts";
 import { WeightSink } from "../../layer/sinks/matrix_sinks.ts";
-import { readBackMatrix } from "../../prune/host_statistics.ts";
+import { readBackMatrix } from "../../prune/server_pruner.ts";
 import { TARGET, VALIDATION_TARGET } from "../../protocol/block_names.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { SumName } from "./states.ts";

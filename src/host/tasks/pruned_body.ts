@@ -11,7 +11,7 @@ import { Refusal } from "../../protocol/refusal.ts";
 import { decodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
-import { storedWeight } from "../../prune/open_round.ts";
+import { storedWeight } from "../../prune/open_block.ts";
 import { gridOfQuery, packAnswer } from "../../prune/quantized_model.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";

@@ -6,10 +6,11 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_METHOD, METHODS } from "../../protocol/methods.ts";
-import { calibratedModel } from "../calibrated_model.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { LocalStates } from "../local_states.ts";
+import { groupsOf } from "../open_block.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { chooseLevels } from "./choose_levels.ts";
-import { levelName, levelSource } from "./level_source.ts";
 
 /** The number of levels below the sparsity of the run, and of those above it. */
 const REACH = 2;
@@ -24,7 +25,7 @@ const LARGEST_STEP = 0.025;
 /**
  * Returns the sparsities with the smallest sum of relative errors, each multiplied by the number of weights of its layer. Errors are
  * relative because the outputs of different layers have different scales.
- * @throws the errors of `calibratedModel` and of `ModelPruner.pruneModel`
+ * @throws the errors of `LocalStates.begin` and of `RoundSolver.solveRound`
  */
 export async function allocateByError(task: AllocationTask): Promise<WantedSparsities> {
   const { layers, sparsity, validationWindows = [] } = task;
@@ -74,17 +75,40 @@ async function measureErrors(
       ) => [levelName(name, level), levelQuery(queryOf(name), sparsity)])
     ),
   );
-  const names = new Set(layers.map(({ name }) => name));
-  const dense = calibratedModel(model, backend, { ...task, layers: names, progress: undefined });
-  const source = levelSource(dense, [...sparsities.keys()]);
+  const names = new Set(layers.map(({ name }) => name)), levels = [...sparsities.keys()];
   const errors = new Map<string, number | null>();
-  for await (const event of pruner.pruneModel(source, (name) => queries.get(name)!, { signal })) {
-    if (event.type !== "layer") continue;
-    const { validation_error = event.report.relative_error } = event.report;
-    errors.set(event.name, validation_error);
-    progress?.(event.done, source.layerCount);
+  using scratch = new ResourceSet();
+  const states = scratch.add(
+    await LocalStates.begin(backend, model, { ...task, layers: names, progress: undefined }),
+  );
+  for (const block of states.blocks) {
+    const open = await states.open(block);
+    for (const groups of states.plan.rounds(block)) {
+      using scratch = new ResourceSet();
+      const collected = scratch.add(await states.collect(open, { groups, hasTargets: false, isLast: false }));
+      // All levels of a layer share the Hessian, which is factored once.
+      const leveled = groupsOf(
+        open,
+        groups,
+        collected,
+        ({ name, weight }) => levels.map((level) => ({ name: levelName(name, level), weight })),
+      );
+      for await (
+        const { layer, report } of pruner.solveRound(leveled, ({ name }) => queries.get(name)!, { signal })
+      ) {
+        const { validation_error = report.relative_error } = report;
+        errors.set(layer.name, validation_error);
+        progress?.(errors.size, queries.size);
+      }
+    }
+    await states.advance(open);
   }
   return errors;
+}
+
+/** Returns the name of `layer` at level `level`, by which its request and its error are found. */
+function levelName(layer: string, level: number): string {
+  return `${layer}@${level}`;
 }
 
 /**

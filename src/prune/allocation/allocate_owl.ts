@@ -8,7 +8,7 @@ import { storedShape } from "../../model/layer_specs.ts";
 import type { Model } from "../../model/model.ts";
 import { bytesToFloats } from "../../tensor/dtype.ts";
 import { type SizedLayer, weightName } from "../block_plan.ts";
-import { readLayerWeight } from "../open_round.ts";
+import { readLayerWeight } from "../open_block.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { type BlockNorms, inputNorms } from "../input_norms.ts";
 import { outlierPercentage, owlSparsities, type ScoredLayer } from "./owl.ts";

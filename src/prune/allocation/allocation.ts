@@ -4,8 +4,7 @@ import type { Backend } from "../../device/backend.ts";
 import type { QueryOf } from "../../client/model_pruner.ts";
 import type { Model } from "../../model/model.ts";
 import type { SizedLayer } from "../block_plan.ts";
-import type { CalibrationOptions } from "../calibrated_model.ts";
-import type { CalibratedPruner } from "../device_pruner.ts";
+import type { CalibrationOptions, RoundSolver } from "../steps.ts";
 
 /** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
 export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
@@ -38,7 +37,7 @@ export interface AllocationTask extends Calibration {
   readonly queryOf: QueryOf;
   readonly backend: Backend;
   /** Solves layers. Only the allocation `error` uses it. */
-  readonly pruner: CalibratedPruner;
+  readonly pruner: Pick<RoundSolver, "solveRound">;
   /** Called after each step. A step is one batch of windows for `owl`, and one solved layer for `error`. */
   readonly progress?: (done: number, total: number) => void;
 }

@@ -9,15 +9,10 @@
  */
 
 import { BlockHost } from "../../client/blocks/block_host.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "../../client/model_pruner.ts";
-import type { CallOptions, TransportOptions } from "../../client/transport.ts";
-import type { Model } from "../../model/model.ts";
+import type { ModelPruner } from "../../client/model_pruner.ts";
+import type { TransportOptions } from "../../client/transport.ts";
 import { BlockPlan } from "../block_plan.ts";
-import { calibrateBlock } from "../calibrate_block.ts";
-import type { CalibrationOptions } from "../calibrated_model.ts";
-import type { CalibratedPruner } from "../device_pruner.ts";
-import type { CalibratedGroup, CalibratedModel } from "../open_round.ts";
-import { pruneAtServers } from "../server_pruner.ts";
+import type { BlockStates, CalibrationRun, RoundSolver } from "../steps.ts";
 import { divideOverHosts } from "../window_parts.ts";
 import { type DividedRun, DividedStates } from "./divided_states.ts";
 import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
@@ -27,7 +22,7 @@ import { type Windows, WindowStates } from "./window_states.ts";
 export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"> {
   readonly hosts: readonly TransportOptions[];
   /** Sends the layers to the hosts. */
-  readonly layers: ModelPruner;
+  readonly layers: Pick<ModelPruner, "solveRound">;
   /**
    * Returns the name of the states of share `index` of the windows, of at most 64 characters. The states of all windows have the
    * number of shares as their index.
@@ -38,7 +33,7 @@ export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"
 }
 
 /** Prunes the blocks of one run at several hosts. */
-export class DividedBlocks implements CalibratedPruner {
+export class DividedBlocks implements RoundSolver {
   readonly #options: DividedBlocksOptions;
   readonly #lost = new Set<TransportOptions>();
   #states?: DividedStates;
@@ -47,36 +42,33 @@ export class DividedBlocks implements CalibratedPruner {
     this.#options = options;
   }
 
-  calibrate(model: Model, options: CalibrationOptions): CalibratedModel {
-    const { config, onRebuild } = this.#options, plan = new BlockPlan(model.spec, options);
-    const run = { config, onRebuild, model, options, plan, trained: new Map(options.reconstructed) };
-    return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
-  }
-
-  /** Prunes `source`, which `calibrate` has made. @throws as `ModelPruner.pruneModel` and `BlockHost` */
-  pruneModel(
-    source: CalibratedModel,
-    query: ModelQuery = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<PruneEvent, void, void> {
-    const summed = withSums(source, (layers) => this.#states!.sumsOf(layers));
-    return pruneAtServers(this.#options.layers, summed, query, options);
-  }
-
-  async *#groups(run: DividedRun): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { plan, model: { weights }, options } = run, { windows, validationWindows = [] } = options;
-    if (plan.isEmpty) return;
-    const shares = divideOverHosts(windows, validationWindows, this.#options.hosts.length)
+  begin({ model, options }: CalibrationRun): BlockStates {
+    const { config, onRebuild, hosts } = this.#options, plan = new BlockPlan(model.spec, options);
+    const run: DividedRun = {
+      config,
+      onRebuild,
+      model,
+      options,
+      plan,
+      trained: new Map(options.reconstructed),
+    };
+    const { windows, validationWindows = [] } = options;
+    const shares = divideOverHosts(windows, validationWindows, hosts.length)
       .map((windows, index) => this.#openStates(run, windows, index));
-    const trainers = options.reconstruct
-      ? [this.#openStates(run, { windows, validationWindows }, shares.length)]
-      : [];
-    const states = this.#states = new DividedStates(run, shares, ...trainers);
-    for (let block = 0; block <= plan.lastBlock; block++) {
-      if (plan.isOpen(block)) yield* calibrateBlock({ plan, weights, states, options }, block);
-    }
-    await Promise.all([...shares, ...trainers].map((states) => deleteStates(states, this.#options)));
+    const trainer = options.reconstruct
+      ? this.#openStates(run, { windows, validationWindows }, shares.length)
+      : undefined;
+    const end = async () => {
+      await Promise.all(
+        [...shares, ...trainer ? [trainer] : []].map((states) => deleteStates(states, this.#options)),
+      );
+    };
+    return this.#states = new DividedStates(run, shares, trainer, end);
   }
+
+  /** Solves the layers of a round of the states that `begin` has returned last. */
+  readonly solveRound: RoundSolver["solveRound"] = (groups, ...options) =>
+    this.#options.layers.solveRound(withSums(groups, (layers) => this.#states!.sumsOf(layers)), ...options);
 
   /** Returns states that are first at the host of the same index, or at the first host if there is none. */
   #openStates(run: DividedRun, windows: Windows, index: number): WindowStates {

@@ -11,11 +11,11 @@ import type { ReconstructedBlock, SumTokens } from "../../client/blocks/solved_b
 import { MalformedAnswerError } from "../../client/errors.ts";
 import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { PendingGroup } from "../block_plan.ts";
-import type { BlockStates, CalibratedGroups, RoundOptions } from "../calibrate_block.ts";
-import type { OpenBlock } from "../open_round.ts";
-import { guardTargets } from "../target_guard.ts";
-import { openSummedRound, type SumsOf, type TokenCounts, withoutEmptySums } from "./summed_layers.ts";
+import type { BlockPlan, PendingGroup } from "../block_plan.ts";
+import { readFinished } from "../local_states.ts";
+import type { CollectedRound, OpenBlock } from "../open_block.ts";
+import type { BlockStates, Round } from "../steps.ts";
+import { type SumsOf, type TokenCounts, withoutEmptySums } from "./summed_layers.ts";
 import { prunedBlock, type RemoteRun, type WindowStates } from "./window_states.ts";
 
 /** A run whose trained tensors are added to those of earlier processes. */
@@ -27,32 +27,42 @@ export class DividedStates implements BlockStates {
   readonly #run: DividedRun;
   readonly #shares: readonly Share[];
   readonly #trainer?: WindowStates;
+  readonly plan: BlockPlan;
+  readonly blocks: readonly number[];
   /** Returns the statistics of the layers of a group of the current round. */
   #sumsOf?: SumsOf;
 
   /**
    * @param shares the states of the shares in the order of the windows. The last one has the held-out windows
    * @param trainer the states of all windows, which a reconstruction needs
+   * @param end deletes all states at the end of the run
    */
-  constructor(run: DividedRun, shares: readonly WindowStates[], trainer?: WindowStates) {
+  constructor(
+    run: DividedRun,
+    shares: readonly WindowStates[],
+    trainer: WindowStates | undefined,
+    readonly end: () => Promise<void>,
+  ) {
     this.#run = run;
     this.#shares = shares.map((states) => new Share(states));
     this.#trainer = trainer;
+    this.plan = run.plan;
+    this.blocks = openBlocks(run.plan);
   }
 
-  /** Returns the statistics of the layers of a group, of the round that was opened last. */
+  async open(block: number): Promise<OpenBlock> {
+    const { plan, model: { weights }, options } = this.#run;
+    return { block, weights, replaced: await readFinished(plan, block, options) };
+  }
+
+  /** Returns the statistics of the layers of a group, of the round that was collected last. */
   sumsOf(layers: Parameters<SumsOf>[0]): ReturnType<SumsOf> {
     return this.#sumsOf!(layers);
   }
 
-  async *calibrateRound(
-    round: readonly PendingGroup[],
-    openBlock: OpenBlock,
-    { hasTargets }: RoundOptions,
-  ): CalibratedGroups {
-    const { block } = openBlock, { options: given } = this.#run, { signal } = given;
-    const options = { ...given, hasTargets }, shares = this.#shares, last = shares.at(-1)!;
-    const collect = this.#collectorOf(round, openBlock, hasTargets);
+  async collect(open: OpenBlock, { groups: round, hasTargets }: Round): Promise<CollectedRound> {
+    const { block } = open, { options: { signal } } = this.#run, shares = this.#shares, last = shares.at(-1)!;
+    const collect = this.#collectorOf(round, open, hasTargets);
     const tokens = addTokens(round, await allDone(shares.map((share) => share.collect(block, collect))));
     this.#sumsOf = async (layers) => {
       const [{ name, weight: { shape: [outFeatures, inFeatures] } }] = layers;
@@ -66,12 +76,17 @@ export class DividedStates implements BlockStates {
       }
       return withoutEmptySums(added, layers, tokens.get(name)!);
     };
-    const guard = guardTargets(openBlock, round, options, (solution) => this.#measure(block, solution));
-    yield* openSummedRound(round, openBlock, (name) => tokens.get(name)!, guard);
+    return {
+      // The statistics are fetched when the group is sent. Those of experts have the number of their tokens.
+      group: ({ group: [{ expertRole }], layers: [{ name }] }, layers) => (
+        { block, layers, ...expertRole !== undefined && { tokens: tokens.get(name)!.tokens } }
+      ),
+      destroy: () => {},
+    };
   }
 
   /** Has the host of all windows train the block. The states stay before the block. */
-  async reconstruct({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
+  async train({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
     const { model, options: { signal }, trained } = this.#run, { weights } = model;
     const tensors = prunedBlock(model, block, replaced, true);
     const parameters = { block, advance: false, reconstruct: epochs };
@@ -90,7 +105,7 @@ export class DividedStates implements BlockStates {
   }
 
   /** Has the hosts run their states through the pruned block. The host with the held-out windows measures the error. */
-  async run({ block, replaced }: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
+  async advance({ block, replaced }: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
     const { model, plan, options: { signal, hasTargets = false } } = this.#run;
     const last = this.#shares.at(-1)!.states, advance = plan.runs(block);
     const all = [...this.#shares.map(({ states }) => states), ...this.#trainer ? [this.#trainer] : []];
@@ -108,6 +123,8 @@ export class DividedStates implements BlockStates {
     if (error !== undefined) return await onError(error);
     throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
   }
+
+  destroy(): void {}
 
   /** Returns the function that has a host store the statistics of a round. */
   #collectorOf(
@@ -135,7 +152,7 @@ export class DividedStates implements BlockStates {
    * Has the host with the held-out windows measure the error of the output of a pruned block, against that of the block in the
    * dense model.
    */
-  async #measure(block: number, replaced: ReadonlyMap<string, HostTensor>): Promise<number> {
+  async measure({ block }: OpenBlock, replaced: ReadonlyMap<string, HostTensor>): Promise<number> {
     const { model, options: { signal } } = this.#run, { states } = this.#shares.at(-1)!;
     const tensors = prunedBlock(model, block, replaced, true);
     const parameters = { block, advance: false, error_against: "model" } as const;
@@ -146,6 +163,13 @@ export class DividedStates implements BlockStates {
     if (error !== undefined) return error;
     throw new MalformedAnswerError("answer of /v1/blocks: the error against the dense model is missing");
   }
+}
+
+/** Returns the blocks with work to do. The others need no visit, because hosts run states through them when they need to. */
+export function openBlocks(plan: BlockPlan): number[] {
+  return Array.from({ length: plan.lastBlock + 1 }, (_, block) => block).filter((block) =>
+    plan.isOpen(block)
+  );
 }
 
 /** Has a host store the statistics of a round. Returns the numbers of tokens in them. */

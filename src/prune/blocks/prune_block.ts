@@ -1,16 +1,16 @@
 /** Prunes one block of a model at the host that has its hidden states. The code is that of a run on one machine. */
 
 import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
-import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { Forward } from "../../model/forward.ts";
 import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { calibratedBlock } from "../calibrated_model.ts";
-import type { CalibratedModel } from "../open_round.ts";
-import { type CalibratedPruner, DevicePruner } from "../device_pruner.ts";
-import { gridOfQuery, quantizedModel } from "../quantized_model.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { DevicePruner } from "../device_pruner.ts";
+import { LocalStates } from "../local_states.ts";
+import { gridOfQuery, storePacked } from "../quantized_model.ts";
 import { pruneModel } from "../run/prune_model.ts";
-import type { PruneJob } from "../run/job.ts";
+import type { OpenDestination, PruneJob } from "../run/job.ts";
+import type { RoundSolver } from "../steps.ts";
 
 export interface BlockTask
   extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
@@ -40,24 +40,41 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
   const queryOf = (name: string) => queries.get(name) ?? {};
   // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
   const isRoundedLast = reconstruct && [...queries.values()].some(({ bits }) => bits !== undefined);
-  const probes = isRoundedLast ? 0 : PROBE_ROWS;
-  const weights = new Map<string, RecordedAnswer>();
-  const events = new Map<string, LayerEvent>();
+  const probes = isRoundedLast ? 0 : PROBE_ROWS, probeOf = new Map<string, HostTensor | undefined>();
   const stopIfAborted = () => {
     if (forward.isBefore(block)) signal?.throwIfAborted();
   };
-  const pruner: CalibratedPruner = {
-    calibrate: (_model, options) =>
-      calibratedBlock(forward, block, { ...options, runsLast: advances, probes, progress: stopIfAborted }),
-    async *pruneModel(...args) {
-      for await (const event of device.pruneModel(...args)) {
+  const pruner: RoundSolver = {
+    begin: ({ options }) =>
+      LocalStates.ofBlock(forward, block, { ...options, probes, progress: stopIfAborted }),
+    async *solveRound(groups, ...options) {
+      const probed = async function* () {
+        for await (const group of groups) {
+          const probe = await group.hessian?.probe();
+          for (const { name } of group.layers) probeOf.set(name, probe);
+          yield group;
+        }
+      };
+      for await (const layer of device.solveRound(probed(), ...options)) {
         stopIfAborted();
-        if (event.type === "layer") events.set(event.name, event);
-        yield event;
+        yield layer;
       }
     },
   };
-  const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers: [] };
+  const layers: SolvedBlockLayer[] = [];
+  const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers };
+  const open: OpenDestination = {
+    takeAnswer(layer) {
+      const { layer: { name }, group: { tokens }, weight, quantized, report } = layer;
+      const mask = { ...layer.mask!, data: layer.mask!.data.slice() };
+      layers.push({ name, tokens, report, weight, mask, quantized, probe: probeOf.get(name) });
+      return isPacked ? storePacked(layer, gridOfQuery(queryOf(name)), done) : Promise.resolve(layer.weight);
+    },
+    replace: done,
+    recordBlock: (_block, error) => done(solved.error = error),
+    recordDecision: (_block, decision) => done(solved.decision = decision),
+    recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
+  };
   // The run does not get the signal, because it would throw while the device still works for it.
   await pruneModel({
     ...task,
@@ -65,57 +82,12 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
     target: forward.denseStates ? "dense" : "none",
     queryOf,
     layers: queries,
-    destination: {
-      fill: (prune) =>
-        prune({
-          wrap: (source) =>
-            recordAnswers(
-              isPacked ? quantizedModel(source, (name) => gridOfQuery(queryOf(name)), done) : source,
-              weights,
-            ),
-          replace: done,
-          recordBlock: (_block, error) => done(solved.error = error),
-          recordDecision: (_block, decision) => done(solved.decision = decision),
-          recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
-        }),
-    },
+    runsLast: advances,
+    destination: { fill: (prune) => prune(open) },
   }, { backend, pruner });
-  // The run has replaced every layer of which it has reported the end.
-  const layers = [...events.values()].map(({ name, tokens, report }) => ({
-    name,
-    tokens,
-    report,
-    ...weights.get(name)!,
-  }));
-  return { ...solved, layers };
+  return solved;
 }
 
 function done(_result: unknown): Promise<void> {
   return Promise.resolve();
-}
-
-/** The tensors of a layer of the answer. */
-type RecordedAnswer = Pick<SolvedBlockLayer, "weight" | "mask" | "quantized" | "probe">;
-
-/** Adds the answers for the layers of `source` to `weights`. */
-function recordAnswers(
-  source: CalibratedModel,
-  weights: Map<string, RecordedAnswer>,
-): CalibratedModel {
-  return {
-    layerCount: source.layerCount,
-    async *groups() {
-      for await (const group of source.groups()) {
-        const probe = await group.hessian?.probe();
-        yield {
-          ...group,
-          replace(name, weight, quantized, kept, mask) {
-            const copy = { ...mask!, data: mask!.data.slice() };
-            weights.set(name, { weight, mask: copy, quantized, probe });
-            return group.replace(name, weight, quantized, kept);
-          },
-        };
-      }
-    },
-  };
 }

@@ -4,22 +4,16 @@
  * same device, so the result has the same bytes.
  */
 
-import { ConnectionError, PareError } from "../../client/errors.ts";
-import { freeArray } from "../../device/host_memory.ts";
-import type { HessianAccumulator } from "../../layer/calibration/hessian.ts";
-import type { ModelQuery, PruneEvent, QueryOf } from "../../client/model_pruner.ts";
-import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
-import { pruneRounds, type RoundLayer } from "../../client/prune_rounds.ts";
-import type { CallOptions } from "../../client/transport.ts";
-import type { LinearGroup } from "../../model/layer_specs.ts";
-import type { Model } from "../../model/model.ts";
-import { BlockPlan, weightName } from "../block_plan.ts";
-import type { CalibrationOptions } from "../calibrated_model.ts";
-import type { CalibratedPruner } from "../device_pruner.ts";
-import { type CalibratedGroup, type CalibratedModel, type OpenBlock, openRound } from "../open_round.ts";
 import { BlockHost } from "../../client/blocks/block_host.ts";
-import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
+import type { ReconstructedBlock, SolvedBlock } from "../../client/blocks/solved_block.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "../../client/errors.ts";
+import type { RoundLayer } from "../../client/solve_round.ts";
+import { freeArray } from "../../device/host_memory.ts";
+import { BlockPlan } from "../block_plan.ts";
+import type { CalibratedGroup, CollectedRound, OpenBlock } from "../open_block.ts";
+import type { BlockStates, CalibrationRun, RoundSolver } from "../steps.ts";
 import { blockRequest, type SolvedRun } from "./block_request.ts";
+import { openBlocks } from "./divided_states.ts";
 import { type RemoteRun, WindowStates } from "./window_states.ts";
 
 export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {
@@ -43,81 +37,99 @@ export interface BlockServer {
 }
 
 /** Prunes the blocks of one run at a host, or at another place. */
-export class RemoteBlocks implements CalibratedPruner {
+export class RemoteBlocks implements RoundSolver {
   readonly #server: BlockHost | BlockServer;
   readonly #options: RemoteBlocksOptions;
-  /** The layers of the block whose answer has arrived. */
-  #solved = new Map<string, SolvedBlockLayer>();
+  #states?: AnsweredStates;
 
   constructor(server: BlockHost | BlockServer, options: RemoteBlocksOptions) {
     this.#server = server;
     this.#options = options;
   }
 
-  calibrate(model: Model, options: CalibrationOptions, queryOf: QueryOf): CalibratedModel {
-    const plan = new BlockPlan(model.spec, options), trained = new Map(options.reconstructed);
-    const run = { ...this.#options, model, options, plan, trained, queryOf };
-    return { layerCount: plan.layerCount, groups: () => this.#groups(run) };
-  }
-
-  /** Takes the layers of `source`, which `calibrate` has made, from the answers of the server. @throws as `BlockHost` */
-  pruneModel(
-    source: ModelSource<HessianAccumulator>,
-    query: ModelQuery = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<PruneEvent, void, void> {
-    return pruneRounds(source, query, (groups) => this.#answered(groups), options);
-  }
-
-  async *#groups(run: SolvedRun): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { plan } = run, server = this.#server;
-    if (plan.isEmpty) return;
+  begin({ model, options, queryOf }: CalibrationRun): BlockStates {
+    // The host rounds the layers of a block that it trains, and answers with the last solution.
+    const plan = new BlockPlan(model.spec, { ...options, isRounded: undefined });
+    const run: SolvedRun = {
+      ...this.#options,
+      model,
+      options,
+      plan,
+      trained: new Map(options.reconstructed),
+      queryOf,
+    };
+    const server = this.#server;
     const solver = server instanceof BlockHost
       ? statesSolver(new WindowStates(server, run, run.options), run, this.#options)
       : server.begin(run);
-    for (let block = 0; block <= plan.lastBlock; block++) {
-      // The weights of a block are local to this call, so that they are not in memory with those of the next block.
-      if (plan.isOpen(block)) yield* this.#groupsOf(run, block, solver);
-    }
-    await solver.end();
+    return this.#states = new AnsweredStates(run, solver);
   }
 
-  async *#groupsOf(
-    { model, options, plan, trained }: SolvedRun,
-    block: number,
-    solver: BlockSolver,
-  ): AsyncGenerator<CalibratedGroup, void, undefined> {
-    const { onReplace, onDecision, onReconstruct, onBlock, measured, decided } = options;
-    const { layers, decision, reconstructed, error } = await solver.solve(block);
-    const tokens = new Map(layers.map(({ name, tokens }) => [name, tokens]));
-    this.#solved = new Map(layers.map((layer) => [layer.name, layer]));
-    if (decision && !decided?.has(block)) await onDecision?.(block, decision);
-    const solved = this.#solved;
-    const openBlock: OpenBlock = { block, weights: model.weights, solved, replaced: new Map(), onReplace };
-    const statisticsOf = ([linear]: LinearGroup) => ({
-      tokens: tokens.get(weightName(model.spec, block, linear)),
+  /** Takes the layers of a round from the answer for the block that the states of `begin` have opened last. */
+  readonly solveRound: RoundSolver["solveRound"] = (groups) => this.#states!.answered(groups);
+}
+
+/** States at a host that calibrates, solves and trains a whole block when it is opened. The steps take their results from its answer. */
+class AnsweredStates implements BlockStates {
+  readonly plan: BlockPlan;
+  readonly blocks: readonly number[];
+  #answer: SolvedBlock = { layers: [] };
+
+  constructor(private readonly run: SolvedRun, private readonly solver: BlockSolver) {
+    this.plan = run.plan;
+    this.blocks = openBlocks(run.plan);
+  }
+
+  async open(block: number): Promise<OpenBlock> {
+    const { decision, reconstructed } = this.#answer = await this.solver.solve(block);
+    if (reconstructed) this.run.trained.set(block, [...reconstructed.tensors.keys()]);
+    return { block, weights: this.run.model.weights, replaced: new Map(), decision };
+  }
+
+  collect({ block }: OpenBlock): Promise<CollectedRound> {
+    const layers = new Map(this.#answer.layers.map((layer) => [layer.name, layer]));
+    return Promise.resolve({
+      group: ({ layers: [{ name }] }, solved) => ({
+        block,
+        layers: solved,
+        tokens: layers.get(name)?.tokens,
+      }),
+      destroy: () => {},
     });
-    for (const round of plan.rounds(block)) yield* openRound(round, openBlock, statisticsOf);
-    if (reconstructed && plan.epochs(block) > 0) await onReconstruct?.(block, reconstructed);
-    if (reconstructed) trained.set(block, [...reconstructed.tensors.keys()]);
-    if (error !== undefined && !measured?.has(block)) await onBlock?.(block, error);
-    this.#solved.clear();
+  }
+
+  async *answered(groups: AsyncIterable<CalibratedGroup>): AsyncGenerator<RoundLayer, void, void> {
+    for await (const group of groups) {
+      for (const layer of group.layers) {
+        const solved = this.#answer.layers.find(({ name }) => name === layer.name);
+        if (!solved) throw new Error(`${layer.name}: the server has not pruned this layer`);
+        yield { group, layer, ...solved };
+      }
+    }
+  }
+
+  measure(): Promise<number> {
+    throw new MalformedAnswerError("answer of /v1/blocks: the decision about targets is missing");
+  }
+
+  train(): Promise<ReconstructedBlock | undefined> {
+    return Promise.resolve(this.#answer.reconstructed);
+  }
+
+  async advance({ block }: OpenBlock, record?: (error: number) => Promise<void>): Promise<void> {
+    const { layers, error, reconstructed } = this.#answer;
+    if (error !== undefined && !this.run.options.measured?.has(block)) await record?.(error);
+    this.#answer = { layers: [] };
     // The tensors of an answer share its memory, which garbage collection would free only after the next block.
     const [tensor] = [...layers.map(({ weight }) => weight), ...reconstructed?.tensors.values() ?? []];
     if (tensor) freeArray(tensor.data);
   }
 
-  async *#answered(
-    groups: AsyncGenerator<LayerGroup<HessianAccumulator>, void, undefined>,
-  ): AsyncGenerator<RoundLayer<HessianAccumulator>, void, void> {
-    for await (const group of groups) {
-      for (const { name } of group.layers) {
-        const solved = this.#solved.get(name);
-        if (!solved) throw new Error(`${name}: the server has not pruned this layer`);
-        yield { group, ...solved };
-      }
-    }
+  end(): Promise<void> {
+    return this.solver.end();
   }
+
+  destroy(): void {}
 }
 
 /** Returns a solver that has the blocks pruned at the host of `states`. */

@@ -2,19 +2,10 @@
 
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
 import type { SumTokens } from "../../client/blocks/solved_block.ts";
-import type { SourceLayer } from "../../client/model_source.ts";
-import type { LinearGroup } from "../../model/layer_specs.ts";
+import type { LayerInputs, SourceLayer } from "../../client/model_source.ts";
 import { bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { PendingGroup } from "../block_plan.ts";
-import type { HostModel } from "../host_statistics.ts";
-import {
-  type CalibratedGroup,
-  type CalibratedModel,
-  type OpenBlock,
-  openRound,
-  type TargetGuard,
-} from "../open_round.ts";
+import type { CalibratedGroup } from "../open_block.ts";
 
 /** Returns the statistics of layers with the same input, and their targets. */
 export type SumsOf = (layers: readonly SourceLayer[]) => Promise<AddedSums>;
@@ -22,37 +13,23 @@ export type SumsOf = (layers: readonly SourceLayer[]) => Promise<AddedSums>;
 /** The numbers of tokens in the statistics of a layer. */
 export type TokenCounts = Omit<SumTokens, "name">;
 
-/** Yields the groups of a round, without their statistics. Those of experts have the number of their tokens. */
-export function openSummedRound(
-  round: readonly PendingGroup[],
-  openBlock: OpenBlock,
-  tokensOf: (name: string) => TokenCounts,
-  guard?: TargetGuard,
-): AsyncGenerator<CalibratedGroup, void, undefined> {
-  const statisticsOf = (group: LinearGroup) => {
-    const { layers: [{ name }] } = round.find((pending) => pending.group === group)!;
-    return group[0].expertRole === undefined ? {} : { tokens: tokensOf(name).tokens };
-  };
-  return openRound(round, openBlock, statisticsOf, guard);
-}
-
 /** Adds the sums to each group when it is requested, so that only those of a few groups are in memory. */
-export function withSums(source: CalibratedModel, sumsOf: SumsOf): HostModel {
-  return {
-    layerCount: source.layerCount,
-    async *groups() {
-      for await (const group of source.groups()) {
-        const { sums, targets } = await sumsOf(group.layers);
-        yield {
-          ...group,
-          layers: group.layers.map((layer) => ({ ...layer, ...targets.get(layer.name) })),
-          hessian: sums.hessian_upper,
-          validationHessian: sums.validation_hessian_upper,
-          replace: (...replacement) => group.replace(...replacement),
-        };
-      }
-    },
-  };
+export async function* withSums(
+  groups: AsyncIterable<CalibratedGroup>,
+  sumsOf: SumsOf,
+): AsyncGenerator<LayerInputs, void, undefined> {
+  for await (const { block, tokens, layers } of groups) {
+    const { sums, targets } = await sumsOf(layers);
+    yield {
+      block,
+      tokens,
+      layers: layers.map((layer) =>
+        layer.solution === "without" ? layer : { ...layer, ...targets.get(layer.name) }
+      ),
+      hessian: sums.hessian_upper,
+      validationHessian: sums.validation_hessian_upper,
+    };
+  }
 }
 
 /**

@@ -10,7 +10,7 @@ import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
-import type { CalibrationOptions } from "../calibrated_model.ts";
+import type { CalibrationOptions } from "../steps.ts";
 import type { BlockTensors, SentTensor } from "../../client/blocks/block_body.ts";
 import { type BlockHost, isStatesNotFound } from "../../client/blocks/block_host.ts";
 
@@ -119,17 +119,17 @@ export class WindowStates {
 
   /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
   #prunedTensors(block: number): BlockTensors {
-    const { plan, model, options: { finished, hasTargets }, trained } = this.#run;
+    const { plan, model, options: { readFinished, hasTargets }, trained } = this.#run;
     const tensors = new Map(tensorsOfBlock(model, block));
     for (const name of new Set([...plan.chosenLayers(block), ...trained.get(block) ?? []])) {
-      if (!finished) {
+      if (!readFinished) {
         throw new Error(
           `${name}: the host has lost the hidden states, and the pruned weights are not stored`,
         );
       }
       const { dtype, shape } = model.weights.info(name), byteLength = tensorBytes(dtype, shape);
       const chunks = async function* () {
-        yield (await finished.read(name)).data;
+        yield (await readFinished(name)).data;
       };
       tensors.set(hasTargets ? PRUNED + name : name, { dtype, shape, data: { byteLength, chunks } });
     }

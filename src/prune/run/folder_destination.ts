@@ -198,7 +198,7 @@ function openFolder(run: PruneRun, copy: OpenCopy, output: OutputPlan): OpenDest
       });
       return made;
     },
-    wrap: (source) => output.wrap(source, store),
+    takeAnswer: output.takeAnswer && ((layer) => output.takeAnswer!(layer, store)),
     async replace(name, weight) {
       const tensors = await output.storedLayer(name, weight);
       if (tensors.size > 0) await store(name, tensors);

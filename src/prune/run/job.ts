@@ -4,6 +4,7 @@ import type { Backend } from "../../device/backend.ts";
 import type { TokenWeights } from "../../layer/calibration/hessian.ts";
 import type { ReconstructedBlock, TargetDecision } from "../../client/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
+import type { RoundLayer } from "../../client/solve_round.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import type { Model } from "../../model/model.ts";
@@ -11,9 +12,8 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
 import type { PlanOptions } from "../block_plan.ts";
-import type { CalibratedModel } from "../open_round.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
-import type { CalibratedPruner } from "../device_pruner.ts";
+import type { RoundSolver } from "../steps.ts";
 import type { StatisticsOptions } from "../round_statistics.ts";
 import type { Lap } from "./lap_clock.ts";
 
@@ -31,7 +31,7 @@ export type TargetSource = (typeof TARGET_SOURCES)[number];
 /** The model to prune, and how. */
 export interface PruneJob
   extends
-    Pick<PlanOptions, "layers" | "trueSequential" | "expertsAtOnce" | "reconstruct">,
+    Pick<PlanOptions, "layers" | "trueSequential" | "expertsAtOnce" | "reconstruct" | "runsLast">,
     Pick<StatisticsOptions, "windows" | "validationWindows" | "allExperts"> {
   readonly model: Model;
   /** Whether the layers get statistics. Methods that need none are faster without. All layers are then pruned. @default true */
@@ -57,10 +57,10 @@ export function countWindows({ windows, validationWindows = [] }: PruneJob): num
 
 /** The devices and callbacks of a run. */
 export interface PruneServices {
-  /** Runs the forward passes of the calibration. Absent if the pruner calibrates, in a job without an allocation. */
+  /** Runs the forward passes of the calibration. Absent if the solver begins states of its own, in a job without an allocation. */
   readonly backend?: Backend;
   /** Solves the layers. */
-  readonly pruner: CalibratedPruner;
+  readonly pruner: RoundSolver;
   readonly signal?: AbortSignal;
   /**
    * Called at the start with the number of layers that earlier processes finished, and then after each layer. `secondsLeft` is the time
@@ -96,8 +96,11 @@ export interface OpenDestination {
   readonly states?: HiddenStatesFolder;
   /** Returns the allocation of an earlier process, or calls `choose` and records its result. @default calls `choose` */
   allocation?(choose: (states?: HiddenStatesFolder) => Promise<Allocation>): Promise<Allocation>;
-  /** Wraps the model that is pruned. */
-  wrap?(source: CalibratedModel): CalibratedModel;
+  /**
+   * Stores what an answer has besides the weight, and returns the weight that takes the place of the layer in the model: (outFeatures,
+   * inFeatures). @default the weight of the answer
+   */
+  takeAnswer?(layer: RoundLayer): Promise<HostTensor>;
   /** Stores a pruned weight, which has the dtype of the checkpoint. Its memory may be freed after its block. */
   replace(name: string, weight: HostTensor): Promise<void>;
   /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */

@@ -1,10 +1,8 @@
 /** Divides the wall-clock time between the layers of a run into calibration and the rest. */
 
-import type { ModelSource } from "../../client/model_source.ts";
-
 /** The seconds between two calls of {@link LapClock.lap}, divided into two parts. */
 export interface Lap {
-  /** Seconds in which the model source computed calibration statistics. */
+  /** Seconds in which windows ran through blocks. */
   readonly calibration: number;
   /** All other seconds of the lap: solving layers and writing them. */
   readonly layers: number;
@@ -15,38 +13,24 @@ export class LapClock {
   #calibration = 0;
   #lapStart = performance.now();
 
-  /** Takes the seconds of a reconstruction, which runs while the next group is produced, out of the calibration and out of the lap. */
-  excludeReconstruction(seconds: number): void {
-    this.#calibration -= seconds;
-    this.#lapStart += 1000 * seconds;
+  /** Waits for `work`, and adds its seconds to the calibration, even if it fails. */
+  async calibrating<T>(work: Promise<T>): Promise<T> {
+    const started = performance.now();
+    try {
+      return await work;
+    } finally {
+      this.#calibration += (performance.now() - started) / 1000;
+    }
   }
 
-  /** Takes the seconds of solves that run while the next group is produced out of the calibration. */
-  excludeSolve(seconds: number): void {
-    this.#calibration -= seconds;
-  }
-
-  /** Wraps `source` so that the time it takes to produce each group is added to the calibration, even if it throws. */
-  timeCalibration<Hessian>(source: ModelSource<Hessian>): ModelSource<Hessian> {
-    const next = async (groups: ReturnType<typeof source.groups>) => {
-      const started = performance.now();
-      try {
-        return await groups.next();
-      } finally {
-        this.#calibration += (performance.now() - started) / 1000;
-      }
-    };
-    return {
-      layerCount: source.layerCount,
-      async *groups() {
-        const groups = source.groups();
-        try {
-          for (let group = await next(groups); !group.done; group = await next(groups)) yield group.value;
-        } finally {
-          await groups.return();
-        }
-      },
-    };
+  /** Waits for `work`, whose seconds are in no lap. */
+  async leavingOut<T>(work: Promise<T>): Promise<T> {
+    const started = performance.now();
+    try {
+      return await work;
+    } finally {
+      this.#lapStart += performance.now() - started;
+    }
   }
 
   /** Ends the current lap and starts the next. The first lap starts with the clock. */

@@ -12,8 +12,8 @@ import { denseModules, moduleName } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
-import type { CalibratedModel } from "../open_round.ts";
-import { quantizedModel, type StoreTensors } from "../quantized_model.ts";
+import type { RoundLayer } from "../../client/solve_round.ts";
+import { storePacked, type StoreTensors } from "../quantized_model.ts";
 
 export interface OutputJob {
   readonly checkpoint: Checkpoint;
@@ -32,9 +32,9 @@ export interface OutputPlan {
   result(written: TensorSource): Model;
   /** Reads a stored tensor in the shape and the dtype of the model that is pruned. */
   read(written: TensorSource, name: string): Promise<HostTensor>;
-  /** Wraps the source of the layers, for example to store more of an answer than its weight. */
-  wrap(source: CalibratedModel, store: StoreTensors): CalibratedModel;
-  /** Returns the tensors that store the weight of a pruned layer. They are none if `wrap` has stored the layer. */
+  /** Stores what an answer has besides its weight, and returns the weight that the model gets. @default the weight of the answer */
+  takeAnswer?(layer: RoundLayer, store: StoreTensors): Promise<HostTensor>;
+  /** Returns the tensors that store the weight of a pruned layer. They are none if `takeAnswer` has stored the layer. */
   storedLayer(name: string, weight: HostTensor): Promise<ReadonlyMap<string, HostTensor>>;
   /** Returns a trained tensor as it is stored. */
   storedTensor(name: string, tensor: HostTensor): HostTensor;
@@ -68,7 +68,6 @@ export function planOutput(
       plan,
       result: (weights) => ({ spec, weights }),
       read: readTensor,
-      wrap: (source) => source,
       storedLayer: (name, weight) => Promise.resolve(new Map([[name, weight]])),
       storedTensor,
     };
@@ -84,7 +83,7 @@ export function planOutput(
     plan,
     result: (written) => ({ spec, weights: new DequantizedSource(written, out, stored) }),
     read: (written, name) => readTensor(new DequantizedSource(written, out, stored), name),
-    wrap: (source, store) => quantizedModel(source, gridOf, store),
+    takeAnswer: (layer, store) => storePacked(layer, gridOf(layer.layer.name), store),
     storedLayer: (name, weight) => Promise.resolve(new Map(stored.has(name) ? [] : [[name, weight]])),
     storedTensor,
   };

@@ -6,8 +6,11 @@
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import { allocate, withAllocation } from "../allocation/allocate.ts";
 import type { Allocation } from "../allocation/allocation.ts";
-import { calibratedModel, type CalibrationOptions } from "../calibrated_model.ts";
-import { type CalibratedModel, uncalibratedModel } from "../open_round.ts";
+import { BlockPlan } from "../block_plan.ts";
+import { LocalStates, uncalibratedStates } from "../local_states.ts";
+import { pruneBlocks } from "../run.ts";
+import type { BlockStates, CalibrationOptions } from "../steps.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import type { TokenWeightsOf } from "../round_statistics.ts";
 import {
   DEFAULT_TOKEN_WEIGHTS,
@@ -31,22 +34,71 @@ export function pruneModel<Result>(
 async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
   const job = withTargetStep(withTokenWeights(given));
   const { signal, pruner, onLayerDone } = services, clock = new LapClock();
-  const { finished = new Set() } = open;
+  const { finished = new Set() } = open, hasTargets = job.target === "dense";
   const allocation = job.allocation && await allocationOf(job, services, open);
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
-  const timeLeft = new TimeLeft({ ...job, queryOf }, finished);
-  const prunable = prunableModel({ ...job, queryOf }, services, { ...open, finished }, clock, timeLeft);
-  const rounding = roundingQueries({ ...job, queryOf });
-  const source = open.wrap?.(prunable) ?? prunable, total = finished.size + source.layerCount;
+  const timeLeft = new TimeLeft({ ...job, queryOf }, finished),
+    rounding = roundingQueries({ ...job, queryOf });
+  const options: CalibrationOptions = {
+    ...job,
+    hasTargets,
+    finished,
+    readFinished: open.readFinished,
+    hiddenStates: open.states && { folder: open.states, location: job.activations ?? "auto" },
+    measured: job.validationWindows?.length ? open.measured : undefined,
+    reconstructed: open.reconstructed,
+    isRounded: isRoundedBy(queryOf),
+    isTrained: job.trainsAllWeights ? () => true : undefined,
+    progress(step) {
+      timeLeft.addStep(step);
+      services.onCalibrationStep?.(step, timeLeft.seconds);
+    },
+    signal,
+  };
+  const plan = new BlockPlan(job.model.spec, options), total = finished.size + plan.layerCount;
   onLayerDone?.(finished.size, total);
+  if (plan.isEmpty) return;
   clock.lap(); // the time until here is not that of the first layer
-  for await (const event of pruner.pruneModel(clock.timeCalibration(source), rounding.queryOf, { signal })) {
-    if (event.type !== "layer") continue;
-    const lap = clock.lap();
-    await open.record?.(rounding.withNote(event), lap);
-    timeLeft.addLayer(event.name, lap);
-    onLayerDone?.(finished.size + event.done, total, event, timeLeft.seconds);
-  }
+  using scratch = new ResourceSet();
+  const states = scratch.add(await clock.calibrating(beginStates({ ...job, queryOf }, services, options)));
+  let done = finished.size;
+  await pruneBlocks({
+    states,
+    solver: pruner,
+    destination: open,
+    queryOf: ({ name }) => rounding.queryOf(name),
+    unroundedQueryOf: ({ name }) => withoutRounding(queryOf(name)),
+    hasTargets,
+    heldOut: job.validationWindows?.length ?? 0,
+    trueSequential: job.trueSequential,
+    clock,
+    signal,
+    async recordLayer({ layer: { name }, group: { block, tokens }, report }) {
+      const lap = clock.lap();
+      const event = rounding.withNote({
+        type: "layer",
+        name,
+        block,
+        done: ++done - finished.size,
+        tokens,
+        report,
+      });
+      await open.record?.(event, lap);
+      timeLeft.addLayer(name, lap);
+      onLayerDone?.(done, total, event, timeLeft.seconds);
+    },
+    onTrained: services.onReconstruct,
+  });
+}
+
+/** Returns the states of the run: those of the solver, those of this process, or those of a run without statistics. */
+async function beginStates(
+  { model, isCalibrated = true, queryOf }: WeighedJob,
+  { backend, pruner }: PruneServices,
+  options: CalibrationOptions,
+): Promise<BlockStates> {
+  if (!isCalibrated) return uncalibratedStates(model, options);
+  return pruner.begin?.({ model, options, queryOf }) ?? await LocalStates.begin(backend!, model, options);
 }
 
 /** A job whose calibration weighs the tokens. The queries of its layers therefore have no `token_weights`. */
@@ -87,46 +139,4 @@ function allocationOf(
   const choose = (folder?: HiddenStatesFolder) =>
     allocate(allocation!.name, { ...task, hiddenStates: folder && { folder, location: activations } });
   return open.allocation?.(choose) ?? choose();
-}
-
-/** Returns the model as a source of the layers that the destination lacks. */
-function prunableModel(
-  job: WeighedJob,
-  { backend, pruner, signal, onCalibrationStep, onReconstruct }: PruneServices,
-  { finished, readFinished, states, ...open }: OpenDestination & { readonly finished: ReadonlySet<string> },
-  clock: LapClock,
-  timeLeft: TimeLeft,
-): CalibratedModel {
-  const { model, isCalibrated = true, activations: location = "auto", queryOf } = job;
-  if (!isCalibrated) return uncalibratedModel(model, open.replace);
-  const options: CalibrationOptions = {
-    ...job,
-    hasTargets: job.target === "dense",
-    finished: readFinished && { has: (name) => finished.has(name), read: readFinished },
-    hiddenStates: states && { folder: states, location },
-    onReplace: open.replace,
-    onBlock: open.recordBlock,
-    onDecision: open.recordDecision,
-    decided: open.decided,
-    measured: job.validationWindows?.length ? open.measured : undefined,
-    reconstructed: open.reconstructed,
-    isRounded: isRoundedBy(queryOf),
-    isTrained: job.trainsAllWeights ? () => true : undefined,
-    async solveUnrounded(source) {
-      const own = new LapClock(), query = (name: string) => withoutRounding(queryOf(name));
-      for await (const _ of pruner.pruneModel(own.timeCalibration(source), query, { signal }));
-      clock.excludeSolve(own.lap().layers);
-    },
-    onTrained(block, result) {
-      clock.excludeReconstruction(result.seconds);
-      onReconstruct?.(block, result);
-    },
-    onReconstruct: open.recordReconstruction,
-    progress: (step) => {
-      timeLeft.addStep(step);
-      onCalibrationStep?.(step, timeLeft.seconds);
-    },
-    signal,
-  };
-  return pruner.calibrate?.(model, options, queryOf) ?? calibratedModel(model, backend!, options);
 }

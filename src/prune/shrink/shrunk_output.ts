@@ -11,7 +11,7 @@ import type { Model } from "../../model/model.ts";
 import { columnIndices, placeColumns, placeRows, takeColumns, takeRows } from "../../tensor/columns.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers } from "../block_plan.ts";
-import { withReplace } from "../calibrated_model.ts";
+import { wholeWeight } from "../target_guard.ts";
 import type { LayerEntry } from "../run/journal.ts";
 import type { OutputPlan } from "../run/plan_output.ts";
 import type { ReadingLayer } from "./units.ts";
@@ -86,14 +86,12 @@ export function shrunkOutput({ plan, cuts, model: { weights }, spec, layers }: S
         : placeColumns(stored, keptIn(cut), cut.size);
     },
     // The layers that compute the inputs of a layer are not smaller yet, so the model keeps the old shape, with 0 in the removed columns.
-    wrap: (source) =>
-      withReplace(source, (group) => async (name, weight, _quantized, remaining) => {
-        const layer = group.layers.find((layer) => layer.name === name);
-        if (!layer || !remaining) throw new TypeError(`${name}: needs the columns that remain`);
-        const columns = columnIndices(remaining);
-        kept.set(name, columns);
-        await group.replace(name, placeColumns(weight, columns, layer.weight.shape[1]));
-      }),
+    takeAnswer(solved) {
+      const { layer: { name } } = solved;
+      if (!solved.kept) throw new TypeError(`${name}: needs the columns that remain`);
+      kept.set(name, columnIndices(solved.kept));
+      return Promise.resolve(wholeWeight(solved));
+    },
     async storedLayer(layer, weight) {
       const tensors = new Map<string, HostTensor>();
       for (const [name, { reader }] of cuts) {

@@ -10,8 +10,9 @@ import { allocate, withAllocation } from "../../../src/prune/allocation/allocate
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
 import { inputNorms } from "../../../src/prune/input_norms.ts";
 import { linearLayers } from "../../../src/prune/block_plan.ts";
-import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
-import type { CalibratedPruner } from "../../../src/prune/device_pruner.ts";
+import type { RoundSolver } from "../../../src/prune/steps.ts";
+import type { OpenDestination } from "../../../src/prune/run/job.ts";
+import { runInMemory } from "../blocks/run_in_memory.ts";
 import { forwardOpt, readOptReference } from "../../reference/opt_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { OPT_SOTU_URL, sotuTokens, useOptSotu } from "../../support/opt_sotu.ts";
@@ -60,15 +61,15 @@ describe("allocations for the test model opt-sotu", () => {
         assert.equal(notes.length, 1);
 
         const { windows, backend } = task(), names = new Set(Object.keys(sparsities));
-        const source = calibratedModel(opt.model, backend, { windows, layers: names });
         const queryOf = withAllocation(() => ({ error: false }), { name, sparsities, notes });
         let zeros = 0;
-        for await (const event of host.pruner.pruneModel(source, queryOf)) {
-          if (event.type !== "layer") continue;
-          const { rows, cols, zeros: inLayer } = event.report;
-          assert.equal(inLayer, Math.round(sparsities[event.name] * rows * cols), event.name);
+        const record: OpenDestination["record"] = ({ name, report: { rows, cols, zeros: inLayer } }) => {
+          assert.equal(inLayer, Math.round(sparsities[name] * rows * cols), name);
           zeros += inLayer;
-        }
+          return Promise.resolve();
+        };
+        const job = { model: opt.model, windows, layers: names, queryOf };
+        await runInMemory(job, { backend, pruner: host.pruner }, { record });
         const entries = layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
         assert.equal(zeros, Math.round(sparsity * entries));
       });
@@ -85,15 +86,17 @@ describe("allocations for the test model opt-sotu", () => {
 
   it("by error compare the errors on the held-out windows if there are some", async () => {
     // Of the layers with more columns than rows, only the errors on held-out windows grow.
-    const pruner: CalibratedPruner = {
-      async *pruneModel(source, query) {
-        for await (const { block, layers, validationHessian, replace } of source.groups()) {
-          for (const { name, weight } of layers) {
-            const { sparsity = 0 } = (query as QueryOf)(name), isWide = weight.shape[1] > weight.shape[0];
+    const pruner: RoundSolver = {
+      async *solveRound(groups, queryOf) {
+        for await (const group of groups) {
+          const { layers, validationHessian } = group;
+          for (const layer of layers) {
+            const { weight } = layer,
+              { sparsity = 0 } = queryOf(layer),
+              isWide = weight.shape[1] > weight.shape[0];
             const relative_error = isWide ? 0 : sparsity, validation_error = isWide ? sparsity : 0;
             const report = { relative_error, ...validationHessian && { validation_error } } as Report;
-            await replace(name, weight);
-            yield { type: "layer", name, block, done: 1, report };
+            yield { group, layer, weight, report };
           }
         }
       },

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import type { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { BlockPlan } from "../../../src/prune/block_plan.ts";
 import { DividedStates } from "../../../src/prune/blocks/divided_states.ts";
+import { readLayers } from "../../../src/prune/open_block.ts";
 import type { WindowStates } from "../../../src/prune/blocks/window_states.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 
@@ -32,10 +33,10 @@ it("DividedStates has the statistics computed again if another host, which may h
     before: (_block: number, request: (host: BlockHost) => unknown) => request(host),
   } as unknown as WindowStates;
   const run = { model, config, plan, options: { windows: [] }, trained: new Map() };
-  const states = new DividedStates(run, [share]);
+  const states = new DividedStates(run, [share], undefined, () => Promise.resolve());
   const openBlock = { block: 0, weights: model.weights, replaced: new Map() };
-  const groups = states.calibrateRound(round, openBlock, { hasTargets: false, isLast: true });
-  const { layers } = (await groups.next()).value!;
+  await states.collect(openBlock, { groups: round, hasTargets: false, isLast: true });
+  const layers = await readLayers(openBlock, round[0].layers);
   await states.sumsOf(layers);
   host = recorder("two");
   await states.sumsOf(layers);

@@ -10,7 +10,7 @@ import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
-import { gridOfQuery, quantizedModel } from "../../../src/prune/quantized_model.ts";
+import { gridOfQuery, storePacked } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
@@ -94,11 +94,11 @@ describe("RemoteBlocks", () => {
     withOptSotu(async (checkpoint, near, far) => {
       const query: LayerQuery = { sparsity: 0.5, bits: 4, group_size: 32, symmetric: true };
       const job = jobOf(openModel(checkpoint), query);
-      const wrap: OpenDestination["wrap"] = (source) =>
-        quantizedModel(source, () => gridOfQuery(query), () => Promise.resolve());
-      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner }, { wrap });
+      const takeAnswer: OpenDestination["takeAnswer"] = (layer) =>
+        storePacked(layer, gridOfQuery(query), () => Promise.resolve());
+      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner }, { takeAnswer });
       const pruner = remote(far.transport, checkpoint.config, "pack-quantized");
-      assertSame(await runInMemory(job, { pruner }, { wrap }), alone);
+      assertSame(await runInMemory(job, { pruner }, { takeAnswer }), alone);
     }));
 
   it("gives the same bytes if only some layers of some blocks are pruned", () =>

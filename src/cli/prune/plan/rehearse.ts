@@ -1,15 +1,17 @@
 /**
- * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the second of the largest blocks, without
+ * Measures the rates of a run before it starts. A rehearsal is the run itself with few calibration windows, up to the end of the largest block, without
  * files. It measures the time of the steps and layers, and the memory.
  */
 
 import type { Backend } from "../../../device/backend.ts";
-import type { LayerGroup } from "../../../client/model_source.ts";
+import type { HessianAccumulator } from "../../../layer/calibration/hessian.ts";
+import type { Report } from "../../../protocol/messages.ts";
+import type { SolveRound } from "../../../client/solve_round.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countWeights } from "../../../model/families/family.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
 import { linearLayers } from "../../../prune/block_plan.ts";
-import type { CalibratedModel } from "../../../prune/open_round.ts";
+import type { CalibratedGroup } from "../../../prune/open_block.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";
@@ -66,7 +68,7 @@ export async function rehearse(
   const all = [...new Set(chosen.map(({ block }) => block))],
     sizes = all.map((block) => countWeights(model.spec.block(block)));
   // The first blocks of a mixture may have no experts. A large block takes the most memory.
-  const first = sizes.indexOf(Math.max(...sizes)), blocks = all.slice(first, first + 2);
+  const largest = all[sizes.indexOf(Math.max(...sizes))];
   const sized = new Map(chosen.map((layer) => [layer.name, layer]));
   const { batches } = planForward(backend, model.spec, windows.length, windows[0].length, {
     parts: partSizes({ windows }),
@@ -79,16 +81,18 @@ export async function rehearse(
   const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
   const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
+  const skipped = new Set<string>();
   const output = planned?.([]);
   const measurements: OpenDestination = {
-    decided: new Map(blocks.map((block) => [block, true])),
-    wrap(source) {
-      const first = firstBlockOf(source, blocks[0]);
-      return output?.wrap(first, () => Promise.resolve()) ?? first;
-    },
+    decided: new Map([[largest, true]]),
+    takeAnswer: async (layer) =>
+      skipped.has(layer.layer.name)
+        ? layer.weight
+        : await output?.takeAnswer?.(layer, () => Promise.resolve()) ?? layer.weight,
     replace: () => Promise.resolve(),
     recordBlock: () => Promise.resolve(),
     record({ name }, lap) {
+      if (skipped.has(name)) return Promise.resolve();
       rates.addLayer(sized.get(name)!, { ...lap, layers: solves * lap.layers });
       solved++;
       return Promise.resolve();
@@ -100,7 +104,8 @@ export async function rehearse(
       model,
       windows: windows.slice(0, count),
       validationWindows: heldOut,
-      layers: new Set(chosen.filter(({ block }) => blocks.includes(block)).map(({ name }) => name)),
+      layers: new Set(chosen.filter(({ block }) => block === largest).map(({ name }) => name)),
+      runsLast: true,
       queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
       trueSequential: job.trueSequential,
       trainsAllWeights: job.trainsAllWeights,
@@ -111,6 +116,7 @@ export async function rehearse(
       destination: { fill: (prune) => prune(measurements) },
     }, {
       ...services,
+      pruner: { ...services.pruner, solveRound: withinDeadline(services.pruner.solveRound, skipped) },
       onCalibrationStep(step) {
         rates.addStep(step);
         // The statistics of a block exist only while they are added up.
@@ -131,27 +137,32 @@ export async function rehearse(
   };
 }
 
-/**
- * Limits a source to one block and to the groups that are requested within {@link SOLVE_SECONDS}. The layers of later groups keep their
- * weights. The source runs on until the first group of the next block, so that the passes between the blocks are measured too.
- */
-function firstBlockOf(source: CalibratedModel, firstBlock: number): CalibratedModel {
-  return {
-    layerCount: source.layerCount,
-    async *groups() {
-      let deadline: number | undefined;
-      for await (const group of source.groups()) {
-        if (group.block !== firstBlock) return;
+/** Solves only the groups that are requested within {@link SOLVE_SECONDS}. The layers of later groups keep their weights, and are added to `skipped`. */
+function withinDeadline(
+  solveRound: SolveRound<HessianAccumulator>,
+  skipped: Set<string>,
+): SolveRound<HessianAccumulator> {
+  let deadline: number | undefined, last: Report | undefined;
+  return async function* (groups, ...options) {
+    const late: CalibratedGroup[] = [];
+    const early = async function* () {
+      for await (const group of groups) {
         deadline ??= performance.now() + 1000 * SOLVE_SECONDS;
-        yield performance.now() < deadline ? group : await withoutLayers(group);
+        if (performance.now() < deadline) yield group;
+        else late.push(group);
       }
-    },
+    };
+    for await (const solved of solveRound(early(), ...options)) {
+      last = solved.report;
+      yield solved;
+    }
+    for (const group of late) {
+      for (const layer of group.layers) {
+        skipped.add(layer.name);
+        yield { group, layer, weight: layer.weight, report: last! };
+      }
+    }
   };
-}
-
-async function withoutLayers<Hessian>(group: LayerGroup<Hessian>): Promise<LayerGroup<Hessian>> {
-  for (const { name, weight } of group.layers) await group.replace(name, weight);
-  return { ...group, layers: [], replace: () => Promise.resolve() };
 }
 
 /** Reads the memory of this process at intervals. */

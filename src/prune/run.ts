@@ -1,0 +1,120 @@
+/** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
+
+import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
+import type { LayerQueryOf, RoundLayer } from "../client/solve_round.ts";
+import { ResourceSet } from "../device/owned.ts";
+import { withReplacements } from "../model/checkpoint/tensor_source.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { PendingGroup } from "./block_plan.ts";
+import { groupsOf, type OpenBlock, storedWeight } from "./open_block.ts";
+import type { OpenDestination } from "./run/job.ts";
+import type { LapClock } from "./run/lap_clock.ts";
+import type { BlockStates, Round, RoundSolver } from "./steps.ts";
+import { decideTargets, solutionQuery, solutionsOf } from "./target_guard.ts";
+
+export interface BlockRun {
+  readonly states: BlockStates;
+  readonly solver: Pick<RoundSolver, "solveRound">;
+  readonly destination: OpenDestination;
+  /** Returns the parameters of the last solve of a layer. */
+  readonly queryOf: LayerQueryOf;
+  /** Returns the parameters of the first solve, without rounding, of a layer that is rounded after a reconstruction. */
+  readonly unroundedQueryOf: LayerQueryOf;
+  readonly hasTargets: boolean;
+  /** The number of held-out windows, which measure the errors of blocks and decide about targets. */
+  readonly heldOut: number;
+  readonly trueSequential?: boolean;
+  readonly clock: LapClock;
+  readonly signal?: AbortSignal;
+  /** Records a layer whose weight is stored. */
+  recordLayer(layer: RoundLayer): Promise<void>;
+  /** Reports a trained block, whose layers may still have to be rounded. */
+  onTrained?(block: number, result: ReconstructedBlock): void;
+}
+
+/** Prunes all blocks of a run in order. */
+export async function pruneBlocks(run: BlockRun): Promise<void> {
+  const { states, clock, destination, heldOut } = run, { plan } = states;
+  for (const block of states.blocks) {
+    const open = await clock.calibrating(states.open(block)), { decision } = open;
+    if (decision && !destination.decided?.has(block)) await destination.recordDecision?.(block, decision);
+    const trained = plan.isRoundedLast(block)
+      ? await trainAndRound(run, open)
+      : await solveAndTrain(run, open, plan.rounds(block), true);
+    if (trained) await destination.recordReconstruction?.(block, trained);
+    const record = heldOut > 0 && open.replaced.size > 0 ? destination.recordBlock : undefined;
+    await clock.calibrating(states.advance(open, record && ((error) => record(block, error))));
+  }
+  await states.end?.();
+}
+
+/**
+ * Solves the layers of `rounds`, and then trains the block, unless it has no epochs.
+ * @param isLast whether the solutions are the last ones, which are stored
+ */
+async function solveAndTrain(
+  run: BlockRun,
+  open: OpenBlock,
+  rounds: readonly (readonly PendingGroup[])[],
+  isLast: boolean,
+): Promise<ReconstructedBlock | undefined> {
+  const { states, clock, hasTargets } = run, { plan } = states, { block } = open;
+  // Asked before the layers are solved, because they may count as finished afterwards.
+  const runsDense = plan.runsDense(block);
+  for (const groups of rounds) {
+    await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, isLast);
+  }
+  if (runsDense && states.runDense) await clock.calibrating(states.runDense());
+  const epochs = plan.epochs(block);
+  const result = epochs > 0 ? await clock.leavingOut(states.train(open, epochs)) : undefined;
+  if (result) run.onTrained?.(block, result);
+  return result;
+}
+
+/**
+ * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained
+ * weights and their zeros. Their targets are the outputs of the trained layers, which make up for the errors of the
+ * earlier layers already.
+ * @returns the reconstruction with the trained tensors that are not rounded
+ */
+async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<ReconstructedBlock | undefined> {
+  const { plan } = run.states, { block, weights, replaced } = open;
+  const unrounded: OpenBlock = { block, weights, replaced: new Map() };
+  const result = await solveAndTrain(run, unrounded, plan.allRounds(block), false);
+  const trained = { ...open, weights: withReplacements(weights, unrounded.replaced), keepsZeros: true };
+  for (const groups of plan.rounds(block)) {
+    await solveRound(run, trained, { groups, hasTargets: false, isLast: false }, true);
+  }
+  const tensors = new Map([...result!.tensors].filter(([name]) => !replaced.has(name)));
+  for (const [name, tensor] of tensors) replaced.set(name, tensor);
+  return { ...result!, tensors };
+}
+
+/** Collects the statistics of a round, has its layers solved, replaces their weights, and stores the last solutions. */
+async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored: boolean): Promise<void> {
+  const { states, solver, destination, clock, signal } = run, solutions = solutionsOf(run, open, round);
+  const queryOf = isStored ? run.queryOf : run.unroundedQueryOf;
+  using scratch = new ResourceSet();
+  const collected = scratch.add(await clock.calibrating(states.collect(open, round)));
+  const solving = solver.solveRound(
+    groupsOf(open, round.groups, collected, (layer) => solutions.map((solution) => ({ ...layer, solution }))),
+    (layer) => solutionQuery(queryOf(layer), layer, solutions),
+    { signal },
+  );
+  const layers = new Map(
+    round.groups.flatMap(({ layers }) => layers.map((layer) => [layer.name, layer.linear])),
+  );
+  const weightOf = (name: string, weight: HostTensor) =>
+    storedWeight(open.weights, name, layers.get(name)!, weight);
+  const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;
+  for await (const layer of solved) {
+    const { layer: { name } } = layer, answer = isStored ? await destination.takeAnswer?.(layer) : undefined;
+    // The next block is calibrated with the weights in the dtype in which they are stored.
+    const weight = weightOf(name, answer ?? layer.weight);
+    if (isStored) await destination.replace(name, weight);
+    open.replaced.set(name, weight);
+    if (isStored) await run.recordLayer(layer);
+  }
+  const missing = [...layers.keys()].find((name) => !open.replaced.has(name));
+  if (missing !== undefined) throw new Error(`${missing}: the solver has returned no weight`);
+}
