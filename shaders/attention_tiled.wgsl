@@ -181,7 +181,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     let new_largest = largest_in_row(max(largest, own), across, down);
     let rescale = exp(max(largest - new_largest, vec4f(-87)));
     largest = new_largest;
-    // Row i of the matrix has the probabilities of query t + i, so column j has those of key `keys[j]`.
+    // p[i][j] is the probability that query t + j gives to key `keys[i]`.
     let p = transpose(mat4x4f(
       exponentials(scores0, largest.x),
       exponentials(scores1, largest.y),

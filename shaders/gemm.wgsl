@@ -134,7 +134,7 @@ fn square_start(item: u32) -> vec2u {
   return vec2u(4u * (item % (DEPTH / 4u)), 4u * (item / (DEPTH / 4u)));
 }
 
-// The squares of op(A) are fetched by the first ROWS / 2 invocations, and those of op(B) by the last COLS / 2.
+// The squares of op(A) are fetched by the first ROWS / 2 invocations, and the squares of op(B) by the last COLS / 2.
 fn has_a_square(local: u32) -> bool {
   return local < ROWS / 4u * (DEPTH / 4u);
 }

@@ -1,6 +1,6 @@
 /**
  * The classes that `wrangler.toml` names. They extend classes of the module `cloudflare:workers`, which only the
- * Workers runtime has. Their methods are therefore those of plain classes in other files, which tests can call.
+ * Workers runtime has. Plain classes in other files therefore do the work, so that tests can call them.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";

@@ -89,7 +89,7 @@ export function countPatches(
   return count;
 }
 
-/** Returns the variant with the largest patches of which there are enough, or else the one with most patches. */
+/** Returns the variant with the largest patches that keep the GPU busy, or else the variant with the most patches. */
 function variantFor(product: GemmParams): string | undefined {
   for (const [name, [rows, cols]] of Object.entries(PATCHES)) {
     if (countPatches(product, rows, cols) >= ENOUGH_WORKGROUPS) return name === "discrete" ? undefined : name;

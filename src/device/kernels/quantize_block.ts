@@ -1,7 +1,7 @@
 /**
  * Prunes one block of columns and rounds the weights that it keeps, in one pass over the columns (SparseGPT, arXiv
- * 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). The loop and the buffers are those of `prune_block.ts`. In
- * column j of a row, where w are the weights of the row with the updates so far:
+ * 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). The loop and the buffers are the same as in `prune_block.ts`.
+ * In column j of a row, where w are the weights of the row with the updates so far:
  *   q = 0 if the entry is pruned, else the value of the grid that is nearest to w[j];
  *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  */

@@ -75,7 +75,7 @@ export function describeAdapter({ info }: Pick<GPUAdapter, "info">, runtime?: st
   return { name: runtime === undefined ? name : `${name} with ${runtime}`, software };
 }
 
-/** The files of the GPU drivers of Linux: the kernel's own, NVIDIA's, that of WSL, ARM's and Qualcomm's. */
+/** The files of the GPU drivers of Linux: the kernel's own, and the drivers of NVIDIA, WSL, ARM and Qualcomm. */
 const GPU_FILES = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0"];
 
 /**

@@ -1,4 +1,4 @@
-/** The Kullback–Leibler divergence of a model's predictions from those of another model, computed from the logits of both. */
+/** The Kullback–Leibler divergence between the predictions of two models, computed from their logits. */
 
 import { defineKernel, rowGrid } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";

@@ -1,6 +1,6 @@
 /**
- * The recurrence of linear attention, by the gated delta rule (Yang, Kautz and Hatamizadeh, arXiv 2412.06464) or by that of Mamba 2 (Dao and
- * Gu, arXiv 2405.21060).
+ * The recurrence of linear attention, by the gated delta rule (Yang, Kautz and Hatamizadeh, arXiv 2412.06464) or by the rule of Mamba 2 (Dao and Gu,
+ * arXiv 2405.21060).
  */
 
 import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";

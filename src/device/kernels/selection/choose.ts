@@ -1,7 +1,7 @@
 /**
  * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask of a tile.
  * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among equal scores
- *   the entries that come first. The method and the buffer `selection` are those of `select.ts`, with the kernels
+ *   the entries that come first. The method and the buffer `selection` are the same as in `select.ts`. The kernels are
  *   `scoreHistogram`, `selectDigit`, `countScoreTies` and `rankTies`. Then `chooseEntries` writes the mask.
  * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores in each group of consecutive columns.
  *
@@ -36,7 +36,8 @@ const params = {
 
 /**
  * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more
- * significant bytes equal those of selection[0]. The key of an entry is 0 if it is forced, and else bits(score) + 1.
+ * significant bytes equal the same bytes of selection[0]. The key of an entry is 0 if it is forced, and else
+ * bits(score) + 1.
  */
 export const scoreHistogram = defineKernel({
   name: "score_histogram",

@@ -58,7 +58,7 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return row_scales() + COLUMN_BYTES;
 }
 
-// The address of the factors of the eight rows, of which the scales are multiples if they have two levels.
+// The address of the factors of the eight rows. Scales with two levels are multiples of these factors.
 // @ts-ignore: decorator
 @inline export function row_factors(): usize {
   return row_zeros() + COLUMN_BYTES;
