@@ -30,7 +30,7 @@ import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
 /**
- * The end of the help text, which lists the environment variables. Those of `--keys-file`, `--edge` and
+ * The end of the help text, which lists the environment variables. The variables of `--keys-file`, `--edge` and
  * `--public-url` are missing here because commander prints them with the options.
  */
 const ENVIRONMENT = `

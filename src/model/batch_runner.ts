@@ -44,7 +44,7 @@ export class BatchRunner {
     this.#tokenInputs = new WindowInputs(tokenInputs.size, windows, ofWindows);
   }
 
-  /** Queues block `index` on `states`, those of `batch`, in place. */
+  /** Queues block `index` in place on `states`, the states of `batch`. */
   async run(index: number, pass: BlockPass, states: DeviceBuffer, batch: Batch): Promise<void> {
     const { hiddenSize: cols, sharedColumns = 0 } = this.model.spec, block = this.model.spec.block(index);
     if (!this.#tokenInputs && sharedColumns === 0) return await block.forward(pass, states, index);
@@ -87,7 +87,7 @@ export class BatchRunner {
   }
 }
 
-/** The inputs for the tokens of some windows. Host memory has those of one block at a time, one row for each id that occurs. */
+/** The inputs for the tokens of some windows. Host memory has the inputs of one block at a time, with one row per distinct id. */
 class WindowInputs {
   readonly #places: ReadonlyMap<number, number>;
   #current?: { readonly block: number; readonly inputs: Float32Array };

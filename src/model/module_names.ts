@@ -10,7 +10,7 @@ import type { ModelSpec } from "./families/family.ts";
 /** The module name of the head. It is the same in all model families, even if the head shares its weight with the embedding. */
 const HEAD_MODULE = "lm_head";
 
-/** The first parts of the names of layers in such a checkpoint, and those of the names of modules. */
+/** The first parts of the names of layers in such a checkpoint, and of the module names. */
 const FIRST_PARTS: readonly (readonly [layer: string, module: string])[] = [
   ["decoder.", "model.decoder."],
   ["layers.", "model.layers."],

@@ -115,7 +115,7 @@ export class Decoder {
     return pass;
   }
 
-  /** Uploads the inputs of one block for `rows` tokens. @param inputs those of all blocks */
+  /** Uploads the inputs of one block for `rows` tokens. @param inputs the inputs of all blocks */
   #upload(inputs: Float32Array, block: number, rows: number): DeviceBuffer {
     const { spec: { tokenInputs, blockCount } } = this.#model, size = tokenInputs!.size;
     const ofBlock = new Float32Array(rows * size);

@@ -15,7 +15,7 @@ import { TEMPORARY_SUFFIX } from "../../base/files/whole_file.ts";
 
 const FILE_NAME = /^states-(\d+)\.f32$/;
 
-/** The number of bytes of which a checksum is computed at a time. */
+/** The bytes that are added to a checksum at a time. */
 const CHECKSUM_CHUNK_BYTES = 8 << 20;
 
 export interface StatesChecksums {

@@ -85,7 +85,7 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   return out;
 }
 
-/** Records attention without earlier tokens. The slopes and the sinks get no gradient. @param params those of `attention` */
+/** Records attention without earlier tokens. The slopes and the sinks get no gradient. @param params as for `attention` */
 function recordAttention(
   tape: Tape,
   { q, k, v, slopes, sinks, out }: Readonly<

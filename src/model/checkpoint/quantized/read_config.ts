@@ -70,7 +70,7 @@ export const ANYTHING: Rule = ["anything", () => true];
 
 type Rules = Readonly<Record<string, Rule>>;
 
-/** The rules of one format that replace those of `pack-quantized`. */
+/** The rules of one format that replace the rules of `pack-quantized`. */
 export interface FormatRules {
   readonly config?: Rules;
   readonly group?: Rules;
@@ -115,7 +115,7 @@ const WEIGHT_RULES: Rules = {
   block_structure: ABSENT,
   observer: ANYTHING,
   observer_kwargs: ANYTHING,
-  scale_dtype: ANYTHING, // the dtypes are those of the tensors
+  scale_dtype: ANYTHING, // the tensors have the dtypes
   zp_dtype: ANYTHING,
 };
 
