@@ -16,7 +16,7 @@ const CANDIDATES: u32 = 16;
 
 struct QuantizationGrid {
   scale: f32,
-  // The code of the weight 0. It lies between two codes if 0 is no value of the grid.
+  // The code of the weight 0. It lies between two codes if 0 is not a value of the grid.
   zero: f32,
   // By how much the values lie below the multiples of the scale.
   offset: f32,

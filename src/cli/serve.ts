@@ -196,7 +196,7 @@ async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => P
       throw new UsageError(`option --port ${port}: permission is denied; use a port from 1024`, { cause });
     }
     if (cause instanceof Deno.errors.AddrNotAvailable || /failed to lookup address/.test(messageOf(cause))) {
-      throw new UsageError(`option --host ${host}: is no address of this machine`, { cause });
+      throw new UsageError(`option --host ${host}: is not an address of this machine`, { cause });
     }
     throw cause;
   }

@@ -143,7 +143,7 @@ function terminalColumns(): number {
   try {
     return Deno.consoleSize().columns;
   } catch {
-    return 80; // standard input and output are no terminals
+    return 80; // neither standard input nor output is a terminal
   }
 }
 

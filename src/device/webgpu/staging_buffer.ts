@@ -55,7 +55,7 @@ export class StagingBuffer {
     const mapped = this.gpu.mapAsync(this.#mode, 0, byteLength);
     const range = this.#canTryEarly ? this.#rangeIfMapped(byteLength) : undefined;
     if (range) {
-      mapped.catch(() => {}); // `unmap` rejects the promise if it is still pending, which is no error.
+      mapped.catch(() => {}); // `unmap` rejects the promise if it is still pending, which is not an error.
       return range;
     }
     return mapped.then(() => {

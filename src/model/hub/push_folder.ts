@@ -122,7 +122,9 @@ async function refuseOtherWeights(
   const others = [...existing.keys()].filter((name) => LOADED_FILE.test(name) && !files.includes(name));
   if (others.length === 0) return;
   throw new ModelError(
-    `${repo.name}: has the weight files ${others.join(", ")}, which loaders could prefer to those of the ` +
+    `${repo.name}: has the weight files ${
+      others.join(", ")
+    }, which loaders could prefer to the files of the ` +
       "folder; delete them on the hub, or push to another repository",
   );
 }

@@ -84,7 +84,7 @@ export const countScoreTies = defineKernel({
         params: { ...TILE, has_forced },
         buffers: () => ({
           ...tileOperands(),
-          // The lowest key is that of a forced entry, or of the score 0.
+          // A forced entry, or the score 0, has the lowest key.
           selection: tiesToChoose().map((value, i) => i === 0 && lowest ? 1 - has_forced : value),
         }),
       }))

@@ -199,7 +199,9 @@ function specificity(folder: string, stem: string, target: string): number {
     return names.some((name) => expression.test(name)) ? 2 : 0;
   } catch (cause) {
     throw new ModelError(
-      `${folder}: ${QUANTIZATION_KEY}: ${JSON.stringify(target)} is no regular expression that Pare can read`,
+      `${folder}: ${QUANTIZATION_KEY}: ${
+        JSON.stringify(target)
+      } is not a regular expression that Pare can read`,
       { cause },
     );
   }

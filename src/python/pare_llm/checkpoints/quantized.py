@@ -103,7 +103,7 @@ def _codes(words: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def unpack_bytes(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits, of which the first is in the lower bits."""
+    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits. The first number is in the lower bits."""
     return packed if bits == 8 else torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)
 
 

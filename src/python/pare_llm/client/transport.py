@@ -47,9 +47,9 @@ class TransportOptions:
             milliseconds until that attempt.
         on_job: called after each submission of a job, with its id and the number of its layers. A job may be
             submitted more than once.
-        ssl_context: the certificates to trust for https, and a certificate of the client. By default those of
-            the system, or of the environment variable SSL_CERT_FILE. Options with a context cannot be
-            pickled.
+        ssl_context: the certificates to trust for https, and a certificate of the client. By default the
+            certificates of the system, or of the environment variable SSL_CERT_FILE. Options with a context
+            cannot be pickled.
     """
 
     base_url: str = ""

@@ -62,7 +62,7 @@ def _require_types(query: Mapping[str, Any], place: str = "") -> None:
 
 
 def layer_query(query: Mapping[str, Any]) -> LayerQuery:
-    """Return the parameters of each layer, of which None stands for the default.
+    """Return the parameters of each layer. None stands for the default.
 
     A TypeError or a ValueError names a value of the wrong type, or one that cannot be the same for all
     layers.

@@ -114,9 +114,7 @@ class PruneReport:
 
     @property
     def seconds(self) -> float:
-        """The seconds of the forward passes and of the requests, which may have run at the same time, and
-        those of the reconstruction.
-        """
+        """The seconds of forward passes, requests and reconstruction. Some of them may overlap."""
         return sum(self._phases.values())
 
     @property

@@ -74,7 +74,7 @@ class BlockReconstruction:
         return self._replace(block, layers, result, values)
 
     def rounds_last(self, layers: Sequence[Layer]) -> bool:
-        """Return whether `layers`, which are those of a block, are rounded after the block was trained."""
+        """Return whether `layers`, the layers of a block, are rounded after the block was trained."""
         return any(layer.name in self.rounded for layer in layers)
 
     def _unrounded(self, layers: Sequence[Layer]) -> list[Layer]:
