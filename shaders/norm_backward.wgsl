@@ -27,7 +27,7 @@ fn norm_backward(
   let start = r * params.cols;
   let count = f32(params.cols);
 
-  // An RMSNorm subtracts no mean.
+  // An RMSNorm does not subtract the mean.
   var estimate = 0.0;
   var correction = 0.0;
   if params.is_centered == 1 {
