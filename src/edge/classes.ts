@@ -18,7 +18,7 @@ const DEFAULT_JOB_DAYS = 7;
 
 /**
  * Returns a Durable Object class that forwards every method of `Methods` to the object that `create` returns. The
- * methods are on the prototype, because the Worker can call only those.
+ * methods are on the prototype, because the Worker cannot call others.
  */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },

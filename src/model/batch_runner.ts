@@ -56,7 +56,7 @@ export class BatchRunner {
   }
 
   /**
-   * Queues copying the hidden states of `part`. The shared keys and values are those in `states`, which the block may change.
+   * Queues copying the hidden states of `part`. The block may change the shared keys and values in `states`.
    * @param states the states of `batch`
    * @param name distinguishes the buffers of the result, which are valid until the next call with the same name
    */

@@ -51,7 +51,7 @@ export interface DenseObservers {
   readonly observeOutput: (group: LinearGroup, residual: ObservedResidual, batch: Batch) => void;
   /**
    * Whether the outputs of the block replace the states of the dense stream. They are wrong in a mixture of experts, where the stream has
-   * the routes of the other one.
+   * the routes of the other stream.
    */
   readonly advances: boolean;
 }

@@ -38,7 +38,7 @@ export interface ForwardOptions extends ForwardDivision {
   readonly hasDenseStream?: boolean;
   /** The states with which both streams begin. @default the embedded windows */
   readonly initial?: InitialStates;
-  /** The inputs for all ids in the windows, in a model with `tokenInputs`. @default those that follow from its weights */
+  /** The inputs for all ids in the windows, in a model with `tokenInputs`. @default computed from its weights */
   readonly tokenRows?: TokenRows;
 }
 

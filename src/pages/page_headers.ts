@@ -8,7 +8,7 @@ const EVERY_ANSWER: Readonly<Record<string, string>> = {
   "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 };
 
-/** Adds the security headers to an answer, except for those that it has already. */
+/** Adds the security headers that an answer does not have yet. */
 export function addSecurityHeaders(headers: Headers): void {
   for (const [name, value] of Object.entries(EVERY_ANSWER)) {
     if (!headers.has(name)) headers.set(name, value);

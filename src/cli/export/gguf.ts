@@ -95,7 +95,7 @@ function describe(
   ];
 }
 
-/** Counts the layers that get another type than the one with `format`, in one line per type. */
+/** Counts the layers that do not get the type with `format`, in one line per type. */
 function otherTypes({ inFallback, inF16 }: LayerCounts, format: TensorType["format"]): string[] {
   const others = [
     ...hasSuperBlocks(format)

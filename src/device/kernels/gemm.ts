@@ -41,7 +41,7 @@ type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
-/** The largest k on a software adapter. The loops over k and those that store C stay under `MAX_LOOP_ITERATIONS`. */
+/** The largest k on a software adapter. The loops over k and over C stay under `MAX_LOOP_ITERATIONS`. */
 export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
 /**

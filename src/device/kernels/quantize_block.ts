@@ -86,10 +86,10 @@ function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
  *   pruned or not. Then it stores the grid. `grid_size` must be a multiple of `group`. If `searched` is 1, the kernel
  *   searches the grid, as `search_grids.ts` describes it, with the importance 1/U[j,j] of column j. Then entries that
  *   the mask has as pruned count as weights of 0. `scale_dtype` is a number of `DTYPE_CODE`.
- * - If `scale_limit` > 0, which needs `grid_size` > 0, the scales have two levels: a scale is an integer of at most
- *   this magnitude times a factor, which all columns of the block share, and `scale_dtype` is the dtype of this factor.
- *   The kernel computes the factor at the start. It is not stored. An asymmetric grid is free if no weight of its columns
- *   is 0 or pruned and `group` is 0. Then `zeros` has the code of 0 as a fraction.
+ * - If `scale_limit` > 0, which needs `grid_size` > 0, the scales have two levels. A scale is an integer of at most this
+ *   magnitude times a factor, which all columns of the block share. `scale_dtype` is the dtype of the factor. The kernel computes
+ *   the factor at the start. It is not stored. An asymmetric grid is free if no weight of its columns is 0 or pruned and `group`
+ *   is 0. Then `zeros` has the code of 0 as a fraction.
  *
  * On a software adapter, n:m groups may have up to 128 columns.
  */

@@ -27,7 +27,7 @@ export class Decoder {
   readonly #head: DeviceWeights;
   readonly #blocks: BlockWeights;
   readonly #workspace: ForwardWorkspace;
-  /** The caches by block. All blocks that read the keys and values of other blocks have the same one. */
+  /** The caches by block. All blocks that read the keys and values of other blocks have the same cache. */
   readonly #caches: readonly KeyValueCache[];
   readonly #tokenInputs?: TokenInputs;
 

@@ -54,7 +54,7 @@ export class HiddenStatesFolder {
   }
 
   /**
-   * Removes the files that do not have their stored checksum, and those that `isUsable` excludes. Only the last of the other files is read.
+   * Removes files from the last block back, until a file is usable and has its checksum. Earlier files are not read.
    * @param isUsable returns whether a forward pass may start with the inputs of `block`
    * @returns the paths of the removed files
    */

@@ -149,7 +149,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
   }
 }
 
-// Of the `count` columns from token c on, the index of the first one that token r sees, or that sees token r.
+// Among `count` columns from token c on, the index of the first column that token r sees, or that sees token r.
 // @ts-ignore: decorator
 @inline function first_visible(variable: u32, r: u32, window: u32, chunked: u32, c: u32, count: u32): u32 {
   const first = variable == Q ? first_key(r, window, chunked) : r;

@@ -9,8 +9,8 @@ import maxima from "../../../../shaders/shared/workgroup_max.wgsl" with { type: 
 import code from "../../../../shaders/kl_divergence.wgsl" with { type: "text" };
 
 /**
- * For r < rows: divergence[r] ← Σ_{c < cols} p_c·(log p_c − log q_c), in nats. p are the probabilities by
- * reference[r·ld + c], and q those by logits[r·ld + c]. The largest logit of each row is subtracted before exp.
+ * For r < rows: divergence[r] ← Σ_{c < cols} p_c·(log p_c − log q_c), in nats. p is the softmax of reference[r·ld + c],
+ * and q the softmax of logits[r·ld + c]. The largest logit of each row is subtracted before exp.
  */
 export const klDivergence = defineKernel({
   name: "kl_divergence",

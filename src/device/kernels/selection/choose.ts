@@ -132,8 +132,8 @@ export const chooseEntries = defineKernel({
 
 /**
  * Sets the mask bits of the kept entries of the tile in an n:m pattern. Each group of `group` consecutive columns keeps
- * the `keep` entries with the largest scores, and among equal scores those in higher columns, but no forced entry. A
- * last group of g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
+ * the `keep` entries with the largest scores, and among equal scores the entries in higher columns, but no forced
+ * entry. A last group of g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
  */
 export const chooseInGroups = defineKernel({
   name: "choose_in_groups",

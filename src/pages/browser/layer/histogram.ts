@@ -8,7 +8,7 @@ const WIDTH = 640, HEIGHT = 220, LEFT = 8, RIGHT = 8, TOP = 12, BOTTOM = 30;
 /** The number of bins. It is odd, so that weights near 0 share the bin in the middle. */
 export const BINS = 81;
 
-/** Draws the weights after pruning as bars, and those before as a line. */
+/** Draws the weights after pruning as bars, and the weights before as a line. */
 export function drawHistogram(before: Distribution, after: Distribution): SVGElement {
   const highest = Math.max(1, ...before.counts, ...after.counts), bins = before.counts.length;
   const width = (WIDTH - LEFT - RIGHT) / bins, bottom = HEIGHT - BOTTOM;

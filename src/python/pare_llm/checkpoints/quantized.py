@@ -160,7 +160,7 @@ def _require_part(folder: CheckpointFolder, name: str, dtype: str, shape: tuple[
 
 
 def _require_float(folder: CheckpointFolder, name: str) -> str:
-    """Return the dtype of a part, which must be one that a weight can have."""
+    """Return the dtype of a part, which must be a dtype of weights."""
     dtype = folder.info(name).dtype
     if dtype not in FLOAT_DTYPES:
         raise _part_error(folder, name, "F32, F16 or BF16")

@@ -11,7 +11,7 @@ from typing import Any
 
 from pare_llm.client.answers import printable
 
-# The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530.
+# The statuses after which the same request may succeed later. Cloudflare sends 520 to 530.
 _TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, *range(520, 531)})
 
 # The error codes of the HTTP contract, by their HTTP status.

@@ -91,7 +91,7 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
 
 
 def _hold_out(batches: Sequence[Batch], share: float, ranks: Ranks) -> tuple[list[Batch], list[Batch]]:
-    """Divide batches into those with the windows to fit, and those with the held-out windows."""
+    """Divide batches into batches with the windows to fit, and batches with the held-out windows."""
     counts = ranks.collect([batch.windows for batch in batches])
     positions = set(held_out_positions(sum(map(sum, counts)), share))
     begin = 0

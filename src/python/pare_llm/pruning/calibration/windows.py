@@ -61,7 +61,7 @@ def calibration_windows(
 
 
 def hold_out(windows: Tensor, share: float = HELD_OUT_SHARE) -> tuple[Tensor, Tensor]:
-    """Divide calibration windows into those to fit and evenly spaced held-out ones.
+    """Divide calibration windows into windows to fit and evenly spaced held-out windows.
 
     From one text, `pare prune --validation SHARE` holds out the same windows. `prune_` divides its batches in
     the same way.

@@ -66,7 +66,7 @@ class BlockReconstruction:
         self.ranks.together(record)
 
     def restore(self, block: Block, layers: Sequence[Layer]) -> list[nn.Parameter]:
-        """Replace the parameters of a finished block by those in the journal, which rank 0 reads."""
+        """Replace the parameters of a finished block by the values in the journal, which rank 0 reads."""
         journal = self.journal
         layers = self._unrounded(layers)
         restored = self.ranks.together(lambda: journal.read_block(block.name) if journal else None)
