@@ -19,7 +19,7 @@ override WIDTH: u32 = 2;
 const SLICE: u32 = 4;
 // The number of keys whose values are staged at a time.
 override VALUES: u32 = 32 / WIDTH;
-// A slice of the queries and then one of the keys, with shape (2, SLICE, 64), or some values, with shape
+// A slice of the queries and then a slice of the keys, with shape (2, SLICE, 64), or some values, with shape
 // (VALUES, 16·WIDTH).
 var<workgroup> staged: array<vec4f, 2 * SLICE * QUERIES>;
 // The probabilities of the chunk. Element s·EDGE + down has the probabilities of key s for the four queries of row

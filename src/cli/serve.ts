@@ -179,7 +179,7 @@ async function readEnvironment(
 /**
  * Runs `start`, which listens on a port, and names the port or the address in its errors.
  * @throws {InUseError} if another program uses the port
- * @throws {UsageError} if this user may not use the port, or if the address is not one of this machine
+ * @throws {UsageError} if this user may not use the port, or if the address does not belong to this machine
  * @throws {RefusedError} if a GPU is required and there is none
  */
 async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => Promise<T>): Promise<T> {

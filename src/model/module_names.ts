@@ -30,7 +30,7 @@ export function moduleName(layer: string): string {
  * transformer blocks, and the layers in the blocks, with routers, for which `isQuantized` returns false.
  *
  * @param isQuantized receives the name of a weight in a block
- * @throws {ModelError} if the model is part of a multimodal one, whose other modules are not known
+ * @throws {ModelError} if the model is part of a multimodal model, whose other modules are not known
  */
 export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => boolean): string[] {
   if (spec.isTextPart) {

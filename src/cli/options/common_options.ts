@@ -238,7 +238,7 @@ export function number(range: string, isAllowed: (value: number) => boolean): (t
   };
 }
 
-/** Allows only these values. The error of another value names the allowed value with which the end of the given one begins. */
+/** Allows only these values. The error suggests a similar value, such as `gguf:q4_0` for `Q4_0_M`. */
 export function allowOnly(option: Option, values: readonly string[]): Option {
   const lastPart = (text: string) => text.toLowerCase().slice(text.lastIndexOf(":") + 1);
   return option.choices(values).argParser((value: string) => {

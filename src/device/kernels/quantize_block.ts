@@ -127,7 +127,7 @@ const ALL_KEPT = { keep: 0, group: 0 }, TWO_LEVELS = { ...ALL_KEPT, searched: 1,
 const SMALL_GRIDS = { isAligned: true, bits: 4, symmetric: 0, grid_size: 4 };
 const ROUNDED: readonly RoundedBlock[] = [
   { size: 128, isAligned: false, bits: 4, symmetric: 0, grid_size: 0, ...ALL_KEPT },
-  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
+  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative value is rounded.
   { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 32, keep: 2, group: 4, shift: 0.25 },
   { size: 256, isAligned: true, bits: 4, symmetric: 0, grid_size: 64, ...ALL_KEPT },
   { size: 77, isAligned: true, bits: 2, symmetric: 0, grid_size: 0, keep: 5, group: 16 },

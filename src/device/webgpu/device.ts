@@ -1,6 +1,6 @@
 /**
  * Finds a WebGPU adapter, describes it, and opens a device on it. Unless larger limits are requested, WebGPU gives a
- * device small ones, even on hardware that offers far more. So `openDevice` requests all limits and optional features
+ * device small limits, even on hardware that offers far more. So `openDevice` requests all limits and optional features
  * of the adapter that Pare uses.
  */
 

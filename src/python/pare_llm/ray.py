@@ -6,7 +6,7 @@
 
 A node that may send layers to hosts has the custom resource `pare_host`, with one unit for each of its hosts:
 `ray start --resources '{"pare_host": 1}'`. Ray decides which node sends a layer, and repeats the layer on
-another node if it loses the first one.
+another node if it loses the first node.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 /**
- * Opens a checkpoint that stores quantised weights as the checkpoint that it would be if its weights were dense. This is the one
- * place in which the tensors and the configuration of the dense checkpoint are listed.
+ * Presents a checkpoint with quantised weights as a checkpoint with dense weights. This is the one place in which the tensors and
+ * the configuration of the dense checkpoint are listed.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";

@@ -78,8 +78,8 @@ export function distributionOf(weights: Float32Array, limit: number, bins: numbe
 }
 
 /**
- * Returns a round limit beyond which few weights lie: four times the root of the mean square, or the largest size if
- * that is less. It is an even number of tenths of its power of ten, so that half of it is round too.
+ * Returns a round limit beyond which few weights lie: four times the root of the mean square, or the largest magnitude
+ * if it is less. It is an even number of tenths of its power of ten, so that half of it is round too.
  */
 export function limitOf(weights: Float32Array): number {
   let squares = 0, largest = 0;

@@ -133,7 +133,7 @@ def _redirection(status: int, headers: Mapping[str, str]) -> str | None:
 
 
 def _parse_problem(content_type: str | None, text: str) -> dict[str, str] | None:
-    """Return the texts of a problem, or None if the body is no JSON object, as from some proxies."""
+    """Return the texts of a problem, or None if the body is not a JSON object, as from some proxies."""
     if content_type is None or "json" not in content_type:
         return None
     try:

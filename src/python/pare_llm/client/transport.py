@@ -209,7 +209,7 @@ def _parse_base_url(text: str) -> SplitResult:
 
 
 def _request_for_result(request: Request, answer: Answer) -> Request | None:
-    """Return the request for the result that a 303 names, or None if the answer is another one.
+    """Return the request for the result that a 303 names, or None for any other answer.
 
     The result may be at another URL of the same origin only, because the request for it has the API key.
     """

@@ -51,8 +51,8 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return reciprocal(<u32>MAX_COLUMNS);
 }
 
-// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0, and lies between two codes if 0 is
-// no value of the grid.
+// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0, and lies between two codes if 0 is not a
+// value of the grid.
 // @ts-ignore: decorator
 @inline export function row_zeros(): usize {
   return row_scales() + COLUMN_BYTES;
