@@ -115,7 +115,7 @@ fn attention(
   let all_quads = (params.head_dim + 3) / 4;
   let parts = (all_quads + PART - 1) / PART;
   let h = workgroup.y / parts;
-  // The part of the values, which is also that of the output.
+  // The part of the values, and the same part of the output.
   let v_first = workgroup.y % parts * PART;
   let v_quads = min(PART, all_quads - v_first);
   let row = workgroup.z * params.tokens + t - params.past;

@@ -160,7 +160,7 @@ fn add_gradient(variable: u32, workgroup: vec3u, local: u32) {
   let head = workgroup.y / parts;
   // The first dimension of the part of the gradient.
   let d = workgroup.y % parts * 64 * WIDTH;
-  // The query heads: one, or those that share this head of k and v.
+  // The query heads: one, or all heads that share this head of k and v.
   let shares = variable != Q;
   let first_head = select(head, (head * params.heads + params.kv_heads - 1) / params.kv_heads, shares);
   let end_head =

@@ -19,7 +19,7 @@ override WIDTH: u32 = 2;
 const SLICE: u32 = 4;
 // The number of keys whose values are staged at a time.
 override VALUES: u32 = 32 / WIDTH;
-// A slice of the queries and then one of the keys, with shape (2, SLICE, 64), or some values, with shape
+// A slice of the queries and then a slice of the keys, with shape (2, SLICE, 64), or some values, with shape
 // (VALUES, 16·WIDTH).
 var<workgroup> staged: array<vec4f, 2 * SLICE * QUERIES>;
 // The probabilities of the chunk. Element s·EDGE + down has the probabilities of key s for the four queries of row
@@ -181,7 +181,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     let new_largest = largest_in_row(max(largest, own), across, down);
     let rescale = exp(max(largest - new_largest, vec4f(-87)));
     largest = new_largest;
-    // Row i of the matrix has the probabilities of query t + i, so column j has those of key `keys[j]`.
+    // p[i][j] is the probability that query t + j gives to key `keys[i]`.
     let p = transpose(mat4x4f(
       exponentials(scores0, largest.x),
       exponentials(scores1, largest.y),

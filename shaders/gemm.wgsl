@@ -4,9 +4,8 @@
 // The workgroup multiplies one slice at a time. A slice is 8 columns of op(A) and the matching 8 rows of op(B), and is
 // staged in workgroup memory. There are two buffers for slices. While the current slice is multiplied, the next one is
 // fetched into registers, so one barrier per slice is enough. In workgroup memory a quad is four neighbouring rows of
-// op(A) or columns of op(B). In memory, four elements that lie next to each other along the depth of the slice, or
-// along its rows or columns, are a single load if their address is a multiple of 16 bytes. Elements past m, n and k
-// count as zero.
+// op(A) or columns of op(B). Four elements that are neighbours in memory are a single load if their address is a
+// multiple of 16 bytes. Elements past m, n and k count as zero.
 //
 // Arrays in registers have constant indices only. With a variable as the index, a driver may move the whole
 // array to memory, which is far slower.
@@ -116,9 +115,9 @@ fn store(i: u32, j: u32, low: vec4f, high: vec4f) {
 }
 
 // What an invocation fetches of a slice of one operand.
-// - If the elements of the operand are contiguous along the rows of op(A) or the columns of op(B), `e0` is a
-//   quad, and `e1` is a second quad if the patch is 64 wide in the direction of the other operand.
-// - If they are contiguous along the depth, the four members are a square of 4 × 4 elements, one row of op(A)
+// - If neighbouring rows of op(A), or columns of op(B), are neighbours in memory, `e0` is a quad. If the patch is
+//   64 wide in the direction of the other operand, `e1` is a second quad.
+// - If neighbours along the depth are neighbours in memory, the members are a square of 4 × 4 elements, one row of op(A)
 //   or column of op(B) each. The square is transposed into quads when it is stored, because invocations must
 //   not write different components of the same vector at the same time. Few invocations have a square.
 struct Fetched {
@@ -134,7 +133,7 @@ fn square_start(item: u32) -> vec2u {
   return vec2u(4u * (item % (DEPTH / 4u)), 4u * (item / (DEPTH / 4u)));
 }
 
-// The squares of op(A) are fetched by the first ROWS / 2 invocations, and those of op(B) by the last COLS / 2.
+// The squares of op(A) are fetched by the first ROWS / 2 invocations, and the squares of op(B) by the last COLS / 2.
 fn has_a_square(local: u32) -> bool {
   return local < ROWS / 4u * (DEPTH / 4u);
 }

@@ -1,4 +1,4 @@
-// Computes how far the probabilities of each row of logits are from those of the same row of the reference.
+// Computes the Kullback–Leibler divergence of each row of logits from the same row of the reference.
 // src/device/kernels/forward/kl_divergence.ts describes the buffers. Each workgroup handles one row. It finds the
 // largest logit of both rows, and then sums p and p·(difference of the logits), without the factor that makes Σ p = 1.
 

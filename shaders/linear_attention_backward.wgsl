@@ -167,7 +167,7 @@ fn linear_attention_inputs_backward(
   }
 }
 
-// Adds the gradients of a and b, where `gradient` is that of the decay and of the strength.
+// Adds the gradients of a and b. `gradient` has the gradients of the decay and of the strength.
 fn add_gate_gradients(p: Params, row: u32, head: u32, gate: Gates, gradient: vec2f) {
   var of_step = gradient.x * gate.decay * gate.rate;
   if p.is_delta == 1 {

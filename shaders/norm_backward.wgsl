@@ -27,7 +27,7 @@ fn norm_backward(
   let start = r * params.cols;
   let count = f32(params.cols);
 
-  // An RMSNorm subtracts no mean.
+  // An RMSNorm does not subtract the mean.
   var estimate = 0.0;
   var correction = 0.0;
   if params.is_centered == 1 {
@@ -48,7 +48,7 @@ fn norm_backward(
   }
   let scale = 1 / sqrt(max(moments.y - correction * correction, 0) + params.eps);
 
-  // The mean of weight∘gradient, and that of its product with the normalised row.
+  // The means of weight∘gradient and of weight∘gradient∘(the normalised row).
   var means = vec2f(0);
   for (var c = local; c < params.cols; c += SIZE) {
     let weighted = weight[c] * gradient[start + c];

@@ -1,6 +1,6 @@
 // Computes the dot product of each row of x with the same row of y, and adds it to an element of `sums`. Each
 // workgroup handles one row. Each of its 64 invocations sums every 64th product, and a tree adds up the 64
-// partial sums. Therefore the rounding error of a long row is close to that of pairwise summation.
+// partial sums. Therefore the rounding error of a long row is almost as small as with pairwise summation.
 
 struct Params {
   rows: u32,

@@ -16,7 +16,7 @@ struct FinishParams {
 @group(0) @binding(1) var<storage, read_write> digits: array<atomic<u32>>;
 @group(0) @binding(2) var<uniform> refine_params: RefineParams;
 
-// The first two bindings of finish_selection are those of refine_histogram.
+// finish_selection shares its first two bindings with refine_histogram.
 @group(0) @binding(2) var<storage, read_write> finished: array<atomic<u32>>;
 @group(0) @binding(3) var<uniform> finish_params: FinishParams;
 

@@ -12,8 +12,8 @@ export const KERNELS_FILE = new URL("kernels.ts", FOLDER);
 const LINE_WIDTH = 110;
 
 const HEADER = `/**
- * The list of all kernels, which \`deno task generate\` writes. The kernels that prune a layer come before those of a
- * model's forward pass and of its training.
+ * The list of all kernels, which \`deno task generate\` writes. The kernels that prune a layer come before the kernels of
+ * a model's forward pass and of its training.
  */
 
 `;

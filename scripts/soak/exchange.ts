@@ -11,7 +11,7 @@ export interface Behaviour {
   readonly pauseMilliseconds?: number;
   /** Disconnect after this many bytes of the body were sent, unless the host has answered by then. */
   readonly leaveAfterSent?: number;
-  /** The time without sending before that, in milliseconds. @default 0 */
+  /** The time without sending before the client disconnects, in milliseconds. @default 0 */
   readonly silenceMilliseconds?: number;
   /** Disconnect after this many bytes of the answer were read. */
   readonly leaveAfterRead?: number;
@@ -24,7 +24,7 @@ export interface Answer {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** The size of a read. */
+/** The most bytes of one read. */
 const READ_BYTES = 65_536;
 
 const LEFT: Answer = { status: 0, headers: new Headers(), body: new Uint8Array() };
@@ -37,7 +37,7 @@ export interface ExchangeRequest {
 }
 
 /**
- * Sends a request and reads the whole answer.
+ * Sends a request and reads the answer, unless `behaviour` disconnects before its end.
  * @throws {Error} if the connection breaks, or the answer is shorter than its Content-Length
  */
 export async function exchange(

@@ -18,8 +18,8 @@ fn first_key(t: u32) -> u32 {
   return t + 1 - params.window;
 }
 
-// Returns `quad`, which holds dimensions d … d + 3, with zeros in place of the dimensions that are not below
-// head_dim. For those dimensions, the loads have read unrelated elements.
+// Returns `quad`, which holds dimensions d … d + 3. Dimensions from head_dim on, for which the loads have
+// read unrelated elements, get zeros.
 fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
   return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
 }

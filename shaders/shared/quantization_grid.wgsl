@@ -7,8 +7,8 @@ const MIN_SCALE: f32 = 1.1754943508222875e-38;
 const SCALES_F16: u32 = 1;
 const SCALES_BF16: u32 = 2;
 
-// Added to a number of steps before it is rounded down. Candidates of a search often lie in the middle of two integers, and
-// then every device must choose the larger one.
+// Added to a number of steps before it is rounded down. Candidates of a search often lie in the middle of two integers, and then
+// every device must choose the larger integer.
 const TIE: f32 = 0.501;
 
 // The candidates that are compared in each of the two stages of a search.
@@ -16,7 +16,7 @@ const CANDIDATES: u32 = 16;
 
 struct QuantizationGrid {
   scale: f32,
-  // The code of the weight 0. It lies between two codes if 0 is no value of the grid.
+  // The code of the weight 0. It lies between two codes if 0 is not a value of the grid.
   zero: f32,
   // By how much the values lie below the multiples of the scale.
   offset: f32,
@@ -30,7 +30,7 @@ struct GridRule {
   // Whether the grid is the start of a search.
   searched: bool,
   scale_dtype: u32,
-  // If this is not 0, a scale is an integer from 1 to it, or its negative, times `factor`.
+  // If this is n > 0, a scale is an integer from 1 to n, or its negative, times `factor`.
   scale_limit: u32,
   factor: f32,
   // Whether the grid need not contain 0.
@@ -94,7 +94,7 @@ fn grid_offsets(zeros: vec4f, scales: vec4f, rule: GridRule) -> vec4f {
   return round((zeros - floor(zeros)) * round(scales / rule.factor)) * rule.factor;
 }
 
-// Returns the scale of the grid of weights between `low` ≤ 0 and `high` ≥ 0 before it is rounded. It is 0 if all weights are.
+// Returns the unrounded scale of the grid of weights between `low` ≤ 0 and `high` ≥ 0. It is 0 if all weights are.
 fn exact_scale(low: f32, high: f32, rule: GridRule) -> f32 {
   let middle = (rule.max_code + 1) / 2;
   if rule.symmetric && rule.searched {

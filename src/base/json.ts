@@ -14,7 +14,7 @@ export interface JsonBounds {
   readonly maxDepth?: number;
 }
 
-/** The default limit of values. An empty object takes about 56 bytes, so they take at most 16 MiB besides their texts. */
+/** The default limit of values. An empty object takes about 56 bytes, so the values take at most 16 MiB besides their texts. */
 export const MAX_JSON_VALUES = 2 ** 18;
 
 const MAX_DEPTH = 64;

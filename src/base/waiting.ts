@@ -65,7 +65,7 @@ export async function allDone<T>(work: readonly Promise<T>[]): Promise<T[]> {
 
 const GROWTH = 1.5;
 
-/** Yields pauses in milliseconds without end: first `firstMs`, then 1.5 times the one before, up to `longestMs`. */
+/** Yields pauses in milliseconds without end: first `firstMs`, then each 1.5 times as long, up to `longestMs`. */
 export function* growingDelays(firstMs: number, longestMs: number): Generator<number, never, void> {
   for (let pauseMs = Math.min(firstMs, longestMs);; pauseMs = Math.min(GROWTH * pauseMs, longestMs)) {
     yield pauseMs;

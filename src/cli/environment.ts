@@ -6,10 +6,10 @@ export const LAUNCHER_VARIABLE = "PARE_LAUNCHER_PID";
 /** The environment variable with the words that start a command, if they are not `pare`. */
 export const PROGRAM_VARIABLE = "PARE_PROGRAM";
 
-/** The environment variable with the seconds between two lines of progress, if standard error is no terminal. */
+/** The environment variable with the seconds between two lines of progress, if standard error is not a terminal. */
 export const PROGRESS_VARIABLE = "PARE_PROGRESS_SECONDS";
 
-/** The environment variables that determine how models of the hub are downloaded, and to which folder. They are those of Hugging Face's own tools. */
+/** The environment variables, shared with Hugging Face's tools, that set how models of the hub are downloaded and to which folder. */
 export const HUB_VARIABLES = [
   "HF_ENDPOINT",
   "HF_HOME",

@@ -1,7 +1,7 @@
 /**
  * `pare eval MODEL` measures the perplexity of a model on texts. The model runs in this
- * process. With `--compare`, other models are measured on the same texts, and the table has a column for each. It then also says
- * how far their predictions are from those of MODEL.
+ * process. With `--compare`, other models are measured on the same texts, and the table has a column for each, with its
+ * divergence from MODEL.
  */
 
 import { Command } from "commander";

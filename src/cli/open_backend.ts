@@ -18,7 +18,7 @@ export async function openBackend(choice: BackendChoice, options: SelectOptions 
   }
 }
 
-/** Names the adapter, and warns if it is no GPU. */
+/** Names the adapter, and warns if it is not a GPU. */
 function printAdapter({ name, software }: Adapter): void {
   console.error(printableLine(`device: ${name}`));
   if (!software) return;

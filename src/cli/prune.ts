@@ -147,7 +147,7 @@ export async function prune(
   const services = { fs, backend, pruner, signal };
   if (options.plan) {
     if (!options.restart && await PruneRun.exists(fs, out)) {
-      output.remark(`${out}: has an unfinished run, but the plan is that of a whole run`);
+      output.remark(`${out}: has an unfinished run, but the plan is for a whole run`);
     }
     const measured = { ...services, backend: await openLater(), freeBytes, hosts: servers.length, exported };
     return printPlan(await planRun(job, facts, measured), output);

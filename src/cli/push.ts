@@ -88,8 +88,8 @@ async function push(
 }
 
 /**
- * Lists the files of a complete checkpoint. Files whose names begin with a dot are left out. `pickles` has the names of
- * the pickles that are no weights of the checkpoint, which are left out too.
+ * Lists the files of a complete checkpoint. Files whose names begin with a dot are left out. Pickles without weights of
+ * the checkpoint are left out too, and `pickles` has their names.
  * @throws {ModelError} if the folder has an unfinished run, or if a file of the checkpoint is missing
  */
 async function filesOf(folder: string): Promise<{ files: PushedFile[]; pickles: string[] }> {

@@ -30,7 +30,7 @@ import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
 /**
- * The end of the help text, which lists the environment variables. Those of `--keys-file`, `--edge` and
+ * The end of the help text, which lists the environment variables. The variables of `--keys-file`, `--edge` and
  * `--public-url` are missing here because commander prints them with the options.
  */
 const ENVIRONMENT = `
@@ -179,7 +179,7 @@ async function readEnvironment(
 /**
  * Runs `start`, which listens on a port, and names the port or the address in its errors.
  * @throws {InUseError} if another program uses the port
- * @throws {UsageError} if this user may not use the port, or if the address is not one of this machine
+ * @throws {UsageError} if this user may not use the port, or if the address does not belong to this machine
  * @throws {RefusedError} if a GPU is required and there is none
  */
 async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => Promise<T>): Promise<T> {
@@ -196,7 +196,7 @@ async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => P
       throw new UsageError(`option --port ${port}: permission is denied; use a port from 1024`, { cause });
     }
     if (cause instanceof Deno.errors.AddrNotAvailable || /failed to lookup address/.test(messageOf(cause))) {
-      throw new UsageError(`option --host ${host}: is no address of this machine`, { cause });
+      throw new UsageError(`option --host ${host}: is not an address of this machine`, { cause });
     }
     throw cause;
   }

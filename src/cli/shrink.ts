@@ -108,7 +108,7 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   });
 }
 
-/** @param validation the share of the windows that the first run holds out. The options have that of the second run */
+/** @param validation the share of the windows that the first run holds out. `options` have the share for the second run */
 async function shrink(
   name: string,
   options: ShrinkOptions,

@@ -71,7 +71,7 @@ export function createBufferOf(
 
 /**
  * The size of one read of a long range. On a GPU each read waits for the queue, so large reads are better. On the CPU
- * small ones are better, because the allocator reuses their memory and a short copy does not delay other requests.
+ * small reads are better, because the allocator reuses their memory and a short copy does not delay other requests.
  */
 export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 64 * 2 ** 20 };
 

@@ -151,7 +151,7 @@ class RemoteBackend implements Backend {
     // Borrowed memory is never shared. Other bytes are copied, because their owner may reuse them at once.
     const sent = returnsMemory ? bytes as Uint8Array<ArrayBuffer> : new Uint8Array(bytes);
     this.#queue({ name: "write", id, byteOffset, bytes: sent, returnsMemory }, sent.buffer);
-    // The caller must find borrowed memory taken, and the bytes should be on their way to the device at once.
+    // Flushing detaches borrowed memory before the caller can write to it again, and starts the transfer at once.
     if (returnsMemory) this.#flush();
   }
 

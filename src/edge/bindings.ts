@@ -27,7 +27,7 @@ export interface EdgeBindings {
   readonly PARE_CORS_ORIGINS?: string;
   /** "true": accept requests without a key if `PARE_KEYS` is not set. Meant for an edge on one's own machine. */
   readonly EDGE_OPEN?: string;
-  /** The names of an edge with `EDGE_OPEN` besides those of loopback (`protocol/host_names.ts`). Default: none. */
+  /** The names of an edge with `EDGE_OPEN` besides the names of loopback (`protocol/host_names.ts`). Default: none. */
   readonly PARE_HOSTS?: string;
 
   /** The size in bytes of the largest request body that the edge accepts. Default: 100 MB. */

@@ -1,6 +1,6 @@
 /**
  * The classes that `wrangler.toml` names. They extend classes of the module `cloudflare:workers`, which only the
- * Workers runtime has. Their methods are therefore those of plain classes in other files, which tests can call.
+ * Workers runtime has. Plain classes in other files therefore do the work, so that tests can call them.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
@@ -18,7 +18,7 @@ const DEFAULT_JOB_DAYS = 7;
 
 /**
  * Returns a Durable Object class that forwards every method of `Methods` to the object that `create` returns. The
- * methods are on the prototype, because the Worker can call only those.
+ * methods are on the prototype, because the Worker cannot call others.
  */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },

@@ -1,7 +1,7 @@
 /**
  * Serves the pages of the edge: `/`, `/playground`, `/jobs`, `/docs`, and the files that they load. The edge does not
- * forward requests for them, because its pages differ from those of a host. Only the script of Scalar, which shows the
- * contract at `/docs`, comes from the host.
+ * forward requests for them, because its pages differ from the pages of a host. Only the script of Scalar, which shows
+ * the contract at `/docs`, comes from the host.
  */
 
 import type { Context } from "hono";
@@ -69,7 +69,7 @@ async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState[
   return { reason: typeof detail === "string" ? detail : `the host answered with status ${response.status}` };
 }
 
-/** Returns the origin of the bucket, to which scripts send large layers, unless it is that of the edge. */
+/** Returns the origin of the bucket, to which scripts send large layers, unless it is the edge's own origin. */
 function uploadOrigins({ env, req }: Context<EdgeEnv>): string[] {
   const bucket = env.BLOBS_S3_URL ? URL.parse(env.BLOBS_S3_URL)?.origin : undefined;
   return bucket === undefined || bucket === new URL(req.url).origin ? [] : [bucket];

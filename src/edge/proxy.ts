@@ -22,7 +22,7 @@ export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies Probl
 /**
  * The headers that the host receives. All others describe the client or the connection to the edge, such as cookies,
  * `Forwarded` and `Proxy-Authorization`. `Origin` is left out, because the edge itself allows origins, and the host
- * would add those of its own list.
+ * would add its own list of origins.
  */
 const FORWARDED_HEADERS: readonly string[] = [
   "accept",

@@ -1,6 +1,6 @@
 /**
- * The types of the Workers runtime that the edge uses. Cloudflare's package declares globals that contradict those of
- * the DOM.
+ * The types of the Workers runtime that the edge uses. Cloudflare's package declares globals that contradict the
+ * globals of the DOM.
  *
  * A Durable Object is a single-threaded object with a database, which all instances of the Worker call by name. An
  * error that a method throws loses its class on the way to the caller. Outcomes that a caller must distinguish are

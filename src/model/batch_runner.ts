@@ -38,7 +38,7 @@ export class BatchRunner {
     if (tokenInputs) this.#tokenInputs = new WindowInputs(backend, model, tokenInputs.size, windows);
   }
 
-  /** Queues block `index` on `states`, those of `batch`, in place. */
+  /** Queues block `index` in place on `states`, the states of `batch`. */
   async run(index: number, pass: BlockPass, states: DeviceBuffer, batch: Batch): Promise<void> {
     const { hiddenSize: cols, sharedColumns = 0 } = this.model.spec, block = this.model.spec.block(index);
     if (!this.#tokenInputs && sharedColumns === 0) return await block.forward(pass, states, index);
@@ -50,7 +50,7 @@ export class BatchRunner {
   }
 
   /**
-   * Queues copying the hidden states of `part`. The shared keys and values are those in `states`, which the block may change.
+   * Queues copying the hidden states of `part`. The block may change the shared keys and values in `states`.
    * @param states the states of `batch`
    * @param name distinguishes the buffers of the result, which are valid until the next call with the same name
    */
@@ -81,7 +81,7 @@ export class BatchRunner {
   }
 }
 
-/** The inputs for the tokens of some windows. Host memory has those of one block at a time, one row for each id that occurs. */
+/** The inputs for the tokens of some windows. Host memory has the inputs of one block at a time, with one row per distinct id. */
 class WindowInputs {
   readonly #ids: Uint32Array;
   readonly #places: ReadonlyMap<number, number>;

@@ -22,11 +22,11 @@ export interface ObserveOptions {
   readonly beforeBatch?: (batch: Batch) => Promise<void>;
   /** Called after each batch. */
   readonly onBatchDone?: (batch: Batch) => void;
-  /** The weights of the block. @default those of the model */
+  /** The weights of the block. @default the weights of the model */
   readonly source?: TensorSource;
   /**
-   * Observes the dense stream, which runs through the dense block. For each batch, its calls come after those for the other stream. In a
-   * mixture, the tokens of the dense stream take the routes of the other stream, so that each expert has the same tokens in both.
+   * Observes the dense stream, which runs through the dense block. For each batch, its calls come after the calls for the other stream. In
+   * a mixture, the tokens of the dense stream take the routes of the other stream, so that each expert has the same tokens in both.
    */
   readonly dense?: DenseObservers;
   /** The groups whose inputs are of use. Layers of experts that these groups do not need are not computed. @default all groups */
@@ -51,7 +51,7 @@ export interface DenseObservers {
   readonly observeOutput: (group: LinearGroup, residual: ObservedResidual, batch: Batch) => void;
   /**
    * Whether the outputs of the block replace the states of the dense stream. They are wrong in a mixture of experts, where the stream has
-   * the routes of the other one.
+   * the routes of the other stream.
    */
   readonly advances: boolean;
 }

@@ -62,7 +62,7 @@ export class Embedding {
   /**
    * Computes the hidden states of `windows`.
    * @param windows token ids. All windows have the same length
-   * @param past the number of tokens before those in `windows`
+   * @param past the number of tokens before `windows`
    * @returns (windows · tokens, hidden) f32
    * @throws {ModelError} if an id is not in the vocabulary
    * @throws {ModelError} if the projection or the norm is missing, or if its shape differs from the configuration

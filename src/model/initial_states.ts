@@ -8,7 +8,7 @@ import type { HiddenStates } from "./hidden_states/hidden_states.ts";
 import { countColumns, withColumns } from "./hidden_states/state_columns.ts";
 import type { Model } from "./model.ts";
 
-/** The inputs of `block`. `read` returns those of a batch, (batch.count · tokens, columns of the states) f32, in memory of its own. */
+/** The inputs of `block`. `read` returns the inputs of a batch, (batch.count · tokens, columns of the states) f32, in new memory. */
 export interface InitialStates {
   readonly block: number;
   read(batch: Batch): Promise<Float32Array<ArrayBuffer>>;

@@ -43,7 +43,7 @@ export function stagesOf(groups: readonly LinearGroup[]): LinearGroup[][] {
 
 /**
  * Returns the groups of a mixture whose outputs no observed group depends on. A mixture consists of the groups from the first one of an
- * expert on. Its stages have one group per expert, in the same order, and those without a role belong to the shared expert.
+ * expert on. Its stages have one group per expert, in the same order. Stages without a role belong to the shared expert.
  * @param observed defaults to all groups
  */
 export function groupsWithoutReaders(

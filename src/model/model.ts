@@ -24,8 +24,7 @@ export interface Model {
 
 /**
  * Returns the model of a checkpoint with dense weights.
- * @throws {ModelError} if the family or a setting is not supported, or if the tensors are not
- * those that the configuration describes
+ * @throws {ModelError} if the family or a setting is not supported, or if the tensors do not match the configuration
  */
 export function openModel(checkpoint: Checkpoint): Model {
   try {

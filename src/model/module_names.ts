@@ -10,7 +10,7 @@ import type { ModelSpec } from "./families/family.ts";
 /** The module name of the head. It is the same in all model families, even if the head shares its weight with the embedding. */
 const HEAD_MODULE = "lm_head";
 
-/** The first parts of the names of layers in such a checkpoint, and those of the names of modules. */
+/** The first parts of the names of layers in such a checkpoint, and of the module names. */
 const FIRST_PARTS: readonly (readonly [layer: string, module: string])[] = [
   ["decoder.", "model.decoder."],
   ["layers.", "model.layers."],
@@ -30,7 +30,7 @@ export function moduleName(layer: string): string {
  * transformer blocks, and the layers in the blocks, with routers, for which `isQuantized` returns false.
  *
  * @param isQuantized receives the name of a weight in a block
- * @throws {ModelError} if the model is part of a multimodal one, whose other modules are not known
+ * @throws {ModelError} if the model is part of a multimodal model, whose other modules are not known
  */
 export function denseModules(spec: ModelSpec, isQuantized: (weight: string) => boolean): string[] {
   if (spec.isTextPart) {

@@ -22,7 +22,7 @@ export interface ForwardMemory {
 
 /** How a forward pass divides its windows into batches. */
 export interface ForwardDivision extends ForwardMemory {
-  /** The numbers of windows of consecutive parts, two of which never share a batch. @default one part with all windows */
+  /** The numbers of windows of consecutive parts. No batch has windows of two parts. @default one part with all windows */
   readonly parts?: readonly number[];
 }
 

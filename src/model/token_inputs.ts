@@ -82,7 +82,7 @@ export class TokenInputs {
 
   /**
    * Loads the weights for `blocks`. Returns undefined if the blocks of the model have no such inputs.
-   * @param embedding that of `model`, which the caller destroys later
+   * @param embedding the embedding of `model`, which the caller destroys later
    * @throws {ModelError} if a tensor is missing, or if its shape differs from the configuration
    */
   static async open(

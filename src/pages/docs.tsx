@@ -1,6 +1,6 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
-/** The page `/docs`, which shows the contract with Scalar. The host, also that of an edge, serves Scalar's script. */
+/** The page `/docs`, which shows the contract with Scalar. A host serves Scalar's script, also behind an edge. */
 
 import { renderPage, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";

@@ -187,7 +187,7 @@ function resources(kind: ServerKind): readonly Resource[] {
   return kind === "host" ? [...SHARED, ...PAGES] : [...SHARED, ...EDGE_ONLY, JOBS_PAGE, ...PAGES];
 }
 
-/** Paths that begin with `/v1/` are no links, because a browser opens a link without an API key. */
+/** Paths that begin with `/v1/` are not links, because a browser opens a link without an API key. */
 function ResourceRow({ resource: [method, path, purpose] }: { resource: Resource }) {
   return (
     <tr>

@@ -8,7 +8,7 @@ const EVERY_ANSWER: Readonly<Record<string, string>> = {
   "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 };
 
-/** Adds the security headers to an answer, except for those that it has already. */
+/** Adds the security headers that an answer does not have yet. */
 export function addSecurityHeaders(headers: Headers): void {
   for (const [name, value] of Object.entries(EVERY_ANSWER)) {
     if (!headers.has(name)) headers.set(name, value);
@@ -18,7 +18,7 @@ export function addSecurityHeaders(headers: Headers): void {
 /**
  * Returns the headers of a page. Its policy allows only files of its own server. Scripts and styles within the HTML are
  * forbidden, and so are scripts that parse text as HTML.
- * @param connect further origins to which the scripts may send requests, such as that of a bucket for uploads
+ * @param connect further origins to which the scripts may send requests, such as the origin of a bucket for uploads
  */
 export function pageHeaders(connect: readonly string[] = []): Record<string, string> {
   return headersOf({

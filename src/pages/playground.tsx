@@ -10,7 +10,9 @@ import type { PageFiles } from "./page_files.ts";
 
 type Options = readonly (readonly [value: string, name: string])[];
 
-/** The default method, and then the other ones from the end of the table, whose first rows are the simplest methods. */
+/**
+ * The default method, and then the other methods from the end of the table, whose first rows are the simplest methods.
+ */
 const METHOD_OPTIONS = [
   DEFAULT_METHOD,
   ...METHOD_NAMES.filter((name) => name !== DEFAULT_METHOD).reverse(),
@@ -37,10 +39,10 @@ export function playgroundHtml(facts: ServerFacts, files: PageFiles): string {
     <>
       <h1>Playground</h1>
       <p class="lead">
-        A layer is a matrix of weights by which a network multiplies its inputs, and its statistics, which are
-        sums of products of those inputs, say how much each weight matters. Pruning finds a mask, which marks
-        the weights to keep, sets all others to zero, and changes the kept ones so that the outputs stay
-        nearly the same.
+        A layer is a matrix of weights by which a network multiplies its inputs. Its statistics, which are
+        sums of products of these inputs, say how much each weight matters. Pruning finds a mask, which marks
+        the weights to keep, and sets all others to zero. It also changes the kept weights so that the outputs
+        stay nearly the same.
       </p>
       <KeyField facts={facts} />
       <div class="columns">

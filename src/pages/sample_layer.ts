@@ -72,7 +72,7 @@ function hessianUpper(): Float32Array<ArrayBuffer> {
 
 /**
  * Returns a generator of pseudorandom numbers with mean 0 and variance 1: sums of twelve uniform numbers, less 6. The
- * uniform numbers are those of mulberry32 by Tommy Ettinger (public domain).
+ * uniform numbers come from mulberry32 by Tommy Ettinger (public domain).
  */
 function bellNumbers(seed: number): () => number {
   let state = seed;

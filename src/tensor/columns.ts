@@ -18,7 +18,7 @@ export function takeColumns(
   return { dtype, shape: [rows, columns.length], data: taken };
 }
 
-/** Returns a matrix with `cols` columns. Its columns `columns` are those of the given matrix, and the others are 0. */
+/** Returns a matrix with `cols` columns: the columns of the given matrix at the places `columns`, and 0 elsewhere. */
 export function placeColumns(
   { dtype, shape: [rows], data }: HostTensor,
   columns: ArrayLike<number>,

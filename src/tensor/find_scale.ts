@@ -1,8 +1,8 @@
 /** Finds the scale of weights that were rounded to a symmetric grid and stored without their codes. */
 
 /**
- * Finds a scale in F16 of which every weight is exactly an integer multiple, and writes these integers to `integers`.
- * It tries the scale that follows from each integer that the largest weight may have.
+ * Finds a scale in F16 such that every weight is exactly an integer times the scale, and writes these integers to
+ * `integers`. It tries the scale that follows from each integer that the largest weight may have.
  * @param bits the integers are from −2^(bits − 1) to 2^(bits − 1) − 1
  * @returns the scale, 0 if all weights are 0, or undefined if there is none
  */

@@ -99,7 +99,7 @@ export class PruningBudget {
     this.#sparsity = sparsity;
   }
 
-  /** Adds the next block, of which `forced` entries must be pruned. Returns how many to prune, these included. */
+  /** Returns how many entries of the next block to prune, including the `forced` ones, which must be pruned. */
   take(entries: number, forced: number): number {
     this.#seen += entries;
     const due = Math.round(this.#sparsity * this.#seen) - this.#pruned;

@@ -4,7 +4,7 @@
  * `zero` is itself a code, so 0 is exactly a value of the grid, and pruned weights stay exact zeros. Only some grids with
  * `scaleBits`, none of whose weights is pruned, do not contain 0.
  *
- * With the ranges `minmax`, the grid of some weights w is that of the published GPTQ code (arXiv 2210.17323):
+ * With the ranges `minmax`, the grid of some weights w is the same as in the published GPTQ code (arXiv 2210.17323):
  *
  * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
  * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).

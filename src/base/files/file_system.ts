@@ -28,8 +28,8 @@ export interface FileSystem {
   folders(folder: string): Promise<string[]>;
   open(path: string): Promise<ReadableFile>;
   /**
-   * Creates an empty file. An existing file is emptied. A link of this name is replaced, and not followed.
-   * @param mode the permission bits of a new file, less those of the umask. By default the system chooses them
+   * Creates an empty file. An existing file is emptied. A link is replaced, not followed.
+   * @param mode the permission bits of a new file before the umask. By default the system chooses them
    */
   create(path: string, mode?: number): Promise<WritableFile>;
   /** Creates the folder and its parents. Idempotent. @param mode the permission bits of new folders */

@@ -19,7 +19,7 @@ export function evalTable(models: readonly ModelEvaluation[]): string {
   return textTable(["", "", ...columnNames(models.map(({ model }) => model))], rows, 2);
 }
 
-/** The divergences of all models from the first one on text `t`, unless `comparePerplexities` could not compare them. */
+/** The divergences of all models from the first model on text `t`, unless `comparePerplexities` could not compare them. */
 function divergences([, ...others]: readonly ModelEvaluation[], t: number): string[] {
   return [
     "0",

@@ -43,8 +43,8 @@ export interface ModelEvaluation {
 }
 
 /**
- * Evaluates models, each of which is a folder, or `hf:OWNER/NAME` for a model of the Hugging Face hub. The first model is the reference of
- * `comparePerplexities`.
+ * Evaluates models. The name of a model is a folder, or `hf:OWNER/NAME` for a model of the Hugging Face hub. The first
+ * model is the reference of `comparePerplexities`.
  * @throws {UsageError} if a model has fewer positions than the windows have tokens
  * @throws {ModelError} if a model or a text cannot be read, or if a text is too short
  */

@@ -12,7 +12,7 @@ export interface ExportFormat {
    * @throws {ModelError} if the format has no place for a tensor, or if a layer does not fit it and `round` is not set
    */
   write(opened: ModelFolder, out: string, options: WriteOptions): Promise<WriteResult>;
-  /** Settings for `pare prune --for`. Absent if the format is no value of `--for`. */
+  /** Settings for `pare prune --for`. Absent if `--for` does not accept the format. */
   readonly target?: FormatTarget;
 }
 

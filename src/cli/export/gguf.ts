@@ -70,7 +70,7 @@ function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): F
   };
 }
 
-/** Replaces the grid of a K type by that of its fallback. */
+/** Replaces the grid of a K type by the grid of its fallback. */
 function fallbackQuery(query: LayerQuery, { fallback }: SuperBlockType): LayerQuery {
   const { scale_bits: _bits, ...others } = query, { bits } = TENSOR_TYPES[fallback].format;
   return { ...others, bits, group_size: BLOCK_WEIGHTS, symmetric: true };
@@ -95,7 +95,7 @@ function describe(
   ];
 }
 
-/** Counts the layers that get another type than the one with `format`, in one line per type. */
+/** Counts the layers that do not get the type with `format`, in one line per type. */
 function otherTypes({ inFallback, inF16 }: LayerCounts, format: TensorType["format"]): string[] {
   const others = [
     ...hasSuperBlocks(format)

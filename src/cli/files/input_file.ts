@@ -5,7 +5,7 @@ import { UsageError } from "../errors.ts";
 import { nameFile } from "./deno_file_system.ts";
 
 /**
- * Checks that a file exists and is no folder. Whether it can be read, and what it contains, is found out later.
+ * Checks that a file exists and is not a folder, but not whether it can be read.
  * @param source the option or argument that names the file, such as `option --text`
  * @throws {UsageError} naming the source, the path and the reason
  */

@@ -59,7 +59,7 @@ async function requireModelFolder(model: string): Promise<void> {
   }
 }
 
-/** Returns the name under which reports name a model: that of the hub, or that of its folder. */
+/** Returns the name of a model in reports: its name on the hub, or the name of its folder. */
 export async function displayedName(model: string, folder: string): Promise<string> {
   return folder === model ? basename(await denoFileSystem.realPath(folder)) : model;
 }

@@ -182,7 +182,7 @@ async function findFile(
   }
 }
 
-/** Runs `check` and names the option in its errors. A full disk stays a {@link FileError}, because it is no fault of the option. */
+/** Runs `check` and names the option in its errors. A full disk stays a {@link FileError}, because the option is not at fault. */
 async function explain<T>(option: string, path: string, check: () => Promise<T>): Promise<T> {
   try {
     return await check();

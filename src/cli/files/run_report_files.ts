@@ -36,7 +36,7 @@ export function readShrinkReport(folder: Folder): Promise<ShrinkReport | undefin
   return readReport(folder, shrinkReportSchema, SHRINK_KIND);
 }
 
-/** Reads the `pare.json` of either command as that of `pare prune`. @throws {ModelError} if it is malformed */
+/** Reads the `pare.json` of either command as a report of `pare prune`. @throws {ModelError} if it is malformed */
 export async function readAnyReport(folder: Folder): Promise<RunReport | undefined> {
   const shrunk = await readShrinkReport(folder);
   return shrunk ? asRunReport(shrunk) : await readRunReport(folder);

@@ -58,7 +58,7 @@ export function addBackendOption(command: Command): Command {
     .addOption(
       new Option(
         "--webgpu <runtime>",
-        "the implementation of WebGPU that uses the GPU: the one of Deno, or Dawn, which needs the npm package webgpu",
+        "the implementation of WebGPU that uses the GPU: Deno's own, or Dawn, which needs the npm package webgpu",
       )
         .env("PARE_WEBGPU")
         .choices(WEBGPU_RUNTIMES)
@@ -178,8 +178,8 @@ export function addTargetOptions(command: Command): Command {
     )
     .option(
       "--reconstruct <epochs>",
-      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes near " +
-        "to that of the dense block, and before its layers are rounded",
+      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes " +
+        "near to the output of the dense block, and before its layers are rounded",
       integer(0),
       0,
     );
@@ -227,7 +227,7 @@ export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): 
 }
 
 /**
- * Returns a parser of decimal numbers, which reports errors as that of `integer` does.
+ * Returns a parser of decimal numbers, which reports errors as `integer` does.
  * @param range describes the numbers for which `isAllowed` returns true, such as "of 0 or more"
  */
 export function number(range: string, isAllowed: (value: number) => boolean): (text: string) => number {
@@ -238,7 +238,7 @@ export function number(range: string, isAllowed: (value: number) => boolean): (t
   };
 }
 
-/** Allows only these values. The error of another value names the allowed value with which the end of the given one begins. */
+/** Allows only these values. The error suggests a similar value, such as `gguf:q4_0` for `Q4_0_M`. */
 export function allowOnly(option: Option, values: readonly string[]): Option {
   const lastPart = (text: string) => text.toLowerCase().slice(text.lastIndexOf(":") + 1);
   return option.choices(values).argParser((value: string) => {

@@ -98,7 +98,7 @@ function addOption(
   command.option(`--${optionName(name)}${argument[type]}`, help, value);
 }
 
-/** The parameters whose names are no words of a sentence. */
+/** The parameters whose names cannot be ordinary words, because they contain an underscore. */
 const PARAMETER_NAMES = new RegExp(
   `\\b(${OPTION_PARAMETERS.filter((name) => name.includes("_")).join("|")})\\b`,
   "g",

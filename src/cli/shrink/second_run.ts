@@ -32,7 +32,7 @@ export type SecondRunFlags =
   & Pick<NamedOptions, "for" | "target" | "reconstruct">
   & Pick<HostPoolFlags, "server" | "apiKey" | "jobs">;
 
-/** The options of both runs, without those of servers. Each becomes one or more words of the second command. */
+/** The options of both runs, without the options of servers. Each becomes one or more words of the second command. */
 const SHARED = [
   ...["out", "calibration", "samples", "validation", "seqlen", "seed", "target", "reconstruct"],
   ...["text", "windows", "sparsity", "pattern", "bits", "for", "overwrite", "restart"],

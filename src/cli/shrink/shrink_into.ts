@@ -220,7 +220,7 @@ async function shrinkFingerprint(
   return { ...command, ...Object.fromEntries(removed) };
 }
 
-/** Lists the kinds of units of which the options remove some. */
+/** Lists the kinds of units that the options remove. */
 export function unitKinds(options: ShareOptions): UnitKind[] {
   return UNIT_KINDS.filter((kind) => options[UNITS[kind].option] > 0);
 }

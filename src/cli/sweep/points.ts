@@ -18,8 +18,8 @@ export interface SweepPoint {
 }
 
 /**
- * Returns the parameters of all layers at `point`. `rounding` has those that say how weights are rounded, which all points share. A sweep
- * compares perplexities only, so the relative errors of the layers are not computed.
+ * Returns the parameters of all layers at `point`. `rounding` has the parameters of rounding, which all points share. A sweep compares
+ * perplexities only, so the relative errors of the layers are not computed.
  */
 export function layerQueryOf({ method, pattern, sparsity }: SweepPoint, rounding: LayerQuery): LayerQuery {
   return { method, ...pattern === "unstructured" ? { sparsity } : { pattern }, ...rounding, error: false };

@@ -1,7 +1,8 @@
 /**
  * Prints the output of a command: its result, remarks and progress. Only the result is written to standard output, as lines for people, or
  * as one JSON object with `--json`. Progress and remarks are written to standard error. Progress is shown as a bar on a terminal, and as
- * lines in logs and pipes, first one every ten seconds and later one every minute. Control characters in names are escaped, because they come from checkpoints and servers.
+ * lines in logs and pipes, first every ten seconds and later every minute. Control characters in names are escaped, because they come from
+ * checkpoints and servers.
  */
 
 import process from "node:process";
@@ -57,7 +58,7 @@ export const percentText: CountText = (done, total) => `${Math.floor(100 * done 
 /** The seconds between two lines if the variable is not set. */
 const DEFAULT_SECONDS = 10;
 
-/** A line is due after this share of the time since the first one, but every minute in any case. */
+/** A line is due after this share of the time since the first line, but every minute in any case. */
 const SHARE_BETWEEN_LINES = 0.1, MAX_SECONDS = 60;
 
 /** @throws {UsageError} if the variable is set to another text than a number from 0 on */
@@ -143,19 +144,19 @@ function terminalColumns(): number {
   try {
     return Deno.consoleSize().columns;
   } catch {
-    return 80; // standard input and output are no terminals
+    return 80; // neither standard input nor output is a terminal
   }
 }
 
-/** Returns the texts of a bar. A text that is absent stays as it was, so the time left is only replaced by a new one. */
+/** Returns the texts of a bar. Without a new estimate, the bar keeps the time left. */
 function payload(detail: string, secondsLeft: number | undefined): Record<string, string> {
   const left = timeLeft(secondsLeft);
   return { detail: printableLine(detail), ...left && { left } };
 }
 
 /**
- * A progress display that writes lines. The first step and the last are always written, and the steps and notes between them only if some
- * seconds have passed since the last line.
+ * A progress display that writes lines. The first step and the last step are always written. Steps and notes between them are written only
+ * if some seconds have passed since the last line.
  */
 export class LineProgress implements ProgressDisplay {
   #first?: number;

@@ -105,7 +105,7 @@ function layerCheck(
   return { zeros, pattern: formatPattern(wanted), scan: { pattern: wanted, inputAxis } };
 }
 
-/** Returns the weights that are stored transposed, (in, out), as those of GPT-2. Models of unknown families are taken to have none. */
+/** Returns the weights that are stored transposed, (in, out), as in GPT-2. Models of unknown families are taken to have none. */
 function transposedWeights({ config }: Checkpoint, matrices: readonly Matrix[]): Set<string> {
   const names = new Set(matrices.map(({ name }) => name));
   try {

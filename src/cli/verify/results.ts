@@ -5,11 +5,11 @@ import { countText, shareText } from "../../prune/report/format.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { textTable } from "../terminal/output.ts";
 
-/** A tensor with what was expected of it. */
+/** A tensor, and the expectations that it was checked against. */
 export interface VerifiedTensor extends ScannedTensor {
   /** The pattern that was checked, or null. */
   readonly pattern: string | null;
-  /** The number of zeros that the tensor has at least by the report of its run, or null. */
+  /** The least number of zeros by the report of the run, or null. */
   readonly expectedZeros: number | null;
   /** Whether the tensor is one of the pruned or chosen layers. */
   readonly isChecked: boolean;

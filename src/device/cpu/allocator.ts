@@ -56,7 +56,7 @@ export class Allocator {
 
   /**
    * Returns the index of the smallest free range of at least `size` bytes, or undefined if there is none. Of equal
-   * ranges it is the one with the lowest address.
+   * ranges, the range with the lowest address.
    */
   #bestFit(size: number): number | undefined {
     let best: number | undefined;

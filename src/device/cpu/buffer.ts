@@ -13,7 +13,7 @@ export class CpuBuffer implements DeviceBuffer {
   readonly byteLength: number;
   /** The address in the WebAssembly memory. */
   readonly address: number;
-  /** The number of queued commands up to the last one that uses the memory of the buffer. Later commands do not use it. */
+  /** The number of queued commands up to the last command that uses the memory of the buffer. */
   usedUntil: number;
   destroyed = false;
 

@@ -13,7 +13,7 @@ const PAGE_BYTES = 65536;
  */
 const MAX_PAGES = 65535;
 
-/** The largest size of the memory in bytes, of which the module's data and the threads' scratches take a few MiB. */
+/** The largest size of the memory in bytes. The module's data and the threads' scratches take a few MiB of it. */
 export const MAX_HEAP_BYTES = MAX_PAGES * PAGE_BYTES;
 
 /**

@@ -103,7 +103,7 @@ export function segmentLoops(
   return loopOver(segments);
 }
 
-/** Cuts the columns start … end−1 into parts of `step` columns, of which the last may be shorter. */
+/** Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. */
 export function cut(start: number, end: number, step: number): [start: number, end: number][] {
   return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
     start + i * step,

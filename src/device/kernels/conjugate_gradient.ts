@@ -1,8 +1,8 @@
 /**
  * The two updates of a conjugate-gradient step, for many independent systems at once: each row of a matrix is a system
  * of its own. The products with the system's matrix and the dot products of rows are computed by other kernels
- * (`gemm.ts`, `row_dot.ts`). The names are those of the textbook: q is the iterate, r the residual, p the direction,
- * and ap the direction times the matrix.
+ * (`gemm.ts`, `row_dot.ts`). As in textbooks, r is the residual, p the direction, and ap the direction times the
+ * matrix. The iterate is q.
  *
  * All matrices are tiles with the same position and the same leading dimension `ld`. `sums`, f32, has `stride` elements
  * per row of the whole matrix. The sums of row r of the tile start at element (row0 + r)·stride, and `numerator` and

@@ -1,4 +1,4 @@
-/** Kernels that read and overwrite the diagonal of a tile, and fill its lower triangle from the upper one. */
+/** Kernels that read and overwrite the diagonal of a tile, and fill its lower triangle from the upper triangle. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import { words } from "./kernel_case.ts";

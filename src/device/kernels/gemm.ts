@@ -41,7 +41,7 @@ type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
-/** The largest k on a software adapter. The loops over k and those that store C stay under `MAX_LOOP_ITERATIONS`. */
+/** The largest k on a software adapter. The loops over k and over C stay under `MAX_LOOP_ITERATIONS`. */
 export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
 /**
@@ -89,7 +89,7 @@ export function countPatches(
   return count;
 }
 
-/** Returns the variant with the largest patches of which there are enough, or else the one with most patches. */
+/** Returns the variant with the largest patches that keep the GPU busy, or else the variant with the most patches. */
 function variantFor(product: GemmParams): string | undefined {
   for (const [name, [rows, cols]] of Object.entries(PATCHES)) {
     if (countPatches(product, rows, cols) >= ENOUGH_WORKGROUPS) return name === "discrete" ? undefined : name;

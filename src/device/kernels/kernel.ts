@@ -11,7 +11,7 @@ export type Grid = readonly [x: number, y: number, z: number];
 
 /** One WGSL implementation of a kernel. */
 export interface ShaderVariant<P extends string = string> {
-  /** WGSL source. Its bindings in `@group(0)` are those of the declaration, in order, and the struct of parameters. */
+  /** WGSL source. `@group(0)` has the bindings of the declaration, in order, and then the struct of parameters. */
   readonly code: string;
   readonly entryPoint: string;
   /** The bytes of workgroup memory that the shader needs. Adapters that have less do not use it. */

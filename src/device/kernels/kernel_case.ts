@@ -18,7 +18,7 @@ export interface CaseOutput {
   readonly includes?: (index: number) => boolean;
 }
 
-/** One dispatch of a kernel. `B` are the names of the kernel's bindings, and `P` those of its parameters. */
+/** One dispatch of a kernel. `B` are the names of the kernel's bindings, and `P` the names of its parameters. */
 export interface KernelCase<B extends string = string, P extends string = string> {
   /** The feature that distinguishes this case from the other cases of the kernel. */
   readonly feature?: string;

@@ -1,6 +1,6 @@
 /**
- * The list of all kernels, which `deno task generate` writes. The kernels that prune a layer come before those of a
- * model's forward pass and of its training.
+ * The list of all kernels, which `deno task generate` writes. The kernels that prune a layer come before the kernels of
+ * a model's forward pass and of its training.
  */
 
 import { columnSquares } from "./column_squares.ts";

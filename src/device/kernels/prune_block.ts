@@ -104,8 +104,8 @@ export const pruneBlock = defineKernel({
  * Prunes in an n:m pattern. Each row keeps `keep` entries of each group of `group` consecutive columns. The entries to
  * prune are chosen when the loop reaches the first column of the group, by the weights with their updates so far.
  * Forced entries are chosen first, and all of them are pruned even if fewer than `keep` entries remain. Then the
- * entries with the smallest |w[j]/U[j,j]| are chosen, and among equal ones the entry in the lower column. If the last
- * group has only g < group columns, it keeps ceil(keep·g/group) entries. `forced` has the layout described at
+ * entries with the smallest |w[j]/U[j,j]| are chosen, and among equal entries the entry in the lower column. If the
+ * last group has only g < group columns, it keeps ceil(keep·g/group) entries. `forced` has the layout described at
  * `scoreKeys` in select.ts, and is read only if `has_forced` = 1.
  *
  * On a software adapter, groups may have up to 128 columns.

@@ -1,7 +1,7 @@
 /**
  * Prunes one block of columns and rounds the weights that it keeps, in one pass over the columns (SparseGPT, arXiv
- * 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). The loop and the buffers are those of `prune_block.ts`. In
- * column j of a row, where w are the weights of the row with the updates so far:
+ * 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). The loop and the buffers are the same as in `prune_block.ts`.
+ * In column j of a row, where w are the weights of the row with the updates so far:
  *   q = 0 if the entry is pruned, else the value of the grid that is nearest to w[j];
  *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  */
@@ -86,10 +86,10 @@ function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
  *   pruned or not. Then it stores the grid. `grid_size` must be a multiple of `group`. If `searched` is 1, the kernel
  *   searches the grid, as `search_grids.ts` describes it, with the importance 1/U[j,j] of column j. Then entries that
  *   the mask has as pruned count as weights of 0. `scale_dtype` is a number of `DTYPE_CODE`.
- * - If `scale_limit` > 0, which needs `grid_size` > 0, the scales have two levels: a scale is an integer of at most
- *   this magnitude times a factor, which all columns of the block share, and `scale_dtype` is the dtype of this factor.
- *   The kernel computes the factor at the start. It is not stored. An asymmetric grid is free if no weight of its columns
- *   is 0 or pruned and `group` is 0. Then `zeros` has the code of 0 as a fraction.
+ * - If `scale_limit` > 0, which needs `grid_size` > 0, the scales have two levels. A scale is an integer of at most this
+ *   magnitude times a factor, which all columns of the block share. `scale_dtype` is the dtype of the factor. The kernel computes
+ *   the factor at the start. It is not stored. An asymmetric grid is free if no weight of its columns is 0 or pruned and `group`
+ *   is 0. Then `zeros` has the code of 0 as a fraction.
  *
  * On a software adapter, n:m groups may have up to 128 columns.
  */
@@ -127,7 +127,7 @@ const ALL_KEPT = { keep: 0, group: 0 }, TWO_LEVELS = { ...ALL_KEPT, searched: 1,
 const SMALL_GRIDS = { isAligned: true, bits: 4, symmetric: 0, grid_size: 4 };
 const ROUNDED: readonly RoundedBlock[] = [
   { size: 128, isAligned: false, bits: 4, symmetric: 0, grid_size: 0, ...ALL_KEPT },
-  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
+  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative value is rounded.
   { size: 128, isAligned: true, bits: 3, symmetric: 1, grid_size: 32, keep: 2, group: 4, shift: 0.25 },
   { size: 256, isAligned: true, bits: 4, symmetric: 0, grid_size: 64, ...ALL_KEPT },
   { size: 77, isAligned: true, bits: 2, symmetric: 0, grid_size: 0, keep: 5, group: 16 },

@@ -1,13 +1,13 @@
 /**
  * The search for the grids of whole rows of weights (after NeUQI, arXiv 2505.17595). It starts from the grid that
- * `fit_grids` computes with `searched` = 1, and has two stages. In each stage it compares 16 candidates by the error
+ * `fit_grids` computes with `searched` = 1, and has two stages. Each stage compares 16 candidates by the error
  *
  *     Σ_c (importance[c]·(w[c] − the value of the grid nearest to w[c]))²
  *
- * and continues with the first of those with the smallest error. Candidate 0 is the grid with which the stage began, so
- * this grid stays unless another is better. Stage 0 tries its scale times 12/10, 12/11 … 12/25. Stage 1 tries scales
- * that are up to 6 % larger or smaller. For asymmetric grids it also tries zeros that are up to 2 larger or 1 smaller, with fewer scales.
- * The candidates are in shaders/shared/quantization_grid.wgsl.
+ * and continues with the best candidate, or with the first of several equal ones. Candidate 0 is the grid with which
+ * the stage began, so this grid stays unless another is better. Stage 0 tries its scale times 12/10, 12/11 … 12/25.
+ * Stage 1 tries scales that are up to 6 % larger or smaller. For asymmetric grids it also tries zeros that are up to 2
+ * larger or 1 smaller, with fewer scales. The candidates are in shaders/shared/quantization_grid.wgsl.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -105,7 +105,7 @@ export function gridErrorsCase(rows: number, cols: number, options: SearchOption
   };
 }
 
-/** Errors of `count` rows, of which some are equal. */
+/** Errors of `count` rows. Some errors are equal. */
 export function chooseGridsCase(count: number, options: SearchOptions) {
   const { feature, params, scales, zeros } = searchCase(count + 2, options);
   return {

@@ -18,7 +18,8 @@ export const zeroColumns = defineKernel({
 });
 
 /**
- * A tile of (rows, cols) at column `first`. On average every third input is dead, or those of which `isDead` is true.
+ * A tile of (rows, cols) at column `first`. The inputs for which `isDead` is true are dead. By default it is about
+ * every third input.
  */
 export function zeroColumnsCase(
   rows: number,

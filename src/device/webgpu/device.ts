@@ -1,6 +1,6 @@
 /**
  * Finds a WebGPU adapter, describes it, and opens a device on it. Unless larger limits are requested, WebGPU gives a
- * device small ones, even on hardware that offers far more. So `openDevice` requests all limits and optional features
+ * device small limits, even on hardware that offers far more. So `openDevice` requests all limits and optional features
  * of the adapter that Pare uses.
  */
 
@@ -75,7 +75,7 @@ export function describeAdapter({ info }: Pick<GPUAdapter, "info">, runtime?: st
   return { name: runtime === undefined ? name : `${name} with ${runtime}`, software };
 }
 
-/** The files of the GPU drivers of Linux: the kernel's own, NVIDIA's, that of WSL, ARM's and Qualcomm's. */
+/** The files of the GPU drivers of Linux: the kernel's own, and the drivers of NVIDIA, WSL, ARM and Qualcomm. */
 const GPU_FILES = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0"];
 
 /**

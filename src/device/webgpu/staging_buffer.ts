@@ -1,12 +1,12 @@
 /**
  * A staging buffer: memory that the device can copy and the CPU can map, with a fast way to wait for the mapping.
  *
- * `mapAsync` of Deno 2.9 waits for the device before it returns, but its promise resolves only at the runtime's next
- * poll, 11 ms later, which is as long as the whole solve of a small layer. So after `mapAsync` has returned, this file
- * first tries `getMappedRange`, and awaits the promise only if that fails. The attempt is safe, because WebGPU returns
- * a range only of a buffer that is mapped. There is one exception: Deno 2.9 panics if the buffer was never mapped
- * before. So the first mapping of a buffer that was not mapped at its creation awaits the promise, and so does every
- * mapping in other versions of Deno, which were not tested.
+ * `mapAsync` of Deno 2.9 waits for the device before it returns. But its promise resolves only at the runtime's next
+ * poll, 11 ms later. A small layer takes as long to solve. So after `mapAsync` has returned, this file first tries
+ * `getMappedRange`, and awaits the promise only if that fails. The attempt is safe, because WebGPU returns a range only
+ * of a buffer that is mapped. There is one exception: Deno 2.9 panics if the buffer was never mapped before. So the
+ * first mapping of a buffer that was not mapped at its creation awaits the promise, and so does every mapping in other
+ * versions of Deno, which were not tested.
  */
 
 import { afterErrorReports } from "./device_faults.ts";
@@ -55,7 +55,7 @@ export class StagingBuffer {
     const mapped = this.gpu.mapAsync(this.#mode, 0, byteLength);
     const range = this.#canTryEarly ? this.#rangeIfMapped(byteLength) : undefined;
     if (range) {
-      mapped.catch(() => {}); // `unmap` rejects the promise if it is still pending, which is no error.
+      mapped.catch(() => {}); // `unmap` rejects the promise if it is still pending, which is not an error.
       return range;
     }
     return mapped.then(() => {

@@ -3,7 +3,7 @@ import type { WebGpuRuntime } from "./runtimes/runtime.ts";
 import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
 
 export interface WebGpuOptions {
-  /** The implementation of WebGPU, which must be that of `adapter`. @default DEFAULT_RUNTIME */
+  /** The implementation of WebGPU, from which `adapter` must come. @default DEFAULT_RUNTIME */
   readonly runtime?: WebGpuRuntime;
   /** An adapter that has not opened a device yet. @default the fastest adapter of the machine */
   readonly adapter?: GPUAdapter;

@@ -1,7 +1,7 @@
 /**
  * The main module of the worker in which a server runs the WebGPU backend, so that waiting for the GPU does not block
  * the server's event loop (see `device/remote_backend.ts`). All kernels are compiled before the backend is ready. The
- * name of the worker is that of the implementation of WebGPU.
+ * worker has the name of the implementation of WebGPU.
  */
 
 import { type Port, serveBackend } from "../backend_server.ts";

@@ -1,8 +1,8 @@
 /**
  * The registry of GPU hosts. Most hosts are alive while they send heartbeats. Others are woken by a request
- * (`woken_hosts.ts`). The registry also chooses the host for each layer of a job: the least busy one, preferably with a
- * free place and with the layer's statistics, which the host may also get for another reserved layer. A block of a model
- * goes to the host that has its hidden states.
+ * (`woken_hosts.ts`). The registry also chooses the host for each layer of a job: the least busy host, preferably with a free
+ * place and with the layer's statistics. A host counts as having statistics that it gets for another reserved layer. A block of a
+ * model goes to the host that has its hidden states.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -94,7 +94,7 @@ export class HostRegistry implements Nonces {
     }));
   }
 
-  /** Returns the hosts that can get layers: those that are alive, and those that a request wakes. */
+  /** Returns the hosts that can get layers, which are alive or can be woken by a request. */
   usableHosts(): EdgeHost[] {
     const alive = this.aliveHosts();
     const others = this.#wokenHosts().filter(({ id }) => alive.every((host) => host.id !== id));

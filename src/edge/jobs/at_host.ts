@@ -1,4 +1,4 @@
-/** Reserves a host for a task, and waits until one is awake and has a free place. */
+/** Reserves a host for a task, and waits until a host is awake and has a free place. */
 
 import { growingDelays } from "../../base/waiting.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";

@@ -24,7 +24,7 @@ export class HostBusyError extends Error {
 /** A host could not be reached, or cannot work. The failure is transient, because another host may succeed. */
 export class HostFailedError extends Error {
   override name = "HostFailedError";
-  /** Whether the host must be deregistered, because the answer is missing or is not that of the registered host. */
+  /** Whether the host must be deregistered, because it did not answer, or the answer is not from a host of Pare. */
   readonly isGone: boolean;
 
   constructor(message: string, { isGone = false, ...options }: ErrorOptions & { isGone?: boolean } = {}) {

@@ -1,4 +1,4 @@
-/** The summaries of one client's jobs. Only those of unfinished jobs have to be renewed (`listJobs` in `routes.ts`). */
+/** The summaries of one client's jobs. Only unfinished jobs have to be renewed (`listJobs` in `routes.ts`). */
 
 import type { JobList, JobSummary } from "../../protocol/messages.ts";
 import type { JobListQuery } from "../../protocol/resources/jobs.ts";

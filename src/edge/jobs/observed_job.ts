@@ -15,7 +15,7 @@ import {
 } from "./job_record.ts";
 
 /**
- * The methods of the Durable Objects of the binding `JOB_RECORDS`. `JobRecord` describes those that both classes have.
+ * The methods of the Durable Objects of the binding `JOB_RECORDS`. `JobRecord` describes the methods of both classes.
  */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];

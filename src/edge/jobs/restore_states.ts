@@ -33,7 +33,7 @@ export async function withStates<T>(
 }
 
 /**
- * Lets the host create the states of the first block, and run them through the blocks before the one of the attempt. These
+ * Lets the host create the states of the first block, and run them through the blocks before the block of the attempt. These
  * blocks are pruned already, so none of them is solved again.
  * @returns false if the job was cancelled meanwhile
  */

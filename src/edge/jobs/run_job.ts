@@ -1,6 +1,6 @@
 /**
- * Runs a job as a Workflow with one step per layer, or per block of a model. An interrupted run continues with those that
- * are not settled.
+ * Runs a job as a Workflow with one step per layer, or per block of a model. An interrupted run continues with the steps that are
+ * not settled.
  */
 
 import { messageOf } from "../../base/errors.ts";

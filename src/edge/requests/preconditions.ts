@@ -26,7 +26,7 @@ export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | und
   return ifNoneMatch.trim() === "*" || tags.includes(etag) ? 304 : undefined;
 }
 
-/** Returns the header `Range`, or undefined if the client has a part of other bytes by its `If-Range`. */
+/** Returns the header `Range`, or undefined if the client's part, by `If-Range`, belongs to other bytes. */
 export function honouredRange(request: HonoRequest, etag: string): string | undefined {
   const condition = request.header("If-Range");
   return condition === undefined || condition.trim() === etag ? request.header("Range") : undefined;

@@ -133,7 +133,7 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
 const SNAPSHOT = /^(.*\/models--[^/]+)\/snapshots\/[^/]+$/;
 
 /**
- * Refuses links that lead out of `folder`, except those of the hub's cache to the blobs of the same model. A link may lead to a
+ * Refuses links that lead out of `folder`, except links in the hub's cache to the blobs of the same model. A link may lead to a
  * private file of the user, and most files of a checkpoint are copied into the pruned one, which may be published.
  */
 async function requireOwnFiles(

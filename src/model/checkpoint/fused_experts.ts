@@ -16,7 +16,7 @@ export const MAX_EXPERTS = 65_535;
 /** Matches the tensors of all experts: weights, (experts, rows, cols), and biases, (experts, rows). */
 const FUSED = /^(.*\.experts)\.(gate_up_proj|down_proj)(_bias)?$/;
 
-/** Matches those of Granite 4, which are weights. Their slices have names with `.experts`, as those of the others. */
+/** Matches the tensors of Granite 4, which are weights. Their slices get names with `.experts` too. */
 const FUSED_GRANITE = /^(.*\.block_sparse_moe)\.(input_linear|output_linear)\.weight$/;
 
 /** The names of the layers of an expert, in the order of their slices in a tensor. */
@@ -153,7 +153,7 @@ function layersOfSlices(slices: readonly TensorSpec[]): string[] {
   return LAYERS.filter((layer) => found.has(layer));
 }
 
-/** Presents the experts of a file that is written, whose tensors are those of {@link joinExperts}. @param specs its slices */
+/** Presents the experts of a file with the tensors that {@link joinExperts} returned. @param specs its slices */
 export function splitWritten(
   header: SafetensorsHeader,
   specs: readonly TensorSpec[],

@@ -9,7 +9,7 @@ const MAX_ENTRIES = 10_000;
 
 /**
  * Returns the paths of the files, relative to `folder`. Links to folders are not followed. Hidden folders are left out, such as the
- * history of git. So are the outputs of runs, and checkpoints of their own.
+ * history of git. So are outputs of runs, and folders that are checkpoints themselves.
  * @param configFile the name of the file that every checkpoint has
  * @throws {ModelError} if there are too many files and folders
  */
@@ -32,13 +32,13 @@ export async function listNestedFiles(fs: FileSystem, folder: string, configFile
 
 const isVisible = (name: string) => !name.startsWith(".");
 
-/** Returns the folders that `names` have, each after the folder around it. */
+/** Returns the parent folders of `names`, each after its own parent. */
 export function parentsOf(names: Iterable<string>): string[] {
   const parents = Array.from(names, (name) => name.split("/").slice(0, -1));
   return [...new Set(parents.flatMap((parts) => parts.map((_, i) => parts.slice(0, i + 1).join("/"))))];
 }
 
-/** Returns the names of all files in `folder` and in the folders that `names` have. Links to folders are not followed. */
+/** Returns the names of all files in `folder` and in the parent folders of `names`. Links to folders are not followed. */
 export async function listFolders(
   fs: FileSystem,
   folder: string,

@@ -99,7 +99,7 @@ async function openShard(fs: FileSystem, folder: string, name: string, read: Sha
   }
 }
 
-/** @throws {ModelError} if git-lfs has put `file` in place of one that it has not downloaded */
+/** @throws {ModelError} if `file` is a placeholder of git-lfs for a file that was not downloaded */
 async function refusePointer(file: ReadableFile): Promise<void> {
   const start = await file.read(0, Math.min(file.byteLength, LFS_POINTER.length));
   if (new TextDecoder().decode(start) !== LFS_POINTER) return;

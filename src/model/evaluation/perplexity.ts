@@ -1,6 +1,6 @@
 /**
  * Measures the perplexity of a model as the SparseGPT paper does: exp(mean of −log p), where p is the probability that
- * the model gives to the next token of a window. Also measures how far its predictions are from those of another model.
+ * the model gives to the next token of a window. Also measures how far two models differ in their predictions.
  * README.md has the definitions.
  */
 
@@ -96,7 +96,7 @@ export function windowsAtOnce(specs: readonly ModelSpec[], seqlen: number): numb
   return Math.max(1, Math.floor(AUTO_MEMORY_BYTES / (Math.min(specs.length, 2) * bytes)));
 }
 
-/** Measures models with the same windows, of which some run through the models at once. The first one is the reference of the others. */
+/** Measures models with the same windows, some at a time. The first model is the reference of the others. */
 async function measureTogether(
   texts: readonly TextMeasurement[],
   backend: Backend,
@@ -125,8 +125,7 @@ async function measureTogether(
 }
 
 /**
- * Returns the number of windows from which a perplexity is computed: that of all complete windows, but at most
- * `maxWindows`.
+ * Returns the number of windows from which a perplexity is computed: all complete windows, but at most `maxWindows`.
  * @param tokenCount the number of tokens of the text
  * @throws {RangeError} if the text has no complete window or fewer than `maxWindows`, or if `seqlen` is less than 2
  */

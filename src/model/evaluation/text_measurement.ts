@@ -20,8 +20,8 @@ export interface Perplexity {
 /** The figures of a model that may have been compared with another one, the reference. */
 export interface ComparedPerplexity extends Perplexity {
   /**
-   * The mean over the same tokens of KL(p ‖ q) = Σ p·log(p/q), in nats. The sum is over the vocabulary, p are the probabilities by the
-   * reference and q those by the model. Absent if the model was not compared.
+   * The mean over the same tokens of KL(p ‖ q) = Σ p·log(p/q), in nats. The sum is over the vocabulary, p are the probabilities of the
+   * reference and q the probabilities of the model. Absent if the model was not compared.
    */
   readonly divergence?: number;
 }
@@ -120,7 +120,7 @@ export class TextMeasurement {
 }
 
 /**
- * Computes KL(p ‖ q) for each row of a chunk of logits, in nats. p are the probabilities by the reference, and q those by the logits.
+ * Computes KL(p ‖ q) for each row of a chunk of logits, in nats. p is from the reference, and q from the logits.
  * @param reference (rows, vocabSize) f32, the logits of the reference
  */
 async function chunkDivergences(

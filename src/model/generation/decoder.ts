@@ -27,7 +27,7 @@ export class Decoder {
   readonly #head: DeviceWeights;
   readonly #blocks: BlockWeights;
   readonly #workspace: ForwardWorkspace;
-  /** The caches by block. All blocks that read the keys and values of other blocks have the same one. */
+  /** The caches by block. All blocks that read the keys and values of other blocks have the same cache. */
   readonly #caches: readonly KeyValueCache[];
   readonly #tokenInputs?: TokenInputs;
 
@@ -115,7 +115,7 @@ export class Decoder {
     return pass;
   }
 
-  /** Uploads the inputs of one block for `rows` tokens. @param inputs those of all blocks */
+  /** Uploads the inputs of one block for `rows` tokens. @param inputs the inputs of all blocks */
   #upload(inputs: Float32Array, block: number, rows: number): DeviceBuffer {
     const { spec: { tokenInputs, blockCount } } = this.#model, size = tokenInputs!.size;
     const ofBlock = new Float32Array(rows * size);

@@ -1,7 +1,7 @@
 /**
  * Decodes tokens to text one by one. A token may be a part of a character, and the decoders of some tokenizers treat the first
- * token of a text in another way. So a few earlier tokens are decoded again with each new token, and the text of both is
- * compared with that of the earlier tokens alone.
+ * token of a text in another way. So a few earlier tokens are decoded again, with each new token and alone, and the two texts are
+ * compared.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";

@@ -15,7 +15,7 @@ import { TEMPORARY_SUFFIX } from "../../base/files/whole_file.ts";
 
 const FILE_NAME = /^states-(\d+)\.f32$/;
 
-/** The number of bytes of which a checksum is computed at a time. */
+/** The bytes that are added to a checksum at a time. */
 const CHECKSUM_CHUNK_BYTES = 8 << 20;
 
 export interface StatesChecksums {
@@ -54,7 +54,7 @@ export class HiddenStatesFolder {
   }
 
   /**
-   * Removes the files that do not have their stored checksum, and those that `isUsable` excludes. Only the last of the other files is read.
+   * Removes files from the last block back, until a file is usable and has its checksum. Earlier files are not read.
    * @param isUsable returns whether a forward pass may start with the inputs of `block`
    * @returns the paths of the removed files
    */

@@ -17,7 +17,7 @@ export interface DatasetFile {
 
 /**
  * Returns the path of a file in the cache, and downloads it first if the cache does not have it. The length and the
- * digest of a download are compared with those that the hub lists for the commit.
+ * digest of a download are compared with the hub's list for the commit.
  * @param reference the name of the text on the command line, for error messages
  * @throws {ModelError} if the hub refuses access or does not have the file, or if the cache does not have it while
  * `offline` is set

@@ -12,7 +12,7 @@ const PUBLIC_HUB = "https://huggingface.co";
 /** The largest accepted answer in JSON. A page of the listing has up to 1000 files and takes about 300 kB. */
 const MAX_ANSWER_BYTES = 16 << 20;
 
-/** Returns a `fetch` that removes the access token from requests to other servers, such as those of downloads. */
+/** Returns a `fetch` that removes the access token from requests to other servers, such as servers of downloads. */
 export function withoutForeignToken(
   send: typeof fetch,
   hubUrl: string | undefined,

@@ -35,7 +35,7 @@ const LOADED_FILE = /^(?!(training_args|optimizer)\.bin$).*\.(safetensors|bin)(\
 /**
  * Uploads the files in one commit, and returns the commit.
  * @throws {ModelError} if the hub refuses the token or a request, if the repository exists and is not private although
- * it must be, or if it has weight files that loaders could prefer to those of the folder
+ * it must be, or if it has weight files that loaders could prefer to the files of the folder
  * @throws {HubUnreachable} if the hub cannot be reached
  */
 export async function pushFolder(options: PushOptions): Promise<CommitOutput["commit"]> {
@@ -122,7 +122,9 @@ async function refuseOtherWeights(
   const others = [...existing.keys()].filter((name) => LOADED_FILE.test(name) && !files.includes(name));
   if (others.length === 0) return;
   throw new ModelError(
-    `${repo.name}: has the weight files ${others.join(", ")}, which loaders could prefer to those of the ` +
+    `${repo.name}: has the weight files ${
+      others.join(", ")
+    }, which loaders could prefer to the files of the ` +
       "folder; delete them on the hub, or push to another repository",
   );
 }

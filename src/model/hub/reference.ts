@@ -20,7 +20,7 @@ export function isRepositoryName(text: string): boolean {
   return parts.length === 2 && parts.every((part) => PART.test(part) && !/--|\.\./.test(part));
 }
 
-/** Returns the name of the repository in a reference, or undefined if `text` is no reference to the hub. */
+/** Returns the name of the repository in a reference, or undefined if `text` does not refer to the hub. */
 export function repositoryOf(text: string): string | undefined {
   const [repo] = text.slice(PREFIX.length).split("@");
   return isHubReference(text) && isRepositoryName(repo) ? repo : undefined;

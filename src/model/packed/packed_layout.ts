@@ -43,7 +43,7 @@ export interface PackedLayout {
   pack(weight: PackedWeight, grid: SymmetricGrid, codes: SymmetricCodes): ReadonlyMap<string, HostTensor>;
   /**
    * Returns config.json.
-   * @param config that of the dense checkpoint
+   * @param config the config.json of the dense checkpoint
    * @param ignore the modules of the linear layers that stay dense
    */
   config(

@@ -22,7 +22,7 @@ export interface PackedOptions {
   readonly signal?: AbortSignal;
   /** Called after each layer. */
   progress?(done: number, total: number, name: string): void;
-  /** Returns the texts of files that are written instead of copied, by name. @param bytes those of the weight files */
+  /** Returns the texts of files that are written instead of copied, by name. @param bytes the bytes of the weight files */
   rewriteFiles?(bytes: number): Promise<ReadonlyMap<string, string>>;
 }
 

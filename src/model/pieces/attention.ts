@@ -43,7 +43,7 @@ export interface AttentionInput extends Heads {
 
 /**
  * Queues the attention of each token t of the pass, which is softmax(scale·q·kᵀ + slope·(s − t))·v. The softmax runs
- * over the tokens s to which t attends, including those in the cache of the pass.
+ * over the tokens s to which t attends, also in the cache of the pass.
  * @returns (rows, heads · headDim) f32, valid until attention is queued again
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
@@ -85,7 +85,7 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   return out;
 }
 
-/** Records attention without earlier tokens. The slopes and the sinks get no gradient. @param params those of `attention` */
+/** Records attention without earlier tokens. The slopes and the sinks get no gradient. @param params as for `attention` */
 function recordAttention(
   tape: Tape,
   { q, k, v, slopes, sinks, out }: Readonly<

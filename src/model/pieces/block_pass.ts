@@ -61,8 +61,8 @@ export interface BlockPass {
   /** The number of rows of an activation, windows · tokens. */
   readonly rows: number;
   /**
-   * The keys and values of earlier tokens, to which the block adds those of the pass. The batch then has one window. Undefined if the pass
-   * has all tokens of its windows.
+   * The keys and values of earlier tokens, to which the block adds the keys and values of the pass. The batch then has one window.
+   * Undefined if the pass has all tokens of its windows.
    */
   readonly cache?: KeyValueCache;
   /** The further inputs of the block (`ModelSpec.tokenInputs`), (rows, size) f32. */
@@ -83,6 +83,6 @@ export interface BlockPass {
   readonly routes?: Routes;
   /** Whether every token goes to every expert, so that each expert has inputs. The outputs of the pass are then of no use. */
   readonly routesToAll?: boolean;
-  /** Records the pass, so that gradients can be computed. The workspace is then that of the tape, and there is no cache. */
+  /** Records the pass, so that gradients can be computed. The pass then uses the workspace of the tape, and has no cache. */
   readonly tape?: Tape;
 }

@@ -1,4 +1,4 @@
-/** Copies some columns of an activation to another one, such as those of the values of each head. */
+/** Copies some columns of an activation to another one, such as the values of each head. */
 
 import type { DeviceBuffer } from "../../device/backend.ts";
 import { addRows } from "../../device/kernels/forward/rows.ts";
@@ -8,7 +8,7 @@ import { allColumns, type ColumnsView } from "./columns_view.ts";
 
 /**
  * Queues copying the first `rows` rows and `cols` columns of `source` to each of `targets`, which are different columns of one buffer. For
- * all heads at once, a row can be that of one head of a token, because consecutive heads are equally far apart.
+ * all heads at once, a row can be one head of a token, because consecutive heads are equally far apart.
  */
 export function copyColumns(
   { backend, workspace, tape }: Pick<BlockPass, "backend" | "workspace" | "tape">,

@@ -37,8 +37,8 @@ export interface ConvolutionInput {
 }
 
 /**
- * Queues the causal convolution of each column over the tokens, including those in the cache of the pass, and then the bias and the
- * activation function.
+ * Queues the causal convolution of each column over the tokens, also in the cache of the pass, and then the bias and
+ * the activation function.
  * @param x (rows, columns) f32
  * @returns (rows, channels) f32, valid until a convolution is queued again
  */

@@ -9,10 +9,10 @@ import {
 } from "../../device/kernels/training/linear_attention_backward.ts";
 import type { Tape } from "./tape.ts";
 
-/** The bytes of the states of the windows that run backwards at the same time. Those of a single window may be more. */
+/** The most bytes of states of windows that run backwards at the same time. A single window may have more. */
 const STATE_BYTES = 128 << 20;
 
-/** Records the convolution of some channels. The weights get no gradient. @param params those of `causalConvolutionBackward` */
+/** Records the convolution of some channels. The weights get no gradient. @param params as for `causalConvolutionBackward` */
 export function recordConvolution(
   tape: Tape,
   { x, weight, y }: Readonly<Record<"x" | "weight" | "y", DeviceBuffer>>,
@@ -26,9 +26,9 @@ export function recordConvolution(
 
 /**
  * Records linear attention from states of 0. The vectors of the heads get no gradient. The backward pass divides the T tokens of a window
- * into about √(2T) chunks. It computes the states before each chunk, and then, from the last chunk back, those of all tokens of the chunk
- * and their gradients. So it stores about 3·√T states per window.
- * @param params those of `linearAttention` for all tokens of a window, which has `window_rows` rows
+ * into about √(2T) chunks. It computes the states before each chunk, and then, from the last chunk back, the states of all tokens of the
+ * chunk and their gradients. So it stores about 3·√T states per window.
+ * @param params as for `linearAttention`, for all tokens of a window, which has `window_rows` rows
  */
 export function recordLinearAttention(
   tape: Tape,
@@ -93,7 +93,7 @@ export function recordLinearAttention(
           d_gates: tape.gradient(gates),
         };
         backend.dispatch(linearAttentionInputsBackward, buffers, chunkParams);
-        // The gradients of the first states are those of the last states of the chunk before. A buffer cannot be copied to itself.
+        // The first states are the last states of the chunk before. Their gradients pass through `state`, as no buffer is copied to itself.
         backend.copy(gradients, 0, state, 0, bytes);
         backend.copy(state, 0, gradients, chunk * bytes, bytes);
       }

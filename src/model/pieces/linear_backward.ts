@@ -27,10 +27,7 @@ interface LinearProduct {
   readonly scale: number;
 }
 
-/**
- * Records a linear layer. With the gradient G of y, the gradient of x is scale·G·W, that of W is scale·Gᵀ·x, and that of b is the sum of
- * the rows of G.
- */
+/** Records a linear layer. With the gradient G of y, x gets scale·G·W, W gets scale·Gᵀ·x, and b gets the sum of the rows of G. */
 export function recordLinear(
   tape: Tape,
   { strips, bias }: DeviceLinear,
@@ -86,7 +83,7 @@ export function recordActivation(tape: Tape, y: DeviceBuffer, count: number, act
   );
 }
 
-/** Records y = activation(gate)·up. If all rows share one row of `up`, it gets no gradient. @param params those of `gatedMultiply` */
+/** Records y = activation(gate)·up. If all rows share one row of `up`, it gets no gradient. @param params as for `gatedMultiply` */
 export function recordGate(
   tape: Tape,
   gate: DeviceBuffer,
@@ -103,7 +100,7 @@ export function recordGate(
   });
 }
 
-/** Records a limited gate. @param params those of `clampedGate` */
+/** Records a limited gate. @param params as for `clampedGate` */
 export function recordClampedGate(
   tape: Tape,
   gateUp: DeviceBuffer,

@@ -34,7 +34,7 @@ export function normalizeInPlace(pass: Pass, spec: NormSpec, x: DeviceBuffer): v
   pass.backend.copy(y, 0, x, 0, pass.rows * spec.size * 4);
 }
 
-/** Records y = norm(x). @param params those of `rmsNorm` and `layerNorm` */
+/** Records y = norm(x). @param params as for `rmsNorm` and `layerNorm` */
 function recordNorm(
   tape: Tape,
   { weight, bias }: DeviceNorm,

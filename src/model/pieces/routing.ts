@@ -23,7 +23,7 @@ export interface ExpertGroups {
   readonly count: number;
   /** The number of groups that a token chooses. */
   readonly perToken: number;
-  /** The number of experts of a group whose scores, the largest ones, are added to the score of the group. */
+  /** The score of a group is the sum of this many of the largest scores of its experts. */
   readonly summed: number;
 }
 

@@ -6,7 +6,7 @@ import type { BlockPass } from "./block_pass.ts";
 
 type Pass = Pick<BlockPass, "backend" | "workspace" | "tape">;
 
-/** Row r of the chosen ones is row `index[offset + r]` of an activation, and has the factor `factors[offset + r]`. */
+/** Chosen row r is row `index[offset + r]` of an activation, and has the factor `factors[offset + r]`. */
 export interface ChosenRows {
   /** u32. */
   readonly index: DeviceBuffer;

@@ -22,7 +22,7 @@ interface TrainedTensor {
   readonly shape: readonly number[];
   /** The strips of the tensor, in order. */
   readonly parts: readonly Parameter[];
-  /** The number by which the elements on the device exceed those of the checkpoint. */
+  /** The number that is added to each stored element on the device. */
   readonly offset: number;
 }
 
@@ -78,9 +78,9 @@ export class BlockTrainer {
   }
 
   /**
-   * Runs the block on `inputs` and adds the gradients of `share` times the loss to those of earlier calls. Resolves when the work is queued.
-   * For this, a mixture of experts waits until its routes are read back.
-   * @param inputs those of windows · tokens rows. The hidden states are overwritten by the outputs
+   * Runs the block on `inputs` and adds the gradients of `share` times the loss to the gradients of earlier calls.
+   * Resolves when the work is queued. For this, a mixture of experts waits until its routes are read back.
+   * @param inputs the inputs of windows · tokens rows. The outputs overwrite the hidden states
    * @param targets (windows · tokens, hiddenSize) f32
    */
   async addGradients(

@@ -21,7 +21,7 @@ export class Parameter {
     this.#moments = { first: this.#zeros("first moment"), second: this.#zeros("second moment") };
   }
 
-  /** Queues step `step` of Adam, the first of which is 1, and clears the gradient. */
+  /** Queues step `step` of Adam, counted from 1, and clears the gradient. */
   update(learningRate: number, step: number): void {
     const { value: weight, gradient } = this;
     this.#backend.dispatch(adam, { gradient, weight, ...this.#moments }, {

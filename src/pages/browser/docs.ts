@@ -10,8 +10,8 @@ interface Scalar {
 const { Scalar: scalar } = globalThis as { Scalar?: Scalar };
 
 if (scalar) {
-  // All options that would load something from another server, or send something to one, are off. The colours
-  // and the fonts are those of the style of the page.
+  // All options that would load something from another server, or send something to one, are off. The colours and the
+  // fonts come from the style of the page.
   scalar.createApiReference("#contract", {
     url: "/openapi.json",
     theme: "none",

@@ -1,7 +1,7 @@
 /**
- * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run continues, so the work that a
- * complete line records is never lost. If the process is killed while it writes a line, this last line is incomplete. It is ignored when
- * the journal is opened again. Valid lines never change, and new lines are appended to them.
+ * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run continues, so a complete line
+ * is never lost. If the process is killed while it writes a line, this last line is incomplete, and ignored when the journal is opened
+ * again. Valid lines never change, and new lines are appended to them.
  *
  * The last member of each object, `chain`, is the digest of the line and of the chain of the line before it. A line that was changed,
  * repeated, moved, or that lacks its predecessor therefore does not have the right chain. Such a line and all later lines are ignored, and

@@ -2,9 +2,9 @@
 
     python whole_model.py MODEL TEXT OUT [URL]
 
-MODEL is a folder or a name on the Hugging Face hub, TEXT a file to calibrate on, and URL that of a host,
-which `deno task serve` starts. If the script is stopped, the same command continues after the last finished
-layer.
+MODEL is a folder or a name on the Hugging Face hub, TEXT a file to calibrate on, and URL the address of a
+host, which `deno task serve` starts. If the script is stopped, the same command continues after the last
+finished layer.
 """
 
 import sys

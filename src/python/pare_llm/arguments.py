@@ -13,7 +13,7 @@ def require(
 ) -> None:
     """Raise a TypeError that names the argument, the rule and the value unless `value` is one of `kinds`.
 
-    A bool is no number. Of a secret, and of a large object such as a tensor, the message has the type only.
+    A bool is not a number. Instead of a secret or a large value such as a tensor, the message has its type.
     """
     accepted = kinds if isinstance(kinds, tuple) else (kinds,)
     is_number = not isinstance(value, bool) or bool in accepted

@@ -6,7 +6,7 @@
 
 A node that may send layers to hosts has the custom resource `pare_host`, with one unit for each of its hosts:
 `ray start --resources '{"pare_host": 1}'`. Ray decides which node sends a layer, and repeats the layer on
-another node if it loses the first one.
+another node if it loses the first node.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def prune(
     """Prune a checkpoint folder as `prune_folder` does, and give each layer to a Ray task.
 
     The forward passes run in this process, so only this process needs the checkpoint. Ray gets all layers of
-    a block together. The result has the same bytes as that of `prune_folder` if all hosts have the same
-    backend and the same adapter. The other arguments are those of `prune_folder`. Set `journal`, because Ray
+    a block together. The result has the same bytes as with `prune_folder` if all hosts have the same backend
+    and the same adapter. The other arguments are the same as for `prune_folder`. Set `journal`, because Ray
     does not restart this process if it fails.
 
     - hosts: the hosts that a task may use, by the URLs under which the nodes reach them, or by their options
@@ -165,7 +165,7 @@ class RayClient:
         own = layer.pop("hessian_upper", None), layer.pop("validation_hessian_upper", None)
         hessian: Any = layer.pop("hessian", None)
         statistics: Any = own if hessian is None else self._hessians[hessian]
-        # Each task begins with the host after that of the task before, so that all hosts get layers.
+        # Each task begins with the next host, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
         hosts = self._hosts[first:] + self._hosts[:first]
         pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, layer)

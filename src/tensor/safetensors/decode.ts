@@ -30,7 +30,7 @@ export interface TensorChunk {
   readonly tensor: TensorInfo;
   /** The offset of `bytes` in the data of the tensor. A chunk may begin or end inside an element. */
   readonly offset: number;
-  /** At least one byte. This is a view of the source's chunk, and is valid only as long as that chunk is. */
+  /** At least one byte. This is a view of the source's chunk, and is valid only as long as the chunk. */
   readonly bytes: Uint8Array;
 }
 

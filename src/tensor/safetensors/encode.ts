@@ -1,8 +1,8 @@
 /**
  * Writes safetensors files. `encodeHeader` writes only the header, for a caller that streams the data after it.
  * `encode` writes a whole file in memory. As in the reference implementation (Hugging Face's library), the header is
- * padded with spaces, so that the data section begins at a multiple of 8 bytes. But tensors are not sorted by dtype,
- * so one may be unaligned after one with an odd number of bytes. For aligned views, pass wide dtypes first.
+ * padded with spaces, so that the data section begins at a multiple of 8 bytes. But tensors are not sorted by dtype, so
+ * a tensor may be unaligned after a tensor with an odd number of bytes. For aligned views, pass wide dtypes first.
  */
 
 import { type Dtype, tensorBytes } from "../dtype.ts";

@@ -32,7 +32,7 @@ export const METADATA_KEY = "__metadata__";
 
 /** A header that follows every rule of the format. */
 export interface SafetensorsHeader {
-  /** The tensors in the order of their data. The first begins at 0, and each other where the one before it ends. */
+  /** The tensors in the order of their data. The first begins at 0, and each next tensor where its predecessor ends. */
   readonly tensors: readonly TensorInfo[];
   /** The strings of `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;

@@ -136,8 +136,8 @@ LIES: dict[str, tuple[Lie, str]] = {
 # Lies about the values, and what contradicts them if the method is magnitude.
 WRONG_VALUES: dict[str, tuple[Lie, str]] = {
     "moved zeros": (move_the_zeros, "the mask keeps a weight with a smaller magnitude than a pruned one"),
-    "times 1.5": (scale, "a kept weight is not that of the request, although magnitude changes none"),
-    "replayed": (replay, "a kept weight is not that of the request, although magnitude changes none"),
+    "times 1.5": (scale, "a kept weight differs from the request, although magnitude changes none"),
+    "replayed": (replay, "a kept weight differs from the request, although magnitude changes none"),
 }
 # Lies that can be noticed only if the request has statistics. `CONTRADICTION` refuses them, and wrong values
 # too.

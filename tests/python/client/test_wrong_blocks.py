@@ -135,7 +135,7 @@ LIES = {
     ),
     "times 1.5": (put(QUERY, lambda weight: 1.5 * weight), CONTRADICTION),
     "times 0.5": (put(QUERY, lambda weight: 0.5 * weight), CONTRADICTION),
-    "wanda times 1.5": (put(OUTPUT, lambda weight: 1.5 * weight), "a kept weight is not that of the request"),
+    "wanda times 1.5": (put(OUTPUT, lambda weight: 1.5 * weight), "a kept weight differs from the request"),
     "exchanged": (exchange, "the mask prunes 11059 of 36864 entries, but the request asks for 18432"),
     "codes": (put(f"{WIDE}.codes", lambda codes: codes ^ 1), "a weight is not the value of its code"),
     "no mask": (remove(f"{QUERY}.mask"), 'tensor "mask" is missing'),

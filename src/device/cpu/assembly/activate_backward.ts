@@ -131,7 +131,7 @@ export function gate_backward(args: GateBackwardArgs, item: u32): void {
   }
 }
 
-// Adds to one row of `target` the gradient of `up`, or else that of `gate`.
+// Adds the gradient of `up` or of `gate` to one row of `target`.
 function gate_backward_row(
   gate: usize,
   up: usize,

@@ -19,7 +19,7 @@ import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { multiply_block, uses_library } from "./shared/library";
 
-// The query rows of a work item, and those of an item whose operands are rounded, which multiplies them twice as fast.
+// The query rows of a work item. Rounded operands are multiplied twice as fast, so their items have twice the rows.
 const QUERIES: u32 = 64;
 const ROUNDED_QUERIES: u32 = 128;
 // The keys of a block if a library multiplies. The scores of a block have 128 or 256 KiB.
@@ -122,8 +122,8 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
 }
 
 // Does the three steps for the query rows of an item with products of the library. The library reads keys and values
-// where they are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k` and `v`
-// are those of the first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
+// where they are, so the blocks of keys are larger. `q` is the address of the first row of the item. `k` and `v` are
+// the addresses of the first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
 function add_values_by_library(
   rounded: bool, q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32,
   window: u32, chunked: u32, softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,

@@ -2,12 +2,12 @@
 // 64 rows of one head, which are queries, keys or values. It visits the tokens that these rows see, or that see these
 // rows, in blocks of 64 columns, and does three steps for each block:
 //
-//   1. It computes the products q·kᵀ, and those of the gradients d_out and the values.
+//   1. It computes the products q·kᵀ and d_out·vᵀ.
 //   2. It turns the products into the factors of the columns.
 //   3. It multiplies the factors by the columns, and adds the product to the rows' sums.
 //
-// The products use the packing and the micro-kernel of shared/attention_block.ts. The functions here call the token of
-// a row r and that of a column c.
+// The products use the packing and the micro-kernel of shared/attention_block.ts. In this file, r is the token of a
+// row, and c the token of a column.
 
 import { AttentionKeysBackwardArgs, AttentionQueriesBackwardArgs, AttentionValuesBackwardArgs } from "./args";
 import { first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
@@ -149,7 +149,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
   }
 }
 
-// Of the `count` columns from token c on, the index of the first one that token r sees, or that sees token r.
+// Among `count` columns from token c on, the index of the first column that token r sees, or that sees token r.
 // @ts-ignore: decorator
 @inline function first_visible(variable: u32, r: u32, window: u32, chunked: u32, c: u32, count: u32): u32 {
   const first = variable == Q ? first_key(r, window, chunked) : r;
@@ -175,7 +175,7 @@ function pack_statistics(args: AttentionQueriesBackwardArgs, head: u32, row: u32
 // Turns the products of one row into the factors of the columns from … to − 1, and up to three more. For the gradient
 // of the values, the factors are the softmax p. Otherwise they are the gradients of the scaled products scale·q·k.
 // Columns that are not in low … high − 1 get zeros. `statistics` points to the log-sum-exp of the row if the row is a
-// query, and otherwise to those of the columns. The means are KEYS elements later.
+// query, and otherwise to the log-sum-exps of the columns. The means are KEYS elements later.
 function finish_factors(
   variable: u32, factors: usize, products: usize, from: u32, to: u32, low: u32, high: u32, slope: f32, distance: f32, step: f32,
   statistics: usize, softCap: f32,

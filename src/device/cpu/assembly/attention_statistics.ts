@@ -24,7 +24,7 @@ export function attention_statistics(args: AttentionStatisticsArgs, item: u32): 
   const t0 = (ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads)) * QUERIES;
   const head = item % heads, firstRow = (item / heads) % args.batch * tokens;
   const queries = min<u32>(QUERIES, tokens - t0);
-  // Of each query, the largest score so far, and Σ exp(score − it).
+  // The largest score of each query so far, and Σ exp(score − largest).
   const maxima = scratch(), denominators = maxima + (QUERIES << 2);
   add_scores(args, head, firstRow, t0, queries, maxima, denominators, denominators + (QUERIES << 2));
 
@@ -39,8 +39,8 @@ export function attention_statistics(args: AttentionStatisticsArgs, item: u32): 
   }
 }
 
-// Computes the largest score and Σ exp(score − it) for `queries` query rows from token t0 of a window on. `firstRow` is
-// the row of the first token of the window, and `memory` is free.
+// Computes the largest score and Σ exp(score − largest) for `queries` query rows from token t0 of a window on.
+// `firstRow` is the row of the first token of the window, and `memory` is free.
 function add_scores(
   args: AttentionStatisticsArgs, head: u32, firstRow: u32, t0: u32, queries: u32, maxima: usize, denominators: usize, memory: usize,
 ): void {

@@ -71,8 +71,8 @@ function count_top_bytes(count: u32): void {
   for (; i < count; i++) increment(0, key_at(i) >> 24, 1);
 }
 
-// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`. Few keys do,
-// so four keys are compared at once.
+// Counts the values of the byte at bit `shift` of every key whose higher bytes equal the higher bytes of `threshold`.
+// Few keys do, so four keys are compared at once.
 function count_under_prefix(count: u32, threshold: u32, shift: u32): void {
   const prefix = threshold >> (shift + 8), prefixes = i32x4.splat(prefix);
   let i: u32 = 0;

@@ -48,7 +48,7 @@ function write_keys(args: ChooseInRowsArgs, r: u32): void {
   force_row(args.forced + (<usize>((args.row0 + r) * args.words) << 2), 0, key_address(0), args.cols);
 }
 
-// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
+// Counts the values of the byte at bit `shift` of every key that equals `threshold` above this byte.
 function count_bytes(cols: u32, threshold: u32, shift: i32): void {
   memory.fill(scratch(), 0, HISTOGRAM_BYTES);
   const above: u32 = shift == 24 ? 0 : ~(<u32>0) << (shift + 8);

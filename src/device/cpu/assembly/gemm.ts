@@ -1,5 +1,5 @@
 // The CPU twins of the kernels in shaders/gemm.wgsl. They compute C ← alpha·op(A)·op(B) + beta·C, where C is (m, n),
-// op(A) is (m, k) and op(B) is (k, n). The method is that of Goto & van de Geijn, "Anatomy of High-Performance Matrix
+// op(A) is (m, k) and op(B) is (k, n). The method is from Goto & van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication" (2008).
 //
 // A work item is a block of C. It cuts k into steps of at most KC, and multiplies MC rows of A at a time by its columns of B in

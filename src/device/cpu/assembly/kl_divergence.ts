@@ -1,5 +1,5 @@
-// The CPU twin of shaders/kl_divergence.wgsl: how far the probabilities of each row of logits are from those of the
-// same row of the reference. A work item is some whole rows.
+// The CPU twin of shaders/kl_divergence.wgsl: the Kullback–Leibler divergence of each row of logits from the same row
+// of the reference. A work item is some whole rows.
 
 import { KlDivergenceArgs } from "./args";
 import { row_exp_sum, row_max, RUN } from "./cross_entropy";
@@ -27,7 +27,7 @@ export function kl_divergence(args: KlDivergenceArgs, item: u32): void {
   }
 }
 
-// Σ exp(x)·(x − y) over two rows, from the elements of which their largest ones are subtracted before.
+// Σ exp(x − largestX)·((x − largestX) − (y − largestY)) over two rows.
 function row_weighted_difference(x: usize, y: usize, cols: u32, largestX: f32, largestY: f32): f64 {
   const subtractX = f32x4.splat(largestX), subtractY = f32x4.splat(largestY);
   let sums = f64x2.splat(0);

@@ -116,7 +116,7 @@ export function linear_attention_inputs_backward(args: LinearAttentionInputsBack
   add_vector_gradient(args.d_qkv + keys, keyGradient, k, keyScale, keyDim, isDelta);
 }
 
-// Adds the gradient of a query or key x, where `gradient` is that of the unit vector scale·x, or of x itself.
+// Adds the gradient of a query or key x. `gradient` is the gradient of the unit vector scale·x, or of x itself.
 function add_vector_gradient(
   target: usize,
   gradient: usize,

@@ -37,7 +37,7 @@ function row_gradient(
   const center = <f32>mean, rest = <f32>(mean - <f64>center);
   const centers = f32x4.splat(center), rests = f32x4.splat(rest), scales = f32x4.splat(scale);
 
-  // The mean of weight∘gradient, and that of its product with the normalised row.
+  // The means of weight∘gradient and of weight∘gradient∘(the normalised row).
   let sums = f64x2.splat(0), products = sums;
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) {

@@ -1,4 +1,4 @@
-// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They are those of gemm.ts, but
+// The CPU twins of the kernels that shaders/product.wgsl computes on matrix units. They run the code of gemm.ts, but
 // multiply rounded copies of A and B if the backend passes them (src/device/cpu/products/rounded_copies.ts).
 
 import { ProductNnArgs, ProductNtArgs, ProductTnArgs } from "./args";

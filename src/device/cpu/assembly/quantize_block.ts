@@ -11,7 +11,7 @@ import { BUNDLE_ROWS, COLUMN_BYTES, pruned, reciprocal, row_factors, row_free, r
 import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES, grid_offset, grid_scale, grid_zero, least_factor, nonzero_scale, round_scale, round_to_multiple, round_zero } from "./shared/quantization_grid";
 import { ceil_divide } from "./shared/items";
 
-// The columns after which a search looks whether a candidate can still be the best one of any row.
+// After this many columns, a search checks whether a candidate can still be the best of any row.
 const CHECKED_COLUMNS: u32 = 8;
 
 export function quantize_block_items(args: QuantizeBlockArgs): u32 {

@@ -9,7 +9,7 @@ const REMOVED: u32 = 0;
 const CANDIDATE: u32 = 1;
 const FORCED: u32 = 2;
 const LOCKED: u32 = 3;
-// The key of a weight that may not be removed. It is larger than the key of every score, even of one that is NaN.
+// The key of a weight that may not be removed. It is larger than the key of every score, even of NaN.
 const NO_KEY: u32 = 0xffffffff;
 // The column that `choose_weight` returns if no weight may be removed.
 const NO_COLUMN: u32 = 0xffffffff;

@@ -76,7 +76,7 @@ function count_top_bytes(keys: usize, length: u32): void {
   }
 }
 
-// Counts the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
+// Counts the byte at bit `shift` of every key that equals `threshold` above this byte.
 function count_under_prefix(keys: usize, length: u32, threshold: u32, shift: u32): void {
   const prefix = threshold >> (shift + 8);
   const prefixes = i32x4.splat(prefix);

@@ -3,7 +3,7 @@
  * functions restrict the library to the thread that calls it, and return the version for the library's name in reports.
  */
 
-/** Functions outside the BLAS standard. A library has those of its own vendor. */
+/** Functions outside the BLAS standard. A library has only the functions of its own vendor. */
 export const VENDOR_SYMBOLS = {
   openblas_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
   openblas_get_config: { parameters: [], result: "pointer", optional: true },

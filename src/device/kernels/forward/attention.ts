@@ -26,11 +26,11 @@ const EDGE = 16;
  *
  * Here q is the query of token t, and k_s and v_s are the key and the value of token s. A window has the tokens 0 …
  * past + tokens − 1. Only the last `tokens` of them have queries and outputs. The keys and values of the others were
- * computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the
- * attention is a sliding one: the sum is only over the tokens s > t − window. With `chunked` = 1, it is over the tokens s
- * in the chunk of t, where each `window` tokens are a chunk. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no
- * ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap), and otherwise x. With `has_sinks` = 1, the sum in
- * the denominator of the softmax has a further term, exp(sinks[h]), and `sinks` is (heads) f32. Otherwise it is not read.
+ * computed before. The sum is over the tokens s ≤ t of the same window. If the parameter `window` is positive, the sum is only
+ * over the tokens s > t − window. With `chunked` = 1, it is over the tokens s in the chunk of t, where each `window` tokens are a
+ * chunk. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no ALiBi. If `soft_cap` is positive, cap(x) is
+ * soft_cap·tanh(x/soft_cap), and otherwise x. With `has_sinks` = 1, the sum in the denominator of the softmax has a further term,
+ * exp(sinks[h]), and `sinks` is (heads) f32. Otherwise it is not read.
  *
  * Row b·tokens + i of q and out belongs to token past + i of window b, and row b·(past + tokens) + s of k and v to its
  * token s. Head h of q starts at column q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several

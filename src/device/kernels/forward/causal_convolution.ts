@@ -7,9 +7,8 @@ import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" 
 import code from "../../../../shaders/causal_convolution.wgsl" with { type: "text" };
 
 /**
- * A depthwise causal convolution over the tokens of each window. For each token t of the last `tokens` ones, head h and
- * dimension d, with channel c = first + h·head_dim + d:
- * y[…, c] ← Σ_i weight[c·taps + i]·x_s[h, d], where s = t − taps + 1 + i.
+ * A depthwise causal convolution over the tokens of each window. For each t of the last `tokens` tokens, head h and dimension d,
+ * with channel c = first + h·head_dim + d: y[…, c] ← Σ_i weight[c·taps + i]·x_s[h, d], where s = t − taps + 1 + i.
  *
  * Terms with s < 0 are zero. A window has the tokens 0 … past + tokens − 1. Row b·(past + tokens) + s of x belongs to token s
  * of window b, and row b·tokens + t − past of y to token t. The rows of x are `ldx` elements apart, and head h starts at

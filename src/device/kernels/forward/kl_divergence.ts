@@ -1,4 +1,4 @@
-/** The Kullback–Leibler divergence of a model's predictions from those of another model, computed from the logits of both. */
+/** The Kullback–Leibler divergence between the predictions of two models, computed from their logits. */
 
 import { defineKernel, rowGrid } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";
@@ -9,8 +9,8 @@ import maxima from "../../../../shaders/shared/workgroup_max.wgsl" with { type: 
 import code from "../../../../shaders/kl_divergence.wgsl" with { type: "text" };
 
 /**
- * For r < rows: divergence[r] ← Σ_{c < cols} p_c·(log p_c − log q_c), in nats. p are the probabilities by
- * reference[r·ld + c], and q those by logits[r·ld + c]. The largest logit of each row is subtracted before exp.
+ * For r < rows: divergence[r] ← Σ_{c < cols} p_c·(log p_c − log q_c), in nats. p is the softmax of reference[r·ld + c],
+ * and q the softmax of logits[r·ld + c]. The largest logit of each row is subtracted before exp.
  */
 export const klDivergence = defineKernel({
   name: "kl_divergence",

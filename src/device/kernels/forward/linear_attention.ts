@@ -1,6 +1,6 @@
 /**
- * The recurrence of linear attention, by the gated delta rule (Yang, Kautz and Hatamizadeh, arXiv 2412.06464) or by that of Mamba 2 (Dao and
- * Gu, arXiv 2405.21060).
+ * The recurrence of linear attention, by the gated delta rule (Yang, Kautz and Hatamizadeh, arXiv 2412.06464) or by the rule of Mamba 2 (Dao and Gu,
+ * arXiv 2405.21060).
  */
 
 import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
@@ -49,14 +49,14 @@ export const LINEAR_ATTENTION_PARAMS = {
  *     S ← S + d·k·vᵀ,                out ← Sᵀ·q + skip[h]·v    with is_delta = 0
  *
  * With is_delta = 1, the vectors q and k are divided by √(‖x‖² + 10⁻⁶) first, and `skip` is not read. Otherwise `b` is not read. σ is the
- * logistic function. Row first_row + w·window_rows + t of qkv, a, b and out belongs to token t < tokens of window w < batch. A row of qkv has
- * the queries of all `key_heads` from column q_offset on, key_dim elements each, their keys from k_offset on, and from v_offset on the values
- * of all `heads`, value_dim elements each, and nothing else. A row of out has the outputs of all heads. heads/key_heads consecutive heads share
- * a query and a key. `gates` has a, (rows, heads), and then b, (rows, heads). `head_vectors` has a_log, dt_bias and skip, (heads) each.
+ * logistic function. Row first_row + w·window_rows + t of qkv, a, b and out belongs to token t < tokens of window w < batch. A row of qkv has the
+ * queries of all `key_heads` from column q_offset on and their keys from k_offset on, key_dim elements each. From v_offset on it has the values of
+ * all `heads`, value_dim elements each. It has nothing else. A row of out has the outputs of all heads. heads/key_heads consecutive heads share a
+ * query and a key. `gates` has a, (rows, heads), and then b, (rows, heads). `head_vectors` has a_log, dt_bias and skip, (heads) each.
  *
- * `state` is (batch, heads, key_dim, value_dim). It has the states before the first token, and receives those after the last one. With
- * keeps_states = 1, it is (tokens + 1, batch, heads, key_dim, value_dim) instead. The states before the first token are then in state[0], and
- * those after token t are written to state[t + 1]. All buffers hold f32.
+ * `state` is (batch, heads, key_dim, value_dim). It has the states before the first token, and receives the states after the last token. With
+ * keeps_states = 1, it is (tokens + 1, batch, heads, key_dim, value_dim) instead. The states before the first token are then in state[0], and the
+ * states after token t are written to state[t + 1]. All buffers hold f32.
  */
 export const linearAttention = defineKernel({
   name: "linear_attention",

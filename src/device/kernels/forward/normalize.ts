@@ -55,8 +55,8 @@ export const rmsNorm = defineKernel({
 });
 
 /**
- * For each row r: y[r] ← y[r]/√(mean of squares of x[r] + eps). The rows of x have `cols` elements, and those of y have
- * `y_cols`. So y has the weights that `rmsNorm` gives to the rows of x.
+ * For each row r: y[r] ← y[r]/√(mean of squares of x[r] + eps). The rows of x have `cols` elements, and the rows of y
+ * have `y_cols`. So y has the weights that `rmsNorm` gives to the rows of x.
  */
 export const divideByRms = defineKernel({
   name: "divide_by_rms",

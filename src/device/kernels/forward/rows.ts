@@ -45,7 +45,7 @@ export function gatherRowsCase(rows: number, cols: number, all: number) {
   };
 }
 
-/** A case that adds `rows` rows to some of `all` rows, of which there are at least three more. */
+/** A case that adds `rows` rows to some of `all` rows. `all` is at least rows + 3. */
 export function addRowsCase(rows: number, cols: number, all: number, has_index: number) {
   return {
     params: { rows, cols, offset: 3, has_index, scale: -0.75 },

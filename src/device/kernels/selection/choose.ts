@@ -1,7 +1,7 @@
 /**
  * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask of a tile.
  * - Over the whole matrix, exactly k entries are pruned: the entries with the smallest scores, and among equal scores
- *   the entries that come first. The method and the buffer `selection` are those of `select.ts`, with the kernels
+ *   the entries that come first. The method and the buffer `selection` are the same as in `select.ts`. The kernels are
  *   `scoreHistogram`, `selectDigit`, `countScoreTies` and `rankTies`. Then `chooseEntries` writes the mask.
  * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores in each group of consecutive columns.
  *
@@ -36,7 +36,8 @@ const params = {
 
 /**
  * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more
- * significant bytes equal those of selection[0]. The key of an entry is 0 if it is forced, and else bits(score) + 1.
+ * significant bytes equal the same bytes of selection[0]. The key of an entry is 0 if it is forced, and else
+ * bits(score) + 1.
  */
 export const scoreHistogram = defineKernel({
   name: "score_histogram",
@@ -83,7 +84,7 @@ export const countScoreTies = defineKernel({
         params: { ...TILE, has_forced },
         buffers: () => ({
           ...tileOperands(),
-          // The lowest key is that of a forced entry, or of the score 0.
+          // A forced entry, or the score 0, has the lowest key.
           selection: tiesToChoose().map((value, i) => i === 0 && lowest ? 1 - has_forced : value),
         }),
       }))
@@ -131,8 +132,8 @@ export const chooseEntries = defineKernel({
 
 /**
  * Sets the mask bits of the kept entries of the tile in an n:m pattern. Each group of `group` consecutive columns keeps
- * the `keep` entries with the largest scores, and among equal scores those in higher columns, but no forced entry. A
- * last group of g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
+ * the `keep` entries with the largest scores, and among equal scores the entries in higher columns, but no forced
+ * entry. A last group of g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
  */
 export const chooseInGroups = defineKernel({
   name: "choose_in_groups",

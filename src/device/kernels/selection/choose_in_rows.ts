@@ -17,7 +17,8 @@ const LANES = RADIX_BINS;
 
 /**
  * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and
- * of equal scores the first ones. All forced entries are pruned first, even if they are more.
+ * among equal scores the first entries. All forced entries are pruned first, even if there are more than counts[row0 +
+ * r].
  *
  * `x` holds whole rows of a matrix, `ld` elements apart, from row `row0` on. The score of element (r, c) is |x[r·ld +
  * c]·scale[c]|. `forced` and `mask` have `words` u32 words per row of the matrix: bit c%32 of word (row0 + r)·words +

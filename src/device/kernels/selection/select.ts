@@ -153,7 +153,7 @@ export function scoreKeysCase(rows: number, cols: number, first: number, has_for
 /** Each byte of the threshold is one of the eight values that the bytes of keys have. Masks select its first bytes. */
 const COARSE_BYTES = 0x83838383, THRESHOLD = 0x81028100, PREFIXES = [0, 0xff000000, 0xffff0000, 0xffffff00];
 
-/** A case of `count` keys, of which many begin with the same bytes as the threshold. */
+/** A case of `count` keys. Many of them begin with the same bytes as the threshold. */
 export function keyHistogramCase(count: number, level: number) {
   return {
     params: { count, level },
@@ -175,7 +175,7 @@ export function countTiesCase(rows: number, cols: number, accumulate: number) {
   };
 }
 
-/** A case with up to six ties per row, of which `wanted` are chosen. */
+/** A case with up to six ties per row. `wanted` of them are chosen. */
 export function rankTiesCase(rows: number, wanted: number) {
   return {
     params: { rows },

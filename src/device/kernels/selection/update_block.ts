@@ -2,7 +2,7 @@
  * Combines the lazy batch update of a block with the first step of the selection in `select_block.ts`. In the lazy
  * batch update (arXiv 2301.00774), SparseGPT adds the errors of all earlier blocks to the weights of a block. The
  * kernel also computes the keys of the updated weights and the histogram of their first digits. One dispatch is faster
- * than several, because on a GPU each waits for the one before it, and a CPU still has the weights in its cache.
+ * than several: on a GPU each dispatch waits for the dispatch before it, and a CPU still has the weights in its cache.
  */
 
 import { defineKernel } from "../kernel.ts";

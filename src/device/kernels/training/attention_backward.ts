@@ -41,8 +41,8 @@ const BINDINGS = {
  *
  * The sums over h are over the heads that share the head of k and v. `gradient` has the layout of q, with `q_offset`,
  * `ldq` and `head_stride`, and its other elements are not changed. It must not be one of the other buffers. The
- * parameters are those of `attention` for the same operands, without earlier tokens. All buffers hold f32, `head_dim`
- * is at most 512, and every sum has a fixed order.
+ * parameters are the same as for `attention` with the same operands and without earlier tokens. All buffers hold f32,
+ * `head_dim` is at most 512, and every sum has a fixed order.
  */
 export const attentionQueriesBackward = defineKernel({
   name: "attention_queries_backward",

@@ -15,7 +15,7 @@ import code from "../../../../shaders/attention_statistics.wgsl" with { type: "t
  * statistics[h·rows + r] ← log Σ_s exp(score_s), where sinks are terms of the sum, and statistics[(heads + h)·rows + r] ← Σ_d d_out[r, h, d]·out[r, h, d].
  *
  * Here rows = batch·tokens. `out` is the result of `attention` for the same operands without earlier tokens, and
- * `d_out` is the gradient of a loss with respect to `out`, in the layout of `out`. The parameters are those of
+ * `d_out` is the gradient of a loss with respect to `out`, in the layout of `out`. The parameters are the same as for
  * `attention`, and v_offset and ldv are ignored. All buffers hold f32. `head_dim` is at most 512.
  */
 export const attentionStatistics = defineKernel({

@@ -12,8 +12,8 @@ const { past: _, ...params } = causalConvolution.params;
 /**
  * Adds the gradient of x of `causalConvolution` without earlier tokens. For each token t, head h and dimension d, with channel c = first +
  * h·head_dim + d: x_gradient_t[h, d] ← x_gradient_t[h, d] + Σ_i weight[c·taps + taps − 1 − i]·gradient_{t + i}[c], over the tokens t + i of
- * the window. `x_gradient` has the layout of x, and `gradient` that of y. The weights get no gradient. The parameters are those of
- * `causalConvolution` without `past`. All buffers hold f32.
+ * the window. `x_gradient` has the layout of x, and `gradient` the layout of y. The weights get no gradient. The parameters are the same as
+ * for `causalConvolution`, without `past`. All buffers hold f32.
  */
 export const causalConvolutionBackward = defineKernel({
   name: "causal_convolution_backward",

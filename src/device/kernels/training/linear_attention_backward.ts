@@ -18,15 +18,15 @@ import gradientCode from "../../../../shaders/linear_attention_backward.wgsl" wi
 const code = linear + activation + sums + heads + gradientCode;
 
 /**
- * The gradients D of the states, and those of the values. For each window and head, and its tokens from the last one back, with q, k, d and
- * the decay g as in `linearAttention`, and q also divided by √key_dim with is_delta = 1:
+ * The gradients D of the states, and d_v of the values. For each window and head, and its tokens from the last one back, with q, k, d and the decay g
+ * as in `linearAttention`, and q also divided by √key_dim with is_delta = 1:
  *
  *     D[t + 1] ← D[t + 1] + q·d_outᵀ,  d_v ← d_v + s·D[t + 1]ᵀ·k,  D[t] ← g·(D[t + 1] − is_delta·s·k·(D[t + 1]ᵀ·k)ᵀ)
  *
  * Here s is σ(b) or, with is_delta = 0, the step d. Then d_v also gets skip[h]·d_out. `state_gradients` is (tokens + 1, batch, heads, key_dim,
- * value_dim), and its last part has the gradient of the states after the last token at first. In the end, part t + 1 is the gradient of the
- * states after token t, and part 0 that of the states before the first token. d_out has the layout of `out`, and d_v is in the places of the
- * values in `d_qkv`. The parameters are those of `linearAttention`. All buffers hold f32.
+ * value_dim), and its last part has the gradient of the states after the last token at first. In the end, part t + 1 is the gradient of the states
+ * after token t, and part 0 the gradient of the states before the first token. d_out has the layout of `out`, and d_v is in the places of the values
+ * in `d_qkv`. The parameters are the same as for `linearAttention`. All buffers hold f32.
  */
 export const linearAttentionStatesBackward = defineKernel({
   name: "linear_attention_states_backward",
@@ -49,14 +49,14 @@ export const linearAttentionStatesBackward = defineKernel({
 });
 
 /**
- * Adds the gradients of the queries and keys to `d_qkv`, and those of a and b to `d_gates`, in the layouts of `qkv` and `gates`. `states` are
- * those of `linearAttention` with keeps_states = 1, and `state_gradients` those of {@link linearAttentionStatesBackward}. For each token t
+ * Adds the gradients of the queries and keys to `d_qkv`, and the gradients of a and b to `d_gates`, in the layouts of `qkv` and `gates`.
+ * `linearAttention` computes `states` with keeps_states = 1, and {@link linearAttentionStatesBackward} computes `state_gradients`. For each token t
  * and head, with S = states[t], D = state_gradients[t + 1], e = Dᵀ·k, u = is_delta·Sᵀ·k, r = v − g·u, and g, s, q and k as there:
  *
  *     d_q ← states[t + 1]·d_out,  d_k ← D·(s·r) − is_delta·s·g·S·e,  d_s ← e·r,  d_g ← ⟨D, S⟩ − s·e·u
  *
  * where ⟨D, S⟩ is the sum of the products of the elements. The gradients then pass through the functions that give q and k their length, and
- * that compute s and g from a and b. The gradient of a is 0 if the step is limited. The parameters are those of `linearAttention`. key_dim is
+ * that compute s and g from a and b. The gradient of a is 0 if the step is limited. The parameters are the same as for `linearAttention`. key_dim is
  * at most 256. All buffers hold f32.
  */
 export const linearAttentionInputsBackward = defineKernel({

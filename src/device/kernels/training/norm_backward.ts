@@ -9,10 +9,10 @@ import code from "../../../../shaders/norm_backward.wgsl" with { type: "text" };
 
 /**
  * The backward pass of `layerNorm` (`is_centered` = 1) or `rmsNorm` (0), for each contiguous row of `cols` elements.
- * The result of an RMSNorm is y = n∘weight, and a LayerNorm adds its bias. Here n is the normalised row of x. With the gradient g of y, s = 1/√(variance or
- * mean of squares + eps), and the mean m(·) over a row: x_gradient ← x_gradient + s·(g∘weight − m(g∘weight) −
- * n·m(g∘weight∘n)), where an RMSNorm lacks the term m(g∘weight). Then `gradient` ← g∘n, whose column sums are the
- * gradient of the weight.
+ * The result of an RMSNorm is y = n∘weight, where n is the normalised row of x, and a LayerNorm adds its bias. With the
+ * gradient g of y, s = 1/√(variance or mean of squares + eps), and the mean m(·) over a row: x_gradient ← x_gradient +
+ * s·(g∘weight − m(g∘weight) − n·m(g∘weight∘n)), where an RMSNorm lacks the term m(g∘weight). Then `gradient` ← g∘n,
+ * whose column sums are the gradient of the weight.
  */
 export const normBackward = defineKernel({
   name: "norm_backward",

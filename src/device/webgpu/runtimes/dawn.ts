@@ -20,7 +20,7 @@ const ALLOW_EXPERIMENTS = "enable-dawn-features=allow_unsafe_apis";
 export interface DawnFiles {
   /** The folder of the package under its name in `node_modules`, which may be a link. */
   readonly folder: string;
-  /** The folder to which the link leads, or `folder` if it is no link. */
+  /** The folder to which the link leads, or `folder` if it is not a link. */
   readonly realFolder: string;
   /** The addon for this platform, inside of `realFolder`. */
   readonly addon: string;

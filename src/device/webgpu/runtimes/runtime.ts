@@ -2,7 +2,7 @@
 
 import { loadDawn } from "./dawn.ts";
 
-/** The implementations. `deno` is the one that Deno contains, and `dawn` is that of Chromium. */
+/** The implementations: `deno` is part of Deno, and `dawn` is part of Chromium. */
 export const WEBGPU_RUNTIMES = ["deno", "dawn"] as const;
 
 export type WebGpuRuntime = (typeof WEBGPU_RUNTIMES)[number];

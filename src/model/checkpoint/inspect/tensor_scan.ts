@@ -16,7 +16,7 @@ export interface ScanPattern {
   readonly inputAxis: 0 | 1;
 }
 
-/** The findings of a scan. A position is that of the first finding of its kind, and null if there is none. */
+/** The findings of a scan. A position belongs to the first finding of its kind, and is null if there is none. */
 export interface ScanResult {
   /** The number of entries that are +0 or −0. */
   readonly zeros: number;

@@ -70,7 +70,7 @@ export const ANYTHING: Rule = ["anything", () => true];
 
 type Rules = Readonly<Record<string, Rule>>;
 
-/** The rules of one format that replace those of `pack-quantized`. */
+/** The rules of one format that replace the rules of `pack-quantized`. */
 export interface FormatRules {
   readonly config?: Rules;
   readonly group?: Rules;
@@ -115,7 +115,7 @@ const WEIGHT_RULES: Rules = {
   block_structure: ABSENT,
   observer: ANYTHING,
   observer_kwargs: ANYTHING,
-  scale_dtype: ANYTHING, // the dtypes are those of the tensors
+  scale_dtype: ANYTHING, // the tensors have the dtypes
   zp_dtype: ANYTHING,
 };
 
@@ -199,7 +199,9 @@ function specificity(folder: string, stem: string, target: string): number {
     return names.some((name) => expression.test(name)) ? 2 : 0;
   } catch (cause) {
     throw new ModelError(
-      `${folder}: ${QUANTIZATION_KEY}: ${JSON.stringify(target)} is no regular expression that Pare can read`,
+      `${folder}: ${QUANTIZATION_KEY}: ${
+        JSON.stringify(target)
+      } is not a regular expression that Pare can read`,
       { cause },
     );
   }

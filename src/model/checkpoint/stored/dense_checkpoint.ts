@@ -1,6 +1,6 @@
 /**
- * Opens a checkpoint that stores quantised weights as the checkpoint that it would be if its weights were dense. This is the one
- * place in which the tensors and the configuration of the dense checkpoint are listed.
+ * Presents a checkpoint with quantised weights as a checkpoint with dense weights. This is the one place in which the tensors and
+ * the configuration of the dense checkpoint are listed.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
@@ -51,7 +51,7 @@ class DenseCheckpoint extends Checkpoint {
  * Returns the view of a checkpoint with dense weights, or the checkpoint itself if its weights are dense. The checkpoint must stay
  * open while the view is used.
  * @throws {ModelError} if config.json names a format that is not supported, or a format in which no weight is stored, if a tensor of
- * a weight is missing, if two tensors of a weight contradict each other, or if codes are not those of any weight
+ * a weight is missing, if two tensors of a weight contradict each other, or if codes belong to no weight
  */
 export async function openDense(checkpoint: Checkpoint): Promise<Checkpoint> {
   if (checkpoint instanceof DenseCheckpoint) return checkpoint;
@@ -124,7 +124,7 @@ export function packedTensors(weights: TensorSource, name: string): PackedTensor
   return parts && { source: weights.stored, parts };
 }
 
-/** Whether weights are those of a checkpoint in the layout `pack-quantized`. */
+/** Whether weights come from a checkpoint in the layout `pack-quantized`. */
 export function isPacked(weights: TensorSource): boolean {
   return weights instanceof DenseCheckpoint && storedFormatName(weights) === PACK_QUANTIZED;
 }

@@ -19,7 +19,7 @@ export class DequantizedSource implements TensorSource {
   readonly #source: TensorSource;
   readonly #folder: string;
   readonly #weights: ReadonlyMap<string, StoredWeight>;
-  /** The sections of many rows of which a part was read, the last read at the end. The next read of a reader usually continues in them. */
+  /** The sections of many rows that were read in part, in the order of their last reads. A reader usually continues in its section. */
   readonly #begun = new Map<string, Promise<Bytes>>();
 
   /**

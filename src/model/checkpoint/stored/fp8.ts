@@ -1,8 +1,8 @@
 /**
  * The formats `fp8`, which DeepSeek-V3 introduced, and `fbgemm_fp8`. A weight in F8_E4M3 keeps its name, and its scales have this
- * name with the suffix `_scale_inv` or `_scale`. Both suffixes stand for the factor by which an entry is multiplied. The weight has
- * the dtype that config.json gives the model, as in transformers, which prefers the dtype of the parameter to that of the scales.
- * The source is `integrations/finegrained_fp8.py` in github.com/huggingface/transformers (version 5.24).
+ * name with the suffix `_scale_inv` or `_scale`. Both suffixes stand for the factor by which an entry is multiplied. The weight has the
+ * dtype that config.json gives the model, as in transformers, which prefers the dtype of the parameter to the dtype of the scales. The
+ * source is `integrations/finegrained_fp8.py` in github.com/huggingface/transformers (version 5.24).
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";

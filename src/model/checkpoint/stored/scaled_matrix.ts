@@ -15,7 +15,7 @@ import { readElements, requireTensor, type TensorSource } from "../tensor_source
 import type { StoredWeight } from "./stored_format.ts";
 
 interface ScaledMatrix {
-  /** The name of the weight, which is also that of its codes, of shape (…, rows, cols). All but the last two axes count matrices. */
+  /** The name of the weight and of its codes, (…, rows, cols). All but the last two axes count matrices. */
   readonly name: string;
   readonly codes: "F8_E4M3" | "I8";
   /** The dtype of the weight. */

@@ -69,8 +69,8 @@ export function modelDtype({ config: { dtype, torch_dtype: older } }: Checkpoint
 }
 
 /**
- * Returns the dtype of a weight: that of its scales if they have 16 bits, otherwise the one that config.json gives the model, and
- * BF16 if it gives none.
+ * Returns the dtype of a weight: the dtype of its scales if they have 16 bits, otherwise the dtype that config.json gives the
+ * model, and BF16 if it gives none.
  */
 export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
   const { dtype } = checkpoint.info(scale);

@@ -60,7 +60,7 @@ async function checkByteOrder(file: ReadableFile, entry: ArchiveEntry | undefine
  */
 function findStorage(id: PickleValue, entries: ReadonlyMap<string, ArchiveEntry>): TorchStorage {
   if (typeof id !== "object" || id?.kind !== "tuple" || id.items.length !== 5 || id.items[0] !== "storage") {
-    throw new ModelError("pickle: a persistent id is not that of a storage");
+    throw new ModelError("pickle: a persistent id does not name a storage");
   }
   const [, storageClass, key, , elements] = id.items;
   const dtype = storageDtype(storageClass);

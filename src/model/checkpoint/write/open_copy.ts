@@ -191,7 +191,7 @@ export class OpenCopy {
     this.#others.length = 0;
   }
 
-  /** Removes all temporary files of the copy, including those of an earlier process. */
+  /** Removes all temporary files of the copy, including the files of an earlier process. */
   async removeTemporary(): Promise<void> {
     await this.#folder.removeTemporary(plannedFiles(this.#plan, this.#extraFiles));
   }

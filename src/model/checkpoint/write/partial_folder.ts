@@ -113,7 +113,7 @@ export class PartialFolder {
     await this.sync();
   }
 
-  /** Removes all temporary files of the copy, including those that an earlier process left. */
+  /** Removes all temporary files of the copy, also of an earlier process. */
   async removeTemporary(names: ReadonlySet<string>): Promise<void> {
     for (const name of await this.#findTemporary(names)) await this.fs.remove(this.temporaryPath(name));
     for (const parent of parentsOf(names).reverse()) {

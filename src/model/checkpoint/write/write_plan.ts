@@ -41,7 +41,7 @@ export interface NewLayout {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
-/** Plans a copy of `checkpoint` with as many weight files, in which the tensors have another layout. */
+/** Plans a copy of `checkpoint` with the same number of weight files, in which the tensors have another layout. */
 export function planLayout(
   checkpoint: Checkpoint,
   fs: FileSystem,

@@ -8,7 +8,7 @@ const WIDTH = 640, HEIGHT = 220, LEFT = 8, RIGHT = 8, TOP = 12, BOTTOM = 30;
 /** The number of bins. It is odd, so that weights near 0 share the bin in the middle. */
 export const BINS = 81;
 
-/** Draws the weights after pruning as bars, and those before as a line. */
+/** Draws the weights after pruning as bars, and the weights before as a line. */
 export function drawHistogram(before: Distribution, after: Distribution): SVGElement {
   const highest = Math.max(1, ...before.counts, ...after.counts), bins = before.counts.length;
   const width = (WIDTH - LEFT - RIGHT) / bins, bottom = HEIGHT - BOTTOM;
@@ -78,8 +78,8 @@ export function distributionOf(weights: Float32Array, limit: number, bins: numbe
 }
 
 /**
- * Returns a round limit beyond which few weights lie: four times the root of the mean square, or the largest size if
- * that is less. It is an even number of tenths of its power of ten, so that half of it is round too.
+ * Returns a round limit beyond which few weights lie: four times the root of the mean square, or the largest magnitude
+ * if it is less. It is an even number of tenths of its power of ten, so that half of it is round too.
  */
 export function limitOf(weights: Float32Array): number {
   let squares = 0, largest = 0;

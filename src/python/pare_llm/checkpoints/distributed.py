@@ -154,7 +154,7 @@ def _model_names(metadata: Any) -> dict[str, str]:
     """Map the keys of the model's tensors in the metadata to the names of the parameters.
 
     A training program often saves `{"model": …, "optimizer": …}`. If there is a dictionary `model`, only its
-    tensors are those of the model.
+    tensors belong to the model.
     """
     paths = {
         key: ((metadata.planner_data or {}).get(key) or (key,))

@@ -3,8 +3,8 @@
 The reader of the safetensors library (version 0.8) is not used. It accepts 8 of the 76 hostile files of the
 tests, among them headers that list a tensor twice, and its errors do not name the file. It maps files into
 memory, so a file that another program shortens ends the process by a signal, and a loop over the tensors of
-a file keeps all of them in memory. The rules here are those of Pare's own reader in TypeScript, so both
-accept the same files, except for the largest number of elements.
+a file keeps all of them in memory. The rules are the same as in Pare's reader in TypeScript, so both accept
+the same files, except for the largest number of elements.
 """
 
 import json

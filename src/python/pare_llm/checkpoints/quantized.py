@@ -103,7 +103,7 @@ def _codes(words: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def unpack_bytes(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits, of which the first is in the lower bits."""
+    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits. The first number is in the lower bits."""
     return packed if bits == 8 else torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)
 
 
@@ -160,7 +160,7 @@ def _require_part(folder: CheckpointFolder, name: str, dtype: str, shape: tuple[
 
 
 def _require_float(folder: CheckpointFolder, name: str) -> str:
-    """Return the dtype of a part, which must be one that a weight can have."""
+    """Return the dtype of a part, which must be a dtype of weights."""
     dtype = folder.info(name).dtype
     if dtype not in FLOAT_DTYPES:
         raise _part_error(folder, name, "F32, F16 or BF16")

@@ -35,7 +35,7 @@ def load(folder: str | os.PathLike[str]) -> "CheckpointTensors":
 def load_state_dict(folder: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read all tensors of a checkpoint into a dict, for `load_state_dict` of a module.
 
-    The formats and the errors are those of `load`. The shards are read one after the other. Besides the
+    The formats and the errors are the same as in `load`. The shards are read one after the other. Besides the
     result, at most one strip of one weight is in memory. A tensor that a model ties to another one, such as
     the head of OPT, is absent if the file does not have it.
     """

@@ -136,6 +136,6 @@ def parse_report(text: str | None) -> Report:
         if name in report:
             report[name] = printable(str(report[name]))
     if not isinstance(report["notes"], list):
-        raise ValueError(f"{problem}: notes is no list")
+        raise ValueError(f"{problem}: notes is not a list")
     report["notes"] = [printable(str(note)) for note in report["notes"]]
     return cast(Report, report)

@@ -143,7 +143,7 @@ def _sent_layer(
 ) -> LayerToUpload[Array]:
     """Return the layer as it was sent, with the random combinations of its inputs that the host has sent."""
     weight = _oriented(request.tensors[name], answered, library)
-    # The combinations are those of weighted inputs.
+    # The host has already weighted the inputs.
     query: Any = {key: value for key, value in request.layers[name].items() if key != "token_weights"}
     if request.is_rounded_last:
         # The layer was pruned before the training, so that its last solve has the zeros as a mask.
@@ -157,7 +157,7 @@ def _sent_layer(
 def _oriented(stored: Array, answered: WireTensor, library: TensorLibrary[Array]) -> Array:
     """Return a weight as (out, in). Some models, such as GPT-2, store it as (in, out).
 
-    A square weight is the one of both that is nearer to the answer.
+    A square weight is returned in the orientation that is nearer to the answer.
     """
     shape, turned = tuple(stored.shape), stored.T
     if shape != answered.shape or shape[0] != shape[1]:

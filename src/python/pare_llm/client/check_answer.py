@@ -179,7 +179,7 @@ def _asked_mask(
 
 
 def _keeps_weights(layer: LayerToUpload[Any]) -> bool:
-    """Whether the kept weights of the answer must be those of the request."""
+    """Whether the kept weights of the answer must equal the weights of the request."""
     parameters = layer.parameters
     is_moved = bool(parameters.get("refit")) or parameters.get("bits") is not None or layer.target is not None
     return parameters.get("method") in ("magnitude", "wanda") and not is_moved
@@ -188,7 +188,7 @@ def _keeps_weights(layer: LayerToUpload[Any]) -> bool:
 def _check_unchanged(
     pruned: PrunedLayer[Any], dtype: str, library: TensorLibrary[Any], layer: LayerToUpload[Any]
 ) -> None:
-    """Compare the kept weights with those of the request, and the mask of `magnitude` with their order.
+    """Compare the kept weights with the weights of the request, and the mask of `magnitude` with their order.
 
     A device may treat subnormal numbers as 0.
     """
@@ -205,7 +205,7 @@ def _check_unchanged(
         magnitude = magnitude * ((magnitude & infinite) != 0)
         if (((weight[chunk] ^ answered[chunk]) * mask)[magnitude != 0] != 0).any():
             method = layer.parameters["method"]
-            raise ValueError(f"a kept weight is not that of the request, although {method} changes none")
+            raise ValueError(f"a kept weight differs from the request, although {method} changes none")
         pruned_bytes = (mask ^ 1) if allowed is None else (mask ^ 1) & allowed[chunk]
         largest_pruned = max(largest_pruned, int((magnitude * pruned_bytes).max()))
         smallest_kept = min(smallest_kept, infinite - int(((infinite - magnitude) * mask).max()))

@@ -7,8 +7,8 @@ from typing import Any
 from pare_llm.client.layer import LayerToUpload, PrunedLayer
 from pare_llm.client.tensor_library import TensorLibrary
 
-# The largest rounding error of a weight of each dtype, as a share of the range of its grid, if 0 is no value
-# of the grid.
+# The largest rounding error of a weight of each dtype, as a share of the range of its grid, if 0 is not a
+# value of the grid.
 _GRID_ROUNDING = {"F32": 2.0**-22, "F16": 2.0**-10, "BF16": 2.0**-7}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pare_llm.client.answers import printable
 
-# The statuses after which the same request may succeed later. Cloudflare sends those from 520 to 530.
+# The statuses after which the same request may succeed later. Cloudflare sends 520 to 530.
 _TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, *range(520, 531)})
 
 # The error codes of the HTTP contract, by their HTTP status.
@@ -133,7 +133,7 @@ def _redirection(status: int, headers: Mapping[str, str]) -> str | None:
 
 
 def _parse_problem(content_type: str | None, text: str) -> dict[str, str] | None:
-    """Return the texts of a problem, or None if the body is no JSON object, as from some proxies."""
+    """Return the texts of a problem, or None if the body is not a JSON object, as from some proxies."""
     if content_type is None or "json" not in content_type:
         return None
     try:

@@ -47,9 +47,9 @@ class TransportOptions:
             milliseconds until that attempt.
         on_job: called after each submission of a job, with its id and the number of its layers. A job may be
             submitted more than once.
-        ssl_context: the certificates to trust for https, and a certificate of the client. By default those of
-            the system, or of the environment variable SSL_CERT_FILE. Options with a context cannot be
-            pickled.
+        ssl_context: the certificates to trust for https, and a certificate of the client. By default the
+            certificates of the system, or of the environment variable SSL_CERT_FILE. Options with a context
+            cannot be pickled.
     """
 
     base_url: str = ""
@@ -209,7 +209,7 @@ def _parse_base_url(text: str) -> SplitResult:
 
 
 def _request_for_result(request: Request, answer: Answer) -> Request | None:
-    """Return the request for the result that a 303 names, or None if the answer is another one.
+    """Return the request for the result that a 303 names, or None for any other answer.
 
     The result may be at another URL of the same origin only, because the request for it has the API key.
     """

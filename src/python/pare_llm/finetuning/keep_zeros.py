@@ -43,7 +43,7 @@ def keep_zeros(
 
     Without `layers` and `folder`, the masks cover all weights of nn.Linear, of transformers' Conv1D and of
     the input projections of nn.MultiheadAttention that have a zero. Biases, norms, adapters and embeddings,
-    also those that are tied to the output layer, are never masked.
+    even if tied to the output layer, are never masked.
 
     Returns:
         A handle with `verify()` and `remove()`. It is also a context manager.

@@ -69,7 +69,7 @@ class KeptZeros:
     """
 
     def __init__(self, model: nn.Module, weights: list[ModelWeight], *, named: bool) -> None:
-        """Make the masks of those `weights` that have zeros. `named` says whether the user named the weights.
+        """Make the masks of the `weights` that have zeros. `named` says whether the user named the weights.
 
         Raises a ValueError if no entry is masked, if a weight is on the meta device, if a named weight has no
         zero, or if a weight that was not named has only zeros.

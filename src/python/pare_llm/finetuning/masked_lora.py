@@ -29,9 +29,9 @@ def mask_lora_(
     """Mask the LoRA adapters of a pruned model in place.
 
     A masked adapter computes x·(mask ⊙ (B·A)·scaling)ᵀ instead of x·(B·A)ᵀ·scaling, so training uses the
-    weights that `merge_keep_zeros` leaves in the model. The parameters and the files of the adapter stay
-    those of LoRA. The forward pass of each layer also computes the masked B·A, a matrix of size [out, in]. It
-    is not stored, but computed again in backward.
+    weights that `merge_keep_zeros` leaves in the model. The adapter keeps the parameters and the files of
+    LoRA. The forward pass of each layer also computes the masked B·A, a matrix of size [out, in]. It is not
+    stored, but computed again in backward.
 
     The function masks the adapters that the model has now. Call it again after `add_adapter`, and after a
     saved adapter was loaded. Dropout applies to the input of the adapter, as in LoRA.

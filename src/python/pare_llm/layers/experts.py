@@ -1,6 +1,6 @@
 """Mixtures of experts as transformers 5 has them: one module with the weights of all experts of a block.
 
-The parameters of the module have three dimensions, of which the first is the expert: `down_proj`, and either
+The parameters of the module have three dimensions. The first one is the expert: `down_proj`, and either
 `gate_up_proj` or `up_proj`. The module is called with the tokens, with the experts of each token, and with
 the factors of their outputs.
 """

@@ -46,7 +46,7 @@ def checkpoint_name(name: str) -> str:
 
 
 def adapter_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules that peft adds to a model: those beside the layers that its adapters wrap."""
+    """Yield the modules that peft adds to a model, without the layers that its adapters wrap."""
     for module in model.modules():
         # An adapter wraps the layer `base_layer`, and `modules_to_save` has copies of `original_module`.
         for key in ("base_layer", "original_module"):

@@ -61,7 +61,7 @@ class InputStatistics:
         target: LayerTarget | None = None,
         mask: Tensor | None = None,
     ) -> PrunedLayer[Tensor]:
-        """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`.
+        """Prune a layer with these statistics. Raises the errors of `Pare.prune_layer`.
 
         If tokens are held out, they choose the step towards the target, unless `query` has a step.
         """

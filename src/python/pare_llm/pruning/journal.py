@@ -92,7 +92,7 @@ class Journal:
             raise
 
     def finished(self, names: list[str]) -> dict[str, JournalEntry]:
-        """Return the entries of those layers that are finished and whose files are intact."""
+        """Return the entries of finished layers whose files are intact."""
         return {
             name: entry
             for name in names

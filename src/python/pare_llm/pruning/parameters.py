@@ -31,7 +31,7 @@ _CLASSES: Mapping[type, tuple[type, str]] = {
 
 
 def require_names(given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise a TypeError that names an unknown parameter and the known one with the most similar name."""
+    """Raise a TypeError that names an unknown parameter, and the known parameter with the nearest name."""
     known = sorted(known)
     for name in given:
         if name == "hessian":
@@ -62,10 +62,9 @@ def _require_types(query: Mapping[str, Any], place: str = "") -> None:
 
 
 def layer_query(query: Mapping[str, Any]) -> LayerQuery:
-    """Return the parameters of each layer, of which None stands for the default.
+    """Return the parameters of each layer. None stands for the default.
 
-    A TypeError or a ValueError names a value of the wrong type, or one that cannot be the same for all
-    layers.
+    A TypeError or a ValueError names a value of the wrong type, or that cannot be the same for all layers.
     """
     if query.get("dtype", "same") != "same":
         raise TypeError(
@@ -104,7 +103,7 @@ def without_rounding(query: Mapping[str, Any]) -> dict[str, Any]:
 def only_rounding(query: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a layer whose mask has all zeros already.
 
-    All methods then round the other weights in the same way, so the fastest one takes the place of `method`.
+    All methods then round the other weights in the same way, so the fastest method replaces `method`.
     """
     names = ("refit", "effort", "target_step")
     kept = {name: value for name, value in query.items() if name not in names}

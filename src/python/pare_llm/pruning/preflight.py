@@ -36,7 +36,7 @@ def require_receivers(on_layer: object, tracker: object) -> None:
 def require_hosts(client: LayerClient, queries: Collection[LayerQuery]) -> None:
     """Have the hosts check the API key and each set of parameters. A client of another class checks nothing.
 
-    The errors are those of `Pare.check`.
+    Raises the errors of `Pare.check`.
     """
     check = getattr(client, "check", None)
     if check is not None:

@@ -98,12 +98,12 @@ def prune_(
         target: what the outputs of a layer should be. `dense` moves its weights towards the outputs of the
             dense model before it is pruned. The hidden states then take twice the memory.
         reconstruct: how many epochs the kept weights, the biases and the norms of each block are trained
-            after its layers were pruned, so that its outputs are near those of the dense block.
+            after its layers were pruned, so that its outputs are near the outputs of the dense block.
         validation: the share of the windows of all batches that is held out, from 0 to 0.5. By default one
             window in eight, evenly spaced, and none if there are fewer than eight. A tensor of a batch is
-            divided if its first dimension counts the windows. Or held-out batches, in the form of `batches`,
-            of which every rank gives its own. Held-out windows are never fitted. They decide between the
-            results of a solve, and the report has the error of each layer on them.
+            divided if its first dimension counts the windows. Or held-out batches, in the form of `batches`.
+            Every rank gives its own held-out batches. Held-out windows are never fitted. They decide between
+            the results of a solve, and the report has the error of each layer on them.
         client: a `Pare` or `PareHosts`, or a list of `Pare`. The layers of a block are spread over all hosts.
         blocks: the blocks, as names or modules in the order of the forward pass. By default the only
             `nn.ModuleList` of modules of one class.

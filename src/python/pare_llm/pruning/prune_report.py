@@ -54,7 +54,7 @@ class Reconstruction:
     after: float
     """The error of the parameters that were kept."""
     kept_epoch: int
-    """The epoch whose parameters were kept. 0 means those before the reconstruction."""
+    """The epoch whose parameters were kept. 0 means before the reconstruction."""
     seconds: float = 0
 
 
@@ -69,7 +69,7 @@ class RunFacts:
     parameters: dict[str, Any]
     """The parameters of the HTTP contract and the choice of layers."""
     samples: int
-    """The number of calibration sequences of all ranks, with those that are held out."""
+    """The number of calibration sequences of all ranks, held-out sequences included."""
     seqlen: int
     """The number of tokens of the longest sequence, padding included."""
     skipped: list[str]
@@ -92,7 +92,7 @@ class PruneReport:
     """The result of `prune_`. It is printed as a summary. In a notebook, it shows itself as a table."""
 
     layers: Sequence[LayerResult]
-    """The pruned layers, in the order of the model. Their reports are those before any reconstruction."""
+    """The pruned layers, in the order of the model. Their reports were made before any reconstruction."""
     facts: RunFacts
     reconstructions: Mapping[int, Reconstruction] = field(default_factory=dict)
     """What the reconstruction of each block achieved, by the index of the block."""
@@ -114,9 +114,7 @@ class PruneReport:
 
     @property
     def seconds(self) -> float:
-        """The seconds of the forward passes and of the requests, which may have run at the same time, and
-        those of the reconstruction.
-        """
+        """The seconds of forward passes, requests and reconstruction. Some of them may overlap."""
         return sum(self._phases.values())
 
     @property

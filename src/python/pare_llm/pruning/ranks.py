@@ -60,7 +60,7 @@ class Ranks:
         return values[0]
 
     def share_tensor(self, tensor: Tensor, source: int) -> Tensor:
-        """Return `tensor`, overwritten by that of the rank `source` in the same shape and dtype."""
+        """Return `tensor`, overwritten by the tensor of the rank `source`, in the same shape and dtype."""
         if self.count == 1:
             return tensor
         sent = tensor.to(self._device).contiguous()

@@ -279,7 +279,7 @@ class PruneRun:
         return {**resolved_parameters(self._query), **self._options.reported()}
 
     def _rounded_last(self) -> set[str]:
-        """Return the names of the layers of those blocks that have a layer with `bits`."""
+        """Return the names of all layers in blocks that have a layer with `bits`."""
         blocks = {
             layer.block.index for layer in self.layers if self._queries[layer.name].get("bits") is not None
         }
@@ -288,7 +288,7 @@ class PruneRun:
     def _mapped(
         self, names: Collection[str], change: Callable[[Mapping[str, Any]], dict[str, Any]]
     ) -> dict[str, LayerQuery]:
-        """Return the parameters of all layers, with those of the layers `names` changed."""
+        """Return the parameters of all layers, with `change` applied to the layers `names`."""
         return {
             name: cast("LayerQuery", change(query)) if name in names else query
             for name, query in self._queries.items()

@@ -56,8 +56,8 @@ class RunParameters(LayerQuery, OtherRunParameters, total=False):
     hidden states then take twice the memory. Defaults to `none`."""
     reconstruct: int
     """How many epochs the kept weights, the biases and the norms of each block are trained after its layers
-    were pruned, so that its outputs are near those of the dense block: with `target="dense"` on the inputs of
-    the dense model, else on its own. The epoch with the least error on the held-out windows is kept. Zeros
+    were pruned, so that its outputs are near the dense block's on the same inputs, or with `target="dense"`
+    on the inputs of the dense model. The epoch with the least error on the held-out windows is kept. Zeros
     stay zero. With `bits`, the layers of a block are rounded after the block was trained. Defaults to 0."""
 
 

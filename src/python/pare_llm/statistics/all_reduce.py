@@ -30,7 +30,7 @@ class _RankState:
 def all_reduce_hessians(
     layers: Mapping[str, LinearLayer], shared: SharedHessians, group: dist.ProcessGroup | None
 ) -> None:
-    """Replace every Hessian by its sum over the ranks of `group`, each of which must call this function.
+    """Replace every Hessian by its sum over the ranks of `group`. Each rank must call this function.
 
     Only the upper triangles are sent. Afterwards, layers share a Hessian if the same ranks called them, and
     they shared one on each of these ranks. A rank that did not call a layer contributes zeros. If the ranks

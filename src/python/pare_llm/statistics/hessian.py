@@ -18,7 +18,7 @@ TokenWeights = Literal["none", "unit"]
 """How much each token counts: `none` adds x xᵀ, and `unit` first scales x to a mean square of 1."""
 
 DEFAULT_TOKEN_WEIGHTS: TokenWeights = "unit"
-"""The default of statistics and of runs, as of `pare prune`. That of a request with `inputs` is `none`."""
+"""The default of statistics, runs and `pare prune`. A request with `inputs` has the default `none`."""
 
 LEAST_SQUARE = 1e-30
 """Added to the mean square before the division, so that an input of zeros stays 0."""

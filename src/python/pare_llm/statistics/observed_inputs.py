@@ -21,7 +21,7 @@ class LayerInput:
     seq_first: bool = False
     """Whether the shape is (seq, batch, …) instead of (batch, seq, …)."""
     routed: tuple[Tensor, Tensor] | None = None
-    """All tokens of the call, and the indices of those that `values` has. None if `values` has all tokens."""
+    """All tokens of the call, and the indices of the tokens in `values`. None if `values` has all tokens."""
 
 
 RecordInput = Callable[[str, LinearLayer, LayerInput], None]

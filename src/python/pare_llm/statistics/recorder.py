@@ -88,7 +88,7 @@ class HessianRecorder:
                 layers.
             offload: keep the Hessians on the CPU. See `Hessian`.
             chunk_tokens: how many tokens are converted to float32 at a time.
-            token_weights: how much each token counts, as in `Hessian`. The default is that of `prune_`.
+            token_weights: how much each token counts, as in `Hessian`. `prune_` has the same default.
 
         Raises:
             ValueError: a pattern matches no layer, or the model has no linear layer.
@@ -168,7 +168,7 @@ class HessianRecorder:
         self._padding.give(mask)
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> None:
-        """Replace the Hessians, and those of held-out batches, by their sums over data-parallel ranks.
+        """Replace the Hessians, also of held-out batches, by their sums over data-parallel ranks.
 
         The sums do not depend on how the batches were distributed. Every rank of the process group must call
         this method once, after its last batch. If a layer was never called on a rank, for example an expert

@@ -50,7 +50,7 @@ class SharedHessians:
             group.pending = _Pending(SeenInput(inputs), inputs.detach(), real, {layer})
 
     def settle(self) -> None:
-        """Finish the sums of a forward pass, and split the groups of which some layers were not called.
+        """Finish the sums of a forward pass, and split the groups in which not all layers were called.
 
         Raises a RuntimeError if the model modified a pending input in place, so that it cannot be added.
         """

@@ -112,7 +112,7 @@ const REFUSED: Readonly<Record<string, readonly (readonly [change: Change, messa
   ).map(([changes, message]) => [withWeights(changes), message]),
   "layers that config.json does not list as quantised, or lists as ignored": [
     [withGroup({ targets: ["y", "re:.*z"] }), /x is quantised, but .*config_groups has no target for it/],
-    [withGroup({ targets: ["re:("] }), /"re:\(" is no regular expression that Pare can read/],
+    [withGroup({ targets: ["re:("] }), /"re:\(" is not a regular expression that Pare can read/],
     ...["x", "model.x", "re:x$", "Linear"].map((name) =>
       [described({ ignore: [name] }), /x is quantised, but quantization_config\.ignore lists it/] as const
     ),

@@ -72,9 +72,9 @@ export function choose_in_group(start: u32, width: u32, quota: u32): void {
 }
 
 // W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of the panel at `start`. W has the weights and
-// Err the errors of the bundle. Columns of zeros pad the packed U to a multiple of four. An engine that pairs instructions
-// has registers for two panels, so the errors before an even panel are applied to the odd panel after it at the same time,
-// and the odd panel then lacks only the errors of the even one. The terms are added in the same order either way.
+// Err the errors of the bundle. Columns of zeros pad the packed U to a multiple of four. An engine that pairs instructions has
+// registers for two panels. It applies the errors before an even panel to the odd panel after it at the same time, so the odd
+// panel then lacks only the errors of the even panel. The terms are added in the same order either way.
 export function subtract_before(size: u32, width: u32, start: u32): void {
   let first: u32 = 0;
   if (is_paired() && width == PANEL) {

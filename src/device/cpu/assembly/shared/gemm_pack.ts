@@ -1,7 +1,7 @@
 // Packs an operand of the product A·B into panels, the order in which the micro-kernel reads it. A panel holds `width`
 // neighbouring rows of A or columns of B. It is stored by steps: first the `width` elements of step 0 of the inner
-// dimension, then those of step 1, up to step k − 1. If fewer than `width` rows or columns are left, zeros fill the
-// panel. In this file, p counts the steps, and i counts the rows of A or the columns of B in a panel.
+// dimension, then the elements of step 1, up to step k − 1. If fewer than `width` rows or columns are left, zeros fill
+// the panel. In this file, p counts the steps, and i counts the rows of A or the columns of B in a panel.
 
 import { transpose_4x4 } from "./lanes";
 

@@ -18,7 +18,8 @@ declare function bgemm(
   alpha: f32, a: usize, lda: u32, b: usize, ldb: u32, beta: f32, c: usize, ldc: u32,
 ): void;
 
-// With `upper`, the rows of C that cross the diagonal are multiplied in strips of about this height, each from it on.
+// With `upper`, the rows of C that cross the diagonal are multiplied in strips of about this height, each from the
+// diagonal on.
 const STRIP: u32 = 128;
 
 let library: bool = false;

@@ -2,9 +2,9 @@
 // elements of C, in registers. Packing pads the operands at the edges, so the micro-kernels check nothing.
 //
 // An engine that checks each access against the size of the memory needs three instructions per load. So 4 × 8 loads a
-// column of A as one vector and copies its lanes with shuffles. 6 × 16 is for engines that check nothing: twelve
-// accumulators, a row of B and an element of A fill 15 of the 16 registers of 256 bits, and the engine needs the last. There is a
-// second 6 × 16 micro-kernel for an A that is not packed.
+// column of A as one vector and copies its lanes with shuffles. 6 × 16 is for engines that check nothing. Twelve
+// accumulators, a row of B and an element of A fill 15 of the 16 registers of 256 bits, and the engine needs the last
+// register. A second 6 × 16 micro-kernel reads an A that is not packed.
 
 import { is_paired } from "./instance";
 

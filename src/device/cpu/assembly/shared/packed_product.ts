@@ -37,10 +37,10 @@ function multiply_edge(
   }
 }
 
-// C ← alpha·A·B + beta·C for A, (rows, k), packed B, (k, cols), and C with rows that are `ldc` bytes apart. The panels of B
-// have `panelSteps` ≥ k steps, of which the k from `packedB` on are multiplied. `tile` has MICRO_TILE_BYTES of temporary memory.
-// With `upper`, micro-tiles whose elements all have shift + i > j are skipped. With `triangular`, B has zeros below its diagonal,
-// and the rows of B below all diagonal elements of a panel are skipped.
+// C ← alpha·A·B + beta·C for A, (rows, k), packed B, (k, cols), and C with rows that are `ldc` bytes apart. The panels of B have
+// `panelSteps` ≥ k steps. The k steps from `packedB` on are multiplied. `tile` has MICRO_TILE_BYTES of temporary memory. With
+// `upper`, micro-tiles whose elements all have shift + i > j are skipped. With `triangular`, B has zeros below its diagonal, and
+// the rows of B below all diagonal elements of a panel are skipped.
 // @ts-ignore: decorator
 @inline export function multiply_packed(
   k: u32, a: usize, lda: usize, packedB: usize, panelSteps: u32, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32,

@@ -51,14 +51,14 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return reciprocal(<u32>MAX_COLUMNS);
 }
 
-// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0, and lies between two codes if 0 is
-// no value of the grid.
+// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0, and lies between two codes if 0 is not a
+// value of the grid.
 // @ts-ignore: decorator
 @inline export function row_zeros(): usize {
   return row_scales() + COLUMN_BYTES;
 }
 
-// The address of the factors of the eight rows, of which the scales are multiples if they have two levels.
+// The address of the factors of the eight rows. Scales with two levels are multiples of these factors.
 // @ts-ignore: decorator
 @inline export function row_factors(): usize {
   return row_zeros() + COLUMN_BYTES;

@@ -122,7 +122,7 @@ export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool
   return v128.bitselect(start, scale, f32x4.lt(f32x4.abs(scale), f32x4.splat(MIN_SCALE)));
 }
 
-// Returns the zeros of candidate n. Those of free grids move by a quarter as much.
+// Returns the zeros of candidate n. The zeros of free grids move by a quarter as much.
 // @ts-ignore: decorator
 @inline export function candidate_zero(
   start: v128, stage: u32, n: u32, max_code: f32, symmetric: bool, free: v128 = i32x4.splat(0),

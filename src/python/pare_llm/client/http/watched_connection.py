@@ -54,7 +54,7 @@ class Watch:
     def _cut(self) -> None:
         with self._lock:
             connection = self._connection
-            # If urllib3 has given the connection to another request in the meantime, that one has its own
+            # If urllib3 has given the connection to another request in the meantime, that request has its own
             # watch.
             if connection is None or connection.watch is not self:
                 return

@@ -84,7 +84,7 @@ def digest_of_blob(source: BlobSource) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-# How often a blob is downloaded at most. Bytes that were damaged in transit may be right the second time.
+# How many answers may have a wrong digest, because bytes can be damaged in transit. A download has retries.
 _ATTEMPTS = 2
 
 

@@ -140,7 +140,7 @@ class Jobs(ServerClient):
 
         Raises:
             ValueError: if the layer is not done, if two downloads of the result have another digest than the
-                result, if a number is not finite, or if the zeros are not those of the mask and the report.
+                result, if a number is not finite, or if the zeros contradict the mask or the report.
                 `prune_by_job` also compares the result with the layer that it has sent.
             PareError: `not_found` if the edge no longer stores the result.
         """

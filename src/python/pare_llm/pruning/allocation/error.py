@@ -66,7 +66,7 @@ def _measure_errors(
 ) -> dict[str, list[float]]:
     """Return the relative errors of each layer at each sparsity. Each rank solves some of the layers.
 
-    They are those on the held-out batches, unless no token of these reached the layer.
+    They are measured on the held-out batches, or on the others if no held-out token reached the layer.
     """
     errors: dict[str, list[float]] = {}
     client = solver.client

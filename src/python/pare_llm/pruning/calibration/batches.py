@@ -78,8 +78,8 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
     """Read all batches: tensors, the first argument of the model, or mappings, without labels.
 
     The held-out batches are the last ones. If `validation` is a share, windows of `batches` are held out,
-    evenly spaced over the windows of all ranks: those of the first batch of each rank, then those of the
-    second, and so on. Every rank has to call this function.
+    evenly spaced over the windows of all ranks: the first batch of each rank, then the second batch of each
+    rank, and so on. Every rank has to call this function.
     """
     fitted = ranks.together(lambda: _read_all(batches, "batches"))
     if is_iterable(validation):
@@ -91,7 +91,7 @@ def read_batches(batches: Iterable[BatchInput], validation: Validation, ranks: R
 
 
 def _hold_out(batches: Sequence[Batch], share: float, ranks: Ranks) -> tuple[list[Batch], list[Batch]]:
-    """Divide batches into those with the windows to fit, and those with the held-out windows."""
+    """Divide batches into batches with the windows to fit, and batches with the held-out windows."""
     counts = ranks.collect([batch.windows for batch in batches])
     positions = set(held_out_positions(sum(map(sum, counts)), share))
     begin = 0

@@ -65,7 +65,7 @@ class Capture:
         """Run the model through its blocks, on every rank.
 
         Return the hidden states of each batch, and for each batch the calls of all blocks in their order.
-        Raise a ValueError if the blocks are no chain.
+        Raise a ValueError if the blocks do not form a chain.
         """
         stand_ins: dict[str, nn.Module] = {
             block.name: _StandIn(block, self._on_call) for block in self._blocks

@@ -17,7 +17,7 @@ class HiddenStates:
     """The inputs of one block at a time. They are moved to the device of the block for its forward pass."""
 
     def __init__(self, states: list[Tensor], calls: list[list[BlockCall]]) -> None:
-        """Begin at the first block. `states` and `calls` are those that `Capture.run` returns."""
+        """Begin at the first block. `Capture.run` returns `states` and `calls`."""
         self._states = states
         self._calls = calls
 

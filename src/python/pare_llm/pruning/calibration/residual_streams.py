@@ -85,7 +85,7 @@ class _Additions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._followed[id(value)][1] if id(value) in self._followed else []
 
     def _note_stream(self, outputs: list[_Output], stream: Any) -> None:
-        """Note the stream of each of `outputs`. Each of them is written after those of earlier calls."""
+        """Note the stream of each of `outputs`, which are all written after the outputs of earlier calls."""
         for each in outputs:
             if not isinstance(stream, Tensor) or stream.shape[-1:] != each.values.shape[-1:]:
                 return
@@ -101,7 +101,7 @@ def residual_streams(layers: Mapping[str, LinearLayer]) -> Iterator[dict[str, Te
     """Collect r/s of each layer that writes into a residual stream, before it writes, inside the `with`.
 
     The tensors are float32 with the elements of the layer's outputs in the same order. Projections inside of
-    `nn.MultiheadAttention` are not found, because their outputs are no outputs of a module.
+    `nn.MultiheadAttention` are not found, because no module returns their outputs.
     """
     additions = _Additions()
     with ExitStack() as stack:

@@ -32,7 +32,7 @@ def calibration_windows(
 ) -> Tensor:
     """Return evenly spaced windows of a text: window i starts at token i·⌊tokens/samples⌋.
 
-    The windows are those of `pare prune --calibration TEXT --samples N --seqlen N --validation 0`.
+    `pare prune --calibration TEXT --samples N --seqlen N --validation 0` uses the same windows.
 
     Args:
         tokenizer: the tokenizer of the model.
@@ -61,10 +61,10 @@ def calibration_windows(
 
 
 def hold_out(windows: Tensor, share: float = HELD_OUT_SHARE) -> tuple[Tensor, Tensor]:
-    """Divide calibration windows into those to fit and evenly spaced held-out ones.
+    """Divide calibration windows into windows to fit and evenly spaced held-out windows.
 
-    The held-out windows of one text are those of `pare prune --validation SHARE`. `prune_` divides its
-    batches in the same way.
+    From one text, `pare prune --validation SHARE` holds out the same windows. `prune_` divides its batches in
+    the same way.
 
     Args:
         windows: (samples, seqlen), the windows.

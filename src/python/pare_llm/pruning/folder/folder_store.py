@@ -1,4 +1,4 @@
-"""The parameters of a checkpoint folder, of which one block is in memory at a time."""
+"""The parameters of a checkpoint folder. One block at a time is in memory."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager

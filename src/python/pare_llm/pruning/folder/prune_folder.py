@@ -66,8 +66,8 @@ def prune_folder(
     - out: the folder of the pruned checkpoint, or its location in an object store. It gets one file per
       block, `pare.json`, and copies of the other files. Tensors that did not change are copied bit for
       bit, and the others keep their dtype.
-    - model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
-      `config.json`.
+    - model_dtype: the dtype of the forward passes, in which the weights are also sent. By default the dtype
+      of `config.json`.
     - device: where one block at a time is loaded.
 
     Raises:

@@ -136,7 +136,7 @@ class _Exchange:
         }
 
     def finish(self) -> None:
-        """Send the shards that are not sent yet, and drop those that this rank has not read."""
+        """Send the remaining shards, and drop the received shards that this rank has not read."""
         for name in self._remaining:
             self._move(name)
 

@@ -92,7 +92,7 @@ def matrices_outside(model: nn.Module, blocks: Iterable[Block], layers: Iterable
 
 
 def matrix_names(model: nn.Module) -> list[str]:
-    """Return the names of all modules with a matrix as their weight, also of those that are never pruned."""
+    """Return the names of all modules with a matrix as their weight, also if they are never pruned."""
     return [
         checkpoint_name(name)
         for name, module in model.named_modules()

@@ -109,7 +109,7 @@ class ShardedOperations(TorchFunctionMode):
 
 
 def _look_up(shard: Tensor, indices: tuple[int, ...]) -> Tensor:
-    """Return rows of a sharded matrix: each rank gives those that it owns, and 0 for the others, to a sum."""
+    """Return rows of a sharded matrix as a sum: each rank adds its own rows, and 0 for the others."""
     assert isinstance(shard, DTensor)
     mesh = shard.device_mesh
     rows = torch.tensor(indices, device=shard.device)

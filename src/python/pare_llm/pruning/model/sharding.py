@@ -40,7 +40,7 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def reshard(model: nn.Module) -> None:
-    """Free the parameters that FSDP2 has gathered, which those of the model are after a forward pass."""
+    """Free gathered parameters. FSDP2 leaves parameters of the model gathered after a forward pass."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()

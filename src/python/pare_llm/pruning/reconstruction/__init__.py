@@ -1,1 +1,1 @@
-"""Training the kept weights of pruned blocks, so that their outputs are near those of the dense blocks."""
+"""Training the kept weights of pruned blocks, so that their outputs come near to the dense blocks'."""

@@ -66,7 +66,7 @@ class BlockReconstruction:
         self.ranks.together(record)
 
     def restore(self, block: Block, layers: Sequence[Layer]) -> list[nn.Parameter]:
-        """Replace the parameters of a finished block by those in the journal, which rank 0 reads."""
+        """Replace the parameters of a finished block by the values in the journal, which rank 0 reads."""
         journal = self.journal
         layers = self._unrounded(layers)
         restored = self.ranks.together(lambda: journal.read_block(block.name) if journal else None)
@@ -74,7 +74,7 @@ class BlockReconstruction:
         return self._replace(block, layers, result, values)
 
     def rounds_last(self, layers: Sequence[Layer]) -> bool:
-        """Return whether `layers`, which are those of a block, are rounded after the block was trained."""
+        """Return whether `layers`, the layers of a block, are rounded after the block was trained."""
         return any(layer.name in self.rounded for layer in layers)
 
     def _unrounded(self, layers: Sequence[Layer]) -> list[Layer]:
