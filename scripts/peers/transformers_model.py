@@ -3,7 +3,7 @@
 The program reads one request per line of standard input, which is a JSON object:
 
     {"folder": FOLDER, "windows": [[id, ...], ...], "config": {...}, "dtype": NAME, "saved_as": FORM,
-     "statistics": WHETHER}
+     "statistics": WHETHER, "sensitivity": WHETHER}
 
 If "config" is present, it is the configuration of a model, which the program makes and saves in the folder.
 All parameters are random, in particular norms and biases, whose values after an ordinary initialisation would
@@ -23,8 +23,8 @@ The program then loads the model from the folder, and answers with one line:
 inputs x, and the upper triangle of the sum of x·xᵀ, packed row by row. Of the layers that share one input, only
 the first is present.
 
-"insensitive" has the names of the parameters that do not matter for the logits. It is measured for models that
-the program has made, by changing one parameter at a time. If a request fails, the answer is instead:
+"insensitive" has the names of the parameters that do not matter for the logits. It is only present if the request
+has "sensitivity", and is measured by changing one parameter at a time. If a request fails, the answer is instead:
 
     {"error": the traceback of the exception}
 """
@@ -85,9 +85,10 @@ def handle(request: dict) -> dict:
     answer = {
         "logits": logits.tolist(),
         "perplexity": math.exp(losses),
-        "insensitive": insensitive(model, windows, logits) if "config" in request else [],
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+    if request.get("sensitivity"):
+        answer["insensitive"] = insensitive(model, windows, logits)
     if request.get("statistics"):
         answer["statistics"] = {name: statistics_of(x) for name, x in inputs.items()}
     return answer

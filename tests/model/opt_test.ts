@@ -1,4 +1,6 @@
-/** Tests how the OPT family reads config.json, and how windows are divided into batches. */
+/**
+ * Tests settings of the OPT family that no fixture of `tests/model/families` has, and how windows are divided into batches.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -22,19 +24,6 @@ function read(settings: object = {}, has: (name: string) => boolean = () => fals
 }
 
 describe("the OPT family", () => {
-  it("uses the tensor names of OPTForCausalLM", () => {
-    const spec = read();
-    assert.equal(spec.block(0).prefix(2), "model.decoder.layers.2.");
-    assert.deepEqual(spec.block(0).groups.map((group) => group.map(({ name }) => name)), [
-      ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-      ["self_attn.out_proj"],
-      ["fc1"],
-      ["fc2"],
-    ]);
-    assert.equal(spec.head.name, "model.decoder.embed_tokens");
-    assert.equal(spec.finalNorm?.name, "model.decoder.final_layer_norm");
-  });
-
   it("finds the tensors of a checkpoint whose names lack the prefix `model.`", () => {
     const spec = read({}, (name) => name === "decoder.embed_tokens.weight");
     assert.equal(spec.block(0).prefix(0), "decoder.layers.0.");
@@ -46,19 +35,6 @@ describe("the OPT family", () => {
     assert.equal(spec.head.name, "lm_head");
     assert.equal(spec.finalNorm, undefined);
     assert.ok(spec.block(0).groups.flat().every(({ bias }) => !bias));
-  });
-
-  it("projects an embedding whose width is not the hidden size, and has no final norm if norms follow each half of a block", () => {
-    const spec = read({ word_embed_proj_dim: 32, do_layer_norm_before: false });
-    assert.deepEqual(spec.embedding.projection, {
-      name: "model.decoder.project_in",
-      inFeatures: 32,
-      outFeatures: 64,
-      bias: false,
-    });
-    assert.equal(spec.headProjection?.name, "model.decoder.project_out");
-    assert.equal(spec.head.inFeatures, 32);
-    assert.equal(spec.finalNorm, undefined);
   });
 
   testRefusedSettings("OPT", CONFIG, [

@@ -65,12 +65,14 @@ await describePeers("the library gguf, reading a file of pare export", (peers) =
     return typesOf(await peers().ask("compare_gguf", { file, folder, round: options.includes("nearest") }));
   }
 
-  for (const [title, config] of Object.entries(GGUF_MODELS)) {
-    it(`finds every weight in F32, and what the library rounds itself: ${title}`, async () => {
+  for (const [i, [title, config]] of Object.entries(GGUF_MODELS).entries()) {
+    // How a tensor is rounded does not depend on the family, so each further model is rounded to one type.
+    const types = ["q4_0", "q5_0", "q8_0", "bf16"].filter((_, t) => i === 0 || i % 4 === t);
+    it(`finds every weight in F32, and what the library rounds itself to ${types}: ${title}`, async () => {
       const folder = newFolder(peers());
       await makeModel(peers(), folder, config);
       assert.deepEqual(Object.keys(await compare(folder, "f32")), ["F32"]);
-      for (const type of ["q4_0", "q5_0", "q8_0", "bf16"]) await compare(folder, type, "--round", "nearest");
+      for (const type of types) await compare(folder, type, "--round", "nearest");
     });
   }
 

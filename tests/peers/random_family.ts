@@ -22,7 +22,7 @@ import { pruneModel } from "../../src/prune/run/prune_model.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { eachBackend } from "../support/backends.ts";
+import { onCpu, onWebGpu } from "../support/backends.ts";
 import { windowLogits } from "../support/logits.ts";
 import { memoize } from "../support/memoize.ts";
 import { describePeers } from "./describe_peers.ts";
@@ -43,6 +43,8 @@ export interface Variant {
   rewrite?(config: Record<string, unknown>): Settings;
   /** The title of another variant that means the same, so its logits are equal. */
   readonly same?: string;
+  /** Whether `tests/fixtures/families` has the model. Other tests compare it with transformers on WebGPU. */
+  readonly isFixture?: boolean;
 }
 
 /** The settings of a LLaMA-like model whose sizes are not those of the fixtures. Families add their `model_type`. */
@@ -71,14 +73,14 @@ const TOKENS = 20, WINDOWS = sampleWindows(TOKENS);
 interface ModelAnswer {
   readonly logits: readonly (readonly (readonly number[])[])[];
   readonly perplexity: number;
-  readonly insensitive: readonly string[];
+  readonly insensitive?: readonly string[];
   readonly statistics: Readonly<Record<string, { readonly tokens: number; readonly hessian: number[] }>>;
 }
 
 /** Returns the variants of a family that the fixtures of the fast tests have too. */
 export function fixtureVariants({ variants, dtype }: FamilyModels): Record<string, Variant> {
   return Object.fromEntries(
-    Object.entries(variants).map(([title, settings]) => [title, { settings, dtype }]),
+    Object.entries(variants).map(([title, settings]) => [title, { settings, dtype, isFixture: true }]),
   );
 }
 
@@ -91,7 +93,8 @@ export const SECOND_HEAD: Readonly<Record<string, Variant>> = {
 };
 
 /**
- * Declares the tests of a family: one test per variant and backend, and one test that all variants differ.
+ * Declares the tests of a family: one test per variant and backend, and one test that all variants differ. The variants of the fixtures
+ * are compared on the CPU only.
  * @param insensitive the names of the parameters that cannot matter, without the prefix of their block
  */
 export async function compareFamily(
@@ -104,11 +107,16 @@ export async function compareFamily(
     const makeModel = memoize(async (title: string) => {
       const { settings, dtype, savedAs, rewrite } = variants[title];
       const path = `${peers().folder}/${title}`;
-      // Models with the default sizes have statistics of millions of numbers, so only the others are compared.
+      // Models with the default sizes have millions of parameters and statistics. The other variants check the same names.
       const request = { folder: path, windows: WINDOWS, statistics: !rewrite };
       const ask = (more: object) => peers().ask<ModelAnswer>("transformers_model", { ...request, ...more });
-      const made = await ask({ config: { ...base, ...settings }, dtype, saved_as: savedAs });
-      const ignored = made.insensitive.filter((name) => !insensitive.some((end) => name.endsWith(end)));
+      const made = await ask({
+        config: { ...base, ...settings },
+        dtype,
+        saved_as: savedAs,
+        sensitivity: !rewrite,
+      });
+      const ignored = made.insensitive?.filter((name) => !insensitive.some((end) => name.endsWith(end))) ?? [];
       assert.deepEqual(ignored, [], "these parameters have no influence on the logits of transformers");
       if (!rewrite) return { path, ...made };
       const written = JSON.parse(await Deno.readTextFile(`${path}/config.json`));
@@ -116,8 +124,8 @@ export async function compareFamily(
       return { path, ...await ask({}) };
     });
 
-    eachBackend("compared with transformers", (backend) => {
-      for (const title of Object.keys(variants)) {
+    const compareOn = (titles: readonly string[]) => (backend: () => Backend) => {
+      for (const title of titles) {
         it(`computes the same logits and the same perplexity for a model ${title}`, async () => {
           const expected = await makeModel(title);
           await using opened = await openModelFolder(expected.path, denoFileSystem);
@@ -147,7 +155,13 @@ export async function compareFamily(
         assert.ok(Math.abs(Math.log(perplexity / dense.perplexity)) > 0.01, `${perplexity}`);
         assertClose([perplexity], [expected.perplexity], 1e-5);
       });
-    });
+    };
+    const titles = Object.keys(variants);
+    onCpu("compared with transformers on cpu", compareOn(titles));
+    onWebGpu(
+      "compared with transformers on webgpu",
+      compareOn(titles.filter((title) => !variants[title].isFixture)),
+    );
 
     it("has other logits for every other setting of the compared models", async () => {
       const titleOfLogits = new Map<string, string>(), equal: [string, string][] = [];

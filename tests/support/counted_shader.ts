@@ -9,17 +9,6 @@ import { blockEnd } from "../../scripts/self_check/faults/wgsl_faults.ts";
 import type { Kernel, ShaderVariant } from "../../src/device/kernels/kernel.ts";
 import type { Values } from "../../src/device/kernels/kernel_case.ts";
 
-/** One dispatch of a shader. */
-export interface CountedDispatch {
-  readonly kernel: Kernel;
-  readonly shader: ShaderVariant;
-  readonly params: Readonly<Record<string, number>>;
-  /** The contents of each buffer, by binding name. */
-  readonly contents: Readonly<Record<string, Values>>;
-  /** The number of iterations of the further loop, which every invocation runs after the kernel. */
-  readonly furtherIterations: number;
-}
-
 /** The loop counts of a dispatch. */
 export interface LoopReport {
   /** The largest number of loop iterations that any invocation counted in the kernel. */
@@ -35,12 +24,12 @@ export interface LoopReport {
 const PARAMS_BYTES = 256;
 
 /**
- * Dispatches a shader and returns its loop counts.
+ * Compiles a shader with counters in its loops, and returns a function that dispatches it. After the kernel, every invocation runs a
+ * further loop of `furtherIterations`.
  *
  * @throws {GPUError} if the rewritten shader does not compile
  */
-export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): Promise<LoopReport> {
-  const { kernel, shader, params, contents, furtherIterations } = dispatch;
+export async function countedShader(device: GPUDevice, kernel: Kernel, shader: ShaderVariant) {
   device.pushErrorScope("validation");
   const layouts = [operandLayout(device, kernel), reportLayout(device)];
   const pipeline = device.createComputePipeline({
@@ -51,6 +40,7 @@ export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): 
       constants: shader.constants,
     },
   });
+  await throwErrorOfScope(device);
   const storage = (words: Values, usage = 0) => {
     const buffer = device.createBuffer({
       size: Math.max(4, words.byteLength),
@@ -59,33 +49,45 @@ export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): 
     device.queue.writeBuffer(buffer, 0, words);
     return buffer;
   };
-  const operands = Object.keys(kernel.bindings).map((name) => storage(contents[name]));
-  const uniform = storage(encodeParams(kernel, params), GPUBufferUsage.UNIFORM);
-  const report = storage(Uint32Array.of(0, 0xffffffff, furtherIterations), GPUBufferUsage.COPY_SRC);
-  const readable = device.createBuffer({
-    size: 12,
-    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-  });
   const bind = (layout: GPUBindGroupLayout, buffers: readonly GPUBuffer[]) =>
     device.createBindGroup({
       layout,
       entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
     });
-  const encoder = device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  pass.setPipeline(pipeline);
-  pass.setBindGroup(0, bind(layouts[0], [...operands, uniform]));
-  pass.setBindGroup(1, bind(layouts[1], [report]));
-  pass.dispatchWorkgroups(...shader.grid(params));
-  pass.end();
-  encoder.copyBufferToBuffer(report, 0, readable, 0, 12);
-  device.queue.submit([encoder.finish()]);
+
+  return async (
+    params: Readonly<Record<string, number>>,
+    contents: Readonly<Record<string, Values>>,
+    furtherIterations: number,
+  ): Promise<LoopReport> => {
+    device.pushErrorScope("validation");
+    const operands = Object.keys(kernel.bindings).map((name) => storage(contents[name]));
+    const uniform = storage(encodeParams(kernel, params), GPUBufferUsage.UNIFORM);
+    const report = storage(Uint32Array.of(0, 0xffffffff, furtherIterations), GPUBufferUsage.COPY_SRC);
+    const readable = device.createBuffer({
+      size: 12,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bind(layouts[0], [...operands, uniform]));
+    pass.setBindGroup(1, bind(layouts[1], [report]));
+    pass.dispatchWorkgroups(...shader.grid(params));
+    pass.end();
+    encoder.copyBufferToBuffer(report, 0, readable, 0, 12);
+    device.queue.submit([encoder.finish()]);
+    await throwErrorOfScope(device);
+    await readable.mapAsync(GPUMapMode.READ);
+    const [iterations, completed] = new Uint32Array(readable.getMappedRange().slice(0));
+    for (const buffer of [...operands, uniform, report, readable]) buffer.destroy();
+    return { iterations, completed };
+  };
+}
+
+async function throwErrorOfScope(device: GPUDevice): Promise<void> {
   const error = await device.popErrorScope();
   if (error) throw error;
-  await readable.mapAsync(GPUMapMode.READ);
-  const [iterations, completed] = new Uint32Array(readable.getMappedRange().slice(0));
-  for (const buffer of [...operands, uniform, report, readable]) buffer.destroy();
-  return { iterations, completed };
 }
 
 function operandLayout(device: GPUDevice, { bindings }: Kernel): GPUBindGroupLayout {

@@ -13,12 +13,12 @@ import { withDispatch } from "./with_dispatch.ts";
 export type Verdict = "refused" | "accepted" | "uncompiled" | "ineffective";
 
 /**
- * Runs the cases of one kernel on a backend with a fault in this kernel. The cases of other kernels are left out,
- * because the fault cannot change them.
+ * Runs the cases of one kernel on a backend with a fault in this kernel, until a case refuses the fault. The cases of
+ * other kernels are left out, because the fault cannot change them.
  */
 export async function checkFaulty(backend: Backend, kernel: Kernel): Promise<Verdict> {
   try {
-    await selfCheck(backend, casesOf(kernel), []);
+    for (const checkCase of casesOf(kernel)) await selfCheck(backend, [checkCase], []);
     return "accepted";
   } catch (error) {
     if (error instanceof DeviceLostError) return "refused";

@@ -4,6 +4,7 @@
  */
 
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import { createWebGpuBackend } from "../../../src/device/webgpu/backend.ts";
 import { possibleShaders, type Tiling } from "../../../src/device/webgpu/tuning.ts";
@@ -45,10 +46,13 @@ export async function tallyResultFaults(): Promise<Tally> {
   return tally;
 }
 
-/** Plants every fault in the shader of every kernel for this kind of adapter. */
-export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
+/** Plants every fault in the shader of every kernel, or of some kernels, for this kind of adapter. */
+export async function tallyShaderFaults(
+  tiling: Tiling,
+  kernels: readonly Kernel[] = KERNELS,
+): Promise<Tally> {
   const backend = await createWebGpuBackend({ tiling }), tally = emptyTally();
-  for (const kernel of KERNELS) {
+  for (const kernel of kernels) {
     for (const fault of shaderFaults(kernel, possibleShaders(kernel, tiling, {}, 0)[0])) {
       let verdict = await checkFaulty(withKernel(backend, fault.kernel), kernel);
       const isHarmless = async () =>

@@ -64,7 +64,7 @@ import { DEFAULT_TILE_EDGE } from "../../../src/device/tiled_matrix.ts";
 import { MAX_GROUP } from "../../../src/tensor/pattern.ts";
 import { NoAdapterError, openDevice, requestAdapter } from "../../../src/device/webgpu/device.ts";
 import { fitsIn, shadersOf } from "../../../src/device/webgpu/tuning.ts";
-import { runCounted } from "../../support/counted_shader.ts";
+import { countedShader } from "../../support/counted_shader.ts";
 
 /** The shader of a kernel that a software adapter runs. */
 function softwareShader(kernel: Kernel) {
@@ -263,11 +263,11 @@ describe("the loops of a kernel on a software adapter", () => {
   for (const [name, kernel, shader] of countableShaders(device.limits.maxComputeWorkgroupStorageSize)) {
     it(`${name} runs no more loop iterations than declared, and a later loop still runs to its end`, async () => {
       let mostCounted = 0, mostDeclared = 0;
+      const runCounted = await countedShader(device, kernel, shader);
       for (const { params, buffers } of [...kernel.cases(), ...FURTHER.get(kernel) ?? []]) {
         const limit = shader.loops?.(params).iterations ?? 0, what = JSON.stringify(params);
         const furtherIterations = MAX_LOOP_ITERATIONS - limit;
-        const dispatch = { kernel, shader, params, contents: buffers(), furtherIterations };
-        const { iterations, completed } = await runCounted(device, dispatch);
+        const { iterations, completed } = await runCounted(params, buffers(), furtherIterations);
         ok(iterations <= limit, `${iterations} iterations ran, but ${limit} are declared for ${what}`);
         strictEqual(
           completed,

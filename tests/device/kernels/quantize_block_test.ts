@@ -144,6 +144,8 @@ async function check(backend: Backend, block: BlockCase, rounding: Rounding): Pr
 }
 
 const SHAPES = [[1, 1], [7, 31], [9, 33], [65, 127], [33, 128], [17, 172], [20, 256]];
+/** The shapes for most settings of a grid: less than a word of the mask, more than a word, and the widest block. */
+const FEW_SHAPES = SHAPES.filter(([rows]) => rows === 7 || rows === 9 || rows === 20);
 
 eachTiling("quantize_block", (backend) => {
   for (const bits of [2, 3, 4, 8]) {
@@ -165,7 +167,7 @@ eachTiling("quantize_block", (backend) => {
   for (const symmetric of [false, true]) {
     for (const gridSize of [1, 3, 4, 16, 32, 100, 128]) {
       it(`computes ${symmetric ? "symmetric" : "asymmetric"} grids of ${gridSize} columns from the updated weights`, async () => {
-        for (const [rows, size] of SHAPES) {
+        for (const [rows, size] of symmetric ? FEW_SHAPES : SHAPES) {
           await check(backend(), makeBlockCase(rows, size, { first: 2 * gridSize }), {
             bits: 4,
             symmetric,
@@ -180,7 +182,7 @@ eachTiling("quantize_block", (backend) => {
     for (const [bits, gridSize, scaleDtype] of [[2, 1, 0], [3, 16, 0], [4, 32, 0], [4, 32, 1], [8, 100, 2]]) {
       it(`searches ${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids of ${gridSize} columns, with scales of dtype ${scaleDtype}`, async () => {
         const searched = { bits, symmetric, gridSize, searched: true, scaleDtype };
-        for (const [rows, size] of SHAPES) {
+        for (const [rows, size] of FEW_SHAPES) {
           await check(backend(), makeBlockCase(rows, size, { first: 2 * gridSize }), searched);
         }
         await check(backend(), makeBlockCase(9, 70, { first: 2 * gridSize }), {
@@ -202,7 +204,7 @@ eachTiling("quantize_block", (backend) => {
     for (const searched of [false, true]) {
       it(`computes ${bits}-bit grids of ${gridSize} columns, whose scales are at most ${scaleLimit} times a factor of the block (searched: ${searched})`, async () => {
         const rounding = { bits, symmetric, gridSize, searched, scaleDtype: 1, scaleLimit };
-        for (const [rows, size] of SHAPES) {
+        for (const [rows, size] of FEW_SHAPES) {
           await check(backend(), makeBlockCase(rows, size, { first: 256 }), rounding);
         }
         await check(backend(), makeBlockCase(9, 70, { first: 256 }), {

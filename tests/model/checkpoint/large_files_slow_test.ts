@@ -13,8 +13,8 @@ import { encodeHeader } from "../../../src/tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { SparseFileSystem } from "../../support/sparse_file_system.ts";
 
-/** The rows of the tensor `large`, which holds 6 GiB of zeros. The small tensor after it starts past 2³² bytes. */
-const LARGE_ROWS = 3 * 2 ** 20;
+/** The rows of the tensor `large`, which holds a little more than 4 GiB of zeros. The small tensor after it starts past 2³² bytes. */
+const LARGE_ROWS = 2 ** 21 + 1;
 
 function largeCheckpoint(): { fs: SparseFileSystem; smallAt: number; byteLength: number } {
   const fs = new SparseFileSystem();

@@ -38,9 +38,7 @@ def pare_prune(name: str, out: Path, *options: str) -> None:
     ("name", "options"),
     [
         ("opt-sotu", {}),
-        ("llama-sotu", {}),
         ("llama-sotu", {"method": "sparsegpt", "target": "dense"}),
-        ("opt-sotu", {"method": "sparsegpt", "target": "dense"}),
         (
             "llama-sotu",
             {"sparsity": 0.5, "method": "sparsegpt", "bits": 4, "group_size": 32, "reconstruct": 2},

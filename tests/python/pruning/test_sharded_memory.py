@@ -1,4 +1,4 @@
-"""Pruning and saving a sharded model of 134 million parameters: what four ranks gather and receive."""
+"""Pruning and saving a sharded model of 77 million parameters: what four ranks gather and receive."""
 
 import gc
 import hashlib
@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-RANKS, BLOCKS = 4, 12
+RANKS, BLOCKS = 4, 4
 
 CONFIG = {
     "hidden_size": 768,
@@ -147,7 +147,7 @@ def test_no_rank_gathers_more_than_a_block_or_receives_more_than_it_writes(tmp_p
     results = run_on_ranks(prune_and_save, RANKS, folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     whole = sum(parameter.nbytes for parameter in model.parameters())
-    assert whole >= 4 * 100e6
+    assert whole >= 4 * 75e6
     block = sum(parameter.nbytes for parameter in model.model.layers[0].parameters())
     embeddings = model.lm_head.weight.nbytes
     hessians = 4 * (3 * CONFIG["hidden_size"] ** 2 + CONFIG["intermediate_size"] ** 2)

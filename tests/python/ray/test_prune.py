@@ -67,23 +67,15 @@ def require_same_bytes(out: Path, expected: Path) -> None:
         assert (out / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-def test_the_bytes_are_those_of_a_run_without_ray(
-    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
-) -> None:
-    report = prune(dense, tmp_path, host.url)
-    assert len(report.layers) == LAYERS
-    assert report.zeros == report.entries // 2
-    require_same_bytes(tmp_path, expected)
-
-
-def test_both_nodes_solve_layers_at_the_same_time(
+def test_both_nodes_solve_layers_at_the_same_time_and_the_bytes_are_those_of_a_run_without_ray(
     cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
 ) -> None:
     both = threading.Barrier(2, timeout=60)
     # The barrier breaks the test if the second request comes only after the first answer.
     with ObservedHost(host.url, lambda number: number <= 2 and both.wait()) as observed:
-        prune(dense, tmp_path, observed.url)
-    assert observed.requests == LAYERS
+        report = prune(dense, tmp_path, observed.url)
+    assert observed.requests == len(report.layers) == LAYERS
+    assert report.zeros == report.entries // 2
     require_same_bytes(tmp_path, expected)
 
 

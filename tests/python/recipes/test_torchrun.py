@@ -3,9 +3,11 @@
 import functools
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -51,46 +53,6 @@ def test_a_killed_rank_is_restarted_and_the_bytes_are_the_same(host: HostProcess
     assert weights(tmp_path) == weights(pruned_on_two_ranks(host.url))
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, *command]
-    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, check=False)
-
-
-def test_the_same_command_does_nothing_after_the_end(host: HostProcess) -> None:
-    out = pruned_on_two_ranks(host.url)
-    before = weights(out)
-    done = run(*script(out, host), *CALIBRATION)
-    assert (done.returncode, done.stdout) == (0, f"{out}: is finished already\n")
-    assert weights(out) == before
-
-
-def test_another_command_is_refused_after_the_end(host: HostProcess, tmp_path: Path) -> None:
-    out = pruned_on_two_ranks(host.url)
-    before = weights(out)
-    other = run(*script(out, host), *CALIBRATION, "--pattern", "2:4", "--seqlen", "32")
-    assert other.returncode == 3
-    changes = "seqlen was 64 and is 32; pattern was None and is 2:4"
-    assert f"{out}: has a run with other options: {changes}. Delete it, or use another folder" in other.stderr
-    assert weights(out) == before
-    foreign = tmp_path / "model"
-    shutil.copytree(out, foreign, ignore=shutil.ignore_patterns("prune_options.json"))
-    refused = run(*script(foreign, host), *CALIBRATION)
-    assert refused.returncode == 3
-    assert "already has a checkpoint that this program has not written" in refused.stderr
-
-
-def test_a_text_that_is_too_short_is_refused(host: HostProcess, tmp_path: Path) -> None:
-    refused = run(*script(tmp_path, host))  # 128 windows of 2048 tokens
-    assert refused.returncode == 3
-    assert "but 128 windows of 2048 need 262144" in refused.stderr
-
-
-def test_the_exit_code_of_a_refused_run_is_3(host: HostProcess, tmp_path: Path) -> None:
-    refused = run(*script(tmp_path, host), *CALIBRATION, "--sparsity", "1.5")
-    assert refused.returncode == 3
-    assert "invalid_parameter (400)" in refused.stderr
-
-
 @functools.cache
 def load_script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("prune", PACKAGE / "prune.py")
@@ -101,10 +63,59 @@ def load_script() -> ModuleType:
     return module
 
 
-def test_the_exit_code_of_wrong_usage_is_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["prune.py", "MODEL"])
-    with pytest.raises(SystemExit) as failure:
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs the script in this process, because a process takes seconds for its imports."""
+
+    def run_script(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", list(arguments))
         load_script().main()
+
+    return run_script
+
+
+def test_the_same_command_does_nothing_after_the_end(
+    run: Run, host: HostProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = pruned_on_two_ranks(host.url)
+    before = weights(out)
+    run(*script(out, host), *CALIBRATION)
+    assert capsys.readouterr().out == f"{out}: is finished already\n"
+    assert weights(out) == before
+
+
+def test_another_command_is_refused_after_the_end(run: Run, host: HostProcess, tmp_path: Path) -> None:
+    out = pruned_on_two_ranks(host.url)
+    before = weights(out)
+    changes = "seqlen was 64 and is 32; pattern was None and is 2:4"
+    problem = f"{out}: has a run with other options: {changes}. Delete it, or use another folder"
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        run(*script(out, host), *CALIBRATION, "--pattern", "2:4", "--seqlen", "32")
+    assert weights(out) == before
+    foreign = tmp_path / "model"
+    shutil.copytree(out, foreign, ignore=shutil.ignore_patterns("prune_options.json"))
+    with pytest.raises(ValueError, match="already has a checkpoint that this program has not written"):
+        run(*script(foreign, host), *CALIBRATION)
+
+
+def test_a_text_that_is_too_short_is_refused(run: Run, host: HostProcess, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="but 128 windows of 2048 need 262144"):
+        run(*script(tmp_path, host))  # 128 windows of 2048 tokens
+
+
+def test_the_exit_code_of_a_refused_run_is_3(host: HostProcess, tmp_path: Path) -> None:
+    command = [sys.executable, *script(tmp_path, host), *CALIBRATION, "--sparsity", "1.5"]
+    refused = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert refused.returncode == 3
+    assert "invalid_parameter (400)" in refused.stderr
+
+
+def test_the_exit_code_of_wrong_usage_is_2(run: Run) -> None:
+    with pytest.raises(SystemExit) as failure:
+        run("prune.py", "MODEL")
     assert failure.value.code == 2
 
 
