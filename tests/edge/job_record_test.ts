@@ -33,13 +33,6 @@ function statesOf(record: JobRecord): string[] {
 }
 
 describe("JobRecord", () => {
-  it("is created once, and distinguishes a repeated request from another by its digest", () => {
-    const record = createRecord("a");
-    assert.equal(record.create("id", "digest", requestOf("a")), "same");
-    assert.equal(record.create("id", "other", requestOf("b")), "conflict");
-    assert.equal(record.layerCount(), 1);
-  });
-
   it("stays empty, whatever method is called, if no job was created", () => {
     const record = new JobRecord(memorySql(), () => NOW);
     record.settleLayer(0, DONE);
@@ -106,28 +99,6 @@ describe("JobRecord", () => {
     assert.deepEqual(statesOf(ended), ["done", "done"]);
   });
 
-  it("keeps its name, its times and what was asked for", () => {
-    const record = new JobRecord(memorySql(), () => NOW);
-    const request = jobRequestSchema.parse({
-      name: "first try",
-      layers: [
-        { name: "a", weight: DIGEST, hessian: DIGEST, parameters: { pattern: "2:4" } },
-        { name: "b", weight: DIGEST },
-      ],
-    });
-    record.create("id", "digest", request);
-    const { id, name, created, ended, layers } = record.read()!.job;
-    assert.deepEqual([id, name, created, ended], ["id", "first try", "2026-01-01T00:00:00.000Z", null]);
-    assert.deepEqual(layers.map(({ weight, hessian }) => [weight, hessian]), [[DIGEST, DIGEST], [
-      DIGEST,
-      null,
-    ]]);
-    assert.deepEqual([layers[0].parameters.pattern, layers[1].parameters.pattern], ["2:4", "unstructured"]);
-    record.settleLayer(0, DONE);
-    record.settleLayer(1, DONE);
-    assert.equal(record.read()!.job.ended, "2026-01-01T00:00:00.000Z");
-  });
-
   it("records the host of the latest attempt, once per change", () => {
     const record = createRecord("a");
     record.beginAttempt(0);
@@ -139,21 +110,6 @@ describe("JobRecord", () => {
     record.settleLayer(0, DONE);
     record.assignHost(0, "h2");
     assert.equal(record.read()!.job.layers[0].host, "h1", "a settled layer does not change");
-  });
-
-  it("summarises itself by the number of layers in each state", () => {
-    const record = createRecord("a", "b", "c");
-    record.settleLayer(0, DONE);
-    record.beginAttempt(1);
-    assert.deepEqual(record.summary(), {
-      id: "id",
-      name: null,
-      state: "running",
-      created: "2026-01-01T00:00:00.000Z",
-      ended: null,
-      layers: { queued: 1, running: 1, done: 1, failed: 0, cancelled: 0 },
-    });
-    assert.equal(new JobRecord(memorySql(), () => NOW).summary(), undefined);
   });
 
   it("returns only the layers that have changed after a given version", () => {

@@ -107,20 +107,6 @@ describe("jobs in the Workers runtime", () => {
     }
   });
 
-  it("a job is found again by its idempotency key, and another job with this key is refused", async () => {
-    const weight = await edge.store(layerBody(8, 16, 70));
-    const layers = [{ name: "a", weight, parameters: { sparsity: 0.25 } }];
-    const first = await edge.jobs.submit(layers, { idempotencyKey: "key" });
-    await edge.settledLayers(first.id);
-    const again = await edge.jobs.submit(layers, { idempotencyKey: "key" });
-    assert.deepEqual([again.id, again.state], [first.id, "done"]);
-    await assert.rejects(
-      edge.jobs.submit([{ ...layers[0], name: "b" }], { idempotencyKey: "key" }),
-      (error) => error instanceof PareError && error.code === "idempotency_conflict" && error.status === 409,
-    );
-    assert.notEqual((await edge.jobs.submit(layers)).id, first.id);
-  });
-
   it("a job can be read with an ETag and as a stream of events", async () => {
     const weight = await edge.store(layerBody(8, 16, 80));
     const created = await edge.post("/v1/jobs", { layers: [{ name: "a", weight }] });
@@ -153,14 +139,6 @@ describe("jobs in the Workers runtime", () => {
       edge.jobs.get("0".repeat(32)),
       (error) => error instanceof PareError && error.status === 404,
     );
-  });
-
-  it("a job whose blob does not exist is refused at once, with the name of the blob", async () => {
-    const weight = await edge.store(layerBody(8, 16, 60)), hessian = "sha256:" + "0".repeat(64);
-    const response = await edge.post("/v1/jobs", { layers: [{ name: "q", weight, hessian }] });
-    const { code, detail, blob } = await response.json();
-    assert.deepEqual([response.status, code, blob], [404, "not_found", hessian]);
-    assert.equal(detail, `layer q: blob ${hessian} is not stored`);
   });
 
   it("the list of jobs has the current states, newest first", async () => {
