@@ -51,17 +51,6 @@ function storeOf(count: number, names: string) {
 }
 
 describe("FactorStore", () => {
-  it("stores statistics and finds them by digest", () => {
-    const { store, listed } = storeOf(3, "ab");
-    assert.equal(listed(), "ab");
-    assert.deepEqual([store.size, store.byteLength, store.order("a")], [2, 2 * ONE, 8]);
-    const loan = store.borrow("a");
-    assert.equal(loan.hessian.cols, 8);
-    loan.return();
-    assert.throws(() => store.borrow("c"), HessianNotFoundError);
-    assert.throws(() => store.delete("c"), HessianNotFoundError);
-  });
-
   it("evicts the least recently used statistics first", () => {
     const { backend, store, listed, live } = storeOf(2, "ab");
     store.borrow("a").return();
@@ -80,16 +69,6 @@ describe("FactorStore", () => {
     const loans = ["a", "b"].map((name) => store.borrow(name));
     assert.deepEqual(loans.map((loan) => loan.factor(KEY) !== undefined), [false, true]);
     loans.forEach((loan) => loan.return());
-  });
-
-  it("lends a factor only for the damping and block size that it was made with", () => {
-    const { store, storeFactor } = storeOf(4, "a");
-    storeFactor("a");
-    const loan = store.borrow("a");
-    assert.ok(loan.factor({ ...KEY }));
-    assert.equal(loan.factor({ ...KEY, damping: 0.1 }), undefined);
-    assert.equal(loan.factor({ ...KEY, blocksize: 64 }), undefined);
-    loan.return();
   });
 
   it("replaces a factor by a later one", () => {
@@ -137,13 +116,6 @@ describe("FactorStore", () => {
     assert.equal(live(), 1);
     two.return();
     assert.equal(live(), 0);
-  });
-
-  it("stores identical statistics only once", () => {
-    const { backend, store, live } = storeOf(4, "a");
-    assert.equal(store.add("a", { hessian: hessian(backend), validation: undefined }), false);
-    assert.equal(store.add("b", { hessian: hessian(backend), validation: undefined }), true);
-    assert.equal(live(), 2);
   });
 
   it("refuses statistics larger than the budget and keeps the others", () => {
