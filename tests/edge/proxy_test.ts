@@ -6,20 +6,13 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import { serve } from "../../routes/serve.ts";
-import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { modelFiles } from "../routes/block_task_files.ts";
-import { assertSame } from "../support/assert_same.ts";
 import { hexOf } from "./memory_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
-
-/** Returns the tensors of an answer without its report, which contains times. */
-async function tensorsOf(response: Response) {
-  return decode(new Uint8Array(await response.arrayBuffer())).tensors;
-}
 
 const edge = createEdge();
 
@@ -34,19 +27,6 @@ describe("the edge", () => {
   }
 
   const length = () => ({ "Content-Length": String(body.byteLength) });
-
-  it("answers a layer with the host's tensors and the request id of the client", async () => {
-    const response = await post({ EDGE_HOST: host.url }, { ...length(), "X-Request-Id": "edge-1" });
-    assert.equal(response.status, 200);
-    assert.equal(response.headers.get("X-Request-Id"), "edge-1");
-    assert.equal(JSON.parse(response.headers.get("Pare-Report")!).zeros, 64 * 96 / 2);
-    const direct = await fetch(`${host.url}/v1/layers?sparsity=0.5`, {
-      method: "POST",
-      headers: HEADERS,
-      body,
-    });
-    assertSame(await tensorsOf(response), await tensorsOf(direct));
-  });
 
   it("forwards the problems of the host", async () => {
     const response = await edge.request("/v1/nothing", {}, { EDGE_HOST: host.url });
