@@ -116,7 +116,8 @@ export async function compareFamily(
         saved_as: savedAs,
         sensitivity: !rewrite,
       });
-      const ignored = made.insensitive?.filter((name) => !insensitive.some((end) => name.endsWith(end))) ?? [];
+      const ignored = made.insensitive?.filter((name) => !insensitive.some((end) => name.endsWith(end))) ??
+        [];
       assert.deepEqual(ignored, [], "these parameters have no influence on the logits of transformers");
       if (!rewrite) return { path, ...made };
       const written = JSON.parse(await Deno.readTextFile(`${path}/config.json`));

@@ -68,7 +68,7 @@ Run = Callable[..., None]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs the script in this process, because a process takes seconds for its imports."""
+    """Return a function that runs the script in this process, which has imported torch already."""
 
     def run_script(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", list(arguments))
