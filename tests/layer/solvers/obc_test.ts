@@ -9,6 +9,7 @@ import { NotPositiveDefiniteError } from "../../../src/layer/linalg/errors.ts";
 import { LayerSizeError, relativeError } from "../../../src/layer/solvers/solver.ts";
 import { type ObcOptions, type ObcSolution, solveObc } from "../../../src/layer/solvers/obc.ts";
 import { checkObcSize, MAX_OBC_COLUMNS } from "../../../src/layer/solvers/obc/weight_removal.ts";
+import { withOverrides } from "../../../scripts/self_check/faults/with_dispatch.ts";
 import { referenceObc } from "../../reference/obc.ts";
 import type { ReferenceSolution } from "../../reference/sparsegpt.ts";
 import { assertClose } from "../../support/assert_close.ts";
@@ -139,14 +140,12 @@ eachBackend("solveObc()", (backend) => {
   it("frees everything if the device has no room for the vectors", async () => {
     const live = backend().counters.bytesLive, host = makeLayer(9, 70, { seed: 6 });
     const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, 70);
-    const device = limitBuffers(backend(), backend().maxBufferBytes);
-    const failing: Backend = {
-      ...device,
-      createBuffer: (label, byteLength) => {
+    const failing = withOverrides(backend(), {
+      createBuffer(label, byteLength) {
         if (label === "vectors of a batch") throw new OutOfDeviceMemoryError(`buffer ${label}: no room`);
-        return device.createBuffer(label, byteLength);
+        return backend().createBuffer(label, byteLength);
       },
-    };
+    });
     await assert.rejects(solveObc(failing, layer, hessian, HALF), OutOfDeviceMemoryError);
     layer.destroy();
     hessian.destroy();

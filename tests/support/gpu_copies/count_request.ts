@@ -38,14 +38,14 @@ export async function countRequest(
     const { solveQueue } = services.device.session();
     using counter = new CopyCounter();
     let reading: HostWork | undefined, solving: HostWork | undefined;
-    const run = solveQueue.run.bind(solveQueue);
-    solveQueue.run = async <T>(solve: () => Promise<T>, signal?: AbortSignal) => {
+    const acquire = solveQueue.acquire.bind(solveQueue);
+    solveQueue.acquire = async (signal) => {
       reading = counter.takeCounts();
-      try {
-        return await run(solve, signal);
-      } finally {
+      const release = await acquire(signal);
+      return () => {
         solving = counter.takeCounts();
-      }
+        release();
+      };
     };
     const specs: TensorSpec[] = [
       { name: "hessian_upper", dtype: "F32", shape: [(cols * (cols + 1)) / 2] },
