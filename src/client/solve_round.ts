@@ -10,7 +10,9 @@ import type { CallOptions } from "./transport.ts";
 export interface RoundLayer {
   /** The group that the solver was given, or a copy with its statistics in another form. */
   readonly group: Pick<LayerInputs, "block" | "tokens">;
+  /** The layer before it was solved. */
   readonly layer: SourceLayer;
+  /** The pruned weight (rows, columns), in the dtype of the answer. */
   readonly weight: HostTensor;
   /** The codes and the grid of the weight, if its query has `bits`. */
   readonly quantized?: QuantizedWeight;
@@ -18,6 +20,7 @@ export interface RoundLayer {
   readonly kept?: HostTensor;
   /** The mask of the answer, which is valid until the layer after this one is requested. */
   readonly mask?: HostTensor;
+  /** The report of the answer. */
   readonly report: Report;
 }
 
