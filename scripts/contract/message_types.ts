@@ -82,6 +82,7 @@ export async function generateSources(): Promise<GeneratedSource[]> {
       await formatted(`/** The checks by which the SDK reads JSON answers. ${ORIGIN} */
 
 import * as z from "zod/mini";
+import { list } from "../../base/list.ts";
 import type { ${[...names].join(", ")} } from "../../protocol/messages.ts";
 
 ${[...checks].join("\n")}`),
@@ -241,7 +242,7 @@ function writeType(schema: z.ZodType, place: string, written: Map<string, Writte
       return inner(definition.out);
     case "array": {
       const { type, check } = inner(definition.element);
-      return { type: `${type}[]`, check: `z.array(${check})` };
+      return { type: `${type}[]`, check: `list(${check})` };
     }
     case "record": {
       const { type, check } = inner(definition.valueType);

@@ -1,6 +1,7 @@
 /** The checks by which the SDK reads JSON answers. `deno task generate` writes this file from the schemas in `src/protocol`. */
 
 import * as z from "zod/mini";
+import { list } from "../../base/list.ts";
 import type {
   CompletedUpload,
   EdgeHost,
@@ -35,7 +36,7 @@ export const receivedEdgeHost: z.ZodMiniType<EdgeHost> = z.object({
   adapter: z.string(),
   capacity: z.int().check(z.minimum(1)),
   queue: z.object({ waiting: z.int().check(z.minimum(0)), resident: z.int().check(z.minimum(0)) }),
-  factors: z.array(z.string()),
+  factors: list(z.string()),
   id: z.string(),
   seen: z.int(),
 });
@@ -56,7 +57,7 @@ export const receivedJobSummary: z.ZodMiniType<JobSummary> = z.object({
 });
 
 export const receivedJobList: z.ZodMiniType<JobList> = z.object({
-  jobs: z.array(receivedJobSummary),
+  jobs: list(receivedJobSummary),
   cursor: z.nullable(z.string()),
 });
 
@@ -98,7 +99,7 @@ export const receivedReport: z.ZodMiniType<Report> = z.object({
       validation: z.optional(z.nullable(z.number())),
     }),
   ),
-  notes: z._default(z.array(z.string()), () => []),
+  notes: z._default(list(z.string()), () => []),
   backend: z.string(),
   adapter: z.string(),
   seconds: receivedReportSeconds,
@@ -127,7 +128,7 @@ export const receivedJob: z.ZodMiniType<Job> = z.object({
   created: z.string(),
   ended: z.nullable(z.string()),
   model: z.optional(receivedJobModel),
-  layers: z.array(receivedLayerState),
+  layers: list(receivedLayerState),
 });
 
 export const receivedReady: z.ZodMiniType<Ready> = z.object({
@@ -150,6 +151,6 @@ export const receivedCompletedUpload: z.ZodMiniType<CompletedUpload> = z.object(
 export const receivedUpload: z.ZodMiniType<Upload> = z.object({
   upload: z.string(),
   part_size: z.int().check(z.minimum(1)),
-  parts: z.array(z.object({ number: z.int().check(z.minimum(1)), url: z.url({ protocol: /^https?$/ }) })),
+  parts: list(z.object({ number: z.int().check(z.minimum(1)), url: z.url({ protocol: /^https?$/ }) })),
   expires: z.string(),
 });

@@ -6,6 +6,7 @@
 
 import * as z from "zod/mini";
 import { parseJson } from "../../base/json.ts";
+import { list } from "../../base/list.ts";
 import { MASK, PROBE, TRAINED } from "../../protocol/block_names.ts";
 import { ANSWER_BOUNDS } from "../answers/parse_answer.ts";
 import { receivedReport } from "../answers/received.ts";
@@ -22,12 +23,12 @@ const numberOrNaN = z.pipe(z.nullable(z.number()), z.transform((value) => value 
 
 /** The metadata of the file, which is JSON under the name `block`. */
 const metadataSchema = z.object({
-  layers: z.array(z.object({
+  layers: list(z.object({
     name: z.string(),
     tokens: z.optional(z.int()),
     report: receivedReport,
   })),
-  sums: z.optional(z.array(z.object({ name: z.string(), tokens: z.int(), validation_tokens: z.int() }))),
+  sums: z.optional(list(z.object({ name: z.string(), tokens: z.int(), validation_tokens: z.int() }))),
   error: z.optional(numberOrNaN),
   decision: z.optional(z.object({
     areKept: z.boolean(),

@@ -1,6 +1,7 @@
 /** The jobs of an edge. A job names the tensors of its layers by their digests, and continues if this client ends. */
 
 import * as z from "zod/mini";
+import { list } from "../../base/list.ts";
 import { growingDelays } from "../../base/waiting.ts";
 import type { EdgeHost, Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
 import { receivedEdgeHost, receivedJob, receivedJobList } from "../answers/received.ts";
@@ -209,5 +210,5 @@ export async function listEdgeHosts(
     if (error instanceof PareError && !error.isTransient && error.status < 500) return undefined;
     throw error;
   }
-  return parseAnswer(z.object({ hosts: z.array(receivedEdgeHost) }), answer, path, "a list of hosts").hosts;
+  return parseAnswer(z.object({ hosts: list(receivedEdgeHost) }), answer, path, "a list of hosts").hosts;
 }
