@@ -82,8 +82,8 @@ export async function generateSources(): Promise<GeneratedSource[]> {
       await formatted(`/** The checks by which the SDK reads JSON answers. ${ORIGIN} */
 
 import * as z from "zod/mini";
-import { list } from "../../base/list.ts";
-import type { ${[...names].join(", ")} } from "../../protocol/messages.ts";
+${importLine("import", ["list"], "base/list.ts")}
+${importLine("import type", [...names], "protocol/messages.ts")}
 
 ${[...checks].join("\n")}`),
     ),
@@ -91,6 +91,10 @@ ${[...checks].join("\n")}`),
     source("python/pare_llm/client/layer_query.py", pythonQueryType()),
     source("model/families/registry.ts", familyList()),
   ];
+}
+
+function importLine(start: string, names: readonly string[], path: string): string {
+  return `${start} { ${names.join(", ")} } from "../../${path}";`;
 }
 
 /** Returns the source that exports everything from the files of families. */
