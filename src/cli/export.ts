@@ -1,7 +1,7 @@
 /** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs, and keeps its codes. */
 
 import { Command, Option } from "commander";
-import { isPacked } from "../model/checkpoint/stored/dense_checkpoint.ts";
+import { isPacked } from "../model/formats/checkpoint/dense_checkpoint.ts";
 import { openModelFolder } from "../model/model.ts";
 import { addCommonOptions, allowOnly, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";

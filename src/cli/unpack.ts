@@ -1,7 +1,7 @@
 /** `pare unpack MODEL --out FOLDER` writes a dense copy of a quantised checkpoint. Its weights have the values that the codes stand for. */
 
 import { Command } from "commander";
-import { unpackCheckpoint } from "../model/checkpoint/stored/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../model/formats/checkpoint/unpack_checkpoint.ts";
 import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import { bytesText } from "../prune/report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";

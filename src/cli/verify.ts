@@ -5,9 +5,9 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
-import { scanCheckpoint } from "../model/checkpoint/inspect/scan_checkpoint.ts";
+import { scanCheckpoint } from "../model/formats/checkpoint/scan_checkpoint.ts";
 import type { GroupPattern } from "../model/checkpoint/inspect/tensor_scan.ts";
-import { storedFormatName } from "../model/checkpoint/stored/formats.ts";
+import { storedFormatName } from "../model/formats/formats.ts";
 import { parsePattern } from "../tensor/pattern.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { messageOf } from "../base/errors.ts";

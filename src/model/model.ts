@@ -4,7 +4,7 @@
  */
 
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.ts";
-import { openDense } from "./checkpoint/stored/dense_checkpoint.ts";
+import { openDense } from "./formats/checkpoint/dense_checkpoint.ts";
 import { ModelError } from "../base/files/file_error.ts";
 import { checkTensors } from "./families/check_tensors.ts";
 import { readModelSpec } from "./families/families.ts";

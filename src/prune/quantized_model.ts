@@ -3,8 +3,8 @@
  * layers are calibrated with the model that is written.
  */
 
-import { stemOf } from "../model/checkpoint/quantized/layout.ts";
-import { namedTensors, packWeight } from "../model/checkpoint/quantized/pack_weight.ts";
+import { stemOf } from "../model/formats/codes/packed_layout.ts";
+import { namedTensors, packWeight } from "../model/formats/codes/pack_weight.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";

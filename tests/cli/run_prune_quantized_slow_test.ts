@@ -11,7 +11,7 @@ import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { unpackCheckpoint } from "../../src/model/checkpoint/stored/unpack_checkpoint.ts";
+import { unpackCheckpoint } from "../../src/model/formats/checkpoint/unpack_checkpoint.ts";
 import type { RoundSolver } from "../../src/prune/steps.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ModelError } from "../../src/base/files/file_error.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { openDense } from "../../src/model/checkpoint/stored/dense_checkpoint.ts";
+import { openDense } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
 import { tensorBytes } from "../../src/tensor/dtype.ts";
 import { encodeHeader, type TensorSpec } from "../../src/tensor/safetensors/encode.ts";
 import { FOLDER, memoryFolder } from "../support/memory_folder.ts";

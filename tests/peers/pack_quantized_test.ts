@@ -7,7 +7,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { PACK_QUANTIZED } from "../../src/model/checkpoint/quantized/config.ts";
+import { PACK_QUANTIZED } from "../../src/model/formats/config/quantization_config.ts";
 import { blocksOf } from "../../src/model/families/family.ts";
 import { openModelFolder } from "../../src/model/model.ts";
 import { unloadableReason } from "../../src/model/packed/packed_layout.ts";

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { openDense } from "../../src/model/checkpoint/stored/dense_checkpoint.ts";
+import { openDense } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
 import { withCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
 import { STORED_CASES } from "../support/stored_cases.ts";
 import { describePeers } from "./describe_peers.ts";

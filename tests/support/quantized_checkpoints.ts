@@ -5,17 +5,17 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
-import { makeDenseConfig } from "../../src/model/checkpoint/quantized/config.ts";
-import { packedTensors } from "../../src/model/checkpoint/stored/dense_checkpoint.ts";
-import { stemOf } from "../../src/model/checkpoint/quantized/layout.ts";
+import { makeDenseConfig } from "../../src/model/formats/config/quantization_config.ts";
+import { packedTensors } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
+import { stemOf } from "../../src/model/formats/codes/packed_layout.ts";
 import {
   namedTensors,
   type PackedWeight,
   packWeight,
-} from "../../src/model/checkpoint/quantized/pack_weight.ts";
-import { planQuantized } from "../../src/model/checkpoint/quantized/plan_quantized.ts";
-import { readCodes, readGrids } from "../../src/model/checkpoint/quantized/codes.ts";
-import { stemOfQuantizedPart } from "../../src/model/checkpoint/quantized/packed_format.ts";
+} from "../../src/model/formats/codes/pack_weight.ts";
+import { planQuantized } from "../../src/model/formats/checkpoint/plan_quantized.ts";
+import { readCodes, readGrids } from "../../src/model/formats/codes/packed_words.ts";
+import { stemOfQuantizedPart } from "../../src/model/formats/pack_quantized.ts";
 import { openModel, openModelFolder } from "../../src/model/model.ts";
 import { denseModules, moduleName } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";

@@ -3,13 +3,13 @@
  * follow. To add a format, add an entry here, or for a type of tensors in GGUF files to `TENSOR_TYPES`.
  */
 
-import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
+import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
 import { countPlannedBytes } from "../../model/checkpoint/write/write_plan.ts";
 import { REPORT_FILES } from "../../prune/report/file_names.ts";
-import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
+import { PACKED_BITS } from "../../model/formats/codes/packed_layout.ts";
 import { TENSOR_TYPES, type TensorTypeName } from "../../model/gguf/tensor_types.ts";
 import { GROUP_SIZES } from "../../model/packed/exact_codes.ts";
-import { GPTQ } from "../../model/packed/gptq.ts";
+import { GPTQ } from "../../model/formats/gptq.ts";
 import { PACK_QUANTIZED_LAYOUT } from "../../model/packed/pack_quantized.ts";
 import { packedWeights, planPacked } from "../../model/packed/write_packed.ts";
 import type { ExportFormat } from "./export_format.ts";

@@ -2,8 +2,8 @@
 
 import { basename } from "node:path";
 import { repositoryOf } from "../../model/hub/reference.ts";
-import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
-import { PACKED_BITS } from "../../model/checkpoint/quantized/layout.ts";
+import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
+import { PACKED_BITS } from "../../model/formats/codes/packed_layout.ts";
 import {
   BLOCK_WEIGHTS,
   type BlockType,

@@ -6,7 +6,7 @@
 import { basename } from "node:path";
 import { ModelError } from "../../base/files/file_error.ts";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
-import { storedFormatName } from "../../model/checkpoint/stored/formats.ts";
+import { storedFormatName } from "../../model/formats/formats.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { isHubReference, isRepositoryName } from "../../model/hub/reference.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";

@@ -1,7 +1,7 @@
 /** Checks that the format of `--format` can store the layers as they will be pruned. */
 
-import { PACK_QUANTIZED, type WeightFormat } from "../../model/checkpoint/quantized/config.ts";
-import { unstorableReason } from "../../model/checkpoint/quantized/layout.ts";
+import { PACK_QUANTIZED, type WeightFormat } from "../../model/formats/config/quantization_config.ts";
+import { unstorableReason } from "../../model/formats/codes/packed_layout.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { unloadableReason } from "../../model/packed/packed_layout.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";

@@ -2,8 +2,8 @@
 
 import { textConfig } from "../../model/families/families.ts";
 import { readConfigText } from "../../model/checkpoint/checkpoint.ts";
-import { PACK_QUANTIZED } from "../../model/checkpoint/quantized/config.ts";
-import { readGridKinds } from "../../model/checkpoint/quantized/read_config.ts";
+import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
+import { readGridKinds } from "../../model/formats/config/read_config.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { parseJsonAt } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";

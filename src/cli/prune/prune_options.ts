@@ -5,7 +5,7 @@ import {
   PACK_QUANTIZED,
   WEIGHT_FORMATS,
   type WeightFormat,
-} from "../../model/checkpoint/quantized/config.ts";
+} from "../../model/formats/config/quantization_config.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";

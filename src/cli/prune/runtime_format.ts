@@ -5,7 +5,7 @@
 
 import { basename, dirname } from "node:path";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
-import type { WeightFormat } from "../../model/checkpoint/quantized/config.ts";
+import type { WeightFormat } from "../../model/formats/config/quantization_config.ts";
 import { widenedSource } from "../../model/checkpoint/tensor_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type DescribedModel, type Model, type ModelFolder, openModelFolder } from "../../model/model.ts";

@@ -2,7 +2,7 @@
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { GroupPattern, ScanPattern } from "../../model/checkpoint/inspect/tensor_scan.ts";
-import { openDense } from "../../model/checkpoint/stored/dense_checkpoint.ts";
+import { openDense } from "../../model/formats/checkpoint/dense_checkpoint.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { readModelSpec } from "../../model/families/families.ts";
 import { linearLayers } from "../../prune/block_plan.ts";

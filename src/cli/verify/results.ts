@@ -1,6 +1,6 @@
 /** Formats the results of `pare verify`. */
 
-import type { ScannedTensor } from "../../model/checkpoint/inspect/scan_checkpoint.ts";
+import type { ScannedTensor } from "../../model/formats/checkpoint/scan_checkpoint.ts";
 import { countText, shareText } from "../../prune/report/format.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { textTable } from "../terminal/output.ts";

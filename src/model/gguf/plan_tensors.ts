@@ -9,7 +9,7 @@ import type { ModelError } from "../../base/files/file_error.ts";
 import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { type BlockTraits, firstTrait } from "../families/family.ts";
-import { isPacked, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
+import { isPacked, packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
 import {
   type LinearSpec,
   type NormSpec,

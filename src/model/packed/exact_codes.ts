@@ -3,9 +3,9 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../checkpoint/quantized/codes.ts";
-import { PACKED_BITS } from "../checkpoint/quantized/layout.ts";
-import { type PackedTensors, packedTensors } from "../checkpoint/stored/dense_checkpoint.ts";
+import { readCodes, readGrids } from "../formats/codes/packed_words.ts";
+import { PACKED_BITS } from "../formats/codes/packed_layout.ts";
+import { type PackedTensors, packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
 import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 

@@ -3,9 +3,9 @@
 import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
-import { makeQuantizedConfig, PACK_QUANTIZED } from "../checkpoint/quantized/config.ts";
-import { quantizedSpecs } from "../checkpoint/quantized/layout.ts";
-import { namedTensors, packWeight } from "../checkpoint/quantized/pack_weight.ts";
+import { makeQuantizedConfig, PACK_QUANTIZED } from "../formats/config/quantization_config.ts";
+import { quantizedSpecs } from "../formats/codes/packed_layout.ts";
+import { namedTensors, packWeight } from "../formats/codes/pack_weight.ts";
 import type { SymmetricGrid } from "./exact_codes.ts";
 import type { PackedLayout } from "./packed_layout.ts";
 

@@ -3,7 +3,7 @@
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
-import { PACK_QUANTIZED } from "../checkpoint/quantized/config.ts";
+import { PACK_QUANTIZED } from "../formats/config/quantization_config.ts";
 import type { LinearSpec } from "../layer_specs.ts";
 import type { SymmetricCodes, SymmetricGrid, WeightShape } from "./exact_codes.ts";
 

@@ -2,8 +2,8 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
-import { storedFormatName } from "../checkpoint/stored/formats.ts";
-import { PACKED_BITS, stemOf } from "../checkpoint/quantized/layout.ts";
+import { storedFormatName } from "../formats/formats.ts";
+import { PACKED_BITS, stemOf } from "../formats/codes/packed_layout.ts";
 import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
 import { openCopy } from "../checkpoint/write/open_copy.ts";

@@ -1,9 +1,9 @@
 /** Plans the files of the result of a run: a copy of the checkpoint with its dtypes or wider ones, or a checkpoint in the layout `pack-quantized`. */
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import { DequantizedSource } from "../../model/checkpoint/stored/dequantized_source.ts";
-import { stemOf } from "../../model/checkpoint/quantized/layout.ts";
-import { planQuantized } from "../../model/checkpoint/quantized/plan_quantized.ts";
+import { DequantizedSource } from "../../model/formats/checkpoint/dequantized_source.ts";
+import { stemOf } from "../../model/formats/codes/packed_layout.ts";
+import { planQuantized } from "../../model/formats/checkpoint/plan_quantized.ts";
 import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { planCopy, planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { openDense } from "../../../src/model/checkpoint/stored/dense_checkpoint.ts";
+import { openDense } from "../../../src/model/formats/checkpoint/dense_checkpoint.ts";
 import { rowReader } from "../../../src/model/checkpoint/row_reader.ts";
 import { exactBlocks } from "../../../src/model/gguf/planned_tensor.ts";
 import { TENSOR_TYPES } from "../../../src/model/gguf/tensor_types.ts";

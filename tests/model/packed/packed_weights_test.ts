@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type LinearSpec, linearSpec } from "../../../src/model/layer_specs.ts";
 import type { Model } from "../../../src/model/model.ts";
-import { GPTQ } from "../../../src/model/packed/gptq.ts";
+import { GPTQ } from "../../../src/model/formats/gptq.ts";
 import { PACK_QUANTIZED_LAYOUT } from "../../../src/model/packed/pack_quantized.ts";
 import { packedWeights } from "../../../src/model/packed/write_packed.ts";
 

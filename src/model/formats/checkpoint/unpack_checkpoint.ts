@@ -2,10 +2,10 @@
 
 import type { WorkFileSystem } from "../../../base/files/file_system.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { countWeightFileBytes } from "../weight_files.ts";
-import { type CompleteOptions, openCopy } from "../write/open_copy.ts";
-import { planLayout } from "../write/write_plan.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { countWeightFileBytes } from "../../checkpoint/weight_files.ts";
+import { type CompleteOptions, openCopy } from "../../checkpoint/write/open_copy.ts";
+import { planLayout } from "../../checkpoint/write/write_plan.ts";
 import { openDense } from "./dense_checkpoint.ts";
 
 export interface UnpackResult {

@@ -9,10 +9,10 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { bytesToFloats, elementCount, type FloatDtype, isFloatDtype } from "../../../tensor/dtype.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import type { Block } from "../quantized/read_config.ts";
-import { readElements, requireTensor, type TensorSource } from "../tensor_source.ts";
-import type { StoredWeight } from "./stored_format.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import type { Block } from "../config/read_config.ts";
+import { readElements, requireTensor, type TensorSource } from "../../checkpoint/tensor_source.ts";
+import type { StoredWeight } from "../format.ts";
 
 interface ScaledMatrix {
   /** The name of the weight and of its codes, (…, rows, cols). All but the last two axes count matrices. */

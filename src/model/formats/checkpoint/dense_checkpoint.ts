@@ -5,17 +5,17 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
-import { isScannable } from "../inspect/tensor_scan.ts";
-import { Checkpoint } from "../checkpoint.ts";
-import { makeDenseConfig, PACK_QUANTIZED, quantizationOf } from "../quantized/config.ts";
-import { type QuantizedParts, WEIGHT_SUFFIX } from "../quantized/layout.ts";
-import type { TensorSource } from "../tensor_source.ts";
-import { splitExperts } from "../fused_experts.ts";
-import type { Shard } from "../weight_files.ts";
-import { layOut } from "../write/write_plan.ts";
+import { isScannable } from "../../checkpoint/inspect/tensor_scan.ts";
+import { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { makeDenseConfig, PACK_QUANTIZED, quantizationOf } from "../config/quantization_config.ts";
+import { type QuantizedParts, WEIGHT_SUFFIX } from "../codes/packed_layout.ts";
+import type { TensorSource } from "../../checkpoint/tensor_source.ts";
+import { splitExperts } from "../../checkpoint/fused_experts.ts";
+import type { Shard } from "../../checkpoint/weight_files.ts";
+import { layOut } from "../../checkpoint/write/write_plan.ts";
 import { DequantizedSource } from "./dequantized_source.ts";
-import { storedFormat, storedFormatName } from "./formats.ts";
-import type { StoredFormat, StoredWeight } from "./stored_format.ts";
+import { storedFormat, storedFormatName } from "../formats.ts";
+import type { StoredFormat, StoredWeight } from "../format.ts";
 
 /** Files in which older programs describe the quantisation a second time. */
 const DESCRIPTIONS = ["quantize_config.json", "quant_config.json"];

@@ -9,11 +9,11 @@
  * github.com/huggingface/transformers (version 5.24).
  */
 
-import { ModelError } from "../../../base/files/file_error.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { readElements, requireTensor } from "../tensor_source.ts";
-import { powerOfTwo } from "./scaled_matrix.ts";
-import { stemsOf, type StoredFormat, type StoredWeight } from "./stored_format.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { readElements, requireTensor } from "../checkpoint/tensor_source.ts";
+import { powerOfTwo } from "./codes/scaled_matrix.ts";
+import { stemsOf, type StoredFormat, type StoredWeight } from "./format.ts";
 
 const BLOCKS = "_blocks", SCALES = "_scales";
 const BLOCK_BYTES = 16, BLOCK_CODES = 2 * BLOCK_BYTES;

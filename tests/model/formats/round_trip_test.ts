@@ -2,20 +2,20 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
-import { unpackCheckpoint } from "../../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
-import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
-import { decode } from "../../../../src/tensor/safetensors/decode.ts";
-import { encode } from "../../../../src/tensor/safetensors/encode.ts";
-import type { GridOptions } from "../../../../src/tensor/quantization.ts";
-import { patternTensor, readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { unpackCheckpoint } from "../../../src/model/formats/checkpoint/unpack_checkpoint.ts";
+import { openDense } from "../../../src/model/formats/checkpoint/dense_checkpoint.ts";
+import { decode } from "../../../src/tensor/safetensors/decode.ts";
+import { encode } from "../../../src/tensor/safetensors/encode.ts";
+import type { GridOptions } from "../../../src/tensor/quantization.ts";
+import { patternTensor, readTensors, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
 import {
   type GriddedWeight,
   packNamed,
   writeQuantizedFolder,
-} from "../../../support/quantized_checkpoints.ts";
-import { randomQuantized } from "../../../support/quantized_weights.ts";
-import { withTemporaryFolder } from "../../../support/temporary_folder.ts";
+} from "../../support/quantized_checkpoints.ts";
+import { randomQuantized } from "../../support/quantized_weights.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const [ONE, TWO] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 const FOUR: GridOptions = { bits: 4, groupSize: 6, symmetric: false };

@@ -3,22 +3,22 @@
  * each other.
  */
 
-import { ModelError } from "../../../base/files/file_error.ts";
-import { isFloatDtype } from "../../../tensor/dtype.ts";
-import { gridsPerRow } from "../../../tensor/quantization.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import type { StoredFormat, StoredWeight } from "../stored/stored_format.ts";
-import { requireTensor } from "../tensor_source.ts";
-import { dequantizeRows, readCodes, readGrids } from "./codes.ts";
-import { PACK_QUANTIZED } from "./config.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import { isFloatDtype } from "../../tensor/dtype.ts";
+import { gridsPerRow } from "../../tensor/quantization.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { StoredFormat, StoredWeight } from "./format.ts";
+import { requireTensor } from "../checkpoint/tensor_source.ts";
+import { dequantizeRows, readCodes, readGrids } from "./codes/packed_words.ts";
+import { PACK_QUANTIZED } from "./config/quantization_config.ts";
 import {
   QUANTIZED_SUFFIXES,
   quantizedNames,
   type QuantizedParts,
   quantizedSpecs,
   unstorableReason,
-} from "./layout.ts";
-import { gridKindOf, type GridKinds, readGridKinds } from "./read_config.ts";
+} from "./codes/packed_layout.ts";
+import { gridKindOf, type GridKinds, readGridKinds } from "./config/read_config.ts";
 
 export const PACK_QUANTIZED_FORMAT: StoredFormat = {
   name: PACK_QUANTIZED,

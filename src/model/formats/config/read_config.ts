@@ -6,8 +6,8 @@
 import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../base/json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
-import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./config.ts";
-import { PACKED_BITS } from "./layout.ts";
+import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./quantization_config.ts";
+import { PACKED_BITS } from "../codes/packed_layout.ts";
 
 /** The rows and columns of a block with one scale. The last blocks of a matrix may be smaller. */
 export type Block = readonly [rows: number, cols: number];

@@ -2,14 +2,14 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
-import { tensorBytes } from "../../../../src/tensor/dtype.ts";
-import type { HostTensor } from "../../../../src/tensor/host_tensor.ts";
-import type { GridOptions } from "../../../../src/tensor/quantization.ts";
-import { readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
-import { packNamed, writeQuantizedFolder } from "../../../support/quantized_checkpoints.ts";
-import { randomQuantized } from "../../../support/quantized_weights.ts";
-import { withTemporaryFolder } from "../../../support/temporary_folder.ts";
+import { openDense } from "../../../src/model/formats/checkpoint/dense_checkpoint.ts";
+import { tensorBytes } from "../../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import type { GridOptions } from "../../../src/tensor/quantization.ts";
+import { readTensors, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
+import { packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
+import { randomQuantized } from "../../support/quantized_weights.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const GRID: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
 const WEIGHT = { quantized: randomQuantized([9, 24], GRID), grid: GRID, dtype: "F16" } as const;

@@ -2,12 +2,12 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
-import { type Dtype, tensorBytes } from "../../../../src/tensor/dtype.ts";
-import type { HostTensor } from "../../../../src/tensor/host_tensor.ts";
-import { withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
-import { STORED_CASES } from "../../../support/stored_cases.ts";
-import { withTemporaryFolder } from "../../../support/temporary_folder.ts";
+import { openDense } from "../../../src/model/formats/checkpoint/dense_checkpoint.ts";
+import { type Dtype, tensorBytes } from "../../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import { withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
+import { STORED_CASES } from "../../support/stored_cases.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 type Tensors = Record<string, HostTensor | undefined>;
 

@@ -4,12 +4,12 @@ import type { FileSystem } from "../../../base/files/file_system.ts";
 import { ModelError } from "../../../base/files/file_error.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 import { isFloatDtype } from "../../../tensor/dtype.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { planLayout, type WritePlan } from "../write/write_plan.ts";
-import { makeQuantizedConfig } from "./config.ts";
-import { quantizedNames, type QuantizedParts, quantizedSpecs, stemOf, unstorableReason } from "./layout.ts";
-import type { StoredWeight } from "../stored/stored_format.ts";
-import { packedWeight } from "./packed_format.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { planLayout, type WritePlan } from "../../checkpoint/write/write_plan.ts";
+import { makeQuantizedConfig } from "../config/quantization_config.ts";
+import { quantizedNames, type QuantizedParts, quantizedSpecs, stemOf, unstorableReason } from "../codes/packed_layout.ts";
+import type { StoredWeight } from "../format.ts";
+import { packedWeight } from "../pack_quantized.ts";
 
 export interface QuantizedWeightPlan {
   readonly name: string;

@@ -5,18 +5,18 @@
  * source is `integrations/finegrained_fp8.py` in github.com/huggingface/transformers (version 5.24).
  */
 
-import { ModelError } from "../../../base/files/file_error.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { unsupportedMember } from "../quantized/config.ts";
-import { type Block, isBlock } from "../quantized/read_config.ts";
-import { scaledMatrix } from "./scaled_matrix.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { unsupportedMember } from "./config/quantization_config.ts";
+import { type Block, isBlock } from "./config/read_config.ts";
+import { scaledMatrix } from "./codes/scaled_matrix.ts";
 import {
   ACTIVATION_TENSORS,
   modelDtype,
   type StoredFormat,
   type StoredWeight,
   weightDtype,
-} from "./stored_format.ts";
+} from "./format.ts";
 
 const SCALE_SUFFIXES = ["_scale_inv", "_scale"];
 

@@ -2,13 +2,13 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { quantizedSpecs } from "../../../../src/model/checkpoint/quantized/layout.ts";
-import { packWeight } from "../../../../src/model/checkpoint/quantized/pack_weight.ts";
-import { bytesToFloats, type FloatDtype } from "../../../../src/tensor/dtype.ts";
-import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../../src/tensor/host_tensor.ts";
-import type { GridOptions } from "../../../../src/tensor/quantization.ts";
-import { decodeQuantized, roundTo } from "../../../reference/pack_quantized.ts";
-import { randomQuantized } from "../../../support/quantized_weights.ts";
+import { quantizedSpecs } from "../../../src/model/formats/codes/packed_layout.ts";
+import { packWeight } from "../../../src/model/formats/codes/pack_weight.ts";
+import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
+import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../src/tensor/host_tensor.ts";
+import type { GridOptions } from "../../../src/tensor/quantization.ts";
+import { decodeQuantized, roundTo } from "../../reference/pack_quantized.ts";
+import { randomQuantized } from "../../support/quantized_weights.ts";
 
 const ROW_WISE: GridOptions = { bits: 4, groupSize: 0, symmetric: false };
 

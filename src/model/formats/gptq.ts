@@ -13,11 +13,11 @@
 
 import { floatsToBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import { packRows } from "../checkpoint/quantized/codes.ts";
-import { QUANTIZATION_KEY } from "../checkpoint/quantized/config.ts";
+import { packRows } from "./codes/packed_words.ts";
+import { QUANTIZATION_KEY } from "./config/quantization_config.ts";
 import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
-import type { SymmetricGrid } from "./exact_codes.ts";
-import type { PackedLayout, PackedWeight } from "./packed_layout.ts";
+import type { SymmetricGrid } from "../packed/exact_codes.ts";
+import type { PackedLayout, PackedWeight } from "../packed/packed_layout.ts";
 
 /** A word of `qzeros` has the zeros of 8 rows if they have 4 bits. */
 const ROWS_PER_WORD = 8;

@@ -9,9 +9,9 @@
  * The source is `compressors/naive_quantized` in github.com/vllm-project/compressed-tensors (version 0.20).
  */
 
-import { ModelError } from "../../../base/files/file_error.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "../quantized/layout.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "./codes/packed_layout.ts";
 import {
   ANYTHING,
   BLOCK,
@@ -21,15 +21,15 @@ import {
   gridKindOf,
   oneOf,
   readGridKinds,
-} from "../quantized/read_config.ts";
-import { scaledMatrix } from "./scaled_matrix.ts";
+} from "./config/read_config.ts";
+import { scaledMatrix } from "./codes/scaled_matrix.ts";
 import {
   ACTIVATION_TENSORS,
   stemsOf,
   type StoredFormat,
   type StoredWeight,
   weightDtype,
-} from "./stored_format.ts";
+} from "./format.ts";
 
 const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = QUANTIZED_SUFFIXES;
 

@@ -13,11 +13,11 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { bytesToFloats, isFloatDtype } from "../../../tensor/dtype.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { unsupportedMember } from "../quantized/config.ts";
-import { PACKED_BITS } from "../quantized/layout.ts";
-import { readTensor, requireTensor, type TensorSource } from "../tensor_source.ts";
-import { stemsOf, type StoredFormat, type StoredWeight, weightDtype } from "./stored_format.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { unsupportedMember } from "../config/quantization_config.ts";
+import { PACKED_BITS } from "./packed_layout.ts";
+import { readTensor, requireTensor, type TensorSource } from "../../checkpoint/tensor_source.ts";
+import { stemsOf, type StoredFormat, type StoredWeight, weightDtype } from "../format.ts";
 
 /** The differences between the formats. */
 interface ColumnLayout {

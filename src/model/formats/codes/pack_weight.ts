@@ -12,14 +12,14 @@
 import { bytesToFloats, type FloatDtype, floatsToBytes, sameShape } from "../../../tensor/dtype.ts";
 import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../tensor/host_tensor.ts";
 import { type GridOptions, gridsPerRow } from "../../../tensor/quantization.ts";
-import { dequantizeRows, packColumns, packRows } from "./codes.ts";
+import { dequantizeRows, packColumns, packRows } from "./packed_words.ts";
 import {
   quantizedNames,
   type QuantizedPart,
   type QuantizedShape,
   unstorableReason,
   wordCount,
-} from "./layout.ts";
+} from "./packed_layout.ts";
 
 /** The tensors of one weight in the layout. The zero point is absent if the grid is symmetric. */
 export type QuantizedTensors =

@@ -1,15 +1,15 @@
 /** The list of all formats in which Pare reads stored weights. config.json names the format of a checkpoint. */
 
-import { ModelError } from "../../../base/files/file_error.ts";
-import { isObject } from "../../../base/json.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import { QUANTIZATION_KEY, quantizationOf } from "../quantized/config.ts";
-import { PACK_QUANTIZED_FORMAT } from "../quantized/packed_format.ts";
-import { AWQ, GPTQ } from "./column_codes.ts";
-import { COMPRESSED_FORMATS } from "./compressed.ts";
+import { ModelError } from "../../base/files/file_error.ts";
+import { isObject } from "../../base/json.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { QUANTIZATION_KEY, quantizationOf } from "./config/quantization_config.ts";
+import { PACK_QUANTIZED_FORMAT } from "./pack_quantized.ts";
+import { AWQ, GPTQ } from "./codes/column_codes.ts";
+import { COMPRESSED_FORMATS } from "./compressed_bytes.ts";
 import { FBGEMM_FP8, FP8 } from "./fp8.ts";
 import { MXFP4 } from "./mxfp4.ts";
-import type { StoredFormat } from "./stored_format.ts";
+import type { StoredFormat } from "./format.ts";
 
 const FORMATS: readonly StoredFormat[] = [
   ...[PACK_QUANTIZED_FORMAT, ...COMPRESSED_FORMATS],

@@ -6,9 +6,9 @@
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { BYTES_PER_ELEMENT, elementCount, floatsToBytes } from "../../../tensor/dtype.ts";
-import { TensorScan } from "../inspect/tensor_scan.ts";
-import type { TensorShape, TensorSource } from "../tensor_source.ts";
-import type { StoredWeight } from "./stored_format.ts";
+import { TensorScan } from "../../checkpoint/inspect/tensor_scan.ts";
+import type { TensorShape, TensorSource } from "../../checkpoint/tensor_source.ts";
+import type { StoredWeight } from "../format.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

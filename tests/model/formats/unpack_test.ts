@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import {
   unpackCheckpoint,
   type UnpackOptions,
-} from "../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
+} from "../../../src/model/formats/checkpoint/unpack_checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { WorkFileSystem } from "../../../src/base/files/file_system.ts";
 import type { GridOptions } from "../../../src/tensor/quantization.ts";

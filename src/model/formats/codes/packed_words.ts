@@ -5,8 +5,8 @@
 
 import { BYTES_PER_ELEMENT, bytesToFloats } from "../../../tensor/dtype.ts";
 import { gridsPerRow } from "../../../tensor/quantization.ts";
-import type { TensorSource } from "../tensor_source.ts";
-import { type QuantizedParts, type QuantizedShape, wordCount } from "./layout.ts";
+import type { TensorSource } from "../../checkpoint/tensor_source.ts";
+import { type QuantizedParts, type QuantizedShape, wordCount } from "./packed_layout.ts";
 
 const WORD_BYTES = 4;
 

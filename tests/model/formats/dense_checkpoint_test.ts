@@ -3,15 +3,15 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
-import type { Checkpoint } from "../../../../src/model/checkpoint/checkpoint.ts";
-import { openDense } from "../../../../src/model/checkpoint/stored/dense_checkpoint.ts";
-import { unpackCheckpoint } from "../../../../src/model/checkpoint/stored/unpack_checkpoint.ts";
-import { assertSame } from "../../../support/assert_same.ts";
-import { readTensors, withCheckpoint, writeFiles } from "../../../support/checkpoint_files.ts";
-import type { StoredCase } from "../../../support/stored_case.ts";
-import { DENSE_TENSORS, STORED_CASES } from "../../../support/stored_cases.ts";
-import { withTemporaryFolder } from "../../../support/temporary_folder.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
+import { openDense } from "../../../src/model/formats/checkpoint/dense_checkpoint.ts";
+import { unpackCheckpoint } from "../../../src/model/formats/checkpoint/unpack_checkpoint.ts";
+import { assertSame } from "../../support/assert_same.ts";
+import { readTensors, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
+import type { StoredCase } from "../../support/stored_case.ts";
+import { DENSE_TENSORS, STORED_CASES } from "../../support/stored_cases.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 /** Writes the checkpoint of a case in two shards, and runs `body` with its folder. */
 function withCase(

@@ -2,9 +2,9 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { memorySource } from "../../../../src/model/checkpoint/tensor_source.ts";
-import { DequantizedSource } from "../../../../src/model/checkpoint/stored/dequantized_source.ts";
-import type { StoredWeight } from "../../../../src/model/checkpoint/stored/stored_format.ts";
+import { memorySource } from "../../../src/model/checkpoint/tensor_source.ts";
+import { DequantizedSource } from "../../../src/model/formats/checkpoint/dequantized_source.ts";
+import type { StoredWeight } from "../../../src/model/formats/format.ts";
 
 const ROWS = 8, COLS = 2, ROW_BYTES = 4 * COLS;
 

@@ -1,9 +1,9 @@
 /** The declaration of a format in which checkpoints store quantised weights, and the description of one such weight. */
 
-import type { FloatDtype } from "../../../tensor/dtype.ts";
-import type { Checkpoint } from "../checkpoint.ts";
-import type { QuantizedParts } from "../quantized/layout.ts";
-import type { TensorSource } from "../tensor_source.ts";
+import type { FloatDtype } from "../../tensor/dtype.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { QuantizedParts } from "./codes/packed_layout.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 
 /** A dense weight, and the tensors that store it in a quantised form. Its rows extend along its last axis. */
 export interface StoredWeight {

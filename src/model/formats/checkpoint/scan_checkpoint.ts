@@ -1,10 +1,10 @@
 /** Scans every float tensor of a checkpoint, whether its weights are dense or quantised. */
 
-import type { Checkpoint } from "../checkpoint.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
-import { openDense } from "../stored/dense_checkpoint.ts";
-import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "./tensor_scan.ts";
+import { openDense } from "./dense_checkpoint.ts";
+import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "../../checkpoint/inspect/tensor_scan.ts";
 
 /** A tensor as it is in the dense form of the checkpoint, and what was found in it. */
 export interface ScannedTensor extends ScanResult {
