@@ -41,7 +41,9 @@ export function createExportCommand(signal: AbortSignal): Command {
       allowOnly(
         new Option(
           "--format <format>",
-          "gguf:TYPE, a file for llama.cpp whose linear layers have this type; or a folder, gptq or pack-quantized",
+          `gguf:TYPE, a file for llama.cpp whose linear layers have this type; or a folder, ${
+            EXPORT_FORMATS.filter((name) => FORMATS[name].output === "folder").join(" or ")
+          }`,
         ),
         EXPORT_FORMATS,
       ).makeOptionMandatory(),

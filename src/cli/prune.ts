@@ -123,7 +123,9 @@ export async function prune(
   const modelName = first?.report.model.name ?? await displayedName(name, folder);
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${modelName}`);
-  const exported = runtime && await planForRuntime(runtime, stored, choice, modelName);
+  const exported = runtime === undefined
+    ? undefined
+    : await planForRuntime(runtime, stored, choice, modelName);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: servers }, { config } = checkpoint;
   const blocks = options.remote

@@ -12,7 +12,7 @@ import { PareJobs } from "../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
 import { describeRounding } from "../device/backend.ts";
 import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
-import type { WeightFormat } from "../model/formats/config/quantization_config.ts";
+import type { WeightFormat } from "../model/formats/formats.ts";
 import { sha256 } from "../protocol/digest.ts";
 import type { EdgeHost } from "../protocol/messages.ts";
 import { BlockHost } from "../client/blocks/block_host.ts";

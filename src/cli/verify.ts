@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import { scanCheckpoint } from "../model/formats/checkpoint/scan_checkpoint.ts";
 import type { GroupPattern } from "../model/checkpoint/inspect/tensor_scan.ts";
-import { storedFormatName } from "../model/formats/formats.ts";
+import { storedFormat } from "../model/formats/formats.ts";
 import { parsePattern } from "../tensor/pattern.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { messageOf } from "../base/errors.ts";
@@ -53,7 +53,7 @@ async function verify(folder: string, options: VerifyOptions, signal: AbortSigna
   await requireFolder("model", folder);
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const format = storedFormatName(checkpoint);
+  const { name: format } = storedFormat(checkpoint);
   const checks = await chooseChecks(checkpoint, await readRunReport(checkpoint), options);
   const output = new Output(options.json ?? false);
   const progress = cleanup.adopt(output.progress("verifying"), (bar) => bar.stop());

@@ -3,10 +3,9 @@
  * layers are calibrated with the model that is written.
  */
 
-import { stemOf } from "../model/formats/codes/packed_layout.ts";
-import { namedTensors, packWeight } from "../model/formats/codes/pack_weight.ts";
+import { packWeight } from "../model/formats/pack_quantized.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
-import { isFloatDtype } from "../tensor/dtype.ts";
+import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
 import type { RoundLayer } from "../client/solve_round.ts";
@@ -44,14 +43,13 @@ export function packAnswer(
   name: string,
   quantized: QuantizedWeight | undefined,
   grid: GridOptions,
-  dtype: Parameters<typeof packWeight>[2],
+  dtype: FloatDtype,
 ): { readonly tensors: ReadonlyMap<string, HostTensor>; readonly dense: HostTensor } {
   if (!quantized) {
     throw new Error(`${name}: the server answered no codes, although the layer has --bits ${grid.bits}`);
   }
   try {
-    const { tensors, dense } = packWeight(quantized, grid, dtype);
-    return { tensors: namedTensors(stemOf(name), tensors), dense };
+    return packWeight({ ...grid, name, dtype }, quantized);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new RangeError(`${name}: ${error.message}`, { cause: error });

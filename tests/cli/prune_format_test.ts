@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { WeightFormat } from "../../src/model/formats/config/quantization_config.ts";
+import type { WeightFormat } from "../../src/model/formats/formats.ts";
 import { checkFormat } from "../../src/cli/prune/check_format.ts";
 import { linearSpec } from "../../src/model/layer_specs.ts";
 import type { SizedLayer } from "../../src/prune/block_plan.ts";

@@ -4,7 +4,7 @@ import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
-import { makeQuantizedConfig } from "../../src/model/formats/config/quantization_config.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../src/model/formats/pack_quantized.ts";
 import { openDense } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
 import { readBytes } from "../../src/base/files/whole_file.ts";
 import { ModelError } from "../../src/base/files/file_error.ts";
@@ -77,8 +77,11 @@ function quantizedFiles(): { config: Record<string, unknown>; weights: Uint8Arra
   const tensors = Object.entries(grids).flatMap(([name, grid]) => [
     ...packNamed(name, { quantized: randomQuantized([3, 8], grid, 1), grid, dtype: "F16" }).tensors,
   ]);
-  const layers = Object.entries(grids).map(([name, grid]) => ({ module: name.replace(".weight", ""), grid }));
-  return { config: makeQuantizedConfig({}, layers, []), weights: encode(new Map(tensors), { format: "pt" }) };
+  const layers = Object.entries(grids).map(([name, grid]) => (
+    { ...grid, name, rows: 3, cols: 8, dtype: "F16" as const }
+  ));
+  const quantization_config = PACK_QUANTIZED_FORMAT.writer.describe(layers, []);
+  return { config: { quantization_config }, weights: encode(new Map(tensors), { format: "pt" }) };
 }
 
 describe("fuzzing quantised checkpoints", () => {

@@ -7,10 +7,10 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { PACK_QUANTIZED } from "../../src/model/formats/config/quantization_config.ts";
 import { blocksOf } from "../../src/model/families/family.ts";
 import { openModelFolder } from "../../src/model/model.ts";
-import { unloadableReason } from "../../src/model/packed/packed_layout.ts";
+import { unloadableReason } from "../../src/model/formats/format.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../src/model/formats/pack_quantized.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
@@ -26,7 +26,7 @@ const TOKENS = [[1, 300, 2, 45, 1999, 8, 77, 512], [5, 4, 3, 2047, 1024, 9, 640,
 async function isLoadable(family: string): Promise<boolean> {
   await using opened = await openModelFolder(FAMILY_FIXTURES + family, denoFileSystem);
   const linears = blocksOf(opened.model.spec).flatMap(({ groups }) => groups.flat());
-  return linears.every((linear) => unloadableReason(linear, PACK_QUANTIZED) === undefined);
+  return linears.every((linear) => unloadableReason(linear, PACK_QUANTIZED_FORMAT) === undefined);
 }
 
 const LOADABLE_FAMILIES = (await Array.fromAsync(familyNames(), async (family) => ({

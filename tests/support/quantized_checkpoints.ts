@@ -7,17 +7,11 @@ import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
 import { makeDenseConfig } from "../../src/model/formats/config/quantization_config.ts";
 import { packedTensors } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
-import { stemOf } from "../../src/model/formats/codes/packed_layout.ts";
-import {
-  namedTensors,
-  type PackedWeight,
-  packWeight,
-} from "../../src/model/formats/codes/pack_weight.ts";
 import { planQuantized } from "../../src/model/formats/checkpoint/plan_quantized.ts";
-import { readCodes, readGrids } from "../../src/model/formats/codes/packed_words.ts";
-import { stemOfQuantizedPart } from "../../src/model/formats/pack_quantized.ts";
+import { readCodes, readGrids } from "../../src/model/formats/codes/packed_tensors.ts";
+import { packWeight, stemOfQuantizedPart } from "../../src/model/formats/pack_quantized.ts";
 import { openModel, openModelFolder } from "../../src/model/model.ts";
-import { denseModules, moduleName } from "../../src/model/module_names.ts";
+import { denseModules } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
@@ -34,13 +28,9 @@ export interface GriddedWeight {
   readonly dtype: FloatDtype;
 }
 
-/** Packs a weight and names its tensors as they are named in a checkpoint. */
-export function packNamed(
-  name: string,
-  { quantized, grid, dtype }: GriddedWeight,
-): { readonly packed: PackedWeight; readonly tensors: ReadonlyMap<string, HostTensor> } {
-  const packed = packWeight(quantized, grid, dtype);
-  return { packed, tensors: namedTensors(stemOf(name), packed.tensors) };
+/** Packs a weight: the tensors that store it, by name, and the dense weight that they stand for. */
+export function packNamed(name: string, { quantized, grid, dtype }: GriddedWeight) {
+  return packWeight({ ...grid, name, dtype }, quantized);
 }
 
 /** Copies the dense checkpoint in `source` to `target`, with the given `weights` in the layout `pack-quantized`. */
@@ -52,14 +42,14 @@ export async function writeQuantizedFolder(
 ): Promise<void> {
   const checkpoint = await openCheckpoint(source, denoFileSystem);
   try {
-    const planned = Object.entries(weights).map(([name, { grid }]) => (
-      { name, grid, module: moduleName(stemOf(name)) }
-    ));
+    const planned = Object.entries(weights).map(([name, { grid }]) => ({ name, grid }));
     const { plan } = planQuantized(checkpoint, denoFileSystem, planned, ignore);
     const copy = await openCopy(plan, target, denoFileSystem);
     try {
       for (const [name, weight] of Object.entries(weights)) {
-        for (const [part, tensor] of packNamed(name, weight).tensors) await copy.replace(part, tensor);
+        for (const [part, tensor] of packNamed(name, weight).tensors) {
+          await copy.replace(part, tensor);
+        }
       }
       await (await copy.complete()).publish();
     } catch (error) {
@@ -110,9 +100,9 @@ export async function writeQuantizedModel(
         grid,
         dtype,
       };
-      const { packed } = packNamed(name, weights[name]);
-      await copy.replace(name, packed.dense);
-      zeros[name] = bytesToFloats(packed.dense.data, dtype).filter((value) => value === 0).length;
+      const { dense } = packNamed(name, weights[name]);
+      await copy.replace(name, dense);
+      zeros[name] = bytesToFloats(dense.data, dtype).filter((value) => value === 0).length;
       assert.ok(zeros[name] >= pruned.filter(Boolean).length);
     }
     await (await copy.complete()).publish();

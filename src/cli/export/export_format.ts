@@ -68,6 +68,6 @@ export interface FormatTarget {
     fs: FileSystem,
     run: RoundedRun,
   ): Promise<PlannedExport>;
-  /** Returns the line that says how to run the output at `path`. */
-  howToRun(path: string): string;
+  /** Returns the lines that say how to run the output at `path`. @param config the config.json of the model */
+  howToRun(path: string, config: Readonly<Record<string, unknown>>): string;
 }

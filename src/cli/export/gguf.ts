@@ -2,8 +2,8 @@
 
 import { basename } from "node:path";
 import { repositoryOf } from "../../model/hub/reference.ts";
-import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
-import { PACKED_BITS } from "../../model/formats/codes/packed_layout.ts";
+import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
+import { PACKED_BITS } from "../../model/formats/codes/packed_words.ts";
 import {
   BLOCK_WEIGHTS,
   type BlockType,

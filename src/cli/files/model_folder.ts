@@ -6,7 +6,7 @@
 import { basename } from "node:path";
 import { ModelError } from "../../base/files/file_error.ts";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
-import { storedFormatName } from "../../model/formats/formats.ts";
+import { storedFormat } from "../../model/formats/formats.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { isHubReference, isRepositoryName } from "../../model/hub/reference.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
@@ -66,7 +66,7 @@ export async function displayedName(model: string, folder: string): Promise<stri
 
 /** Tells the user if the files of a model store quantised weights, from which Pare computes dense ones when it reads them. */
 export function remarkFormat({ checkpoint }: ModelFolder, output: Output): void {
-  const format = storedFormatName(checkpoint);
+  const { name: format } = storedFormat(checkpoint);
   if (format === "dense") return;
   output.remark(
     `${checkpoint.folder}: its weights are in the format ${format}, and are dequantised when they are read`,

@@ -1,9 +1,9 @@
 /** Checks that the format of `--format` can store the layers as they will be pruned. */
 
-import { PACK_QUANTIZED, type WeightFormat } from "../../model/formats/config/quantization_config.ts";
-import { unstorableReason } from "../../model/formats/codes/packed_layout.ts";
+import { unloadableReason, unstorableReason } from "../../model/formats/format.ts";
+import type { WeightFormat } from "../../model/formats/formats.ts";
+import { PACK_QUANTIZED, PACK_QUANTIZED_FORMAT } from "../../model/formats/pack_quantized.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import { unloadableReason } from "../../model/packed/packed_layout.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
@@ -32,7 +32,7 @@ export function checkFormat(
   }
   let first: GriddedLayer | undefined;
   for (const { name, linear, cols } of layers) {
-    const reason = unloadableReason(linear, format);
+    const reason = unloadableReason(linear, PACK_QUANTIZED_FORMAT);
     if (reason !== undefined) {
       throw new UsageError(`option --format ${format}: ${name} ${reason}; use --format dense`);
     }
@@ -78,7 +78,7 @@ function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
         `but ${name} has scale_bits ${query.scale_bits}; add --symmetric, or use --format dense`,
     );
   }
-  const reason = unstorableReason({ ...grid, cols });
+  const reason = unstorableReason(PACK_QUANTIZED_FORMAT, { ...grid, cols });
   if (reason === undefined) return grid;
   throw new UsageError(`option --format ${PACK_QUANTIZED}: ${name}: ${reason}`);
 }

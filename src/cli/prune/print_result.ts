@@ -1,9 +1,7 @@
 /** Prints the result of `pare prune` and the commands that load it. Every number is read from the report of the run. */
 
-import { textConfig } from "../../model/families/families.ts";
 import { readConfigText } from "../../model/checkpoint/checkpoint.ts";
-import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
-import { readGridKinds } from "../../model/formats/config/read_config.ts";
+import { formatNamed } from "../../model/formats/formats.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import { parseJsonAt } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
@@ -140,25 +138,8 @@ export async function loadingLines(
 ): Promise<string[]> {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
   const config = parseJsonAt(await readConfigText(fs, out), out) as Record<string, unknown>;
-  const model = textConfig(config) ? "AutoModelForImageTextToText" : "AutoModelForCausalLM";
-  const [names, options] = format === PACK_QUANTIZED && hasAsymmetricGrids(out, config)
-    ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
-    : ["", ""];
   return [
     `see what it writes: ${Deno.env.get(PROGRAM_VARIABLE) ?? "pare"} generate ${folder} "PROMPT"`,
-    ...format === PACK_QUANTIZED
-      ? ['install what the next line needs: pip install "compressed-tensors>=0.15"']
-      : [],
-    `load it in Python: from transformers import ${model}${names}; ` +
-    `model = ${model}.from_pretrained(${folder}${options})`,
-    ...format === "dense" ? [`serve it with vLLM: vllm serve ${folder}`] : [],
+    ...formatNamed(format)?.howToLoad?.(folder, config) ?? [],
   ];
-}
-
-/**
- * Whether a grid of the checkpoint is asymmetric. transformers 5 gives packed zero points the wrong shape, unless it
- * dequantises the weights while it loads them.
- */
-function hasAsymmetricGrids(out: string, config: Record<string, unknown>): boolean {
-  return readGridKinds(out, config).kinds.some(({ symmetric }) => !symmetric);
 }

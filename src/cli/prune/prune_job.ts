@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../device/backend.ts";
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
+import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { Model } from "../../model/model.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";

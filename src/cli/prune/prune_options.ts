@@ -1,11 +1,8 @@
 /** Declares the options of `pare prune`. */
 
 import { Command, Option } from "commander";
-import {
-  PACK_QUANTIZED,
-  WEIGHT_FORMATS,
-  type WeightFormat,
-} from "../../model/formats/config/quantization_config.ts";
+import { WEIGHT_FORMATS, type WeightFormat } from "../../model/formats/formats.ts";
+import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
@@ -30,7 +27,7 @@ import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
-import { RUNTIME_FORMATS } from "../export/formats.ts";
+import { FORMATS, RUNTIME_FORMATS } from "../export/formats.ts";
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
@@ -164,9 +161,12 @@ export function planOption(): Option {
 
 /** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
 export function runtimeOption(): Option {
+  const paths = new Set(RUNTIME_FORMATS.map((name) => FORMATS[name].target!.path));
   const option = new Option(
     "--for <format>",
-    "round to the grid of this format of pare export, and also export the result to model.gguf or gptq in the output folder; sets " +
+    `round to the grid of this format of pare export, and also export the result to ${
+      [...paths].join(" or ")
+    } in the output folder; sets ` +
       "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
   );
   return allowOnly(option, RUNTIME_FORMATS);

@@ -1,6 +1,6 @@
 /** Chooses the layers of a run and their parameters, which fit the format of the result. */
 
-import { PACK_QUANTIZED } from "../../model/formats/config/quantization_config.ts";
+import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
 import type { DescribedModel } from "../../model/model.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";

@@ -5,7 +5,7 @@
 
 import { basename, dirname } from "node:path";
 import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
-import type { WeightFormat } from "../../model/formats/config/quantization_config.ts";
+import type { WeightFormat } from "../../model/formats/formats.ts";
 import { widenedSource } from "../../model/checkpoint/tensor_source.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type DescribedModel, type Model, type ModelFolder, openModelFolder } from "../../model/model.ts";
@@ -169,5 +169,5 @@ export async function writeForRuntime(
   const { lines } = await FORMATS[runtime].write(opened, path, { round: false, name, signal });
   for (const line of lines) output.remark(line);
   output.remark(`wrote ${path}`);
-  if (!output.json) output.remark(target.howToRun(path));
+  if (!output.json) output.remark(target.howToRun(path, opened.checkpoint.config));
 }

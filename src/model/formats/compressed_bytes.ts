@@ -11,7 +11,7 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { QUANTIZED_SUFFIXES, WEIGHT_SUFFIX } from "./codes/packed_layout.ts";
+import { PACKED_SUFFIXES } from "./codes/packed_tensors.ts";
 import {
   ANYTHING,
   BLOCK,
@@ -22,32 +22,31 @@ import {
   oneOf,
   readGridKinds,
 } from "./config/read_config.ts";
-import { scaledMatrix } from "./codes/scaled_matrix.ts";
-import {
-  ACTIVATION_TENSORS,
-  stemsOf,
-  type StoredFormat,
-  type StoredWeight,
-  weightDtype,
-} from "./format.ts";
+import { ACTIVATION_TENSORS, scaledMatrix } from "./codes/scaled_matrix.ts";
+import { weightDtype } from "./codes/weight_dtype.ts";
+import { type Format, stemsOf, type StoredWeight } from "./format.ts";
 
-const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = QUANTIZED_SUFFIXES;
+const { scale: SCALE_SUFFIX, zeroPoint: ZERO_SUFFIX } = PACKED_SUFFIXES;
 
-/** The types of codes that each format stores. */
-const TYPES = { "float-quantized": ["float"], "int-quantized": ["int"], "naive-quantized": ["float", "int"] };
+export const FLOAT_QUANTIZED = compressedBytes("float-quantized", "float");
+export const INT_QUANTIZED = compressedBytes("int-quantized", "int");
+export const NAIVE_QUANTIZED = compressedBytes("naive-quantized", "float", "int");
 
-export const COMPRESSED_FORMATS: readonly StoredFormat[] = Object.entries(TYPES).map(([format, types]) => ({
-  name: format,
-  method: "compressed-tensors",
-  format,
-  leftOut: ACTIVATION_TENSORS,
-  find(checkpoint) {
-    const kinds = readGridKinds(checkpoint.folder, checkpoint.config, rulesOf(format, types));
-    return stemsOf(checkpoint, SCALE_SUFFIX).map((stem) =>
-      byteWeight(checkpoint, stem, gridKindOf(checkpoint.folder, stem, kinds))
-    );
-  },
-}));
+/** Declares a format of compressed-tensors. @param types the types of codes that it stores */
+function compressedBytes(format: string, ...types: readonly string[]): Format {
+  return {
+    name: format,
+    method: "compressed-tensors",
+    format,
+    leftOut: ACTIVATION_TENSORS,
+    find(checkpoint) {
+      const kinds = readGridKinds(checkpoint.folder, checkpoint.config, rulesOf(format, types));
+      return stemsOf(checkpoint, SCALE_SUFFIX).map((stem) =>
+        byteWeight(checkpoint, stem, gridKindOf(checkpoint.folder, stem, kinds))
+      );
+    },
+  };
+}
 
 function rulesOf(format: string, types: readonly string[]): FormatRules {
   return {
@@ -66,7 +65,7 @@ function rulesOf(format: string, types: readonly string[]): FormatRules {
 }
 
 function byteWeight(checkpoint: Checkpoint, stem: string, kind: GridKind): StoredWeight {
-  const { folder } = checkpoint, name = stem + WEIGHT_SUFFIX, { shape } = checkpoint.info(name);
+  const { folder } = checkpoint, name = `${stem}.weight`, { shape } = checkpoint.info(name);
   const isFloat = kind.type === "float", isCentred = isFloat || kind.symmetric;
   if (isFloat && kind.bits !== 8) {
     throw new ModelError(

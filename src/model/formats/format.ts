@@ -1,9 +1,92 @@
-/** The declaration of a format in which checkpoints store quantised weights, and the description of one such weight. */
+/** The declaration of a format in which checkpoints store weights. `registry.ts` lists the files with the formats. */
 
 import type { FloatDtype } from "../../tensor/dtype.ts";
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import type { GridOptions } from "../../tensor/quantization.ts";
+import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import type { QuantizedParts } from "./codes/packed_layout.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import type { LinearSpec } from "../layer_specs.ts";
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** A format of stored weights. A format that Pare only reads has no `writer`, and the dense format has no `find`. */
+export interface Format {
+  /** The name of the format in options, messages and reports. */
+  readonly name: string;
+  /** The value of `quant_method` in `quantization_config`. Dense checkpoints do not have this member. */
+  readonly method?: string;
+  /** The value of `format` in `quantization_config`, if the method has several formats. */
+  readonly format?: string;
+  /** Matches the names of further tensors that only a program needs that computes with quantised values. */
+  readonly leftOut?: RegExp;
+  /**
+   * Lists the weights of a checkpoint that are stored in this format.
+   * @param description the member `quantization_config` of config.json, also under its older name
+   * @throws {ModelError} naming a member of `description` that is not supported, or a tensor that is missing or malformed
+   */
+  find?(
+    checkpoint: Checkpoint,
+    description: Members,
+  ): readonly StoredWeight[] | Promise<readonly StoredWeight[]>;
+  readonly writer?: FormatWriter;
+  /**
+   * Returns the lines that say how other programs load a checkpoint.
+   * @param folder the path of the checkpoint as a text of JSON
+   * @param config the config.json of the checkpoint
+   */
+  howToLoad?(folder: string, config: Members): string[];
+}
+
+/** A format that Pare writes. */
+export type WrittenFormat = Format & Required<Pick<Format, "writer" | "howToLoad">>;
+
+/** How a format stores the weights of linear layers as codes. An export has one kind of symmetric grid for all layers. */
+export interface FormatWriter {
+  /** The allowed bits of a code. The first value is the default. */
+  readonly bits: readonly number[];
+  /** The allowed group sizes, the largest first. By default, every group size is allowed that divides the row length. */
+  readonly groupSizes?: readonly number[];
+  /** Whether programs load layers whose class in transformers is neither `Linear` nor `Conv1D`. */
+  readonly loadsOwnClasses: boolean;
+  /** Returns why an export cannot store a weight, as the end of a sentence about the weight. */
+  misfit(weight: WeightShape): string | undefined;
+  /** Returns the tensors that replace a weight. */
+  specs(weight: CodedWeight): TensorSpec[];
+  /** Returns the bytes of the tensors that `specs` lists, in the same order. */
+  pack(weight: CodedWeight, stored: WeightCodes): Uint8Array<ArrayBuffer>[];
+  /**
+   * Returns the member `quantization_config` of config.json.
+   * @param ignore the names of the modules of linear layers that stay dense
+   */
+  describe(weights: readonly CodedWeight[], ignore: readonly string[]): Record<string, unknown>;
+}
+
+/** A weight (rows, cols) of a checkpoint. */
+export interface WeightShape {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  /** The dtype of the dense weight. */
+  readonly dtype: FloatDtype;
+}
+
+/** A weight that is stored as codes, with the kind of its grids. */
+export interface CodedWeight extends WeightShape, GridOptions {}
+
+/** The grids of some rows. There is one grid per row and group of columns. */
+export interface RowGrids {
+  /** The distance between neighbouring values of each grid, in the dtype in which it is stored: (rows, groups). */
+  readonly scales: Float32Array<ArrayBuffer>;
+  /** The code of the value 0 in each grid: (rows, groups), from 0 to 2^bits − 1. */
+  readonly zeros: Uint8Array<ArrayBuffer>;
+}
+
+/** The codes of a weight with their grids. An entry of the weight is (code − zero)·scale. */
+export interface WeightCodes extends RowGrids {
+  /** (rows, cols), from 0 to 2^bits − 1 */
+  readonly codes: Uint8Array<ArrayBuffer>;
+}
 
 /** A dense weight, and the tensors that store it in a quantised form. Its rows extend along its last axis. */
 export interface StoredWeight {
@@ -16,8 +99,8 @@ export interface StoredWeight {
   readonly tensors: readonly string[];
   /** The number of sections with equally many rows. Each section can be dequantised without the others. */
   readonly sections: number;
-  /** The codes and grids of a weight in the layout `pack-quantized`, which exports take over. */
-  readonly packed?: QuantizedParts;
+  /** The grids of a weight in the layout `pack-quantized`, whose codes exports take over. */
+  readonly packed?: CodedWeight;
   /**
    * Loads all codes, scales and zeros of the sections from `first` to `end − 1`.
    * @returns a function that computes the rows of these sections
@@ -29,25 +112,11 @@ export interface StoredWeight {
 /** Computes a row of a weight. @param row is counted from the first row of the sections that were opened */
 type FillRow = (row: number, values: Float32Array) => void;
 
-/** A format of stored weights. */
-export interface StoredFormat {
-  /** The name of the format in messages. */
-  readonly name: string;
-  /** The value of `quant_method` in `quantization_config`. */
-  readonly method: string;
-  /** The value of `format` in `quantization_config`, if the method has several formats. */
-  readonly format?: string;
-  /** Matches the names of further tensors that only a program needs that computes with quantised values. */
-  readonly leftOut?: RegExp;
-  /**
-   * Lists the weights of a checkpoint that are stored in this format.
-   * @param description the member `quantization_config` of config.json, also under its older name
-   * @throws {ModelError} naming a member of `description` that is not supported, or a tensor that is missing or malformed
-   */
-  find(
-    checkpoint: Checkpoint,
-    description: Readonly<Record<string, unknown>>,
-  ): readonly StoredWeight[] | Promise<readonly StoredWeight[]>;
+const WEIGHT_SUFFIX = ".weight";
+
+/** Returns the name of a weight without `.weight`. */
+export function stemOf(weight: string): string {
+  return weight.endsWith(WEIGHT_SUFFIX) ? weight.slice(0, -WEIGHT_SUFFIX.length) : weight;
 }
 
 /** Lists the names of tensors that end in `suffix`, without it. */
@@ -57,22 +126,37 @@ export function stemsOf(checkpoint: Checkpoint, suffix: string): string[] {
   );
 }
 
-/** Matches the names of tensors that describe the quantisation of activations or of the cache of keys and values. */
-export const ACTIVATION_TENSORS =
-  /[._](activation_scale|(input|output)_(scale|scale_ub|zero_point)|[kvq]_scale)$/;
-
-const DTYPES = new Map<unknown, FloatDtype>([["float32", "F32"], ["float16", "F16"], ["bfloat16", "BF16"]]);
-
-/** Returns the dtype that config.json gives the model. Undefined if it names none of F32, F16 and BF16. */
-export function modelDtype({ config: { dtype, torch_dtype: older } }: Checkpoint): FloatDtype | undefined {
-  return DTYPES.get(dtype ?? older);
+/** Returns the tensors that store a weight, by name. */
+export function packTensors(
+  { specs, pack }: FormatWriter,
+  weight: CodedWeight,
+  stored: WeightCodes,
+): ReadonlyMap<string, HostTensor> {
+  const data = pack(weight, stored);
+  return new Map(specs(weight).map(({ name, dtype, shape }, i) => [name, { dtype, shape, data: data[i] }]));
 }
 
-/**
- * Returns the dtype of a weight: the dtype of its scales if they have 16 bits, otherwise the dtype that config.json gives the
- * model, and BF16 if it gives none.
- */
-export function weightDtype(checkpoint: Checkpoint, scale: string): FloatDtype {
-  const { dtype } = checkpoint.info(scale);
-  return dtype === "F16" || dtype === "BF16" ? dtype : modelDtype(checkpoint) ?? "BF16";
+/** Returns why other programs do not load the codes of a layer, as the end of a sentence about its weight. */
+export function unloadableReason(
+  { expertRole, isTransposed, ownClass }: LinearSpec,
+  { name, writer }: WrittenFormat,
+): string | undefined {
+  // transformers 5 has one tensor for all experts of a block (5.24).
+  if (expertRole !== undefined) return `belongs to an expert, which ${name} does not support`;
+  // The formats have groups of neighbouring inputs, which are not neighbours in a transposed weight.
+  if (isTransposed) return `is stored transposed (Conv1D), which ${name} does not support`;
+  // With only a warning, transformers gives such layers random weights (5.24).
+  return ownClass !== undefined && !writer.loadsOwnClasses
+    ? `is of the class ${ownClass}, which transformers does not load from ${name}`
+    : undefined;
+}
+
+/** Returns why a format cannot store the grids of a weight, as a sentence without its period. Undefined if it can. */
+export function unstorableReason(
+  { name, writer: { bits: allowed } }: WrittenFormat,
+  { bits, groupSize, cols }: Pick<CodedWeight, "bits" | "groupSize" | "cols">,
+): string | undefined {
+  if (!allowed.includes(bits)) return `${name} stores ${allowed.join(" or ")} bits, not ${bits}`;
+  if (groupSize === 0 || cols % groupSize === 0) return undefined;
+  return `${name} needs a group size that divides the ${cols} columns of the weight; ${groupSize} does not`;
 }

@@ -1,34 +1,46 @@
-/** The list of all formats in which Pare reads stored weights. config.json names the format of a checkpoint. */
+/** Finds the format in which a checkpoint stores its weights. */
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { isObject } from "../../base/json.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { QUANTIZATION_KEY, quantizationOf } from "./config/quantization_config.ts";
-import { PACK_QUANTIZED_FORMAT } from "./pack_quantized.ts";
-import { AWQ, GPTQ } from "./codes/column_codes.ts";
-import { COMPRESSED_FORMATS } from "./compressed_bytes.ts";
-import { FBGEMM_FP8, FP8 } from "./fp8.ts";
-import { MXFP4 } from "./mxfp4.ts";
-import type { StoredFormat } from "./format.ts";
+import { DENSE } from "./dense.ts";
+import type { Format, WrittenFormat } from "./format.ts";
+import { PACK_QUANTIZED } from "./pack_quantized.ts";
+import * as files from "./registry.ts";
 
-const FORMATS: readonly StoredFormat[] = [
-  ...[PACK_QUANTIZED_FORMAT, ...COMPRESSED_FORMATS],
-  ...[FP8, FBGEMM_FP8, MXFP4, GPTQ, AWQ],
-];
+/** All formats. The files of formats export functions too. */
+const FORMATS: readonly Format[] = Object.values(files).filter((value) => typeof value === "object");
+
+/** The formats that have codes and that Pare writes. */
+export const WRITTEN_FORMATS = FORMATS.filter((format): format is WrittenFormat =>
+  format.writer !== undefined
+);
+
+/** The values of `--format` of `pare prune`: the formats that a run writes layer by layer. */
+export const WEIGHT_FORMATS = [DENSE.name, PACK_QUANTIZED] as const;
+
+export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
+
+/** Returns the format with this name. Undefined if Pare has none. */
+export function formatNamed(name: string): Format | undefined {
+  return FORMATS.find((format) => format.name === name);
+}
 
 /**
- * Returns the format in which the files of a checkpoint store its quantised weights. Returns undefined if they are dense.
+ * Returns the format in which the files of a checkpoint store its weights.
  * @throws {ModelError} if Pare does not read the format. The message names it
  */
 export function storedFormat(
   { storedConfig, folder }: Pick<Checkpoint, "storedConfig" | "folder">,
-): StoredFormat | undefined {
+): Format {
   const value = quantizationOf(storedConfig);
-  if (value === undefined) return undefined;
+  if (value === undefined) return DENSE;
   const { quant_method: method, format, sparsity_config: sparsity } = isObject(value) ? value : {};
-  const found = FORMATS.find((known) =>
-    known.method === method && (known.format === undefined || known.format === format)
-  );
+  const read = FORMATS.filter(({ find }) => find),
+    found = read.find((known) =>
+      known.method === method && (known.format === undefined || known.format === format)
+    );
   if (found) return found;
   if (isObject(sparsity) && typeof sparsity.format === "string") {
     const name = JSON.stringify(sparsity.format.slice(0, 200));
@@ -38,14 +50,9 @@ export function storedFormat(
     );
   }
   const description = method === undefined ? value : format === undefined ? method : `${method}, ${format}`;
-  const shown = JSON.stringify(description).slice(0, 200), known = FORMATS.map(({ name }) => name).join(", ");
+  const shown = JSON.stringify(description).slice(0, 200), known = read.map(({ name }) => name).join(", ");
   throw new ModelError(
     `${folder}: ${QUANTIZATION_KEY} names the format ${shown}, which Pare does not read; it reads ${known}; ` +
       "use the original checkpoint, which is not quantised",
   );
-}
-
-/** Returns the name of the format in which the files of a checkpoint store its weights. @throws {ModelError} as {@link storedFormat} does */
-export function storedFormatName(checkpoint: Pick<Checkpoint, "storedConfig" | "folder">): string {
-  return storedFormat(checkpoint)?.name ?? "dense";
 }

@@ -9,18 +9,13 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { unsupportedMember } from "./config/quantization_config.ts";
 import { type Block, isBlock } from "./config/read_config.ts";
-import { scaledMatrix } from "./codes/scaled_matrix.ts";
-import {
-  ACTIVATION_TENSORS,
-  modelDtype,
-  type StoredFormat,
-  type StoredWeight,
-  weightDtype,
-} from "./format.ts";
+import { ACTIVATION_TENSORS, scaledMatrix } from "./codes/scaled_matrix.ts";
+import { modelDtype, weightDtype } from "./codes/weight_dtype.ts";
+import type { Format, StoredWeight } from "./format.ts";
 
 const SCALE_SUFFIXES = ["_scale_inv", "_scale"];
 
-export const FP8: StoredFormat = {
+export const FP8: Format = {
   name: "fp8",
   method: "fp8",
   leftOut: ACTIVATION_TENSORS,
@@ -38,7 +33,7 @@ export const FP8: StoredFormat = {
   },
 };
 
-export const FBGEMM_FP8: StoredFormat = {
+export const FBGEMM_FP8: Format = {
   name: "fbgemm_fp8",
   method: "fbgemm_fp8",
   leftOut: ACTIVATION_TENSORS,

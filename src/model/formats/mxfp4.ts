@@ -13,7 +13,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { readElements, requireTensor } from "../checkpoint/tensor_source.ts";
 import { powerOfTwo } from "./codes/scaled_matrix.ts";
-import { stemsOf, type StoredFormat, type StoredWeight } from "./format.ts";
+import { type Format, stemsOf, type StoredWeight } from "./format.ts";
 
 const BLOCKS = "_blocks", SCALES = "_scales";
 const BLOCK_BYTES = 16, BLOCK_CODES = 2 * BLOCK_BYTES;
@@ -21,7 +21,7 @@ const BLOCK_BYTES = 16, BLOCK_CODES = 2 * BLOCK_BYTES;
 /** The number of each code in E2M1: a sign, two bits of an exponent and one bit of a mantissa. */
 const NUMBERS = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6];
 
-export const MXFP4: StoredFormat = {
+export const MXFP4: Format = {
   name: "mxfp4",
   method: "mxfp4",
   find: (checkpoint) => stemsOf(checkpoint, BLOCKS).map((name) => fusedExperts(checkpoint, name)),

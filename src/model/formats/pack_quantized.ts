@@ -1,26 +1,47 @@
 /**
- * The layout `pack-quantized` as a format of stored weights. `layout.ts` describes its tensors. Their dtypes and shapes must agree with
- * each other.
+ * The format `pack-quantized` of the compressed-tensors library. The source is `compressors/pack_quantized` in
+ * github.com/vllm-project/compressed-tensors (version 0.20). In this format a weight is an integer code of B bits, and
+ * (code − zero)·scale is its value. A weight matrix of shape (rows, cols) with groups of columns becomes
+ *
+ *     weight_packed      (rows, ⌈cols·B/32⌉)    I32                   the codes of a row, column by column
+ *     weight_scale       (rows, groups)         dtype of the weight
+ *     weight_zero_point  (⌈rows·B/32⌉, groups)  I32                   the zeros of a group, row by row (asymmetric grids only)
+ *     weight_shape       (2)                    I64                   rows, cols
+ *
+ * Code i of a row occupies bits i·B to i·B + B − 1 of the row's words, least significant bit first. The bits after the last
+ * code are 0. The library subtracts 2^(B−1) from every code and every zero to get signed integers. If the grid is symmetric, the
+ * zero is 2^(B−1) and is not stored. Pare supports 4 and 8 bits, for which the library and vLLM have kernels.
+ *
+ * The scales have the dtype of the weight, because programs that load the checkpoint convert the scales to this dtype. The
+ * solver returns scales in F32. Rounding a scale multiplies all weights of its row or group by the same factor. This factor
+ * lies within 1 ± 2^−11 for F16 and within 1 ± 2^−8 for BF16. The dense weight must therefore be computed from the rounded
+ * scales. `pare prune` uses this dense weight to calibrate the later layers, so they see the model that is written.
  */
 
 import { ModelError } from "../../base/files/file_error.ts";
-import { isFloatDtype } from "../../tensor/dtype.ts";
-import { gridsPerRow } from "../../tensor/quantization.ts";
+import { floatsToBytes, isFloatDtype } from "../../tensor/dtype.ts";
+import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
+import { type GridOptions, gridsPerRow } from "../../tensor/quantization.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import type { StoredFormat, StoredWeight } from "./format.ts";
 import { requireTensor } from "../checkpoint/tensor_source.ts";
-import { dequantizeRows, readCodes, readGrids } from "./codes/packed_words.ts";
-import { PACK_QUANTIZED } from "./config/quantization_config.ts";
-import {
-  QUANTIZED_SUFFIXES,
-  quantizedNames,
-  type QuantizedParts,
-  quantizedSpecs,
-  unstorableReason,
-} from "./codes/packed_layout.ts";
+import { moduleName } from "../module_names.ts";
+import { checkQuantized } from "./codes/check_quantized.ts";
+import { dequantizeRows, packColumns, PACKED_BITS, packRows, wordCount } from "./codes/packed_words.ts";
+import { PACKED_SUFFIXES, packedNames, readCodes, readGrids } from "./codes/packed_tensors.ts";
 import { gridKindOf, type GridKinds, readGridKinds } from "./config/read_config.ts";
+import { transformersLine } from "./dense.ts";
+import {
+  type CodedWeight,
+  packTensors,
+  stemOf,
+  type StoredWeight,
+  unstorableReason,
+  type WrittenFormat,
+} from "./format.ts";
 
-export const PACK_QUANTIZED_FORMAT: StoredFormat = {
+export const PACK_QUANTIZED = "pack-quantized";
+
+export const PACK_QUANTIZED_FORMAT = {
   name: PACK_QUANTIZED,
   method: "compressed-tensors",
   format: PACK_QUANTIZED,
@@ -30,28 +51,122 @@ export const PACK_QUANTIZED_FORMAT: StoredFormat = {
       [...checkpoint.names()].map(stemOfQuantizedPart).filter((stem) => stem !== undefined),
     );
     const weights: StoredWeight[] = [];
-    for (const stem of stems) weights.push(packedWeight(await readQuantizedParts(checkpoint, stem, kinds)));
+    for (const stem of stems) weights.push(packedWeight(await readPackedWeight(checkpoint, stem, kinds)));
     return weights;
   },
-};
+  writer: {
+    bits: PACKED_BITS,
+    loadsOwnClasses: false,
+    misfit: ({ dtype }) =>
+      dtype === "F32"
+        ? undefined
+        : `is in ${dtype}, but only weights in F32 are exact products of codes and scales`,
+    specs(weight) {
+      const { rows, cols, bits, dtype, symmetric } = weight;
+      const names = packedNames(weight.name), groups = gridsPerRow(weight, cols);
+      return [
+        { name: names.codes, dtype: "I32", shape: [rows, wordCount(cols, bits)] },
+        { name: names.scale, dtype, shape: [rows, groups] },
+        ...symmetric
+          ? []
+          : [{ name: names.zeroPoint, dtype: "I32", shape: [wordCount(rows, bits), groups] } as const],
+        { name: names.shape, dtype: "I64", shape: [2] },
+      ];
+    },
+    pack: (weight, { codes, scales, zeros }) => [
+      packRows(codes, weight.cols, weight.bits),
+      floatsToBytes(scales, weight.dtype),
+      ...weight.symmetric ? [] : [packColumns(zeros, gridsPerRow(weight, weight.cols), weight.bits)],
+      new Uint8Array(BigInt64Array.of(BigInt(weight.rows), BigInt(weight.cols)).buffer),
+    ],
+    describe(weights, ignore) {
+      const kinds = Map.groupBy(weights, (weight) => JSON.stringify(gridArguments(weight)));
+      const groups = [...kinds].map(([weights, members], index) => {
+        const targets = kinds.size === 1 ? ["Linear"] : members.map(({ name }) => moduleName(stemOf(name)));
+        const scheme = { targets, weights: JSON.parse(weights) };
+        return [`group_${index}`, { ...scheme, input_activations: null, output_activations: null }];
+      });
+      return {
+        quant_method: "compressed-tensors",
+        format: PACK_QUANTIZED,
+        quantization_status: "compressed",
+        config_groups: Object.fromEntries(groups),
+        ignore,
+        kv_cache_scheme: null,
+      };
+    },
+  },
+  howToLoad(folder, config) {
+    // transformers 5 gives packed zero points the wrong shape, unless it dequantises the weights while it loads them.
+    const isAsymmetric = readGridKinds(folder, config).kinds.some(({ symmetric }) => !symmetric);
+    const options = isAsymmetric
+      ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
+      : [];
+    return [
+      'install what the next line needs: pip install "compressed-tensors>=0.15"',
+      transformersLine(folder, config, ...options),
+    ];
+  },
+} as const satisfies WrittenFormat;
 
-/** Describes a weight in the layout `pack-quantized`, whose rows are dequantised one by one. */
-export function packedWeight(parts: QuantizedParts): StoredWeight {
-  const { weight, names, dtype, rows, cols } = parts, groups = gridsPerRow(parts, cols);
+/** Describes a grid by the fields of the library's class `QuantizationArgs`. */
+function gridArguments({ bits, groupSize, symmetric }: GridOptions): Record<string, unknown> {
+  const isGrouped = groupSize > 0;
   return {
-    name: weight,
+    num_bits: bits,
+    type: "int",
+    symmetric,
+    strategy: isGrouped ? "group" : "channel",
+    group_size: isGrouped ? groupSize : null,
+    dynamic: false,
+  };
+}
+
+/** Returns the name of the weight to which a tensor belongs, without `.weight`. Returns undefined for other tensors. */
+export function stemOfQuantizedPart(name: string): string | undefined {
+  const suffix = Object.values(PACKED_SUFFIXES).find((ending) => name.endsWith(ending));
+  return suffix && name.slice(0, -suffix.length);
+}
+
+/**
+ * Packs a quantised weight.
+ * @returns the tensors that store it, by name, and the dense weight that they stand for, (rows, cols) in `weight.dtype`
+ * @throws {RangeError} if the format cannot store the grid, if the tensors have other dtypes or shapes than the grid
+ * needs, or if a code, a zero or a scale is out of range. In the last case the message names the tensor and the entry
+ */
+export function packWeight(
+  weight: Omit<CodedWeight, "rows" | "cols">,
+  quantized: QuantizedWeight,
+): { readonly tensors: ReadonlyMap<string, HostTensor>; readonly dense: HostTensor } {
+  const [rows, cols] = quantized.codes.shape, coded = { ...weight, rows, cols }, { dtype } = weight;
+  const reason = unstorableReason(PACK_QUANTIZED_FORMAT, coded);
+  if (reason !== undefined) throw new RangeError(reason);
+  const stored = checkQuantized(coded, quantized), values = dequantizeRows(stored.codes, stored, coded);
+  return {
+    tensors: packTensors(PACK_QUANTIZED_FORMAT.writer, coded, stored),
+    dense: { dtype, shape: [rows, cols], data: floatsToBytes(values, dtype) },
+  };
+}
+
+/** Describes a weight in this format, whose rows are dequantised one by one. */
+export function packedWeight(weight: CodedWeight): StoredWeight {
+  const { name, dtype, rows, cols } = weight,
+    names = packedNames(weight.name),
+    groups = gridsPerRow(weight, cols);
+  return {
+    name,
     dtype,
     shape: [rows, cols],
-    tensors: [names.packed, names.scale, names.zeroPoint, names.shape],
+    tensors: [names.codes, names.scale, names.zeroPoint, names.shape],
     sections: rows,
-    packed: parts,
+    packed: weight,
     async open(source, first, end) {
-      const codes = await readCodes(source, parts, first, end);
-      const { scales, zeros } = await readGrids(source, parts, first, end);
+      const codes = await readCodes(source, weight, first, end);
+      const { scales, zeros } = await readGrids(source, weight, first, end);
       return (row, values) => {
         const grids = [row * groups, (row + 1) * groups] as const;
         const rowGrids = { scales: scales.subarray(...grids), zeros: zeros.subarray(...grids) };
-        values.set(dequantizeRows(codes.subarray(row * cols, (row + 1) * cols), rowGrids, parts));
+        values.set(dequantizeRows(codes.subarray(row * cols, (row + 1) * cols), rowGrids, weight));
       };
     },
   };
@@ -60,24 +175,18 @@ export function packedWeight(parts: QuantizedParts): StoredWeight {
 /** Suffixes of tensors that change the meaning of the codes. Other versions of the library write such tensors. */
 const UNSUPPORTED_SUFFIXES = [".weight_g_idx", ".weight_global_scale"];
 
-/** Returns the name of the weight to which a tensor belongs, without `.weight`. Returns undefined for other tensors. */
-export function stemOfQuantizedPart(name: string): string | undefined {
-  const suffix = Object.values(QUANTIZED_SUFFIXES).find((ending) => name.endsWith(ending));
-  return suffix && name.slice(0, -suffix.length);
-}
-
 /**
  * Reads the shape, the dtype and the grid of a quantised weight from its tensors, and checks them.
  * @param stem the name of the weight without `.weight`
  * @param kinds the grids that config.json describes
  * @throws {ModelError} if a tensor is missing, if its dtype or shape is wrong, or if config.json does not describe its grid
  */
-async function readQuantizedParts(
+async function readPackedWeight(
   checkpoint: Checkpoint,
   stem: string,
   kinds: GridKinds,
-): Promise<QuantizedParts> {
-  const { folder } = checkpoint, names = quantizedNames(stem), weight = `${stem}.weight`;
+): Promise<CodedWeight> {
+  const { folder } = checkpoint, name = `${stem}.weight`, names = packedNames(name);
   const unsupported = UNSUPPORTED_SUFFIXES.find((suffix) => checkpoint.has(stem + suffix));
   if (unsupported) throw new ModelError(`${folder}: ${stem}${unsupported} is not supported`);
   const [rows, cols] = await readStoredShape(checkpoint, names.shape);
@@ -89,14 +198,14 @@ async function readQuantizedParts(
   if (symmetric && checkpoint.has(names.zeroPoint)) {
     throw new ModelError(`${folder}: has ${names.zeroPoint}, although the weights of ${group} are symmetric`);
   }
-  const reason = unstorableReason({ bits, groupSize, symmetric, cols });
-  if (reason !== undefined) throw new ModelError(`${folder}: ${weight}: ${reason}`);
-  const parts = { weight, names, rows, cols, dtype, bits, groupSize, symmetric };
-  for (const spec of quantizedSpecs(stem, parts)) {
+  const weight = { name, rows, cols, dtype, bits, groupSize, symmetric };
+  const reason = unstorableReason(PACK_QUANTIZED_FORMAT, weight);
+  if (reason !== undefined) throw new ModelError(`${folder}: ${name}: ${reason}`);
+  for (const spec of PACK_QUANTIZED_FORMAT.writer.specs(weight)) {
     if (spec.name === names.shape) continue; // `readStoredShape` has checked it
     requireTensor(checkpoint, spec.name, spec.dtype, spec.shape);
   }
-  return parts;
+  return weight;
 }
 
 /** Reads the tensor that contains the shape of a weight. Its own shape is [2] or [2, 1], depending on the version of the library. */

@@ -4,7 +4,7 @@ import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes } from "../../tensor/dtype.ts";
 import { isFloat16 } from "../../tensor/find_scale.ts";
 import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../formats/codes/packed_words.ts";
+import { readCodes, readGrids } from "../formats/codes/packed_tensors.ts";
 import { chunkRows, type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
 import { type PackedTensors, packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";

@@ -3,8 +3,9 @@
 import { ModelError } from "../../base/files/file_error.ts";
 import { findScale, isFloat16, largest } from "../../tensor/find_scale.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../formats/codes/packed_words.ts";
-import { PACKED_BITS } from "../formats/codes/packed_layout.ts";
+import { readCodes, readGrids } from "../formats/codes/packed_tensors.ts";
+import { GROUP_SIZES } from "../formats/codes/packed_words.ts";
+import type { FormatWriter, WeightShape } from "../formats/format.ts";
 import { type PackedTensors, packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
 import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
@@ -13,13 +14,6 @@ import type { TensorSource } from "../checkpoint/tensor_source.ts";
 export interface SymmetricGrid {
   readonly bits: number;
   readonly groupSize: number;
-}
-
-/** A weight (rows, cols) of a checkpoint. */
-export interface WeightShape {
-  readonly name: string;
-  readonly rows: number;
-  readonly cols: number;
 }
 
 /** The codes of a weight. An entry of the weight is (code − 2^(bits − 1))·scale. */
@@ -115,9 +109,6 @@ async function packedCodes(
   return { codes: await readCodes(source, parts, 0, rows), scales };
 }
 
-/** The sizes of groups for which programs have kernels, the best first: larger groups have fewer scales. */
-export const GROUP_SIZES: readonly number[] = [128, 64, 32];
-
 interface GridChoice {
   readonly grid: SymmetricGrid;
   /** The names of the weights that are exactly on grids of this kind. */
@@ -127,14 +118,18 @@ interface GridChoice {
 }
 
 /**
- * Compares the weights with every kind of grid. If no weight is on grids of any kind, the choice is 4 bits in the
- * smallest groups, 32, because rounding to nearest changes the weights less in smaller groups.
- * @param weights the columns of each are a multiple of 32
+ * Compares the weights with every kind of grid. If no weight is on grids of any kind, the choice is the first number of bits in the
+ * smallest groups, because rounding to nearest changes the weights less in smaller groups.
+ * @param weights the columns of each are a multiple of the smallest group size
  */
-export async function chooseGrid(source: TensorSource, weights: readonly WeightShape[]): Promise<GridChoice> {
+export async function chooseGrid(
+  source: TensorSource,
+  weights: readonly WeightShape[],
+  { bits: allowed, groupSizes = GROUP_SIZES }: Pick<FormatWriter, "bits" | "groupSizes">,
+): Promise<GridChoice> {
   const choices: GridChoice[] = [];
-  for (const bits of PACKED_BITS) {
-    const choice = await chooseGroups(source, weights, bits);
+  for (const bits of allowed) {
+    const choice = await chooseGroups(source, weights, bits, groupSizes);
     if (choice.misfits.size === 0) return choice;
     choices.push(choice);
   }
@@ -145,8 +140,9 @@ async function chooseGroups(
   source: TensorSource,
   weights: readonly WeightShape[],
   bits: number,
+  groupSizes: readonly number[],
 ): Promise<GridChoice> {
-  let sizes = GROUP_SIZES.filter((size) => weights.every(({ cols }) => cols % size === 0));
+  let sizes = groupSizes.filter((size) => weights.every(({ cols }) => cols % size === 0));
   const exact: string[] = [], misfits = new Map<string, string>();
   for (const weight of weights) {
     const fitting: number[] = [], reasons: string[] = [];

@@ -2,22 +2,23 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
-import { storedFormatName } from "../formats/formats.ts";
-import { PACKED_BITS, stemOf } from "../formats/codes/packed_layout.ts";
+import { planFormat } from "../formats/checkpoint/plan_quantized.ts";
+import { packTensors, unloadableReason, type WeightShape, type WrittenFormat } from "../formats/format.ts";
+import { storedFormat, WEIGHT_FORMATS } from "../formats/formats.ts";
+import { GROUP_SIZES } from "../formats/codes/packed_words.ts";
 import { checkTensor } from "../checkpoint/tensor_source.ts";
 import { countWeightFileBytes } from "../checkpoint/weight_files.ts";
 import { openCopy } from "../checkpoint/write/open_copy.ts";
-import { planLayout, type WritePlan } from "../checkpoint/write/write_plan.ts";
+import type { WritePlan } from "../checkpoint/write/write_plan.ts";
 import { blocksOf } from "../families/family.ts";
 import { storedShape } from "../layer_specs.ts";
 import type { Model, ModelFolder } from "../model.ts";
-import { denseModules, moduleName } from "../module_names.ts";
-import { chooseGrid, exactCodes, GROUP_SIZES, nearestCodes, type SymmetricGrid } from "./exact_codes.ts";
-import { type PackedLayout, type PackedWeight, unloadableReason } from "./packed_layout.ts";
+import { denseModules } from "../module_names.ts";
+import { chooseGrid, exactCodes, nearestCodes, type SymmetricGrid } from "./exact_codes.ts";
 
 export interface PackedOptions {
-  readonly layout: PackedLayout;
-  /** Whether weights that are on no grid of the layout are rounded to nearest. Otherwise they are an error. */
+  readonly format: WrittenFormat;
+  /** Whether weights that are on no grid of the format are rounded to nearest. Otherwise they are an error. */
   readonly round: boolean;
   readonly signal?: AbortSignal;
   /** Called after each layer. */
@@ -39,25 +40,25 @@ export interface PackedResult {
 /**
  * Writes the copy into `folder`, and replaces a checkpoint in it. If it fails, a checkpoint that was there is
  * unchanged. At most one layer is in memory at a time.
- * @throws {ModelError} if the checkpoint has the layout already, if the layout has no place for a layer, or if a layer
- * is on no grid of the layout and `round` is not set. The message names the layer and the options that would fit
+ * @throws {ModelError} if the checkpoint has the format already, if the format has no place for a layer, or if a layer
+ * is on no grid of the format and `round` is not set. The message names the layer and the options that would fit
  */
 export async function writePacked(
   { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,
   folder: string,
   fs: WorkFileSystem,
-  { layout, round, signal, progress, rewriteFiles }: PackedOptions,
+  { format, round, signal, progress, rewriteFiles }: PackedOptions,
 ): Promise<PackedResult> {
-  if (storedFormatName(checkpoint) === layout.name) {
-    throw new ModelError(`${checkpoint.folder}: is in the format ${layout.name} already`);
+  if (storedFormat(checkpoint) === format) {
+    throw new ModelError(`${checkpoint.folder}: is in the format ${format.name} already`);
   }
-  const weights = packedWeights(checkpoint.folder, model, layout);
-  const { grid, exact, misfits } = await chooseGrid(model.weights, weights);
+  const weights = packedWeights(checkpoint.folder, model, format), { writer } = format;
+  const { grid, exact, misfits } = await chooseGrid(model.weights, weights, writer);
   for (const weight of weights) {
     const reason = misfits.get(weight.name);
-    if (reason !== undefined && !round) throw misfitError(checkpoint.folder, weight.name, reason, layout);
+    if (reason !== undefined && !round) throw misfitError(checkpoint.folder, weight.name, reason, format);
   }
-  const plan = planPacked({ checkpoint, model }, fs, layout, grid);
+  const plan = planPacked({ checkpoint, model }, fs, format, grid);
   const bytes = countWeightFileBytes(plan.weightFiles), extras = await rewriteFiles?.(bytes) ?? new Map();
   const copy = await openCopy(plan, folder, fs, { overwrite: true, extraFiles: [...extras.keys()] });
   try {
@@ -67,7 +68,9 @@ export async function writePacked(
         ? await nearestCodes(checkpoint, weight, grid)
         : await exactCodes(checkpoint, weight, grid);
       if (typeof codes === "string") throw new ModelError(`${checkpoint.folder}: ${weight.name} has changed`);
-      for (const [name, tensor] of layout.pack(weight, grid, codes)) await copy.replace(name, tensor);
+      const zeros = new Uint8Array(codes.scales.length).fill(2 ** (grid.bits - 1));
+      const tensors = packTensors(writer, { ...weight, ...grid, symmetric: true }, { ...codes, zeros });
+      for (const [name, tensor] of tensors) await copy.replace(name, tensor);
       progress?.(index + 1, weights.length, weight.name);
     }
     const complete = await copy.complete({ signal, makeExtras: () => Promise.resolve(extras) });
@@ -83,54 +86,65 @@ export async function writePacked(
 export function planPacked(
   { checkpoint, model }: Pick<ModelFolder, "checkpoint" | "model">,
   fs: FileSystem,
-  layout: PackedLayout,
+  format: WrittenFormat,
   grid: SymmetricGrid,
 ): WritePlan {
-  const weights = packedWeights(checkpoint.folder, model, layout);
-  const byName = new Map(weights.map((weight) => [weight.name, weight]));
-  const ignore = denseModules(model.spec, (name) => byName.has(name));
-  return planLayout(checkpoint, fs, {
-    tensors: checkpoint,
-    tensorsOf: ({ header }) =>
-      header.tensors.flatMap((info) => {
-        const weight = byName.get(info.name);
-        return weight ? layout.specs(weight, grid) : [info];
-      }),
-    config: layout.config(checkpoint.config, weights, grid, ignore),
-  });
+  const weights = packedWeights(checkpoint.folder, model, format);
+  const names = new Set(weights.map(({ name }) => name));
+  const coded = weights.map((weight) => ({ ...weight, ...grid, symmetric: true }));
+  return planFormat(
+    checkpoint,
+    fs,
+    format.writer,
+    coded,
+    denseModules(model.spec, (name) => names.has(name)),
+  );
 }
-
-const SMALLEST_GROUP = Math.min(...GROUP_SIZES);
 
 /**
  * Returns the weights of all linear layers in the blocks.
  * @param folder the folder of the checkpoint, for messages
- * @throws {ModelError} if the layout has no place for a layer
+ * @throws {ModelError} if the format has no place for a layer
  */
 export function packedWeights(
   folder: string,
   { spec, weights }: Model,
-  layout: PackedLayout,
-): PackedWeight[] {
+  format: WrittenFormat,
+): WeightShape[] {
+  const { name: formatName, writer: { misfit, groupSizes = GROUP_SIZES } } = format;
+  const smallest = Math.min(...groupSizes);
   return blocksOf(spec).flatMap((block, index) =>
     block.groups.flat().map((linear) => {
       const { inFeatures: cols, outFeatures: rows } = linear;
-      const name = `${block.prefix(index)}${linear.name}.weight`, stem = stemOf(name);
-      const dtype = checkTensor(weights, name, storedShape(linear));
-      const weight = { name, rows, cols, dtype, stem, module: moduleName(stem) };
-      const reason = unloadableReason(linear, layout.name) ?? (cols % SMALLEST_GROUP !== 0
-        ? `has rows of ${cols} weights, but ${layout.name} needs a multiple of ${SMALLEST_GROUP}`
-        : layout.misfit(weight));
+      const name = `${block.prefix(index)}${linear.name}.weight`;
+      const weight = { name, rows, cols, dtype: checkTensor(weights, name, storedShape(linear)) };
+      const reason = unloadableReason(linear, format) ?? (cols % smallest !== 0
+        ? `has rows of ${cols} weights, but ${formatName} needs a multiple of ${smallest}`
+        : misfit(weight));
       if (reason !== undefined) throw new ModelError(`${folder}: ${name} ${reason}`);
       return weight;
     })
   );
 }
 
-function misfitError(folder: string, name: string, reason: string, { name: layout, options }: PackedLayout) {
-  const bits = PACKED_BITS.join(" or "), sizes = GROUP_SIZES.toSorted((a, b) => a - b).join(", ");
+function misfitError(
+  folder: string,
+  weight: string,
+  reason: string,
+  { name, writer: { bits, groupSizes = GROUP_SIZES } }: WrittenFormat,
+): ModelError {
+  const sizes = groupSizes.toSorted((a, b) => a - b),
+    isWrittenByRuns = WEIGHT_FORMATS.some((known) => known === name);
+  const options = isWrittenByRuns
+    ? `--format ${name} --bits ${bits[0]}`
+    : `--for ${name}, which sets --bits ${bits[0]} --group-size ${
+      sizes[0]
+    } --symmetric, --scale-dtype and --format`;
   return new ModelError(
-    `${folder}: ${name} ${reason}. ${layout} holds codes of ${bits} bits, symmetric, in groups of ${sizes}, the same for all layers, with ` +
-      `scales in F16: prune with ${options}, or add --round nearest`,
+    `${folder}: ${weight} ${reason}. ${name} holds codes of ${
+      bits.join(" or ")
+    } bits, symmetric, in groups of ${
+      sizes.join(", ")
+    }, the same for all layers, with scales in F16: prune with ${options}, or add --round nearest`,
   );
 }

@@ -136,8 +136,8 @@ export const runReportSchema = z.object({
   blocks: z.array(blockRunSchema).optional(),
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
-  /** The format of the weight files. */
-  format: z.enum(["dense", "pack-quantized", "gptq"]),
+  /** The name of the format of the weight files, such as `dense`. */
+  format: z.string(),
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),

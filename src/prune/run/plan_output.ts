@@ -2,13 +2,12 @@
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { DequantizedSource } from "../../model/formats/checkpoint/dequantized_source.ts";
-import { stemOf } from "../../model/formats/codes/packed_layout.ts";
 import { planQuantized } from "../../model/formats/checkpoint/plan_quantized.ts";
 import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { planCopy, planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Model } from "../../model/model.ts";
-import { denseModules, moduleName } from "../../model/module_names.ts";
+import { denseModules } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
@@ -74,7 +73,7 @@ export function planOutput(
   }
   const weights = linearLayers(spec).filter(({ name }) => layers.has(name)).flatMap(({ name }) => {
     const grid = gridOf(name);
-    return grid ? [{ name, grid, module: moduleName(stemOf(name)) }] : [];
+    return grid ? [{ name, grid }] : [];
   });
   const quantized = new Set(weights.map(({ name }) => name));
   const ignore = denseModules(spec, (name) => quantized.has(name));

@@ -13,7 +13,7 @@ import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const GRID: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
 const WEIGHT = { quantized: randomQuantized([9, 24], GRID), grid: GRID, dtype: "F16" } as const;
-const DENSE = { "x.weight": packNamed("x.weight", WEIGHT).packed.dense };
+const DENSE = { "x.weight": packNamed("x.weight", WEIGHT).dense };
 
 /** The member `quantization_config` of config.json. */
 interface Description {

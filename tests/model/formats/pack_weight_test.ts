@@ -2,9 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { quantizedSpecs } from "../../../src/model/formats/codes/packed_layout.ts";
-import { packWeight } from "../../../src/model/formats/codes/pack_weight.ts";
-import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
+import { PACK_QUANTIZED_FORMAT, packWeight } from "../../../src/model/formats/pack_quantized.ts";
+import { bytesToFloats, type FloatDtype, tensorBytes } from "../../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../../src/tensor/quantization.ts";
 import { decodeQuantized, roundTo } from "../../reference/pack_quantized.ts";
@@ -31,9 +30,17 @@ function example(changes: Partial<QuantizedWeight> = {}): QuantizedWeight {
   };
 }
 
+/** Packs a weight, and returns its tensors by the ends of their names. */
+function pack(quantized: QuantizedWeight, grid: GridOptions, dtype: FloatDtype) {
+  const { tensors, dense } = packWeight({ ...grid, name: "w.weight", dtype }, quantized);
+  const part = (suffix: string) => tensors.get(`w.weight_${suffix}`);
+  const [packed, scale, shape] = ["packed", "scale", "shape"].map((suffix) => part(suffix)!);
+  return { dense, all: [...tensors], tensors: { packed, scale, shape, zeroPoint: part("zero_point") } };
+}
+
 describe("packWeight()", () => {
   it("packs the 4-bit codes of a row and the 4-bit zeros of a group into words, from the lowest bits up", () => {
-    const { tensors } = packWeight(example(), ROW_WISE, "F32");
+    const { tensors } = pack(example(), ROW_WISE, "F32");
     assert.deepEqual(tensors.packed.shape, [2, 2]);
     assert.deepEqual(words(tensors.packed), [0x76543210, 0x8, 0x1fedcba9, 0x2]);
     assert.deepEqual(tensors.zeroPoint?.shape, [1, 1]);
@@ -44,7 +51,7 @@ describe("packWeight()", () => {
 
   it("packs four 8-bit codes into each word, and stores no zeros if the grid is symmetric", () => {
     const codes = example({ zeros: floats([128, 128], [2, 1]) });
-    const { tensors } = packWeight(codes, { bits: 8, groupSize: 0, symmetric: true }, "F32");
+    const { tensors } = pack(codes, { bits: 8, groupSize: 0, symmetric: true }, "F32");
     assert.deepEqual(words(tensors.packed), [0x03020100, 0x07060504, 8, 0x0c0b0a09, 0x010f0e0d, 2]);
     assert.equal(tensors.zeroPoint, undefined);
   });
@@ -55,7 +62,7 @@ describe("packWeight()", () => {
         for (const dtype of ["F32", "F16", "BF16"] satisfies FloatDtype[]) {
           it(`stores every value of a weight: ${bits} bits, group size ${groupSize}, symmetric ${symmetric}, ${dtype}`, () => {
             const grid = { bits, groupSize, symmetric }, quantized = randomQuantized([11, 26], grid);
-            const { tensors, dense, shape } = packWeight(quantized, grid, dtype);
+            const { tensors, dense, all } = pack(quantized, grid, dtype);
             const scales = bytesToFloats(tensors.scale.data, dtype);
             assert.deepEqual(
               [...scales],
@@ -70,9 +77,18 @@ describe("packWeight()", () => {
             );
             assert.ok(pruned.length > 11 * 26 / 3);
             assert.equal(values.filter((value) => Object.is(value, 0)).length, pruned.length);
-            const kinds = (list: readonly { dtype: string; shape: readonly number[] }[]) =>
-              list.map(({ dtype, shape }) => [dtype, shape]);
-            assert.deepEqual(kinds(Object.values(tensors)), kinds(quantizedSpecs("", shape)));
+            const specs = PACK_QUANTIZED_FORMAT.writer.specs({
+              ...grid,
+              name: "w.weight",
+              rows: 11,
+              cols: 26,
+              dtype,
+            });
+            assert.deepEqual(all.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), specs);
+            assert.deepEqual(
+              all.map(([, { data }]) => data.length),
+              specs.map(({ dtype, shape }) => tensorBytes(dtype, shape)),
+            );
           });
         }
       }
@@ -85,7 +101,7 @@ describe("packWeight()", () => {
       message: RegExp,
       changes: Partial<QuantizedWeight> = {},
     ) =>
-      assert.throws(() => packWeight(example(changes), { ...ROW_WISE, ...grid }, "F16"), {
+      assert.throws(() => pack(example(changes), { ...ROW_WISE, ...grid }, "F16"), {
         name: "RangeError",
         message,
       });

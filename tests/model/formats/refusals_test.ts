@@ -65,7 +65,7 @@ describe("openDense() rejects", () => {
     const unknown = [["bitsandbytes"], ["hqq"], ["compressed-tensors", "nvfp4-pack-quantized"], ["modelopt"]];
     for (const [quant_method, format] of unknown) {
       const name = format ? `${quant_method}, ${format}` : quant_method;
-      const known = "pack-quantized, float-quantized, .*fp8, .*mxfp4, gptq, awq; use the original";
+      const known = "awq, .*float-quantized, fp8, gptq, .*mxfp4, .*pack-quantized; use the original";
       const message = `quantization_config names the format "${name}", .* it reads ${known}`;
       await mxfp4(described({ quant_method, format }), new RegExp(message));
     }

@@ -9,11 +9,7 @@ import { decode } from "../../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import type { GridOptions } from "../../../src/tensor/quantization.ts";
 import { patternTensor, readTensors, withCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
-import {
-  type GriddedWeight,
-  packNamed,
-  writeQuantizedFolder,
-} from "../../support/quantized_checkpoints.ts";
+import { type GriddedWeight, packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
 import { randomQuantized } from "../../support/quantized_weights.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
@@ -33,11 +29,11 @@ const WEIGHTS = {
 
 const DENSE = {
   [ONE]: {
-    "a.fc1.weight": packNamed("a.fc1.weight", WEIGHTS["a.fc1.weight"]).packed.dense,
+    "a.fc1.weight": packNamed("a.fc1.weight", WEIGHTS["a.fc1.weight"]).dense,
     "a.fc1.bias": patternTensor("F16", [10], 1),
   },
   [TWO]: {
-    "b.fc2.weight": packNamed("b.fc2.weight", WEIGHTS["b.fc2.weight"]).packed.dense,
+    "b.fc2.weight": packNamed("b.fc2.weight", WEIGHTS["b.fc2.weight"]).dense,
     "c.weight": patternTensor("F32", [3, 5], 2),
   },
 };

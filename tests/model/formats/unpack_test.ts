@@ -18,7 +18,7 @@ import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 const GRID: GridOptions = { bits: 4, groupSize: 0, symmetric: true };
 const WEIGHT = { quantized: randomQuantized([20, 9], GRID), grid: GRID, dtype: "F16" } as const;
 const NEW = {
-  "x.fc1.weight": packNamed("x.fc1.weight", WEIGHT).packed.dense,
+  "x.fc1.weight": packNamed("x.fc1.weight", WEIGHT).dense,
   "x.fc1.bias": patternTensor("F16", [20], 1),
 };
 const OLD = { "x.fc1.weight": patternTensor("F16", [4, 5], 2) };

@@ -15,7 +15,7 @@ it("exactBlocks() takes over no codes of a weight that is stored transposed, bec
   withTemporaryFolder(async (folder) => {
     const name = "x.weight", size = 64, grid = { bits: 4, groupSize: 32, symmetric: true } as const;
     const weight = { quantized: randomQuantized([size, size], grid), grid, dtype: "F16" } as const;
-    const dense = { [name]: packNamed(name, weight).packed.dense };
+    const dense = { [name]: packNamed(name, weight).dense };
     await Deno.mkdir(`${folder}/dense`);
     await writeFiles(`${folder}/dense`, { "config.json": {}, "model.safetensors": dense });
     await writeQuantizedFolder(`${folder}/dense`, `${folder}/packed`, { [name]: weight });

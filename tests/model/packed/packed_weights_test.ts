@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { type LinearSpec, linearSpec } from "../../../src/model/layer_specs.ts";
 import type { Model } from "../../../src/model/model.ts";
 import { GPTQ } from "../../../src/model/formats/gptq.ts";
-import { PACK_QUANTIZED_LAYOUT } from "../../../src/model/packed/pack_quantized.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../../src/model/formats/pack_quantized.ts";
 import { packedWeights } from "../../../src/model/packed/write_packed.ts";
 
 /** A model with one layer, whose weight is in BF16. */
@@ -19,14 +19,12 @@ function modelWith(linear: LinearSpec): Model {
 }
 
 describe("packedWeights()", () => {
-  it("lists the layers with the names of their modules", () => {
+  it("lists the linear layers of the blocks", () => {
     assert.deepEqual(packedWeights("m", modelWith(linearSpec("fc", 64, 8)), GPTQ), [{
       name: "layers.0.fc.weight",
       rows: 8,
       cols: 64,
       dtype: "BF16",
-      stem: "layers.0.fc",
-      module: "model.layers.0.fc",
     }]);
   });
 
@@ -47,7 +45,7 @@ describe("packedWeights()", () => {
     refused(linearSpec("fc", 64, 12), GPTQ, /fc\.weight has 12 rows, but gptq needs a multiple of 8/);
     refused(
       linearSpec("fc", 64, 8),
-      PACK_QUANTIZED_LAYOUT,
+      PACK_QUANTIZED_FORMAT,
       /is in BF16, but only weights in F32 are exact products/,
     );
   });

@@ -7,15 +7,15 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import type { TensorSpec } from "../../../tensor/safetensors/encode.ts";
 import { isScannable } from "../../checkpoint/inspect/tensor_scan.ts";
 import { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { makeDenseConfig, PACK_QUANTIZED, quantizationOf } from "../config/quantization_config.ts";
-import { type QuantizedParts, WEIGHT_SUFFIX } from "../codes/packed_layout.ts";
+import { makeDenseConfig, quantizationOf } from "../config/quantization_config.ts";
 import type { TensorSource } from "../../checkpoint/tensor_source.ts";
 import { splitExperts } from "../../checkpoint/fused_experts.ts";
 import type { Shard } from "../../checkpoint/weight_files.ts";
 import { layOut } from "../../checkpoint/write/write_plan.ts";
 import { DequantizedSource } from "./dequantized_source.ts";
-import { storedFormat, storedFormatName } from "../formats.ts";
-import type { StoredFormat, StoredWeight } from "../format.ts";
+import type { CodedWeight, Format, StoredWeight } from "../format.ts";
+import { storedFormat } from "../formats.ts";
+import { PACK_QUANTIZED_FORMAT } from "../pack_quantized.ts";
 
 /** Files in which older programs describe the quantisation a second time. */
 const DESCRIPTIONS = ["quantize_config.json", "quant_config.json"];
@@ -56,7 +56,7 @@ class DenseCheckpoint extends Checkpoint {
 export async function openDense(checkpoint: Checkpoint): Promise<Checkpoint> {
   if (checkpoint instanceof DenseCheckpoint) return checkpoint;
   const format = storedFormat(checkpoint);
-  if (!format) {
+  if (!format.find) {
     requireFloats(checkpoint, checkpoint, "config.json does not name their format");
     return checkpoint;
   }
@@ -87,7 +87,7 @@ function requireFloats(
   reason: string,
 ): void {
   for (const { name, dtype } of shards.flatMap(({ header }) => header.tensors)) {
-    if (isScannable(dtype) || !(dtype.startsWith("F8_") || name.endsWith(WEIGHT_SUFFIX))) continue;
+    if (isScannable(dtype) || !(dtype.startsWith("F8_") || name.endsWith(".weight"))) continue;
     throw new ModelError(`${folder}: ${name} has codes of the dtype ${dtype}, but ${reason}`);
   }
 }
@@ -96,7 +96,7 @@ function requireFloats(
 function denseShards(
   checkpoint: Checkpoint,
   weights: readonly StoredWeight[],
-  { leftOut }: StoredFormat,
+  { leftOut }: Format,
 ): Shard[] {
   const byCodes = new Map(weights.map((weight) => [weight.tensors[0], weight]));
   const parts = new Set(weights.flatMap(({ tensors }) => tensors));
@@ -114,7 +114,7 @@ function denseShards(
 /** The stored tensors of a weight in the layout `pack-quantized`. */
 export interface PackedTensors {
   readonly source: TensorSource;
-  readonly parts: QuantizedParts;
+  readonly parts: CodedWeight;
 }
 
 /** Returns the tensors that store the codes of a weight. Undefined if the checkpoint has no codes in the layout `pack-quantized`. */
@@ -126,5 +126,5 @@ export function packedTensors(weights: TensorSource, name: string): PackedTensor
 
 /** Whether weights come from a checkpoint in the layout `pack-quantized`. */
 export function isPacked(weights: TensorSource): boolean {
-  return weights instanceof DenseCheckpoint && storedFormatName(weights) === PACK_QUANTIZED;
+  return weights instanceof DenseCheckpoint && storedFormat(weights) === PACK_QUANTIZED_FORMAT;
 }

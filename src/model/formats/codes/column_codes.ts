@@ -7,17 +7,17 @@
  *     g_idx    (in)  I32  the group of each input, in gptq only. Without it, groups are consecutive inputs
  *
  * and (code − zero)·scale is an entry of its weight (out, in). Each difference has at most 8 significant bits, so the product is
- * exact in f32, and is rounded once. The sources are `TorchLinear` in github.com/ModelCloud/GPTQModel and
- * `utils/packing_utils.py` in github.com/casper-hansen/AutoAWQ. vLLM defines the order of the codes of 8 bits in `awq`.
+ * exact in f32, and is rounded once.
  */
 
 import { ModelError } from "../../../base/files/file_error.ts";
 import { bytesToFloats, isFloatDtype } from "../../../tensor/dtype.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { unsupportedMember } from "../config/quantization_config.ts";
-import { PACKED_BITS } from "./packed_layout.ts";
 import { readTensor, requireTensor, type TensorSource } from "../../checkpoint/tensor_source.ts";
-import { stemsOf, type StoredFormat, type StoredWeight, weightDtype } from "../format.ts";
+import { unsupportedMember } from "../config/quantization_config.ts";
+import { stemsOf, type StoredWeight } from "../format.ts";
+import { PACKED_BITS } from "./packed_words.ts";
+import { weightDtype } from "./weight_dtype.ts";
 
 /** The differences between the formats. */
 interface ColumnLayout {
@@ -36,48 +36,6 @@ interface ColumnGrid {
   readonly groupSize: number;
 }
 
-const inSequence = (bits: number) => Array.from({ length: 32 / bits }, (_, i) => i);
-
-export const GPTQ: StoredFormat = {
-  name: "gptq",
-  method: "gptq",
-  find(checkpoint, description) {
-    const { folder } = checkpoint, { dynamic, pack_dtype: packDtype } = description;
-    const format = description.checkpoint_format ?? description.format ?? "gptq";
-    if (format !== "gptq" && format !== "gptq_v2") {
-      throw unsupportedMember(folder, "checkpoint_format", "gptq or gptq_v2", format);
-    }
-    if ((packDtype ?? "int32") !== "int32") {
-      throw unsupportedMember(folder, "pack_dtype", "int32 or absent", packDtype);
-    }
-    if (Object.keys(dynamic ?? {}).length > 0) {
-      throw unsupportedMember(folder, "dynamic", "empty or absent", dynamic);
-    }
-    return columnWeights(checkpoint, readGrid(folder, description), {
-      packedAxis: "inputs",
-      order: inSequence,
-      storesZerosMinusOne: format === "gptq",
-    });
-  },
-};
-
-export const AWQ: StoredFormat = {
-  name: "awq",
-  method: "awq",
-  find(checkpoint, description) {
-    const { folder } = checkpoint, format = description.version ?? description.format ?? "gemm";
-    if (String(format).toLowerCase() !== "gemm") throw unsupportedMember(folder, "version", "gemm", format);
-    if (description.backend === "llm-awq") {
-      throw unsupportedMember(folder, "backend", "one that reads the version gemm", description.backend);
-    }
-    return columnWeights(checkpoint, readGrid(folder, description), {
-      packedAxis: "outputs",
-      order: (bits) => bits === 4 ? [0, 4, 1, 5, 2, 6, 3, 7] : [0, 2, 1, 3],
-      storesZerosMinusOne: false,
-    });
-  },
-};
-
 function readGrid(folder: string, { bits, group_size: size }: Readonly<Record<string, unknown>>): ColumnGrid {
   if (!PACKED_BITS.includes(bits as number)) {
     throw unsupportedMember(folder, "bits", PACKED_BITS.join(" or "), bits);
@@ -90,8 +48,16 @@ function readGrid(folder: string, { bits, group_size: size }: Readonly<Record<st
 
 const CODES = ".qweight";
 
-function columnWeights(checkpoint: Checkpoint, grid: ColumnGrid, layout: ColumnLayout): StoredWeight[] {
-  const { folder, config } = checkpoint;
+/**
+ * Lists the weights of a checkpoint.
+ * @throws {ModelError} if a tensor is missing or malformed, or if the bits or the group size are not supported
+ */
+export function columnWeights(
+  checkpoint: Checkpoint,
+  description: Readonly<Record<string, unknown>>,
+  layout: ColumnLayout,
+): StoredWeight[] {
+  const { folder, config } = checkpoint, grid = readGrid(folder, description);
   if (config.model_type === "gpt2") {
     throw new ModelError(
       `${folder}: Pare does not read ${CODES} of gpt2, whose dense weights are stored transposed (Conv1D)`,

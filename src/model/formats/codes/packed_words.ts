@@ -1,46 +1,43 @@
 /**
- * Packs the codes of quantised weights into the I32 words of `layout.ts`, and reads, unpacks and dequantises them. The words are
- * little-endian, so code i of a sequence begins at bit i·bits of the bytes, counted from the least significant bit of each byte.
+ * Packs codes into I32 words, unpacks and dequantises them. The words are little-endian, so code i of a sequence
+ * begins at bit i·bits of the bytes, counted from the least significant bit of each byte. The number of bits divides 8.
  */
 
-import { BYTES_PER_ELEMENT, bytesToFloats } from "../../../tensor/dtype.ts";
 import { gridsPerRow } from "../../../tensor/quantization.ts";
-import type { TensorSource } from "../../checkpoint/tensor_source.ts";
-import { type QuantizedParts, type QuantizedShape, wordCount } from "./packed_layout.ts";
+import type { CodedWeight, RowGrids } from "../format.ts";
 
-const WORD_BYTES = 4;
+/** The bits of codes for which programs have kernels. */
+export const PACKED_BITS: readonly number[] = [4, 8];
 
-function wordBytes(count: number, bits: number): number {
-  return wordCount(count, bits) * WORD_BYTES;
+/** The sizes of groups for which programs have kernels, the best first: larger groups have fewer scales. */
+export const GROUP_SIZES: readonly number[] = [128, 64, 32];
+
+export const WORD_BYTES = 4;
+
+/** Returns the number of I32 words that hold `count` codes of `bits` bits. */
+export function wordCount(count: number, bits: number): number {
+  return Math.ceil(count * bits / 32);
 }
 
 /** Packs the rows of `codes` (rows, cols). @returns the bytes of I32 (rows, ⌈cols·bits/32⌉) */
 export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
-  const rows = cols === 0 ? 0 : codes.length / cols, rowBytes = wordBytes(cols, bits);
+  const rows = cols === 0 ? 0 : codes.length / cols, rowBytes = wordCount(cols, bits) * WORD_BYTES;
   const packed = new Uint8Array(rows * rowBytes);
   for (let row = 0; row < rows; row++) {
-    const first = row * cols, begin = row * rowBytes;
-    if (bits === 8) packed.set(codes.subarray(first, first + cols), begin);
-    else {
-      for (let col = 0; col < cols; col++) {
-        packed[begin + (col >>> 1)] |= codes[first + col] << (col & 1) * 4;
-      }
+    for (let col = 0, bit = 0; col < cols; col++, bit += bits) {
+      packed[row * rowBytes + (bit >>> 3)] |= codes[row * cols + col] << (bit & 7);
     }
   }
   return packed;
 }
 
 /** Reverses {@link packRows}. */
-function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
-  const rowBytes = wordBytes(cols, bits), rows = rowBytes === 0 ? 0 : packed.length / rowBytes;
-  const codes = new Uint8Array(rows * cols);
+export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
+  const rowBytes = wordCount(cols, bits) * WORD_BYTES, rows = rowBytes === 0 ? 0 : packed.length / rowBytes;
+  const codes = new Uint8Array(rows * cols), largest = 2 ** bits - 1;
   for (let row = 0; row < rows; row++) {
-    const first = row * cols, begin = row * rowBytes;
-    if (bits === 8) codes.set(packed.subarray(begin, begin + cols), first);
-    else {
-      for (let col = 0; col < cols; col++) {
-        codes[first + col] = packed[begin + (col >>> 1)] >>> (col & 1) * 4 & 15;
-      }
+    for (let col = 0, bit = 0; col < cols; col++, bit += bits) {
+      codes[row * cols + col] = packed[row * rowBytes + (bit >>> 3)] >>> (bit & 7) & largest;
     }
   }
   return codes;
@@ -49,7 +46,7 @@ function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint8Array<
 /** Packs the columns of `codes` (rows, cols). @returns the bytes of I32 (⌈rows·bits/32⌉, cols) */
 export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
   const rows = cols === 0 ? 0 : codes.length / cols;
-  const packed = new Uint8Array(wordBytes(rows, bits) * cols);
+  const packed = new Uint8Array(wordCount(rows, bits) * WORD_BYTES * cols);
   for (let row = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++) {
       packed[byteInColumns(row, col, cols, bits)] |= codes[row * cols + col] << row * bits % 8;
@@ -59,7 +56,7 @@ export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint
 }
 
 /** Reverses {@link packColumns}. */
-function unpackColumns(
+export function unpackColumns(
   packed: Uint8Array,
   rows: number,
   cols: number,
@@ -80,14 +77,6 @@ function byteInColumns(row: number, col: number, cols: number, bits: number): nu
   return (Math.floor(firstBit / 32) * cols + col) * WORD_BYTES + Math.floor(firstBit % 32 / 8);
 }
 
-/** The grids of some rows. There is one grid per row and group of columns. */
-export interface RowGrids {
-  /** The distance between neighbouring values of each grid: (rows, groups). */
-  readonly scales: Float32Array;
-  /** The code of the value 0 in each grid: (rows, groups), from 0 to 2^bits − 1. */
-  readonly zeros: Uint8Array;
-}
-
 /**
  * Computes (code − zero)·scale for every entry of some rows. The difference has at most 8 significant bits, and a scale in F16
  * or BF16 has at most 11, so their product is exact in f32. If the caller rounds the product to the dtype of the scale, it gets
@@ -97,7 +86,7 @@ export interface RowGrids {
 export function dequantizeRows(
   codes: Uint8Array,
   { scales, zeros }: RowGrids,
-  shape: Pick<QuantizedShape, "cols" | "groupSize">,
+  shape: Pick<CodedWeight, "cols" | "groupSize">,
 ): Float32Array<ArrayBuffer> {
   const { cols } = shape, groups = gridsPerRow(shape, shape.cols), groupSize = shape.groupSize || cols;
   const values = new Float32Array(codes.length);
@@ -110,46 +99,4 @@ export function dequantizeRows(
     }
   }
   return values;
-}
-
-/** Reads the codes of the rows from `firstRow` to `endRow − 1`: (rows, cols). */
-export async function readCodes(
-  source: TensorSource,
-  { names, cols, bits }: QuantizedParts,
-  firstRow: number,
-  endRow: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = wordBytes(cols, bits);
-  const packed = await source.read(names.packed, firstRow * bytes, (endRow - firstRow) * bytes);
-  return unpackRows(packed, cols, bits);
-}
-
-/** Reads the grids of the rows from `firstRow` to `endRow − 1`. */
-export async function readGrids(
-  source: TensorSource,
-  parts: QuantizedParts,
-  firstRow: number,
-  endRow: number,
-): Promise<RowGrids> {
-  const { names, dtype } = parts, bytes = gridsPerRow(parts, parts.cols) * BYTES_PER_ELEMENT[dtype];
-  const scales = await source.read(names.scale, firstRow * bytes, (endRow - firstRow) * bytes);
-  return { scales: bytesToFloats(scales, dtype), zeros: await readZeros(source, parts, firstRow, endRow) };
-}
-
-/** Reads the zeros of some rows as codes: (rows, groups). */
-async function readZeros(
-  source: TensorSource,
-  parts: QuantizedParts,
-  firstRow: number,
-  endRow: number,
-): Promise<Uint8Array> {
-  const { names, bits, symmetric } = parts, groups = gridsPerRow(parts, parts.cols);
-  if (symmetric) return new Uint8Array((endRow - firstRow) * groups).fill(2 ** (bits - 1));
-  // One word holds the zeros of several rows. The words at both ends may include rows outside of the range.
-  const rowsPerWord = 32 / bits, firstWord = Math.floor(firstRow / rowsPerWord);
-  const words = Math.ceil(endRow / rowsPerWord) - firstWord, wordRowBytes = groups * 4;
-  const packed = await source.read(names.zeroPoint, firstWord * wordRowBytes, words * wordRowBytes);
-  const firstRead = firstWord * rowsPerWord;
-  const zeros = unpackColumns(packed, endRow - firstRead, groups, bits);
-  return zeros.subarray((firstRow - firstRead) * groups);
 }

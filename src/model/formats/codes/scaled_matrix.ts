@@ -14,6 +14,10 @@ import type { Block } from "../config/read_config.ts";
 import { readElements, requireTensor, type TensorSource } from "../../checkpoint/tensor_source.ts";
 import type { StoredWeight } from "../format.ts";
 
+/** Matches the names of tensors that describe the quantisation of activations or of the cache of keys and values. */
+export const ACTIVATION_TENSORS =
+  /[._](activation_scale|(input|output)_(scale|scale_ub|zero_point)|[kvq]_scale)$/;
+
 interface ScaledMatrix {
   /** The name of the weight and of its codes, (…, rows, cols). All but the last two axes count matrices. */
   readonly name: string;

@@ -1,5 +1,6 @@
 /**
- * Reads the member `quantization_config` of a checkpoint that compressed-tensors wrote. Every member must have a value that Pare
+ * Reads the member `quantization_config` of a checkpoint that compressed-tensors wrote. Its config groups say which linear layers are
+ * quantised and how, as `quantization/quant_config.py` and `quant_args.py` in github.com/vllm-project/compressed-tensors define. Every member must have a value that Pare
  * understands, because a member that is not read could change the meaning of the codes.
  */
 
@@ -7,7 +8,7 @@ import { ModelError } from "../../../base/files/file_error.ts";
 import { isObject } from "../../../base/json.ts";
 import type { GridOptions } from "../../../tensor/quantization.ts";
 import { QUANTIZATION_KEY, quantizationOf, unsupportedMember } from "./quantization_config.ts";
-import { PACKED_BITS } from "../codes/packed_layout.ts";
+import { PACKED_BITS } from "../codes/packed_words.ts";
 
 /** The rows and columns of a block with one scale. The last blocks of a matrix may be smaller. */
 export type Block = readonly [rows: number, cols: number];

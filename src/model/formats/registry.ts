@@ -1,0 +1,9 @@
+/** The files of all formats. `deno task generate` writes this list from their folders. */
+
+export * from "./awq.ts";
+export * from "./compressed_bytes.ts";
+export * from "./dense.ts";
+export * from "./fp8.ts";
+export * from "./gptq.ts";
+export * from "./mxfp4.ts";
+export * from "./pack_quantized.ts";
