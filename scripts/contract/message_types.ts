@@ -89,11 +89,8 @@ ${[...checks].join("\n")}`),
     ),
     source("protocol/layer_query.ts", await formatted(layerQueryType())),
     source("python/pare_llm/client/layer_query.py", pythonQueryType()),
-    source("model/families/registry.ts", registry("families", ["dense", "gpt", "hybrid", "mixtures"])),
-    source(
-      "model/formats/registry.ts",
-      registry("formats", ["."], ["format.ts", "formats.ts", "registry.ts"]),
-    ),
+    source("model/families/registry.ts", registry("families", ["dense/", "gpt/", "hybrid/", "mixtures/"])),
+    source("model/formats/registry.ts", registry("formats", [""])),
   ];
 }
 
@@ -101,18 +98,12 @@ function importLine(start: string, names: readonly string[], path: string): stri
   return `${start} { ${names.join(", ")} } from "../../${path}";`;
 }
 
-/**
- * Returns the source that exports everything from the files of `subject`, such as `families`.
- * @param folders the folders of `src/model/SUBJECT` that have the files
- * @param others the names of files that are not of the subject
- */
-function registry(subject: string, folders: readonly string[], others: readonly string[] = []): string {
-  const root = new URL(`../../src/model/${subject}/`, import.meta.url);
+/** Returns the source that exports everything from the files in some folders of `src/model/SUBJECT`, such as `families`. */
+function registry(subject: string, folders: readonly string[]): string {
   const files = folders.flatMap((folder) =>
-    [...Deno.readDirSync(new URL(folder, root))].filter(({ name, isFile }) => isFile && /\.ts$/.test(name))
-      .filter(({ name }) => !others.includes(name))
-      .map(({ name }) => folder === "." ? `./${name}` : `./${folder}/${name}`).sort()
-  );
+    [...Deno.readDirSync(new URL(`../../src/model/${subject}/${folder}`, import.meta.url))]
+      .map(({ name }) => `./${folder}${name}`).sort()
+  ).filter((path) => path.endsWith(".ts") && !/(format|formats|registry)\.ts$/.test(path));
   return `/** The files of all ${subject}. \`deno task generate\` writes this list from their folders. */\n\n${
     files.map((file) => `export * from "${file}";\n`).join("")
   }`;

@@ -7,7 +7,7 @@
 
 import { floatsToBytes } from "../../tensor/dtype.ts";
 import { columnWeights } from "./codes/column_codes.ts";
-import { GROUP_SIZES, PACKED_BITS, packRows } from "./codes/packed_words.ts";
+import { GROUP_SIZES, PACKED_BITS, packRows, transpose } from "./codes/packed_words.ts";
 import { unsupportedMember } from "./config/quantization_config.ts";
 import { stemOf, type WrittenFormat } from "./format.ts";
 
@@ -77,14 +77,3 @@ export const GPTQ: WrittenFormat = {
     `load it in Python, after pip install gptqmodel: from gptqmodel import GPTQModel; model = GPTQModel.load(${folder})`,
   ],
 };
-
-function transpose<Matrix extends Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>>(
-  matrix: Matrix,
-  rows: number,
-): Matrix {
-  const cols = matrix.length / rows, transposed = matrix.slice() as Matrix;
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) transposed[col * rows + row] = matrix[row * cols + col];
-  }
-  return transposed;
-}

@@ -44,15 +44,14 @@ export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint
 }
 
 /** Packs the columns of `codes` (rows, cols). @returns the bytes of I32 (⌈rows·bits/32⌉, cols) */
-export function packColumns(codes: Uint8Array, cols: number, bits: number): Uint8Array<ArrayBuffer> {
+export function packColumns(
+  codes: Uint8Array<ArrayBuffer>,
+  cols: number,
+  bits: number,
+): Uint8Array<ArrayBuffer> {
   const rows = cols === 0 ? 0 : codes.length / cols;
-  const packed = new Uint8Array(wordCount(rows, bits) * WORD_BYTES * cols);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      packed[byteInColumns(row, col, cols, bits)] |= codes[row * cols + col] << row * bits % 8;
-    }
-  }
-  return packed;
+  const words = new Uint32Array(packRows(transpose(codes, rows), rows, bits).buffer);
+  return new Uint8Array(transpose(words, cols).buffer);
 }
 
 /** Reverses {@link packColumns}. */
@@ -62,19 +61,19 @@ export function unpackColumns(
   cols: number,
   bits: number,
 ): Uint8Array<ArrayBuffer> {
-  const codes = new Uint8Array(rows * cols), largest = 2 ** bits - 1;
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      codes[row * cols + col] = packed[byteInColumns(row, col, cols, bits)] >>> row * bits % 8 & largest;
-    }
-  }
-  return codes;
+  const words = transpose(new Uint32Array(packed.slice().buffer), wordCount(rows, bits));
+  return transpose(unpackRows(new Uint8Array(words.buffer), rows, bits), cols);
 }
 
-/** Returns the index of the byte that contains code (row, col) in the result of {@link packColumns}. */
-function byteInColumns(row: number, col: number, cols: number, bits: number): number {
-  const firstBit = row * bits;
-  return (Math.floor(firstBit / 32) * cols + col) * WORD_BYTES + Math.floor(firstBit % 32 / 8);
+type Matrix = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
+
+/** Returns the transpose of a matrix with `rows` rows. */
+export function transpose<M extends Matrix>(matrix: M, rows: number): M {
+  const cols = matrix.length / rows, transposed = matrix.slice() as M;
+  for (let row = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) transposed[col * rows + row] = matrix[row * cols + col];
+  }
+  return transposed;
 }
 
 /**
