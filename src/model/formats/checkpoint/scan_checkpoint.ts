@@ -4,7 +4,12 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
 import { openDense } from "./dense_checkpoint.ts";
-import { isScannable, type ScanPattern, type ScanResult, TensorScan } from "../../checkpoint/inspect/tensor_scan.ts";
+import {
+  isScannable,
+  type ScanPattern,
+  type ScanResult,
+  TensorScan,
+} from "../../checkpoint/inspect/tensor_scan.ts";
 
 /** A tensor as it is in the dense form of the checkpoint, and what was found in it. */
 export interface ScannedTensor extends ScanResult {
