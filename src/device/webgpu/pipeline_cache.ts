@@ -143,7 +143,7 @@ export class PipelineCache {
       layout: layout.pipelineLayout,
       compute: {
         module: this.#module(kernel, shader),
-        entryPoint: shader.entryPoint,
+        entryPoint: shader.entryPoint ?? kernel.name,
         constants: shader.constants,
       },
     };
