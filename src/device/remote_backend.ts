@@ -99,7 +99,6 @@ class RemoteBackend implements Backend {
     bytesLive: 0,
     bytesPeak: 0,
   };
-  readonly #port: RemotePort;
   readonly #pending = new Map<number, PendingCall>();
   readonly #memory = new MemoryPool();
   #unsentCalls: QueuedCall[] = [];
@@ -109,13 +108,12 @@ class RemoteBackend implements Backend {
   #lost: DeviceLostError | undefined;
 
   constructor(
-    port: RemotePort,
+    private readonly port: RemotePort,
     { kind, adapter, maxBufferBytes, memoryBytes }: Pick<
       Backend,
       "kind" | "adapter" | "maxBufferBytes" | "memoryBytes"
     >,
   ) {
-    this.#port = port;
     this.kind = kind;
     this.adapter = adapter;
     this.maxBufferBytes = maxBufferBytes;
@@ -200,7 +198,7 @@ class RemoteBackend implements Backend {
       if (!this.#lost) await this.#call({ name: "dispose" });
     } finally {
       this.markLost(lost);
-      this.#port.terminate();
+      this.port.terminate();
     }
   }
 
@@ -233,7 +231,7 @@ class RemoteBackend implements Backend {
     this.#assertAlive();
     this.#flush();
     const id = this.#nextId++;
-    this.#port.postMessage({ awaited, id } satisfies RequestMessage, { transfer: [] });
+    this.port.postMessage({ awaited, id } satisfies RequestMessage, { transfer: [] });
     return new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject }));
   }
 
@@ -252,7 +250,7 @@ class RemoteBackend implements Backend {
     this.#flushScheduled = false;
     if (this.#unsentCalls.length === 0 || this.#lost) return;
     const message: RequestMessage = { queued: this.#unsentCalls };
-    this.#port.postMessage(message, { transfer: this.#unsentTransfer });
+    this.port.postMessage(message, { transfer: this.#unsentTransfer });
     this.#unsentCalls = [];
     this.#unsentTransfer = [];
   }

@@ -99,9 +99,6 @@ class CpuBackend implements Backend {
     bytesLive: 0,
     bytesPeak: 0,
   };
-  readonly #executor: Executor;
-  readonly #heap: Heap;
-  readonly #table: KernelTable;
   readonly #markChangedInModule: (address: number) => void;
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
@@ -110,18 +107,15 @@ class CpuBackend implements Backend {
   readonly #roundedCopies?: RoundedCopies;
 
   constructor(
-    executor: Executor,
-    heap: Heap,
-    table: KernelTable,
+    private readonly executor: Executor,
+    private readonly heap: Heap,
+    private readonly table: KernelTable,
     markChanged: (address: number) => void,
     library?: ProductLibrary,
   ) {
     const name = adapterName(executor.threads, library?.name);
     const rounds = library?.precision === "bfloat16" ? library.precision : undefined;
     this.adapter = { name, software: false, ...(rounds && { rounds }) };
-    this.#executor = executor;
-    this.#heap = heap;
-    this.#table = table;
     this.#markChangedInModule = markChanged;
     this.#copyBytes = table.index("copy_bytes");
     this.#zeroBytes = table.index("zero_bytes");
@@ -146,13 +140,13 @@ class CpuBackend implements Backend {
     checkRange(buffer, byteOffset, bytes.byteLength);
     this.counters.bytesWritten += bytes.byteLength;
     this.#markChanged(buffer);
-    if (!this.#inUse(buffer)) return this.#heap.write(buffer.address + byteOffset, bytes);
+    if (!this.#inUse(buffer)) return this.heap.write(buffer.address + byteOffset, bytes);
     // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
     const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
-    this.#heap.write(staging, bytes);
+    this.heap.write(staging, bytes);
     this.#push(this.#copyBytes, staging, buffer.address + byteOffset, bytes.byteLength);
-    buffer.usedUntil = this.#executor.queued;
-    this.#heap.retire(staging, bytes.byteLength, this.#executor.queued);
+    buffer.usedUntil = this.executor.queued;
+    this.heap.retire(staging, bytes.byteLength, this.executor.queued);
   }
 
   copy(
@@ -170,14 +164,14 @@ class CpuBackend implements Backend {
     }
     this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
     this.#markChanged(to);
-    from.usedUntil = to.usedUntil = this.#executor.queued;
+    from.usedUntil = to.usedUntil = this.executor.queued;
   }
 
   clear(target: DeviceBuffer): void {
     const buffer = this.#own(target);
     this.#push(this.#zeroBytes, buffer.address, buffer.byteLength);
     this.#markChanged(buffer);
-    buffer.usedUntil = this.#executor.queued;
+    buffer.usedUntil = this.executor.queued;
   }
 
   dispatch<B extends string, P extends string>(
@@ -185,7 +179,7 @@ class CpuBackend implements Backend {
     buffers: Readonly<Record<B, DeviceBuffer>>,
     params: Readonly<Record<P, number>>,
   ): void {
-    const table = this.#table, resolved = table.resolve(kernel), { bindings } = resolved;
+    const table = this.table, resolved = table.resolve(kernel), { bindings } = resolved;
     const given: Readonly<Record<string, DeviceBuffer>> = buffers;
     checkNames(resolved.name, "binding", bindings, given);
     const operands = bindings.map(([name]) => this.#own(given[name]));
@@ -201,10 +195,10 @@ class CpuBackend implements Backend {
     const declared = bindings.length + resolved.params.length;
     table.args.set(rounded, declared);
     for (const index of [resolved.pack, resolved.index]) {
-      if (index !== undefined) this.#executor.push(index, table.args, declared + rounded.length);
+      if (index !== undefined) this.executor.push(index, table.args, declared + rounded.length);
     }
     this.counters.dispatches++;
-    const { queued } = this.#executor;
+    const { queued } = this.executor;
     for (const operand of operands) operand.usedUntil = queued;
   }
 
@@ -214,34 +208,34 @@ class CpuBackend implements Backend {
     this.counters.bytesRead += byteLength;
     // If no queued command uses the buffer, the read need not wait for the queue, which may hold another layer's solve.
     if (!this.#inUse(buffer)) {
-      this.#executor.throwIfLost();
-      return this.#heap.read(buffer.address + byteOffset, byteLength);
+      this.executor.throwIfLost();
+      return this.heap.read(buffer.address + byteOffset, byteLength);
     }
     // A queued command copies the bytes, so that commands queued after this call cannot change the result.
     const staging = this.#allocate(`staging of ${buffer.label}`, byteLength);
     try {
       this.#push(this.#copyBytes, buffer.address + byteOffset, staging, byteLength);
-      buffer.usedUntil = this.#executor.queued;
+      buffer.usedUntil = this.executor.queued;
       await this.finish();
-      return this.#heap.read(staging, byteLength);
+      return this.heap.read(staging, byteLength);
     } finally {
-      this.#heap.retire(staging, byteLength, this.#executor.completed);
+      this.heap.retire(staging, byteLength, this.executor.completed);
     }
   }
 
   finish(): Promise<void> {
-    return this.#executor.finish();
+    return this.executor.finish();
   }
 
   dispose(): Promise<void> {
-    return this.#executor.dispose();
+    return this.executor.dispose();
   }
 
   /** Frees the memory of a buffer once the queued commands no longer use it. */
   release(buffer: CpuBuffer): void {
     this.#roundedCopies?.free(buffer);
     this.counters.bytesLive -= buffer.byteLength;
-    this.#heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
+    this.heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
   }
 
   /** Returns the arguments after the declared ones: the address of the rounded copy of each operand, or 0. */
@@ -266,25 +260,25 @@ class CpuBackend implements Backend {
       allocate: (label, bytes) => this.#reserve(label, bytes).address,
       retire: (address, bytes) => {
         this.counters.bytesLive -= bytes;
-        this.#heap.retire(address, bytes, this.#executor.queued);
+        this.heap.retire(address, bytes, this.executor.queued);
       },
       round: (buffer, address) => {
         this.#push(this.#fromFloat32, buffer.address, address, buffer.byteLength / 4, DTYPE_CODE.BF16, 0);
-        buffer.usedUntil = this.#executor.queued;
+        buffer.usedUntil = this.executor.queued;
       },
     };
   }
 
   /** Allocates memory that no queued command uses. */
   #allocate(label: string, bytes: number): number {
-    this.#heap.sweep(this.#executor.completed);
-    return this.#heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
+    this.heap.sweep(this.executor.completed);
+    return this.heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
   }
 
   /** Allocates the memory of a buffer or of a copy, and counts it. Earlier commands may still use it. Until they are done, only later commands may change it. */
   #reserve(label: string, bytes: number): Reserved {
-    this.#heap.sweep(this.#executor.completed);
-    const reserved = this.#heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes), counters = this.counters;
+    this.heap.sweep(this.executor.completed);
+    const reserved = this.heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes), counters = this.counters;
     counters.bytesLive += bytes;
     counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
     return reserved;
@@ -307,11 +301,11 @@ class CpuBackend implements Backend {
   }
 
   #inUse(buffer: CpuBuffer): boolean {
-    return buffer.usedUntil > this.#executor.completed;
+    return buffer.usedUntil > this.executor.completed;
   }
 
   #push(command: number, ...args: number[]): void {
-    this.#table.args.set(args);
-    this.#executor.push(command, this.#table.args, args.length);
+    this.table.args.set(args);
+    this.executor.push(command, this.table.args, args.length);
   }
 }

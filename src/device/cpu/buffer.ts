@@ -8,20 +8,18 @@ interface BufferOwner {
 
 /** A buffer in the heap of a `cpu` backend. */
 export class CpuBuffer implements DeviceBuffer {
-  readonly owner: BufferOwner;
-  readonly label: string;
-  readonly byteLength: number;
-  /** The address in the WebAssembly memory. */
-  readonly address: number;
   /** The number of queued commands up to the last command that uses the memory of the buffer. */
   usedUntil: number;
   destroyed = false;
 
-  constructor(owner: BufferOwner, label: string, address: number, byteLength: number, usedUntil = 0) {
-    this.owner = owner;
-    this.label = label;
-    this.address = address;
-    this.byteLength = byteLength;
+  constructor(
+    readonly owner: BufferOwner,
+    readonly label: string,
+    /** The address in the WebAssembly memory. */
+    readonly address: number,
+    readonly byteLength: number,
+    usedUntil = 0,
+  ) {
     this.usedUntil = usedUntil;
   }
 

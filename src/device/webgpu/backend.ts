@@ -50,7 +50,6 @@ export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<
 /** A {@link Backend} on one WebGPU device, created by {@link createWebGpuBackend}. */
 export class WebGpuBackend implements Backend {
   readonly kind = "webgpu";
-  readonly adapter: Adapter;
   readonly maxBufferBytes: number;
   readonly counters: BackendCounters = {
     dispatches: 0,
@@ -59,8 +58,6 @@ export class WebGpuBackend implements Backend {
     bytesLive: 0,
     bytesPeak: 0,
   };
-  /** The WebGPU device. Public for benchmarks and for tests. */
-  readonly device: GPUDevice;
   /** The largest number of workgroups along one axis of a dispatch. */
   readonly #maxGridExtent: number;
   readonly #faults: DeviceFaults;
@@ -70,11 +67,14 @@ export class WebGpuBackend implements Backend {
   readonly #readBack: ReadBack;
   readonly #params = new ParamsEncoder();
 
-  constructor(device: GPUDevice, adapter: Adapter, options: WebGpuOptions) {
+  constructor(
+    /** The WebGPU device. Public for benchmarks and for tests. */
+    readonly device: GPUDevice,
+    readonly adapter: Adapter,
+    options: WebGpuOptions,
+  ) {
     const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupsPerDimension } = device.limits;
     const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    this.device = device;
-    this.adapter = adapter;
     this.maxBufferBytes = limit - limit % 16; // `WebGpuBuffer` rounds sizes up to a multiple of 16.
     this.#maxGridExtent = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);

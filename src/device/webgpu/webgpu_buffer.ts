@@ -11,8 +11,6 @@ let nextId = 0;
 export class WebGpuBuffer implements DeviceBuffer {
   /** Unique in the process. The keys of cached bind groups are made of these ids. */
   readonly id = nextId++;
-  readonly label: string;
-  readonly byteLength: number;
   readonly gpu: GPUBuffer;
   /** The sequence number of the last batch whose commands use the buffer (see `SubmissionQueue`), or −1. */
   lastBatch = -1;
@@ -24,12 +22,10 @@ export class WebGpuBuffer implements DeviceBuffer {
    */
   constructor(
     device: GPUDevice,
-    label: string,
-    byteLength: number,
+    readonly label: string,
+    readonly byteLength: number,
     onDestroy: (buffer: WebGpuBuffer) => void,
   ) {
-    this.label = label;
-    this.byteLength = byteLength;
     // A multiple of 16 bytes, so that a shader can read a whole buffer as an array of vec4f.
     this.gpu = device.createBuffer({ label, size: Math.ceil(byteLength / 16) * 16, usage: USAGE });
     this.#onDestroy = onDestroy;

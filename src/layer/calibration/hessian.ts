@@ -59,11 +59,7 @@ export const LEAST_SQUARE = 1e-30;
 
 /** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
 export class HessianAccumulator {
-  /** The order of H, which is the number of features of the input. */
-  readonly size: number;
   readonly tokenWeights: TokenWeights;
-  /** The device of H. */
-  readonly backend: Backend;
   readonly #upper: PartialSums;
   readonly #probe: InputProbe | undefined;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
@@ -78,15 +74,15 @@ export class HessianAccumulator {
    * @throws {RangeError} if the device does not have enough memory
    */
   constructor(
-    backend: Backend,
+    /** The device of H. */
+    readonly backend: Backend,
     label: string,
-    size: number,
+    /** The order of H, which is the number of features of the input. */
+    readonly size: number,
     edge?: number,
     { overwrite = false, tokenWeights = "none", probes = 0 }: AccumulatorOptions = {},
   ) {
-    this.size = size;
     this.tokenWeights = tokenWeights;
-    this.backend = backend;
     const matrix = { label, rows: size, cols: size, edge, storage: "upper" } as const;
     this.#upper = new PartialSums(backend, () => new TiledMatrix(backend, matrix));
     this.#probe = probes > 0 ? new InputProbe(backend, label, probes, size) : undefined;
