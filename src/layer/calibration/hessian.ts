@@ -14,6 +14,8 @@ import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { InputProbe } from "./input_probe.ts";
+import { gemm } from "../linalg/gemm.ts";
+import { submatrixOf } from "../linalg/tile_arithmetic.ts";
 import { PartialSums } from "./partial_sums.ts";
 
 /**
@@ -194,21 +196,11 @@ export class HessianAccumulator {
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
     this.#probe?.add(x, offset, rows);
+    const from = (column: number) => ({ buffer: x, offset: offset + column, ld: this.size });
     for (const tile of this.#upper.part.tiles()) {
-      this.backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
-        m: tile.rows,
-        n: tile.cols,
-        k: rows,
-        a_offset: offset + tile.row0,
-        lda: this.size,
-        b_offset: offset + tile.col0,
-        ldb: this.size,
-        c_offset: 0,
-        ldc: tile.ld,
-        alpha: 1,
-        beta: this.#isUndefined ? 0 : 1,
-        upper: tile.row0 === tile.col0 ? 1 : 0,
-      });
+      const { rows: m, cols: n, row0, col0 } = tile, beta = this.#isUndefined ? 0 : 1;
+      const product = { m, n, k: rows, beta, upper: row0 === col0 };
+      gemm(this.backend, productTN, from(row0), from(col0), submatrixOf(tile, row0, col0), product);
     }
     this.#isUndefined = false;
   }

@@ -1,7 +1,7 @@
 /** Multiplies submatrices. `gemm` (general matrix multiplication) is the name of the product in BLAS. */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { gemmNN, gemmNT, type gemmTN } from "../../device/kernels/gemm.ts";
+import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import {
   type IndexRange,
   panelWidth,
@@ -33,7 +33,7 @@ interface Product {
  */
 export function gemm(
   backend: Backend,
-  kernel: typeof gemmNN | typeof gemmNT | typeof gemmTN,
+  kernel: typeof gemmNN,
   a: Submatrix,
   b: Submatrix,
   c: Submatrix,
