@@ -9,10 +9,10 @@ import type { Kernel } from "./kernels/kernel.ts";
 import {
   type Adapter,
   type Backend,
-  type BackendCounters,
   type DeviceBuffer,
   DeviceLostError,
   type HostMemory,
+  newCounters,
   OutOfDeviceMemoryError,
 } from "./backend.ts";
 import type { Port } from "./backend_server.ts";
@@ -92,13 +92,7 @@ class RemoteBackend implements Backend {
   readonly adapter: Adapter;
   readonly maxBufferBytes: number;
   readonly memoryBytes?: number;
-  readonly counters: BackendCounters = {
-    dispatches: 0,
-    bytesWritten: 0,
-    bytesRead: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-  };
+  readonly counters = newCounters();
   readonly #pending = new Map<number, PendingCall>();
   readonly #memory = new MemoryPool();
   #unsentCalls: QueuedCall[] = [];

@@ -7,18 +7,19 @@
 import {
   type Adapter,
   type Backend,
-  type BackendCounters,
   type DeviceBuffer,
+  newCounters,
   OutOfDeviceMemoryError,
 } from "../backend.ts";
+import { checkByteRange, resolveBindings, writeParams } from "../call_checks.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { DTYPE_CODE } from "../kernels/transfer/convert.ts";
 import { adapterName } from "./instruction_pairing.ts";
-import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
+import { CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES, type Reserved } from "./heap.ts";
-import { checkNames, KernelTable } from "./kernel_table.ts";
+import { KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
 import { RoundedCopies } from "./products/rounded_copies.ts";
@@ -92,13 +93,7 @@ class CpuBackend implements Backend {
   readonly adapter: Adapter;
   readonly maxBufferBytes = MAX_BUFFER_BYTES;
   readonly memoryBytes = MAX_HEAP_BYTES;
-  readonly counters: BackendCounters = {
-    dispatches: 0,
-    bytesWritten: 0,
-    bytesRead: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-  };
+  readonly counters = newCounters();
   readonly #markChangedInModule: (address: number) => void;
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
@@ -137,7 +132,7 @@ class CpuBackend implements Backend {
 
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     const buffer = this.#own(target);
-    checkRange(buffer, byteOffset, bytes.byteLength);
+    checkByteRange("write to", buffer, byteOffset, bytes.byteLength);
     this.counters.bytesWritten += bytes.byteLength;
     this.#markChanged(buffer);
     if (!this.#inUse(buffer)) return this.heap.write(buffer.address + byteOffset, bytes);
@@ -157,8 +152,8 @@ class CpuBackend implements Backend {
     byteLength: number,
   ): void {
     const from = this.#own(source), to = this.#own(target);
-    checkRange(from, sourceOffset, byteLength);
-    checkRange(to, targetOffset, byteLength);
+    checkByteRange("copy from", from, sourceOffset, byteLength);
+    checkByteRange("copy to", to, targetOffset, byteLength);
     if (from === to && Math.abs(sourceOffset - targetOffset) < byteLength) {
       throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
     }
@@ -179,23 +174,18 @@ class CpuBackend implements Backend {
     buffers: Readonly<Record<B, DeviceBuffer>>,
     params: Readonly<Record<P, number>>,
   ): void {
-    const table = this.table, resolved = table.resolve(kernel), { bindings } = resolved;
-    const given: Readonly<Record<string, DeviceBuffer>> = buffers;
-    checkNames(resolved.name, "binding", bindings, given);
-    const operands = bindings.map(([name]) => this.#own(given[name]));
-    for (const [i, [name, writes]] of bindings.entries()) {
-      if (!writes) continue;
-      checkBoundOnce(resolved.name, name, given);
-      this.#markChanged(operands[i]);
+    const table = this.table, { pack, index } = table.resolve(kernel);
+    const operands = resolveBindings(kernel, buffers, (buffer) => this.#own(buffer));
+    for (const [i, access] of Object.values(kernel.bindings).entries()) {
+      if (access === "read_write") this.#markChanged(operands[i]);
     }
     // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
     const rounded = this.#roundedAddresses(kernel, operands, params);
     operands.forEach(({ address }, i) => table.args[i] = address);
-    table.setParams(resolved, params);
-    const declared = bindings.length + resolved.params.length;
+    const declared = writeParams(kernel, params, table.args, table.floatArgs, operands.length);
     table.args.set(rounded, declared);
-    for (const index of [resolved.pack, resolved.index]) {
-      if (index !== undefined) this.executor.push(index, table.args, declared + rounded.length);
+    for (const command of [pack, index]) {
+      if (command !== undefined) this.executor.push(command, table.args, declared + rounded.length);
     }
     this.counters.dispatches++;
     const { queued } = this.executor;
@@ -204,7 +194,7 @@ class CpuBackend implements Backend {
 
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const buffer = this.#own(source);
-    checkRange(buffer, byteOffset, byteLength);
+    checkByteRange("read from", buffer, byteOffset, byteLength);
     this.counters.bytesRead += byteLength;
     // If no queued command uses the buffer, the read need not wait for the queue, which may hold another layer's solve.
     if (!this.#inUse(buffer)) {

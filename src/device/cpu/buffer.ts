@@ -28,35 +28,3 @@ export class CpuBuffer implements DeviceBuffer {
     this.destroyed = true;
   }
 }
-
-/** Checks that a range lies in a buffer and consists of whole 32-bit words. @throws {RangeError} */
-export function checkRange(buffer: CpuBuffer, offset: number, length: number): void {
-  if (offset % 4 !== 0 || length % 4 !== 0) {
-    throw new RangeError(
-      `buffer ${buffer.label}: offset ${offset} and length ${length} must be multiples of 4`,
-    );
-  }
-  if (!(offset >= 0 && length >= 0 && offset + length <= buffer.byteLength)) {
-    throw new RangeError(
-      `buffer ${buffer.label}: ${length} bytes at offset ${offset} exceed its ${buffer.byteLength} bytes`,
-    );
-  }
-}
-
-/**
- * Checks that the buffer of the binding `written` is not bound to any other binding, as WebGPU requires too.
- * @throws {TypeError}
- */
-export function checkBoundOnce(
-  kernel: string,
-  written: string,
-  buffers: Readonly<Record<string, DeviceBuffer>>,
-): void {
-  for (const name in buffers) {
-    if (name !== written && buffers[name] === buffers[written]) {
-      throw new TypeError(
-        `kernel ${kernel}: the buffer of ${written}, which the kernel writes, is also bound to ${name}`,
-      );
-    }
-  }
-}
