@@ -13,6 +13,7 @@
 
 import asc from "assemblyscript/asc";
 import { argumentClasses } from "./argument_classes.ts";
+import { twinExports } from "./twin_exports.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const SOURCES = new URL("src/device/cpu/assembly/", ROOT);
@@ -59,11 +60,17 @@ async function foldersWithin(folder: URL): Promise<URL[]> {
   return folders;
 }
 
-/** The entry point of the modules, which has no file: the CPU version of every kernel, and what the backend itself calls. */
+/** The entry point of the modules, which has no file: the twin of every kernel, and what the backend itself calls. */
 async function entryPoint(): Promise<string> {
   const exports = [...await sourcesIn(SOURCES), "shared/instance.ts", "shared/transfer.ts"];
-  const lines = exports.map((name) => `export * from "./${name.slice(0, -3)}";`);
-  return [...lines, 'export { set_library } from "./shared/library";'].join("\n");
+  const twins = exports.map(async (name) =>
+    twinExports(name, await Deno.readTextFile(new URL(name, SOURCES)))
+  );
+  const shared = [
+    'import { ceil_divide, row_items, rows_per_item } from "./shared/items";',
+    'export { set_library } from "./shared/library";',
+  ];
+  return [...shared, ...await Promise.all(twins)].join("\n");
 }
 
 /** Returns the time at which `path` was last modified, in ms since 1970, or 0 if it does not exist. */
@@ -81,7 +88,8 @@ async function modifiedAt(path: URL): Promise<number> {
  * folder changes when a file in it is deleted.
  */
 async function newestSourceTime(): Promise<number> {
-  const sources = [new URL(import.meta.url), new URL("argument_classes.ts", import.meta.url)];
+  const generators = ["build_wasm.ts", "argument_classes.ts", "twin_exports.ts"];
+  const sources = generators.map((name) => new URL(name, import.meta.url));
   for (const folder of [...await foldersWithin(SOURCES), ...await foldersWithin(DECLARATIONS)]) {
     sources.push(folder, ...(await sourcesIn(folder)).map((name) => new URL(name, folder)));
   }

@@ -19,7 +19,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/device/cpu": ["src/device"],
   "src/device/webgpu": ["src/device"],
   "src/layer/linalg": ["src/device"],
-  "src/layer/calibration": ["src/device"],
+  "src/layer/calibration": ["src/layer/linalg"],
   "src/layer/solvers": ["src/layer/linalg"],
   "src/layer": ["src/layer/solvers", "src/layer/calibration", "src/protocol"],
   "src/model/checkpoint": ["src/tensor"],

@@ -41,6 +41,11 @@ export interface BackendCounters {
   bytesPeak: number;
 }
 
+/** Returns the counters of a new backend. */
+export function newCounters(): BackendCounters {
+  return { dispatches: 0, bytesWritten: 0, bytesRead: 0, bytesLive: 0, bytesPeak: 0 };
+}
+
 /** A device and its queue. A backend has one owner, which runs one solve at a time. */
 export interface Backend {
   readonly kind: "webgpu" | "cpu";

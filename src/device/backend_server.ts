@@ -43,14 +43,15 @@ export async function serveBackend(port: Port, open: () => Promise<Backend>): Pr
 
 /** Runs the calls that arrive in messages. Buffers are identified by the ids that the other side chose. */
 class BackendServer {
-  readonly #backend: Backend;
   readonly #reply: (message: ReplyMessage, transfer?: Transferable[]) => void;
   readonly #buffers = new Map<number, DeviceBuffer>();
   /** The first error of a queued call. Queued calls get no reply, so the next awaited call reports the error. */
   #firstError: unknown;
 
-  constructor(backend: Backend, reply: (message: ReplyMessage, transfer?: Transferable[]) => void) {
-    this.#backend = backend;
+  constructor(
+    private readonly backend: Backend,
+    reply: (message: ReplyMessage, transfer?: Transferable[]) => void,
+  ) {
     this.#reply = reply;
   }
 
@@ -79,18 +80,18 @@ class BackendServer {
   #runQueued(call: QueuedCall): void {
     switch (call.name) {
       case "createBuffer":
-        this.#buffers.set(call.id, this.#backend.createBuffer(call.label, call.byteLength));
+        this.#buffers.set(call.id, this.backend.createBuffer(call.label, call.byteLength));
         return;
       case "destroyBuffer":
         this.#buffers.get(call.id)?.destroy();
         this.#buffers.delete(call.id);
         return;
       case "clear":
-        this.#backend.clear(this.#buffer(call.id));
+        this.backend.clear(this.#buffer(call.id));
         return;
       case "write":
         try {
-          this.#backend.write(this.#buffer(call.id), call.byteOffset, call.bytes);
+          this.backend.write(this.#buffer(call.id), call.byteOffset, call.bytes);
         } finally {
           if (call.returnsMemory) void this.#returnMemory(call.bytes);
           else freeArray(call.bytes);
@@ -98,7 +99,7 @@ class BackendServer {
         return;
       case "copy": {
         const { source, sourceOffset, target, targetOffset, byteLength } = call;
-        this.#backend.copy(
+        this.backend.copy(
           this.#buffer(source),
           sourceOffset,
           this.#buffer(target),
@@ -109,7 +110,7 @@ class BackendServer {
       }
       case "dispatch": {
         const bound = Object.entries(call.buffers).map(([name, id]) => [name, this.#buffer(id)]);
-        this.#backend.dispatch(findKernel(call.kernel), Object.fromEntries(bound), call.params);
+        this.backend.dispatch(findKernel(call.kernel), Object.fromEntries(bound), call.params);
       }
     }
   }
@@ -121,7 +122,7 @@ class BackendServer {
   async #returnMemory({ buffer: returned, byteLength }: Uint8Array<ArrayBuffer>): Promise<void> {
     let error: ErrorData | undefined;
     try {
-      await this.#backend.stagingRoom?.(byteLength);
+      await this.backend.stagingRoom?.(byteLength);
     } catch (reason) {
       if (reason instanceof DeviceLostError) error = toErrorData(reason);
       else this.#firstError ??= reason;
@@ -131,16 +132,16 @@ class BackendServer {
 
   async #runAwaited(call: AwaitedCall): Promise<Uint8Array<ArrayBuffer> | undefined> {
     if (call.name === "dispose") {
-      await this.#backend.dispose();
+      await this.backend.dispose();
       return undefined;
     }
     const error = this.#firstError;
     this.#firstError = undefined;
     if (error !== undefined) throw error;
     if (call.name === "read") {
-      return await this.#backend.read(this.#buffer(call.id), call.byteOffset, call.byteLength);
+      return await this.backend.read(this.#buffer(call.id), call.byteOffset, call.byteLength);
     }
-    await this.#backend.finish();
+    await this.backend.finish();
     return undefined;
   }
 

@@ -10,13 +10,11 @@ import type { Backend, DeviceBuffer, HostMemory } from "./backend.ts";
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
 export class UploadMemory implements Disposable {
-  readonly #backend: Backend;
   readonly #byteLength: number;
   #memory: HostMemory;
   #writtenBytes = 0;
 
-  private constructor(backend: Backend, memory: HostMemory) {
-    this.#backend = backend;
+  private constructor(private readonly backend: Backend, memory: HostMemory) {
     this.#byteLength = memory.bytes.byteLength;
     this.#memory = memory;
   }
@@ -39,7 +37,7 @@ export class UploadMemory implements Disposable {
    * @throws {DeviceLostError} {Error} the first error of earlier work, if this call had to wait for the device
    */
   async next(writtenBytes: number): Promise<void> {
-    const backend = this.#backend;
+    const backend = this.backend;
     if (backend.borrowMemory) {
       this.#memory.release(); // This has no effect if a write took the memory.
       this.#memory = await backend.borrowMemory(this.#byteLength);

@@ -16,7 +16,6 @@ const LEAST_MEMORY_BYTES = 4 * 2 ** 20;
 const MAX_IDLE_BYTES = 32 * 2 ** 20;
 
 export class MemoryPool {
-  readonly #maxSentBytes: number;
   #idle: ArrayBuffer[] = [];
   readonly #lent = new Set<ArrayBuffer>();
   #sentBytes = 0;
@@ -24,13 +23,11 @@ export class MemoryPool {
   #waiting: PromiseWithResolvers<void>[] = [];
   #failure: Error | undefined;
 
-  constructor(maxSentBytes = DEFAULT_SENT_BYTES) {
-    this.#maxSentBytes = maxSentBytes;
-  }
+  constructor(private readonly maxSentBytes = DEFAULT_SENT_BYTES) {}
 
   /** Lends `byteLength` bytes. Waits while too much memory is on the other side. @throws the error of {@link fail} */
   async borrow(byteLength: number): Promise<HostMemory> {
-    while (this.#sentBytes >= this.#maxSentBytes && !this.#failure) {
+    while (this.#sentBytes >= this.maxSentBytes && !this.#failure) {
       const turn = Promise.withResolvers<void>();
       this.#waiting.push(turn);
       await turn.promise;
@@ -57,7 +54,7 @@ export class MemoryPool {
   receive(buffer: ArrayBuffer): void {
     this.#sentBytes -= buffer.byteLength;
     this.#keep(buffer);
-    if (this.#sentBytes < this.#maxSentBytes) this.#waiting.shift()?.resolve();
+    if (this.#sentBytes < this.maxSentBytes) this.#waiting.shift()?.resolve();
   }
 
   /** Makes all waiting and later borrowers fail with `error`, because no memory comes back any more. */

@@ -4,12 +4,9 @@ interface Destroyable {
 
 /** A resource that {@link Owned.destroy} frees, unless {@link Owned.take} has handed it over before. */
 export class Owned<T extends Destroyable> implements Destroyable {
-  readonly value: T;
   #isTaken = false;
 
-  constructor(value: T) {
-    this.value = value;
-  }
+  constructor(readonly value: T) {}
 
   /** Hands the resource over. The caller now owns it and must destroy it. */
   take(): T {

@@ -9,10 +9,10 @@ import type { Kernel } from "./kernels/kernel.ts";
 import {
   type Adapter,
   type Backend,
-  type BackendCounters,
   type DeviceBuffer,
   DeviceLostError,
   type HostMemory,
+  newCounters,
   OutOfDeviceMemoryError,
 } from "./backend.ts";
 import type { Port } from "./backend_server.ts";
@@ -92,14 +92,7 @@ class RemoteBackend implements Backend {
   readonly adapter: Adapter;
   readonly maxBufferBytes: number;
   readonly memoryBytes?: number;
-  readonly counters: BackendCounters = {
-    dispatches: 0,
-    bytesWritten: 0,
-    bytesRead: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-  };
-  readonly #port: RemotePort;
+  readonly counters = newCounters();
   readonly #pending = new Map<number, PendingCall>();
   readonly #memory = new MemoryPool();
   #unsentCalls: QueuedCall[] = [];
@@ -109,13 +102,12 @@ class RemoteBackend implements Backend {
   #lost: DeviceLostError | undefined;
 
   constructor(
-    port: RemotePort,
+    private readonly port: RemotePort,
     { kind, adapter, maxBufferBytes, memoryBytes }: Pick<
       Backend,
       "kind" | "adapter" | "maxBufferBytes" | "memoryBytes"
     >,
   ) {
-    this.#port = port;
     this.kind = kind;
     this.adapter = adapter;
     this.maxBufferBytes = maxBufferBytes;
@@ -200,7 +192,7 @@ class RemoteBackend implements Backend {
       if (!this.#lost) await this.#call({ name: "dispose" });
     } finally {
       this.markLost(lost);
-      this.#port.terminate();
+      this.port.terminate();
     }
   }
 
@@ -233,7 +225,7 @@ class RemoteBackend implements Backend {
     this.#assertAlive();
     this.#flush();
     const id = this.#nextId++;
-    this.#port.postMessage({ awaited, id } satisfies RequestMessage, { transfer: [] });
+    this.port.postMessage({ awaited, id } satisfies RequestMessage, { transfer: [] });
     return new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject }));
   }
 
@@ -252,7 +244,7 @@ class RemoteBackend implements Backend {
     this.#flushScheduled = false;
     if (this.#unsentCalls.length === 0 || this.#lost) return;
     const message: RequestMessage = { queued: this.#unsentCalls };
-    this.#port.postMessage(message, { transfer: this.#unsentTransfer });
+    this.port.postMessage(message, { transfer: this.#unsentTransfer });
     this.#unsentCalls = [];
     this.#unsentTransfer = [];
   }

@@ -74,15 +74,12 @@ function jobLifetime(env: EdgeBindings): number {
 
 /** The Workflow of the binding `JOBS`. */
 export class JobWorkflow extends WorkflowEntrypoint {
-  readonly #env: EdgeBindings;
-
-  constructor(context: unknown, env: EdgeBindings) {
+  constructor(context: unknown, private readonly env: EdgeBindings) {
     super(context, env);
-    this.#env = env;
   }
 
   /** Runs the job that the parameters name. The runtime calls this method. */
   async run({ payload }: { payload: JobParams }, step: WorkflowStep): Promise<void> {
-    await runJob(step, createJobContext(this.#env, payload.job));
+    await runJob(step, createJobContext(this.env, payload.job));
   }
 }

@@ -9,7 +9,7 @@ import { ResourceSet } from "../device/owned.ts";
 import { DEFAULT_DAMPING } from "../protocol/limits.ts";
 import type { Report } from "../protocol/messages.ts";
 import { formatPattern } from "../tensor/pattern.ts";
-import { copyTiled, largestMagnitude, readDiagonal, scaleByPowerOfTwo } from "./linalg/tile_arithmetic.ts";
+import { copyTiled, largestMagnitude, readDiagonal, scaleBy } from "./linalg/tile_arithmetic.ts";
 import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
 import { copyShrunk } from "./linalg/shrink.ts";
 import {
@@ -81,82 +81,79 @@ export async function compressLayer(
   ]);
   if (made.status === "rejected") throw made.reason;
   const { factor: newFactor, damping, shrinkage } = made.value;
-  using shrunk = new ResourceSet();
-  try {
-    if (measured.status === "rejected") throw measured.reason;
-    const factoredAt = clock();
-    const factor = newFactor ?? operands.factor;
-    const size = { ...measured.value, ...factor && { statistic: factor.largestDiagonal } };
-    // The grids of rounded weights are not homogeneous: they have a smallest scale.
-    const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
-    if (exponent !== 0) {
-      for (const matrix of [weight, target, operands.validationTarget]) {
-        if (matrix) scaleByPowerOfTwo(backend, matrix, -exponent);
-      }
+  using shrunk = new ResourceSet(), unfinished = new ResourceSet();
+  if (newFactor) unfinished.add(newFactor);
+  if (measured.status === "rejected") throw measured.reason;
+  const factoredAt = clock();
+  const factor = newFactor ?? operands.factor;
+  const size = { ...measured.value, ...factor && { statistic: factor.largestDiagonal } };
+  // The grids of rounded weights are not homogeneous: they have a smallest scale.
+  const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
+  if (exponent !== 0) {
+    for (const matrix of [weight, target, operands.validationTarget]) {
+      if (matrix) scaleBy(backend, matrix, 2 ** -exponent);
     }
-    const lossUnit = 4 ** exponent, scaled = { ...operands, factor, lossUnit };
-    const damped = {
-      ...parameters,
-      damping,
-      isDampingChosen: parameters.damping === "auto",
-      // The scale would change which weights are subnormal in the dtype.
-      answerDtype: exponent === 0 ? parameters.answerDtype : undefined,
-    };
-    // The step towards a target is computed with the statistics before they are shrunk.
-    const isShrunk = shrinkage > 0 && !target;
-    const solvable = isShrunk
-      ? {
-        ...scaled,
-        hessian: shrunk.add(await copyShrunk(backend, operands.hessian!, shrinkage)),
-        unshrunk: operands.hessian,
-      }
-      : scaled;
-    const result = target
-      ? await solveTowardsTarget(backend, { ...scaled, target }, { ...damped, shrinkage }, clock)
-      : await runMethod(backend, solvable, damped, clock);
-    const { solution, notes } = result, { rows, cols } = weight;
-    const reportedShrinkage = shrinkage || result.shrinkage;
-    if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
-    const hasStatistics = factor !== undefined || operands.hessian !== undefined;
-    const figures = hasStatistics
-      ? reportError(solution, parameters, lossUnit, underflows(size.weight, size.statistic, exponent))
-      : { loss: null, relativeError: null };
-    const solvedSeconds = (clock() - factoredAt) / 1e3;
-    const report: LayerReport = {
-      method: parameters.method,
-      rows,
-      cols,
-      pattern: formatPattern(parameters.pattern),
-      sparsity: solution.zeros / (rows * cols),
-      zeros: solution.zeros,
-      loss: figures.loss,
-      relative_error: figures.relativeError,
-      damping: result.damping,
-      ...reportedShrinkage > 0 && { shrinkage: reportedShrinkage },
-      iterations: result.iterations,
-      refit_steps: result.refitSteps,
-      ...result.target && { target_step: result.target.step, target_change: result.target.change },
-      notes: [
-        ...notes,
-        ...isShrunk && notes.length > 0 ? [SHRUNK_NOTE] : [],
-        ...figures.note ? [figures.note] : [],
-      ],
-      ...reportValidation(result.validation, parameters, lossUnit, size.weight, exponent),
-      backend: backend.kind,
-      adapter: backend.adapter.name,
-      seconds: {
-        factor: (factoredAt - startedAt) / 1e3,
-        solve: solvedSeconds - result.refitSeconds,
-        refit: result.refitSeconds,
-      },
-      factor_reused: operands.factor !== undefined,
-    };
-    const mayOverflow = exponent !== 0 || solution.loss === null || !Number.isFinite(solution.loss);
-    return { solution, factor: newFactor, report, mayOverflow };
-  } catch (error) {
-    newFactor?.destroy();
-    throw error;
   }
+  const lossUnit = 4 ** exponent, scaled = { ...operands, factor, lossUnit };
+  const damped = {
+    ...parameters,
+    damping,
+    isDampingChosen: parameters.damping === "auto",
+    // The scale would change which weights are subnormal in the dtype.
+    answerDtype: exponent === 0 ? parameters.answerDtype : undefined,
+  };
+  // The step towards a target is computed with the statistics before they are shrunk.
+  const isShrunk = shrinkage > 0 && !target;
+  const solvable = isShrunk
+    ? {
+      ...scaled,
+      hessian: shrunk.add(await copyShrunk(backend, operands.hessian!, shrinkage)),
+      unshrunk: operands.hessian,
+    }
+    : scaled;
+  const result = target
+    ? await solveTowardsTarget(backend, { ...scaled, target }, { ...damped, shrinkage }, clock)
+    : await runMethod(backend, solvable, damped, clock);
+  const { solution, notes } = result, { rows, cols } = weight;
+  const reportedShrinkage = shrinkage || result.shrinkage;
+  if (exponent !== 0) scaleBy(backend, solution.q, 2 ** exponent);
+  const hasStatistics = factor !== undefined || operands.hessian !== undefined;
+  const figures = hasStatistics
+    ? reportError(solution, parameters, lossUnit, underflows(size.weight, size.statistic, exponent))
+    : { loss: null, relativeError: null };
+  const solvedSeconds = (clock() - factoredAt) / 1e3;
+  const report: LayerReport = {
+    method: parameters.method,
+    rows,
+    cols,
+    pattern: formatPattern(parameters.pattern),
+    sparsity: solution.zeros / (rows * cols),
+    zeros: solution.zeros,
+    loss: figures.loss,
+    relative_error: figures.relativeError,
+    damping: result.damping,
+    ...reportedShrinkage > 0 && { shrinkage: reportedShrinkage },
+    iterations: result.iterations,
+    refit_steps: result.refitSteps,
+    ...result.target && { target_step: result.target.step, target_change: result.target.change },
+    notes: [
+      ...notes,
+      ...isShrunk && notes.length > 0 ? [SHRUNK_NOTE] : [],
+      ...figures.note ? [figures.note] : [],
+    ],
+    ...reportValidation(result.validation, parameters, lossUnit, size.weight, exponent),
+    backend: backend.kind,
+    adapter: backend.adapter.name,
+    seconds: {
+      factor: (factoredAt - startedAt) / 1e3,
+      solve: solvedSeconds - result.refitSeconds,
+      refit: result.refitSeconds,
+    },
+    factor_reused: operands.factor !== undefined,
+  };
+  const mayOverflow = exponent !== 0 || solution.loss === null || !Number.isFinite(solution.loss);
+  unfinished.move();
+  return { solution, factor: newFactor, report, mayOverflow };
 }
 
 /**

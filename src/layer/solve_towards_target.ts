@@ -59,28 +59,26 @@ export async function solveTowardsTarget(
   );
   const { solution, notes } = result;
   copy?.destroy();
-  try {
-    const isRounded = answerDtype !== "F32", isUnchanged = !isRounded && !factor.dead && shrinkage === 0;
-    const { rowErrors } = solution, isPass = !usesHessian(parameters) && isUnchanged;
-    using copies = new ResourceSet();
-    const q = isRounded ? await roundToDtype(backend, solution, answerDtype, copies) : solution.q;
-    const { loss, weightForm, change, validation: heldOut } = await step.measure(q, {
-      passError: isPass && rowErrors ? total(rowErrors) : undefined,
-      validationChange: result.validation?.loss,
-    });
-    const asked = (form: number) => parameters.relativeError ? form : null;
-    return {
-      ...result,
-      solution: { ...solution, loss, weightForm: asked(weightForm) },
-      damping: result.damping ?? factor.damping,
-      notes: notes.length > 0 ? [...notes, TARGET_NOTE] : notes,
-      ...heldOut && result.validation && {
-        validation: { ...result.validation, loss: heldOut.loss, weightForm: asked(heldOut.weightForm) },
-      },
-      target: { step: size, change },
-    };
-  } catch (error) {
-    solution.destroy();
-    throw error;
-  }
+  using unfinished = new ResourceSet();
+  unfinished.add(solution);
+  const isRounded = answerDtype !== "F32", isUnchanged = !isRounded && !factor.dead && shrinkage === 0;
+  const { rowErrors } = solution, isPass = !usesHessian(parameters) && isUnchanged;
+  using copies = new ResourceSet();
+  const q = isRounded ? await roundToDtype(backend, solution, answerDtype, copies) : solution.q;
+  const { loss, weightForm, change, validation: heldOut } = await step.measure(q, {
+    passError: isPass && rowErrors ? total(rowErrors) : undefined,
+    validationChange: result.validation?.loss,
+  });
+  const asked = (form: number) => parameters.relativeError ? form : null;
+  unfinished.move();
+  return {
+    ...result,
+    solution: { ...solution, loss, weightForm: asked(weightForm) },
+    damping: result.damping ?? factor.damping,
+    notes: notes.length > 0 ? [...notes, TARGET_NOTE] : notes,
+    ...heldOut && result.validation && {
+      validation: { ...result.validation, loss: heldOut.loss, weightForm: asked(heldOut.weightForm) },
+    },
+    target: { step: size, change },
+  };
 }

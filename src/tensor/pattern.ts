@@ -90,19 +90,16 @@ export function countBits(words: Uint32Array): number {
  * every block. If a block has more forced entries than its share, later blocks prune fewer, as far as possible.
  */
 export class PruningBudget {
-  readonly #sparsity: number;
   #seen = 0;
   #pruned = 0;
 
   /** @param sparsity 0 ≤ sparsity < 1 */
-  constructor(sparsity: number) {
-    this.#sparsity = sparsity;
-  }
+  constructor(private readonly sparsity: number) {}
 
   /** Returns how many entries of the next block to prune, including the `forced` ones, which must be pruned. */
   take(entries: number, forced: number): number {
     this.#seen += entries;
-    const due = Math.round(this.#sparsity * this.#seen) - this.#pruned;
+    const due = Math.round(this.sparsity * this.#seen) - this.#pruned;
     const count = Math.min(entries, Math.max(forced, due));
     this.#pruned += count;
     return count;

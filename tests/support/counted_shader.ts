@@ -32,11 +32,12 @@ const PARAMS_BYTES = 256;
 export async function countedShader(device: GPUDevice, kernel: Kernel, shader: ShaderVariant) {
   device.pushErrorScope("validation");
   const layouts = [operandLayout(device, kernel), reportLayout(device)];
+  const entryPoint = shader.entryPoint ?? kernel.name;
   const pipeline = device.createComputePipeline({
     layout: device.createPipelineLayout({ bindGroupLayouts: layouts }),
     compute: {
-      module: device.createShaderModule({ code: countLoops(shader.code, shader.entryPoint) }),
-      entryPoint: shader.entryPoint,
+      module: device.createShaderModule({ code: countLoops(shader.code, entryPoint) }),
+      entryPoint,
       constants: shader.constants,
     },
   });

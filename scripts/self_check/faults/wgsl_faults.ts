@@ -25,7 +25,9 @@ interface Edit {
 export function shaderFaults(kernel: Kernel, shader: ShaderVariant): ShaderFault[] {
   // Comments become spaces, so that positions stay the same.
   const code = shader.code.replace(/\/\/.*$/gm, (comment) => " ".repeat(comment.length));
-  const edits = reachableRanges(code, shader.entryPoint).flatMap((range) => editsIn(code, range));
+  const edits = reachableRanges(code, shader.entryPoint ?? kernel.name).flatMap((range) =>
+    editsIn(code, range)
+  );
   return edits.map(({ kind, start, end, text }) => {
     const faulty: ShaderVariant = { ...shader, code: code.slice(0, start) + text + code.slice(end) };
     const line = code.slice(0, start).split("\n").length;

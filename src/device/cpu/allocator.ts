@@ -18,7 +18,6 @@ export class Allocator {
   readonly #free: FreeRange[] = [];
   /** The size of each allocation, by address. */
   readonly #sizes = new Map<number, number>();
-  readonly #limit: number;
   readonly #grow: (end: number) => boolean;
   /** The end of the addresses used so far. The addresses from here to the limit have never been allocated. */
   #end: number;
@@ -28,9 +27,8 @@ export class Allocator {
    * @param limit the first address past the usable ones
    * @param grow grows the memory to at least `end` bytes, or returns false
    */
-  constructor(start: number, limit: number, grow: (end: number) => boolean) {
+  constructor(start: number, private readonly limit: number, grow: (end: number) => boolean) {
     this.#end = Math.ceil(start / ALIGNMENT) * ALIGNMENT;
-    this.#limit = limit;
     this.#grow = grow;
   }
 
@@ -72,7 +70,7 @@ export class Allocator {
     const last = this.#free.at(-1);
     const start = last && last.address + last.bytes === this.#end ? last.address : this.#end;
     const end = start + size;
-    if (end > this.#limit || !this.#grow(end)) return undefined;
+    if (end > this.limit || !this.#grow(end)) return undefined;
     const added = end - this.#end;
     this.#end = end;
     return this.#addFree(end - added, added);

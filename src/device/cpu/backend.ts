@@ -7,18 +7,19 @@
 import {
   type Adapter,
   type Backend,
-  type BackendCounters,
   type DeviceBuffer,
+  newCounters,
   OutOfDeviceMemoryError,
 } from "../backend.ts";
+import { checkByteRange, resolveBindings, writeParams } from "../call_checks.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { DTYPE_CODE } from "../kernels/transfer/convert.ts";
 import { adapterName } from "./instruction_pairing.ts";
-import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
+import { CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import { type Executor, InlineExecutor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES, type Reserved } from "./heap.ts";
-import { checkNames, KernelTable } from "./kernel_table.ts";
+import { KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import type { ProductLibrary } from "./products/product_library.ts";
 import { RoundedCopies } from "./products/rounded_copies.ts";
@@ -92,16 +93,7 @@ class CpuBackend implements Backend {
   readonly adapter: Adapter;
   readonly maxBufferBytes = MAX_BUFFER_BYTES;
   readonly memoryBytes = MAX_HEAP_BYTES;
-  readonly counters: BackendCounters = {
-    dispatches: 0,
-    bytesWritten: 0,
-    bytesRead: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-  };
-  readonly #executor: Executor;
-  readonly #heap: Heap;
-  readonly #table: KernelTable;
+  readonly counters = newCounters();
   readonly #markChangedInModule: (address: number) => void;
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
@@ -110,18 +102,15 @@ class CpuBackend implements Backend {
   readonly #roundedCopies?: RoundedCopies;
 
   constructor(
-    executor: Executor,
-    heap: Heap,
-    table: KernelTable,
+    private readonly executor: Executor,
+    private readonly heap: Heap,
+    private readonly table: KernelTable,
     markChanged: (address: number) => void,
     library?: ProductLibrary,
   ) {
     const name = adapterName(executor.threads, library?.name);
     const rounds = library?.precision === "bfloat16" ? library.precision : undefined;
     this.adapter = { name, software: false, ...(rounds && { rounds }) };
-    this.#executor = executor;
-    this.#heap = heap;
-    this.#table = table;
     this.#markChangedInModule = markChanged;
     this.#copyBytes = table.index("copy_bytes");
     this.#zeroBytes = table.index("zero_bytes");
@@ -143,16 +132,16 @@ class CpuBackend implements Backend {
 
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     const buffer = this.#own(target);
-    checkRange(buffer, byteOffset, bytes.byteLength);
+    checkByteRange("write to", buffer, byteOffset, bytes.byteLength);
     this.counters.bytesWritten += bytes.byteLength;
     this.#markChanged(buffer);
-    if (!this.#inUse(buffer)) return this.#heap.write(buffer.address + byteOffset, bytes);
+    if (!this.#inUse(buffer)) return this.heap.write(buffer.address + byteOffset, bytes);
     // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
     const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
-    this.#heap.write(staging, bytes);
+    this.heap.write(staging, bytes);
     this.#push(this.#copyBytes, staging, buffer.address + byteOffset, bytes.byteLength);
-    buffer.usedUntil = this.#executor.queued;
-    this.#heap.retire(staging, bytes.byteLength, this.#executor.queued);
+    buffer.usedUntil = this.executor.queued;
+    this.heap.retire(staging, bytes.byteLength, this.executor.queued);
   }
 
   copy(
@@ -163,21 +152,21 @@ class CpuBackend implements Backend {
     byteLength: number,
   ): void {
     const from = this.#own(source), to = this.#own(target);
-    checkRange(from, sourceOffset, byteLength);
-    checkRange(to, targetOffset, byteLength);
+    checkByteRange("copy from", from, sourceOffset, byteLength);
+    checkByteRange("copy to", to, targetOffset, byteLength);
     if (from === to && Math.abs(sourceOffset - targetOffset) < byteLength) {
       throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
     }
     this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
     this.#markChanged(to);
-    from.usedUntil = to.usedUntil = this.#executor.queued;
+    from.usedUntil = to.usedUntil = this.executor.queued;
   }
 
   clear(target: DeviceBuffer): void {
     const buffer = this.#own(target);
     this.#push(this.#zeroBytes, buffer.address, buffer.byteLength);
     this.#markChanged(buffer);
-    buffer.usedUntil = this.#executor.queued;
+    buffer.usedUntil = this.executor.queued;
   }
 
   dispatch<B extends string, P extends string>(
@@ -185,63 +174,58 @@ class CpuBackend implements Backend {
     buffers: Readonly<Record<B, DeviceBuffer>>,
     params: Readonly<Record<P, number>>,
   ): void {
-    const table = this.#table, resolved = table.resolve(kernel), { bindings } = resolved;
-    const given: Readonly<Record<string, DeviceBuffer>> = buffers;
-    checkNames(resolved.name, "binding", bindings, given);
-    const operands = bindings.map(([name]) => this.#own(given[name]));
-    for (const [i, [name, writes]] of bindings.entries()) {
-      if (!writes) continue;
-      checkBoundOnce(resolved.name, name, given);
-      this.#markChanged(operands[i]);
+    const table = this.table, { pack, index } = table.resolve(kernel);
+    const operands = resolveBindings(kernel, buffers, (buffer) => this.#own(buffer));
+    for (const [i, access] of Object.values(kernel.bindings).entries()) {
+      if (access === "read_write") this.#markChanged(operands[i]);
     }
     // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
     const rounded = this.#roundedAddresses(kernel, operands, params);
     operands.forEach(({ address }, i) => table.args[i] = address);
-    table.setParams(resolved, params);
-    const declared = bindings.length + resolved.params.length;
+    const declared = writeParams(kernel, params, table.args, table.floatArgs, operands.length);
     table.args.set(rounded, declared);
-    for (const index of [resolved.pack, resolved.index]) {
-      if (index !== undefined) this.#executor.push(index, table.args, declared + rounded.length);
+    for (const command of [pack, index]) {
+      if (command !== undefined) this.executor.push(command, table.args, declared + rounded.length);
     }
     this.counters.dispatches++;
-    const { queued } = this.#executor;
+    const { queued } = this.executor;
     for (const operand of operands) operand.usedUntil = queued;
   }
 
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const buffer = this.#own(source);
-    checkRange(buffer, byteOffset, byteLength);
+    checkByteRange("read from", buffer, byteOffset, byteLength);
     this.counters.bytesRead += byteLength;
     // If no queued command uses the buffer, the read need not wait for the queue, which may hold another layer's solve.
     if (!this.#inUse(buffer)) {
-      this.#executor.throwIfLost();
-      return this.#heap.read(buffer.address + byteOffset, byteLength);
+      this.executor.throwIfLost();
+      return this.heap.read(buffer.address + byteOffset, byteLength);
     }
     // A queued command copies the bytes, so that commands queued after this call cannot change the result.
     const staging = this.#allocate(`staging of ${buffer.label}`, byteLength);
     try {
       this.#push(this.#copyBytes, buffer.address + byteOffset, staging, byteLength);
-      buffer.usedUntil = this.#executor.queued;
+      buffer.usedUntil = this.executor.queued;
       await this.finish();
-      return this.#heap.read(staging, byteLength);
+      return this.heap.read(staging, byteLength);
     } finally {
-      this.#heap.retire(staging, byteLength, this.#executor.completed);
+      this.heap.retire(staging, byteLength, this.executor.completed);
     }
   }
 
   finish(): Promise<void> {
-    return this.#executor.finish();
+    return this.executor.finish();
   }
 
   dispose(): Promise<void> {
-    return this.#executor.dispose();
+    return this.executor.dispose();
   }
 
   /** Frees the memory of a buffer once the queued commands no longer use it. */
   release(buffer: CpuBuffer): void {
     this.#roundedCopies?.free(buffer);
     this.counters.bytesLive -= buffer.byteLength;
-    this.#heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
+    this.heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
   }
 
   /** Returns the arguments after the declared ones: the address of the rounded copy of each operand, or 0. */
@@ -266,25 +250,25 @@ class CpuBackend implements Backend {
       allocate: (label, bytes) => this.#reserve(label, bytes).address,
       retire: (address, bytes) => {
         this.counters.bytesLive -= bytes;
-        this.#heap.retire(address, bytes, this.#executor.queued);
+        this.heap.retire(address, bytes, this.executor.queued);
       },
       round: (buffer, address) => {
         this.#push(this.#fromFloat32, buffer.address, address, buffer.byteLength / 4, DTYPE_CODE.BF16, 0);
-        buffer.usedUntil = this.#executor.queued;
+        buffer.usedUntil = this.executor.queued;
       },
     };
   }
 
   /** Allocates memory that no queued command uses. */
   #allocate(label: string, bytes: number): number {
-    this.#heap.sweep(this.#executor.completed);
-    return this.#heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
+    this.heap.sweep(this.executor.completed);
+    return this.heap.allocate(bytes) ?? this.#throwNoRoom(label, bytes);
   }
 
   /** Allocates the memory of a buffer or of a copy, and counts it. Earlier commands may still use it. Until they are done, only later commands may change it. */
   #reserve(label: string, bytes: number): Reserved {
-    this.#heap.sweep(this.#executor.completed);
-    const reserved = this.#heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes), counters = this.counters;
+    this.heap.sweep(this.executor.completed);
+    const reserved = this.heap.reserve(bytes) ?? this.#throwNoRoom(label, bytes), counters = this.counters;
     counters.bytesLive += bytes;
     counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
     return reserved;
@@ -307,11 +291,11 @@ class CpuBackend implements Backend {
   }
 
   #inUse(buffer: CpuBuffer): boolean {
-    return buffer.usedUntil > this.#executor.completed;
+    return buffer.usedUntil > this.executor.completed;
   }
 
   #push(command: number, ...args: number[]): void {
-    this.#table.args.set(args);
-    this.#executor.push(command, this.#table.args, args.length);
+    this.table.args.set(args);
+    this.executor.push(command, this.table.args, args.length);
   }
 }

@@ -40,8 +40,6 @@ interface Command {
 
 /** Queues commands for the workers. Signals and fences are commands too. */
 export class CommandQueue {
-  readonly #kernels: KernelInstance;
-  readonly #ring: number;
   readonly #cells: Int32Array;
   readonly #pendingArgs: Int32Array;
   readonly #overflow: Command[] = [];
@@ -54,9 +52,11 @@ export class CommandQueue {
   #stopped = false;
 
   /** @param ring the address of {@link RING_CELLS} cells in `memory` */
-  constructor(memory: WebAssembly.Memory, ring: number, kernels: KernelInstance) {
-    this.#kernels = kernels;
-    this.#ring = ring;
+  constructor(
+    memory: WebAssembly.Memory,
+    private readonly ring: number,
+    private readonly kernels: KernelInstance,
+  ) {
     this.#cells = new Int32Array(memory.buffer, ring, RING_CELLS).fill(0);
     this.#pendingArgs = this.#cells.subarray(PENDING_ARGS, PENDING_ARGS + MAX_ARGS);
   }
@@ -75,7 +75,7 @@ export class CommandQueue {
   /** Queues a kernel with the first `words` words of `args`. A kernel without work items is skipped. */
   push(kernel: number, args: Uint32Array, words: number): void {
     for (let i = 0; i < words; i++) this.#pendingArgs[i] = args[i];
-    const items = this.#kernels.items[kernel](this.#ring + 4 * PENDING_ARGS);
+    const items = this.kernels.items[kernel](this.ring + 4 * PENDING_ARGS);
     if (items > 0) this.#append(kernel, items, words);
   }
 

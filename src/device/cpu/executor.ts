@@ -49,12 +49,10 @@ interface InlineLayout {
 /** Runs every command on the calling thread. */
 export class InlineExecutor implements Executor {
   readonly threads = 0;
-  readonly #layout: InlineLayout;
   #queued = 0;
   #failure: DeviceLostError | undefined;
 
-  constructor(layout: InlineLayout) {
-    this.#layout = layout;
+  constructor(private readonly layout: InlineLayout) {
     layout.kernels.setScratch(layout.scratch);
   }
 
@@ -68,7 +66,7 @@ export class InlineExecutor implements Executor {
 
   push(kernel: number, args: Uint32Array, words: number): void {
     if (this.#failure) return;
-    const { memory, kernels, names, args: address } = this.#layout;
+    const { memory, kernels, names, args: address } = this.layout;
     new Uint32Array(memory.buffer, address, MAX_ARGS).set(args.subarray(0, words));
     try {
       const items = kernels.items[kernel](address), run = kernels.run[kernel];

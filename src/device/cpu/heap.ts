@@ -38,15 +38,13 @@ export interface Reserved {
 
 /** The heap of one backend. */
 export class Heap {
-  readonly memory: WebAssembly.Memory;
   readonly #allocator: Allocator;
   #retired: Retired[] = [];
   /** A view of the whole memory. It is replaced when the memory has grown. */
   #bytes: Uint8Array<ArrayBufferLike>;
 
   /** @param heapBase the address from which on the heap allocates */
-  constructor(memory: WebAssembly.Memory, heapBase: number) {
-    this.memory = memory;
+  constructor(readonly memory: WebAssembly.Memory, heapBase: number) {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#allocator = new Allocator(heapBase, MAX_HEAP_BYTES, (end) => this.#growTo(end));
   }

@@ -3,7 +3,7 @@
  * of a block (shaders/shared/column_loop.wgsl). The functions with `Loops` in their names count iterations.
  */
 
-import type { BindingAccess, Scalar } from "./kernel.ts";
+import { type BindingAccess, u32 } from "./kernel.ts";
 import { filled, positives, signed, sumRoundings, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 
@@ -23,17 +23,9 @@ export const columnLoopBindings = {
 } as const satisfies Record<string, BindingAccess>;
 
 export const columnLoopParams = {
-  rows: "u32",
-  size: "u32",
-  row0: "u32",
-  ldwork: "u32",
-  u_offset: "u32",
-  ldu: "u32",
-  w_offset: "u32",
-  ldw: "u32",
-  first: "u32",
-  words: "u32",
-} as const satisfies Record<string, Scalar>;
+  ...u32("rows", "size", "row0", "ldwork", "u_offset", "ldu", "w_offset", "ldw", "first"),
+  ...u32("words"),
+};
 
 /** The values of the `override` constants in shaders/shared/column_loop.wgsl. */
 export interface ColumnLoopConstants extends Readonly<Record<string, number>> {

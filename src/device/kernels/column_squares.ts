@@ -3,7 +3,7 @@
  * diagonal of the layer's Hessian Σ x·xᵀ.
  */
 
-import { defineKernel } from "./kernel.ts";
+import { defineKernel, u32 } from "./kernel.ts";
 import { type KernelCase, positives, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../../shaders/column_squares.wgsl" with { type: "text" };
@@ -18,10 +18,9 @@ export const MAX_SOFTWARE_ROWS = (MAX_LOOP_ITERATIONS - 128) * LANES;
 export const columnSquares = defineKernel({
   name: "column_squares",
   bindings: { x: "read", sums: "read_write" },
-  params: { rows: "u32", cols: "u32", x_offset: "u32", ldx: "u32" },
+  params: u32("rows", "cols", "x_offset", "ldx"),
   shader: {
     code,
-    entryPoint: "column_squares",
     grid: (p) => [Math.ceil(p.cols / COLUMNS), 1, 1],
     loops: (p) => sequence(loop(Math.ceil(p.rows / LANES)), loop(Math.log2(LANES))),
   },

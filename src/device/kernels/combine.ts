@@ -1,6 +1,6 @@
 /** Elementwise kernels on a tile: a linear combination whose factors depend on a mask, and scaled rows and columns. */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, f32, linearGrid, u32 } from "./kernel.ts";
 import { positives, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/combine.wgsl" with { type: "text" };
@@ -17,22 +17,10 @@ export const maskedCombine = defineKernel({
   name: "masked_combine",
   bindings: { x: "read", mask: "read", y: "read_write" },
   params: {
-    rows: "u32",
-    cols: "u32",
-    ld: "u32",
-    row0: "u32",
-    first: "u32",
-    words: "u32",
-    kept_x: "f32",
-    kept_y: "f32",
-    pruned_x: "f32",
-    pruned_y: "f32",
+    ...u32("rows", "cols", "ld", "row0", "first", "words"),
+    ...f32("kept_x", "kept_y", "pruned_x", "pruned_y"),
   },
-  shader: {
-    code: shared + code,
-    entryPoint: "masked_combine",
-    grid: (p) => linearGrid(p.rows * p.cols, 256),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [maskedCombineCase([29, 70, 3, 40])],
 });
 
@@ -43,8 +31,8 @@ export const maskedCombine = defineKernel({
 export const scaleTile = defineKernel({
   name: "scale_tile",
   bindings: { left: "read", right: "read", x: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32", row0: "u32", first: "u32", has_left: "u32" },
-  shader: { code: shared + code, entryPoint: "scale_tile", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "ld", "row0", "first", "has_left"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () =>
     [0, 1].map((has_left) => ({
       feature: has_left ? "rows and columns" : "columns",

@@ -9,7 +9,7 @@
  * `denominator` are positions among these sums.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { positives, signed, tileParams, type TilePlace, words } from "./kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/conjugate_gradient.wgsl" with { type: "text" };
@@ -21,18 +21,8 @@ import code from "../../../shaders/conjugate_gradient.wgsl" with { type: "text" 
 export const cgStep = defineKernel({
   name: "cg_step",
   bindings: { p: "read", ap: "read", mask: "read", sums: "read", q: "read_write", r: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    ld: "u32",
-    row0: "u32",
-    first: "u32",
-    words: "u32",
-    stride: "u32",
-    numerator: "u32",
-    denominator: "u32",
-  },
-  shader: { code: shared + code, entryPoint: "cg_step", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "ld", "row0", "first", "words", "stride", "numerator", "denominator"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [cgStepCase([29, 70, 3, 40])],
 });
 
@@ -43,16 +33,8 @@ export const cgStep = defineKernel({
 export const cgDirection = defineKernel({
   name: "cg_direction",
   bindings: { r: "read", sums: "read", p: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    ld: "u32",
-    row0: "u32",
-    stride: "u32",
-    numerator: "u32",
-    denominator: "u32",
-  },
-  shader: { code: shared + code, entryPoint: "cg_direction", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "ld", "row0", "stride", "numerator", "denominator"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [cgDirectionCase([29, 70, 3, 40])],
 });
 

@@ -1,6 +1,6 @@
 /** Kernels that read and overwrite the diagonal of a tile, and fill its lower triangle from the upper triangle. */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { words } from "./kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/diagonal.wgsl" with { type: "text" };
@@ -12,8 +12,8 @@ import code from "../../../shaders/diagonal.wgsl" with { type: "text" };
 export const getDiagonal = defineKernel({
   name: "get_diagonal",
   bindings: { tile: "read", diagonal: "read_write" },
-  params: { count: "u32", row: "u32", col: "u32", ld: "u32", first: "u32" },
-  shader: { code: shared + code, entryPoint: "get_diagonal", grid: (p) => linearGrid(p.count, 64) },
+  params: u32("count", "row", "col", "ld", "first"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.count, 64) },
   cases: () => [getDiagonalCase(70)],
 });
 
@@ -21,8 +21,8 @@ export const getDiagonal = defineKernel({
 export const setDiagonal = defineKernel({
   name: "set_diagonal",
   bindings: { diagonal: "read", tile: "read_write" },
-  params: { count: "u32", ld: "u32", first: "u32" },
-  shader: { code: shared + code, entryPoint: "set_diagonal", grid: (p) => linearGrid(p.count, 64) },
+  params: u32("count", "ld", "first"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.count, 64) },
   cases: () => [setDiagonalCase(70)],
 });
 
@@ -30,8 +30,8 @@ export const setDiagonal = defineKernel({
 export const mirrorUpper = defineKernel({
   name: "mirror_upper",
   bindings: { tile: "read_write" },
-  params: { size: "u32", ld: "u32" },
-  shader: { code: shared + code, entryPoint: "mirror_upper", grid: (p) => linearGrid(p.size * p.size, 256) },
+  params: u32("size", "ld"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.size * p.size, 256) },
   cases: () => [mirrorUpperCase(45)],
 });
 

@@ -2,7 +2,7 @@
  * The matrix product C ← α·op(A)·op(B) + β·C in f32. op(X) is X or its transpose, but A and B are not both transposed.
  */
 
-import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
+import { defineKernel, f32, type Kernel, type ShaderVariant, u32 } from "./kernel.ts";
 import { filled, type KernelCase, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../../shaders/gemm.wgsl" with { type: "text" };
@@ -19,19 +19,10 @@ import softwareCode from "../../../shaders/gemm_software.wgsl" with { type: "tex
  * On a software adapter k is at most {@link MAX_SOFTWARE_K}.
  */
 const params = {
-  m: "u32",
-  n: "u32",
-  k: "u32",
-  a_offset: "u32",
-  lda: "u32",
-  b_offset: "u32",
-  ldb: "u32",
-  c_offset: "u32",
-  ldc: "u32",
-  alpha: "f32",
-  beta: "f32",
-  upper: "u32",
-} as const satisfies Record<string, Scalar>;
+  ...u32("m", "n", "k", "a_offset", "lda", "b_offset", "ldb", "c_offset", "ldc"),
+  ...f32("alpha", "beta"),
+  ...u32("upper"),
+};
 
 type GemmParams = Readonly<Record<keyof typeof params, number>>;
 

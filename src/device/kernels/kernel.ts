@@ -13,7 +13,8 @@ export type Grid = readonly [x: number, y: number, z: number];
 export interface ShaderVariant<P extends string = string> {
   /** WGSL source. `@group(0)` has the bindings of the declaration, in order, and then the struct of parameters. */
   readonly code: string;
-  readonly entryPoint: string;
+  /** The name of the entry point. @default the name of the kernel */
+  readonly entryPoint?: string;
   /** The bytes of workgroup memory that the shader needs. Adapters that have less do not use it. */
   readonly workgroupBytes?: number;
   /** Whether the adapter must have matrix units, for products of 16 × 16 × 16 elements in f16 with sums in f32. */
@@ -66,6 +67,16 @@ export interface Kernel<B extends string = string, P extends string = string> {
 /** Returns the declaration unchanged. The names of its bindings and parameters become part of its type. */
 export function defineKernel<B extends string, P extends string>(kernel: Kernel<B, P>): Kernel<B, P> {
   return kernel;
+}
+
+/** Declares parameters of the type u32. */
+export function u32<P extends string>(...names: readonly P[]): Readonly<Record<P, "u32">> {
+  return Object.fromEntries(names.map((name) => [name, "u32"])) as Readonly<Record<P, "u32">>;
+}
+
+/** Declares parameters of the type f32. */
+export function f32<P extends string>(...names: readonly P[]): Readonly<Record<P, "f32">> {
+  return Object.fromEntries(names.map((name) => [name, "f32"])) as Readonly<Record<P, "f32">>;
 }
 
 /** The largest extent of a grid along one axis, by WebGPU's default limits. */

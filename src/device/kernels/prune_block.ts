@@ -51,7 +51,6 @@ import code from "../../../shaders/prune_block.wgsl" with { type: "text" };
 function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params> {
   return {
     code: columnLoop + code,
-    entryPoint: "prune_block",
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size }) => {
@@ -69,7 +68,6 @@ function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof t
 function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params | "group"> {
   return {
     code: columnLoop + code,
-    entryPoint: "prune_block_n_m",
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size, group }) => {

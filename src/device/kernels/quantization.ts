@@ -3,7 +3,7 @@
  * weights. The formulas of a grid are in `src/tensor/quantization.ts`.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { below, filled, positives, signed, UNTOUCHED, words } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -21,10 +21,9 @@ const LANES = 64;
 export const rowExtremes = defineKernel({
   name: "row_extremes",
   bindings: { w: "read", lows: "read_write", highs: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32", row0: "u32" },
+  params: u32("rows", "cols", "ld", "row0"),
   shader: {
     code,
-    entryPoint: "row_extremes",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => sequence(loop(Math.ceil(p.cols / LANES)), loop(Math.log2(LANES))),
   },
@@ -39,8 +38,8 @@ export const rowExtremes = defineKernel({
 export const fitGrids = defineKernel({
   name: "fit_grids",
   bindings: { scales: "read_write", zeros: "read_write" },
-  params: { count: "u32", max_code: "u32", symmetric: "u32", searched: "u32", scale_dtype: "u32" },
-  shader: { code, entryPoint: "fit_grids", grid: (p) => linearGrid(p.count, 64) },
+  params: u32("count", "max_code", "symmetric", "searched", "scale_dtype"),
+  shader: { code, grid: (p) => linearGrid(p.count, 64) },
   cases: () => [
     ...[[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 2]].map((options) => fitGridsCase(options)),
     // Scales below 2⁻¹⁴ are subnormal in f16.
@@ -57,8 +56,8 @@ export const fitGrids = defineKernel({
 export const encodeCodes = defineKernel({
   name: "encode_codes",
   bindings: { q: "read", scales: "read", zeros: "read", codes: "read_write" },
-  params: { count: "u32", cols: "u32", q_offset: "u32", row0: "u32", grid_size: "u32", grids: "u32" },
-  shader: { code, entryPoint: "encode_codes", grid: (p) => linearGrid(Math.ceil(p.count / 4), 256) },
+  params: u32("count", "cols", "q_offset", "row0", "grid_size", "grids"),
+  shader: { code, grid: (p) => linearGrid(Math.ceil(p.count / 4), 256) },
   cases: () => [0, 8].map((grid_size) => encodeCodesCase(1423, 43, grid_size)),
 });
 

@@ -6,7 +6,7 @@
  *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  */
 
-import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { defineKernel, type ShaderVariant, u32 } from "./kernel.ts";
 import { below, positives, sumRoundings } from "./kernel_case.ts";
 import {
   CASE_ROW0,
@@ -37,7 +37,6 @@ function quantizeBlockShader(
 ): ShaderVariant<"rows" | "size" | "group" | "grid_size" | "searched" | "scale_limit"> {
   return {
     code: quantizationGrid + columnLoop + code,
-    entryPoint: "quantize_block",
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size, group, grid_size, searched, scale_limit }) => {
@@ -98,15 +97,8 @@ export const quantizeBlock = defineKernel({
   bindings: { ...columnLoopBindings, scales: "read_write", zeros: "read_write" },
   params: {
     ...columnLoopParams,
-    keep: "u32",
-    group: "u32",
-    grid_size: "u32",
-    grids: "u32",
-    max_code: "u32",
-    symmetric: "u32",
-    searched: "u32",
-    scale_dtype: "u32",
-    scale_limit: "u32",
+    ...u32("keep", "group", "grid_size", "grids", "max_code", "symmetric", "searched"),
+    ...u32("scale_dtype", "scale_limit"),
   },
   shader: quantizeBlockShader(HARDWARE),
   softwareShader: quantizeBlockShader({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.

@@ -11,7 +11,7 @@
  * whole of G.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { below, filled, positives, signed, words } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -64,19 +64,9 @@ export const removeWeights = defineKernel({
     vectors: "read_write",
     trace: "read_write",
   },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    ld: "u32",
-    depth: "u32",
-    start: "u32",
-    steps: "u32",
-    keep: "u32",
-    group: "u32",
-  },
+  params: u32("rows", "cols", "ld", "depth", "start", "steps", "keep", "group"),
   shader: {
     code: shared + code,
-    entryPoint: "remove_weights",
     grid: (p) => linearGrid(p.rows, 1),
     loops: ({ ld, start, steps }) =>
       loopOver(Array.from({ length: steps }, (_, i) => stepLoops(ld, start + i))),

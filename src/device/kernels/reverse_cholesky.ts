@@ -3,7 +3,7 @@
  * and then U = R⁻¹. `layer/linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block by block.
  */
 
-import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { defineKernel, type ShaderVariant, u32 } from "./kernel.ts";
 import { filled, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../../shaders/reverse_cholesky.wgsl" with { type: "text" };
@@ -32,16 +32,7 @@ const LARGEST_PACKED = 128;
 export const reverseCholesky = defineKernel({
   name: "reverse_cholesky",
   bindings: { h: "read", r: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
-  params: {
-    size: "u32",
-    offset: "u32",
-    ld: "u32",
-    r_offset: "u32",
-    ldr: "u32",
-    u_offset: "u32",
-    ldu: "u32",
-    first: "u32",
-  },
+  params: u32("size", "offset", "ld", "r_offset", "ldr", "u_offset", "ldu", "first"),
   shader: shaderWithLanes(256),
   // With 8 lanes, each lane would need 330,000 loop iterations for 256 columns, which is over the limit.
   softwareShader: shaderWithLanes(64),
@@ -78,7 +69,6 @@ export const reverseCholesky = defineKernel({
 export function packedShader(largest: number): ShaderVariant<"size"> {
   return {
     code: packedCode,
-    entryPoint: "reverse_cholesky",
     constants: { LARGEST: largest },
     workgroupBytes: 4 * (largest * (largest + 1) / 2 + 2 * largest + 1),
     grid: () => [1, 1, 1],
@@ -93,7 +83,6 @@ export function packedShader(largest: number): ShaderVariant<"size"> {
 function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
   return {
     code,
-    entryPoint: "reverse_cholesky",
     constants: { LANES: lanes },
     grid: () => [1, 1, 1],
     loops: ({ size }) => countLoops(size, lanes),

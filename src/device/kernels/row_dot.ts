@@ -2,7 +2,7 @@
  * Dot products of the rows of two matrices. With one matrix as both operands, they are the squared norms of its rows.
  */
 
-import { defineKernel, rowGrid } from "./kernel.ts";
+import { defineKernel, f32, rowGrid, u32 } from "./kernel.ts";
 import { positives, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
@@ -15,19 +15,11 @@ export const rowDot = defineKernel({
   name: "row_dot",
   bindings: { x: "read", y: "read", sums: "read_write" },
   params: {
-    rows: "u32",
-    cols: "u32",
-    x_offset: "u32",
-    ldx: "u32",
-    y_offset: "u32",
-    ldy: "u32",
-    sums_offset: "u32",
-    sums_stride: "u32",
-    scale: "f32",
+    ...u32("rows", "cols", "x_offset", "ldx", "y_offset", "ldy", "sums_offset", "sums_stride"),
+    ...f32("scale"),
   },
   shader: {
     code,
-    entryPoint: "row_dot",
     grid: rowGrid,
     loops: (p) => sequence(loop(Math.ceil(p.cols / SIZE)), loop(Math.log2(SIZE))),
   },

@@ -10,7 +10,7 @@
  * larger or 1 smaller, with fewer scales. The candidates are in shaders/shared/quantization_grid.wgsl.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { positives, signed, sumRoundings } from "./kernel_case.ts";
 import { loop, sequence } from "./loop_count.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -31,20 +31,9 @@ export const CANDIDATES = 16, PARTS = 16;
 export const gridErrors = defineKernel({
   name: "grid_errors",
   bindings: { w: "read", importance: "read", scales: "read", zeros: "read", errors: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    ld: "u32",
-    row0: "u32",
-    first: "u32",
-    stage: "u32",
-    max_code: "u32",
-    symmetric: "u32",
-    scale_dtype: "u32",
-  },
+  params: u32("rows", "cols", "ld", "row0", "first", "stage", "max_code", "symmetric", "scale_dtype"),
   shader: {
     code,
-    entryPoint: "grid_errors",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => sequence(loop(Math.ceil(p.cols / PARTS)), loop(Math.log2(PARTS))),
   },
@@ -61,13 +50,8 @@ export const gridErrors = defineKernel({
 export const chooseGrids = defineKernel({
   name: "choose_grids",
   bindings: { errors: "read_write", scales: "read_write", zeros: "read_write" },
-  params: { count: "u32", stage: "u32", max_code: "u32", symmetric: "u32", scale_dtype: "u32" },
-  shader: {
-    code,
-    entryPoint: "choose_grids",
-    grid: (p) => linearGrid(p.count, 64),
-    loops: () => loop(CANDIDATES / 4),
-  },
+  params: u32("count", "stage", "max_code", "symmetric", "scale_dtype"),
+  shader: { code, grid: (p) => linearGrid(p.count, 64), loops: () => loop(CANDIDATES / 4) },
   cases: () => ([[0, 0, 0], [1, 1, 1], [1, 0, 2]] as const).map((options) => chooseGridsCase(75, options)),
 });
 

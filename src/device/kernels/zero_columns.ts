@@ -1,6 +1,6 @@
 /** Sets the columns of a weight matrix that belong to dead inputs to zero. */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { below, signed } from "./kernel_case.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/zero_columns.wgsl" with { type: "text" };
@@ -12,8 +12,8 @@ import code from "../../../shaders/zero_columns.wgsl" with { type: "text" };
 export const zeroColumns = defineKernel({
   name: "zero_columns",
   bindings: { dead: "read", w: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32", first: "u32" },
-  shader: { code: shared + code, entryPoint: "zero_columns", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "ld", "first"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [zeroColumnsCase(29, 70, 40)],
 });
 

@@ -9,22 +9,23 @@
 import {
   type Adapter,
   type Backend,
-  type BackendCounters,
   type DeviceBuffer,
+  newCounters,
   OutOfDeviceMemoryError,
 } from "../backend.ts";
+import { checkByteRange, resolveBindings } from "../call_checks.ts";
 import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_group_cache.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
-import { assertUnderLoopLimit, ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
+import { assertUnderLoopLimit, ParamsEncoder } from "./params_encoder.ts";
 import { matrixTuning } from "./runtimes/matrix_units.ts";
 import { PipelineCache, warmUpPipelines } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
 import { timePass } from "./time_pass.ts";
 import type { WebGpuOptions } from "./webgpu_options.ts";
-import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts";
+import { asWebGpuBuffer, WebGpuBuffer } from "./webgpu_buffer.ts";
 
 /**
  * The default size of the staging memory of writes. A layer of 12288×12288 weights in 16 bits, with its packed
@@ -50,17 +51,8 @@ export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<
 /** A {@link Backend} on one WebGPU device, created by {@link createWebGpuBackend}. */
 export class WebGpuBackend implements Backend {
   readonly kind = "webgpu";
-  readonly adapter: Adapter;
   readonly maxBufferBytes: number;
-  readonly counters: BackendCounters = {
-    dispatches: 0,
-    bytesWritten: 0,
-    bytesRead: 0,
-    bytesLive: 0,
-    bytesPeak: 0,
-  };
-  /** The WebGPU device. Public for benchmarks and for tests. */
-  readonly device: GPUDevice;
+  readonly counters = newCounters();
   /** The largest number of workgroups along one axis of a dispatch. */
   readonly #maxGridExtent: number;
   readonly #faults: DeviceFaults;
@@ -70,11 +62,14 @@ export class WebGpuBackend implements Backend {
   readonly #readBack: ReadBack;
   readonly #params = new ParamsEncoder();
 
-  constructor(device: GPUDevice, adapter: Adapter, options: WebGpuOptions) {
+  constructor(
+    /** The WebGPU device. Public for benchmarks and for tests. */
+    readonly device: GPUDevice,
+    readonly adapter: Adapter,
+    options: WebGpuOptions,
+  ) {
     const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupsPerDimension } = device.limits;
     const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    this.device = device;
-    this.adapter = adapter;
     this.maxBufferBytes = limit - limit % 16; // `WebGpuBuffer` rounds sizes up to a multiple of 16.
     this.#maxGridExtent = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);
@@ -170,7 +165,7 @@ export class WebGpuBackend implements Backend {
     params: Readonly<Record<P, number>>,
   ): void {
     this.#faults.assertAlive();
-    const bound = resolveBindings(kernel, buffers);
+    const bound = resolveBindings(kernel, buffers, asWebGpuBuffer);
     const encoded = this.#params.encode(kernel, params);
     const { shader, layout, pipeline } = this.#pipelines.get(kernel, params);
     const grid = shader.grid(params);
@@ -262,23 +257,4 @@ export class WebGpuBackend implements Backend {
     this.device.destroy();
     await this.device.lost;
   }
-}
-
-/** Returns the buffers in binding order. @throws {TypeError} naming the kernel and the binding that is wrong */
-function resolveBindings(kernel: Kernel, given: Readonly<Record<string, DeviceBuffer>>): WebGpuBuffer[] {
-  const bound: WebGpuBuffer[] = [];
-  const names = Object.keys(kernel.bindings);
-  for (const name of names) {
-    if (!given[name]) throw new TypeError(`dispatch of ${kernel.name}: binding ${name} is missing`);
-    const buffer = asWebGpuBuffer(given[name], `dispatch of ${kernel.name}: binding ${name}`);
-    const other = names[bound.indexOf(buffer)];
-    if (other && (kernel.bindings[name] === "read_write" || kernel.bindings[other] === "read_write")) {
-      throw new TypeError(
-        `dispatch of ${kernel.name}: ${other} and ${name} are both ${buffer.label}, which the kernel writes`,
-      );
-    }
-    bound.push(buffer);
-  }
-  rejectUndeclared(kernel, "binding", given, kernel.bindings, bound.length);
-  return bound;
 }

@@ -16,17 +16,12 @@ interface Entry {
  * its parameters at an offset of its own (a dynamic offset).
  */
 export class BindGroupCache {
-  readonly #device: GPUDevice;
-  readonly #params: GPUBuffer;
   readonly #entries = new Map<string, Entry>();
   /** For each buffer, the keys of the entries that contain it. These entries are evicted with the buffer. */
   readonly #keysOf = new Map<WebGpuBuffer, Set<string>>();
 
   /** @param params the uniform buffer with the parameters of dispatches */
-  constructor(device: GPUDevice, params: GPUBuffer) {
-    this.#device = device;
-    this.#params = params;
-  }
+  constructor(private readonly device: GPUDevice, private readonly params: GPUBuffer) {}
 
   /** The number of cached bind groups. */
   get size(): number {
@@ -43,8 +38,8 @@ export class BindGroupCache {
       binding,
       resource: { buffer: gpu },
     }));
-    entries.push({ binding: buffers.length, resource: { buffer: this.#params, size: PARAMS_BYTES } });
-    const group = this.#device.createBindGroup({
+    entries.push({ binding: buffers.length, resource: { buffer: this.params, size: PARAMS_BYTES } });
+    const group = this.device.createBindGroup({
       label: layout.key,
       layout: layout.bindGroupLayout,
       entries,

@@ -35,10 +35,6 @@ export interface CompiledKernel {
 }
 
 export class PipelineCache {
-  readonly #device: GPUDevice;
-  readonly #faults: DeviceFaults;
-  readonly #tiling: Tiling;
-  readonly #tuning: Tuning;
   readonly #workgroupBytes: number;
   /** The compiled kernels by their shaders. */
   readonly #compiled = new Map<ShaderVariant, CompiledKernel>();
@@ -46,12 +42,13 @@ export class PipelineCache {
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, BindingLayout>();
 
-  constructor(device: GPUDevice, faults: DeviceFaults, tiling: Tiling, tuning: Tuning = {}) {
-    this.#device = device;
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly faults: DeviceFaults,
+    private readonly tiling: Tiling,
+    private readonly tuning: Tuning = {},
+  ) {
     this.#workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
-    this.#faults = faults;
-    this.#tiling = tiling;
-    this.#tuning = tuning;
   }
 
   /**
@@ -60,12 +57,12 @@ export class PipelineCache {
    * @throws {Error} with the kernel's name and the compiler's message and source line, if it has rejected the kernel
    */
   get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
-    return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params, this.#workgroupBytes));
+    return this.#get(kernel, chooseShader(kernel, this.tiling, this.tuning, params, this.#workgroupBytes));
   }
 
   /** Returns the kernel with each shader that its dispatches can use. @throws the same errors as {@link get} */
   all(kernel: Kernel): CompiledKernel[] {
-    return possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) =>
+    return possibleShaders(kernel, this.tiling, this.tuning, this.#workgroupBytes).map((shader) =>
       this.#get(kernel, shader)
     );
   }
@@ -87,7 +84,7 @@ export class PipelineCache {
   async warm(kernels: readonly Kernel[]): Promise<void> {
     await Promise.all(
       kernels.flatMap((kernel) =>
-        possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) => {
+        possibleShaders(kernel, this.tiling, this.tuning, this.#workgroupBytes).map((shader) => {
           let warmUp = this.#warmUps.get(shader);
           if (!warmUp) this.#warmUps.set(shader, warmUp = this.#compileAsync(kernel, shader));
           return warmUp;
@@ -95,15 +92,15 @@ export class PipelineCache {
       ),
     );
     for (const kernel of kernels) {
-      for (const { compiled } of this.all(kernel)) await this.#faults.settle(compiled);
+      for (const { compiled } of this.all(kernel)) await this.faults.settle(compiled);
     }
   }
 
   #compile(kernel: Kernel, shader: ShaderVariant): CompiledKernel {
-    this.#device.pushErrorScope("validation");
+    this.device.pushErrorScope("validation");
     const { layout, descriptor } = this.#describe(kernel, shader);
-    const pipeline = this.#device.createComputePipeline(descriptor);
-    const scope = this.#faults.closeScope(this.#device, (error) => describeCompileError(kernel, error));
+    const pipeline = this.device.createComputePipeline(descriptor);
+    const scope = this.faults.closeScope(this.device, (error) => describeCompileError(kernel, error));
     const compiled: CompiledKernel = {
       shader,
       layout,
@@ -121,10 +118,10 @@ export class PipelineCache {
   /** Compiles a kernel without blocking. If that fails, {@link get} compiles it again and reports the error. */
   async #compileAsync(kernel: Kernel, shader: ShaderVariant): Promise<void> {
     if (this.#compiled.has(shader)) return;
-    this.#device.pushErrorScope("validation");
+    this.device.pushErrorScope("validation");
     const { layout, descriptor } = this.#describe(kernel, shader);
-    const module = this.#device.popErrorScope().catch(() => null);
-    const pipeline = this.#device.createComputePipelineAsync(descriptor).catch(() => undefined);
+    const module = this.device.popErrorScope().catch(() => null);
+    const pipeline = this.device.createComputePipelineAsync(descriptor).catch(() => undefined);
     if (await module || !await pipeline) this.#modules.delete(shader.code);
     else if (!this.#compiled.has(shader)) {
       this.#compiled.set(shader, {
@@ -143,7 +140,7 @@ export class PipelineCache {
       layout: layout.pipelineLayout,
       compute: {
         module: this.#module(kernel, shader),
-        entryPoint: shader.entryPoint,
+        entryPoint: shader.entryPoint ?? kernel.name,
         constants: shader.constants,
       },
     };
@@ -153,7 +150,7 @@ export class PipelineCache {
   #module(kernel: Kernel, { code }: ShaderVariant): GPUShaderModule {
     let module = this.#modules.get(code);
     if (!module) {
-      module = this.#device.createShaderModule({ label: kernel.name, code });
+      module = this.device.createShaderModule({ label: kernel.name, code });
       this.#modules.set(code, module);
     }
     return module;
@@ -173,8 +170,8 @@ export class PipelineCache {
         visibility: GPUShaderStage.COMPUTE,
         buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: PARAMS_BYTES },
       });
-      const bindGroupLayout = this.#device.createBindGroupLayout({ label: key, entries });
-      const pipelineLayout = this.#device.createPipelineLayout({
+      const bindGroupLayout = this.device.createBindGroupLayout({ label: key, entries });
+      const pipelineLayout = this.device.createPipelineLayout({
         label: key,
         bindGroupLayouts: [bindGroupLayout],
       });

@@ -26,28 +26,19 @@ interface Chunk {
 
 /** Reads the buffers of one device. It also implements waiting for the device, by reading a few bytes. */
 export class ReadBack {
-  readonly #device: GPUDevice;
-  readonly #queue: SubmissionQueue;
-  readonly #faults: DeviceFaults;
-  readonly #chunkBytes: number;
   /** The pool: unused staging buffers by size in bytes. */
   readonly #idle = new Map<number, StagingBuffer[]>();
 
   constructor(
-    device: GPUDevice,
-    queue: SubmissionQueue,
-    faults: DeviceFaults,
-    chunkBytes = DEFAULT_CHUNK_BYTES,
-  ) {
-    this.#device = device;
-    this.#queue = queue;
-    this.#faults = faults;
-    this.#chunkBytes = chunkBytes;
-  }
+    private readonly device: GPUDevice,
+    private readonly queue: SubmissionQueue,
+    private readonly faults: DeviceFaults,
+    private readonly chunkBytes = DEFAULT_CHUNK_BYTES,
+  ) {}
 
   /** Submits the queued work, and waits for 4 bytes that are copied after it. @throws as {@link read} */
   async wait(): Promise<void> {
-    await this.#consume(this.#start(this.#queue.params, 0, 4), () => {});
+    await this.#consume(this.#start(this.queue.params, 0, 4), () => {});
   }
 
   /**
@@ -58,7 +49,7 @@ export class ReadBack {
   async read(source: WebGpuBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(byteLength);
     const startChunk = (done: number) =>
-      this.#start(source.gpu, byteOffset + done, Math.min(this.#chunkBytes, byteLength - done));
+      this.#start(source.gpu, byteOffset + done, Math.min(this.chunkBytes, byteLength - done));
     let next = startChunk(0);
     for (let done = 0; done < byteLength;) {
       const chunk = next, following = done + chunk.byteLength;
@@ -77,7 +68,7 @@ export class ReadBack {
   /** Waits for a chunk, passes its bytes to `use`, and returns the staging buffer to the pool. */
   async #consume({ staging, mapped }: Chunk, use: (range: ArrayBuffer) => void): Promise<void> {
     try {
-      use(await this.#faults.settle(mapped));
+      use(await this.faults.settle(mapped));
     } catch (error) {
       staging.destroy();
       throw error;
@@ -88,11 +79,11 @@ export class ReadBack {
 
   #start(source: GPUBuffer, byteOffset: number, byteLength: number): Chunk {
     const staging = this.#acquire(byteLength);
-    this.#queue.copyOut(source, byteOffset, staging.gpu, byteLength);
-    this.#queue.submitBeforeWait();
+    this.queue.copyOut(source, byteOffset, staging.gpu, byteLength);
+    this.queue.submitBeforeWait();
     const mapped = staging.map(byteLength);
     // The device is waited for anyway, so the memory of earlier writes is mapped again without a further wait.
-    this.#queue.uploads.reclaim();
+    this.queue.uploads.reclaim();
     // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one.
     mapped.catch(() => {});
     return { staging, byteLength, mapped };
@@ -101,9 +92,9 @@ export class ReadBack {
   #acquire(byteLength: number): StagingBuffer {
     const size = Math.min(
       Math.max(SMALLEST_STAGING_BYTES, 2 ** Math.ceil(Math.log2(byteLength))),
-      Math.max(this.#chunkBytes, byteLength),
+      Math.max(this.chunkBytes, byteLength),
     );
-    return this.#idle.get(size)?.pop() ?? new StagingBuffer(this.#device, size);
+    return this.#idle.get(size)?.pop() ?? new StagingBuffer(this.device, size);
   }
 
   #release(staging: StagingBuffer): void {

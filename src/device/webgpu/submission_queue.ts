@@ -35,7 +35,6 @@ interface Dispatch {
 }
 
 export class SubmissionQueue {
-  readonly #device: GPUDevice;
   readonly uploads: UploadRing;
   /** A ring of regions, each with the parameters of one batch. A region is written when its batch is submitted. */
   readonly params: GPUBuffer;
@@ -54,8 +53,7 @@ export class SubmissionQueue {
   /** The number of bytes passed to `writeBuffer` since the last submission. */
   #unsubmittedBytes = 0;
 
-  constructor(device: GPUDevice, uploadBytes: number) {
-    this.#device = device;
+  constructor(private readonly device: GPUDevice, uploadBytes: number) {
     this.uploads = new UploadRing(device, uploadBytes);
     this.params = device.createBuffer({
       label: "params",
@@ -114,7 +112,7 @@ export class SubmissionQueue {
     for (let start = 0; start < bytes.byteLength; start += WRITE_CHUNK_BYTES) {
       // The declared type excludes shared memory, but the runtime accepts it.
       const chunk = bytes.subarray(start, start + WRITE_CHUNK_BYTES) as Uint8Array<ArrayBuffer>;
-      this.#device.queue.writeBuffer(target.gpu, byteOffset + start, chunk);
+      this.device.queue.writeBuffer(target.gpu, byteOffset + start, chunk);
       this.#unsubmittedBytes += chunk.byteLength;
       if (this.#unsubmittedBytes >= WRITE_CHUNK_BYTES) this.submit();
     }
@@ -168,10 +166,10 @@ export class SubmissionQueue {
     this.uploads.prepareSubmission();
     if (this.#dispatches > 0) {
       const bytes = this.#dispatches * PARAMS_BYTES;
-      this.#device.queue.writeBuffer(this.params, this.#region, this.#slots, 0, bytes);
+      this.device.queue.writeBuffer(this.params, this.#region, this.#slots, 0, bytes);
     }
     // Even an empty submission starts the pending writes and frees the staging memory of finished ones.
-    this.#device.queue.submit(this.#encoder ? [this.#encoder.finish()] : []);
+    this.device.queue.submit(this.#encoder ? [this.#encoder.finish()] : []);
     for (const buffer of this.#retired.splice(0)) buffer.destroy();
     this.#encoder = undefined;
     this.#dispatches = 0;
@@ -184,7 +182,7 @@ export class SubmissionQueue {
   }
 
   #open(): GPUCommandEncoder {
-    return this.#encoder ??= this.#device.createCommandEncoder();
+    return this.#encoder ??= this.device.createCommandEncoder();
   }
 
   #openOutsidePass(): GPUCommandEncoder {

@@ -23,7 +23,6 @@ interface MappedBuffer {
 }
 
 export class UploadRing {
-  readonly #device: GPUDevice;
   readonly #maxBuffers: number;
   #mapped: MappedBuffer[] = [];
   #open: MappedBuffer | undefined;
@@ -36,8 +35,7 @@ export class UploadRing {
   #count = 0;
 
   /** @param maxBytes the largest size of all buffers together */
-  constructor(device: GPUDevice, maxBytes: number) {
-    this.#device = device;
+  constructor(private readonly device: GPUDevice, maxBytes: number) {
     this.#maxBuffers = Math.max(1, Math.floor(maxBytes / UPLOAD_BUFFER_BYTES));
   }
 
@@ -137,9 +135,9 @@ export class UploadRing {
   #create(): MappedBuffer | undefined {
     if (this.#count >= this.#maxBuffers) return undefined;
     // If there is no memory for another buffer, `put` returns undefined, and the error scope hides the failure.
-    this.#device.pushErrorScope("out-of-memory");
-    const staging = new StagingBuffer(this.#device, UPLOAD_BUFFER_BYTES, "upload");
-    this.#device.popErrorScope().catch(() => {});
+    this.device.pushErrorScope("out-of-memory");
+    const staging = new StagingBuffer(this.device, UPLOAD_BUFFER_BYTES, "upload");
+    this.device.popErrorScope().catch(() => {});
     try {
       const bytes = new Uint8Array(staging.gpu.getMappedRange());
       this.#count++;

@@ -1,4 +1,4 @@
-/** The buffers of the WebGPU backend, and the checks that calls apply to buffers and byte ranges. */
+/** The buffers of the WebGPU backend, and the check that calls apply to a buffer. */
 
 import type { DeviceBuffer } from "../backend.ts";
 
@@ -11,8 +11,6 @@ let nextId = 0;
 export class WebGpuBuffer implements DeviceBuffer {
   /** Unique in the process. The keys of cached bind groups are made of these ids. */
   readonly id = nextId++;
-  readonly label: string;
-  readonly byteLength: number;
   readonly gpu: GPUBuffer;
   /** The sequence number of the last batch whose commands use the buffer (see `SubmissionQueue`), or −1. */
   lastBatch = -1;
@@ -24,12 +22,10 @@ export class WebGpuBuffer implements DeviceBuffer {
    */
   constructor(
     device: GPUDevice,
-    label: string,
-    byteLength: number,
+    readonly label: string,
+    readonly byteLength: number,
     onDestroy: (buffer: WebGpuBuffer) => void,
   ) {
-    this.label = label;
-    this.byteLength = byteLength;
     // A multiple of 16 bytes, so that a shader can read a whole buffer as an array of vec4f.
     this.gpu = device.createBuffer({ label, size: Math.ceil(byteLength / 16) * 16, usage: USAGE });
     this.#onDestroy = onDestroy;
@@ -57,30 +53,4 @@ export function asWebGpuBuffer(buffer: DeviceBuffer, what: string): WebGpuBuffer
   }
   if (buffer.destroyed) throw new TypeError(`${what}: buffer ${buffer.label} was destroyed`);
   return buffer;
-}
-
-/**
- * Checks a byte range of `buffer`.
- * @param call the name of the call, for the error message
- * @throws {RangeError} if offset or length is not a multiple of 4, or the range extends past the end of the buffer
- */
-export function checkByteRange(
-  call: string,
-  buffer: WebGpuBuffer,
-  byteOffset: number,
-  byteLength: number,
-): void {
-  for (const [what, value] of [["offset", byteOffset], ["length", byteLength]] as const) {
-    if (!Number.isSafeInteger(value) || value < 0 || value % 4 !== 0) {
-      throw new RangeError(
-        `${call} ${buffer.label}: byte ${what} must be a multiple of 4 and not negative, got ${value}`,
-      );
-    }
-  }
-  if (byteOffset + byteLength > buffer.byteLength) {
-    throw new RangeError(
-      `${call} ${buffer.label}: bytes ${byteOffset} to ${byteOffset + byteLength} extend past the end ` +
-        `at ${buffer.byteLength}`,
-    );
-  }
 }

@@ -44,7 +44,6 @@ interface Candidate extends EdgeHost, ChosenHost {
 
 /** The registry, stored in SQL. The Durable Object of the binding `HOSTS` has the methods of this class. */
 export class HostRegistry implements Nonces {
-  readonly #sql: SqlStorage;
   readonly #now: () => number;
   readonly #wokenHosts: () => readonly WokenHost[];
   readonly #nonces = new NonceMemory();
@@ -53,8 +52,11 @@ export class HostRegistry implements Nonces {
    * @param now returns milliseconds since 1970
    * @param wokenHosts returns the hosts that are woken by a request
    */
-  constructor(sql: SqlStorage, now: () => number, wokenHosts: () => readonly WokenHost[] = () => []) {
-    this.#sql = sql;
+  constructor(
+    private readonly sql: SqlStorage,
+    now: () => number,
+    wokenHosts: () => readonly WokenHost[] = () => [],
+  ) {
     this.#now = now;
     this.#wokenHosts = wokenHosts;
     sql.exec(
@@ -68,8 +70,8 @@ export class HostRegistry implements Nonces {
   /** Records a heartbeat of a host. The first one registers the host. */
   recordHeartbeat(id: string, state: Heartbeat): void {
     const now = this.#now();
-    this.#sql.exec("DELETE FROM hosts WHERE seen < ?", now - REMOVE_MILLISECONDS);
-    this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
+    this.sql.exec("DELETE FROM hosts WHERE seen < ?", now - REMOVE_MILLISECONDS);
+    this.sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
   /**
@@ -77,13 +79,13 @@ export class HostRegistry implements Nonces {
    * woken by a request only loses its reservations.
    */
   deregister(id: string): void {
-    this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
-    this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
+    this.sql.exec("DELETE FROM hosts WHERE id = ?", id);
+    this.sql.exec("DELETE FROM reservations WHERE host = ?", id);
   }
 
   /** Returns the hosts that are alive, ordered by id. */
   aliveHosts(): EdgeHost[] {
-    const rows = this.#sql.exec(
+    const rows = this.sql.exec(
       "SELECT id, state, seen FROM hosts WHERE seen >= ? ORDER BY id",
       this.#now() - ALIVE_MILLISECONDS,
     ).toArray();
@@ -116,7 +118,7 @@ export class HostRegistry implements Nonces {
   ): ChosenHost | undefined {
     this.release(task);
     const now = this.#now();
-    this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
+    this.sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
     const usable = this.usableHosts();
     const others = usable.filter(({ id }) => id !== avoided);
     const own = usable.filter(({ id }) => id === wanted);
@@ -129,12 +131,12 @@ export class HostRegistry implements Nonces {
     const [best] = [preferred, awake, candidates].find(({ length }) => length > 0)
       ?.toSorted((a, b) => a.load - b.load) ?? [];
     if (!best) return undefined;
-    this.#sql.exec("INSERT INTO reservations VALUES (?, ?, ?, ?)", task, best.id, hessian ?? null, now);
+    this.sql.exec("INSERT INTO reservations VALUES (?, ?, ?, ?)", task, best.id, hessian ?? null, now);
     return { id: best.id, url: best.url, mayBeAsleep: best.mayBeAsleep };
   }
 
   release(task: string): void {
-    this.#sql.exec("DELETE FROM reservations WHERE task = ?", task);
+    this.sql.exec("DELETE FROM reservations WHERE task = ?", task);
   }
 
   /** Remembers the nonces of tickets for all instances of the Worker. */
@@ -143,7 +145,7 @@ export class HostRegistry implements Nonces {
   }
 
   #toCandidate(host: EdgeHost, hessian: Digest | undefined): Candidate {
-    const reserved = this.#sql.exec("SELECT hessian FROM reservations WHERE host = ?", host.id).toArray();
+    const reserved = this.sql.exec("SELECT hessian FROM reservations WHERE host = ?", host.id).toArray();
     const { waiting, resident } = host.queue;
     return {
       ...host,

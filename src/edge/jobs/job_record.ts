@@ -56,12 +56,10 @@ export type JobMatch = "absent" | "same" | "conflict";
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };
 
 export class JobRecord {
-  readonly #sql: SqlStorage;
   readonly #now: () => number;
 
   /** @param now returns milliseconds since 1970 */
-  constructor(sql: SqlStorage, now: () => number) {
-    this.#sql = sql;
+  constructor(private readonly sql: SqlStorage, now: () => number) {
     this.#now = now;
   }
 
@@ -73,12 +71,12 @@ export class JobRecord {
   create(id: string, digest: string, { name, layers, model }: JobRequest): JobMatch {
     const match = this.#compare(digest);
     if (match !== "absent") return match;
-    this.#sql.exec(
+    this.sql.exec(
       "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER, model TEXT)",
     );
-    this.#sql.exec(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
+    this.sql.exec(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
       attempts INTEGER, host TEXT, report TEXT, result TEXT, error TEXT, version INTEGER)`);
-    this.#sql.exec(
+    this.sql.exec(
       "INSERT INTO job VALUES (?, ?, ?, 'queued', ?, NULL, 1, ?)",
       id,
       digest,
@@ -88,7 +86,7 @@ export class JobRecord {
     );
     const items: readonly (JobLayer | JobBlock)[] = layers ?? model?.blocks ?? [];
     for (const [position, item] of items.entries()) {
-      this.#sql.exec(
+      this.sql.exec(
         "INSERT INTO layers VALUES (?, ?, ?, 'queued', 0, NULL, NULL, NULL, NULL, 1)",
         position,
         JSON.stringify(item),
@@ -109,8 +107,8 @@ export class JobRecord {
   /** Returns the job with only the layers that have changed after `version`, or undefined if there is no job. */
   changesAfter(version: number): VersionedJob | undefined {
     if (!this.#exists()) return undefined;
-    const [row] = this.#sql.exec("SELECT * FROM job").toArray();
-    const rows = this.#sql.exec("SELECT * FROM layers WHERE version > ? ORDER BY position", version)
+    const [row] = this.sql.exec("SELECT * FROM job").toArray();
+    const rows = this.sql.exec("SELECT * FROM layers WHERE version > ? ORDER BY position", version)
       .toArray();
     const model: JobModel | undefined = parsed(row.model) ?? undefined;
     return {
@@ -122,7 +120,7 @@ export class JobRecord {
   /** Returns the job without its layers, or undefined if it does not exist. */
   summary(): JobSummary | undefined {
     if (!this.#exists()) return undefined;
-    const [row] = this.#sql.exec("SELECT * FROM job").toArray();
+    const [row] = this.sql.exec("SELECT * FROM job").toArray();
     const counts = JOB_STATES.map((state) => [state, this.#count(state)]);
     return { ...jobHead(row), layers: Object.fromEntries(counts) };
   }
@@ -130,19 +128,19 @@ export class JobRecord {
   /** Returns the number of layers, which is 0 if there is no job. */
   layerCount(): number {
     if (!this.#exists()) return 0;
-    return Number(this.#sql.exec("SELECT COUNT(*) AS count FROM layers").toArray()[0].count);
+    return Number(this.sql.exec("SELECT COUNT(*) AS count FROM layers").toArray()[0].count);
   }
 
   /** Begins another attempt at the layer at `position`. Returns undefined if the layer is settled. */
   beginAttempt(position: number): Attempt | undefined {
     if (!this.isWanted(position)) return undefined;
-    const [row] = this.#sql.exec(
+    const [row] = this.sql.exec(
       "SELECT spec, attempts, host FROM layers WHERE position = ?",
       position,
     ).toArray();
     const number = Number(row.attempts) + 1, version = this.#nextVersion();
-    this.#sql.exec("UPDATE job SET state = 'running' WHERE state = 'queued'");
-    this.#sql.exec(
+    this.sql.exec("UPDATE job SET state = 'running' WHERE state = 'queued'");
+    this.sql.exec(
       "UPDATE layers SET state = 'running', attempts = ?, version = ? WHERE position = ?",
       number,
       version,
@@ -150,7 +148,7 @@ export class JobRecord {
     );
     const model = this.model(), layer = JSON.parse(String(row.spec));
     if (!model) return { layer, number, lastHost: textOf(row.host) };
-    const before = this.#sql.exec(
+    const before = this.sql.exec(
       "SELECT spec, result, host FROM layers WHERE position < ? ORDER BY position",
       position,
     ).toArray();
@@ -162,22 +160,22 @@ export class JobRecord {
   /** Returns the model whose blocks the job prunes, if it does. */
   model(): JobModel | undefined {
     if (!this.#exists()) return undefined;
-    return parsed(this.#sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
+    return parsed(this.sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
   }
 
   /** Records the host of the current attempt at a layer. */
   assignHost(position: number, host: string): void {
     if (!this.isWanted(position)) return;
-    const [row] = this.#sql.exec("SELECT host FROM layers WHERE position = ?", position).toArray();
+    const [row] = this.sql.exec("SELECT host FROM layers WHERE position = ?", position).toArray();
     if (row.host === host) return;
     const version = this.#nextVersion();
-    this.#sql.exec("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
+    this.sql.exec("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
   }
 
   /** Whether the layer is not settled yet. */
   isWanted(position: number): boolean {
     if (!this.#exists()) return false;
-    const [row] = this.#sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
+    const [row] = this.sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
     return row?.state === "running" || row?.state === "queued";
   }
 
@@ -202,14 +200,14 @@ export class JobRecord {
 
   #unsettled(): number[] {
     if (!this.#exists()) return [];
-    const rows = this.#sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
+    const rows = this.sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
     return rows.map(({ position }) => Number(position));
   }
 
   #settle(position: number, state: "done" | "failed" | "cancelled", outcome: LayerOutcome): void {
     if (!this.isWanted(position)) return;
     const version = this.#nextVersion(), hasFailed = "error" in outcome;
-    this.#sql.exec(
+    this.sql.exec(
       "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
       state,
       hasFailed || !outcome.report ? null : JSON.stringify(outcome.report),
@@ -220,28 +218,28 @@ export class JobRecord {
     );
     if (this.#count("queued") + this.#count("running") > 0) return;
     const final = this.#count("cancelled") > 0 ? "cancelled" : this.#count("failed") > 0 ? "failed" : "done";
-    this.#sql.exec("UPDATE job SET state = ?, ended = ?", final, this.#now());
+    this.sql.exec("UPDATE job SET state = ?, ended = ?", final, this.#now());
   }
 
   #compare(digest: string): JobMatch {
     if (!this.#exists()) return "absent";
-    const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
+    const [existing] = this.sql.exec("SELECT digest FROM job").toArray();
     return existing.digest === digest ? "same" : "conflict";
   }
 
   #count(state: JobState): number {
-    const [row] = this.#sql.exec("SELECT COUNT(*) AS count FROM layers WHERE state = ?", state).toArray();
+    const [row] = this.sql.exec("SELECT COUNT(*) AS count FROM layers WHERE state = ?", state).toArray();
     return Number(row.count);
   }
 
   /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
   #exists(): boolean {
-    return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
+    return this.sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }
 
   /** Increases the version number of the job, and returns it. */
   #nextVersion(): number {
-    this.#sql.exec("UPDATE job SET version = version + 1");
-    return Number(this.#sql.exec("SELECT version FROM job").toArray()[0].version);
+    this.sql.exec("UPDATE job SET version = version + 1");
+    return Number(this.sql.exec("SELECT version FROM job").toArray()[0].version);
   }
 }

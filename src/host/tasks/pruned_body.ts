@@ -46,7 +46,7 @@ export async function prunedBody(
     const header = encodeHeader([...file.header.tensors, ...infos]);
     return {
       totalBytes: header.bytes.byteLength + header.dataBytes,
-      bytes: joinedBytes(header.bytes, file, replaced),
+      bytes: joinedBytes(header.bytes, [file], replaced.values()),
     };
   } catch (error) {
     await file.close();
@@ -73,17 +73,18 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
   }
 }
 
-async function* joinedBytes(
+/** Yields the header, the data of all files, and that of `tensors`. Closes the files at the end. */
+export async function* joinedBytes(
   header: Uint8Array,
-  file: SafetensorsStream,
-  tensors: ReadonlyMap<string, HostTensor>,
+  files: readonly SafetensorsStream[],
+  tensors: Iterable<HostTensor> = [],
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield header;
-    for await (const { bytes } of file.chunks()) yield bytes;
-    for (const { data } of tensors.values()) yield data;
+    for (const file of files) for await (const { bytes } of file.chunks()) yield bytes;
+    for (const { data } of tensors) yield data;
   } finally {
-    await file.close();
+    for (const file of files) await file.close();
   }
 }
 

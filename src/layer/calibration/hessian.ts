@@ -14,6 +14,8 @@ import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { InputProbe } from "./input_probe.ts";
+import { gemm } from "../linalg/gemm.ts";
+import { submatrixOf } from "../linalg/tile_arithmetic.ts";
 import { PartialSums } from "./partial_sums.ts";
 
 /**
@@ -59,11 +61,7 @@ export const LEAST_SQUARE = 1e-30;
 
 /** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
 export class HessianAccumulator {
-  /** The order of H, which is the number of features of the input. */
-  readonly size: number;
   readonly tokenWeights: TokenWeights;
-  /** The device of H. */
-  readonly backend: Backend;
   readonly #upper: PartialSums;
   readonly #probe: InputProbe | undefined;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
@@ -78,15 +76,15 @@ export class HessianAccumulator {
    * @throws {RangeError} if the device does not have enough memory
    */
   constructor(
-    backend: Backend,
+    /** The device of H. */
+    readonly backend: Backend,
     label: string,
-    size: number,
+    /** The order of H, which is the number of features of the input. */
+    readonly size: number,
     edge?: number,
     { overwrite = false, tokenWeights = "none", probes = 0 }: AccumulatorOptions = {},
   ) {
-    this.size = size;
     this.tokenWeights = tokenWeights;
-    this.backend = backend;
     const matrix = { label, rows: size, cols: size, edge, storage: "upper" } as const;
     this.#upper = new PartialSums(backend, () => new TiledMatrix(backend, matrix));
     this.#probe = probes > 0 ? new InputProbe(backend, label, probes, size) : undefined;
@@ -198,21 +196,11 @@ export class HessianAccumulator {
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
     this.#probe?.add(x, offset, rows);
+    const from = (column: number) => ({ buffer: x, offset: offset + column, ld: this.size });
     for (const tile of this.#upper.part.tiles()) {
-      this.backend.dispatch(productTN, { a: x, b: x, c: tile.buffer }, {
-        m: tile.rows,
-        n: tile.cols,
-        k: rows,
-        a_offset: offset + tile.row0,
-        lda: this.size,
-        b_offset: offset + tile.col0,
-        ldb: this.size,
-        c_offset: 0,
-        ldc: tile.ld,
-        alpha: 1,
-        beta: this.#isUndefined ? 0 : 1,
-        upper: tile.row0 === tile.col0 ? 1 : 0,
-      });
+      const { rows: m, cols: n, row0, col0 } = tile, beta = this.#isUndefined ? 0 : 1;
+      const product = { m, n, k: rows, beta, upper: row0 === col0 };
+      gemm(this.backend, productTN, from(row0), from(col0), submatrixOf(tile, row0, col0), product);
     }
     this.#isUndefined = false;
   }

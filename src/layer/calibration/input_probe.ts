@@ -10,6 +10,7 @@ import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { addRows } from "../../device/kernels/forward/rows.ts";
 import { productTN } from "../../device/kernels/product.ts";
+import { gemm } from "../linalg/gemm.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 
 /** The number of sums of inputs, a power of two. */
@@ -82,10 +83,9 @@ export class InputProbe {
   async read(): Promise<HostTensor> {
     const { backend, rows: m, size: n } = this, c = backend.createBuffer("probe", 4 * m * n);
     const a = createBufferOf(backend, "signs of a probe", signs(0, SUMS, m));
-    backend.dispatch(productTN, { a, b: this.#sums, c }, {
-      ...{ m, n, k: SUMS, alpha: 1 / Math.sqrt(m), beta: 0, upper: 0 },
-      ...{ a_offset: 0, lda: m, b_offset: 0, ldb: n, c_offset: 0, ldc: n },
-    });
+    const whole = (buffer: DeviceBuffer, ld: number) => ({ buffer, offset: 0, ld });
+    const product = { m, n, k: SUMS, alpha: 1 / Math.sqrt(m) };
+    gemm(backend, productTN, whole(a, m), whole(this.#sums, n), whole(c, n), product);
     a.destroy();
     try {
       return { dtype: "F32", shape: [m, n], data: await backend.read(c, 0, c.byteLength) };

@@ -4,10 +4,11 @@
  * takes the memory of one matrix, and several parts that of two.
  */
 
-import type { Backend } from "../../device/backend.ts";
+import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { addRows } from "../../device/kernels/forward/rows.ts";
 import { Owned } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
+import { tilePairs } from "../linalg/tile_arithmetic.ts";
 
 export class PartialSums {
   /** The sum of all parts before the current one. Undefined in the first part. */
@@ -69,13 +70,23 @@ export class PartialSums {
 
   /** Queues sum ← sum + part, one rounding for each entry. */
   #add(sum: TiledMatrix): void {
-    const backend = this.backend, unused = backend.createBuffer("unused", 4);
-    const sums = [...sum.tiles()]; // they have the sizes of those of the part
-    for (const [i, { buffer: x, rows, ld: cols }] of [...this.part.tiles()].entries()) {
-      const y = sums[i].buffer;
-      const params = { rows, cols, offset: 0, has_index: 0, scale: 1 };
-      backend.dispatch(addRows, { x, index: unused, factors: unused, y }, params);
+    for (const [{ buffer: x, rows, ld }, { buffer: y }] of tilePairs(this.part, sum)) {
+      addBuffer(this.backend, x, 1, y, rows, ld);
     }
-    unused.destroy();
   }
+}
+
+/** Queues Y ← Y + factor·X for contiguous matrices of (rows, cols). */
+export function addBuffer(
+  backend: Backend,
+  x: DeviceBuffer,
+  factor: number,
+  y: DeviceBuffer,
+  rows: number,
+  cols: number,
+): void {
+  const none = backend.createBuffer("unused", 4);
+  const params = { rows, cols, offset: 0, has_index: 0, scale: factor };
+  backend.dispatch(addRows, { x, index: none, factors: none, y }, params);
+  none.destroy();
 }

@@ -14,14 +14,16 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../device/kernels/forward/activate.ts";
 import { divideByRms } from "../../device/kernels/forward/normalize.ts";
-import { addRows } from "../../device/kernels/forward/rows.ts";
 import { gemmNN, MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { gemm } from "../linalg/gemm.ts";
+import { submatrixOf } from "../linalg/tile_arithmetic.ts";
 import {
   type AccumulatorOptions,
   HessianAccumulator,
@@ -29,7 +31,7 @@ import {
   type Residual,
   type TargetMoments,
 } from "./hessian.ts";
-import { PartialSums } from "./partial_sums.ts";
+import { addBuffer, PartialSums } from "./partial_sums.ts";
 
 /** The layer whose statistics are added up, or the first of several with one input. */
 interface ObservedLayer {
@@ -105,7 +107,7 @@ export class TargetStatistics extends HessianAccumulator {
     const stream = this.backend.createBuffer("stream of a target", 4 * rows * this.layer.outFeatures);
     this.#pruned = { ...this.#pruned, stream };
     this.backend.clear(stream);
-    this.#addStream(residual.stream, 1 / residual.scale, stream, rows);
+    addBuffer(this.backend, residual.stream, 1 / residual.scale, stream, rows, this.layer.outFeatures);
   }
 
   /** Returns w·x_p, or x_p if the tokens have no weights. */
@@ -139,7 +141,7 @@ export class TargetStatistics extends HessianAccumulator {
       throw new TypeError(`target of ${this.layer.name}: has no residual stream of the pruned model`);
     }
     const { outFeatures: cols } = this.layer, backend = this.backend;
-    this.#addStream(dense, -1 / scale, stream, rows);
+    addBuffer(backend, dense, -1 / scale, stream, rows, cols);
     if (bias) {
       const params = { rows, cols, has_bias: 1, activation: ACTIVATION_CODE.none };
       backend.dispatch(biasActivate, { bias, x: stream }, params);
@@ -155,33 +157,16 @@ export class TargetStatistics extends HessianAccumulator {
     throw new TypeError(`target of ${this.layer.name}: has no inputs of the pruned model`);
   }
 
-  /** Queues Y ← Y + factor·X for streams, (rows, outFeatures). */
-  #addStream(x: DeviceBuffer, factor: number, y: DeviceBuffer, rows: number): void {
-    const none = this.backend.createBuffer("unused", 4);
-    const params = { rows, cols: this.layer.outFeatures, offset: 0, has_index: 0, scale: factor };
-    this.backend.dispatch(addRows, { x, index: none, factors: none, y }, params);
-    none.destroy();
-  }
-
   /** Queues C += alpha·Aᵀ·B for A, (rows, C's rows), and B, (rows, C's columns). */
   #addProduct(a: DeviceBuffer, b: DeviceBuffer, rows: number, c: TiledMatrix, alpha: number): void {
     const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row = 0; row < rows; row += step) {
       for (const tile of c.tiles()) {
-        this.backend.dispatch(productTN, { a, b, c: tile.buffer }, {
-          m: tile.rows,
-          n: tile.cols,
-          k: Math.min(step, rows - row),
-          a_offset: row * c.rows + tile.row0,
-          lda: c.rows,
-          b_offset: row * c.cols + tile.col0,
-          ldb: c.cols,
-          c_offset: 0,
-          ldc: tile.ld,
-          alpha,
-          beta: 1,
-          upper: 0,
-        });
+        const { rows: m, cols: n, row0, col0 } = tile, k = Math.min(step, rows - row);
+        const left = { buffer: a, offset: row * c.rows + row0, ld: c.rows };
+        const right = { buffer: b, offset: row * c.cols + col0, ld: c.cols };
+        const product = { m, n, k, alpha, beta: 1 };
+        gemm(this.backend, productTN, left, right, submatrixOf(tile, row0, col0), product);
       }
     }
   }
@@ -243,28 +228,24 @@ export function targetOf(
   { dtype, shape: [rows, cols], data }: HostTensor,
 ): TiledMatrix {
   const label = `target by ${cross.label}`;
-  const target = new TiledMatrix(backend, { label, rows, cols, edge: cross.edge });
-  try {
-    const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
-    for (let i = 0; i < target.tileRows; i++) {
-      const { row0, rows: count } = target.tile(i, 0);
-      const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + count) * rowBytes), floats);
-      const strip = createBufferOf(backend, "weights of a target", values);
-      for (let j = 0; j < target.tileCols; j++) {
-        const { buffer: c, cols: n, ld: ldc } = target.tile(i, j);
-        for (let k = 0; k < cross.tileRows; k++) {
-          // T(i, j) ← W(i, :)·C(:, j), one tile of C after the other
-          const { buffer: b, rows: depth, row0: a_offset, ld: ldb } = cross.tile(k, j);
-          const offsets = { a_offset, lda: cols, b_offset: 0, ldb, c_offset: 0, ldc };
-          const sizes = { m: count, n, k: depth, alpha: 1, beta: k > 0 ? 1 : 0, upper: 0 };
-          backend.dispatch(gemmNN, { a: strip, b, c }, { ...sizes, ...offsets });
-        }
+  using unfinished = new ResourceSet();
+  const target = unfinished.add(new TiledMatrix(backend, { label, rows, cols, edge: cross.edge }));
+  const floats = dtype as FloatDtype, rowBytes = cols * BYTES_PER_ELEMENT[floats];
+  for (let i = 0; i < target.tileRows; i++) {
+    const { row0, rows: m } = target.tile(i, 0);
+    const values = bytesToFloats(data.subarray(row0 * rowBytes, (row0 + m) * rowBytes), floats);
+    const strip = createBufferOf(backend, "weights of a target", values);
+    for (let j = 0; j < target.tileCols; j++) {
+      const tile = target.tile(i, j), c = submatrixOf(tile, row0, tile.col0);
+      for (let k = 0; k < cross.tileRows; k++) {
+        // T(i, j) ← W(i, :)·C(:, j), one tile of C after the other
+        const part = cross.tile(k, j), a = { buffer: strip, offset: part.row0, ld: cols };
+        const sizes = { m, n: tile.cols, k: part.rows, beta: k > 0 ? 1 : 0 };
+        gemm(backend, gemmNN, a, submatrixOf(part, part.row0, part.col0), c, sizes);
       }
-      strip.destroy();
     }
-    return target;
-  } catch (error) {
-    target.destroy();
-    throw error;
+    strip.destroy();
   }
+  unfinished.move();
+  return target;
 }

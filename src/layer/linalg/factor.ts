@@ -63,45 +63,42 @@ export async function factor(
   options: FactorOptions,
 ): Promise<Factor> {
   const { blocksize } = options, n = hessian.cols;
-  const owned = new ResourceSet();
-  owned.add(hessian);
-  const allocate = (label: string, elements: number) => owned.add(backend.createBuffer(label, 4 * elements));
-  try {
-    checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
-    const entries = await readDiagonal(backend, hessian);
-    const natural = prepareDiagonal(entries);
-    const columns = options.order === "activation" ? activationOrder(entries) : options.order;
-    const order = columns instanceof Uint32Array ? owned.add(uploadOrder(backend, columns)) : undefined;
-    const prepared = order ? prepareDiagonal(entries.map((_, c) => entries[order.columns[c]])) : natural;
-    const h = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
-    if (order) hessian.destroy();
-    const dead = prepared.dead && allocate("dead inputs", n);
-    if (prepared.dead && dead) backend.write(dead, 0, new Uint8Array(prepared.dead.buffer));
-    const u = allocate("inverse diagonal blocks", n * blocksize);
-    const diagonal = allocate("diagonal of R", n);
-    const status = allocate("pivot status", 1);
-    const separate = nextDamping(options.damping) !== undefined && allocateFactor(backend, h);
-    const r = separate ? owned.add(separate) : h;
-    const damping = await factorDamped(backend, h, r, prepared, { u, diagonal, status }, options);
-    status.destroy();
-    if (r !== h) h.destroy();
-    return {
-      r,
-      u,
-      diagonal,
-      dead,
-      blocksize,
-      damping,
-      dampingAdded: damping * prepared.mean,
-      largestDiagonal: entries.reduce((a, b) => Math.max(a, b), 0),
-      order,
-      byteLength: [r, u, diagonal, dead, order].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
-      destroy: () => owned.destroy(),
-    };
-  } catch (error) {
-    owned.destroy();
-    throw error;
-  }
+  using unfinished = new ResourceSet();
+  unfinished.add(hessian);
+  const allocate = (label: string, elements: number) =>
+    unfinished.add(backend.createBuffer(label, 4 * elements));
+  checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
+  const entries = await readDiagonal(backend, hessian);
+  const natural = prepareDiagonal(entries);
+  const columns = options.order === "activation" ? activationOrder(entries) : options.order;
+  const order = columns instanceof Uint32Array ? unfinished.add(uploadOrder(backend, columns)) : undefined;
+  const prepared = order ? prepareDiagonal(entries.map((_, c) => entries[order.columns[c]])) : natural;
+  const h = order ? unfinished.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
+  if (order) hessian.destroy();
+  const dead = prepared.dead && allocate("dead inputs", n);
+  if (prepared.dead && dead) backend.write(dead, 0, new Uint8Array(prepared.dead.buffer));
+  const u = allocate("inverse diagonal blocks", n * blocksize);
+  const diagonal = allocate("diagonal of R", n);
+  const status = allocate("pivot status", 1);
+  const separate = nextDamping(options.damping) !== undefined && allocateFactor(backend, h);
+  const r = separate ? unfinished.add(separate) : h;
+  const damping = await factorDamped(backend, h, r, prepared, { u, diagonal, status }, options);
+  status.destroy();
+  if (r !== h) h.destroy();
+  const owned = unfinished.move();
+  return {
+    r,
+    u,
+    diagonal,
+    dead,
+    blocksize,
+    damping,
+    dampingAdded: damping * prepared.mean,
+    largestDiagonal: entries.reduce((a, b) => Math.max(a, b), 0),
+    order,
+    byteLength: [r, u, diagonal, dead, order].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
+    destroy: () => owned.destroy(),
+  };
 }
 
 /**
@@ -161,7 +158,7 @@ function allocateFactor(backend: Backend, hessian: TiledMatrix): TiledMatrix | u
 
 export interface PreparedDiagonal {
   /** (n) f32: the diagonal of H, with 1 at dead inputs. */
-  readonly values: Float32Array;
+  readonly values: Float32Array<ArrayBuffer>;
   /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
   readonly dead: Uint32Array<ArrayBuffer> | undefined;
   /** The mean of `values`, computed in float64. */
@@ -172,7 +169,7 @@ export interface PreparedDiagonal {
  * Replaces the zeros of dead inputs in a copy of `diagonal`, (n) f32, by ones.
  * @throws {InvalidStatisticsError} naming the first entry that is negative or not finite
  */
-export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
+export function prepareDiagonal(diagonal: Float32Array<ArrayBuffer>): PreparedDiagonal {
   const values = diagonal.slice(), flags = new Uint32Array(diagonal.length);
   let sum = 0, anyDead = false;
   diagonal.forEach((value, index) => {
@@ -191,7 +188,7 @@ export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
  * Returns a copy of the diagonal with `added` added to every entry, rounded to f32.
  * @throws {InvalidStatisticsError} naming the first entry that is then too large for f32
  */
-export function addDamping(values: Float32Array, added: number): Float32Array {
+export function addDamping(values: Float32Array<ArrayBuffer>, added: number): Float32Array<ArrayBuffer> {
   const damped = values.map((value) => value + added);
   const overflow = damped.findIndex((value) => !Number.isFinite(value));
   if (overflow >= 0) {

@@ -1,7 +1,7 @@
 /** Multiplies submatrices. `gemm` (general matrix multiplication) is the name of the product in BLAS. */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { gemmNN, gemmNT, type gemmTN } from "../../device/kernels/gemm.ts";
+import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
 import {
   type IndexRange,
   panelWidth,
@@ -33,7 +33,7 @@ interface Product {
  */
 export function gemm(
   backend: Backend,
-  kernel: typeof gemmNN | typeof gemmNT | typeof gemmTN,
+  kernel: typeof gemmNN,
   a: Submatrix,
   b: Submatrix,
   c: Submatrix,
@@ -101,23 +101,22 @@ export class PanelProduct {
   /** The number of columns of a panel, and the leading dimension of `buffer`. */
   readonly width: number;
   readonly rows: number;
-  readonly #backend: Backend;
-  readonly #m: TiledMatrix;
-  readonly #r: TiledMatrix;
 
   /** @throws {OutOfDeviceMemoryError} if the panel cannot be allocated */
-  constructor(backend: Backend, m: TiledMatrix, r: TiledMatrix, readonly blocksize: number) {
+  constructor(
+    private readonly backend: Backend,
+    private readonly m: TiledMatrix,
+    private readonly r: TiledMatrix,
+    readonly blocksize: number,
+  ) {
     this.rows = m.rows;
-    this.#backend = backend;
-    this.#m = m;
-    this.#r = r;
     this.width = panelWidth(m.rows, blocksize, m.edge, backend.maxBufferBytes);
     this.buffer = backend.createBuffer("panel of a product", 4 * m.rows * this.width);
   }
 
   /** Returns the column ranges of the panels, from left to right. */
   panels(): Generator<IndexRange> {
-    return splitIntoPanels(this.#m.cols, this.#m.edge, this.width);
+    return splitIntoPanels(this.m.cols, this.m.edge, this.width);
   }
 
   /** Returns the submatrix of `panel` that starts at row `row` and column `col` of P. */
@@ -130,10 +129,10 @@ export class PanelProduct {
    * no such columns, so its contents stay undefined.
    */
   startPanel(panel: IndexRange): void {
-    const tilesLeft = Math.ceil(panel.start / this.#m.edge);
+    const tilesLeft = Math.ceil(panel.start / this.m.edge);
     for (let j = 0; j < tilesLeft; j++) {
-      const start = j * this.#m.edge;
-      const inner = { start, end: Math.min(start + this.#m.edge, panel.start) };
+      const start = j * this.m.edge;
+      const inner = { start, end: Math.min(start + this.m.edge, panel.start) };
       this.#multiply(panel, inner, panel, j > 0);
     }
   }
@@ -149,12 +148,12 @@ export class PanelProduct {
 
   #multiply(panel: IndexRange, inner: IndexRange, target: IndexRange, accumulate: boolean): void {
     if (inner.start === inner.end) return;
-    const edge = this.#m.edge, j = Math.floor(inner.start / edge);
-    const r = submatrixOf(this.#r.tile(j, Math.floor(target.start / edge)), inner.start, target.start);
-    for (let i = 0; i < this.#m.tileRows; i++) {
-      const m: Tile = this.#m.tile(i, j);
+    const edge = this.m.edge, j = Math.floor(inner.start / edge);
+    const r = submatrixOf(this.r.tile(j, Math.floor(target.start / edge)), inner.start, target.start);
+    for (let i = 0; i < this.m.tileRows; i++) {
+      const m: Tile = this.m.tile(i, j);
       gemm(
-        this.#backend,
+        this.backend,
         gemmNN,
         submatrixOf(m, m.row0, inner.start),
         r,

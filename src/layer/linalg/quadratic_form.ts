@@ -17,13 +17,9 @@ import { type Submatrix, submatrixOf, tilePairs } from "./tile_arithmetic.ts";
 /** `columns` sums per row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0. */
 export class RowSums {
   readonly buffer: DeviceBuffer;
-  readonly #backend: Backend;
-  readonly #rows: number;
   readonly #columns: number;
 
-  constructor(backend: Backend, rows: number, columns: number) {
-    this.#backend = backend;
-    this.#rows = rows;
+  constructor(private readonly backend: Backend, private readonly rows: number, columns: number) {
     this.#columns = columns;
     this.buffer = backend.createBuffer("sums of the rows", 4 * rows * columns);
     backend.clear(this.buffer);
@@ -34,7 +30,7 @@ export class RowSums {
    * `column` of row row0 + r.
    */
   addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
-    this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
+    this.backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
       rows,
       cols,
       x_offset: x.offset,
@@ -49,12 +45,11 @@ export class RowSums {
 
   /** Returns the sums of each column, (rows) f32 per column. Waits for the device. @throws {DeviceLostError} */
   async columns(): Promise<Float32Array[]> {
-    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
+    const bytes = await this.backend.read(this.buffer, 0, 4 * this.rows * this.#columns);
     const sums = new Float32Array(bytes.buffer);
     return Array.from(
       { length: this.#columns },
-      (_, column) =>
-        Float32Array.from({ length: this.#rows }, (_, row) => sums[row * this.#columns + column]),
+      (_, column) => Float32Array.from({ length: this.rows }, (_, row) => sums[row * this.#columns + column]),
     );
   }
 

@@ -1,7 +1,7 @@
 import type { Backend } from "../../device/backend.ts";
-import { createBufferOf } from "../../device/host_memory.ts";
+import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { copyTiled, readDiagonal, scaleColumns, writeDiagonal } from "./tile_arithmetic.ts";
+import { copyTiled, readDiagonal, scaleBy, writeDiagonal } from "./tile_arithmetic.ts";
 
 /**
  * Returns (1 − s)·H + s·diag(H), which is H with all entries outside of the diagonal times 1 − s. This weakens the
@@ -16,17 +16,12 @@ export async function copyShrunk(
   hessian: TiledMatrix,
   shrinkage: number,
 ): Promise<TiledMatrix> {
-  const copy = copyTiled(backend, hessian, hessian.edge);
-  if (shrinkage === 0) return copy;
-  try {
-    const factors = new Float32Array(hessian.cols).fill(1 - shrinkage);
-    const buffer = createBufferOf(backend, "1 − shrinkage", factors);
-    scaleColumns(backend, copy, buffer);
-    buffer.destroy();
+  using unfinished = new ResourceSet();
+  const copy = unfinished.add(copyTiled(backend, hessian, hessian.edge));
+  if (shrinkage > 0) {
+    scaleBy(backend, copy, 1 - shrinkage);
     writeDiagonal(backend, copy, await readDiagonal(backend, hessian));
-    return copy;
-  } catch (error) {
-    copy.destroy();
-    throw error;
   }
+  unfinished.move();
+  return copy;
 }

@@ -192,10 +192,10 @@ export function* tilePairs(x: TiledMatrix, y: TiledMatrix) {
   for (const tile of x.tiles()) yield [tile, tilesOfY.next().value!] as const;
 }
 
-/** Queues multiplying all elements of `matrix` by 2^exponent. */
-export function scaleByPowerOfTwo(backend: Backend, matrix: TiledMatrix, exponent: number): void {
-  const values = new Float32Array(matrix.cols).fill(2 ** exponent);
-  const factors = createBufferOf(backend, "scale of the weights", values);
+/** Queues multiplying all elements of `matrix` by `factor`. */
+export function scaleBy(backend: Backend, matrix: TiledMatrix, factor: number): void {
+  const values = new Float32Array(matrix.cols).fill(factor);
+  const factors = createBufferOf(backend, "scale of a matrix", values);
   scaleColumns(backend, matrix, factors);
   factors.destroy();
 }
@@ -223,22 +223,22 @@ export async function readDiagonal(
   backend: Backend,
   matrix: TiledMatrix,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const diagonal = backend.createBuffer("diagonal", 4 * matrix.cols);
-  try {
-    for (let i = 0; i < matrix.tileRows; i++) {
-      const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
-      backend.dispatch(getDiagonal, { tile, diagonal }, { count, row: 0, col: 0, ld, first });
-    }
-    return new Float32Array((await backend.read(diagonal, 0, 4 * matrix.cols)).buffer);
-  } finally {
-    diagonal.destroy();
+  using scratch = new ResourceSet();
+  const diagonal = scratch.add(backend.createBuffer("diagonal", 4 * matrix.cols));
+  for (let i = 0; i < matrix.tileRows; i++) {
+    const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
+    backend.dispatch(getDiagonal, { tile, diagonal }, { count, row: 0, col: 0, ld, first });
   }
+  return new Float32Array((await backend.read(diagonal, 0, 4 * matrix.cols)).buffer);
 }
 
 /** Queues writing `values`, (n) f32, to the diagonal of `matrix`. */
-export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Float32Array): void {
-  const diagonal = backend.createBuffer("diagonal", 4 * matrix.cols);
-  backend.write(diagonal, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+export function writeDiagonal(
+  backend: Backend,
+  matrix: TiledMatrix,
+  values: Float32Array<ArrayBuffer>,
+): void {
+  const diagonal = createBufferOf(backend, "diagonal", values);
   for (let i = 0; i < matrix.tileRows; i++) {
     const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
     backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });

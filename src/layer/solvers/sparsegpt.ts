@@ -104,50 +104,43 @@ async function solveInOrder(
   options: SparseGptOptions,
 ): Promise<Solution> {
   const { weight } = layer, { r, blocksize } = factor, { pattern, quantization } = options;
-  const workspace = new SolveWorkspace(backend, layer, blocksize);
-  const scratch = new ResourceSet();
-  let joint: JointPass | undefined;
-  try {
-    if (factor.dead) zeroDeadInputs(backend, weight, factor.dead);
-    const accumulated = scratch.add(new PanelProduct(backend, weight, r, blocksize));
-    const weightSums = options.relativeError ? scratch.add(new RowSums(backend, weight.rows, 2)) : undefined;
-    if (weightSums) addWeightSums(accumulated, weight, weightSums);
+  using scratch = new ResourceSet(), unsolved = new ResourceSet();
+  const workspace = unsolved.add(new SolveWorkspace(backend, layer, blocksize));
+  if (factor.dead) zeroDeadInputs(backend, weight, factor.dead);
+  const accumulated = scratch.add(new PanelProduct(backend, weight, r, blocksize));
+  const weightSums = options.relativeError ? scratch.add(new RowSums(backend, weight.rows, 2)) : undefined;
+  if (weightSums) addWeightSums(accumulated, weight, weightSums);
 
-    const budget = new PruningBudget(options.sparsity);
-    const scored = { scale: factor.diagonal, forced: workspace.forced };
-    const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
-    joint = quantization && new JointPass(backend, workspace, factor.diagonal, quantization, options);
-    const needsSelection = joint ? joint.needsSelection : pattern.kind !== "n:m";
-    for (const panel of accumulated.panels()) {
-      accumulated.startPanel(panel);
-      for (const k of splitRange(panel, blocksize)) {
-        const inverse = inverseBlock(factor, k);
-        const update = updateOf(accumulated, panel, k, inverse);
-        const count = budget.take(weight.rows * (k.end - k.start), workspace.forced.count(k));
-        if (needsSelection) selection.loadAndSelect(workspace, k, update, count);
-        else workspace.load(k, update);
-        if (joint) joint.run(k, inverse, selection.state);
-        else if (pattern.kind === "n:m") workspace.pruneGroups(k, inverse, pattern);
-        else workspace.pruneSelected(k, inverse, selection);
-      }
+  const budget = new PruningBudget(options.sparsity);
+  const scored = { scale: factor.diagonal, forced: workspace.forced };
+  const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
+  const joint = quantization &&
+    unsolved.add(new JointPass(backend, workspace, factor.diagonal, quantization, options));
+  const needsSelection = joint ? joint.needsSelection : pattern.kind !== "n:m";
+  for (const panel of accumulated.panels()) {
+    accumulated.startPanel(panel);
+    for (const k of splitRange(panel, blocksize)) {
+      const inverse = inverseBlock(factor, k);
+      const update = updateOf(accumulated, panel, k, inverse);
+      const count = budget.take(weight.rows * (k.end - k.start), workspace.forced.count(k));
+      if (needsSelection) selection.loadAndSelect(workspace, k, update, count);
+      else workspace.load(k, update);
+      if (joint) joint.run(k, inverse, selection.state);
+      else if (pattern.kind === "n:m") workspace.pruneGroups(k, inverse, pattern);
+      else workspace.pruneSelected(k, inverse, selection);
     }
-
-    const [rowErrors, deltaSquares] = await workspace.sums.columns();
-    const solution = toSolution(workspace, {
-      zeros: await countPruned(backend, workspace, options, budget.pruned),
-      rowErrors,
-      loss: undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares)),
-      weightForm: weightSums ? await readWeightForm(weightSums, factor.dampingAdded) : null,
-    }, joint?.grids);
-    workspace.destroyScratch();
-    return solution;
-  } catch (error) {
-    workspace.destroy();
-    joint?.destroy();
-    throw error;
-  } finally {
-    scratch.destroy();
   }
+
+  const [rowErrors, deltaSquares] = await workspace.sums.columns();
+  const solution = toSolution(workspace, {
+    zeros: await countPruned(backend, workspace, options, budget.pruned),
+    rowErrors,
+    loss: undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares)),
+    weightForm: weightSums ? await readWeightForm(weightSums, factor.dampingAdded) : null,
+  }, joint?.grids);
+  unsolved.move();
+  workspace.destroyScratch();
+  return solution;
 }
 
 /** Queues W[:, j] = 0 for the dead inputs j, which were 0 in every calibration token. */
@@ -200,35 +193,29 @@ async function solvePermuted(
   fixedMask: DeviceBuffer | undefined,
   solve: (permuted: Layer, fixedMask: DeviceBuffer | undefined) => Promise<Solution>,
 ): Promise<Solution> {
-  const scratch = new ResourceSet(), results = new ResourceSet();
-  try {
-    const weight = scratch.add(allocateLike(backend, layer.weight, "weight in another order"));
-    permuteColumns(backend, layer.weight, order.forward, weight);
-    const permute = (bits: DeviceBuffer) =>
-      scratch.add(permuteBits(backend, bits, order.forward, layer.weight));
-    const forced: ForcedEntries | undefined = layer.forced && {
-      bits: permute(layer.forced.bits),
-      perColumn: order.columns.map((column) => layer.forced!.perColumn[column]),
-    };
-    const solution = scratch.add(await solve({ weight, forced }, fixedMask && permute(fixedMask)));
-    permuteColumns(backend, weight, order.inverse, layer.weight);
-    const q = results.add(allocateLike(backend, solution.q, "q"));
-    permuteColumns(backend, solution.q, order.inverse, q);
-    const mask = results.add(permuteBits(backend, solution.mask, order.inverse, q));
-    const grids = solution.quantized;
-    // The grids belong to whole rows, so they are the same in every order.
-    const quantized = grids && {
-      ...grids,
-      scales: results.add(copyOf(backend, grids.scales)),
-      zeros: results.add(copyOf(backend, grids.zeros)),
-    };
-    return { ...solution, q, mask, quantized, destroy: () => results.destroy() };
-  } catch (error) {
-    results.destroy();
-    throw error;
-  } finally {
-    scratch.destroy();
-  }
+  using scratch = new ResourceSet(), results = new ResourceSet();
+  const weight = scratch.add(allocateLike(backend, layer.weight, "weight in another order"));
+  permuteColumns(backend, layer.weight, order.forward, weight);
+  const permute = (bits: DeviceBuffer) =>
+    scratch.add(permuteBits(backend, bits, order.forward, layer.weight));
+  const forced: ForcedEntries | undefined = layer.forced && {
+    bits: permute(layer.forced.bits),
+    perColumn: order.columns.map((column) => layer.forced!.perColumn[column]),
+  };
+  const solution = scratch.add(await solve({ weight, forced }, fixedMask && permute(fixedMask)));
+  permuteColumns(backend, weight, order.inverse, layer.weight);
+  const q = results.add(allocateLike(backend, solution.q, "q"));
+  permuteColumns(backend, solution.q, order.inverse, q);
+  const mask = results.add(permuteBits(backend, solution.mask, order.inverse, q));
+  const grids = solution.quantized;
+  // The grids belong to whole rows, so they are the same in every order.
+  const quantized = grids && {
+    ...grids,
+    scales: results.add(copyOf(backend, grids.scales)),
+    zeros: results.add(copyOf(backend, grids.zeros)),
+  };
+  const owned = results.move();
+  return { ...solution, q, mask, quantized, destroy: () => owned.destroy() };
 }
 
 function copyOf(backend: Backend, buffer: DeviceBuffer): DeviceBuffer {

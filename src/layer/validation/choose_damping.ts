@@ -9,7 +9,7 @@ import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../../protocol/limits.ts";
-import { copyMatrix, largestMagnitude, readDiagonal, scaleByPowerOfTwo } from "../linalg/tile_arithmetic.ts";
+import { copyMatrix, largestMagnitude, readDiagonal, scaleBy } from "../linalg/tile_arithmetic.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
 import { copyShrunk } from "../linalg/shrink.ts";
 import type { LayerOperands, LayerParameters } from "../methods.ts";
@@ -64,7 +64,7 @@ export async function chooseDamping(
 async function scaleSample(backend: Backend, weight: TiledMatrix, validation: TiledMatrix): Promise<void> {
   const largest = (await readDiagonal(backend, validation)).reduce((a, b) => Math.max(a, b), 0);
   const exponent = scaleExponent(await largestMagnitude(backend, weight), largest);
-  if (exponent !== 0) scaleByPowerOfTwo(backend, weight, -exponent);
+  if (exponent !== 0) scaleBy(backend, weight, 2 ** -exponent);
 }
 
 /** Tries dampings on a sample of the rows, and owns the best one. */

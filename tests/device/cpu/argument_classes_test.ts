@@ -3,6 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { argumentClasses, className } from "../../../scripts/argument_classes.ts";
+import { twinExports } from "../../../scripts/twin_exports.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 
 const SOURCES = new URL("../../../src/device/cpu/assembly/", import.meta.url);
@@ -34,7 +35,9 @@ describe("argumentClasses()", () => {
 it("each twin takes the class of its own kernel", async () => {
   const texts: string[] = [];
   for await (const { name } of Deno.readDir(SOURCES)) {
-    if (name.endsWith(".ts")) texts.push(await Deno.readTextFile(new URL(name, SOURCES)));
+    if (!name.endsWith(".ts")) continue;
+    const text = await Deno.readTextFile(new URL(name, SOURCES));
+    texts.push(text, twinExports(name, text));
   }
   const source = texts.join("\n");
   for (const { name } of KERNELS) {

@@ -20,7 +20,7 @@ const copyBytes = defineKernel({
   name: "copy_bytes",
   bindings: { source: "read", target: "read_write" },
   params: { bytes: "u32" },
-  shader: { code: "", entryPoint: "", grid: () => [0, 0, 0] },
+  shader: { code: "", grid: () => [0, 0, 0] },
 });
 
 /** Queues a kernel that traps, because its last work item copies bytes past the end of the memory. */

@@ -4,9 +4,9 @@
 import { BiasActivateArgs, ClampedGateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
 import { activate4 } from "./shared/activation";
 import { prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
-import { row_items, rows_per_item, ceil_divide } from "./shared/items";
+import { ceil_divide } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 // Activates `count` elements of one row in place; `x` and `bias` point to the same column.
 function activate_run(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {
@@ -45,16 +45,10 @@ export function bias_activate(args: BiasActivateArgs, item: u32): void {
   }
 }
 
-export function gated_multiply_items(args: GatedMultiplyArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function gated_multiply(args: GatedMultiplyArgs, item: u32): void {
+export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u32): void {
   prepare_exp();
-  const rows = args.rows, cols = args.cols, activation = args.activation;
+  const cols = args.cols, activation = args.activation;
   const gateStride = <usize>args.ld_gate << 2, upStride = <usize>args.ld_up << 2, stride = <usize>cols << 2;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   let gate = args.gate + (<usize>args.gate_offset << 2) + <usize>first * gateStride;
   let up = args.up + (<usize>args.up_offset << 2) + <usize>first * upStride;
   let y = args.y + <usize>first * stride;
@@ -80,14 +74,9 @@ function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32):
   }
 }
 
-export function clamped_gate_items(args: ClampedGateArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function clamped_gate(args: ClampedGateArgs, item: u32): void {
+export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: u32): void {
   prepare_exp();
   const alpha = args.alpha, limit = args.limit;
-  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   const pairs = args.gate_up + (<usize>first << 3), y = args.y + (<usize>first << 2);
   let i: u32 = 0;
   for (; i + 4 <= count; i += 4) {
@@ -108,14 +97,9 @@ export function clamped_gate(args: ClampedGateArgs, item: u32): void {
   return f32x4.mul(f32x4.add(clamped, f32x4.splat(1)), times_sigmoid4(limited, scaled));
 }
 
-export function soft_cap_items(args: SoftCapArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function soft_cap(args: SoftCapArgs, item: u32): void {
+export function soft_cap_elements(args: SoftCapArgs, first: u32, count: u32): void {
   prepare_exp();
   const caps = f32x4.splat(args.cap);
-  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   const x = args.x + (<usize>first << 2);
   let i: u32 = 0;
   for (; i + 4 <= count; i += 4) {

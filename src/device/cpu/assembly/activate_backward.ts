@@ -4,9 +4,8 @@
 import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
 import { activate4, erfc4, GELU, GELU_TANH, RELU, RELU2, SIGMOID, SILU } from "./shared/activation";
 import { exp4, prepare_exp, times_sigmoid4 } from "./shared/exp";
-import { ceil_divide, row_items, rows_per_item } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 // Returns the derivative of x·σ(z), where z is a function of x with the derivative `slope`. 1 − σ(z) is computed as
 // exp(−z)·σ(z), because the difference would cancel for a large z.
@@ -45,14 +44,9 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   return one;
 }
 
-export function activate_backward_items(args: ActivateBackwardArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function activate_backward(args: ActivateBackwardArgs, item: u32): void {
+export function activate_backward_elements(args: ActivateBackwardArgs, first: u32, count: u32): void {
   prepare_exp();
   const activation = args.activation;
-  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   const x = args.x + (<usize>first << 2), gradient = args.gradient + (<usize>first << 2);
   let i: u32 = 0;
   for (; i + 4 <= count; i += 4) {
@@ -67,14 +61,9 @@ export function activate_backward(args: ActivateBackwardArgs, item: u32): void {
   }
 }
 
-export function clamped_gate_backward_items(args: ClampedGateBackwardArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function clamped_gate_backward(args: ClampedGateBackwardArgs, item: u32): void {
+export function clamped_gate_backward_elements(args: ClampedGateBackwardArgs, first: u32, count: u32): void {
   prepare_exp();
   const alpha = args.alpha, limit = args.limit;
-  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   const pairs = args.gate_up + (<usize>first << 3), gradient = args.gradient + (<usize>first << 2);
   const target = args.target + (<usize>first << 3);
   let i: u32 = 0;
@@ -115,15 +104,9 @@ export function clamped_gate_backward(args: ClampedGateBackwardArgs, item: u32):
   return v128.and(times_sigmoid4(limited, f32x4.mul(f32x4.splat(alpha), limited)), f32x4.le(f32x4.abs(up), limits));
 }
 
-export function gate_backward_items(args: GateBackwardArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function gate_backward(args: GateBackwardArgs, item: u32): void {
+export function gate_backward_rows(args: GateBackwardArgs, first: u32, end: u32): void {
   prepare_exp();
-  const rows = args.rows, cols = args.cols, activation = args.activation, ofUp = args.of_up == 1;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
+  const cols = args.cols, activation = args.activation, ofUp = args.of_up == 1;
   for (let r = first; r < end; r++) {
     const gateAt = <usize>(args.gate_offset + r * args.ld_gate) << 2, upAt = <usize>(args.up_offset + r * args.ld_up) << 2;
     const gradient = args.gradient + (<usize>(r * cols) << 2), target = args.target + (ofUp ? upAt : gateAt);

@@ -2,9 +2,8 @@
 // work items are runs of weights.
 
 import { AdamArgs } from "./args";
-import { ceil_divide } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 const BETA1: f32 = 0.9;
 const ONE_MINUS_BETA1: f32 = 0.1;
@@ -12,12 +11,8 @@ const BETA2: f32 = 0.999;
 const ONE_MINUS_BETA2: f32 = 0.001;
 const EPS: f32 = 1e-8;
 
-export function adam_items(args: AdamArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function adam(args: AdamArgs, item: u32): void {
-  const start = <usize>(item * ELEMENTS_PER_ITEM) << 2, count = min<u32>(ELEMENTS_PER_ITEM, args.count - item * ELEMENTS_PER_ITEM);
+export function adam_elements(args: AdamArgs, begin: u32, count: u32): void {
+  const start = <usize>begin << 2;
   const gradient = args.gradient + start, weight = args.weight + start, first = args.first + start, second = args.second + start;
   const rate = args.rate, correction = args.correction, keepsZeros = args.keeps_zeros == 1;
   let i: u32 = 0;

@@ -2,19 +2,12 @@
 // buffers. A work item is some whole rows.
 
 import { BlockLossArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
-export function block_loss_items(args: BlockLossArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function block_loss(args: BlockLossArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
+export function block_loss_rows(args: BlockLossArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
     const error = row_loss(args.outputs + start, args.targets + start, args.gradient + start, cols, args.scale);

@@ -8,7 +8,7 @@ import { transpose_4x4 } from "./shared/lanes";
 
 const MAGNITUDE: i32 = 0x7fffffff;
 const NOTHING_FOUND: u32 = 0xffffffff;
-const ELEMENTS_PER_ITEM: u32 = 1 << 17;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 // The number of f32 in a cache line. A work item has at least this many rows of the strip. The mirror images of a
 // column of the strip are neighbours in memory, so the item then reads whole cache lines of them.
 const LINE: u32 = 16;
@@ -47,13 +47,8 @@ function find_beyond(run: usize, count: u32, limit: i32): u32 {
   return i;
 }
 
-export function check_finite_items(args: CheckFiniteArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function check_finite(args: CheckFiniteArgs, item: u32): void {
-  const first = item * ELEMENTS_PER_ITEM;
-  const end = first + min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+export function check_finite_elements(args: CheckFiniteArgs, first: u32, total: u32): void {
+  const end = first + total;
   const x = args.x + (<usize>args.offset << 2);
   // Rows without gaps between them are one long row.
   const cols = args.cols == args.ld ? args.count : args.cols, ld = args.ld;

@@ -4,10 +4,9 @@
 
 import { ChooseEntriesArgs, ChooseInGroupsArgs, CountScoreTiesArgs, ScoreHistogramArgs } from "./args";
 import { count_equal, force_row, score_row } from "./shared/select_keys";
-import { row_items, rows_per_item } from "./shared/items";
 import { scratch } from "./shared/instance";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const PIECE: u32 = 1024;
 const HISTOGRAM_BYTES: usize = 1024;
 // The byte offset of the keys of a piece in the scratch, which starts with four histograms.
@@ -27,15 +26,9 @@ function write_keys<A>(args: A, r: u32, c: u32, count: u32): void {
   return load<u32>(scratch() + KEYS + (<usize>i << 2));
 }
 
-export function score_histogram_items(args: ScoreHistogramArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function score_histogram(args: ScoreHistogramArgs, item: u32): void {
+export function score_histogram_rows(args: ScoreHistogramArgs, start: u32, end: u32): void {
   const cols = args.cols, shift = 24 - 8 * args.level;
   const prefix = load<u32>(args.selection);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(args.rows, start + step);
   memory.fill(scratch(), 0, 4 * HISTOGRAM_BYTES);
   for (let r = start; r < end; r++) {
     for (let c: u32 = 0; c < cols; c += PIECE) {
@@ -91,14 +84,8 @@ function count_under_prefix(count: u32, threshold: u32, shift: u32): void {
   }
 }
 
-export function count_score_ties_items(args: CountScoreTiesArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function count_score_ties(args: CountScoreTiesArgs, item: u32): void {
+export function count_score_ties_rows(args: CountScoreTiesArgs, start: u32, end: u32): void {
   const cols = args.cols, threshold = load<u32>(args.selection);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(args.rows, start + step);
   for (let r = start; r < end; r++) {
     let found: u32 = 0;
     for (let c: u32 = 0; c < cols; c += PIECE) {
@@ -111,14 +98,8 @@ export function count_score_ties(args: CountScoreTiesArgs, item: u32): void {
   }
 }
 
-export function choose_entries_items(args: ChooseEntriesArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function choose_entries(args: ChooseEntriesArgs, item: u32): void {
+export function choose_entries_rows(args: ChooseEntriesArgs, start: u32, end: u32): void {
   const cols = args.cols, threshold = load<u32>(args.selection);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(args.rows, start + step);
   for (let r = start; r < end; r++) {
     const ties = args.selection + (<usize>(2 + args.row0 + r) << 2);
     const mask = args.mask + (<usize>((args.row0 + r) * args.words) << 2);
@@ -152,14 +133,8 @@ function keep_entries(mask: usize, column: u32, count: u32, threshold: u32, ties
   return remaining;
 }
 
-export function choose_in_groups_items(args: ChooseInGroupsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function choose_in_groups(args: ChooseInGroupsArgs, item: u32): void {
+export function choose_in_groups_rows(args: ChooseInGroupsArgs, start: u32, end: u32): void {
   const cols = args.cols, group = args.group, keep = args.keep;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(args.rows, start + step);
   // A piece consists of whole groups.
   const piece = PIECE / group * group;
   for (let r = start; r < end; r++) {

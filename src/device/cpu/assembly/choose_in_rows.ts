@@ -3,20 +3,14 @@
 
 import { ChooseInRowsArgs } from "./args";
 import { force_row, score_row } from "./shared/select_keys";
-import { row_items, rows_per_item } from "./shared/items";
 import { scratch } from "./shared/instance";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 const BINS: u32 = 256;
 const HISTOGRAM_BYTES: usize = 1024;
 
-export function choose_in_rows_items(args: ChooseInRowsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function choose_in_rows(args: ChooseInRowsArgs, item: u32): void {
-  const cols = args.cols, step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
+export function choose_in_rows_rows(args: ChooseInRowsArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   for (let r = first; r < end; r++) {
     const row = args.row0 + r;
     write_keys(args, r);

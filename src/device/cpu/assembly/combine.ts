@@ -2,23 +2,16 @@
 // item is some whole rows.
 
 import { MaskedCombineArgs, ScaleTileArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { flags_of, four_bits, one_bit } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
-export function masked_combine_items(args: MaskedCombineArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function masked_combine(args: MaskedCombineArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, first = args.first;
+export function masked_combine_rows(args: MaskedCombineArgs, start: u32, end: u32): void {
+  const cols = args.cols, first = args.first;
   const stride = <usize>args.ld << 2, maskStride = <usize>args.words << 2;
   const keptX = args.kept_x, keptY = args.kept_y, prunedX = args.pruned_x, prunedY = args.pruned_y;
   const keptXs = f32x4.splat(keptX), keptYs = f32x4.splat(keptY);
   const prunedXs = f32x4.splat(prunedX), prunedYs = f32x4.splat(prunedY);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(rows, start + step);
   for (let r = start; r < end; r++) {
     const mask = args.mask + <usize>(args.row0 + r) * maskStride;
     let x = args.x + <usize>r * stride, y = args.y + <usize>r * stride;
@@ -39,15 +32,9 @@ export function masked_combine(args: MaskedCombineArgs, item: u32): void {
   }
 }
 
-export function scale_tile_items(args: ScaleTileArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function scale_tile(args: ScaleTileArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, hasLeft = args.has_left == 1;
+export function scale_tile_rows(args: ScaleTileArgs, start: u32, end: u32): void {
+  const cols = args.cols, hasLeft = args.has_left == 1;
   const left = args.left + (<usize>args.row0 << 2);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(rows, start + step);
   for (let r = start; r < end; r++) {
     const factor: f32 = hasLeft ? load<f32>(left + (<usize>r << 2)) : 1, factors = f32x4.splat(factor);
     let right = args.right + (<usize>args.first << 2), x = args.x + (<usize>(r * args.ld) << 2);

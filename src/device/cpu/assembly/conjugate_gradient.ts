@@ -2,10 +2,9 @@
 // the buffers. A work item is some whole rows.
 
 import { CgDirectionArgs, CgStepArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { flags_of, four_bits, one_bit } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
 // Returns the ratio of two of the sums of a row, or 0 if the denominator is not positive. A row without kept entries
 // has the denominator 0.
@@ -14,15 +13,9 @@ function ratio(sums: usize, numerator: u32, denominator: u32): f32 {
   return divisor > 0 ? load<f32>(sums + (<usize>numerator << 2)) / divisor : 0;
 }
 
-export function cg_step_items(args: CgStepArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function cg_step(args: CgStepArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, first = args.first;
+export function cg_step_rows(args: CgStepArgs, start: u32, end: u32): void {
+  const cols = args.cols, first = args.first;
   const stride = <usize>args.ld << 2, maskStride = <usize>args.words << 2, sumsStride = <usize>args.stride << 2;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(rows, start + step);
   for (let i = start; i < end; i++) {
     const matrixRow = <usize>(args.row0 + i);
     const mask = args.mask + matrixRow * maskStride;
@@ -50,15 +43,9 @@ export function cg_step(args: CgStepArgs, item: u32): void {
   }
 }
 
-export function cg_direction_items(args: CgDirectionArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function cg_direction(args: CgDirectionArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
+export function cg_direction_rows(args: CgDirectionArgs, start: u32, end: u32): void {
+  const cols = args.cols;
   const stride = <usize>args.ld << 2, sumsStride = <usize>args.stride << 2;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = item * step, end = min<u32>(rows, start + step);
   for (let i = start; i < end; i++) {
     const b = ratio(args.sums + <usize>(args.row0 + i) * sumsStride, args.numerator, args.denominator);
     const bs = f32x4.splat(b), offset = <usize>i * stride;

@@ -4,14 +4,13 @@
 
 import { FromFloat32Args, ToFloat32Args } from "./args";
 import { narrow_run, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
-import { ceil_divide } from "./shared/items";
 
 // The values of `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 
 // An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same word.
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
 // @ts-ignore: decorator
 @inline function widen(halves: v128, f16: bool): v128 {
@@ -32,13 +31,7 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
   }
 }
 
-export function to_float32_items(args: ToFloat32Args): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function to_float32(args: ToFloat32Args, item: u32): void {
-  const first = item * ELEMENTS_PER_ITEM;
-  const count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+export function to_float32_elements(args: ToFloat32Args, first: u32, count: u32): void {
   prepare_float16();
   const dtype = args.dtype;
   const element = <usize>(args.source_offset + first);
@@ -49,13 +42,7 @@ export function to_float32(args: ToFloat32Args, item: u32): void {
   else widen_run(source + (element << 1), target, count, false);
 }
 
-export function from_float32_items(args: FromFloat32Args): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function from_float32(args: FromFloat32Args, item: u32): void {
-  const first = item * ELEMENTS_PER_ITEM;
-  const count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+export function from_float32_elements(args: FromFloat32Args, first: u32, count: u32): void {
   prepare_float16();
   const dtype = args.dtype;
   const source = args.source + (<usize>(args.source_offset + first) << 2);

@@ -5,17 +5,11 @@ import { Copy2dArgs, CopyTransposedArgs } from "./args";
 import { row_items, rows_per_item } from "./shared/items";
 import { transpose_4x4 } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 17;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 
-export function copy2d_items(args: Copy2dArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function copy2d(args: Copy2dArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
+export function copy2d_rows(args: Copy2dArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   const sourceStride = <usize>args.source_ld << 2, targetStride = <usize>args.target_ld << 2;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   let source = args.source + (<usize>args.source_offset << 2) + <usize>first * sourceStride;
   let target = args.target + (<usize>args.target_offset << 2) + <usize>first * targetStride;
   for (let r = first; r < end; r++) {

@@ -4,22 +4,15 @@
 
 import { CrossEntropyArgs } from "./args";
 import { exp4, log_f64, prepare_exp } from "./shared/exp";
-import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 // The number of elements that are summed in f32 before their sum is added in f64.
 export const RUN: u32 = 128;
 
-export function cross_entropy_items(args: CrossEntropyArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function cross_entropy(args: CrossEntropyArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, ld = args.ld;
+export function cross_entropy_rows(args: CrossEntropyArgs, first: u32, end: u32): void {
+  const cols = args.cols, ld = args.ld;
   prepare_exp();
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const row = args.logits + (<usize>(r * ld) << 2);
     const target = load<f32>(row + (<usize>load<u32>(args.targets + (<usize>r << 2)) << 2));

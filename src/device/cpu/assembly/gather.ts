@@ -2,10 +2,9 @@
 // symmetric matrix, and the columns of a mask. A work item is some whole rows of the target.
 
 import { GatherBitsArgs, GatherColumnsArgs, GatherSymmetricArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { one_bit } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 // Returns the element with index `at` of a buffer of u32.
 // @ts-ignore: decorator
@@ -13,15 +12,9 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   return load<u32>(buffer + (<usize>at << 2));
 }
 
-export function gather_columns_items(args: GatherColumnsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function gather_columns(args: GatherColumnsArgs, item: u32): void {
+export function gather_columns_rows(args: GatherColumnsArgs, first: u32, end: u32): void {
   const cols = args.cols, sourceFirst = args.source_first, sourceCols = args.source_cols;
   const order = args.order + (<usize>args.first << 2);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   for (let r = first; r < end; r++) {
     const source = args.source + (<usize>(r * args.source_ld) << 2);
     const target = args.target + (<usize>(r * args.target_ld) << 2);
@@ -33,17 +26,11 @@ export function gather_columns(args: GatherColumnsArgs, item: u32): void {
   }
 }
 
-export function gather_symmetric_items(args: GatherSymmetricArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function gather_symmetric(args: GatherSymmetricArgs, item: u32): void {
+export function gather_symmetric_rows(args: GatherSymmetricArgs, first: u32, end: u32): void {
   const cols = args.cols, source = args.source, sourceLd = args.source_ld;
   const sourceRow0 = args.source_row0, sourceRows = args.source_rows;
   const sourceFirst = args.source_first, sourceCols = args.source_cols;
   const order = args.order + (<usize>args.first << 2);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   for (let r = first; r < end; r++) {
     const i = element(args.order, args.row0 + r);
     const target = args.target + (<usize>(r * args.target_ld) << 2);
@@ -56,14 +43,8 @@ export function gather_symmetric(args: GatherSymmetricArgs, item: u32): void {
   }
 }
 
-export function gather_bits_items(args: GatherBitsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function gather_bits(args: GatherBitsArgs, item: u32): void {
+export function gather_bits_rows(args: GatherBitsArgs, first: u32, end: u32): void {
   const cols = args.cols, order = args.order;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   for (let r = first; r < end; r++) {
     const source = args.source + (<usize>(r * args.words) << 2), target = args.target + (<usize>(r * args.words) << 2);
     for (let word: u32 = 0; word < args.words; word++) {

@@ -4,20 +4,13 @@
 import { KlDivergenceArgs } from "./args";
 import { row_exp_sum, row_max, RUN } from "./cross_entropy";
 import { exp4, log_f64, prepare_exp } from "./shared/exp";
-import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 14;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 14;
 
-export function kl_divergence_items(args: KlDivergenceArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function kl_divergence(args: KlDivergenceArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, ld = args.ld;
+export function kl_divergence_rows(args: KlDivergenceArgs, first: u32, end: u32): void {
+  const cols = args.cols, ld = args.ld;
   prepare_exp();
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const at = <usize>(r * ld) << 2, reference = args.reference + at, logits = args.logits + at;
     const largest = row_max(reference, cols), largestOther = row_max(logits, cols);

@@ -2,20 +2,13 @@
 // the buffers. A work item is some whole rows.
 
 import { NormBackwardArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 import { mean_square_deviation, row_mean } from "./shared/row_moments";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 14;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 14;
 
-export function norm_backward_items(args: NormBackwardArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function norm_backward(args: NormBackwardArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
+export function norm_backward_rows(args: NormBackwardArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
     row_gradient(args.x + start, args.weight, args.gradient + start, args.x_gradient + start, cols, args.eps, args.is_centered == 1);

@@ -3,19 +3,12 @@
 // item is some whole rows.
 
 import { DivideByRmsArgs, LayerNormArgs, RmsNormArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { mean_square_deviation, row_mean } from "./shared/row_moments";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
-export function layer_norm_items(args: LayerNormArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function layer_norm(args: LayerNormArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
+export function layer_norm_rows(args: LayerNormArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
     normalize_row(args.x + start, args.weight, args.bias, args.y + start, cols, args.eps);
@@ -42,14 +35,8 @@ function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32
   }
 }
 
-export function rms_norm_items(args: RmsNormArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function rms_norm(args: RmsNormArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
+export function rms_norm_rows(args: RmsNormArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
     rms_normalize_row(args.x + start, args.weight, args.y + start, cols, args.eps);
@@ -69,14 +56,8 @@ function rms_normalize_row(x: usize, weight: usize, y: usize, cols: u32, eps: f3
   }
 }
 
-export function divide_by_rms_items(args: DivideByRmsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function divide_by_rms(args: DivideByRmsArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, yCols = args.y_cols;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
+export function divide_by_rms_rows(args: DivideByRmsArgs, first: u32, end: u32): void {
+  const cols = args.cols, yCols = args.y_cols;
   for (let r = first; r < end; r++) {
     const square = mean_square_deviation(args.x + (<usize>(r * cols) << 2), cols, 0);
     const scale = <f32>(1 / sqrt<f64>(square + <f64>args.eps));

@@ -2,21 +2,15 @@
 // weights. A work item is some rows, some grids or some whole words of codes.
 
 import { EncodeCodesArgs, FitGridsArgs, RowExtremesArgs } from "./args";
-import { row_items, rows_per_item, ceil_divide } from "./shared/items";
+import { ceil_divide } from "./shared/items";
 import { grid_scale, grid_zero } from "./shared/quantization_grid";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The number of grids per work item of fit_grids.
 const GRIDS_PER_ITEM: u32 = 1 << 12;
 
-export function row_extremes_items(args: RowExtremesArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function row_extremes(args: RowExtremesArgs, item: u32): void {
+export function row_extremes_rows(args: RowExtremesArgs, first: u32, end: u32): void {
   const cols = args.cols;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   for (let r = first; r < end; r++) {
     const low = args.lows + (<usize>(args.row0 + r) << 2), high = args.highs + (<usize>(args.row0 + r) << 2);
     const row = args.w + (<usize>(r * args.ld) << 2);
@@ -53,12 +47,8 @@ export function fit_grids(args: FitGridsArgs, item: u32): void {
   }
 }
 
-export function encode_codes_items(args: EncodeCodesArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function encode_codes(args: EncodeCodesArgs, item: u32): void {
-  const first = item * ELEMENTS_PER_ITEM, end = min<u32>(args.count, first + ELEMENTS_PER_ITEM);
+export function encode_codes_elements(args: EncodeCodesArgs, first: u32, count: u32): void {
+  const end = first + count;
   const cols = args.cols, size = args.grid_size == 0 ? cols : args.grid_size;
   const q = args.q + (<usize>args.q_offset << 2), codes = args.codes;
   let i = first;

@@ -2,23 +2,16 @@
 // sixteen partial sums, which are added pairwise at the end. A work item is some whole rows.
 
 import { RowDotArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
-export function row_dot_items(args: RowDotArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function row_dot(args: RowDotArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols;
+export function row_dot_rows(args: RowDotArgs, first: u32, end: u32): void {
+  const cols = args.cols;
   const x = args.x + (<usize>args.x_offset << 2), ldx = args.ldx;
   const y = args.y + (<usize>args.y_offset << 2), ldy = args.ldy;
   const sums = args.sums + (<usize>args.sums_offset << 2), sumsStride = args.sums_stride;
   const scale = args.scale;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const sum = sums + (<usize>(r * sumsStride) << 2);
     const product = dot(x + (<usize>(r * ldx) << 2), y + (<usize>(r * ldy) << 2), cols);

@@ -3,33 +3,20 @@
 // gather_rows, of the target.
 
 import { AddRowsArgs, GatherRowsArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
-export function gather_rows_items(args: GatherRowsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function gather_rows(args: GatherRowsArgs, item: u32): void {
+export function gather_rows_rows(args: GatherRowsArgs, first: u32, end: u32): void {
   const rowBytes = <usize>args.cols << 2, index = args.index + (<usize>args.offset << 2);
-  const step = rows_per_item(args.cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   for (let r = first; r < end; r++) {
     const row = load<u32>(index + (<usize>r << 2));
     memory.copy(args.y + <usize>r * rowBytes, args.x + <usize>row * rowBytes, rowBytes);
   }
 }
 
-export function add_rows_items(args: AddRowsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function add_rows(args: AddRowsArgs, item: u32): void {
+export function add_rows_rows(args: AddRowsArgs, first: u32, end: u32): void {
   const cols = args.cols, rowBytes = <usize>cols << 2, hasIndex = args.has_index == 1;
   const index = args.index + (<usize>args.offset << 2), factors = args.factors + (<usize>args.offset << 2);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   for (let r = first; r < end; r++) {
     const row = hasIndex ? load<u32>(index + (<usize>r << 2)) : r;
     const factor = hasIndex ? args.scale * load<f32>(factors + (<usize>r << 2)) : args.scale;

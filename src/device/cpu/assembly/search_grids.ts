@@ -2,22 +2,17 @@
 // work item is some rows.
 
 import { ChooseGridsArgs, GridErrorsArgs } from "./args";
-import { row_items, rows_per_item, ceil_divide } from "./shared/items";
+import { ceil_divide } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";
 import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES } from "./shared/quantization_grid";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 12;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 12;
 // The number of grids per work item of choose_grids.
 const GRIDS_PER_ITEM: u32 = 1 << 8;
 
-export function grid_errors_items(args: GridErrorsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function grid_errors(args: GridErrorsArgs, item: u32): void {
+export function grid_errors_rows(args: GridErrorsArgs, first: u32, end: u32): void {
   const cols = args.cols, symmetric = args.symmetric == 1, maxCode = <f32>args.max_code, stage = args.stage;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM), importance = args.importance + (<usize>args.first << 2);
-  const first = item * step, end = min<u32>(args.rows, first + step);
+  const importance = args.importance + (<usize>args.first << 2);
   for (let r = first; r < end; r++) {
     const at = <usize>(args.row0 + r) << 2, row = args.w + (<usize>(r * args.ld) << 2);
     const start = v128.load32_splat(args.scales + at), startZero = v128.load32_splat(args.zeros + at);

@@ -2,24 +2,17 @@
 // the buffers. select_digit and rank_ties are short scans, so each of them is one work item.
 
 import { CountTiesArgs, KeyHistogramArgs, RankTiesArgs, ScoreKeysArgs, SelectDigitArgs } from "./args";
-import { row_items, rows_per_item, ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { count_equal, force_row, score_row } from "./shared/select_keys";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const BINS: u32 = 256;
 const HISTOGRAM_BYTES: usize = 1024;
 
-export function score_keys_items(args: ScoreKeysArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function score_keys(args: ScoreKeysArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, ld = args.ld, firstColumn = args.first;
+export function score_keys_rows(args: ScoreKeysArgs, first: u32, end: u32): void {
+  const cols = args.cols, ld = args.ld, firstColumn = args.first;
   const scale = args.scale + (<usize>firstColumn << 2);
   const words = args.words, hasForced = args.has_forced == 1;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const keys = args.keys + (<usize>(r * cols) << 2);
     score_row(args.work + (<usize>(r * ld) << 2), scale, keys, cols);
@@ -27,20 +20,13 @@ export function score_keys(args: ScoreKeysArgs, item: u32): void {
   }
 }
 
-export function key_histogram_items(args: KeyHistogramArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function key_histogram(args: KeyHistogramArgs, item: u32): void {
-  const count = args.count, level = args.level;
-  const first = item * ELEMENTS_PER_ITEM;
-  const keys = args.keys + (<usize>first << 2);
-  const length = min<u32>(ELEMENTS_PER_ITEM, count - first);
+export function key_histogram_elements(args: KeyHistogramArgs, first: u32, count: u32): void {
+  const level = args.level, keys = args.keys + (<usize>first << 2);
   // Eight neighbouring keys are counted in eight separate histograms. Most scores fall into a few bins, so in a single
   // histogram an increment would often have to wait for the previous increment of the same bin.
   memory.fill(scratch(), 0, 8 * HISTOGRAM_BYTES);
-  if (level == 0) count_top_bytes(keys, length);
-  else count_under_prefix(keys, length, load<u32>(args.selection), 24 - 8 * level);
+  if (level == 0) count_top_bytes(keys, count);
+  else count_under_prefix(keys, count, load<u32>(args.selection), 24 - 8 * level);
 
   const histogram = args.histogram;
   for (let bin: usize = 0; bin < HISTOGRAM_BYTES; bin += 4) {
@@ -127,16 +113,10 @@ export function select_digit(args: SelectDigitArgs, _item: u32): void {
   memory.fill(histogram, 0, HISTOGRAM_BYTES);
 }
 
-export function count_ties_items(args: CountTiesArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function count_ties(args: CountTiesArgs, item: u32): void {
+export function count_ties_rows(args: CountTiesArgs, first: u32, end: u32): void {
   const selection = args.selection;
-  const rows = args.rows, cols = args.cols, accumulate = args.accumulate == 1;
+  const cols = args.cols, accumulate = args.accumulate == 1;
   const threshold = load<u32>(selection);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const ties = selection + (<usize>(2 + r) << 2);
     const found = count_equal(args.keys + (<usize>(r * cols) << 2), cols, threshold);

@@ -3,9 +3,8 @@
 
 import { FinishSelectionArgs, RefineHistogramArgs } from "./args";
 import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES, count_equal } from "./shared/select_keys";
-import { ceil_divide } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The position of the searches in `digits`, in bytes, after the histograms of the three levels.
 const SEARCHES: usize = 3 * DIGIT_BYTES;
 
@@ -39,11 +38,7 @@ function search_level(digits: usize, level: u32, threshold: u32, wanted: u32): v
   }
 }
 
-export function refine_histogram_items(args: RefineHistogramArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function refine_histogram(args: RefineHistogramArgs, item: u32): void {
+export function refine_histogram_elements(args: RefineHistogramArgs, first: u32, count: u32): void {
   const level = args.level, digits = args.digits;
   let threshold: u32 = 0, wanted = args.k;
   if (level == 2) {
@@ -52,18 +47,17 @@ export function refine_histogram(args: RefineHistogramArgs, item: u32): void {
   }
   search_level(digits, level - 1, threshold, wanted);
   threshold = knownDigits;
-  if (item == 0) {
+  if (first == 0) {
     store<u32>(digits + SEARCHES + 8 * (level - 1), knownDigits);
     store<u32>(digits + SEARCHES + 8 * (level - 1), wantedEntries, 4);
   }
-  const first = item * ELEMENTS_PER_ITEM, length = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   const keys = args.keys + (<usize>first << 2);
   const shift = digit_shift(level), prefixShift = digit_shift(level - 1), prefix = threshold >> prefixShift;
   const mask: u32 = level == 2 ? DIGIT_BINS / 2 - 1 : DIGIT_BINS - 1;
   const prefixes = i32x4.splat(prefix);
   clear_digits();
   let i: u32 = 0;
-  for (; i + 4 <= length; i += 4) {
+  for (; i + 4 <= count; i += 4) {
     const at = keys + (<usize>i << 2);
     const agree = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(at), prefixShift), prefixes));
     if (agree == 0) continue;
@@ -72,7 +66,7 @@ export function refine_histogram(args: RefineHistogramArgs, item: u32): void {
     if (agree & 4) count_digit(2, (load<u32>(at, 8) >> shift) & mask);
     if (agree & 8) count_digit(3, (load<u32>(at, 12) >> shift) & mask);
   }
-  for (; i < length; i++) {
+  for (; i < count; i++) {
     const key = load<u32>(keys + (<usize>i << 2));
     if (key >> prefixShift == prefix) count_digit(0, (key >> shift) & mask);
   }

@@ -2,21 +2,14 @@
 // so each row takes one copy. A work item is some rows of the strip.
 
 import { UnpackUpperArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 17;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 
-export function unpack_upper_items(args: UnpackUpperArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function unpack_upper(args: UnpackUpperArgs, item: u32): void {
+export function unpack_upper_rows(args: UnpackUpperArgs, first: u32, end: u32): void {
   const source = args.source, target = args.target;
   const rows = args.rows, cols = args.cols, firstRow = args.first_row, firstCol = args.first_col;
   const targetOffset = args.target_offset, ld = args.ld;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
   const firstLength = <u64>(args.n - firstRow); // the elements of the strip's first row
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const i = firstRow + r;
     const c = i > firstCol ? i - firstCol : 0;

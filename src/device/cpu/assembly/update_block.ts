@@ -5,12 +5,11 @@
 import { UpdateBlockArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { scratch } from "./shared/instance";
-import { row_items, rows_per_item } from "./shared/items";
 import { micro_cols, micro_rows, reads_rows } from "./shared/micro_kernels";
 import { multiply_packed } from "./shared/packed_product";
 import { add_digits, clear_digits, count_digit, DIGITS_SCRATCH_BYTES, force_row, score_row } from "./shared/select_keys";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The rows that are handled at a time: a multiple of the rows of both kinds of micro-tiles.
 const ROWS: u32 = 96;
 // MAX_BLOCK_SIZE of src/device/kernels/column_loop.ts, which both sizes of U are at most.
@@ -20,15 +19,9 @@ const MAX_SIZE: usize = 256;
 const PACKED_A: usize = DIGITS_SCRATCH_BYTES + MAX_SIZE * MAX_SIZE * 4;
 const EDGE_TILE: usize = PACKED_A + <usize>ROWS * MAX_SIZE * 4;
 
-export function update_block_items(args: UpdateBlockArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function update_block(args: UpdateBlockArgs, item: u32): void {
+export function update_block_rows(args: UpdateBlockArgs, first: u32, end: u32): void {
   const cols = args.cols, firstColumn = args.first;
   const scale = args.scale + (<usize>firstColumn << 2);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(args.rows, first + step);
   clear_digits();
   const packedU = scratch() + DIGITS_SCRATCH_BYTES;
   pack_panels(args.u + (<usize>args.u_offset << 2), args.ldu, cols, args.depth, micro_cols(), packedU);

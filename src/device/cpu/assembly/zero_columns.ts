@@ -2,20 +2,13 @@
 // rows. It reads the flag of each column once for all its rows, because few columns are dead.
 
 import { ZeroColumnsArgs } from "./args";
-import { row_items, rows_per_item } from "./shared/items";
 
-const ELEMENTS_PER_ITEM: u32 = 1 << 18;
+export const ELEMENTS_PER_ITEM: u32 = 1 << 18;
 
-export function zero_columns_items(args: ZeroColumnsArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function zero_columns(args: ZeroColumnsArgs, item: u32): void {
+export function zero_columns_rows(args: ZeroColumnsArgs, first: u32, end: u32): void {
   const w = args.w, rows = args.rows, cols = args.cols;
   const stride = <usize>args.ld << 2;
   const dead = args.dead + (<usize>args.first << 2);
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
   for (let c: u32 = 0; c < cols; c++) {
     if (load<u32>(dead + (<usize>c << 2)) == 0) continue;
     for (let r = first; r < end; r++) store<f32>(w + r * stride + (<usize>c << 2), 0);

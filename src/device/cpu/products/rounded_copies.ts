@@ -26,14 +26,11 @@ interface Copy {
 const MAX_BYTES = 256 << 20;
 
 export class RoundedCopies {
-  readonly #owner: RoundedCopiesOwner;
   /** The copies by their operands, from the least to the most recently used. */
   readonly #copies = new Map<CpuBuffer, Copy>();
   #bytes = 0;
 
-  constructor(owner: RoundedCopiesOwner) {
-    this.#owner = owner;
-  }
+  constructor(private readonly owner: RoundedCopiesOwner) {}
 
   /**
    * Returns the addresses of the copies of the operands of one kernel. If these copies alone need more than
@@ -59,7 +56,7 @@ export class RoundedCopies {
     if (!copy) return;
     this.#copies.delete(buffer);
     this.#bytes -= copy.bytes;
-    this.#owner.retire(copy.address, copy.bytes);
+    this.owner.retire(copy.address, copy.bytes);
   }
 
   #markUsed(buffer: CpuBuffer): void {
@@ -81,14 +78,14 @@ export class RoundedCopies {
     if (!copy) {
       const bytes = copyBytes(buffer);
       copy = {
-        address: this.#owner.allocate(`bfloat16 copy of ${buffer.label}`, bytes),
+        address: this.owner.allocate(`bfloat16 copy of ${buffer.label}`, bytes),
         bytes,
         isCurrent: false,
       };
       this.#copies.set(buffer, copy);
       this.#bytes += bytes;
     }
-    if (!copy.isCurrent) this.#owner.round(buffer, copy.address);
+    if (!copy.isCurrent) this.owner.round(buffer, copy.address);
     copy.isCurrent = true;
     return copy.address;
   }

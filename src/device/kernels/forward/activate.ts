@@ -1,6 +1,6 @@
 /** The elementwise kernels of a model's forward pass. */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { EXPONENTIAL, filled, positives, signed } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
@@ -27,8 +27,8 @@ export const ACTIVATION_CODE = {
 export const biasActivate = defineKernel({
   name: "bias_activate",
   bindings: { bias: "read", x: "read_write" },
-  params: { rows: "u32", cols: "u32", has_bias: "u32", activation: "u32" },
-  shader: { code, entryPoint: "bias_activate", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "has_bias", "activation"),
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [
     ...[1, 0].map((has_bias) => ({
       feature: has_bias ? "bias alone" : "nothing",
@@ -48,20 +48,8 @@ export const biasActivate = defineKernel({
 export const gatedMultiply = defineKernel({
   name: "gated_multiply",
   bindings: { gate: "read", up: "read", y: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    gate_offset: "u32",
-    ld_gate: "u32",
-    up_offset: "u32",
-    ld_up: "u32",
-    activation: "u32",
-  },
-  shader: {
-    code,
-    entryPoint: "gated_multiply",
-    grid: (p) => linearGrid(p.rows * p.cols, 256),
-  },
+  params: u32("rows", "cols", "gate_offset", "ld_gate", "up_offset", "ld_up", "activation"),
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => activationCases((activation, range) => gatedMultiplyCase(29, 71, activation, range)),
 });
 
@@ -74,7 +62,7 @@ export const clampedGate = defineKernel({
   name: "clamped_gate",
   bindings: { gate_up: "read", y: "read_write" },
   params: { count: "u32", alpha: "f32", limit: "f32" },
-  shader: { code, entryPoint: "clamped_gate", grid: (p) => linearGrid(p.count, 256) },
+  shader: { code, grid: (p) => linearGrid(p.count, 256) },
   cases: () => [3, 30].map((range) => ({ feature: `range ${range}`, ...clampedGateCase(601, range) })),
 });
 
@@ -83,7 +71,7 @@ export const softCap = defineKernel({
   name: "soft_cap",
   bindings: { x: "read_write" },
   params: { count: "u32", cap: "f32" },
-  shader: { code, entryPoint: "soft_cap", grid: (p) => linearGrid(p.count, 256) },
+  shader: { code, grid: (p) => linearGrid(p.count, 256) },
   cases: () => [
     ...[1.5, 10].map((range) => ({ feature: `range ${range}`, ...softCapCase(601, 2.5, range) })),
     {

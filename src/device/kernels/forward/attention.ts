@@ -1,6 +1,6 @@
 /** Causal self-attention over a batch of windows. A window is a run of consecutive tokens that attend to each other. */
 
-import { defineKernel, type Grid, type ShaderVariant } from "../kernel.ts";
+import { defineKernel, f32, type Grid, type ShaderVariant, u32 } from "../kernel.ts";
 import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import bindings from "../../../../shaders/shared/attention_forward.wgsl" with { type: "text" };
@@ -48,32 +48,18 @@ export const attention = defineKernel({
   name: "attention",
   bindings: { q: "read", k: "read", v: "read", slopes: "read", sinks: "read", out: "read_write" },
   params: {
-    batch: "u32",
-    tokens: "u32",
-    past: "u32",
-    heads: "u32",
-    kv_heads: "u32",
-    head_dim: "u32",
-    head_stride: "u32",
-    q_offset: "u32",
-    ldq: "u32",
-    k_offset: "u32",
-    ldk: "u32",
-    v_offset: "u32",
-    ldv: "u32",
-    ldo: "u32",
-    scale: "f32",
-    window: "u32",
-    soft_cap: "f32",
-    chunked: "u32",
-    has_sinks: "u32",
+    ...u32("batch", "tokens", "past", "heads", "kv_heads", "head_dim", "head_stride"),
+    ...u32("q_offset", "ldq", "k_offset", "ldk", "v_offset", "ldv", "ldo"),
+    ...f32("scale"),
+    ...u32("window"),
+    ...f32("soft_cap"),
+    ...u32("chunked", "has_sinks"),
   },
   shader: tiledShader(4),
   variants: { "64 dimensions": tiledShader(1), "128 dimensions": tiledShader(2) },
   variantFor: variantForHeads,
   softwareShader: {
     code: bindings + shared + softCap + code,
-    entryPoint: "attention",
     grid: (p) => grid(p, 4 * PART),
     loops: countLoops,
   },
@@ -129,7 +115,6 @@ function grid({ tokens, heads, head_dim, batch }: AttentionParams, dims: number)
 function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
   return {
     code: bindings + shared + softCap + tiledCode,
-    entryPoint: "attention",
     constants: { WIDTH: width },
     grid: (p) => grid(p, 64 * width),
     loops: (p) => {

@@ -1,6 +1,6 @@
 /** The convolution before linear attention. */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -18,21 +18,11 @@ export const causalConvolution = defineKernel({
   name: "causal_convolution",
   bindings: { x: "read", weight: "read", y: "read_write" },
   params: {
-    batch: "u32",
-    tokens: "u32",
-    past: "u32",
-    taps: "u32",
-    heads: "u32",
-    head_dim: "u32",
-    head_stride: "u32",
-    offset: "u32",
-    ldx: "u32",
-    first: "u32",
-    ldy: "u32",
+    ...u32("batch", "tokens", "past", "taps", "heads", "head_dim", "head_stride", "offset"),
+    ...u32("ldx", "first", "ldy"),
   },
   shader: {
     code: shared + code,
-    entryPoint: "causal_convolution",
     grid: (p) => linearGrid(p.batch * p.tokens * p.heads * p.head_dim, 256),
     loops: ({ taps }) => loop(taps),
   },

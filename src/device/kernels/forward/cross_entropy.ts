@@ -1,6 +1,6 @@
 /** The negative log-likelihood of the next token, computed from a model's logits. */
 
-import { defineKernel, rowGrid } from "../kernel.ts";
+import { defineKernel, rowGrid, u32 } from "../kernel.ts";
 import { below, EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { SIZE } from "./normalize.ts";
@@ -15,10 +15,9 @@ import code from "../../../../shaders/cross_entropy.wgsl" with { type: "text" };
 export const crossEntropy = defineKernel({
   name: "cross_entropy",
   bindings: { logits: "read", targets: "read", loss: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32" },
+  params: u32("rows", "cols", "ld"),
   shader: {
     code: sums + maxima + code,
-    entryPoint: "cross_entropy",
     grid: rowGrid,
     loops: (p) => {
       const columns = loop(Math.ceil(p.cols / SIZE)), tree = loop(Math.log2(SIZE));

@@ -1,6 +1,6 @@
 /** The Kullback–Leibler divergence between the predictions of two models, computed from their logits. */
 
-import { defineKernel, rowGrid } from "../kernel.ts";
+import { defineKernel, rowGrid, u32 } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { SIZE } from "./normalize.ts";
@@ -15,10 +15,9 @@ import code from "../../../../shaders/kl_divergence.wgsl" with { type: "text" };
 export const klDivergence = defineKernel({
   name: "kl_divergence",
   bindings: { reference: "read", logits: "read", divergence: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32" },
+  params: u32("rows", "cols", "ld"),
   shader: {
     code: sums + maxima + code,
-    entryPoint: "kl_divergence",
     grid: rowGrid,
     loops: (p) => {
       const columns = loop(Math.ceil(p.cols / SIZE)), tree = loop(Math.log2(SIZE));

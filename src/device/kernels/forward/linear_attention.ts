@@ -3,7 +3,7 @@
  * arXiv 2405.21060).
  */
 
-import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { defineKernel, f32, linearGrid, u32 } from "../kernel.ts";
 import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -22,23 +22,11 @@ export const MAX_F32 = (2 - 2 ** -23) * 2 ** 127;
 
 /** The parameters of linear attention, forwards and backwards. */
 export const LINEAR_ATTENTION_PARAMS = {
-  batch: "u32",
-  tokens: "u32",
-  first_row: "u32",
-  window_rows: "u32",
-  rows: "u32",
-  heads: "u32",
-  key_heads: "u32",
-  key_dim: "u32",
-  value_dim: "u32",
-  q_offset: "u32",
-  k_offset: "u32",
-  v_offset: "u32",
-  min_step: "f32",
-  max_step: "f32",
-  is_delta: "u32",
-  keeps_states: "u32",
-} as const satisfies Readonly<Record<string, Scalar>>;
+  ...u32("batch", "tokens", "first_row", "window_rows", "rows", "heads", "key_heads"),
+  ...u32("key_dim", "value_dim", "q_offset", "k_offset", "v_offset"),
+  ...f32("min_step", "max_step"),
+  ...u32("is_delta", "keeps_states"),
+};
 
 /**
  * For each window, each head h and its tokens in order, with the state S of the head, (key_dim, value_dim), and the step
@@ -64,7 +52,6 @@ export const linearAttention = defineKernel({
   params: LINEAR_ATTENTION_PARAMS,
   shader: {
     code: shared + activation + heads + code,
-    entryPoint: "linear_attention",
     grid: (p) => linearGrid(p.batch * p.heads * p.value_dim, 64),
     loops: ({ tokens, key_dim }) => loop(tokens, loop(key_dim), loop(key_dim)),
   },

@@ -21,7 +21,6 @@ export const layerNorm = defineKernel({
   params: { rows: "u32", cols: "u32", eps: "f32" },
   shader: {
     code,
-    entryPoint: "layer_norm",
     grid: rowGrid,
     loops: ({ cols }) => {
       const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
@@ -44,7 +43,6 @@ export const rmsNorm = defineKernel({
   params: { rows: "u32", cols: "u32", eps: "f32" },
   shader: {
     code,
-    entryPoint: "rms_norm",
     grid: rowGrid,
     loops: ({ cols }) => {
       const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
@@ -64,7 +62,6 @@ export const divideByRms = defineKernel({
   params: { rows: "u32", cols: "u32", y_cols: "u32", eps: "f32" },
   shader: {
     code,
-    entryPoint: "divide_by_rms",
     grid: rowGrid,
     loops: ({ cols, y_cols }) => {
       const tree = loop(Math.log2(SIZE));

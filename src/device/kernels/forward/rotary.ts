@@ -4,7 +4,7 @@
  * they are neighbours, which is called interleaved.
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { signed } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/rotary.wgsl" with { type: "text" };
@@ -18,21 +18,8 @@ import code from "../../../../shaders/rotary.wgsl" with { type: "text" };
 export const rotary = defineKernel({
   name: "rotary",
   bindings: { table: "read", x: "read_write" },
-  params: {
-    rows: "u32",
-    tokens: "u32",
-    heads: "u32",
-    head_stride: "u32",
-    pairs: "u32",
-    offset: "u32",
-    ld: "u32",
-    interleaved: "u32",
-  },
-  shader: {
-    code: shared + code,
-    entryPoint: "rotary",
-    grid: (p) => linearGrid(p.rows * p.heads * p.pairs, 256),
-  },
+  params: u32("rows", "tokens", "heads", "head_stride", "pairs", "offset", "ld", "interleaved"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.heads * p.pairs, 256) },
   cases: () => {
     const params = { rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80 };
     return [

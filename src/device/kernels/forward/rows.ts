@@ -1,6 +1,6 @@
 /** Kernels that copy and add rows of activations, as a mixture of experts needs them for the tokens of an expert. */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, permutation, positives, signed, words } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import rowsCode from "../../../../shaders/rows.wgsl" with { type: "text" };
@@ -11,8 +11,8 @@ const code = shared + rowsCode;
 export const gatherRows = defineKernel({
   name: "gather_rows",
   bindings: { x: "read", index: "read", y: "read_write" },
-  params: { rows: "u32", cols: "u32", offset: "u32" },
-  shader: { code, entryPoint: "gather_rows", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "offset"),
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [gatherRowsCase(17, 41, 23)],
 });
 
@@ -25,7 +25,7 @@ export const addRows = defineKernel({
   name: "add_rows",
   bindings: { x: "read", index: "read", factors: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", offset: "u32", has_index: "u32", scale: "f32" },
-  shader: { code, entryPoint: "add_rows", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () =>
     [0, 1].map((has_index) => ({
       feature: has_index ? "chosen rows" : "all rows",

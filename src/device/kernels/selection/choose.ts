@@ -11,7 +11,7 @@
  * it to 0 before the first tile. `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
  */
 
-import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, coarse, filled, words } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import { forcedFeature, KEYS_PER_INVOCATION, RADIX_BINS } from "./select.ts";
@@ -24,15 +24,7 @@ const code = linear + shared + own;
 /** The invocations that share a row, as in the shader. */
 const LANES = 64;
 
-const params = {
-  rows: "u32",
-  cols: "u32",
-  ld: "u32",
-  row0: "u32",
-  first: "u32",
-  words: "u32",
-  has_forced: "u32",
-} as const satisfies Record<string, Scalar>;
+const params = u32("rows", "cols", "ld", "row0", "first", "words", "has_forced");
 
 /**
  * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more
@@ -45,7 +37,6 @@ export const scoreHistogram = defineKernel({
   params: { ...params, level: "u32" },
   shader: {
     code,
-    entryPoint: "score_histogram",
     grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
   },
@@ -71,12 +62,7 @@ export const countScoreTies = defineKernel({
   name: "count_score_ties",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write" },
   params,
-  shader: {
-    code,
-    entryPoint: "count_score_ties",
-    grid: (p) => linearGrid(p.rows, 1),
-    loops: (p) => loop(Math.ceil(p.cols / LANES)),
-  },
+  shader: { code, grid: (p) => linearGrid(p.rows, 1), loops: (p) => loop(Math.ceil(p.cols / LANES)) },
   cases: () =>
     [0, 1].flatMap((has_forced) =>
       ["", ", the lowest key"].map((lowest) => ({
@@ -102,7 +88,6 @@ export const chooseEntries = defineKernel({
   params,
   shader: {
     code,
-    entryPoint: "choose_entries",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => {
       // A chunk has one mask word per lane, which compares its 32 keys. Then one lane counts the ties of all words.
@@ -141,7 +126,6 @@ export const chooseInGroups = defineKernel({
   params: { ...params, keep: "u32", group: "u32" },
   shader: {
     code,
-    entryPoint: "choose_in_groups",
     grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
     loops: (p) => loop(p.group, loop(p.group)),
   },

@@ -4,7 +4,7 @@
  * `select.ts`, row by row.
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, signed, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { forcedFeature, RADIX_BINS, RADIX_LEVELS, SCAN } from "./select.ts";
@@ -28,10 +28,9 @@ const LANES = RADIX_BINS;
 export const chooseInRows = defineKernel({
   name: "choose_in_rows",
   bindings: { x: "read", scale: "read", forced: "read", counts: "read", mask: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32", row0: "u32", words: "u32", has_forced: "u32" },
+  params: u32("rows", "cols", "ld", "row0", "words", "has_forced"),
   shader: {
     code: linear + shared + code,
-    entryPoint: "choose_in_rows",
     grid: (p) => linearGrid(p.rows, 1),
     loops: (p) => {
       const words = loop(Math.ceil(p.words / LANES), loop(32));

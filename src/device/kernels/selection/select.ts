@@ -13,7 +13,7 @@
  * - selection[2 + r] is first the number of ties in row r, and finally the number of them to choose.
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, positives, signed, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -45,8 +45,8 @@ const code = linear + shared + own;
 export const scoreKeys = defineKernel({
   name: "score_keys",
   bindings: { work: "read", scale: "read", forced: "read", keys: "read_write" },
-  params: { rows: "u32", cols: "u32", ld: "u32", first: "u32", words: "u32", has_forced: "u32" },
-  shader: { code, entryPoint: "score_keys", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "ld", "first", "words", "has_forced"),
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () =>
     [0, 1].map((has_forced) => ({
       feature: forcedFeature(has_forced),
@@ -61,10 +61,9 @@ export const scoreKeys = defineKernel({
 export const keyHistogram = defineKernel({
   name: "key_histogram",
   bindings: { keys: "read", selection: "read", histogram: "read_write" },
-  params: { count: "u32", level: "u32" },
+  params: u32("count", "level"),
   shader: {
     code,
-    entryPoint: "key_histogram",
     grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
   },
@@ -79,8 +78,8 @@ export const keyHistogram = defineKernel({
 export const selectDigit = defineKernel({
   name: "select_digit",
   bindings: { histogram: "read_write", selection: "read_write" },
-  params: { level: "u32", k: "u32" },
-  shader: { code, entryPoint: "select_digit", grid: () => [1, 1, 1], loops: () => SCAN },
+  params: u32("level", "k"),
+  shader: { code, grid: () => [1, 1, 1], loops: () => SCAN },
   cases: () =>
     [[0, 500], [0, 0], [1, 7], [2, 7], [3, 7]].map(([level, k]) => ({
       feature: `byte ${level}, k = ${k}`,
@@ -99,10 +98,9 @@ export const selectDigit = defineKernel({
 export const countTies = defineKernel({
   name: "count_ties",
   bindings: { keys: "read", selection: "read_write" },
-  params: { rows: "u32", cols: "u32", accumulate: "u32" },
+  params: u32("rows", "cols", "accumulate"),
   shader: {
     code,
-    entryPoint: "count_ties",
     grid: (p) => linearGrid(p.rows, COUNT_ROWS),
     loops: (p) => loop(Math.ceil(Math.min(p.rows, COUNT_ROWS) * p.cols / COUNT_ROWS)),
   },
@@ -120,10 +118,9 @@ export const countTies = defineKernel({
 export const rankTies = defineKernel({
   name: "rank_ties",
   bindings: { selection: "read_write" },
-  params: { rows: "u32" },
+  params: u32("rows"),
   shader: {
     code,
-    entryPoint: "rank_ties",
     grid: () => [1, 1, 1],
     loops: (p) => {
       const rows = loop(Math.ceil(p.rows / RADIX_BINS));

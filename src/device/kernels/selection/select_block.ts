@@ -5,7 +5,7 @@
  * `finishSelection` finds the last digit, and counts and ranks the ties if not all of them are chosen.
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { KEYS_PER_INVOCATION, RADIX_BINS, SCAN } from "./select.ts";
@@ -38,10 +38,9 @@ const SEARCH = sequence(LANE_BINS, SCAN, LANE_BINS);
 export const refineHistogram = defineKernel({
   name: "refine_histogram",
   bindings: { keys: "read", digits: "read_write" },
-  params: { count: "u32", level: "u32", k: "u32" },
+  params: u32("count", "level", "k"),
   shader: {
     code,
-    entryPoint: "refine_histogram",
     grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => sequence(LANE_BINS, SEARCH, loop(KEYS_PER_INVOCATION), LANE_BINS),
   },
@@ -74,10 +73,9 @@ export const refineHistogram = defineKernel({
 export const finishSelection = defineKernel({
   name: "finish_selection",
   bindings: { keys: "read", digits: "read_write", selection: "read_write" },
-  params: { rows: "u32", cols: "u32" },
+  params: u32("rows", "cols"),
   shader: {
     code,
-    entryPoint: "finish_selection",
     grid: () => [1, 1, 1],
     loops: (p) => {
       const rows = loop(Math.ceil(p.rows / RADIX_BINS));

@@ -5,7 +5,7 @@
  * than several: on a GPU each dispatch waits for the dispatch before it, and a CPU still has the weights in its cache.
  */
 
-import { defineKernel } from "../kernel.ts";
+import { defineKernel, u32 } from "../kernel.ts";
 import { below, coarse, filled, positives, words } from "../kernel_case.ts";
 import { loop, sequence } from "../loop_count.ts";
 import { DIGITS_LENGTH, LANE_BINS } from "./select_block.ts";
@@ -43,24 +43,11 @@ export const updateBlock = defineKernel({
     digits: "read_write",
   },
   params: {
-    rows: "u32",
-    cols: "u32",
-    depth: "u32",
-    row0: "u32",
-    a_offset: "u32",
-    lda: "u32",
-    u_offset: "u32",
-    ldu: "u32",
-    w_offset: "u32",
-    ldw: "u32",
-    ldwork: "u32",
-    first: "u32",
-    words: "u32",
-    has_forced: "u32",
+    ...u32("rows", "cols", "depth", "row0", "a_offset", "lda", "u_offset", "ldu"),
+    ...u32("w_offset", "ldw", "ldwork", "first", "words", "has_forced"),
   },
   shader: {
     code: shared + digits + own,
-    entryPoint: "update_block",
     grid: (p) => [Math.ceil(p.cols / PATCH), Math.ceil(p.rows / PATCH), 1],
     loops: ({ depth }) => sequence(LANE_BINS, loop(Math.ceil(depth / DEPTH), loop(DEPTH / 4)), LANE_BINS),
   },

@@ -1,7 +1,7 @@
 /** The backward passes of the activation functions and of the gates of a model (`forward/activate.ts`). */
 
 import { activationCases, clampedGateCase, spread } from "../forward/activate.ts";
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { EXPONENTIAL, signed } from "../kernel_case.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
@@ -16,8 +16,8 @@ const code = linear + activation + gradientCode;
 export const activateBackward = defineKernel({
   name: "activate_backward",
   bindings: { x: "read", gradient: "read_write" },
-  params: { count: "u32", activation: "u32" },
-  shader: { code, entryPoint: "activate_backward", grid: (p) => linearGrid(p.count, 256) },
+  params: u32("count", "activation"),
+  shader: { code, grid: (p) => linearGrid(p.count, 256) },
   cases: () => activationCases((code, range) => activateBackwardCase(601, code, range)),
 });
 
@@ -31,17 +31,8 @@ export const activateBackward = defineKernel({
 export const gateBackward = defineKernel({
   name: "gate_backward",
   bindings: { gate: "read", up: "read", gradient: "read", target: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    gate_offset: "u32",
-    ld_gate: "u32",
-    up_offset: "u32",
-    ld_up: "u32",
-    activation: "u32",
-    of_up: "u32",
-  },
-  shader: { code, entryPoint: "gate_backward", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("rows", "cols", "gate_offset", "ld_gate", "up_offset", "ld_up", "activation", "of_up"),
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () =>
     [0, 1].flatMap((of_up) =>
       activationCases((code, range) => gateBackwardCase(29, 71, code, range, of_up)).map((one) => ({
@@ -60,7 +51,7 @@ export const clampedGateBackward = defineKernel({
   name: "clamped_gate_backward",
   bindings: { gate_up: "read", gradient: "read", target: "read_write" },
   params: { count: "u32", alpha: "f32", limit: "f32" },
-  shader: { code, entryPoint: "clamped_gate_backward", grid: (p) => linearGrid(p.count, 256) },
+  shader: { code, grid: (p) => linearGrid(p.count, 256) },
   cases: () =>
     [3, 30].map((range) => ({ feature: `range ${range}`, ...clampedGateBackwardCase(601, range) })),
 });

@@ -17,7 +17,7 @@ export const adam = defineKernel({
   name: "adam",
   bindings: { gradient: "read", weight: "read_write", first: "read_write", second: "read_write" },
   params: { count: "u32", keeps_zeros: "u32", rate: "f32", correction: "f32" },
-  shader: { code: shared + adamCode, entryPoint: "adam", grid: (p) => linearGrid(p.count, 256) },
+  shader: { code: shared + adamCode, grid: (p) => linearGrid(p.count, 256) },
   cases: () => [
     { feature: "all weights", ...adamCase(601, 0) },
     { feature: "zeros stay", ...adamCase(601, 1) },

@@ -1,7 +1,7 @@
 /** The gradients of causal self-attention with respect to its queries, keys and values. */
 
 import { attentionCase, variantForHeads } from "../forward/attention.ts";
-import { defineKernel, type Kernel, type ShaderVariant } from "../kernel.ts";
+import { defineKernel, type ShaderVariant } from "../kernel.ts";
 import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import {
@@ -21,16 +21,6 @@ const COLUMNS = 8;
 /** The operand of attention with respect to which a kernel computes the gradient. */
 type Operand = "q" | "k" | "v";
 
-const BINDINGS = {
-  q: "read",
-  k: "read",
-  v: "read",
-  slopes: "read",
-  d_out: "read",
-  statistics: "read",
-  gradient: "read_write",
-} as const;
-
 /**
  * gradient ← gradient + ∂L/∂q, where `d_out` is ∂L/∂out of `attention`, in the layout of `out`, and `statistics` is the
  * result of `attention_statistics`. For each query t, key s ≤ t that it sees, and head h, named as in `attention`:
@@ -44,47 +34,22 @@ const BINDINGS = {
  * parameters are the same as for `attention` with the same operands and without earlier tokens. All buffers hold f32,
  * `head_dim` is at most 512, and every sum has a fixed order.
  */
-export const attentionQueriesBackward = defineKernel({
-  name: "attention_queries_backward",
-  bindings: BINDINGS,
-  params: ATTENTION_GRADIENT_PARAMS,
-  ...shaders("attention_queries_backward", "q"),
-  cases: () => casesOf("q"),
-});
+export const attentionQueriesBackward = declareGradient("attention_queries_backward", "q");
 
 /** gradient ← gradient + ∂L/∂k in the layout of k, as {@link attentionQueriesBackward} describes. */
-export const attentionKeysBackward = defineKernel({
-  name: "attention_keys_backward",
-  bindings: BINDINGS,
-  params: ATTENTION_GRADIENT_PARAMS,
-  ...shaders("attention_keys_backward", "k"),
-  cases: () => casesOf("k"),
-});
+export const attentionKeysBackward = declareGradient("attention_keys_backward", "k");
 
 /** gradient ← gradient + ∂L/∂v in the layout of v, as {@link attentionQueriesBackward} describes. v is not read. */
-export const attentionValuesBackward = defineKernel({
-  name: "attention_values_backward",
-  bindings: BINDINGS,
-  params: ATTENTION_GRADIENT_PARAMS,
-  ...shaders("attention_values_backward", "v"),
-  cases: () => casesOf("v"),
-});
+export const attentionValuesBackward = declareGradient("attention_values_backward", "v");
 
 /**
  * Declares attention_backward.wgsl with up to 64·width dimensions of the gradient per workgroup, where `width` is 1, 2 or 4.
  * With smaller widths, each invocation needs fewer registers. Software adapters compile one shader for all sizes, because compiling
  * takes them seconds.
  */
-function shaders(
-  entryPoint: string,
-  operand: Operand,
-): Pick<
-  Kernel<string, keyof AttentionGradientParams>,
-  "shader" | "softwareShader" | "variants" | "variantFor"
-> {
+function declareGradient(name: string, operand: Operand) {
   const ofWidth = (width: number): ShaderVariant<keyof AttentionGradientParams> => ({
     code: patch + shared + softCap + code,
-    entryPoint,
     constants: { WIDTH: width },
     grid: ({ tokens, heads, kv_heads, head_dim, batch }) => [
       Math.ceil(tokens / TOKENS),
@@ -92,12 +57,24 @@ function shaders(
       batch,
     ],
   });
-  return {
+  return defineKernel({
+    name,
+    bindings: {
+      q: "read",
+      k: "read",
+      v: "read",
+      slopes: "read",
+      d_out: "read",
+      statistics: "read",
+      gradient: "read_write",
+    },
+    params: ATTENTION_GRADIENT_PARAMS,
     shader: ofWidth(4),
     variants: { "64 dimensions": ofWidth(1), "128 dimensions": ofWidth(2) },
     variantFor: variantForHeads,
     softwareShader: { ...ofWidth(4), loops: (p) => countLoops(p, operand) },
-  };
+    cases: () => casesOf(operand),
+  });
 }
 
 function countLoops(p: AttentionGradientParams, operand: Operand): LoopCount {

@@ -1,6 +1,6 @@
 /** Constants, parameters and loop counts that the kernels for the gradients of attention share. */
 
-import type { Scalar } from "../kernel.ts";
+import { attention } from "../forward/attention.ts";
 import { loop, type LoopCount } from "../loop_count.ts";
 
 /** The queries and the keys of a patch, as in shaders/shared/attention.wgsl. */
@@ -9,27 +9,10 @@ export const TOKENS = 64;
 export const EDGE = 16;
 const SLICE = 4;
 
+const { past: _, ...params } = attention.params;
+
 /** The parameters of `attention`, without `past`. */
-export const ATTENTION_GRADIENT_PARAMS = {
-  batch: "u32",
-  tokens: "u32",
-  heads: "u32",
-  kv_heads: "u32",
-  head_dim: "u32",
-  head_stride: "u32",
-  q_offset: "u32",
-  ldq: "u32",
-  k_offset: "u32",
-  ldk: "u32",
-  v_offset: "u32",
-  ldv: "u32",
-  ldo: "u32",
-  scale: "f32",
-  window: "u32",
-  soft_cap: "f32",
-  chunked: "u32",
-  has_sinks: "u32",
-} as const satisfies Readonly<Record<string, Scalar>>;
+export const ATTENTION_GRADIENT_PARAMS = params;
 
 export type AttentionGradientParams = Readonly<Record<keyof typeof ATTENTION_GRADIENT_PARAMS, number>>;
 

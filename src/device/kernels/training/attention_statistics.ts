@@ -32,7 +32,6 @@ export const attentionStatistics = defineKernel({
   params: ATTENTION_GRADIENT_PARAMS,
   shader: {
     code: patch + shared + softCap + code,
-    entryPoint: "attention_statistics",
     grid: ({ tokens, heads, batch }) => [Math.ceil(tokens / TOKENS), heads, batch],
     loops: (p) =>
       sequence(

@@ -17,7 +17,6 @@ export const blockLoss = defineKernel({
   params: { rows: "u32", cols: "u32", scale: "f32" },
   shader: {
     code: sums + code,
-    entryPoint: "block_loss",
     grid: rowGrid,
     loops: ({ cols }) => {
       const columns = loop(Math.ceil(cols / SIZE));

@@ -21,7 +21,6 @@ export const causalConvolutionBackward = defineKernel({
   params,
   shader: {
     code: shared + code,
-    entryPoint: "causal_convolution_backward",
     grid: (p) => linearGrid(p.batch * p.tokens * p.heads * p.head_dim, 256),
     loops: ({ taps }) => loop(taps),
   },

@@ -41,7 +41,6 @@ export const linearAttentionStatesBackward = defineKernel({
   params: LINEAR_ATTENTION_PARAMS,
   shader: {
     code,
-    entryPoint: "linear_attention_states_backward",
     grid: (p) => linearGrid(p.batch * p.heads * p.value_dim, 64),
     loops: ({ tokens, key_dim }) => loop(tokens, loop(key_dim), loop(key_dim)),
   },
@@ -74,7 +73,6 @@ export const linearAttentionInputsBackward = defineKernel({
   params: LINEAR_ATTENTION_PARAMS,
   shader: {
     code,
-    entryPoint: "linear_attention_inputs_backward",
     grid: (p) => rowGrid({ rows: p.batch * p.tokens * p.key_heads }),
     loops: ({ heads, key_heads, key_dim, value_dim }) => {
       const tree = loop(Math.log2(SIZE)), columns = Math.min(value_dim, SIZE);

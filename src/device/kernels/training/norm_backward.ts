@@ -20,7 +20,6 @@ export const normBackward = defineKernel({
   params: { rows: "u32", cols: "u32", eps: "f32", is_centered: "u32" },
   shader: {
     code: sums + code,
-    entryPoint: "norm_backward",
     grid: rowGrid,
     loops: ({ cols, is_centered }) => {
       const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));

@@ -3,7 +3,7 @@
  * buffer `first`, the slot of the check.
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, f32, linearGrid, u32 } from "../kernel.ts";
 import { positives, signed } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
@@ -34,10 +34,9 @@ const PER_INVOCATION = 8;
 export const checkFinite = defineKernel({
   name: "check_finite",
   bindings: { x: "read", first: "read_write" },
-  params: { count: "u32", offset: "u32", cols: "u32", ld: "u32", limit: "u32", slot: "u32" },
+  params: u32("count", "offset", "cols", "ld", "limit", "slot"),
   shader: {
     code: shared + code,
-    entryPoint: "check_finite",
     grid: (p) => linearGrid(p.count, 256 * PER_INVOCATION),
     loops: () => loop(PER_INVOCATION),
   },
@@ -84,21 +83,10 @@ export const checkSymmetry = defineKernel({
   name: "check_symmetry",
   bindings: { strip: "read", upper: "read", diagonal: "read", first: "read_write" },
   params: {
-    rows: "u32",
-    cols: "u32",
-    row0: "u32",
-    col0: "u32",
-    ldstrip: "u32",
-    ldupper: "u32",
-    tile_col0: "u32",
-    slot: "u32",
-    tolerance: "f32",
+    ...u32("rows", "cols", "row0", "col0", "ldstrip", "ldupper", "tile_col0", "slot"),
+    ...f32("tolerance"),
   },
-  shader: {
-    code: shared + code,
-    entryPoint: "check_symmetry",
-    grid: (p) => linearGrid(p.rows * p.cols, 256),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [
     { feature: "differences within the tolerance", ...symmetryCase([]) },
     { feature: "differences over the tolerance", ...symmetryCase([[22, 21], [20, 7], [20, 13], [23, 4]]) },

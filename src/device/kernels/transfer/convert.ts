@@ -1,6 +1,6 @@
 /** Kernels that convert the elements of a safetensors file to f32 and back. */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { filled, signed, words } from "../kernel_case.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -16,8 +16,8 @@ export const DTYPE_CODE: Readonly<Record<FloatDtype, number>> = { F32: 0, F16: 1
 export const toFloat32 = defineKernel({
   name: "to_float32",
   bindings: { source: "read", target: "read_write" },
-  params: { count: "u32", dtype: "u32", source_offset: "u32", target_offset: "u32" },
-  shader: { code: shared + code, entryPoint: "to_float32", grid: (p) => linearGrid(p.count, 256) },
+  params: u32("count", "dtype", "source_offset", "target_offset"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.count, 256) },
   cases: () => [
     ...(["F32", "F16", "BF16"] as const).map((dtype) => ({
       feature: dtype,
@@ -43,8 +43,8 @@ export const toFloat32 = defineKernel({
 export const fromFloat32 = defineKernel({
   name: "from_float32",
   bindings: { source: "read", target: "read_write" },
-  params: { count: "u32", dtype: "u32", source_offset: "u32" },
-  shader: { code: shared + code, entryPoint: "from_float32", grid: (p) => linearGrid(p.count, 256) },
+  params: u32("count", "dtype", "source_offset"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.count, 256) },
   cases: () => [
     ...HALVES.map((dtype) => ({
       feature: `NaN to ${dtype}`,

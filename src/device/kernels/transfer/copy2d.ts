@@ -1,27 +1,20 @@
 /** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, unchanged or transposed. */
 
-import { type BindingAccess, defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { type BindingAccess, defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { words } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/copy2d.wgsl" with { type: "text" };
 
 const bindings = { source: "read", target: "read_write" } as const satisfies Record<string, BindingAccess>;
 
-const params = {
-  rows: "u32",
-  cols: "u32",
-  source_offset: "u32",
-  source_ld: "u32",
-  target_offset: "u32",
-  target_ld: "u32",
-} as const satisfies Record<string, Scalar>;
+const params = u32("rows", "cols", "source_offset", "source_ld", "target_offset", "target_ld");
 
 /** For r < rows and c < cols: target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c]. */
 export const copy2d = defineKernel({
   name: "copy2d",
   bindings,
   params,
-  shader: { code: shared + code, entryPoint: "copy2d", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [copyCase(37, 41)],
 });
 
@@ -30,11 +23,7 @@ export const copyTransposed = defineKernel({
   name: "copy_transposed",
   bindings,
   params,
-  shader: {
-    code: shared + code,
-    entryPoint: "copy_transposed",
-    grid: (p) => linearGrid(p.rows * p.cols, 256),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [copyCase(37, 41, true)],
 });
 

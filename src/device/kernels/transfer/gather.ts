@@ -7,7 +7,7 @@
  * dispatches all pairs of tiles.
  */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { permutation, words } from "../kernel_case.ts";
 import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -20,20 +20,8 @@ import code from "../../../../shaders/gather.wgsl" with { type: "text" };
 export const gatherColumns = defineKernel({
   name: "gather_columns",
   bindings: { source: "read", order: "read", target: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    target_ld: "u32",
-    first: "u32",
-    source_ld: "u32",
-    source_first: "u32",
-    source_cols: "u32",
-  },
-  shader: {
-    code: shared + code,
-    entryPoint: "gather_columns",
-    grid: (p) => linearGrid(p.rows * p.cols, 256),
-  },
+  params: u32("rows", "cols", "target_ld", "first", "source_ld", "source_first", "source_cols"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [gatherColumnsCase(19, 37, 20, 10, 43)],
 });
 
@@ -47,22 +35,10 @@ export const gatherSymmetric = defineKernel({
   name: "gather_symmetric",
   bindings: { source: "read", order: "read", target: "read_write" },
   params: {
-    rows: "u32",
-    cols: "u32",
-    target_ld: "u32",
-    row0: "u32",
-    first: "u32",
-    source_ld: "u32",
-    source_row0: "u32",
-    source_rows: "u32",
-    source_first: "u32",
-    source_cols: "u32",
+    ...u32("rows", "cols", "target_ld", "row0", "first", "source_ld", "source_row0"),
+    ...u32("source_rows", "source_first", "source_cols"),
   },
-  shader: {
-    code: shared + code,
-    entryPoint: "gather_symmetric",
-    grid: (p) => linearGrid(p.rows * p.cols, 256),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [gatherSymmetricCase([16, 20, 19, 37], [3, 10, 38, 43])],
 });
 
@@ -73,13 +49,8 @@ export const gatherSymmetric = defineKernel({
 export const gatherBits = defineKernel({
   name: "gather_bits",
   bindings: { source: "read", order: "read", target: "read_write" },
-  params: { rows: "u32", cols: "u32", words: "u32" },
-  shader: {
-    code: shared + code,
-    entryPoint: "gather_bits",
-    grid: (p) => linearGrid(p.rows * p.words, 64),
-    loops: () => loop(32),
-  },
+  params: u32("rows", "cols", "words"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.words, 64), loops: () => loop(32) },
   cases: () => [gatherBitsCase(29, 70)],
 });
 

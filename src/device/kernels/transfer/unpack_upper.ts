@@ -1,6 +1,6 @@
 /** Copies elements from some rows of a packed upper triangle into a tile of the matrix. */
 
-import { defineKernel, linearGrid } from "../kernel.ts";
+import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { words } from "../kernel_case.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/unpack_upper.wgsl" with { type: "text" };
@@ -15,16 +15,8 @@ import code from "../../../../shaders/unpack_upper.wgsl" with { type: "text" };
 export const unpackUpper = defineKernel({
   name: "unpack_upper",
   bindings: { source: "read", target: "read_write" },
-  params: {
-    n: "u32",
-    rows: "u32",
-    cols: "u32",
-    first_row: "u32",
-    first_col: "u32",
-    target_offset: "u32",
-    ld: "u32",
-  },
-  shader: { code: shared + code, entryPoint: "unpack_upper", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  params: u32("n", "rows", "cols", "first_row", "first_col", "target_offset", "ld"),
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
   cases: () => [
     unpackUpperCase({ n: 71, rows: 17, cols: 33, first_row: 20, first_col: 15 }, 3, 5),
     {

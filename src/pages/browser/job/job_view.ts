@@ -17,7 +17,6 @@ export interface JobViewOptions {
 }
 
 export class JobView {
-  readonly #options: JobViewOptions;
   readonly #section = byId("job", HTMLElement);
   readonly #problem = byId("job-problem", HTMLElement);
   readonly #again = byId("again", HTMLButtonElement);
@@ -27,8 +26,7 @@ export class JobView {
   #job: Job | undefined;
   #following: AbortController | undefined;
 
-  constructor(options: JobViewOptions) {
-    this.#options = options;
+  constructor(private readonly options: JobViewOptions) {
     this.#cancel.addEventListener("click", () => void this.#act(() => this.#cancelJob()));
     this.#again.addEventListener("click", () => void this.#act(() => this.#submitAgain()));
   }
@@ -106,8 +104,8 @@ export class JobView {
 
   async #cancelJob(): Promise<void> {
     if (!this.#job) return;
-    await this.#options.jobs().cancel(this.#job.id);
-    this.#options.onChange();
+    await this.options.jobs().cancel(this.#job.id);
+    this.options.onChange();
   }
 
   async #submitAgain(): Promise<void> {
@@ -116,8 +114,8 @@ export class JobView {
     const request = model
       ? { ...model, blocks: [...this.#layers.values()].map(blockRequestOf) }
       : this.#unsolved().map(requestOf);
-    const job = await this.#options.jobs().submit(request, { name: `${name ?? shortId(id)}, again` });
-    this.#options.onChange(job.id);
+    const job = await this.options.jobs().submit(request, { name: `${name ?? shortId(id)}, again` });
+    this.options.onChange(job.id);
   }
 
   async #act(action: () => Promise<void>): Promise<void> {

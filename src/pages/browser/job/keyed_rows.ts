@@ -7,14 +7,12 @@ export interface Row<T> {
 }
 
 export class KeyedRows<T> {
-  readonly #body: HTMLElement;
   readonly #keyOf: (item: T) => string;
   readonly #create: (item: T) => Row<T>;
   readonly #rows = new Map<string, Row<T>>();
 
   /** @param create makes the row of an item. `update` is called for it afterwards */
-  constructor(body: HTMLElement, keyOf: (item: T) => string, create: (item: T) => Row<T>) {
-    this.#body = body;
+  constructor(private readonly body: HTMLElement, keyOf: (item: T) => string, create: (item: T) => Row<T>) {
     this.#keyOf = keyOf;
     this.#create = create;
   }
@@ -28,8 +26,8 @@ export class KeyedRows<T> {
       this.#rows.delete(key);
     }
     for (const [index, item] of items.entries()) {
-      const { element } = this.update(item), place = this.#body.children[index];
-      if (place !== element) this.#body.insertBefore(element, place ?? null);
+      const { element } = this.update(item), place = this.body.children[index];
+      if (place !== element) this.body.insertBefore(element, place ?? null);
     }
   }
 
@@ -40,7 +38,7 @@ export class KeyedRows<T> {
     if (!row) {
       row = this.#create(item);
       this.#rows.set(key, row);
-      this.#body.append(row.element);
+      this.body.append(row.element);
     }
     row.update(item);
     return row;

@@ -28,12 +28,9 @@ interface Group {
 
 /** The table, with its groups by the names of their blocks. */
 export class LayerTable {
-  readonly #table: HTMLTableElement;
   readonly #groups = new Map<string, Group>();
 
-  constructor(table: HTMLTableElement) {
-    this.#table = table;
-  }
+  constructor(private readonly table: HTMLTableElement) {}
 
   /** Shows exactly these layers, which all belong to one job. */
   show(layers: readonly LayerState[]): void {
@@ -82,7 +79,7 @@ export class LayerTable {
     const group = { body, rows, layers: new Map<string, LayerState>(), count, open };
     open(true);
     this.#groups.set(block, group);
-    this.#table.append(body);
+    this.table.append(body);
     return group;
   }
 }
