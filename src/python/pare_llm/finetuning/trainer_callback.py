@@ -43,6 +43,13 @@ class KeepZeros(TrainerCallback):
         self.on_train_end(args, state, control)  # the last run may have ended with an error
         self.zeros = keep_zeros(model, optimizer, layers=self.layers, folder=self.folder)
 
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the masked weights to zero also after optimizers that are stepped in backward, such as LOMO."""
+        assert self.zeros is not None
+        self.zeros.apply()
+
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
