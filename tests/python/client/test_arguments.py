@@ -66,7 +66,7 @@ CASES: dict[str, Callable[[], object]] = {
     "hessian_upper: must be a torch tensor or a NumPy array, got NoneType": lambda: PARE.put_hessian(None),
     "digest: must be a string, got int 5": lambda: PARE.delete_hessian(5),
     "hosts: must be a list of URLs or of TransportOptions, got str": lambda: PareHosts("http://host"),
-    "hosts[1]: must be a URL or TransportOptions, got Pare": lambda: ANY.PareHosts(["http://host", PARE]),
+    "hosts[1]: must be a URL, options or a Pare, got int 5": lambda: ANY.PareHosts(["http://host", 5]),
     "on_host_lost: must be a function or None, got int 5": lambda: ANY.PareHosts([OPTIONS], on_host_lost=5),
     "layers: cannot be sent as JSON: Object of type ndarray": lambda: JOBS.submit([{"weight": WEIGHT}]),
     "layers: must be a list of layers, got int 5": lambda: JOBS.submit(5),

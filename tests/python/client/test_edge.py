@@ -13,13 +13,13 @@ from pare_llm import (
     LayerToUpload,
     Pare,
     PareError,
+    PareHosts,
     TransportOptions,
     Uploads,
     list_edge_hosts,
     prune_by_job,
 )
 from pare_llm.client.layer_file import encode_parts
-from pare_llm.client.shared_statistics import SharedStatistics
 
 from client.layers import bits_of, hessian_of, random_layer, upper_of
 
@@ -65,9 +65,9 @@ def test_a_large_layer_with_stored_statistics_must_send_them(edge: EdgeProcess) 
     digest = pare.put_hessian(upper)
     with pytest.raises(PareError, match="too_large"):
         pare.prune_layer(weight, hessian=digest)
-    shared = SharedStatistics(pare, upper)
-    result = shared.prune(weight, sparsity=0.6)
-    shared.delete()
+    hosts = PareHosts([pare])
+    result = hosts.prune_layer(weight, hessian=hosts.put_hessian(upper), sparsity=0.6)
+    hosts.delete_hessian(digest)
     direct = Pare(edge.host_url).prune_layer(weight, hessian_upper=upper, sparsity=0.6)
     np.testing.assert_array_equal(bits_of(result.weight), bits_of(direct.weight))
 

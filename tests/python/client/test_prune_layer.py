@@ -10,8 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import HostProcess
-from pare_llm import Pare, PareError
-from pare_llm.client.shared_statistics import SharedStatistics
+from pare_llm import Pare, PareError, PareHosts
 from torch import distributed
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
@@ -91,14 +90,15 @@ def test_validation_statistics_decide_and_may_be_a_matrix_its_triangle_or_stored
     weight = to_library(library, weight)
     digest = pare.put_hessian(upper, validation_hessian_upper=validation_upper)
     assert digest != pare.put_hessian(upper)
-    shared = SharedStatistics(pare, upper, validation_upper)
+    hosts = PareHosts([pare])
+    assert digest == hosts.put_hessian(upper, validation_upper)
     given: list[dict[str, Any]] = [
         {"hessian_upper": upper, "validation_hessian": to_library(library, validation)},
         {"hessian_upper": upper, "validation_hessian_upper": validation_upper},
         {"hessian": digest},
     ]
     results = [pare.prune_layer(weight, **statistics, pattern="2:4") for statistics in given]
-    results.append(shared.prune(weight, pattern="2:4"))
+    results.append(hosts.prune_layer(weight, hessian=digest, pattern="2:4"))
     for result in results:
         np.testing.assert_array_equal(bits_of(result.weight), bits_of(results[0].weight))
         delta = (np.asarray(weight) - np.asarray(result.weight)).astype(np.float64)
@@ -111,7 +111,7 @@ def test_validation_statistics_decide_and_may_be_a_matrix_its_triangle_or_stored
         pare.prune_layer(weight, hessian_upper=upper, validation_hessian_upper=validation_upper[1:])
     with pytest.raises(PareError, match=r"shape_mismatch.*validation_hessian"):
         pare.prune_layer(weight, hessian=digest, validation_hessian=to_library(library, validation))
-    shared.delete()
+    hosts.delete_hessian(digest)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -1,4 +1,4 @@
-"""Checks the header of a safetensors file (https://huggingface.co/docs/safetensors).
+"""Checks the header of a safetensors file or answer (https://huggingface.co/docs/safetensors).
 
 The reader of the safetensors library (version 0.8) is not used. It accepts 8 of the 76 hostile files of the
 tests, among them headers that list a tensor twice, and its errors do not name the file. It maps files into
@@ -24,7 +24,9 @@ ELEMENT_BYTES = {
 # The dtypes that a weight may have.
 FLOAT_DTYPES = ("F32", "F16", "BF16")
 
-_LENGTH_BYTES = 8
+LENGTH_BYTES = 8
+"""The bytes in front of the header, which hold the length of the header."""
+
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 _MAX_EXTENT = 2**53 - 1
 _MAX_ELEMENTS = 2**60  # PyTorch computes strides in 64 bits, also for tensors that are empty
@@ -50,15 +52,21 @@ def read_header(file: RawIOBase, path: Path) -> tuple[list[TensorInfo], dict[str
     """Return the tensors in the order of their data, and the metadata. A wrong header raises a ValueError."""
     file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    data_begin = _LENGTH_BYTES + length
+    length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+    data_begin = LENGTH_BYTES + length
     if length > _MAX_HEADER_BYTES:
         raise ValueError(
             f"{path}: the header has {length} bytes, but at most {_MAX_HEADER_BYTES} are allowed"
         )
     if file_bytes < data_begin:
         raise ValueError(f"{path}: the file has {file_bytes} bytes, but the header ends at byte {data_begin}")
-    entries = _parse_json(file.read(length), path)
+    return parse_header(file.read(length), file_bytes, path)
+
+
+def parse_header(text: bytes, file_bytes: int, path: object) -> tuple[list[TensorInfo], dict[str, str]]:
+    """Parse the header `text` of a file of `file_bytes` bytes, as `read_header`. Errors begin with `path`."""
+    data_begin = LENGTH_BYTES + len(text)
+    entries = _parse_json(text, path)
     metadata: Any = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{path}: __metadata__ must be an object of strings, not {quote(metadata)}")
@@ -68,8 +76,8 @@ def read_header(file: RawIOBase, path: Path) -> tuple[list[TensorInfo], dict[str
     for info in tensors:
         if info.begin != position:
             raise ValueError(
-                f"{path}: the tensor {info.name} begins at byte {info.begin - data_begin} of the data, "
-                f"but the tensor before it ends at byte {position - data_begin}"
+                f"{path}: the tensor {quote(info.name)} begins at byte {info.begin - data_begin} of the "
+                f"data, but the tensor before it ends at byte {position - data_begin}"
             )
         position = info.end
     if position != file_bytes:
@@ -86,7 +94,7 @@ def quote(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _parse_json(text: bytes, path: Path) -> dict[str, object]:
+def _parse_json(text: bytes, path: object) -> dict[str, object]:
     if not text.startswith(b"{"):
         raise ValueError(
             f"{path}: the header must begin with '{{', not {quote(text[:1].decode(errors='replace'))}"
@@ -121,7 +129,7 @@ def _plain_integer(text: str) -> int:
     return int(text)
 
 
-def _parse_entry(path: Path, name: str, entry: object, data_begin: int) -> TensorInfo:
+def _parse_entry(path: object, name: str, entry: object, data_begin: int) -> TensorInfo:
     def malformed(rule: str) -> ValueError:
         return ValueError(f"{path}: the tensor {quote(name)} {rule}")
 

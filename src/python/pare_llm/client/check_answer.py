@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pare_llm.checkpoints.header import ELEMENT_BYTES
 from pare_llm.client.answers import Report, printable
 from pare_llm.client.check_codes import check_codes
 from pare_llm.client.check_zeros import (
@@ -21,7 +22,7 @@ from pare_llm.client.check_zeros import (
 from pare_llm.client.layer import LayerToUpload, PrunedLayer, QuantizedWeight
 from pare_llm.client.probe_error import check_error
 from pare_llm.client.tensor_library import TensorLibrary
-from pare_llm.client.wire_tensor import BYTES_PER_ELEMENT, Array, WireTensor, dtype_of
+from pare_llm.client.wire_tensor import Array, WireTensor, dtype_of
 
 # The number of entries that are checked at a time, so that the temporary arrays are small.
 _CHUNK_ENTRIES = 2**16
@@ -38,9 +39,9 @@ def max_answer_bytes(layer: LayerToUpload[Any] | None) -> int:
     if layer is None:
         return _MAX_LAYER_BYTES
     # The mask has one bit per entry, and at least one byte per row.
-    bytes_per_entry = BYTES_PER_ELEMENT[_asked_dtype(layer)] + 1
+    bytes_per_entry = ELEMENT_BYTES[_asked_dtype(layer)] + 1
     if layer.parameters.get("bits") is not None:
-        bytes_per_entry += 1 + 2 * BYTES_PER_ELEMENT["F32"]  # a code, and at most one grid per entry
+        bytes_per_entry += 1 + 2 * ELEMENT_BYTES["F32"]  # a code, and at most one grid per entry
     entries: int = math.prod(layer.weight.shape)
     return entries * bytes_per_entry + _MAX_HEADER_BYTES
 
@@ -158,7 +159,7 @@ def require_layout(name: str, tensor: WireTensor, dtype: str, shape: tuple[int, 
 
 def magnitude_bits(name: str, bits: Any, dtype: str) -> Any:
     """Return the bits of floats without their sign bit, which is the highest. All floats must be finite."""
-    magnitude = bits & ((1 << (8 * BYTES_PER_ELEMENT[dtype] - 1)) - 1)
+    magnitude = bits & ((1 << (8 * ELEMENT_BYTES[dtype] - 1)) - 1)
     if magnitude.max() >= EXPONENT_BITS[dtype]:
         raise ValueError(f"the tensor {name} has a number that is not finite")
     return magnitude

@@ -5,34 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
+from pare_llm.checkpoints.header import LENGTH_BYTES, parse_header
 from pare_llm.client.answers import parse_report, printable
 from pare_llm.client.check_answer import receive_layer
 from pare_llm.client.http.connection_pool import Body
 from pare_llm.client.layer import LayerToUpload, PrunedLayer
 from pare_llm.client.tensor_library import TensorLibrary
-from pare_llm.client.wire_tensor import (
-    BYTES_PER_ELEMENT,
-    Array,
-    Tensor,
-    WireTensor,
-    require_tensor,
-    to_wire,
-)
-
-# The field in front of the header that holds the length of the header.
-_LENGTH_BYTES = 8
-
-
-class _Entry(NamedTuple):
-    """An entry of the header of a safetensors file. The offsets count from the first byte of data."""
-
-    begin: int
-    end: int
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
+from pare_llm.client.wire_tensor import Array, Tensor, WireTensor, require_tensor, to_wire
 
 
 def packed_statistics(hessian_upper: Tensor, validation_upper: Tensor | None) -> dict[str, Tensor | None]:
@@ -66,7 +46,7 @@ def encode_header(
     text = json.dumps(header, separators=(",", ":")).encode()
     # The header is padded with spaces, so that the data begins at a multiple of 8 bytes.
     padded = text.ljust(math.ceil(len(text) / 8) * 8)
-    return len(padded).to_bytes(_LENGTH_BYTES, "little") + padded
+    return len(padded).to_bytes(LENGTH_BYTES, "little") + padded
 
 
 def decode_answer(
@@ -87,50 +67,13 @@ def decode_answer(
 
 def decode(file: bytearray) -> tuple[dict[str, WireTensor], dict[str, str]]:
     """Read the tensors, which share the memory of `file`, and the metadata. A ValueError names a fault."""
-    data_begin = _LENGTH_BYTES + int.from_bytes(file[:_LENGTH_BYTES], "little")
-    if len(file) < max(data_begin, _LENGTH_BYTES):
+    data_begin = LENGTH_BYTES + int.from_bytes(file[:LENGTH_BYTES], "little")
+    if len(file) < data_begin:
         raise ValueError(f"safetensors file: needs {data_begin} bytes for its header, but has {len(file)}")
-    entries, metadata = _parse_header(file[_LENGTH_BYTES:data_begin])
-    data = memoryview(file)[data_begin:]
-    tensors: dict[str, WireTensor] = {}
-    position = 0
-    for begin, end, name, dtype, shape in entries:
-        if begin != position:
-            raise ValueError(
-                f"safetensors file: tensor {name} begins at byte {begin} of the data instead of {position}"
-            )
-        needed = math.prod(shape) * BYTES_PER_ELEMENT[dtype]
-        if end - begin != needed or end > len(data):
-            raise ValueError(
-                f"safetensors file: tensor {name} needs {needed} bytes, but its range is {begin} to {end} "
-                f"of {len(data)}"
-            )
-        tensors[name] = WireTensor(dtype, shape, data[begin:end])
-        position = end
-    if position != len(data):
-        raise ValueError(
-            f"safetensors file: has {len(data)} bytes of data, but its tensors end at byte {position}"
-        )
+    entries, metadata = parse_header(bytes(file[LENGTH_BYTES:data_begin]), len(file), "safetensors file")
+    data = memoryview(file)
+    tensors = {
+        printable(each.name): WireTensor(each.dtype, each.shape, data[each.begin : each.end])
+        for each in entries
+    }
     return tensors, metadata
-
-
-def _parse_header(text: bytearray) -> tuple[list[_Entry], dict[str, str]]:
-    """Return the entries of the header in the order of their data, and the metadata."""
-    try:
-        header: dict[str, Any] = json.loads(text)
-        metadata = header.pop("__metadata__", {})
-        entries = sorted(
-            _Entry(begin, end, printable(name), entry["dtype"], tuple(entry["shape"]))
-            for name, entry in header.items()
-            for begin, end in [entry["data_offsets"]]
-        )
-        is_right = isinstance(metadata, dict) and all(
-            entry.dtype in BYTES_PER_ELEMENT
-            and all(type(size) is int and size >= 0 for size in (entry.begin, entry.end, *entry.shape))
-            for entry in entries
-        )
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        is_right = False
-    if not is_right:
-        raise ValueError("safetensors file: its header does not describe tensors")
-    return entries, metadata

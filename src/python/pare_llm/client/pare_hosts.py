@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from pare_llm.arguments import require, require_function, require_text
 from pare_llm.client.errors import HessianNotFoundError, PareError, add_note
 from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
+from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit
 from pare_llm.client.layer import PrunedLayer
 from pare_llm.client.layer_file import encode_parts, packed_statistics
 from pare_llm.client.pare import HostDescription, Pare
-from pare_llm.client.shared_statistics import SharedStatistics
 from pare_llm.client.transport import TransportOptions
 from pare_llm.client.wire_tensor import Array, Tensor
 
@@ -45,20 +45,24 @@ _STATISTICS = ("hessian_upper", "inputs", "validation_hessian", "validation_hess
 class _Host:
     """One host and its state."""
 
-    options: TransportOptions
     pare: Pare
     is_free: bool = True
     # The time of the loss or of the last check after it. None if the host is not lost.
     lost_at: float | None = None
-    # The statistics that layers at this host have used, by their digests.
-    statistics: dict[str, SharedStatistics] = field(default_factory=dict)
+    # Whether the host stores statistics that its layers have used, by their digests. It does not store
+    # statistics that are too large, which are sent with each layer.
+    statistics: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def options(self) -> TransportOptions:
+        return self.pare._transport.options
 
 
 class PareHosts:
     """A client of several hosts.
 
     Args:
-        hosts: the URL of each host, or its options.
+        hosts: the URL of each host, its options, or its client.
         on_host_lost: called with the URL and the error when a host still fails transiently after all retries
             of its request. The layer of this host is sent to another host. The lost host gets no layers until
             it is reachable again, which is checked every 30 seconds.
@@ -69,7 +73,7 @@ class PareHosts:
 
     def __init__(
         self,
-        hosts: Sequence[str | TransportOptions],
+        hosts: Sequence[str | TransportOptions | Pare],
         *,
         on_host_lost: Callable[[str, PareError | ConnectionError], None] | None = None,
     ) -> None:
@@ -79,12 +83,11 @@ class PareHosts:
                 "a single host needs a list too, or Pare"
             )
         for index, host in enumerate(hosts):
-            require(f"hosts[{index}]", host, (str, TransportOptions), "a URL or TransportOptions")
+            require(f"hosts[{index}]", host, (str, TransportOptions, Pare), "a URL, options or a Pare")
         require_function("on_host_lost", on_host_lost)
         if len(hosts) == 0:
             raise ValueError("hosts: must be at least one, got 0")
-        options = [TransportOptions(host) if isinstance(host, str) else host for host in hosts]
-        self._hosts = [_Host(option, Pare.from_options(option)) for option in options]
+        self._hosts = [_Host(_client_of(host)) for host in hosts]
         self._on_host_lost = on_host_lost
         self._changed = threading.Condition()
         # The statistics that the caller has put, by their digests. A host receives them with the first layer
@@ -117,7 +120,7 @@ class PareHosts:
                 try:
                     if digest is None:
                         return host.pare.prune_layer(weight, **layer)
-                    return self._statistics_at(host, digest).prune(weight, **layer)
+                    return self._prune_with_shared(host, digest, weight, layer)
                 except (PareError, ConnectionError) as error:
                     if not self._mark_lost(host, error):
                         raise
@@ -155,14 +158,12 @@ class PareHosts:
         require_text("digest", digest)
         with self._changed:
             self._hessians.pop(digest, None)
-            stored = [
-                (host, host.statistics.pop(digest)) for host in self._hosts if digest in host.statistics
-            ]
-        for host, statistics in stored:
+            stored = [host for host in self._hosts if host.statistics.pop(digest, False)]
+        for host in stored:
             if host.lost_at is not None:
                 continue
             try:
-                statistics.delete()
+                host.pare.delete_hessian(digest)
             except (PareError, ConnectionError) as error:
                 # If the host cannot be reached, the statistics stay there. The host evicts them when its
                 # store needs the memory.
@@ -206,15 +207,31 @@ class PareHosts:
                 host.is_free = True
                 self._changed.notify_all()
 
-    def _statistics_at(self, host: _Host, digest: str) -> SharedStatistics:
-        with self._changed:
-            if digest not in host.statistics:
-                if digest not in self._hessians:
-                    raise HessianNotFoundError(
-                        "hessian_not_found", 404, f"{digest}: call put_hessian of this client first"
-                    )
-                host.statistics[digest] = SharedStatistics(host.pare, *self._hessians[digest])
-            return host.statistics[digest]
+    def _prune_with_shared(
+        self, host: _Host, digest: str, weight: Array, layer: LayerArguments
+    ) -> PrunedLayer[Array]:
+        """Prune with statistics that several layers share, which the host stores before the first of them."""
+        if digest not in self._hessians:
+            raise HessianNotFoundError(
+                "hessian_not_found", 404, f"{digest}: call put_hessian of this client first"
+            )
+        upper, validation = self._hessians[digest]
+        if (is_stored := host.statistics.get(digest)) is None:
+            is_stored = host.statistics[digest] = _try_store(host.pare, upper, validation)
+        if is_stored:
+            try:
+                try:
+                    return host.pare.prune_layer(weight, **layer)
+                except HessianNotFoundError:  # the host has evicted the statistics
+                    host.pare.put_hessian(upper, validation)
+                    return host.pare.prune_layer(weight, **layer)
+            except PareError as error:
+                if not is_over_edge_body_limit(error):
+                    raise
+            # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer`
+            # solves it by a job. A job cannot use statistics that a host has stored.
+        layer = {**layer, "hessian": None, "hessian_upper": upper, "validation_hessian_upper": validation}
+        return host.pare.prune_layer(weight, **layer)
 
     def _mark_lost(self, host: _Host, error: PareError | ConnectionError) -> bool:
         """Mark `host` as lost if `error` is transient, and return whether the host is lost.
@@ -254,3 +271,20 @@ class PareHosts:
             with self._changed:
                 host.lost_at = None
                 self._changed.notify_all()
+
+
+def _client_of(host: str | TransportOptions | Pare) -> Pare:
+    if isinstance(host, Pare):
+        return host
+    return Pare(host) if isinstance(host, str) else Pare.from_options(host)
+
+
+def _try_store(pare: Pare, hessian_upper: Tensor, validation_upper: Tensor | None) -> bool:
+    """Store statistics at a host. Return False if they are too large to be stored."""
+    try:
+        pare.put_hessian(hessian_upper, validation_upper)
+    except PareError as error:
+        if error.code == "too_large" or is_over_edge_body_limit(error):
+            return False
+        raise
+    return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Union
 
@@ -19,8 +18,6 @@ Array = TypeVar("Array", "torch.Tensor", "np.ndarray[Any, Any]")
 
 # The dtypes of the HTTP contract, by the names that NumPy, ml_dtypes and torch use.
 _WIRE_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL", "uint8": "U8"}
-
-BYTES_PER_ELEMENT: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "U8": 1}
 
 
 @dataclass(frozen=True)

@@ -69,29 +69,20 @@ def _match(weights: list[ModelWeight], pattern: str) -> list[str]:
     Raises a ValueError if nothing matches, or if all matches are never masked.
     """
     linear = [weight for weight in weights if weight.layers and weight.refusal is None]
+    every, own = ([name for each in among for name in each.layer_names] for among in (weights, linear))
     try:
-        return _matching_names(linear, pattern)
+        return choose_layers(own, pattern)
+    except ValueError as error:
+        no_match = error
+    try:
+        names = choose_layers(every, pattern)
     except ValueError:
-        names = _other_matches(weights, pattern)
-        if not names:
-            raise
+        raise no_match from None
     others = [weight for weight in weights if not set(names).isdisjoint(weight.layer_names)]
     maskable = [name for weight in others if weight.refusal is None for name in weight.layer_names]
     if not maskable:
         raise ValueError(f"layers: {pattern!r} names {others[0].name}, which {others[0].refusal}")
     return [name for name in names if name in maskable]
-
-
-def _matching_names(weights: list[ModelWeight], pattern: str) -> list[str]:
-    """List the names that match `pattern`. Raises ValueError if there are none."""
-    return choose_layers([name for weight in weights for name in weight.layer_names], pattern)
-
-
-def _other_matches(weights: list[ModelWeight], pattern: str) -> list[str]:
-    try:
-        return _matching_names(weights, pattern)
-    except ValueError:
-        return []
 
 
 def _find_all(weights: list[ModelWeight], names: list[str], report: Path) -> set[str]:

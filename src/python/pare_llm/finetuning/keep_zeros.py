@@ -5,7 +5,6 @@ from os import PathLike
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
 
 from pare_llm.finetuning.choose_weights import choose_weights
 from pare_llm.finetuning.deepspeed_zero import hook_deepspeed, is_deepspeed_optimizer
@@ -52,18 +51,13 @@ def keep_zeros(
         ValueError: If no entry of the model, or of a named weight, is zero, or if a name is wrong.
         TypeError: If the optimizer has no hooks, or if FSDP1 has flattened the weights.
     """
-    optimizer = unwrap_optimizer(optimizer)
+    while type(optimizer).__module__.startswith("accelerate."):
+        optimizer = optimizer.optimizer
     weights = choose_weights(model, layers=layers, folder=folder)
     zeros = KeptZeros(model, weights, named=layers is not None or folder is not None)
     if is_deepspeed_optimizer(optimizer):
         hook_deepspeed(zeros, optimizer)
-    else:
-        hook_optimizer(zeros, optimizer)
-    return zeros
-
-
-def hook_optimizer(zeros: KeptZeros, optimizer: Optimizer) -> None:
-    """Apply the masks of `zeros` after each backward, and after each step of a torch optimizer."""
+        return zeros
     if not hasattr(optimizer, "register_step_post_hook"):
         raise TypeError(
             f"optimizer: must be a torch.optim.Optimizer or DeepSpeed's, not {type(optimizer).__name__}"
@@ -71,10 +65,4 @@ def hook_optimizer(zeros: KeptZeros, optimizer: Optimizer) -> None:
     zeros.hook_gradients()
     handle = optimizer.register_step_post_hook(lambda *_: zeros.apply())
     zeros.removals.callback(handle.remove)
-
-
-def unwrap_optimizer(optimizer: Any) -> Any:
-    """Return the optimizer inside the wrappers of accelerate."""
-    while type(optimizer).__module__.startswith("accelerate."):
-        optimizer = optimizer.optimizer
-    return optimizer
+    return zeros

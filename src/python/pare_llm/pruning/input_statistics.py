@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pare_llm.client.pare import Pare
-from pare_llm.client.shared_statistics import SharedStatistics
 from pare_llm.pruning.calibration.target_statistics import LayerTarget
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.parameters import needs_no_statistics
@@ -42,16 +40,13 @@ class InputStatistics:
         """
         self.tokens = tokens
         self._client = client
-        self._hessian_upper = hessian_upper
-        self._validation_upper = validation_upper
         self.is_validated = validation_upper is not None
-        self._is_shared = is_shared
-        self._at_host = (
-            SharedStatistics(client, hessian_upper, validation_upper) if isinstance(client, Pare) else None
-        )
         # `PareHosts` sends the statistics to a host when the host gets its first layer with this digest.
-        self._digest = (
-            client.put_hessian(hessian_upper, validation_upper) if is_shared and not self._at_host else None
+        self._digest = client.put_hessian(hessian_upper, validation_upper) if is_shared else None
+        self._tensors: LayerTensors = (
+            {"hessian": self._digest}
+            if is_shared
+            else {"hessian_upper": hessian_upper, "validation_hessian_upper": validation_upper}
         )
 
     def prune(
@@ -67,24 +62,15 @@ class InputStatistics:
         """
         if target and target.held_out is not None:
             query = {"target_step": "auto", **query}
-        tensors: LayerTensors = {"mask": mask}
+        tensors: LayerTensors = {**self._tensors, "mask": mask}
         if target:
             tensors |= {"target": target.fitted, "validation_target": target.held_out}
-        if not self._is_shared:
-            tensors["hessian_upper"] = self._hessian_upper
-            tensors["validation_hessian_upper"] = self._validation_upper
-        elif self._at_host:
-            return self._at_host.prune(weight, **tensors, **query)
-        else:
-            tensors["hessian"] = self._digest
         return self._client.prune_layer(weight, **tensors, **query)
 
     def delete(self) -> None:
         """Delete the statistics at the hosts."""
         if self._digest is not None:
             self._client.delete_hessian(self._digest)
-        elif self._at_host:
-            self._at_host.delete()
 
 
 DEFAULT_DAMPING = 0.01

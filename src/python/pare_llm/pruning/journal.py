@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 from urllib.parse import quote
 
 import safetensors
@@ -55,15 +55,6 @@ class JournalEntry(TypedDict):
     """The number of tokens that reached an expert. None for other layers."""
 
 
-class BlockEntry(TypedDict):
-    """What the journal says about a reconstructed block."""
-
-    sha256: str
-    """The digest of the file with the trained parameters, in hexadecimal."""
-    reconstruction: dict[str, Any]
-    """The fields of `Reconstruction`."""
-
-
 class Journal:
     """An open journal. Use it in a `with` statement."""
 
@@ -75,16 +66,16 @@ class Journal:
         """
         self._folder = folder
         self._chain = ""
-        self._entries: dict[str, JournalEntry] = {}
-        self._blocks: dict[str, BlockEntry] = {}
+        # The lines about layers and blocks, by the folder of their files and by name.
+        self._entries: dict[str, dict[str, Any]] = {"layers": {}, "blocks": {}}
         self.resumed = 0
         """How often the run was continued."""
         self.allocation: Allocation | None = None
         """The sparsities that the run has chosen for its layers."""
-        for files in ("layers", "blocks"):
+        for files in self._entries:
             (folder / files).mkdir(parents=True, exist_ok=True)
         self._resources = ExitStack()
-        self._resources.callback(FolderLock(folder).release)
+        self._resources.enter_context(_lock(folder))
         try:
             self._open({"format": _FORMAT, "fingerprint": dict(fingerprint)})
         except BaseException:
@@ -93,25 +84,20 @@ class Journal:
 
     def finished(self, names: list[str]) -> dict[str, JournalEntry]:
         """Return the entries of finished layers whose files are intact."""
-        return {
-            name: entry
-            for name in names
-            if (entry := self._entries.get(name)) and self._is_intact("layers", name, entry["sha256"])
-        }
+        return {name: self._entries["layers"][name] for name in names if self._is_intact("layers", name)}
 
     def read(self, name: str) -> Tensor:
         """Read the weight of a finished layer. Raise a ValueError if its file is damaged."""
-        return self._load("layers", name, self._entries[name]["sha256"])["weight"]
+        return self._load("layers", name)["weight"]
 
     def has_block(self, name: str) -> bool:
         """Return whether a block was reconstructed and its file is intact."""
-        entry = self._blocks.get(name)
-        return entry is not None and self._is_intact("blocks", name, entry["sha256"])
+        return self._is_intact("blocks", name)
 
     def read_block(self, name: str) -> tuple[Reconstruction, dict[str, Tensor]]:
         """Read a reconstructed block and its trained parameters. Raise a ValueError if they are damaged."""
-        entry = self._blocks[name]
-        return Reconstruction(**entry["reconstruction"]), self._load("blocks", name, entry["sha256"])
+        entry = self._entries["blocks"][name]
+        return Reconstruction(**entry["reconstruction"]), self._load("blocks", name)
 
     def record(self, weight: Tensor, layer: LayerResult) -> None:
         """Write a finished layer. When the method returns, the layer is on the disk."""
@@ -154,14 +140,15 @@ class Journal:
         write_atomically(self._file(kind, name), content)
         return hashlib.sha256(content).hexdigest()
 
-    def _load(self, kind: str, name: str, digest: str) -> dict[str, Tensor]:
+    def _load(self, kind: str, name: str) -> dict[str, Tensor]:
         content = self._file(kind, name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
+        if hashlib.sha256(content).hexdigest() != self._entries[kind][name]["sha256"]:
             raise ValueError(f"{self._file(kind, name)}: has changed since its digest was checked")
         return safetensors.torch.load(content)
 
-    def _is_intact(self, kind: str, name: str, digest: str) -> bool:
-        return _file_digest(self._file(kind, name)) == digest
+    def _is_intact(self, kind: str, name: str) -> bool:
+        entry = self._entries[kind].get(name)
+        return entry is not None and _file_digest(self._file(kind, name)) == entry["sha256"]
 
     def _open(self, head: dict[str, Any]) -> None:
         """Read the lines of earlier processes, and open the file for more of them."""
@@ -209,9 +196,9 @@ class Journal:
     def _take(self, entry: dict[str, Any]) -> None:
         """Take over what a line records."""
         if "layer" in entry:
-            self._entries[entry.pop("layer")] = cast("JournalEntry", entry)
+            self._entries["layers"][entry.pop("layer")] = entry
         elif "block" in entry:
-            self._blocks[entry.pop("block")] = cast("BlockEntry", entry)
+            self._entries["blocks"][entry.pop("block")] = entry
         elif "allocation" in entry:
             self.allocation = Allocation(**entry["allocation"])
         else:
@@ -248,20 +235,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-class FolderLock:
-    """A lock that the operating system releases when the process ends. Without `fcntl`, nothing is locked."""
+def _lock(folder: Path) -> BinaryIO:
+    """Lock a folder until the file is closed, or until the process ends. Without `fcntl`, do nothing.
 
-    def __init__(self, folder: Path) -> None:
-        """Take the lock. Raise a RuntimeError if another process has it."""
-        self._file = (folder / "lock").open("w")
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise RuntimeError(f"{folder}: another process is working on the run of this journal") from None
-
-    def release(self) -> None:
-        """Release the lock. Idempotent."""
-        self._file.close()
+    Raise a RuntimeError if another process has the lock.
+    """
+    file = (folder / "lock").open("wb")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise RuntimeError(f"{folder}: another process is working on the run of this journal") from None
+    return file

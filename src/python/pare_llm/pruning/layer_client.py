@@ -31,7 +31,9 @@ class LayerClient(Protocol):
 
 
 def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
-    """Return `client`, or one client for all hosts of a list. Raise a ValueError if the list is empty."""
+    """Return one client for a host, or for all hosts of a list. Raise a ValueError if the list is empty."""
+    if isinstance(client, Pare):
+        return PareHosts([client])
     if isinstance(client, str) or not isinstance(client, Sequence):
         if not callable(getattr(client, "prune_layer", None)):
             kind = type(client).__name__
@@ -39,9 +41,7 @@ def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
         return client
     for index, one in enumerate(client):
         require(f"client[{index}]", one, Pare, "a Pare")
-    if len(client) == 1:
-        return client[0]
-    return PareHosts([one._transport.options for one in client])
+    return PareHosts(client)
 
 
 def host_count(client: LayerClient) -> int:

@@ -16,7 +16,7 @@ from pare_llm.pruning.calibration.batches import BatchInput, Validation
 from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.fingerprint import model_digest
 from pare_llm.pruning.layer_client import LayerClient
-from pare_llm.pruning.model.blocks import BlocksInMemory
+from pare_llm.pruning.model.blocks import BlockStore
 from pare_llm.pruning.model.layer_choice import LayerChoice
 from pare_llm.pruning.model.require_weights import require_weights
 from pare_llm.pruning.model.sharding import reshard
@@ -160,7 +160,7 @@ def prune_(
         run.start_tracker(tracker)
         hidden = run.capture(torch.device(states_device))
         try:
-            return run.prune(hidden, BlocksInMemory(), progress=progress, on_layer=on_layer)
+            return run.prune(hidden, BlockStore(), progress=progress, on_layer=on_layer)
         except BaseException as error:
             record_unfinished(network, run.written.values(), len(run.layers), error)
             raise

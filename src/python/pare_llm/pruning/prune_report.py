@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pare_llm import __version__
 from pare_llm.checkpoints.remote import as_path
 from pare_llm.pruning.files import write_atomically
-from pare_llm.pruning.report_views import report_lines, report_table, write_page
+from pare_llm.pruning.report_views import report_lines, report_table
 
 if TYPE_CHECKING:
     from pare_llm.client.answers import Report
@@ -214,7 +217,20 @@ class PruneReport:
             FileNotFoundError: if there is no such program.
             RuntimeError: if the program fails.
         """
-        return write_page(self, Path(path), command)
+        program, path = [*command] if command else ["pare"], Path(path)
+        if shutil.which(program[0]) is None:
+            raise FileNotFoundError(
+                f"to_html: the command line of Pare draws the page, and the program {program[0]!r} is not on "
+                'the path; give command=, for example ["deno", "task", "pare"] in a clone of the repository'
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            arguments = [*program, "report", folder, "--out", str(path.absolute())]
+            finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if finished.returncode != 0:
+            raise RuntimeError(f"to_html: {' '.join(program)} report failed: {finished.stderr.strip()}")
+        return path
 
     def __repr__(self) -> str:
         """Return a summary of about ten lines."""

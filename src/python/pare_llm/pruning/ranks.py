@@ -34,16 +34,13 @@ class Ranks:
             value = action()
         except Exception as error:
             failure = error
-        self._raise_together(failure)
-        return value  # type: ignore[return-value]  # no rank failed, so `action` returned
-
-    def _raise_together(self, failure: Exception | None) -> None:
         messages = self.collect(None if failure is None else describe_error(failure))
         if failure is not None:
             raise failure
         for rank, message in enumerate(messages):
             if message is not None:
                 raise RuntimeError(f"rank {rank} of {self.count} failed: {message}")
+        return value  # type: ignore[return-value]  # no rank failed, so `action` returned
 
     def collect(self, value: T) -> list[T]:
         if self.count == 1:

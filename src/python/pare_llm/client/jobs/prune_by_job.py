@@ -58,7 +58,7 @@ class JobFailedError(Exception):
 
 
 def prune_by_job(
-    edge: TransportOptions,
+    edge: TransportOptions | Transport,
     layers: Sequence[LayerToUpload[Array]],
     *,
     idempotency_key: str | None = None,
@@ -69,7 +69,7 @@ def prune_by_job(
     done.
 
     Args:
-        edge: how to reach the edge.
+        edge: how to reach the edge, or the open connections to it.
         layers: the layers.
         idempotency_key: as in `Jobs.submit`.
         name: as in `Jobs.submit`.
@@ -79,23 +79,10 @@ def prune_by_job(
         JobFailedError: when the job has ended, if any layer failed.
         PareError, ConnectionError: as `Uploads.upload_blob` and the methods of `Jobs`.
     """
-    yield from prune_with(
-        Transport(edge), layers, idempotency_key=idempotency_key, name=name, poll_ms=poll_ms
-    )
-
-
-def prune_with(
-    transport: Transport,
-    layers: Sequence[LayerToUpload[Array]],
-    *,
-    idempotency_key: str | None = None,
-    name: str | None = None,
-    poll_ms: float = DEFAULT_POLL_MS,
-) -> Iterator[tuple[str, PrunedLayer[Array]]]:
-    """Do as `prune_by_job`, over the connections of `transport`."""
     require("layers", layers, Sequence, "a list of LayerToUpload")
     for index, layer in enumerate(layers):
         require(f"layers[{index}]", layer, LayerToUpload, "a LayerToUpload")
+    transport = edge if isinstance(edge, Transport) else Transport(edge)
     jobs = Jobs._over(transport)
     requests = _upload_layers(Uploads._over(transport), layers)
     job = jobs.submit(requests, idempotency_key=idempotency_key, name=name)
@@ -154,7 +141,7 @@ def is_over_edge_body_limit(error: PareError) -> bool:
 def prune_large_layer(transport: Transport, layer: LayerToUpload[Array]) -> PrunedLayer[Array]:
     """Prune one layer by a job. Raise a PareError with the job's error if it fails, or as `prune_by_job`."""
     try:
-        for _, pruned in prune_with(transport, [layer]):
+        for _, pruned in prune_by_job(transport, [layer]):
             return pruned
     except JobFailedError as error:
         failure = error.failures[0]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pare_llm.pruning.allocation.dense_pass import DensePass
 from pare_llm.pruning.block_solver import BlockSolver
+from pare_llm.pruning.calibration.block_error import has_held_out
 from pare_llm.pruning.calibration.record_hessians import pack_hessians
 from pare_llm.pruning.input_statistics import InputStatistics, with_damping
 from pare_llm.pruning.layer_client import host_count
@@ -51,8 +52,7 @@ def allocate_by_error(
     after = sum(of_levels[level + _REACH] for of_levels, level in zip(errors, chosen, strict=True)) / sum(
         sizes
     )
-    is_held_out = any(dense.ranks.collect(any(batch.is_held_out for batch in dense.batches)))
-    place = " on held-out batches" if is_held_out else ""
+    place = " on held-out batches" if has_held_out(dense.batches, dense.ranks) else ""
     note = (
         f"The mean relative error of a layer, weighted by the sizes of the layers, is {after:#.4g}, instead "
         f"of {before:#.4g} with one sparsity for all layers. Both errors were measured with the statistics "

@@ -12,10 +12,10 @@ from pare_llm.checkpoints.folder import CheckpointFolder
 from pare_llm.checkpoints.shard import torch_dtype
 from pare_llm.pruning.folder.block_names import BlockNames, StoredPart, require_stored_name
 from pare_llm.pruning.folder.output_files import OutputFiles
-from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.blocks import Block, BlockStore
 
 
-class FolderStore:
+class FolderStore(BlockStore):
     """Loads the blocks of a model whose parameters are on the meta device, and writes the pruned blocks."""
 
     def __init__(
@@ -36,7 +36,6 @@ class FolderStore:
         self._loaded: set[int] = set()
 
     def load(self, block: Block) -> None:
-        """Load the dense parameters of a block. Idempotent until the block is saved."""
         if block.index in self._loaded:
             return
         state = block.module.state_dict(keep_vars=True)
@@ -62,7 +61,6 @@ class FolderStore:
         self.free(block)
 
     def free(self, block: Block) -> None:
-        """Free the parameters of a block. Idempotent."""
         state = block.module.state_dict()
         # Buffers that are not stored stay, because nothing would compute them again.
         tensors = {name: state[name].to("meta") for name in self._names[block.index]}

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import nn
 
@@ -76,8 +75,8 @@ def _named_module(model: nn.Module, block: str | nn.Module) -> nn.Module:
         raise ValueError(f"blocks: the model has no module {block!r}") from None
 
 
-class BlockStore(Protocol):
-    """Loads the dense weights of a block before pruning, and stores the pruned weights afterwards."""
+class BlockStore:
+    """The blocks of a model that is in memory. A subclass loads the weights of one block at a time."""
 
     def load(self, block: Block) -> None:
         """Load the dense weights of a block into its module. Idempotent until the block is saved."""
@@ -87,16 +86,3 @@ class BlockStore(Protocol):
 
     def free(self, block: Block) -> None:
         """Free the dense weights of a block until they are loaded again. Idempotent."""
-
-
-class BlocksInMemory:
-    """The blocks of a model that is in memory as a whole."""
-
-    def load(self, block: Block) -> None:
-        """Do nothing, because the weights are in the model."""
-
-    def save(self, block: Block, changed: Collection[nn.Parameter]) -> None:
-        """Leave the changed parameters in the model."""
-
-    def free(self, block: Block) -> None:
-        """Leave the dense weights in the model."""
