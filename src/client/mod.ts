@@ -28,7 +28,7 @@ export type {
   SolvedBlockLayer,
   SumTokens,
   TargetDecision,
-} from "./blocks/solved_block.ts";
+} from "../protocol/blocks/solved_block.ts";
 export { PareJobs, type PareJobsOptions } from "./jobs/pare_jobs.ts";
 export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
 

@@ -1,6 +1,6 @@
 /** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
 
-import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
 import type { LayerQueryOf, RoundLayer } from "../client/solve_round.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";

@@ -3,8 +3,8 @@
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
-import { PROBE_ROWS } from "../../src/protocol/block_names.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
+import { PROBE_ROWS } from "../../src/protocol/blocks/block_names.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { blockTensors, embeddingTensors } from "../../src/model/families/check_tensors.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";

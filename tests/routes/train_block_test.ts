@@ -2,9 +2,9 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../src/client/blocks/solved_block.ts";
-import { PRUNED } from "../../src/protocol/block_names.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../src/protocol/blocks/solved_block.ts";
+import { PRUNED } from "../../src/protocol/blocks/block_names.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";

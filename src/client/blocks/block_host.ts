@@ -1,15 +1,15 @@
 /** The client of the hidden states that a run has at a host, which prunes the blocks of its model. */
 
 import { parseAnswer } from "../answers/parse_answer.ts";
-import { receivedStoredStates } from "../answers/received.ts";
+import { receivedStoredStates } from "../../protocol/received.ts";
 import { PareError } from "../errors.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { PROBE_ROWS } from "../../protocol/block_names.ts";
+import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
-import { decodeBlock } from "./block_answer.ts";
-import { type BlockTensors, bodyOf } from "./block_body.ts";
-import { checkSolved, type ExpectedBlock } from "./check_block.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
+import type { BlockTensors } from "./block_body.ts";
+import { checkSolved, decodeAnswer, type ExpectedBlock } from "./check_block.ts";
 import {
   type AddedSums,
   countSumsBytes,
@@ -18,7 +18,7 @@ import {
   type LayerSums,
   type TargetsRequest,
 } from "./layer_sums.ts";
-import type { SolvedBlock } from "./solved_block.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 
 /** The parameters of `POST /v1/blocks`, except for the name of the states. */
 export interface BlockParameters {
@@ -91,7 +91,7 @@ export class BlockHost {
       method: "PUT",
       path: `/v1/states/${this.name}`,
       query: searchParamsOf({ target, block }),
-      body: bodyOf(tensors, { config: JSON.stringify(config), names: JSON.stringify(names) }),
+      body: encodeParts(tensors, { config: JSON.stringify(config), names: JSON.stringify(names) }),
       signal,
     });
   }
@@ -112,11 +112,11 @@ export class BlockHost {
       method: "POST",
       path: "/v1/blocks",
       query: searchParamsOf({ states: this.name, ...parameters }),
-      body: bodyOf(tensors, metadata),
+      body: encodeParts(tensors, metadata),
       maxAnswerBytes: countAnswerBytes(tensors, layers),
       signal,
     });
-    const solved = decodeBlock(answer);
+    const solved = decodeAnswer(answer);
     if (layers && parameters.solve !== false) {
       await checkSolved(solved, { ...expected, parameters, tensors, queries: layers });
     }

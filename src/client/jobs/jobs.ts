@@ -4,7 +4,7 @@ import * as z from "zod/mini";
 import { list } from "../../base/list.ts";
 import { growingDelays } from "../../base/waiting.ts";
 import type { EdgeHost, Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
-import { receivedEdgeHost, receivedJob, receivedJobList } from "../answers/received.ts";
+import { receivedEdgeHost, receivedJob, receivedJobList } from "../../protocol/received.ts";
 import type { JobState } from "../../protocol/job_state.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";

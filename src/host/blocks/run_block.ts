@@ -2,7 +2,6 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { z } from "zod";
-import { PareError } from "../../client/errors.ts";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
 import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors } from "../../model/families/check_tensors.ts";
@@ -10,12 +9,12 @@ import type { ModelSpec } from "../../model/families/family.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { ProblemCode } from "../../protocol/problem_codes.ts";
+import { layerRefusal } from "../../layer/errors.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
-import { PRUNED } from "../../protocol/block_names.ts";
+import { PRUNED } from "../../protocol/blocks/block_names.ts";
 import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blocks.ts";
-import { encodeBlock } from "../../client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import { encodeBlock } from "../../protocol/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { pruneBlock } from "../../prune/blocks/prune_block.ts";
 import { errorAgainstModel, runPrunedBlock } from "../../prune/block_meter.ts";
 import { weightName } from "../../prune/block_plan.ts";
@@ -192,13 +191,12 @@ function workOf(
   return { queries, isTrained };
 }
 
-/** Returns the error to answer with. A pruner wraps the error of a layer as a client does that a server refuses. */
+/** Returns the error to answer with. The cause of an error of `DevicePruner` is the refusal of the layer, or the error of the device. */
 function blockError(error: unknown): unknown {
-  if (error instanceof PareError) {
-    const { code, message, cause } = error;
-    const isOfDevice = cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError;
-    return isOfDevice ? cause : new Refusal(code as ProblemCode, message, { cause });
-  }
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError) return cause;
+  const refusal = cause instanceof Refusal ? cause : layerRefusal(cause);
+  if (refusal) return new Refusal(refusal.code, (error as Error).message, { cause });
   // The calibration and the layout of rounded weights throw it for parameters that do not fit together.
   return error instanceof RangeError ? new Refusal("unsupported", error.message, { cause: error }) : error;
 }

@@ -6,7 +6,6 @@
 
 import { setImmediate } from "node:timers/promises";
 import { firstItems } from "../../base/texts.ts";
-import { encodeParts } from "../../client/layer_file.ts";
 import { TensorMismatchError } from "../../layer/errors.ts";
 import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
@@ -17,6 +16,7 @@ import { partSizes, type WindowKinds } from "../../prune/window_parts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { BlockQuery } from "../../protocol/resources/blocks.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";

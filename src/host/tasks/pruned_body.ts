@@ -1,15 +1,14 @@
 /** Builds the body of `POST /v1/blocks` that runs hidden states through a block which an earlier request has pruned. */
 
-import { MalformedAnswerError } from "../../client/errors.ts";
 import { tryParseJson } from "../../base/json.ts";
 import { shortened } from "../../base/texts.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import { PRUNED } from "../../protocol/block_names.ts";
+import { PRUNED } from "../../protocol/blocks/block_names.ts";
 import { blockLayersSchema } from "../../protocol/resources/blocks.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { decodeBlock } from "../../client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import { decodeBlock } from "../../protocol/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { storedWeight } from "../../prune/open_block.ts";
 import { gridOfQuery, packAnswer } from "../../prune/quantized_model.ts";
@@ -68,8 +67,7 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
   try {
     return decodeBlock(whole);
   } catch (cause) {
-    if (!(cause instanceof MalformedAnswerError)) throw cause;
-    throw new Refusal("malformed_safetensors", cause.message, { cause });
+    throw new Refusal("malformed_safetensors", (cause as RangeError).message, { cause });
   }
 }
 

@@ -12,7 +12,7 @@ import {
   VALIDATION_TARGET,
   VALIDATION_WINDOWS,
   WINDOWS,
-} from "../block_names.ts";
+} from "../blocks/block_names.ts";
 import { type BodyTensor, STATISTICS_TENSORS } from "./tensors.ts";
 
 /** The tensors of a body of `PUT /v1/states/{name}`. */

@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import { HIDDEN_STATES } from "../block_names.ts";
+import { HIDDEN_STATES } from "../blocks/block_names.ts";
 import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";

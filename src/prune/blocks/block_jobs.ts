@@ -10,11 +10,10 @@ import { Uploads } from "../../client/jobs/uploads.ts";
 import { BodyBlob, type BodyPart } from "../../client/request_body.ts";
 import { Transport, type TransportOptions } from "../../client/transport.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
-import { decodeBlock } from "../../client/blocks/block_answer.ts";
-import { checkSolved } from "../../client/blocks/check_block.ts";
-import { bodyOf } from "../../client/blocks/block_body.ts";
+import { checkSolved, decodeAnswer } from "../../client/blocks/check_block.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { countAnswerBytes } from "../../client/blocks/block_host.ts";
-import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { blockRequest, type SolvedRun } from "./block_request.ts";
 import type { BlockServer, BlockSolver } from "./remote_blocks.ts";
 import { statesOfRun } from "./window_states.ts";
@@ -135,12 +134,12 @@ class JobOfRun implements BlockSolver {
       await uploads.uploadBlob(await new BodyBlob(body).copy(), { signal: options.signal });
     const { names, target, tensors } = statesOfRun(this.#run, options);
     const metadata = { config: JSON.stringify(config), names: JSON.stringify(names) };
-    const states = await upload(bodyOf(tensors, metadata));
+    const states = await upload(encodeParts(tensors, metadata));
     const blocks: JobModelRequest["blocks"][number][] = [];
     for (let block = 0; block <= plan.lastBlock; block++) {
       const { parameters: { block: _, ...parameters }, tensors, queries } = blockRequest(this.#run, block);
       const isPruned = Object.keys(queries).length > 0;
-      const weight = await upload(bodyOf(tensors, isPruned ? { layers: JSON.stringify(queries) } : {}));
+      const weight = await upload(encodeParts(tensors, isPruned ? { layers: JSON.stringify(queries) } : {}));
       blocks.push({ name: spec.block(block).prefix(block).replace(/\.$/, ""), weight, parameters });
     }
     return { states, target, blocks };
@@ -149,7 +148,7 @@ class JobOfRun implements BlockSolver {
   async #download(block: number, digest: string): Promise<SolvedBlock> {
     const request = blockRequest(this.#run, block), { signal } = this.#run.options;
     const most = countAnswerBytes(request.tensors, request.queries);
-    const solved = decodeBlock(await downloadBlob(new Transport(this.#edge), digest, most, { signal }));
+    const solved = decodeAnswer(await downloadBlob(new Transport(this.#edge), digest, most, { signal }));
     await checkSolved(solved, request);
     return solved;
   }

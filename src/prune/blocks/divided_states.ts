@@ -7,7 +7,7 @@ import { allDone } from "../../base/waiting.ts";
 import { checkTrained } from "../../client/blocks/check_block.ts";
 import type { BlockHost } from "../../client/blocks/block_host.ts";
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
-import type { ReconstructedBlock, SumTokens } from "../../client/blocks/solved_block.ts";
+import type { ReconstructedBlock, SumTokens } from "../../protocol/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";

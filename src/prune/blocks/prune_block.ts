@@ -1,8 +1,8 @@
 /** Prunes one block of a model at the host that has its hidden states. The code is that of a run on one machine. */
 
-import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_block.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../protocol/blocks/solved_block.ts";
 import type { Forward } from "../../model/forward.ts";
-import { PROBE_ROWS } from "../../protocol/block_names.ts";
+import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { DevicePruner } from "../device_pruner.ts";

@@ -6,7 +6,7 @@ import { type TensorSource, withReplacements } from "../../model/checkpoint/tens
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
 import { distinctIds, requireNoTokenInputs } from "../../model/token_inputs.ts";
-import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
+import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/blocks/block_names.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";

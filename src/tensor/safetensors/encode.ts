@@ -17,6 +17,11 @@ export interface TensorSpec {
   readonly shape: readonly number[];
 }
 
+/** A tensor to write. Its data is bytes, or is read when it is sent. */
+interface TensorPart<Data> extends Omit<TensorSpec, "name"> {
+  readonly data: Data;
+}
+
 /** An encoded header, and the layout of the data section that the caller must write after it. */
 export interface EncodedHeader {
   /** The length field, the JSON and the padding. The number of bytes is a multiple of 8. */
@@ -55,6 +60,22 @@ export function encodeHeader(
 }
 
 /**
+ * Encodes a file without a copy of its data. Returns the header and the data of each tensor, in order. A tensor that is undefined is left
+ * out.
+ * @throws as {@link encodeHeader}
+ */
+export function encodeParts<Name extends string, Data>(
+  tensors: ReadonlyMap<string, TensorPart<Data>> | { readonly [name in Name]?: TensorPart<Data> },
+  metadata: Readonly<Record<string, string>> = {},
+): (Uint8Array<ArrayBuffer> | Data)[] {
+  const entries: Iterable<readonly [string, TensorPart<Data> | undefined]> = tensors instanceof Map
+    ? tensors
+    : Object.entries(tensors as Record<string, TensorPart<Data> | undefined>);
+  const named = Array.from(entries).flatMap(([name, tensor]) => tensor ? [[name, tensor] as const] : []);
+  return [encodeHeader(specsOf(named), metadata).bytes, ...named.map(([, { data }]) => data)];
+}
+
+/**
  * Encodes a whole file in memory.
  * @throws {TypeError} in the cases of {@link encodeHeader}
  * @throws {RangeError} in the cases of {@link encodeHeader}, or if the data of a tensor does not have the length that
@@ -65,7 +86,7 @@ export function encode(
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
   const named = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
-  const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), metadata);
+  const header = encodeHeader(specsOf(named), metadata);
   const file = new Uint8Array(header.bytes.byteLength + header.dataBytes);
   file.set(header.bytes);
   for (const [index, [name, { data }]] of named.entries()) {
@@ -80,6 +101,10 @@ export function encode(
     file.set(data, header.bytes.byteLength + begin);
   }
   return file;
+}
+
+function specsOf(tensors: readonly (readonly [string, Omit<TensorSpec, "name">])[]): TensorSpec[] {
+  return tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
 }
 
 function planLayout(tensors: Iterable<TensorSpec>): TensorInfo[] {
