@@ -79,7 +79,7 @@ export async function createEvicted(
 export async function prune(host: TestHost, block: number): Promise<unknown> {
   const answer = await host.send(
     "POST",
-    `/v1/blocks?states=run&block=${block}`,
+    `/v1/blocks/prune?states=run&block=${block}`,
     block === 0 ? pruning : secondPruning,
   );
   assert.equal(answer.status, 200);

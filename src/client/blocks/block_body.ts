@@ -1,4 +1,4 @@
-/** The tensors in a body of `PUT /v1/states/NAME` or `POST /v1/blocks`. */
+/** The tensors in a body of `PUT /v1/states/NAME` or `POST /v1/blocks/KIND`. */
 
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BodyPart } from "../request_body.ts";

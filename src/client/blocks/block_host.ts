@@ -20,27 +20,57 @@ import {
 } from "./layer_sums.ts";
 import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 
-/** The parameters of `POST /v1/blocks`, except for the name of the states. */
-export interface BlockParameters {
-  /** The index of the block, from 0. */
-  readonly block: number;
+/** A step on a block. `kind` is the end of the path `/v1/blocks/KIND`, and the other members are the parameters. */
+export type BlockStep = PruneStep | CollectStep | TrainStep | MeasureStep | RunStep;
+
+/** Prunes the layers of a block, and answers them. */
+export interface PruneStep extends StepBlock {
+  /** The kind of the step. */
+  readonly kind: "prune";
   /** Whether the states then run through the pruned block. @default true */
   readonly advance?: boolean;
-  /** If it is false, the statistics of the layers are only stored, for `addSums`. Needs `advance` false. @default true */
-  readonly solve?: boolean;
-  /** With `solve` false and states of the dense model: whether the moments are stored from which targets follow. @default true */
-  readonly targets?: boolean;
-  /**
-   * The outputs with which the `error` of the answer compares those of the pruned block: those of the dense block with the same inputs, or
-   * those of the block in the dense model. The latter needs `advance` false, held-out windows, and states with targets. @default block
-   */
-  readonly error_against?: "block" | "model";
   /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
   readonly true_sequential?: boolean;
-  /** The number of epochs in which the pruned block is trained. Without layers, it needs `advance` false and pruned tensors. @default 0 */
+  /** The number of epochs in which the pruned block is trained. @default 0 */
   readonly reconstruct?: number;
   /** `pack-quantized` if rounded weights will be stored in this layout. @default dense */
   readonly format?: string;
+}
+
+/** Stores the statistics of layers for `addSums`, and answers the `sums`. */
+export interface CollectStep extends StepBlock {
+  /** The kind of the step. */
+  readonly kind: "collect";
+  /** With states of the dense model: whether the moments are stored from which targets follow. @default true */
+  readonly targets?: boolean;
+}
+
+/** Trains a block with its tensors `pruned.*`, and answers what is `reconstructed`. */
+export interface TrainStep extends StepBlock {
+  /** The kind of the step. */
+  readonly kind: "train";
+  /** The number of epochs. */
+  readonly epochs: number;
+}
+
+/** Measures the output of a block with its tensors `pruned.*` on the held-out windows, and answers the `error`. */
+export interface MeasureStep extends StepBlock {
+  /** The kind of the step. */
+  readonly kind: "measure";
+  /** The wanted outputs: those of the dense block with the same inputs, or those of the block in the dense model. @default block */
+  readonly against?: "block" | "model";
+}
+
+/** Runs the states through a block. With tensors `pruned.*` and held-out windows, answers the `error`. */
+export interface RunStep extends StepBlock {
+  /** The kind of the step. */
+  readonly kind: "run";
+}
+
+/** The block of a step. */
+export interface StepBlock {
+  /** The index of the block, from 0. */
+  readonly block: number;
 }
 
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
@@ -97,34 +127,34 @@ export class BlockHost {
   }
 
   /**
-   * Prunes a block, or runs the states through it.
-   * @param layers the parameters of the layers to prune, by the names of their weights
+   * Does a step on a block, and returns what it answers.
+   * @param layers the parameters of the layers to prune or to collect, by the names of their weights
    * @throws {MalformedAnswerError} as `checkSolved`, if the answer is not the pruned block
    */
   async run(
-    parameters: BlockParameters,
+    step: BlockStep,
     tensors: BlockTensors,
     layers?: Readonly<Record<string, LayerQuery>>,
     { signal, ...expected }: CallOptions & ExpectedBlock = {},
   ): Promise<SolvedBlock> {
-    const metadata = layers && { layers: JSON.stringify(layers) };
+    const { kind, ...parameters } = step, metadata = layers && { layers: JSON.stringify(layers) };
     const answer = await this.#transport.send({
       method: "POST",
-      path: "/v1/blocks",
+      path: `/v1/blocks/${kind}`,
       query: searchParamsOf({ states: this.name, ...parameters }),
       body: encodeParts(tensors, metadata),
       maxAnswerBytes: countAnswerBytes(tensors, layers),
       signal,
     });
     const solved = decodeAnswer(answer);
-    if (layers && parameters.solve !== false) {
-      await checkSolved(solved, { ...expected, parameters, tensors, queries: layers });
+    if (layers && step.kind === "prune") {
+      await checkSolved(solved, { ...expected, parameters: step, tensors, queries: layers });
     }
     return solved;
   }
 
   /**
-   * Adds the statistics of the layer `layer`, which `run` has stored with `solve` false, to those of the windows before.
+   * Adds the statistics of the layer `layer`, which the step `collect` has stored, to those of the windows before.
    * @param inFeatures n, the number of inputs of the layer
    * @param earlier the sums of the windows before, if there are any
    * @param targets needed if the layers have targets. With weights, the answer has their targets in place of the moments

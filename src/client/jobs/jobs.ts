@@ -46,9 +46,9 @@ export interface JobModelRequest {
 export interface JobBlockRequest {
   /** Name of the block, unique in the job. */
   readonly name: string;
-  /** The digest of a blob with a body of `POST /v1/blocks`. */
+  /** The digest of a blob with a body of `POST /v1/blocks/prune`. */
   readonly weight: string;
-  /** The parameters of `POST /v1/blocks` except `states` and `block`. */
+  /** The parameters of `POST /v1/blocks/prune` except `states` and `block`. */
   readonly parameters?: Readonly<Record<string, string | number | boolean | undefined>>;
   /** The result of the block in an earlier job. The block is then not pruned again. */
   readonly result?: string;

@@ -14,7 +14,7 @@ import { readBackMatrix } from "../../prune/server_pruner.ts";
 import { type GroupSums, RoundStatistics } from "../../prune/round_statistics.ts";
 import { partSizes, type WindowKinds } from "../../prune/window_parts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { BlockQuery } from "../../protocol/resources/blocks.ts";
+import type { BlockStep } from "../../protocol/resources/blocks.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
@@ -57,7 +57,7 @@ function triangleBytes(n: number): number {
  */
 export async function sumParts(
   { forward, windows, validationWindows }: States,
-  { block, targets }: Pick<BlockQuery, "block" | "targets">,
+  { block, targets }: Extract<BlockStep, { kind: "collect" }>,
   queries: ReadonlyMap<string, LayerQuery>,
   source: TensorSource,
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-/** Builds the body of `POST /v1/blocks` that runs hidden states through a block which an earlier request has pruned. */
+/** Builds the body of `POST /v1/blocks/run` that runs hidden states through a block which an earlier request has pruned. */
 
 import { tryParseJson } from "../../base/json.ts";
 import { shortened } from "../../base/texts.ts";

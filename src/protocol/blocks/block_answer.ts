@@ -1,5 +1,5 @@
 /**
- * The answer of `POST /v1/blocks`, which the host encodes and the client decodes. The weight of a layer has the name that
+ * The answer of `POST /v1/blocks/KIND`, which the host encodes and the client decodes. The weight of a layer has the name that
  * it has in the checkpoint. The other tensors of the layer have this name with `.mask` and `.probe`, and `.codes`, `.scales`
  * and `.zeros` if it is rounded. The tensors of a reconstruction have the prefix `trained.`.
  */

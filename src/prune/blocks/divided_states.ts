@@ -89,10 +89,9 @@ export class DividedStates implements BlockStates {
   async train({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
     const { model, options: { signal }, trained } = this.#run, { weights } = model;
     const tensors = prunedBlock(model, block, replaced, true);
-    const parameters = { block, advance: false, reconstruct: epochs };
-    const { reconstructed } = await this.#trainer!.before(
+        const { reconstructed } = await this.#trainer!.before(
       block,
-      (host) => host.run(parameters, tensors, undefined, { signal }),
+      (host) => host.run({ kind: "train", block, epochs }, tensors, undefined, { signal }),
     );
     checkTrained(reconstructed, replaced, tensors);
     const stored = Array.from(
@@ -113,7 +112,8 @@ export class DividedStates implements BlockStates {
       const isMeasured = onError !== undefined && states === last;
       if (!advance && !isMeasured) return undefined;
       const tensors = prunedBlock(model, block, replaced, hasTargets || isMeasured);
-      const request = (host: BlockHost) => host.run({ block, advance }, tensors, undefined, { signal });
+      const step = { kind: advance ? "run" as const : "measure" as const, block };
+      const request = (host: BlockHost) => host.run(step, tensors, undefined, { signal });
       const { error } = await states.before(block, request);
       states.nextBlock = block + 1;
       return isMeasured ? error : undefined;
@@ -139,9 +139,9 @@ export class DividedStates implements BlockStates {
     const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
     // The states of the dense model are not needed for a round without targets.
     const targets = run.hasTargets && !hasTargets ? false : undefined;
-    const parameters = { block, advance: false, solve: false, targets };
+    const step = { kind: "collect", block, targets } as const;
     return async (host) => {
-      const { sums = [] } = await host.run(parameters, tensors, layers, { signal });
+      const { sums = [] } = await host.run(step, tensors, layers, { signal });
       const missing = names.find((name) => !sums.some((sum) => sum.name === name));
       if (missing === undefined) return sums;
       throw new MalformedAnswerError(`answer of /v1/blocks: the statistics of ${missing} are missing`);
@@ -155,10 +155,10 @@ export class DividedStates implements BlockStates {
   async measure({ block }: OpenBlock, replaced: ReadonlyMap<string, HostTensor>): Promise<number> {
     const { model, options: { signal } } = this.#run, { states } = this.#shares.at(-1)!;
     const tensors = prunedBlock(model, block, replaced, true);
-    const parameters = { block, advance: false, error_against: "model" } as const;
+    const step = { kind: "measure", block, against: "model" } as const;
     const { error } = await states.before(
       block,
-      (host) => host.run(parameters, tensors, undefined, { signal }),
+      (host) => host.run(step, tensors, undefined, { signal }),
     );
     if (error !== undefined) return error;
     throw new MalformedAnswerError("answer of /v1/blocks: the error against the dense model is missing");

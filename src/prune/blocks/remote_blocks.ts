@@ -1,5 +1,5 @@
 /**
- * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks`), or a job of an edge. This process reads the
+ * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks/prune`), or a job of an edge. This process reads the
  * blocks, sends them, and hands the answers to the destination. A host computes what this process would compute on the
  * same device, so the result has the same bytes.
  */
@@ -138,7 +138,7 @@ function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlock
     async solve(block) {
       const { parameters, tensors, queries, ...expected } = blockRequest(run, block),
         { signal } = run.options;
-      const request = (host: BlockHost) => host.run(parameters, tensors, queries, { signal, ...expected });
+      const request = (host: BlockHost) => host.run({ kind: "prune", ...parameters }, tensors, queries, { signal, ...expected });
       // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
       // next block is then the number of blocks.
       const isAnswered = (next: number) => next === block + 1 || !parameters.advance;

@@ -112,7 +112,7 @@ export class WindowStates {
   async #advance(block: number): Promise<void> {
     const { options: { signal } } = this.#run;
     for (let next = this.nextBlock!; next < block; next++) {
-      await this.#host.run({ block: next }, this.#prunedTensors(next), undefined, { signal });
+      await this.#host.run({ kind: "run", block: next }, this.#prunedTensors(next), undefined, { signal });
       this.nextBlock = next + 1;
     }
   }

@@ -21,15 +21,18 @@ export function withoutRounding(query: LayerQuery): LayerQuery {
   return Object.fromEntries(Object.entries(query).filter(([name]) => !names.includes(name)));
 }
 
-/** The last solves of a run. */
+/** The parameters of the solves of a run. */
 export interface RoundingQueries {
+  /** Returns the parameters of the last solve of a layer. */
   readonly queryOf: QueryOf;
+  /** Returns the parameters of the first solve, without rounding, of a layer that is rounded after a reconstruction. */
+  readonly unroundedQueryOf: QueryOf;
   /** Adds to the report of a layer that was solved twice the pattern of its zeros, and how they were chosen. */
   withNote(event: LayerEvent): LayerEvent;
 }
 
 /**
- * Returns the parameters of the last solve of each layer. If the mask has all zeros already, every method rounds the
+ * Returns the parameters of the solves of each layer. If the mask has all zeros already, every method rounds the
  * kept weights in the same way, so the fastest one takes the place of those that do not improve what they have rounded.
  */
 export function roundingQueries(
@@ -38,6 +41,7 @@ export function roundingQueries(
   const plan = new BlockPlan(spec, { layers, reconstruct, isRounded: isRoundedBy(queryOf) });
   const last = plan.layersRoundedLast();
   return {
+    unroundedQueryOf: (name) => withoutRounding(queryOf(name)),
     queryOf(name) {
       if (!last.has(name)) return queryOf(name);
       const { refit: _refit, pattern: _pattern, target_step: _step, ...query } = queryOf(name);
