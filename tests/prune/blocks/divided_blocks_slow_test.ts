@@ -156,7 +156,7 @@ describe("DividedBlocks", () => {
 
   for (
     const [when, path, at, lost, options] of [
-      ["adds up statistics", "/v1/blocks/collect", 6, 1, {}],
+      ["adds up statistics", "/v1/blocks/collect", 3, 1, {}],
       ["solves layers", "/sums", 6, 1, {}],
       ["computes targets", "/sums", 6, 1, { target: "dense" }],
       ["measures the second solution of a block", "/v1/blocks/measure", 4, 1, { target: "dense" }],
