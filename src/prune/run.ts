@@ -9,7 +9,7 @@ import type { PendingGroup } from "./block_plan.ts";
 import { groupsOf, type OpenBlock, storedWeight } from "./open_block.ts";
 import type { OpenDestination } from "./run/job.ts";
 import type { LapClock } from "./run/lap_clock.ts";
-import type { RoundingQueries } from "./run/rounding_queries.ts";
+import type { RoundingQueries } from "./run/solve_queries.ts";
 import type { BlockStates, Round, RoundSolver } from "./steps.ts";
 import { decideTargets, solutionQuery, solutionsOf } from "./target_guard.ts";
 

@@ -14,8 +14,7 @@ import { gridOfQuery, storePacked } from "../quantized_model.ts";
 import { pruneBlock } from "../run.ts";
 import type { OpenDestination, PruneJob } from "../run/job.ts";
 import { LapClock } from "../run/lap_clock.ts";
-import { isRoundedBy, roundingQueries } from "../run/rounding_queries.ts";
-import { weighedJob } from "../run/weighed_job.ts";
+import { isRoundedBy, roundingQueries, weighedJob } from "../run/solve_queries.ts";
 
 /** The parameters of the step `prune`. */
 export interface SolveParameters {

@@ -13,9 +13,8 @@ import type { BlockStates, CalibrationOptions } from "../steps.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { LapClock } from "./lap_clock.ts";
-import { isRoundedBy, roundingQueries } from "./rounding_queries.ts";
+import { isRoundedBy, roundingQueries, type Weighed, weighedJob } from "./solve_queries.ts";
 import { TimeLeft } from "./time_left.ts";
-import { type Weighed, weighedJob } from "./weighed_job.ts";
 
 /** Prunes the model into the destination, and returns the result of the destination. @throws the error that stopped the run */
 export function pruneModel<Result>(

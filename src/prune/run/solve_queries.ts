@@ -1,6 +1,6 @@
 /**
- * The parameters of layers that are rounded after the reconstruction of their block. Each such layer is solved twice:
- * first without rounding, and then with the trained weights and with their zeros as the mask.
+ * The parameters of the solves of a run. Layers that are rounded after the reconstruction of their block are solved twice: first without
+ * rounding, and then with the trained weights and with their zeros as the mask.
  */
 
 import type { LayerEvent, QueryOf } from "../../client/model_pruner.ts";
@@ -8,7 +8,29 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_METHOD, improvesRounding } from "../../protocol/methods.ts";
 import { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import { BlockPlan } from "../block_plan.ts";
-import type { PruneJob } from "./job.ts";
+import type { TokenWeightsOf } from "../round_statistics.ts";
+import { DEFAULT_TOKEN_WEIGHTS, type PruneJob } from "./job.ts";
+
+/** A job whose calibration weighs the tokens. The queries of its layers therefore have no `token_weights`. */
+export interface Weighed {
+  readonly tokenWeightsOf: TokenWeightsOf;
+}
+
+/**
+ * Moves the weights of the tokens from the queries to the calibration. With targets and held-out windows, these windows choose the steps
+ * towards the targets, unless a query has a step.
+ */
+export function weighedJob(job: PruneJob): PruneJob & Weighed {
+  const choosesSteps = job.target === "dense" && (job.validationWindows?.length ?? 0) > 0;
+  return {
+    ...job,
+    tokenWeightsOf: (name) => job.queryOf(name).token_weights ?? DEFAULT_TOKEN_WEIGHTS,
+    queryOf(name: string) {
+      const { token_weights: _weights, ...query } = job.queryOf(name);
+      return choosesSteps ? { target_step: "auto" as const, ...query } : query;
+    },
+  };
+}
 
 /** Returns whether a layer is rounded, by its name. */
 export function isRoundedBy(queryOf: QueryOf): (name: string) => boolean {
