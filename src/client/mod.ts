@@ -18,9 +18,7 @@
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
 export type { BlockTensors, SentTensor } from "./blocks/block_body.ts";
-export {
-  BlockHost, type BlockStep, type CollectStep, type MeasureStep, type PruneStep, type RunStep, type StepBlock, type TrainStep
-} from "./blocks/block_host.ts";
+export { BlockHost, type BlockStep, type PruneStep } from "./blocks/block_host.ts";
 export type { ExpectedBlock } from "./blocks/check_block.ts";
 export type { AddedSums, LayerSums, TargetsRequest } from "./blocks/layer_sums.ts";
 export type { BodyPart, StoredBytes } from "./request_body.ts";

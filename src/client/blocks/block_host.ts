@@ -20,13 +20,12 @@ import {
 } from "./layer_sums.ts";
 import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 
-/** A step on a block. `kind` is the end of the path `/v1/blocks/KIND`, and the other members are the parameters. */
-export type BlockStep = PruneStep | CollectStep | TrainStep | MeasureStep | RunStep;
-
-/** Prunes the layers of a block, and answers them. */
-export interface PruneStep extends StepBlock {
+/** The step that prunes the layers of a block, and answers them. */
+export interface PruneStep {
   /** The kind of the step. */
   readonly kind: "prune";
+  /** The index of the block, from 0. */
+  readonly block: number;
   /** Whether the states then run through the pruned block. @default true */
   readonly advance?: boolean;
   /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
@@ -37,41 +36,18 @@ export interface PruneStep extends StepBlock {
   readonly format?: string;
 }
 
-/** Stores the statistics of layers for `addSums`, and answers the `sums`. */
-export interface CollectStep extends StepBlock {
-  /** The kind of the step. */
-  readonly kind: "collect";
-  /** With states of the dense model: whether the moments are stored from which targets follow. @default true */
-  readonly targets?: boolean;
-}
-
-/** Trains a block with its tensors `pruned.*`, and answers what is `reconstructed`. */
-export interface TrainStep extends StepBlock {
-  /** The kind of the step. */
-  readonly kind: "train";
-  /** The number of epochs. */
-  readonly epochs: number;
-}
-
-/** Measures the output of a block with its tensors `pruned.*` on the held-out windows, and answers the `error`. */
-export interface MeasureStep extends StepBlock {
-  /** The kind of the step. */
-  readonly kind: "measure";
-  /** The wanted outputs: those of the dense block with the same inputs, or those of the block in the dense model. @default block */
-  readonly against?: "block" | "model";
-}
-
-/** Runs the states through a block. With tensors `pruned.*` and held-out windows, answers the `error`. */
-export interface RunStep extends StepBlock {
-  /** The kind of the step. */
-  readonly kind: "run";
-}
-
-/** The block of a step. */
-export interface StepBlock {
-  /** The index of the block, from 0. */
-  readonly block: number;
-}
+/**
+ * A step on the block of the index `block`. `kind` is the end of the path `/v1/blocks/KIND`. `collect` stores the statistics of layers for
+ * `addSums`, and with `targets` the moments from which their targets follow. `train` and `measure` work on a block with tensors `pruned.*`,
+ * and leave the states as they are. The outputs against which `measure` compares are those of the dense block with the same inputs, or
+ * those of the block in the dense model. `run` runs the states through a block.
+ */
+export type BlockStep =
+  | PruneStep
+  | { readonly kind: "collect"; readonly block: number; readonly targets?: boolean }
+  | { readonly kind: "train"; readonly block: number; readonly epochs: number }
+  | { readonly kind: "measure"; readonly block: number; readonly against?: "block" | "model" }
+  | { readonly kind: "run"; readonly block: number };
 
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;

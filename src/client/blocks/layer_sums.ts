@@ -45,7 +45,7 @@ export function encodeSums(
   { weights = new Map() }: Partial<TargetsRequest> = {},
 ): Uint8Array<ArrayBuffer>[] {
   const sums = { hessian_upper, validation_hessian_upper, moments, validation_moments };
-  return encodeParts({ ...sums, ...Object.fromEntries(weights) });
+  return encodeParts([...Object.entries(sums), ...weights]);
 }
 
 /** Returns the shapes that the tensors of an answer may have. */

@@ -34,12 +34,12 @@ export async function uploadLayers(
     if (hessian_upper) {
       hessian = blobs.find((blob) => hasSameTensors(blob.statistics, statistics))?.digest;
       if (hessian === undefined) {
-        hessian = await uploads.uploadBlob(new Blob(encodeParts(statistics)), { signal });
+        hessian = await uploads.uploadBlob(new Blob(encodeParts(Object.entries(statistics))), { signal });
         blobs.push({ statistics, digest: hessian });
       }
     }
     // A layer that names stored statistics cannot have validation statistics of its own.
-    const parts = encodeParts(hessian_upper ? others : tensors);
+    const parts = encodeParts(Object.entries(hessian_upper ? others : tensors));
     requests.push({
       name,
       weight: await uploads.uploadBlob(new Blob(parts), { signal }),

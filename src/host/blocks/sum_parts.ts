@@ -132,13 +132,13 @@ export async function addSums(
     const ownBytes = hessian.data.byteLength + (moments?.data.byteLength ?? 0) + targetBytes;
     using _room = await store.reserve("the sums", totalBytes + 2 * ownBytes, { used: states });
     const tensors = await readTensors(stream), whole = await addParts(Object.fromEntries(tensors), sums);
-    if (weights.length === 0) return encodeParts(Object.fromEntries(whole));
+    if (weights.length === 0) return encodeParts(whole);
     const given = new Map(weights.map(({ name }) => [name, tensors.get(name)!]));
     const targets = await runSolve(() =>
       sumTargets(states.forward.backend, given, Object.fromEntries(whole), isTarget)
     );
     for (const { moments } of Object.values(SUM_NAMES)) whole.delete(moments);
-    return encodeParts(Object.fromEntries([...whole, ...targets]));
+    return encodeParts([...whole, ...targets]);
   } finally {
     await stream.close();
   }

@@ -63,7 +63,7 @@ export function encodeBlock(
     decision,
     reconstructed: reconstructed && reconstruction,
   });
-  return encodeParts(new Map(tensors), { block });
+  return encodeParts(tensors, { block });
 }
 
 /** @throws {RangeError} if `body` is not the file that `encodeBlock` writes */

@@ -251,3 +251,5 @@ type BlockSteps = typeof BLOCK_STEPS;
 export type BlockStep = {
   readonly [Kind in keyof BlockSteps]: { readonly kind: Kind } & z.output<BlockSteps[Kind]["request"]["query"]>;
 }[keyof BlockSteps];
+
+export type PruneStep = Extract<BlockStep, { kind: "prune" }>;

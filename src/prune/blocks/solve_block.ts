@@ -5,6 +5,7 @@ import type { Forward } from "../../model/forward.ts";
 import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import type { SolvedBlock, SolvedBlockLayer } from "../../protocol/blocks/solved_block.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { PruneStep } from "../../protocol/resources/blocks.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { SolveRound } from "../../client/solve_round.ts";
 import { DevicePruner } from "../device_pruner.ts";
@@ -15,17 +16,6 @@ import { pruneBlock } from "../run.ts";
 import type { OpenDestination, PruneJob } from "../run/job.ts";
 import { LapClock } from "../run/lap_clock.ts";
 import { isRoundedBy, roundingQueries, weighedJob } from "../run/solve_queries.ts";
-
-/** The parameters of the step `prune`. */
-export interface SolveParameters {
-  readonly block: number;
-  /** Whether the windows then run through the pruned block, so that the states are those before the next block. */
-  readonly advance: boolean;
-  readonly true_sequential: boolean;
-  readonly reconstruct: number;
-  /** With `pack-quantized`, rounded weights are those of this layout, which rounds the scales of their grids. */
-  readonly format: string;
-}
 
 export interface SolveOptions extends Pick<PruneJob, "windows" | "validationWindows"> {
   /** The parameters of the layers to prune, by the names of their weights. */
@@ -41,7 +31,7 @@ export interface SolveOptions extends Pick<PruneJob, "windows" | "validationWind
  */
 export async function solveBlock(
   forward: Forward,
-  { block, advance: runsLast, true_sequential: trueSequential, reconstruct, format }: SolveParameters,
+  { block, advance: runsLast, true_sequential: trueSequential, reconstruct, format }: PruneStep,
   { progress, ...given }: SolveOptions,
 ): Promise<SolvedBlock> {
   const { backend, model } = forward, hasTargets = forward.denseStates !== undefined;

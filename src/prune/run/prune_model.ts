@@ -13,7 +13,7 @@ import type { BlockStates, CalibrationOptions } from "../steps.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { LapClock } from "./lap_clock.ts";
-import { isRoundedBy, roundingQueries, type Weighed, weighedJob } from "./solve_queries.ts";
+import { isRoundedBy, roundingQueries, weighedJob } from "./solve_queries.ts";
 import { TimeLeft } from "./time_left.ts";
 
 /** Prunes the model into the destination, and returns the result of the destination. @throws the error that stopped the run */
@@ -94,7 +94,7 @@ async function beginStates(
 }
 
 function allocationOf(
-  { activations = "auto", queryOf: given, allocation, ...job }: PruneJob & Weighed,
+  { activations = "auto", queryOf: given, allocation, ...job }: ReturnType<typeof weighedJob>,
   { backend, pruner, signal, onAllocationStep: progress }: PruneServices,
   open: OpenDestination,
 ): Promise<Allocation> {

@@ -60,19 +60,16 @@ export function encodeHeader(
 }
 
 /**
- * Encodes a file without a copy of its data. Returns the header and the data of each tensor, in order. A tensor that is undefined is left
+ * Encodes a file without a copy of its data. Returns the header and the data of each tensor, in order. Tensors that are undefined are left
  * out.
  * @throws as {@link encodeHeader}
  */
-export function encodeParts<Name extends string, Data>(
-  tensors: ReadonlyMap<string, TensorPart<Data>> | { readonly [name in Name]?: TensorPart<Data> },
-  metadata: Readonly<Record<string, string>> = {},
+export function encodeParts<Data = Uint8Array<ArrayBuffer>>(
+  tensors: Iterable<readonly [name: string, tensor: TensorPart<Data> | undefined]>,
+  metadata?: Readonly<Record<string, string>>,
 ): (Uint8Array<ArrayBuffer> | Data)[] {
-  const entries: Iterable<readonly [string, TensorPart<Data> | undefined]> = tensors instanceof Map
-    ? tensors
-    : Object.entries(tensors as Record<string, TensorPart<Data> | undefined>);
-  const named = Array.from(entries).flatMap(([name, tensor]) => tensor ? [[name, tensor] as const] : []);
-  return [encodeHeader(specsOf(named), metadata).bytes, ...named.map(([, { data }]) => data)];
+  const named = Array.from(tensors).flatMap(([name, tensor]) => tensor ? [{ name, ...tensor }] : []);
+  return [encodeHeader(named, metadata).bytes, ...named.map(({ data }) => data)];
 }
 
 /**
@@ -86,7 +83,7 @@ export function encode(
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
   const named = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
-  const header = encodeHeader(specsOf(named), metadata);
+  const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), metadata);
   const file = new Uint8Array(header.bytes.byteLength + header.dataBytes);
   file.set(header.bytes);
   for (const [index, [name, { data }]] of named.entries()) {
@@ -101,10 +98,6 @@ export function encode(
     file.set(data, header.bytes.byteLength + begin);
   }
   return file;
-}
-
-function specsOf(tensors: readonly (readonly [string, Omit<TensorSpec, "name">])[]): TensorSpec[] {
-  return tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
 }
 
 function planLayout(tensors: Iterable<TensorSpec>): TensorInfo[] {
