@@ -15,9 +15,9 @@ import { gridOfQuery, packAnswer } from "../../prune/quantized_model.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
-import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
 import type { BlobBody } from "./blob_store.ts";
+import { joinedFile } from "./joined_file.ts";
 
 /** A block of a model, and how it was pruned. */
 export interface PrunedBlock {
@@ -40,13 +40,7 @@ export async function prunedBody(
 ): Promise<BlobBody> {
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
-    const replaced = replacedTensors(solved, file, block);
-    const infos = Array.from(replaced, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
-    const header = encodeHeader([...file.header.tensors, ...infos]);
-    return {
-      totalBytes: header.bytes.byteLength + header.dataBytes,
-      bytes: joinedBytes(header.bytes, file, replaced),
-    };
+    return joinedFile([file], replacedTensors(solved, file, block));
   } catch (error) {
     await file.close();
     if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
@@ -68,20 +62,6 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
     return decodeBlock(whole);
   } catch (cause) {
     throw new Refusal("malformed_safetensors", (cause as RangeError).message, { cause });
-  }
-}
-
-async function* joinedBytes(
-  header: Uint8Array,
-  file: SafetensorsStream,
-  tensors: ReadonlyMap<string, HostTensor>,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    yield header;
-    for await (const { bytes } of file.chunks()) yield bytes;
-    for (const { data } of tensors.values()) yield data;
-  } finally {
-    await file.close();
   }
 }
 

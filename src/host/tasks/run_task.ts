@@ -8,9 +8,9 @@ import { shortened } from "../../base/texts.ts";
 import { readRefusal, Refusal } from "../../protocol/refusal.ts";
 import type { FinishedTask, LayerTask, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
-import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
-import { encodeHeader } from "../../tensor/safetensors/encode.ts";
+import { openSafetensors } from "../../tensor/safetensors/decode.ts";
 import type { BlobBody } from "./blob_store.ts";
+import { joinedFile } from "./joined_file.ts";
 import { runStatesTask } from "./run_states_task.ts";
 import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
@@ -111,24 +111,5 @@ async function joinFiles(first: BlobBody, second: BlobBody): Promise<BlobBody> {
       members: { tensor: duplicate.name },
     });
   }
-  const header = encodeHeader([...a.header.tensors, ...b.header.tensors]);
-  return {
-    totalBytes: header.bytes.byteLength + header.dataBytes,
-    bytes: joinedBytes(header.bytes, [a, b]),
-  };
-}
-
-/** Yields the header, and then the data of all files. Closes the files at the end. */
-async function* joinedBytes(
-  header: Uint8Array<ArrayBuffer>,
-  files: readonly SafetensorsStream[],
-): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    yield header;
-    for (const file of files) {
-      for await (const { bytes } of file.chunks()) yield bytes;
-    }
-  } finally {
-    for (const file of files) await file.close();
-  }
+  return joinedFile([a, b]);
 }

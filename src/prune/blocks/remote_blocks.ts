@@ -38,30 +38,27 @@ export interface BlockServer {
 
 /** Prunes the blocks of one run at a host, or at another place. */
 export class RemoteBlocks implements RoundSolver {
-  readonly #server: BlockHost | BlockServer;
-  readonly #options: RemoteBlocksOptions;
   #states?: AnsweredStates;
 
-  constructor(server: BlockHost | BlockServer, options: RemoteBlocksOptions) {
-    this.#server = server;
-    this.#options = options;
-  }
+  constructor(
+    private readonly server: BlockHost | BlockServer,
+    private readonly options: RemoteBlocksOptions,
+  ) {}
 
   begin({ model, options, queryOf }: CalibrationRun): BlockStates {
     // The host rounds the layers of a block that it trains, and answers with the last solution.
     const plan = new BlockPlan(model.spec, { ...options, isRounded: undefined });
     const run: SolvedRun = {
-      ...this.#options,
+      ...this.options,
       model,
       options,
       plan,
       trained: new Map(options.reconstructed),
       queryOf,
     };
-    const server = this.#server;
-    const solver = server instanceof BlockHost
-      ? statesSolver(new WindowStates(server, run, run.options), run, this.#options)
-      : server.begin(run);
+    const solver = this.server instanceof BlockHost
+      ? statesSolver(new WindowStates(this.server, run, run.options), run, this.options)
+      : this.server.begin(run);
     return this.#states = new AnsweredStates(run, solver);
   }
 
