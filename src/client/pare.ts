@@ -57,7 +57,8 @@ export class Pare implements ModelPruner {
     query: LayerQuery = {},
     options: CallOptions = {},
   ): Promise<PrunedLayer> {
-    const body = encodeParts(Object.entries(tensors)), byteLength = body.reduce((sum, part) => sum + part.length, 0);
+    const body = encodeParts(Object.entries(tensors)),
+      byteLength = body.reduce((sum, part) => sum + part.length, 0);
     // A job cannot use statistics that a host has stored. If the query names some, the caller has to send them instead.
     const canUseJob = query.hessian === undefined;
     if (canUseJob && byteLength >= this.#smallestRejectedBytes) {

@@ -144,10 +144,8 @@ describe("an edge with keys in front of a host without keys", () => {
   });
 
   it("checks the key of a path that is written with escapes", async () => {
-    for (
-      const path of ["/v1/%62locks/run", "/v1/./blocks/run", "/v1/%2e%2e/v1/blocks/run", "/%761/blocks/run"]
-    ) {
-      assert.deepEqual(await ask(`post ${path}`), [401, "unauthorized"], path);
+    for (const path of ["/v1/%62locks", "/v1/./blocks", "/v1/%2e%2e/v1/blocks", "/%761/blocks"]) {
+      assert.deepEqual(await ask(`post ${path}/run`), [401, "unauthorized"], path);
     }
     assert.deepEqual(received, []);
   });

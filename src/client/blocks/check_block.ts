@@ -11,7 +11,11 @@ import { requireForm } from "../answers/parse_answer.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import { decodeBlock } from "../../protocol/blocks/block_answer.ts";
 import type { BlockTensors, SentTensor } from "./block_body.ts";
-import type { ReconstructedBlock, SolvedBlock, SolvedBlockLayer } from "../../protocol/blocks/solved_block.ts";
+import type {
+  ReconstructedBlock,
+  SolvedBlock,
+  SolvedBlockLayer,
+} from "../../protocol/blocks/solved_block.ts";
 
 /** What the client knows about an answer besides its request. */
 export interface ExpectedBlock {

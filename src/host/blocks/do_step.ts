@@ -38,7 +38,8 @@ export async function doStep(
     states.sums = await sumParts(states, step, queries, withReplacements(open.weights, replaced), signal);
     return { layers: [], sums: countTokens(states.sums) };
   }
-  const runs = step.kind === "run", local = LocalStates.ofBlock(forward, block, { ...options, runsLast: runs });
+  const runs = step.kind === "run",
+    local = LocalStates.ofBlock(forward, block, { ...options, runsLast: runs });
   if (step.kind === "train") return { layers: [], reconstructed: await local.train(open, step.epochs) };
   if (step.kind === "measure" && step.against === "model") {
     return { layers: [], error: await local.measure(open, replaced) };

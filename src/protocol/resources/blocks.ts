@@ -219,11 +219,13 @@ export const BLOCK_STEPS = {
     parameters: {
       epochs: integer(1, MAX_EPOCHS).meta({ description: "The number of epochs" }),
     },
-    answer: `\`reconstructed\` describes the reconstruction. The tensors \`${TRAINED}*\` are the tensors of the block that it has changed.`,
+    answer:
+      `\`reconstructed\` describes the reconstruction. The tensors \`${TRAINED}*\` are the tensors of the block that it has changed.`,
   }),
   measure: blockStep("measure", "measureBlock", {
     summary: "Measure the error of a pruned block",
-    description: "Measures the error of the output of the block with its tensors `pruned.*` on the held-out windows, of which there must be " +
+    description:
+      "Measures the error of the output of the block with its tensors `pruned.*` on the held-out windows, of which there must be " +
       "some. The states do not change.",
     parameters: {
       against: oneOf("block", "model").default("block").meta({
@@ -249,7 +251,9 @@ type BlockSteps = typeof BLOCK_STEPS;
 
 /** A step on a block, and its parameters. */
 export type BlockStep = {
-  readonly [Kind in keyof BlockSteps]: { readonly kind: Kind } & z.output<BlockSteps[Kind]["request"]["query"]>;
+  readonly [Kind in keyof BlockSteps]:
+    & { readonly kind: Kind }
+    & z.output<BlockSteps[Kind]["request"]["query"]>;
 }[keyof BlockSteps];
 
 export type PruneStep = Extract<BlockStep, { kind: "prune" }>;

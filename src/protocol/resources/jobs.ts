@@ -117,7 +117,8 @@ const layerStateSchema = z.object({
     "Null unless the state is `done`, and for a block, whose result has the reports of its layers",
   ),
   result: digestSchema.nullable().meta({
-    description: "The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks/prune",
+    description:
+      "The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks/prune",
   }),
   error: described(jobErrorSchema.nullable(), "Null unless the state is `failed` or `cancelled`"),
 }).meta({ id: "LayerState", description: "The state of one layer of a job, or of one block of its model" });

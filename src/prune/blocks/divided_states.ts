@@ -85,7 +85,7 @@ export class DividedStates implements BlockStates {
   async train({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
     const { model, options: { signal }, trained } = this.run, { weights } = model;
     const tensors = prunedBlock(model, block, replaced, true);
-        const { reconstructed } = await this.trainer!.before(
+    const { reconstructed } = await this.trainer!.before(
       block,
       (host) => host.run({ kind: "train", block, epochs }, tensors, undefined, { signal }),
     );

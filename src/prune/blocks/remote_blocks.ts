@@ -135,7 +135,8 @@ function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlock
     async solve(block) {
       const { parameters, tensors, queries, ...expected } = blockRequest(run, block),
         { signal } = run.options;
-      const request = (host: BlockHost) => host.run({ kind: "prune", ...parameters }, tensors, queries, { signal, ...expected });
+      const request = (host: BlockHost) =>
+        host.run({ kind: "prune", ...parameters }, tensors, queries, { signal, ...expected });
       // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
       // next block is then the number of blocks.
       const isAnswered = (next: number) => next === block + 1 || !parameters.advance;
