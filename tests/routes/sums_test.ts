@@ -119,13 +119,6 @@ describe("/v1/states/{name}/sums", () => {
     }
   });
 
-  it("stores no statistics for a block without layers", async () => {
-    await host.send("PUT", STATES, creation);
-    const collected = await host.send("POST", COLLECT, encode(block));
-    assert.deepEqual(decodeBlock(await collected.bytes()).sums, []);
-    await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
-  });
-
   it("adds moments with states of the dense model, and answers the targets of weights", async () => {
     await host.send("PUT", `${STATES}?target=dense`, creation);
     assert.equal((await host.send("POST", COLLECT, pruning)).status, 200);
