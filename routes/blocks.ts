@@ -1,4 +1,4 @@
-/** `/v1/states/NAME` stores the hidden states of a model, and `POST /v1/blocks` prunes the block of which they are the inputs. */
+/** `/v1/states/NAME` stores the hidden states of a model, and `POST /v1/blocks/KIND` does a step on the block of which they are the inputs. */
 
 import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
@@ -10,10 +10,11 @@ import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import {
   ADD_SUMS,
+  BLOCK_STEPS,
+  type BlockStep,
   CREATE_STATES,
   DELETE_STATES,
   FIND_STATES,
-  PRUNE_BLOCK,
 } from "../src/protocol/resources/blocks.ts";
 import { answerStream } from "./answer_stream.ts";
 import { requestBody } from "./body.ts";
@@ -51,8 +52,21 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     return c.body(null, 204);
   });
 
-  app.openapi(guardedRoute(PRUNE_BLOCK, keys), async (c) => {
-    const query = c.req.valid("query"), key = ownName(c, query.states);
+  const { prune, collect, train, measure, run } = BLOCK_STEPS;
+  app.openapi(guardedRoute(prune, keys), (c) => answerStep(c, { kind: "prune", ...c.req.valid("query") }));
+  app.openapi(
+    guardedRoute(collect, keys),
+    (c) => answerStep(c, { kind: "collect", ...c.req.valid("query") }),
+  );
+  app.openapi(guardedRoute(train, keys), (c) => answerStep(c, { kind: "train", ...c.req.valid("query") }));
+  app.openapi(
+    guardedRoute(measure, keys),
+    (c) => answerStep(c, { kind: "measure", ...c.req.valid("query") }),
+  );
+  app.openapi(guardedRoute(run, keys), (c) => answerStep(c, { kind: "run", ...c.req.valid("query") }));
+
+  async function answerStep(c: Context<HostEnv>, step: BlockStep) {
+    const key = ownName(c, step.states);
     const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
     const { states: store, residentQueue, solveQueue } = session;
     try {
@@ -60,7 +74,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
         residentQueue.run(() =>
           runBlock(states, {
             ...body,
-            query,
+            step,
             signal,
             store,
             name: key,
@@ -71,7 +85,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     } catch (error) {
       throw device.handleFailure(error, session);
     }
-  });
+  }
 
   app.openapi(guardedRoute(ADD_SUMS, keys), async (c) => {
     const name = ownName(c, c.req.valid("param").name), { layer } = c.req.valid("query");

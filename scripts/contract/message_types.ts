@@ -78,12 +78,12 @@ export async function generateSources(): Promise<GeneratedSource[]> {
       ),
     ),
     source(
-      "client/answers/received.ts",
+      "protocol/received.ts",
       await formatted(`/** The checks by which the SDK reads JSON answers. ${ORIGIN} */
 
 import * as z from "zod/mini";
-${importLine("import", ["list"], "base/list.ts")}
-${importLine("import type", [...names], "protocol/messages.ts")}
+${importLine("import", ["list"], "../base/list.ts")}
+${importLine("import type", [...names], "./messages.ts")}
 
 ${[...checks].join("\n")}`),
     ),
@@ -95,7 +95,7 @@ ${[...checks].join("\n")}`),
 }
 
 function importLine(start: string, names: readonly string[], path: string): string {
-  return `${start} { ${names.join(", ")} } from "../../${path}";`;
+  return `${start} { ${names.join(", ")} } from "${path}";`;
 }
 
 /** Returns the source that exports everything from the files in some folders of `src/model/SUBJECT`, such as `families`. */

@@ -2,7 +2,6 @@
 
 import type { Report } from "../protocol/messages.ts";
 import type { LayerInputs, SourceLayer } from "./model_source.ts";
-import { encodeHeader } from "../tensor/safetensors/encode.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**
@@ -58,13 +57,4 @@ export interface PrunedLayer {
   readonly quantized?: QuantizedWeight;
   /** The report of the solve. */
   readonly report: Report;
-}
-
-/** Encodes a safetensors file. Returns its header and the data of each tensor, in order and without a copy. */
-export function encodeParts(
-  tensors: { readonly [name in keyof LayerTensors]?: HostTensor } | Readonly<Record<string, HostTensor>>,
-): Uint8Array<ArrayBuffer>[] {
-  const named = Object.entries(tensors).filter(([, tensor]) => tensor !== undefined);
-  const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })));
-  return [header.bytes, ...named.map(([, { data }]) => data)];
 }

@@ -18,7 +18,7 @@
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
 export type { BlockTensors, SentTensor } from "./blocks/block_body.ts";
-export { BlockHost, type BlockParameters } from "./blocks/block_host.ts";
+export { BlockHost, type BlockStep, type PruneStep } from "./blocks/block_host.ts";
 export type { ExpectedBlock } from "./blocks/check_block.ts";
 export type { AddedSums, LayerSums, TargetsRequest } from "./blocks/layer_sums.ts";
 export type { BodyPart, StoredBytes } from "./request_body.ts";
@@ -28,7 +28,7 @@ export type {
   SolvedBlockLayer,
   SumTokens,
   TargetDecision,
-} from "./blocks/solved_block.ts";
+} from "../protocol/blocks/solved_block.ts";
 export { PareJobs, type PareJobsOptions } from "./jobs/pare_jobs.ts";
 export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
 

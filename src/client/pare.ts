@@ -1,9 +1,9 @@
 /** The client of one Pare server, a host or an edge. It computes nothing on tensors. */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
-import { receivedReady } from "./answers/received.ts";
+import { receivedReady } from "../protocol/received.ts";
 import { searchParamsOf } from "../protocol/search_params.ts";
-import { encode } from "../tensor/safetensors/encode.ts";
+import { encode, encodeParts } from "../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { decodeAnswer, maxAnswerBytes } from "./answers/layer_answer.ts";
 import { parseAnswer } from "./answers/parse_answer.ts";
@@ -13,7 +13,7 @@ import { PareError } from "./errors.ts";
 import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
 import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
-import { encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
+import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import type { ModelSource } from "./model_source.ts";
 import { pruneRounds } from "./prune_rounds.ts";
 import type { SolveRound } from "./solve_round.ts";
@@ -57,7 +57,8 @@ export class Pare implements ModelPruner {
     query: LayerQuery = {},
     options: CallOptions = {},
   ): Promise<PrunedLayer> {
-    const body = encodeParts(tensors), byteLength = body.reduce((sum, part) => sum + part.length, 0);
+    const body = encodeParts(Object.entries(tensors)),
+      byteLength = body.reduce((sum, part) => sum + part.length, 0);
     // A job cannot use statistics that a host has stored. If the query names some, the caller has to send them instead.
     const canUseJob = query.hessian === undefined;
     if (canUseJob && byteLength >= this.#smallestRejectedBytes) {

@@ -5,10 +5,10 @@ import { type Operation, routeConfig } from "../protocol/resources/operation.ts"
 import type { ProblemCode } from "../protocol/problem_codes.ts";
 import {
   ADD_SUMS,
+  BLOCK_STEPS,
   CREATE_STATES,
   DELETE_STATES,
   FIND_STATES,
-  PRUNE_BLOCK,
 } from "../protocol/resources/blocks.ts";
 import { DELETE_HESSIAN, FIND_HESSIAN, HAS_HESSIAN, STORE_HESSIAN } from "../protocol/resources/hessians.ts";
 import { PRUNE_LAYER } from "../protocol/resources/layers.ts";
@@ -38,7 +38,7 @@ const FORWARDED: readonly Operation[] = [
   CREATE_STATES,
   DELETE_STATES,
   ADD_SUMS,
-  PRUNE_BLOCK,
+  ...Object.values(BLOCK_STEPS),
   METRICS,
   PING,
 ];

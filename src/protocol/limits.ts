@@ -125,3 +125,6 @@ export const RESTART_SECONDS = 30;
 
 /** The seconds in which an edge must receive a body that it reads itself: at most 16 MiB, half a minute at 4 Mbit/s. */
 export const EDGE_BODY_SECONDS = 60;
+
+/** The limits of an answer in JSON. A job of 4096 layers has about 60 values in the state of each layer. */
+export const ANSWER_BOUNDS = { maxValues: 2 ** 19 };

@@ -173,7 +173,7 @@ export interface LayerState {
   readonly host: string | null;
   /** Null unless the state is `done`, and for a block, whose result has the reports of its layers. */
   readonly report: Report | null;
-  /** The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks. */
+  /** The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks/prune. */
   readonly result: string | null;
   /** Null unless the state is `failed` or `cancelled`. */
   readonly error: JobError | null;

@@ -4,7 +4,7 @@
  * pending layer needs are left out.
  */
 
-import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
 import type { Backend } from "../device/backend.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import { Forward } from "../model/forward.ts";

@@ -1,6 +1,6 @@
 /** A block whose layers are solved: its weights before, and the weights that replace them. */
 
-import type { TargetDecision } from "../client/blocks/solved_block.ts";
+import type { TargetDecision } from "../protocol/blocks/solved_block.ts";
 import type { LayerInputs, SourceLayer } from "../client/model_source.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { convertReplacement, readTensor, type TensorSource } from "../model/checkpoint/tensor_source.ts";

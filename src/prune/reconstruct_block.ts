@@ -4,7 +4,7 @@
  * also trains the weights of the layers that lose no columns. 3BASiL (arXiv 2603.01376) calls this transformer matching.
  */
 
-import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
 import type { BatchPart } from "../model/batch_runner.ts";
 import type { Batch } from "../model/batches.ts";
 import {

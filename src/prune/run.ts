@@ -1,7 +1,7 @@
 /** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
 
-import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
-import type { LayerQueryOf, RoundLayer } from "../client/solve_round.ts";
+import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
+import type { RoundLayer } from "../client/solve_round.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -9,17 +9,14 @@ import type { PendingGroup } from "./block_plan.ts";
 import { groupsOf, type OpenBlock, storedWeight } from "./open_block.ts";
 import type { OpenDestination } from "./run/job.ts";
 import type { LapClock } from "./run/lap_clock.ts";
+import type { RoundingQueries } from "./run/solve_queries.ts";
 import type { BlockStates, Round, RoundSolver } from "./steps.ts";
 import { decideTargets, solutionQuery, solutionsOf } from "./target_guard.ts";
 
-export interface BlockRun {
+export interface BlockRun extends Pick<RoundingQueries, "queryOf" | "unroundedQueryOf"> {
   readonly states: BlockStates;
   readonly solver: Pick<RoundSolver, "solveRound">;
   readonly destination: OpenDestination;
-  /** Returns the parameters of the last solve of a layer. */
-  readonly queryOf: LayerQueryOf;
-  /** Returns the parameters of the first solve, without rounding, of a layer that is rounded after a reconstruction. */
-  readonly unroundedQueryOf: LayerQueryOf;
   readonly hasTargets: boolean;
   /** The number of held-out windows, which measure the errors of blocks and decide about targets. */
   readonly heldOut: number;
@@ -34,18 +31,21 @@ export interface BlockRun {
 
 /** Prunes all blocks of a run in order. */
 export async function pruneBlocks(run: BlockRun): Promise<void> {
+  for (const block of run.states.blocks) await pruneBlock(run, block);
+  await run.states.end?.();
+}
+
+/** Prunes one block of a run, and runs the windows through it. */
+export async function pruneBlock(run: BlockRun, block: number): Promise<void> {
   const { states, clock, destination, heldOut } = run, { plan } = states;
-  for (const block of states.blocks) {
-    const open = await clock.calibrating(states.open(block)), { decision } = open;
-    if (decision && !destination.decided?.has(block)) await destination.recordDecision?.(block, decision);
-    const trained = plan.isRoundedLast(block)
-      ? await trainAndRound(run, open)
-      : await solveAndTrain(run, open, plan.rounds(block), true);
-    if (trained) await destination.recordReconstruction?.(block, trained);
-    const record = heldOut > 0 && open.replaced.size > 0 ? destination.recordBlock : undefined;
-    await clock.calibrating(states.advance(open, record && ((error) => record(block, error))));
-  }
-  await states.end?.();
+  const open = await clock.calibrating(states.open(block)), { decision } = open;
+  if (decision && !destination.decided?.has(block)) await destination.recordDecision?.(block, decision);
+  const trained = plan.isRoundedLast(block)
+    ? await trainAndRound(run, open)
+    : await solveAndTrain(run, open, plan.rounds(block), true);
+  if (trained) await destination.recordReconstruction?.(block, trained);
+  const record = heldOut > 0 && open.replaced.size > 0 ? destination.recordBlock : undefined;
+  await clock.calibrating(states.advance(open, record && ((error) => record(block, error))));
 }
 
 /**
@@ -98,7 +98,7 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
   const collected = scratch.add(await clock.calibrating(states.collect(open, round)));
   const solving = solver.solveRound(
     groupsOf(open, round.groups, collected, (layer) => solutions.map((solution) => ({ ...layer, solution }))),
-    (layer) => solutionQuery(queryOf(layer), layer, solutions),
+    (layer) => solutionQuery(queryOf(layer.name), layer, solutions),
     { signal },
   );
   const layers = new Map(

@@ -1,6 +1,6 @@
 /** The steps of a run: `BlockStates` collects statistics and runs the windows, and `RoundSolver` solves the layers. */
 
-import type { ReconstructedBlock } from "../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
 import type { QueryOf } from "../client/model_pruner.ts";
 import type { SolveRound } from "../client/solve_round.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";

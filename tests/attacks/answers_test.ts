@@ -3,7 +3,7 @@
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { MalformedAnswerError } from "../../src/client/errors.ts";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeAnswer } from "../../src/client/blocks/check_block.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { printCosts, withinBounds } from "./bounds.ts";
@@ -45,7 +45,7 @@ describe("the SDK, given a hostile answer,", () => {
     it(`refuses ${name} in the metadata of a block`, async () => {
       const block = new TextDecoder().decode(bytesOf(parts)).replace('{"cursor":null,"jobs":', '{"layers":');
       const file = encode({}, { block });
-      await assertRefused(`${name} in a block`, () => decodeBlock(file));
+      await assertRefused(`${name} in a block`, () => decodeAnswer(file));
     });
   }
 });

@@ -10,13 +10,13 @@ import { MAX_WINDOWS } from "../../src/protocol/limits.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import {
   block,
-  BLOCKS,
   config,
   embedding,
   given,
   ids,
   layerName,
   metadata,
+  PRUNE,
   pruning,
   STATES,
 } from "../routes/block_bodies.ts";
@@ -118,21 +118,21 @@ const BLOCK_ATTACKS: readonly Attack[] = [
     ["with a list of layers", "[]", /^layers: must be an object/],
   ] as const).map(([name, layers, detail]) => ({
     name: `a block ${name}`,
-    path: BLOCKS,
+    path: PRUNE,
     metadata: { layers },
     code: "invalid_parameter",
     detail,
   })),
   {
     name: "a block with a million layers",
-    path: BLOCKS,
+    path: PRUNE,
     metadata: { layers: `{${numbered(MILLION, (i) => `"t${i}":{}`)}}` },
     code: "malformed_safetensors",
     detail: /is above the limit of \d+ bytes/,
   },
   {
     name: "a block with 200,000 unknown parameters",
-    path: BLOCKS,
+    path: PRUNE,
     metadata: {
       layers: `{${JSON.stringify(layerName)}:{${numbered(200_000, (i) => `"p${i}":1`)}}}`,
     },
@@ -188,7 +188,7 @@ describe("a host, given hostile metadata,", () => {
     ]
   ) {
     it(`refuses ${name}`, async () => {
-      const tensors = path === BLOCKS ? block : {
+      const tensors = path === PRUNE ? block : {
         windows: windows === undefined ? given : ids([windows, 1], new Uint32Array(windows)),
         ...embedding,
       };
@@ -211,7 +211,7 @@ describe("a host, given hostile metadata,", () => {
   });
 
   it("then prunes the block of the earlier states", async () => {
-    const response = await send(BLOCKS, pruning);
+    const response = await send(PRUNE, pruning);
     assert.equal(response.status, 200, await response.text());
   });
 });

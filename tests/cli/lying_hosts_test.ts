@@ -145,7 +145,7 @@ const TOLD: Readonly<Record<string, RegExp>> = {
 /** The options of a run at a host, and the answers about which the host lies. */
 const RUNS = [
   { options: [], path: "/v1/layers", lieAbout },
-  { options: ["--remote"], path: "/v1/blocks", lieAbout: lieAboutBlock },
+  { options: ["--remote"], path: "/v1/blocks/prune", lieAbout: lieAboutBlock },
 ] as const;
 
 describe("pare prune with a host that lies", () => {

@@ -10,7 +10,7 @@ import {
   receivedJobList,
   receivedReport,
   receivedUpload,
-} from "../../src/client/answers/received.ts";
+} from "../../src/protocol/received.ts";
 import { jobListSchema, jobSchema } from "../../src/protocol/resources/jobs.ts";
 import { completedSchema, uploadSchema } from "../../src/protocol/resources/uploads.ts";
 import { reportSchema } from "../../src/protocol/resources/layers.ts";

@@ -71,13 +71,13 @@ describe("hidden states that a client stores through the edge", () => {
       await response.body?.cancel();
       return response.status;
     };
-    const path = "/v1/states/run", pruning = "/v1/blocks?block=0&states=run";
+    const path = "/v1/states/run", pruning = "/v1/blocks/prune?block=0&states=run";
     assert.equal(await send("PUT", path, "one", states), 201);
     for (const method of ["GET", "DELETE"]) assert.equal(await send(method, path, "two"), 404, method);
     assert.equal(await send("POST", pruning, "two", block), 404);
     assert.equal(await send("PUT", path, "two", states), 201);
     for (const key of ["one", "two"]) assert.equal(await send("POST", pruning, key, block), 200, key);
-    assert.equal(await send("POST", "/v1/blocks?block=0&states=other&states=run", "one", block), 400);
+    assert.equal(await send("POST", "/v1/blocks/prune?block=0&states=other&states=run", "one", block), 400);
     assert.equal(await send("GET", "/v1/states/a:b", "one"), 400);
     for (const key of ["one", "two"]) assert.equal(await send("DELETE", path, key), 204, key);
   });

@@ -10,7 +10,7 @@ import {
   receivedJob,
   receivedJobList,
   receivedUpload,
-} from "../../src/client/answers/received.ts";
+} from "../../src/protocol/received.ts";
 import { errorFromResponse } from "../../src/client/answers/require_success.ts";
 import { MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { printableLine } from "../../src/base/texts.ts";

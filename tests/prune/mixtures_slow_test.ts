@@ -13,7 +13,7 @@ import { blocksOf } from "../../src/model/families/family.ts";
 import { type ModelFolder, openModelFolder } from "../../src/model/model.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
 import type { RoundSolver } from "../../src/prune/steps.ts";
-import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../../src/protocol/blocks/solved_block.ts";
 import type { BlockRun } from "../../src/prune/report/run_report.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";

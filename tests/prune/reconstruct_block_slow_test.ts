@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
 import type { SourceLayer } from "../../src/client/model_source.ts";
-import type { ReconstructedBlock } from "../../src/client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../../src/protocol/blocks/solved_block.ts";
 import { divideIntoSteps } from "../../src/prune/reconstruct_block.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -7,7 +7,7 @@ import type { Report } from "../../src/protocol/messages.ts";
 import { DevicePruner } from "../../src/prune/device_pruner.ts";
 import type { RoundSolver } from "../../src/prune/steps.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
-import type { TargetDecision } from "../../src/client/blocks/solved_block.ts";
+import type { TargetDecision } from "../../src/protocol/blocks/solved_block.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

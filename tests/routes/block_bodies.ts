@@ -12,7 +12,10 @@ import { readFamilyFixture } from "../support/family_fixtures.ts";
 
 const { windows, weights, variants: [{ config, model: { spec } }] } = await readFamilyFixture("gpt2");
 export { config, spec, windows };
-export const TOKENS = windows[0].length, STATES = "/v1/states/run", BLOCKS = "/v1/blocks?states=run&block=0";
+export const TOKENS = windows[0].length, STATES = "/v1/states/run";
+export const PRUNE = "/v1/blocks/prune?states=run&block=0", COLLECT = PRUNE.replace("prune", "collect");
+export const MEASURE = PRUNE.replace("prune", "measure"),
+  TRAIN = `${PRUNE.replace("prune", "train")}&epochs=2`;
 
 type Tensors = Readonly<Record<string, HostTensor>>;
 

@@ -2,7 +2,7 @@
 
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import { blockTensors, embeddingTensors, type NamedShape } from "../../src/model/families/check_tensors.ts";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import { weightName } from "../../src/prune/block_plan.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

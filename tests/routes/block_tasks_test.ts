@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { after, beforeEach, describe, it } from "@std/testing/bdd";
-import { decodeBlock, encodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock, encodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";

@@ -3,8 +3,8 @@
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
-import { PROBE_ROWS } from "../../src/protocol/block_names.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
+import { PROBE_ROWS } from "../../src/protocol/blocks/block_names.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
@@ -13,7 +13,6 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertProblem } from "./assert_problem.ts";
 import {
   block,
-  BLOCKS,
   config,
   creation,
   embedding,
@@ -25,6 +24,7 @@ import {
   layers,
   metadata,
   objectBytesOf,
+  PRUNE,
   pruning,
   spec,
   STATES,
@@ -45,7 +45,7 @@ describe("/v1/states and /v1/blocks", () => {
     const created = await host.send("PUT", STATES, creation);
     assert.deepEqual([created.status, await created.json()], [201, described]);
     const prune = async () => {
-      const answer = await host.send("POST", BLOCKS, pruning);
+      const answer = await host.send("POST", PRUNE, pruning);
       assert.equal(answer.status, 200);
       return new Uint8Array(await answer.arrayBuffer());
     };
@@ -58,10 +58,10 @@ describe("/v1/states and /v1/blocks", () => {
     const { dispatches } = host.device.session().backend.counters;
     assertSame(await prune(), body);
     assert.equal(host.device.session().backend.counters.dispatches, dispatches);
-    await assertProblem(await host.send("POST", BLOCKS, encode(block)), "states_not_found");
+    await assertProblem(await host.send("POST", PRUNE, encode(block)), "states_not_found");
     assert.equal((await host.request(STATES, { method: "DELETE" })).status, 204);
     await assertProblem(await host.request(STATES, { method: "DELETE" }), "states_not_found");
-    await assertProblem(await host.send("POST", BLOCKS, pruning), "states_not_found");
+    await assertProblem(await host.send("POST", PRUNE, pruning), "states_not_found");
     assert.equal(host.liveBytes(), live);
   });
 
@@ -154,17 +154,14 @@ describe("/v1/states and /v1/blocks", () => {
       "&block=0",
       encode(block, layers({ [layerName]: { method: "obc", pattern: "columns" } })),
     ],
-    ["neither layers nor an advance", "invalid_parameter", "&block=0&advance=false", encode(block)],
-    ["statistics and an advance", "invalid_parameter", "&block=0&solve=false", pruning],
-    ["epochs alone", "invalid_parameter", "&block=0&solve=false&advance=false&reconstruct=1", pruning],
-    ["layers without targets", "invalid_parameter", "&block=0&targets=false", pruning],
+    ["a parameter of another step", "invalid_parameter", "&block=0&targets=false", pruning],
     ["a body that is cut off", "truncated_body", "&block=0", pruning.slice(0, -1)],
   ];
   it("refuses blocks that do not fit, and keeps the states", async () => {
     assert.equal((await host.send("PUT", STATES, creation)).status, 201);
     const before = host.liveBytes();
     for (const [what, code, query, body] of badBlocks) {
-      const response = await host.send("POST", `/v1/blocks?states=run${query}`, body);
+      const response = await host.send("POST", `/v1/blocks/prune?states=run${query}`, body);
       assert.equal(response.status === 200, false, what);
       await assertProblem(response, code);
       assert.equal(host.liveBytes(), before, what);
@@ -178,16 +175,16 @@ describe("/v1/states and /v1/blocks", () => {
     const broken = { ...block[layerName], data: new Uint8Array(block[layerName].data.length).fill(0xff) };
     const body = encode({ ...block, [layerName]: broken }, layers({ [layerName]: {} }));
     await host.send("PUT", STATES, creation);
-    const { detail } = await assertProblem(await host.send("POST", BLOCKS, body), "non_finite");
+    const { detail } = await assertProblem(await host.send("POST", PRUNE, body), "non_finite");
     assert.ok(detail.includes(layerName), detail);
-    assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+    assert.equal((await host.send("POST", PRUNE, pruning)).status, 200);
     await host.request(STATES, { method: "DELETE" });
     assert.equal(host.liveBytes(), live);
   });
 
   it("keeps the states if others cannot take their place", async () => {
     await host.send("PUT", STATES, creation);
-    assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+    assert.equal((await host.send("POST", PRUNE, pruning)).status, 200);
     await assertProblem(await host.send("PUT", STATES, creation.slice(0, -1)), "truncated_body");
     assert.equal((await (await host.request(STATES)).json()).next_block, 1);
     await host.request(STATES, { method: "DELETE" });
@@ -202,7 +199,7 @@ describe("/v1/states and /v1/blocks", () => {
   });
 });
 
-it("POST /v1/blocks that is aborted leaves no work behind, and continues to its end once the states change", async () => {
+it("POST /v1/blocks/prune that is aborted leaves no work behind, and continues to its end once the states change", async () => {
   let onBuffer = () => {};
   const host = await startHost({
     async open() {
@@ -220,7 +217,7 @@ it("POST /v1/blocks that is aborted leaves no work behind, and continues to its 
   const prune = async (controller = new AbortController()) => {
     const { signal } = controller;
     const headers = safetensorsHeaders(pruning.length);
-    return await host.request(BLOCKS, { method: "POST", body: pruning, headers, signal });
+    return await host.request(PRUNE, { method: "POST", body: pruning, headers, signal });
   };
   let buffers = 0;
   await host.send("PUT", STATES, creation);
@@ -255,13 +252,13 @@ describe("the states of a host", () => {
     const headers = (key: string) => ({ Authorization: `Bearer ${key}` });
     assert.equal((await host.send("PUT", STATES, creation, headers("one"))).status, 201);
     await assertProblem(await host.request(STATES, { headers: headers("two") }), "states_not_found");
-    await assertProblem(await host.send("POST", BLOCKS, pruning, headers("two")), "states_not_found");
+    await assertProblem(await host.send("POST", PRUNE, pruning, headers("two")), "states_not_found");
     await assertProblem(
       await host.request(STATES, { method: "DELETE", headers: headers("two") }),
       "states_not_found",
     );
     assert.equal((await host.send("PUT", STATES, creation, headers("two"))).status, 201);
-    assert.equal((await host.send("POST", BLOCKS, pruning, headers("two"))).status, 200);
+    assert.equal((await host.send("POST", PRUNE, pruning, headers("two"))).status, 200);
     const { next_block } = await (await host.request(STATES, { headers: headers("one") })).json();
     assert.equal(next_block, 0);
     await assertProblem(await host.request(STATES), "unauthorized");
@@ -291,7 +288,7 @@ describe("the states of a host", () => {
     const tight = await startHost({ device: { statesBytes: created } });
     assert.equal((await tight.send("PUT", STATES, creation)).status, 201);
     const metadata = { padding: " ".repeat(creation.length), ...layers({ [layerName]: {} }) };
-    await assertProblem(await tight.send("POST", BLOCKS, encode(block, metadata)), "too_large", {
+    await assertProblem(await tight.send("POST", PRUNE, encode(block, metadata)), "too_large", {
       limit: creation.length,
     });
     assert.equal((await tight.request(STATES)).status, 200);

@@ -5,7 +5,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import { StatesFolder } from "../../src/host/blocks/states_folder.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -79,7 +79,7 @@ export async function createEvicted(
 export async function prune(host: TestHost, block: number): Promise<unknown> {
   const answer = await host.send(
     "POST",
-    `/v1/blocks?states=run&block=${block}`,
+    `/v1/blocks/prune?states=run&block=${block}`,
     block === 0 ? pruning : secondPruning,
   );
   assert.equal(answer.status, 200);

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
@@ -48,14 +48,14 @@ async function inputsOfBlock1(count: number): Promise<HostTensor> {
 }
 
 it("PUT /v1/states takes the inputs of a block, which is then pruned as after the blocks before it", async () => {
-  const host = await startHost(), PATH = "/v1/blocks?states=run&block=";
+  const host = await startHost(), QUERY = "?states=run&block=";
   const prune = async () => {
-    const answer = await host.send("POST", `${PATH}1`, secondPruning);
+    const answer = await host.send("POST", `/v1/blocks/prune${QUERY}1`, secondPruning);
     assert.equal(answer.status, 200);
     return decodeBlock(await answer.bytes()).layers.map(({ weight }) => weight);
   };
   assert.equal((await host.send("PUT", STATES, creation)).status, 201);
-  assert.equal((await host.send("POST", `${PATH}0`, encode(block))).status, 200);
+  assert.equal((await host.send("POST", `/v1/blocks/run${QUERY}0`, encode(block))).status, 200);
   const expected = await prune();
   const hidden_states = await inputsOfBlock1(windows.length);
   const created = await host.send("PUT", `${STATES}?block=1`, encode({ hidden_states }, metadata));

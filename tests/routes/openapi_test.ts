@@ -47,7 +47,7 @@ describe("the OpenAPI documents", () => {
       "get /readyz",
       "get /v1/hessians/{digest}",
       "head /v1/hessians/{digest}",
-      "post /v1/blocks",
+      ...["collect", "measure", "prune", "run", "train"].map((kind) => `post /v1/blocks/${kind}`),
       "post /v1/layers",
       "post /v1/states/{name}/sums",
       "put /v1/hessians/{digest}",

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { blockTensors, embeddingTensors } from "../../src/model/families/check_tensors.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";
@@ -31,7 +31,7 @@ async function prune(host: TestHost, block: number): Promise<readonly HostTensor
   const names = spec.block(block).groups.flat().map((linear) => weightName(spec, block, linear));
   const queries = Object.fromEntries(names.map((name) => [name, { sparsity: 0.5 }]));
   const body = encode(await tensorsOf(blockTensors(spec, block), weights), layers(queries));
-  const answer = await host.send("POST", `/v1/blocks?states=run&block=${block}`, body);
+  const answer = await host.send("POST", `/v1/blocks/prune?states=run&block=${block}`, body);
   assert.equal(answer.status, 200);
   return decodeBlock(await answer.bytes()).layers.map(({ weight }) => weight);
 }
@@ -39,7 +39,7 @@ async function prune(host: TestHost, block: number): Promise<readonly HostTensor
 /** Runs the states through a dense block. */
 async function run(host: TestHost, block: number): Promise<void> {
   const body = encode(await tensorsOf(blockTensors(spec, block), weights));
-  assert.equal((await host.send("POST", `/v1/blocks?states=run&block=${block}`, body)).status, 200);
+  assert.equal((await host.send("POST", `/v1/blocks/run?states=run&block=${block}`, body)).status, 200);
 }
 
 /** Returns the inputs of `block`, F32 [windows, tokens, columns]. */

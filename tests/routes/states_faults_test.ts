@@ -7,7 +7,7 @@ import { FileError } from "../../src/base/files/file_error.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { fullAfter, killedAfter } from "../support/failing_file_system.ts";
 import { assertProblem } from "./assert_problem.ts";
-import { BLOCKS, creation, pruning, STATES } from "./block_bodies.ts";
+import { creation, PRUNE, pruning, STATES } from "./block_bodies.ts";
 import { createEvicted, filesIn, nextBlock, withHosts } from "./folder_hosts.ts";
 
 describe("the folder for hidden states", () => {
@@ -31,7 +31,7 @@ describe("the folder for hidden states", () => {
       for (const [index, damage] of damages.entries()) {
         await Deno.writeFile(path, damage);
         host = await start();
-        await assertProblem(await host.send("POST", BLOCKS, pruning), "states_not_found");
+        await assertProblem(await host.send("POST", PRUNE, pruning), "states_not_found");
         assert.equal(host.log.length, 1, `damage ${index}`);
         assert.deepEqual(await filesIn(folder), [other], `damage ${index}`);
       }

@@ -2,7 +2,7 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
 import type { ProblemCode } from "../../src/protocol/problem_codes.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
@@ -12,14 +12,16 @@ import { assertClose } from "../support/assert_close.ts";
 import { assertProblem } from "./assert_problem.ts";
 import {
   block,
-  BLOCKS,
+  COLLECT,
   embedding,
   ids,
   layer,
   layerName,
   layers,
+  MEASURE,
   metadata,
   objectBytesOf,
+  PRUNE,
   pruning,
   STATES,
   TOKENS,
@@ -29,7 +31,6 @@ import { startHost } from "./host.ts";
 import { assertSame } from "../support/assert_same.ts";
 
 const FITTED = 18, HELD_OUT = 3, ENTRIES = layer.inFeatures * (layer.inFeatures + 1) / 2;
-const COLLECT = `${BLOCKS}&advance=false&solve=false`;
 const SUMS = `${STATES}/sums?layer=${encodeURIComponent(layerName)}`;
 
 /** Returns windows of tokens of the model. */
@@ -83,7 +84,7 @@ describe("/v1/states/{name}/sums", () => {
     }
     const { next_block } = await (await host.request(STATES)).json();
     assert.equal(next_block, 0);
-    assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+    assert.equal((await host.send("POST", PRUNE, pruning)).status, 200);
     await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
   });
 
@@ -110,19 +111,12 @@ describe("/v1/states/{name}/sums", () => {
   it("counts the memory of answers until they are sent", async () => {
     await host.send("PUT", STATES, creation);
     const { states } = host.device.session();
-    for (const [path, body] of [[COLLECT, pruning], [SUMS, encode({})], [BLOCKS, pruning]] as const) {
+    for (const [path, body] of [[COLLECT, pruning], [SUMS, encode({})], [PRUNE, pruning]] as const) {
       const answer = await host.send("POST", path, body), bytes = states.byteLength;
       assert.equal(answer.status, 200);
       await answer.body?.cancel();
       assert.equal(bytes - states.byteLength, Number(answer.headers.get("Content-Length")), path);
     }
-  });
-
-  it("stores no statistics for a block without layers", async () => {
-    await host.send("PUT", STATES, creation);
-    const collected = await host.send("POST", COLLECT, encode(block));
-    assert.deepEqual(decodeBlock(await collected.bytes()).sums, []);
-    await assertProblem(await host.send("POST", SUMS, encode({})), "states_not_found");
   });
 
   it("adds moments with states of the dense model, and answers the targets of weights", async () => {
@@ -171,19 +165,13 @@ describe("/v1/states/{name}/sums", () => {
   });
 
   it("measures an error against the dense model only where it is defined, and keeps the states", async () => {
-    const against = `${BLOCKS}&error_against=model&advance=false`;
+    const against = `${MEASURE}&against=model`;
     const pruned = encode({ ...block, [`pruned.${layerName}`]: block[layerName] });
     await host.send("PUT", STATES, creation);
     await assertProblem(await host.send("POST", against, pruned), "invalid_parameter");
     await host.send("PUT", `${STATES}?target=dense`, creation);
-    for (
-      const [path, body] of [[`${BLOCKS}&error_against=model`, pruned], [against, pruning], [
-        against,
-        encode(block),
-      ]] as const
-    ) {
-      await assertProblem(await host.send("POST", path, body), "invalid_parameter");
-    }
+    await assertProblem(await host.send("POST", against, pruning), "invalid_parameter");
+    await assertProblem(await host.send("POST", against, encode(block)), "shape_mismatch");
     for (let repeat = 0; repeat < 2; repeat++) {
       const answer = await host.send("POST", against, pruned);
       assert.equal(decodeBlock(await answer.bytes()).error, 0);
@@ -204,7 +192,7 @@ it("the stored statistics count in the budget of the states", async () => {
   const padding = " ".repeat(budget - statesBytes - pruning.length - 100);
   const long = encode(block, { ...layers({ [layerName]: { sparsity: 0.5 } }), padding });
   assert.ok(long.length <= budget - statesBytes);
-  await assertProblem(await host.send("POST", BLOCKS, long), "too_large");
-  assert.equal((await host.send("POST", BLOCKS, pruning)).status, 200);
+  await assertProblem(await host.send("POST", PRUNE, long), "too_large");
+  assert.equal((await host.send("POST", PRUNE, pruning)).status, 200);
   await host.close();
 });

@@ -1,10 +1,10 @@
-/** Tests `POST /v1/blocks` with pruned tensors and `reconstruct`, by which a host trains a block that other hosts have solved. */
+/** Tests `POST /v1/blocks/train`, by which a host trains a block that other hosts have solved. */
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { decodeBlock } from "../../src/client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../src/client/blocks/solved_block.ts";
-import { PRUNED } from "../../src/protocol/block_names.ts";
+import { decodeBlock } from "../../src/protocol/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../src/protocol/blocks/solved_block.ts";
+import { PRUNED } from "../../src/protocol/blocks/block_names.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
@@ -12,21 +12,23 @@ import { transpose } from "../../src/tensor/transpose.ts";
 import { assertProblem } from "./assert_problem.ts";
 import {
   block,
-  BLOCKS,
+  COLLECT,
   embedding,
   given,
   layerName,
+  MEASURE,
   metadata,
   objectBytesOf,
+  PRUNE,
   pruning,
   STATES,
   TOKENS,
+  TRAIN,
   windows,
 } from "./block_bodies.ts";
 import { startHost } from "./host.ts";
 
 const creation = encode({ windows: given, validation_windows: given, ...embedding }, metadata);
-const TRAIN = `${BLOCKS}&advance=false&reconstruct=2`;
 
 const host = await startHost();
 const live = host.liveBytes();
@@ -40,11 +42,11 @@ async function post(path: string, body: Uint8Array<ArrayBuffer>): Promise<Solved
 
 /** Returns the pruned layer, as the checkpoint stores it. */
 async function prunedLayer() {
-  const { layers: [{ weight }], reconstructed } = await post(`${BLOCKS}&reconstruct=2`, pruning);
+  const { layers: [{ weight }], reconstructed } = await post(`${PRUNE}&reconstruct=2`, pruning);
   return { weight: transpose(weight), reconstructed };
 }
 
-describe("POST /v1/blocks with pruned tensors and reconstruct", () => {
+describe("POST /v1/blocks/train", () => {
   for (const target of ["none", "dense"]) {
     it(`trains the block as the host that has solved it would, and keeps the states, with target ${target}`, async () => {
       await host.send("PUT", `${STATES}?target=${target}`, creation);
@@ -67,13 +69,14 @@ describe("POST /v1/blocks with pruned tensors and reconstruct", () => {
     });
   }
 
-  it("is refused if the states would advance, or if an error is asked for", async () => {
+  it("is refused with layers, without pruned tensors, and without epochs", async () => {
     await host.send("PUT", `${STATES}?target=dense`, creation);
     const body = encode({ ...block, [PRUNED + layerName]: block[layerName] });
-    for (const path of [`${BLOCKS}&reconstruct=2`, `${TRAIN}&error_against=model`]) {
+    for (const path of [TRAIN.replace("=2", "=0"), TRAIN.replace("&epochs=2", "")]) {
       await assertProblem(await host.send("POST", path, body), "invalid_parameter");
     }
-    await assertProblem(await host.send("POST", TRAIN, encode(block)), "invalid_parameter");
+    await assertProblem(await host.send("POST", TRAIN, pruning), "invalid_parameter");
+    await assertProblem(await host.send("POST", TRAIN, encode(block)), "shape_mismatch");
   });
 
   it("counts the outputs of the dense model in the budget", async () => {
@@ -84,17 +87,17 @@ describe("POST /v1/blocks with pruned tensors and reconstruct", () => {
       Math.max(body.length, creation.length) + allBytes - 1;
     const host = await startHost({ device: { statesBytes: budget } });
     assert.equal((await host.send("PUT", `${STATES}?target=dense`, creation)).status, 201);
-    assert.equal((await host.send("POST", TRAIN.replace("&reconstruct=2", ""), body)).status, 200);
+    assert.equal((await host.send("POST", MEASURE, body)).status, 200);
     await host.send("PUT", `${STATES}?target=dense`, creation);
     await assertProblem(await host.send("POST", TRAIN, body), "too_large");
     await host.close();
   });
 });
 
-it("POST /v1/blocks with targets=false stores statistics without moments", async () => {
+it("POST /v1/blocks/collect with targets=false stores statistics without moments", async () => {
   await host.send("PUT", `${STATES}?target=dense`, creation);
   const sums = async (parameters: string) => {
-    await post(`${BLOCKS}&advance=false&solve=false${parameters}`, pruning);
+    await post(`${COLLECT}${parameters}`, pruning);
     const answer = await host.send(
       "POST",
       `${STATES}/sums?layer=${encodeURIComponent(layerName)}`,

@@ -2,7 +2,7 @@
 
 import type { Report } from "../../protocol/messages.ts";
 import { parseJson } from "../../base/json.ts";
-import { receivedReport } from "./received.ts";
+import { receivedReport } from "../../protocol/received.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { decode, type DecodedFile } from "../../tensor/safetensors/decode.ts";
 import { SafetensorsError } from "../../tensor/safetensors/error.ts";

@@ -5,10 +5,8 @@
 import type * as z from "zod/mini";
 import { parseJson } from "../../base/json.ts";
 import { MalformedAnswerError } from "../errors.ts";
+import { ANSWER_BOUNDS } from "../../protocol/limits.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-
-/** The limits of an answer. A job of 4096 layers has about 60 values in the state of each layer. */
-export const ANSWER_BOUNDS = { maxValues: 2 ** 19 };
 
 /**
  * Parses the answer of `path` as JSON. `expected` says what the answer should be, such as "a job", for the error.

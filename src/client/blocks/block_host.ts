@@ -1,15 +1,15 @@
 /** The client of the hidden states that a run has at a host, which prunes the blocks of its model. */
 
 import { parseAnswer } from "../answers/parse_answer.ts";
-import { receivedStoredStates } from "../answers/received.ts";
+import { receivedStoredStates } from "../../protocol/received.ts";
 import { PareError } from "../errors.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { PROBE_ROWS } from "../../protocol/block_names.ts";
+import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
-import { decodeBlock } from "./block_answer.ts";
-import { type BlockTensors, bodyOf } from "./block_body.ts";
-import { checkSolved, type ExpectedBlock } from "./check_block.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
+import type { BlockTensors } from "./block_body.ts";
+import { checkSolved, decodeAnswer, type ExpectedBlock } from "./check_block.ts";
 import {
   type AddedSums,
   countSumsBytes,
@@ -18,30 +18,36 @@ import {
   type LayerSums,
   type TargetsRequest,
 } from "./layer_sums.ts";
-import type { SolvedBlock } from "./solved_block.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 
-/** The parameters of `POST /v1/blocks`, except for the name of the states. */
-export interface BlockParameters {
+/** The step that prunes the layers of a block, and answers them. */
+export interface PruneStep {
+  /** The kind of the step. */
+  readonly kind: "prune";
   /** The index of the block, from 0. */
   readonly block: number;
   /** Whether the states then run through the pruned block. @default true */
   readonly advance?: boolean;
-  /** If it is false, the statistics of the layers are only stored, for `addSums`. Needs `advance` false. @default true */
-  readonly solve?: boolean;
-  /** With `solve` false and states of the dense model: whether the moments are stored from which targets follow. @default true */
-  readonly targets?: boolean;
-  /**
-   * The outputs with which the `error` of the answer compares those of the pruned block: those of the dense block with the same inputs, or
-   * those of the block in the dense model. The latter needs `advance` false, held-out windows, and states with targets. @default block
-   */
-  readonly error_against?: "block" | "model";
   /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
   readonly true_sequential?: boolean;
-  /** The number of epochs in which the pruned block is trained. Without layers, it needs `advance` false and pruned tensors. @default 0 */
+  /** The number of epochs in which the pruned block is trained. @default 0 */
   readonly reconstruct?: number;
   /** `pack-quantized` if rounded weights will be stored in this layout. @default dense */
   readonly format?: string;
 }
+
+/**
+ * A step on the block of the index `block`. `kind` is the end of the path `/v1/blocks/KIND`. `collect` stores the statistics of layers for
+ * `addSums`, and with `targets` the moments from which their targets follow. `train` and `measure` work on a block with tensors `pruned.*`,
+ * and leave the states as they are. The outputs against which `measure` compares are those of the dense block with the same inputs, or
+ * those of the block in the dense model. `run` runs the states through a block.
+ */
+export type BlockStep =
+  | PruneStep
+  | { readonly kind: "collect"; readonly block: number; readonly targets?: boolean }
+  | { readonly kind: "train"; readonly block: number; readonly epochs: number }
+  | { readonly kind: "measure"; readonly block: number; readonly against?: "block" | "model" }
+  | { readonly kind: "run"; readonly block: number };
 
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */
 const REPORT_BYTES = 2 ** 24;
@@ -91,40 +97,40 @@ export class BlockHost {
       method: "PUT",
       path: `/v1/states/${this.name}`,
       query: searchParamsOf({ target, block }),
-      body: bodyOf(tensors, { config: JSON.stringify(config), names: JSON.stringify(names) }),
+      body: encodeParts(tensors, { config: JSON.stringify(config), names: JSON.stringify(names) }),
       signal,
     });
   }
 
   /**
-   * Prunes a block, or runs the states through it.
-   * @param layers the parameters of the layers to prune, by the names of their weights
+   * Does a step on a block, and returns what it answers.
+   * @param layers the parameters of the layers to prune or to collect, by the names of their weights
    * @throws {MalformedAnswerError} as `checkSolved`, if the answer is not the pruned block
    */
   async run(
-    parameters: BlockParameters,
+    step: BlockStep,
     tensors: BlockTensors,
     layers?: Readonly<Record<string, LayerQuery>>,
     { signal, ...expected }: CallOptions & ExpectedBlock = {},
   ): Promise<SolvedBlock> {
-    const metadata = layers && { layers: JSON.stringify(layers) };
+    const { kind, ...parameters } = step, metadata = layers && { layers: JSON.stringify(layers) };
     const answer = await this.#transport.send({
       method: "POST",
-      path: "/v1/blocks",
+      path: `/v1/blocks/${kind}`,
       query: searchParamsOf({ states: this.name, ...parameters }),
-      body: bodyOf(tensors, metadata),
+      body: encodeParts(tensors, metadata),
       maxAnswerBytes: countAnswerBytes(tensors, layers),
       signal,
     });
-    const solved = decodeBlock(answer);
-    if (layers && parameters.solve !== false) {
-      await checkSolved(solved, { ...expected, parameters, tensors, queries: layers });
+    const solved = decodeAnswer(answer);
+    if (layers && step.kind === "prune") {
+      await checkSolved(solved, { ...expected, parameters: step, tensors, queries: layers });
     }
     return solved;
   }
 
   /**
-   * Adds the statistics of the layer `layer`, which `run` has stored with `solve` false, to those of the windows before.
+   * Adds the statistics of the layer `layer`, which the step `collect` has stored, to those of the windows before.
    * @param inFeatures n, the number of inputs of the layer
    * @param earlier the sums of the windows before, if there are any
    * @param targets needed if the layers have targets. With weights, the answer has their targets in place of the moments

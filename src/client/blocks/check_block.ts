@@ -1,7 +1,7 @@
 /** Checks that an answer is the requested block, because a host may be another version, may be broken, or may lie. */
 
 import { firstItems } from "../../base/texts.ts";
-import { PROBE, PROBE_ROWS } from "../../protocol/block_names.ts";
+import { PROBE, PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { bytesToFloats, type FloatDtype, sameShape } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -9,9 +9,13 @@ import { transpose } from "../../tensor/transpose.ts";
 import { checkPruned, mostKeptZeros, type RequestedLayer } from "../answers/check_pruned.ts";
 import { requireForm } from "../answers/parse_answer.ts";
 import { MalformedAnswerError } from "../errors.ts";
-import { malformed } from "./block_answer.ts";
+import { decodeBlock } from "../../protocol/blocks/block_answer.ts";
 import type { BlockTensors, SentTensor } from "./block_body.ts";
-import type { ReconstructedBlock, SolvedBlock, SolvedBlockLayer } from "./solved_block.ts";
+import type {
+  ReconstructedBlock,
+  SolvedBlock,
+  SolvedBlockLayer,
+} from "../../protocol/blocks/solved_block.ts";
 
 /** What the client knows about an answer besides its request. */
 export interface ExpectedBlock {
@@ -100,6 +104,20 @@ async function checkLayer(layer: SolvedBlockLayer, request: SolvedRequest): Prom
     requireForm("probe", probe, "F32", [PROBE_ROWS, weight.shape[1]]);
     checkPruned(layer, { ...requested, tensors: { weight, inputs: probe } });
   });
+}
+
+/** Decodes an answer. @throws {MalformedAnswerError} */
+export function decodeAnswer(body: Uint8Array<ArrayBuffer>): SolvedBlock {
+  try {
+    return decodeBlock(body);
+  } catch (error) {
+    throw new MalformedAnswerError((error as RangeError).message, { cause: error });
+  }
+}
+
+/** @param fault the rest of the sentence "answer of /v1/blocks: …" */
+function malformed(fault: string): MalformedAnswerError {
+  return new MalformedAnswerError(`answer of /v1/blocks: ${fault}`);
 }
 
 /** Adds the name of a tensor to the message of an error. */

@@ -1,12 +1,13 @@
 /** The body and the answer of `POST /v1/states/{name}/sums`. */
 
 import { firstItems } from "../../base/texts.ts";
-import { TARGET, VALIDATION_TARGET } from "../../protocol/block_names.ts";
+import { TARGET, VALIDATION_TARGET } from "../../protocol/blocks/block_names.ts";
 import { sameShape } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { MalformedAnswerError } from "../errors.ts";
-import { encodeParts, type PackedStatistics } from "../layer_file.ts";
+import type { PackedStatistics } from "../layer_file.ts";
 import type { SourceLayer } from "../model_source.ts";
 
 /** The sums of layers with the same input of n features, over the windows of some hosts. */
@@ -44,7 +45,7 @@ export function encodeSums(
   { weights = new Map() }: Partial<TargetsRequest> = {},
 ): Uint8Array<ArrayBuffer>[] {
   const sums = { hessian_upper, validation_hessian_upper, moments, validation_moments };
-  return encodeParts({ ...sums, ...Object.fromEntries(weights) });
+  return encodeParts([...Object.entries(sums), ...weights]);
 }
 
 /** Returns the shapes that the tensors of an answer may have. */

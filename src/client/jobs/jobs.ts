@@ -4,7 +4,7 @@ import * as z from "zod/mini";
 import { list } from "../../base/list.ts";
 import { growingDelays } from "../../base/waiting.ts";
 import type { EdgeHost, Job, JobList, LayerState, Report } from "../../protocol/messages.ts";
-import { receivedEdgeHost, receivedJob, receivedJobList } from "../answers/received.ts";
+import { receivedEdgeHost, receivedJob, receivedJobList } from "../../protocol/received.ts";
 import type { JobState } from "../../protocol/job_state.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
@@ -46,9 +46,9 @@ export interface JobModelRequest {
 export interface JobBlockRequest {
   /** Name of the block, unique in the job. */
   readonly name: string;
-  /** The digest of a blob with a body of `POST /v1/blocks`. */
+  /** The digest of a blob with a body of `POST /v1/blocks/prune`. */
   readonly weight: string;
-  /** The parameters of `POST /v1/blocks` except `states` and `block`. */
+  /** The parameters of `POST /v1/blocks/prune` except `states` and `block`. */
   readonly parameters?: Readonly<Record<string, string | number | boolean | undefined>>;
   /** The result of the block in an earlier job. The block is then not pruned again. */
   readonly result?: string;

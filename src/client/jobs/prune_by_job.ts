@@ -4,7 +4,8 @@ import { joinedItems, printableLine } from "../../base/texts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBLEMS } from "../../protocol/problem_codes.ts";
 import { MalformedAnswerError, PareError } from "../errors.ts";
-import { encodeParts, type LayerTensors, type PrunedLayer } from "../layer_file.ts";
+import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } from "./jobs.ts";
 import { Uploads } from "./uploads.ts";
@@ -33,12 +34,12 @@ export async function uploadLayers(
     if (hessian_upper) {
       hessian = blobs.find((blob) => hasSameTensors(blob.statistics, statistics))?.digest;
       if (hessian === undefined) {
-        hessian = await uploads.uploadBlob(new Blob(encodeParts(statistics)), { signal });
+        hessian = await uploads.uploadBlob(new Blob(encodeParts(Object.entries(statistics))), { signal });
         blobs.push({ statistics, digest: hessian });
       }
     }
     // A layer that names stored statistics cannot have validation statistics of its own.
-    const parts = encodeParts(hessian_upper ? others : tensors);
+    const parts = encodeParts(Object.entries(hessian_upper ? others : tensors));
     requests.push({
       name,
       weight: await uploads.uploadBlob(new Blob(parts), { signal }),

@@ -2,7 +2,7 @@
 
 import * as z from "zod/mini";
 import type { CompletedUpload, Upload } from "../../protocol/messages.ts";
-import { receivedCompletedUpload, receivedUpload } from "../answers/received.ts";
+import { receivedCompletedUpload, receivedUpload } from "../../protocol/received.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import { connectionReason, isNotPermitted, isPermanentFailure } from "../../base/errors.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";

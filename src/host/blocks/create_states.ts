@@ -10,7 +10,7 @@ import type { ModelSpec } from "../../model/families/family.ts";
 import { Forward } from "../../model/forward.ts";
 import { embeddedStates, type InitialStates } from "../../model/initial_states.ts";
 import { planForward } from "../../model/plan_forward.ts";
-import { HIDDEN_STATES, VALIDATION_HIDDEN_STATES, WINDOWS } from "../../protocol/block_names.ts";
+import { HIDDEN_STATES, VALIDATION_HIDDEN_STATES, WINDOWS } from "../../protocol/blocks/block_names.ts";
 import { invalidParameter } from "../../protocol/refusal.ts";
 import { partSizes } from "../../prune/window_parts.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";

@@ -9,7 +9,7 @@ import {
   VALIDATION_HIDDEN_STATES,
   VALIDATION_WINDOWS,
   WINDOWS,
-} from "../../protocol/block_names.ts";
+} from "../../protocol/blocks/block_names.ts";
 import { MAX_TOKENS, MAX_WINDOWS } from "../../protocol/limits.ts";
 import { sameShape } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";

@@ -1,39 +1,34 @@
-/** Reads the body of `POST /v1/blocks`, prunes the block, and returns the answer. */
+/** Reads the body of `POST /v1/blocks/KIND`, does the step, and returns the answer. */
 
 import { createHash, type Hash } from "node:crypto";
 import { z } from "zod";
-import { PareError } from "../../client/errors.ts";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
-import { memorySource, withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import { blockTensors } from "../../model/families/check_tensors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { ProblemCode } from "../../protocol/problem_codes.ts";
+import { layerRefusal, TensorMismatchError } from "../../layer/errors.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
-import { PRUNED } from "../../protocol/block_names.ts";
-import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blocks.ts";
-import { encodeBlock } from "../../client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
-import { pruneBlock } from "../../prune/blocks/prune_block.ts";
-import { errorAgainstModel, runPrunedBlock } from "../../prune/block_meter.ts";
+import { PRUNED } from "../../protocol/blocks/block_names.ts";
+import { blockLayersSchema, type BlockStep } from "../../protocol/resources/blocks.ts";
+import { encodeBlock } from "../../protocol/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
-import { reconstructBlock } from "../../prune/reconstruct_block.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
 import type { SafetensorsHeader } from "../../tensor/safetensors/header.ts";
 import { isObject } from "../../base/json.ts";
-import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
-import { countSumsBytes, sumParts } from "./sum_parts.ts";
+import { doStep, type LayerQueries } from "./do_step.ts";
+import { countSumsBytes } from "./sum_parts.ts";
 import { metadataJson } from "./read_spec.ts";
-import type { States, StatesName, StoredAnswer, StoredSums } from "./states.ts";
+import type { States, StatesName, StoredAnswer } from "./states.ts";
 import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
 
 export interface BlockRequest {
   readonly source: AsyncIterable<Uint8Array>;
   readonly totalBytes: number;
-  readonly query: BlockQuery;
+  readonly step: BlockStep;
   readonly signal: AbortSignal;
   /** The store that has the states, and their name in it. */
   readonly store: StatesStore;
@@ -43,7 +38,7 @@ export interface BlockRequest {
 }
 
 /**
- * Prunes a block, or runs the states through it. A repeated request gets the stored answer. If the work fails while the
+ * Does a step on a block. A repeated request that has changed the states gets the stored answer. If the work fails while the
  * states are changed, they are deleted.
  * @returns the parts of the answer, and the layers that this request has pruned
  * @throws {StatesNotFoundError} if the states are not those before the block
@@ -53,27 +48,26 @@ export async function runBlock(
   states: States,
   request: BlockRequest,
 ): Promise<{ readonly parts: StoredAnswer["parts"]; readonly solved: SolvedBlock["layers"] }> {
-  const { query, store, totalBytes } = request, { block } = query;
+  const { step, store, totalBytes } = request, { block } = step;
   const { forward, nextBlock } = states, { spec } = forward.model;
   if (block >= spec.blockCount) {
     const rule = `must be below ${spec.blockCount}, the number of blocks of the model, got ${block}`;
     throw invalidParameter("block", rule);
   }
-  const hash = createHash("sha256").update(JSON.stringify(query)),
-    source = hashedStream(request.source, hash);
-  if (block !== nextBlock) return { parts: await repeatedAnswer(states, query, source, hash), solved: [] };
+  const hash = createHash("sha256").update(JSON.stringify(step)), source = hashedStream(request.source, hash);
+  if (block !== nextBlock) return { parts: await repeatedAnswer(states, step, source, hash), solved: [] };
   // A client that sends the next block has the answer for the one before.
   states.answer = states.sums = undefined;
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
-    const work = workOf(stream.header, query, states);
-    const bytes = totalBytes + countAddedBytes(states, query, work);
+    const queries = checkBody(stream.header, step, states);
+    const bytes = totalBytes + countAddedBytes(states, step);
     using _room = await store.reserve("the block", bytes, { used: states });
     for (const entry of await readTensors(stream)) states.weights.set(...entry);
-    const solved = await solve(states, request, work), parts = encodeBlock(solved);
-    if (endsBlock(query, work)) {
+    const solved = await solve(states, request, queries), parts = encodeBlock(solved);
+    if (step.kind === "prune" || step.kind === "run") {
       states.answer = { block, request: formatDigest(hash.digest()), parts };
-      states.nextBlock = query.advance ? block + 1 : spec.blockCount;
+      states.nextBlock = step.kind === "run" || step.advance ? block + 1 : spec.blockCount;
     }
     return { parts, solved: solved.layers };
   } finally {
@@ -82,64 +76,33 @@ export async function runBlock(
   }
 }
 
-/** Does the work, with the tensors of the body in `states.weights`. */
+/** Does the work on the device, with the tensors of the body in `states.weights`. */
 async function solve(
   states: States,
-  { query, signal, store, name, runSolve }: BlockRequest,
-  { queries, isTrained }: BlockWork,
+  { step, signal, store, name, runSolve }: BlockRequest,
+  queries: LayerQueries,
 ): Promise<SolvedBlock> {
-  const { forward } = states, { block } = query;
+  const { forward } = states;
   try {
-    return await runSolve(async () => {
-      if (!query.solve) {
-        const source = withReplacements(memorySource(states.weights), prunedTensors(states));
-        states.sums = await sumParts(states, query, queries, source, signal);
-        return { layers: [], sums: countTokens(states.sums) };
-      }
-      if (isTrained) return await trainBlock(states, query, signal);
-      if (queries.size === 0) return await runStates(states, query);
-      return await pruneBlock({
-        ...states,
-        block,
-        queries,
-        trueSequential: query.true_sequential,
-        reconstruct: query.reconstruct,
-        isPacked: query.format === "pack-quantized",
-        advances: query.advance,
-        signal,
-      });
-    });
+    return await runSolve(() => doStep(states, step, queries, signal));
   } catch (error) {
-    if (!forward.isBefore(block)) await store.delete(name, states);
+    if (!forward.isBefore(step.block)) await store.delete(name, states);
     throw blockError(error);
   } finally {
     forward.freeActivations();
   }
 }
 
-/** The work that a request asks for. */
-interface BlockWork {
-  /** The layers to prune, or whose statistics are stored. */
-  readonly queries: ReadonlyMap<string, LayerQuery>;
-  /** Whether the block is trained with its pruned tensors, and nothing else is done. */
-  readonly isTrained: boolean;
-}
-
-/** Whether the states are then those before the next block, or those of a run that has ended. */
-function endsBlock({ solve, error_against }: BlockQuery, { isTrained }: BlockWork): boolean {
-  return solve && !isTrained && error_against === "block";
-}
-
 /** Returns the bytes of the statistics and the further hidden states that the work has in memory. */
-function countAddedBytes(states: States, query: BlockQuery, { isTrained }: BlockWork): number {
+function countAddedBytes(states: States, step: BlockStep): number {
   const { forward: { denseStates, model: { spec }, tokens }, windows, validationWindows } = states;
-  if (!query.solve) {
-    return countSumsBytes(spec, query.block, states, query.targets && denseStates !== undefined);
+  if (step.kind === "collect") {
+    return countSumsBytes(spec, step.block, states, step.targets && denseStates !== undefined);
   }
   const bytesOf = (count: number) => countStatesBytes(spec, count, tokens);
   // The outputs of the dense block for the held-out windows are in memory until they are compared. A reconstruction needs
   // those for all windows, unless the states of the dense model have run through the block, and are these outputs.
-  const copiesStates = query.reconstruct > 0 && (isTrained || !denseStates);
+  const copiesStates = step.kind === "train" || step.kind === "prune" && step.reconstruct > 0 && !denseStates;
   return bytesOf(validationWindows.length) +
     (copiesStates ? bytesOf(windows.length + validationWindows.length) : 0);
 }
@@ -147,7 +110,7 @@ function countAddedBytes(states: States, query: BlockQuery, { isTrained }: Block
 /** Returns the stored answer if the request is that of the answer. @throws {StatesNotFoundError} */
 async function repeatedAnswer(
   { nextBlock, answer }: States,
-  { states, block }: BlockQuery,
+  { states, block }: BlockStep,
   body: AsyncIterable<Uint8Array>,
   hash: Hash,
 ): Promise<StoredAnswer["parts"]> {
@@ -158,99 +121,39 @@ async function repeatedAnswer(
   throw new StatesNotFoundError(states, `are those before block ${nextBlock}, not ${block}`);
 }
 
-/** Checks the header of the body, and returns the work. @throws {TensorMismatchError} {Refusal} */
-function workOf(
+/** Checks the header of the body. Returns the parameters of its layers. @throws {TensorMismatchError} {Refusal} */
+function checkBody(
   { tensors: infos, metadata }: SafetensorsHeader,
-  { block, advance, solve, targets, error_against, reconstruct }: BlockQuery,
+  step: BlockStep,
   { forward: { denseStates, model: { spec } }, validationWindows }: States,
-): BlockWork {
-  const tensors = blockTensors(spec, block), hasPruned = infos.some(({ name }) => name.startsWith(PRUNED));
-  const queries = readQueries(metadata.layers, spec, block), isSolved = solve && queries.size > 0;
-  if (solve && !isSolved && !advance && !hasPruned) {
-    throw invalidParameter("advance", "must be true without layers to prune and without pruned tensors");
+): LayerQueries {
+  const { kind, block } = step, tensors = blockTensors(spec, block);
+  const queries = readQueries(metadata.layers, spec, block);
+  if (kind !== "prune" && kind !== "collect" && queries.size > 0) {
+    throw invalidParameter("layers", `must be absent for ${kind}, which solves no layers`);
   }
-  if (!solve && advance) throw invalidParameter("solve", "false needs advance=false");
-  if (solve && !targets) throw invalidParameter("targets", "false needs solve=false");
-  if (!solve && reconstruct > 0) {
-    throw invalidParameter(
-      "reconstruct",
-      `needs solve=true, because nothing is trained without, got ${reconstruct}`,
-    );
+  if (kind === "measure" && validationWindows.length === 0) {
+    throw invalidParameter("states", "must have held-out windows for measure");
   }
-  const isTrained = solve && !isSolved && hasPruned && reconstruct > 0;
-  if (isTrained && (advance || error_against === "model")) {
-    const rule = "trains pruned tensors only with advance=false and without error_against=model";
-    throw invalidParameter("reconstruct", rule);
-  }
-  const isMeasured = solve && !isSolved && !advance;
-  if (error_against === "model" && !(isMeasured && denseStates && validationWindows.length > 0)) {
-    const rule = "model needs no layers, advance=false, and states with target=dense and held-out windows";
-    throw invalidParameter("error_against", rule);
+  if (kind === "measure" && step.against === "model" && !denseStates) {
+    throw invalidParameter("against", "model needs states with target=dense");
   }
   const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
-  checkCheckpointTensors(infos, tensors, isSolved ? [] : replaced);
-  return { queries, isTrained };
+  if ((kind === "measure" || kind === "train") && !infos.some(({ name }) => name.startsWith(PRUNED))) {
+    throw new TensorMismatchError(`${PRUNED}*`, `a tensor for ${kind}`, "none");
+  }
+  checkCheckpointTensors(infos, tensors, kind === "prune" ? [] : replaced);
+  return queries;
 }
 
-/** Returns the error to answer with. A pruner wraps the error of a layer as a client does that a server refuses. */
+/** Returns the error to answer with. The cause of an error of `DevicePruner` is the refusal of the layer, or the error of the device. */
 function blockError(error: unknown): unknown {
-  if (error instanceof PareError) {
-    const { code, message, cause } = error;
-    const isOfDevice = cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError;
-    return isOfDevice ? cause : new Refusal(code as ProblemCode, message, { cause });
-  }
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError) return cause;
+  const refusal = cause instanceof Refusal ? cause : layerRefusal(cause);
+  if (refusal) return new Refusal(refusal.code, (error as Error).message, { cause });
   // The calibration and the layout of rounded weights throw it for parameters that do not fit together.
   return error instanceof RangeError ? new Refusal("unsupported", error.message, { cause: error }) : error;
-}
-
-/** Returns the tensors that replace those of the block, by the names of the latter. */
-function prunedTensors({ weights }: States): Map<string, HostTensor> {
-  const pruned = [...weights].filter(([name]) => name.startsWith(PRUNED));
-  return new Map(pruned.map(([name, tensor]) => [name.slice(PRUNED.length), tensor]));
-}
-
-/**
- * Runs the states through the block with its replaced tensors, and the states of the dense model through the block. If
- * tensors are replaced, measures the error on the held-out windows.
- */
-async function runStates(
-  states: States,
-  { block, advance: advances, error_against }: BlockQuery,
-): Promise<SolvedBlock> {
-  const { forward, weights, windows, validationWindows } = states, replaced = prunedTensors(states);
-  const dense = { block, weights: memorySource(weights) }, errors: number[] = [];
-  const pruned = withReplacements(dense.weights, replaced), fitted = windows.length;
-  if (error_against === "model") {
-    return { layers: [], error: await errorAgainstModel(forward, block, pruned, fitted) };
-  }
-  await runPrunedBlock(forward, dense, pruned, {
-    fitted,
-    advances,
-    onError: replaced.size > 0 && validationWindows.length > 0
-      ? (error) => Promise.resolve(void errors.push(error))
-      : undefined,
-  });
-  if (advances && forward.denseStates) await forward.runDenseBlock();
-  return { layers: [], error: errors[0] };
-}
-
-/** Trains the block with its replaced tensors. The states do not change. */
-async function trainBlock(
-  states: States,
-  { block, reconstruct: epochs }: BlockQuery,
-  signal: AbortSignal,
-): Promise<SolvedBlock> {
-  const { forward, weights, windows } = states, begin = () => () => signal.throwIfAborted();
-  const openBlock = { block, weights: memorySource(weights), replaced: prunedTensors(states) };
-  const task = { forward, openBlock, epochs, fitted: windows.length, begin };
-  return { layers: [], reconstructed: await reconstructBlock(task) };
-}
-
-/** Returns the number of tokens in the sums of each layer. */
-function countTokens({ layers }: StoredSums): SolvedBlock["sums"] {
-  return Array.from(layers, ([name, { tokens: { fitted, heldOut } }]) => {
-    return { name, tokens: fitted, validation_tokens: heldOut };
-  });
 }
 
 /** Returns the parameters of the layers to prune. @throws {Refusal} `invalid_parameter` */

@@ -1,6 +1,5 @@
 /** The hidden states of a model whose blocks a host runs, and the data that is stored with them. */
 
-import type { LayerSums as SumTensors } from "../../client/blocks/layer_sums.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import type { Forward } from "../../model/forward.ts";
 import type { NamedShape } from "../../model/families/check_tensors.ts";
@@ -29,7 +28,7 @@ export interface StoredAnswer {
 }
 
 /** The name of a sum in the body of a request. */
-export type SumName = keyof SumTensors;
+export type SumName = `${"" | "validation_"}${"hessian_upper" | "moments"}`;
 
 /** The sums of one layer, or of several with the same input, for fitted and for held-out windows. */
 export interface LayerSums {

@@ -6,7 +6,6 @@
 
 import { setImmediate } from "node:timers/promises";
 import { firstItems } from "../../base/texts.ts";
-import { encodeParts } from "../../client/layer_file.ts";
 import { TensorMismatchError } from "../../layer/errors.ts";
 import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
@@ -15,8 +14,9 @@ import { readBackMatrix } from "../../prune/server_pruner.ts";
 import { type GroupSums, RoundStatistics } from "../../prune/round_statistics.ts";
 import { partSizes, type WindowKinds } from "../../prune/window_parts.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { BlockQuery } from "../../protocol/resources/blocks.ts";
+import type { BlockStep } from "../../protocol/resources/blocks.ts";
 import { openSafetensors, readTensors } from "../../tensor/safetensors/decode.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
 import { sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
@@ -57,7 +57,7 @@ function triangleBytes(n: number): number {
  */
 export async function sumParts(
   { forward, windows, validationWindows }: States,
-  { block, targets }: Pick<BlockQuery, "block" | "targets">,
+  { block, targets }: Extract<BlockStep, { kind: "collect" }>,
   queries: ReadonlyMap<string, LayerQuery>,
   source: TensorSource,
   signal: AbortSignal,
@@ -132,13 +132,13 @@ export async function addSums(
     const ownBytes = hessian.data.byteLength + (moments?.data.byteLength ?? 0) + targetBytes;
     using _room = await store.reserve("the sums", totalBytes + 2 * ownBytes, { used: states });
     const tensors = await readTensors(stream), whole = await addParts(Object.fromEntries(tensors), sums);
-    if (weights.length === 0) return encodeParts(Object.fromEntries(whole));
+    if (weights.length === 0) return encodeParts(whole);
     const given = new Map(weights.map(({ name }) => [name, tensors.get(name)!]));
     const targets = await runSolve(() =>
       sumTargets(states.forward.backend, given, Object.fromEntries(whole), isTarget)
     );
     for (const { moments } of Object.values(SUM_NAMES)) whole.delete(moments);
-    return encodeParts(Object.fromEntries([...whole, ...targets]));
+    return encodeParts([...whole, ...targets]);
   } finally {
     await stream.close();
   }

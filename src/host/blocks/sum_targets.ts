@@ -7,7 +7,7 @@ import { targetOf } from "../../layer/calibration/target_statistics.ts";
 import { ingest } from "../../layer/sinks/upload.ts";
 import { WeightSink } from "../../layer/sinks/matrix_sinks.ts";
 import { readBackMatrix } from "../../prune/server_pruner.ts";
-import { TARGET, VALIDATION_TARGET } from "../../protocol/block_names.ts";
+import { TARGET, VALIDATION_TARGET } from "../../protocol/blocks/block_names.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { SumName } from "./states.ts";
 

@@ -1,24 +1,23 @@
-/** Builds the body of `POST /v1/blocks` that runs hidden states through a block which an earlier request has pruned. */
+/** Builds the body of `POST /v1/blocks/run` that runs hidden states through a block which an earlier request has pruned. */
 
-import { MalformedAnswerError } from "../../client/errors.ts";
 import { tryParseJson } from "../../base/json.ts";
 import { shortened } from "../../base/texts.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import { PRUNED } from "../../protocol/block_names.ts";
+import { PRUNED } from "../../protocol/blocks/block_names.ts";
 import { blockLayersSchema } from "../../protocol/resources/blocks.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { decodeBlock } from "../../client/blocks/block_answer.ts";
-import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import { decodeBlock } from "../../protocol/blocks/block_answer.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { storedWeight } from "../../prune/open_block.ts";
 import { gridOfQuery, packAnswer } from "../../prune/quantized_model.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
-import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import { MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
 import type { BlobBody } from "./blob_store.ts";
+import { joinedFile } from "./joined_file.ts";
 
 /** A block of a model, and how it was pruned. */
 export interface PrunedBlock {
@@ -41,13 +40,7 @@ export async function prunedBody(
 ): Promise<BlobBody> {
   const file = await openSafetensors(body.bytes, { ...body, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
-    const replaced = replacedTensors(solved, file, block);
-    const infos = Array.from(replaced, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
-    const header = encodeHeader([...file.header.tensors, ...infos]);
-    return {
-      totalBytes: header.bytes.byteLength + header.dataBytes,
-      bytes: joinedBytes(header.bytes, [file], replaced.values()),
-    };
+    return joinedFile([file], replacedTensors(solved, file, block));
   } catch (error) {
     await file.close();
     if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
@@ -68,23 +61,7 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
   try {
     return decodeBlock(whole);
   } catch (cause) {
-    if (!(cause instanceof MalformedAnswerError)) throw cause;
-    throw new Refusal("malformed_safetensors", cause.message, { cause });
-  }
-}
-
-/** Yields the header, the data of all files, and that of `tensors`. Closes the files at the end. */
-export async function* joinedBytes(
-  header: Uint8Array,
-  files: readonly SafetensorsStream[],
-  tensors: Iterable<HostTensor> = [],
-): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    yield header;
-    for (const file of files) for await (const { bytes } of file.chunks()) yield bytes;
-    for (const { data } of tensors) yield data;
-  } finally {
-    for (const file of files) await file.close();
+    throw new Refusal("malformed_safetensors", (cause as RangeError).message, { cause });
   }
 }
 

@@ -5,7 +5,6 @@ import type { FinishedTask, RunTask, StatesTask } from "../../protocol/resources
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { TASK_OWNER } from "../blocks/states.ts";
 import { StatesNotFoundError } from "../blocks/states_store.ts";
-import type { BlobBody } from "./blob_store.ts";
 import { prunedBody, readAnswer } from "./pruned_body.ts";
 import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
@@ -28,7 +27,9 @@ export async function runStatesTask(
     return await finish(await host(new Request(`http://host${path}`, { method: "DELETE" })));
   }
   if ("pruned" in task) return await runPruned(task, context, signal);
-  const response = await post(task, await blobs.open(task.block, signal), task.parameters, context, signal);
+  const query = searchParamsOf({ ...task.parameters, states, block: task.index });
+  const block = await blobs.open(task.block, signal);
+  const response = await host(bodyRequest("POST", `/v1/blocks/prune?${query}`, block, task, signal));
   return response.ok
     ? await uploadResult(response, task.result.url, context, signal)
     : await finish(response);
@@ -40,7 +41,7 @@ export async function runStatesTask(
  */
 async function runPruned(task: RunTask, context: TaskContext, signal: AbortSignal): Promise<FinishedTask> {
   const { states: name, index, block, pruned, parameters } = task,
-    { blobs } = context,
+    { blobs, host } = context,
     store = context.states();
   const used = await store.find({ owner: TASK_OWNER, name });
   if (!used) throw new StatesNotFoundError(name);
@@ -50,20 +51,8 @@ async function runPruned(task: RunTask, context: TaskContext, signal: AbortSigna
   using _room = await store.reserve("the pruned block", 2 * answer.totalBytes, { used });
   const solved = await readAnswer(answer);
   const body = await prunedBody(await blobs.open(block, signal), solved, { spec, index, isPacked });
-  // The block was trained when it was pruned.
-  return await finish(await post(task, body, { ...parameters, reconstruct: 0 }, context, signal));
-}
-
-/** Posts a body of `POST /v1/blocks` to the host. */
-function post(
-  task: Extract<StatesTask, { block: unknown }>,
-  body: BlobBody,
-  parameters: RunTask["parameters"],
-  { host }: TaskContext,
-  signal: AbortSignal,
-): Response | Promise<Response> {
-  const query = searchParamsOf({ ...parameters, states: task.states, block: task.index });
-  return host(bodyRequest("POST", `/v1/blocks?${query}`, body, task, signal));
+  const query = searchParamsOf({ states: name, block: index });
+  return await finish(await host(bodyRequest("POST", `/v1/blocks/run?${query}`, body, task, signal)));
 }
 
 /** @throws {Refusal} if the application has refused the request */

@@ -9,9 +9,8 @@ import { readRefusal, Refusal } from "../../protocol/refusal.ts";
 import type { FinishedTask, LayerTask, TaskRequest } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { openSafetensors } from "../../tensor/safetensors/decode.ts";
-import { encodeHeader } from "../../tensor/safetensors/encode.ts";
 import type { BlobBody } from "./blob_store.ts";
-import { joinedBytes } from "./pruned_body.ts";
+import { joinedFile } from "./joined_file.ts";
 import { runStatesTask } from "./run_states_task.ts";
 import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
@@ -112,9 +111,5 @@ async function joinFiles(first: BlobBody, second: BlobBody): Promise<BlobBody> {
       members: { tensor: duplicate.name },
     });
   }
-  const header = encodeHeader([...a.header.tensors, ...b.header.tensors]);
-  return {
-    totalBytes: header.bytes.byteLength + header.dataBytes,
-    bytes: joinedBytes(header.bytes, [a, b]),
-  };
+  return joinedFile([a, b]);
 }

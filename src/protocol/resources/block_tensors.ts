@@ -12,7 +12,7 @@ import {
   VALIDATION_TARGET,
   VALIDATION_WINDOWS,
   WINDOWS,
-} from "../block_names.ts";
+} from "../blocks/block_names.ts";
 import { type BodyTensor, STATISTICS_TENSORS } from "./tensors.ts";
 
 /** The tensors of a body of `PUT /v1/states/{name}`. */
@@ -55,7 +55,7 @@ export const STATES_TENSORS: readonly BodyTensor[] = [
   },
 ];
 
-/** The tensors of a body of `POST /v1/blocks`. */
+/** The tensors of a body of `POST /v1/blocks/KIND`. */
 export const BLOCK_TENSORS: readonly BodyTensor[] = [
   {
     name: "*",
@@ -68,12 +68,12 @@ export const BLOCK_TENSORS: readonly BodyTensor[] = [
     shape: "as in the checkpoint",
     dtype: "F32, F16, BF16",
     contents:
-      "optional, and not if the layers are solved. Tensors that replace those of the block, except for the windows of " +
-      "the dense model. Without `layers`, the answer then has the `error` on the held-out windows, if there are any",
+      "Tensors that replace those of the block, except for the states of the dense model. `measure` and `train` need them, `collect` and " +
+      "`run` may have them, and `prune` has none",
   },
 ];
 
-/** The tensors of an answer of `POST /v1/blocks`. */
+/** The tensors of an answer of `POST /v1/blocks/prune`. */
 export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
   {
     name: "*",

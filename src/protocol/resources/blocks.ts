@@ -1,11 +1,11 @@
 /**
  * The operations of `/v1/states/{name}` and `/v1/blocks`. The states are the hidden states of all calibration windows
- * before a block of a model. A host runs them through the block that a client sends, prunes the block by the statistics,
- * and then has the states before the next block.
+ * before a block of a model. A host does the steps of a run on the block that a client sends. After the last step it has the states
+ * before the next block.
  */
 
 import { z } from "zod";
-import { HIDDEN_STATES } from "../block_names.ts";
+import { HIDDEN_STATES, PRUNED, TRAINED } from "../blocks/block_names.ts";
 import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
@@ -108,7 +108,7 @@ export const ADD_SUMS = {
   operationId: "addSums",
   summary: "Add stored sums to those of earlier windows",
   description:
-    "For a run whose windows are divided over several hosts. `POST /v1/blocks` with `solve=false` stores the statistics of each part of " +
+    "For a run whose windows are divided over several hosts. `POST /v1/blocks/collect` stores the statistics of each part of " +
     `${PART_WINDOWS} windows. This request adds them in order to the statistics in the body, which are those of all windows before, and ` +
     "answers the sums. The body of the first host has no sums. The answer of the last host has the statistics of all windows, with the " +
     "same bytes for any number of hosts, if each host has a multiple of this number of windows, except for the last one. If the layers " +
@@ -128,67 +128,132 @@ export const ADD_SUMS = {
 /** The layers of a request, in the metadata of its body: the parameters of each layer by the name of its weight. */
 export const blockLayersSchema = z.record(z.string(), jobParametersSchema);
 
-/** The parameters of `POST /v1/blocks`. */
-export const blockQuerySchema = z.strictObject({
-  states: nameSchema,
-  block: integer(0, MAX_MODEL_LAYERS).meta({ description: "The index of the block, from 0" }),
-  advance: flag.default(true).meta({
-    description:
-      "Whether the states then run through the pruned block, so that they are those before the next block",
-  }),
-  solve: flag.default(true).meta({
-    description:
-      "false only stores the statistics of the layers, for `POST /v1/states/{name}/sums`. It needs advance=false",
-  }),
-  targets: flag.default(true).meta({
-    description:
-      "With `solve=false` and states with target=dense: whether the moments are stored from which the targets of the layers follow",
-  }),
-  error_against: oneOf("block", "model").default("block").meta({
-    description:
-      "The outputs with which `error` compares those of the pruned block. block is the dense block with the same inputs, and model is the " +
-      "block in the dense model, which needs states with target=dense, held-out windows, pruned tensors, and advance=false",
-  }),
-  true_sequential: flag.default(false).meta({
-    description:
-      "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
-  }),
-  reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
-    description:
-      "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block. Without layers, " +
-      "a block with pruned tensors is trained, which needs advance=false",
-  }),
-  format: oneOf("dense", "pack-quantized").default("dense").meta({
-    description:
-      "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
-  }),
-});
-
-export type BlockQuery = z.output<typeof blockQuerySchema>;
-
-export const PRUNE_BLOCK = {
-  method: "post",
-  path: "/v1/blocks",
-  operationId: "pruneBlock",
-  summary: "Prune one block of a model",
-  description:
-    "Runs stored hidden states through the block in the body, adds up the statistics of its layers, prunes the layers, and runs the " +
-    "states through the pruned block. The metadata of the body has the layers to prune under the name `layers`: an object that maps the " +
-    "names of weights to the parameters of `POST /v1/layers`, without `hessian`. Without layers, the states only run through the block. If " +
-    "the device fails while it changes the states, they are deleted. A repeated request gets the same answer.",
-  tags: ["Blocks"],
-  scope: "solve",
-  request: { query: blockQuerySchema, body: safetensorsBody(tensorTable(BLOCK_TENSORS)) },
-  responses: {
-    200: {
-      description:
-        "The pruned layers, a safetensors file. Its metadata has an object as JSON under the name `block`: `layers` has the `name`, the " +
-        "`report` and, for an expert, the number of `tokens` of each layer; `error` is the error of the output of the block on the held-out " +
-        "windows; `decision` says whether the layers have targets; and `reconstructed` describes the reconstruction. With `solve=false`, `sums` " +
-        "has the `name` of each layer, and the numbers of `tokens` and `validation_tokens` in its statistics.\n\n" +
-        tensorTable(BLOCK_ANSWER_TENSORS),
-      content: SAFETENSORS_CONTENT,
-    },
+/** Returns the operation `POST /v1/blocks/KIND`. @param answer describes the metadata and the tensors of the answer */
+function blockStep<Kind extends string, Shape extends z.ZodRawShape>(
+  kind: Kind,
+  operationId: string,
+  { summary, description, parameters, answer }: {
+    readonly summary: string;
+    readonly description: string;
+    readonly parameters: Shape;
+    readonly answer: string;
   },
-  problems: [...TENSOR_PROBLEMS, "states_not_found", "not_positive_definite", "unsupported"],
-} satisfies Operation;
+) {
+  const query = z.strictObject({
+    states: nameSchema,
+    block: integer(0, MAX_MODEL_LAYERS).meta({ description: "The index of the block, from 0" }),
+    ...parameters,
+  });
+  return {
+    method: "post",
+    path: `/v1/blocks/${kind}` as const,
+    operationId,
+    summary,
+    description: `${description} The states must be those before the block.`,
+    tags: ["Blocks"],
+    scope: "solve",
+    request: { query, body: safetensorsBody(tensorTable(BLOCK_TENSORS)) },
+    responses: {
+      200: {
+        description: "A safetensors file. Its metadata has an object as JSON under the name `block`, whose " +
+          `\`layers\` are a list. ${answer}`,
+        content: SAFETENSORS_CONTENT,
+      },
+    },
+    problems: [...TENSOR_PROBLEMS, "states_not_found", "not_positive_definite", "unsupported"],
+  } as const satisfies Operation;
+}
+
+const HELD_OUT_ERROR = "`error` is the error of the output of the block on the held-out windows.";
+
+/** The operations on a block, which are the steps of a run, with the parameters of each step. */
+export const BLOCK_STEPS = {
+  prune: blockStep("prune", "pruneBlock", {
+    summary: "Prune one block of a model",
+    description:
+      "Runs the states through the block in the body, adds up the statistics of its layers, prunes the layers, and runs the states " +
+      "through the pruned block. The metadata of the body has the layers to prune under the name `layers`: an object that maps the names " +
+      "of weights to the parameters of `POST /v1/layers`, without `hessian`. If the device fails while it changes the states, they are " +
+      "deleted. A repeated request gets the same answer.",
+    parameters: {
+      advance: flag.default(true).meta({
+        description:
+          "Whether the states then run through the pruned block, so that they are those before the next block",
+      }),
+      true_sequential: flag.default(false).meta({
+        description:
+          "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
+      }),
+      reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
+        description:
+          "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block",
+      }),
+      format: oneOf("dense", "pack-quantized").default("dense").meta({
+        description:
+          "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
+      }),
+    },
+    answer:
+      "It has the `name`, the `report` and, for an expert, the number of `tokens` of each layer. `decision` says whether the layers have " +
+      `targets, and \`reconstructed\` describes the reconstruction. ${HELD_OUT_ERROR}\n\n` +
+      tensorTable(BLOCK_ANSWER_TENSORS),
+  }),
+  collect: blockStep("collect", "collectBlock", {
+    summary: "Store the statistics of the layers of a block",
+    description:
+      "Runs the states through the block, and stores the statistics of the layers that the metadata of the body names under `layers`, for " +
+      "`POST /v1/states/{name}/sums`. The only parameter of a layer that counts is `token_weights`. The states do not change.",
+    parameters: {
+      targets: flag.default(true).meta({
+        description:
+          "With states of target=dense: whether the moments are stored from which the targets of the layers follow",
+      }),
+    },
+    answer:
+      "`sums` has the `name` of each layer, and the numbers of `tokens` and `validation_tokens` in its statistics.",
+  }),
+  train: blockStep("train", "trainBlock", {
+    summary: "Train a pruned block",
+    description:
+      "Trains the block with its tensors `pruned.*`, so that its output comes near to that of the dense block. The states do not change.",
+    parameters: {
+      epochs: integer(1, MAX_EPOCHS).meta({ description: "The number of epochs" }),
+    },
+    answer:
+      `\`reconstructed\` describes the reconstruction. The tensors \`${TRAINED}*\` are the tensors of the block that it has changed.`,
+  }),
+  measure: blockStep("measure", "measureBlock", {
+    summary: "Measure the error of a pruned block",
+    description:
+      "Measures the error of the output of the block with its tensors `pruned.*` on the held-out windows, of which there must be " +
+      "some. The states do not change.",
+    parameters: {
+      against: oneOf("block", "model").default("block").meta({
+        description:
+          "The outputs with which those of the pruned block are compared. block is the dense block with the same inputs, and model is the " +
+          "block in the dense model, which needs states with target=dense",
+      }),
+    },
+    answer: HELD_OUT_ERROR,
+  }),
+  run: blockStep("run", "runBlock", {
+    summary: "Run the states through a block",
+    description:
+      "Runs the states through the block, so that they are those before the next block. The tensors `pruned.*` replace those of the block, " +
+      "except for the states of the dense model. If the device fails meanwhile, the states are deleted. A repeated request gets the same " +
+      "answer.",
+    parameters: {},
+    answer: `Only with tensors \`${PRUNED}*\` and held-out windows: ${HELD_OUT_ERROR}`,
+  }),
+};
+
+type BlockSteps = typeof BLOCK_STEPS;
+
+/** A step on a block, and its parameters. */
+export type BlockStep = {
+  readonly [Kind in keyof BlockSteps]:
+    & { readonly kind: Kind }
+    & z.output<BlockSteps[Kind]["request"]["query"]>;
+}[keyof BlockSteps];
+
+export type PruneStep = Extract<BlockStep, { kind: "prune" }>;

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { described, digestSchema, numeric } from "./fields.ts";
 import { JOB_STATES } from "../job_state.ts";
 import { jobParametersSchema } from "../parameters.ts";
-import { blockQuerySchema, CREATE_STATES } from "./blocks.ts";
+import { BLOCK_STEPS, CREATE_STATES } from "./blocks.ts";
 import { reportSchema } from "./layers.ts";
 import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation } from "./operation.ts";
 
@@ -43,13 +43,7 @@ const jobLayerSchema = z.strictObject({
   parameters: layerParametersSchema,
 });
 
-const blockFields = blockQuerySchema.omit({
-  states: true,
-  block: true,
-  solve: true,
-  targets: true,
-  error_against: true,
-});
+const blockFields = BLOCK_STEPS.prune.request.query.omit({ states: true, block: true });
 
 /** The parameters of a block in a job, with all defaults if the block has none. */
 export const blockParametersSchema = blockFields.default(() => blockFields.parse({}));
@@ -59,7 +53,7 @@ export const targetSchema = CREATE_STATES.request.query.shape.target;
 
 const jobBlockSchema = z.strictObject({
   name: nameSchema.meta({ description: "The name of the block, unique in the job" }),
-  weight: digestSchema.meta({ description: "A safetensors file like the body of POST /v1/blocks" }),
+  weight: digestSchema.meta({ description: "A safetensors file like the body of POST /v1/blocks/prune" }),
   parameters: blockParametersSchema,
   result: digestSchema.optional().meta({
     description: "The result of the block, if an earlier job has pruned it. It is not pruned again",
@@ -123,7 +117,8 @@ const layerStateSchema = z.object({
     "Null unless the state is `done`, and for a block, whose result has the reports of its layers",
   ),
   result: digestSchema.nullable().meta({
-    description: "The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks",
+    description:
+      "The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks/prune",
   }),
   error: described(jobErrorSchema.nullable(), "Null unless the state is `failed` or `cancelled`"),
 }).meta({ id: "LayerState", description: "The state of one layer of a job, or of one block of its model" });

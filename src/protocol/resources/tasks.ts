@@ -36,7 +36,7 @@ const createStatesSchema = z.strictObject({
 /** Deletes the hidden states `states`. */
 const deleteStatesSchema = z.strictObject({ id: idSchema, states: idSchema });
 
-/** The block with the index `index`, whose tensors are in a body of `POST /v1/blocks`. */
+/** The block with the index `index`, whose tensors are in a body of `POST /v1/blocks/prune`. */
 const blockSchema = z.strictObject({
   id: idSchema,
   states: idSchema,
@@ -48,7 +48,7 @@ const blockSchema = z.strictObject({
 /** Prunes a block. */
 const pruneBlockSchema = blockSchema.extend({ result: resultSchema });
 
-/** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks` for it. */
+/** Runs the hidden states through a block that is pruned already. `pruned` is the answer of `POST /v1/blocks/prune` for it. */
 const runBlockSchema = blockSchema.extend({ pruned: sourceSchema });
 
 /** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */

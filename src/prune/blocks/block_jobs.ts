@@ -10,11 +10,10 @@ import { Uploads } from "../../client/jobs/uploads.ts";
 import { BodyBlob, type BodyPart } from "../../client/request_body.ts";
 import { Transport, type TransportOptions } from "../../client/transport.ts";
 import { hasEnded } from "../../protocol/job_state.ts";
-import { decodeBlock } from "../../client/blocks/block_answer.ts";
-import { checkSolved } from "../../client/blocks/check_block.ts";
-import { bodyOf } from "../../client/blocks/block_body.ts";
+import { checkSolved, decodeAnswer } from "../../client/blocks/check_block.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { countAnswerBytes } from "../../client/blocks/block_host.ts";
-import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
+import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { blockRequest, type SolvedRun } from "./block_request.ts";
 import type { BlockServer, BlockSolver } from "./remote_blocks.ts";
 import { statesOfRun } from "./window_states.ts";
@@ -34,16 +33,10 @@ export interface BlockJobOptions extends PollOptions {
 
 /** An edge that prunes the blocks of runs by jobs. The same run in another process continues to follow its job. */
 export class BlockJobs implements BlockServer {
-  readonly #edge: TransportOptions;
-  readonly #options: BlockJobOptions;
-
-  constructor(edge: TransportOptions, options: BlockJobOptions = {}) {
-    this.#edge = edge;
-    this.#options = options;
-  }
+  constructor(private readonly edge: TransportOptions, private readonly options: BlockJobOptions = {}) {}
 
   begin(run: SolvedRun): BlockSolver {
-    return new JobOfRun(this.#edge, this.#options, run);
+    return new JobOfRun(this.edge, this.options, run);
   }
 }
 
@@ -53,17 +46,13 @@ interface AnsweredBlock {
 }
 
 class JobOfRun implements BlockSolver {
-  readonly #edge: TransportOptions;
-  readonly #options: BlockJobOptions;
-  readonly #run: SolvedRun;
-  readonly #answers: AsyncGenerator<AnsweredBlock, void, void>;
+  readonly #answers = this.#follow();
 
-  constructor(edge: TransportOptions, options: BlockJobOptions, run: SolvedRun) {
-    this.#edge = edge;
-    this.#options = options;
-    this.#run = run;
-    this.#answers = this.#follow();
-  }
+  constructor(
+    private readonly edge: TransportOptions,
+    private readonly options: BlockJobOptions,
+    private readonly run: SolvedRun,
+  ) {}
 
   /**
    * Waits for the answer for `block`. The blocks are requested in their order, without those that are stored already.
@@ -83,10 +72,10 @@ class JobOfRun implements BlockSolver {
 
   /** Yields the blocks that are open. After a failure, another job continues behind the blocks that are pruned. */
   async *#follow(): AsyncGenerator<AnsweredBlock, void, void> {
-    const jobs = new Jobs(this.#edge),
-      uploads = new Uploads(this.#edge),
-      { name, onRetried } = this.#options,
-      { signal } = this.#run.options;
+    const jobs = new Jobs(this.edge),
+      uploads = new Uploads(this.edge),
+      { name, onRetried } = this.options,
+      { signal } = this.run.options;
     const model = await this.#upload(uploads), results = new Map<string, string>();
     for (let submission = 0, failedJobs = 0;; submission++) {
       const blocks = model.blocks.map((block) => ({ ...block, result: results.get(block.name) }));
@@ -98,7 +87,7 @@ class JobOfRun implements BlockSolver {
       const wasAlreadyEnded = hasEnded(job.state), failures: LayerFailure[] = [];
       let wrongAnswer: MalformedAnswerError | undefined, isDeleted = false;
       const submitted = { request, idempotencyKey, name };
-      for await (const layer of followOrResubmit(jobs, job, submitted, { ...this.#options, signal })) {
+      for await (const layer of followOrResubmit(jobs, job, submitted, { ...this.options, signal })) {
         if (layer.error) failures.push({ name: layer.name, ...layer.error });
         if (layer.result === null || results.has(layer.name)) continue;
         // The edge may have deleted the result of an earlier job. Another job prunes this block and those after it again.
@@ -106,7 +95,7 @@ class JobOfRun implements BlockSolver {
         if (isDeleted) break;
         if (layer.attempts > 1) onRetried?.(layer.name, layer.attempts);
         const block = blocks.findIndex(({ name }) => name === layer.name);
-        if (this.#run.plan.isOpen(block)) {
+        if (this.run.plan.isOpen(block)) {
           try {
             yield { block, solved: await this.#download(block, layer.result) };
           } catch (error) {
@@ -130,26 +119,26 @@ class JobOfRun implements BlockSolver {
 
   /** Uploads the states and the blocks that the edge lacks, with one block in memory at a time. */
   async #upload(uploads: Uploads): Promise<JobModelRequest> {
-    const { plan, model: { spec }, config, options } = this.#run;
+    const { plan, model: { spec }, config, options } = this.run;
     const upload = async (body: readonly BodyPart[]) =>
       await uploads.uploadBlob(await new BodyBlob(body).copy(), { signal: options.signal });
-    const { names, target, tensors } = statesOfRun(this.#run, options);
+    const { names, target, tensors } = statesOfRun(this.run, options);
     const metadata = { config: JSON.stringify(config), names: JSON.stringify(names) };
-    const states = await upload(bodyOf(tensors, metadata));
+    const states = await upload(encodeParts(tensors, metadata));
     const blocks: JobModelRequest["blocks"][number][] = [];
     for (let block = 0; block <= plan.lastBlock; block++) {
-      const { parameters: { block: _, ...parameters }, tensors, queries } = blockRequest(this.#run, block);
+      const { parameters: { block: _, ...parameters }, tensors, queries } = blockRequest(this.run, block);
       const isPruned = Object.keys(queries).length > 0;
-      const weight = await upload(bodyOf(tensors, isPruned ? { layers: JSON.stringify(queries) } : {}));
+      const weight = await upload(encodeParts(tensors, isPruned ? { layers: JSON.stringify(queries) } : {}));
       blocks.push({ name: spec.block(block).prefix(block).replace(/\.$/, ""), weight, parameters });
     }
     return { states, target, blocks };
   }
 
   async #download(block: number, digest: string): Promise<SolvedBlock> {
-    const request = blockRequest(this.#run, block), { signal } = this.#run.options;
+    const request = blockRequest(this.run, block), { signal } = this.run.options;
     const most = countAnswerBytes(request.tensors, request.queries);
-    const solved = decodeBlock(await downloadBlob(new Transport(this.#edge), digest, most, { signal }));
+    const solved = decodeAnswer(await downloadBlob(new Transport(this.edge), digest, most, { signal }));
     await checkSolved(solved, request);
     return solved;
   }

@@ -1,7 +1,7 @@
 /** The request that has a block of a run pruned, at a host or in a job of an edge. It is the same in every process of a run. */
 
 import type { QueryOf } from "../../client/model_pruner.ts";
-import type { BlockParameters } from "../../client/blocks/block_host.ts";
+import type { PruneStep } from "../../client/blocks/block_host.ts";
 import type { SolvedRequest } from "../../client/blocks/check_block.ts";
 import { weightName } from "../block_plan.ts";
 import { type RemoteRun, tensorsOfBlock } from "./window_states.ts";
@@ -17,7 +17,7 @@ export interface SolvedRun extends RemoteRun {
 
 /** The request, and what the run knows about its answer. */
 export interface BlockRequest extends SolvedRequest {
-  readonly parameters: BlockParameters;
+  readonly parameters: Omit<PruneStep, "kind">;
 }
 
 export function blockRequest(

@@ -1,6 +1,6 @@
 /**
  * Prunes a model whose windows are divided over several hosts. Each host has the hidden states of its windows, and sums
- * their statistics (`POST /v1/blocks` with `solve=false`). This process passes the sums of each layer from host to host in
+ * their statistics (`POST /v1/blocks/collect`). This process passes the sums of each layer from host to host in
  * the order of the windows, so that every host adds its own. A client of `src/client` then sends the layers with the whole
  * sums to the hosts. If the layers have targets, the last host, which has all held-out windows, computes the targets from
  * the whole sums, and measures both solutions of a block. If blocks are reconstructed, one host has the hidden states of all
@@ -34,16 +34,13 @@ export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"
 
 /** Prunes the blocks of one run at several hosts. */
 export class DividedBlocks implements RoundSolver {
-  readonly #options: DividedBlocksOptions;
   readonly #lost = new Set<TransportOptions>();
   #states?: DividedStates;
 
-  constructor(options: DividedBlocksOptions) {
-    this.#options = options;
-  }
+  constructor(private readonly options: DividedBlocksOptions) {}
 
   begin({ model, options }: CalibrationRun): BlockStates {
-    const { config, onRebuild, hosts } = this.#options, plan = new BlockPlan(model.spec, options);
+    const { config, onRebuild, hosts } = this.options, plan = new BlockPlan(model.spec, options);
     const run: DividedRun = {
       config,
       onRebuild,
@@ -60,7 +57,7 @@ export class DividedBlocks implements RoundSolver {
       : undefined;
     const end = async () => {
       await Promise.all(
-        [...shares, ...trainer ? [trainer] : []].map((states) => deleteStates(states, this.#options)),
+        [...shares, ...trainer ? [trainer] : []].map((states) => deleteStates(states, this.options)),
       );
     };
     return this.#states = new DividedStates(run, shares, trainer, end);
@@ -68,11 +65,11 @@ export class DividedBlocks implements RoundSolver {
 
   /** Solves the layers of a round of the states that `begin` has returned last. */
   readonly solveRound: RoundSolver["solveRound"] = (groups, ...options) =>
-    this.#options.layers.solveRound(withSums(groups, (layers) => this.#states!.sumsOf(layers)), ...options);
+    this.options.layers.solveRound(withSums(groups, (layers) => this.#states!.sumsOf(layers)), ...options);
 
   /** Returns states that are first at the host of the same index, or at the first host if there is none. */
   #openStates(run: DividedRun, windows: Windows, index: number): WindowStates {
-    const { hosts, nameOf, onHostLost } = this.#options, name = nameOf(index);
+    const { hosts, nameOf, onHostLost } = this.options, name = nameOf(index);
     const clients = hosts.map((host) => ({ host, client: new BlockHost(host, name) }));
     // States whose host is lost go to another one behind their own, so that those of a lost host are spread.
     const order = [...clients.slice(index), ...clients.slice(0, index)];

@@ -7,7 +7,7 @@ import { allDone } from "../../base/waiting.ts";
 import { checkTrained } from "../../client/blocks/check_block.ts";
 import type { BlockHost } from "../../client/blocks/block_host.ts";
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
-import type { ReconstructedBlock, SumTokens } from "../../client/blocks/solved_block.ts";
+import type { ReconstructedBlock, SolvedBlock, SumTokens } from "../../protocol/blocks/solved_block.ts";
 import { MalformedAnswerError } from "../../client/errors.ts";
 import { convertReplacement } from "../../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -24,11 +24,9 @@ export interface DividedRun extends RemoteRun {
 }
 
 export class DividedStates implements BlockStates {
-  readonly #run: DividedRun;
-  readonly #shares: readonly Share[];
-  readonly #trainer?: WindowStates;
   readonly plan: BlockPlan;
   readonly blocks: readonly number[];
+  readonly #shares: readonly Share[];
   /** Returns the statistics of the layers of a group of the current round. */
   #sumsOf?: SumsOf;
 
@@ -38,20 +36,18 @@ export class DividedStates implements BlockStates {
    * @param end deletes all states at the end of the run
    */
   constructor(
-    run: DividedRun,
+    private readonly run: DividedRun,
     shares: readonly WindowStates[],
-    trainer: WindowStates | undefined,
+    private readonly trainer: WindowStates | undefined,
     readonly end: () => Promise<void>,
   ) {
-    this.#run = run;
     this.#shares = shares.map((states) => new Share(states));
-    this.#trainer = trainer;
     this.plan = run.plan;
     this.blocks = openBlocks(run.plan);
   }
 
   async open(block: number): Promise<OpenBlock> {
-    const { plan, model: { weights }, options } = this.#run;
+    const { plan, model: { weights }, options } = this.run;
     return { block, weights, replaced: await readFinished(plan, block, options) };
   }
 
@@ -61,7 +57,7 @@ export class DividedStates implements BlockStates {
   }
 
   async collect(open: OpenBlock, { groups: round, hasTargets }: Round): Promise<CollectedRound> {
-    const { block } = open, { options: { signal } } = this.#run, shares = this.#shares, last = shares.at(-1)!;
+    const { block } = open, { options: { signal } } = this.run, shares = this.#shares, last = shares.at(-1)!;
     const collect = this.#collectorOf(round, open, hasTargets);
     const tokens = addTokens(round, await allDone(shares.map((share) => share.collect(block, collect))));
     this.#sumsOf = async (layers) => {
@@ -87,12 +83,11 @@ export class DividedStates implements BlockStates {
 
   /** Has the host of all windows train the block. The states stay before the block. */
   async train({ block, replaced }: OpenBlock, epochs: number): Promise<ReconstructedBlock> {
-    const { model, options: { signal }, trained } = this.#run, { weights } = model;
+    const { model, options: { signal }, trained } = this.run, { weights } = model;
     const tensors = prunedBlock(model, block, replaced, true);
-    const parameters = { block, advance: false, reconstruct: epochs };
-    const { reconstructed } = await this.#trainer!.before(
+    const { reconstructed } = await this.trainer!.before(
       block,
-      (host) => host.run(parameters, tensors, undefined, { signal }),
+      (host) => host.run({ kind: "train", block, epochs }, tensors, undefined, { signal }),
     );
     checkTrained(reconstructed, replaced, tensors);
     const stored = Array.from(
@@ -106,22 +101,20 @@ export class DividedStates implements BlockStates {
 
   /** Has the hosts run their states through the pruned block. The host with the held-out windows measures the error. */
   async advance({ block, replaced }: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
-    const { model, plan, options: { signal, hasTargets = false } } = this.#run;
+    const { model, plan, options: { signal, hasTargets = false } } = this.run;
     const last = this.#shares.at(-1)!.states, advance = plan.runs(block);
-    const all = [...this.#shares.map(({ states }) => states), ...this.#trainer ? [this.#trainer] : []];
+    const all = [...this.#shares.map(({ states }) => states), ...this.trainer ? [this.trainer] : []];
     const errors = await allDone(all.map(async (states) => {
       const isMeasured = onError !== undefined && states === last;
       if (!advance && !isMeasured) return undefined;
       const tensors = prunedBlock(model, block, replaced, hasTargets || isMeasured);
-      const request = (host: BlockHost) => host.run({ block, advance }, tensors, undefined, { signal });
+      const step = { kind: advance ? "run" as const : "measure" as const, block };
+      const request = (host: BlockHost) => host.run(step, tensors, undefined, { signal });
       const { error } = await states.before(block, request);
       states.nextBlock = block + 1;
       return isMeasured ? error : undefined;
     }));
-    if (!onError) return;
-    const error = errors.find((error) => error !== undefined);
-    if (error !== undefined) return await onError(error);
-    throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
+    await onError?.(measured({ error: errors.find((error) => error !== undefined) }));
   }
 
   destroy(): void {}
@@ -132,16 +125,16 @@ export class DividedStates implements BlockStates {
     { block, weights, replaced }: OpenBlock,
     hasTargets: boolean,
   ): Collect {
-    const { model: { spec }, options: { trueSequential, tokenWeightsOf, signal, ...run } } = this.#run;
+    const { model: { spec }, options: { trueSequential, tokenWeightsOf, signal, ...run } } = this.run;
     const earlier = trueSequential ? new Map(replaced) : new Map();
     const tensors = prunedBlock({ spec, weights }, block, earlier, hasTargets);
     const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
     const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
     // The states of the dense model are not needed for a round without targets.
     const targets = run.hasTargets && !hasTargets ? false : undefined;
-    const parameters = { block, advance: false, solve: false, targets };
+    const step = { kind: "collect", block, targets } as const;
     return async (host) => {
-      const { sums = [] } = await host.run(parameters, tensors, layers, { signal });
+      const { sums = [] } = await host.run(step, tensors, layers, { signal });
       const missing = names.find((name) => !sums.some((sum) => sum.name === name));
       if (missing === undefined) return sums;
       throw new MalformedAnswerError(`answer of /v1/blocks: the statistics of ${missing} are missing`);
@@ -153,16 +146,17 @@ export class DividedStates implements BlockStates {
    * dense model.
    */
   async measure({ block }: OpenBlock, replaced: ReadonlyMap<string, HostTensor>): Promise<number> {
-    const { model, options: { signal } } = this.#run, { states } = this.#shares.at(-1)!;
+    const { model, options: { signal } } = this.run, { states } = this.#shares.at(-1)!;
     const tensors = prunedBlock(model, block, replaced, true);
-    const parameters = { block, advance: false, error_against: "model" } as const;
-    const { error } = await states.before(
-      block,
-      (host) => host.run(parameters, tensors, undefined, { signal }),
-    );
-    if (error !== undefined) return error;
-    throw new MalformedAnswerError("answer of /v1/blocks: the error against the dense model is missing");
+    const step = { kind: "measure", block, against: "model" } as const;
+    return measured(await states.before(block, (host) => host.run(step, tensors, undefined, { signal })));
   }
+}
+
+/** Returns the error in an answer. @throws {MalformedAnswerError} if there is none */
+function measured({ error }: Pick<SolvedBlock, "error">): number {
+  if (error !== undefined) return error;
+  throw new MalformedAnswerError("answer of /v1/blocks: the error on the held-out windows is missing");
 }
 
 /** Returns the blocks with work to do. The others need no visit, because hosts run states through them when they need to. */

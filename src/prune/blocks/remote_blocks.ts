@@ -1,11 +1,11 @@
 /**
- * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks`), or a job of an edge. This process reads the
+ * Prunes a model whose blocks a host calibrates and solves (`POST /v1/blocks/prune`), or a job of an edge. This process reads the
  * blocks, sends them, and hands the answers to the destination. A host computes what this process would compute on the
  * same device, so the result has the same bytes.
  */
 
 import { BlockHost } from "../../client/blocks/block_host.ts";
-import type { ReconstructedBlock, SolvedBlock } from "../../client/blocks/solved_block.ts";
+import type { ReconstructedBlock, SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../client/errors.ts";
 import type { RoundLayer } from "../../client/solve_round.ts";
 import { freeArray } from "../../device/host_memory.ts";
@@ -38,30 +38,27 @@ export interface BlockServer {
 
 /** Prunes the blocks of one run at a host, or at another place. */
 export class RemoteBlocks implements RoundSolver {
-  readonly #server: BlockHost | BlockServer;
-  readonly #options: RemoteBlocksOptions;
   #states?: AnsweredStates;
 
-  constructor(server: BlockHost | BlockServer, options: RemoteBlocksOptions) {
-    this.#server = server;
-    this.#options = options;
-  }
+  constructor(
+    private readonly server: BlockHost | BlockServer,
+    private readonly options: RemoteBlocksOptions,
+  ) {}
 
   begin({ model, options, queryOf }: CalibrationRun): BlockStates {
     // The host rounds the layers of a block that it trains, and answers with the last solution.
     const plan = new BlockPlan(model.spec, { ...options, isRounded: undefined });
     const run: SolvedRun = {
-      ...this.#options,
+      ...this.options,
       model,
       options,
       plan,
       trained: new Map(options.reconstructed),
       queryOf,
     };
-    const server = this.#server;
-    const solver = server instanceof BlockHost
-      ? statesSolver(new WindowStates(server, run, run.options), run, this.#options)
-      : server.begin(run);
+    const solver = this.server instanceof BlockHost
+      ? statesSolver(new WindowStates(this.server, run, run.options), run, this.options)
+      : this.server.begin(run);
     return this.#states = new AnsweredStates(run, solver);
   }
 
@@ -138,7 +135,8 @@ function statesSolver(states: WindowStates, run: SolvedRun, options: RemoteBlock
     async solve(block) {
       const { parameters, tensors, queries, ...expected } = blockRequest(run, block),
         { signal } = run.options;
-      const request = (host: BlockHost) => host.run(parameters, tensors, queries, { signal, ...expected });
+      const request = (host: BlockHost) =>
+        host.run({ kind: "prune", ...parameters }, tensors, queries, { signal, ...expected });
       // The host may have pruned the block already. It then sends its answer again. If the states did not advance, the
       // next block is then the number of blocks.
       const isAnswered = (next: number) => next === block + 1 || !parameters.advance;

@@ -1,7 +1,7 @@
 /** Gives layers the statistics that other processes have summed. */
 
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
-import type { SumTokens } from "../../client/blocks/solved_block.ts";
+import type { SumTokens } from "../../protocol/blocks/solved_block.ts";
 import type { LayerInputs, SourceLayer } from "../../client/model_source.ts";
 import { bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";

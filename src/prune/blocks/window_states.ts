@@ -6,7 +6,7 @@ import { type TensorSource, withReplacements } from "../../model/checkpoint/tens
 import { blockTensors, embeddingTensors, type NamedShape } from "../../model/families/check_tensors.ts";
 import type { Model } from "../../model/model.ts";
 import { distinctIds, requireNoTokenInputs } from "../../model/token_inputs.ts";
-import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/block_names.ts";
+import { PRUNED, VALIDATION_WINDOWS, WINDOWS } from "../../protocol/blocks/block_names.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
@@ -43,23 +43,14 @@ export class WindowStates {
   nextBlock?: number;
   /** The number of times that the states were created. */
   creations = 0;
-  #host: BlockHost;
-  readonly #run: RemoteRun;
-  readonly #windows: Windows;
-  readonly #replaceHost: ReplaceHost;
 
   /** @param replaceHost by default, the error of a host is thrown */
   constructor(
-    host: BlockHost,
-    run: RemoteRun,
-    windows: Windows,
-    replaceHost: ReplaceHost = () => undefined,
-  ) {
-    this.#host = host;
-    this.#run = run;
-    this.#windows = windows;
-    this.#replaceHost = replaceHost;
-  }
+    private host: BlockHost,
+    private readonly run: RemoteRun,
+    private readonly windows: Windows,
+    private readonly replaceHost: ReplaceHost = () => undefined,
+  ) {}
 
   /**
    * Calls `request` when the host has the states before `block`. If it has lost them, they are created again.
@@ -71,25 +62,25 @@ export class WindowStates {
     request: (host: BlockHost) => Promise<T>,
     isAnswered: (next: number) => boolean = () => false,
   ): Promise<T> {
-    const { options: { signal }, onRebuild } = this.#run;
+    const { options: { signal }, onRebuild } = this.run;
     let isLost = false;
     for (let rebuilds = 0;; rebuilds++) {
       try {
-        this.nextBlock = isLost ? undefined : this.nextBlock ?? await this.#host.nextBlock({ signal });
+        this.nextBlock = isLost ? undefined : this.nextBlock ?? await this.host.nextBlock({ signal });
         if (this.nextBlock === undefined || this.nextBlock > block && !isAnswered(this.nextBlock)) {
           if (block > 0) onRebuild?.(block);
           await this.#create();
         }
         await this.#advance(block);
-        return await request(this.#host);
+        return await request(this.host);
       } catch (error) {
         isLost = isStatesNotFound(error);
         if (isLost && rebuilds < MAX_REBUILDS) continue;
         const isOfHost = (error instanceof ConnectionError || error instanceof PareError) &&
           error.isTransient;
-        const other = isOfHost ? this.#replaceHost(this.#host, error) : undefined;
+        const other = isOfHost ? this.replaceHost(this.host, error) : undefined;
         if (!other) throw error;
-        this.#host = other;
+        this.host = other;
         this.nextBlock = undefined;
       }
     }
@@ -97,29 +88,29 @@ export class WindowStates {
 
   /** Deletes the states. @throws as `BlockHost.delete` */
   async delete(): Promise<void> {
-    await this.#host.delete({ signal: this.#run.options.signal });
+    await this.host.delete({ signal: this.run.options.signal });
   }
 
   async #create(): Promise<void> {
-    const { options: { signal }, config } = this.#run,
-      { names, target, tensors } = statesOfRun(this.#run, this.#windows);
-    await this.#host.create(config, names, tensors, { target, signal });
+    const { options: { signal }, config } = this.run,
+      { names, target, tensors } = statesOfRun(this.run, this.windows);
+    await this.host.create(config, names, tensors, { target, signal });
     this.nextBlock = 0;
     this.creations++;
   }
 
   /** Runs the states through the blocks before `block`, as they are after this run has pruned them. */
   async #advance(block: number): Promise<void> {
-    const { options: { signal } } = this.#run;
+    const { options: { signal } } = this.run;
     for (let next = this.nextBlock!; next < block; next++) {
-      await this.#host.run({ block: next }, this.#prunedTensors(next), undefined, { signal });
+      await this.host.run({ kind: "run", block: next }, this.#prunedTensors(next), undefined, { signal });
       this.nextBlock = next + 1;
     }
   }
 
   /** Returns a block that is pruned. With targets, the states of the dense model run through the dense block. */
   #prunedTensors(block: number): BlockTensors {
-    const { plan, model, options: { readFinished, hasTargets }, trained } = this.#run;
+    const { plan, model, options: { readFinished, hasTargets }, trained } = this.run;
     const tensors = new Map(tensorsOfBlock(model, block));
     for (const name of new Set([...plan.chosenLayers(block), ...trained.get(block) ?? []])) {
       if (!readFinished) {

@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../device/backend.ts";
 import type { TokenWeights } from "../../layer/calibration/hessian.ts";
-import type { ReconstructedBlock, TargetDecision } from "../../client/blocks/solved_block.ts";
+import type { ReconstructedBlock, TargetDecision } from "../../protocol/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { RoundLayer } from "../../client/solve_round.ts";
 import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";

@@ -11,16 +11,9 @@ import { LocalStates, uncalibratedStates } from "../local_states.ts";
 import { pruneBlocks } from "../run.ts";
 import type { BlockStates, CalibrationOptions } from "../steps.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import type { TokenWeightsOf } from "../round_statistics.ts";
-import {
-  DEFAULT_TOKEN_WEIGHTS,
-  type Destination,
-  type OpenDestination,
-  type PruneJob,
-  type PruneServices,
-} from "./job.ts";
+import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { LapClock } from "./lap_clock.ts";
-import { isRoundedBy, roundingQueries, withoutRounding } from "./rounding_queries.ts";
+import { isRoundedBy, roundingQueries, weighedJob } from "./solve_queries.ts";
 import { TimeLeft } from "./time_left.ts";
 
 /** Prunes the model into the destination, and returns the result of the destination. @throws the error that stopped the run */
@@ -32,7 +25,7 @@ export function pruneModel<Result>(
 }
 
 async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenDestination): Promise<void> {
-  const job = withTargetStep(withTokenWeights(given));
+  const job = weighedJob(given);
   const { signal, pruner, onLayerDone } = services, clock = new LapClock();
   const { finished = new Set() } = open, hasTargets = job.target === "dense";
   const allocation = job.allocation && await allocationOf(job, services, open);
@@ -66,8 +59,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
     states,
     solver: pruner,
     destination: open,
-    queryOf: ({ name }) => rounding.queryOf(name),
-    unroundedQueryOf: ({ name }) => withoutRounding(queryOf(name)),
+    ...rounding,
     hasTargets,
     heldOut: job.validationWindows?.length ?? 0,
     trueSequential: job.trueSequential,
@@ -93,7 +85,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
 
 /** Returns the states of the run: those of the solver, those of this process, or those of a run without statistics. */
 async function beginStates(
-  { model, isCalibrated = true, queryOf }: WeighedJob,
+  { model, isCalibrated = true, queryOf }: PruneJob,
   { backend, pruner }: PruneServices,
   options: CalibrationOptions,
 ): Promise<BlockStates> {
@@ -101,30 +93,8 @@ async function beginStates(
   return pruner.begin?.({ model, options, queryOf }) ?? await LocalStates.begin(backend!, model, options);
 }
 
-/** A job whose calibration weighs the tokens. The queries of its layers therefore have no `token_weights`. */
-interface WeighedJob extends PruneJob {
-  readonly tokenWeightsOf: TokenWeightsOf;
-}
-
-function withTokenWeights(job: PruneJob): WeighedJob {
-  return {
-    ...job,
-    tokenWeightsOf: (name) => job.queryOf(name).token_weights ?? DEFAULT_TOKEN_WEIGHTS,
-    queryOf(name) {
-      const { token_weights: _weights, ...query } = job.queryOf(name);
-      return query;
-    },
-  };
-}
-
-/** Lets the held-out windows choose the steps towards targets, unless a query has a step. */
-function withTargetStep(job: WeighedJob): WeighedJob {
-  if (job.target !== "dense" || !job.validationWindows?.length) return job;
-  return { ...job, queryOf: (name) => ({ target_step: "auto", ...job.queryOf(name) }) };
-}
-
 function allocationOf(
-  { activations = "auto", queryOf: given, allocation, ...job }: WeighedJob,
+  { activations = "auto", queryOf: given, allocation, ...job }: ReturnType<typeof weighedJob>,
   { backend, pruner, signal, onAllocationStep: progress }: PruneServices,
   open: OpenDestination,
 ): Promise<Allocation> {

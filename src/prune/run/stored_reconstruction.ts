@@ -10,7 +10,7 @@ import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.
 import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { ReconstructedBlock } from "../../client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../../protocol/blocks/solved_block.ts";
 import { finiteOrNull, type ReconstructionEntry } from "./journal.ts";
 import type { PruneRun } from "./prune_run.ts";
 

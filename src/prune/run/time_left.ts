@@ -4,7 +4,7 @@ import { blocksOf, countWeights, type ModelSpec } from "../../model/families/fam
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
 import type { CalibrationStep } from "../calibration_steps.ts";
 import { countWindows, type PruneJob } from "./job.ts";
-import { isRoundedBy } from "./rounding_queries.ts";
+import { isRoundedBy } from "./solve_queries.ts";
 import type { Lap } from "./lap_clock.ts";
 import { countPassWork, layerWork, RunRates } from "./run_rates.ts";
 

@@ -17,6 +17,11 @@ export interface TensorSpec {
   readonly shape: readonly number[];
 }
 
+/** A tensor to write. Its data is bytes, or is read when it is sent. */
+interface TensorPart<Data> extends Omit<TensorSpec, "name"> {
+  readonly data: Data;
+}
+
 /** An encoded header, and the layout of the data section that the caller must write after it. */
 export interface EncodedHeader {
   /** The length field, the JSON and the padding. The number of bytes is a multiple of 8. */
@@ -52,6 +57,19 @@ export function encodeHeader(
   new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
   bytes.set(json, LENGTH_BYTES);
   return { bytes, dataBytes: infos.at(-1)?.end ?? 0, tensors: infos };
+}
+
+/**
+ * Encodes a file without a copy of its data. Returns the header and the data of each tensor, in order. Tensors that are undefined are left
+ * out.
+ * @throws as {@link encodeHeader}
+ */
+export function encodeParts<Data = Uint8Array<ArrayBuffer>>(
+  tensors: Iterable<readonly [name: string, tensor: TensorPart<Data> | undefined]>,
+  metadata?: Readonly<Record<string, string>>,
+): (Uint8Array<ArrayBuffer> | Data)[] {
+  const named = Array.from(tensors).flatMap(([name, tensor]) => tensor ? [{ name, ...tensor }] : []);
+  return [encodeHeader(named, metadata).bytes, ...named.map(({ data }) => data)];
 }
 
 /**

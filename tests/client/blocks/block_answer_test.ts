@@ -3,11 +3,11 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Report } from "../../../src/protocol/messages.ts";
-import { decodeBlock, encodeBlock } from "../../../src/client/blocks/block_answer.ts";
+import { decodeBlock, encodeBlock } from "../../../src/protocol/blocks/block_answer.ts";
 import { checkSolved, type SolvedRequest } from "../../../src/client/blocks/check_block.ts";
 import { MalformedAnswerError } from "../../../src/client/errors.ts";
-import { PROBE_ROWS } from "../../../src/protocol/block_names.ts";
-import type { SolvedBlock, SolvedBlockLayer } from "../../../src/client/blocks/solved_block.ts";
+import { PROBE_ROWS } from "../../../src/protocol/blocks/block_names.ts";
+import type { SolvedBlock, SolvedBlockLayer } from "../../../src/protocol/blocks/solved_block.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";
 import { bytes, floats } from "../../layer/bodies.ts";

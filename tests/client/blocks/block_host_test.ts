@@ -30,20 +30,20 @@ it("BlockHost creates states, stores and adds statistics, prunes a block, and de
   });
   assert.equal(await host.nextBlock(), 0);
   const layers = { [layerName]: { sparsity: 0.5 } };
-  const { sums } = await host.run({ block: 0, advance: false, solve: false }, tensors, layers);
+  const { sums } = await host.run({ kind: "collect", block: 0 }, tensors, layers);
   assert.deepEqual(sums, [{ name: layerName, tokens: windows.length * TOKENS, validation_tokens: 0 }]);
   const { sums: own } = await host.addSums(layerName, layer.inFeatures, {});
   const { sums: twice } = await host.addSums(layerName, layer.inFeatures, own);
   const values = ({ hessian_upper }: PackedStatistics) => asFloat32(hessian_upper!.data);
   assert.deepEqual(values(twice), values(own).map((value) => 2 * value));
-  const solved = await host.run({ block: 0 }, tensors, layers, { transposed });
+  const solved = await host.run({ kind: "prune", block: 0 }, tensors, layers, { transposed });
   assert.deepEqual(solved.layers.map(({ name, report }) => [name, report.sparsity]), [[layerName, 0.5]]);
   assert.equal(await host.nextBlock(), 1);
   await host.delete();
   await host.delete();
   assert.equal(await host.nextBlock(), undefined);
   await assert.rejects(
-    host.run({ block: 0 }, tensors, layers),
+    host.run({ kind: "prune", block: 0 }, tensors, layers),
     (error) => error instanceof PareError && error.code === "states_not_found",
   );
 });

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { digestOfBytes } from "../../../src/client/digests.ts";
 import { JobFailedError } from "../../../src/client/jobs/prune_by_job.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
-import { decodeBlock, encodeBlock } from "../../../src/client/blocks/block_answer.ts";
+import { decodeBlock, encodeBlock } from "../../../src/protocol/blocks/block_answer.ts";
 import { BlockJobs } from "../../../src/prune/blocks/block_jobs.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import type { OpenDestination } from "../../../src/prune/run/job.ts";

@@ -156,11 +156,11 @@ describe("DividedBlocks", () => {
 
   for (
     const [when, path, at, lost, options] of [
-      ["adds up statistics", "/v1/blocks", 6, 1, {}],
+      ["adds up statistics", "/v1/blocks/collect", 3, 1, {}],
       ["solves layers", "/sums", 6, 1, {}],
       ["computes targets", "/sums", 6, 1, { target: "dense" }],
-      ["measures the second solution of a block", "error_against", 4, 1, { target: "dense" }],
-      ["trains a block", "reconstruct=1", 3, 0, { reconstruct: 1 }],
+      ["measures the second solution of a block", "/v1/blocks/measure", 4, 1, { target: "dense" }],
+      ["trains a block", "/v1/blocks/train", 3, 0, { reconstruct: 1 }],
     ] as const
   ) {
     it(`continues at the other host if one is lost while it ${when}`, () =>

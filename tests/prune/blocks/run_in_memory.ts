@@ -1,6 +1,6 @@
 /** Prunes a model in memory, and returns everything that must not depend on where the run computes. */
 
-import type { ReconstructedBlock } from "../../../src/client/blocks/solved_block.ts";
+import type { ReconstructedBlock } from "../../../src/protocol/blocks/solved_block.ts";
 import type { OpenDestination, PruneJob, PruneServices } from "../../../src/prune/run/job.ts";
 import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";

@@ -41,7 +41,7 @@ def test_a_host_runs_and_prunes_blocks(
     assert states.next_block() == 0
     name = next(name for name in block if name.endswith("mlp.c_fc.weight"))
     layers: Any = {name: {"sparsity": 0.5}}
-    stored = states.run(0, block, layers, advance=False, solve=False)
+    stored = states.run(0, block, layers, kind="collect")
     assert stored.sums == {name: (12, 4)}
     inputs = block[name].shape[0]  # GPT-2 stores its weights as (in, out)
     zeros = np.zeros(inputs * (inputs + 1) // 2, np.float32)

@@ -37,9 +37,11 @@ describe("deno task structure", () => {
     const files = sourceFiles({
       "src/layer/linalg/gemm.ts": ["src/layer/solvers/solver.ts"],
       "src/layer/solvers/solver.ts": [],
+      "src/host/device.ts": ["src/client/pare.ts"],
     });
     assert.deepEqual(arrowProblems(files), [
       "src/layer/linalg/gemm.ts: no arrow leads from src/layer/linalg to src/layer/solvers/solver.ts",
+      "src/host/device.ts: no arrow leads from src/host to src/client/pare.ts",
     ]);
   });
 

@@ -15,7 +15,7 @@ import { BYTES_PER_ELEMENT } from "../../../tensor/dtype.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import { countWindows, type PruneServices } from "../../../prune/run/job.ts";
 import type { RunFacts } from "../../../prune/run/run_report.ts";
-import { isRoundedBy } from "../../../prune/run/rounding_queries.ts";
+import { isRoundedBy } from "../../../prune/run/solve_queries.ts";
 import { partSizes } from "../../../prune/window_parts.ts";
 import { evaluationSeconds } from "../../../prune/run/time_left.ts";
 import type { Output } from "../../terminal/output.ts";

@@ -15,7 +15,7 @@ import type { CalibratedGroup } from "../../../prune/open_block.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";
-import { withoutRounding } from "../../../prune/run/rounding_queries.ts";
+import { withoutRounding } from "../../../prune/run/solve_queries.ts";
 import { countPassWork, RunRates } from "../../../prune/run/run_rates.ts";
 import { partSizes } from "../../../prune/window_parts.ts";
 

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from operator import index
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pare_llm.arguments import require, require_text, require_texts, to_json
 from pare_llm.client.answers import parse_answer
@@ -99,23 +99,22 @@ class BlockHost:
         tensors: Mapping[str, Array],
         layers: Mapping[str, LayerQuery] | None = None,
         *,
-        advance: bool = True,
-        solve: bool = True,
-        true_sequential: bool = False,
-        reconstruct: int = 0,
-        format: str = "dense",
+        kind: Literal["prune", "collect", "train", "measure", "run"] = "prune",
+        **parameters: bool | int | str,
     ) -> SolvedBlock[Array]:
-        """Prune a block, or run the states through it.
+        """Do a step on a block.
 
         Args:
             block: the index of the block, from 0.
-            tensors: the tensors of the block, by their names in the checkpoint.
-            layers: the parameters of the layers to prune, by the names of their weights.
-            advance: whether the states then run through the pruned block.
-            solve: if it is False, the statistics of the layers are only stored, for `add_sums`.
-            true_sequential: whether layers are calibrated after the earlier layers of the block are pruned.
-            reconstruct: the number of epochs in which the pruned block is trained.
-            format: `pack-quantized` if rounded weights will be stored in this layout.
+            tensors: the tensors of the block, by their names in the checkpoint. A tensor with the prefix
+                `pruned.` replaces that of the block.
+            layers: the parameters of the layers to prune or to collect, by the names of their weights.
+            kind: `prune` prunes the layers, and runs the states through the pruned block. `collect` only
+                stores the statistics of the layers, for `add_sums`. `train` and `measure` train a pruned
+                block and measure its error. `run` only runs the states through the block.
+            parameters: the other parameters of `POST /v1/blocks/KIND`, such as `advance`, `true_sequential`,
+                `reconstruct` and `format` of `prune`, `targets` of `collect`, `epochs` of `train`, and
+                `against` of `measure`.
 
         Returns:
             the block, in the library and on the device of the first tensor.
@@ -131,17 +130,19 @@ class BlockHost:
         if not tensors:
             raise ValueError("tensors: must be the tensors of the block, got an empty dictionary")
         require("layers", layers, (Mapping, NoneType), "the parameters of layers, or None")
-        flags = {"advance": advance, "solve": solve, "true_sequential": true_sequential}
-        query = {"states": self.name, "block": str(block), "reconstruct": str(reconstruct), "format": format}
-        query.update({name: str(value).lower() for name, value in flags.items()})
+        given = {name: str(value).lower() for name, value in parameters.items()}
+        query = {"states": self.name, "block": str(block), **given}
         metadata = {} if layers is None else {"layers": to_json("layers", layers)}
         body = encode_parts(tensors, metadata)
         # Two bytes of a weight are at most 16 in the answer: four, a mask, a code, a grid of eight, and two
         # more.
         probes = sum(4 * PROBE_ROWS * max(tensors[name].shape) for name in layers or () if name in tensors)
         limit = 8 * sum(len(part) for part in body) + probes + _REPORT_BYTES
-        answer = self._transport.send("POST", "/v1/blocks", query=query, body=body, max_answer_bytes=limit)
-        request = BlockRequest(tensors, layers or {}, solve, reconstruct > 0)
+        answer = self._transport.send(
+            "POST", f"/v1/blocks/{kind}", query=query, body=body, max_answer_bytes=limit
+        )
+        is_trained = kind == "train" or int(parameters.get("reconstruct", 0)) > 0
+        request = BlockRequest(tensors, layers or {}, kind != "collect", is_trained)
         return decode_block(answer, library_of(next(iter(tensors.values()))), request)
 
     def add_sums(

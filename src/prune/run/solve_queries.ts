@@ -1,6 +1,6 @@
 /**
- * The parameters of layers that are rounded after the reconstruction of their block. Each such layer is solved twice:
- * first without rounding, and then with the trained weights and with their zeros as the mask.
+ * The parameters of the solves of a run. Layers that are rounded after the reconstruction of their block are solved twice: first without
+ * rounding, and then with the trained weights and with their zeros as the mask.
  */
 
 import type { LayerEvent, QueryOf } from "../../client/model_pruner.ts";
@@ -8,7 +8,24 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_METHOD, improvesRounding } from "../../protocol/methods.ts";
 import { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
 import { BlockPlan } from "../block_plan.ts";
-import type { PruneJob } from "./job.ts";
+import type { TokenWeightsOf } from "../round_statistics.ts";
+import { DEFAULT_TOKEN_WEIGHTS, type PruneJob } from "./job.ts";
+
+/**
+ * Moves the weights of the tokens from the queries to the calibration. With targets and held-out windows, these windows choose the steps
+ * towards the targets, unless a query has a step.
+ */
+export function weighedJob(job: PruneJob): PruneJob & { readonly tokenWeightsOf: TokenWeightsOf } {
+  const choosesSteps = job.target === "dense" && (job.validationWindows?.length ?? 0) > 0;
+  return {
+    ...job,
+    tokenWeightsOf: (name) => job.queryOf(name).token_weights ?? DEFAULT_TOKEN_WEIGHTS,
+    queryOf(name: string) {
+      const { token_weights: _weights, ...query } = job.queryOf(name);
+      return choosesSteps ? { target_step: "auto" as const, ...query } : query;
+    },
+  };
+}
 
 /** Returns whether a layer is rounded, by its name. */
 export function isRoundedBy(queryOf: QueryOf): (name: string) => boolean {
@@ -21,15 +38,18 @@ export function withoutRounding(query: LayerQuery): LayerQuery {
   return Object.fromEntries(Object.entries(query).filter(([name]) => !names.includes(name)));
 }
 
-/** The last solves of a run. */
+/** The parameters of the solves of a run. */
 export interface RoundingQueries {
+  /** Returns the parameters of the last solve of a layer. */
   readonly queryOf: QueryOf;
+  /** Returns the parameters of the first solve, without rounding, of a layer that is rounded after a reconstruction. */
+  readonly unroundedQueryOf: QueryOf;
   /** Adds to the report of a layer that was solved twice the pattern of its zeros, and how they were chosen. */
   withNote(event: LayerEvent): LayerEvent;
 }
 
 /**
- * Returns the parameters of the last solve of each layer. If the mask has all zeros already, every method rounds the
+ * Returns the parameters of the solves of each layer. If the mask has all zeros already, every method rounds the
  * kept weights in the same way, so the fastest one takes the place of those that do not improve what they have rounded.
  */
 export function roundingQueries(
@@ -38,6 +58,7 @@ export function roundingQueries(
   const plan = new BlockPlan(spec, { layers, reconstruct, isRounded: isRoundedBy(queryOf) });
   const last = plan.layersRoundedLast();
   return {
+    unroundedQueryOf: (name) => withoutRounding(queryOf(name)),
     queryOf(name) {
       if (!last.has(name)) return queryOf(name);
       const { refit: _refit, pattern: _pattern, target_step: _step, ...query } = queryOf(name);

@@ -1,7 +1,7 @@
 /** The checks by which the SDK reads JSON answers. `deno task generate` writes this file from the schemas in `src/protocol`. */
 
 import * as z from "zod/mini";
-import { list } from "../../base/list.ts";
+import { list } from "../base/list.ts";
 import type {
   CompletedUpload,
   EdgeHost,
@@ -17,7 +17,7 @@ import type {
   StoredHessian,
   StoredStates,
   Upload,
-} from "../../protocol/messages.ts";
+} from "./messages.ts";
 
 export const receivedStoredStates: z.ZodMiniType<StoredStates> = z.object({
   next_block: z.int(),

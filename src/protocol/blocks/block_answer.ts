@@ -1,5 +1,5 @@
 /**
- * The answer of `POST /v1/blocks`, which the host encodes and the client decodes. The weight of a layer has the name that
+ * The answer of `POST /v1/blocks/KIND`, which the host encodes and the client decodes. The weight of a layer has the name that
  * it has in the checkpoint. The other tensors of the layer have this name with `.mask` and `.probe`, and `.codes`, `.scales`
  * and `.zeros` if it is rounded. The tensors of a reconstruction have the prefix `trained.`.
  */
@@ -7,13 +7,12 @@
 import * as z from "zod/mini";
 import { parseJson } from "../../base/json.ts";
 import { list } from "../../base/list.ts";
-import { MASK, PROBE, TRAINED } from "../../protocol/block_names.ts";
-import { ANSWER_BOUNDS } from "../answers/parse_answer.ts";
-import { receivedReport } from "../answers/received.ts";
-import { MalformedAnswerError } from "../errors.ts";
+import { MASK, PROBE, TRAINED } from "./block_names.ts";
+import { ANSWER_BOUNDS } from "../limits.ts";
+import { receivedReport } from "../received.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import { decode } from "../../tensor/safetensors/decode.ts";
-import { encodeHeader } from "../../tensor/safetensors/encode.ts";
+import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { MAX_CHECKPOINT_HEADER_BYTES } from "../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { SolvedBlock } from "./solved_block.ts";
@@ -64,13 +63,10 @@ export function encodeBlock(
     decision,
     reconstructed: reconstructed && reconstruction,
   });
-  const { bytes } = encodeHeader(tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape })), {
-    block,
-  });
-  return [bytes, ...tensors.map(([, { data }]) => data)];
+  return encodeParts(tensors, { block });
 }
 
-/** @throws {MalformedAnswerError} if `body` is not the file that `encodeBlock` writes */
+/** @throws {RangeError} if `body` is not the file that `encodeBlock` writes */
 export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
   try {
     const { header, tensors } = decode(body, { maxHeaderBytes: MAX_CHECKPOINT_HEADER_BYTES });
@@ -106,11 +102,6 @@ export function decodeBlock(body: Uint8Array<ArrayBuffer>): SolvedBlock {
     };
   } catch (cause) {
     const fault = cause instanceof RangeError ? cause.message : "it is not a pruned block";
-    throw malformed(fault, { cause });
+    throw new RangeError(`answer of /v1/blocks: ${fault}`, { cause });
   }
-}
-
-/** @param fault the rest of the sentence "answer of /v1/blocks: …" */
-export function malformed(fault: string, options?: ErrorOptions): MalformedAnswerError {
-  return new MalformedAnswerError(`answer of /v1/blocks: ${fault}`, options);
 }

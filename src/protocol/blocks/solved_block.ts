@@ -1,10 +1,16 @@
 /** The types of a block that a host has pruned. */
 
 import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
-import type { LayerEvent } from "../model_pruner.ts";
+import type { Report } from "../messages.ts";
 
 /** A layer of a pruned block. */
-export interface SolvedBlockLayer extends Pick<LayerEvent, "name" | "tokens" | "report"> {
+export interface SolvedBlockLayer {
+  /** Name of the weight in the checkpoint. */
+  readonly name: string;
+  /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
+  readonly tokens?: number;
+  /** The report of the solve. */
+  readonly report: Report;
   /** The new weights, (outFeatures, inFeatures). */
   readonly weight: HostTensor;
   /** One bit per weight, 1 where the weight was not pruned: (outFeatures, ⌈inFeatures/8⌉), U8, least significant bit first. */
