@@ -12,6 +12,7 @@ import { pruneBlocks } from "../run.ts";
 import type { BlockStates, CalibrationOptions } from "../steps.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TokenWeightsOf } from "../round_statistics.ts";
+import { decidesTargets } from "../target_guard.ts";
 import {
   DEFAULT_TOKEN_WEIGHTS,
   type Destination,
@@ -35,6 +36,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   const job = withTargetStep(withTokenWeights(given));
   const { signal, pruner, onLayerDone } = services, clock = new LapClock();
   const { finished = new Set() } = open, hasTargets = job.target === "dense";
+  const heldOut = job.validationWindows?.length ?? 0;
   const allocation = job.allocation && await allocationOf(job, services, open);
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
   const timeLeft = new TimeLeft({ ...job, queryOf }, finished),
@@ -45,7 +47,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
     finished,
     readFinished: open.readFinished,
     hiddenStates: open.states && { folder: open.states, location: job.activations ?? "auto" },
-    measured: job.validationWindows?.length ? open.measured : undefined,
+    measured: heldOut > 0 ? open.measured : undefined,
     reconstructed: open.reconstructed,
     isRounded: isRoundedBy(queryOf),
     isTrained: job.trainsAllWeights ? () => true : undefined,
@@ -69,8 +71,8 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
     queryOf: ({ name }) => rounding.queryOf(name),
     unroundedQueryOf: ({ name }) => withoutRounding(queryOf(name)),
     hasTargets,
-    heldOut: job.validationWindows?.length ?? 0,
-    trueSequential: job.trueSequential,
+    decidesTargets: decidesTargets(job, heldOut),
+    heldOut,
     clock,
     signal,
     async recordLayer({ layer: { name }, group: { block, tokens }, report }) {
