@@ -1,7 +1,7 @@
 /** Reads the table of the options of a run: what the command line, fingerprints, reports and requests need of it. */
 
-import type { z } from "zod";
 import { RUN_OPTIONS, type RunOption, type RunOptionName, type RunOptions } from "./run.ts";
+import type { SentRunOptions } from "./sent_run_options.ts";
 
 /** The names of all options, in order. */
 export const RUN_OPTION_NAMES = Object.keys(RUN_OPTIONS) as RunOptionName[];
@@ -93,17 +93,14 @@ export const SENT_FIELDS = Object.fromEntries(
   ) => [parameterName(name), RUN_OPTIONS[name].schema.meta({ description: RUN_OPTIONS[name].block })]),
 ) as { [Name in SentName as ParameterName<Name>]: (typeof RUN_OPTIONS)[Name]["schema"] };
 
-/** The values of these parameters. */
-type SentParameters = { readonly [Name in keyof typeof SENT_FIELDS]: z.output<(typeof SENT_FIELDS)[Name]> };
-
 /** Returns the options of a run as parameters of a request. */
-export function sentParameters(options: Partial<SentOptions>): Partial<SentParameters> {
+export function sentParameters(options: Partial<SentOptions>): SentRunOptions {
   return Object.fromEntries(SENT.map((name) => [parameterName(name), options[name]]));
 }
 
 /** Returns the options of a run that a request has as parameters. */
-export function sentOptions(query: SentParameters): SentOptions {
+export function sentOptions(query: Required<SentRunOptions>): SentOptions {
   return Object.fromEntries(
-    SENT.map((name) => [name, query[parameterName(name) as keyof SentParameters]]),
+    SENT.map((name) => [name, query[parameterName(name) as keyof SentRunOptions]]),
   ) as SentOptions;
 }

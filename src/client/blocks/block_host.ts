@@ -6,6 +6,7 @@ import { PareError } from "../errors.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBE_ROWS } from "../../protocol/block_names.ts";
+import type { SentRunOptions } from "../../protocol/sent_run_options.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { decodeBlock } from "./block_answer.ts";
 import { type BlockTensors, bodyOf } from "./block_body.ts";
@@ -21,7 +22,7 @@ import {
 import type { SolvedBlock } from "./solved_block.ts";
 
 /** The parameters of `POST /v1/blocks`, except for the name of the states. */
-export interface BlockParameters {
+export interface BlockParameters extends SentRunOptions {
   /** The index of the block, from 0. */
   readonly block: number;
   /** Whether the states then run through the pruned block. @default true */
@@ -35,12 +36,6 @@ export interface BlockParameters {
    * those of the block in the dense model. The latter needs `advance` false, held-out windows, and states with targets. @default block
    */
   readonly error_against?: "block" | "model";
-  /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
-  readonly true_sequential?: boolean;
-  /** The number of epochs in which the pruned block is trained. Without layers, it needs `advance` false and pruned tensors. @default 0 */
-  readonly reconstruct?: number;
-  /** `pack-quantized` if rounded weights will be stored in this layout. @default dense */
-  readonly format?: string;
 }
 
 /** The room for the reports of an answer, in bytes. Those of a block with a thousand experts take 2 MB. */

@@ -13,6 +13,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ProblemCode } from "../../protocol/problem_codes.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
 import { PRUNED } from "../../protocol/block_names.ts";
+import { sentOptions } from "../../protocol/run_options.ts";
 import { blockLayersSchema, type BlockQuery } from "../../protocol/resources/blocks.ts";
 import { encodeBlock } from "../../client/blocks/block_answer.ts";
 import type { SolvedBlock } from "../../client/blocks/solved_block.ts";
@@ -102,9 +103,7 @@ async function solve(
         ...states,
         block,
         queries,
-        trueSequential: query.true_sequential,
-        reconstruct: query.reconstruct,
-        isPacked: query.format === "pack-quantized",
+        ...sentOptions(query),
         advances: query.advance,
         signal,
       });

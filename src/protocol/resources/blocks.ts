@@ -6,9 +6,10 @@
 
 import { z } from "zod";
 import { HIDDEN_STATES } from "../block_names.ts";
-import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
+import { MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
+import { SENT_FIELDS } from "../run_options.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
 import { json, NO_QUERY, type Operation } from "./operation.ts";
 import { SAFETENSORS_CONTENT, safetensorsBody, tensorTable } from "./tensors.ts";
@@ -149,19 +150,7 @@ export const blockQuerySchema = z.strictObject({
       "The outputs with which `error` compares those of the pruned block. block is the dense block with the same inputs, and model is the " +
       "block in the dense model, which needs states with target=dense, held-out windows, pruned tensors, and advance=false",
   }),
-  true_sequential: flag.default(false).meta({
-    description:
-      "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
-  }),
-  reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
-    description:
-      "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block. Without layers, " +
-      "a block with pruned tensors is trained, which needs advance=false",
-  }),
-  format: oneOf("dense", "pack-quantized").default("dense").meta({
-    description:
-      "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
-  }),
+  ...SENT_FIELDS,
 });
 
 export type BlockQuery = z.output<typeof blockQuerySchema>;

@@ -4,6 +4,7 @@ import type { SolvedBlock, SolvedBlockLayer } from "../../client/blocks/solved_b
 import type { Forward } from "../../model/forward.ts";
 import { PROBE_ROWS } from "../../protocol/block_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { SentOptions } from "../../protocol/run_options.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { DevicePruner } from "../device_pruner.ts";
 import { LocalStates } from "../local_states.ts";
@@ -12,8 +13,7 @@ import { pruneModel } from "../run/prune_model.ts";
 import type { OpenDestination, PruneJob } from "../run/job.ts";
 import type { RoundSolver } from "../steps.ts";
 
-export interface BlockTask
-  extends Pick<PruneJob, "windows" | "validationWindows" | "trueSequential" | "reconstruct"> {
+export interface BlockTask extends Pick<PruneJob, "windows" | "validationWindows">, SentOptions {
   /** A forward pass over the windows, before `block`. Its model has the weights of the block. */
   readonly forward: Forward;
   readonly block: number;
@@ -21,8 +21,6 @@ export interface BlockTask
   readonly queries: ReadonlyMap<string, LayerQuery>;
   /** Whether the windows then run through the pruned block, so that `forward` is before the next block. */
   readonly advances: boolean;
-  /** Whether rounded weights are those of the layout `pack-quantized`, which rounds the scales of their grids. */
-  readonly isPacked: boolean;
   /**
    * Stops the work after the current batch or layer, so that nothing runs any more when `pruneBlock` throws. Once the states
    * have begun to change, the work continues to its end, because states of two blocks would be lost.
@@ -35,7 +33,7 @@ export interface BlockTask
  * @throws the errors of `pruneModel`, and the reason of the signal
  */
 export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
-  const { forward, block, queries, isPacked, advances, reconstruct, signal } = task;
+  const { forward, block, queries, format, advances, reconstruct, signal } = task;
   const { backend, model } = forward, device = new DevicePruner(backend);
   const queryOf = (name: string) => queries.get(name) ?? {};
   // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
@@ -68,7 +66,9 @@ export async function pruneBlock(task: BlockTask): Promise<SolvedBlock> {
       const { layer: { name }, group: { tokens }, weight, quantized, report } = layer;
       const mask = { ...layer.mask!, data: layer.mask!.data.slice() };
       layers.push({ name, tokens, report, weight, mask, quantized, probe: probeOf.get(name) });
-      return isPacked ? storePacked(layer, gridOfQuery(queryOf(name)), done) : Promise.resolve(layer.weight);
+      return format === "pack-quantized"
+        ? storePacked(layer, gridOfQuery(queryOf(name)), done)
+        : Promise.resolve(layer.weight);
     },
     replace: done,
     recordBlock: (_block, error) => done(solved.error = error),
