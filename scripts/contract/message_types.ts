@@ -5,8 +5,9 @@
  * version of the contract may add, and of the texts it examines only URLs, which must be those of HTTP.
  */
 
-import type { z } from "zod";
+import { z } from "zod";
 import { type ParameterText, parameterTexts } from "../../src/protocol/parameter_texts.ts";
+import { SENT_FIELDS } from "../../src/protocol/run/run_options.ts";
 import { SDK_TEXTS } from "../../src/protocol/resources/fields.ts";
 import type { Operation } from "../../src/protocol/resources/operation.ts";
 
@@ -88,6 +89,7 @@ ${importLine("import type", [...names], "./messages.ts")}
 ${[...checks].join("\n")}`),
     ),
     source("protocol/layer_query.ts", await formatted(layerQueryType())),
+    source("protocol/run/sent_run_options.ts", await formatted(sentOptionsType())),
     source("python/pare_llm/client/layer_query.py", pythonQueryType()),
     source("model/families/registry.ts", registry("families", ["dense/", "gpt/", "hybrid/", "mixtures/"])),
     source("model/formats/registry.ts", registry("formats", [""])),
@@ -125,21 +127,34 @@ async function writeMessages(): Promise<Map<string, WrittenType>> {
   return written;
 }
 
-/** Returns the parameters of a layer as a type. A request may leave out each of them. */
-function layerQueryType(): string {
-  const members = parameterTexts().map(({ name, type, choices, ...text }) => {
+/** Returns parameters as the members of a type. A request may leave out each of them. */
+function typeMembers(texts: readonly ParameterText[]): string {
+  return texts.map(({ name, type, choices, ...text }) => {
     const plain = type === "integer" ? "number" : name === "pattern" ? "PatternText" : type;
     const types = choices.map((choice) => JSON.stringify(choice));
     if (type !== "string" || choices.length === 0) types.push(plain);
     return `/** ${sentencesOf(text)} */\nreadonly ${name}?: ${types.join(" | ")};`;
-  });
+  }).join("\n");
+}
+
+function layerQueryType(): string {
   return `/** The parameters of one layer as a type. ${ORIGIN} */
 
 import type { PatternText } from "../tensor/pattern.ts";
 
 /** The parameters of \`POST /v1/layers\`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
-${members.join("\n")}
+${typeMembers(parameterTexts())}
+}
+`;
+}
+
+function sentOptionsType(): string {
+  return `/** The options of a run that requests have, as a type. ${ORIGIN} */
+
+/** The options of a run that \`POST /v1/blocks\` has as parameters. */
+export interface SentRunOptions {
+${typeMembers(parameterTexts(z.object(SENT_FIELDS)))}
 }
 `;
 }

@@ -31,7 +31,7 @@ import { openBackend } from "./open_backend.ts";
 import { windowTokens } from "./options/common_options.ts";
 import { layerQuery } from "./options/layer_options.ts";
 import { serverUrls } from "./options/server_options.ts";
-import { checkHeldOut, checkRemote } from "./prune/check_options.ts";
+import { checkConflicts, checkHeldOut } from "./prune/check_options.ts";
 import { requireFiniteWeights } from "./prune/check_weights.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
@@ -73,7 +73,7 @@ export async function prune(
   const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
   const written = layerQuery(options);
   const servers = serverUrls(options);
-  checkRemote(options, servers);
+  checkConflicts(options, servers);
   await requireFiles({ profile });
   await requireTexts({ calibration, text }, options.samples);
   const freeBytes = await requireWritableFolder("--out", out);

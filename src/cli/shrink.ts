@@ -21,10 +21,7 @@ import { requireTexts } from "./files/text_source.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addMeasurementOptions,
-  addSeedOption,
-  addTargetOptions,
-  addWindowOptions,
+  addTextOption,
   appendValue,
   CALIBRATION_OPTION,
   integer,
@@ -32,6 +29,7 @@ import {
 } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { addSomeLayerOptions, layerQuery } from "./options/layer_options.ts";
+import { addRunOptions } from "./options/run_options.ts";
 import { addHostPoolOptions } from "./options/server_options.ts";
 import { prune } from "./prune.ts";
 import {
@@ -40,9 +38,9 @@ import {
   perplexityWarnings,
   reconstructionLines,
 } from "./prune/print_result.ts";
-import { planOption, type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
+import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
-import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
+import { requireNoSmallerModel, secondRun, SHRINK_OPTIONS, SMALLER_FOLDER } from "./shrink/second_run.ts";
 import {
   planUnits,
   type ShrinkCommand,
@@ -67,9 +65,9 @@ export function createShrinkCommand(signal: AbortSignal): Command {
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the smaller checkpoint")
     .requiredOption(...CALIBRATION_OPTION, appendValue);
-  const share = number("from 0 to below 1", (value) => value >= 0 && value < 1);
+  const removed = number("from 0 to below 1", (value) => value >= 0 && value < 1);
   for (const { option, description } of Object.values(UNITS)) {
-    command.option(`--${option} <share>`, description, share, 0);
+    command.option(`--${option} <share>`, description, removed, 0);
   }
   command
     .option(
@@ -90,10 +88,10 @@ export function createShrinkCommand(signal: AbortSignal): Command {
       0,
     );
   addSomeLayerOptions(command, "sparsity", "pattern", "bits").addOption(runtimeOption());
-  addMeasurementOptions(addTargetOptions(addSeedOption(addWindowOptions(command, 1, HELD_OUT_WITH))))
-    .option("--overwrite", "replace a checkpoint in the output folder")
-    .option("--restart", "discard the unfinished run in the output folder and start over")
-    .addOption(planOption());
+  addRunOptions(addTextOption(command), ...SHRINK_OPTIONS);
+  const validation = command.options.find(({ long }) => long === "--validation")!,
+    share = validation.defaultValue;
+  validation.default(share, `${share} ${HELD_OUT_WITH}, else 0`);
   addCommonOptions(addBackendOption(addHostPoolOptions(command)));
   addExample(
     command,

@@ -12,13 +12,11 @@ import { computePerplexity } from "../model/evaluation/perplexity.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addWindowOptions,
+  addSeqlenOption,
   appendValue,
   type BackendFlags,
   CALIBRATION_OPTION,
   type CommonOptions,
-  integer,
-  type WindowFlags,
   windowTokens,
 } from "./options/common_options.ts";
 import {
@@ -27,8 +25,8 @@ import {
   layerQuery,
   type RoundingFlags,
 } from "./options/layer_options.ts";
-import { allocateOption, checkAllocation } from "./prune/choice_options.ts";
-import type { AllocationName } from "../prune/allocation/allocation.ts";
+import { addRunOptions } from "./options/run_options.ts";
+import { checkAllocation } from "./prune/choice_options.ts";
 import { UsageError } from "./errors.ts";
 import { addExample } from "./options/help.ts";
 import { openRunTexts, readEvaluationText, requireTexts } from "./files/text_source.ts";
@@ -36,6 +34,7 @@ import { denoFileSystem, nameFile } from "./files/deno_file_system.ts";
 import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
 import { DEFAULT_SPARSITY } from "../protocol/limits.ts";
 import { DEFAULT_MODEL_METHOD } from "../protocol/methods.ts";
+import type { RunOptions } from "../protocol/run/options.ts";
 import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
 import { openBackend } from "./open_backend.ts";
 import { inputFiles, MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
@@ -47,13 +46,16 @@ import { writeAtomically } from "../base/files/whole_file.ts";
 
 /** The options as commander parses them. */
 interface SweepOptions
-  extends CommonOptions, BackendFlags, PointLists, RoundingFlags, Omit<WindowFlags, "seed"> {
+  extends
+    CommonOptions,
+    BackendFlags,
+    PointLists,
+    RoundingFlags,
+    Pick<RunOptions, "samples" | "validation" | "seqlen" | "allocate" | "windows"> {
   readonly calibration: readonly string[];
   readonly text: string;
-  readonly windows?: number;
   readonly csv?: string;
   readonly svg?: string;
-  readonly allocate: AllocationName;
 }
 
 /** Returns the command `pare sweep`. `signal` stops it. */
@@ -72,14 +74,8 @@ export function createSweepCommand(signal: AbortSignal): Command {
         `(default: none with --patterns, else the sparsity of pare prune: 0 with --bits, else ${DEFAULT_SPARSITY})`,
     )
     .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
-    .option("--methods <list>", "comma-separated methods", DEFAULT_MODEL_METHOD)
-    .addOption(allocateOption());
-  addWindowOptions(command, 2)
-    .option(
-      "--windows <n>",
-      "measure only the first n windows of the text (default: all complete windows)",
-      integer(1),
-    )
+    .option("--methods <list>", "comma-separated methods", DEFAULT_MODEL_METHOD);
+  addRunOptions(addSeqlenOption(command, 2), "allocate", "samples", "validation", "windows")
     .option(
       "--csv <file>",
       "write each point to this file as soon as it is measured; an existing file is replaced",

@@ -1,11 +1,10 @@
-/** The parameters of a layer as documents and help texts describe them, read from the schema. */
+/** Parameters as documents and help texts describe them, read from their schemas. */
 
 import { z } from "zod";
-import type { LayerQuery } from "./layer_query.ts";
 import { layerQuerySchema } from "./parameters.ts";
 
 export interface ParameterText {
-  readonly name: keyof LayerQuery;
+  readonly name: string;
   readonly description: string;
   readonly type: "string" | "boolean" | "number" | "integer";
   /** The accepted texts. Empty if any text is accepted. A number may also accept a text, such as `auto`. */
@@ -16,8 +15,9 @@ export interface ParameterText {
   readonly preset?: string;
 }
 
-export function parameterTexts(): ParameterText[] {
-  const { properties = {} } = z.toJSONSchema(layerQuerySchema, { io: "output" });
+/** Describes the parameters of a schema, which are by default those of a layer. */
+export function parameterTexts(schema: z.ZodType = layerQuerySchema): ParameterText[] {
+  const { properties = {} } = z.toJSONSchema(schema, { io: "output" });
   return Object.entries(properties).map(([name, property]) => {
     const { anyOf = [], ...whole } = property as z.core.JSONSchema.Schema;
     // A parameter that is a word or a number has both in `anyOf`, the number last.
@@ -25,7 +25,7 @@ export function parameterTexts(): ParameterText[] {
       .assign({}, ...anyOf, whole);
     const { maximum = `below ${schema.exclusiveMaximum}` } = schema;
     return {
-      name: name as keyof LayerQuery,
+      name,
       description,
       type: type as ParameterText["type"],
       choices: values.map(String),

@@ -6,36 +6,23 @@
 import type { ModelSpec } from "../model/families/family.ts";
 import { type LinearGroup, type LinearSpec, stagesOf } from "../model/layer_specs.ts";
 import type { Model } from "../model/model.ts";
+import type { BlockOptions } from "../protocol/run/options.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 export interface NameSet {
   has(name: string): boolean;
 }
 
-export interface PlanOptions {
+export interface PlanOptions extends Partial<Omit<BlockOptions, "target" | "activations">> {
   /** Names of the weights to prune. @default the weights of all linear layers in the blocks */
   readonly layers?: NameSet;
   /** The weights that an earlier run has pruned. */
   readonly finished?: NameSet;
   /**
-   * Whether each group of layers is calibrated after the groups before it have been pruned, as by the option
-   * `--true-sequential` of the published code. Experts do not depend on each other, so their groups are calibrated
-   * together. Otherwise one forward pass through the dense block calibrates all groups.
-   */
-  readonly trueSequential?: boolean;
-  /**
-   * The number of experts of a mixture whose layers are calibrated together. Each part of the experts takes a forward pass, with only the
-   * statistics of this part on the device. The other layers of the block are a part of their own. The pruned weights are the same.
-   * @default all experts
-   */
-  readonly expertsAtOnce?: number;
-  /**
    * Whether each layer gets a target (see `TargetStatistics`), for which the windows also run through the dense blocks.
    * @default false
    */
   readonly hasTargets?: boolean;
-  /** The number of epochs in which each block with pruned layers is trained (see `reconstructBlock`). @default 0 */
-  readonly reconstruct?: number;
   /**
    * Whether the layer `name` is rounded. If a block is reconstructed and has such a layer, its layers are solved twice:
    * without rounding before the reconstruction, and with the zeros of the first solution after it. @default no layer is

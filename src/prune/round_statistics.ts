@@ -19,7 +19,7 @@ import type { GroupStatistics } from "./open_block.ts";
 /** Returns how much each token counts in the statistics of the layer `name`. Layers with the same input must agree. */
 export type TokenWeightsOf = (name: string) => TokenWeights | undefined;
 
-export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
+export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets" | "allExperts"> {
   /** With targets: whether the dense stream has the outputs of the block afterwards (see `DenseObservers`). @default false */
   readonly advancesDense?: boolean;
   /** Token ids of the windows, which all have the same length. */
@@ -28,8 +28,6 @@ export interface StatisticsOptions extends Pick<PlanOptions, "hasTargets"> {
   readonly validationWindows?: readonly Uint32Array[];
   /** @default "none" for all layers */
   readonly tokenWeightsOf?: TokenWeightsOf;
-  /** Whether every token counts in the statistics of every expert, as if it were routed to it. @default false */
-  readonly allExperts?: boolean;
   /** The number of random combinations of the fitted inputs of each layer (see `HessianAccumulator.probe`). @default 0 */
   readonly probes?: number;
   /**

@@ -18,9 +18,10 @@ export interface BlockRun extends Pick<RoundingQueries, "queryOf" | "unroundedQu
   readonly solver: Pick<RoundSolver, "solveRound">;
   readonly destination: OpenDestination;
   readonly hasTargets: boolean;
-  /** The number of held-out windows, which measure the errors of blocks and decide about targets. */
+  /** Whether the held-out windows decide about the targets of each block. */
+  readonly decidesTargets: boolean;
+  /** The number of held-out windows, which measure the errors of blocks. */
   readonly heldOut: number;
-  readonly trueSequential?: boolean;
   readonly clock: LapClock;
   readonly signal?: AbortSignal;
   /** Records a layer whose weight is stored. */

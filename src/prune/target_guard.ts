@@ -8,6 +8,7 @@ import { abortable } from "../base/waiting.ts";
 import type { SolutionName, SourceLayer } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
+import type { BlockOptions } from "../protocol/run/options.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { RoundLayer } from "../client/solve_round.ts";
@@ -19,20 +20,27 @@ import type { BlockStates, Round } from "./steps.ts";
 interface DecidingRun {
   readonly states: Pick<BlockStates, "measure">;
   readonly destination: Pick<OpenDestination, "decided" | "recordDecision">;
-  /** The number of held-out windows. Without them, nothing is decided. */
-  readonly heldOut: number;
-  /** A round is then a part of a block, and the output of the block says little about this part, so nothing is decided. */
-  readonly trueSequential?: boolean;
+  /** See `decidesTargets`. */
+  readonly decidesTargets: boolean;
   readonly signal?: AbortSignal;
+}
+
+/**
+ * Whether a run decides about targets. Without held-out windows, nothing can be compared. With `trueSequential`, a round is a part of a
+ * block, and the output of the block says little about this part.
+ * @param heldOut the number of held-out windows, or their share
+ */
+export function decidesTargets({ target, trueSequential }: Partial<BlockOptions>, heldOut: number): boolean {
+  return target === "dense" && heldOut > 0 && !trueSequential;
 }
 
 /** Returns the wanted solutions of the layers of a round. A layer without a choice is solved once, with its target if it has one. */
 export function solutionsOf(
-  { heldOut, trueSequential, destination: { decided } }: DecidingRun,
+  { decidesTargets, destination: { decided } }: DecidingRun,
   { block, decision }: OpenBlock,
   { hasTargets }: Round,
 ): readonly (SolutionName | undefined)[] {
-  if (!hasTargets || trueSequential || heldOut === 0) return [undefined];
+  if (!hasTargets || !decidesTargets) return [undefined];
   const areKept = decision?.areKept ?? decided?.get(block);
   if (areKept === undefined) return ["withTargets", "without"];
   return [areKept ? undefined : "without"];

@@ -9,7 +9,7 @@ import { openModel } from "../../src/model/model.ts";
 import { BlockPlan } from "../../src/prune/block_plan.ts";
 import type { Place } from "../../src/model/hidden_states/hidden_states.ts";
 import type { FolderJob } from "../../src/prune/run/folder_destination.ts";
-import type { TargetSource } from "../../src/prune/run/job.ts";
+import type { RunOptions } from "../../src/protocol/run/options.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
 
 const checkpoint = await openOptSotu(), model = openModel(checkpoint), plan = new BlockPlan(model.spec, {});
@@ -19,7 +19,7 @@ const backend = { kind: "webgpu", adapter: { software: false } } as Backend;
 it("memoryUse() counts the states of both models with targets, and never those of the dense model on the disk", () => {
   const states = 1_000_000;
   /** Returns what the hidden states add on the device and in the process, in states of one model. */
-  const added = (target: TargetSource, place: Place) => {
+  const added = (target: RunOptions["target"], place: Place) => {
     const job = { model, windows: [new Uint32Array(8)], queryOf: () => ({}), target } as unknown as FolderJob;
     const copies = target === "dense" ? 2 : 1;
     const rehearsal = {
@@ -76,7 +76,7 @@ it("memoryUse() counts the hidden states of both models that are compared on a t
 it("memoryUse() counts second statistics only for windows of several parts", () => {
   const rehearsal = { statesBytes: 0, deviceBytes: 5000, stepBytes: 5000, processBytes: 7000 } as Rehearsal;
   const forward = { batches: [{ first: 0, count: 1 }], statesBytes: 0, place: "device" } as const;
-  const deviceBytes = (fitted: number, heldOut: number, target: TargetSource = "none") => {
+  const deviceBytes = (fitted: number, heldOut: number, target: RunOptions["target"] = "none") => {
     const windows = (count: number) => Array.from({ length: count }, () => new Uint32Array(8));
     const calibration = { windows: windows(fitted), validationWindows: windows(heldOut), target };
     const job = { model, queryOf: () => ({}), ...calibration } as unknown as FolderJob;

@@ -11,6 +11,7 @@ import type { CalibratedGroup } from "../../src/prune/open_block.ts";
 import { pruneBlocks } from "../../src/prune/run.ts";
 import type { OpenDestination } from "../../src/prune/run/job.ts";
 import { LapClock } from "../../src/prune/run/lap_clock.ts";
+import { decidesTargets } from "../../src/prune/target_guard.ts";
 import type { CalibrationOptions, RoundSolver } from "../../src/prune/steps.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { Report } from "../../src/protocol/messages.ts";
@@ -45,8 +46,11 @@ export async function solveBlocks(
     queryOf: () => query,
     unroundedQueryOf: () => ({ ...query, bits: undefined }),
     hasTargets,
+    decidesTargets: decidesTargets(
+      { target: hasTargets ? "dense" : "none", ...options },
+      validationWindows.length,
+    ),
     heldOut: validationWindows.length,
-    trueSequential: options.trueSequential,
     clock: new LapClock(),
     recordLayer: (layer) => Promise.resolve(void solved.push(layer)),
   });

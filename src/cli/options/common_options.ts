@@ -14,7 +14,7 @@ import {
   type WebGpuRuntime,
 } from "../../host/backends.ts";
 import type { Model } from "../../model/model.ts";
-import { TARGET_SOURCES, type TargetSource } from "../../prune/run/job.ts";
+import { runOption } from "../../protocol/run/run_options.ts";
 import { UsageError } from "../errors.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 
@@ -84,105 +84,20 @@ export function addBackendOption(command: Command): Command {
     );
 }
 
-/** The default of `--samples`. It is the number of calibration windows in the code of SparseGPT's authors. */
-const DEFAULT_SAMPLES = 128;
-
 /** The flags and the description of `--calibration`. */
 export const CALIBRATION_OPTION = [
   "--calibration <text>",
   `text to calibrate on: ${TEXT_VALUES}; may be repeated, and TEXT=SHARE weighs its number of windows (default share: 1)`,
 ] as const;
 
-const DEFAULT_VALIDATION = 1 / 8;
-
-/** The options that divide calibration texts into windows. */
-export interface WindowFlags {
-  readonly samples: number;
-  readonly validation: number;
-  readonly seqlen?: number;
-  readonly seed?: number;
-}
-
-/** The options by which a command measures the model before and after it changes it. */
-export interface MeasurementFlags {
-  readonly text: readonly string[];
-  readonly windows?: number;
-}
-
-/** The options of targets and reconstructions. */
-export interface TargetFlags {
-  readonly target: TargetSource;
-  readonly reconstruct: number;
-}
-
-/**
- * Declares the options that divide a calibration text into windows.
- * @param leastSeqlen the least value of `--seqlen`
- * @param whenHeldOut the cases in which windows are held out by default, for the help. By default all cases
- */
-export function addWindowOptions(command: Command, leastSeqlen: number, whenHeldOut?: string): Command {
-  command
-    .option(
-      "--samples <n>",
-      "number of windows to calibrate on, which are pieces of the text",
-      integer(1),
-      DEFAULT_SAMPLES,
-    )
-    .addOption(
-      new Option(
-        "--validation <share>",
-        "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
-      )
-        .argParser(number("from 0 to 0.5", (value) => value >= 0 && value <= 0.5))
-        .default(DEFAULT_VALIDATION, whenHeldOut && `${DEFAULT_VALIDATION} ${whenHeldOut}, else 0`),
-    );
-  return addSeqlenOption(command, leastSeqlen);
-}
-
-/** Declares `--seed`. */
-export function addSeedOption(command: Command): Command {
+/** Declares `--text`, by which a command measures the model before and after it changes it. */
+export function addTextOption(command: Command): Command {
   return command.option(
-    "--seed <n>",
-    "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
-    integer(0, 2 ** 32 - 1),
+    "--text <text>",
+    `a text to measure the perplexity on, before and after: ${TEXT_VALUES}; may be repeated`,
+    appendValue,
+    [],
   );
-}
-
-/** Declares `--text` and `--windows`, by which a command measures the model before and after it changes it. */
-export function addMeasurementOptions(command: Command): Command {
-  return command
-    .option(
-      "--text <text>",
-      `a text to measure the perplexity on, before and after: ${TEXT_VALUES}; may be repeated`,
-      appendValue,
-      [],
-    )
-    .option(
-      "--windows <n>",
-      "measure only the first n windows of each --text (default: all complete windows)",
-      integer(1),
-    );
-}
-
-/** Declares `--target` and `--reconstruct`. */
-export function addTargetOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option(
-        "--target <source>",
-        "what the outputs of a layer should be: dense moves its weights towards the outputs of the dense model by --target-step before " +
-          "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
-      )
-        .choices(TARGET_SOURCES)
-        .default("none"),
-    )
-    .option(
-      "--reconstruct <epochs>",
-      "train the kept weights, the biases and the norms of each pruned block for this number of epochs, so that its output comes " +
-        "near to the output of the dense block, and before its layers are rounded",
-      integer(0),
-      0,
-    );
 }
 
 /**
@@ -193,11 +108,7 @@ const MAX_DEFAULT_SEQLEN = 2048;
 
 /** Declares `--seqlen`, an integer of `least` or more. */
 export function addSeqlenOption(command: Command, least: number): Command {
-  return command.option(
-    "--seqlen <n>",
-    `tokens per window (default: the number of positions of the model, at most ${MAX_DEFAULT_SEQLEN})`,
-    integer(least),
-  );
+  return command.option("--seqlen <n>", runOption("seqlen").help, integer(least));
 }
 
 /**

@@ -21,10 +21,10 @@ export function finishHelp(command: Command): void {
   for (const child of command.commands) finishHelp(child);
 }
 
-/** Describes an option. Required options are marked, and the empty default of an option that may be repeated is left out. */
+/** Describes an option. Required options are marked, and an empty list or false as the default is left out. */
 function optionDescription(this: Help, option: Option): string {
   const isEmptyList = Array.isArray(option.defaultValue) && option.defaultValue.length === 0;
-  const shown = isEmptyList
+  const shown = isEmptyList || option.defaultValue === false
     ? Object.create(option, { defaultValue: { value: undefined } }) as Option
     : option;
   const text = Help.prototype.optionDescription.call(this, shown);

@@ -1,34 +1,16 @@
-/**
- * Declares the options of `pare prune` that choose layers and their parameters: `--layers`, `--skip`, `--min-layer`,
- * `--max-layer`, `--profile` and `--allocate`. Applies these options to the layers of a model.
- */
+/** Chooses the layers of a model and their parameters by the options of `pare prune`, such as `--layers`, `--profile` and `--allocate`. */
 
-import { type Command, Option } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { readText } from "../../base/files/whole_file.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
-import {
-  type AllocationName,
-  type AllocationRequest,
-  ALLOCATIONS,
-} from "../../prune/allocation/allocation.ts";
+import type { AllocationName, AllocationRequest } from "../../prune/allocation/allocation.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
 import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../errors.ts";
-import { collectPatterns, integer } from "../options/common_options.ts";
-
-/** The options as commander parses them. */
-export interface ChoiceFlags {
-  readonly layers?: readonly string[];
-  readonly skip?: readonly string[];
-  readonly minLayer?: number;
-  readonly maxLayer?: number;
-  readonly profile?: string;
-  readonly allocate: AllocationName;
-}
 
 /** The layers to prune and to skip, and the parameters of each layer. */
 export interface LayerChoice extends Choice {
@@ -38,30 +20,6 @@ export interface LayerChoice extends Choice {
   readonly allocation?: AllocationRequest;
 }
 
-/** Declares the options on `command`. */
-export function addChoiceOptions(command: Command): Command {
-  return command
-    .option(
-      "--layers <patterns>",
-      "prune only these layers: comma-separated names or ends of names (fc2), globs (*.3.fc?) or " +
-        "/regular expressions/; may be repeated",
-      collectPatterns,
-    )
-    .option("--skip <patterns>", "do not prune these layers; same forms as --layers", collectPatterns)
-    .option(
-      "--min-layer <block>",
-      "prune only this transformer block and later ones; blocks are counted from 0",
-      integer(0),
-    )
-    .option("--max-layer <block>", "prune only transformer blocks before this one", integer(0))
-    .option(
-      "--profile <file>",
-      "JSON file with other parameters for some layers; later rules override earlier ones: " +
-        '[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
-    )
-    .addOption(allocateOption());
-}
-
 /**
  * Applies the options to the layers of a model. `query` has the parameters of the run.
  * @throws {UsageError} if a pattern or rule matches no layer, the profile is malformed, or parameters contradict each
@@ -69,7 +27,7 @@ export function addChoiceOptions(command: Command): Command {
  */
 export async function readChoice(
   spec: ModelSpec,
-  options: ChoiceFlags,
+  options: RunOptions,
   query: LayerQuery,
   fs: WorkFileSystem,
 ): Promise<LayerChoice> {
@@ -113,15 +71,6 @@ function mergeQuery(
   }
   const names = Object.keys(merged) as (keyof LayerQuery)[];
   return Object.fromEntries(names.map((key) => [key, parsed.data[key]]));
-}
-
-/** Returns the option. `pare prune` and `pare sweep` have it. */
-export function allocateOption(): Option {
-  return new Option(
-    "--allocate <how>",
-    "how the zeros are spread over the layers: uniform gives all layers the same sparsity, owl gives blocks with " +
-      "many outliers a lower sparsity, error minimises the mean relative error of the layers; the total stays exact",
-  ).choices(ALLOCATIONS).default("uniform");
 }
 
 /**

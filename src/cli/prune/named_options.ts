@@ -7,15 +7,16 @@
 import type { Command } from "commander";
 import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
+import { optionFlag } from "../../protocol/run/run_options.ts";
 import { UsageError } from "../errors.ts";
-import type { MeasurementFlags, TargetFlags, WindowFlags } from "../options/common_options.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { FormatName } from "../export/formats.ts";
 import { targetOf } from "./runtime_format.ts";
 
 /** The names, and the options that presets and protocols set, as commander parses them. */
-export interface NamedOptions
-  extends Pick<LayerFlags, "method" | "effort" | "tokenWeights">, WindowFlags, TargetFlags, MeasurementFlags {
+export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "tokenWeights">, RunOptions {
+  readonly text: readonly string[];
   /** Absent if a protocol stands for the texts. */
   readonly calibration?: readonly string[];
   readonly preset: PresetName;
@@ -43,17 +44,13 @@ export function presetOptions(preset: PresetName): OptionGroup {
 }
 
 /** Returns what a message about an option adds if the preset sets the option, or "" if it does not. */
-export function presetHint(preset: PresetName, option: keyof OptionGroup): string {
+export function presetHint(preset: PresetName, option: string): string {
   return option in presetOptions(preset) ? ` (--preset ${preset} sets it, and --${option} overrides it)` : "";
 }
 
 /** Returns the options of a preset or of a protocol as they are written on the command line. */
 function listOptions(options: Readonly<Record<string, unknown>>): string {
-  return Object.entries(options).map(([name, value]) => `${optionName(name)} ${value}`).join(", ");
-}
-
-function optionName(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return Object.entries(options).map(([name, value]) => `${optionFlag(name)} ${value}`).join(", ");
 }
 
 /** What `--preset` does, for its help text. */
@@ -144,7 +141,7 @@ function fixedValues(
     const given = flags[name as keyof NamedOptions]!;
     if (values.some((wanted) => isSame(given, wanted))) return [name, given];
     const rule = values[0] === undefined ? "leaves it out" : `sets it to ${values.join(" or ")}`;
-    throw new UsageError(`option ${optionName(name)} ${given}: ${source} ${rule}`);
+    throw new UsageError(`option ${optionFlag(name)} ${given}: ${source} ${rule}`);
   });
   return Object.fromEntries(entries);
 }

@@ -7,7 +7,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { checkMethodSizes } from "../options/layer_options.ts";
 import { checkFormat } from "./check_format.ts";
-import { checkExperts, checkReconstruct, checkTarget } from "./check_options.ts";
+import { checkLayers } from "./check_options.ts";
 import { type LayerChoice, readChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import { choiceForRuntime, queryForRuntime } from "./runtime_format.ts";
@@ -45,8 +45,6 @@ export async function resolveLayers(
   const { choice, perRow } = isPacked ? storableChoice(read, chosen, weights) : { choice: read, perRow: [] };
   checkFormat(options.format, chosen, choice.queryOf, spec);
   checkMethodSizes(chosen, choice.queryOf);
-  checkTarget(options, chosen, choice.queryOf);
-  checkReconstruct(options, chosen, choice.queryOf);
-  checkExperts(options, spec);
+  checkLayers(options, chosen, choice.queryOf, spec);
   return { query, chosen, choice, perRow };
 }

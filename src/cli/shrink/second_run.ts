@@ -29,14 +29,20 @@ export async function requireNoSmallerModel(out: string): Promise<void> {
 /** The options of `pare shrink` that ask for a second run. */
 export type SecondRunFlags =
   & Pick<LayerFlags, "sparsity" | "pattern" | "bits">
-  & Pick<NamedOptions, "for" | "target" | "reconstruct">
+  & Pick<NamedOptions, "for" | (typeof SHRINK_OPTIONS)[number]>
   & Pick<HostPoolFlags, "server" | "apiKey" | "jobs">;
+
+/** The options of a run that `pare shrink` has. */
+export const SHRINK_OPTIONS = [
+  ...["samples", "validation", "seqlen", "seed", "target", "reconstruct", "windows"] as const,
+  ...["overwrite", "restart", "plan"] as const,
+];
 
 /** The options of both runs, without the options of servers. Each becomes one or more words of the second command. */
 const SHARED = [
-  ...["out", "calibration", "samples", "validation", "seqlen", "seed", "target", "reconstruct"],
-  ...["text", "windows", "sparsity", "pattern", "bits", "for", "overwrite", "restart"],
+  ...["out", "calibration", "text", "sparsity", "pattern", "bits", "for"],
   ...["backend", "webgpu", "products", "precision", "json", "debug"],
+  ...SHRINK_OPTIONS,
 ];
 
 /**

@@ -45,14 +45,7 @@ import { readModelCard, readShrinkReport, shrinkReportFiles } from "../files/run
 import { requireWritableFolder } from "../files/output_path.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
-import {
-  type BackendFlags,
-  type CommonOptions,
-  type MeasurementFlags,
-  type TargetFlags,
-  type WindowFlags,
-  windowTokens,
-} from "../options/common_options.ts";
+import { type BackendFlags, type CommonOptions, windowTokens } from "../options/common_options.ts";
 import { serverUrls } from "../options/server_options.ts";
 import { comparePerplexity, readEvaluationTexts } from "../prune/compare_perplexity.ts";
 import { planRun, printPlan } from "../prune/plan/plan_run.ts";
@@ -63,24 +56,14 @@ import type { Output } from "../terminal/output.ts";
 import type { SecondRunFlags } from "./second_run.ts";
 
 /** The options as commander parses them. */
-export interface ShrinkOptions
-  extends
-    CommonOptions,
-    BackendFlags,
-    SecondRunFlags,
-    ShareOptions,
-    WindowFlags,
-    TargetFlags,
-    MeasurementFlags {
+export interface ShrinkOptions extends CommonOptions, BackendFlags, SecondRunFlags, ShareOptions {
   readonly out: string;
   /** The share of all parameters to remove as neurons. `ffn` is then computed from it. */
   readonly smaller?: number;
   readonly multiple: number;
   readonly blocks: number;
   readonly calibration: readonly string[];
-  readonly overwrite?: boolean;
-  readonly restart?: boolean;
-  readonly plan?: boolean;
+  readonly text: readonly string[];
 }
 
 /** The command with its model. */
@@ -212,7 +195,7 @@ async function shrinkFingerprint(
 ): Promise<RunFingerprint> {
   const { ffn, heads, experts, multiple, blocks } = options;
   // A second run does not change the smaller model.
-  const settings = { ...options, allocate: "uniform", format: "dense", for: undefined } as const;
+  const settings = { ...options, format: "dense", for: undefined } as const;
   const removed = Object.entries({ ffn, heads, experts, multiple, blocks }).map((
     [name, value],
   ) => [`--${name}`, String(value)]);

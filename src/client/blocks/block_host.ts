@@ -6,6 +6,7 @@ import { PareError } from "../errors.ts";
 import { type CallOptions, Transport, type TransportOptions } from "../transport.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
+import type { SentRunOptions } from "../../protocol/run/sent_run_options.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import type { BlockTensors } from "./block_body.ts";
@@ -21,19 +22,13 @@ import {
 import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 
 /** The step that prunes the layers of a block, and answers them. */
-export interface PruneStep {
+export interface PruneStep extends SentRunOptions {
   /** The kind of the step. */
   readonly kind: "prune";
   /** The index of the block, from 0. */
   readonly block: number;
   /** Whether the states then run through the pruned block. @default true */
   readonly advance?: boolean;
-  /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. @default false */
-  readonly true_sequential?: boolean;
-  /** The number of epochs in which the pruned block is trained. @default 0 */
-  readonly reconstruct?: number;
-  /** `pack-quantized` if rounded weights will be stored in this layout. @default dense */
-  readonly format?: string;
 }
 
 /**

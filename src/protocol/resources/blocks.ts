@@ -9,6 +9,7 @@ import { HIDDEN_STATES, PRUNED, TRAINED } from "../blocks/block_names.ts";
 import { MAX_EPOCHS, MAX_MODEL_LAYERS, PART_WINDOWS } from "../limits.ts";
 import { flag, integer, jobParametersSchema, oneOf } from "../parameters.ts";
 import type { ProblemCode } from "../problem_codes.ts";
+import { SENT_FIELDS } from "../run/run_options.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
 import { json, NO_QUERY, type Operation } from "./operation.ts";
 import { SAFETENSORS_CONTENT, safetensorsBody, tensorTable } from "./tensors.ts";
@@ -180,18 +181,7 @@ export const BLOCK_STEPS = {
         description:
           "Whether the states then run through the pruned block, so that they are those before the next block",
       }),
-      true_sequential: flag.default(false).meta({
-        description:
-          "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
-      }),
-      reconstruct: integer(0, MAX_EPOCHS).default(0).meta({
-        description:
-          "The number of epochs in which the pruned block is trained, so that its output comes near to that of the dense block",
-      }),
-      format: oneOf("dense", "pack-quantized").default("dense").meta({
-        description:
-          "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
-      }),
+      ...SENT_FIELDS,
     },
     answer:
       "It has the `name`, the `report` and, for an expert, the number of `tokens` of each layer. `decision` says whether the layers have " +

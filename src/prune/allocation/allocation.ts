@@ -3,13 +3,12 @@
 import type { Backend } from "../../device/backend.ts";
 import type { QueryOf } from "../../client/model_pruner.ts";
 import type { Model } from "../../model/model.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
 import type { SizedLayer } from "../block_plan.ts";
 import type { CalibrationOptions, RoundSolver } from "../steps.ts";
 
-/** The ways to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
-export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
-
-export type AllocationName = typeof ALLOCATIONS[number];
+/** A way to choose the sparsity of each layer. `uniform` gives all layers the sparsity of the run. */
+export type AllocationName = RunOptions["allocate"];
 
 /** The options of the calibration. Only the allocation `error` uses the last four: it compares errors on held-out windows. */
 type Calibration = Pick<

@@ -3,13 +3,15 @@
 import type { QueryOf } from "../../client/model_pruner.ts";
 import type { PruneStep } from "../../client/blocks/block_host.ts";
 import type { SolvedRequest } from "../../client/blocks/check_block.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
+import { sentParameters } from "../../protocol/run/run_options.ts";
 import { weightName } from "../block_plan.ts";
 import { type RemoteRun, tensorsOfBlock } from "./window_states.ts";
 
 /** A run whose blocks are pruned elsewhere. */
 export interface SolvedRun extends RemoteRun {
   /** The layout of rounded weights in the result. */
-  readonly format: string;
+  readonly format: RunOptions["format"];
   readonly queryOf: QueryOf;
   /** The trained tensors of each reconstructed block are added to it. */
   readonly trained: Map<number, readonly string[]>;
@@ -24,12 +26,12 @@ export function blockRequest(
   { model, options, plan, format, queryOf }: SolvedRun,
   block: number,
 ): BlockRequest {
-  const { reconstruct, trueSequential, tokenWeightsOf, validationWindows = [] } = options;
+  const { tokenWeightsOf, validationWindows = [] } = options;
   const transposed = model.spec.block(block).groups.flat().filter(({ isTransposed }) => isTransposed);
   return {
     isMeasured: validationWindows.length > 0,
     transposed: new Set(transposed.map((linear) => weightName(model.spec, block, linear))),
-    parameters: { block, advance: plan.runs(block), true_sequential: trueSequential, reconstruct, format },
+    parameters: { block, advance: plan.runs(block), ...sentParameters({ ...options, format }) },
     tensors: tensorsOfBlock(model, block),
     queries: Object.fromEntries(
       plan.chosenLayers(block).map((

@@ -14,11 +14,9 @@ import type { CalibratedGroup, CollectedRound, OpenBlock } from "../open_block.t
 import type { BlockStates, CalibrationRun, RoundSolver } from "../steps.ts";
 import { blockRequest, type SolvedRun } from "./block_request.ts";
 import { openBlocks } from "./divided_states.ts";
-import { type RemoteRun, WindowStates } from "./window_states.ts";
+import { WindowStates } from "./window_states.ts";
 
-export interface RemoteBlocksOptions extends Pick<RemoteRun, "config" | "onRebuild"> {
-  /** The layout of rounded weights in the result. */
-  readonly format: string;
+export interface RemoteBlocksOptions extends Pick<SolvedRun, "config" | "onRebuild" | "format"> {
   /** Called if the host could not delete the states at the end of the run. */
   readonly onNotDeleted?: (error: Error) => void;
 }

@@ -6,6 +6,7 @@ import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import type { SolvedBlock, SolvedBlockLayer } from "../../protocol/blocks/solved_block.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { PruneStep } from "../../protocol/resources/blocks.ts";
+import { sentOptions } from "../../protocol/run/run_options.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { SolveRound } from "../../client/solve_round.ts";
 import { DevicePruner } from "../device_pruner.ts";
@@ -15,6 +16,7 @@ import { gridOfQuery, storePacked } from "../quantized_model.ts";
 import { pruneBlock } from "../run.ts";
 import type { OpenDestination, PruneJob } from "../run/job.ts";
 import { LapClock } from "../run/lap_clock.ts";
+import { decidesTargets } from "../target_guard.ts";
 import { isRoundedBy, roundingQueries, weighedJob } from "../run/solve_queries.ts";
 
 export interface SolveOptions extends Pick<PruneJob, "windows" | "validationWindows"> {
@@ -31,15 +33,16 @@ export interface SolveOptions extends Pick<PruneJob, "windows" | "validationWind
  */
 export async function solveBlock(
   forward: Forward,
-  { block, advance: runsLast, true_sequential: trueSequential, reconstruct, format }: PruneStep,
+  { block, advance: runsLast, ...sent }: PruneStep,
   { progress, ...given }: SolveOptions,
 ): Promise<SolvedBlock> {
   const { backend, model } = forward, hasTargets = forward.denseStates !== undefined;
+  const { format, ...run } = sentOptions(sent), heldOut = given.validationWindows?.length ?? 0;
   const queryOf = (name: string) => given.layers.get(name) ?? {}, target = hasTargets ? "dense" : "none";
-  const job = weighedJob({ ...given, model, queryOf, target, trueSequential, reconstruct, runsLast });
+  const job = weighedJob({ ...given, ...run, model, queryOf, target, runsLast });
   const isRounded = isRoundedBy(job.queryOf);
   // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
-  const probes = reconstruct > 0 && [...given.layers.keys()].some(isRounded) ? 0 : PROBE_ROWS;
+  const probes = run.reconstruct > 0 && [...given.layers.keys()].some(isRounded) ? 0 : PROBE_ROWS;
   const options = { ...job, hasTargets, isRounded, probes, progress };
   const isPacked = format === "pack-quantized";
   const layers: SolvedBlockLayer[] = [], probeOf = new Map<string, HostTensor | undefined>();
@@ -65,8 +68,8 @@ export async function solveBlock(
     solver: { solveRound },
     destination,
     hasTargets,
-    heldOut: given.validationWindows?.length ?? 0,
-    trueSequential,
+    decidesTargets: decidesTargets(job, heldOut),
+    heldOut,
     clock: new LapClock(),
     recordLayer: () => done(progress()),
   }, block);

@@ -12,8 +12,9 @@ import { digestRange } from "../../base/files/chunks.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { VERSION } from "../../protocol/version.ts";
-import type { AllocationName } from "../allocation/allocation.ts";
-import type { TargetSource } from "./job.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
+import { fingerprintOptions, reportedOptions } from "../../protocol/run/run_options.ts";
+import { decidesTargets } from "../target_guard.ts";
 import type { RunTexts, SharedText, TextFile } from "../texts/named_texts.ts";
 
 export type RunFingerprint = Readonly<Record<string, string>>;
@@ -74,42 +75,15 @@ async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return formatDigest(await sha256(bytes));
 }
 
-export interface RunSettings {
-  readonly samples: number;
-  readonly validation: number;
-  readonly seed?: number;
-  readonly layers?: readonly string[];
-  readonly skip?: readonly string[];
-  readonly minLayer?: number;
-  readonly maxLayer?: number;
-  readonly profile?: string;
-  readonly allocate: AllocationName;
-  readonly trueSequential?: boolean;
-  readonly allExperts?: boolean;
-  readonly target: TargetSource;
-  readonly reconstruct: number;
-  readonly format: string;
-  readonly windows?: number;
+/** The options of a run, and its target format, which is the name of a row of `pare export`. */
+export interface RunSettings extends Partial<RunOptions> {
   readonly for?: string;
 }
 
-/** Returns the settings that choose layers and their treatment, by their names in `pare.json`. Defaults are undefined. */
-export function choiceParameters(
-  { layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, allExperts, target, reconstruct }:
-    RunSettings,
-) {
-  return {
-    layers,
-    skip,
-    min_layer: minLayer,
-    max_layer: maxLayer,
-    profile: profile && basename(profile),
-    allocate: allocate === "uniform" ? undefined : allocate,
-    true_sequential: trueSequential,
-    all_experts: allExperts,
-    target: target === "none" ? undefined : target,
-    reconstruct: reconstruct || undefined,
-  };
+/** Returns the settings that choose layers and their treatment, by their names in `pare.json`. Defaults are left out. */
+export function choiceParameters(options: RunSettings): Record<string, unknown> {
+  const { profile } = options, reported = reportedOptions(options);
+  return profile === undefined ? reported : { ...reported, profile: basename(profile) };
 }
 
 export interface FingerprintSources {
@@ -130,32 +104,25 @@ export interface FingerprintSources {
 export async function commandFingerprint(
   { checkpoint, query, options, texts, seqlen, fs }: FingerprintSources,
 ): Promise<RunFingerprint> {
-  const { samples, validation, seed, profile, format, target, trueSequential } = options;
+  const { profile } = options;
   const evaluation = await Promise.all(texts.evaluation.map((text) => textDigest(text, fs)));
   const values = {
     ...query,
-    samples,
-    validation,
-    seqlen,
-    seed,
-    ...choiceParameters(options),
-    profile: profile && await fileDigest(profile, fs),
-    format,
+    ...fingerprintOptions({ ...options, seqlen }),
+    ...profile !== undefined && { profile: await fileDigest(profile, fs) },
     text: evaluation.length === 0 ? undefined : evaluation,
-    windows: options.windows,
     for: options.for,
   };
   const sharedDigest = async (text: SharedText) => {
     const digest = await textDigest(text, fs);
     return texts.calibration.length === 1 ? digest : `${digest}, share ${text.share}`;
   };
-  const decidesTargets = target === "dense" && validation > 0 && !trueSequential;
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return {
     "pare's version": VERSION,
     ...await checkpointFingerprint(checkpoint, fs),
     [CALIBRATION_TEXT]: (await Promise.all(texts.calibration.map(sharedDigest))).join("; "),
-    ...decidesTargets && { "the decision about targets": "by block" },
+    ...decidesTargets(options, options.validation ?? 0) && { "the decision about targets": "by block" },
     ...Object.fromEntries(given.map(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)])),
   };
 }

@@ -5,10 +5,10 @@ import type { TokenWeights } from "../../layer/calibration/hessian.ts";
 import type { ReconstructedBlock, TargetDecision } from "../../protocol/blocks/solved_block.ts";
 import type { LayerEvent } from "../../client/model_pruner.ts";
 import type { RoundLayer } from "../../client/solve_round.ts";
-import type { HiddenStatesLocation } from "../../model/hidden_states/hidden_states.ts";
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { BlockOptions } from "../../protocol/run/options.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { Allocation, AllocationRequest } from "../allocation/allocation.ts";
 import type { PlanOptions } from "../block_plan.ts";
@@ -23,16 +23,12 @@ import type { Lap } from "./lap_clock.ts";
  */
 export const DEFAULT_TOKEN_WEIGHTS: TokenWeights = "unit";
 
-/** The sources of targets: `dense` stands for the dense model, and with `none` the layers have no targets. */
-export const TARGET_SOURCES = ["dense", "none"] as const;
-
-export type TargetSource = (typeof TARGET_SOURCES)[number];
-
 /** The model to prune, and how. */
 export interface PruneJob
   extends
-    Pick<PlanOptions, "layers" | "trueSequential" | "expertsAtOnce" | "reconstruct" | "runsLast">,
-    Pick<StatisticsOptions, "windows" | "validationWindows" | "allExperts"> {
+    Partial<BlockOptions>,
+    Pick<PlanOptions, "layers" | "runsLast">,
+    Pick<StatisticsOptions, "windows" | "validationWindows"> {
   readonly model: Model;
   /** Whether the layers get statistics. Methods that need none are faster without. All layers are then pruned. @default true */
   readonly isCalibrated?: boolean;
@@ -42,12 +38,8 @@ export interface PruneJob
   queryOf(name: string): LayerQuery;
   /** The layers whose sparsities are chosen before the first layer is pruned. By default `queryOf` has all sparsities. */
   readonly allocation?: AllocationRequest;
-  /** Where the targets of the layers come from (see `TargetStatistics`). @default "none" */
-  readonly target?: TargetSource;
   /** Whether a reconstruction also trains the weights of the layers that are not pruned. @default false */
   readonly trainsAllWeights?: boolean;
-  /** Where hidden states are stored, if the destination has a folder for them. @default "auto" */
-  readonly activations?: HiddenStatesLocation;
 }
 
 /** Returns the number of all windows, with the held-out ones. */

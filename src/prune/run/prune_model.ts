@@ -11,6 +11,7 @@ import { LocalStates, uncalibratedStates } from "../local_states.ts";
 import { pruneBlocks } from "../run.ts";
 import type { BlockStates, CalibrationOptions } from "../steps.ts";
 import { ResourceSet } from "../../device/owned.ts";
+import { decidesTargets } from "../target_guard.ts";
 import type { Destination, OpenDestination, PruneJob, PruneServices } from "./job.ts";
 import { LapClock } from "./lap_clock.ts";
 import { isRoundedBy, roundingQueries, weighedJob } from "./solve_queries.ts";
@@ -28,6 +29,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   const job = weighedJob(given);
   const { signal, pruner, onLayerDone } = services, clock = new LapClock();
   const { finished = new Set() } = open, hasTargets = job.target === "dense";
+  const heldOut = job.validationWindows?.length ?? 0;
   const allocation = job.allocation && await allocationOf(job, services, open);
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
   const timeLeft = new TimeLeft({ ...job, queryOf }, finished),
@@ -38,7 +40,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
     finished,
     readFinished: open.readFinished,
     hiddenStates: open.states && { folder: open.states, location: job.activations ?? "auto" },
-    measured: job.validationWindows?.length ? open.measured : undefined,
+    measured: heldOut > 0 ? open.measured : undefined,
     reconstructed: open.reconstructed,
     isRounded: isRoundedBy(queryOf),
     isTrained: job.trainsAllWeights ? () => true : undefined,
@@ -61,8 +63,8 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
     destination: open,
     ...rounding,
     hasTargets,
-    heldOut: job.validationWindows?.length ?? 0,
-    trueSequential: job.trueSequential,
+    decidesTargets: decidesTargets(job, heldOut),
+    heldOut,
     clock,
     signal,
     async recordLayer({ layer: { name }, group: { block, tokens }, report }) {

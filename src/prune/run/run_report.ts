@@ -5,13 +5,14 @@
 
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { DescribedModel, ModelFolder } from "../../model/model.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
 import { VERSION } from "../../protocol/version.ts";
 import { allocationSchema, removalSchema, type RunReport } from "../report/run_report.ts";
 import { type PhaseSeconds, withTotal } from "../report/run_seconds.ts";
 import type { Choice } from "../choose_layers.ts";
 import { calibrationLabels, calibrationSeed } from "../read_calibration.ts";
 import type { RunTexts } from "../texts/named_texts.ts";
-import { CALIBRATION_TEXT, type RunFingerprint, type RunSettings } from "./fingerprint.ts";
+import { CALIBRATION_TEXT, type RunFingerprint } from "./fingerprint.ts";
 import type { JournalEntry, LayerEntry } from "./journal.ts";
 import { validationWarnings } from "./warnings.ts";
 import type { PruneRun } from "./prune_run.ts";
@@ -20,7 +21,7 @@ import type { PruneRun } from "./prune_run.ts";
 export interface CommonFacts {
   /** The name of the model in the title of the report. */
   readonly name: string;
-  readonly options: Pick<RunSettings, "samples" | "seed">;
+  readonly options: Pick<RunOptions, "samples" | "seed">;
   readonly texts: RunTexts;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
@@ -58,7 +59,7 @@ export function commonMembers(
 export interface RunFacts extends CommonFacts {
   /** The parameters of the run by their names in `pare.json`, with every default filled in. */
   readonly parameters: Readonly<Record<string, unknown>>;
-  readonly options: Pick<RunSettings, "samples" | "validation" | "seed" | "format" | "windows">;
+  readonly options: RunOptions;
   readonly opened: ModelFolder;
   readonly choice: Choice;
   /** What the same command has removed from a larger model before. */
@@ -148,11 +149,10 @@ function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): La
 const PLAIN_WORD = /^[\w.,/:=@%+-]+$/;
 
 /** The options of a run that its report does not have. */
-export interface RepeatedOptions extends RunTexts {
-  readonly validation: number;
-  readonly windows?: number;
-  readonly format?: string;
-}
+export type RepeatedOptions =
+  & RunTexts
+  & Pick<RunOptions, "validation" | "windows">
+  & Partial<Pick<RunOptions, "format">>;
 
 /**
  * Returns the command line of a run. Every parameter is named, so that the command stays the same if a default changes. The report names

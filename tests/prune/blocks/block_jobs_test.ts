@@ -21,7 +21,7 @@ import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openLocalHost } from "../../support/local_host.ts";
 
 const { windows, variants: [{ model, config }] } = await readFamilyFixture("gpt2");
-const BLOCKS = model.spec.blockCount, options = { config, format: "dense" };
+const BLOCKS = model.spec.blockCount, options = { config, format: "dense" } as const;
 
 /** Prunes the model, and returns the new weights. `changes` replaces functions of the destination. */
 async function prune(pruner: RemoteBlocks, changes: Partial<OpenDestination> = {}) {

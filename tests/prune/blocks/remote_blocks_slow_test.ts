@@ -13,6 +13,7 @@ import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import { gridOfQuery, storePacked } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+import type { RunOptions } from "../../../src/protocol/run/options.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { assertSame } from "../../support/assert_same.ts";
@@ -27,7 +28,7 @@ const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9
 function remote(
   transport: TransportOptions,
   config: Readonly<Record<string, unknown>>,
-  format = "dense",
+  format: RunOptions["format"] = "dense",
 ): RemoteBlocks {
   return new RemoteBlocks(new BlockHost(transport, "run"), { config, format });
 }

@@ -17,6 +17,7 @@ import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";
 import { withoutRounding } from "../../../prune/run/solve_queries.ts";
 import { countPassWork, RunRates } from "../../../prune/run/run_rates.ts";
+import { decidesTargets } from "../../../prune/target_guard.ts";
 import { partSizes } from "../../../prune/window_parts.ts";
 
 /** The number of batches of windows. The first batch of a pass also reads the weights, so that only later ones show the rate. */
@@ -50,20 +51,11 @@ export interface Rehearsal {
  * @throws the errors of the run
  */
 export async function rehearse(
-  {
-    model,
-    windows,
-    validationWindows = [],
-    layers,
-    queryOf,
-    target,
-    reconstruct = 0,
-    planOutput: planned,
-    ...job
-  }: FolderJob,
+  job: FolderJob,
   services: PruneServices & { readonly backend: Backend },
 ): Promise<Rehearsal> {
-  const { backend } = services;
+  const { model, windows, validationWindows = [], layers, queryOf, reconstruct = 0 } = job,
+    { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
   const all = [...new Set(chosen.map(({ block }) => block))],
     sizes = all.map((block) => countWeights(model.spec.block(block)));
@@ -75,14 +67,13 @@ export async function rehearse(
   });
   const last = batches[Math.min(BATCHES, batches.length) - 1], count = last.first + last.count;
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
-  const rates = new RunRates(queryOf, countPassWork(model.spec, target === "dense"));
+  const rates = new RunRates(queryOf, countPassWork(model.spec, job.target === "dense"));
   // Such runs solve a layer several times before it is stored. The rehearsal solves it once, layer by layer.
-  const decidesTargets = target === "dense" && heldOut.length > 0 && !job.trueSequential;
   const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
-  const solves = (decidesTargets ? 2 : 1) + (isRoundedLast ? 1 : 0);
+  const solves = (decidesTargets(job, heldOut.length) ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
   const skipped = new Set<string>();
-  const output = planned?.([]);
+  const output = job.planOutput?.([]);
   const measurements: OpenDestination = {
     decided: new Map([[largest, true]]),
     takeAnswer: async (layer) =>
@@ -101,17 +92,14 @@ export async function rehearse(
   const memory = new MemoryMeter();
   try {
     await pruneModel({
-      model,
+      ...job,
       windows: windows.slice(0, count),
       validationWindows: heldOut,
       layers: new Set(chosen.filter(({ block }) => block === largest).map(({ name }) => name)),
       runsLast: true,
       queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
-      trueSequential: job.trueSequential,
-      trainsAllWeights: job.trainsAllWeights,
-      expertsAtOnce: job.expertsAtOnce,
-      allExperts: job.allExperts,
-      target,
+      allocation: undefined,
+      activations: undefined,
       reconstruct: Math.min(1, reconstruct),
       destination: { fill: (prune) => prune(measurements) },
     }, {

@@ -1,0 +1,106 @@
+/** Reads the table of the options of a run: what the command line, fingerprints, reports and requests need of it. */
+
+import { RUN_OPTIONS, type RunOption, type RunOptionName, type RunOptions } from "./options.ts";
+import type { SentRunOptions } from "./sent_run_options.ts";
+
+/** The names of all options, in order. */
+export const RUN_OPTION_NAMES = Object.keys(RUN_OPTIONS) as RunOptionName[];
+
+/** Returns the declaration of an option. */
+export function runOption(name: string): RunOption {
+  return RUN_OPTIONS[name as RunOptionName];
+}
+
+/** Returns the name of an option in the contract and in `pare.json`, such as `true_sequential`. */
+export function parameterName(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Returns an option of the command line without its value, such as `--true-sequential`. */
+export function optionFlag(name: string): string {
+  return `--${parameterName(name).replaceAll("_", "-")}`;
+}
+
+/** Returns an option of the command line with its value, such as `--target dense`. */
+function optionText(name: string, value: unknown): string {
+  return value === true ? optionFlag(name) : `${optionFlag(name)} ${value}`;
+}
+
+/** Whether the value of an option is not its default. */
+function isGiven(name: string, value: unknown): boolean {
+  return value !== undefined && value !== runOption(name).schema.parse(undefined);
+}
+
+/** Returns the options that are not the default and that `pare.json` has, by their names there. */
+export function reportedOptions(options: Partial<RunOptions>): Record<string, unknown> {
+  const reported = RUN_OPTION_NAMES.filter((name) =>
+    runOption(name).record === "report" && isGiven(name, options[name])
+  );
+  return Object.fromEntries(reported.map((name) => [parameterName(name), options[name]]));
+}
+
+/** Returns the options on which the bytes of a result depend, by their names in the contract. */
+export function fingerprintOptions(options: Partial<RunOptions>): Record<string, unknown> {
+  const reported = reportedOptions(options);
+  const entries = RUN_OPTION_NAMES.map((name) => {
+    const parameter = parameterName(name);
+    return [parameter, runOption(name).record === "fingerprint" ? options[name] : reported[parameter]];
+  });
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+}
+
+/** An option that does not work with another one, and why. */
+export interface OptionConflict {
+  /** The option with its value, and the sentence that follows it. */
+  readonly option: string;
+  readonly rule: string;
+  /** The names of both options. */
+  readonly names: readonly string[];
+}
+
+/** Lists the options that do not work together. */
+export function optionConflicts(options: Partial<RunOptions>): OptionConflict[] {
+  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) =>
+    (runOption(name).conflicts ?? []).filter(({ with: other, value }) => {
+      const given = options[other as RunOptionName];
+      return value === undefined ? isGiven(other, given) : given === value;
+    }).map(({ with: other, rule }) => ({
+      option: optionText(name, options[name]),
+      rule: rule(optionText(other, options[other as RunOptionName])),
+      names: [name, other],
+    }))
+  );
+}
+
+/** The options that `POST /v1/blocks` has as parameters. */
+type SentName = {
+  [Name in RunOptionName]: (typeof RUN_OPTIONS)[Name] extends { readonly block: string } ? Name : never;
+}[RunOptionName];
+
+/** The options that `POST /v1/blocks` has as parameters, with their values. */
+export type SentOptions = Pick<RunOptions, SentName>;
+
+type ParameterName<Name extends string> = Name extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${ParameterName<Rest>}`
+  : Name;
+
+const SENT = RUN_OPTION_NAMES.filter((name) => runOption(name).block !== undefined) as SentName[];
+
+/** The schemas of these parameters, by their names in the contract. */
+export const SENT_FIELDS = Object.fromEntries(
+  SENT.map((
+    name,
+  ) => [parameterName(name), RUN_OPTIONS[name].schema.meta({ description: RUN_OPTIONS[name].block })]),
+) as { [Name in SentName as ParameterName<Name>]: (typeof RUN_OPTIONS)[Name]["schema"] };
+
+/** Returns the options of a run as parameters of a request. */
+export function sentParameters(options: Partial<SentOptions>): SentRunOptions {
+  return Object.fromEntries(SENT.map((name) => [parameterName(name), options[name]]));
+}
+
+/** Returns the options of a run that a request has as parameters. */
+export function sentOptions(query: Required<SentRunOptions>): SentOptions {
+  return Object.fromEntries(
+    SENT.map((name) => [name, query[parameterName(name) as keyof SentRunOptions]]),
+  ) as SentOptions;
+}
