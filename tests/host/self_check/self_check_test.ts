@@ -1,6 +1,6 @@
 /**
- * Tests of the self-check of a device: that right devices pass, that every kernel is checked, and that the committed
- * numbers are those of the float64 code.
+ * Tests of the self-check of a device: that right devices pass, and that every kernel is checked.
+ * `expected_slow_test.ts` computes the committed numbers again.
  */
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
@@ -9,7 +9,6 @@ import { DeviceLostError } from "../../../src/device/backend.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import { ALL_CASES } from "../../../src/host/self_check/cases.ts";
 import { KERNELS_FILE, renderKernelList } from "../../../scripts/self_check/kernel_list.ts";
-import { EXPECTED_FILE, renderExpected } from "./write_expected.ts";
 import { selfCheck } from "../../../src/host/self_check/self_check.ts";
 import { eachTiling } from "../../support/backends.ts";
 import { recordingBackend } from "../../../scripts/self_check/faults/with_dispatch.ts";
@@ -53,8 +52,7 @@ describe("the cases of the self-check", () => {
     deepStrictEqual([...new Set(variants)].sort(), ["128 dimensions", "256 dimensions", "64 dimensions"]);
   });
 
-  it("expect the numbers that the float64 code computes, for all declared kernels", async () => {
+  it("are of all declared kernels, whose list is generated", async () => {
     ok(await renderKernelList() === await Deno.readTextFile(KERNELS_FILE), "run deno task generate");
-    ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task generate");
   });
 });

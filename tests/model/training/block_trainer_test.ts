@@ -120,7 +120,7 @@ eachBackend("BlockTrainer", (backend) => {
   }
 
   it("writes the outputs of the block over the inputs, as a pass without a tape does", async () => {
-    for (const title of SETTINGS.keys()) {
+    for (const title of backend().kind === "cpu" ? SETTINGS.keys() : TITLES) {
       const block = blockOf(title), trainer = await loadTrainer(backend(), block);
       const inputs = uploadInputs(backend(), block), y = upload(backend(), block.targets), { x } = inputs;
       await trainer.addGradients(inputs, y, WINDOWS, TOKENS, 1);

@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import fsspec
 import torch
 import transformers
-from pare_llm import Pare, prune_folder
+from pare_llm import Pare, PruneReport, prune_folder
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.folder.folder_store import FolderStore
 
@@ -92,50 +92,39 @@ def measure(
     url: str, *, hidden: int, intermediate: int, blocks: int, method: str, store: str | None
 ) -> dict[str, Any]:
     """Write a checkpoint, prune it, and return the numbers of bytes."""
-    config = transformers.LlamaConfig(
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=blocks,
-        num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 64,
-        vocab_size=512,
-        tie_word_embeddings=False,
-    )
     counter = TensorCounter()
+    client = counted(counter, url)
+    batches = [torch.randint(512, (ROWS, TOKENS)) for _ in range(BATCHES)]
     with tempfile.TemporaryDirectory(prefix="pare-bench-") as folder:
-        torch.manual_seed(0)
-        model = transformers.LlamaForCausalLM(config)
-        model.save_pretrained(f"{folder}/dense")
-        sizes = {
-            "model": bytes_of(model),
-            "block": bytes_of(model.model.layers[0]),
-            "embeddings": bytes_of(model.model.embed_tokens),
-        }
-        del model
-        place = folder
-        if store:
-            fsspec.url_to_fs(store)[0].put(folder, store, recursive=True)
-            place = store
-        batches = [torch.randint(512, (ROWS, TOKENS)) for _ in range(BATCHES)]
-        warm_up = LocalForward(config)
-        warm_up.run(batches[0])
+
+        def save(name: str, **sizes: int) -> dict[str, int]:
+            """Save a model, to the object store if there is one, and return the sizes of its parts."""
+            parts = save_llama(f"{folder}/{name}", **sizes)
+            if store:
+                fsspec.url_to_fs(store)[0].put(f"{folder}/{name}", f"{store}/{name}", recursive=True)
+            return parts
+
+        def prune(name: str) -> PruneReport:
+            """Prune a saved model."""
+            dense = f"{store or folder}/{name}"
+            return prune_folder(
+                dense, batches, client, f"{dense}-pruned", validation=0, method=method, progress=False
+            )
+
+        # A whole run of a small model loads every library, so that the memory of libraries is not measured.
+        save("small", hidden=64, intermediate=64, blocks=1)
+        prune("small")
+        parts = save("dense", hidden=hidden, intermediate=intermediate, blocks=blocks)
+        counter.peak = 0
         gc.collect()
         gc.freeze()  # `gc.get_objects` leaves out the objects that exist now, so counting is fast
         reset_resident_peak()
         before = resident_peak()
-        report = prune_folder(
-            f"{place}/dense",
-            batches,
-            counted(counter, url),
-            f"{place}/pruned",
-            validation=0,
-            method=method,
-            progress=False,
-        )
+        report = prune("dense")
         process = resident_peak() - before
     assert report.zeros == report.entries // 2
     return {
-        **sizes,
+        **parts,
         "statistics": 4 * (3 * hidden**2 + intermediate**2),
         "states": 4 * BATCHES * ROWS * TOKENS * hidden,
         "tensors": counter.peak,
@@ -145,18 +134,25 @@ def measure(
     }
 
 
-class LocalForward:
-    """A small model whose forward pass loads libraries, so that their memory is not measured."""
-
-    def __init__(self, config: transformers.LlamaConfig) -> None:
-        small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1}
-        heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
-        self.model = transformers.LlamaForCausalLM(type(config)(**{**config.to_dict(), **small, **heads}))
-
-    @torch.no_grad()
-    def run(self, batch: torch.Tensor) -> None:
-        """Run the model once."""
-        self.model(batch)
+def save_llama(folder: str, *, hidden: int, intermediate: int, blocks: int) -> dict[str, int]:
+    """Save a LLaMA checkpoint with random weights, and return the sizes of its parts in bytes."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=blocks,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 64,
+        vocab_size=512,
+        tie_word_embeddings=False,
+    )
+    model = transformers.LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    return {
+        "model": bytes_of(model),
+        "block": bytes_of(model.model.layers[0]),
+        "embeddings": bytes_of(model.model.embed_tokens),
+    }
 
 
 def bytes_of(module: torch.nn.Module) -> int:

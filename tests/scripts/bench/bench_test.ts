@@ -9,9 +9,6 @@ import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { measureGemmRate } from "../../../scripts/bench/measure/gemm_rate.ts";
 import { parseSizes } from "../../../scripts/bench/measure/layer_file.ts";
 import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
-import { benchEdge } from "../../../scripts/bench/edge_bench.ts";
-import { startEdgeWithHost } from "../../../scripts/processes/edge_with_host.ts";
-import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 import { median, percentile } from "../../../scripts/bench/measure/statistics.ts";
 import { type KernelRate, measureKernels } from "../../../scripts/tune/kernel_rates.ts";
 import { fastestVariants, withEntry } from "../../../scripts/tune/save_tuning.ts";
@@ -52,16 +49,6 @@ it("the history of tried changes has no empty text", () => {
   for (const entry of history) {
     for (const text of Object.values(entry)) assert.ok(text.length > 0, JSON.stringify(entry));
   }
-});
-
-it("benchEdge() times a layer that is solved by the host, through the edge, and by a job", async () => {
-  await withTemporaryFolder(async (folder) => {
-    await using pair = await startEdgeWithHost({ backend: "cpu", folder });
-    const { solve, direct, through, job } = await benchEdge(pair, 24, 40, 1);
-    const { upload, job: running, fetch, total } = job;
-    for (const seconds of [solve, direct, through, upload, running, fetch]) assert.ok(seconds > 0);
-    assert.ok(Math.abs(upload + running + fetch - total) < 1e-9, "the steps add up to the total");
-  });
 });
 
 it("measureGemmRate() measures a finite rate, and frees its buffers", async () => {

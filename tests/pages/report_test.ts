@@ -3,10 +3,10 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
-import { renderReport } from "../../../src/prune/report/render.tsx";
-import { Browser, browserSkipReason, type Layout } from "../../support/browser.ts";
-import { deepRun, sampleRun } from "./sample_run.ts";
-import { temporaryFolder } from "../../support/temporary_folder.ts";
+import { renderReport } from "../../src/prune/report/render.tsx";
+import { Browser, browserSkipReason, type Layout } from "../support/browser.ts";
+import { deepRun, sampleRun } from "../prune/report/sample_run.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const missing = browserSkipReason();
 if (missing) console.log(`skipped: the report page in a browser, because ${missing}`);
