@@ -94,7 +94,11 @@ export class PruningBudget {
   #pruned = 0;
 
   /** @param sparsity 0 ≤ sparsity < 1 */
-  constructor(private readonly sparsity: number) {}
+  private readonly sparsity: number;
+
+  constructor(sparsity: number) {
+    this.sparsity = sparsity;
+  }
 
   /** Returns how many entries of the next block to prune, including the `forced` ones, which must be pruned. */
   take(entries: number, forced: number): number {
