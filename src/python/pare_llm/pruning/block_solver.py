@@ -119,11 +119,15 @@ class BlockSolver:
         """Return the solutions with which the block has the smaller error. Of equal ones, the last."""
         best: dict[str, _Solved] = {}
         least = float("inf")
-        for futures in reversed(solving):
-            solved = {
+        # All layers are received before a weight is written, because a solve reads the weight of the model.
+        solutions = [
+            {
                 layer.name: self._receive(layer, futures.pop(layer.name, None), owners[layer.name])
                 for layer in layers
             }
+            for futures in reversed(solving)
+        ]
+        for solved in solutions:
             for layer in layers:
                 self._write(layer, solved[layer.name][0])
             error = measure()
