@@ -152,7 +152,7 @@ ${typeMembers(parameterTexts())}
 function sentOptionsType(): string {
   return `/** The options of a run that requests have, as a type. ${ORIGIN} */
 
-/** The options of a run that \`POST /v1/blocks\` has as parameters. */
+/** The options of a run that \`POST /v1/blocks/prune\` has as parameters. */
 export interface SentRunOptions {
 ${typeMembers(parameterTexts(z.object(SENT_FIELDS)))}
 }

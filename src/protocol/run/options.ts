@@ -1,6 +1,6 @@
 /**
  * Declares each option of a run, which prunes a whole model, once. The command line, the plan, the fingerprint, `pare.json`, the parameters
- * of `POST /v1/blocks` and the types of both SDKs follow from this table.
+ * of `POST /v1/blocks/prune` and the types of both SDKs follow from this table.
  */
 
 import { z } from "zod";
@@ -21,7 +21,7 @@ export interface RunOption {
    * it. Otherwise no byte of the result depends on the option.
    */
   readonly record?: "report" | "fingerprint";
-  /** The description of the parameter of `POST /v1/blocks`, if the option is one. */
+  /** The description of the parameter of `POST /v1/blocks/prune`, if the option is one. */
   readonly block?: string;
   /** The options with which it does not work. */
   readonly conflicts?: readonly Conflict[];

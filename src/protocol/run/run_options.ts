@@ -72,12 +72,12 @@ export function optionConflicts(options: Partial<RunOptions>): OptionConflict[] 
   );
 }
 
-/** The options that `POST /v1/blocks` has as parameters. */
+/** The options that `POST /v1/blocks/prune` has as parameters. */
 type SentName = {
   [Name in RunOptionName]: (typeof RUN_OPTIONS)[Name] extends { readonly block: string } ? Name : never;
 }[RunOptionName];
 
-/** The options that `POST /v1/blocks` has as parameters, with their values. */
+/** The options that `POST /v1/blocks/prune` has as parameters, with their values. */
 export type SentOptions = Pick<RunOptions, SentName>;
 
 type ParameterName<Name extends string> = Name extends `${infer First}${infer Rest}`

@@ -1,6 +1,6 @@
 /** The options of a run that requests have, as a type. `deno task generate` writes this file from the schemas in `src/protocol`. */
 
-/** The options of a run that `POST /v1/blocks` has as parameters. */
+/** The options of a run that `POST /v1/blocks/prune` has as parameters. */
 export interface SentRunOptions {
   /** Whether layers that share an input are calibrated after the earlier layers of the block are pruned. Defaults to false. */
   readonly true_sequential?: boolean;

@@ -1,5 +1,6 @@
 """The targets of layers: what their outputs should be, so that the pruned model is like the dense one."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,28 @@ def test_the_host_moves_the_weights_towards_the_targets(host: HostProcess) -> No
         later = [layer.report["target_change"] for layer in report.layers if layer.block > 0]
         assert all((change["step"] or 0) < 0 for change in later)
         assert report.to_dict()["parameters"]["target"] == "dense"
+
+
+class SlowTargets(LocalClient):
+    """Solves two layers at a time. A layer with a target takes longer, and its weight must not change meanwhile."""
+
+    def __len__(self) -> int:
+        """Return the number of layers at a time."""
+        return 2
+
+    def prune_layer(self, weight: Tensor, **others: Any) -> PrunedLayer[Tensor]:
+        """Wait if the layer has a target, and solve it."""
+        given = weight.clone()
+        if others.get("target") is not None:
+            time.sleep(0.01 * len(self.targets))  # the last layer of a block takes the longest
+        assert torch.equal(weight, given), "the weight has changed while its layer was solved"
+        return super().prune_layer(weight, **others)
+
+
+def test_no_weight_changes_while_a_layer_is_solved_with_its_target_and_without() -> None:
+    client, options = SlowTargets(), {"method": "wanda", "target": "dense", "progress": False}
+    report = prune_(tiny_model("opt"), token_batches(6), client, **options)
+    assert len(client.targets) > len(report.layers)  # layers were solved twice
 
 
 @pytest.mark.parametrize(
