@@ -237,7 +237,7 @@ def test_the_host_moves_the_weights_towards_the_targets(host: HostProcess) -> No
 
 
 class SlowTargets(LocalClient):
-    """Solves two layers at a time. A layer with a target takes longer, and its weight must not change meanwhile."""
+    """Solves two layers at a time. A weight must not change while its layer is solved."""
 
     def __len__(self) -> int:
         """Return the number of layers at a time."""
