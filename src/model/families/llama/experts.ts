@@ -95,7 +95,7 @@ interface Router {
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   const { hidden, shared, norms } = spec;
   const vector = (name: string | undefined, shape?: readonly number[]) =>
-    name === undefined ? undefined : { name: nameIn(spec, name), size: spec.experts, shape };
+    name === undefined ? undefined : { name: nameIn(spec, name), size: spec.experts, ...shape && { shape } };
   const router: Router = {
     scores: linearSpec(nameIn(spec, spec.router ?? "gate"), hidden, spec.experts, spec.hasBiases),
     corrections: vector(spec.correction, spec.correctionShape),
