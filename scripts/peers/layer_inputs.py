@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 # Layers that share their input with an earlier layer, or are not pruned.
 SHARING = {
-    *("k_proj", "v_proj", "up_proj", "kv_a_proj_with_mqa", "shared_expert_gate", "router"),
+    *("k_proj", "v_proj", "up_proj", "w3", "kv_a_proj_with_mqa", "shared_expert_gate", "router"),
     "proj",  # of the router of Gemma 4, which is not pruned
     *("in_proj_ba", "in_proj_z", "in_proj_b", "in_proj_a"),  # of linear attention
 }
@@ -21,6 +21,7 @@ SHARING = {
 EXPERT_LAYERS = {
     "MixtralExperts": ("w1", "w2"),
     "MiniMaxM2Experts": ("w1", "w2"),
+    "Lfm2MoeExperts": ("w1", "w2"),
     "GptOssExperts": ("gate_up_proj", "down_proj"),
     "Llama4TextExperts": ("gate_up_proj", "down_proj"),
     "GraniteMoeExperts": ("input_linear", "output_linear"),

@@ -29,7 +29,6 @@ has "sensitivity", and is measured by changing one parameter at a time. If a req
     {"error": the traceback of the exception}
 """
 
-import contextlib
 import math
 import pathlib
 import re
@@ -48,8 +47,8 @@ SENSITIVITY = 1e-4
 
 
 class KeepFloat64(TorchFunctionMode):
-    """Ignores conversions of float64 tensors to float32. Models with linear attention convert the inputs of norms and
-    the states, whatever their dtype is."""
+    """Ignores conversions of float64 tensors to float32. Some models convert the inputs of norms, routers and states,
+    whatever their dtype is."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -60,11 +59,6 @@ class KeepFloat64(TorchFunctionMode):
             if kwargs.get("dtype") is torch.float32:
                 kwargs = {**kwargs, "dtype": torch.float64}
         return function(*args, **kwargs)
-
-
-def precision_of(model: torch.nn.Module) -> contextlib.AbstractContextManager:
-    is_linear = "linear_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or [])
-    return KeepFloat64() if is_linear else contextlib.nullcontext()
 
 
 @torch.inference_mode()
@@ -97,7 +91,7 @@ def handle(request: dict) -> dict:
 def logits_of(model: torch.nn.Module, windows: torch.Tensor) -> torch.Tensor:
     text_part = getattr(model, "language_model", None)
     # The multimodal class of LLaMA 4 in transformers 5.24 fails without an image. Its text part has a head.
-    with precision_of(model):
+    with KeepFloat64():
         return (text_part if hasattr(text_part, "lm_head") else model)(windows, use_cache=False).logits.double()
 
 
@@ -118,9 +112,9 @@ def random_model(settings: dict) -> transformers.PreTrainedModel:
     model = class_of(config).from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         parameter.copy_(random_values(name, parameter.shape))
-    for name, buffer in model.named_buffers():
+    for name, buffer in [*model.named_buffers(), *model.named_parameters()]:
         # These parts of the checkpoint are not trained.
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith(("e_score_correction_bias", "expert_bias")):
             buffer.copy_(random_values(name, buffer.shape) / 4)
         elif name.endswith("layer_scalar"):
             buffer.copy_(random_values(name, buffer.shape))

@@ -7,7 +7,7 @@
 import { after, before, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { sampleWindows, type Settings } from "../../scripts/fixtures/family_models.ts";
+import { GGUF_MODELS, sampleWindows, type Settings } from "../../scripts/fixtures/family_models.ts";
 import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { LlamaCpp, llamaCppSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
@@ -17,7 +17,6 @@ import { logLikelihood } from "../support/log_likelihood.ts";
 import { writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { describePeers, type Peers } from "./describe_peers.ts";
-import { GGUF_MODELS } from "./gguf_models.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 

@@ -7,12 +7,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import {
-  type FamilyModels,
-  LLAMA,
-  sampleWindows,
-  type Settings,
-} from "../../scripts/fixtures/family_models.ts";
+import { type ComparedModel, sampleWindows, type Settings } from "../../scripts/fixtures/model_settings.ts";
 import { copyDestination } from "../../scripts/prune/write_pruned.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
@@ -27,45 +22,8 @@ import { windowLogits } from "../support/logits.ts";
 import { memoize } from "../support/memoize.ts";
 import { describePeers } from "./describe_peers.ts";
 
-/** A model to compare. */
-export interface Variant {
-  /** The settings in which the model differs from the base of its family. */
-  readonly settings: Settings;
-  /** The dtype in which the parameters are saved. Defaults to float32. */
-  readonly dtype?: "float16" | "bfloat16";
-  /**
-   * How the checkpoint is saved: in several shards, without the head and the prefix of the names, by
-   * `torch.save`, with a head although config.json ties the head, or with one tensor for all experts of a block.
-   * By default it is one safetensors file.
-   */
-  readonly savedAs?: "shards" | "headless" | "pickle" | "second head" | "fused";
-  /** Changes config.json after transformers has written it. Both programs read the changed file. */
-  rewrite?(config: Record<string, unknown>): Settings;
-  /** The title of another variant that means the same, so its logits are equal. */
-  readonly same?: string;
-  /** Whether `tests/fixtures/families` has the model. Other tests compare it with transformers on WebGPU. */
-  readonly isFixture?: boolean;
-}
-
-/** The settings of a LLaMA-like model whose sizes are not those of the fixtures. Families add their `model_type`. */
-export const LLAMA_BASE: Settings = {
-  ...LLAMA,
-  hidden_size: 24,
-  intermediate_size: 37,
-  tie_word_embeddings: false,
-};
-
-/** The settings whose defaults do not fit the small models. */
-const SIZES = [
-  "pad_token_id",
-  ...["architectures", "dtype", "model_type", "vocab_size", "max_position_embeddings", "hidden_size"],
-  ...["num_hidden_layers", "n_layer", "num_attention_heads", "n_head", "intermediate_size", "ffn_dim"],
-];
-
-/** Removes all settings except sizes from a config.json, so the defaults of both programs must agree. */
-export function withDefaults(config: Record<string, unknown>): Settings {
-  return Object.fromEntries(Object.entries(config).filter(([key]) => SIZES.includes(key)));
-}
+/** Models by title. */
+export type Models = Readonly<Record<string, ComparedModel>>;
 
 const TOKENS = 20, WINDOWS = sampleWindows(TOKENS);
 
@@ -77,32 +35,19 @@ interface ModelAnswer {
   readonly statistics: Readonly<Record<string, { readonly tokens: number; readonly hessian: number[] }>>;
 }
 
-/** Returns the variants of a family that the fixtures of the fast tests have too. */
-export function fixtureVariants({ variants, dtype }: FamilyModels): Record<string, Variant> {
-  return Object.fromEntries(
-    Object.entries(variants).map(([title, settings]) => [title, { settings, dtype, isFixture: true }]),
-  );
-}
-
-/** A variant whose file has the head too, although `config.json` ties the head to the embedding. */
-export const SECOND_HEAD: Readonly<Record<string, Variant>> = {
-  "with a head in the file that config.json ties to the embedding": {
-    settings: { tie_word_embeddings: true },
-    savedAs: "second head",
-  },
-};
-
 /**
- * Declares the tests of a family: one test per variant and backend, and one test that all variants differ. The variants of the fixtures
- * are compared on the CPU only.
- * @param insensitive the names of the parameters that cannot matter, without the prefix of their block
+ * Declares the tests of a family: one test per model and backend, and one test that all models differ.
+ * @param base the settings from which the models differ
+ * @param stored the models of the fixtures, which are compared on the CPU only, because other tests compare them on WebGPU
+ * @param insensitive as in `FamilyModels`
  */
 export async function compareFamily(
   family: string,
   base: Settings,
-  variants: Readonly<Record<string, Variant>>,
-  insensitive: readonly string[] = [],
+  compared: Models,
+  { stored = {}, insensitive = [] }: { stored?: Models; insensitive?: readonly string[] } = {},
 ): Promise<void> {
+  const variants: Models = { ...stored, ...compared };
   await describePeers(`the forward pass of ${family}`, (peers) => {
     const makeModel = memoize(async (title: string) => {
       const { settings, dtype, savedAs, rewrite } = variants[title];
@@ -161,7 +106,7 @@ export async function compareFamily(
     onCpu("compared with transformers on cpu", compareOn(titles));
     onWebGpu(
       "compared with transformers on webgpu",
-      compareOn(titles.filter((title) => !variants[title].isFixture)),
+      compareOn(Object.keys(compared)),
     );
 
     it("has other logits for every other setting of the compared models", async () => {

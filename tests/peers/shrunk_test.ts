@@ -17,7 +17,7 @@ import type { KeptUnits } from "../../src/prune/shrink/units.ts";
 import { windowLogits } from "../support/logits.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { describePeers } from "./describe_peers.ts";
-import { LLAMA_BASE } from "./random_family.ts";
+import { LLAMA_BASE } from "../../scripts/fixtures/model_settings.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 

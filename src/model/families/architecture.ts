@@ -48,6 +48,10 @@ export interface Architecture {
   readonly hasLinearBlocks?: boolean;
   /** Whether blocks may have Mamba 2 in the place of attention, and only one of their halves. The file says which half a block has. */
   readonly hasMamba?: boolean;
+  /** Whether blocks may have a short convolution in the place of attention. */
+  readonly hasConvolutions?: boolean;
+  /** The name in GGUF of the norm after the last block. @default "output_norm" */
+  readonly finalNorm?: string;
   /** Whether llama.cpp also reads the epsilon of RMSNorms under the key of LayerNorms. */
   readonly hasBothEpsilons?: boolean;
   /** Whether the file says that queries and keys rotate in all blocks, or in none. */

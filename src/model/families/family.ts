@@ -143,6 +143,8 @@ export interface BlockTraits {
   readonly linear?: DeltaTraits;
   /** The sizes of Mamba 2 in the place of attention, if the block has it. */
   readonly mamba?: MambaTraits;
+  /** The number of tokens that the short convolution in the place of attention reads, if the block has it (`llama/short_convolution.ts`). */
+  readonly taps?: number;
 }
 
 /** The dimensions of multi-head latent attention (`llama/latent_attention.ts`). */

@@ -94,13 +94,13 @@ export function linearEntries(spec: ModelSpec, { name, hasLinearBlocks }: Archit
 
 /**
  * Returns the entries of the feed-forward network and of the key heads, which are one number per block if blocks may lack a half or have
- * different heads. llama.cpp recognises the blocks with Mamba 2 by zeros.
+ * different heads. llama.cpp recognises the blocks with Mamba 2 or a convolution by zeros.
  */
 export function halfEntries(
   spec: ModelSpec,
-  { name, layers, hasMamba, listsWindows }: Architecture,
+  { name, layers, hasMamba, hasConvolutions, listsWindows }: Architecture,
 ): MetadataEntry[] {
-  const blocks = blocksOf(spec), isListed = hasMamba || listsWindows;
+  const blocks = blocksOf(spec), isListed = hasMamba || hasConvolutions || listsWindows;
   const inputsOf = ({ groups }: BlockSpec, place: string) =>
     groups.flat().find((layer) => layers[roleOf(layer)] === place)?.inFeatures;
   const dense = blocks.map((block) => inputsOf(block, "ffn_down"));

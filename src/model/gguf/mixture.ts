@@ -27,8 +27,8 @@ export function mixtureEntries(spec: ModelSpec, name: string, form: MixtureForm)
     [`${name}.expert_count`, u32(experts)],
     [`${name}.expert_used_count`, u32(expertsPerToken)],
     [`${name}.expert_feed_forward_length`, u32(intermediate)],
-    ...form.sharedSize === "length"
-      ? [[`${name}.expert_shared_feed_forward_length`, u32(shared!.intermediate)] as const]
+    ...form.sharedSize === "length" && shared
+      ? [[`${name}.expert_shared_feed_forward_length`, u32(shared.intermediate)] as const]
       : [],
     ...form.sharedSize === "multiple"
       ? [[`${name}.expert_shared_count`, u32(shared!.intermediate / intermediate)] as const]

@@ -110,7 +110,7 @@ export async function planTensors(
     for (const layer of block.denseLayers ?? []) planner.addRouter(layer, prefix, inFile);
     for (const spec of block.vectors ?? []) planner.addVector(spec, prefix, inFile);
   }
-  if (finalNorm) planner.addNorm(finalNorm, "", "output_norm");
+  if (finalNorm) planner.addNorm(finalNorm, "", architecture.finalNorm ?? "output_norm");
   if (`${head.name}.weight` !== embedding.tokens) {
     if (architecture.sharesHead) throw planner.noPlaceError(head.name);
     planner.addTable(`${head.name}.weight`, table, "output", embeddings);

@@ -118,18 +118,13 @@ function chooseExperts(outputs: Float32Array, rule: RoutingRule, correction?: Fl
   const { expertsPerToken, isNormalized, scores: kind = "softmax", groups, scale = 1 } = rule;
   const largest = outputs.reduce((max, output) => Math.max(max, output), -Infinity);
   // The scores of a softmax are not divided by their sum yet.
-  const scores = outputs.map(
-    kind === "softmax" ? (x) => Math.exp(x - largest) : sigmoid,
-  );
-  const corrected = correction ? scores.map((score, e) => score + correction[e]) : scores;
+  const scores = outputs.map(kind === "softmax" ? (x) => Math.exp(x - largest) : sigmoid);
+  const total = kind === "softmax" ? scores.reduce((total, score) => total + score, 0) : 1;
+  const corrected = correction ? scores.map((score, e) => score / total + correction[e]) : scores;
   // Small scores of a softmax can be equal, although the outputs of the router differ.
   const compared = kind === "softmax" && !correction ? outputs : corrected;
   const best = indicesOfLargest(groups ? withoutOtherGroups(compared, groups) : compared, expertsPerToken);
-  const sum = isNormalized
-    ? best.reduce((total, e) => total + scores[e], 0)
-    : kind === "softmax"
-    ? scores.reduce((total, score) => total + score, 0)
-    : 1;
+  const sum = isNormalized ? best.reduce((total, e) => total + scores[e], 0) : total;
   return best.map((expert) => ({ expert, factor: scale * scores[expert] / (sum || 1) }));
 }
 

@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Settings } from "../../../scripts/fixtures/family_models.ts";
+import { GGUF_MODELS, type Settings } from "../../../scripts/fixtures/family_models.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
@@ -13,7 +13,6 @@ import { findArchitecture } from "../../../src/model/gguf/architecture.ts";
 import { describeNetwork, type NetworkDescription } from "../../../src/model/gguf/metadata.ts";
 import { planTensors } from "../../../src/model/gguf/plan_tensors.ts";
 import { writeImatrix } from "../../../src/model/gguf/write_imatrix.ts";
-import { GGUF_MODELS } from "../../peers/gguf_models.ts";
 import { randomModel } from "../../support/random_model.ts";
 import { readGguf } from "../../support/read_gguf.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";

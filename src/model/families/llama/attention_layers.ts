@@ -62,12 +62,14 @@ interface QueriesKeysValues {
   readonly v: ColumnsView;
 }
 
-/** The layers of linear attention, which has a state in the place of the keys and values of all tokens. */
+/** The layers of linear attention or of a convolution, which have a state in the place of the keys and values of all tokens. */
 export interface LinearAttention extends MixerLayers {
   /** The sizes of the gated delta rule, if it is used. */
   readonly sizes?: DeltaTraits;
   /** The sizes of Mamba 2, if it is used. */
   readonly mamba?: MambaTraits;
+  /** As in `BlockTraits`. */
+  readonly taps?: number;
   readonly vectors: readonly VectorSpec[];
   /** Queues all but `out` on `x`, (rows, hidden) f32. Returns the inputs of `out`. */
   attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;

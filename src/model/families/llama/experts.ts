@@ -46,6 +46,8 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly shared?: SharedExpertSpec;
   /** The name in the mixture of the vector of corrections, (experts), that are added to the scores when experts are chosen. */
   readonly correction?: string;
+  /** The shape in which a checkpoint stores the corrections. Defaults to (experts). */
+  readonly correctionShape?: readonly number[];
   /** The name in the mixture of the vector, (experts), by which the factors of each expert are multiplied. */
   readonly factors?: string;
   /** The norms of the inputs of the router and of the experts, which are the hidden states themselves. By default, one norm comes before the mixture. */
@@ -92,11 +94,11 @@ interface Router {
 
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   const { hidden, shared, norms } = spec;
-  const vector = (name: string | undefined) =>
-    name === undefined ? undefined : { name: nameIn(spec, name), size: spec.experts };
+  const vector = (name: string | undefined, shape?: readonly number[]) =>
+    name === undefined ? undefined : { name: nameIn(spec, name), size: spec.experts, ...shape && { shape } };
   const router: Router = {
     scores: linearSpec(nameIn(spec, spec.router ?? "gate"), hidden, spec.experts, spec.hasBiases),
-    corrections: vector(spec.correction),
+    corrections: vector(spec.correction, spec.correctionShape),
     factors: vector(spec.factors),
     shared: shared?.gate === undefined ? undefined : linearSpec(nameIn(spec, shared.gate), hidden, 1),
   };

@@ -37,21 +37,26 @@ export interface FeedForward {
   ): void | Promise<void>;
 }
 
+/** The names of the three layers of a gated network in most families. */
+export const GATED_LAYERS = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+
 /**
  * Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down.
  * @param name the name of the network in a block
+ * @param parts the names of its layers
  */
 export function gatedFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
   { feedForward: bias }: LlamaBiases = {},
   name = "mlp",
+  parts = GATED_LAYERS,
 ): FeedForward {
   const gateUp: LinearGroup = [
-    linearSpec(`${name}.gate_proj`, hidden, intermediate, bias),
-    linearSpec(`${name}.up_proj`, hidden, intermediate, bias),
+    linearSpec(`${name}.${parts.gate}`, hidden, intermediate, bias),
+    linearSpec(`${name}.${parts.up}`, hidden, intermediate, bias),
   ];
-  const down: LinearGroup = [linearSpec(`${name}.down_proj`, intermediate, hidden, bias)];
+  const down: LinearGroup = [linearSpec(`${name}.${parts.down}`, intermediate, hidden, bias)];
   return gatedNetwork(gateUp, down, intermediate, activation);
 }
 

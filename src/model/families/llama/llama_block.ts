@@ -106,6 +106,7 @@ export function llamaBlock(parts: BlockParts, root: string): BlockSpec {
       latent: attention && "latent" in attention ? attention.latent : undefined,
       linear: isLinear ? attention.sizes : undefined,
       mamba: isLinear ? attention.mamba : undefined,
+      taps: isLinear ? attention.taps : undefined,
     },
     forward(pass, x, index) {
       const scale = parts.residualScale, attentionInput = inputOf(pass, attentionNorms, x);

@@ -4,6 +4,7 @@ import { MAX_EXPERTS } from "../../checkpoint/fused_experts.ts";
 import type { ExpertGroups } from "../../pieces/routing.ts";
 import { configError } from "../config/config.ts";
 import { type ExpertsSpec, mixtureOfExperts } from "./experts.ts";
+import { GATED_LAYERS } from "./feed_forward.ts";
 import type { LlamaTraits } from "./llama_traits.ts";
 
 /** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
@@ -29,10 +30,9 @@ export function mixtureTraits(
     );
   }
   if (groups) checkGroups(groups, experts, expertsPerToken);
-  const layers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
   return {
     feedForward: ({ hidden, intermediate }, activation) =>
-      mixtureOfExperts({ name: "mlp", layers, hidden, intermediate, activation, ...mixture }),
+      mixtureOfExperts({ name: "mlp", layers: GATED_LAYERS, hidden, intermediate, activation, ...mixture }),
   };
 }
 
