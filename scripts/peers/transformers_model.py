@@ -47,14 +47,14 @@ SENSITIVITY = 1e-4
 
 
 class KeepFloat64(TorchFunctionMode):
-    """Ignores conversions of float64 tensors to float32. Some models convert the inputs of norms, routers and states,
-    whatever their dtype is."""
+    """Replaces conversions of float64 tensors to float32 by copies. Some models convert the inputs of norms, routers and
+    states, whatever their dtype is, and then need the strides of a copy."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
             if function is torch.Tensor.float:
-                return args[0]
+                return args[0].clone()
             args = [torch.float64 if value is torch.float32 else value for value in args]
             if kwargs.get("dtype") is torch.float32:
                 kwargs = {**kwargs, "dtype": torch.float64}

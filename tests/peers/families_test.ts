@@ -18,8 +18,9 @@ function modelsOf(all: FamilyModels["shapes"], dtype?: FamilyModels["dtype"]): M
 for (const [family, models] of Object.entries<FamilyModels>(FAMILY_MODELS)) {
   const { base, variants, dtype, shapes, compared, defaults, comparedBase = base, insensitive } = models;
   const further = {
-    ...{ ...modelsOf(shapes), ...compared },
+    ...modelsOf(shapes),
     ...defaults && { [DEFAULTS]: { settings: defaults, rewrite: withDefaults } },
+    ...compared,
   };
   const stored = comparedBase === base ? modelsOf(variants, dtype) : {};
   await compareFamily(family, comparedBase, further, { stored, insensitive });
