@@ -111,12 +111,14 @@ def rename(tensors: dict[str, np.ndarray], config: dict) -> dict[str, np.ndarray
                 renamed[f"{mixture}{part}.{kind}"] = np.ascontiguousarray(found)
         elif name.endswith(".A_log"):
             renamed[name] = -np.exp(values.astype(np.float64)).astype(np.float32)
-        elif name.endswith(".conv1d.weight"):
+        elif name.endswith((".conv1d.weight", ".conv.conv.weight")):
             renamed[name] = values[:, 0]
         elif name.endswith((".sinks", ".layer_scalar")):
             renamed[f"{name}.weight"] = values
         else:
             name = name.replace(".dt_bias", ".dt_proj.bias").replace("_correction_bias", "_correction.bias")
+            name = name.replace(".expert_bias", ".expert_bias.bias")
+            name = re.sub(r"^model\.(.*\.feed_forward\.experts\.)", r"\1", name)  # as in LFM2
             renamed[name] = values
     return renamed
 
