@@ -92,7 +92,7 @@ describe("deno task structure", () => {
       }
       assert.deepEqual(await kernelProblems(root), [
         "shaders/orphan.wgsl: src/device/kernels has no declaration of this name",
-        "tests/device/kernels/scale_test.ts: is missing",
+        "tests/device/kernels: has no test of scale.ts",
       ]);
     }));
 
