@@ -12,11 +12,11 @@ import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settin
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
 import type { HostTransport } from "./host_client.ts";
-import type { ObservedJob } from "./observed_job.ts";
+import type { JobRecord } from "./job_record.ts";
 
 export interface JobContext {
   readonly job: string;
-  readonly record: Remote<ObservedJob>;
+  readonly record: Remote<JobRecord>;
   readonly hosts: Remote<HostRegistry>;
   readonly blobs: JobBlobs;
   readonly transport: HostTransport;
