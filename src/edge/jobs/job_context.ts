@@ -11,7 +11,7 @@ import { createFindSleepReason, type FindSleepReason } from "../hosts/woken_host
 import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
-import type { HostTransport } from "./host_client.ts";
+import type { HostTransport } from "./host_tasks.ts";
 import type { JobRecord } from "./job_record.ts";
 
 export interface JobContext {
