@@ -7,13 +7,7 @@ import type { FinishedTask, TaskAnswer, TaskRequest } from "../../protocol/resou
 import { ticketedRequest } from "../../protocol/tickets.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { HostFailedError, readTaskAnswer, TaskRefusedError } from "./host_answer.ts";
-import type { JobBlobs, JobContext } from "./job_context.ts";
-
-export interface HostTransport {
-  /** The secret with which the edge signs the ticket of each request. */
-  readonly secret: string;
-  readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
-}
+import type { HostTransport, JobBlobs, JobContext } from "./job_context.ts";
 
 /** The seconds for which a host may delay its answer, few because a Worker waits for at most six answers at once. */
 const WAIT_SECONDS = 2;

@@ -11,7 +11,6 @@ import { createFindSleepReason, type FindSleepReason } from "../hosts/woken_host
 import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
-import type { HostTransport } from "./host_tasks.ts";
 import type { JobRecord } from "./job_record.ts";
 
 export interface JobContext {
@@ -25,6 +24,13 @@ export interface JobContext {
   readonly now: () => number;
   /** The longest time that a layer waits for a host that is ready and has a free place. */
   readonly hostWaitMilliseconds: number;
+}
+
+/** The requests to hosts. */
+export interface HostTransport {
+  /** The secret with which the edge signs the ticket of each request. */
+  readonly secret: string;
+  readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
 /** Access to blobs by signed URLs. The bytes do not pass through the Worker. */
