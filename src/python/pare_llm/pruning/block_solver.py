@@ -65,8 +65,8 @@ class BlockSolver:
         layers: Sequence[Layer],
         finished: Mapping[str, JournalEntry],
         statistics: Mapping[str, InputStatistics],
-        calibration_seconds: float,
         targets: Mapping[str, LayerTarget],
+        calibration_seconds: float,
         measure: Callable[[], float] | None = None,
     ) -> Iterator[LayerResult]:
         """Yield the results of `layers` in their order, after the weight was replaced and recorded.
