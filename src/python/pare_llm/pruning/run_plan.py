@@ -9,12 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
 
 from pare_llm.layers.linear_layer import list_names
 from pare_llm.pruning.allocation.allocate import allocation_request
-from pare_llm.pruning.calibration.batches import BatchInput, Validation, is_iterable, read_batches
-from pare_llm.pruning.fingerprint import run_fingerprint
+from pare_llm.pruning.calibration.batches import (
+    BatchInput,
+    Validation,
+    batches_digest,
+    is_iterable,
+    read_batches,
+)
+from pare_llm.pruning.fingerprint import digest_of
 from pare_llm.pruning.layer_client import LayerClient, combine_clients
 from pare_llm.pruning.model.blocks import find_blocks
 from pare_llm.pruning.model.layer_choice import choose_layers
@@ -113,14 +120,16 @@ class RunPlan:
 
     def fingerprint(self, model_digest: str) -> dict[str, str]:
         """Return everything that the bytes of the result depend on. Every rank has to call this method."""
-        return run_fingerprint(
-            model=model_digest,
-            batches=self.batches,
-            layers=self.layers,
-            query={**self._query, **self.options.fingerprint()},
-            device=self.layers[0].device,
-            ranks=self.ranks,
-        )
+        query = {**self._query, **self.options.fingerprint()}
+        return {
+            "model": digest_of(self.ranks.collect(model_digest)),
+            "batches": digest_of(self.ranks.collect(batches_digest(self.batches))),
+            "layers": digest_of([layer.name for layer in self.layers]),
+            **{name: repr(value) for name, value in sorted(query.items())},
+            "ranks": str(self.ranks.count),
+            "device": self.layers[0].device.type,
+            "torch": torch.__version__,
+        }
 
     def has_batches(self) -> bool:
         """Return whether a rank has batches to fit, or raise a ValueError if the run needs some.

@@ -51,8 +51,8 @@ class BlockStates:
     ) -> tuple[dict[str, InputStatistics], dict[str, LayerTarget]]:
         """Return the statistics and the targets of the layers `own`, by the names of the layers.
 
-        `layers` are the layers that all ranks solve. With `has_targets`, the dense states become the outputs of
-        the dense block.
+        `layers` are the layers that all ranks solve. With `has_targets`, `dense` becomes the outputs of the
+        dense block.
         """
         dense = self.dense if has_targets else None
         if not (self.hidden and layers):
