@@ -9,8 +9,7 @@ import { DEFAULT_DAMPING, DEFAULT_TARGET_STEP, MAX_DAMPING } from "../protocol/l
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { needsNoStatistics } from "../protocol/methods.ts";
 import type { Report } from "../protocol/messages.ts";
-import type { LayerInputs } from "./model_source.ts";
-import type { LayerQueryOf, SolveRound } from "./solve_round.ts";
+import type { LayerInputs, LayerQueryOf, SolveRound } from "../protocol/run/solve_round.ts";
 
 /** The number of tokens of a layer's Hessian, and its number of columns, which is larger. */
 interface Shortage {

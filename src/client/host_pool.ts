@@ -4,8 +4,7 @@ import type { CallOptions } from "./transport.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
-import type { LayerInputs } from "./model_source.ts";
-import type { LayerQueryOf, RoundLayer } from "./solve_round.ts";
+import type { LayerInputs, LayerQueryOf, RoundLayer } from "../protocol/run/solve_round.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 export interface HostPoolOptions<Host> {

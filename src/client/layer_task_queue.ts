@@ -1,4 +1,4 @@
-import type { LayerInputs, SourceLayer } from "./model_source.ts";
+import type { LayerInputs, SourceLayer } from "../protocol/run/solve_round.ts";
 import type { SharedStatistics } from "./shared_statistics.ts";
 
 /** One layer that a host will solve or is solving. */

@@ -10,13 +10,11 @@ import { parseAnswer } from "./answers/parse_answer.ts";
 import { type CallOptions, Transport, type TransportOptions } from "./transport.ts";
 import { digestOfBytes } from "./digests.ts";
 import { PareError } from "./errors.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
+import { type ModelPruner, type ModelQuery, type ModelSource, type PruneEvent, pruneRounds } from "./model_pruner.ts";
+import type { SolveRound } from "../protocol/run/solve_round.ts";
 import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
-import type { ModelSource } from "./model_source.ts";
-import { pruneRounds } from "./prune_rounds.ts";
-import type { SolveRound } from "./solve_round.ts";
 import { withFewTokens } from "./few_tokens.ts";
 import type { StatisticsOptions } from "./shared_statistics.ts";
 

@@ -1,13 +1,11 @@
 /** Prunes a model at several hosts. If all have the same adapter, the result has the bytes of a single host. */
 
 import type { CallOptions, TransportOptions } from "./transport.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
+import { type ModelPruner, type ModelQuery, type ModelSource, type PruneEvent, pruneRounds } from "./model_pruner.ts";
+import type { SolveRound } from "../protocol/run/solve_round.ts";
 import { HostPool } from "./host_pool.ts";
-import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { withFewTokens } from "./few_tokens.ts";
-import { pruneRounds } from "./prune_rounds.ts";
-import type { SolveRound } from "./solve_round.ts";
 
 /** The longest check whether a lost host is reachable again, in milliseconds. Layers wait for the check. */
 const RECHECK_TIMEOUT_MS = 2000;

@@ -1,7 +1,7 @@
 /** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
 
 import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
-import type { RoundLayer } from "../client/solve_round.ts";
+import type { RoundLayer } from "../protocol/run/solve_round.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";

@@ -1,8 +1,7 @@
 /** The steps of a run: `BlockStates` collects statistics and runs the windows, and `RoundSolver` solves the layers. */
 
 import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
-import type { QueryOf } from "../client/model_pruner.ts";
-import type { SolveRound } from "../client/solve_round.ts";
+import type { QueryOf, SolveRound } from "../protocol/run/solve_round.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";

@@ -2,9 +2,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
+import { pruneRounds } from "../../src/client/model_pruner.ts";
 import { withFewTokens } from "../../src/client/few_tokens.ts";
-import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { Report } from "../../src/protocol/messages.ts";

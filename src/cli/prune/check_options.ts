@@ -1,6 +1,6 @@
 /** Checks, before any work, that options of `pare prune` fit each other, the model and the parameters of its layers. */
 
-import type { QueryOf } from "../../client/model_pruner.ts";
+import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { NamedLayer } from "../../prune/choose_layers.ts";

@@ -5,12 +5,10 @@ import type { LayerState } from "../../protocol/messages.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "../model_pruner.ts";
+import { type ModelPruner, type ModelQuery, type ModelSource, type PruneEvent, pruneRounds } from "../model_pruner.ts";
+import type { LayerInputs, LayerQueryOf, RoundLayer, SolveRound, SourceLayer } from "../../protocol/run/solve_round.ts";
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import { withFewTokens } from "../few_tokens.ts";
-import type { LayerInputs, ModelSource, SourceLayer } from "../model_source.ts";
-import { pruneRounds } from "../prune_rounds.ts";
-import type { LayerQueryOf, RoundLayer, SolveRound } from "../solve_round.ts";
 import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import {

@@ -7,7 +7,7 @@
 import { BlockHost } from "../../client/blocks/block_host.ts";
 import type { ReconstructedBlock, SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../client/errors.ts";
-import type { RoundLayer } from "../../client/solve_round.ts";
+import type { RoundLayer } from "../../protocol/run/solve_round.ts";
 import { freeArray } from "../../device/host_memory.ts";
 import { BlockPlan } from "../block_plan.ts";
 import type { CalibratedGroup, CollectedRound, OpenBlock } from "../open_block.ts";

@@ -8,7 +8,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { PruneStep } from "../../protocol/resources/blocks.ts";
 import { sentOptions } from "../../protocol/run/run_options.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { SolveRound } from "../../client/solve_round.ts";
+import type { SolveRound } from "../../protocol/run/solve_round.ts";
 import { DevicePruner } from "../device_pruner.ts";
 import { LocalStates } from "../local_states.ts";
 import type { CalibratedGroup } from "../open_block.ts";

@@ -3,7 +3,7 @@
  * rounding, and then with the trained weights and with their zeros as the mask.
  */
 
-import type { LayerEvent, QueryOf } from "../../client/model_pruner.ts";
+import type { LayerEvent, QueryOf } from "../../protocol/run/solve_round.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_METHOD, improvesRounding } from "../../protocol/methods.ts";
 import { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";

@@ -6,7 +6,7 @@
 import type { Backend } from "../../../device/backend.ts";
 import type { HessianAccumulator } from "../../../layer/calibration/hessian.ts";
 import type { Report } from "../../../protocol/messages.ts";
-import type { SolveRound } from "../../../client/solve_round.ts";
+import type { SolveRound } from "../../../protocol/run/solve_round.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countWeights } from "../../../model/families/family.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
