@@ -75,7 +75,7 @@ export class LocalStates implements BlockStates {
 
   async collect(open: OpenBlock, { groups, hasTargets, isLast }: Round): Promise<CollectedRound> {
     const { plan, forward, options } = this, { block, replaced } = open;
-    const weights = options.trueSequential ? withReplacements(open.weights, replaced) : open.weights;
+    const weights = withReplacements(open.weights, plan.seen(replaced));
     const advancesDense = isLast && plan.advancesDense(block);
     const statistics = await RoundStatistics.accumulate(
       forward,

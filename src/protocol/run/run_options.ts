@@ -1,6 +1,13 @@
 /** Reads the table of the options of a run: what the command line, fingerprints, reports and requests need of it. */
 
-import { RUN_OPTIONS, type RunOption, type RunOptionName, type RunOptions } from "./options.ts";
+import {
+  type BlockOptions,
+  type PrunedLayers,
+  RUN_OPTIONS,
+  type RunOption,
+  type RunOptionName,
+  type RunOptions,
+} from "./options.ts";
 import type { SentRunOptions } from "./sent_run_options.ts";
 
 /** The names of all options, in order. */
@@ -72,10 +79,45 @@ export function optionConflicts(options: Partial<RunOptions>): OptionConflict[] 
   );
 }
 
-/** The options that `POST /v1/blocks/prune` has as parameters. */
-type SentName = {
-  [Name in RunOptionName]: (typeof RUN_OPTIONS)[Name] extends { readonly block: string } ? Name : never;
+/** Lists the options that do not work with the layers of a run. */
+export function layerConflicts(options: Partial<RunOptions>, run: PrunedLayers): OptionConflict[] {
+  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) => {
+    const rule = runOption(name).layerRule?.(run);
+    return rule === undefined ? [] : [{ option: optionText(name, options[name]), rule, names: [name] }];
+  });
+}
+
+/** The options whose declarations have the member `Member`. */
+type NameWith<Member extends keyof RunOption> = {
+  [Name in RunOptionName]: (typeof RUN_OPTIONS)[Name] extends { readonly [M in Member]: unknown } ? Name
+    : never;
 }[RunOptionName];
+
+function namesWith<Member extends keyof RunOption>(member: Member): NameWith<Member>[] {
+  return RUN_OPTION_NAMES.filter((name) => member in RUN_OPTIONS[name]) as NameWith<Member>[];
+}
+
+/** The options that `pare shrink` has too. */
+export const SHRINK_OPTIONS = namesWith("shrink");
+
+/** The options that `pare.json` of `pare shrink` has, with their defaults. */
+export const SHRINK_REPORT_OPTIONS = SHRINK_OPTIONS.filter((name) =>
+  runOption(name).record === "report"
+) as Extract<NameWith<"shrink">, keyof BlockOptions>[];
+
+/** The schemas of these options. */
+export type ShrinkFields = {
+  [Name in (typeof SHRINK_REPORT_OPTIONS)[number]]: (typeof RUN_OPTIONS)[Name]["schema"];
+};
+
+/** Returns the options that a preset sets, each alone. */
+export function presetValues(preset: string): Partial<RunOptions>[] {
+  return namesWith("presets").map((name) => [name, runOption(name).presets![preset]] as const)
+    .filter(([, value]) => value !== undefined).map(([name, value]) => ({ [name]: value }));
+}
+
+/** The options that `POST /v1/blocks/prune` has as parameters. */
+type SentName = NameWith<"block">;
 
 /** The options that `POST /v1/blocks/prune` has as parameters, with their values. */
 export type SentOptions = Pick<RunOptions, SentName>;
@@ -84,7 +126,7 @@ type ParameterName<Name extends string> = Name extends `${infer First}${infer Re
   ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${ParameterName<Rest>}`
   : Name;
 
-const SENT = RUN_OPTION_NAMES.filter((name) => runOption(name).block !== undefined) as SentName[];
+const SENT = namesWith("block");
 
 /** The schemas of these parameters, by their names in the contract. */
 export const SENT_FIELDS = Object.fromEntries(

@@ -52,7 +52,7 @@ export class DividedBlocks implements RoundSolver {
     const { windows, validationWindows = [] } = options;
     const shares = divideOverHosts(windows, validationWindows, hosts.length)
       .map((windows, index) => this.#openStates(run, windows, index));
-    const trainer = options.reconstruct
+    const trainer = plan.trains
       ? this.#openStates(run, { windows, validationWindows }, shares.length)
       : undefined;
     const end = async () => {

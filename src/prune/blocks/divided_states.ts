@@ -125,9 +125,8 @@ export class DividedStates implements BlockStates {
     { block, weights, replaced }: OpenBlock,
     hasTargets: boolean,
   ): Collect {
-    const { model: { spec }, options: { trueSequential, tokenWeightsOf, signal, ...run } } = this.run;
-    const earlier = trueSequential ? new Map(replaced) : new Map();
-    const tensors = prunedBlock({ spec, weights }, block, earlier, hasTargets);
+    const { plan, model: { spec }, options: { tokenWeightsOf, signal, ...run } } = this.run;
+    const tensors = prunedBlock({ spec, weights }, block, plan.seen(replaced), hasTargets);
     const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
     const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
     // The states of the dense model are not needed for a round without targets.
