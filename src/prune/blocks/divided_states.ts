@@ -100,12 +100,12 @@ export class DividedStates implements BlockStates {
   }
 
   /** Has the hosts run their states through the pruned block. The host with the held-out windows measures the error. */
-  async advance({ block, replaced }: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
+  async advance({ block, replaced }: OpenBlock, measures: boolean): Promise<number | undefined> {
     const { model, plan, options: { signal, hasTargets = false } } = this.run;
     const last = this.#shares.at(-1)!.states, advance = plan.runs(block);
     const all = [...this.#shares.map(({ states }) => states), ...this.trainer ? [this.trainer] : []];
     const errors = await allDone(all.map(async (states) => {
-      const isMeasured = onError !== undefined && states === last;
+      const isMeasured = measures && states === last;
       if (!advance && !isMeasured) return undefined;
       const tensors = prunedBlock(model, block, replaced, hasTargets || isMeasured);
       const step = { kind: advance ? "run" as const : "measure" as const, block };
@@ -114,7 +114,7 @@ export class DividedStates implements BlockStates {
       states.nextBlock = block + 1;
       return isMeasured ? error : undefined;
     }));
-    await onError?.(measured({ error: errors.find((error) => error !== undefined) }));
+    return measures ? measured({ error: errors.find((error) => error !== undefined) }) : undefined;
   }
 
   destroy(): void {}
