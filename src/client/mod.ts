@@ -17,12 +17,11 @@
 
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
-export type { BlockTensors, SentTensor } from "./blocks/block_body.ts";
 export { BlockHost, type BlockStep, type PruneStep } from "./blocks/block_host.ts";
 export type { SentRunOptions } from "../protocol/run/sent_run_options.ts";
 export type { ExpectedBlock } from "./blocks/check_block.ts";
 export type { AddedSums, LayerSums, TargetsRequest } from "./blocks/layer_sums.ts";
-export type { BodyPart, StoredBytes } from "./request_body.ts";
+export type { BlockTensors, BodyPart, SentTensor, StoredBytes } from "./request_body.ts";
 export type {
   ReconstructedBlock,
   SolvedBlock,

@@ -1,4 +1,4 @@
-/** The interface of the clients that prune whole models, and the loop over the calibration rounds that they share. */
+/** What the clients that prune whole models share: the loop over the calibration rounds, its source and its events. */
 
 import { untilAborted } from "../base/waiting.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
@@ -50,19 +50,39 @@ export interface LayerGroup<Hessian = HostTensor> extends LayerInputs<Hessian> {
 export type ModelQuery = LayerQuery | QueryOf;
 
 /** Prunes whole models. */
-export interface ModelPruner<Hessian = HostTensor> {
+export abstract class ModelPruner<Hessian = HostTensor> {
+  /** Solves the layers of one round. @throws as `pruneModel` */
+  abstract readonly solveRound: SolveRound<Hessian>;
+
   /**
-   * Prunes the layers of `source` and replaces each weight in `source` as soon as it is solved.
-   * @throws {PareError} if the server refuses a layer. Layers that were replaced before stay replaced
+   * Prunes the layers of `source`, replaces each weight in `source` as soon as it is solved, and yields the events.
+   * @throws {PareError} {ConnectionError} if the server refuses a layer or cannot be reached. Layers that were replaced before stay replaced
+   * @throws {MalformedAnswerError} if an answer is not the requested layer
+   * @throws {JobFailedError} if jobs solve the layers, and a layer is refused or fails transiently in several jobs
    * @throws the signal's reason as soon as the signal is aborted. `source` may still be executing a step at that time
    */
-  pruneModel(
+  async *pruneModel(
     source: ModelSource<Hessian>,
-    query?: ModelQuery,
-    options?: CallOptions,
-  ): AsyncGenerator<PruneEvent, void, void>;
-  /** Solves the layers of one round. @throws as `pruneModel` */
-  readonly solveRound: SolveRound<Hessian>;
+    query: ModelQuery = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<PruneEvent, void, void> {
+    const queryOf = typeof query === "function" ? query : () => query;
+    const started = performance.now();
+    let done = 0;
+    yield { type: "start", layers: source.layerCount };
+    const groups = untilAborted(source.groups(), options.signal);
+    for await (const firstGroup of groups) {
+      const round = groupsOfRound(firstGroup, groups);
+      for await (const solved of this.solveRound(round, ({ name }) => queryOf(name), options)) {
+        const { layer: { name }, weight, quantized, kept, mask, report } = solved;
+        const group = solved.group as LayerGroup<Hessian>; // a solver returns the groups that it was given
+        await group.replace(name, weight, quantized, kept, mask);
+        const { block, tokens } = group;
+        yield { type: "layer", name, block, done: ++done, ...tokens !== undefined && { tokens }, report };
+      }
+    }
+    yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
+  }
 }
 
 /** The first event. */
@@ -85,31 +105,6 @@ export interface DoneEvent {
 
 /** One event of pruning a model. Its `type` distinguishes the three kinds. */
 export type PruneEvent = StartEvent | LayerEvent | DoneEvent;
-
-/** Prunes `source`, replaces each weight in it, and yields the events. `solveRound` solves each round. */
-export async function* pruneRounds<Hessian>(
-  source: ModelSource<Hessian>,
-  query: ModelQuery,
-  solveRound: SolveRound<Hessian>,
-  options: CallOptions,
-): AsyncGenerator<PruneEvent, void, void> {
-  const queryOf = typeof query === "function" ? query : () => query;
-  const started = performance.now();
-  let done = 0;
-  yield { type: "start", layers: source.layerCount };
-  const groups = untilAborted(source.groups(), options.signal);
-  for await (const firstGroup of groups) {
-    const round = groupsOfRound(firstGroup, groups);
-    for await (const solved of solveRound(round, ({ name }) => queryOf(name), options)) {
-      const { layer: { name }, weight, quantized, kept, mask, report } = solved;
-      const group = solved.group as LayerGroup<Hessian>; // a solver returns the groups that it was given
-      await group.replace(name, weight, quantized, kept, mask);
-      const { block, tokens } = group;
-      yield { type: "layer", name, block, done: ++done, ...tokens !== undefined && { tokens }, report };
-    }
-  }
-  yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
-}
 
 /** Yields `firstGroup` and those of `laterGroups` that are in the same round. */
 async function* groupsOfRound<Hessian>(

@@ -4,7 +4,7 @@ import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { NamedLayer } from "../../prune/choose_layers.ts";
-import { layerConflicts, type OptionConflict, optionConflicts } from "../../protocol/run/run_options.ts";
+import { type OptionConflict, optionConflicts } from "../../protocol/run/run_options.ts";
 import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 import { presetHint } from "./named_options.ts";
@@ -48,7 +48,7 @@ export function checkLayers(
   }
   const queries = layers.map(({ name }) => queryOf(name));
   const hasExperts = blocksOf(spec).some(({ traits }) => traits?.mixture !== undefined);
-  refuseFirst(layerConflicts(options, { queries, target, hasExperts }), options);
+  refuseFirst(optionConflicts(options, { queries, target, hasExperts }), options);
 }
 
 /** The parameters that held-out windows choose if they are `auto`. */

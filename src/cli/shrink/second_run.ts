@@ -5,7 +5,7 @@
 
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
-import { layerConflicts, SHRINK_OPTIONS } from "../../protocol/run/run_options.ts";
+import { optionConflicts, SHRINK_OPTIONS } from "../../protocol/run/run_options.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { HostPoolFlags } from "../options/server_options.ts";
 import { applyNames, type NamedOptions } from "../prune/named_options.ts";
@@ -49,7 +49,7 @@ export function secondRun<Options extends SecondRunFlags>(options: Options): Pru
   if ([sparsity, pattern, bits, runtime].every((value) => value === undefined)) return undefined;
   const isPruned = pattern !== undefined || Number(sparsity ?? 0) !== 0;
   const layers = { queries: [{ sparsity: isPruned ? undefined : 0 }], target: options.target, hasExperts: false };
-  const refused = layerConflicts(options, layers).flatMap(({ names }) => names);
+  const refused = optionConflicts(options, layers).flatMap(({ names }) => names);
   const given: Readonly<Record<string, unknown>> = {
     ...options,
     // Without zeros and targets nothing changes before the rounding, so only the first run trains the blocks.

@@ -56,34 +56,27 @@ export function fingerprintOptions(options: Partial<RunOptions>): Record<string,
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
-/** An option that does not work with another one, and why. */
+/** An option that does not work with another one or with the layers, and why. */
 export interface OptionConflict {
   /** The option with its value, and the sentence that follows it. */
   readonly option: string;
   readonly rule: string;
-  /** The names of both options. */
+  /** The names of the option and of the other one. */
   readonly names: readonly string[];
 }
 
-/** Lists the options that do not work together. */
-export function optionConflicts(options: Partial<RunOptions>): OptionConflict[] {
-  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) =>
-    (runOption(name).conflicts ?? []).filter(({ with: other, value }) => {
+/** Lists the options that do not work together, or with the layers of a run, if these are given. */
+export function optionConflicts(options: Partial<RunOptions>, run?: PrunedLayers): OptionConflict[] {
+  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) => {
+    const { conflicts = [], layerRule } = runOption(name), option = optionText(name, options[name]);
+    const fault = run && layerRule?.(run);
+    const others = conflicts.filter(({ with: other, value }) => {
       const given = options[other as RunOptionName];
       return value === undefined ? isGiven(other, given) : given === value;
-    }).map(({ with: other, rule }) => ({
-      option: optionText(name, options[name]),
-      rule: rule(optionText(other, options[other as RunOptionName])),
-      names: [name, other],
-    }))
-  );
-}
-
-/** Lists the options that do not work with the layers of a run. */
-export function layerConflicts(options: Partial<RunOptions>, run: PrunedLayers): OptionConflict[] {
-  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) => {
-    const rule = runOption(name).layerRule?.(run);
-    return rule === undefined ? [] : [{ option: optionText(name, options[name]), rule, names: [name] }];
+    }).map(({ with: other, rule }) => {
+      return { option, rule: rule(optionText(other, options[other as RunOptionName])), names: [name, other] };
+    });
+    return fault === undefined ? others : [...others, { option, rule: fault, names: [name] }];
   });
 }
 

@@ -13,8 +13,6 @@ export interface SolvedRun extends RemoteRun {
   /** The layout of rounded weights in the result. */
   readonly format: RunOptions["format"];
   readonly queryOf: QueryOf;
-  /** The trained tensors of each reconstructed block are added to it. */
-  readonly trained: Map<number, readonly string[]>;
 }
 
 /** The request, and what the run knows about its answer. */

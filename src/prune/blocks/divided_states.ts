@@ -18,11 +18,6 @@ import type { BlockStates, Round } from "../steps.ts";
 import { type SumsOf, type TokenCounts, withoutEmptySums } from "./summed_layers.ts";
 import { prunedBlock, type RemoteRun, type WindowStates } from "./window_states.ts";
 
-/** A run whose trained tensors are added to those of earlier processes. */
-export interface DividedRun extends RemoteRun {
-  readonly trained: Map<number, readonly string[]>;
-}
-
 export class DividedStates implements BlockStates {
   readonly plan: BlockPlan;
   readonly blocks: readonly number[];
@@ -36,7 +31,7 @@ export class DividedStates implements BlockStates {
    * @param end deletes all states at the end of the run
    */
   constructor(
-    private readonly run: DividedRun,
+    private readonly run: RemoteRun,
     shares: readonly WindowStates[],
     private readonly trainer: WindowStates | undefined,
     readonly end: () => Promise<void>,
