@@ -43,7 +43,10 @@ export function withFewTokens<Hessian>(solveRound: SolveRound<Hessian>): SolveRo
     };
     for await (const solved of solveRound(recorded(), dampedQuery, options)) {
       const { layer: { name }, report } = solved, few = sparse.get(name);
-      yield { ...solved, report: few ? { ...report, notes: [...report.notes, ...notesOf(few, report)] } : report };
+      yield {
+        ...solved,
+        report: few ? { ...report, notes: [...report.notes, ...notesOf(few, report)] } : report,
+      };
     }
   };
 }
@@ -61,8 +64,10 @@ function withoutChoices(query: LayerQuery): LayerQuery {
 function notesOf({ tokens, columns, query }: SparseLayer, { damping }: Report): string[] {
   if (tokens >= columns || !query || needsNoStatistics(query)) return [];
   if (tokens === 0) {
-    return ["No calibration token reached this layer, so only the magnitudes of its weights decided which are pruned. " +
-      "Its loss is measured with the identity as its Hessian."];
+    return [
+      "No calibration token reached this layer, so only the magnitudes of its weights decided which are pruned. " +
+      "Its loss is measured with the identity as its Hessian.",
+    ];
   }
   const seen = `Only ${tokens} calibration tokens reached this layer, which has ${columns} columns`;
   const requested = query.damping ?? DEFAULT_DAMPING;

@@ -67,8 +67,25 @@ export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PackedStatistics, PrunedLayer } from "./layer_file.ts";
 export type { LayerQuery } from "../protocol/layer_query.ts";
 export type { Effort, MethodName } from "../protocol/methods.ts";
-export type { DoneEvent, LayerGroup, ModelPruner, ModelQuery, ModelSource, PruneEvent, StartEvent } from "./model_pruner.ts";
-export type { LayerEvent, LayerInputs, LayerQueryOf, QueryOf, RoundLayer, SolutionName, SolveRound, SourceLayer } from "../protocol/run/solve_round.ts";
+export type {
+  DoneEvent,
+  LayerGroup,
+  ModelPruner,
+  ModelQuery,
+  ModelSource,
+  PruneEvent,
+  StartEvent,
+} from "./model_pruner.ts";
+export type {
+  LayerEvent,
+  LayerInputs,
+  LayerQueryOf,
+  QueryOf,
+  RoundLayer,
+  SolutionName,
+  SolveRound,
+  SourceLayer,
+} from "../protocol/run/solve_round.ts";
 
 export type {
   EdgeHost,

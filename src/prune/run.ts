@@ -103,7 +103,9 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     (layer) => solutionQuery(queryOf(layer.name), layer, solutions),
     { signal },
   );
-  const layers = new Map(round.groups.flatMap(({ layers }) => layers).map(({ name, linear }) => [name, linear]));
+  const layers = new Map(
+    round.groups.flatMap(({ layers }) => layers).map(({ name, linear }) => [name, linear]),
+  );
   const weightOf = (name: string, weight: HostTensor) =>
     storedWeight(open.weights, name, layers.get(name)!, weight);
   const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;

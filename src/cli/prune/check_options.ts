@@ -39,7 +39,8 @@ export function checkLayers(
   queryOf: QueryOf,
   spec: ModelSpec,
 ): void {
-  const { target } = options, stepped = layers.find(({ name }) => queryOf(name).target_step !== undefined)?.name;
+  const { target } = options,
+    stepped = layers.find(({ name }) => queryOf(name).target_step !== undefined)?.name;
   if (target === "none" && stepped !== undefined) {
     refuse(
       `target-step ${queryOf(stepped).target_step}`,

@@ -48,7 +48,11 @@ export function secondRun<Options extends SecondRunFlags>(options: Options): Pru
   const { sparsity, pattern, bits, for: runtime } = options;
   if ([sparsity, pattern, bits, runtime].every((value) => value === undefined)) return undefined;
   const isPruned = pattern !== undefined || Number(sparsity ?? 0) !== 0;
-  const layers = { queries: [{ sparsity: isPruned ? undefined : 0 }], target: options.target, hasExperts: false };
+  const layers = {
+    queries: [{ sparsity: isPruned ? undefined : 0 }],
+    target: options.target,
+    hasExperts: false,
+  };
   const refused = optionConflicts(options, layers).flatMap(({ names }) => names);
   const given: Readonly<Record<string, unknown>> = {
     ...options,

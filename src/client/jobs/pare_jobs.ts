@@ -6,7 +6,13 @@ import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import { ModelPruner } from "../model_pruner.ts";
-import type { LayerInputs, LayerQueryOf, RoundLayer, SolveRound, SourceLayer } from "../../protocol/run/solve_round.ts";
+import type {
+  LayerInputs,
+  LayerQueryOf,
+  RoundLayer,
+  SolveRound,
+  SourceLayer,
+} from "../../protocol/run/solve_round.ts";
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import { withFewTokens } from "../few_tokens.ts";
 import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";

@@ -91,7 +91,9 @@ export const removalSchema = z.object({
     experts: z.number(),
     multiple: z.int(),
     blocks: z.int(),
-    ...Object.fromEntries(SHRINK_REPORT_OPTIONS.map((name) => [name, RUN_OPTIONS[name].schema])) as ShrinkFields,
+    ...Object.fromEntries(
+      SHRINK_REPORT_OPTIONS.map((name) => [name, RUN_OPTIONS[name].schema]),
+    ) as ShrinkFields,
   }),
   /** The blocks of the dense model that were dropped. */
   dropped_blocks: z.array(z.int()),
