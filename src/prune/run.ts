@@ -1,7 +1,7 @@
 /** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
 
 import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
-import type { RoundLayer } from "../client/solve_round.ts";
+import type { RoundLayer } from "../protocol/run/solve_round.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -45,8 +45,10 @@ export async function pruneBlock(run: BlockRun, block: number): Promise<void> {
     ? await trainAndRound(run, open)
     : await solveAndTrain(run, open, plan.rounds(block), true);
   if (trained) await destination.recordReconstruction?.(block, trained);
-  const record = heldOut > 0 && open.replaced.size > 0 ? destination.recordBlock : undefined;
-  await clock.calibrating(states.advance(open, record && ((error) => record(block, error))));
+  const measures = heldOut > 0 && open.replaced.size > 0 && destination.recordBlock !== undefined;
+  const error = await clock.calibrating(states.advance(open, measures));
+  if (error !== undefined) await destination.recordBlock!(block, error);
+  if (states.store) await clock.calibrating(states.store());
 }
 
 /**
@@ -61,12 +63,11 @@ async function solveAndTrain(
 ): Promise<ReconstructedBlock | undefined> {
   const { states, clock, hasTargets } = run, { plan } = states, { block } = open;
   // Asked before the layers are solved, because they may count as finished afterwards.
-  const runsDense = plan.runsDense(block);
+  const runsDense = plan.runsDense(block), epochs = plan.epochs(block);
   for (const groups of rounds) {
     await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, isLast);
   }
   if (runsDense && states.runDense) await clock.calibrating(states.runDense());
-  const epochs = plan.epochs(block);
   const result = epochs > 0 ? await clock.leavingOut(states.train(open, epochs)) : undefined;
   if (result) run.onTrained?.(block, result);
   return result;
@@ -103,7 +104,7 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     { signal },
   );
   const layers = new Map(
-    round.groups.flatMap(({ layers }) => layers.map((layer) => [layer.name, layer.linear])),
+    round.groups.flatMap(({ layers }) => layers).map(({ name, linear }) => [name, linear]),
   );
   const weightOf = (name: string, weight: HostTensor) =>
     storedWeight(open.weights, name, layers.get(name)!, weight);
