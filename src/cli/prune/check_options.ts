@@ -2,6 +2,7 @@
 
 import type { QueryOf } from "../../client/model_pruner.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
+import { requireNoTokenInputs } from "../../model/token_inputs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { NamedLayer } from "../../prune/choose_layers.ts";
 import { optionConflicts } from "../../protocol/run/run_options.ts";
@@ -26,16 +27,17 @@ export function checkConflicts(options: PruneOptions, servers: readonly string[]
 }
 
 /**
- * Checks the options about targets, reconstructions and experts.
+ * Checks the options about hosts, targets, reconstructions and experts.
  * @param layers the layers that are pruned
  * @throws {UsageError} naming the option or the layer, and the rule
  */
 export function checkLayers(
-  { target, reconstruct, expertsAtOnce, allExperts, preset }: PruneOptions,
+  { remote, target, reconstruct, expertsAtOnce, allExperts, preset }: PruneOptions,
   layers: readonly NamedLayer[],
   queryOf: QueryOf,
   spec: ModelSpec,
 ): void {
+  if (remote) requireNoTokenInputs(spec);
   const stepped = layers.find(({ name }) => queryOf(name).target_step !== undefined)?.name;
   if (target === "none" && stepped !== undefined) {
     refuse(
