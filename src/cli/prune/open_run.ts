@@ -77,20 +77,8 @@ export async function openRun(
   const sources = { checkpoint: opened.checkpoint, query: layers.query, options, texts, seqlen, fs };
   let backend: Promise<Backend> | undefined;
   return {
-    ...{
-      ...layers,
-      options,
-      stored,
-      opened,
-      servers,
-      freeBytes,
-      texts,
-      seqlen,
-      output,
-      signal,
-      cleanup,
-      first,
-    },
+    ...layers,
+    ...{ options, stored, opened, servers, freeBytes, texts, seqlen, output, signal, cleanup, first },
     name: first?.report.model.name ?? await displayedName(model, folder),
     fingerprint: await commandFingerprint(sources),
     /** Opens the device at the first call. @param recorded the backend of an unfinished run */
