@@ -211,7 +211,7 @@ async function printReport(report: ShrinkReport, out: string, output: Output): P
   const change = `${removedShare(report)} fewer parameters`,
     advice = "try a smaller share or --reconstruct 5";
   const warnings = perplexityWarnings(report.perplexity, change, advice);
-  const lines = output.json ? [] : await loadingLines(out, "dense", fs);
+  const lines = output.json ? [] : await loadingLines(out, "dense");
   for (const line of [...warnings, ...lines]) output.remark(line);
 }
 

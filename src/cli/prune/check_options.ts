@@ -2,6 +2,7 @@
 
 import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
+import { requireNoTokenInputs } from "../../model/token_inputs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { NamedLayer } from "../../prune/choose_layers.ts";
 import { type OptionConflict, optionConflicts } from "../../protocol/run/run_options.ts";
@@ -29,7 +30,7 @@ function refuseFirst([first]: readonly OptionConflict[], { preset }: PruneOption
 }
 
 /**
- * Checks the options about targets, reconstructions and experts.
+ * Checks the options about hosts, targets, reconstructions and experts.
  * @param layers the layers that are pruned
  * @throws {UsageError} naming the option or the layer, and the rule
  */
@@ -39,8 +40,9 @@ export function checkLayers(
   queryOf: QueryOf,
   spec: ModelSpec,
 ): void {
-  const { target } = options,
-    stepped = layers.find(({ name }) => queryOf(name).target_step !== undefined)?.name;
+  const { remote, target } = options;
+  if (remote) requireNoTokenInputs(spec);
+  const stepped = layers.find(({ name }) => queryOf(name).target_step !== undefined)?.name;
   if (target === "none" && stepped !== undefined) {
     refuse(
       `target-step ${queryOf(stepped).target_step}`,
