@@ -74,9 +74,8 @@ async function solveAndTrain(
 }
 
 /**
- * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained
- * weights and their zeros. Their targets are the outputs of the trained layers, which make up for the errors of the
- * earlier layers already.
+ * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained weights and their
+ * zeros. Their targets are the outputs of the trained layers, which make up for the errors of the earlier layers already.
  * @returns the reconstruction with the trained tensors that are not rounded
  */
 async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<ReconstructedBlock | undefined> {
@@ -103,11 +102,10 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     (layer) => solutionQuery(queryOf(layer.name), layer, solutions),
     { signal },
   );
-  const layers = new Map(
-    round.groups.flatMap(({ layers }) => layers).map(({ name, linear }) => [name, linear]),
-  );
+  const layers = round.groups.flatMap(({ layers }) => layers);
+  const linears = new Map(layers.map(({ name, linear }) => [name, linear]));
   const weightOf = (name: string, weight: HostTensor) =>
-    storedWeight(open.weights, name, layers.get(name)!, weight);
+    storedWeight(open.weights, name, linears.get(name)!, weight);
   const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;
   for await (const layer of solved) {
     const { layer: { name } } = layer, answer = isStored ? await destination.takeAnswer?.(layer) : undefined;
@@ -117,6 +115,6 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     open.replaced.set(name, weight);
     if (isStored) await run.recordLayer(layer);
   }
-  const missing = [...layers.keys()].find((name) => !open.replaced.has(name));
+  const missing = [...linears.keys()].find((name) => !open.replaced.has(name));
   if (missing !== undefined) throw new Error(`${missing}: the solver has returned no weight`);
 }
