@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
 import { addSums } from "../src/host/blocks/sum_parts.ts";
-import { describeStates, type StatesName } from "../src/host/blocks/states.ts";
+import { describeStates, type States, type StatesName } from "../src/host/blocks/states.ts";
 import { StatesNotFoundError, type StatesStore } from "../src/host/blocks/states_store.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
@@ -33,17 +33,13 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
 
   app.openapi(guardedRoute(CREATE_STATES, keys), async (c) => {
     const key = ownName(c, c.req.valid("param").name), { target, block } = c.req.valid("query");
-    const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
-    const { backend, states: store, residentQueue } = session;
-    try {
-      const states = await residentQueue.run(
-        () => createStates(backend, body, { hasTargets: target === "dense", block, store, name: key }),
-        signal,
-      );
-      return c.json(describeStates(states), 201);
-    } catch (error) {
-      throw device.handleFailure(error, session);
-    }
+    const body = requestBody(c, services), session = device.session(), { backend, states: store } = session;
+    const states = await device.withPlace(
+      session,
+      () => createStates(backend, body, { hasTargets: target === "dense", block, store, name: key }),
+      c.req.raw.signal,
+    );
+    return c.json(describeStates(states), 201);
   });
 
   app.openapi(guardedRoute(DELETE_STATES, keys), async (c) => {
@@ -52,54 +48,33 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
     return c.body(null, 204);
   });
 
-  const { prune, collect, train, measure, run } = BLOCK_STEPS;
-  app.openapi(guardedRoute(prune, keys), (c) => answerStep(c, { kind: "prune", ...c.req.valid("query") }));
-  app.openapi(
-    guardedRoute(collect, keys),
-    (c) => answerStep(c, { kind: "collect", ...c.req.valid("query") }),
-  );
-  app.openapi(guardedRoute(train, keys), (c) => answerStep(c, { kind: "train", ...c.req.valid("query") }));
-  app.openapi(
-    guardedRoute(measure, keys),
-    (c) => answerStep(c, { kind: "measure", ...c.req.valid("query") }),
-  );
-  app.openapi(guardedRoute(run, keys), (c) => answerStep(c, { kind: "run", ...c.req.valid("query") }));
-
-  async function answerStep(c: Context<HostEnv>, step: BlockStep) {
-    const key = ownName(c, step.states);
-    const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
-    const { states: store, residentQueue, solveQueue } = session;
-    try {
-      const { parts, solved } = await store.use(key, (states) =>
-        residentQueue.run(() =>
-          runBlock(states, {
-            ...body,
-            step,
-            signal,
-            store,
-            name: key,
-            runSolve: (work) => solveQueue.run(work, signal),
-          }), signal), signal);
-      for (const { report } of solved) metrics.countLayer(report, false);
-      return c.body(...answerOf(parts, store));
-    } catch (error) {
-      throw device.handleFailure(error, session);
-    }
+  for (const [kind, operation] of Object.entries(BLOCK_STEPS)) {
+    app.openapi(guardedRoute(operation, keys), (c) => {
+      const step = { kind, ...c.req.valid("query") } as BlockStep, name = ownName(c, step.states);
+      const body = requestBody(c, services), { signal } = c.req.raw;
+      return device.use(async (session) => {
+        const { states: store, solveQueue } = session;
+        const runSolve = <T>(work: () => Promise<T>) => solveQueue.run(work, signal);
+        const request = { ...body, step, signal, store, name, runSolve };
+        const run = (states: States) => device.withPlace(session, () => runBlock(states, request), signal);
+        const { parts, solved } = await store.use(name, run, signal);
+        for (const { report } of solved) metrics.countLayer(report, false);
+        return c.body(...answerOf(parts, store));
+      });
+    });
   }
 
-  app.openapi(guardedRoute(ADD_SUMS, keys), async (c) => {
+  app.openapi(guardedRoute(ADD_SUMS, keys), (c) => {
     const name = ownName(c, c.req.valid("param").name), { layer } = c.req.valid("query");
-    const body = requestBody(c, services), session = device.session(), { signal } = c.req.raw;
-    const { states: store, residentQueue, solveQueue } = session;
-    const runSolve = <T>(work: () => Promise<T>) =>
-      residentQueue.run(() => solveQueue.run(work, signal), signal);
-    const request = { ...body, layer, store, name, runSolve };
-    try {
+    const body = requestBody(c, services), { signal } = c.req.raw;
+    return device.use(async (session) => {
+      const { states: store, solveQueue } = session;
+      const runSolve = <T>(work: () => Promise<T>) =>
+        device.withPlace(session, () => solveQueue.run(work, signal), signal);
+      const request = { ...body, layer, store, name, runSolve };
       const parts = await store.use(name, (states) => addSums(states, request), signal);
       return c.body(...answerOf(parts, store));
-    } catch (error) {
-      throw device.handleFailure(error, session);
-    }
+    });
   });
 
   /** Returns the answer with the parts of a file, which hold memory of the store until they are sent, but no place on the device. */

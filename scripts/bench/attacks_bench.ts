@@ -62,9 +62,9 @@ export const bench: Bench<{ readonly runs: number; readonly seconds: number }, A
       fuzzFailures: fuzz.failures,
       requests: requests.figures,
     };
-    const backend = await openBackend("cpu"),
-      device = { backend: backend.kind, adapter: backend.adapter.name };
-    await backend.dispose();
+    await using cleanup = new AsyncDisposableStack();
+    const { kind, adapter } = await openBackend({ backend: "cpu" }, cleanup),
+      device = { backend: kind, adapter: adapter.name };
     if (attacks.failures + fuzz.failures + requests.failures === 0) await save(device, results);
     return results;
   },

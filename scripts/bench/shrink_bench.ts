@@ -87,7 +87,7 @@ export const bench: Bench<{ readonly only?: string }, ShrinkResults> = {
     ),
   async measure({ backend: kind, only }, { earlier, scratch, save }) {
     await using cleanup = new AsyncDisposableStack();
-    const backend = cleanup.adopt(await openBackend(kind), (opened) => opened.dispose());
+    const backend = await openBackend({ backend: kind }, cleanup);
     const texts = await findTexts(scratch), measured = only === undefined ? MODELS : [only];
     const models = (await listQualityModels()).filter(({ name }) => measured.includes(name));
     let results: ShrinkResults = {

@@ -3,7 +3,7 @@
 import type { Backend } from "../../src/device/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { Output } from "../../src/cli/terminal/output.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
 import { Pare } from "../../src/client/pare.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";

@@ -2,7 +2,7 @@
 
 import { type Phase, PHASES } from "./phase_clock.ts";
 import { textTable } from "../../src/cli/terminal/output.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
 import { type Column, markdownTable, NOT_MEASURED } from "../bench/report/markdown_table.ts";
 
 /** The results of the dense model, or of one way to prune it. Each run is a column of the tables. */

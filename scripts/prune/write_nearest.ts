@@ -25,7 +25,7 @@ export async function writeNearest(
 ): Promise<string> {
   await using cleanup = new AsyncDisposableStack();
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem)), { model } = opened;
-  const backend = cleanup.adopt(await openBackend("cpu"), (backend) => backend.dispose());
+  const backend = await openBackend({ backend: "cpu" }, cleanup);
   const pruner = new DevicePruner(backend);
   const ranges = query.bits === undefined ? {} : { ranges: "minmax" } as const;
   await copyDestination(opened.checkpoint, out, true).fill(async ({ replace }) => {

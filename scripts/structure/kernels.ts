@@ -1,8 +1,12 @@
 /**
- * Checks that every kernel has its files, which share one name: declaration, shader, CPU version, float64 reference and test.
+ * Checks that every kernel has its files, which share one name: declaration, shader, CPU version and float64 reference. A file of
+ * `tests/device/kernels` must import the declaration.
  * A file of `src/device/kernels` declares kernels if it calls `defineKernel`. The shared code of shaders and CPU versions is in
  * folders called `shared`.
  */
+
+/** The folder with the tests of all kernels. */
+const TESTS = "tests/device/kernels";
 
 /** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
 const VARIANT = /_(software|packed|tiled)$/;
@@ -28,7 +32,6 @@ export async function kernelProblems(root: string): Promise<string[]> {
     "shaders/STEM.wgsl",
     "src/device/cpu/assembly/STEM.ts",
     "tests/reference/kernels/STEM.ts",
-    "tests/device/kernels/STEM_test.ts",
   ];
   for (const pattern of patterns) {
     const [, folder, suffix] = pattern.match(/(.*)\/STEM(.*)/)!,
@@ -36,15 +39,26 @@ export async function kernelProblems(root: string): Promise<string[]> {
     const report = (stem: string, problem: string) =>
       problems.push(`${pattern.replace("STEM", stem)}: ${problem}`);
     for (const stem of declarations) if (!found.includes(stem)) report(stem, "is missing");
-    // Some tests are about several kernels.
-    if (suffix === "_test.ts") continue;
     for (const stem of found) {
       if (!declarations.includes(stem.replace(VARIANT, ""))) {
         report(stem, "src/device/kernels has no declaration of this name");
       }
     }
   }
+  const tests = await textsIn(`${root}/${TESTS}`);
+  for (const stem of declarations) {
+    if (!tests.includes(`/${stem}.ts"`)) problems.push(`${TESTS}: has no test of ${stem}.ts`);
+  }
   return problems;
+}
+
+/** Returns the texts of all files in `folder`, one after another. */
+async function textsIn(folder: string): Promise<string> {
+  const texts: string[] = [];
+  for await (const { name, isFile } of Deno.readDir(folder)) {
+    if (isFile) texts.push(await Deno.readTextFile(`${folder}/${name}`));
+  }
+  return texts.join("\n");
 }
 
 /** Returns the names of the files in `folder` that end in `suffix`, without the suffix. */

@@ -11,7 +11,10 @@ export interface Suite {
   readonly build?: "docs" | "npm";
   /** Whether Deno runs with the V8 flags of `deno task serve` and `pare`. The flags matter to the `cpu` backend only. */
   readonly v8Flags?: boolean;
-  /** The number of processes that share the files, because one test alone rarely keeps two cores busy. @default 1 */
+  /**
+   * The number of processes that run at the same time, because one test alone rarely keeps two cores busy. Each process loads
+   * many files as one module, which saves most of the time that short files take. If absent, one process runs all files.
+   */
   readonly processes?: number;
   /** The command of a suite that `deno test` does not run. */
   readonly command?: readonly string[];
@@ -23,11 +26,12 @@ export const SUITES = {
   fast: { description: "everything that takes seconds", processes: 2 },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
   nightly: {
-    description: "gigabytes of traffic through an edge, and shaders that take minutes to compile",
+    description: "gigabytes of traffic through an edge, slow shaders, and the figures of the demo",
   },
   paired: {
     description: "the numerical tests on the cpu backend, with the V8 flags that serve and pare use",
     v8Flags: true,
+    processes: 1,
   },
   contract: { description: "the OpenAPI documents, generated clients, and /docs in Chromium", build: "docs" },
   packages: {

@@ -70,10 +70,7 @@ async function evaluate(model: string, options: EvalOptions, signal: AbortSignal
   for (const text of texts) opened.push(await openText("text", text, output, signal));
   const plan: EvaluationPlan = { texts: opened, windows: options.windows, seqlen: options.seqlen };
   await using cleanup = new AsyncDisposableStack();
-  const backend = cleanup.adopt(
-    await openBackend(options.backend, options),
-    (opened) => opened.dispose(),
-  );
+  const backend = await openBackend(options, cleanup);
   const results = await evaluateModels([model, ...compare], plan, { backend, output, signal });
   output.result({ models: results }, [evalTable(results)]);
 }

@@ -111,7 +111,7 @@ async function continueText(
     );
   }
   await using cleanup = new AsyncDisposableStack();
-  const backend = cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
+  const backend = await openBackend(options, cleanup);
 
   const stream = new TextStream(tokenizer, promptTokens), tokens: number[] = [];
   const startedAt = performance.now();

@@ -58,9 +58,7 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
   await using cleanup = new AsyncDisposableStack();
-  const open = async () =>
-    cleanup.adopt(await openBackend(options.backend, options), (opened) => opened.dispose());
-  const pruner = remoteClient(options, output) ?? new DevicePruner(await open());
+  const pruner = remoteClient(options, output) ?? new DevicePruner(await openBackend(options, cleanup));
   const pruned = await pruner.pruneLayer(tensors, query, { signal }).catch((error) => {
     if (error instanceof PareError && LAYER_STATUSES.includes(error.status)) {
       error.message = `${file}: ${error.message}`;

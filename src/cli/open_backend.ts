@@ -2,15 +2,28 @@
 
 import type { Adapter, Backend } from "../device/backend.ts";
 import { type BackendChoice, selectBackend, type SelectOptions } from "../host/backends.ts";
+import { storesBfloat16 } from "../prune/block_plan.ts";
+import type { Model } from "../model/model.ts";
 import type { LogEntry } from "../host/metrics.ts";
 import { messageOf } from "../base/errors.ts";
 import { printableLine } from "../base/texts.ts";
 import { RefusedError } from "./errors.ts";
 
-/** Opens a backend for forward passes and solves, and names a GPU on standard error. @throws {RefusedError} if this machine does not have it */
-export async function openBackend(choice: BackendChoice, options: SelectOptions = {}): Promise<Backend> {
+/**
+ * Opens a backend for forward passes and solves, and names a GPU on standard error.
+ * @param cleanup disposes of the backend
+ * @param model the model whose dtype decides how its activations are rounded
+ * @throws {RefusedError} if this machine does not have the backend
+ */
+export async function openBackend(
+  { backend: choice, ...options }: { readonly backend: BackendChoice } & SelectOptions,
+  cleanup: AsyncDisposableStack,
+  model?: Model,
+): Promise<Backend> {
   try {
-    const backend = await selectBackend(choice, { log: printChoice, ...options });
+    const dtype = { storesBfloat16: model && storesBfloat16(model) };
+    const backend = await selectBackend(choice, { log: printChoice, ...options, ...dtype });
+    cleanup.adopt(backend, (opened) => opened.dispose());
     if (backend.kind === "webgpu") printAdapter(backend.adapter);
     return backend;
   } catch (error) {

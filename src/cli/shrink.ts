@@ -13,6 +13,7 @@ import { removalLines, removedShare } from "../prune/report/summary.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
 import { neuronShare, withSmallerSizes } from "../prune/shrink/smaller_network.ts";
 import { UNITS } from "../prune/shrink/units.ts";
+import { reportedOptions, SHRINK_OPTIONS } from "../protocol/run/run_options.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { displayedName, MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
@@ -40,7 +41,7 @@ import {
 } from "./prune/print_result.ts";
 import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
-import { requireNoSmallerModel, secondRun, SHRINK_OPTIONS, SMALLER_FOLDER } from "./shrink/second_run.ts";
+import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
 import {
   planUnits,
   type ShrinkCommand,
@@ -100,7 +101,7 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   );
   return command.action((model: string, options: ShrinkOptions) => {
     // Held-out windows choose whether targets are kept, and the epoch of a reconstruction. Without both, they would choose nothing.
-    const choosesNothing = options.target === "none" && options.reconstruct === 0;
+    const choosesNothing = Object.keys(reportedOptions(options)).length === 0;
     const isDefault = command.getOptionValueSource("validation") === "default";
     return shrink(model, options, choosesNothing && isDefault ? 0 : options.validation, signal);
   });
@@ -113,7 +114,7 @@ async function shrink(
   validation: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const { out, calibration, text, smaller, blocks, samples, target, reconstruct } = options;
+  const { out, calibration, text, smaller, blocks, samples } = options;
   const given = unitKinds(options), kinds = smaller === undefined ? given : ["neurons" as const];
   if (smaller !== undefined && given.length + blocks > 0) {
     throw new UsageError(
@@ -134,11 +135,11 @@ async function shrink(
     );
   }
   const solvesLayers = kinds.some((kind) => kind !== "experts");
-  const trainsLater = second !== undefined && (second.target !== "none" || second.reconstruct > 0);
-  if (!solvesLayers && !trainsLater && (target !== "none" || reconstruct > 0)) {
-    const option = reconstruct > 0 ? `--reconstruct ${reconstruct}` : `--target ${target}`;
+  const trainsLater = second !== undefined && Object.keys(reportedOptions(second)).length > 0;
+  const training = Object.entries(reportedOptions(options)).at(-1);
+  if (!solvesLayers && !trainsLater && training) {
     throw new UsageError(
-      `option ${option}: needs --ffn or --heads, because no other block changes without them`,
+      `option --${training.join(" ")}: needs --ffn or --heads, because no other block changes without them`,
     );
   }
   await requireTexts({ calibration, text }, samples);
@@ -210,7 +211,7 @@ async function printReport(report: ShrinkReport, out: string, output: Output): P
   const change = `${removedShare(report)} fewer parameters`,
     advice = "try a smaller share or --reconstruct 5";
   const warnings = perplexityWarnings(report.perplexity, change, advice);
-  const lines = output.json ? [] : await loadingLines(out, "dense", fs);
+  const lines = output.json ? [] : await loadingLines(out, "dense");
   for (const line of [...warnings, ...lines]) output.remark(line);
 }
 

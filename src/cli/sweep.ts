@@ -35,7 +35,7 @@ import { requireNoInput, requireWritableFile } from "./files/output_path.ts";
 import { DEFAULT_SPARSITY } from "../protocol/limits.ts";
 import { DEFAULT_MODEL_METHOD } from "../protocol/methods.ts";
 import type { RunOptions } from "../protocol/run/options.ts";
-import { linearLayers, storesBfloat16 } from "../prune/block_plan.ts";
+import { linearLayers } from "../prune/block_plan.ts";
 import { openBackend } from "./open_backend.ts";
 import { inputFiles, MODEL_ARGUMENT, modelFolder, remarkFormat } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
@@ -128,10 +128,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     denoFileSystem,
   );
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
-  const backend = cleanup.adopt(
-    await openBackend(options.backend, { ...options, storesBfloat16: storesBfloat16(model) }),
-    (opened) => opened.dispose(),
-  );
+  const backend = await openBackend(options, cleanup, model);
   const measure = (pruned: Model) => computePerplexity(pruned, backend, tokens, { seqlen, windows, signal });
   const { perplexity: dense, windows: measuredWindows } = await measure(model);
   output.remark(`dense ${dense.toFixed(3)} over ${measuredWindows} windows of ${seqlen}`);

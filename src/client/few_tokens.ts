@@ -9,13 +9,13 @@ import { DEFAULT_DAMPING, DEFAULT_TARGET_STEP, MAX_DAMPING } from "../protocol/l
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { needsNoStatistics } from "../protocol/methods.ts";
 import type { Report } from "../protocol/messages.ts";
-import type { LayerInputs } from "./model_source.ts";
-import type { LayerQueryOf, SolveRound } from "./solve_round.ts";
+import type { LayerQueryOf, SolveRound } from "../protocol/run/solve_round.ts";
 
-/** The number of tokens of a layer's Hessian, and its number of columns, which is larger. */
-interface Shortage {
+/** A layer that only some tokens reach. */
+interface SparseLayer {
   readonly tokens: number;
   readonly columns: number;
+  readonly isValidated: boolean;
   /** The parameters of the layer without a higher damping, once they are known. */
   query?: LayerQuery;
 }
@@ -23,52 +23,32 @@ interface Shortage {
 /** Wraps `solveRound` so that layers with few tokens get more damping, and a note in their reports. */
 export function withFewTokens<Hessian>(solveRound: SolveRound<Hessian>): SolveRound<Hessian> {
   return async function* (groups, queryOf, options) {
-    const fewTokens = new FewTokens();
+    const sparse = new Map<string, SparseLayer>();
     const recorded = async function* () {
       for await (const group of groups) {
-        fewTokens.record(group);
+        const { tokens, validationHessian, layers } = group, isValidated = validationHessian !== undefined;
+        for (const { name, weight: { shape: [, columns] } } of tokens === undefined ? [] : layers) {
+          sparse.set(name, { tokens: tokens!, columns, isValidated });
+        }
         yield group;
       }
     };
-    for await (const solved of solveRound(recorded(), fewTokens.withDamping(queryOf), options)) {
-      yield { ...solved, report: fewTokens.withNote(solved.layer.name, solved.report) };
+    const dampedQuery: LayerQueryOf = (layer) => {
+      const requested = queryOf(layer), few = sparse.get(layer.name);
+      if (!few) return requested;
+      const query = few.query = few.isValidated ? requested : withoutChoices(requested);
+      // A layer that no token reached has the identity as its Hessian, which needs no damping.
+      const isDamped = few.tokens > 0 && few.tokens < few.columns && !needsNoStatistics(query);
+      return isDamped ? { ...query, damping: MAX_DAMPING } : query;
+    };
+    for await (const solved of solveRound(recorded(), dampedQuery, options)) {
+      const { layer: { name }, report } = solved, few = sparse.get(name);
+      yield {
+        ...solved,
+        report: few ? { ...report, notes: [...report.notes, ...notesOf(few, report)] } : report,
+      };
     }
   };
-}
-
-/** The layers of a round with few tokens, of all groups that were recorded. */
-class FewTokens {
-  readonly #shortages = new Map<string, Shortage>();
-  readonly #unvalidated = new Set<string>();
-
-  /** Records the layers of a group. Must be called before a method is called for one of these layers. */
-  record({ tokens, validationHessian, layers }: LayerInputs<unknown>): void {
-    if (tokens === undefined) return;
-    for (const { name, weight: { shape: [, columns] } } of layers) {
-      if (tokens < columns) this.#shortages.set(name, { tokens, columns });
-      if (!validationHessian) this.#unvalidated.add(name);
-    }
-  }
-
-  /** Wraps `queryOf` so that layers with few tokens have a higher damping. */
-  withDamping(queryOf: LayerQueryOf): LayerQueryOf {
-    return (layer) => {
-      const { name } = layer, requested = queryOf(layer), shortage = this.#shortages.get(name);
-      const query = this.#unvalidated.has(name) ? withoutChoices(requested) : requested;
-      if (!shortage) return query;
-      shortage.query = query;
-      if (needsNoStatistics(query)) return query;
-      // A layer that no token reached has the identity as its Hessian, which needs no damping.
-      return shortage.tokens === 0 ? query : { ...query, damping: MAX_DAMPING };
-    };
-  }
-
-  /** Adds a note to the report of a layer with few tokens. */
-  withNote(name: string, report: Report): Report {
-    const shortage = this.#shortages.get(name);
-    if (!shortage?.query || needsNoStatistics(shortage.query)) return report;
-    return { ...report, notes: [...report.notes, noteOf(shortage.query, shortage, report)] };
-  }
 }
 
 /** Replaces `auto` by the defaults. */
@@ -80,16 +60,18 @@ function withoutChoices(query: LayerQuery): LayerQuery {
   };
 }
 
-/** Describes the shortage, and the damping if the method used it. */
-function noteOf(query: LayerQuery, shortage: Shortage, { damping }: Report): string {
-  const { tokens, columns } = shortage;
+/** Describes the shortage, if there is one, and the damping if the method used it. */
+function notesOf({ tokens, columns, query }: SparseLayer, { damping }: Report): string[] {
+  if (tokens >= columns || !query || needsNoStatistics(query)) return [];
   if (tokens === 0) {
-    return "No calibration token reached this layer, so only the magnitudes of its weights decided which are pruned. " +
-      "Its loss is measured with the identity as its Hessian.";
+    return [
+      "No calibration token reached this layer, so only the magnitudes of its weights decided which are pruned. " +
+      "Its loss is measured with the identity as its Hessian.",
+    ];
   }
   const seen = `Only ${tokens} calibration tokens reached this layer, which has ${columns} columns`;
   const requested = query.damping ?? DEFAULT_DAMPING;
-  if (damping === null || requested === MAX_DAMPING) return `${seen}.`;
+  if (damping === null || requested === MAX_DAMPING) return [`${seen}.`];
   const change = requested === "auto" ? "is" : `was raised from ${requested} to`;
-  return `${seen}, so its damping ${change} ${MAX_DAMPING}.`;
+  return [`${seen}, so its damping ${change} ${MAX_DAMPING}.`];
 }

@@ -3,9 +3,7 @@
 import type { CallOptions } from "./transport.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
-import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
-import type { LayerInputs } from "./model_source.ts";
-import type { LayerQueryOf, RoundLayer } from "./solve_round.ts";
+import type { LayerInputs, LayerQueryOf, RoundLayer, SourceLayer } from "../protocol/run/solve_round.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 export interface HostPoolOptions<Host> {
@@ -13,6 +11,51 @@ export interface HostPoolOptions<Host> {
   readonly onHostLost?: (host: Host, error: Error) => void;
   /** Asks, before each round, whether a lost host works again. By default, lost hosts are never used again. */
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
+}
+
+/** One layer that a host will solve or is solving. */
+interface LayerTask<Host> {
+  readonly group: LayerInputs;
+  readonly layer: SourceLayer;
+  /** The statistics of the group at each host that has got one of its layers. All tasks of the group share this map. */
+  readonly statistics: Map<Host, SharedStatistics>;
+  /** The layers of the group that are not solved yet. All tasks of the group share this set. */
+  readonly unsolved: Set<SourceLayer>;
+}
+
+/** The layers of one calibration round that wait for a host. A group is requested only when a host is free. */
+class LayerTaskQueue<Host> {
+  readonly #groups: AsyncGenerator<LayerInputs, void, undefined>;
+  #hasMoreGroups = true;
+  readonly #waiting: LayerTask<Host>[] = [];
+
+  constructor(groups: AsyncGenerator<LayerInputs, void, undefined>) {
+    this.#groups = groups;
+  }
+
+  /** Whether no layer waits and the round has no more groups. */
+  get isExhausted(): boolean {
+    return !this.#hasMoreGroups && this.#waiting.length === 0;
+  }
+
+  /** Removes and returns the next layer, preferably one whose statistics are at `host`. Undefined if there is none. */
+  async next(host: Host): Promise<LayerTask<Host> | undefined> {
+    while (this.#waiting.length === 0 && this.#hasMoreGroups) {
+      const { done, value } = await this.#groups.next();
+      if (done) this.#hasMoreGroups = false;
+      else {
+        const shared = { group: value, statistics: new Map(), unsolved: new Set(value.layers) };
+        this.#waiting.push(...value.layers.map((layer) => ({ ...shared, layer })));
+      }
+    }
+    const index = this.#waiting.findIndex(({ statistics }) => statistics.has(host));
+    return this.#waiting.splice(Math.max(index, 0), 1)[0];
+  }
+
+  /** Puts back a layer that its host did not solve. It becomes the first in the queue. */
+  putBack(task: LayerTask<Host>): void {
+    this.#waiting.unshift(task);
+  }
 }
 
 type Outcome<Host> =

@@ -1,7 +1,7 @@
 /** The tensors of one layer before and after pruning, and the body of a request to prune it. */
 
 import type { Report } from "../protocol/messages.ts";
-import type { LayerInputs, SourceLayer } from "./model_source.ts";
+import type { LayerInputs, SourceLayer } from "../protocol/run/solve_round.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 
 /**

@@ -17,12 +17,11 @@
 
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
-export type { BlockTensors, SentTensor } from "./blocks/block_body.ts";
 export { BlockHost, type BlockStep, type PruneStep } from "./blocks/block_host.ts";
 export type { SentRunOptions } from "../protocol/run/sent_run_options.ts";
 export type { ExpectedBlock } from "./blocks/check_block.ts";
 export type { AddedSums, LayerSums, TargetsRequest } from "./blocks/layer_sums.ts";
-export type { BodyPart, StoredBytes } from "./request_body.ts";
+export type { BlockTensors, BodyPart, SentTensor, StoredBytes } from "./request_body.ts";
 export type {
   ReconstructedBlock,
   SolvedBlock,
@@ -70,15 +69,23 @@ export type { LayerQuery } from "../protocol/layer_query.ts";
 export type { Effort, MethodName } from "../protocol/methods.ts";
 export type {
   DoneEvent,
-  LayerEvent,
+  LayerGroup,
   ModelPruner,
   ModelQuery,
+  ModelSource,
   PruneEvent,
-  QueryOf,
   StartEvent,
 } from "./model_pruner.ts";
-export type { LayerGroup, LayerInputs, ModelSource, SolutionName, SourceLayer } from "./model_source.ts";
-export type { LayerQueryOf, RoundLayer, SolveRound } from "./solve_round.ts";
+export type {
+  LayerEvent,
+  LayerInputs,
+  LayerQueryOf,
+  QueryOf,
+  RoundLayer,
+  SolutionName,
+  SolveRound,
+  SourceLayer,
+} from "../protocol/run/solve_round.ts";
 
 export type {
   EdgeHost,

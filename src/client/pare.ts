@@ -10,13 +10,11 @@ import { parseAnswer } from "./answers/parse_answer.ts";
 import { type CallOptions, Transport, type TransportOptions } from "./transport.ts";
 import { digestOfBytes } from "./digests.ts";
 import { PareError } from "./errors.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
+import { ModelPruner } from "./model_pruner.ts";
+import type { SolveRound } from "../protocol/run/solve_round.ts";
 import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
-import type { ModelSource } from "./model_source.ts";
-import { pruneRounds } from "./prune_rounds.ts";
-import type { SolveRound } from "./solve_round.ts";
 import { withFewTokens } from "./few_tokens.ts";
 import type { StatisticsOptions } from "./shared_statistics.ts";
 
@@ -32,7 +30,7 @@ export interface HostDescription {
 const MAX_STORED = 8;
 
 /** A client of one Pare host or edge. */
-export class Pare implements ModelPruner {
+export class Pare extends ModelPruner {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
   /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
@@ -42,6 +40,7 @@ export class Pare implements ModelPruner {
 
   /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
+    super();
     this.#options = options;
     this.#transport = new Transport(options);
   }
@@ -123,19 +122,6 @@ export class Pare implements ModelPruner {
     } catch (error) {
       if (!(error instanceof PareError && error.status === 404)) throw error;
     }
-  }
-
-  /**
-   * Prunes a model layer by layer and replaces each weight in `source` as soon as it is solved.
-   * @throws {PareError} {ConnectionError} as `pruneLayer`. Layers that were replaced before stay replaced
-   * @throws the signal's reason as soon as the signal is aborted. `source` may still be executing a step at that time
-   */
-  pruneModel(
-    source: ModelSource,
-    query: ModelQuery = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<PruneEvent, void, void> {
-    return pruneRounds(source, query, this.solveRound, options);
   }
 
   /** Solves the layers of one round. @throws as `pruneModel` */

@@ -1,13 +1,11 @@
 /** Prunes a model at several hosts. If all have the same adapter, the result has the bytes of a single host. */
 
 import type { CallOptions, TransportOptions } from "./transport.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "./model_pruner.ts";
+import { ModelPruner } from "./model_pruner.ts";
+import type { SolveRound } from "../protocol/run/solve_round.ts";
 import { HostPool } from "./host_pool.ts";
-import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
 import { withFewTokens } from "./few_tokens.ts";
-import { pruneRounds } from "./prune_rounds.ts";
-import type { SolveRound } from "./solve_round.ts";
 
 /** The longest check whether a lost host is reachable again, in milliseconds. Layers wait for the check. */
 const RECHECK_TIMEOUT_MS = 2000;
@@ -19,7 +17,7 @@ export interface PareHostsOptions {
 }
 
 /** A client of several hosts. */
-export class PareHosts implements ModelPruner {
+export class PareHosts extends ModelPruner {
   readonly #hosts: readonly { readonly pare: Pare; readonly transport: TransportOptions }[];
   /** Solves the layers of one round. @throws as `pruneModel` */
   readonly solveRound: SolveRound;
@@ -29,6 +27,7 @@ export class PareHosts implements ModelPruner {
    * @throws {RangeError} {TypeError} if `hosts` is empty, or if a `baseUrl` is not an http or https URL
    */
   constructor(hosts: readonly TransportOptions[], { onHostLost }: PareHostsOptions = {}) {
+    super();
     if (hosts.length === 0) throw new RangeError("hosts: must be at least one, got 0");
     this.#hosts = hosts.map((transport) => ({ pare: new Pare(transport), transport }));
     const transports = new Map(this.#hosts.map(({ pare, transport }) => [pare, transport]));
@@ -37,19 +36,6 @@ export class PareHosts implements ModelPruner {
       isReachable: (pare, options) => isReachable(transports.get(pare)!, options),
     });
     this.solveRound = withFewTokens((...args) => pool.solveRound(...args));
-  }
-
-  /**
-   * Prunes a model and replaces each weight in `source` as soon as it is solved.
-   * @throws {PareError} if a host refuses a layer
-   * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
-   */
-  pruneModel(
-    source: ModelSource,
-    query: ModelQuery = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<PruneEvent, void, void> {
-    return pruneRounds(source, query, this.solveRound, options);
   }
 
   /** Describes the device of each host, in the order of the hosts. @throws the first error of `Pare.describeHost` */

@@ -1,5 +1,7 @@
 /** The body of a request, whose bytes are read while they are sent, and again for each attempt. */
 
+import type { HostTensor } from "../tensor/host_tensor.ts";
+
 /** Bytes that are read when they are sent. */
 export interface StoredBytes {
   /** The number of bytes of all chunks. If the chunks have another number, the request throws a RangeError. */
@@ -10,6 +12,12 @@ export interface StoredBytes {
 
 /** Consecutive bytes of a body. */
 export type BodyPart = Uint8Array<ArrayBuffer> | StoredBytes;
+
+/** A tensor of a body. The data is in memory, or is read when it is sent. */
+export type SentTensor = Omit<HostTensor, "data"> & { readonly data: BodyPart };
+
+/** The tensors of a block, by their names in the checkpoint. */
+export type BlockTensors = ReadonlyMap<string, SentTensor>;
 
 /** The most bytes of a piece of a body. With larger pieces, V8 would collect the garbage of sending only every 64 MiB. */
 const PIECE_BYTES = 2 ** 16;

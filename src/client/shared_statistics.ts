@@ -12,7 +12,7 @@ import {
   packedStatistics,
   type PrunedLayer,
 } from "./layer_file.ts";
-import type { LayerInputs, SourceLayer } from "./model_source.ts";
+import type { LayerInputs, SourceLayer } from "../protocol/run/solve_round.ts";
 
 /**
  * Returns the largest number of bytes in the requests for a group, where each host stores the statistics.

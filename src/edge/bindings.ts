@@ -8,7 +8,7 @@ import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { HostRegistry } from "./hosts/host_registry.ts";
 import type { SolverContainer } from "./hosts/solver_container.ts";
 import type { JobIndex } from "./jobs/job_index.ts";
-import type { ObservedJob } from "./jobs/observed_job.ts";
+import type { JobRecord } from "./jobs/job_record.ts";
 import type { DurableObjectNamespace, R2Bucket, RateLimit, Remote, Workflow } from "./runtime.ts";
 
 /** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
@@ -53,7 +53,7 @@ export interface EdgeBindings {
   /** The Workflow that runs jobs: `JobWorkflow` of `classes.ts`. The id of an instance is the id of its job. */
   readonly JOBS?: Workflow<JobParams>;
   /** The records of jobs, one Durable Object per job: `JobObject` of `classes.ts`. */
-  readonly JOB_RECORDS?: DurableObjectNamespace<Remote<ObservedJob>>;
+  readonly JOB_RECORDS?: DurableObjectNamespace<Remote<JobRecord>>;
   /** The lists of clients' jobs, one Durable Object per client: `JobIndexObject` of `classes.ts`. */
   readonly JOB_INDEXES?: DurableObjectNamespace<Remote<JobIndex>>;
   /** The registry of hosts, a single Durable Object: `HostsObject` of `classes.ts`. */

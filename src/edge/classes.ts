@@ -9,7 +9,7 @@ import { HostRegistry } from "./hosts/host_registry.ts";
 import { SolverContainer } from "./hosts/solver_container.ts";
 import { createJobContext } from "./jobs/job_context.ts";
 import { JobIndex } from "./jobs/job_index.ts";
-import { ObservedJob } from "./jobs/observed_job.ts";
+import { JobRecord } from "./jobs/job_record.ts";
 import { runJob } from "./jobs/run_job.ts";
 import type { DurableObjectState, WorkflowStep } from "./runtime.ts";
 import { DAY_MILLISECONDS, solverVariables, wholeNumber, wokenHosts } from "./settings.ts";
@@ -57,8 +57,8 @@ export class SolverObject extends durableObject(
 
 /** The Durable Object of the binding `JOB_RECORDS`. */
 export class JobObject extends durableObject(
-  ObservedJob,
-  (state, env) => new ObservedJob(state, () => jobLifetime(env)),
+  JobRecord,
+  (state, env) => new JobRecord(state, () => jobLifetime(env)),
 ) {}
 
 /** The Durable Object of the binding `JOB_INDEXES`. */

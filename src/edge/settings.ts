@@ -6,7 +6,7 @@ import type { HostRegistry } from "./hosts/host_registry.ts";
 import { SOLVER_HOST, SOLVER_PORT } from "./hosts/solver_container.ts";
 import { parseWokenHosts, type WokenHost } from "./hosts/woken_hosts.ts";
 import type { JobIndex } from "./jobs/job_index.ts";
-import type { ObservedJob } from "./jobs/observed_job.ts";
+import type { JobRecord } from "./jobs/job_record.ts";
 import type { Remote } from "./runtime.ts";
 import { Refusal } from "../protocol/refusal.ts";
 
@@ -60,7 +60,7 @@ export function findRegistry({ HOSTS }: EdgeBindings): Remote<HostRegistry> {
 }
 
 /** Returns the record of a job, which may be empty. @throws {Refusal} `unsupported` without the binding JOB_RECORDS */
-export function findJob({ JOB_RECORDS }: EdgeBindings, id: string): Remote<ObservedJob> {
+export function findJob({ JOB_RECORDS }: EdgeBindings, id: string): Remote<JobRecord> {
   return requireBound(JOB_RECORDS, "runs no jobs, because JOB_RECORDS").getByName(id);
 }
 

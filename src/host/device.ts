@@ -123,7 +123,7 @@ export class Device {
   }
 
   /**
-   * Handles an error of a request that used `session`. If the device was lost, it is reopened. If the device ran out of
+   * Handles an error of a request that holds a place on the device of `session`. If the device was lost, it is reopened. If the device ran out of
    * memory while it also held other layers, the result is a `BusyError`, because the request may succeed later.
    * @returns the error to report to the client
    */
@@ -135,6 +135,34 @@ export class Device {
       return new BusyError(`the device has no memory for this layer beside ${others}`, retryAfterSeconds);
     }
     return error;
+  }
+
+  /**
+   * Calls `work` with the open device. If the work loses the device, the device is reopened.
+   * @throws the errors of `session`, and those of the work
+   */
+  async use<T>(work: (session: DeviceSession) => Promise<T>): Promise<T> {
+    const session = this.session();
+    try {
+      return await work(session);
+    } catch (error) {
+      if (error instanceof DeviceLostError) this.#handleDeviceLost(error, session);
+      throw error;
+    }
+  }
+
+  /**
+   * Calls `work` while it holds a place on the device of `session`. An error of the work is handled before the place is released.
+   * @throws the errors of `BoundedQueue.acquire`, and those of the work as `handleFailure` returns them
+   */
+  withPlace<T>(session: DeviceSession, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return session.residentQueue.run(async () => {
+      try {
+        return await work();
+      } catch (error) {
+        throw this.handleFailure(error, session);
+      }
+    }, signal);
   }
 
   /** Makes `session` throw from now on. Requests that already have a session may finish. */

@@ -8,9 +8,7 @@
  * a loan, and an entry with a loan is never freed.
  */
 
-import type { TiledMatrix } from "../device/tiled_matrix.ts";
-import type { FactorKey, Loan } from "../layer/loan.ts";
-import type { Factor } from "../layer/linalg/factor.ts";
+import { LentStatistics, type Loan } from "../layer/loan.ts";
 import { type Digest, formatDigest, hashedStream } from "../protocol/digest.ts";
 import { createHash } from "node:crypto";
 import type { Backend } from "../device/backend.ts";
@@ -39,9 +37,7 @@ export class StoreBudgetError extends Error {
 
 interface Entry {
   readonly digest: Digest;
-  readonly hessian: TiledMatrix;
-  readonly validation: TiledMatrix | undefined;
-  factor?: Factor & { readonly key: FactorKey };
+  readonly lent: LentStatistics;
   loans: number;
   /** Whether the entry was deleted. If it was in use, the return of the last loan frees it. */
   isDeleted: boolean;
@@ -59,9 +55,7 @@ export class FactorStore {
 
   get byteLength(): number {
     let sum = 0;
-    for (const entry of this.#entries.values()) {
-      sum += statisticsBytes(entry) + (entry.factor?.byteLength ?? 0);
-    }
+    for (const { lent } of this.#entries.values()) sum += lent.statisticsBytes + lent.factorBytes;
     return sum;
   }
 
@@ -76,7 +70,7 @@ export class FactorStore {
 
   /** Returns the order of the Hessian stored as `digest`, or undefined if there is none. Does not count as a use. */
   order(digest: Digest): number | undefined {
-    return this.#entries.get(digest)?.hessian.cols;
+    return this.#entries.get(digest)?.lent.hessian.cols;
   }
 
   /**
@@ -84,19 +78,19 @@ export class FactorStore {
    * @returns whether `digest` was new
    * @throws {StoreBudgetError} if the statistics alone exceed the budget. Nothing is evicted in this case
    */
-  add(digest: Digest, statistics: ReceivedStatistics): boolean {
-    const entry = this.#entries.get(digest);
+  add(digest: Digest, { hessian, validation }: ReceivedStatistics): boolean {
+    const entry = this.#entries.get(digest), lent = new LentStatistics(hessian, this.#budget, validation);
     if (entry) {
-      freeStatistics(statistics);
+      lent.destroy();
       this.#markUsed(entry);
       return false;
     }
-    const bytes = statisticsBytes(statistics);
-    if (bytes > this.#budget) {
-      freeStatistics(statistics);
-      throw new StoreBudgetError(bytes, this.#budget);
+    const { statisticsBytes } = lent;
+    if (statisticsBytes > this.#budget) {
+      lent.destroy();
+      throw new StoreBudgetError(statisticsBytes, this.#budget);
     }
-    this.#entries.set(digest, { digest, ...statistics, loans: 0, isDeleted: false });
+    this.#entries.set(digest, { digest, lent, loans: 0, isDeleted: false });
     this.#evict(digest);
     return true;
   }
@@ -122,30 +116,23 @@ export class FactorStore {
   }
 
   #createLoan(entry: Entry): Loan {
+    const { lent } = entry;
     let isReturned = false;
     return {
-      hessian: entry.hessian,
-      validation: entry.validation,
-      factor: ({ damping, blocksize }) => {
-        const key = entry.factor?.key;
-        return key?.damping === damping && key.blocksize === blocksize ? entry.factor : undefined;
-      },
+      hessian: lent.hessian,
+      validation: lent.validation,
+      factor: (key) => lent.factor(key),
       store: (factor, key) => {
         // The current factor cannot be replaced while another loan may be using it.
-        const isFactorInUse = entry.factor !== undefined && entry.loans > 1;
-        if (entry.isDeleted || isFactorInUse || factor.byteLength + statisticsBytes(entry) > this.#budget) {
-          factor.destroy();
-          return;
-        }
-        entry.factor?.destroy();
-        entry.factor = { ...factor, key };
+        if (entry.isDeleted || lent.factorBytes > 0 && entry.loans > 1) return factor.destroy();
+        lent.store(factor, key);
         this.#evict(entry.digest);
       },
       return: () => {
         if (isReturned) return;
         isReturned = true;
         entry.loans--;
-        if (entry.isDeleted && entry.loans === 0) free(entry);
+        if (entry.isDeleted && entry.loans === 0) lent.destroy();
         else this.#evict(entry.digest);
       },
     };
@@ -160,7 +147,7 @@ export class FactorStore {
   #remove(entry: Entry): void {
     this.#entries.delete(entry.digest);
     entry.isDeleted = true;
-    if (entry.loans === 0) free(entry);
+    if (entry.loans === 0) entry.lent.destroy();
   }
 
   /** Frees memory of entries without a loan until the budget is met. The entry `protectedDigest` comes last. */
@@ -172,28 +159,13 @@ export class FactorStore {
     ];
     for (const entry of order) {
       if (this.byteLength <= this.#budget) return;
-      entry.factor?.destroy();
-      entry.factor = undefined;
+      entry.lent.freeFactor();
     }
     for (const entry of order) {
       if (this.byteLength <= this.#budget) return;
       this.#remove(entry);
     }
   }
-}
-
-function free(entry: Entry): void {
-  freeStatistics(entry);
-  entry.factor?.destroy();
-}
-
-function freeStatistics({ hessian, validation }: ReceivedStatistics): void {
-  hessian.destroy();
-  validation?.destroy();
-}
-
-function statisticsBytes({ hessian, validation }: ReceivedStatistics): number {
-  return hessian.byteLength + (validation?.byteLength ?? 0);
 }
 
 /** A body does not have the digest that the request names. */
@@ -221,7 +193,8 @@ export async function storeHessian(
   const statistics = await readStatistics(backend, hashedStream(source, hash), options);
   const got = formatDigest(hash.digest());
   if (got !== digest) {
-    freeStatistics(statistics);
+    statistics.hessian.destroy();
+    statistics.validation?.destroy();
     throw new DigestMismatchError(digest, got);
   }
   return { order: statistics.hessian.cols, added: store.add(digest, statistics) };

@@ -47,10 +47,25 @@ export class LentStatistics implements Loan {
   }
 
   store(factor: Factor, key: FactorKey): void {
-    const bytes = this.hessian.byteLength + (this.validation?.byteLength ?? 0);
-    if (factor.byteLength + bytes > this.limit) return factor.destroy();
-    this.#factor?.factor.destroy();
+    if (factor.byteLength + this.statisticsBytes > this.limit) return factor.destroy();
+    this.freeFactor();
     this.#factor = { factor, key };
+  }
+
+  /** The device memory of the statistics and the validation statistics, in bytes. */
+  get statisticsBytes(): number {
+    return this.hessian.byteLength + (this.validation?.byteLength ?? 0);
+  }
+
+  /** The device memory of the factor in bytes, or 0 if there is none. */
+  get factorBytes(): number {
+    return this.#factor?.factor.byteLength ?? 0;
+  }
+
+  /** Frees the factor, if there is one. */
+  freeFactor(): void {
+    this.#factor?.factor.destroy();
+    this.#factor = undefined;
   }
 
   return(): void {}
@@ -59,6 +74,6 @@ export class LentStatistics implements Loan {
   destroy(): void {
     this.hessian.destroy();
     this.validation?.destroy();
-    this.#factor?.factor.destroy();
+    this.freeFactor();
   }
 }

@@ -91,7 +91,7 @@ const magnitude: MethodSolver = {
   async solve({ backend, operands: { layer, hessian }, parameters }) {
     return { solution: await solveMagnitude(backend, layer, hessian, parameters), damping: null };
   },
-  peakBytes: choiceBytes,
+  peakBytes: ({ solution, form }) => solution + form,
 };
 
 export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
@@ -107,7 +107,8 @@ export const METHOD_SOLVERS: Readonly<Record<MethodName, MethodSolver>> = {
     async solve({ backend, operands: { layer, hessian }, parameters }) {
       return { solution: await solveWanda(backend, layer, hessian!, parameters), damping: null };
     },
-    peakBytes: choiceBytes,
+    // A strip of the weights exists while the mask is chosen.
+    peakBytes: ({ weights, solution, form }) => solution + Math.min(MAX_CHOICE_BYTES, weights) + form,
   },
   adaprune: magnitude, // The parameters of adaprune always ask for a refit.
   obc: {
@@ -167,12 +168,6 @@ function columnsBytes(
     2 * square + 4 * cols * (6 * MAX_PENDING_COLUMNS + 8 * group),
     2 * statistics + factorScratch + pass + 2 * weights + 3 * mask,
   );
-}
-
-/** The bytes of a method that chooses the mask by one score per weight. */
-function choiceBytes({ rows, cols, weights, solution, form }: SolveBytes): number {
-  const strips = Math.min(MAX_CHOICE_BYTES, weights);
-  return solution + Math.max(strips, 8 * rows * Math.min(256, cols) + 4 * 256 * 256) + form;
 }
 
 /** A layer and the statistics of its inputs. The statistics are the Hessian, a factor of the Hessian, both, or none. */

@@ -200,13 +200,13 @@ export class Forward {
   visitOutputs(
     index: number,
     source: TensorSource,
-    observer: Omit<StatesObserver, "end">,
+    observer: StatesObserver,
   ): Promise<void> {
     return this.#withWholeBlock(index, source, (run) => this.hiddenStates.visitOutputs(run, observer));
   }
 
   /** Passes the outputs of the dense block `index` to the observer. The dense stream is before the block or after it, and does not change. */
-  visitDenseOutputs(index: number, observer: Omit<StatesObserver, "end">): Promise<void> {
+  visitDenseOutputs(index: number, observer: StatesObserver): Promise<void> {
     const { denseStates, model: { weights } } = this;
     if (!denseStates) throw new TypeError("forward pass: has no dense stream");
     if (denseStates.nextBlock > index) return denseStates.visitOutputs(() => {}, observer);

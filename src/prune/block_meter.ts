@@ -99,30 +99,29 @@ export interface PrunedPass {
   readonly fitted: number;
   /** Whether the outputs of the block replace the states. */
   readonly advances: boolean;
-  /**
-   * Receives the error of the output on the held-out windows, of which there must be some. The dense block and the pruned block run on the
-   * same inputs, the outputs of the pruned block before. Without it, no error is measured.
-   */
-  readonly onError?: (error: number) => Promise<void>;
+  /** Whether the error of the output is measured on the held-out windows, of which there must then be some. */
+  readonly measures: boolean;
   /** Called after each batch whose outputs replace the states. */
   readonly onBatchDone?: () => void;
 }
 
 /**
- * Runs the windows through a block with the weights `pruned`, and compares the outputs with those of the block with its dense `weights`.
+ * Runs the windows through a block with the weights `pruned`, and compares the outputs with those of the block with its dense `weights` on
+ * the same inputs. If an error is measured, `HiddenStates.store` stores the outputs.
+ * @returns the error, if it is measured
  */
 export async function runPrunedBlock(
   forward: Forward,
   { block, weights }: Pick<OpenBlock, "block" | "weights">,
   pruned: TensorSource,
-  { fitted, advances, onError, onBatchDone }: PrunedPass,
-): Promise<void> {
+  { fitted, advances, measures, onBatchDone }: PrunedPass,
+): Promise<number | undefined> {
   const visitDense = (observer: OutputObserver) => forward.visitOutputs(block, weights, observer);
-  const meter = onError && await BlockMeter.open(forward, block, fitted, visitDense);
-  if (!advances) return await onError?.(await meter!.measureStored(pruned));
-  const measured = meter?.begin();
-  const observer = measured && { ...measured, end: () => onError!(measured.error()) };
+  const meter = measures ? await BlockMeter.open(forward, block, fitted, visitDense) : undefined;
+  if (!advances) return await meter?.measureStored(pruned);
+  const observer = meter?.begin();
   await forward.runBlock(block, onBatchDone, pruned, { observer });
+  return observer?.error();
 }
 
 /** Returns Σ ‖pruned_t − dense_t‖²/‖dense_t‖² over the tokens t, in float64. If dense_t is 0, the error is 0 or 1. */

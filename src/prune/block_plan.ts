@@ -7,6 +7,7 @@ import type { ModelSpec } from "../model/families/family.ts";
 import { type LinearGroup, type LinearSpec, stagesOf } from "../model/layer_specs.ts";
 import type { Model } from "../model/model.ts";
 import type { BlockOptions } from "../protocol/run/options.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 export interface NameSet {
@@ -112,6 +113,16 @@ export class BlockPlan {
   finished(block: number): string[] {
     const names = this.spec.block(block).groups.flat().map((linear) => this.#name(block, linear));
     return names.filter((name) => this.options.finished?.has(name));
+  }
+
+  /** Whether the run trains its blocks. An earlier run may have trained all of them. */
+  get trains(): boolean {
+    return (this.options.reconstruct ?? 0) > 0;
+  }
+
+  /** Returns the weights that a round sees in place of the dense ones: those of earlier rounds with `trueSequential`, otherwise none. */
+  seen(replaced: ReadonlyMap<string, HostTensor>): ReadonlyMap<string, HostTensor> {
+    return this.options.trueSequential ? new Map(replaced) : new Map();
   }
 
   /** Returns the number of epochs in which `block` is still to be reconstructed. */

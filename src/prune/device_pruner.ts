@@ -9,7 +9,7 @@ import type { CallOptions } from "../client/transport.ts";
 import { PareError } from "../client/errors.ts";
 import { type LayerTensors, ownTensors, type PrunedLayer } from "../client/layer_file.ts";
 import { withFewTokens } from "../client/few_tokens.ts";
-import type { LayerQueryOf, RoundLayer, SolveRound } from "../client/solve_round.ts";
+import type { LayerQueryOf, RoundLayer, SolveRound } from "../protocol/run/solve_round.ts";
 import { checkStatistics } from "../layer/check_answer.ts";
 import { layerRefusal } from "../layer/errors.ts";
 import { pruneTensors } from "../layer/handle_layer.ts";

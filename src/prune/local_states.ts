@@ -75,7 +75,7 @@ export class LocalStates implements BlockStates {
 
   async collect(open: OpenBlock, { groups, hasTargets, isLast }: Round): Promise<CollectedRound> {
     const { plan, forward, options } = this, { block, replaced } = open;
-    const weights = options.trueSequential ? withReplacements(open.weights, replaced) : open.weights;
+    const weights = withReplacements(open.weights, plan.seen(replaced));
     const advancesDense = isLast && plan.advancesDense(block);
     const statistics = await RoundStatistics.accumulate(
       forward,
@@ -105,14 +105,18 @@ export class LocalStates implements BlockStates {
     return reconstructBlock({ forward, openBlock, epochs, fitted: windows.length, isTrained, begin });
   }
 
-  advance(open: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
+  advance(open: OpenBlock, measures: boolean): Promise<number | undefined> {
     const { plan, forward, options: { windows } } = this, { weights } = forward.model;
     return runPrunedBlock(forward, { ...open, weights }, withReplacements(weights, open.replaced), {
       fitted: windows.length,
       advances: plan.runs(open.block),
-      onError,
+      measures,
       onBatchDone: this.#steps.begin("run"),
     });
+  }
+
+  store(): Promise<void> {
+    return this.forward.hiddenStates.store();
   }
 
   destroy(): void {
@@ -131,7 +135,7 @@ export function uncalibratedStates({ spec, weights }: Model, options: Calibratio
       Promise.resolve({ group: (_pending, layers) => ({ block, layers }), destroy: () => {} }),
     measure: () => Promise.reject(new TypeError("a run without statistics decides nothing")),
     train: () => Promise.resolve(undefined),
-    advance: () => Promise.resolve(),
+    advance: () => Promise.resolve(undefined),
     destroy: () => {},
   };
 }

@@ -1,7 +1,7 @@
 /** A block whose layers are solved: its weights before, and the weights that replace them. */
 
 import type { TargetDecision } from "../protocol/blocks/solved_block.ts";
-import type { LayerInputs, SourceLayer } from "../client/model_source.ts";
+import type { LayerInputs, SourceLayer } from "../protocol/run/solve_round.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import { convertReplacement, readTensor, type TensorSource } from "../model/checkpoint/tensor_source.ts";
 import type { LinearSpec } from "../model/layer_specs.ts";

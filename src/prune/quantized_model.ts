@@ -8,7 +8,7 @@ import type { LayerQuery } from "../protocol/layer_query.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
-import type { RoundLayer } from "../client/solve_round.ts";
+import type { RoundLayer } from "../protocol/run/solve_round.ts";
 
 /** Writes the tensors of the layer `name` and flushes them to the disk. */
 export type StoreTensors = (name: string, tensors: ReadonlyMap<string, HostTensor>) => Promise<void>;

@@ -1,7 +1,7 @@
 /** The loop of a run: each block is opened, its layers are calibrated, solved and stored round by round, and the windows run through it. */
 
 import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
-import type { RoundLayer } from "../client/solve_round.ts";
+import type { RoundLayer } from "../protocol/run/solve_round.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { withReplacements } from "../model/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -45,8 +45,10 @@ export async function pruneBlock(run: BlockRun, block: number): Promise<void> {
     ? await trainAndRound(run, open)
     : await solveAndTrain(run, open, plan.rounds(block), true);
   if (trained) await destination.recordReconstruction?.(block, trained);
-  const record = heldOut > 0 && open.replaced.size > 0 ? destination.recordBlock : undefined;
-  await clock.calibrating(states.advance(open, record && ((error) => record(block, error))));
+  const measures = heldOut > 0 && open.replaced.size > 0 && destination.recordBlock !== undefined;
+  const error = await clock.calibrating(states.advance(open, measures));
+  if (error !== undefined) await destination.recordBlock!(block, error);
+  if (states.store) await clock.calibrating(states.store());
 }
 
 /**
@@ -61,21 +63,19 @@ async function solveAndTrain(
 ): Promise<ReconstructedBlock | undefined> {
   const { states, clock, hasTargets } = run, { plan } = states, { block } = open;
   // Asked before the layers are solved, because they may count as finished afterwards.
-  const runsDense = plan.runsDense(block);
+  const runsDense = plan.runsDense(block), epochs = plan.epochs(block);
   for (const groups of rounds) {
     await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, isLast);
   }
   if (runsDense && states.runDense) await clock.calibrating(states.runDense());
-  const epochs = plan.epochs(block);
   const result = epochs > 0 ? await clock.leavingOut(states.train(open, epochs)) : undefined;
   if (result) run.onTrained?.(block, result);
   return result;
 }
 
 /**
- * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained
- * weights and their zeros. Their targets are the outputs of the trained layers, which make up for the errors of the
- * earlier layers already.
+ * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained weights and their
+ * zeros. Their targets are the outputs of the trained layers, which make up for the errors of the earlier layers already.
  * @returns the reconstruction with the trained tensors that are not rounded
  */
 async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<ReconstructedBlock | undefined> {
@@ -102,11 +102,10 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     (layer) => solutionQuery(queryOf(layer.name), layer, solutions),
     { signal },
   );
-  const layers = new Map(
-    round.groups.flatMap(({ layers }) => layers.map((layer) => [layer.name, layer.linear])),
-  );
+  const layers = round.groups.flatMap(({ layers }) => layers);
+  const linears = new Map(layers.map(({ name, linear }) => [name, linear]));
   const weightOf = (name: string, weight: HostTensor) =>
-    storedWeight(open.weights, name, layers.get(name)!, weight);
+    storedWeight(open.weights, name, linears.get(name)!, weight);
   const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;
   for await (const layer of solved) {
     const { layer: { name } } = layer, answer = isStored ? await destination.takeAnswer?.(layer) : undefined;
@@ -116,6 +115,6 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     open.replaced.set(name, weight);
     if (isStored) await run.recordLayer(layer);
   }
-  const missing = [...layers.keys()].find((name) => !open.replaced.has(name));
+  const missing = [...linears.keys()].find((name) => !open.replaced.has(name));
   if (missing !== undefined) throw new Error(`${missing}: the solver has returned no weight`);
 }

@@ -1,7 +1,7 @@
 /** Solves layers at servers. Their statistics and targets are read back from the device first. */
 
 import type { ModelPruner } from "../client/model_pruner.ts";
-import type { LayerInputs, SourceLayer } from "../client/model_source.ts";
+import type { LayerInputs, SourceLayer } from "../protocol/run/solve_round.ts";
 import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
 import type { TiledMatrix } from "../device/tiled_matrix.ts";

@@ -1,8 +1,7 @@
 /** The steps of a run: `BlockStates` collects statistics and runs the windows, and `RoundSolver` solves the layers. */
 
 import type { ReconstructedBlock } from "../protocol/blocks/solved_block.ts";
-import type { QueryOf } from "../client/model_pruner.ts";
-import type { SolveRound } from "../client/solve_round.ts";
+import type { QueryOf, SolveRound } from "../protocol/run/solve_round.ts";
 import type { HessianAccumulator } from "../layer/calibration/hessian.ts";
 import type { ForwardMemory } from "../model/plan_forward.ts";
 import type { HiddenStatesStorage } from "../model/hidden_states/hidden_states.ts";
@@ -39,9 +38,11 @@ export interface BlockStates {
   train(open: OpenBlock, epochs: number): Promise<ReconstructedBlock | undefined>;
   /**
    * Runs the states through the pruned block, if the run needs its outputs.
-   * @param record receives the error of the outputs of the held-out windows, before the states are stored. Without it, no error is measured
+   * @returns the error of the outputs of the held-out windows, if `measures` asks for it and no earlier process has measured it
    */
-  advance(open: OpenBlock, record?: (error: number) => Promise<void>): Promise<void>;
+  advance(open: OpenBlock, measures: boolean): Promise<number | undefined>;
+  /** Stores the states after the block. A process that is killed before that measures the error again. Absent if `advance` stores them. */
+  store?(): Promise<void>;
   /** Ends a run whose layers are all stored. */
   end?(): Promise<void>;
   /** Frees the states in this process. */

@@ -5,13 +5,12 @@
  */
 
 import { abortable } from "../base/waiting.ts";
-import type { SolutionName, SourceLayer } from "../client/model_source.ts";
+import type { RoundLayer, SolutionName, SourceLayer } from "../protocol/run/solve_round.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/messages.ts";
 import type { BlockOptions } from "../protocol/run/options.ts";
 import { columnIndices, placeColumns } from "../tensor/columns.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { RoundLayer } from "../client/solve_round.ts";
 import type { OpenBlock } from "./open_block.ts";
 import type { OpenDestination } from "./run/job.ts";
 import type { BlockStates, Round } from "./steps.ts";

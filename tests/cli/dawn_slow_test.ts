@@ -3,7 +3,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import type { Backend } from "../../src/device/backend.ts";
 import { openBackend } from "../../src/cli/open_backend.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
@@ -71,12 +70,9 @@ describe("--webgpu dawn", { skip: dawnSkipReason }, () => {
 
   it("gives a run another fingerprint, so that it is not resumed with the other implementation", async () => {
     const fingerprints = await Promise.all((["dawn", "deno"] as const).map(async (webgpu) => {
-      const backend: Backend = await openBackend("webgpu", { webgpu });
-      try {
-        return JSON.stringify(runFingerprint({ "--sparsity": "0.5" }, backend));
-      } finally {
-        await backend.dispose();
-      }
+      await using cleanup = new AsyncDisposableStack();
+      const backend = await openBackend({ backend: "webgpu", webgpu }, cleanup);
+      return JSON.stringify(runFingerprint({ "--sparsity": "0.5" }, backend));
     }));
     assert.match(fingerprints[0], /with Dawn/);
     assert.notEqual(fingerprints[0], fingerprints[1]);

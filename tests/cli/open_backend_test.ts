@@ -32,7 +32,8 @@ describe("openBackend()", () => {
       };
       console.error = (line: string) => lines.push(line);
       try {
-        await (await openBackend("webgpu", { openers })).dispose();
+        await using cleanup = new AsyncDisposableStack();
+        await openBackend({ backend: "webgpu", openers }, cleanup);
       } finally {
         console.error = error;
       }

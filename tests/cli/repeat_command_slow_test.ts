@@ -31,16 +31,13 @@ async function shellWords(command: string): Promise<string[]> {
 
 const RUNS: readonly (readonly string[])[] = [
   [],
-  ["--method", "sparsegpt", "--pattern", "2:4", "--blocksize", "64", "--seed", "7"],
+  words`--method sparsegpt --pattern 2:4 --blocksize 64 --seed 7 --max-layer 1`,
   words`--method magnitude --sparsity 0.3 --layers fc1,fc2 --layers /k_(proj|x{1,2})/ --skip *.0.*`,
   words`--bits 4 --group-size 48 --symmetric --format pack-quantized --refit 2 --max-layer 1`,
-  words`--allocate owl --profile ${"my profile.json"} --method wanda --text evaluation.txt --windows 2`,
+  words`--allocate owl --profile ${"my profile.json"} --method wanda --text evaluation.txt --windows 2 --max-layer 1`,
   words`--for gptq --bits 8 --method sparsegpt`,
   ["--true-sequential", "--effort", "fast", "--max-layer", "1", "--reconstruct", "1"],
-  words`
-    --calibration evaluation.txt=0.5 --samples 8 --validation 0.25 --method sparsegpt
-    --max-layer 1
-  `,
+  words`--calibration evaluation.txt=0.5 --samples 8 --validation 0.25 --method sparsegpt --max-layer 1`,
 ];
 
 describe("the command in a report", {

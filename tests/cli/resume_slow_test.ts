@@ -61,11 +61,6 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
         ...["--bits", "4", "--format", "pack-quantized"],
       ]],
       ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
-      ["with reconstructed blocks", 4, ["--reconstruct", "2"]],
-      ["with blocks that are reconstructed and then rounded", 6, [
-        ...["--reconstruct", "1", "--pattern", "2:4", "--target", "dense"],
-        ...["--bits", "4", "--format", "pack-quantized"],
-      ]],
       ["with targets and blocks that are calibrated group by group", 5, [
         "--target",
         "dense",

@@ -134,6 +134,11 @@ describe("pruneIntoFolder()", () => {
       ["with held-out windows", 2, MEASURING],
       ["with reconstructed blocks", 3, RECONSTRUCTING],
       ["with reconstructed blocks of packed weights", 5, { ...RECONSTRUCTING, ...PACKING }],
+      ["with targets and reconstructed blocks of packed weights", 7, {
+        ...RECONSTRUCTING,
+        ...PACKING,
+        target: "dense",
+      }],
       ["with targets and held-out windows", 3, { ...MEASURING, target: "dense" }],
     ] as const
   ) {

@@ -3,7 +3,7 @@
  * without a socket and records all requests.
  */
 
-import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
+import type { LayerGroup, ModelSource } from "../../src/client/model_pruner.ts";
 import type { Ready, Report } from "../../src/protocol/messages.ts";
 import { decode } from "../../src/tensor/safetensors/decode.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";

@@ -2,9 +2,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
+import { ModelPruner } from "../../src/client/model_pruner.ts";
 import { withFewTokens } from "../../src/client/few_tokens.ts";
-import { pruneRounds } from "../../src/client/prune_rounds.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { Report } from "../../src/protocol/messages.ts";
@@ -29,18 +29,16 @@ async function prune(
 ): Promise<{ solved: LayerQuery; notes: string[] }> {
   let solved: LayerQuery = {};
   const events: LayerEvent[] = [];
-  const rounds = pruneRounds(
-    modelOf({ tokens, validationHessian, layers: LAYERS }),
-    query,
-    withFewTokens(async function* (groups, queryOf) {
+  class Pruner extends ModelPruner {
+    readonly solveRound = withFewTokens(async function* (groups, queryOf) {
       for await (const group of groups) {
         const [layer] = group.layers;
         solved = queryOf(layer);
         yield { group, layer, weight: layer.weight, report: reportOf(solved) };
       }
-    }),
-    {},
-  );
+    });
+  }
+  const rounds = new Pruner().pruneModel(modelOf({ tokens, validationHessian, layers: LAYERS }), query);
   for await (const event of rounds) if (event.type === "layer") events.push(event);
   return { solved, notes: events[0].report.notes };
 }

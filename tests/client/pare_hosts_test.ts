@@ -2,8 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { PruneEvent } from "../../src/client/model_pruner.ts";
-import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
+import type { LayerGroup, ModelSource, PruneEvent } from "../../src/client/model_pruner.ts";
 import { PareHosts } from "../../src/client/pare_hosts.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type Answer, f32, FakeHost, noContent, problem, READY, solved } from "./fake_host.ts";

@@ -11,7 +11,7 @@ import { type ChildEdge, startEdge } from "../../scripts/processes/child_edge.ts
 import type { ChildHost } from "../../scripts/processes/child_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { StatesLostError } from "../../src/edge/jobs/host_answer.ts";
-import { askHost } from "../../src/edge/jobs/host_client.ts";
+import { askHost } from "../../src/edge/jobs/host_tasks.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { Model } from "../../src/model/model.ts";
 import { BlockJobs } from "../../src/prune/blocks/block_jobs.ts";

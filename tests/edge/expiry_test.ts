@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { collectGarbage } from "../../src/edge/collect_garbage.ts";
 import { JobIndex } from "../../src/edge/jobs/job_index.ts";
-import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
+import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { emptyState, hexOf, memoryEdge } from "./memory_edge.ts";
@@ -91,7 +91,7 @@ describe("the record of a job", () => {
         return Promise.resolve();
       },
     };
-    const record = new ObservedJob({ storage }, () => WEEK), before = Date.now();
+    const record = new JobRecord({ storage }, () => WEEK), before = Date.now();
     await record.create(
       "id",
       "digest",

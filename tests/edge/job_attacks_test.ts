@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
+import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { emptyState, hexOf, memoryEdge } from "./memory_edge.ts";
 
@@ -97,7 +97,7 @@ describe("a job at the edge", () => {
 
 describe("the record of a job", () => {
   it("is not created if its lifetime is not valid, because it would never be deleted", async () => {
-    const record = new ObservedJob(emptyState(), () => {
+    const record = new JobRecord(emptyState(), () => {
       throw new RangeError("EDGE_JOB_DAYS: must be a whole number");
     });
     const request = jobRequestSchema.parse({ layers: [{ name: "a", weight: "sha256:" + "0".repeat(64) }] });

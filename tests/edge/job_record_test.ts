@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { JobRecord, type LayerOutcome } from "../../src/edge/jobs/job_record.ts";
 import { type JobRequest, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
-import { memorySql } from "./memory_sql.ts";
+import { emptyState } from "./memory_edge.ts";
 
 const DIGEST = "sha256:" + "a".repeat(64);
 const DONE = { report: { method: "sparsegpt" }, result: DIGEST } as unknown as LayerOutcome;
@@ -20,9 +20,9 @@ function requestOf(...names: string[]): JobRequest {
   return jobRequestSchema.parse({ layers: names.map((name) => ({ name, weight: DIGEST })) });
 }
 
-function createRecord(...names: string[]): JobRecord {
-  const record = new JobRecord(memorySql(), () => NOW);
-  assert.equal(record.create("id", "digest", requestOf(...names)), "absent");
+async function createRecord(...names: string[]): Promise<JobRecord> {
+  const record = new JobRecord(emptyState(), () => 1, () => NOW);
+  assert.equal(await record.create("id", "digest", requestOf(...names)), "absent");
   return record;
 }
 
@@ -34,7 +34,7 @@ function statesOf(record: JobRecord): string[] {
 
 describe("JobRecord", () => {
   it("stays empty, whatever method is called, if no job was created", () => {
-    const record = new JobRecord(memorySql(), () => NOW);
+    const record = new JobRecord(emptyState(), () => 1, () => NOW);
     record.settleLayer(0, DONE);
     record.cancel();
     assert.deepEqual([record.read(), record.layerCount(), record.beginAttempt(0), record.isWanted(0)], [
@@ -45,8 +45,8 @@ describe("JobRecord", () => {
     ]);
   });
 
-  it("changes from queued to running to done together with its layers", () => {
-    const record = createRecord("a", "b");
+  it("changes from queued to running to done together with its layers", async () => {
+    const record = await createRecord("a", "b");
     assert.deepEqual(statesOf(record), ["queued", "queued", "queued"]);
     const attempt = record.beginAttempt(1)!;
     assert.deepEqual([attempt.layer.name, attempt.number], ["b", 1]);
@@ -63,8 +63,8 @@ describe("JobRecord", () => {
     ]);
   });
 
-  it("fails if any layer fails, and never changes a settled layer", () => {
-    const record = createRecord("a", "b");
+  it("fails if any layer fails, and never changes a settled layer", async () => {
+    const record = await createRecord("a", "b");
     record.beginAttempt(0);
     record.settleLayer(0, FAILED);
     assert.equal(record.beginAttempt(0), undefined);
@@ -74,8 +74,8 @@ describe("JobRecord", () => {
     assert.deepEqual(record.read()!.job.layers[0].error, { code: "non_finite", detail: "weight" });
   });
 
-  it("cancels the layers that are not settled", () => {
-    const record = createRecord("a", "b", "c");
+  it("cancels the layers that are not settled", async () => {
+    const record = await createRecord("a", "b", "c");
     record.settleLayer(0, DONE);
     record.beginAttempt(1);
     assert.ok(record.isWanted(1));
@@ -88,19 +88,19 @@ describe("JobRecord", () => {
     assert.equal(record.read()!.version, version);
   });
 
-  it("is cancelled even if a layer had failed before, and stays as it is if it is cancelled after its end", () => {
-    const record = createRecord("a", "b");
+  it("is cancelled even if a layer had failed before, and stays as it is if it is cancelled after its end", async () => {
+    const record = await createRecord("a", "b");
     record.settleLayer(0, FAILED);
     record.cancel();
     assert.deepEqual(statesOf(record), ["cancelled", "failed", "cancelled"]);
-    const ended = createRecord("a");
+    const ended = await createRecord("a");
     ended.settleLayer(0, DONE);
     ended.cancel();
     assert.deepEqual(statesOf(ended), ["done", "done"]);
   });
 
-  it("records the host of the latest attempt, once per change", () => {
-    const record = createRecord("a");
+  it("records the host of the latest attempt, once per change", async () => {
+    const record = await createRecord("a");
     record.beginAttempt(0);
     record.assignHost(0, "h1");
     const { version, job } = record.read()!;
@@ -112,8 +112,8 @@ describe("JobRecord", () => {
     assert.equal(record.read()!.job.layers[0].host, "h1", "a settled layer does not change");
   });
 
-  it("returns only the layers that have changed after a given version", () => {
-    const record = createRecord("a", "b", "c"), { version } = record.read()!;
+  it("returns only the layers that have changed after a given version", async () => {
+    const record = await createRecord("a", "b", "c"), { version } = record.read()!;
     assert.deepEqual(record.changesAfter(version)!.job.layers, []);
     record.beginAttempt(2);
     const changes = record.changesAfter(version)!;

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
-import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
+import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
 import { MemoryBucket } from "./memory_bucket.ts";
 import { emptyState, hexOf, memoryEdge } from "./memory_edge.ts";
@@ -174,7 +174,7 @@ describe("/v1/jobs", () => {
 
     it("leaves out a job whose record was deleted", async () => {
       const [a] = await startJobs("one", "a", "b");
-      edge.records.names.set(a, new ObservedJob(emptyState(), () => 1));
+      edge.records.names.set(a, new JobRecord(emptyState(), () => 1));
       assert.deepEqual(namesOf(await page("one")), ["b"]);
     });
 

@@ -7,7 +7,7 @@ import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import { JobIndex } from "../../src/edge/jobs/job_index.ts";
-import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
+import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { edgeDocument } from "../../src/edge/openapi.ts";
 import type { DurableObjectState } from "../../src/edge/runtime.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
@@ -58,7 +58,7 @@ export interface EdgeAnswer {
 export async function memoryEdge(variables: Partial<EdgeBindings> = {}) {
   const edge = createEdge(), bucket = new MemoryBucket(), started: string[] = [], counted: string[] = [];
   const document: ContractDocument = JSON.parse(JSON.stringify(edgeDocument(edge)));
-  const records = memoryNamespace(() => new ObservedJob(emptyState(), () => WEEK));
+  const records = memoryNamespace(() => new JobRecord(emptyState(), () => WEEK));
   const env: EdgeBindings = {
     PARE_KEYS: `${await hexOf("one")},${await hexOf("two")}`,
     BLOBS: bucket,

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { HostFailedError } from "../../src/edge/jobs/host_answer.ts";
-import { askHost } from "../../src/edge/jobs/host_client.ts";
+import { askHost } from "../../src/edge/jobs/host_tasks.ts";
 import { taskRequestSchema } from "../../src/protocol/resources/tasks.ts";
 import { loggedErrors } from "./memory_edge.ts";
 

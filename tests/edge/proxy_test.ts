@@ -9,6 +9,7 @@ import { serve } from "../../routes/serve.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import { modelFiles } from "../routes/block_task_files.ts";
+import { MemoryBucket } from "./memory_bucket.ts";
 import { hexOf } from "./memory_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
@@ -34,10 +35,11 @@ describe("the edge", () => {
   });
 
   it("refuses a body over the limit of the plan, or without a Content-Length", async () => {
-    const tooLarge = await post({ EDGE_HOST: host.url, EDGE_BODY_LIMIT: "1000" }, length());
+    const bindings = { EDGE_HOST: host.url, EDGE_BODY_LIMIT: "1000", BLOBS: new MemoryBucket() };
+    const tooLarge = await post(bindings, length());
     assert.equal(tooLarge.status, 413);
-    const { code, limit } = await tooLarge.json();
-    assert.deepEqual([code, limit], ["too_large", 1000]);
+    const { code, limit, uploads } = await tooLarge.json();
+    assert.deepEqual([code, limit, uploads], ["too_large", 1000, "http://localhost/v1/uploads"]);
     const unknown = await post({ EDGE_HOST: host.url });
     assert.deepEqual([unknown.status, (await unknown.json()).code], [411, "length_required"]);
   });

@@ -110,6 +110,12 @@ describe("an edge with keys in front of a host without keys", () => {
     assert.deepEqual(lines, EXPECTED.trim().split("\n").map((line) => line.trim()));
   });
 
+  it("refuses requests for its own resources if it has no keys", async () => {
+    const { send } = await memoryEdge({ PARE_KEYS: "" });
+    const { status, body } = await send("POST", "/v1/uploads", { json: { size: 1, sha256: "0".repeat(64) } });
+    assert.deepEqual([status, body.code], [401, "unauthorized"]);
+  });
+
   it("counts each request that needs a key against the rate limit, also if the host answers it", async () => {
     isOverLimit = true;
     for (const line of EXPECTED.trim().split("\n")) {

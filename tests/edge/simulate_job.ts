@@ -8,10 +8,10 @@ import type { Remote, WorkflowStep } from "../../src/edge/runtime.ts";
 import { createFindSleepReason } from "../../src/edge/hosts/woken_hosts.ts";
 import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { JobContext } from "../../src/edge/jobs/job_context.ts";
-import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { type JobRequest, jobRequestSchema } from "../../src/protocol/resources/jobs.ts";
 import { report } from "../client/fake_host.ts";
+import { emptyState } from "./memory_edge.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digest of the only stored weight, and the digest of every result. */
@@ -41,7 +41,7 @@ function layersRequest(count: number): JobRequest {
 export function simulateJob(answers: Answer[], request: number | JobRequest = 1) {
   const clock = { now: 1000 }, calls: string[] = [];
   const registry = new HostRegistry(memorySql(), () => clock.now),
-    record = new JobRecord(memorySql(), () => clock.now);
+    record = new JobRecord(emptyState(), () => 1, () => clock.now);
   const sendHeartbeat = () =>
     registry.recordHeartbeat("h", {
       url: "http://h/base",
@@ -52,14 +52,14 @@ export function simulateJob(answers: Answer[], request: number | JobRequest = 1)
       factors: [],
     });
   sendHeartbeat();
-  record.create("job", "digest", typeof request === "number" ? layersRequest(request) : request);
+  void record.create("job", "digest", typeof request === "number" ? layersRequest(request) : request);
   const fetch = async (url: URL, { method }: RequestInit) => {
     calls.push(`${method} ${url}`);
     return await answers.shift()!();
   };
   const context: JobContext = {
     job: "job",
-    record: record as unknown as Remote<ObservedJob>,
+    record: record as unknown as Remote<JobRecord>,
     hosts: registry as unknown as Remote<HostRegistry>,
     blobs: {
       readUrl: (digest) => Promise.resolve(digest === WEIGHT ? "http://b/weight" : undefined),

@@ -1,6 +1,6 @@
 /**
  * Tests uploads and blobs of the edge (Pare's Cloudflare Worker) in the real Workers runtime. A blob is a
- * stored upload, named by its digest. The tests cover signed URLs, digests, ranges, repeated requests, keys,
+ * stored upload, named by its digest. The tests cover signed URLs, digests, ranges, repeated requests,
  * and garbage collection.
  */
 
@@ -195,43 +195,5 @@ describe("uploads in the Workers runtime", () => {
     assert.equal(await status(`/v1/blobs/${digest}`), 404, "the blob is more than seven days old");
     const { BLOBS } = await worker.getEnv();
     assert.deepEqual((await BLOBS.list({})).objects.map(({ key }: { key: string }) => key), []);
-  });
-});
-
-describe("an edge with keys", () => {
-  const readKey = "reads", uploadKey = "uploads";
-  let edge: LocalEdge;
-  before(async () => {
-    edge = await startEdge({ EDGE_OPEN: "false" }, {
-      PARE_KEYS: `${await hexOf(readKey)}:read,${await hexOf(uploadKey)}:uploads+layers`,
-    });
-  });
-  after(() => edge.close());
-
-  it("allows each key the requests of its scopes", async () => {
-    const status = async (key: string | undefined, method: string, path: string) => {
-      const headers: Record<string, string> = key ? { Authorization: `Bearer ${key}` } : {};
-      const answer = await edge.request(path, { method, headers });
-      await answer.body?.cancel();
-      return answer.status;
-    };
-    const blob = `/v1/blobs/sha256:${"0".repeat(64)}`;
-    const statuses = async (method: string, path: string) =>
-      await Promise.all([readKey, uploadKey, "unknown", undefined].map((key) => status(key, method, path)));
-    assert.deepEqual(await statuses("GET", blob), [404, 403, 401, 401]);
-    assert.deepEqual(await statuses("POST", "/v1/uploads"), [403, 400, 401, 401]);
-    assert.deepEqual(await statuses("POST", "/v1/layers"), [403, 503, 401, 401]);
-  });
-});
-
-describe("an edge without keys", () => {
-  it("refuses requests for its own resources", async () => {
-    const edge = await startEdge({ EDGE_OPEN: "false" });
-    try {
-      const answer = await edge.post("/v1/uploads", { size: 1, sha256: "0".repeat(64) });
-      assert.deepEqual([answer.status, (await answer.json()).code], [401, "unauthorized"]);
-    } finally {
-      await edge.close();
-    }
   });
 });

@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { LayerInputs } from "../../src/client/model_source.ts";
+import type { LayerInputs } from "../../src/protocol/run/solve_round.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import type { CalibrationStep } from "../../src/prune/calibration_steps.ts";
 import { bytesToFloats, floatsToBytes } from "../../src/tensor/dtype.ts";

@@ -8,9 +8,8 @@ import assert from "node:assert/strict";
 import type { Backend, BackendCounters } from "../../src/device/backend.ts";
 import { HessianAccumulator } from "../../src/layer/calibration/hessian.ts";
 import { PareError } from "../../src/client/errors.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
-import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
-import { pruneRounds } from "../../src/client/prune_rounds.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
+import { type LayerGroup, ModelPruner, type ModelSource } from "../../src/client/model_pruner.ts";
 import type { RoundSolver } from "../../src/prune/steps.ts";
 import { serverPruner } from "../../src/prune/server_pruner.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -92,6 +91,13 @@ function source(
   };
 }
 
+/** Prunes models by a solver of rounds. */
+class Rounds extends ModelPruner<HessianAccumulator> {
+  constructor(readonly solveRound: RoundSolver["solveRound"]) {
+    super();
+  }
+}
+
 /** Prunes the groups. Returns the events without times, and the replacements. */
 async function prune(
   pruner: RoundSolver,
@@ -101,7 +107,8 @@ async function prune(
 ) {
   const replaced = new Map<string, readonly [HostTensor, QuantizedWeight | undefined]>(),
     events: unknown[] = [];
-  for await (const event of pruneRounds(source(backend, groups, replaced), query, pruner.solveRound, {})) {
+  const model = source(backend, groups, replaced);
+  for await (const event of new Rounds(pruner.solveRound).pruneModel(model, query)) {
     if (event.type !== "layer") continue;
     const { seconds, ...report } = event.report;
     assert.deepEqual(Object.keys(seconds), ["read", "factor", "solve", "refit", "total"]);
@@ -255,7 +262,7 @@ eachBackend("DevicePruner", (backend) => {
   it("stops as soon as its signal is aborted, and frees its memory", async () => {
     const host = await openLocalHost(backend()), { bytesLive } = backend().counters;
     const controller = new AbortController(), { signal } = controller;
-    const run = pruneRounds(source(backend(), GROUPS), {}, host.pruner.solveRound, { signal });
+    const run = new Rounds(host.pruner.solveRound).pruneModel(source(backend(), GROUPS), {}, { signal });
     await assert.rejects(async () => {
       for await (const event of run) if (event.type === "layer") controller.abort(new Error("enough"));
     }, /enough/);

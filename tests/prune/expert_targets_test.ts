@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/device/backend.ts";
 import { readMatrix } from "../../src/device/tiled_matrix.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { readTensor, type TensorSource, withReplacements } from "../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../src/model/families/families.ts";

@@ -7,7 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { HostPool } from "../../src/client/host_pool.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
 import { withFewTokens } from "../../src/client/few_tokens.ts";
 import { blocksOf } from "../../src/model/families/family.ts";
 import { type ModelFolder, openModelFolder } from "../../src/model/model.ts";

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
-import type { SourceLayer } from "../../src/client/model_source.ts";
+import type { SourceLayer } from "../../src/protocol/run/solve_round.ts";
 import type { ReconstructedBlock } from "../../src/protocol/blocks/solved_block.ts";
 import { divideIntoSteps } from "../../src/prune/reconstruct_block.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { roundingQueries } from "../../src/prune/run/solve_queries.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
-import type { LayerEvent } from "../../src/client/model_pruner.ts";
+import type { LayerEvent } from "../../src/protocol/run/solve_round.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openModel } from "../../src/model/model.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";

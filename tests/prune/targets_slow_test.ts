@@ -24,6 +24,7 @@ import { referenceTarget } from "../reference/target_statistics.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
+import { memoize } from "../support/memoize.ts";
 import { halved, OPT_SOTU_URL, sotuTokens, useOptSotu } from "../support/opt_sotu.ts";
 
 const SEQLEN = 12;
@@ -39,17 +40,23 @@ function joined(
   return Float64Array.from(results.flatMap((result, i) => [...rowsOf(result, i)]));
 }
 
-/** The target of a layer over the tokens of some windows. `pruned` has the dense weights in the layers that are not pruned yet. */
+/** Returns the forward pass of a model, which runs once per window until the model changes. */
+function memoizedForward(model: OptReference) {
+  return memoize((window: Uint32Array) => forwardOpt(model, window));
+}
+
+const denseReference = readOptReference(OPT_SOTU_URL), forwardDense = memoizedForward(denseReference);
+
+/** The target of a layer over the tokens of some windows. `forwardPruned` has the dense weights in the layers that are not pruned yet. */
 function expectedTarget(
-  dense: OptReference,
-  pruned: OptReference,
+  forwardPruned: typeof forwardDense,
   block: number,
   layer: string,
   isWeighted: boolean,
   over: readonly Uint32Array[],
 ): Float64Array {
-  const name = `${prefix(block)}${layer}.weight`, weight = dense.tensors.get(name)!;
-  const [d, p] = [dense, pruned].map((model) => over.map((window) => forwardOpt(model, window)));
+  const name = `${prefix(block)}${layer}.weight`, weight = denseReference.tensors.get(name)!;
+  const [d, p] = [forwardDense, forwardPruned].map((forward) => over.map(forward));
   const [xd, xp] = [d, p].map((results) => joined(results, ({ inputs }) => inputs.get(name)!));
   const rows = over.length * SEQLEN,
     inFeatures = xd.length / rows,
@@ -93,7 +100,8 @@ eachBackend("a calibration with targets", (backend) => {
     ] as readonly (readonly [string, Partial<RunOptions>])[]
   ) {
     it(`gives the layers the outputs of the dense model as their targets, with ${what}`, async () => {
-      const dense = readOptReference(OPT_SOTU_URL), pruned = readOptReference(OPT_SOTU_URL);
+      const pruned = readOptReference(OPT_SOTU_URL);
+      let forwardPruned = memoizedForward(pruned);
       const written = new Map<string, Float64Array>();
       const replace = (name: string, { data }: HostTensor) =>
         Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
@@ -103,6 +111,7 @@ eachBackend("a calibration with targets", (backend) => {
         if (solution === "without") return halved(weight);
         if (options.trueSequential || group.block !== block) {
           for (const [name, values] of written) pruned.tensors.set(name, values);
+          forwardPruned = memoizedForward(pruned);
         }
         block = group.block;
         const sums = [[group.hessian, windows], [
@@ -116,7 +125,7 @@ eachBackend("a calibration with targets", (backend) => {
             layer = name.slice(prefix(block).length).replace(".weight", "");
           if (block !== 2) {
             const isWeighted = options.tokenWeightsOf !== undefined;
-            const expected = expectedTarget(dense, pruned, block, layer, isWeighted, over);
+            const expected = expectedTarget(forwardPruned, block, layer, isWeighted, over);
             assertClose(await readMatrix(backend(), target), expected, 1e-5, { label: name });
             compared++;
           }

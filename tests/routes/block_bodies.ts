@@ -44,7 +44,7 @@ export function objectBytesOf(body: Uint8Array<ArrayBuffer>): number {
   const { header: { metadata, tensors } } = decode(body);
   const shapes = tensors.filter(({ name }) => name.endsWith("windows")).map(({ shape }) => shape);
   const windows = shapes.reduce((sum, [count]) => sum + count, 0);
-  return countObjectBytes(readModel(metadata, tensors).model, windows, shapes[0][1]);
+  return countObjectBytes(readModel(metadata, tensors).model, windows);
 }
 
 export const layers = (queries: object) => ({ layers: JSON.stringify(queries) });

@@ -4,6 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Backend, DeviceLostError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
+import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { withOverrides } from "../../scripts/self_check/faults/with_dispatch.ts";
@@ -13,10 +14,9 @@ import { assertProblem } from "./assert_problem.ts";
 import { answerOf, safetensorsHeaders, startHost } from "./host.ts";
 
 const ROWS = 8, COLS = 48;
-const LAYER = file({
-  weight: floats("F32", [ROWS, COLS], normals(ROWS * COLS, 1)),
-  hessian: floats("F32", [COLS, COLS], correlatedHessian(COLS, { seed: 2 })),
-});
+const hessian = floats("F32", [COLS, COLS], correlatedHessian(COLS, { seed: 2 }));
+const LAYER = file({ weight: floats("F32", [ROWS, COLS], normals(ROWS * COLS, 1)), hessian });
+const HESSIAN = file({ hessian });
 const LAYERS = "/v1/layers";
 
 describe("a host with a full, missing or lost device", () => {
@@ -62,12 +62,15 @@ describe("a host with a full, missing or lost device", () => {
     await host.close();
   });
 
-  it("answers busy to a layer for which there is no memory beside another one, and else too_large", async () => {
+  it("answers busy to a body for which there is no memory beside another one, and else too_large", async () => {
     const host = await startHost({ open: async () => limitMemory(await createCpuBackend(), 1000) });
-    const release = await host.device.session().residentQueue.acquire();
-    await assertProblem(await host.send("POST", LAYERS, LAYER), "busy");
-    release();
-    await assertProblem(await host.send("POST", LAYERS, LAYER), "too_large");
+    const statistics = `/v1/hessians/${formatDigest(await sha256(HESSIAN))}`;
+    for (const [method, path, body] of [["POST", LAYERS, LAYER], ["PUT", statistics, HESSIAN]] as const) {
+      const release = await host.device.session().residentQueue.acquire();
+      await assertProblem(await host.send(method, path, body), "busy");
+      release();
+      await assertProblem(await host.send(method, path, body), "too_large");
+    }
     await host.close();
   });
 

@@ -1,7 +1,6 @@
 /** Runs the loop of a run over hidden states in this process, with the weights or the solver of a test. */
 
-import type { RoundLayer } from "../../src/client/solve_round.ts";
-import type { SourceLayer } from "../../src/client/model_source.ts";
+import type { RoundLayer, SourceLayer } from "../../src/protocol/run/solve_round.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { ResourceSet } from "../../src/device/owned.ts";
 import type { Model } from "../../src/model/model.ts";

@@ -26,12 +26,3 @@ async function isFolder(source: string, path: string): Promise<boolean> {
     throw new UsageError(`${source} ${error.message}`, { cause: error });
   }
 }
-
-/** Checks the files of several options. An option may have no file, one file or several. @throws {UsageError} as {@link requireFile} */
-export async function requireFiles(
-  files: Readonly<Record<string, string | readonly string[] | undefined>>,
-): Promise<void> {
-  for (const [option, paths = []] of Object.entries(files)) {
-    for (const path of [paths].flat()) await requireFile(`option --${option}`, path);
-  }
-}

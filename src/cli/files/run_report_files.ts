@@ -73,25 +73,20 @@ export function withoutFingerprint(run: RunReport | undefined): RunReport | unde
   return run && { ...run, fingerprint: undefined };
 }
 
-/** How the weights are now stored. */
-export interface StoredWeights {
-  readonly format: RunReport["format"];
-  /** The bytes of the weight files. */
-  readonly written: number;
-}
-
 /**
  * Returns the texts of `pare.json`, `report.html` and `README.md`, by file name. The map is empty if there is no
  * report.
+ * @param stored the format of the weights, and the bytes of the weight files
  * @param baseCard the model card of the model that was pruned
  */
 export async function runReportFiles(
   run: RunReport | undefined,
-  { format, written }: StoredWeights,
+  stored: Pick<RunReport, "format"> & { readonly written: number },
   baseCard: BaseCard,
 ): Promise<Map<string, string>> {
   if (!run) return new Map();
-  const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
+  const { format, written } = stored, bytes = { ...run.bytes, written };
+  const changed: RunReport = { ...run, format, bytes };
   return await reportFiles(changed, changed, baseCard);
 }
 

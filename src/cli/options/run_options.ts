@@ -14,9 +14,10 @@ export function addRunOptions(command: Command, ...names: readonly RunOptionName
 
 /** Returns an option whose values and default are those of its schema. */
 function commandOption(name: RunOptionName): Option {
-  const { schema, help, value } = runOption(name);
+  const { schema, help, value, advanced } = runOption(name);
   const { type, enum: choices, default: preset } = z.toJSONSchema(schema, { io: "output" });
   const option = new Option([optionFlag(name), value ?? ""].join(" ").trim(), help);
+  if (advanced) option.helpGroup("Advanced options:");
   if (preset !== undefined) option.default(preset);
   if (choices) return option.choices(choices.map(String));
   if (type === "array") return option.argParser(collectPatterns);

@@ -1,10 +1,11 @@
 /** Checks, before any work, that options of `pare prune` fit each other, the model and the parameters of its layers. */
 
-import type { QueryOf } from "../../client/model_pruner.ts";
+import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import { blocksOf, type ModelSpec } from "../../model/families/family.ts";
+import { requireNoTokenInputs } from "../../model/token_inputs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { NamedLayer } from "../../prune/choose_layers.ts";
-import { optionConflicts } from "../../protocol/run/run_options.ts";
+import { type OptionConflict, optionConflicts } from "../../protocol/run/run_options.ts";
 import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 import { presetHint } from "./named_options.ts";
@@ -18,24 +19,29 @@ function refuse(option: string, rule: string): never {
 /** Checks that the options fit each other. @param servers the URLs of `--server` @throws {UsageError} naming an option and the rule */
 export function checkConflicts(options: PruneOptions, servers: readonly string[] = []): void {
   if (options.remote && servers.length === 0) refuse("remote", "needs a --server, got none");
-  for (const { option, rule, names } of optionConflicts(options)) {
-    throw new UsageError(
-      `option ${option}: ${rule}${names.map((name) => presetHint(options.preset, name)).join("")}`,
-    );
-  }
+  refuseFirst(optionConflicts(options), options);
+}
+
+/** @throws {UsageError} naming the first conflict, if there is one */
+function refuseFirst([first]: readonly OptionConflict[], { preset }: PruneOptions): void {
+  if (!first) return;
+  const { option, rule, names } = first;
+  throw new UsageError(`option ${option}: ${rule}${names.map((name) => presetHint(preset, name)).join("")}`);
 }
 
 /**
- * Checks the options about targets, reconstructions and experts.
+ * Checks the options about hosts, targets, reconstructions and experts.
  * @param layers the layers that are pruned
  * @throws {UsageError} naming the option or the layer, and the rule
  */
 export function checkLayers(
-  { target, reconstruct, expertsAtOnce, allExperts, preset }: PruneOptions,
+  options: PruneOptions,
   layers: readonly NamedLayer[],
   queryOf: QueryOf,
   spec: ModelSpec,
 ): void {
+  const { remote, target } = options;
+  if (remote) requireNoTokenInputs(spec);
   const stepped = layers.find(({ name }) => queryOf(name).target_step !== undefined)?.name;
   if (target === "none" && stepped !== undefined) {
     refuse(
@@ -43,15 +49,9 @@ export function checkLayers(
       `needs --target dense, which gives ${stepped} a target`,
     );
   }
-  if (reconstruct > 0 && target === "none" && layers.every(({ name }) => queryOf(name).sparsity === 0)) {
-    const rule = "trains blocks before they are rounded, so without zeros it needs --target dense, or a " +
-      `--sparsity above 0${presetHint(preset, "reconstruct")}`;
-    refuse(`reconstruct ${reconstruct}`, rule);
-  }
-  if (expertsAtOnce === undefined && !allExperts) return;
-  if (blocksOf(spec).some(({ traits }) => traits?.mixture !== undefined)) return;
-  const option = expertsAtOnce === undefined ? "all-experts" : `experts-at-once ${expertsAtOnce}`;
-  refuse(option, "needs a mixture of experts, and the model has no experts");
+  const queries = layers.map(({ name }) => queryOf(name));
+  const hasExperts = blocksOf(spec).some(({ traits }) => traits?.mixture !== undefined);
+  refuseFirst(optionConflicts(options, { queries, target, hasExperts }), options);
 }
 
 /** The parameters that held-out windows choose if they are `auto`. */

@@ -1,13 +1,18 @@
-/** Reads the texts of `--text`, measures the perplexity of two models on them, and compares the predictions of both. */
+/** Reads the texts of a run, measures the perplexity of two models on the texts of `--text`, and compares the predictions of both. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
-import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Backend } from "../../device/backend.ts";
 import { comparePerplexities, countWindows } from "../../model/evaluation/perplexity.ts";
 import type { Model } from "../../model/model.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
 import { finiteOrNull } from "../../prune/run/journal.ts";
-import type { TextFile } from "../../prune/texts/named_texts.ts";
+import {
+  type CalibrationTexts,
+  type CalibrationWindows,
+  readCalibration,
+} from "../../prune/read_calibration.ts";
+import type { RunTexts } from "../../prune/texts/named_texts.ts";
+import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { type EvaluationWindows, readEvaluationText } from "../files/text_source.ts";
 import { percentText, type ProgressDisplay } from "../terminal/output.ts";
 
@@ -20,19 +25,20 @@ export interface TokenizedText {
   readonly windows: number;
 }
 
-/** @throws {ModelError} if a text is malformed or too short */
-export async function readEvaluationTexts(
+/** Reads the windows of the calibration and the texts of `--text`. @throws {ModelError} if a text is malformed or too short */
+export async function readRunTexts(
   tokenizer: Tokenizer,
-  texts: readonly TextFile[],
-  { seqlen, windows }: EvaluationWindows,
-  fs: FileSystem,
-): Promise<TokenizedText[]> {
-  const tokenized: TokenizedText[] = [];
-  for (const text of texts) {
-    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, fs);
-    tokenized.push({ text: text.label, tokens, windows: countWindows(tokens.length, seqlen, windows) });
+  texts: RunTexts,
+  options: Omit<CalibrationTexts, "calibration"> & EvaluationWindows,
+): Promise<CalibrationWindows & { readonly evaluated: readonly TokenizedText[] }> {
+  const windows = await readCalibration(tokenizer, { ...options, calibration: texts.calibration }, fs);
+  const evaluated: TokenizedText[] = [];
+  for (const text of texts.evaluation) {
+    const tokens = await readEvaluationText(tokenizer, text, options, fs);
+    const count = countWindows(tokens.length, options.seqlen, options.windows);
+    evaluated.push({ text: text.label, tokens, windows: count });
   }
-  return tokenized;
+  return { ...windows, evaluated };
 }
 
 interface ComparisonOptions {

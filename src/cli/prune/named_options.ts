@@ -8,7 +8,7 @@ import type { Command } from "commander";
 import { NAMED_SEED } from "../../prune/read_calibration.ts";
 import { parseTextReference, type TextName } from "../../prune/texts/named_texts.ts";
 import type { RunOptions } from "../../protocol/run/options.ts";
-import { optionFlag } from "../../protocol/run/run_options.ts";
+import { optionFlag, presetValues } from "../../protocol/run/run_options.ts";
 import { UsageError } from "../errors.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { FormatName } from "../export/formats.ts";
@@ -28,12 +28,12 @@ export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "to
 type Named<Options extends NamedOptions> = Options & Required<Pick<NamedOptions, "calibration">>;
 
 /** Options that a preset sets together: if the command line gives one of them, the preset sets none of them. */
-type OptionGroup = Partial<Pick<NamedOptions, "method" | "effort" | "validation" | "target" | "reconstruct">>;
+type OptionGroup = Partial<Pick<NamedOptions, "method" | "effort"> & RunOptions>;
 
 export const PRESETS = {
-  fast: [{ method: "sparsegpt" }, { validation: 0 }],
+  fast: [{ method: "sparsegpt" }, ...presetValues("fast")],
   default: [],
-  best: [{ method: "alps", effort: "best" }, { target: "dense" }, { reconstruct: 5 }],
+  best: [{ method: "alps", effort: "best" }, ...presetValues("best")],
 } as const satisfies Readonly<Record<string, readonly OptionGroup[]>>;
 
 export type PresetName = keyof typeof PRESETS;

@@ -2,7 +2,6 @@
 
 import { readConfigText } from "../../model/checkpoint/checkpoint.ts";
 import { formatNamed } from "../../model/formats/formats.ts";
-import type { FileSystem } from "../../base/files/file_system.ts";
 import { parseJsonAt } from "../../base/files/whole_file.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
 import { divergenceText, numberText, secondsText } from "../../prune/report/format.ts";
@@ -18,20 +17,19 @@ import {
   totals,
 } from "../../prune/report/summary.ts";
 import { PROGRAM_VARIABLE } from "../environment.ts";
+import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { Output } from "../terminal/output.ts";
 
 /**
- * Prints the totals of a run as lines, or with `--json` every layer.
- * @param howToLoad the lines of `loadingLines`
+ * Prints the totals of a run as lines and how to load the result, or with `--json` every layer.
  * @param alreadyFinished whether an earlier command had finished the run
  */
-export function printRunResult(
+export async function printRunResult(
   report: RunReport,
   out: string,
   output: Output,
-  howToLoad: readonly string[],
   alreadyFinished = false,
-): void {
+): Promise<void> {
   const { layers, perplexity, seconds } = report;
   const rows = layers.map(({ name, loss, relative_error, zeros, rows, cols }) => (
     { name, loss, relative_error, zeros, rows, cols }
@@ -60,7 +58,7 @@ export function printRunResult(
     alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,
   ]);
   for (const line of qualityHints(report)) output.remark(line);
-  if (!output.json) { for (const line of howToLoad) output.remark(line); }
+  if (!output.json) { for (const line of await loadingLines(out, report.format)) output.remark(line); }
 }
 
 /** Suggests other options for each text on which the perplexity has risen a lot. */
@@ -131,13 +129,9 @@ function formatPerplexity(value: number | null): string {
 }
 
 /** Returns the lines that use the result in `out` here and in other programs. */
-export async function loadingLines(
-  out: string,
-  format: RunReport["format"],
-  fs: FileSystem,
-): Promise<string[]> {
+export async function loadingLines(out: string, format: RunReport["format"]): Promise<string[]> {
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
-  const config = parseJsonAt(await readConfigText(fs, out), out) as Record<string, unknown>;
+  const config = parseJsonAt(await readConfigText(denoFileSystem, out), out) as Record<string, unknown>;
   return [
     `see what it writes: ${Deno.env.get(PROGRAM_VARIABLE) ?? "pare"} generate ${folder} "PROMPT"`,
     ...formatNamed(format)?.howToLoad?.(folder, config) ?? [],

@@ -2,28 +2,20 @@
 
 import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
 import type { DescribedModel } from "../../model/model.ts";
-import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
+import { linearLayers } from "../../prune/block_plan.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { checkMethodSizes } from "../options/layer_options.ts";
 import { checkFormat } from "./check_format.ts";
 import { checkLayers } from "./check_options.ts";
-import { type LayerChoice, readChoice } from "./choice_options.ts";
+import { readChoice } from "./choice_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import { choiceForRuntime, queryForRuntime } from "./runtime_format.ts";
 import { commonDtype, storableChoice, storableQuery } from "./storable_grids.ts";
 
-export interface ResolvedLayers {
-  /** The parameters of the run. */
-  readonly query: LayerQuery;
-  /** The layers to prune, in the order of the model. */
-  readonly chosen: readonly SizedLayer[];
-  readonly choice: LayerChoice;
-  /** The layers that get one grid per row, because their rows are no multiple of the group size. */
-  readonly perRow: readonly string[];
-}
-
 /**
+ * Returns the parameters of the run, the layers to prune in the order of the model, and the names of the layers that get
+ * one grid per row, because their rows are not a multiple of the group size.
  * @param written the parameters as they were given
  * @throws {UsageError} if options contradict each other or do not fit the model
  * @throws {ModelError} if the model cannot be exported to the format of `--for`
@@ -32,7 +24,7 @@ export async function resolveLayers(
   written: LayerQuery,
   options: PruneOptions,
   stored: DescribedModel,
-): Promise<ResolvedLayers> {
+) {
   const { for: runtime } = options, { spec, weights } = stored.model;
   const named = runtime === undefined
     ? written
@@ -42,7 +34,9 @@ export async function resolveLayers(
   const given = await readChoice(spec, options, query, fs);
   const chosen = all.filter(({ name }) => given.chosen.has(name));
   const read = runtime === undefined ? given : choiceForRuntime(runtime, options.format, given, chosen);
-  const { choice, perRow } = isPacked ? storableChoice(read, chosen, weights) : { choice: read, perRow: [] };
+  const { choice, perRow } = isPacked
+    ? storableChoice(read, chosen, weights)
+    : { choice: read, perRow: [] as readonly string[] };
   checkFormat(options.format, chosen, choice.queryOf, spec);
   checkMethodSizes(chosen, choice.queryOf);
   checkLayers(options, chosen, choice.queryOf, spec);

@@ -5,6 +5,7 @@
 
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
+import { optionConflicts, SHRINK_OPTIONS } from "../../protocol/run/run_options.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { HostPoolFlags } from "../options/server_options.ts";
 import { applyNames, type NamedOptions } from "../prune/named_options.ts";
@@ -32,12 +33,6 @@ export type SecondRunFlags =
   & Pick<NamedOptions, "for" | (typeof SHRINK_OPTIONS)[number]>
   & Pick<HostPoolFlags, "server" | "apiKey" | "jobs">;
 
-/** The options of a run that `pare shrink` has. */
-export const SHRINK_OPTIONS = [
-  ...["samples", "validation", "seqlen", "seed", "target", "reconstruct", "windows"] as const,
-  ...["overwrite", "restart", "plan"] as const,
-];
-
 /** The options of both runs, without the options of servers. Each becomes one or more words of the second command. */
 const SHARED = [
   ...["out", "calibration", "text", "sparsity", "pattern", "bits", "for"],
@@ -53,10 +48,16 @@ export function secondRun<Options extends SecondRunFlags>(options: Options): Pru
   const { sparsity, pattern, bits, for: runtime } = options;
   if ([sparsity, pattern, bits, runtime].every((value) => value === undefined)) return undefined;
   const isPruned = pattern !== undefined || Number(sparsity ?? 0) !== 0;
+  const layers = {
+    queries: [{ sparsity: isPruned ? undefined : 0 }],
+    target: options.target,
+    hasExperts: false,
+  };
+  const refused = optionConflicts(options, layers).flatMap(({ names }) => names);
   const given: Readonly<Record<string, unknown>> = {
     ...options,
     // Without zeros and targets nothing changes before the rounding, so only the first run trains the blocks.
-    reconstruct: isPruned || options.target === "dense" ? options.reconstruct : 0,
+    ...Object.fromEntries(refused.map((name) => [name, undefined])),
   };
   const words = SHARED.flatMap((name) => {
     const value = given[name];

@@ -1,10 +1,8 @@
 /** The first run of `pare shrink`, which writes the smaller model. */
 
 import { type ModelFolder, openModelFolder } from "../../model/model.ts";
-import { storesBfloat16 } from "../../prune/block_plan.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
 import { serverPruner } from "../../prune/server_pruner.ts";
-import { readCalibration } from "../../prune/read_calibration.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
 import { REPORT_FILES } from "../../prune/report/file_names.ts";
 import { removalLines } from "../../prune/report/summary.ts";
@@ -47,7 +45,7 @@ import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
 import { type BackendFlags, type CommonOptions, windowTokens } from "../options/common_options.ts";
 import { serverUrls } from "../options/server_options.ts";
-import { comparePerplexity, readEvaluationTexts } from "../prune/compare_perplexity.ts";
+import { comparePerplexity, readRunTexts } from "../prune/compare_perplexity.ts";
 import { planRun, printPlan } from "../prune/plan/plan_run.ts";
 import { findFinishedRun } from "../prune/finished_run.ts";
 import { progressCallbacks } from "../prune/progress_callbacks.ts";
@@ -97,21 +95,10 @@ export async function shrinkInto(
     return finished;
   }
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
-  const backend = cleanup.adopt(
-    await openBackend(options.backend, { ...options, recorded, storesBfloat16: storesBfloat16(model) }),
-    (opened) => opened.dispose(),
-  );
+  const backend = await openBackend({ ...options, recorded }, cleanup, model);
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const tokenizer = await opened.loadTokenizer();
-  const windows = await readCalibration(
-    tokenizer,
-    { ...options, calibration: texts.calibration, seqlen },
-    fs,
-  );
-  const evaluated = await readEvaluationTexts(tokenizer, texts.evaluation, {
-    seqlen,
-    windows: options.windows,
-  }, fs);
+  const { evaluated, ...windows } = await readRunTexts(tokenizer, texts, { ...options, seqlen });
   const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
   const solved = readingLayers(kept, checkpoint.config, model.spec);
   for (const warning of tokenWarnings({ ...windows, queryOf: () => SHRINK_QUERY }, solved)) {

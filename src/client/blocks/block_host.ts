@@ -9,7 +9,7 @@ import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import type { SentRunOptions } from "../../protocol/run/sent_run_options.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { encodeParts } from "../../tensor/safetensors/encode.ts";
-import type { BlockTensors } from "./block_body.ts";
+import type { BlockTensors } from "../request_body.ts";
 import { checkSolved, decodeAnswer, type ExpectedBlock } from "./check_block.ts";
 import {
   type AddedSums,

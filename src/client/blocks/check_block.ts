@@ -10,7 +10,7 @@ import { checkPruned, mostKeptZeros, type RequestedLayer } from "../answers/chec
 import { requireForm } from "../answers/parse_answer.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import { decodeBlock } from "../../protocol/blocks/block_answer.ts";
-import type { BlockTensors, SentTensor } from "./block_body.ts";
+import type { BlockTensors, SentTensor } from "../request_body.ts";
 import type {
   ReconstructedBlock,
   SolvedBlock,

@@ -8,7 +8,7 @@ import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { MalformedAnswerError } from "../errors.ts";
 import type { PackedStatistics } from "../layer_file.ts";
-import type { SourceLayer } from "../model_source.ts";
+import type { SourceLayer } from "../../protocol/run/solve_round.ts";
 
 /** The sums of layers with the same input of n features, over the windows of some hosts. */
 export interface LayerSums extends PackedStatistics {

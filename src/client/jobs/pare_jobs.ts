@@ -5,12 +5,16 @@ import type { LayerState } from "../../protocol/messages.ts";
 import type { CallOptions, TransportOptions } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
-import type { ModelPruner, ModelQuery, PruneEvent } from "../model_pruner.ts";
+import { ModelPruner } from "../model_pruner.ts";
+import type {
+  LayerInputs,
+  LayerQueryOf,
+  RoundLayer,
+  SolveRound,
+  SourceLayer,
+} from "../../protocol/run/solve_round.ts";
 import { ownTensors, packedStatistics, type PrunedLayer } from "../layer_file.ts";
 import { withFewTokens } from "../few_tokens.ts";
-import type { LayerInputs, ModelSource, SourceLayer } from "../model_source.ts";
-import { pruneRounds } from "../prune_rounds.ts";
-import type { LayerQueryOf, RoundLayer, SolveRound } from "../solve_round.ts";
 import { followOrResubmit, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import {
@@ -37,7 +41,7 @@ export interface PareJobsOptions extends PollOptions {
 }
 
 /** A client of an edge that runs jobs. */
-export class PareJobs implements ModelPruner {
+export class PareJobs extends ModelPruner {
   readonly #uploads: Uploads;
   readonly #jobs: Jobs;
   readonly #options: PareJobsOptions;
@@ -46,6 +50,7 @@ export class PareJobs implements ModelPruner {
 
   /** Makes a client. No request is sent yet. @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(edge: TransportOptions, options: PareJobsOptions = {}) {
+    super();
     this.#uploads = new Uploads(edge);
     this.#jobs = new Jobs({
       ...edge,
@@ -55,21 +60,6 @@ export class PareJobs implements ModelPruner {
       },
     });
     this.#options = options;
-  }
-
-  /**
-   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers of a
-   * round are in memory at the same time.
-   * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
-   * @throws {MalformedAnswerError} if the results of several jobs are not the requested layers
-   * @throws {PareError} {ConnectionError} if the edge refuses a request or cannot be reached
-   */
-  pruneModel(
-    source: ModelSource,
-    query: ModelQuery = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<PruneEvent, void, void> {
-    return pruneRounds(source, query, this.solveRound, options);
   }
 
   /** Solves the layers of one round. @throws as `pruneModel` */

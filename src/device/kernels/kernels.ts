@@ -6,8 +6,8 @@
 import { columnSquares } from "./column_squares.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
-import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
+import { mirrorUpper } from "./mirror_upper.ts";
 import { productNN, productNT, productTN } from "./product.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
@@ -18,7 +18,7 @@ import { rowDot } from "./row_dot.ts";
 import { chooseGrids, gridErrors } from "./search_grids.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./selection/choose.ts";
 import { chooseInRows } from "./selection/choose_in_rows.ts";
-import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./selection/select.ts";
+import { rankTies, selectDigit } from "./selection/select.ts";
 import { finishSelection, refineHistogram } from "./selection/select_block.ts";
 import { updateBlock } from "./selection/update_block.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
@@ -59,12 +59,10 @@ export const KERNELS: readonly Kernel[] = [
   scaleTile,
   cgDirection,
   cgStep,
-  getDiagonal,
-  mirrorUpper,
-  setDiagonal,
   gemmNN,
   gemmNT,
   gemmTN,
+  mirrorUpper,
   productNN,
   productNT,
   productTN,
@@ -84,10 +82,7 @@ export const KERNELS: readonly Kernel[] = [
   countScoreTies,
   scoreHistogram,
   chooseInRows,
-  countTies,
-  keyHistogram,
   rankTies,
-  scoreKeys,
   selectDigit,
   finishSelection,
   refineHistogram,

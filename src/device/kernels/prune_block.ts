@@ -84,7 +84,7 @@ function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof
 }
 
 /**
- * Prunes the entries that the kernels of `select.ts` chose. `keys`, (rows of the matrix, size) u32, has the key of each
+ * Prunes the entries that the kernels of `select_block.ts` chose. `keys`, (rows of the matrix, size) u32, has the key of each
  * entry, which is smaller for a smaller score. selection[0] is the threshold. An entry is pruned if its key is less
  * than the threshold. Of the entries whose key equals the threshold, the first selection[2 + row0 + r] of each row are
  * pruned, and that number is decremented for each of them.
@@ -103,8 +103,9 @@ export const pruneBlock = defineKernel({
  * prune are chosen when the loop reaches the first column of the group, by the weights with their updates so far.
  * Forced entries are chosen first, and all of them are pruned even if fewer than `keep` entries remain. Then the
  * entries with the smallest |w[j]/U[j,j]| are chosen, and among equal entries the entry in the lower column. If the
- * last group has only g < group columns, it keeps ceil(keep·g/group) entries. `forced` has the layout described at
- * `scoreKeys` in select.ts, and is read only if `has_forced` = 1.
+ * last group has only g < group columns, it keeps ceil(keep·g/group) entries. `forced` has `words` u32
+ * words per row of the matrix. Bit c%32 of word c/32 is set if the entry in column c of the matrix is forced. `forced`
+ * is read only if `has_forced` = 1.
  *
  * On a software adapter, groups may have up to 128 columns.
  */

@@ -5,21 +5,25 @@
 
 import type { TaskRequest } from "../../protocol/resources/tasks.ts";
 import { messageOf } from "../../base/errors.ts";
+import { growingDelays } from "../../base/waiting.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { logFailure } from "../problems.ts";
-import { atHost, NoHostError } from "./at_host.ts";
-import { awaitTask, signedSource } from "./await_task.ts";
-import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
+import { HostBusyError, HostFailedError, StatesLostError, TaskRefusedError } from "./host_answer.ts";
+import { awaitTask, FIRST_PAUSE, LONGEST_PAUSE, signedSource } from "./host_tasks.ts";
 import type { JobContext } from "./job_context.ts";
 import type { Attempt } from "./job_record.ts";
-import { withStates } from "./restore_states.ts";
-import { storeResult } from "./store_result.ts";
+import { restoreStates } from "./restore_states.ts";
 
 /** The largest number of attempts at a layer. If five hosts fail on a layer, the layer itself is the likely cause. */
 export const MAX_ATTEMPTS = 5;
 
 /** A block stays at the host that has its hidden states for this number of attempts. */
 const ATTEMPTS_AT_ONE_HOST = 2;
+
+/** No host was alive or woke up in time. The message names no address. */
+class NoHostError extends Error {
+  override name = "NoHostError";
+}
 
 /**
  * Attempts the layer at `position` in the job.
@@ -48,18 +52,39 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   }
 }
 
+/** Runs the attempt at a host that is awake and has a free place. @throws {NoHostError} {HostBusyError} after `hostWaitMilliseconds` */
 async function runAttempt(
   taskId: string,
   position: number,
   attempt: Attempt,
   context: JobContext,
 ): Promise<void> {
-  const choose = (asleep?: string) => chooseHost(taskId, attempt, asleep, context);
-  await atHost(taskId, position, choose, async (host) => {
-    await context.record.assignHost(position, host.id);
-    const solve = () => solveOnce(host, taskId, position, attempt, context);
-    return attempt.model ? await withStates(host, taskId, position, attempt, context, solve) : await solve();
-  }, context);
+  const { record, hosts, hostWaitMilliseconds } = context, deadline = context.now() + hostWaitMilliseconds;
+  let asleep: string | undefined, busyError: HostBusyError | undefined;
+  try {
+    for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
+      const host = await chooseHost(taskId, attempt, asleep, context);
+      const sleepReason = host?.mayBeAsleep ? await context.findSleepReason(host) : undefined;
+      if (host && sleepReason === undefined) {
+        try {
+          return await solveAtHost(host, taskId, position, attempt, context);
+        } catch (error) {
+          if (!(error instanceof HostBusyError)) throw error;
+          busyError = error;
+          // A host that was starting may be ready by now.
+          asleep = undefined;
+        }
+      } else {
+        // While this host starts, another one may be awake.
+        asleep = host?.id ?? asleep;
+      }
+      if (context.now() > deadline) throw busyError ?? noHost(host, sleepReason, position, context);
+      if (!await record.isWanted(position)) return;
+      await context.sleep(pause);
+    }
+  } finally {
+    await hosts.release(taskId);
+  }
 }
 
 /**
@@ -80,7 +105,42 @@ function chooseHost(
     : hosts.choose(taskId, hessian, asleep ?? lastHost);
 }
 
-/** Runs the task of the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+/** Returns the error. The reason is in the log, because it may name an address. */
+function noHost(
+  host: ChosenHost | undefined,
+  sleepReason: string | undefined,
+  position: number,
+  { job, hostWaitMilliseconds }: JobContext,
+): NoHostError {
+  const seconds = hostWaitMilliseconds / 1000;
+  if (host) logFailure({ job, layer: position, host: host.url, error: sleepReason });
+  return new NoHostError(
+    host ? `host ${host.id} did not start within ${seconds} s` : `no GPU host was alive for ${seconds} s`,
+  );
+}
+
+/**
+ * Runs the task of the attempt at the host, and records the result. If the host lacks the hidden states before a block, the
+ * states are created, and the task runs again with new URLs, because the first ones may have expired meanwhile.
+ * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
+ */
+async function solveAtHost(
+  host: ChosenHost,
+  taskId: string,
+  position: number,
+  attempt: Attempt,
+  context: JobContext,
+): Promise<void> {
+  await context.record.assignHost(position, host.id);
+  try {
+    await solveOnce(host, taskId, position, attempt, context);
+  } catch (error) {
+    if (!attempt.model || !(error instanceof StatesLostError)) throw error;
+    if (!await restoreStates(host, taskId, position, attempt, context)) return;
+    await solveOnce(host, taskId, position, attempt, context);
+  }
+}
+
 async function solveOnce(
   host: ChosenHost,
   taskId: string,
@@ -88,7 +148,7 @@ async function solveOnce(
   attempt: Attempt,
   context: JobContext,
 ): Promise<void> {
-  const { key, url } = await context.blobs.writeUrl();
+  const { blobs, record } = context, { key, url } = await blobs.writeUrl();
   const task = await taskOf(taskId, position, attempt, url, context);
   const answer = await awaitTask(host, task, position, context);
   if (!answer) return;
@@ -98,7 +158,23 @@ async function solveOnce(
   if (!result || !report && !attempt.model) {
     throw new HostFailedError(`host ${host.url}: has finished the task without a result`);
   }
-  await storeResult({ host, key, ...result }, report, position, context);
+  const { sha256, bytes } = result;
+  // A large answer is verified for minutes. Meanwhile the record is called, because a repeated request restarts a job
+  // whose record has not been called for a minute. A call that fails is ignored, because the next one follows.
+  const timer = setInterval(
+    () => void Promise.resolve(record.isWanted(position)).catch(() => {}),
+    LONGEST_PAUSE,
+  );
+  try {
+    if (!await blobs.publish(key, sha256, bytes)) {
+      throw new HostFailedError(
+        `host ${host.url}: did not write the ${bytes} bytes of its answer, or they are not ${sha256}`,
+      );
+    }
+  } finally {
+    clearInterval(timer);
+  }
+  await record.settleLayer(position, { report, result: sha256 });
 }
 
 async function taskOf(

@@ -6,8 +6,7 @@
 import type { SSEStreamingApi } from "hono/streaming";
 import { hasEnded } from "../../protocol/job_state.ts";
 import type { Remote } from "../runtime.ts";
-import type { VersionedJob } from "./job_record.ts";
-import type { ObservedJob } from "./observed_job.ts";
+import type { JobRecord, VersionedJob } from "./job_record.ts";
 
 /** The longest time between two writes, in milliseconds. It is short because proxies close idle connections. */
 const KEEP_ALIVE_MILLISECONDS = 15_000;
@@ -15,7 +14,7 @@ const KEEP_ALIVE_MILLISECONDS = 15_000;
 /** Writes events until the job has ended or the client has disconnected. @param job the current state of the job */
 export async function streamJobEvents(
   stream: SSEStreamingApi,
-  record: Remote<ObservedJob>,
+  record: Remote<JobRecord>,
   job: VersionedJob,
 ): Promise<void> {
   await writeJob(stream, job);

@@ -11,12 +11,11 @@ import { createFindSleepReason, type FindSleepReason } from "../hosts/woken_host
 import { findJob, findRegistry, requireHostSecret, wholeNumber } from "../settings.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime.ts";
-import type { HostTransport } from "./host_client.ts";
-import type { ObservedJob } from "./observed_job.ts";
+import type { JobRecord } from "./job_record.ts";
 
 export interface JobContext {
   readonly job: string;
-  readonly record: Remote<ObservedJob>;
+  readonly record: Remote<JobRecord>;
   readonly hosts: Remote<HostRegistry>;
   readonly blobs: JobBlobs;
   readonly transport: HostTransport;
@@ -25,6 +24,13 @@ export interface JobContext {
   readonly now: () => number;
   /** The longest time that a layer waits for a host that is ready and has a free place. */
   readonly hostWaitMilliseconds: number;
+}
+
+/** The requests to hosts. */
+export interface HostTransport {
+  /** The secret with which the edge signs the ticket of each request. */
+  readonly secret: string;
+  readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
 /** Access to blobs by signed URLs. The bytes do not pass through the Worker. */

@@ -1,14 +1,14 @@
 /**
  * The record of one job, with the attempts and the outcome of each layer, or of each block of its model. In the methods
  * and the table, a block is a layer too. Each change increases the version number of the job. A layer with an outcome is
- * _settled_ and does not change any more.
+ * _settled_ and does not change any more. The record is deleted at the end of its lifetime.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobSummary, LayerState, Report } from "../../protocol/messages.ts";
 import { JOB_STATES, type JobState } from "../../protocol/job_state.ts";
 import type { JobBlock, JobLayer, JobModel, JobRequest } from "../../protocol/resources/jobs.ts";
-import type { SqlStorage } from "../runtime.ts";
+import type { DurableObjectState, SqlValue } from "../runtime.ts";
 import { jobHead, layerState, parsed, textOf } from "./record_rows.ts";
 
 /** The outcome of a layer: its report and the digest of its stored result, or its error. A block has no report. */
@@ -55,28 +55,41 @@ export type JobMatch = "absent" | "same" | "conflict";
 
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };
 
+/** The methods of the Durable Objects of the binding `JOB_RECORDS`. */
 export class JobRecord {
+  readonly #storage: DurableObjectState["storage"];
+  readonly #lifetime: () => number;
   readonly #now: () => number;
+  readonly #waiting = new Set<() => void>();
+  #progressTime: number;
 
-  /** @param now returns milliseconds since 1970 */
-  constructor(private readonly sql: SqlStorage, now: () => number) {
+  /**
+   * @param lifetime returns the number of milliseconds after which a new record is deleted
+   * @param now returns milliseconds since 1970
+   */
+  constructor({ storage }: Pick<DurableObjectState, "storage">, lifetime: () => number, now = Date.now) {
+    this.#storage = storage;
+    this.#lifetime = lifetime;
     this.#now = now;
+    this.#progressTime = now();
   }
 
   /**
-   * Creates the job if it does not exist yet.
+   * Creates the job if it does not exist yet, and schedules its deletion.
    * @param digest the digest of the request. It distinguishes a repeated request from another request with the same id
    * @returns how the request compared with the job before the call
    */
-  create(id: string, digest: string, { name, layers, model }: JobRequest): JobMatch {
-    const match = this.#compare(digest);
-    if (match !== "absent") return match;
-    this.sql.exec(
+  async create(id: string, digest: string, { name, layers, model }: JobRequest): Promise<JobMatch> {
+    const [existing] = this.#job();
+    if (existing) return existing.digest === digest ? "same" : "conflict";
+    // A lifetime that is not valid throws before the job is recorded, because the job would never be deleted.
+    const lifetime = this.#lifetime();
+    this.#rows(
       "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER, model TEXT)",
     );
-    this.sql.exec(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
+    this.#rows(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
       attempts INTEGER, host TEXT, report TEXT, result TEXT, error TEXT, version INTEGER)`);
-    this.sql.exec(
+    this.#rows(
       "INSERT INTO job VALUES (?, ?, ?, 'queued', ?, NULL, 1, ?)",
       id,
       digest,
@@ -86,7 +99,7 @@ export class JobRecord {
     );
     const items: readonly (JobLayer | JobBlock)[] = layers ?? model?.blocks ?? [];
     for (const [position, item] of items.entries()) {
-      this.sql.exec(
+      this.#rows(
         "INSERT INTO layers VALUES (?, ?, ?, 'queued', 0, NULL, NULL, NULL, NULL, 1)",
         position,
         JSON.stringify(item),
@@ -96,7 +109,8 @@ export class JobRecord {
     for (const [position, { result }] of model?.blocks.entries() ?? []) {
       if (result !== undefined) this.settleLayer(position, { result });
     }
-    return match;
+    await this.#storage.setAlarm(this.#now() + lifetime);
+    return "absent";
   }
 
   /** Returns the job, or undefined if it does not exist. */
@@ -106,10 +120,9 @@ export class JobRecord {
 
   /** Returns the job with only the layers that have changed after `version`, or undefined if there is no job. */
   changesAfter(version: number): VersionedJob | undefined {
-    if (!this.#exists()) return undefined;
-    const [row] = this.sql.exec("SELECT * FROM job").toArray();
-    const rows = this.sql.exec("SELECT * FROM layers WHERE version > ? ORDER BY position", version)
-      .toArray();
+    const [row] = this.#job();
+    if (!row) return undefined;
+    const rows = this.#rows("SELECT * FROM layers WHERE version > ? ORDER BY position", version);
     const model: JobModel | undefined = parsed(row.model) ?? undefined;
     return {
       job: { ...jobHead(row), ...model && { model }, layers: rows.map(layerState) },
@@ -117,30 +130,43 @@ export class JobRecord {
     };
   }
 
+  /**
+   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or
+   * undefined if there is no job.
+   */
+  async waitForChanges(version: number, milliseconds: number): Promise<VersionedJob | undefined> {
+    const changes = this.changesAfter(version);
+    if (!changes || changes.version > version) return changes;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, milliseconds);
+    this.#waiting.add(resolve);
+    await promise;
+    clearTimeout(timer);
+    this.#waiting.delete(resolve);
+    return this.changesAfter(version);
+  }
+
   /** Returns the job without its layers, or undefined if it does not exist. */
   summary(): JobSummary | undefined {
-    if (!this.#exists()) return undefined;
-    const [row] = this.sql.exec("SELECT * FROM job").toArray();
+    const [row] = this.#job();
+    if (!row) return undefined;
     const counts = JOB_STATES.map((state) => [state, this.#count(state)]);
     return { ...jobHead(row), layers: Object.fromEntries(counts) };
   }
 
   /** Returns the number of layers, which is 0 if there is no job. */
   layerCount(): number {
-    if (!this.#exists()) return 0;
-    return Number(this.sql.exec("SELECT COUNT(*) AS count FROM layers").toArray()[0].count);
+    this.#noteProgress();
+    return this.#exists() ? Number(this.#rows("SELECT COUNT(*) AS count FROM layers")[0].count) : 0;
   }
 
   /** Begins another attempt at the layer at `position`. Returns undefined if the layer is settled. */
   beginAttempt(position: number): Attempt | undefined {
     if (!this.isWanted(position)) return undefined;
-    const [row] = this.sql.exec(
-      "SELECT spec, attempts, host FROM layers WHERE position = ?",
-      position,
-    ).toArray();
+    const [row] = this.#rows("SELECT spec, attempts, host FROM layers WHERE position = ?", position);
     const number = Number(row.attempts) + 1, version = this.#nextVersion();
-    this.sql.exec("UPDATE job SET state = 'running' WHERE state = 'queued'");
-    this.sql.exec(
+    this.#rows("UPDATE job SET state = 'running' WHERE state = 'queued'");
+    this.#rows(
       "UPDATE layers SET state = 'running', attempts = ?, version = ? WHERE position = ?",
       number,
       version,
@@ -148,10 +174,10 @@ export class JobRecord {
     );
     const model = this.model(), layer = JSON.parse(String(row.spec));
     if (!model) return { layer, number, lastHost: textOf(row.host) };
-    const before = this.sql.exec(
+    const before = this.#rows(
       "SELECT spec, result, host FROM layers WHERE position < ? ORDER BY position",
       position,
-    ).toArray();
+    );
     const pruned = before.map(({ spec, result }) => ({ ...parsed(spec), result: textOf(result)! }));
     const lastHost = textOf(row.host) ?? textOf(before.at(-1)?.host);
     return { layer, model, pruned, number, lastHost };
@@ -159,23 +185,27 @@ export class JobRecord {
 
   /** Returns the model whose blocks the job prunes, if it does. */
   model(): JobModel | undefined {
-    if (!this.#exists()) return undefined;
-    return parsed(this.sql.exec("SELECT * FROM job").toArray()[0].model) ?? undefined;
+    return parsed(this.#job()[0]?.model) ?? undefined;
   }
 
   /** Records the host of the current attempt at a layer. */
   assignHost(position: number, host: string): void {
     if (!this.isWanted(position)) return;
-    const [row] = this.sql.exec("SELECT host FROM layers WHERE position = ?", position).toArray();
+    const [row] = this.#rows("SELECT host FROM layers WHERE position = ?", position);
     if (row.host === host) return;
     const version = this.#nextVersion();
-    this.sql.exec("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
+    this.#rows("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
   }
 
   /** Whether the layer is not settled yet. */
   isWanted(position: number): boolean {
+    this.#noteProgress();
+    return this.#isOpen(position);
+  }
+
+  #isOpen(position: number): boolean {
     if (!this.#exists()) return false;
-    const [row] = this.sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
+    const [row] = this.#rows("SELECT state FROM layers WHERE position = ?", position);
     return row?.state === "running" || row?.state === "queued";
   }
 
@@ -184,6 +214,7 @@ export class JobRecord {
    * the last layer is settled, the job ends.
    */
   settleLayer(position: number, outcome: LayerOutcome): void {
+    this.#noteProgress();
     const hasFailed = "error" in outcome;
     this.#settle(position, hasFailed ? "failed" : "done", outcome);
     if (!hasFailed || !this.model()) return;
@@ -198,16 +229,31 @@ export class JobRecord {
     for (const position of this.#unsettled()) this.#settle(position, "cancelled", { error: CANCELLED });
   }
 
+  /** Returns the milliseconds since the Workflow last called this object, or since the runtime loaded the object. */
+  millisecondsSinceProgress(): number {
+    return this.#now() - this.#progressTime;
+  }
+
+  /** Deletes the record. The runtime calls this method at the time that `create` has set. */
+  async alarm(): Promise<void> {
+    await this.#storage.deleteAll();
+  }
+
+  /** Records progress. Only methods that the Workflow of the job uses call this one. */
+  #noteProgress(): void {
+    this.#progressTime = this.#now();
+  }
+
   #unsettled(): number[] {
     if (!this.#exists()) return [];
-    const rows = this.sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
+    const rows = this.#rows("SELECT position FROM layers WHERE state IN ('queued', 'running')");
     return rows.map(({ position }) => Number(position));
   }
 
   #settle(position: number, state: "done" | "failed" | "cancelled", outcome: LayerOutcome): void {
-    if (!this.isWanted(position)) return;
+    if (!this.#isOpen(position)) return;
     const version = this.#nextVersion(), hasFailed = "error" in outcome;
-    this.sql.exec(
+    this.#rows(
       "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
       state,
       hasFailed || !outcome.report ? null : JSON.stringify(outcome.report),
@@ -218,28 +264,32 @@ export class JobRecord {
     );
     if (this.#count("queued") + this.#count("running") > 0) return;
     const final = this.#count("cancelled") > 0 ? "cancelled" : this.#count("failed") > 0 ? "failed" : "done";
-    this.sql.exec("UPDATE job SET state = ?, ended = ?", final, this.#now());
-  }
-
-  #compare(digest: string): JobMatch {
-    if (!this.#exists()) return "absent";
-    const [existing] = this.sql.exec("SELECT digest FROM job").toArray();
-    return existing.digest === digest ? "same" : "conflict";
+    this.#rows("UPDATE job SET state = ?, ended = ?", final, this.#now());
   }
 
   #count(state: JobState): number {
-    const [row] = this.sql.exec("SELECT COUNT(*) AS count FROM layers WHERE state = ?", state).toArray();
+    const [row] = this.#rows("SELECT COUNT(*) AS count FROM layers WHERE state = ?", state);
     return Number(row.count);
   }
 
   /** Whether the job exists. Its tables are created with it, so a request for an unknown job stores nothing. */
   #exists(): boolean {
-    return this.sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
+    return this.#rows("SELECT name FROM sqlite_master WHERE name = 'job'").length > 0;
   }
 
-  /** Increases the version number of the job, and returns it. */
+  /** Returns the row of the job, or nothing if there is no job. */
+  #job(): Record<string, SqlValue>[] {
+    return this.#exists() ? this.#rows("SELECT * FROM job") : [];
+  }
+
+  #rows(query: string, ...values: SqlValue[]): Record<string, SqlValue>[] {
+    return this.#storage.sql.exec(query, ...values).toArray();
+  }
+
+  /** Increases the version number of the job, and returns it. The requests that wait for a change continue after the change. */
   #nextVersion(): number {
-    this.sql.exec("UPDATE job SET version = version + 1");
-    return Number(this.sql.exec("SELECT version FROM job").toArray()[0].version);
+    this.#rows("UPDATE job SET version = version + 1");
+    for (const wake of this.#waiting) wake();
+    return Number(this.#job()[0].version);
   }
 }

@@ -3,41 +3,18 @@
 import { messageOf } from "../../base/errors.ts";
 import type { WokenHost } from "../hosts/woken_hosts.ts";
 import { logFailure } from "../problems.ts";
-import { awaitTask, signedSource } from "./await_task.ts";
-import { StatesLostError } from "./host_answer.ts";
-import { askHost } from "./host_client.ts";
+import { askHost, awaitTask, signedSource } from "./host_tasks.ts";
 import type { JobContext } from "./job_context.ts";
 import type { BlockAttempt } from "./job_record.ts";
 
 /**
- * Calls `work`, which needs the states before the block of the attempt at the host. If the host lacks them, they are
- * created, and `work` is called again, so that it signs new URLs. The first ones may have expired meanwhile.
- * @param taskId the id of the task that needs the states
- * @returns undefined if the job was cancelled meanwhile
- * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}, and the errors of `work`
- */
-export async function withStates<T>(
-  host: WokenHost,
-  taskId: string,
-  position: number,
-  attempt: BlockAttempt,
-  context: JobContext,
-  work: () => Promise<T>,
-): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof StatesLostError)) throw error;
-    return await restoreStates(host, taskId, position, attempt, context) ? await work() : undefined;
-  }
-}
-
-/**
  * Lets the host create the states of the first block, and run them through the blocks before the block of the attempt. These
  * blocks are pruned already, so none of them is solved again.
+ * @param taskId the id of the task that needs the states
  * @returns false if the job was cancelled meanwhile
+ * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
  */
-async function restoreStates(
+export async function restoreStates(
   host: WokenHost,
   taskId: string,
   position: number,

@@ -5,8 +5,7 @@ import { streamSSE } from "hono/streaming";
 import { guardedRoute, requireClient } from "../auth.ts";
 import type { EdgeApp, EdgeBindings } from "../bindings.ts";
 import { streamJobEvents } from "./events.ts";
-import type { VersionedJob } from "./job_record.ts";
-import type { ObservedJob } from "./observed_job.ts";
+import type { JobRecord, VersionedJob } from "./job_record.ts";
 import { findBlob, isFresh, MAX_CONCURRENT_LOOKUPS } from "../blobs/store.ts";
 import { requireJsonBody } from "../requests/body_length.ts";
 import { earlyStatus } from "../requests/preconditions.ts";
@@ -123,7 +122,7 @@ async function requireBlobs(env: EdgeBindings, { layers = [], model }: JobReques
 /** Whether the Workflow of a job stopped before the job had ended. A queued Workflow has not started yet. */
 async function isAbandoned(
   env: EdgeBindings,
-  record: Remote<ObservedJob>,
+  record: Remote<JobRecord>,
   instance: WorkflowInstance,
 ): Promise<boolean> {
   const summary = await record.summary();

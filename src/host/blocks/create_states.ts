@@ -19,7 +19,7 @@ import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import { checkCheckpointTensors } from "./check_body.ts";
 import { readModel } from "./read_spec.ts";
 import { checkWindows, readWindows, type WindowsHeader } from "./read_windows.ts";
-import { countDataBytes, countObjectBytes, type States, type StatesName } from "./states.ts";
+import { blankWindows, countDataBytes, countObjectBytes, type States, type StatesName } from "./states.ts";
 import type { StatesStore } from "./states_store.ts";
 
 export interface StatesBody {
@@ -65,15 +65,15 @@ export async function createStates(
     const table = withSentRows(spec, infos), windowCount = fitted + heldOut;
     checkCheckpointTensors(others, isStates ? [] : embeddingTensors(table));
     const byteLength = countDataBytes(spec, { windows: windowCount, tokens, hasTargets }) +
-      countObjectBytes(model, windowCount, tokens);
+      countObjectBytes(model, windowCount);
     requirePlan(backend, spec, tokens);
     const needed = byteLength + totalBytes, subject = "the array of all hidden states with the body";
     using _room = await store.reserve(subject, needed, { replaced: name });
     const tensors = await readTensors(stream);
-    const { windows, validationWindows } = readWindows(tensors, header, table);
-    const all = [...windows, ...validationWindows], weights = memorySource(tensors);
+    const blank = blankWindows(fitted, heldOut, tokens), weights = memorySource(tensors);
+    const all = isStates ? Object.values(blank).flat() : readWindows(tensors, header, table);
     const forward = await Forward.begin(backend, { spec, weights }, all, {
-      parts: partSizes({ windows, validationWindows }),
+      parts: partSizes(blank),
       hasDenseStream: hasTargets,
       hiddenStatesBytes: 0,
       initial: isStates
@@ -82,7 +82,7 @@ export async function createStates(
     });
     tensors.clear();
     const states = {
-      ...{ forward, model, weights: tensors, windows, validationWindows, byteLength },
+      ...{ forward, model, weights: tensors, ...blank, byteLength },
       nextBlock: block,
     };
     await store.add(name, states);

@@ -44,9 +44,7 @@ export async function doStep(
   if (step.kind === "measure" && step.against === "model") {
     return { layers: [], error: await local.measure(open, replaced) };
   }
-  let error: number | undefined;
-  const isMeasured = replaced.size > 0 && validationWindows.length > 0;
-  await local.advance(open, isMeasured ? (measured) => Promise.resolve(void (error = measured)) : undefined);
+  const error = await local.advance(open, replaced.size > 0 && validationWindows.length > 0);
   if (runs && forward.denseStates) await local.runDense();
   return { layers: [], error };
 }

@@ -50,23 +50,25 @@ export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): Win
 }
 
 /**
- * Returns the token ids of the windows. If the body has states, the ids are 0.
+ * Returns the token ids of all windows, first those of the fitted windows.
  * @throws {TensorMismatchError} if an id is not in the vocabulary
  */
 export function readWindows(
   tensors: ReadonlyMap<string, HostTensor>,
-  { isStates, names, extents: [fitted, heldOut, tokens] }: WindowsHeader,
+  { names, extents: [, , tokens] }: WindowsHeader,
   { vocabSize }: ModelSpec,
-) {
-  const [windows, validationWindows] = [fitted, heldOut].map((count, i) => {
-    if (isStates || count === 0) return Array<Uint32Array>(count).fill(new Uint32Array(tokens));
+): Uint32Array[] {
+  return names.flatMap((name) => {
+    const tensor = tensors.get(name);
     // The tensor was read into a buffer of its own.
-    const flat = new Uint32Array(tensors.get(names[i])!.data.buffer);
-    const unknown = flat.find((id) => id >= vocabSize);
+    const flat = new Uint32Array(tensor?.data.buffer ?? new ArrayBuffer(0)),
+      unknown = flat.find((id) => id >= vocabSize);
     if (unknown !== undefined) {
-      throw new TensorMismatchError(names[i], `token ids below ${vocabSize}`, String(unknown));
+      throw new TensorMismatchError(name, `token ids below ${vocabSize}`, String(unknown));
     }
-    return Array.from({ length: count }, (_, w) => flat.subarray(w * tokens, (w + 1) * tokens));
+    return Array.from(
+      { length: flat.length / tokens },
+      (_, w) => flat.subarray(w * tokens, (w + 1) * tokens),
+    );
   });
-  return { windows, validationWindows };
 }

@@ -54,6 +54,7 @@ export interface States {
   readonly forward: Forward;
   readonly model: ModelDescription;
   readonly weights: Map<string, HostTensor>;
+  /** The fitted windows and the held-out windows (`blankWindows`). */
   readonly windows: readonly Uint32Array[];
   readonly validationWindows: readonly Uint32Array[];
   /** The host memory of the states: `countDataBytes` and `countObjectBytes`. */
@@ -85,17 +86,19 @@ export function dataBytesOf({ forward, windows, validationWindows }: States): nu
   return countDataBytes(spec, { windows: count, tokens, hasTargets });
 }
 
-/** The bytes of the objects of a window, and those of a description for one character: its text, and the lists that are parsed from it. */
-const WINDOW_BYTES = 512, CHARACTER_BYTES = 10;
+/** Returns windows whose token ids are 0. Once the windows are embedded, only their number and length matter. */
+export function blankWindows(fitted: number, heldOut: number, tokens: number) {
+  const window = new Uint32Array(tokens), fill = (count: number) => Array<Uint32Array>(count).fill(window);
+  return { windows: fill(fitted), validationWindows: fill(heldOut) };
+}
 
-/** Returns the bytes of the windows, and of the description of the model. */
-export function countObjectBytes(
-  { config, names }: ModelDescription,
-  windows: number,
-  tokens: number,
-): number {
+/** The bytes of a window in the lists, and those of a description for one character: its text, and the lists that are parsed from it. */
+const WINDOW_BYTES = 64, CHARACTER_BYTES = 10;
+
+/** Returns the bytes of the lists of windows, and of the description of the model. */
+export function countObjectBytes({ config, names }: ModelDescription, windows: number): number {
   const characters = names.reduce((sum, { length }) => sum + length, config.length);
-  return windows * (WINDOW_BYTES + 4 * tokens) + CHARACTER_BYTES * characters;
+  return windows * WINDOW_BYTES + CHARACTER_BYTES * characters;
 }
 
 export function describeStates({ forward, nextBlock, windows, validationWindows }: States): StoredStates {

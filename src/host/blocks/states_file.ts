@@ -22,7 +22,14 @@ import {
   parseHeaderLength,
 } from "../../tensor/safetensors/header.ts";
 import { type ModelDescription, readSpec } from "./read_spec.ts";
-import { countDataBytes, countObjectBytes, describeStates, type States, type StatesName } from "./states.ts";
+import {
+  blankWindows,
+  countDataBytes,
+  countObjectBytes,
+  describeStates,
+  type States,
+  type StatesName,
+} from "./states.ts";
 
 /** The metadata of a file. */
 interface Description extends StatesName, StoredStates {
@@ -46,20 +53,19 @@ export async function writeStates(
   name: StatesName,
   states: States,
 ): Promise<number> {
-  const { forward: { backend, denseStates, tokens, model: { spec } } } = states;
-  const { windows, validationWindows, model } = states, all = [...windows, ...validationWindows];
+  const { forward: { backend, hiddenStates, denseStates, tokens, model: { spec } } } = states;
+  const { validationWindows, model } = states, described = describeStates(states);
   const description: Description = {
     ...name,
-    ...describeStates(states),
+    ...described,
     model,
     device: deviceOf(backend),
     heldOut: validationWindows.length,
     hasTargets: denseStates !== undefined,
   };
-  const text = JSON.stringify(description), shape = [all.length, tokens, countColumns(spec)];
+  const text = JSON.stringify(description), shape = [described.windows, tokens, countColumns(spec)];
   let end = 0, checksum = crc32(text);
   const { bytes } = encodeHeader([
-    { name: "windows", dtype: "U32", shape: [all.length, tokens] },
     { name: "hidden_states", dtype: "F32", shape },
     ...denseStates ? [{ name: "dense_hidden_states", dtype: "F32", shape } as const] : [],
     { name: "checksum", dtype: "U32", shape: [1] },
@@ -70,21 +76,15 @@ export async function writeStates(
       end += bytes.byteLength;
     };
     await write(bytes);
-    for (const data of dataOf(states)) {
-      checksum = crc32(data, checksum);
-      await write(data);
+    for (const stream of [hiddenStates, denseStates]) {
+      for (const data of stream?.hostBytes ?? []) {
+        checksum = crc32(data, checksum);
+        await write(data);
+      }
     }
     await write(new Uint8Array(Uint32Array.of(checksum).buffer));
   }, FILE_MODE);
   return end;
-}
-
-/** Yields the data of the windows and of both streams, in the order of the file. */
-function* dataOf({ windows, validationWindows, forward }: States) {
-  for (const { buffer, byteOffset, byteLength } of [...windows, ...validationWindows]) {
-    yield new Uint8Array(buffer, byteOffset, byteLength);
-  }
-  for (const stream of [forward.hiddenStates, forward.denseStates]) yield* stream?.hostBytes ?? [];
 }
 
 function deviceOf({ kind, adapter }: Backend): string {
@@ -127,8 +127,8 @@ export async function readStates(
   const { description, headerBytes, ...read } = await readDescription(file, path, name, backend);
   const { model, heldOut, hasTargets, tokens, windows: count, next_block: block } = description;
   const spec = readSpec(model), dataBytes = countDataBytes(spec, { windows: count, tokens, hasTargets });
-  const byteLength = dataBytes + countObjectBytes(model, count, tokens);
-  if (headerBytes + 4 * count * tokens + dataBytes + CHECKSUM_BYTES !== file.byteLength) {
+  const byteLength = dataBytes + countObjectBytes(model, count);
+  if (headerBytes + dataBytes + CHECKSUM_BYTES !== file.byteLength) {
     throw new DamagedFileError(`${path}: does not have the size of its states`);
   }
   const last = await file.read(file.byteLength - CHECKSUM_BYTES, CHECKSUM_BYTES);
@@ -141,21 +141,23 @@ export async function readStates(
     end += byteLength;
     return bytes.buffer;
   };
-  const flat = new Uint32Array(await readNext(4 * count * tokens));
-  const all = Array.from({ length: count }, (_, i) => flat.subarray(i * tokens, (i + 1) * tokens));
-  const windows = all.slice(0, count - heldOut), validationWindows = all.slice(count - heldOut);
-  const weights = new Map();
-  const forward = await Forward.begin(backend, { spec, weights: memorySource(weights) }, all, {
-    parts: partSizes({ windows, validationWindows }),
-    hasDenseStream: hasTargets,
-    hiddenStatesBytes: 0,
-    initial: {
-      block,
-      read: async (batch) => new Float32Array(await readNext(countStatesBytes(spec, batch.count, tokens))),
+  const blank = blankWindows(count - heldOut, heldOut, tokens), weights = new Map();
+  const forward = await Forward.begin(
+    backend,
+    { spec, weights: memorySource(weights) },
+    Object.values(blank).flat(),
+    {
+      parts: partSizes(blank),
+      hasDenseStream: hasTargets,
+      hiddenStatesBytes: 0,
+      initial: {
+        block,
+        read: async (batch) => new Float32Array(await readNext(countStatesBytes(spec, batch.count, tokens))),
+      },
     },
-  });
+  );
   if (stored === checksum) {
-    return { forward, model, weights, windows, validationWindows, byteLength, nextBlock: block };
+    return { forward, model, weights, ...blank, byteLength, nextBlock: block };
   }
   forward.destroy();
   throw wrongChecksum(path);

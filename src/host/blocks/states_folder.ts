@@ -85,7 +85,7 @@ export class StatesFolder implements AsyncDisposable {
         await this.#makeRoom(dataBytes);
         this.#files.set(file, await this.#write(file, name, states));
         await fs.syncFolder(folder);
-        await this.#makeRoom(0); // the file has the windows too
+        await this.#makeRoom(0); // the file has a header too
       } catch (error) {
         // The file would become stale when its states are created again.
         await this.#remove(file).catch(() => {});

@@ -8,14 +8,13 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf, freeArray, READ_BYTES } from "../../device/host_memory.ts";
 import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
-import { setDiagonal } from "../../device/kernels/diagonal.ts";
 import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { InputProbe } from "./input_probe.ts";
 import { gemm } from "../linalg/gemm.ts";
-import { submatrixOf } from "../linalg/tile_arithmetic.ts";
+import { submatrixOf, writeDiagonal } from "../linalg/tile_arithmetic.ts";
 import { PartialSums } from "./partial_sums.ts";
 
 /**
@@ -176,12 +175,8 @@ export class HessianAccumulator {
 
   /** Queues M = I for a matrix M of the order of H. */
   protected fillIdentity(matrix: TiledMatrix): void {
-    const diagonal = this.#ones();
-    for (const { buffer: tile, rows: count, ld, row0: first, col0 } of matrix.tiles()) {
-      this.backend.clear(tile);
-      if (first === col0) this.backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
-    }
-    diagonal.destroy();
+    for (const { buffer } of matrix.tiles()) this.backend.clear(buffer);
+    writeDiagonal(this.backend, matrix, new Float32Array(this.size).fill(1));
   }
 
   #ones(): DeviceBuffer {

@@ -8,7 +8,7 @@
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { panelWidth, splitIntoPanels, splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
-import { mirrorUpper } from "../../device/kernels/diagonal.ts";
+import { mirrorUpper } from "../../device/kernels/mirror_upper.ts";
 import { gemmNN } from "../../device/kernels/gemm.ts";
 import { rowDot } from "../../device/kernels/row_dot.ts";
 import { gemm, type PanelProduct } from "./gemm.ts";

@@ -7,7 +7,6 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { maskedCombine, scaleTile } from "../../device/kernels/combine.ts";
-import { getDiagonal, setDiagonal } from "../../device/kernels/diagonal.ts";
 import { rowExtremes } from "../../device/kernels/quantization.ts";
 import { copy2d } from "../../device/kernels/transfer/copy2d.ts";
 import { ResourceSet } from "../../device/owned.ts";
@@ -219,17 +218,22 @@ export async function largestMagnitude(backend: Backend, matrix: TiledMatrix): P
   return extremes.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
 }
 
+/** Returns the diagonal from the first element of `square` on as a column, whose elements are one row and one column apart. */
+export function diagonalOf({ buffer, offset, ld }: Submatrix): Submatrix {
+  return { buffer, offset, ld: ld + 1 };
+}
+
+/** Reads the diagonal of `matrix`, (n) f32. Waits for the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
 export async function readDiagonal(
   backend: Backend,
   matrix: TiledMatrix,
 ): Promise<Float32Array<ArrayBuffer>> {
   using scratch = new ResourceSet();
-  const diagonal = scratch.add(backend.createBuffer("diagonal", 4 * matrix.cols));
-  for (let i = 0; i < matrix.tileRows; i++) {
-    const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
-    backend.dispatch(getDiagonal, { tile, diagonal }, { count, row: 0, col: 0, ld, first });
+  const buffer = scratch.add(backend.createBuffer("diagonal", 4 * matrix.cols));
+  for (const { column, offset, rows } of diagonals(matrix)) {
+    copySubmatrix(backend, column, { buffer, offset, ld: 1 }, rows, 1);
   }
-  return new Float32Array((await backend.read(diagonal, 0, 4 * matrix.cols)).buffer);
+  return new Float32Array((await backend.read(buffer, 0, 4 * matrix.cols)).buffer);
 }
 
 /** Queues writing `values`, (n) f32, to the diagonal of `matrix`. */
@@ -238,10 +242,17 @@ export function writeDiagonal(
   matrix: TiledMatrix,
   values: Float32Array<ArrayBuffer>,
 ): void {
-  const diagonal = createBufferOf(backend, "diagonal", values);
-  for (let i = 0; i < matrix.tileRows; i++) {
-    const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
-    backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
+  const buffer = createBufferOf(backend, "diagonal", values);
+  for (const { column, offset, rows } of diagonals(matrix)) {
+    copySubmatrix(backend, { buffer, offset, ld: 1 }, column, rows, 1);
   }
-  diagonal.destroy();
+  buffer.destroy();
+}
+
+/** Yields the diagonals of the tiles on the diagonal, and the index of the first element of each. */
+function* diagonals(matrix: TiledMatrix) {
+  for (let i = 0; i < matrix.tileRows; i++) {
+    const { buffer, rows, ld, row0: offset } = matrix.tile(i, i);
+    yield { column: diagonalOf({ buffer, offset: 0, ld }), offset, rows };
+  }
 }

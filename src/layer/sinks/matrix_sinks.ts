@@ -6,14 +6,13 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { getDiagonal } from "../../device/kernels/diagonal.ts";
 import { checkSymmetry } from "../../device/kernels/transfer/check.ts";
 import { unpackUpper } from "../../device/kernels/transfer/unpack_upper.ts";
 import { Owned, ResourceSet } from "../../device/owned.ts";
 import { hasPackedRows, TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import { NotSymmetricError } from "../errors.ts";
-import { copySubmatrix, submatrixOf } from "../linalg/tile_arithmetic.ts";
+import { copySubmatrix, diagonalOf, submatrixOf } from "../linalg/tile_arithmetic.ts";
 import type { Strip, StripRules } from "../../device/host_memory.ts";
 import type { DeferredChecks, TensorSink, Uploader } from "./upload.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
@@ -99,13 +98,8 @@ export class HessianSink implements TensorSink<TiledMatrix> {
       const source = { buffer, offset: col, ld: order };
       copySubmatrix(this.backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
     }
-    this.backend.dispatch(getDiagonal, { tile: buffer, diagonal: this.#diagonal }, {
-      count: rows,
-      row: 0,
-      col: row0,
-      ld: order,
-      first: row0,
-    });
+    const diagonal = { buffer: this.#diagonal, offset: row0, ld: 1 };
+    copySubmatrix(this.backend, diagonalOf({ buffer, offset: row0, ld: order }), diagonal, rows, 1);
     for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, checks, locate);
   }
 

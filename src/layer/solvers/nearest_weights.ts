@@ -4,11 +4,11 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { splitIntoPanels, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { QuantizationOptions } from "../../tensor/quantization.ts";
 import { allocateLike, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
-import { identity, ones } from "./magnitude.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
 import type { Solution } from "./solver.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
@@ -48,7 +48,15 @@ export function nearestWeights(
   prune(scratch);
   using owned = new ResourceSet(), unsolved = new ResourceSet();
   const workspace = unsolved.add(new SolveWorkspace(backend, { weight: scratch }, blocksize));
-  const inverse = identity(backend, owned, blocksize), scale = ones(backend, owned, original.cols);
+  // The identity spreads no error from one column to the others.
+  const identity = new Float32Array(blocksize * blocksize);
+  for (let i = 0; i < blocksize; i++) identity[i * blocksize + i] = 1;
+  const inverse = {
+    buffer: owned.add(createBufferOf(backend, "identity", identity)),
+    offset: 0,
+    ld: blocksize,
+  };
+  const scale = owned.add(createBufferOf(backend, "ones", new Float32Array(original.cols).fill(1)));
   const options = {
     sparsity: 0,
     pattern: { kind: "unstructured" },

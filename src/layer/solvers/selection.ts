@@ -1,22 +1,10 @@
 /**
- * Selects the entries with the smallest scores on the device, without reading anything back. It runs the radix select of
- * `device/kernels/selection/select.ts` pass by pass. All rows are processed at once, and the columns one block at a time.
- *
- * Each entry has a key, which is an unsigned integer with the same order as the score. The largest key to prune is called the threshold.
- * Each of four passes determines one byte of the threshold, from the most significant byte down. Entries whose key equals the threshold are
- * ties. Often only some of the ties must be pruned, and these are taken from the first rows.
+ * Selects the entries of one block of columns with the smallest scores on the device, without reading anything back. All rows are
+ * processed at once. `device/kernels/selection/select_block.ts` describes the method. Often only some of the ties must be pruned, and
+ * these are taken from the first rows.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import {
-  countTies,
-  keyHistogram,
-  RADIX_BINS,
-  RADIX_LEVELS,
-  rankTies,
-  scoreKeys,
-  selectDigit,
-} from "../../device/kernels/selection/select.ts";
 import {
   DIGITS_LENGTH,
   finishSelection,
@@ -35,16 +23,11 @@ interface ScoreOperands {
   readonly forced: ForcedBinding;
 }
 
-interface BlockWeights {
+/** The original weights of a layer, and the weights of the block that is being pruned (`SolveWorkspace`). */
+interface LoadableWeights {
   /** (rows, ld) f32. The block is in the first columns. */
   readonly work: DeviceBuffer;
   readonly ld: number;
-}
-
-/** The original weights of a layer, and the weights of the block that is being pruned (`SolveWorkspace`). */
-interface LoadableWeights extends BlockWeights {
-  /** Queues copying the original weights of a block to `work`, and adding the update. */
-  load(columns: IndexRange, update?: BlockUpdate): void;
   /** Returns the tiles with the original weights of a block, from top to bottom. */
   tilesOf(columns: IndexRange): Iterable<Tile>;
 }
@@ -54,13 +37,7 @@ export class Selection {
   readonly keys: DeviceBuffer; // (rows, columns of the block) u32
   /** (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row. */
   readonly state: DeviceBuffer;
-  readonly #histogram: DeviceBuffer;
-  /**
-   * The histograms of a selection in four dispatches. A GPU is faster with few dispatches, because each has to wait for the end of the one
-   * before, and a CPU because the weights stay in its cache meanwhile. On a software adapter, which emulates a GPU on the CPU, they do not
-   * exist, because smaller histograms are faster there.
-   */
-  readonly #digits: DeviceBuffer | undefined;
+  readonly #digits: DeviceBuffer;
   readonly #owned: ResourceSet;
 
   /**
@@ -77,13 +54,9 @@ export class Selection {
     using allocated = new ResourceSet();
     this.keys = allocated.add(backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols)));
     this.state = allocated.add(backend.createBuffer("selection", 4 * (2 + rows)));
-    this.#histogram = allocated.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
-    this.#digits = !backend.adapter.software || backend.kind === "cpu"
-      ? allocated.add(backend.createBuffer("digits", 4 * DIGITS_LENGTH))
-      : undefined;
+    this.#digits = allocated.add(backend.createBuffer("digits", 4 * DIGITS_LENGTH));
     this.#owned = allocated.move();
-    backend.clear(this.#histogram);
-    if (this.#digits) backend.clear(this.#digits);
+    backend.clear(this.#digits);
     backend.clear(this.state);
   }
 
@@ -98,32 +71,10 @@ export class Selection {
     update: BlockUpdate | undefined,
     count: number,
   ): void {
-    if (this.#digits) {
-      this.#loadAndSelectInFour(weights, columns, update, count, this.#digits);
-      return;
-    }
-    weights.load(columns, update);
-    this.computeKeys(weights, columns);
-    for (let level = 0; level < RADIX_LEVELS; level++) {
-      this.addToHistogram(columns, level);
-      this.narrowThreshold(level, count);
-    }
-    this.countTies(columns, false);
-    this.assignTies();
-  }
-
-  /** Does the same as `loadAndSelect` with four dispatches instead of thirteen, if the block lies in one tile. */
-  #loadAndSelectInFour(
-    weights: LoadableWeights,
-    columns: IndexRange,
-    update: BlockUpdate | undefined,
-    count: number,
-    digits: DeviceBuffer,
-  ): void {
-    const { keys, state: selection } = this;
+    const { keys, state: selection } = this, digits = this.#digits;
     const rows = this.rows, cols = columns.end - columns.start;
     for (const tile of weights.tilesOf(columns)) {
-      this.#updateRows(weights, tile, columns, update, digits);
+      this.#updateRows(weights, tile, columns, update);
     }
     for (const level of [1, 2]) {
       this.backend.dispatch(refineHistogram, { keys, digits }, { count: rows * cols, level, k: count });
@@ -131,33 +82,19 @@ export class Selection {
     this.backend.dispatch(finishSelection, { keys, digits, selection }, { rows, cols });
   }
 
-  computeKeys(weights: BlockWeights, columns: IndexRange): void {
-    const { scale, forced } = this.operands;
-    const operands = { work: weights.work, scale, forced: forced.bits, keys: this.keys };
-    this.backend.dispatch(scoreKeys, operands, {
-      rows: this.rows,
-      cols: columns.end - columns.start,
-      ld: weights.ld,
-      first: columns.start,
-      words: wordsPerRow(this.cols),
-      has_forced: forced.hasForced,
-    });
-  }
-
   /** Queues loading the rows of `tile`, adding the update, and computing and counting their keys. */
   #updateRows(
-    { work, ld }: BlockWeights,
+    { work, ld }: LoadableWeights,
     tile: Tile,
     columns: IndexRange,
     update: BlockUpdate | undefined,
-    digits: DeviceBuffer,
   ): void {
     const { scale, forced } = this.operands, size = columns.end - columns.start;
     const w = submatrixOf(tile, tile.row0, columns.start);
     // Without an update, A and U are not read, but all bindings need a buffer.
     const a = update?.accumulated ?? w, u = update?.inverse ?? w;
     const buffers = { a: a.buffer, u: u.buffer, w: w.buffer, scale, forced: forced.bits };
-    this.backend.dispatch(updateBlock, { ...buffers, work, keys: this.keys, digits }, {
+    this.backend.dispatch(updateBlock, { ...buffers, work, keys: this.keys, digits: this.#digits }, {
       rows: tile.rows,
       cols: size,
       depth: update ? size : 0,
@@ -173,36 +110,6 @@ export class Selection {
       words: wordsPerRow(this.cols),
       has_forced: forced.hasForced,
     });
-  }
-
-  addToHistogram(columns: IndexRange, level: number): void {
-    const { keys, state: selection } = this;
-    this.backend.dispatch(keyHistogram, { keys, selection, histogram: this.#histogram }, {
-      count: this.rows * (columns.end - columns.start),
-      level,
-    });
-  }
-
-  /** Queues determining the threshold's byte at `level` from the histogram, for a selection of `count` entries. */
-  narrowThreshold(level: number, count: number): void {
-    this.backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, {
-      level,
-      k: count,
-    });
-  }
-
-  /** Queues counting the ties of each row in the block. With `accumulate`, the counts are added to those of earlier blocks. */
-  countTies(columns: IndexRange, accumulate: boolean): void {
-    this.backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
-      rows: this.rows,
-      cols: columns.end - columns.start,
-      accumulate: accumulate ? 1 : 0,
-    });
-  }
-
-  /** Queues computing how many ties are pruned in each row, beginning with the first row. */
-  assignTies(): void {
-    this.backend.dispatch(rankTies, { selection: this.state }, { rows: this.rows });
   }
 
   destroy(): void {

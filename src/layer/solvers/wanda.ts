@@ -7,13 +7,14 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { splitRange, TiledMatrix } from "../../device/tiled_matrix.ts";
+import { splitRange, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import { chooseInGroups } from "../../device/kernels/selection/choose.ts";
 import { chooseInRows } from "../../device/kernels/selection/choose_in_rows.ts";
 import { prepareDiagonal } from "../linalg/factor.ts";
-import { addScaled, combineMasked, copyMatrix, copyRows, readDiagonal } from "../linalg/tile_arithmetic.ts";
+import { copyRows, readDiagonal } from "../linalg/tile_arithmetic.ts";
 import { countBits, type Pattern, prunedPerRow, wordsPerRow } from "../../tensor/pattern.ts";
-import { checkStatisticsFit, FormSums, type Layer, type Solution, type SolveOptions } from "./solver.ts";
+import { checkStatisticsFit, type Layer, type Solution, type SolveOptions } from "./solver.ts";
+import { keepOriginals } from "./magnitude.ts";
 import { ForcedBinding } from "./selection.ts";
 
 /**
@@ -39,32 +40,23 @@ export async function solveWanda(
   hessian: TiledMatrix,
   options: SolveOptions,
 ): Promise<Solution> {
-  const { weight } = layer, { rows, cols, edge } = weight;
+  const { weight } = layer, { rows, cols } = weight;
   checkStatisticsFit(weight, hessian);
   using scratch = new ResourceSet(), unsolved = new ResourceSet();
-  const forms = scratch.add(new FormSums(backend, weight, hessian));
-  if (options.relativeError) forms.measureWeight();
-  const q = unsolved.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
-  const mask = unsolved.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
-
   const diagonal = await readDiagonal(backend, hessian);
   prepareDiagonal(diagonal); // throws if an entry is invalid
+  const mask = unsolved.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
   const scale = scratch.add(createBufferOf(backend, "norms of the inputs", diagonal.map(Math.sqrt)));
   const forced = scratch.add(new ForcedBinding(backend, layer));
   const counts = prunedCounts(rows, cols, options);
   const perRow = scratch.add(createBufferOf(backend, "pruned entries of the rows", counts));
   chooseKept(backend, weight, { scale, forced, counts: perRow, mask }, options.pattern);
-
-  // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
-  copyMatrix(backend, weight, q);
-  combineMasked(backend, weight, q, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
-  addScaled(backend, q, -1, weight, mask);
-  const figures = await forms.measureError();
   const zeros = forced.hasForced
     ? rows * cols - countBits(new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer))
     : counts.reduce((sum, count) => sum + count, 0);
-  const owned = unsolved.move();
-  return { q, mask, zeros, ...figures, destroy: () => owned.destroy() };
+  const solution = await keepOriginals(backend, weight, mask, hessian, options, zeros);
+  unsolved.move();
+  return solution;
 }
 
 /** Returns the number of entries to prune in each row, (rows) u32, if there are no forced entries. */

@@ -27,8 +27,6 @@ export interface StatesObserver {
   readonly from: number;
   /** Receives the new states of batch `index`, (rows, hiddenSize) f32. */
   take(index: number, states: Float32Array): void;
-  /** Called after the last batch. The new states are not in the folder yet, so that a killed forward pass repeats them. */
-  end(): Promise<void>;
 }
 
 /**
@@ -66,6 +64,8 @@ export class HiddenStates {
   readonly #isOnDisk: boolean;
   readonly #store: HiddenStatesStore;
   readonly #folder?: HiddenStatesFolder;
+  /** The states after an observed `update`, until `store`. */
+  #draft?: Awaited<ReturnType<HiddenStatesFolder["create"]>>;
   #nextBlock = 0;
   #isPartlyChanged = false;
 
@@ -145,7 +145,7 @@ export class HiddenStates {
 
   /**
    * Calls `change` with each batch. `change` overwrites the states of the batch with the inputs of the next
-   * block. The new states are then stored.
+   * block. The new states are then stored, in the folder only after `store` if there is an observer.
    * @param onBatchDone called after each batch
    */
   async update(
@@ -178,13 +178,25 @@ export class HiddenStates {
         },
       });
       await written;
-      await observer?.end();
+    } catch (error) {
+      await draft?.close();
+      throw error;
+    }
+    this.#draft = draft;
+    this.#nextBlock++;
+    this.#isPartlyChanged = false;
+    if (!observer) await this.store();
+  }
+
+  /** Moves the states after an observed `update` into the folder. A forward pass that is killed before that repeats the update. */
+  async store(): Promise<void> {
+    const draft = this.#draft;
+    this.#draft = undefined;
+    try {
       await draft?.commit();
     } finally {
       await draft?.close();
     }
-    this.#nextBlock++;
-    this.#isPartlyChanged = false;
   }
 
   /** Calls `use` with a copy of each batch. The stored states do not change. @param onBatchDone called after each batch */
@@ -205,7 +217,7 @@ export class HiddenStates {
    * Calls `change` with a copy of each batch from index `observer.from` on. The observer receives the states that `change` has left. The
    * stored states do not change.
    */
-  async visitOutputs(change: BatchCallback, observer: Omit<StatesObserver, "end">): Promise<void> {
+  async visitOutputs(change: BatchCallback, observer: StatesObserver): Promise<void> {
     await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, observer.from), {
       queue: change,
       resultOf: (states, { length }) => this.#backend.read(states, 0, length),

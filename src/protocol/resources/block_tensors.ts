@@ -106,7 +106,7 @@ export const BLOCK_ANSWER_TENSORS: readonly BodyTensor[] = [
     name: `${TRAINED}*`,
     shape: "as in the checkpoint",
     dtype: "as in the request",
-    contents: "only with `reconstruct`: the tensors of the block that the reconstruction has changed",
+    contents: "only if the block is trained: the tensors of the block that the reconstruction has changed",
   },
 ];
 

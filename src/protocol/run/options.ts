@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import type { LayerQuery } from "../layer_query.ts";
 import { MAX_EPOCHS } from "../limits.ts";
 import { flag, integer, oneOf } from "../parameters.ts";
 import { numeric } from "../resources/fields.ts";
@@ -23,8 +24,25 @@ export interface RunOption {
   readonly record?: "report" | "fingerprint";
   /** The description of the parameter of `POST /v1/blocks/prune`, if the option is one. */
   readonly block?: string;
+  /** Whether few users need the option. Help texts list such options last. */
+  readonly advanced?: true;
+  /** Whether `pare shrink` has the option too. */
+  readonly shrink?: true;
+  /** The value that a preset of the command line sets, by the name of the preset. */
+  readonly presets?: Readonly<Record<string, unknown>>;
   /** The options with which it does not work. */
   readonly conflicts?: readonly Conflict[];
+  /** Returns the end of a message if the option does not work with the layers of a run. */
+  readonly layerRule?: (run: PrunedLayers) => string | undefined;
+}
+
+/** The layers of a run, for the rules of options. */
+export interface PrunedLayers {
+  /** The parameters of the layers that are pruned. */
+  readonly queries: readonly LayerQuery[];
+  readonly target?: "dense" | "none";
+  /** Whether the model is a mixture of experts. */
+  readonly hasExperts: boolean;
 }
 
 interface Conflict {
@@ -48,6 +66,9 @@ function count(least: number) {
 
 const patterns = z.array(z.string());
 
+const needsExperts = ({ hasExperts }: PrunedLayers) =>
+  hasExperts ? undefined : "needs a mixture of experts, and the model has no experts";
+
 /** The options of the calibration, the solves and the training of a block, which `PruneJob` has as members. */
 const BLOCK_OPTIONS = {
   trueSequential: {
@@ -55,6 +76,7 @@ const BLOCK_OPTIONS = {
     help:
       "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
     record: "report",
+    advanced: true,
     block:
       "Whether layers that share an input are calibrated after the earlier layers of the block are pruned",
   },
@@ -63,6 +85,8 @@ const BLOCK_OPTIONS = {
     help:
       "run every calibration token through every expert of a mixture for the statistics, not only through those that the router chooses",
     record: "report",
+    advanced: true,
+    layerRule: needsExperts,
     conflicts: [{
       with: "target",
       rule: (target) =>
@@ -75,6 +99,8 @@ const BLOCK_OPTIONS = {
       "load and calibrate the experts of a block in parts of this many, so that a block needs the memory of a few experts; " +
       "the result does not change, but each part takes a pass through the block's attention",
     value: "<count>",
+    advanced: true,
+    layerRule: needsExperts,
     conflicts: [
       {
         with: "target",
@@ -93,6 +119,8 @@ const BLOCK_OPTIONS = {
       "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
     value: "<source>",
     record: "report",
+    shrink: true,
+    presets: { best: "dense" },
     conflicts: [{
       with: "activations",
       value: "disk",
@@ -107,6 +135,12 @@ const BLOCK_OPTIONS = {
       "near to the output of the dense block, and before its layers are rounded",
     value: "<epochs>",
     record: "report",
+    shrink: true,
+    presets: { best: 5 },
+    layerRule: ({ queries, target }) =>
+      target === "none" && queries.every(({ sparsity }) => sparsity === 0)
+        ? "trains blocks before they are rounded, so without zeros it needs --target dense, or a --sparsity above 0"
+        : undefined,
     block:
       "The number of epochs in which the pruned block is trained, so that its output comes near to the output of the dense block",
     conflicts: [{
@@ -120,6 +154,7 @@ const BLOCK_OPTIONS = {
     help:
       "where the hidden states between blocks are stored; auto uses the disk if they take more than 4 GiB",
     value: "<place>",
+    advanced: true,
   },
 } as const satisfies Readonly<Record<string, RunOption>>;
 
@@ -130,6 +165,7 @@ export const RUN_OPTIONS = {
     help: "number of windows to calibrate on, which are pieces of the text",
     value: "<n>",
     record: "fingerprint",
+    shrink: true,
   },
   validation: {
     schema: numeric(z.number(SHARE_RULE).min(0, SHARE_RULE).max(MAX_VALIDATION, SHARE_RULE)).default(1 / 8),
@@ -137,12 +173,15 @@ export const RUN_OPTIONS = {
       "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
     value: "<share>",
     record: "fingerprint",
+    shrink: true,
+    presets: { fast: 0 },
   },
   seqlen: {
     schema: count(1).optional(),
     help: "tokens per window (default: the number of positions of the model, at most 2048)",
     value: "<n>",
     record: "fingerprint",
+    shrink: true,
   },
   seed: {
     schema: integer(0, 2 ** 32 - 1).optional(),
@@ -150,6 +189,8 @@ export const RUN_OPTIONS = {
       "choose the calibration windows at random with this seed (default: evenly spaced, and 0 for a named text)",
     value: "<n>",
     record: "fingerprint",
+    advanced: true,
+    shrink: true,
   },
   layers: {
     schema: patterns.optional(),
@@ -169,12 +210,14 @@ export const RUN_OPTIONS = {
     help: "prune only this transformer block and later ones; blocks are counted from 0",
     value: "<block>",
     record: "report",
+    advanced: true,
   },
   maxLayer: {
     schema: count(0).optional(),
     help: "prune only transformer blocks before this one",
     value: "<block>",
     record: "report",
+    advanced: true,
   },
   profile: {
     schema: z.string().optional(),
@@ -182,6 +225,7 @@ export const RUN_OPTIONS = {
       '[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
     value: "<file>",
     record: "report",
+    advanced: true,
   },
   allocate: {
     schema: oneOf("uniform", "owl", "error").default("uniform"),
@@ -207,16 +251,24 @@ export const RUN_OPTIONS = {
     help: "measure only the first n windows of each --text (default: all complete windows)",
     value: "<n>",
     record: "fingerprint",
+    advanced: true,
+    shrink: true,
   },
-  overwrite: { schema: flag.default(false), help: "replace a checkpoint in the output folder" },
+  overwrite: {
+    schema: flag.default(false),
+    help: "replace a checkpoint in the output folder",
+    shrink: true,
+  },
   restart: {
     schema: flag.default(false),
     help: "discard the unfinished run in the output folder and start over",
+    shrink: true,
   },
   plan: {
     schema: flag.default(false),
     help:
       "print the files, time, memory, disk space and traffic that the run needs, from a short measurement, and write nothing",
+    shrink: true,
   },
   remote: {
     schema: flag.default(false),

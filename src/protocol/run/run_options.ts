@@ -1,6 +1,13 @@
 /** Reads the table of the options of a run: what the command line, fingerprints, reports and requests need of it. */
 
-import { RUN_OPTIONS, type RunOption, type RunOptionName, type RunOptions } from "./options.ts";
+import {
+  type BlockOptions,
+  type PrunedLayers,
+  RUN_OPTIONS,
+  type RunOption,
+  type RunOptionName,
+  type RunOptions,
+} from "./options.ts";
 import type { SentRunOptions } from "./sent_run_options.ts";
 
 /** The names of all options, in order. */
@@ -49,33 +56,61 @@ export function fingerprintOptions(options: Partial<RunOptions>): Record<string,
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
-/** An option that does not work with another one, and why. */
+/** An option that does not work with another one or with the layers, and why. */
 export interface OptionConflict {
   /** The option with its value, and the sentence that follows it. */
   readonly option: string;
   readonly rule: string;
-  /** The names of both options. */
+  /** The names of the option and of the other one. */
   readonly names: readonly string[];
 }
 
-/** Lists the options that do not work together. */
-export function optionConflicts(options: Partial<RunOptions>): OptionConflict[] {
-  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) =>
-    (runOption(name).conflicts ?? []).filter(({ with: other, value }) => {
+/** Lists the options that do not work together, or with the layers of a run, if these are given. */
+export function optionConflicts(options: Partial<RunOptions>, run?: PrunedLayers): OptionConflict[] {
+  return RUN_OPTION_NAMES.filter((name) => isGiven(name, options[name])).flatMap((name) => {
+    const { conflicts = [], layerRule } = runOption(name), option = optionText(name, options[name]);
+    const fault = run && layerRule?.(run);
+    const others = conflicts.filter(({ with: other, value }) => {
       const given = options[other as RunOptionName];
       return value === undefined ? isGiven(other, given) : given === value;
-    }).map(({ with: other, rule }) => ({
-      option: optionText(name, options[name]),
-      rule: rule(optionText(other, options[other as RunOptionName])),
-      names: [name, other],
-    }))
-  );
+    }).map(({ with: other, rule }) => {
+      return { option, rule: rule(optionText(other, options[other as RunOptionName])), names: [name, other] };
+    });
+    return fault === undefined ? others : [...others, { option, rule: fault, names: [name] }];
+  });
+}
+
+/** The options whose declarations have the member `Member`. */
+type NameWith<Member extends keyof RunOption> = {
+  [Name in RunOptionName]: (typeof RUN_OPTIONS)[Name] extends { readonly [M in Member]: unknown } ? Name
+    : never;
+}[RunOptionName];
+
+function namesWith<Member extends keyof RunOption>(member: Member): NameWith<Member>[] {
+  return RUN_OPTION_NAMES.filter((name) => member in RUN_OPTIONS[name]) as NameWith<Member>[];
+}
+
+/** The options that `pare shrink` has too. */
+export const SHRINK_OPTIONS = namesWith("shrink");
+
+/** The options that `pare.json` of `pare shrink` has, with their defaults. */
+export const SHRINK_REPORT_OPTIONS = SHRINK_OPTIONS.filter((name) =>
+  runOption(name).record === "report"
+) as Extract<NameWith<"shrink">, keyof BlockOptions>[];
+
+/** The schemas of these options. */
+export type ShrinkFields = {
+  [Name in (typeof SHRINK_REPORT_OPTIONS)[number]]: (typeof RUN_OPTIONS)[Name]["schema"];
+};
+
+/** Returns the options that a preset sets, each alone. */
+export function presetValues(preset: string): Partial<RunOptions>[] {
+  return namesWith("presets").map((name) => [name, runOption(name).presets![preset]] as const)
+    .filter(([, value]) => value !== undefined).map(([name, value]) => ({ [name]: value }));
 }
 
 /** The options that `POST /v1/blocks/prune` has as parameters. */
-type SentName = {
-  [Name in RunOptionName]: (typeof RUN_OPTIONS)[Name] extends { readonly block: string } ? Name : never;
-}[RunOptionName];
+type SentName = NameWith<"block">;
 
 /** The options that `POST /v1/blocks/prune` has as parameters, with their values. */
 export type SentOptions = Pick<RunOptions, SentName>;
@@ -84,7 +119,7 @@ type ParameterName<Name extends string> = Name extends `${infer First}${infer Re
   ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${ParameterName<Rest>}`
   : Name;
 
-const SENT = RUN_OPTION_NAMES.filter((name) => runOption(name).block !== undefined) as SentName[];
+const SENT = namesWith("block");
 
 /** The schemas of these parameters, by their names in the contract. */
 export const SENT_FIELDS = Object.fromEntries(

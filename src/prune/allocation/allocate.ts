@@ -1,6 +1,6 @@
 /** Chooses the sparsity of each layer of a model, so that the number of zeros of the whole model is exact. */
 
-import type { QueryOf } from "../../client/model_pruner.ts";
+import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import { allocateByError } from "./allocate_error.ts";
 import { allocateOwl } from "./allocate_owl.ts";
 import type { Allocation, AllocationTask, WantedSparsities } from "./allocation.ts";

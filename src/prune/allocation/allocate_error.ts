@@ -101,7 +101,7 @@ async function measureErrors(
         progress?.(errors.size, queries.size);
       }
     }
-    await states.advance(open);
+    await states.advance(open, false);
   }
   return errors;
 }

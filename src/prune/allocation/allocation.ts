@@ -1,7 +1,7 @@
 /** The types of an allocation, which chooses the sparsity of each layer so that the model as a whole has a given number of zeros. */
 
 import type { Backend } from "../../device/backend.ts";
-import type { QueryOf } from "../../client/model_pruner.ts";
+import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import type { Model } from "../../model/model.ts";
 import type { RunOptions } from "../../protocol/run/options.ts";
 import type { SizedLayer } from "../block_plan.ts";

@@ -1,6 +1,6 @@
 /** The request that has a block of a run pruned, at a host or in a job of an edge. It is the same in every process of a run. */
 
-import type { QueryOf } from "../../client/model_pruner.ts";
+import type { QueryOf } from "../../protocol/run/solve_round.ts";
 import type { PruneStep } from "../../client/blocks/block_host.ts";
 import type { SolvedRequest } from "../../client/blocks/check_block.ts";
 import type { RunOptions } from "../../protocol/run/options.ts";
@@ -13,8 +13,6 @@ export interface SolvedRun extends RemoteRun {
   /** The layout of rounded weights in the result. */
   readonly format: RunOptions["format"];
   readonly queryOf: QueryOf;
-  /** The trained tensors of each reconstructed block are added to it. */
-  readonly trained: Map<number, readonly string[]>;
 }
 
 /** The request, and what the run knows about its answer. */

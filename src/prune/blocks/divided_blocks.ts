@@ -14,10 +14,10 @@ import type { TransportOptions } from "../../client/transport.ts";
 import { BlockPlan } from "../block_plan.ts";
 import type { BlockStates, CalibrationRun, RoundSolver } from "../steps.ts";
 import { divideOverHosts } from "../window_parts.ts";
-import { type DividedRun, DividedStates } from "./divided_states.ts";
+import { DividedStates } from "./divided_states.ts";
 import { deleteStates, type RemoteBlocksOptions } from "./remote_blocks.ts";
 import { withSums } from "./summed_layers.ts";
-import { type Windows, WindowStates } from "./window_states.ts";
+import { type RemoteRun, type Windows, WindowStates } from "./window_states.ts";
 
 export interface DividedBlocksOptions extends Omit<RemoteBlocksOptions, "format"> {
   readonly hosts: readonly TransportOptions[];
@@ -41,7 +41,7 @@ export class DividedBlocks implements RoundSolver {
 
   begin({ model, options }: CalibrationRun): BlockStates {
     const { config, onRebuild, hosts } = this.options, plan = new BlockPlan(model.spec, options);
-    const run: DividedRun = {
+    const run: RemoteRun = {
       config,
       onRebuild,
       model,
@@ -52,7 +52,7 @@ export class DividedBlocks implements RoundSolver {
     const { windows, validationWindows = [] } = options;
     const shares = divideOverHosts(windows, validationWindows, hosts.length)
       .map((windows, index) => this.#openStates(run, windows, index));
-    const trainer = options.reconstruct
+    const trainer = plan.trains
       ? this.#openStates(run, { windows, validationWindows }, shares.length)
       : undefined;
     const end = async () => {
@@ -68,7 +68,7 @@ export class DividedBlocks implements RoundSolver {
     this.options.layers.solveRound(withSums(groups, (layers) => this.#states!.sumsOf(layers)), ...options);
 
   /** Returns states that are first at the host of the same index, or at the first host if there is none. */
-  #openStates(run: DividedRun, windows: Windows, index: number): WindowStates {
+  #openStates(run: RemoteRun, windows: Windows, index: number): WindowStates {
     const { hosts, nameOf, onHostLost } = this.options, name = nameOf(index);
     const clients = hosts.map((host) => ({ host, client: new BlockHost(host, name) }));
     // States whose host is lost go to another one behind their own, so that those of a lost host are spread.

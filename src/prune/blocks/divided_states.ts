@@ -18,11 +18,6 @@ import type { BlockStates, Round } from "../steps.ts";
 import { type SumsOf, type TokenCounts, withoutEmptySums } from "./summed_layers.ts";
 import { prunedBlock, type RemoteRun, type WindowStates } from "./window_states.ts";
 
-/** A run whose trained tensors are added to those of earlier processes. */
-export interface DividedRun extends RemoteRun {
-  readonly trained: Map<number, readonly string[]>;
-}
-
 export class DividedStates implements BlockStates {
   readonly plan: BlockPlan;
   readonly blocks: readonly number[];
@@ -36,7 +31,7 @@ export class DividedStates implements BlockStates {
    * @param end deletes all states at the end of the run
    */
   constructor(
-    private readonly run: DividedRun,
+    private readonly run: RemoteRun,
     shares: readonly WindowStates[],
     private readonly trainer: WindowStates | undefined,
     readonly end: () => Promise<void>,
@@ -100,12 +95,12 @@ export class DividedStates implements BlockStates {
   }
 
   /** Has the hosts run their states through the pruned block. The host with the held-out windows measures the error. */
-  async advance({ block, replaced }: OpenBlock, onError?: (error: number) => Promise<void>): Promise<void> {
+  async advance({ block, replaced }: OpenBlock, measures: boolean): Promise<number | undefined> {
     const { model, plan, options: { signal, hasTargets = false } } = this.run;
     const last = this.#shares.at(-1)!.states, advance = plan.runs(block);
     const all = [...this.#shares.map(({ states }) => states), ...this.trainer ? [this.trainer] : []];
     const errors = await allDone(all.map(async (states) => {
-      const isMeasured = onError !== undefined && states === last;
+      const isMeasured = measures && states === last;
       if (!advance && !isMeasured) return undefined;
       const tensors = prunedBlock(model, block, replaced, hasTargets || isMeasured);
       const step = { kind: advance ? "run" as const : "measure" as const, block };
@@ -114,7 +109,7 @@ export class DividedStates implements BlockStates {
       states.nextBlock = block + 1;
       return isMeasured ? error : undefined;
     }));
-    await onError?.(measured({ error: errors.find((error) => error !== undefined) }));
+    return measures ? measured({ error: errors.find((error) => error !== undefined) }) : undefined;
   }
 
   destroy(): void {}
@@ -125,9 +120,8 @@ export class DividedStates implements BlockStates {
     { block, weights, replaced }: OpenBlock,
     hasTargets: boolean,
   ): Collect {
-    const { model: { spec }, options: { trueSequential, tokenWeightsOf, signal, ...run } } = this.run;
-    const earlier = trueSequential ? new Map(replaced) : new Map();
-    const tensors = prunedBlock({ spec, weights }, block, earlier, hasTargets);
+    const { plan, model: { spec }, options: { tokenWeightsOf, signal, ...run } } = this.run;
+    const tensors = prunedBlock({ spec, weights }, block, plan.seen(replaced), hasTargets);
     const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
     const layers = Object.fromEntries(names.map((name) => [name, { token_weights: tokenWeightsOf?.(name) }]));
     // The states of the dense model are not needed for a round without targets.

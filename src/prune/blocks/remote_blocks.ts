@@ -7,7 +7,7 @@
 import { BlockHost } from "../../client/blocks/block_host.ts";
 import type { ReconstructedBlock, SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../client/errors.ts";
-import type { RoundLayer } from "../../client/solve_round.ts";
+import type { RoundLayer } from "../../protocol/run/solve_round.ts";
 import { freeArray } from "../../device/host_memory.ts";
 import { BlockPlan } from "../block_plan.ts";
 import type { CalibratedGroup, CollectedRound, OpenBlock } from "../open_block.ts";
@@ -111,13 +111,13 @@ class AnsweredStates implements BlockStates {
     return Promise.resolve(this.#answer.reconstructed);
   }
 
-  async advance({ block }: OpenBlock, record?: (error: number) => Promise<void>): Promise<void> {
+  advance({ block }: OpenBlock, measures: boolean): Promise<number | undefined> {
     const { layers, error, reconstructed } = this.#answer;
-    if (error !== undefined && !this.run.options.measured?.has(block)) await record?.(error);
     this.#answer = { layers: [] };
     // The tensors of an answer share its memory, which garbage collection would free only after the next block.
     const [tensor] = [...layers.map(({ weight }) => weight), ...reconstructed?.tensors.values() ?? []];
     if (tensor) freeArray(tensor.data);
+    return Promise.resolve(measures && !this.run.options.measured?.has(block) ? error : undefined);
   }
 
   end(): Promise<void> {

@@ -8,7 +8,8 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { PruneStep } from "../../protocol/resources/blocks.ts";
 import { sentOptions } from "../../protocol/run/run_options.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { SolveRound } from "../../client/solve_round.ts";
+import type { SolveRound } from "../../protocol/run/solve_round.ts";
+import { BlockPlan } from "../block_plan.ts";
 import { DevicePruner } from "../device_pruner.ts";
 import { LocalStates } from "../local_states.ts";
 import type { CalibratedGroup } from "../open_block.ts";
@@ -42,7 +43,7 @@ export async function solveBlock(
   const job = weighedJob({ ...given, ...run, model, queryOf, target, runsLast });
   const isRounded = isRoundedBy(job.queryOf);
   // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
-  const probes = run.reconstruct > 0 && [...given.layers.keys()].some(isRounded) ? 0 : PROBE_ROWS;
+  const probes = new BlockPlan(model.spec, { ...job, isRounded }).isRoundedLast(block) ? 0 : PROBE_ROWS;
   const options = { ...job, hasTargets, isRounded, probes, progress };
   const isPacked = format === "pack-quantized";
   const layers: SolvedBlockLayer[] = [], probeOf = new Map<string, HostTensor | undefined>();

@@ -2,7 +2,7 @@
 
 import type { AddedSums } from "../../client/blocks/layer_sums.ts";
 import type { SumTokens } from "../../protocol/blocks/solved_block.ts";
-import type { LayerInputs, SourceLayer } from "../../client/model_source.ts";
+import type { LayerInputs, SourceLayer } from "../../protocol/run/solve_round.ts";
 import { bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { CalibratedGroup } from "../open_block.ts";

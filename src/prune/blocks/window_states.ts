@@ -11,7 +11,7 @@ import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { BlockPlan } from "../block_plan.ts";
 import type { CalibrationOptions } from "../steps.ts";
-import type { BlockTensors, SentTensor } from "../../client/blocks/block_body.ts";
+import type { BlockTensors, SentTensor } from "../../client/request_body.ts";
 import { type BlockHost, isStatesNotFound } from "../../client/blocks/block_host.ts";
 
 /** The number of times that the states of one block are created again, for example after the host was restarted. */
@@ -24,16 +24,13 @@ export interface RemoteRun {
   readonly config: Readonly<Record<string, unknown>>;
   readonly options: CalibrationOptions;
   readonly plan: BlockPlan;
-  /** The names of the trained tensors of each reconstructed block. */
-  readonly trained: ReadonlyMap<number, readonly string[]>;
+  /** The names of the trained tensors of each reconstructed block. The run adds those that it trains. */
+  readonly trained: Map<number, readonly string[]>;
   /** Called before the states are created again and run through the blocks before `block`. */
   readonly onRebuild?: (block: number) => void;
 }
 
-export interface Windows {
-  readonly windows: readonly Uint32Array[];
-  readonly validationWindows?: readonly Uint32Array[];
-}
+export type Windows = Pick<CalibrationOptions, "windows" | "validationWindows">;
 
 /** Returns the host that gets the states of one that still fails transiently after all retries, if there is another one. */
 export type ReplaceHost = (lost: BlockHost, error: PareError | ConnectionError) => BlockHost | undefined;

@@ -2,6 +2,8 @@
 
 import { z } from "zod";
 import { reportSchema } from "../../protocol/resources/layers.ts";
+import { RUN_OPTIONS } from "../../protocol/run/options.ts";
+import { SHRINK_REPORT_OPTIONS, type ShrinkFields } from "../../protocol/run/run_options.ts";
 import { runSecondsSchema } from "./run_seconds.ts";
 
 const perplexitySchema = z.object({
@@ -89,8 +91,9 @@ export const removalSchema = z.object({
     experts: z.number(),
     multiple: z.int(),
     blocks: z.int(),
-    target: z.string(),
-    reconstruct: z.int(),
+    ...Object.fromEntries(
+      SHRINK_REPORT_OPTIONS.map((name) => [name, RUN_OPTIONS[name].schema]),
+    ) as ShrinkFields,
   }),
   /** The blocks of the dense model that were dropped. */
   dropped_blocks: z.array(z.int()),

@@ -8,7 +8,7 @@ import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { CompleteCopy } from "../../model/checkpoint/write/complete_copy.ts";
 import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.ts";
 import { prepareFolder } from "../../model/checkpoint/write/partial_folder.ts";
-import type { LayerEvent } from "../../client/model_pruner.ts";
+import type { LayerEvent } from "../../protocol/run/solve_round.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { removeIfEmpty } from "../../base/files/whole_file.ts";
 import type { Model } from "../../model/model.ts";

@@ -3,11 +3,12 @@
 import { withReplacements } from "../../model/checkpoint/tensor_source.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { BlockOptions } from "../../protocol/run/options.ts";
 import { needsNoStatistics } from "../../protocol/methods.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { copyTensor, type HostTensor } from "../../tensor/host_tensor.ts";
 import type { AllocationName } from "../allocation/allocation.ts";
-import { linearLayers } from "../block_plan.ts";
+import { BlockPlan, linearLayers } from "../block_plan.ts";
 import type { Destination, PruneJob, PruneServices } from "./job.ts";
 import { pruneModel } from "./prune_model.ts";
 
@@ -30,7 +31,7 @@ export function memoryDestination({ spec, weights }: Model): Destination<Model> 
 
 /** The services of the run, its calibration windows, which runs without statistics do not use, and its allocation. */
 export interface InMemoryPruneOptions
-  extends PruneServices, Pick<PruneJob, "windows" | "validationWindows" | "reconstruct"> {
+  extends PruneServices, Partial<BlockOptions>, Pick<PruneJob, "windows" | "validationWindows"> {
   /** How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method. @default "uniform" */
   readonly allocation?: AllocationName;
 }
@@ -41,10 +42,10 @@ export async function pruneInMemory(
   query: LayerQuery,
   options: InMemoryPruneOptions,
 ): Promise<Model> {
-  const { windows, validationWindows, allocation: name = "uniform", reconstruct = 0 } = options;
+  const { allocation: name = "uniform" } = options;
   const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
   const allocation = name === "uniform" ? undefined : { name, layers: linearLayers(model.spec), sparsity };
-  const isCalibrated = reconstruct > 0 || !needsNoStatistics(query), destination = memoryDestination(model);
-  const job = { model, windows, validationWindows, isCalibrated, allocation, reconstruct, destination };
+  const isCalibrated = new BlockPlan(model.spec, options).trains || !needsNoStatistics(query);
+  const job = { ...options, model, isCalibrated, allocation, destination: memoryDestination(model) };
   return await pruneModel({ ...job, queryOf: () => query }, options);
 }

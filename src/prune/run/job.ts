@@ -3,8 +3,7 @@
 import type { Backend } from "../../device/backend.ts";
 import type { TokenWeights } from "../../layer/calibration/hessian.ts";
 import type { ReconstructedBlock, TargetDecision } from "../../protocol/blocks/solved_block.ts";
-import type { LayerEvent } from "../../client/model_pruner.ts";
-import type { RoundLayer } from "../../client/solve_round.ts";
+import type { LayerEvent, RoundLayer } from "../../protocol/run/solve_round.ts";
 import type { HiddenStatesFolder } from "../../model/hidden_states/hidden_states_folder.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";

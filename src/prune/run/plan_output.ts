@@ -11,7 +11,7 @@ import { denseModules } from "../../model/module_names.ts";
 import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
-import type { RoundLayer } from "../../client/solve_round.ts";
+import type { RoundLayer } from "../../protocol/run/solve_round.ts";
 import { storePacked, type StoreTensors } from "../quantized_model.ts";
 
 export interface OutputJob {

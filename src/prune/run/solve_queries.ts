@@ -3,7 +3,7 @@
  * rounding, and then with the trained weights and with their zeros as the mask.
  */
 
-import type { LayerEvent, QueryOf } from "../../client/model_pruner.ts";
+import type { LayerEvent, QueryOf } from "../../protocol/run/solve_round.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_METHOD, improvesRounding } from "../../protocol/methods.ts";
 import { ROUNDING_PARAMETERS } from "../../protocol/parameters.ts";
@@ -32,6 +32,11 @@ export function isRoundedBy(queryOf: QueryOf): (name: string) => boolean {
   return (name) => queryOf(name).bits !== undefined;
 }
 
+/** Returns the names of the layers that are rounded after their block is trained. */
+export function layersRoundedLast(job: PruneJob): ReadonlySet<string> {
+  return new BlockPlan(job.model.spec, { ...job, isRounded: isRoundedBy(job.queryOf) }).layersRoundedLast();
+}
+
 /** Returns the parameters of the first solve. */
 export function withoutRounding(query: LayerQuery): LayerQuery {
   const names: readonly string[] = ROUNDING_PARAMETERS;
@@ -52,11 +57,8 @@ export interface RoundingQueries {
  * Returns the parameters of the solves of each layer. If the mask has all zeros already, every method rounds the
  * kept weights in the same way, so the fastest one takes the place of those that do not improve what they have rounded.
  */
-export function roundingQueries(
-  { model: { spec }, layers, reconstruct, queryOf }: PruneJob,
-): RoundingQueries {
-  const plan = new BlockPlan(spec, { layers, reconstruct, isRounded: isRoundedBy(queryOf) });
-  const last = plan.layersRoundedLast();
+export function roundingQueries(job: PruneJob): RoundingQueries {
+  const { queryOf } = job, last = layersRoundedLast(job);
   return {
     unroundedQueryOf: (name) => withoutRounding(queryOf(name)),
     queryOf(name) {

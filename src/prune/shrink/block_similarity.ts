@@ -32,8 +32,7 @@ export async function blockSimilarities(
       states[i] = outputs;
     };
     const onBatchDone = () => onStep?.(++done, blockCount * hiddenStates.batches.length);
-    const observer = { from: 0, take, end: () => Promise.resolve() };
-    await forward.runBlock(block, onBatchDone, undefined, { observer });
+    await forward.runBlock(block, onBatchDone, undefined, { observer: { from: 0, take } });
     similarities.push(sum / tokens);
   }
   return similarities;

@@ -11,6 +11,7 @@ import type { FileSystem } from "../../base/files/file_system.ts";
 import { planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { Model } from "../../model/model.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { BlockOptions } from "../../protocol/run/options.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
 import { type FolderJob, type FolderServices, pruneIntoFolder } from "../run/folder_destination.ts";
 import type { PruneJob } from "../run/job.ts";
@@ -30,7 +31,8 @@ export const SHRINK_QUERY: LayerQuery = { method: "obc", pattern: "columns", dam
 
 /** How a model is shrunk. */
 export interface ShrinkJob extends
-  Pick<PruneJob, "target" | "reconstruct" | "evaluatedWindows">,
+  Partial<BlockOptions>,
+  Pick<PruneJob, "evaluatedWindows">,
   Pick<
     FolderJob,
     "checkpoint" | "model" | "out" | "overwrite" | "restart" | "fingerprint" | "loadSeconds"

@@ -62,12 +62,11 @@ export function shrinkReport(
   { dropped, similarities = [], experts: uses, run, plan }: WrittenModel,
 ): ShrinkReport {
   const { dense, backend, options, units, perplexity, seconds } = facts, { shards } = dense.checkpoint;
-  const { ffn, heads, experts, multiple, blocks, target, reconstruct } = options;
   const { calibration, ...head } = commonMembers(facts, dense, facts.heldOut);
   return {
     kind: SHRINK_KIND,
     ...head,
-    options: { ffn, heads, experts, multiple, blocks, target, reconstruct },
+    options: removalSchema.shape.options.parse(options),
     calibration,
     backend: backend.kind,
     adapter: backend.adapter.name,
@@ -98,10 +97,9 @@ export function shrinkReport(
 }
 
 /** Returns the options that differ from what a command without them does. */
-export function givenOptions(
-  { ffn, heads, experts, multiple, blocks, target, reconstruct }: ShrinkReport["options"],
-) {
-  const given = { ffn, heads, experts, blocks, multiple, target, reconstruct };
+export function givenOptions(options: ShrinkReport["options"]) {
+  const { ffn, heads, experts, multiple, blocks, ...training } = removalSchema.shape.options.parse(options);
+  const given = { ffn, heads, experts, blocks, multiple, ...training };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== 0 && value !== "none"));
 }
 

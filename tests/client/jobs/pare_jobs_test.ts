@@ -7,9 +7,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { digestOfBytes } from "../../../src/client/digests.ts";
-import type { PruneEvent } from "../../../src/client/model_pruner.ts";
+import type { LayerGroup, ModelSource, PruneEvent } from "../../../src/client/model_pruner.ts";
 import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jobs.ts";
-import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
 import type { JobState } from "../../../src/protocol/job_state.ts";
 import type { LayerState } from "../../../src/protocol/messages.ts";
 import { encode } from "../../../src/tensor/safetensors/encode.ts";

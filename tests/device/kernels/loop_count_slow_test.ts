@@ -43,7 +43,7 @@ import { quantizeBlock, quantizeBlockCase } from "../../../src/device/kernels/qu
 import { gridErrors } from "../../../src/device/kernels/search_grids.ts";
 import { choleskyCase, reverseCholesky } from "../../../src/device/kernels/reverse_cholesky.ts";
 import { rowDot } from "../../../src/device/kernels/row_dot.ts";
-import { countTies, rankTies } from "../../../src/device/kernels/selection/select.ts";
+import { rankTies } from "../../../src/device/kernels/selection/select.ts";
 import { finishSelection } from "../../../src/device/kernels/selection/select_block.ts";
 import { blockLoss } from "../../../src/device/kernels/training/block_loss.ts";
 import { causalConvolutionBackward } from "../../../src/device/kernels/training/causal_convolution_backward.ts";
@@ -131,7 +131,6 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   ],
   [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
   [gridErrors, [{ cols: DEFAULT_TILE_EDGE }]],
-  [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [updateBlock, [{ depth: MAX_BLOCK_SIZE }]],
   [finishSelection, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],

@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
-import type { QueryOf } from "../../../src/client/model_pruner.ts";
+import type { QueryOf } from "../../../src/protocol/run/solve_round.ts";
 import type { Report } from "../../../src/protocol/messages.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";

@@ -203,7 +203,7 @@ def captured(model: Any, batches: list[Tensor]) -> list[Tensor]:
     """Return the inputs of the first block."""
     inputs = [Batch((tokens,), {}) for tokens in batches]
     device = torch.device("cpu")
-    states = HiddenStates(*Capture(find_blocks(model), device).run(model, inputs, Ranks()))
+    states = HiddenStates(inputs, Ranks(), *Capture(find_blocks(model), device).run(model, inputs, Ranks()))
     return [states.states(index) for index in range(len(batches))]
 
 

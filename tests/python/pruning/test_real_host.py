@@ -132,18 +132,6 @@ def test_a_parameter_that_the_host_refuses_ends_the_run(host: HostProcess) -> No
     assert failure.value.code == "invalid_parameter"
 
 
-def test_several_hosts_give_the_bits_of_one_host(host: HostProcess) -> None:
-    one, two = tiny_model("opt"), tiny_model("opt")
-    batches = token_batches(3)
-    other = HostProcess()
-    try:
-        prune_(one, batches, Pare(host.url), progress=False)
-        prune_(two, batches, [Pare(host.url), Pare(other.url)], progress=False)
-    finally:
-        other.stop()
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-
-
 class Counting:
     """Makes a client call `on_call` before it sends layer number `call`, counted from 1."""
 

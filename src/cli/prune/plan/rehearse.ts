@@ -6,7 +6,7 @@
 import type { Backend } from "../../../device/backend.ts";
 import type { HessianAccumulator } from "../../../layer/calibration/hessian.ts";
 import type { Report } from "../../../protocol/messages.ts";
-import type { SolveRound } from "../../../client/solve_round.ts";
+import type { SolveRound } from "../../../protocol/run/solve_round.ts";
 import { planForward } from "../../../model/plan_forward.ts";
 import { countWeights } from "../../../model/families/family.ts";
 import { countStatesBytes } from "../../../model/hidden_states/hidden_states.ts";
@@ -15,7 +15,7 @@ import type { CalibratedGroup } from "../../../prune/open_block.ts";
 import type { FolderJob } from "../../../prune/run/folder_destination.ts";
 import type { OpenDestination, PruneServices } from "../../../prune/run/job.ts";
 import { pruneModel } from "../../../prune/run/prune_model.ts";
-import { withoutRounding } from "../../../prune/run/solve_queries.ts";
+import { layersRoundedLast, withoutRounding } from "../../../prune/run/solve_queries.ts";
 import { countPassWork, RunRates } from "../../../prune/run/run_rates.ts";
 import { decidesTargets } from "../../../prune/target_guard.ts";
 import { partSizes } from "../../../prune/window_parts.ts";
@@ -54,8 +54,7 @@ export async function rehearse(
   job: FolderJob,
   services: PruneServices & { readonly backend: Backend },
 ): Promise<Rehearsal> {
-  const { model, windows, validationWindows = [], layers, queryOf, reconstruct = 0 } = job,
-    { backend } = services;
+  const { model, windows, validationWindows = [], layers, queryOf } = job, { backend } = services;
   const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
   const all = [...new Set(chosen.map(({ block }) => block))],
     sizes = all.map((block) => countWeights(model.spec.block(block)));
@@ -69,7 +68,7 @@ export async function rehearse(
   const heldOut = validationWindows.slice(0, last.count); // at most one batch more
   const rates = new RunRates(queryOf, countPassWork(model.spec, job.target === "dense"));
   // Such runs solve a layer several times before it is stored. The rehearsal solves it once, layer by layer.
-  const isRoundedLast = reconstruct > 0 && chosen.some(({ name }) => queryOf(name).bits !== undefined);
+  const isRoundedLast = layersRoundedLast(job).size > 0;
   const solves = (decidesTargets(job, heldOut.length) ? 2 : 1) + (isRoundedLast ? 1 : 0);
   let stepBytes = 0, solved = 0;
   const skipped = new Set<string>();
@@ -100,7 +99,7 @@ export async function rehearse(
       queryOf: isRoundedLast ? (name) => withoutRounding(queryOf(name)) : queryOf,
       allocation: undefined,
       activations: undefined,
-      reconstruct: Math.min(1, reconstruct),
+      reconstruct: Math.min(1, job.reconstruct ?? 0),
       destination: { fill: (prune) => prune(measurements) },
     }, {
       ...services,

@@ -31,7 +31,7 @@ export interface MemoryUse {
  * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
  */
 export function memoryUse(
-  { model: { spec, weights }, queryOf, target, reconstruct = 0, ...job }: FolderJob,
+  { model: { spec, weights }, queryOf, target, ...job }: FolderJob,
   layers: readonly SizedLayer[],
   plan: BlockPlan,
   { statesBytes, place }: ForwardPlan,
@@ -40,7 +40,7 @@ export function memoryUse(
 ): MemoryUse {
   const { windows, validationWindows = [], evaluatedWindows = [] } = job, tokens = windows[0].length;
   // With targets, the states of the dense model are stored too. A reconstruction otherwise stores the outputs of the dense block.
-  const hasTargets = target === "dense", copies = hasTargets || reconstruct > 0 ? 2 : 1;
+  const hasTargets = target === "dense", copies = hasTargets || plan.trains ? 2 : 1;
   const hasValidation = validationWindows.length > 0, hasValidationTarget = hasTargets && hasValidation;
   const onDevice = place === "device" ? copies * statesBytes : 0;
   // Weights of experts that are streamed are not among the bytes of a step.

@@ -2,12 +2,9 @@
 // weights. A work item is some rows, some grids or some whole words of codes.
 
 import { EncodeCodesArgs, FitGridsArgs, RowExtremesArgs } from "./args";
-import { ceil_divide } from "./shared/items";
 import { grid_scale, grid_zero } from "./shared/quantization_grid";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-// The number of grids per work item of fit_grids.
-const GRIDS_PER_ITEM: u32 = 1 << 12;
 
 export function row_extremes_rows(args: RowExtremesArgs, first: u32, end: u32): void {
   const cols = args.cols;
@@ -31,14 +28,9 @@ export function row_extremes_rows(args: RowExtremesArgs, first: u32, end: u32): 
   }
 }
 
-export function fit_grids_items(args: FitGridsArgs): u32 {
-  return ceil_divide(args.count, GRIDS_PER_ITEM);
-}
-
-export function fit_grids(args: FitGridsArgs, item: u32): void {
-  const end = min<u32>(args.count, (item + 1) * GRIDS_PER_ITEM), symmetric = args.symmetric == 1;
-  const max_code = <f32>args.max_code;
-  for (let i = item * GRIDS_PER_ITEM; i < end; i++) {
+export function fit_grids_elements(args: FitGridsArgs, first: u32, count: u32): void {
+  const symmetric = args.symmetric == 1, max_code = <f32>args.max_code;
+  for (let i = first; i < first + count; i++) {
     const at = <usize>i << 2;
     const low = v128.load32_splat(args.scales + at), high = v128.load32_splat(args.zeros + at);
     const scale = grid_scale(low, high, max_code, symmetric, args.searched == 1, args.scale_dtype);

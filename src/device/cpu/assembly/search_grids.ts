@@ -2,13 +2,10 @@
 // work item is some rows.
 
 import { ChooseGridsArgs, GridErrorsArgs } from "./args";
-import { ceil_divide } from "./shared/items";
 import { sum_lanes } from "./shared/lanes";
 import { add_grid_error, candidate_scale, candidate_zero, CANDIDATES } from "./shared/quantization_grid";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 12;
-// The number of grids per work item of choose_grids.
-const GRIDS_PER_ITEM: u32 = 1 << 8;
 
 export function grid_errors_rows(args: GridErrorsArgs, first: u32, end: u32): void {
   const cols = args.cols, symmetric = args.symmetric == 1, maxCode = <f32>args.max_code, stage = args.stage;
@@ -55,13 +52,9 @@ function add_row_errors(
   store<f32>(sums, load<f32>(sums, 4) + sum_lanes(sumB) + f32x4.extract_lane(tailB, 0), 4);
 }
 
-export function choose_grids_items(args: ChooseGridsArgs): u32 {
-  return ceil_divide(args.count, GRIDS_PER_ITEM);
-}
-
-export function choose_grids(args: ChooseGridsArgs, item: u32): void {
-  const end = min<u32>(args.count, (item + 1) * GRIDS_PER_ITEM), symmetric = args.symmetric == 1, stage = args.stage;
-  for (let i = item * GRIDS_PER_ITEM; i < end; i++) {
+export function choose_grids_elements(args: ChooseGridsArgs, first: u32, count: u32): void {
+  const symmetric = args.symmetric == 1, stage = args.stage;
+  for (let i = first; i < first + count; i++) {
     const at = <usize>i << 2, errors = args.errors + (at << 4);
     let best: u32 = 0;
     for (let n: u32 = 1; n < CANDIDATES; n++) {

@@ -29,7 +29,7 @@ const params = u32("rows", "cols", "ld", "row0", "first", "words", "has_forced")
 /**
  * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more
  * significant bytes equal the same bytes of selection[0]. The key of an entry is 0 if it is forced, and else
- * bits(score) + 1.
+ * bits(score) + 1. Non-negative floats have the same order as their bits.
  */
 export const scoreHistogram = defineKernel({
   name: "score_histogram",

@@ -1,5 +1,5 @@
 /**
- * The selection of `select.ts` in four dispatches instead of eleven, for scores that are all in one block. The digits
+ * The selection of `select.ts` in four dispatches, for scores that are all in one block. The digits
  * of the threshold have 11, 11 and 10 bits. `updateBlock` of `update_block.ts` computes the keys and counts their first
  * digits. `refineHistogram`, which runs twice, finds one digit of the threshold and counts the next digits.
  * `finishSelection` finds the last digit, and counts and ranks the ties if not all of them are chosen.

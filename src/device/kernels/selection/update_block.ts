@@ -22,11 +22,12 @@ const DEPTH = 16;
 /**
  * For r < rows and c < cols, with R = row0 + r and j = first + c:
  * - work[R·ldwork + c] ← w[w_offset + r·ldw + c] + Σ_{p < depth} a[a_offset + r·lda + p]·u[u_offset + p·ldu + c].
- * - keys[R·cols + c] ← the key of the score |work|·scale[j] as in `scoreKeys`, or 0 if the entry is forced, which is
- *   bit j%32 of forced[R·words + j/32]. `forced` is read only if `has_forced` is 1.
+ * - keys[R·cols + c] ← bits(|work·scale[j]|) + 1, which has the same order as the score, or 0 if the entry is forced,
+ *   which is bit j%32 of forced[R·words + j/32]. `forced` is read only if `has_forced` is 1.
  * - digits[d] += the number of keys that have d in their upper 11 bits.
  *
- * U, (cols, cols), is upper triangular. Its elements below the diagonal are zeros, which an implementation may or may
+ * `scale` has R[j,j], where H = R·Rᵀ is the Hessian. The score |w·R[j,j]| has the same order as (w·R[j,j])², the score in
+ * the SparseGPT paper, and does not underflow as early. U, (cols, cols), is upper triangular. Its elements below the diagonal are zeros, which an implementation may or may
  * not read. `depth` is `cols`, or 0 without earlier blocks, and then A and U are not read. A and W have only the `rows`
  * rows of the dispatch, which are rows of the matrix from row0 on.
  */

@@ -1,8 +1,10 @@
-/** Scans every float tensor of a checkpoint, whether its weights are dense or quantised. */
+/** Scans the float tensors of a checkpoint, whether its weights are dense or quantised. */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { copyBytes } from "../../../base/files/chunks.ts";
+import { ModelError } from "../../../base/files/file_error.ts";
 import { tensorBytes } from "../../../tensor/dtype.ts";
+import type { TensorSource } from "../../checkpoint/tensor_source.ts";
 import { openDense } from "./dense_checkpoint.ts";
 import {
   isScannable,
@@ -36,16 +38,44 @@ export async function* scanCheckpoint(
 ): AsyncGenerator<ScannedTensor, void, undefined> {
   const dense = await openDense(checkpoint), all = dense.shards.flatMap(({ header }) => header.tensors);
   for (const [done, { name, dtype, shape }] of all.entries()) {
-    if (isScannable(dtype)) {
-      const scan = new TensorScan(dtype, shape, patternOf?.(name, shape));
-      await copyBytes(
-        (offset, length) => dense.read(name, offset, length),
-        (_, bytes) => Promise.resolve(scan.add(bytes)),
-        tensorBytes(dtype, shape),
-        signal,
-      );
-      yield { name, dtype, shape, ...scan.result };
-    }
+    const result = await scanTensor(dense, name, patternOf?.(name, shape), signal);
+    if (result) yield { name, dtype, shape, ...result };
     progress?.(done + 1, all.length, name);
   }
+}
+
+/** Scans the tensors with these names. @throws {ModelError} if an entry is NaN or infinite */
+export async function requireFiniteWeights(
+  weights: TensorSource,
+  names: Iterable<string>,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const name of names) {
+    const first = (await scanTensor(weights, name, undefined, signal))?.firstNonFinite ?? null;
+    if (first === null) continue;
+    const columns = weights.info(name).shape.at(-1)!,
+      position = [Math.floor(first / columns), first % columns];
+    throw new ModelError(
+      `${name}: entry [${position.join(", ")}] is NaN or infinite, so the checkpoint is damaged`,
+    );
+  }
+}
+
+/** Scans one tensor. Returns undefined if its entries are not floats. @param wanted the pattern to check */
+async function scanTensor(
+  tensors: TensorSource,
+  name: string,
+  wanted?: ScanPattern,
+  signal?: AbortSignal,
+): Promise<ScanResult | undefined> {
+  const { dtype, shape } = tensors.info(name);
+  if (!isScannable(dtype)) return undefined;
+  const scan = new TensorScan(dtype, shape, wanted);
+  await copyBytes(
+    (offset, length) => tensors.read(name, offset, length),
+    (_, bytes) => Promise.resolve(scan.add(bytes)),
+    tensorBytes(dtype, shape),
+    signal,
+  );
+  return scan.result;
 }

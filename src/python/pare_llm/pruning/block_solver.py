@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -65,8 +64,8 @@ class BlockSolver:
         layers: Sequence[Layer],
         finished: Mapping[str, JournalEntry],
         statistics: Mapping[str, InputStatistics],
-        calibration_seconds: float,
         targets: Mapping[str, LayerTarget],
+        calibration_seconds: float,
         measure: Callable[[], float] | None = None,
     ) -> Iterator[LayerResult]:
         """Yield the results of `layers` in their order, after the weight was replaced and recorded.
@@ -107,7 +106,8 @@ class BlockSolver:
                 calibration_seconds = 0
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
-        self.ranks.together(partial(_delete_all, set(statistics.values())))
+        used = set(statistics.values())
+        self.ranks.together(lambda: list(map(InputStatistics.delete, used)))
 
     def _choose(
         self,
@@ -159,15 +159,17 @@ class BlockSolver:
             note = first + "of its block and the solve that this report describes."
             report = {**report, "notes": [note, *report["notes"]]}
         seconds = time.perf_counter() - started
-        return pruned.weight, _result(layer, report, seconds, 0, tokens)
+        place = layer.name, layer.weight_name, layer.block.index
+        return pruned.weight, LayerResult(*place, report, seconds, 0, tokens)
 
     def _restore(self, layer: Layer, entry: JournalEntry) -> LayerResult:
         """Replace the weight of a finished layer by that in the journal, which rank 0 reads."""
         self._require_same_adapter(layer, entry["report"])
         weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
         self._write(layer, self._share_weight(layer, weight, 0))
-        seconds, calibration_seconds = entry["seconds"], entry["calibration_seconds"]
-        return _result(layer, entry["report"], seconds, calibration_seconds, entry.get("tokens"))
+        place = layer.name, layer.weight_name, layer.block.index
+        times = entry["seconds"], entry["calibration_seconds"]
+        return LayerResult(*place, entry["report"], *times, entry.get("tokens"))
 
     def _finish(self, layer: Layer, solved: _Solved, calibration_seconds: float) -> LayerResult:
         """Replace the weight of a layer that was solved, and record it."""
@@ -224,18 +226,6 @@ class BlockSolver:
                 f"{self.adapter[0]} ({self.adapter[1]}), which rounds differently; continue the run of this "
                 "journal on that adapter, or start another one"
             )
-
-
-def _result(
-    layer: Layer, report: Report, seconds: float, calibration_seconds: float, tokens: int | None
-) -> LayerResult:
-    name, weight_name, block = layer.name, layer.weight_name, layer.block.index
-    return LayerResult(name, weight_name, block, report, seconds, calibration_seconds, tokens)
-
-
-def _delete_all(statistics: set[InputStatistics]) -> None:
-    for each in statistics:
-        each.delete()
 
 
 def assign_ranks(layers: Sequence[Layer], count: int) -> dict[str, int]:

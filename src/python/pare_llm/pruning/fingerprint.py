@@ -4,37 +4,12 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from pare_llm.pruning.calibration.batches import Batch, batches_digest
 from pare_llm.pruning.files import tensor_bytes
-from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.ranks import Ranks
 
 Fingerprint = Mapping[str, str]
-
-
-def run_fingerprint(
-    *,
-    model: str,
-    batches: Iterable[Batch],
-    layers: Iterable[Layer],
-    query: Mapping[str, object],
-    device: torch.device,
-    ranks: Ranks,
-) -> dict[str, str]:
-    """Return the fingerprint of a run for this rank's `model`. Every rank has to call this function."""
-    return {
-        "model": _digest_of(ranks.collect(model)),
-        "batches": _digest_of(ranks.collect(batches_digest(batches))),
-        "layers": _digest_of([layer.name for layer in layers]),
-        **{name: repr(value) for name, value in sorted(query.items())},
-        "ranks": str(ranks.count),
-        "device": device.type,
-        "torch": torch.__version__,
-    }
 
 
 def model_digest(model: nn.Module) -> str:
@@ -66,5 +41,6 @@ def differences(previous: Fingerprint, current: Fingerprint) -> list[str]:
     ]
 
 
-def _digest_of(texts: Iterable[str]) -> str:
+def digest_of(texts: Iterable[str]) -> str:
+    """Digest several texts."""
     return f"sha256:{hashlib.sha256(chr(10).join(texts).encode()).hexdigest()}"

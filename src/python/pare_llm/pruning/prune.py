@@ -26,6 +26,7 @@ from pare_llm.pruning.preflight import require_receivers
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.run import PruneRun
+from pare_llm.pruning.run_plan import RunPlan
 
 if TYPE_CHECKING:
     import torch.distributed as dist
@@ -147,7 +148,7 @@ def prune_(
     ranks = Ranks(group)
     network = ranks.together(partial(_prepare, model))
     with ExitStack() as stack:
-        run = PruneRun(
+        plan = RunPlan(
             network,
             batches,
             client,
@@ -156,13 +157,20 @@ def prune_(
             blocks=blocks,
             ranks=ranks,
         )
-        run.open_journal(journal, lambda: model_digest(network), stack)
-        run.start_tracker(tracker)
-        hidden = run.capture(torch.device(states_device))
+        run = PruneRun(
+            plan,
+            BlockStore(),
+            stack,
+            journal=journal,
+            model_digest=partial(model_digest, network),
+            tracker=tracker,
+            on_layer=on_layer,
+        )
+        states = run.capture(states_device)
         try:
-            return run.prune(hidden, BlockStore(), progress=progress, on_layer=on_layer)
+            return run.prune(states, progress=progress)
         except BaseException as error:
-            record_unfinished(network, run.written.values(), len(run.layers), error)
+            record_unfinished(network, run.written.values(), len(plan.layers), error)
             raise
 
 

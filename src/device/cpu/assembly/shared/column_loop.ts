@@ -85,97 +85,57 @@ export function subtract_before(size: u32, width: u32, start: u32): void {
   let panel = panel_of_u(size, width, start) + first * rowBytes;
   const end = min<u32>(start + width, size);
   for (let c = start; c < end; c += 4) {
-    let a0 = v128.load(weights(c)), a1 = v128.load(weights(c), 16);
-    let b0 = v128.load(weights(c), 32), b1 = v128.load(weights(c), 48);
-    let c0 = v128.load(weights(c), 64), c1 = v128.load(weights(c), 80);
-    let d0 = v128.load(weights(c), 96), d1 = v128.load(weights(c), 112);
-    let u = panel;
-    const last = errors(start);
-    for (let error = errors(first); error < last; error += COLUMN_BYTES) {
-      const low = v128.load(error), high = v128.load(error, 16);
-      let factor = v128.load32_splat(u);
-      a0 = f32x4.relaxed_nmadd(low, factor, a0);
-      a1 = f32x4.relaxed_nmadd(high, factor, a1);
-      factor = v128.load32_splat(u, 4);
-      b0 = f32x4.relaxed_nmadd(low, factor, b0);
-      b1 = f32x4.relaxed_nmadd(high, factor, b1);
-      factor = v128.load32_splat(u, 8);
-      c0 = f32x4.relaxed_nmadd(low, factor, c0);
-      c1 = f32x4.relaxed_nmadd(high, factor, c1);
-      factor = v128.load32_splat(u, 12);
-      d0 = f32x4.relaxed_nmadd(low, factor, d0);
-      d1 = f32x4.relaxed_nmadd(high, factor, d1);
-      u += rowBytes;
-    }
-    v128.store(weights(c), a0);
-    v128.store(weights(c), a1, 16);
-    v128.store(weights(c), b0, 32);
-    v128.store(weights(c), b1, 48);
-    v128.store(weights(c), c0, 64);
-    v128.store(weights(c), c1, 80);
-    v128.store(weights(c), d0, 96);
-    v128.store(weights(c), d1, 112);
+    subtract_errors(false, weights(c), errors(first), errors(start), panel, 0, rowBytes);
     panel += 16;
   }
 }
 
 // Does the same for the errors of the columns before `start`, and for the panels at `start` and `start` + PANEL.
 function subtract_from_two(size: u32, start: u32): void {
-  const w = weights(start), last = errors(start);
-  let u = panel_of_u(size, PANEL, start), v = panel_of_u(size, PANEL, start + PANEL);
+  const u = panel_of_u(size, PANEL, start), v = panel_of_u(size, PANEL, start + PANEL);
+  subtract_errors(true, weights(start), errors(0), errors(start), u, v, 16);
+}
+
+// Subtracts the errors from `error` to `last` times four columns of U at `u` from the four columns of weights at `w`. With
+// `two`, which is a constant wherever the function is inlined, it also handles the next four columns, with those of U at `v`.
+// @ts-ignore: decorator
+@inline function subtract_errors(two: bool, w: usize, error: usize, last: usize, u: usize, v: usize, rowBytes: usize): void {
   let a0 = v128.load(w, 0), a1 = v128.load(w, 16);
   let b0 = v128.load(w, 32), b1 = v128.load(w, 48);
   let c0 = v128.load(w, 64), c1 = v128.load(w, 80);
   let d0 = v128.load(w, 96), d1 = v128.load(w, 112);
-  let e0 = v128.load(w, 128), e1 = v128.load(w, 144);
-  let f0 = v128.load(w, 160), f1 = v128.load(w, 176);
-  let g0 = v128.load(w, 192), g1 = v128.load(w, 208);
-  let h0 = v128.load(w, 224), h1 = v128.load(w, 240);
-  for (let error = errors(0); error < last; error += COLUMN_BYTES) {
-    const low = v128.load(error), high = v128.load(error, 16);
-    let factor = v128.load32_splat(u);
-    a0 = f32x4.relaxed_nmadd(low, factor, a0);
-    a1 = f32x4.relaxed_nmadd(high, factor, a1);
-    factor = v128.load32_splat(u, 4);
-    b0 = f32x4.relaxed_nmadd(low, factor, b0);
-    b1 = f32x4.relaxed_nmadd(high, factor, b1);
-    factor = v128.load32_splat(u, 8);
-    c0 = f32x4.relaxed_nmadd(low, factor, c0);
-    c1 = f32x4.relaxed_nmadd(high, factor, c1);
-    factor = v128.load32_splat(u, 12);
-    d0 = f32x4.relaxed_nmadd(low, factor, d0);
-    d1 = f32x4.relaxed_nmadd(high, factor, d1);
-    factor = v128.load32_splat(v);
-    e0 = f32x4.relaxed_nmadd(low, factor, e0);
-    e1 = f32x4.relaxed_nmadd(high, factor, e1);
-    factor = v128.load32_splat(v, 4);
-    f0 = f32x4.relaxed_nmadd(low, factor, f0);
-    f1 = f32x4.relaxed_nmadd(high, factor, f1);
-    factor = v128.load32_splat(v, 8);
-    g0 = f32x4.relaxed_nmadd(low, factor, g0);
-    g1 = f32x4.relaxed_nmadd(high, factor, g1);
-    factor = v128.load32_splat(v, 12);
-    h0 = f32x4.relaxed_nmadd(low, factor, h0);
-    h1 = f32x4.relaxed_nmadd(high, factor, h1);
-    u += 16;
-    v += 16;
+  let e0 = a0, e1 = a0, f0 = a0, f1 = a0, g0 = a0, g1 = a0, h0 = a0, h1 = a0, factor = a0;
+  if (two) {
+    e0 = v128.load(w, 128), e1 = v128.load(w, 144);
+    f0 = v128.load(w, 160), f1 = v128.load(w, 176);
+    g0 = v128.load(w, 192), g1 = v128.load(w, 208);
+    h0 = v128.load(w, 224), h1 = v128.load(w, 240);
   }
-  v128.store(w, a0);
-  v128.store(w, a1, 16);
-  v128.store(w, b0, 32);
-  v128.store(w, b1, 48);
-  v128.store(w, c0, 64);
-  v128.store(w, c1, 80);
-  v128.store(w, d0, 96);
-  v128.store(w, d1, 112);
-  v128.store(w, e0, 128);
-  v128.store(w, e1, 144);
-  v128.store(w, f0, 160);
-  v128.store(w, f1, 176);
-  v128.store(w, g0, 192);
-  v128.store(w, g1, 208);
-  v128.store(w, h0, 224);
-  v128.store(w, h1, 240);
+  for (; error < last; error += COLUMN_BYTES) {
+    const low = v128.load(error), high = v128.load(error, 16);
+    factor = v128.load32_splat(u, 0), a0 = f32x4.relaxed_nmadd(low, factor, a0), a1 = f32x4.relaxed_nmadd(high, factor, a1);
+    factor = v128.load32_splat(u, 4), b0 = f32x4.relaxed_nmadd(low, factor, b0), b1 = f32x4.relaxed_nmadd(high, factor, b1);
+    factor = v128.load32_splat(u, 8), c0 = f32x4.relaxed_nmadd(low, factor, c0), c1 = f32x4.relaxed_nmadd(high, factor, c1);
+    factor = v128.load32_splat(u, 12), d0 = f32x4.relaxed_nmadd(low, factor, d0), d1 = f32x4.relaxed_nmadd(high, factor, d1);
+    if (two) {
+      factor = v128.load32_splat(v, 0), e0 = f32x4.relaxed_nmadd(low, factor, e0), e1 = f32x4.relaxed_nmadd(high, factor, e1);
+      factor = v128.load32_splat(v, 4), f0 = f32x4.relaxed_nmadd(low, factor, f0), f1 = f32x4.relaxed_nmadd(high, factor, f1);
+      factor = v128.load32_splat(v, 8), g0 = f32x4.relaxed_nmadd(low, factor, g0), g1 = f32x4.relaxed_nmadd(high, factor, g1);
+      factor = v128.load32_splat(v, 12), h0 = f32x4.relaxed_nmadd(low, factor, h0), h1 = f32x4.relaxed_nmadd(high, factor, h1);
+    }
+    u += rowBytes;
+    v += rowBytes;
+  }
+  v128.store(w, a0, 0), v128.store(w, a1, 16);
+  v128.store(w, b0, 32), v128.store(w, b1, 48);
+  v128.store(w, c0, 64), v128.store(w, c1, 80);
+  v128.store(w, d0, 96), v128.store(w, d1, 112);
+  if (two) {
+    v128.store(w, e0, 128), v128.store(w, e1, 144);
+    v128.store(w, f0, 160), v128.store(w, f1, 176);
+    v128.store(w, g0, 192), v128.store(w, g1, 208);
+    v128.store(w, h0, 224), v128.store(w, h1, 240);
+  }
 }
 
 // Computes the results of the columns first … last−1 of the panel at `start`, from left to right:

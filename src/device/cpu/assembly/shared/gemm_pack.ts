@@ -17,10 +17,10 @@ import { transpose_4x4 } from "./lanes";
 export function pack_panels(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
   const panels = count / width, whole = panels * width, panelBytes = <usize>k * width << 2;
   if (width >= 32) copy_rows(source, ld, panels, k, width, target);
-  else if (width == 16) copy_rows_of_16(source, ld, panels, k, target);
-  else if (width == 8) copy_rows_of_8(source, ld, panels, k, target);
-  else if (width == 6) copy_rows_of_6(source, ld, panels, k, target);
-  else copy_rows_of_4(source, ld, panels, k, target);
+  else if (width == 16) copy_narrow_rows(source, ld, panels, k, 16, target);
+  else if (width == 8) copy_narrow_rows(source, ld, panels, k, 8, target);
+  else if (width == 6) copy_narrow_rows(source, ld, panels, k, 6, target);
+  else copy_narrow_rows(source, ld, panels, k, 4, target);
   if (whole < count) {
     pack_ragged(element_address(source, 0, whole, ld), 1, ld, count - whole, k, width, target + panels * panelBytes);
   }
@@ -53,47 +53,17 @@ function copy_rows(source: usize, ld: u32, panels: u32, k: u32, width: u32, targ
   }
 }
 
-function copy_rows_of_16(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2, panelBytes = <usize>k * 64;
-  for (; k != 0; k--, source += stride, target += 64) {
+// Does the same for a narrow `width`, which is a constant wherever the function is inlined.
+// @ts-ignore: decorator
+@inline function copy_narrow_rows(source: usize, ld: u32, panels: u32, k: u32, width: u32, target: usize): void {
+  const stride = <usize>ld << 2, rowBytes = <usize>width << 2, panelBytes = k * rowBytes;
+  for (; k != 0; k--, source += stride, target += rowBytes) {
     let from = source, to = target;
-    for (let panel = panels; panel != 0; panel--, from += 64, to += panelBytes) {
+    for (let panel = panels; panel != 0; panel--, from += rowBytes, to += panelBytes) {
       v128.store(to, v128.load(from));
-      v128.store(to, v128.load(from, 16), 16);
-      v128.store(to, v128.load(from, 32), 32);
-      v128.store(to, v128.load(from, 48), 48);
-    }
-  }
-}
-
-function copy_rows_of_8(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2, panelBytes = <usize>k * 32;
-  for (; k != 0; k--, source += stride, target += 32) {
-    let from = source, to = target;
-    for (let panel = panels; panel != 0; panel--, from += 32, to += panelBytes) {
-      v128.store(to, v128.load(from));
-      v128.store(to, v128.load(from, 16), 16);
-    }
-  }
-}
-
-function copy_rows_of_6(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2, panelBytes = <usize>k * 24;
-  for (; k != 0; k--, source += stride, target += 24) {
-    let from = source, to = target;
-    for (let panel = panels; panel != 0; panel--, from += 24, to += panelBytes) {
-      v128.store(to, v128.load(from));
-      store<u64>(to, load<u64>(from, 16), 16);
-    }
-  }
-}
-
-function copy_rows_of_4(source: usize, ld: u32, panels: u32, k: u32, target: usize): void {
-  const stride = <usize>ld << 2, panelBytes = <usize>k * 16;
-  for (; k != 0; k--, source += stride, target += 16) {
-    let from = source, to = target;
-    for (let panel = panels; panel != 0; panel--, from += 16, to += panelBytes) {
-      v128.store(to, v128.load(from));
+      if (width == 6) store<u64>(to, load<u64>(from, 16), 16);
+      if (width >= 8) v128.store(to, v128.load(from, 16), 16);
+      if (width == 16) v128.store(to, v128.load(from, 32), 32), v128.store(to, v128.load(from, 48), 48);
     }
   }
 }

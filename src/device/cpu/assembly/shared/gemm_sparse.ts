@@ -113,88 +113,38 @@ function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u3
   return end + (<usize>(value != 0) << 3);
 }
 
-// Adds Σ value·(row of the panel), over the entries of the list, to the 64 elements at z.
-function add_64_columns(list: usize, end: usize, panel: usize, z: usize): void {
-  let z0 = v128.load(z, 0);
-  let z1 = v128.load(z, 16);
-  let z2 = v128.load(z, 32);
-  let z3 = v128.load(z, 48);
-  let z4 = v128.load(z, 64);
-  let z5 = v128.load(z, 80);
-  let z6 = v128.load(z, 96);
-  let z7 = v128.load(z, 112);
-  let z8 = v128.load(z, 128);
-  let z9 = v128.load(z, 144);
-  let z10 = v128.load(z, 160);
-  let z11 = v128.load(z, 176);
-  let z12 = v128.load(z, 192);
-  let z13 = v128.load(z, 208);
-  let z14 = v128.load(z, 224);
-  let z15 = v128.load(z, 240);
+// Adds Σ value·(row of the panel), over the entries of the list, to the 64 elements at z, or with `wide` = false to the 32
+// elements. `wide` is a constant wherever the function is inlined.
+// @ts-ignore: decorator
+@inline function add_columns(wide: bool, list: usize, end: usize, panel: usize, z: usize): void {
+  let z0 = v128.load(z), z1 = z0, z2 = z0, z3 = z0, z4 = z0, z5 = z0, z6 = z0, z7 = z0, z8 = z0, z9 = z0, z10 = z0, z11 = z0, z12 = z0, z13 = z0, z14 = z0, z15 = z0;
+  z1 = v128.load(z, 16), z2 = v128.load(z, 32), z3 = v128.load(z, 48);
+  z4 = v128.load(z, 64), z5 = v128.load(z, 80), z6 = v128.load(z, 96), z7 = v128.load(z, 112);
+  if (wide) {
+    z8 = v128.load(z, 128), z9 = v128.load(z, 144), z10 = v128.load(z, 160), z11 = v128.load(z, 176);
+    z12 = v128.load(z, 192), z13 = v128.load(z, 208), z14 = v128.load(z, 224), z15 = v128.load(z, 240);
+  }
   for (; list < end; list += 8) {
     const b = panel + <usize>load<u32>(list), x = v128.load32_splat(list, 4);
-    z0 = f32x4.relaxed_madd(x, v128.load(b, 0), z0);
-    z1 = f32x4.relaxed_madd(x, v128.load(b, 16), z1);
-    z2 = f32x4.relaxed_madd(x, v128.load(b, 32), z2);
-    z3 = f32x4.relaxed_madd(x, v128.load(b, 48), z3);
-    z4 = f32x4.relaxed_madd(x, v128.load(b, 64), z4);
-    z5 = f32x4.relaxed_madd(x, v128.load(b, 80), z5);
-    z6 = f32x4.relaxed_madd(x, v128.load(b, 96), z6);
-    z7 = f32x4.relaxed_madd(x, v128.load(b, 112), z7);
-    z8 = f32x4.relaxed_madd(x, v128.load(b, 128), z8);
-    z9 = f32x4.relaxed_madd(x, v128.load(b, 144), z9);
-    z10 = f32x4.relaxed_madd(x, v128.load(b, 160), z10);
-    z11 = f32x4.relaxed_madd(x, v128.load(b, 176), z11);
-    z12 = f32x4.relaxed_madd(x, v128.load(b, 192), z12);
-    z13 = f32x4.relaxed_madd(x, v128.load(b, 208), z13);
-    z14 = f32x4.relaxed_madd(x, v128.load(b, 224), z14);
-    z15 = f32x4.relaxed_madd(x, v128.load(b, 240), z15);
+    z0 = f32x4.relaxed_madd(x, v128.load(b, 0), z0), z1 = f32x4.relaxed_madd(x, v128.load(b, 16), z1), z2 = f32x4.relaxed_madd(x, v128.load(b, 32), z2), z3 = f32x4.relaxed_madd(x, v128.load(b, 48), z3);
+    z4 = f32x4.relaxed_madd(x, v128.load(b, 64), z4), z5 = f32x4.relaxed_madd(x, v128.load(b, 80), z5), z6 = f32x4.relaxed_madd(x, v128.load(b, 96), z6), z7 = f32x4.relaxed_madd(x, v128.load(b, 112), z7);
+    if (wide) {
+      z8 = f32x4.relaxed_madd(x, v128.load(b, 128), z8), z9 = f32x4.relaxed_madd(x, v128.load(b, 144), z9), z10 = f32x4.relaxed_madd(x, v128.load(b, 160), z10), z11 = f32x4.relaxed_madd(x, v128.load(b, 176), z11);
+      z12 = f32x4.relaxed_madd(x, v128.load(b, 192), z12), z13 = f32x4.relaxed_madd(x, v128.load(b, 208), z13), z14 = f32x4.relaxed_madd(x, v128.load(b, 224), z14), z15 = f32x4.relaxed_madd(x, v128.load(b, 240), z15);
+    }
   }
-  v128.store(z, z0, 0);
-  v128.store(z, z1, 16);
-  v128.store(z, z2, 32);
-  v128.store(z, z3, 48);
-  v128.store(z, z4, 64);
-  v128.store(z, z5, 80);
-  v128.store(z, z6, 96);
-  v128.store(z, z7, 112);
-  v128.store(z, z8, 128);
-  v128.store(z, z9, 144);
-  v128.store(z, z10, 160);
-  v128.store(z, z11, 176);
-  v128.store(z, z12, 192);
-  v128.store(z, z13, 208);
-  v128.store(z, z14, 224);
-  v128.store(z, z15, 240);
+  v128.store(z, z0, 0), v128.store(z, z1, 16), v128.store(z, z2, 32), v128.store(z, z3, 48);
+  v128.store(z, z4, 64), v128.store(z, z5, 80), v128.store(z, z6, 96), v128.store(z, z7, 112);
+  if (wide) {
+    v128.store(z, z8, 128), v128.store(z, z9, 144), v128.store(z, z10, 160), v128.store(z, z11, 176);
+    v128.store(z, z12, 192), v128.store(z, z13, 208), v128.store(z, z14, 224), v128.store(z, z15, 240);
+  }
 }
 
-// Adds Σ value·(row of the panel), over the entries of the list, to the 32 elements at z.
+function add_64_columns(list: usize, end: usize, panel: usize, z: usize): void {
+  add_columns(true, list, end, panel, z);
+}
+
 function add_32_columns(list: usize, end: usize, panel: usize, z: usize): void {
-  let z0 = v128.load(z, 0);
-  let z1 = v128.load(z, 16);
-  let z2 = v128.load(z, 32);
-  let z3 = v128.load(z, 48);
-  let z4 = v128.load(z, 64);
-  let z5 = v128.load(z, 80);
-  let z6 = v128.load(z, 96);
-  let z7 = v128.load(z, 112);
-  for (; list < end; list += 8) {
-    const b = panel + <usize>load<u32>(list), x = v128.load32_splat(list, 4);
-    z0 = f32x4.relaxed_madd(x, v128.load(b, 0), z0);
-    z1 = f32x4.relaxed_madd(x, v128.load(b, 16), z1);
-    z2 = f32x4.relaxed_madd(x, v128.load(b, 32), z2);
-    z3 = f32x4.relaxed_madd(x, v128.load(b, 48), z3);
-    z4 = f32x4.relaxed_madd(x, v128.load(b, 64), z4);
-    z5 = f32x4.relaxed_madd(x, v128.load(b, 80), z5);
-    z6 = f32x4.relaxed_madd(x, v128.load(b, 96), z6);
-    z7 = f32x4.relaxed_madd(x, v128.load(b, 112), z7);
-  }
-  v128.store(z, z0, 0);
-  v128.store(z, z1, 16);
-  v128.store(z, z2, 32);
-  v128.store(z, z3, 48);
-  v128.store(z, z4, 64);
-  v128.store(z, z5, 80);
-  v128.store(z, z6, 96);
-  v128.store(z, z7, 112);
+  add_columns(false, list, end, panel, z);
 }

@@ -58,7 +58,8 @@ export function count_equal(keys: usize, cols: u32, threshold: u32): u32 {
 
 export const DIGIT_BINS: u32 = 2048;
 export const DIGIT_BYTES: usize = 8192;
-// Neighbouring keys are counted in four separate histograms, for the reason given in key_histogram.
+// Neighbouring keys are counted in four separate histograms. Most scores fall into a few bins, so in a single histogram
+// an increment would often have to wait for the previous increment of the same bin.
 const COPIES: usize = 4;
 export const DIGITS_SCRATCH_BYTES: usize = COPIES * DIGIT_BYTES;
 

@@ -44,7 +44,7 @@ class AllocationRequest:
             for layer, zeros, count in zip(self.layers, counts, entries, strict=True)
         }
         # Every rank takes the numbers of one rank, because sums may differ in their last bits.
-        return dense.ranks.share(Allocation(self.name, chosen, notes), 0)
+        return dense.hidden.ranks.share(Allocation(self.name, chosen, notes), 0)
 
 
 def allocation_request(

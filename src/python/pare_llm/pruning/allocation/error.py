@@ -52,7 +52,7 @@ def allocate_by_error(
     after = sum(of_levels[level + _REACH] for of_levels, level in zip(errors, chosen, strict=True)) / sum(
         sizes
     )
-    place = " on held-out batches" if has_held_out(dense.batches, dense.ranks) else ""
+    place = " on held-out batches" if has_held_out(dense.hidden) else ""
     note = (
         f"The mean relative error of a layer, weighted by the sizes of the layers, is {after:#.4g}, instead "
         f"of {before:#.4g} with one sparsity for all layers. Both errors were measured with the statistics "
@@ -100,7 +100,7 @@ def _measure_errors(
                 finally:
                     executor.shutdown(cancel_futures=True)
 
-        for of_rank in dense.ranks.collect(dense.ranks.together(solve)):
+        for of_rank in solver.ranks.collect(solver.ranks.together(solve)):
             errors |= of_rank
         for each in set(statistics.values()):
             each.delete()

@@ -1,48 +1,74 @@
 """The hidden states of all calibration batches, which move forward through the model block by block."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.calls import BlockCall, output_states
 from pare_llm.pruning.calibration.capture import inference
 from pare_llm.pruning.model.blocks import Block
-from pare_llm.pruning.model.sharding import call_module
+from pare_llm.pruning.model.sharding import call_module, gathered
+from pare_llm.pruning.ranks import Ranks
 
 
 class HiddenStates:
-    """The inputs of one block at a time. They are moved to the device of the block for its forward pass."""
+    """The inputs of one block at a time. They are moved to the device of the block for its forward pass.
 
-    def __init__(self, states: list[Tensor], calls: list[list[BlockCall]]) -> None:
-        """Begin at the first block. `Capture.run` returns `states` and `calls`."""
+    Each rank has the hidden states of its own batches.
+    """
+
+    def __init__(
+        self, batches: Sequence[Batch], ranks: Ranks, states: list[Tensor], calls: list[list[BlockCall]]
+    ) -> None:
+        """Begin at the first block. `Capture.run` returns `states` and `calls` for the batches."""
+        self.batches = batches
+        self.ranks = ranks
         self._states = states
         self._calls = calls
 
-    def observe(self, block: Block, watch: Callable[[int], AbstractContextManager[object]]) -> None:
+    def observe(
+        self,
+        block: Block,
+        watch: Callable[[int], AbstractContextManager[object]],
+        limit: int | None = None,
+    ) -> None:
         """Run `block` on all batches and drop its outputs. Its inputs remain the current hidden states.
 
-        The forward pass of each batch runs inside the context that `watch` returns for its index.
+        The forward pass of each batch runs inside the context that `watch` returns for its index. With
+        `limit`, each rank runs only its first `limit` batches. Every rank has to call this method.
         """
-        with inference(block.module):
-            for index in range(len(self._calls)):
-                with watch(index):
-                    self.outputs(block, index)
 
-    def observe_first(self, block: Block) -> None:
-        """Run `block` on the first batch of this rank, if there is one, and drop its outputs."""
-        HiddenStates(self._states[:1], self._calls[:1]).observe(block, lambda _: nullcontext())
+        def run() -> None:
+            with inference(block.module):
+                for index in range(len(self._calls))[:limit]:
+                    with watch(index):
+                        self.outputs(block, index)
 
-    def copy(self) -> "HiddenStates":
+        with gathered(block.module):
+            self.ranks.together(run)
+
+    def copy(self) -> HiddenStates:
         """Return hidden states that begin at the same block and advance independently of these."""
-        return HiddenStates(list(self._states), self._calls)
+        return HiddenStates(self.batches, self.ranks, list(self._states), self._calls)
 
     def advance(self, block: Block) -> None:
-        """Run `block` on all batches. Its outputs become the current hidden states."""
-        for index in range(len(self._calls)):
-            self.advance_batch(block, index)
+        """Run `block` on all batches. Its outputs become the current hidden states.
+
+        Every rank has to call this method.
+        """
+
+        def run() -> None:
+            for index in range(len(self._calls)):
+                self.advance_batch(block, index)
+
+        with gathered(block.module):
+            self.ranks.together(run)
 
     def advance_batch(self, block: Block, index: int) -> None:
         """Run `block` on one batch. Its outputs become the current hidden states of this batch."""

@@ -2,20 +2,17 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from pare_llm.layers.linear_layer import LinearLayer
-from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.target_statistics import TargetStatistics
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.model.sharding import gathered
-from pare_llm.pruning.ranks import Ranks
 from pare_llm.statistics.hessian import TokenWeights
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.recorder import HessianRecorder
@@ -26,8 +23,6 @@ def record_hessians(
     block: Block,
     layers: Sequence[Layer],
     hidden: HiddenStates,
-    batches: Sequence[Batch],
-    ranks: Ranks,
     token_weights: TokenWeights,
     targets: TargetStatistics | None = None,
 ) -> HessianRecorder:
@@ -45,15 +40,14 @@ def record_hessians(
 
     @contextmanager
     def watch(index: int) -> Iterator[None]:
-        recorder.validating = batches[index].is_held_out
-        recorder.attention_mask = batches[index].padding
+        recorder.validating = hidden.batches[index].is_held_out
+        recorder.attention_mask = hidden.batches[index].padding
         with targets.observe(index) if targets else nullcontext(), recorder:
             yield
 
-    with gathered(block.module):
-        ranks.together(lambda: hidden.observe(block, watch))
-    if ranks.count > 1:
-        recorder.all_reduce(ranks.group)
+    hidden.observe(block, watch)
+    if hidden.ranks.count > 1:
+        recorder.all_reduce(hidden.ranks.group)
     hessians = recorder.hessians
     unused = [
         layer.name
@@ -100,9 +94,7 @@ def pack_hessians(
     return {name: packed[pair] for name, pair in sums.items()}
 
 
-def find_stages(
-    block: Block, layers: Sequence[Layer], hidden: HiddenStates, ranks: Ranks
-) -> list[list[Layer]]:
+def find_stages(block: Block, layers: Sequence[Layer], hidden: HiddenStates) -> list[list[Layer]]:
     """Return the stages of the layers of a block in the order in which the block calls them.
 
     One batch runs through the block to find them. A layer that the batch does not reach is a stage of its
@@ -115,13 +107,12 @@ def find_stages(
         key = SeenInput(values.values) if layer.expert is None else (layer.module, is_last)
         stages.setdefault(key, []).append(name)
 
-    with (
-        gathered(block.module),
-        observed_inputs({layer.name: layer.linear for layer in layers}, record),
-    ):
-        ranks.together(lambda: hidden.observe_first(block))
+    def watch(_: int) -> AbstractContextManager[object]:
+        return observed_inputs({layer.name: layer.linear for layer in layers}, record)
+
+    hidden.observe(block, watch, limit=1)
     # A rank without batches has no stages.
-    names = next(filter(None, ranks.collect(list(stages.values()))), [])
+    names = next(filter(None, hidden.ranks.collect(list(stages.values()))), [])
     reached = {name for stage in names for name in stage}
     by_name = {layer.name: layer for layer in layers}
     return [

@@ -21,12 +21,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from pare_llm.layers.linear_layer import LinearLayer
-from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.calibration.residual_streams import residual_streams
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
-from pare_llm.pruning.ranks import Ranks
 from pare_llm.statistics.hessian import CHUNK_TOKENS, TokenWeights, full_precision_products, weigh_tokens
 from pare_llm.statistics.observed_inputs import LayerInput, observed_inputs
 from pare_llm.statistics.padding import PaddingMask
@@ -53,17 +51,15 @@ class TargetStatistics:
         block: Block,
         layers: Sequence[Layer],
         dense: HiddenStates,
-        batches: Sequence[Batch],
         token_weights: TokenWeights,
     ) -> None:
         """Begin with sums of 0. `dense` has the inputs of the block in the dense model."""
         self._block = block
         self._layers = {layer.name: layer.linear for layer in layers}
         self._fitted = _zeros(layers)
-        self._is_validated = any(batch.is_held_out for batch in batches)
+        self._is_validated = any(batch.is_held_out for batch in dense.batches)
         self._held_out = _zeros(layers) if self._is_validated else {}
         self._dense = dense
-        self._batches = batches
         self._token_weights: TokenWeights = token_weights
 
     @contextmanager
@@ -76,15 +72,15 @@ class TargetStatistics:
             self._dense.advance_batch(self._block, index)
         with _observed(self._layers) as pruned:
             yield
-        batch = self._batches[index]
+        batch = self._dense.batches[index]
         self._add(self._held_out if batch.is_held_out else self._fitted, dense, pruned, batch.padding)
 
-    def targets(self, ranks: Ranks, own: Sequence[Layer]) -> dict[str, LayerTarget]:
+    def targets(self, own: Sequence[Layer]) -> dict[str, LayerTarget]:
         """Return the targets of the layers `own` by their names, summed over the ranks.
 
         Every rank has to call this method.
         """
-        names = {layer.name for layer in own}
+        names, ranks = {layer.name for layer in own}, self._dense.ranks
         is_validated = any(ranks.collect(self._is_validated))
         targets: dict[str, LayerTarget] = {}
         for name, fitted in self._fitted.items():

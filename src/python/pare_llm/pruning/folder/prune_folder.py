@@ -27,6 +27,7 @@ from pare_llm.pruning.preflight import require_receivers
 from pare_llm.pruning.prune_report import LayerResult, PruneReport
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.pruning.run import PruneRun
+from pare_llm.pruning.run_plan import RunPlan
 
 if TYPE_CHECKING:
     import torch.distributed as dist
@@ -83,31 +84,28 @@ def prune_folder(
         source = ranks.together(partial(CheckpointFolder, folder))
         stack.callback(source.close)
         model = ranks.together(partial(make_skeleton, source, model_dtype, device))
-        run = PruneRun(
-            model,
-            batches,
-            client,
-            validation=validation,
-            parameters=parameters,
-            blocks=None,
-            ranks=ranks,
-        )
-        names = stored_block_names(model, run.blocks, run.all_layers, source)
+        plan = RunPlan(model, batches, client, validation=validation, parameters=parameters, ranks=ranks)
+        names = stored_block_names(model, plan.blocks, plan.all_layers, source)
 
         def plan_output() -> OutputFiles | None:
             stored = [[part.name for parts in block.values() for part in parts] for block in names]
-            return OutputFiles(source, out, stored) if run.ranks.index == 0 else None
+            return OutputFiles(source, out, stored) if ranks.index == 0 else None
 
-        output = run.ranks.together(plan_output)
-        run.open_journal(
-            journal, lambda: f"{checkpoint_digest(source)} {model.dtype} on {device.type}", stack
-        )
-        run.start_tracker(tracker)
+        output = ranks.together(plan_output)
         store = FolderStore(model, source, names, output=output, device=device)
-        with store.rest_loaded(run.blocks):
-            store.load(run.blocks[0])
-            hidden = run.capture(torch.device(states_device))
-        report = run.prune(hidden, store, progress=progress, on_layer=on_layer, name=folder.resolve().name)
+        run = PruneRun(
+            plan,
+            store,
+            stack,
+            journal=journal,
+            model_digest=lambda: f"{checkpoint_digest(source)} {model.dtype} on {device.type}",
+            tracker=tracker,
+            on_layer=on_layer,
+        )
+        with store.rest_loaded(plan.blocks):
+            store.load(plan.blocks[0])
+            states = run.capture(states_device)
+        report = run.prune(states, progress=progress, name=folder.resolve().name)
 
         def finish_output() -> None:
             if output:
@@ -115,7 +113,7 @@ def prune_folder(
                 report.save(out)
                 output.write_index()
 
-        run.ranks.together(finish_output)
+        ranks.together(finish_output)
         return report
 
 

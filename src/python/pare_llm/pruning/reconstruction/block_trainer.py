@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pare_llm.layers.find_layers import adapter_modules, routers
-from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.block_error import mean_error, token_errors
 from pare_llm.pruning.calibration.calls import output_states
 from pare_llm.pruning.calibration.capture import inference
@@ -43,8 +42,6 @@ class BlockTrainer:
         layers: Sequence[Layer],
         inputs: HiddenStates,
         wanted: HiddenStates,
-        batches: Sequence[Batch],
-        ranks: Ranks,
     ) -> None:
         """Copy the parameters to train. `layers` are pruned.
 
@@ -53,8 +50,8 @@ class BlockTrainer:
         self._block = block
         self._inputs = inputs
         self._wanted = wanted
-        self._batches = batches
-        self._ranks = ranks
+        self._batches = inputs.batches
+        self._ranks = inputs.ranks
         self._parameters = trained_parameters(block, layers)
         self._masks = _masks(self._parameters, layers)
         self._values = {
@@ -120,7 +117,7 @@ class BlockTrainer:
 
     def _error(self) -> float:
         """Return the `mean_error`, with the parameters in their dtypes."""
-        return mean_error(self._block, self._batches, self._ranks, self._errors)
+        return mean_error(self._block, self._inputs, self._errors)
 
     def _errors(self, index: int) -> Tensor:
         """Return the `token_errors` of a batch."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.journal import Journal
 from pare_llm.pruning.model.blocks import Block
@@ -24,12 +23,9 @@ class BlockReconstruction:
     """The reconstruction of one run. All ranks must call the methods in the same order."""
 
     epochs: int
-    batches: Sequence[Batch]
     ranks: Ranks
     journal: Journal | None
     """The journal of the run, which only rank 0 has."""
-    rounded: Collection[str] = ()
-    """The names of the layers that are rounded after their block was trained."""
     results: dict[int, Reconstruction] = field(default_factory=dict)
     """What was achieved, by the index of the block."""
 
@@ -47,38 +43,22 @@ class BlockReconstruction:
         `wanted` has the outputs that the block should have for `inputs`.
         """
         started = time.perf_counter()
-        trainer = BlockTrainer(block, layers, inputs, wanted, self.batches, self.ranks)
-        result, values = trainer.train(self.epochs)
+        result, values = BlockTrainer(block, layers, inputs, wanted).train(self.epochs)
         result = replace(result, seconds=time.perf_counter() - started)
         return self._replace(block, layers, result, values)
 
     def record(self, block: Block, layers: Sequence[Layer]) -> None:
-        """Record the trained parameters of a block without the weights that are rounded."""
-        values = {
-            name: parameter.detach()
-            for name, parameter in trained_parameters(block, self._unrounded(layers)).items()
-        }
-
-        def record() -> None:
-            if self.journal:
-                self.journal.record_block(block.name, values, self.results[block.index])
-
-        self.ranks.together(record)
+        """Record the trained parameters of a block: the weights of `layers`, the biases and the norms."""
+        values, result = trained_parameters(block, layers), self.results[block.index]
+        journal = self.journal
+        self.ranks.together(lambda: journal.record_block(block.name, values, result) if journal else None)
 
     def restore(self, block: Block, layers: Sequence[Layer]) -> list[nn.Parameter]:
-        """Replace the parameters of a finished block by the values in the journal, which rank 0 reads."""
+        """Replace the recorded parameters of a block by the values in the journal, which rank 0 reads."""
         journal = self.journal
-        layers = self._unrounded(layers)
         restored = self.ranks.together(lambda: journal.read_block(block.name) if journal else None)
         result, values = restored or (None, {})
         return self._replace(block, layers, result, values)
-
-    def rounds_last(self, layers: Sequence[Layer]) -> bool:
-        """Return whether `layers`, the layers of a block, are rounded after the block was trained."""
-        return any(layer.name in self.rounded for layer in layers)
-
-    def _unrounded(self, layers: Sequence[Layer]) -> list[Layer]:
-        return [layer for layer in layers if layer.name not in self.rounded]
 
     def _replace(
         self,

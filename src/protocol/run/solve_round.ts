@@ -1,21 +1,8 @@
-/** The interface of a model that the SDK can prune. The statistics may come from any framework. */
+/** The vocabulary of a run: the layers of a calibration round before and after they are solved. */
 
-import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
-
-/**
- * A model whose layers can be pruned.
- * @typeParam Hessian the form of the statistics. A client that sends layers to a server needs tensors
- */
-export interface ModelSource<Hessian = HostTensor> {
-  /** Total number of layers in all groups. */
-  readonly layerCount: number;
-  /**
-   * Yields all groups once, in the order in which they must be pruned. A round is one group, or several that
-   * `hasMoreInRound` joins. All layers of a round must be replaced before the next round is requested. If the caller
-   * leaves the loop early, the source frees its resources.
-   */
-  groups(): AsyncGenerator<LayerGroup<Hessian>, void, undefined>;
-}
+import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
+import type { LayerQuery } from "../layer_query.ts";
+import type { Report } from "../messages.ts";
 
 /** Linear layers that share one input and therefore one Hessian, as a solver gets them. */
 export interface LayerInputs<Hessian = HostTensor> {
@@ -41,31 +28,6 @@ export interface LayerInputs<Hessian = HostTensor> {
   readonly layers: readonly SourceLayer[];
 }
 
-/** Linear layers of a source, whose weights can be replaced. */
-export interface LayerGroup<Hessian = HostTensor> extends LayerInputs<Hessian> {
-  /**
-   * Whether the next group belongs to the same calibration round, so that it may be requested and pruned before the
-   * layers of this group are replaced. A caller that does so holds the statistics of several groups in memory.
-   */
-  readonly hasMoreInRound?: boolean;
-  /**
-   * Replaces the weight of the layer `name` of this group by a pruned weight. A layer may be replaced again.
-   * @param quantized the codes and the grid of the weight, if it was quantised. A source may ignore them
-   * @param kept the inputs that the weight has, ascending, U32, if its query has the pattern `columns`. The weight is then (out, length of
-   *   `kept`), so only a source that knows this parameter can be pruned with this pattern
-   * @param mask one bit per weight, 1 where the weight was not pruned: U8 [out, ⌈in/8⌉], if the pruner knows it. Its memory may be freed
-   *   after the call
-   * @throws {RangeError} if this group has no such layer, if the shape differs, or if the next round has been requested
-   */
-  replace(
-    name: string,
-    weight: HostTensor,
-    quantized?: QuantizedWeight,
-    kept?: HostTensor,
-    mask?: HostTensor,
-  ): Promise<void>;
-}
-
 /** One linear layer before pruning. */
 export interface SourceLayer {
   /** Name of the weight in the checkpoint, such as `model.decoder.layers.0.fc1.weight`. */
@@ -87,3 +49,50 @@ export interface SourceLayer {
 
 /** The solutions of a layer that has a target. The solver uses the target only for the first one. */
 export type SolutionName = "withTargets" | "without";
+
+/** A solved layer whose weight has not been replaced in the model yet. */
+export interface RoundLayer {
+  /** The group that the solver was given, or a copy with its statistics in another form. */
+  readonly group: Pick<LayerInputs, "block" | "tokens">;
+  /** The layer before it was solved. */
+  readonly layer: SourceLayer;
+  /** The pruned weight (rows, columns), in the dtype of the answer. */
+  readonly weight: HostTensor;
+  /** The codes and the grid of the weight, if its query has `bits`. */
+  readonly quantized?: QuantizedWeight;
+  /** The inputs that remain, if its query has the pattern `columns`. */
+  readonly kept?: HostTensor;
+  /** The mask of the answer, which is valid until the layer after this one is requested. */
+  readonly mask?: HostTensor;
+  /** The report of the answer. */
+  readonly report: Report;
+}
+
+/** Returns the parameters of the layer `name`. */
+export type QueryOf = (name: string) => LayerQuery;
+
+/** Returns the parameters with which a layer is solved. */
+export type LayerQueryOf = (layer: SourceLayer) => LayerQuery;
+
+/** Solves one round and yields each layer once, in any order. To save memory, it requests groups only when needed. */
+export type SolveRound<Hessian = HostTensor> = (
+  groups: AsyncGenerator<LayerInputs<Hessian>, void, undefined>,
+  queryOf: LayerQueryOf,
+  options: { readonly signal?: AbortSignal },
+) => AsyncGenerator<RoundLayer, void, void>;
+
+/** A layer was solved, and its weight was replaced in the model. */
+export interface LayerEvent {
+  /** The kind of the event. */
+  readonly type: "layer";
+  /** Name of the weight in the checkpoint. */
+  readonly name: string;
+  /** Index of the transformer block that contains the layer, from 0. */
+  readonly block: number;
+  /** Number of layers pruned so far, including this one. */
+  readonly done: number;
+  /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
+  readonly tokens?: number;
+  /** The report of the solve. */
+  readonly report: Report;
+}

@@ -1,41 +1,12 @@
-// The CPU twins of the kernels in shaders/diagonal.wgsl. get_diagonal and set_diagonal are one work item each. A work
-// item of mirror_upper is some whole rows of the lower triangle.
+// The CPU twin of shaders/mirror_upper.wgsl. A work item is some whole rows of the lower triangle.
 
-import { GetDiagonalArgs, MirrorUpperArgs, SetDiagonalArgs } from "./args";
+import { MirrorUpperArgs } from "./args";
 import { ceil_divide } from "./shared/items";
 import { transpose_4x4 } from "./shared/lanes";
 
-// The number of f32 in a cache line. A work item of mirror_upper has this many rows of the lower triangle, and
-// transposes square blocks with this edge.
+// The number of f32 in a cache line. A work item has this many rows of the lower triangle, and transposes
+// square blocks with this edge.
 const EDGE: u32 = 16;
-
-export function get_diagonal_items(args: GetDiagonalArgs): u32 {
-  return args.count > 0 ? 1 : 0;
-}
-
-export function get_diagonal(args: GetDiagonalArgs, _item: u32): void {
-  const count = args.count, ld = args.ld;
-  let source = args.tile + (<usize>(args.row * ld + args.col) << 2);
-  const target = args.diagonal + (<usize>args.first << 2);
-  for (let i: u32 = 0; i < count; i++) {
-    store<f32>(target + (<usize>i << 2), load<f32>(source));
-    source += (<usize>ld + 1) << 2;
-  }
-}
-
-export function set_diagonal_items(args: SetDiagonalArgs): u32 {
-  return args.count > 0 ? 1 : 0;
-}
-
-export function set_diagonal(args: SetDiagonalArgs, _item: u32): void {
-  const count = args.count, ld = args.ld;
-  const source = args.diagonal + (<usize>args.first << 2);
-  let target = args.tile;
-  for (let i: u32 = 0; i < count; i++) {
-    store<f32>(target, load<f32>(source + (<usize>i << 2)));
-    target += (<usize>ld + 1) << 2;
-  }
-}
 
 export function mirror_upper_items(args: MirrorUpperArgs): u32 {
   return ceil_divide(args.size, EDGE);

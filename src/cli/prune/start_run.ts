@@ -1,0 +1,77 @@
+/** Builds the job of `pare prune` and chooses its solver. The job is then planned or run. */
+
+import { requireFiniteWeights } from "../../model/formats/checkpoint/scan_checkpoint.ts";
+import { DevicePruner } from "../../prune/device_pruner.ts";
+import { FORWARD_BACKEND, runFingerprint } from "../../prune/run/fingerprint.ts";
+import { pruneIntoFolder } from "../../prune/run/folder_destination.ts";
+import { PruneRun } from "../../prune/run/prune_run.ts";
+import { serverPruner } from "../../prune/server_pruner.ts";
+import { denoFileSystem as fs } from "../files/deno_file_system.ts";
+import { requireEmptyFolder } from "../files/output_path.ts";
+import { remoteBlocks, remotePruner } from "../remote_client.ts";
+import type { OpenRun } from "./open_run.ts";
+import { planRun, printPlan } from "./plan/plan_run.ts";
+import { progressCallbacks } from "./progress_callbacks.ts";
+import { pruneJob } from "./prune_job.ts";
+import { planForRuntime, targetOf } from "./runtime_format.ts";
+
+type StartedRun = Awaited<ReturnType<typeof startRun>>;
+
+/** @param started the time at which the command started, in milliseconds */
+export async function startRun(run: OpenRun, started: number) {
+  const { options, stored, opened, chosen, choice, name, fingerprint, output, signal } = run;
+  const { out, for: runtime } = options;
+  if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
+  // A large model takes minutes until its first layer is pruned, so the user sees this line before.
+  output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${name}`);
+  const exported = runtime === undefined ? undefined : await planForRuntime(runtime, stored, choice, name);
+  const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
+  const hostPool = { ...options, server: run.servers }, { config } = opened.checkpoint;
+  const blocks = options.remote
+    ? await remoteBlocks({ ...hostPool, name, fingerprint, config }, output, signal)
+    : undefined;
+  const backend = blocks ? undefined : await run.openDevice(recorded);
+  const remote = blocks ? undefined : await remotePruner(hostPool, name, output, signal);
+  const pruner = blocks?.pruner ?? (remote ? serverPruner(remote) : new DevicePruner(backend!));
+  const progress = run.cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
+  const prepared = await pruneJob(run, progress);
+  const job = {
+    ...prepared,
+    loadSeconds: (performance.now() - started) / 1000,
+    fingerprint: runFingerprint(fingerprint, blocks?.device ?? backend!),
+  };
+  return { run, job, services: { fs, backend, pruner, signal }, exported, progress };
+}
+
+/** Measures and prints what the run would need. */
+export async function plan({ run, job, services, exported }: StartedRun): Promise<void> {
+  const { options, servers, freeBytes, output } = run;
+  if (!options.restart && await PruneRun.exists(fs, options.out)) {
+    output.remark(`${options.out}: has an unfinished run, but the plan is for a whole run`);
+  }
+  const backend = await run.openDevice();
+  const measured = { ...services, backend, freeBytes, hosts: servers.length, exported };
+  printPlan(await planRun(job, { ...run, parameters: job.parameters }, measured), output);
+}
+
+/** Says what the user may not expect of the run, and writes the pruned checkpoint with its report. */
+export async function execute({ run, job, services, exported, progress }: StartedRun): Promise<void> {
+  const { options: { validation, for: runtime }, perRow, output, signal } = run;
+  if (validation > 0 && job.validationWindows?.length === 0) {
+    const least = Math.ceil(1 / validation);
+    output.remark(`no window is held out: --validation ${validation} needs at least ${least} --samples`);
+  }
+  if (perRow.length > 0) {
+    output.remark(
+      `${perRow.length} layers get one grid per row, because their rows are not a multiple of the group size, such as ${
+        perRow[0]
+      }`,
+    );
+  }
+  for (const line of exported?.lines ?? []) output.remark(`${targetOf(runtime!).path} will have ${line}`);
+  for (const warning of job.warnings) output.remark(`warning: ${warning}`);
+  // Otherwise a run of hours could end in its last block.
+  await requireFiniteWeights(run.stored.model.weights, run.choice.chosen.keys(), signal);
+  await pruneIntoFolder(job, { ...services, ...progressCallbacks(progress, output) });
+  progress.stop();
+}
