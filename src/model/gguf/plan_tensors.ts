@@ -22,14 +22,13 @@ import type { Model } from "../model.ts";
 import type { Architecture } from "../families/architecture.ts";
 import { noPlaceError, placeOf } from "./architecture.ts";
 import {
-  exactBlocks,
   matrix,
   misfitError,
+  packedBlocks,
   type PlannedTensor,
   stackExperts,
   vector,
   type Weight,
-  withColumnOrder,
 } from "./planned_tensor.ts";
 import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";
 import {
@@ -240,9 +239,8 @@ class TensorPlanner {
     const { inFeatures: cols, isTransposed } = linear, name = `${prefix}${linear.name}.weight`;
     const read = rowReader(this.#weights, name, storedShape(linear), { cols, order, isTransposed });
     const rowsPerChunk = isTransposed ? rows : chunkRows(cols);
-    const weight = { name, rows, cols, order, isTransposed, read, rowsPerChunk };
-    const planned = await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
-    return columns ? withColumnOrder(planned, columns) : planned;
+    const weight = { name, rows, cols, order, columns, isTransposed, read, rowsPerChunk };
+    return await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
   }
 
   /** @param size the number of elements of the bias in the checkpoint */
@@ -265,7 +263,7 @@ class TensorPlanner {
     if (storesRows(target, unit)) {
       const { rounded, round } = this.#options;
       const exact = !rounded
-        ? await exactBlocks(this.#weights, weight, format)
+        ? await packedBlocks(this.#weights, weight, format)
         : rounded.has(name)
         ? undefined
         : "is not rounded";

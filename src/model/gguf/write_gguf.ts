@@ -133,12 +133,14 @@ export async function writeTensors(
   await writeFileAtomically(fs, path, async (file) => {
     await file.write(0, header);
     for (const [index, tensor] of tensors.entries()) {
-      const { rows, rowsPerChunk } = tensor, end = position + tensor.byteLength;
-      for (let first = 0; first < rows; first += rowsPerChunk) {
-        signal?.throwIfAborted();
-        const bytes = await tensor.encode(first, Math.min(rows, first + rowsPerChunk));
-        await file.write(position, bytes);
-        position += bytes.length;
+      const end = position + tensor.byteLength;
+      for (const { weight: { rows }, rowsPerChunk, encode } of tensor.parts) {
+        for (let first = 0; first < rows; first += rowsPerChunk) {
+          signal?.throwIfAborted();
+          const bytes = await encode(first, Math.min(rows, first + rowsPerChunk));
+          await file.write(position, bytes);
+          position += bytes.length;
+        }
       }
       position = align(end);
       if (end < position) await file.write(end, new Uint8Array(position - end));
