@@ -14,7 +14,7 @@ import { applyNames } from "./prune/named_options.ts";
 import { type FirstRun, type OpenRun, openRun } from "./prune/open_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { hasRuntimeOutput, removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
+import { removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
 import { execute, plan, startRun } from "./prune/start_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -52,9 +52,7 @@ export async function prune(
 async function writeResults(run: OpenRun, report: RunReport, wasFinished = false): Promise<void> {
   const { options: { out, for: runtime, imatrix }, texts, seqlen, output, signal } = run;
   await printRunResult(report, out, output, wasFinished);
-  if (runtime !== undefined && !(wasFinished && await hasRuntimeOutput(runtime, out, fs))) {
-    await writeForRuntime(runtime, out, report.model.name, output, signal);
-  }
+  if (runtime !== undefined) await writeForRuntime(runtime, out, report, output, signal, wasFinished);
   if (imatrix === undefined) return;
   const calibration = { ...run.options, calibration: texts.calibration, seqlen };
   await writeImportance(imatrix, out, calibration, { backend: await run.openDevice(), output, signal });

@@ -6,7 +6,7 @@ import type { Model } from "../../model/model.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { choiceParameters } from "../../prune/run/fingerprint.ts";
-import { planOutput } from "../../prune/run/plan_output.ts";
+import { type OutputPlan, planOutput } from "../../prune/run/plan_output.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
 import { runReport } from "../../prune/run/run_report.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
@@ -24,10 +24,15 @@ import { OPTION_PARAMETERS } from "../options/layer_options.ts";
 
 /**
  * Returns the job without its fingerprint, the parameters of the report and the warnings of the run.
+ * @param exported the plan of a run that writes another format than a checkpoint
  * @throws {ModelError} if a text is malformed or too short
  * @throws {UsageError} if held-out windows choose a parameter, but the run holds out none
  */
-export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
+export async function pruneJob(
+  run: OpenRun,
+  exported: OutputPlan | undefined,
+  progress: ProgressDisplay,
+) {
   const { opened: { checkpoint, model, loadTokenizer }, chosen, choice, options, texts, seqlen, first } = run;
   const tokenizer = await loadTokenizer();
   const { evaluated, ...calibration } = await readRunTexts(tokenizer, texts, { ...options, seqlen });
@@ -54,6 +59,7 @@ export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
     evaluatedWindows: evaluated.map(({ windows }) => windows),
     queryOf: choice.queryOf,
     allocation: choice.allocation,
+    planOutput: exported && (() => exported),
     reportFileNames: REPORT_FILES,
     reportFiles: async (finished, pruned, write) => {
       const started = performance.now();
@@ -73,9 +79,9 @@ export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
         validationSamples: calibration.validationWindows.length,
         warnings,
       });
-      const { plan } = planOutput(output, fs);
-      const written = countWeightFileBytes(plan.weightFiles);
-      return runReportFiles(report, { format: options.format, written }, baseCard);
+      const { plan } = exported ?? planOutput(output, fs);
+      const written = countWeightFileBytes(plan.weightFiles), format = exported ? options.for! : options.format;
+      return runReportFiles(report, { format, written }, baseCard);
     },
   };
   return { ...job, parameters, warnings };

@@ -28,6 +28,8 @@ export interface PlannedTensor extends TensorEntry {
 export interface TensorPart {
   readonly weight: Pick<Weight, "name" | "rows" | "cols"> & Partial<Weight>;
   readonly type: TensorType;
+  /** Whether the rows are blocks of codes. */
+  readonly hasCodes: boolean;
   readonly byteLength: number;
   /** The number of rows that are encoded at a time. */
   readonly rowsPerChunk: number;
@@ -53,7 +55,7 @@ export function matrix(
     return floatsToBytes(ordered, format);
   };
   const byteLength = rows * rowBytes(type, cols);
-  const part = { weight, type, byteLength, rowsPerChunk, encode };
+  const part = { weight, type, hasCodes: typeof format !== "string", byteLength, rowsPerChunk, encode };
   return { name: place, type: type.code, shape: [rows, cols], byteLength, parts: [part] };
 }
 
@@ -67,9 +69,14 @@ function roundRows(
   return packNearest(format, values, (factor) => checkRange([factor], RANGES.F16, name, type));
 }
 
-/** A tensor of one axis in F32. */
-export function vector(place: string, size: number, read: () => Promise<Float32Array>): PlannedTensor {
-  return { ...matrix(place, TENSOR_TYPES.f32, { name: place, rows: 1, cols: size, read }), shape: [size] };
+/** A tensor of one axis in F32. @param name the tensor of the checkpoint from which it is made */
+export function vector(
+  place: string,
+  name: string,
+  size: number,
+  read: () => Promise<Float32Array>,
+): PlannedTensor {
+  return { ...matrix(place, TENSOR_TYPES.f32, { name, rows: 1, cols: size, read }), shape: [size] };
 }
 
 /**
@@ -110,7 +117,7 @@ function checkRange(
 }
 
 export function constantVector(place: string, values: Float32Array): PlannedTensor {
-  return vector(place, values.length, () => Promise.resolve(values));
+  return vector(place, place, values.length, () => Promise.resolve(values));
 }
 
 /** Reads the packed blocks of the rows from `first` to `end − 1`. */

@@ -85,15 +85,15 @@ async function planContent(
   return { facts: { ...facts, remark: network.remark }, metadata, tensors: [...network.tensors, ...tensors] };
 }
 
-/** Returns the description of the file that {@link writeGguf} will write. @param options have `rounded`, so that no weight is read */
-export async function planGguf(
-  opened: DescribedModel,
-  fs: FileSystem,
-  options: Required<TensorOptions> & Pick<GgufOptions, "name">,
-): Promise<GgufResult> {
+/** The options of the file of a run, of which no weight is read. */
+export type GgufPlanOptions = Required<TensorOptions> & Pick<GgufOptions, "name">;
+
+/** Plans the file that a run writes. @returns its description, its header, and its tensors in their order */
+export async function planGguf(opened: DescribedModel, fs: FileSystem, options: GgufPlanOptions) {
   const { facts, metadata, tensors } = await planContent(opened, fs, options);
-  const bytes = tensors.reduce((sum, { byteLength }) => sum + align(byteLength), 0);
-  return { ...facts, bytes: encodeHeader(metadata, tensors).length + bytes };
+  const header = encodeHeader(metadata, tensors);
+  const bytes = tensors.reduce((sum, { byteLength }) => sum + align(byteLength), header.length);
+  return { ...facts, bytes, header, tensors };
 }
 
 /**
