@@ -16,6 +16,7 @@ import { comparePerplexity, readRunTexts } from "./compare_perplexity.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import type { ProgressDisplay } from "../terminal/output.ts";
 import { checkHeldOut } from "./check_options.ts";
+import { writeImportance } from "./importance.ts";
 import type { OpenRun } from "./open_run.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -71,6 +72,9 @@ export async function pruneJob(
           signal: run.signal,
           progress,
         });
+      if (exported && options.imatrix !== undefined) {
+        await writeImportance(run, { ...run.opened, model: streamed(pruned) });
+      }
       const evaluation = evaluated.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...run, parameters, shrunk: first?.report }, finished, {
         perplexity,
