@@ -55,8 +55,8 @@ function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): F
     check: checkModel,
     plan: async (opened, fs, { name, queries }) => {
       const options = { name: generalName(name), type, round: false, rounded: queries };
-      const { layers, output } = await planGgufOutput(opened, fs, options);
-      return { files: new Map(), lines: otherTypes(layers, format), output };
+      const { result, output } = await planGgufOutput(opened, fs, options);
+      return { files: new Map(), lines: describe(result, type), output };
     },
     howToRun: (path) =>
       `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${

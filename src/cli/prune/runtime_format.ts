@@ -78,13 +78,10 @@ export function modelForRuntime<Opened extends { readonly model: Model }>(
  */
 export function choiceForRuntime(
   runtime: FormatName,
-  format: WeightFormat,
   choice: LayerChoice,
   layers: readonly SizedLayer[],
 ): LayerChoice {
-  const target = targetOf(runtime), { queryOf = (query) => query } = target;
-  // The codes of dense weights are found again, which a layer without codes does not have.
-  const roundsAll = target.roundsAll || format === "dense";
+  const { roundsAll, queryOf = (query) => query } = targetOf(runtime);
   if (roundsAll && choice.skipped.length > 0) {
     throw new UsageError(
       `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,

@@ -6,8 +6,7 @@ import type { WeightFile } from "../../model/checkpoint/weight_files.ts";
 import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import { align } from "../../model/gguf/container.ts";
 import { packPart, type TensorPart, unpackPart } from "../../model/gguf/planned_tensor.ts";
-import type { LayerCounts } from "../../model/gguf/plan_tensors.ts";
-import { type GgufPlanOptions, planGguf } from "../../model/gguf/write_gguf.ts";
+import { type GgufPlanOptions, type GgufResult, planGguf } from "../../model/gguf/write_gguf.ts";
 import type { ModelFolder } from "../../model/model.ts";
 import { bytesToFloats, floatsToBytes, tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -36,10 +35,10 @@ export async function planGgufOutput(
   opened: Pick<ModelFolder, "checkpoint" | "model">,
   fs: FileSystem,
   options: GgufPlanOptions,
-): Promise<{ readonly layers: LayerCounts; readonly output: OutputPlan }> {
+): Promise<{ readonly result: GgufResult; readonly output: OutputPlan }> {
   const { checkpoint, model: { spec, weights } } = opened, replaced = new Map<string, HostTensor>();
   const current = { spec, weights: withReplacements(weights, replaced) };
-  const { header, tensors, layers } = await planGguf({ ...opened, model: current }, fs, options);
+  const { header, tensors, ...result } = await planGguf({ ...opened, model: current }, fs, options);
   const parts: StoredPart[] = [];
   let position = 0;
   for (const { name, byteLength, parts: ofTensor } of tensors) {
@@ -116,7 +115,7 @@ export async function planGgufOutput(
       return tensors;
     },
   };
-  return { layers, output };
+  return { result, output };
 }
 
 /** Plans the file with the tensors `names` as they are in the model. */
