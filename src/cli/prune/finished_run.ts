@@ -57,8 +57,9 @@ async function requireWeights(
   fs: WorkFileSystem,
 ): Promise<void> {
   try {
-    if (!findWeightFiles(files) && files.includes(GGUF_FILE)) await requireBytes(`${out}/${GGUF_FILE}`, written, fs);
-    else await (await openCheckpoint(out, fs)).close();
+    if (!findWeightFiles(files) && files.includes(GGUF_FILE)) {
+      await requireBytes(`${out}/${GGUF_FILE}`, written, fs);
+    } else await (await openCheckpoint(out, fs)).close();
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new UsageError(
@@ -72,5 +73,7 @@ async function requireWeights(
 async function requireBytes(path: string, expected: number, fs: WorkFileSystem): Promise<void> {
   const file = await fs.open(path), { byteLength } = file;
   await file.close();
-  if (byteLength !== expected) throw new ModelError(`${path}: has ${byteLength} bytes, but must have ${expected}`);
+  if (byteLength !== expected) {
+    throw new ModelError(`${path}: has ${byteLength} bytes, but must have ${expected}`);
+  }
 }

@@ -84,7 +84,8 @@ export async function pruneJob(
         warnings,
       });
       const { plan } = exported ?? planOutput(output, fs);
-      const written = countWeightFileBytes(plan.weightFiles), format = exported ? options.for! : options.format;
+      const written = countWeightFileBytes(plan.weightFiles),
+        format = exported ? options.for! : options.format;
       return runReportFiles(report, { format, written }, baseCard);
     },
   };

@@ -180,6 +180,10 @@ async function exportCheckpoint(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   await using opened = await openModelFolder(out, denoFileSystem);
-  const { lines } = await FORMATS[runtime].write(opened, `${out}/${targetOf(runtime).path}`, { round: false, name, signal });
+  const { lines } = await FORMATS[runtime].write(opened, `${out}/${targetOf(runtime).path}`, {
+    round: false,
+    name,
+    signal,
+  });
   return lines;
 }

@@ -156,7 +156,12 @@ async function pruneAndComplete(
 }
 
 /** Returns the copy and the journal of the run as a destination. */
-function openFolder({ model }: FolderJob, run: PruneRun, copy: OpenCopy, output: OutputPlan): OpenDestination {
+function openFolder(
+  { model }: FolderJob,
+  run: PruneRun,
+  copy: OpenCopy,
+  output: OutputPlan,
+): OpenDestination {
   const isOfModel = (name: string) => model.weights.has(name);
   const digests = new Map<string, Record<string, string>>();
   const store = async (name: string, tensors: ReadonlyMap<string, HostTensor>) => {

@@ -48,23 +48,34 @@ export async function planGgufOutput(
       // The zeros up to the next tensor belong to the last part.
       position = i === ofTensor.length - 1 ? end : begin + part.byteLength;
       const shape = [position - begin];
-      parts.push({ part, info: { name: `${GGUF_FILE}:${name}:${i}`, dtype: "U8", shape, begin, end: position } });
+      parts.push({
+        part,
+        info: { name: `${GGUF_FILE}:${name}:${i}`, dtype: "U8", shape, begin, end: position },
+      });
     }
   }
   const linears = new Map(linearLayers(spec).map(({ name, linear }) => [name, linear]));
   const stored = Map.groupBy(parts, ({ part }) => part.weight.name);
-  const hasCodes = (name: string) => options.rounded.has(name) && stored.get(name)!.every(({ part }) => part.hasCodes);
+  const hasCodes = (name: string) =>
+    options.rounded.has(name) && stored.get(name)!.every(({ part }) => part.hasCodes);
   const partOf = new Map(parts.map(({ part, info }) => [info.name, part]));
   const file: WeightFile = {
     name: GGUF_FILE,
     mode: checkpoint.shards[0].mode,
-    header: { tensors: parts.map(({ info }) => info), metadata: {}, headerBytes: header.length, dataBytes: position },
+    header: {
+      tensors: parts.map(({ info }) => info),
+      metadata: {},
+      headerBytes: header.length,
+      dataBytes: position,
+    },
     readHeaderBytes: () => Promise.resolve(header),
   };
   const plan: WritePlan = {
     checkpoint,
     weightFiles: [file],
-    workFiles: [originalsFile(file, weights, [...stored.keys()].filter((name) => weights.has(name) && !hasCodes(name)))],
+    workFiles: [
+      originalsFile(file, weights, [...stored.keys()].filter((name) => weights.has(name) && !hasCodes(name))),
+    ],
     tensors: {
       has: (name) => partOf.has(name) || weights.has(name),
       info: (name) => weights.info(name),
@@ -101,7 +112,10 @@ export async function planGgufOutput(
         scales: bytesToFloats(scales.data, "F32"),
         zeros: bytesToFloats(zeros.data, "F32"),
       };
-      await store(name, new Map(stored.get(name)!.map((each) => [each.info.name, bytesOf(each, packPart(each.part, codes))])));
+      await store(
+        name,
+        new Map(stored.get(name)!.map((each) => [each.info.name, bytesOf(each, packPart(each.part, codes))])),
+      );
       return weight;
     },
     async stored(name, tensor) {
@@ -142,7 +156,11 @@ function bytesOf({ info: { shape } }: StoredPart, bytes: Uint8Array<ArrayBuffer>
 }
 
 /** Encodes the rows that have some bytes of a part. Bytes after the rows are zeros. */
-async function encodeRange(part: TensorPart, offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+async function encodeRange(
+  part: TensorPart,
+  offset: number,
+  byteLength: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   const { weight: { rows }, encode } = part, rowBytes = part.byteLength / rows;
   const first = Math.min(rows, Math.floor(offset / rowBytes));
   const end = Math.min(rows, Math.ceil((offset + byteLength) / rowBytes));
@@ -165,7 +183,9 @@ function readableSource(
     has: (name) => weights.has(name),
     info: (name) => weights.info(name),
     async read(name, offset, byteLength) {
-      if (!hasCodes(name)) return await (written.has(name) ? written : weights).read(name, offset, byteLength);
+      if (!hasCodes(name)) {
+        return await (written.has(name) ? written : weights).read(name, offset, byteLength);
+      }
       if (last?.name !== name) last = { name, weight: readCodes(written, name) };
       return (await last.weight).data.slice(offset, offset + byteLength);
     },
