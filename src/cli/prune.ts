@@ -5,6 +5,7 @@
  */
 
 import type { Command } from "commander";
+import { openModelFolder } from "../model/model.ts";
 import type { RunReport } from "../prune/report/run_report.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { readRunReport } from "./files/run_report_files.ts";
@@ -14,7 +15,7 @@ import { applyNames } from "./prune/named_options.ts";
 import { type FirstRun, type OpenRun, openRun } from "./prune/open_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { hasRuntimeOutput, removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
+import { removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
 import { execute, plan, startRun } from "./prune/start_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -50,12 +51,11 @@ export async function prune(
 
 /** Prints the result, and writes the files that are no part of the checkpoint. @param wasFinished whether an earlier command had finished the run */
 async function writeResults(run: OpenRun, report: RunReport, wasFinished = false): Promise<void> {
-  const { options: { out, for: runtime, imatrix }, texts, seqlen, output, signal } = run;
+  const { options: { out, for: runtime, imatrix }, output, signal } = run;
   await printRunResult(report, out, output, wasFinished);
-  if (runtime !== undefined && !(wasFinished && await hasRuntimeOutput(runtime, out, fs))) {
-    await writeForRuntime(runtime, out, report.model.name, output, signal);
-  }
-  if (imatrix === undefined) return;
-  const calibration = { ...run.options, calibration: texts.calibration, seqlen };
-  await writeImportance(imatrix, out, calibration, { backend: await run.openDevice(), output, signal });
+  if (runtime !== undefined) await writeForRuntime(runtime, out, report, output, signal, wasFinished);
+  // A run that writes no checkpoint has measured its result before it was finished.
+  if (imatrix === undefined || report.format === runtime) return;
+  await using pruned = await openModelFolder(out, fs);
+  await writeImportance(run, pruned);
 }

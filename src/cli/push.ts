@@ -2,10 +2,12 @@
 
 import { Command } from "commander";
 import { CONFIG_FILE, openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { findWeightFiles } from "../model/checkpoint/weight_files.ts";
 import { ModelError } from "../base/files/file_error.ts";
 import { TEMPORARY_SUFFIX } from "../base/files/whole_file.ts";
 import { isRepositoryName } from "../model/hub/reference.ts";
 import { bytesText, countText } from "../prune/report/format.ts";
+import { GGUF_FILE } from "../prune/run/gguf_output.ts";
 import { PruneRun } from "../prune/run/prune_run.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
@@ -88,7 +90,7 @@ async function push(
 }
 
 /**
- * Lists the files of a complete checkpoint. Files whose names begin with a dot are left out. Pickles without weights of
+ * Lists the files of a complete checkpoint, or of a folder with a GGUF file. Files whose names begin with a dot are left out. Pickles without weights of
  * the checkpoint are left out too, and `pickles` has their names.
  * @throws {ModelError} if the folder has an unfinished run, or if a file of the checkpoint is missing
  */
@@ -104,10 +106,11 @@ async function filesOf(folder: string): Promise<{ files: PushedFile[]; pickles: 
       }; repeat its command first`,
     );
   }
-  const checkpoint = await openCheckpoint(folder, fs);
-  await checkpoint.close();
-  const weights = checkpoint.shards.map(({ name }) => name);
-  const visible = checkpoint.files.filter((name) =>
+  const hasGguf = !findWeightFiles(names) && names.includes(GGUF_FILE);
+  const checkpoint = hasGguf ? undefined : await openCheckpoint(folder, fs);
+  await checkpoint?.close();
+  const weights = checkpoint?.shards.map(({ name }) => name) ?? [];
+  const visible = (checkpoint?.files ?? names).filter((name) =>
     !/(^|\/)\./.test(name) && !name.endsWith(TEMPORARY_SUFFIX)
   );
   const pickles = visible.filter((name) => PICKLE.test(name) && !weights.includes(name));

@@ -206,7 +206,7 @@ describe("pare export", () => {
     };
     await refused(
       LLAMA,
-      /layers\.0\.self_attn\.q_proj\.weight has weights that no factors and integers of this type give exactly.*--for gguf:q4_0, .*or add --round nearest/,
+      /layers\.0\.self_attn\.q_proj\.weight has no codes.*--for gguf:q4_0, .*or add --round nearest/,
     );
     await refused(
       await randomModel("qwen3_moe"),

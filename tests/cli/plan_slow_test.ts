@@ -53,10 +53,13 @@ describe("pare prune --plan", () => {
       [["--format", "dense", "--pattern", "2:4"], []],
       [["--format", "pack-quantized", "--bits", "4"], []],
       [["--for", "gptq"], []],
-      [["--for", "gguf:q4_0"], [], LLAMA_SOTU],
+      [["--for", "gguf:q4_0"], [/^llama, 1\.4 MB: 28 layers in Q4_0 /], LLAMA_SOTU],
       [
         ["--for", "gguf:q4_k"],
-        [/^24 layers in Q5_0 instead, .* not a multiple of 256, such as /],
+        [
+          /^llama, 1\.5 MB: 4 layers in Q4_K /,
+          /^24 layers in Q5_0 instead, .* not a multiple of 256, such as /,
+        ],
         LLAMA_SOTU,
       ],
     ] as const
@@ -69,7 +72,9 @@ describe("pare prune --plan", () => {
       assert.equal(plan.result.length, types.length, plan.result.join("; "));
       types.forEach((type, i) => assert.match(plan.result[i], type));
       const { stderr } = await succeeded(runPare(...args));
-      for (const line of plan.result) assert.match(stderr, new RegExp(`^model.gguf will have ${line}$`, "m"));
+      for (const line of plan.result) {
+        assert.match(stderr, new RegExp(`^model.gguf will have ${RegExp.escape(line)}$`, "m"));
+      }
       assert.ok(stderr.split("\n").every((line) => line.length < 250), stderr);
       const written = filesOf(out).filter(([path]) => !REPORT_FILES.includes(basename(path)));
       assert.deepEqual(Object.keys(files).toSorted(), written.map(([path]) => path).toSorted());

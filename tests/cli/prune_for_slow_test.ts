@@ -8,6 +8,7 @@ import { openModelFolder } from "../../src/model/model.ts";
 import { bytesToFloats } from "../../src/tensor/dtype.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { copyInFloat32, roundTwice } from "../support/gguf_runs.ts";
 import { blockWeights, readGguf, superBlockWeights } from "../support/read_gguf.ts";
 import { randomWeights, type Shapes } from "../support/random_weights.ts";
 import { writeFiles } from "../support/checkpoint_files.ts";
@@ -51,39 +52,44 @@ function inBlock(block: string, shapes: Shapes): Shapes {
 }
 
 describe("pare prune --for", () => {
-  it("keeps the weights of a model in BF16 in F32 if the type needs it, and lists the rows that are no whole super-blocks", async () => {
-    for (
-      const [type, code, fallback] of [["q5_0", 6, 6], ["q6_k", 14, 8], ["q4_k", 12, 6], [
-        "q3_k",
-        11,
-        2,
-      ]] as const
-    ) {
-      const out = `${folder}/${type}`,
-        options = ["--for", `gguf:${type}`, "--imatrix", `${folder}/imatrix.gguf`];
-      const { stderr } = await runPare(...command("llama-sotu", out), ...options);
-      const { tensors } = readGguf(await Deno.readFile(`${out}/model.gguf`));
+  it("writes the weights of a run in F32, with the codes of the solver, and lists the rows that are no whole super-blocks", async () => {
+    const model = `${folder}/llama in F32`,
+      options = words`--samples 4 --seqlen 64 --method sparsegpt --backend cpu`;
+    await copyInFloat32(`${MODELS}llama-sotu`, model);
+    for (const [type, code, fallback] of [["q6_k", 14, 8], ["q4_k", 12, 6], ["q3_k", 11, 2]] as const) {
+      const { gguf, dense } = await roundTwice(model, `${folder}/${type}`, type, "down_proj", [
+        ...["--calibration", calibration, ...options],
+      ]);
+      const { tensors } = readGguf(await Deno.readFile(`${gguf}/model.gguf`));
       const down = tensors.get("blk.2.ffn_down.weight")!, up = tensors.get("blk.2.ffn_up.weight")!;
-      assert.deepEqual([down.type, up.type], [code, fallback], stderr);
-      assert.equal(
-        /^24 layers in \S+ instead, because their rows are not a multiple of 256, such as model.layers.0\S+$/m
-          .test(stderr),
-        type !== "q5_0",
-        stderr,
-      );
-      await using opened = await openModelFolder(out, denoFileSystem);
-      const { torch_dtype } = opened.checkpoint.config;
-      const { data, dtype } = await opened.checkpoint.tensor("model.layers.2.mlp.down_proj.weight");
-      assert.deepEqual([dtype, torch_dtype, opened.checkpoint.config.dtype], ["F32", "float32", "float32"]);
-      const weights = type === "q5_0" ? blockWeights(down) : superBlockWeights(down);
-      assert.ok(bytesToFloats(data, "F32").every((weight, i) => weight === weights[i]), type);
-      const imatrix = readGguf(await Deno.readFile(`${folder}/imatrix.gguf`));
-      assert.equal(imatrix.metadata.get("general.type"), "imatrix");
-      assert.deepEqual(imatrix.tensors.get("blk.2.ffn_down.weight.in_sum2")!.shape, [512]);
+      assert.deepEqual([down.type, up.type], [code, fallback]);
+      await using opened = await openModelFolder(dense, denoFileSystem);
+      for (const [name, weights] of [["down", superBlockWeights(down)], ["up", blockWeights(up)]] as const) {
+        const { data, dtype } = await opened.checkpoint.tensor(`model.layers.2.mlp.${name}_proj.weight`);
+        assert.equal(dtype, "F32");
+        assert.ok(bytesToFloats(data, "F32").every((weight, i) => weight === weights[i]), `${type} ${name}`);
+      }
     }
   });
 
-  it("writes the file that pare export makes of the checkpoint, and writes it again if it is missing", async () => {
+  it("writes a file of a model in BF16, and its importance matrix, and names the layers in the fallback", async () => {
+    const out = `${folder}/importance`,
+      options = ["--for", "gguf:q4_k", "--imatrix", `${folder}/imatrix.gguf`];
+    const { stderr } = await succeeded(runPare(...command("llama-sotu", out), ...options));
+    assert.match(
+      stderr,
+      /24 layers in Q5_0 instead, because their rows are not a multiple of 256, such as model.layers.0\S+$/m,
+    );
+    const imatrix = readGguf(await Deno.readFile(`${folder}/imatrix.gguf`));
+    assert.equal(imatrix.metadata.get("general.type"), "imatrix");
+    assert.deepEqual(imatrix.tensors.get("blk.2.ffn_down.weight.in_sum2")!.shape, [512]);
+    assert.deepEqual(
+      [...Deno.readDirSync(out)].filter(({ name }) => /safetensors|partial|bin$/.test(name)),
+      [],
+    );
+  });
+
+  it("writes a file with the name of the model, and knows whether it is finished", async () => {
     const out = `${folder}/out`, args = [...command("llama-sotu", out), "--for", "gguf:q4_0"];
     await pareJson(...args);
     const written = await Deno.readFile(`${out}/model.gguf`), { tensors, metadata } = readGguf(written);
@@ -100,11 +106,18 @@ describe("pare prune --for", () => {
       9,
       0,
     ]);
-    await pareJson("export", out, "--format", "gguf:q4_0", "--out", `${folder}/exported.gguf`);
-    assertSame(await Deno.readFile(`${folder}/exported.gguf`), written);
-    await Deno.remove(`${out}/model.gguf`);
     const { already_finished } = await pareJson<{ already_finished: boolean }>(...args);
     assert.equal(already_finished, true);
+    const asModel = await runPare("export", out, "--format", "gguf:f16", "--out", `${folder}/exported.gguf`);
+    assert.match(asModel.stderr, /has none of .*, but model\.gguf, which llama\.cpp runs/);
+    await Deno.truncate(`${out}/model.gguf`, 1000);
+    const damaged = await runPare(...args);
+    assert.equal(damaged.code, 2, damaged.stderr);
+    assert.match(
+      damaged.stderr,
+      /a finished run that is damaged: \S+model\.gguf: has 1000 bytes, but must have \d+\. Add --overwrite/,
+    );
+    await pareJson(...args, "--overwrite");
     assertSame(await Deno.readFile(`${out}/model.gguf`), written);
   });
 
@@ -124,15 +137,15 @@ describe("pare prune --for", () => {
     );
     await refused(
       "llama-sotu",
-      [...four, "--scale-dtype", "F16"],
+      [...four, "--scale-dtype", "BF16"],
       2,
-      /option --scale-dtype F16: --for gguf:q4_0 sets it to BF16/,
+      /option --scale-dtype BF16: --for gguf:q4_0 sets it to F16/,
     );
     await refused(
       "llama-sotu",
-      ["--for", "gguf:q6_k", "--skip", "*.3.mlp.down_proj"],
+      [...four, "--format", "pack-quantized"],
       2,
-      /option --for gguf:q6_k: rounds all linear layers, but model.layers.3.mlp.down_proj.weight is skipped/,
+      /option --format pack-quantized: --for gguf:q4_0 sets it to dense/,
     );
     await refused(
       "llama-sotu",
@@ -173,7 +186,7 @@ describe("pare prune --for", () => {
 
   const sizes = { hidden_size: 32, num_attention_heads: 2, num_hidden_layers: 1, vocab_size: 5 };
   for (
-    const [config, shapes, reason] of [
+    const [config, shapes] of [
       [{
         ...{
           model_type: "gpt2",
@@ -193,7 +206,7 @@ describe("pare prune --for", () => {
           ...{ "mlp.c_fc.weight": [32, 64], "mlp.c_fc.bias": [64] },
           ...{ "mlp.c_proj.weight": [64, 32], "mlp.c_proj.bias": [32] },
         }),
-      }, /h\.0\.attn\.c_attn\.weight is stored transposed \(Conv1D\), .*; use --format dense/],
+      }],
       [{ ...sizes, model_type: "falcon", ffn_hidden_size: 64, multi_query: true }, {
         ...{ "transformer.word_embeddings.weight": [5, 32] },
         ...{ "transformer.ln_f.weight": [32], "transformer.ln_f.bias": [32] },
@@ -202,22 +215,19 @@ describe("pare prune --for", () => {
           ...{ "self_attention.query_key_value.weight": [64, 32], "self_attention.dense.weight": [32, 32] },
           ...{ "mlp.dense_h_to_4h.weight": [64, 32], "mlp.dense_4h_to_h.weight": [32, 64] },
         }),
-      }, /query_key_value\.weight is of the class FalconLinear, which transformers .*; use --format dense/],
+      }],
     ] as const
   ) {
-    it(`advises a format that works if pack-quantized cannot store the layers: ${config.model_type}`, async () => {
-      const model = await randomModel(config, shapes);
-      const out = `${model}/out`, args = [...command(model, out), "--for", "gguf:q4_0"];
-      const { code, stderr } = await runPare(...args);
-      assert.equal(code, 2, stderr);
-      assert.match(stderr, reason);
-      const done = await runPare(...args, "--format", "dense");
+    it(`writes layers that pack-quantized cannot store, and a skipped layer in F16: ${config.model_type}`, async () => {
+      const model = await randomModel(config, shapes), out = `${model}/out`;
+      const done = await succeeded(
+        runPare(...command(model, out), "--for", "gguf:q4_0", "--skip", "*.mlp.*"),
+      );
       assert.match(
         done.stderr,
-        new RegExp(`${config.model_type}, .*: 4 layers in Q4_0 \\(4 with their own codes\\)`),
+        new RegExp(`${config.model_type}, .*: 2 layers in Q4_0 \\(2 with their own codes\\)`),
       );
-      const skipped = await runPare(...args, "--format", "dense", "--skip", "*.mlp.*", "--overwrite");
-      assert.match(skipped.stderr, /--for gguf:q4_0: rounds all linear layers, but \S+\.mlp\.\S+ is skipped/);
+      assert.match(done.stderr, /2 layers in F16 instead, because they have no codes that fit/);
     });
   }
 });

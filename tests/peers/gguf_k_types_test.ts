@@ -1,6 +1,6 @@
 /**
- * Tests that `pare prune --for` writes the K types of GGUF exactly: the library gguf reads the weights of the
- * checkpoint from the file, and llama.cpp computes nearly the likelihood that transformers computes with these weights.
+ * Tests that `pare prune --for` writes the K types of GGUF exactly: the library gguf reads the weights of a run
+ * that writes a checkpoint from the file, and llama.cpp computes nearly the likelihood that transformers computes with these weights.
  */
 
 import { after, before, it } from "@std/testing/bdd";
@@ -10,30 +10,16 @@ import { sotuText, writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { LlamaCpp, llamaCppSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../src/model/tokenizer/tokenizer.ts";
-import { pareJson } from "../cli/run_pare.ts";
+import { words } from "../cli/run_pare.ts";
+import { copyInFloat32, type KType, roundTwice } from "../support/gguf_runs.ts";
 import { logLikelihood } from "../support/log_likelihood.ts";
-import { describePeers, type Peers } from "./describe_peers.ts";
+import { describePeers } from "./describe_peers.ts";
 
 /** A trained model. The rows of down_proj are two super-blocks, and the other layers have no whole ones. */
 const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
 
 /** The types with those of the layers whose rows are no whole super-blocks. */
-const TYPES = { q2_k: "Q4_0", q3_k: "Q4_0", q4_k: "Q5_0", q6_k: "Q8_0" };
-
-/** Rounds the model for llama.cpp. Returns the folder of the result. */
-async function roundedModel({ folder }: Peers, type: string): Promise<string> {
-  const { calibration } = await writeSotuTexts(`${folder}/text`), out = `${folder}/${type}`;
-  const options = ["--calibration", calibration, "--samples", "8", "--seqlen", "64", "--sparsity", "0"];
-  await pareJson("prune", MODEL, "--out", out, ...options, ...[
-    "--backend",
-    "cpu",
-    "--preset",
-    "fast",
-    "--for",
-    `gguf:${type}`,
-  ]);
-  return out;
-}
+const TYPES: Readonly<Record<KType, string>> = { q2_k: "Q4_0", q3_k: "Q4_0", q4_k: "Q5_0", q6_k: "Q8_0" };
 
 const skip = await llamaCppSkipReason();
 
@@ -44,9 +30,23 @@ await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
   });
   after(() => llama?.stop());
 
-  for (const [type, fallback] of Object.entries(TYPES)) {
+  for (const [type, fallback] of Object.entries(TYPES) as [KType, string][]) {
     it(`writes ${type} for rows of whole super-blocks, and ${fallback} for the others, without a difference`, async () => {
-      const folder = await roundedModel(peers(), type), file = `${folder}/model.gguf`;
+      const { folder: own } = peers(), { calibration } = await writeSotuTexts(`${own}/text`);
+      await copyInFloat32(MODEL, `${own}/${type} model`);
+      const options = [
+        "--calibration",
+        calibration,
+        ...words`--samples 8 --seqlen 64 --sparsity 0 --backend cpu --preset fast`,
+      ];
+      const { gguf, dense: folder } = await roundTwice(
+        `${own}/${type} model`,
+        `${own}/${type}`,
+        type,
+        "down_proj",
+        options,
+      );
+      const file = `${gguf}/model.gguf`;
       const { tensors, missing } = await peers().ask<{
         tensors: Record<string, { type: string; differences: number }>;
         missing: string[];

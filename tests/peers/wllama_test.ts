@@ -10,6 +10,7 @@ import type { Browser } from "playwright-core";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { WLLAMA, wllamaSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import type { GeneratedText } from "../../src/cli/generate.ts";
+import { copyInFloat32 } from "../support/gguf_runs.ts";
 import { pareJson } from "../cli/run_pare.ts";
 import { openPage, startBrowser, waitFor } from "../pages/open_page.ts";
 import { browserSkipReason } from "../support/browser.ts";
@@ -87,8 +88,31 @@ describe("wllama, running a file of pare export in a page", { skip: skip ?? fals
   it("writes the tokens of pare generate from Q8_0", async () => {
     const { calibration } = await writeSotuTexts(`${folder}/text`), out = `${folder}/rounded`;
     const options = ["--calibration", calibration, "--samples", "8", "--seqlen", "64", "--sparsity", "0"];
-    const target = ["--preset", "fast", "--backend", "cpu", "--for", "gguf:q8_0"];
-    await pareJson("prune", MODEL, "--out", out, ...options, ...target);
-    await compare(`${out}/model.gguf`, out);
+    const packed = [
+      "--bits",
+      "8",
+      "--group-size",
+      "32",
+      "--symmetric",
+      "--scale-dtype",
+      "F16",
+      "--format",
+      "pack-quantized",
+    ];
+    await copyInFloat32(MODEL, `${folder}/model`);
+    await pareJson(
+      "prune",
+      `${folder}/model`,
+      "--out",
+      out,
+      ...options,
+      "--preset",
+      "fast",
+      "--backend",
+      "cpu",
+      ...packed,
+    );
+    await pareJson("export", out, "--format", "gguf:q8_0", "--out", `${folder}/q8_0.gguf`);
+    await compare(`${folder}/q8_0.gguf`, out);
   });
 });

@@ -2,6 +2,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { DescribedModel, ModelFolder } from "../../model/model.ts";
+import type { OutputPlan } from "../../prune/run/plan_output.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 
 export interface ExportFormat {
@@ -41,10 +42,12 @@ export interface RoundedRun {
 }
 
 export interface PlannedExport {
-  /** The bytes of each file without the report files, by its path in the folder of the run. */
+  /** The bytes of each exported file without the report files, by its path in the folder of the run. */
   readonly files: ReadonlyMap<string, number>;
   /** The lines about layers that get another type than the format names. */
   readonly lines: readonly string[];
+  /** How the run writes the format layer by layer. Without it, the run writes a checkpoint, which is exported at its end. */
+  readonly output?: OutputPlan;
 }
 
 /** How `pare prune --for` makes a model that fits the format. */

@@ -2,8 +2,6 @@
 
 import { basename } from "node:path";
 import { repositoryOf } from "../../model/hub/reference.ts";
-import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
-import { PACKED_BITS } from "../../model/formats/codes/packed_words.ts";
 import {
   BLOCK_WEIGHTS,
   type BlockType,
@@ -14,7 +12,8 @@ import {
   type TensorTypeName,
 } from "../../model/gguf/tensor_types.ts";
 import type { LayerCounts } from "../../model/gguf/plan_tensors.ts";
-import { checkModel, type GgufResult, planGguf, writeGguf } from "../../model/gguf/write_gguf.ts";
+import { checkModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
+import { GGUF_FILE, planGgufOutput } from "../../prune/run/gguf_output.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
@@ -39,12 +38,8 @@ function generalName(name: string): string {
   return basename(repositoryOf(name) ?? name);
 }
 
-const GGUF_FILE = "model.gguf";
-
 function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): FormatTarget {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
-  // pack-quantized has no codes of 5 bits, and no scales with two levels.
-  const canBePacked = !hasLevels && PACKED_BITS.includes(bits);
   return {
     path: GGUF_FILE,
     options: {
@@ -52,7 +47,7 @@ function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): F
       groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
       symmetric: [!hasLevels || format.symmetric],
       ...hasLevels && { scaleBits: [String(format.scaleBits)] },
-      format: canBePacked ? [PACK_QUANTIZED, "dense"] : ["dense"],
+      format: ["dense"],
     },
     roundsAll: false, // a dense layer beside packed ones becomes F16
     queryOf: (query, cols) =>
@@ -60,8 +55,8 @@ function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): F
     check: checkModel,
     plan: async (opened, fs, { name, queries }) => {
       const options = { name: generalName(name), type, round: false, rounded: queries };
-      const { bytes, layers } = await planGguf(opened, fs, options);
-      return { files: new Map([[GGUF_FILE, bytes]]), lines: otherTypes(layers, format) };
+      const { result, output } = await planGgufOutput(opened, fs, options);
+      return { files: new Map(), lines: describe(result, type), output };
     },
     howToRun: (path) =>
       `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${

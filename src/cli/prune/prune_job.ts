@@ -6,7 +6,7 @@ import type { Model } from "../../model/model.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { choiceParameters } from "../../prune/run/fingerprint.ts";
-import { planOutput } from "../../prune/run/plan_output.ts";
+import { type OutputPlan, planOutput } from "../../prune/run/plan_output.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
 import { runReport } from "../../prune/run/run_report.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
@@ -16,6 +16,7 @@ import { comparePerplexity, readRunTexts } from "./compare_perplexity.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import type { ProgressDisplay } from "../terminal/output.ts";
 import { checkHeldOut } from "./check_options.ts";
+import { writeImportance } from "./importance.ts";
 import type { OpenRun } from "./open_run.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -24,10 +25,15 @@ import { OPTION_PARAMETERS } from "../options/layer_options.ts";
 
 /**
  * Returns the job without its fingerprint, the parameters of the report and the warnings of the run.
+ * @param exported the plan of a run that writes another format than a checkpoint
  * @throws {ModelError} if a text is malformed or too short
  * @throws {UsageError} if held-out windows choose a parameter, but the run holds out none
  */
-export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
+export async function pruneJob(
+  run: OpenRun,
+  exported: OutputPlan | undefined,
+  progress: ProgressDisplay,
+) {
   const { opened: { checkpoint, model, loadTokenizer }, chosen, choice, options, texts, seqlen, first } = run;
   const tokenizer = await loadTokenizer();
   const { evaluated, ...calibration } = await readRunTexts(tokenizer, texts, { ...options, seqlen });
@@ -54,6 +60,7 @@ export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
     evaluatedWindows: evaluated.map(({ windows }) => windows),
     queryOf: choice.queryOf,
     allocation: choice.allocation,
+    planOutput: exported && (() => exported),
     reportFileNames: REPORT_FILES,
     reportFiles: async (finished, pruned, write) => {
       const started = performance.now();
@@ -65,6 +72,9 @@ export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
           signal: run.signal,
           progress,
         });
+      if (exported && options.imatrix !== undefined) {
+        await writeImportance(run, { ...run.opened, model: streamed(pruned) });
+      }
       const evaluation = evaluated.length === 0 ? 0 : (performance.now() - started) / 1000;
       const report = runReport({ ...run, parameters, shrunk: first?.report }, finished, {
         perplexity,
@@ -73,9 +83,10 @@ export async function pruneJob(run: OpenRun, progress: ProgressDisplay) {
         validationSamples: calibration.validationWindows.length,
         warnings,
       });
-      const { plan } = planOutput(output, fs);
-      const written = countWeightFileBytes(plan.weightFiles);
-      return runReportFiles(report, { format: options.format, written }, baseCard);
+      const { plan } = exported ?? planOutput(output, fs);
+      const written = countWeightFileBytes(plan.weightFiles),
+        format = exported ? options.for! : options.format;
+      return runReportFiles(report, { format, written }, baseCard);
     },
   };
   return { ...job, parameters, warnings };

@@ -33,7 +33,7 @@ export async function resolveLayers(
   const query = isPacked ? storableQuery(named, commonDtype(all, weights)) : named;
   const given = await readChoice(spec, options, query, fs);
   const chosen = all.filter(({ name }) => given.chosen.has(name));
-  const read = runtime === undefined ? given : choiceForRuntime(runtime, options.format, given, chosen);
+  const read = runtime === undefined ? given : choiceForRuntime(runtime, given, chosen);
   const { choice, perRow } = isPacked
     ? storableChoice(read, chosen, weights)
     : { choice: read, perRow: [] as readonly string[] };

@@ -4,12 +4,14 @@
  */
 
 import { basename, dirname } from "node:path";
-import { CONFIG_FILE } from "../../model/checkpoint/checkpoint.ts";
+import { CONFIG_FILE, readConfigText } from "../../model/checkpoint/checkpoint.ts";
 import type { WeightFormat } from "../../model/formats/formats.ts";
 import { widenedSource } from "../../model/checkpoint/tensor_source.ts";
+import { parseJsonAt } from "../../base/files/whole_file.ts";
 import type { FileSystem, WorkFileSystem } from "../../base/files/file_system.ts";
 import { type DescribedModel, type Model, type ModelFolder, openModelFolder } from "../../model/model.ts";
 import { linearLayers, type SizedLayer } from "../../prune/block_plan.ts";
+import type { RunReport } from "../../prune/report/run_report.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { FormatTarget, PlannedExport } from "../export/export_format.ts";
@@ -76,13 +78,10 @@ export function modelForRuntime<Opened extends { readonly model: Model }>(
  */
 export function choiceForRuntime(
   runtime: FormatName,
-  format: WeightFormat,
   choice: LayerChoice,
   layers: readonly SizedLayer[],
 ): LayerChoice {
-  const target = targetOf(runtime), { queryOf = (query) => query } = target;
-  // The codes of dense weights are found again, which a layer without codes does not have.
-  const roundsAll = target.roundsAll || format === "dense";
+  const { roundsAll, queryOf = (query) => query } = targetOf(runtime);
   if (roundsAll && choice.skipped.length > 0) {
     throw new UsageError(
       `option --for ${runtime}: rounds all linear layers, but ${choice.skipped[0]} is skipped`,
@@ -136,7 +135,7 @@ export function planForRuntime(
  * Whether the folder of a finished run has the export of this run. An export that is older than the report belongs to
  * an earlier run. The last file of an exported folder is its configuration.
  */
-export async function hasRuntimeOutput(
+async function hasRuntimeOutput(
   runtime: FormatName,
   out: string,
   fs: WorkFileSystem,
@@ -156,18 +155,35 @@ export async function removeOldExports(out: string, fs: WorkFileSystem): Promise
   }
 }
 
-/** Writes the export into the folder of a finished run. @param name the name of the model */
+/** Exports the checkpoint of a finished run, unless the run has written the format itself. @param wasFinished whether an earlier command had finished the run */
 export async function writeForRuntime(
   runtime: FormatName,
   out: string,
-  name: string,
+  { format, model: { name } }: RunReport,
   output: Output,
   signal: AbortSignal,
+  wasFinished: boolean,
 ): Promise<void> {
-  await using opened = await openModelFolder(out, denoFileSystem);
   const target = targetOf(runtime), path = `${out}/${target.path}`;
-  const { lines } = await FORMATS[runtime].write(opened, path, { round: false, name, signal });
+  const isWritten = format === runtime || wasFinished && await hasRuntimeOutput(runtime, out, denoFileSystem);
+  const lines = isWritten ? [] : await exportCheckpoint(runtime, out, name, signal);
   for (const line of lines) output.remark(line);
-  output.remark(`wrote ${path}`);
-  if (!output.json) output.remark(target.howToRun(path, opened.checkpoint.config));
+  if (!isWritten || !wasFinished) output.remark(`wrote ${path}`);
+  const config = parseJsonAt(await readConfigText(denoFileSystem, out), out) as Record<string, unknown>;
+  if (!output.json) output.remark(target.howToRun(path, config));
+}
+
+async function exportCheckpoint(
+  runtime: FormatName,
+  out: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  await using opened = await openModelFolder(out, denoFileSystem);
+  const { lines } = await FORMATS[runtime].write(opened, `${out}/${targetOf(runtime).path}`, {
+    round: false,
+    name,
+    signal,
+  });
+  return lines;
 }

@@ -19,12 +19,12 @@ type StartedRun = Awaited<ReturnType<typeof startRun>>;
 
 /** @param started the time at which the command started, in milliseconds */
 export async function startRun(run: OpenRun, started: number) {
-  const { options, stored, opened, chosen, choice, name, fingerprint, output, signal } = run;
+  const { options, opened, chosen, choice, name, fingerprint, output, signal } = run;
   const { out, for: runtime } = options;
   if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${name}`);
-  const exported = runtime === undefined ? undefined : await planForRuntime(runtime, stored, choice, name);
+  const exported = runtime === undefined ? undefined : await planForRuntime(runtime, opened, choice, name);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: run.servers }, { config } = opened.checkpoint;
   const blocks = options.remote
@@ -34,7 +34,7 @@ export async function startRun(run: OpenRun, started: number) {
   const remote = blocks ? undefined : await remotePruner(hostPool, name, output, signal);
   const pruner = blocks?.pruner ?? (remote ? serverPruner(remote) : new DevicePruner(backend!));
   const progress = run.cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
-  const prepared = await pruneJob(run, progress);
+  const prepared = await pruneJob(run, exported?.output, progress);
   const job = {
     ...prepared,
     loadSeconds: (performance.now() - started) / 1000,

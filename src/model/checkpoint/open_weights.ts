@@ -42,7 +42,11 @@ export async function openWeights(
   const found = findWeightFiles(files);
   if (!found) {
     const names = FILE_FORMATS.flatMap(({ weights, index }) => [weights, index]);
-    throw new ModelError(`${folder}: has none of ${names.join(", ")}`);
+    const gguf = files.find((name) => name.endsWith(".gguf"));
+    const reason = gguf === undefined
+      ? ""
+      : `, but ${gguf}, which llama.cpp runs; pare export makes it from a folder in Hugging Face's format`;
+    throw new ModelError(`${folder}: has none of ${names.join(", ")}${reason}`);
   }
   const { format, isSharded } = found;
   const names = isSharded ? await readShardNames(fs, folder, files, format.index) : [format.weights];

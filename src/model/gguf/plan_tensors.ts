@@ -22,14 +22,13 @@ import type { Model } from "../model.ts";
 import type { Architecture } from "../families/architecture.ts";
 import { noPlaceError, placeOf } from "./architecture.ts";
 import {
-  exactBlocks,
   matrix,
   misfitError,
+  packedBlocks,
   type PlannedTensor,
   stackExperts,
   vector,
   type Weight,
-  withColumnOrder,
 } from "./planned_tensor.ts";
 import { rowOrderOf, type RowPart, rowParts } from "./row_order.ts";
 import {
@@ -172,14 +171,14 @@ class TensorPlanner {
     const [weightName, biasName]: (string | undefined)[] = normTensors({ ...norm, name: prefix + norm.name });
     const read = rowReader(this.#weights, weightName!, [size]);
     const offset = async () => (await read(0, 1)).map((weight) => weight + weightOffset);
-    this.tensors.push(vector(`${place}.${suffix}`, size, offset));
+    this.tensors.push(vector(`${place}.${suffix}`, weightName!, size, offset));
     if (biasName !== undefined) this.addBias(biasName, size, `${place}.bias`);
   }
 
   /** Adds the bias of the head or of a norm. */
   addBias(name: string, size: number, place: string): void {
     const read = rowReader(this.#weights, name, [size]);
-    this.tensors.push(vector(place, size, () => read(0, 1)));
+    this.tensors.push(vector(place, name, size, () => read(0, 1)));
   }
 
   /** Adds a vector of a block that is no bias. @param inFile the part of the names of the block in GGUF that its tensors share */
@@ -195,7 +194,7 @@ class TensorPlanner {
     };
     const extents = this.#extentsOfMamba(place, size) ??
       shape.filter((extent, axis) => axis === 0 || extent > 1);
-    this.tensors.push({ ...vector(`${inFile}${place}`, size, values), shape: extents });
+    this.tensors.push({ ...vector(`${inFile}${place}`, `${prefix}${name}`, size, values), shape: extents });
   }
 
   /** Returns the extents of a vector of Mamba 2 that has one row per head, or per group of heads. */
@@ -240,9 +239,8 @@ class TensorPlanner {
     const { inFeatures: cols, isTransposed } = linear, name = `${prefix}${linear.name}.weight`;
     const read = rowReader(this.#weights, name, storedShape(linear), { cols, order, isTransposed });
     const rowsPerChunk = isTransposed ? rows : chunkRows(cols);
-    const weight = { name, rows, cols, order, isTransposed, read, rowsPerChunk };
-    const planned = await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
-    return columns ? withColumnOrder(planned, columns) : planned;
+    const weight = { name, rows, cols, order, columns, isTransposed, read, rowsPerChunk };
+    return await this.#planWeight(`${inFile}${place}.weight`, weight, columns?.size);
   }
 
   /** @param size the number of elements of the bias in the checkpoint */
@@ -250,7 +248,7 @@ class TensorPlanner {
     const name = `${layer}.bias`;
     if (!this.#architecture.biases?.includes(place)) throw this.noPlaceError(name);
     const read = rowReader(this.#weights, name, [size], { cols: 1, order });
-    return vector(`${inFile}${place}.bias`, rows, () => read(0, rows));
+    return vector(`${inFile}${place}.bias`, name, rows, () => read(0, rows));
   }
 
   /** @param unit the number of neighbouring columns that must be whole blocks of the type, because they move together */
@@ -265,7 +263,7 @@ class TensorPlanner {
     if (storesRows(target, unit)) {
       const { rounded, round } = this.#options;
       const exact = !rounded
-        ? await exactBlocks(this.#weights, weight, format)
+        ? await packedBlocks(this.#weights, weight, format)
         : rounded.has(name)
         ? undefined
         : "is not rounded";

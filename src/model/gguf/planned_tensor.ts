@@ -2,21 +2,18 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes } from "../../tensor/dtype.ts";
-import { isFloat16 } from "../../tensor/find_scale.ts";
 import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
 import { readCodes, readGrids } from "../formats/codes/packed_tensors.ts";
 import { chunkRows, type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
-import { type PackedTensors, packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
+import { packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { TensorEntry } from "./container.ts";
 import type { ColumnOrder } from "./row_order.ts";
+import { type CodedRows, gridColumns, isFloat16, packCodes, packNearest, unpackBlocks } from "./blocks.ts";
 import {
   BLOCK_WEIGHTS,
   type BlockType,
   hasSuperBlocks,
-  packBlocks,
-  packExactly,
-  roundBlocks,
   rowBytes,
   type SuperBlockType,
   TENSOR_TYPES,
@@ -24,73 +21,62 @@ import {
 } from "./tensor_types.ts";
 
 export interface PlannedTensor extends TensorEntry {
-  readonly rows: number;
+  readonly parts: readonly TensorPart[];
+}
+
+/** The rows of a tensor that are one tensor of the checkpoint, or a part of one. */
+export interface TensorPart {
+  readonly weight: Pick<Weight, "name" | "rows" | "cols"> & Partial<Weight>;
+  readonly type: TensorType;
+  /** Whether the rows are blocks of codes. */
+  readonly hasCodes: boolean;
+  readonly byteLength: number;
   /** The number of rows that are encoded at a time. */
   readonly rowsPerChunk: number;
   /** Returns the bytes of rows `first` to `end − 1`. @throws {ModelError} if a value is not finite in the type */
   encode(first: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read"> & Partial<Pick<Weight, "rowsPerChunk">>;
+type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read"> & Partial<Weight>;
 
-/** @param packed reads the blocks of a weight that keeps its values. Without it, they are rounded to nearest */
+/** @param packed reads the blocks of a weight that keeps its codes. Without it, they are rounded to nearest */
 export function matrix(
   place: string,
   type: TensorType,
-  { name, rows, cols, read, rowsPerChunk = chunkRows(cols) }: MatrixSource,
+  weight: MatrixSource,
   packed?: ReadPacked,
 ): PlannedTensor {
-  const { format } = type;
+  const { name, rows, cols, read, columns, rowsPerChunk = chunkRows(cols) } = weight, { format } = type;
   const encode = async (first: number, end: number) => {
     if (packed) return await packed(first, end);
-    const values = await read(first, end);
-    if (typeof format === "string") {
-      checkRange(values, RANGES[format], name, type);
-      return floatsToBytes(values, format);
-    }
-    return packBlocks(format as BlockType, roundRows(format as BlockType, values, name, type));
+    const values = await read(first, end), ordered = columns ? orderColumns(values, cols, columns) : values;
+    if (typeof format !== "string") return roundRows(format as BlockType, ordered, name, type);
+    checkRange(ordered, RANGES[format], name, type);
+    return floatsToBytes(ordered, format);
   };
   const byteLength = rows * rowBytes(type, cols);
-  return {
-    name: place,
-    type: type.code,
-    shape: [rows, cols],
-    byteLength,
-    rows,
-    rowsPerChunk,
-    encode,
-  };
+  const part = { weight, type, hasCodes: typeof format !== "string", byteLength, rowsPerChunk, encode };
+  return { name: place, type: type.code, shape: [rows, cols], byteLength, parts: [part] };
 }
 
-function roundRows(format: BlockType, values: Float32Array, name: string, type: TensorType) {
+function roundRows(
+  format: BlockType,
+  values: Float32Array,
+  name: string,
+  type: TensorType,
+): Uint8Array<ArrayBuffer> {
   checkRange(values, RANGES.F32, name, type);
-  const blocks = roundBlocks(format, values);
-  checkRange(blocks.factors, RANGES.F16, name, type);
-  return blocks;
+  return packNearest(format, values, (factor) => checkRange([factor], RANGES.F16, name, type));
 }
 
-/** A tensor of one axis in F32. */
-export function vector(place: string, size: number, read: () => Promise<Float32Array>): PlannedTensor {
-  return { ...matrix(place, TENSOR_TYPES.f32, { name: place, rows: 1, cols: size, read }), shape: [size] };
-}
-
-/** Returns a matrix with another order of its groups of `size` columns, each of which is whole blocks. */
-export function withColumnOrder(
-  tensor: PlannedTensor,
-  { size, order }: ColumnOrder,
+/** A tensor of one axis in F32. @param name the tensor of the checkpoint from which it is made */
+export function vector(
+  place: string,
+  name: string,
+  size: number,
+  read: () => Promise<Float32Array>,
 ): PlannedTensor {
-  const groups = tensor.shape[1] / size, bytes = tensor.byteLength / tensor.rows / groups;
-  return {
-    ...tensor,
-    async encode(first, end) {
-      const encoded = await tensor.encode(first, end), ordered = new Uint8Array(encoded.length);
-      for (let group = 0; group * bytes < encoded.length; group++) {
-        const source = group - group % groups + order(group % groups);
-        ordered.set(encoded.subarray(source * bytes, (source + 1) * bytes), group * bytes);
-      }
-      return ordered;
-    },
-  };
+  return { ...matrix(place, TENSOR_TYPES.f32, { name, rows: 1, cols: size, read }), shape: [size] };
 }
 
 /**
@@ -99,7 +85,7 @@ export function withColumnOrder(
  * @throws {ModelError} if the weights have different types
  */
 export function stackExperts(experts: readonly PlannedTensor[]): PlannedTensor {
-  const [{ name, type, rows, rowsPerChunk, shape, byteLength }] = experts;
+  const [{ name, type, shape, byteLength }] = experts;
   const other = experts.findIndex((expert) => expert.type !== type);
   if (other >= 0) {
     throw new ModelError(
@@ -111,33 +97,27 @@ export function stackExperts(experts: readonly PlannedTensor[]): PlannedTensor {
     type,
     shape: [experts.length, ...shape],
     byteLength: experts.length * byteLength,
-    rows: experts.length * rows,
-    rowsPerChunk,
-    async encode(first, end) {
-      const rowBytes = byteLength / rows, bytes = new Uint8Array((end - first) * rowBytes);
-      for (let row = first; row < end;) {
-        const expert = Math.floor(row / rows), begin = expert * rows;
-        const next = Math.min(end, begin + rows);
-        bytes.set(await experts[expert].encode(row - begin, next - begin), (row - first) * rowBytes);
-        row = next;
-      }
-      return bytes;
-    },
+    parts: experts.flatMap(({ parts }) => parts),
   };
 }
 
 /** The smallest magnitude that each dtype rounds to infinity. */
 const RANGES = { F32: Infinity, BF16: (2 - 2 ** -8) * 2 ** 127, F16: 65520 } as const;
 
-function checkRange(values: Float32Array, range: number, name: string, { label }: TensorType): void {
-  const wrong = values.find((value) => !(Math.abs(value) < range));
-  if (wrong !== undefined) {
-    throw new ModelError(`${name}: has the value ${wrong}, which is not finite in ${label}`);
+function checkRange(
+  values: ArrayLike<number> & Iterable<number>,
+  range: number,
+  name: string,
+  { label }: TensorType,
+): void {
+  for (const value of values) {
+    if (Math.abs(value) < range) continue;
+    throw new ModelError(`${name}: has the value ${value}, which is not finite in ${label}`);
   }
 }
 
 export function constantVector(place: string, values: Float32Array): PlannedTensor {
-  return vector(place, values.length, () => Promise.resolve(values));
+  return vector(place, place, values.length, () => Promise.resolve(values));
 }
 
 /** Reads the packed blocks of the rows from `first` to `end − 1`. */
@@ -148,6 +128,8 @@ export interface Weight {
   readonly rows: number;
   readonly cols: number;
   readonly order?: RowOrder;
+  /** Undefined if the tensor has the columns of the weight, in their order. */
+  readonly columns?: ColumnOrder;
   /** Whether the checkpoint stores the weight as (cols, rows). `read` transposes it. */
   readonly isTransposed?: boolean;
   readonly read: ReadRows;
@@ -156,39 +138,21 @@ export interface Weight {
 }
 
 /**
- * Returns a reader of blocks that are exactly the weight, or the reason why there are none, as the end of a sentence
- * about the weight. A packed weight keeps its codes. A dense weight in F32 may be on a grid too, because no narrower
- * dtype has rounded the products of codes and scales. The codes of a transposed weight are not taken over, because their groups are not
- * inputs of one output.
+ * Returns a reader of the blocks that have the codes of a packed weight, or the reason why there is none, as the end of a sentence about
+ * the weight. The codes of a transposed weight are not taken over, because their groups are not inputs of one output.
  */
-export async function exactBlocks(
-  source: TensorSource,
-  weight: Weight,
+export async function packedBlocks(
+  weights: TensorSource,
+  { name, cols, order, columns, isTransposed }: Weight,
   type: BlockType | SuperBlockType,
 ): Promise<ReadPacked | string> {
-  const packed = weight.isTransposed ? undefined : packedTensors(source, weight.name);
-  if (packed) {
-    if (hasSuperBlocks(type)) {
-      return `has codes of ${describeGrid(packed.parts)}, with a scale of its own for each grid`;
-    }
-    return await packedBlocks(packed, weight, type);
+  const packed = isTransposed ? undefined : packedTensors(weights, name);
+  if (!packed) return "has no codes";
+  const { source, parts } = packed, { bits, groupSize, symmetric } = parts;
+  if (hasSuperBlocks(type)) {
+    return `has codes of ${describeGrid(parts)}, with a scale of its own for each grid`;
   }
-  for (let first = 0; first < weight.rows; first += weight.rowsPerChunk) {
-    const end = Math.min(weight.rows, first + weight.rowsPerChunk);
-    if (!packExactly(type, await weight.read(first, end))) {
-      return "has weights that no factors and integers of this type give exactly";
-    }
-  }
-  return async (first, end) => packExactly(type, await weight.read(first, end))!;
-}
-
-async function packedBlocks(
-  { source, parts }: PackedTensors,
-  { cols, order }: Weight,
-  type: BlockType,
-): Promise<ReadPacked | string> {
-  const { bits, groupSize, symmetric } = parts, groups = gridsPerRow(parts, cols);
-  const groupWeights = groupSize || cols;
+  const groups = gridsPerRow(parts, cols), groupWeights = groupSize || cols;
   if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
     return `has codes of ${describeGrid(parts)}`;
   }
@@ -198,23 +162,90 @@ async function packedBlocks(
     return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
   }
   return async (first, end) => {
-    const integers = new Int8Array((end - first) * cols),
-      factors = new Float32Array(integers.length / BLOCK_WEIGHTS);
+    const count = end - first, grids = cols / BLOCK_WEIGHTS;
+    const rows = {
+      codes: new Uint8Array(count * cols),
+      scales: new Float32Array(count * grids),
+      zeros: new Float32Array(count * grids),
+    };
     let at = 0;
     for (const range of rowRanges(order, first, end)) {
-      const codes = await readCodes(source, parts, ...range),
-        grids = await readGrids(source, parts, ...range);
-      for (let i = 0; i < codes.length; i++, at++) {
-        const grid = Math.floor(i / groupWeights);
-        integers[at] = codes[i] - grids.zeros[grid];
-        if (at % BLOCK_WEIGHTS === 0) factors[at / BLOCK_WEIGHTS] = grids.scales[grid];
+      rows.codes.set(await readCodes(source, parts, ...range), at * cols);
+      const { scales, zeros } = await readGrids(source, parts, ...range), begin = at * grids;
+      at += range[1] - range[0];
+      for (let grid = begin; grid < at * grids; grid++) {
+        const stored = Math.floor((grid - begin) * BLOCK_WEIGHTS / groupWeights);
+        rows.scales[grid] = scales[stored];
+        rows.zeros[grid] = zeros[stored];
       }
     }
-    return packBlocks(type, { integers, factors });
+    return packCodes(type, orderGrids(rows, cols, type, columns));
   };
 }
 
-/** Reports that a weight fits neither a type nor its fallback. @param reason the result of {@link exactBlocks} */
+/** Packs the rows of a part from the codes of its whole weight. */
+export function packPart(
+  { weight, type: { format } }: TensorPart,
+  whole: CodedRows,
+): Uint8Array<ArrayBuffer> {
+  const { rows, cols, order = (row) => row, columns } = weight, type = format as BlockType | SuperBlockType;
+  const pick = <Values extends Uint8Array | Float32Array>(values: Values, size: number) => {
+    const picked = values.slice(0, rows * size) as Values;
+    for (let row = 0; row < rows; row++) {
+      picked.set(values.subarray(order(row) * size, (order(row) + 1) * size), row * size);
+    }
+    return picked;
+  };
+  const grids = cols / gridColumns(type), { codes, scales, zeros } = whole;
+  const picked = { codes: pick(codes, cols), scales: pick(scales, grids), zeros: pick(zeros, grids) };
+  return packCodes(type, orderGrids(picked, cols, type, columns));
+}
+
+/** Writes the weights of a part that has codes into the whole weight, (rows, cols) f32. */
+export function unpackPart(
+  { weight: { rows, cols, order = (row) => row, columns }, type: { format } }: TensorPart,
+  packed: Uint8Array<ArrayBuffer>,
+  whole: Float32Array,
+): void {
+  const values = unpackBlocks(format as BlockType | SuperBlockType, packed), size = columns?.size ?? cols;
+  for (let row = 0; row < rows; row++) {
+    for (let group = 0; group * size < cols; group++) {
+      const begin = row * cols + group * size, stored = columns?.order(group) ?? group;
+      whole.set(values.subarray(begin, begin + size), order(row) * cols + stored * size);
+    }
+  }
+}
+
+function orderGrids(
+  { codes, scales, zeros }: CodedRows,
+  cols: number,
+  type: BlockType | SuperBlockType,
+  columns?: ColumnOrder,
+): CodedRows {
+  const unit = gridColumns(type), groups = columns && { ...columns, size: columns.size / unit };
+  return {
+    codes: orderColumns(codes, cols, columns),
+    scales: orderColumns(scales, cols / unit, groups),
+    zeros: orderColumns(zeros, cols / unit, groups),
+  };
+}
+
+/** Returns rows of `cols` values whose groups of columns have another order. */
+function orderColumns<Values extends Uint8Array | Float32Array>(
+  values: Values,
+  cols: number,
+  columns?: ColumnOrder,
+): Values {
+  if (!columns) return values;
+  const { size, order } = columns, ordered = values.slice() as Values, groups = cols / size;
+  for (let group = 0; group * size < values.length; group++) {
+    const source = group - group % groups + order(group % groups);
+    ordered.set(values.subarray(source * size, (source + 1) * size), group * size);
+  }
+  return ordered;
+}
+
+/** Reports that a weight fits neither a type nor its fallback. @param reason the result of {@link packedBlocks} */
 export function misfitError(
   folder: string,
   name: string,

@@ -1,43 +1,34 @@
 /**
  * The types of tensors that Pare writes, as `ggml-common.h` in github.com/ggml-org/llama.cpp defines them. In the types
  * `q*_0`, each 32 weights of a row are a block of integers q with one factor d in F16, and d·q is a weight.
- * `super_blocks.ts` describes the K types, `q*_k`.
+ *
+ * In the K types, the 256 weights of a super-block share a factor d in F16. Each of its groups has an integer n, and an
+ * integer m in the types with minimums. A weight with the code q is n·(q − middle)·d, or n·q·d − m·dmin with minimums.
+ * Pare writes dmin = middle·d, where the middle is 2^(bits − 1), so every weight is an integer times d. Runs with
+ * `scale_bits` round to such grids (`tensor/quantization.ts`).
  */
 
-import { BYTES_PER_ELEMENT, type FloatDtype, floatsToBytes } from "../../tensor/dtype.ts";
-import { findScale, largest } from "../../tensor/find_scale.ts";
+import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
-import {
-  findSuperBlock,
-  packQ2K,
-  packQ3K,
-  packQ4K,
-  packQ6K,
-  type SuperBlock,
-  type SuperBlockGrid,
-} from "./super_blocks.ts";
+import { type Bits, type BlockLayout, places } from "./block_layout.ts";
 
 /** The weights of a block of the types `q*_0`. */
 export const BLOCK_WEIGHTS = 32;
 
-/** The integers of a block are from −2^(bits − 1) to 2^(bits − 1) − 1. */
-export interface BlockType {
-  readonly bits: number;
-  /** The bytes of a block. The first two are d. */
-  readonly blockBytes: number;
-  /** Writes the 32 integers of a block after its factor. */
-  pack(integers: Int8Array, block: Uint8Array): void;
-  /** Rounds 32 weights as `gguf.quants.quantize` of the package `gguf` does. Returns d before its rounding to F16. */
-  round(weights: Float32Array, integers: Int8Array): number;
+/** A type `q*_0`. The integers of a block are from −2^(bits − 1) to 2^(bits − 1) − 1. */
+export interface BlockType extends BlockLayout {
+  /** How `gguf.quants.quantize` of the package `gguf` chooses d. */
+  readonly rounding: "largest weight" | "largest magnitude";
 }
 
 /** A K type. */
-export interface SuperBlockType extends SuperBlockGrid {
-  /** The bytes of a super-block. */
-  readonly blockBytes: number;
-  /** The type of rows whose length is no multiple of 256. llama.cpp chooses a type of the same size. */
+export interface SuperBlockType extends BlockLayout {
+  readonly groupSize: number;
+  /** Whether the groups have no minimums. The integers n are then signed. */
+  readonly symmetric: boolean;
+  readonly scaleBits: number;
+  /** The type of rows whose length is not a multiple of 256. llama.cpp chooses a type of the same size. */
   readonly fallback: "q4_0" | "q5_0" | "q8_0";
-  pack(block: SuperBlock): Uint8Array<ArrayBuffer>;
 }
 
 export interface TensorType {
@@ -51,18 +42,50 @@ export interface TensorType {
 }
 
 export const TENSOR_TYPES = {
-  q4_0: { label: "Q4_0", code: 2, fileType: 2, format: nibbles(4, packNibbles) },
-  q5_0: { label: "Q5_0", code: 6, fileType: 8, format: nibbles(5, packNibblesAndBits) },
-  q8_0: {
-    label: "Q8_0",
-    code: 8,
-    fileType: 7,
-    format: { bits: 8, blockBytes: 34, pack: (integers, block) => block.set(integers, 2), round: roundBytes },
-  },
-  q2_k: kType("Q2_K", 10, 10, { bits: 2, groupSize: 16, symmetric: false, scaleBits: 4 }, "q4_0", packQ2K),
-  q3_k: kType("Q3_K", 11, 11, { bits: 3, groupSize: 16, symmetric: true, scaleBits: 6 }, "q4_0", packQ3K),
-  q4_k: kType("Q4_K", 12, 14, { bits: 4, groupSize: 32, symmetric: false, scaleBits: 6 }, "q5_0", packQ4K),
-  q6_k: kType("Q6_K", 14, 18, { bits: 6, groupSize: 16, symmetric: true, scaleBits: 8 }, "q8_0", packQ6K),
+  // The first half of the codes are the lower nibbles of 16 bytes, and the second half the upper ones.
+  q4_0: blockType("Q4_0", 2, 2, 4, places(BLOCK_WEIGHTS, (i) => [[2 + i % 16, 4 * (i >> 4), 4]])),
+  // Four bytes with the highest bits of the codes come before the nibbles.
+  q5_0: blockType(
+    "Q5_0",
+    6,
+    8,
+    5,
+    places(BLOCK_WEIGHTS, (i) => [[6 + i % 16, 4 * (i >> 4), 4], [2 + (i >> 3), i & 7, 1]]),
+  ),
+  q8_0: blockType("Q8_0", 8, 7, 8, places(BLOCK_WEIGHTS, (i) => [[2 + i, 0, 8]], 128), "largest magnitude"),
+  // 16 bytes, each with a scale and above it a minimum; 64 bytes with the codes; d; dmin.
+  q2_k: kType("Q2_K", 10, 10, {
+    ...{ bits: 2, groupSize: 16, symmetric: false, scaleBits: 4, fallback: "q4_0", factorAt: 80 },
+    codes: places(256, (i) => [pairOf(i, 16)]),
+    scales: places(16, (group) => [[group, 0, 4]]),
+    minimums: places(16, (group) => [[group, 4, 4]]),
+  }),
+  // 32 bytes, in which bit ⌊i/32⌋ of byte i mod 32 is the upper bit of code i; 64 bytes with the lower two bits of the
+  // codes; 12 bytes with the scales plus 32; d.
+  q3_k: kType("Q3_K", 11, 11, {
+    ...{ bits: 3, groupSize: 16, symmetric: true, scaleBits: 6, fallback: "q4_0", factorAt: 108 },
+    codes: places(256, (i) => [pairOf(i, 32), [i % 32, i >> 5, 1]]),
+    scales: places(
+      16,
+      (group) => [[96 + group % 8, 4 * (group >> 3), 4], [104 + group % 4, 2 * (group >> 2), 2]],
+      32,
+    ),
+  }),
+  // d; dmin; 12 bytes with the scales and minimums, of which the first eight bytes have the first four scales and
+  // minimums, and above them the upper two bits of the last four; 128 bytes with the codes, 32 bytes per 64 weights.
+  q4_k: kType("Q4_K", 12, 14, {
+    ...{ bits: 4, groupSize: 32, symmetric: false, scaleBits: 6, fallback: "q5_0", factorAt: 0 },
+    codes: places(256, (i) => [[16 + 32 * (i >> 6) + i % 32, 4 * (i >> 5 & 1), 4]]),
+    scales: places(8, (group) => group < 4 ? [[4 + group, 0, 6]] : [[8 + group, 0, 4], [group, 6, 2]]),
+    minimums: places(8, (group) => group < 4 ? [[8 + group, 0, 6]] : [[8 + group, 4, 4], [4 + group, 6, 2]]),
+  }),
+  // 128 bytes with the lower four bits of the codes; 64 bytes with the upper two bits; the scales; d. In each half of 128
+  // weights, weight i has nibble ⌊i/64⌋ of byte i mod 64, and the two bits from 2·⌊i/32⌋ of byte i mod 32.
+  q6_k: kType("Q6_K", 14, 18, {
+    ...{ bits: 6, groupSize: 16, symmetric: true, scaleBits: 8, fallback: "q8_0", factorAt: 208 },
+    codes: places(256, (i) => [[64 * (i >> 7) + i % 64, 4 * (i >> 6 & 1), 4], pairOf(i, 128)]),
+    scales: places(16, (group) => [[192 + group, 0, 8]]),
+  }),
   f16: { label: "F16", code: 1, fileType: 1, format: "F16" },
   bf16: { label: "BF16", code: 30, fileType: 32, format: "BF16" },
   f32: { label: "F32", code: 0, fileType: 0, format: "F32" },
@@ -91,119 +114,30 @@ export function storesRows({ format }: TensorType, cols: number): boolean {
   return cols % blockWeights(format) === 0;
 }
 
-/** Packs blocks with exactly the weights of some rows. Returns undefined if no blocks have them. */
-export function packExactly(
-  format: BlockType | SuperBlockType,
-  weights: Float32Array,
-): Uint8Array<ArrayBuffer> | undefined {
-  if (!hasSuperBlocks(format)) {
-    const blocks = findBlocks(format, weights);
-    return blocks && packBlocks(format, blocks);
-  }
-  const count = weights.length / SUPER_BLOCK_COLUMNS, packed = new Uint8Array(count * format.blockBytes);
-  for (let i = 0; i < count; i++) {
-    const own = weights.subarray(i * SUPER_BLOCK_COLUMNS, (i + 1) * SUPER_BLOCK_COLUMNS);
-    const block = findSuperBlock(format, own);
-    if (!block) return undefined;
-    packed.set(format.pack(block), i * format.blockBytes);
-  }
-  return packed;
+/** Returns the place of the lower two bits of code `i`, which are from byte `first` on. */
+function pairOf(i: number, first: number): Bits {
+  return [first + 32 * (i >> 7) + i % 32, 2 * (i >> 5 & 3), 2];
+}
+
+function blockType(
+  label: string,
+  code: number,
+  fileType: number,
+  bits: number,
+  codes: BlockLayout["codes"],
+  rounding: BlockType["rounding"] = "largest weight",
+) {
+  return { label, code, fileType, format: { bits, blockBytes: 2 + 4 * bits, factorAt: 0, codes, rounding } };
 }
 
 function kType(
   label: string,
   code: number,
   fileType: number,
-  grid: SuperBlockGrid,
-  fallback: SuperBlockType["fallback"],
-  pack: SuperBlockType["pack"],
+  layout: Omit<SuperBlockType, "blockBytes">,
 ) {
-  const { bits, groupSize, symmetric, scaleBits } = grid;
+  const { bits, groupSize, symmetric, scaleBits } = layout;
   const listBytes = SUPER_BLOCK_COLUMNS / groupSize * scaleBits / 8 + 2; // an integer per group, and their factor
   const blockBytes = SUPER_BLOCK_COLUMNS * bits / 8 + (symmetric ? 1 : 2) * listBytes; // the second list is of minimums
-  return { label, code, fileType, format: { ...grid, blockBytes, fallback, pack } };
-}
-
-function nibbles(bits: number, pack: BlockType["pack"]): BlockType {
-  const middle = 2 ** (bits - 1);
-  return {
-    bits,
-    blockBytes: bits === 4 ? 18 : 22,
-    pack,
-    round(weights, integers) {
-      const d = Math.fround(largest(weights) / -middle), inverse = d === 0 ? 0 : Math.fround(1 / d);
-      for (let i = 0; i < BLOCK_WEIGHTS; i++) {
-        const code = Math.trunc(Math.fround(Math.fround(weights[i] * inverse) + (middle + 0.5)));
-        integers[i] = Math.min(2 * middle - 1, Math.max(0, code)) - middle;
-      }
-      return d;
-    },
-  };
-}
-
-function roundBytes(weights: Float32Array, integers: Int8Array): number {
-  const d = Math.fround(Math.abs(largest(weights)) / 127), inverse = d === 0 ? 0 : Math.fround(1 / d);
-  for (let i = 0; i < BLOCK_WEIGHTS; i++) {
-    const value = Math.fround(weights[i] * inverse), magnitude = Math.abs(value);
-    integers[i] = Math.sign(value) *
-      (Math.floor(magnitude) + Math.floor(2 * (magnitude - Math.floor(magnitude))));
-  }
-  return d;
-}
-
-/** The first half of the codes are the lower nibbles of 16 bytes, and the second half the upper ones. */
-function packNibbles(integers: Int8Array, block: Uint8Array): void {
-  for (let i = 0; i < 16; i++) block[2 + i] = integers[i] + 8 | integers[i + 16] + 8 << 4;
-}
-
-/** Four bytes with the highest bits of the codes come before the nibbles. */
-function packNibblesAndBits(integers: Int8Array, block: Uint8Array): void {
-  block.fill(0, 2, 6);
-  for (let i = 0; i < BLOCK_WEIGHTS; i++) block[2 + (i >> 3)] |= (integers[i] + 16 >> 4) << (i & 7);
-  for (let i = 0; i < 16; i++) block[6 + i] = integers[i] + 16 & 15 | (integers[i + 16] + 16 & 15) << 4;
-}
-
-/** Integers with their factors, one per block. */
-export interface Blocks {
-  readonly integers: Int8Array;
-  readonly factors: Float32Array;
-}
-
-/** Packs the blocks of some rows. The factors must be finite in F16. */
-export function packBlocks(
-  { blockBytes, pack }: BlockType,
-  { integers, factors }: Blocks,
-): Uint8Array<ArrayBuffer> {
-  const packed = new Uint8Array(factors.length * blockBytes), halves = floatsToBytes(factors, "F16");
-  for (let i = 0; i < factors.length; i++) {
-    const block = packed.subarray(i * blockBytes, (i + 1) * blockBytes);
-    block.set(halves.subarray(2 * i, 2 * i + 2));
-    pack(integers.subarray(i * BLOCK_WEIGHTS, (i + 1) * BLOCK_WEIGHTS), block);
-  }
-  return packed;
-}
-
-/** Rounds some rows to nearest. */
-export function roundBlocks({ round }: BlockType, weights: Float32Array): Blocks {
-  return fitBlocks(weights, round)!;
-}
-
-/** Finds blocks with exactly the weights of some rows, and factors in F16. Returns undefined if no blocks have them. */
-export function findBlocks({ bits }: BlockType, weights: Float32Array): Blocks | undefined {
-  return fitBlocks(weights, (own, integers) => findScale(own, integers, bits));
-}
-
-/** @param fit writes the integers of a block, and returns its factor, or undefined if it has none */
-function fitBlocks(
-  weights: Float32Array,
-  fit: (weights: Float32Array, integers: Int8Array) => number | undefined,
-): Blocks | undefined {
-  const integers = new Int8Array(weights.length), factors = new Float32Array(weights.length / BLOCK_WEIGHTS);
-  for (let i = 0; i < factors.length; i++) {
-    const begin = i * BLOCK_WEIGHTS, end = begin + BLOCK_WEIGHTS;
-    const factor = fit(weights.subarray(begin, end), integers.subarray(begin, end));
-    if (factor === undefined) return undefined;
-    factors[i] = factor;
-  }
-  return { integers, factors };
+  return { label, code, fileType, format: { ...layout, blockBytes } };
 }

@@ -85,15 +85,15 @@ async function planContent(
   return { facts: { ...facts, remark: network.remark }, metadata, tensors: [...network.tensors, ...tensors] };
 }
 
-/** Returns the description of the file that {@link writeGguf} will write. @param options have `rounded`, so that no weight is read */
-export async function planGguf(
-  opened: DescribedModel,
-  fs: FileSystem,
-  options: Required<TensorOptions> & Pick<GgufOptions, "name">,
-): Promise<GgufResult> {
+/** The options of the file of a run, of which no weight is read. */
+export type GgufPlanOptions = Required<TensorOptions> & Pick<GgufOptions, "name">;
+
+/** Plans the file that a run writes. @returns its description, its header, and its tensors in their order */
+export async function planGguf(opened: DescribedModel, fs: FileSystem, options: GgufPlanOptions) {
   const { facts, metadata, tensors } = await planContent(opened, fs, options);
-  const bytes = tensors.reduce((sum, { byteLength }) => sum + align(byteLength), 0);
-  return { ...facts, bytes: encodeHeader(metadata, tensors).length + bytes };
+  const header = encodeHeader(metadata, tensors);
+  const bytes = tensors.reduce((sum, { byteLength }) => sum + align(byteLength), header.length);
+  return { ...facts, bytes, header, tensors };
 }
 
 /**
@@ -133,12 +133,14 @@ export async function writeTensors(
   await writeFileAtomically(fs, path, async (file) => {
     await file.write(0, header);
     for (const [index, tensor] of tensors.entries()) {
-      const { rows, rowsPerChunk } = tensor, end = position + tensor.byteLength;
-      for (let first = 0; first < rows; first += rowsPerChunk) {
-        signal?.throwIfAborted();
-        const bytes = await tensor.encode(first, Math.min(rows, first + rowsPerChunk));
-        await file.write(position, bytes);
-        position += bytes.length;
+      const end = position + tensor.byteLength;
+      for (const { weight: { rows }, rowsPerChunk, encode } of tensor.parts) {
+        for (let first = 0; first < rows; first += rowsPerChunk) {
+          signal?.throwIfAborted();
+          const bytes = await encode(first, Math.min(rows, first + rowsPerChunk));
+          await file.write(position, bytes);
+          position += bytes.length;
+        }
       }
       position = align(end);
       if (end < position) await file.write(end, new Uint8Array(position - end));

@@ -144,7 +144,7 @@ async function pruneAndComplete(
 ): Promise<CompleteCopy> {
   const { loadSeconds: seconds = 0 } = job;
   await run.journal.append({ type: "start", time: new Date().toISOString(), seconds });
-  await prune(openFolder(run, copy, output));
+  await prune(openFolder(job, run, copy, output));
   const pruned = output.result(copy.tensors);
   const started = performance.now();
   const complete = await copy.complete({
@@ -156,7 +156,13 @@ async function pruneAndComplete(
 }
 
 /** Returns the copy and the journal of the run as a destination. */
-function openFolder(run: PruneRun, copy: OpenCopy, output: OutputPlan): OpenDestination {
+function openFolder(
+  { model }: FolderJob,
+  run: PruneRun,
+  copy: OpenCopy,
+  output: OutputPlan,
+): OpenDestination {
+  const isOfModel = (name: string) => model.weights.has(name);
   const digests = new Map<string, Record<string, string>>();
   const store = async (name: string, tensors: ReadonlyMap<string, HostTensor>) => {
     const stored: Record<string, string> = {};
@@ -175,15 +181,18 @@ function openFolder(run: PruneRun, copy: OpenCopy, output: OutputPlan): OpenDest
         error_without: finiteOrNull(without),
       }),
     decided: new Map(run.blocks.flatMap(({ block, targets }) => targets ? [[block, targets.kept]] : [])),
-    recordReconstruction(block, reconstructed) {
-      const stored = [...reconstructed.tensors].map(([name, tensor]) =>
-        [name, output.storedTensor(name, tensor)] as const
-      );
-      return storeReconstruction(run, copy, block, { ...reconstructed, tensors: new Map(stored) });
+    async recordReconstruction(block, reconstructed) {
+      const tensors = new Map<string, HostTensor>();
+      for (const trained of reconstructed.tensors) {
+        for (const [name, tensor] of await output.stored(...trained)) tensors.set(name, tensor);
+      }
+      await storeReconstruction(run, copy, block, { ...reconstructed, tensors });
     },
     measured: new Set(run.blocks.flatMap(({ block, error }) => error === undefined ? [] : [block])),
     finished: new Set(run.layers.map(({ name }) => name)),
-    reconstructed: new Map(run.reconstructions.map(({ block, digests }) => [block, Object.keys(digests)])),
+    reconstructed: new Map(
+      run.reconstructions.map(({ block, digests }) => [block, Object.keys(digests).filter(isOfModel)]),
+    ),
     readFinished: (name) => output.read(copy.tensors, name),
     states: run.states,
     async allocation(choose) {
@@ -200,7 +209,7 @@ function openFolder(run: PruneRun, copy: OpenCopy, output: OutputPlan): OpenDest
     },
     takeAnswer: output.takeAnswer && ((layer) => output.takeAnswer!(layer, store)),
     async replace(name, weight) {
-      const tensors = await output.storedLayer(name, weight);
+      const tensors = await (output.storedLayer ?? output.stored)(name, weight);
       if (tensors.size > 0) await store(name, tensors);
     },
     async record(event, seconds) {

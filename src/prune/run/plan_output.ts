@@ -33,10 +33,10 @@ export interface OutputPlan {
   read(written: TensorSource, name: string): Promise<HostTensor>;
   /** Stores what an answer has besides its weight, and returns the weight that the model gets. @default the weight of the answer */
   takeAnswer?(layer: RoundLayer, store: StoreTensors): Promise<HostTensor>;
-  /** Returns the tensors that store the weight of a pruned layer. They are none if `takeAnswer` has stored the layer. */
-  storedLayer(name: string, weight: HostTensor): Promise<ReadonlyMap<string, HostTensor>>;
-  /** Returns a trained tensor as it is stored. */
-  storedTensor(name: string, tensor: HostTensor): HostTensor;
+  /** Returns the tensors that store a pruned layer or a trained tensor. They are none if `takeAnswer` has stored the layer. */
+  stored(name: string, tensor: HostTensor): Promise<ReadonlyMap<string, HostTensor>>;
+  /** Returns the tensors that store a pruned layer, if they are others. */
+  storedLayer?(name: string, weight: HostTensor): Promise<ReadonlyMap<string, HostTensor>>;
   /** Returns the columns that the stored weight of a layer has. By default, it has all. */
   keptColumns?(name: string): Uint32Array | undefined;
 }
@@ -54,7 +54,6 @@ export function planOutput(
   { checkpoint, model: { spec, weights: tensors }, layers, gridOf, out }: OutputJob,
   fs: FileSystem,
 ): OutputPlan {
-  const storedTensor = (_name: string, tensor: HostTensor) => tensor;
   if (!gridOf) {
     const hasStoredTensors = tensors === checkpoint && checkpoint.config === checkpoint.storedConfig;
     const plan = hasStoredTensors ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
@@ -67,8 +66,7 @@ export function planOutput(
       plan,
       result: (weights) => ({ spec, weights }),
       read: readTensor,
-      storedLayer: (name, weight) => Promise.resolve(new Map([[name, weight]])),
-      storedTensor,
+      stored: (name, tensor) => Promise.resolve(new Map([[name, tensor]])),
     };
   }
   const weights = linearLayers(spec).filter(({ name }) => layers.has(name)).flatMap(({ name }) => {
@@ -83,7 +81,6 @@ export function planOutput(
     result: (written) => ({ spec, weights: new DequantizedSource(written, out, stored) }),
     read: (written, name) => readTensor(new DequantizedSource(written, out, stored), name),
     takeAnswer: (layer, store) => storePacked(layer, gridOf(layer.layer.name), store),
-    storedLayer: (name, weight) => Promise.resolve(new Map(stored.has(name) ? [] : [[name, weight]])),
-    storedTensor,
+    stored: (name, tensor) => Promise.resolve(new Map(stored.has(name) ? [] : [[name, tensor]])),
   };
 }

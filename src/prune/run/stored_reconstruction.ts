@@ -7,7 +7,7 @@
 import { digestBytes } from "../../base/files/chunks.ts";
 import { readBytes, writeAtomically } from "../../base/files/whole_file.ts";
 import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.ts";
-import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
+import { tensorFiles, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import { tensorBytes } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { ReconstructedBlock } from "../../protocol/blocks/solved_block.ts";
@@ -61,11 +61,11 @@ export async function finishReconstruction(run: PruneRun, plan: WritePlan, out: 
 function readTensors(
   bytes: Uint8Array<ArrayBuffer>,
   { digests }: ReconstructionEntry,
-  { weightFiles }: WritePlan,
+  plan: WritePlan,
 ): ReadonlyMap<string, HostTensor> | undefined {
   const tensors = new Map<string, HostTensor>();
   const infos = new Map(
-    weightFiles.flatMap(({ header }) => header.tensors.map((info) => [info.name, info] as const)),
+    tensorFiles(plan).flatMap(({ header }) => header.tensors.map((info) => [info.name, info] as const)),
   );
   let begin = 0;
   for (const [name, digest] of Object.entries(digests)) {

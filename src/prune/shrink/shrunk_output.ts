@@ -92,6 +92,7 @@ export function shrunkOutput({ plan, cuts, model: { weights }, spec, layers }: S
       kept.set(name, columnIndices(solved.kept));
       return Promise.resolve(wholeWeight(solved));
     },
+    stored: (name, tensor) => Promise.resolve(new Map([[name, storedTensor(name, tensor)]])),
     async storedLayer(layer, weight) {
       const tensors = new Map<string, HostTensor>();
       for (const [name, { reader }] of cuts) {
@@ -100,7 +101,6 @@ export function shrunkOutput({ plan, cuts, model: { weights }, spec, layers }: S
       }
       return tensors;
     },
-    storedTensor,
     keptColumns: (name) => kept.get(name),
   };
 }

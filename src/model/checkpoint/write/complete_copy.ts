@@ -10,7 +10,7 @@ import { TEMPORARY_SUFFIX } from "../../../base/files/whole_file.ts";
 import { listFolders } from "../nested_files.ts";
 import type { WeightFile } from "../weight_files.ts";
 import { PartialFolder } from "./partial_folder.ts";
-import { plannedFiles, type WritePlan } from "./write_plan.ts";
+import { plannedFiles, tensorFiles, type WritePlan } from "./write_plan.ts";
 
 /** Digests in hexadecimal, by the name of a tensor or by the final name of a file. */
 export type Digests = ReadonlyMap<string, string>;
@@ -19,15 +19,26 @@ export type Digests = ReadonlyMap<string, string>;
 export class CompleteCopy {
   readonly #folder: PartialFolder;
   readonly #names: ReadonlySet<string>;
+  readonly #workNames: ReadonlySet<string>;
 
-  /** @param names the final names of all files of the copy */
-  constructor(folder: PartialFolder, names: ReadonlySet<string>, readonly digests: Digests) {
+  /**
+   * @param names the final names of all files of the copy
+   * @param workNames the names of the files that the copy does not need any more
+   */
+  constructor(
+    folder: PartialFolder,
+    names: ReadonlySet<string>,
+    readonly digests: Digests,
+    workNames: ReadonlySet<string>,
+  ) {
     this.#folder = folder;
     this.#names = names;
+    this.#workNames = workNames;
   }
 
   /** Gives every file its final name, and replaces an older checkpoint. Idempotent, also after a kill. */
   async publish(): Promise<void> {
+    await this.#folder.removeTemporary(this.#workNames);
     await this.#folder.publish(this.#names);
   }
 }
@@ -47,20 +58,25 @@ export async function findCompleteCopy(
   const names = plannedFiles(plan, extraFiles), partial = new PartialFolder(fs, folder);
   const digests = await digestCopy(plan.weightFiles, partial, names);
   const damaged = [...names].find((name) => digests.get(name) !== expected.get(name));
-  if (damaged === undefined) return new CompleteCopy(partial, names, digests);
+  if (damaged === undefined) return new CompleteCopy(partial, names, digests, workNames(plan));
   throw new DamagedFileError(`${folder}/${damaged}: does not have the bytes that were written`);
+}
+
+/** Returns the names of the files that only an unfinished copy has. */
+export function workNames({ workFiles = [] }: WritePlan): ReadonlySet<string> {
+  return new Set(workFiles.map(({ name }) => name));
 }
 
 /** Returns the digests that tensors have in the temporary files in `folder`. A tensor of a missing or short file is left out. */
 export async function digestTensors(
-  { weightFiles }: WritePlan,
+  plan: WritePlan,
   folder: string,
   fs: FileSystem,
   names: Iterable<string>,
 ): Promise<Digests> {
   const wanted = new Set(names), found = new Map<string, string>();
   const existing = await fs.list(folder) ?? [];
-  for (const { name, header } of weightFiles) {
+  for (const { name, header } of tensorFiles(plan)) {
     const tensors = header.tensors.filter((tensor) => wanted.has(tensor.name));
     if (tensors.length === 0 || !existing.includes(name + TEMPORARY_SUFFIX)) continue;
     await withFile(fs, `${folder}/${name}${TEMPORARY_SUFFIX}`, async (file) => {
@@ -78,12 +94,12 @@ export async function digestTensors(
  * the finished files invalid. Returns the paths of the removed files.
  */
 export async function removeLongFiles(
-  { weightFiles }: WritePlan,
+  plan: WritePlan,
   folder: string,
   fs: FileSystem,
 ): Promise<string[]> {
   const existing = await fs.list(folder) ?? [], removed: string[] = [];
-  for (const { name, header: { headerBytes, dataBytes } } of weightFiles) {
+  for (const { name, header: { headerBytes, dataBytes } } of tensorFiles(plan)) {
     const path = `${folder}/${name}${TEMPORARY_SUFFIX}`;
     if (!existing.includes(name + TEMPORARY_SUFFIX)) continue;
     const isLong = await withFile(fs, path, (file) => file.byteLength > headerBytes + dataBytes);

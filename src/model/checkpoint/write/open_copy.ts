@@ -13,9 +13,9 @@ import type { TensorInfo } from "../../../tensor/safetensors/header.ts";
 import type { HostTensor } from "../../../tensor/host_tensor.ts";
 import type { WeightFile } from "../weight_files.ts";
 import { checkReplacement, type TensorSource } from "../tensor_source.ts";
-import { CompleteCopy, digestCopy, type Digests } from "./complete_copy.ts";
+import { CompleteCopy, digestCopy, type Digests, workNames } from "./complete_copy.ts";
 import { modeOfCopy, PartialFolder, prepareFolder } from "./partial_folder.ts";
-import { copiedFiles, plannedFiles, type WritePlan } from "./write_plan.ts";
+import { copiedFiles, plannedFiles, tensorFiles, type WritePlan } from "./write_plan.ts";
 
 export interface CopyOptions {
   /** Whether the folder may contain files. A checkpoint in it is replaced when the copy is published. @default false */
@@ -91,7 +91,7 @@ export class OpenCopy {
     this.#digests = new Map(replaced);
     this.#replaced = new Set(replaced?.keys());
     this.#places = new Map(
-      plan.weightFiles.flatMap((file) =>
+      tensorFiles(plan).flatMap((file) =>
         file.header.tensors.map((info) => [info.name, { file, info }] as const)
       ),
     );
@@ -144,13 +144,14 @@ export class OpenCopy {
    */
   async complete({ makeExtras, signal, progress }: CompleteOptions = {}): Promise<CompleteCopy> {
     const { weightFiles, files, checkpoint } = this.#plan;
+    const total = weightFiles.reduce((sum, { header }) => sum + header.tensors.length, 0);
     let done = 0;
     for (const file of weightFiles) {
       const target = await this.#openFile(file);
       await target.write(0, await file.readHeaderBytes());
       for (const info of file.header.tensors) {
         if (!this.#replaced.has(info.name)) await this.#copyTensor({ file, info }, target, signal);
-        progress?.(++done, this.#places.size, info.name);
+        progress?.(++done, total, info.name);
       }
     }
     for (const [name, read] of files) await this.#writeFile(name, await read());
@@ -169,6 +170,7 @@ export class OpenCopy {
       this.#folder,
       names,
       await digestCopy(weightFiles, this.#folder, names, this.#digests),
+      workNames(this.#plan),
     );
   }
 
@@ -193,7 +195,8 @@ export class OpenCopy {
 
   /** Removes all temporary files of the copy, including the files of an earlier process. */
   async removeTemporary(): Promise<void> {
-    await this.#folder.removeTemporary(plannedFiles(this.#plan, this.#extraFiles));
+    const names = plannedFiles(this.#plan, this.#extraFiles);
+    await this.#folder.removeTemporary(new Set([...names, ...workNames(this.#plan)]));
   }
 
   #place(name: string): Place {

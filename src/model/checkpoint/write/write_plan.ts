@@ -20,10 +20,17 @@ export interface WritePlan {
   /** The checkpoint from which all files are copied that are not in the plan. It must stay open. */
   readonly checkpoint: Checkpoint;
   readonly weightFiles: readonly WeightFile[];
+  /** Files with tensors that only an unfinished copy has. Their headers are empty. */
+  readonly workFiles?: readonly WeightFile[];
   /** The bytes of the planned tensors that `OpenCopy.replace` does not write. */
   readonly tensors: TensorSource;
   /** The content of the other files that are not copied, by name. */
   readonly files: ReadonlyMap<string, () => Promise<Uint8Array>>;
+}
+
+/** Returns the files of an unfinished copy that have tensors. */
+export function tensorFiles({ weightFiles, workFiles = [] }: WritePlan): readonly WeightFile[] {
+  return [...weightFiles, ...workFiles];
 }
 
 /** Plans a copy in which every file and every header has the same bytes as in `checkpoint`. */
