@@ -3,7 +3,7 @@
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { fullFromWrite } from "../../support/failing_file_system.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
+import { requireSameFiles } from "../same_files.ts";
 import { TinyJob } from "../tiny_job.ts";
 
 /** A disk that is full from one write of a run on, for every write of the run in turn (or for some of them, evenly spread). */

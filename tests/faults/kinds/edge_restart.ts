@@ -5,7 +5,7 @@ import { uniform } from "../../../scripts/fixtures/random.ts";
 import { startEdge } from "../../../scripts/processes/child_edge.ts";
 import { startHost } from "../../../scripts/processes/child_host.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
+import { requireSameFiles } from "../same_files.ts";
 import { makeTinyRun, sendSignal } from "../tiny_run.ts";
 import { hasEnded, layersOf } from "./sigkill_prune.ts";
 

@@ -15,7 +15,7 @@ import { memoryEdge } from "../../edge/memory_edge.ts";
 import { REPORT } from "../../edge/simulate_job.ts";
 import { equalBytes } from "../../../scripts/soak/comparable_answer.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
+import { requireSameFiles } from "../same_files.ts";
 import { LAYERS, TinyJob } from "../tiny_job.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";

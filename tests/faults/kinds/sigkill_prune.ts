@@ -3,7 +3,7 @@
 import { uniform } from "../../../scripts/fixtures/random.ts";
 import { sleep } from "../../../src/base/waiting.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
+import { requireSameFiles } from "../same_files.ts";
 import { makeTinyRun, type RunningPrune, sendSignal, type TinyRun } from "../tiny_run.ts";
 
 /** A run is killed this often before it may end. */

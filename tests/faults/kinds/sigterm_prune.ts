@@ -3,7 +3,7 @@
 import { sleep } from "../../../src/base/waiting.ts";
 import { uniform } from "../../../scripts/fixtures/random.ts";
 import { type FaultKind, require } from "../fault_kind.ts";
-import { requireSameFiles } from "../../../scripts/prune/same_files.ts";
+import { requireSameFiles } from "../same_files.ts";
 import { makeTinyRun, sendSignal } from "../tiny_run.ts";
 import { hasEnded, layersOf, phaseOf } from "./sigkill_prune.ts";
 

@@ -1,6 +1,6 @@
 /** Compares folders of files. */
 
-import { equalBytes } from "../soak/comparable_answer.ts";
+import { equalBytes } from "../../scripts/soak/comparable_answer.ts";
 
 /** The report names times and the number of interruptions, so it differs between runs. */
 const REPORTS = ["pare.json", "report.html"];
