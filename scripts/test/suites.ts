@@ -26,7 +26,7 @@ export const SUITES = {
   fast: { description: "everything that takes seconds", processes: 2 },
   slow: { description: "whole models, commands in child processes, jobs of an edge, and planted faults" },
   nightly: {
-    description: "gigabytes of traffic through an edge, slow shaders, and the figures of the demo",
+    description: "gigabytes of traffic through an edge, slow shaders, and the demo",
   },
   paired: {
     description: "the numerical tests on the cpu backend, with the V8 flags that serve and pare use",
