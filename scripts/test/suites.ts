@@ -41,7 +41,7 @@ export const SUITES = {
   pages: { description: "the pages of a host and of an edge in Chromium, and their accessibility" },
   fuzz: { description: "generated inputs to every parser, PARE_FUZZ_RUNS for each" },
   soak: { description: "64 clients at one host for two minutes" },
-  peers: { description: "comparisons with transformers, lm-eval and llm-compressor" },
+  peers: { description: "comparisons with transformers, lm-eval and llm-compressor", processes: 1 },
   schemathesis: {
     description: "requests to a host and an edge that are generated from the OpenAPI documents",
   },

@@ -10,16 +10,16 @@ export interface Peers {
   readonly folder: string;
   /**
    * Sends a request to `scripts/peers/SCRIPT.py` and waits for the answer. The script is started by its first
-   * request and answers all requests of the file.
+   * request and answers all requests of this process.
    * @throws {Error} with the traceback of the script if the request fails
    */
   ask<Answer>(script: string, request: object): Promise<Answer>;
 }
 
-/** The running scripts by environment and name. All suites of a file share them. */
+/** The running scripts by environment and name. All suites of this process share them, because importing transformers takes seconds. */
 const scripts = new Map<string, PeerScript>();
 
-/** The number of suites of the file that have not ended. */
+/** The number of suites of this process that have not ended. */
 let suites = 0;
 
 /**
