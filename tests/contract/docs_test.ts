@@ -1,53 +1,58 @@
-/** Opens the pages at `/docs` of a host in a browser: they show the contract, and need nothing from another server. */
+/** Opens `/docs` of a host in a browser: the contract, the frame of the page around Scalar, and the page without the script of Scalar. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
+import type { Browser } from "playwright-core";
 import { type Host, serve } from "../../routes/serve.ts";
-import { Browser, browserSkipReason } from "../support/browser.ts";
-
-/** Records what the policy of the page has blocked, and the errors of its scripts. */
-const RECORD_FAILURES = `globalThis.failures = [];
-document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
-  failures.push(violatedDirective + " " + blockedURI));
-addEventListener("error", ({ message }) => failures.push(message));`;
-
-/** The longest time until the pages show the contract, in milliseconds. */
-const WAIT_MILLISECONDS = 30_000;
+import { browserSkipReason, LAYOUTS, openPage, overflow, startBrowser, waitFor } from "../support/browser.ts";
 
 describe("/docs in a browser", { skip: browserSkipReason() ?? false }, () => {
   let host: Host, browser: Browser;
   before(async () => {
     host = await serve({ backend: "cpu", port: 0, log: () => {} });
-    browser = await Browser.start();
-    await browser.send("Page.addScriptToEvaluateOnNewDocument", { source: RECORD_FAILURES });
+    browser = await startBrowser();
   });
   after(async () => {
-    await browser[Symbol.asyncDispose]();
-    await host.shutdown();
+    await browser?.close();
+    await host?.shutdown();
   });
 
-  for (const [device, width] of [["a desktop", 1300], ["a phone", 390]] as const) {
-    it(`shows every group of operations on ${device}, and loads nothing from another server`, async () => {
-      await browser.setLayout({ width, height: 900 });
-      await browser.open(`${host.url}/docs`);
-      const deadline = Date.now() + WAIT_MILLISECONDS;
-      const text = () => browser.evaluate<string>("document.body.textContent");
-      while (!(await text()).includes("Prune one layer")) {
-        assert.ok(
-          Date.now() < deadline,
-          `after ${WAIT_MILLISECONDS / 1000} s the page has only: ${await text()}`,
-        );
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
+  for (const layout of LAYOUTS) {
+    const title = `${layout.viewport.width} pixels wide and ${layout.colorScheme}`;
+    it(`shows every group of operations, and loads nothing from another server, ${title}`, async () => {
+      await using opened = await openPage(browser, `${host.url}/docs`, layout);
+      const { page } = opened;
+      await waitFor(page, "document.body.textContent.includes('Prune one layer')");
+      const text = (await page.textContent("body"))!;
       for (const heading of ["Pare host", "Layers", "Statistics", "Server"]) {
-        assert.ok((await text()).includes(heading), heading);
+        assert.ok(text.includes(heading), heading);
       }
-      const loaded = await browser.evaluate<string[]>(
-        "performance.getEntriesByType('resource').map(({ name }) => name)",
-      );
-      assert.ok(loaded.length >= 3 && loaded.every((url) => url.startsWith(host.url)), loaded.join());
+      assert.deepEqual(opened.origins(), [host.url]);
       // Scalar asks whether it may evaluate text as code, and does without.
-      assert.deepEqual([...new Set(await browser.evaluate<string[]>("failures"))], ["script-src eval"]);
+      assert.deepEqual([...new Set(await opened.errors())], ["script-src eval"]);
+
+      assert.equal(await page.textContent(".top a[aria-current]"), "Contract");
+      const [paper, ...others] = await page.evaluate<string[]>(
+        `["body", ".scalar-app", ".top"].map((name) => getComputedStyle(document.querySelector(name)).backgroundColor)`,
+      );
+      assert.equal(paper, layout.colorScheme === "dark" ? "rgb(18, 21, 23)" : "rgb(251, 250, 248)");
+      for (const other of others) assert.ok([paper, "rgba(0, 0, 0, 0)"].includes(other), other);
+      assert.equal(await overflow(page), 0);
+      // The elements within #contract are Scalar's own.
+      await opened.assertNoBarriers("#contract");
     });
   }
+
+  it("says where the contract is if the script of Scalar cannot be loaded", async () => {
+    await using opened = await openPage(browser, `${host.url}/`);
+    const { page } = opened;
+    await page.route("**/docs/scalar.js", (route) => route.abort());
+    await page.goto(`${host.url}/docs`);
+    await page.waitForSelector("#no-contract:visible");
+    assert.match(
+      (await page.textContent("#no-contract"))!,
+      /could not be loaded\. openapi\.json has the same contract/,
+    );
+    await opened.assertNoBarriers();
+  });
 });

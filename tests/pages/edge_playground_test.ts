@@ -7,9 +7,8 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import type { Browser } from "playwright-core";
 import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
-import { browserSkipReason } from "../support/browser.ts";
+import { browserSkipReason, openPage, startBrowser, waitFor } from "../support/browser.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
-import { openPage, startBrowser, waitFor } from "./open_page.ts";
 
 const folder = temporaryFolder();
 

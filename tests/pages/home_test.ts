@@ -4,10 +4,9 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import type { Browser } from "playwright-core";
 import { type Host, serve } from "../../routes/serve.ts";
-import { browserSkipReason } from "../support/browser.ts";
+import { browserSkipReason, LAYOUTS, openPage, overflow, startBrowser } from "../support/browser.ts";
 import { missingCommand, runCommand } from "../support/page_examples.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
-import { LAYOUTS, openPage, overflow, startBrowser } from "./open_page.ts";
 
 const folder = temporaryFolder();
 

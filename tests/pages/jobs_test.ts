@@ -14,9 +14,16 @@ import { sha256 } from "../../src/protocol/digest.ts";
 import { busyHost, until } from "../edge/edge_hosts.ts";
 import { type JobEdge, layerBody, startJobEdge } from "../edge/job_edge.ts";
 import { startEdge } from "../edge/local_edge.ts";
-import { browserSkipReason } from "../support/browser.ts";
+import {
+  browserSkipReason,
+  LAYOUTS,
+  type OpenedPage,
+  openPage,
+  overflow,
+  startBrowser,
+  waitFor,
+} from "../support/browser.ts";
 import { readFamilyFixture } from "../support/family_fixtures.ts";
-import { LAYOUTS, type OpenedPage, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
 
 /** A name that would run a script if the page inserted it as HTML. */
 const HOSTILE = '<img src=x onerror="document.title=1">';

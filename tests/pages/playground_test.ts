@@ -11,9 +11,8 @@ import { parseKeys } from "../../src/protocol/keys.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { f32 } from "../client/fake_host.ts";
 import { assertSame } from "../support/assert_same.ts";
-import { browserSkipReason } from "../support/browser.ts";
+import { browserSkipReason, LAYOUTS, openPage, overflow, startBrowser, waitFor } from "../support/browser.ts";
 import { drawnMask, unpackMask } from "./drawn_mask.ts";
-import { LAYOUTS, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 

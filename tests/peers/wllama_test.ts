@@ -12,8 +12,7 @@ import { WLLAMA, wllamaSkipReason } from "../../scripts/peers/npm/llama_cpp.ts";
 import type { GeneratedText } from "../../src/cli/generate.ts";
 import { copyInFloat32 } from "../support/gguf_runs.ts";
 import { pareJson } from "../cli/run_pare.ts";
-import { openPage, startBrowser, waitFor } from "../pages/open_page.ts";
-import { browserSkipReason } from "../support/browser.ts";
+import { browserSkipReason, openPage, startBrowser, waitFor } from "../support/browser.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));

@@ -1,7 +1,11 @@
 /**
- * Controls a headless Chromium over the Chrome DevTools Protocol, for tests of the layout of pages. Only the browser at the path
- * of Debian's package is used. If it is missing, `browserSkipReason` returns the reason why the tests are skipped.
+ * Opens pages in Debian's Chromium, driven by playwright-core. If Chromium is missing, `browserSkipReason` returns the reason why the tests
+ * are skipped. Every opened page records its requests and its errors, and can be checked for accessibility violations with axe-core.
  */
+
+import assert from "node:assert/strict";
+import axe from "axe-core";
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
 const CHROMIUM = "/usr/bin/chromium";
 
@@ -15,131 +19,75 @@ export function browserSkipReason(): string | undefined {
   }
 }
 
-/** The size of the window in CSS pixels, and the medium and colour scheme of the page. */
-export interface Layout {
-  readonly width: number;
-  readonly height: number;
-  readonly media?: "screen" | "print";
-  readonly scheme?: "light" | "dark";
+/** Records every violation of the page's Content-Security-Policy. */
+const RECORD_VIOLATIONS = `globalThis.violations = [];
+document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  violations.push(violatedDirective + " " + blockedURI));`;
+
+/** A page, with the records of its requests and errors. */
+export interface OpenedPage extends AsyncDisposable {
+  readonly page: Page;
+  /** The origins of all requests, each once. */
+  origins(): string[];
+  /** The errors of the scripts, and what the policy has blocked. */
+  errors(): Promise<string[]>;
+  /** Fails if axe-core finds an accessibility violation in the current state of the page, outside the element `except`. */
+  assertNoBarriers(except?: string): Promise<void>;
 }
 
-/** A browser process with one page. */
-export class Browser implements AsyncDisposable {
-  readonly #process: Deno.ChildProcess;
-  readonly #profile: string;
-  readonly #socket: WebSocket;
-  /** The commands without a response yet, by id. */
-  readonly #pending = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
-  #loaded = Promise.withResolvers<void>();
-  #session: string | undefined;
-  #nextId = 0;
-
-  private constructor(process: Deno.ChildProcess, profile: string, socket: WebSocket) {
-    this.#process = process;
-    this.#profile = profile;
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-  }
-
-  /** Starts a browser with an empty page. @param switches further switches of its command line */
-  static async start(switches: readonly string[] = []): Promise<Browser> {
-    const profile = await Deno.makeTempDir({ prefix: "pare-test-" });
-    const process = new Deno.Command(CHROMIUM, {
-      args: [
-        ...["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"],
-        ...switches,
-        ...[`--user-data-dir=${profile}`, "about:blank"],
-      ],
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-    const socket = new WebSocket(await debuggingUrl(process.stderr));
-    await new Promise((resolve, reject) => {
-      socket.onopen = resolve;
-      socket.onerror = reject;
-    });
-    const browser = new Browser(process, profile, socket);
-    const { targetId } = await browser.send("Target.createTarget", { url: "about:blank" });
-    const attached = await browser.send("Target.attachToTarget", { targetId, flatten: true });
-    browser.#session = String(attached.sessionId);
-    await browser.send("Page.enable");
-    return browser;
-  }
-
-  /** Sends a command of the protocol and returns its result. */
-  send(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<Record<string, unknown>> {
-    const id = this.#nextId++, response = Promise.withResolvers<Record<string, unknown>>();
-    this.#pending.set(id, response);
-    this.#socket.send(JSON.stringify({ id, method, params, sessionId: this.#session }));
-    return response.promise;
-  }
-
-  /** Opens the page at `url` and waits until it is loaded. */
-  async open(url: string): Promise<void> {
-    this.#loaded = Promise.withResolvers();
-    await this.send("Page.navigate", { url });
-    await this.#loaded.promise;
-  }
-
-  /** Applies a layout to the page. */
-  async setLayout({ width, height, media = "screen", scheme = "light" }: Layout): Promise<void> {
-    await this.send("Emulation.setDeviceMetricsOverride", {
-      width,
-      height,
-      deviceScaleFactor: 1,
-      mobile: width < 600,
-    });
-    const features = [{ name: "prefers-color-scheme", value: scheme }];
-    await this.send("Emulation.setEmulatedMedia", { media, features });
-  }
-
-  /** Evaluates a JavaScript expression in the page and returns its value. */
-  async evaluate<T>(expression: string): Promise<T> {
-    const { result } = await this.send("Runtime.evaluate", { expression, returnByValue: true });
-    return (result as { value: T }).value;
-  }
-
-  /** Sends a command whose result is base64 data, such as a screenshot or a PDF, and returns the bytes. */
-  async sendForBytes(method: string, params?: Readonly<Record<string, unknown>>): Promise<Uint8Array> {
-    return Uint8Array.fromBase64(String((await this.send(method, params)).data));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.race([this.send("Browser.close"), this.#process.status]);
-    await this.#process.status;
-    this.#socket.close();
-    await Deno.remove(this.#profile, { recursive: true });
-  }
-
-  #receive(
-    message: { id?: number; method?: string; result?: Record<string, unknown>; error?: { message: string } },
-  ) {
-    if (message.method === "Page.loadEventFired") this.#loaded.resolve();
-    const response = message.id === undefined ? undefined : this.#pending.get(message.id);
-    if (!response) return;
-    this.#pending.delete(message.id!);
-    if (message.error) response.reject(new Error(message.error.message));
-    else response.resolve(message.result ?? {});
-  }
+/** Starts a browser. @param switches further switches of its command line */
+export function startBrowser(...switches: readonly string[]): Promise<Browser> {
+  return chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...switches] });
 }
 
-/** Reads the address of the debugger from the first output of the browser. The later output is read and ignored. */
-async function debuggingUrl(stderr: ReadableStream<Uint8Array>): Promise<string> {
-  const lines = stderr.pipeThrough(new TextDecoderStream()).getReader();
-  let output = "";
-  for (;;) {
-    const { done, value } = await lines.read();
-    if (done) throw new Error(`Chromium exited: ${output}`);
-    output += value;
-    const url = output.match(/DevTools listening on (ws:\S+)/)?.[1];
-    if (!url) continue;
-    drain(lines);
-    return url;
-  }
+/** Opens the page at `url` in a session of its own. */
+export async function openPage(
+  browser: Browser,
+  url: string,
+  options: BrowserContextOptions = {},
+): Promise<OpenedPage> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const origins = new Set<string>(), errors: string[] = [];
+  context.on("request", (request) => origins.add(new URL(request.url()).origin));
+  context.on("weberror", (error) => errors.push(error.error().message));
+  await context.addInitScript(RECORD_VIOLATIONS);
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  await page.goto(url);
+  return {
+    page,
+    origins: () => [...origins],
+    errors: async () => [...errors, ...await page.evaluate<string[]>("violations")],
+    assertNoBarriers: async (except) => {
+      await page.evaluate(axe.source);
+      const violations = await page.evaluate<{ id: string; nodes: { html: string }[] }[]>(
+        `axe.run(${JSON.stringify({ exclude: except ?? [] })}).then(({ violations }) => violations)`,
+      );
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+      assert.deepEqual(found, []);
+    },
+    [Symbol.asyncDispose]: () => context.close(),
+  };
 }
 
-/** Reads and ignores everything until the end. */
-function drain(lines: ReadableStreamDefaultReader<string>): void {
-  lines.read().then(({ done }) => done || drain(lines), () => {});
+/**
+ * Waits until an expression is true in the page. playwright's own `waitForFunction` evaluates text within the page, which the policy of the
+ * page forbids. @throws {Error} with the expression after `milliseconds`
+ */
+export async function waitFor(page: Page, expression: string, milliseconds = 30_000): Promise<void> {
+  for (const end = Date.now() + milliseconds; Date.now() < end;) {
+    if (await page.evaluate<boolean>(expression)) return;
+    await page.waitForTimeout(50);
+  }
+  throw new Error(`after ${milliseconds / 1000} s this was not true in the page: ${expression}`);
+}
+
+/** The layouts in which pages are checked. */
+export const LAYOUTS = [1280, 400].flatMap((width) =>
+  (["light", "dark"] as const).map((colorScheme) => ({ viewport: { width, height: 900 }, colorScheme }))
+);
+
+/** Returns by how many pixels the page is wider than the window. */
+export function overflow(page: Page): Promise<number> {
+  return page.evaluate<number>("Math.max(0, document.documentElement.scrollWidth - innerWidth)");
 }

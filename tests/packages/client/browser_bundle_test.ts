@@ -3,17 +3,15 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { before, describe, it } from "@std/testing/bdd";
+import type { Page } from "playwright-core";
 import { type Host, serve } from "../../../routes/serve.ts";
 import { buildBrowserBundle } from "../../../scripts/packages/client/bundle_client.ts";
-import { Browser, browserSkipReason } from "../../support/browser.ts";
+import { browserSkipReason, openPage, startBrowser, waitFor } from "../../support/browser.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";
 import { examplesOf, PACKAGE_PAGE } from "./installed_client.ts";
 
 /** The largest size of the bundle after gzip, in bytes. A page loads it on a slow connection in about a second. */
 const MAX_GZIP_BYTES = 50_000;
-
-/** The longest time until the page has a result, in milliseconds. */
-const WAIT_MILLISECONDS = 30_000;
 
 /** The program of the page. It prunes one layer, asks for an impossible one, and stores what happened. */
 const pageScript = (hostUrl: string) =>
@@ -38,11 +36,6 @@ try {
 }
 globalThis.results = results;
 `;
-
-/** Records every violation of the page's Content-Security-Policy. */
-const RECORD_VIOLATIONS = `globalThis.violations = [];
-document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
-  violations.push(violatedDirective + " " + blockedURI));`;
 
 describe("the browser bundle", () => {
   const folder = temporaryFolder();
@@ -100,17 +93,16 @@ describe("the browser bundle", () => {
       await using host = await serveDisposable(origin);
       hostUrl = host.url;
       // The browser finds the server of the page under a name that it does not trust as it trusts the loopback address.
-      await using browser = await Browser.start(["--host-resolver-rules=MAP sdk.test 127.0.0.1"]);
-      await browser.send("Page.addScriptToEvaluateOnNewDocument", { source: RECORD_VIOLATIONS });
-      await browser.open(origin);
-      const results = await resultsOf(browser);
+      await using browser = await startBrowser("--host-resolver-rules=MAP sdk.test 127.0.0.1");
+      await using opened = await openPage(browser, origin);
+      const results = await resultsOf(opened.page);
       assert.equal(results.isSecure, isSecure);
       assert.equal(results.isPareError, true, String(results.message));
       assert.deepEqual(
         [results.backend, results.zeros, results.counted, results.stored, results.code],
         ["cpu", 64, 64, 64, "invalid_parameter"],
       );
-      assert.deepEqual(await browser.evaluate("violations"), []);
+      assert.deepEqual(await opened.errors(), []);
     });
   }
 
@@ -129,9 +121,9 @@ describe("the browser bundle", () => {
       return new Response(isBundle ? code : page, { headers: { "Content-Type": type } });
     });
     const origin = `http://127.0.0.1:${pages.addr.port}`;
-    await using browser = await Browser.start();
-    await browser.open(origin);
-    const { message, retries } = await resultsOf(browser);
+    await using browser = await startBrowser();
+    await using opened = await openPage(browser, origin);
+    const { message, retries } = await resultsOf(opened.page);
     assert.equal(retries, 0);
     assert.match(String(message), new RegExp(`PARE_CORS_ORIGINS of the server must contain ${origin}$`));
   });
@@ -146,9 +138,9 @@ describe("the browser bundle", () => {
     const origin = `http://127.0.0.1:${pages.addr.port}`;
     await using host = await serveDisposable(origin);
     page = `<!doctype html><body>${(await examplesOf(PACKAGE_PAGE, "html", host.url))[0]}`;
-    await using browser = await Browser.start();
-    await browser.open(origin);
-    await waitFor(async () => /^cpu on \S/.test(await browser.evaluate<string>("document.body.textContent")));
+    await using browser = await startBrowser();
+    await using opened = await openPage(browser, origin);
+    await waitFor(opened.page, "/^cpu on \\S/.test(document.body.textContent)");
   });
 });
 
@@ -165,15 +157,7 @@ async function serveDisposable(origin: string): Promise<Host & AsyncDisposable> 
 }
 
 /** Waits until the program of the page has ended, and returns what it stored. */
-async function resultsOf(browser: Browser): Promise<Record<string, unknown>> {
-  await waitFor(() => browser.evaluate<boolean>("globalThis.results !== undefined"));
-  return await browser.evaluate("globalThis.results");
-}
-
-/** Waits until `isDone` returns true. @throws {AssertionError} if it takes too long */
-async function waitFor(isDone: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + WAIT_MILLISECONDS; !(await isDone());) {
-    assert.ok(Date.now() < deadline, `the page has not finished after ${WAIT_MILLISECONDS / 1000} s`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+async function resultsOf(page: Page): Promise<Record<string, unknown>> {
+  await waitFor(page, "globalThis.results !== undefined");
+  return await page.evaluate("globalThis.results");
 }
