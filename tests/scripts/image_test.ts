@@ -1,4 +1,4 @@
-/** Tests of the image of a GPU host that need no container engine: the Dockerfile, its parser, and the recipes that start the image. */
+/** Tests of the image of a GPU host that need no container engine: the Dockerfile, and the recipes that start the image. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -19,44 +19,6 @@ const CHARTS = {
 
 const stages = parseDockerfile(await Deno.readTextFile(new URL("Dockerfile", DEPLOY)));
 const [build, image] = stages, { env, user, entrypoint, cmd, healthcheck } = configOf(image);
-
-describe("parseDockerfile()", () => {
-  it("splits a file into stages, and joins continued lines", () => {
-    const text =
-      "# a comment\nFROM debian:trixie-slim AS a\nRUN one && \\\n    # a comment inside\n    two\nFROM b\nCOPY --from=a /x /y\n";
-    assert.deepEqual(parseDockerfile(text), [
-      {
-        base: "debian:trixie-slim",
-        name: "a",
-        instructions: [{ keyword: "RUN", flags: {}, text: "one && two" }],
-      },
-      {
-        base: "b",
-        name: undefined,
-        instructions: [{ keyword: "COPY", flags: { from: "a" }, text: "/x /y" }],
-      },
-    ]);
-  });
-
-  for (
-    const [text, message] of [
-      ["FROM a\nADD x y", /^instruction ADD x y: must begin with FROM, RUN/],
-      ["RUN x", /^RUN: must come after FROM/],
-      ["# nothing", /^the Dockerfile has no FROM/],
-    ] as const
-  ) {
-    it(`refuses ${JSON.stringify(text)}`, () => {
-      assert.throws(
-        () => parseDockerfile(text),
-        (error) => error instanceof SyntaxError && message.test(error.message),
-      );
-    });
-  }
-
-  it("refuses variables whose values need a shell", () => {
-    assert.throws(() => configOf(parseDockerfile("FROM a\nENV A=$B")[0]), /ENV A=\$B: must be NAME=VALUE/);
-  });
-});
 
 describe("the image", () => {
   it("copies only files that the repository has or that an earlier stage makes", async () => {

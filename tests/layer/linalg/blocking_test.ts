@@ -1,15 +1,8 @@
-/** Tests the division of a matrix's columns into tiles, panels and blocks. */
+/** Tests the sizes of tiles and of blocks of columns. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import {
-  checkBlocking,
-  panelWidth,
-  splitIntoPanels,
-  splitRange,
-  tileEdgeFor,
-  tileEdgeOn,
-} from "../../../src/device/tiled_matrix.ts";
+import { checkBlocking, tileEdgeFor, tileEdgeOn } from "../../../src/device/tiled_matrix.ts";
 
 describe("tileEdgeFor()", () => {
   it("returns the largest multiple of the block size up to the given edge, and at least one block", () => {
@@ -48,43 +41,5 @@ describe("checkBlocking()", () => {
       name: "RangeError",
       message: /h: the tile edge 4096.*96/,
     });
-  });
-});
-
-describe("panelWidth()", () => {
-  it("returns a width of whole blocks that fit in the tile and in the largest buffer", () => {
-    const unlimited = 2 ** 31;
-    assert.equal(panelWidth(4096, 128, 4096, unlimited), 512);
-    assert.equal(panelWidth(4096, 96, 4032, unlimited), 480);
-    assert.equal(panelWidth(4096, 128, 256, unlimited), 256);
-    assert.equal(panelWidth(49152, 128, 4096, 2 ** 27), 512);
-    assert.equal(panelWidth(100_000, 128, 4096, 2 ** 27), 256);
-    assert.equal(panelWidth(1_000_000, 128, 4096, 2 ** 27), 128);
-  });
-
-  it("returns twice the width for tiles that are larger than the default", () => {
-    assert.equal(panelWidth(12288, 128, 16384, 2 ** 31), 1024);
-    assert.equal(panelWidth(12288, 96, 16320, 2 ** 31), 960);
-    assert.equal(panelWidth(1_000_000, 128, 16384, 2 ** 31), 512);
-  });
-});
-
-describe("splitIntoPanels() and splitRange()", () => {
-  it("splitIntoPanels() covers every column once, in order, and no panel extends over two tiles", () => {
-    for (const [cols, edge, width] of [[1, 64, 32], [64, 64, 32], [300, 64, 48], [1100, 4096, 512]]) {
-      let next = 0;
-      for (const { start, end } of splitIntoPanels(cols, edge, width)) {
-        assert.equal(start, next);
-        assert.ok(end > start && end - start <= width);
-        assert.equal(Math.floor(start / edge), Math.floor((end - 1) / edge));
-        next = end;
-      }
-      assert.equal(next, cols);
-    }
-  });
-
-  it("splitRange() ends with a shorter range", () => {
-    assert.deepEqual([...splitRange({ start: 4, end: 9 }, 2)].map(({ end }) => end), [6, 8, 9]);
-    assert.deepEqual([...splitRange({ start: 4, end: 4 }, 2)], []);
   });
 });

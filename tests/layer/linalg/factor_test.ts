@@ -175,13 +175,15 @@ eachBackend("factor()", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("rejects a negative diagonal entry, and blocks that extend over two tiles", async () => {
+  it("names the first negative or non-finite diagonal entry, and rejects blocks that extend over two tiles", async () => {
     const live = backend().counters.bytesLive, h = coupled(5, 0, 1, 0.5);
-    h[3 * 6] = -1;
-    await assert.rejects(
-      factor(backend(), uploadHessian(backend(), h, 5), { damping: 0.01, blocksize: 128 }),
-      InvalidStatisticsError,
-    );
+    for (const value of [-1, NaN, Infinity, -Infinity]) {
+      h[3 * 6] = h[4 * 6] = value;
+      await assert.rejects(
+        factor(backend(), uploadHessian(backend(), h, 5), { damping: 0.01, blocksize: 128 }),
+        (error) => error instanceof InvalidStatisticsError && error.index === 3,
+      );
+    }
     await assert.rejects(
       factor(backend(), uploadHessian(backend(), h, 5, 64), { damping: 0.01, blocksize: 48 }),
       RangeError,
