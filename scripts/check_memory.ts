@@ -9,7 +9,7 @@ import { integer } from "../src/cli/options/common_options.ts";
 import { secondsText } from "../src/prune/report/format.ts";
 import { makeEmptyOpt } from "./fixtures/make_random_opt.ts";
 import { writeSotuTexts } from "./fixtures/sotu_text.ts";
-import { measurePare } from "./processes/measure_pare.ts";
+import { pareProcess } from "./processes/pare_process.ts";
 
 interface Options {
   readonly blocks: number;
@@ -33,16 +33,13 @@ async function checkMemory({ blocks, hidden, samples, seqlen, limit }: Options):
     const layers = ["--layers", `/layers\\.(0|${blocks - 1})\\./`];
     const windows = ["--samples", String(samples), "--seqlen", String(seqlen), "--seed", "1"];
     const places = ["--out", `${folder}/out`, "--activations", "disk", "--backend", "cpu"];
-    const started = performance.now();
-    const { code, stderr, peakBytes } = await measurePare(
+    const { seconds, peakBytes } = await pareProcess([
       ...["prune", `${folder}/model`, "--calibration", calibration, ...layers, ...windows, ...places],
-    );
-    const seconds = secondsText((performance.now() - started) / 1000);
-    if (code !== 0) throw new Error(`pare prune: exit code ${code}\n${stderr}`);
+    ]);
     const blockMiB = (12 * hidden * hidden * 2 / MIB).toFixed(0);
     console.log(
       `${blocks} blocks of ${blockMiB} MiB, ${(size / MIB).toFixed(0)} MiB in all: ` +
-        `used ${(peakBytes / MIB).toFixed(0)} MiB of the ${limit} MiB allowed, in ${seconds}`,
+        `used ${(peakBytes / MIB).toFixed(0)} MiB of the ${limit} MiB allowed, in ${secondsText(seconds)}`,
     );
     if (peakBytes > limit * MIB) Deno.exit(1);
   } finally {

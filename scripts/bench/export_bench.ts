@@ -15,7 +15,7 @@ import { findTexts, fixtureModel, KINDS, type Texts } from "../fixtures/trained_
 import { LLAMA_LIBRARIES, llamaCppSkipReason } from "../peers/npm/llama_cpp.ts";
 import { PeerScript } from "../peers/peer_script.ts";
 import type { Bench } from "./bench.ts";
-import { pareProcess } from "./llm_compressor/programs.ts";
+import { pareProcess } from "../processes/pare_process.ts";
 import { listQualityModels, type QualityModel } from "./quality/cells.ts";
 import {
   type Comparison,

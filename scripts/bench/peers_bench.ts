@@ -2,8 +2,7 @@
  * Compresses models by Pare and by llm-compressor, once for every run, and measures the results. Pare makes each of its runs
  * twice: with its own kernels, and without an option that says what multiplies matrices, as a user does. llm-compressor runs in the
  * dtype and the setting of threads that were fastest in a trial. Every run writes a dense checkpoint, and `pare eval` measures the perplexity of each checkpoint.
- * The library transformers also measures the original model and the first checkpoint of each program. The
- * bench fails if the two perplexities of a checkpoint differ by more than 0.1 percent.
+ * `tests/peers` compares such perplexities with those of transformers.
  */
 
 import { calibrationWindows } from "../../src/layer/calibration/windows.ts";
@@ -21,16 +20,9 @@ import {
   type RunCost,
   runLlmCompressor,
   runPare,
-  transformersPerplexities,
   writeWindows,
 } from "./llm_compressor/programs.ts";
-import {
-  type PeersResult,
-  type PeersResults,
-  type PerplexityCheck,
-  requireSamePerplexity,
-  type RunResult,
-} from "./llm_compressor/results.ts";
+import type { PeersResult, PeersResults, RunResult } from "./llm_compressor/results.ts";
 import type { PeerRun } from "./llm_compressor/runs.ts";
 import { peersSettingsTable, peersTable } from "./llm_compressor/tables.ts";
 import { openDevice } from "./measure/matrix_products.ts";
@@ -81,13 +73,6 @@ interface TimedRun {
   library?: string;
   /** The number of weights outside the blocks that llm-compressor changed and its script restored. */
   restored?: number;
-}
-
-/** A checkpoint with the perplexity that `pare eval` measured. */
-interface MeasuredCheckpoint {
-  readonly title: string;
-  readonly folder: string;
-  readonly perplexity: number;
 }
 
 interface PeersBenchOptions {
@@ -149,7 +134,7 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
 /**
  * Measures one model.
  * @param scratch an empty folder for the texts and the checkpoints
- * @throws {Error} if a program fails, or if `pare eval` and transformers disagree
+ * @throws {Error} if a program fails
  */
 async function benchPeers(
   { model, runs: wanted, trialFolder }: PeersModel,
@@ -158,12 +143,11 @@ async function benchPeers(
 ): Promise<PeersResult & { readonly versions: Versions }> {
   const { name, folder, seqlen, calibrationWindows: samples, evaluationWindows } = model;
   const texts = await model.textFiles(scratch), tokens = await model.tokens();
-  const windowsFile = `${scratch}/calibration.json`, evaluationFile = `${scratch}/evaluation.json`;
+  const windowsFile = `${scratch}/calibration.json`;
   const windows = calibrationWindows(tokens.calibration, { windows: samples, seqlen });
   await writeWindows(windowsFile, windows);
   const trialFile = `${scratch}/trial.json`;
   await writeWindows(trialFile, windows.slice(0, TRIAL_WINDOWS));
-  await writeWindows(evaluationFile, firstWindows(tokens.evaluation, evaluationWindows, seqlen));
 
   const calibration = { folder, text: texts.calibration, samples, seqlen, windowsFile };
   const { best: setting, trials } = await chooseSetting(
@@ -183,17 +167,6 @@ async function benchPeers(
     texts.evaluation,
     { seqlen, windows: evaluationWindows, backend: options.backend },
   );
-  const measured = timed.map(({ run, out }, i) => (
-    { title: `${name} by ${run.program}, ${run.title}`, folder: out, perplexity: perplexities[i], run }
-  ));
-  const firsts = (["Pare", "llm-compressor"] as const).map((program) =>
-    measured.find(({ run }) => run.program === program)!
-  );
-  const checks = await checkPerplexities(
-    [{ title: `${name}, dense`, folder, perplexity: dense }, ...firsts],
-    evaluationFile,
-    setting,
-  );
   const runs: RunResult[] = [];
   for (const [i, { run, way, library, out, costs, restored }] of timed.entries()) {
     runs.push({
@@ -207,7 +180,7 @@ async function benchPeers(
     });
   }
   const counts = { seqlen, calibrationWindows: samples, evaluationWindows };
-  return { name, ...counts, dense, checks, runs, setting: setting.title, trials, versions };
+  return { name, ...counts, dense, runs, setting: setting.title, trials, versions };
 }
 
 /** Runs llm-compressor once in each dtype and setting of threads, and returns the fastest combination. */
@@ -221,24 +194,6 @@ async function chooseSetting(
     await Deno.remove(out, { recursive: true });
     return compressSeconds;
   }, ({ title, seconds }) => log(`trial of llm-compressor, ${title}: ${seconds.toFixed(2)} s`));
-}
-
-/**
- * Measures the checkpoints with transformers as well.
- * @throws {Error} if the perplexity of a checkpoint differs from that of `pare eval` by more than 0.1 percent
- */
-async function checkPerplexities(
-  checkpoints: readonly MeasuredCheckpoint[],
-  windowsFile: string,
-  setting: PeerSetting,
-): Promise<PerplexityCheck[]> {
-  const folders = checkpoints.map(({ folder }) => folder);
-  const theirs = await transformersPerplexities(folders, windowsFile, setting);
-  return checkpoints.map(({ title, perplexity }, i) => {
-    const check = { checkpoint: title, pare: perplexity, transformers: theirs[i] };
-    requireSamePerplexity(check);
-    return check;
-  });
 }
 
 /**
@@ -284,9 +239,4 @@ function summarize(costs: readonly RunCost[]): RunCost {
     processSeconds: median(costs.map(({ processSeconds }) => processSeconds)),
     peakBytes: Math.max(...costs.map(({ peakBytes }) => peakBytes)),
   };
-}
-
-/** Returns the first `count` windows of `seqlen` tokens. `pare eval --windows COUNT` measures the same windows. */
-function firstWindows(tokens: Uint32Array, count: number, seqlen: number): Uint32Array[] {
-  return Array.from({ length: count }, (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen));
 }

@@ -16,7 +16,8 @@ import { REAL_MODELS } from "../peers/real_model.ts";
 import { peersSkipReason, VENVS } from "../peers/venv.ts";
 import { writeNearest } from "../prune/write_nearest.ts";
 import type { Bench } from "./bench.ts";
-import { lastLine, pareProcess, runLlmCompressor, writeWindows } from "./llm_compressor/programs.ts";
+import { pareProcess } from "../processes/pare_process.ts";
+import { lastLine, runLlmCompressor, writeWindows } from "./llm_compressor/programs.ts";
 import { TARGETS } from "./measure/targets.ts";
 import {
   CALIBRATIONS,

@@ -1,9 +1,10 @@
-/** Runs Pare, llm-compressor and transformers, each in a process of its own, and reads their reports. */
+/** Runs Pare and llm-compressor, each in a process of its own, and reads their reports. */
 
 import { fileURLToPath } from "node:url";
 import { type BackendChoice, type Precision, PRECISIONS } from "../../../src/host/backends.ts";
 import { VENVS } from "../../peers/venv.ts";
 import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
+import { pareProcess } from "../../processes/pare_process.ts";
 import { peerEnvironment } from "../torch/peer_environment.ts";
 import { type ThreadSetting, threadSettings } from "../torch/thread_settings.ts";
 import { RUN_REPORT_FILE } from "../../../src/prune/report/file_names.ts";
@@ -11,11 +12,7 @@ import { runReportSchema } from "../../../src/prune/report/run_report.ts";
 import { pruneOptions } from "../measure/targets.ts";
 import type { LlmCompressorRun, PareRun } from "./runs.ts";
 
-const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));
 const LLM_COMPRESSOR = fileURLToPath(new URL("../python/llm_compressor.py", import.meta.url));
-const TRANSFORMERS_PERPLEXITY = fileURLToPath(
-  new URL("../python/transformers_perplexity.py", import.meta.url),
-);
 
 /** A model, and the calibration data that all programs get. */
 export interface Calibration {
@@ -110,29 +107,6 @@ export async function parePerplexities(
   ]);
   const { models } = lastLine<{ models: { texts: { perplexity: number }[] }[] }>(measured);
   return models.map(({ texts }) => texts[0].perplexity);
-}
-
-/** Measures the perplexity of checkpoints by transformers, in the order of `folders`. */
-export async function transformersPerplexities(
-  folders: readonly string[],
-  windowsFile: string,
-  setting: ThreadSetting,
-): Promise<number[]> {
-  return lastLine(await pythonProcess([TRANSFORMERS_PERPLEXITY, windowsFile, ...folders], setting));
-}
-
-/** Runs `pare ARGS` without the variables that change its defaults or slow down the libraries. */
-export function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
-  return measureProcess({
-    command: Deno.execPath(),
-    args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
-    env: peerEnvironment({ NO_COLOR: "1" }, withoutPareVariables(Deno.env.toObject())),
-  });
-}
-
-/** Removes the variables that change defaults of `pare`, so that a run without options uses what a user gets. */
-function withoutPareVariables(variables: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(variables).filter(([name]) => !name.startsWith("PARE_")));
 }
 
 function pythonProcess(args: readonly string[], { variables }: ThreadSetting): Promise<MeasuredProcess> {

@@ -21,20 +21,12 @@ export interface RunResult extends RunCost, ZeroCount {
   readonly restored?: number;
 }
 
-/** The perplexity of one checkpoint, measured by `pare eval` and by the library transformers. */
-export interface PerplexityCheck {
-  readonly checkpoint: string;
-  readonly pare: number;
-  readonly transformers: number;
-}
-
 export interface PeersResult {
   readonly name: string;
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
   readonly dense: number;
-  readonly checks: readonly PerplexityCheck[];
   readonly runs: readonly RunResult[];
   /** The setting of threads of llm-compressor. It was the fastest one in the trials. */
   readonly setting?: string;
@@ -81,17 +73,4 @@ export function compareWithPeer(
     processSpeedup: peer.processSeconds / processSeconds,
     memoryShare: peakBytes / peer.peakBytes,
   };
-}
-
-/** The largest allowed relative difference between the perplexities of `pare eval` and transformers. */
-const TOLERANCE = 1e-3;
-
-/** Compares two perplexities of a checkpoint. @throws {Error} if the two perplexities differ by more than 0.1 percent */
-export function requireSamePerplexity({ checkpoint, pare, transformers }: PerplexityCheck): void {
-  // The condition is negated, so that a perplexity of NaN also throws.
-  if (!(Math.abs(pare / transformers - 1) <= TOLERANCE)) {
-    throw new Error(
-      `${checkpoint}: pare eval measures a perplexity of ${pare}, but transformers measures ${transformers}`,
-    );
-  }
 }
