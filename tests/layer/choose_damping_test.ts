@@ -7,19 +7,19 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
 import { chooseDamping } from "../../src/layer/validation/choose_damping.ts";
-import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
 import { METHOD_NAMES } from "../../src/protocol/methods.ts";
 import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
 import { sampledLayer, shrunkHessian, triedDampings } from "../reference/damping.ts";
 import { referenceGptq } from "../reference/gptq.ts";
-import { gram, quadraticForm } from "../reference/hessian.ts";
+import { gram } from "../reference/hessian.ts";
 import { referenceFactor, type ReferenceLayer, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { compressHost } from "../support/compress_host.ts";
+import { type HostLayer, makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { normals, uniform } from "../../scripts/fixtures/random.ts";
 import { floats } from "./bodies.ts";
 
@@ -132,42 +132,14 @@ eachBackend("chooseDamping()", (backend) => {
   });
 });
 
-/** Solves a layer, and checks the figures of its report against float64 sums. */
-async function solve(
-  backend: Backend,
-  host: HostLayer,
-  validation: Float32Array,
-  options: Partial<LayerParameters>,
-  target?: Float32Array<ArrayBuffer>,
-) {
-  const live = backend.counters.bytesLive, operands = upload(backend, host, validation);
-  const { rows, cols } = host;
-  const wanted = target && uploadLayer(backend, { ...host, weight: target }, EDGE);
-  const parameters = { ...BASE, ...options, targetStep: target && 0.5 };
-  const { solution, factor, report } = await compressLayer(
-    backend,
-    { ...operands, target: wanted?.weight },
-    parameters,
-    () => 0,
-  );
-  const { q, mask } = await readSolution(backend, solution);
-  for (const resource of [solution, factor, wanted, ...Object.values(operands)]) resource?.destroy();
-  assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
-  const lossOn = (hessian: ArrayLike<number>) =>
-    rowLosses(host.weight, q, hessian, cols).reduce((a, b) => a + b);
-  assertClose([report.loss!], [lossOn(host.hessian)], 2e-3, { label: "loss" });
-  const weightForm = quadraticForm(host.weight, host.hessian, rows, cols);
-  assertClose([report.relative_error!], [lossOn(host.hessian) / weightForm], 2e-3, { label: "error" });
-  if (!target) assertClose([report.validation_loss!], [lossOn(validation)], 2e-3, { label: "validation" });
-  return { q, mask, report };
-}
-
 eachBackend("compressLayer() with damping auto", (backend) => {
   const cols = 70, [hessian, validation] = STATISTICS["weaker correlations"](cols);
-  const host = layerOf(33, cols, hessian, false);
+  const host = { ...layerOf(33, cols, hessian, false), validation };
+  const solve = (options: Partial<LayerParameters>, target?: Float32Array<ArrayBuffer>) =>
+    compressHost(backend(), { ...host, target }, { ...BASE, ...options, targetStep: target && 0.5 }, EDGE);
 
   it("solves with the shrunk statistics, and reports the loss on those of the request", async () => {
-    const { q, report } = await solve(backend(), host, validation, {});
+    const { q, report } = await solve({});
     assert.deepEqual([report.damping, report.shrinkage], [0.01, 0.3]);
     assert.equal(report.validation_choice, "method");
     const factor = referenceFactor(shrunkHessian(hessian, cols, 0.3), cols, 0.01);
@@ -192,12 +164,12 @@ eachBackend("compressLayer() with damping auto", (backend) => {
       for (const quantization of [undefined, TWO_BITS]) {
         for (const refitSteps of method === "adaprune" ? [3] : [0, 3]) {
           const options = { method, quantization, refitSteps, effort: "fast" } as const;
-          const { report } = await solve(backend(), host, validation, options);
+          const { report } = await solve(options);
           const isUsed = !["magnitude", "wanda"].includes(method) || refitSteps > 0 || quantization;
           if (!isUsed) assert.equal(report.shrinkage, undefined);
           assert.equal(report.damping === null, !isUsed);
           if (method !== "sparsegpt" || refitSteps > 0) continue;
-          const fixed = await solve(backend(), host, validation, { ...options, damping: 0.01 });
+          const fixed = await solve({ ...options, damping: 0.01 });
           assert.ok(report.validation_loss! < fixed.report.validation_loss!);
         }
       }
@@ -206,7 +178,7 @@ eachBackend("compressLayer() with damping auto", (backend) => {
 
   it("chooses the damping of a layer with a target", async () => {
     const target = Float32Array.from(normals(33 * cols, 3), (value) => 0.01 * value);
-    const { report } = await solve(backend(), host, validation, {}, target);
+    const { report } = await solve({}, target);
     assert.equal(report.shrinkage, 0.3);
     assert.ok(report.target_change!.step! < 0);
   });

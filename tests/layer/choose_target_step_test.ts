@@ -6,7 +6,6 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
-import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
 import { copyTiled } from "../../src/layer/linalg/tile_arithmetic.ts";
@@ -21,7 +20,8 @@ import { referenceChange, referenceStep } from "../reference/target_step.ts";
 import { nearestOnMask, rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { compressHost } from "../support/compress_host.ts";
+import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { normals } from "../../scripts/fixtures/random.ts";
 import { floats } from "./bodies.ts";
 
@@ -131,17 +131,9 @@ eachBackend("target_step auto", (backend) => {
     }] as const
   ) {
     it(`compares the results by the validation target, with ${JSON.stringify(changes)}`, async () => {
-      const host = makeCase(33, 70, 0.5), { rows, cols, weight } = host, live = backend().counters.bytesLive;
-      const operands = upload(backend(), host), parameters = { ...PARAMETERS, ...changes };
-      const { solution, factor: made, report } = await compressLayer(
-        backend(),
-        { ...operands, target: operands.target.weight, validationTarget: operands.validationTarget.weight },
-        parameters,
-        () => 0,
-      );
-      const { q, mask } = await readSolution(backend(), solution);
-      for (const resource of [solution, made, ...Object.values(operands)]) resource?.destroy();
-      assert.equal(backend().counters.bytesLive, live, "bytes left allocated");
+      const host = makeCase(33, 70, 0.5), { rows, cols, weight } = host;
+      const parameters = { ...PARAMETERS, ...changes };
+      const { q, mask, report } = await compressHost(backend(), host, parameters, EDGE);
       const change = referenceChange(validated(host), q);
       assert.ok(report.target_step! > 0);
       assertClose([report.target_change!.validation!], [change], 5e-3, { label: "change" });

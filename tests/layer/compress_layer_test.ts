@@ -10,8 +10,8 @@ import { compressLayer } from "../../src/layer/compress_layer.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { readMatrix } from "../../src/device/tiled_matrix.ts";
 import { relativeError } from "../../src/layer/solvers/solver.ts";
+import { compressHost } from "../support/compress_host.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 
 const ROWS = 24, COLS = 70;
@@ -84,24 +84,13 @@ eachBackend("compressLayer", (backend) => {
   });
 
   it("reports the sparsity that a pattern reaches, and no damping for a method that does not factor", async () => {
-    const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, COLS);
-    const parameters = {
-      ...PARAMETERS,
-      method: "magnitude",
-      pattern: { kind: "n:m", keep: 2, group: 4 },
-    } as const;
-    const { solution, factor, report } = await compressLayer(
-      backend(),
-      { layer, hessian },
-      parameters,
-      tickingClock(),
-    );
-    assert.equal(factor, undefined);
+    const pattern = { kind: "n:m", keep: 2, group: 4 } as const;
+    const { report, hasFactor } = await compressHost(backend(), host, { method: "magnitude", pattern });
+    assert.equal(hasFactor, false);
     assert.equal(report.pattern, "2:4");
     assertClose([report.sparsity], [35 / 70], 1e-12);
     assert.equal(report.damping, null);
     assert.ok(report.loss! > 0);
-    for (const resource of [solution, layer, hessian]) resource.destroy();
   });
 
   it("refuses operands that the method cannot use", async () => {
@@ -120,22 +109,10 @@ eachBackend("compressLayer", (backend) => {
   });
 
   /** Solves the layer with its weights times `factor` and its statistics times `power`. */
-  async function solveScaled(factor: number, power: number, changes: Partial<LayerParameters> = {}) {
-    const scaled = { ...host, weight: host.weight.map((value) => value * factor) };
-    const statistics = host.hessian.map((value) => value * power);
-    const layer = uploadLayer(backend(), scaled), hessian = uploadHessian(backend(), statistics, COLS);
-    const parameters = { ...PARAMETERS, ...changes };
-    const { solution, factor: made, report } = await compressLayer(
-      backend(),
-      { layer, hessian },
-      parameters,
-      tickingClock(),
-    );
-    const q = await readMatrix(backend(), solution.q);
-    for (const resource of [solution, layer]) resource.destroy();
-    if (made) made.destroy();
-    else hessian.destroy();
-    return { q, report };
+  function solveScaled(factor: number, power: number, changes: Partial<LayerParameters> = {}) {
+    const weight = host.weight.map((value) => value * factor);
+    const hessian = host.hessian.map((value) => value * power);
+    return compressHost(backend(), { ...host, weight, hessian }, { ...PARAMETERS, ...changes });
   }
 
   const METHODS = [

@@ -20,7 +20,8 @@ import { referenceChange, referenceStep, type TargetLayer } from "../reference/t
 import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
-import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { compressHost } from "../support/compress_host.ts";
+import { type HostLayer, makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { normals } from "../../scripts/fixtures/random.ts";
 import { floats } from "./bodies.ts";
 
@@ -97,28 +98,8 @@ eachBackend("a layer with a target", (backend) => {
     host: TargetHostLayer,
     { held, ...changes }: Partial<LayerParameters> & { readonly held?: Float32Array } = {},
   ) {
-    const { rows, cols } = host, live = backend().counters.bytesLive;
-    const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, cols);
-    const target = uploadMatrix(backend(), host, host.target);
-    const validation = held && uploadHessian(backend(), held, cols);
-    const operands = { layer, hessian, target, validation };
-    const { solution, factor: made, report } = await compressLayer(
-      backend(),
-      operands,
-      { ...PARAMETERS, ...changes },
-      () => 0,
-    );
-    const { q, mask } = await readSolution(backend(), solution);
-    for (const resource of [solution, made!, layer, hessian, target, validation]) resource?.destroy();
-    assert.equal(backend().counters.bytesLive, live);
-    const difference = q.map((value, i) => host.weight[i] - value);
-    const loss = quadraticForm(difference, host.hessian, rows, cols);
-    assertClose([report.loss!], [loss], 1e-3);
-    assertClose(
-      [report.relative_error!],
-      [loss / quadraticForm(host.weight, host.hessian, rows, cols)],
-      1e-3,
-    );
+    const given = { ...host, validation: held };
+    const { q, mask, report } = await compressHost(backend(), given, { ...PARAMETERS, ...changes });
     const { result, step } = report.target_change!;
     assertClose([result!], [referenceChange(host, q)], 5e-3);
     assertClose([step!], [
@@ -187,12 +168,9 @@ eachBackend("a layer with a target", (backend) => {
 
   it("solves the original weights with a step of size 0", async () => {
     const host = makeTargetLayer(21, 70, 5);
-    const { targetStep: _size, ...without } = PARAMETERS;
-    const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, host.cols);
-    const plain = await compressLayer(backend(), { layer, hessian }, without, () => 0);
-    const expected = await readSolution(backend(), plain.solution);
-    for (const resource of [plain.solution, plain.factor!, layer]) resource.destroy();
-    assertSame((await solve(host, { targetStep: 0 })).q, expected.q);
+    const without = { ...host, target: undefined }, options = { ...PARAMETERS, targetStep: undefined };
+    const plain = await compressHost(backend(), without, options);
+    assertSame((await solve(host, { targetStep: 0 })).q, plain.q);
     assert.equal(plain.report.target_change, undefined);
   });
 
@@ -200,13 +178,9 @@ eachBackend("a layer with a target", (backend) => {
     const host = makeTargetLayer(12, 40, 5), { q } = await solve(host);
     for (const exponent of [70, -70]) {
       const scale = (values: Float32Array<ArrayBuffer>) => values.map((value) => value * 2 ** exponent);
-      const layer = uploadLayer(backend(), { ...host, weight: scale(host.weight) });
-      const hessian = uploadHessian(backend(), host.hessian, host.cols);
-      const target = uploadMatrix(backend(), host, scale(host.target));
-      const solved = await compressLayer(backend(), { layer, hessian, target }, PARAMETERS, () => 0);
-      const scaled = await readSolution(backend(), solved.solution);
+      const scaledHost = { ...host, weight: scale(host.weight), target: scale(host.target) };
+      const scaled = await compressHost(backend(), scaledHost, PARAMETERS);
       assert.deepEqual(scaled.q, scale(q as Float32Array<ArrayBuffer>));
-      for (const resource of [solved.solution, solved.factor!, layer, hessian, target]) resource.destroy();
     }
   });
 

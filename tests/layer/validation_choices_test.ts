@@ -7,7 +7,6 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
 import { checkPruned } from "../../src/client/answers/check_pruned.ts";
-import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
 import type { LayerParameters } from "../../src/layer/methods.ts";
@@ -21,14 +20,13 @@ import { nearestOnMask, rowLosses } from "../reference/validation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
+import { compressHost } from "../support/compress_host.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { floats } from "./bodies.ts";
 
 const ROWS = 19, COLS = 45, EDGE = 32, DAMPING = 0.01;
 const host = makeLayer(ROWS, COLS, { seed: 4, tokens: 90, dead: [7] });
 const UNSTRUCTURED = { kind: "unstructured" } as const;
-
-type Options = Partial<LayerParameters> & Pick<LayerParameters, "method">;
 
 /** Returns a diagonal matrix (COLS, COLS). */
 function diagonal(entry: (column: number) => number): Float32Array<ArrayBuffer> {
@@ -40,34 +38,14 @@ function lossOf(q: ArrayLike<number>, validation: ArrayLike<number>, weight = ho
   return rowLosses(weight, q, validation, COLS).reduce((a, b) => a + b);
 }
 
-/** Solves a layer, and checks that nothing stays allocated. */
-async function solve(
+/** Solves a layer, by default {@link host}. */
+function solve(
   backend: Backend,
-  options: Options,
+  options: Partial<LayerParameters>,
   validation?: Float32Array<ArrayBuffer>,
   given: HostLayer = host,
 ) {
-  const live = backend.counters.bytesLive, layer = uploadLayer(backend, given, EDGE);
-  const operands = {
-    layer,
-    hessian: uploadHessian(backend, given.hessian, COLS, EDGE),
-    validation: validation && uploadHessian(backend, validation, COLS, EDGE),
-  };
-  const parameters = {
-    pattern: UNSTRUCTURED,
-    sparsity: 0.5,
-    relativeError: true,
-    blocksize: 32,
-    damping: DAMPING,
-    ...options,
-  };
-  const { solution, factor, report } = await compressLayer(backend, operands, parameters, () => 0);
-  const result = { ...await readSolution(backend, solution), report };
-  for (const resource of [solution, layer, operands.hessian, operands.validation, factor]) {
-    resource?.destroy();
-  }
-  assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
-  return result;
+  return compressHost(backend, { ...given, validation }, options, EDGE);
 }
 
 eachBackend("compressLayer(), by validation statistics,", (backend) => {

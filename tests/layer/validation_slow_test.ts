@@ -5,17 +5,13 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/device/backend.ts";
-import { compressLayer } from "../../src/layer/compress_layer.ts";
-import type { LayerParameters } from "../../src/layer/methods.ts";
 import { METHOD_NAMES } from "../../src/protocol/methods.ts";
-import { quadraticForm } from "../reference/hessian.ts";
 import { referenceMagnitude } from "../reference/sparsegpt.ts";
 import { nearestOnMask, rowLosses } from "../reference/validation.ts";
-import { assertClose } from "../support/assert_close.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { eachBackend } from "../support/backends.ts";
-import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { compressHost } from "../support/compress_host.ts";
+import { makeLayer } from "../support/layers.ts";
 import { uniform } from "../../scripts/fixtures/random.ts";
 
 const ROWS = 23, COLS = 71, EDGE = 32, DEAD = [0, 40];
@@ -30,44 +26,6 @@ const UNSTRUCTURED = { kind: "unstructured" } as const,
 const ROUND_ROWS = { bits: 3, groupSize: 0, symmetric: false, order: "natural" } as const;
 const ROUND_GROUPS = { bits: 4, groupSize: 16, symmetric: false, order: "natural" } as const;
 
-type Options = Pick<LayerParameters, "method" | "pattern" | "sparsity" | "refitSteps" | "quantization">;
-
-/** Solves the layer, compares the report with float64 sums, and returns the report with the losses of the rows. */
-async function solve(backend: Backend, options: Options, isForced: boolean) {
-  const host = isForced ? { ...base, forced } : base, live = backend.counters.bytesLive;
-  const layer = uploadLayer(backend, host, EDGE);
-  const operands = {
-    layer,
-    hessian: uploadHessian(backend, host.hessian, COLS, EDGE),
-    validation: uploadHessian(backend, validation, COLS, EDGE),
-  };
-  const parameters = {
-    effort: "fast",
-    relativeError: true,
-    blocksize: 32,
-    damping: 0.01,
-    ...options,
-  } as const;
-  const { solution, factor, report } = await compressLayer(backend, operands, parameters, () => 0);
-  const { q, mask } = await readSolution(backend, solution);
-  for (const resource of [solution, layer, operands.hessian, operands.validation]) resource.destroy();
-  factor?.destroy();
-  assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
-
-  mask.forEach((kept, i) => {
-    if (!kept) assert.ok(Object.is(q[i], 0), `pruned entry ${i} is ${q[i]}`);
-    if (isForced && forced[i]) assert.equal(kept, 0, `forced entry ${i} is kept`);
-  });
-  assert.equal(report.zeros, mask.reduce((sum, kept) => sum + 1 - kept, 0));
-  const losses = rowLosses(host.weight, q, validation, COLS), loss = losses.reduce((a, b) => a + b);
-  assertClose([report.validation_loss!], [loss], 2e-4, { label: "validation loss" });
-  const weightForm = quadraticForm(host.weight, validation, ROWS, COLS);
-  assertClose([report.validation_error!], [loss / weightForm], 2e-4, { label: "validation error" });
-  const calibration = rowLosses(host.weight, q, host.hessian, COLS).reduce((a, b) => a + b);
-  assertClose([report.loss!], [calibration], 2e-3, { label: "loss" });
-  return { report, host, mask, losses, loss };
-}
-
 eachBackend("compressLayer() with validation statistics", (backend) => {
   for (const method of METHOD_NAMES) {
     for (const pattern of [UNSTRUCTURED, TWO_OF_FOUR]) {
@@ -77,8 +35,16 @@ eachBackend("compressLayer() with validation statistics", (backend) => {
           const sparsity = 0.5, groups = pattern.kind === "n:m" ? pattern : undefined;
           for (const refitSteps of method === "adaprune" ? [5] : [0, 5]) {
             for (const isForced of [false, true]) {
-              const options = { method, pattern, sparsity, refitSteps, quantization };
-              const { report, host, mask, losses, loss } = await solve(backend(), options, isForced);
+              const host = isForced ? { ...base, forced } : base, effort = "fast";
+              const options = { method, pattern, sparsity, refitSteps, quantization, effort } as const;
+              const { report, q, mask } = await compressHost(
+                backend(),
+                { ...host, validation },
+                options,
+                EDGE,
+              );
+              const losses = rowLosses(host.weight, q, validation, COLS),
+                loss = losses.reduce((a, b) => a + b);
               const nearest = nearestOnMask(host.weight, mask, COLS, quantization);
               rowLosses(host.weight, nearest, validation, COLS).forEach((other, row) => {
                 assert.ok(losses[row] <= other * (1 + 1e-4), `row ${row}: ${losses[row]}, nearest ${other}`);
