@@ -1,12 +1,13 @@
 /**
- * Tests that other programs read the checkpoints that `pare prune` writes: transformers the dense and the
- * quantised ones, and Pare's Python package all of them.
+ * Tests that other programs read the checkpoints that `pare prune` writes: transformers the dense and the quantised ones, by the line of
+ * Python that the command prints at its end too, and Pare's Python package the quantised ones.
  */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { VENVS } from "../../scripts/peers/venv.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
 import { openModelFolder } from "../../src/model/model.ts";
@@ -21,6 +22,9 @@ const WINDOWS = [[1, 300, 2, 45, 1999, 8, 77, 512], [5, 4, 3, 2047, 1024, 9, 640
 
 /** The options of `pare prune` that say how much calibration is done. */
 const CALIBRATION = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+
+/** Runs the model that the printed line of Python loads. */
+const CHECK = "import torch; assert model(torch.tensor([[5, 4, 3]])).logits.isfinite().all()";
 
 /** Computes the logits of {@link WINDOWS} by Pare: one array (tokens, vocabulary) per window. */
 async function pareLogits(folder: string): Promise<Float32Array[]> {
@@ -38,19 +42,28 @@ async function pareLogits(folder: string): Promise<Float32Array[]> {
 }
 
 await describePeers("the output of pare prune", (peers) => {
-  /** Prunes a model of the fixtures into the folder `name`, and returns the path of the folder. */
+  /**
+   * Prunes a model of the fixtures into the folder `name`, and asserts that the line of Python at the end of the output loads the result.
+   * Returns the path of the folder.
+   */
   async function prune(model: string, name: string, ...options: readonly string[]): Promise<string> {
     const { calibration } = await writeSotuTexts(peers().folder), out = `${peers().folder}/${name}`;
-    await succeeded(runPare(
-      "prune",
-      MODELS + model,
-      "--calibration",
-      calibration,
-      ...CALIBRATION,
-      ...options,
-      "--out",
-      out,
-    ));
+    const { stderr } = await succeeded(
+      runPare(
+        "prune",
+        MODELS + model,
+        "--calibration",
+        calibration,
+        ...CALIBRATION,
+        ...options,
+        "--out",
+        out,
+      ),
+    );
+    const [, line] = /^load it in Python: (.*)$/m.exec(stderr)!;
+    const args = ["-c", `${line}\n${CHECK}`], env = { HF_HUB_OFFLINE: "1" };
+    const loaded = await new Deno.Command(VENVS.readers.python, { args, env }).output();
+    assert.ok(loaded.success, new TextDecoder().decode(loaded.stderr));
     return out;
   }
 

@@ -5,7 +5,7 @@
 
 import { choleskyInverse, choleskyLower } from "./cholesky.ts";
 import { dampedHessian, quadraticForm } from "./hessian.ts";
-import type { ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
+import { type ReferenceLayer, type ReferenceSolution, withLoss } from "./sparsegpt.ts";
 
 export interface ReferenceColumns extends ReferenceSolution {
   /** The columns in the order of their removal. */
@@ -44,13 +44,7 @@ export function referenceColumns(
   }
   const q = refitted(original, damped, rows, cols, alive);
   const mask = Uint8Array.from({ length: rows * cols }, (_, i) => alive.includes(i % cols) ? 1 : 0);
-  const loss = errorOf(original, q, hessian, rows, cols),
-    total = quadraticForm(original, hessian, rows, cols);
-  return { q, mask, loss, relativeError: total === 0 ? 0 : loss / total, removed, increases };
-}
-
-function errorOf(w: Float64Array, q: Float64Array, h: ArrayLike<number>, rows: number, cols: number): number {
-  return quadraticForm(w.map((value, i) => value - q[i]), h, rows, cols);
+  return { ...withLoss(original, q, mask, layer), removed, increases };
 }
 
 function range(start: number, count: number): number[] {

@@ -5,7 +5,6 @@
  * after it. The grids are in `quantization.ts`. Entries are chosen as in `sparsegpt.ts`. This file shares no code with `src`.
  */
 
-import { quadraticForm } from "./hessian.ts";
 import {
   codeOf,
   factorOf,
@@ -17,7 +16,14 @@ import {
   searchGrid,
   valueOf,
 } from "./quantization.ts";
-import { type Groups, type ReferenceFactor, referenceFactor, type ReferenceLayer } from "./sparsegpt.ts";
+import {
+  type Groups,
+  type ReferenceFactor,
+  referenceFactor,
+  type ReferenceLayer,
+  type ReferenceSolution,
+  withLoss,
+} from "./sparsegpt.ts";
 
 /** The settings of the pass. */
 export interface GptqOptions {
@@ -44,21 +50,13 @@ export interface GptqOptions {
   readonly blocksize: number;
 }
 
-/** The result of the pass. */
-export interface GptqSolution {
-  /** (rows, cols): the pruned and rounded weights. */
-  readonly q: Float64Array;
+/** The result of the pass. Its weights `q` are rounded. */
+export interface GptqSolution extends ReferenceSolution {
   /** (rows, cols): the codes. */
   readonly codes: Uint8Array;
   /** (rows, grids): the scale and the zero point of each grid. */
   readonly scales: Float64Array;
   readonly zeros: Float64Array;
-  /** (rows, cols): 0 where the entry is pruned, 1 elsewhere. */
-  readonly mask: Uint8Array;
-  /** tr(Δ·H·Δᵀ), where Δ is the change of the weights. */
-  readonly loss: number;
-  /** The loss divided by tr(W·H·Wᵀ). */
-  readonly relativeError: number;
 }
 
 /** Prunes and rounds a layer. The columns of dead inputs are set to 0 first. */
@@ -67,7 +65,7 @@ export function referenceGptq(
   { u, dead }: ReferenceFactor,
   options: GptqOptions,
 ): GptqSolution {
-  const { rows, cols, forced, hessian } = layer;
+  const { rows, cols, forced } = layer;
   const { bits, symmetric, groupSize, sparsity, groups, fixedMask, follow, blocksize } = options;
   const scaleDtype = ["F32", "F16", "BF16"].indexOf(options.scaleDtype ?? "F32");
   const original = Float64Array.from(layer.weight);
@@ -141,12 +139,10 @@ export function referenceGptq(
       for (let c = j; c < cols; c++) w[r * cols + c] -= error * u[j * cols + c];
     }
   }
-  const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
-  const total = quadraticForm(original, hessian, rows, cols);
   const [scales, zeros] = (["scale", "zero"] as const).map((key) =>
     Float64Array.from(chosen, (grid) => grid[key])
   );
-  return { q, codes, scales, zeros, mask, loss, relativeError: total === 0 ? 0 : loss / total };
+  return { ...withLoss(original, q, mask, layer), codes, scales, zeros };
 }
 
 /**

@@ -4,8 +4,8 @@
  */
 
 import { choleskyInverse, choleskyLower } from "./cholesky.ts";
-import { dampedHessian, quadraticForm } from "./hessian.ts";
-import type { Groups, ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
+import { dampedHessian } from "./hessian.ts";
+import { type Groups, type ReferenceLayer, type ReferenceSolution, withLoss } from "./sparsegpt.ts";
 
 /** The removal of one weight. The trace of a row is the list of its removals. */
 interface Removal {
@@ -40,9 +40,7 @@ export function referenceObc(
       q.set(weights, r * cols);
     }
   });
-  const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
-  const total = quadraticForm(original, hessian, rows, cols);
-  return { q, mask, loss, relativeError: total === 0 ? 0 : loss / total };
+  return withLoss(original, q, mask, layer);
 }
 
 /**

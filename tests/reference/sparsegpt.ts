@@ -156,8 +156,8 @@ function pruneGroups(
   }
 }
 
-/** Returns the pruned weights with their loss and relative error. */
-function withLoss(
+/** Returns the pruned weights with their loss and relative error. `original` are the weights without those of dead inputs. */
+export function withLoss(
   original: Float64Array,
   q: Float64Array,
   mask: Uint8Array,

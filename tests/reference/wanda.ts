@@ -3,9 +3,8 @@
  * group of a row. This file shares no code with `src`.
  */
 
-import { quadraticForm } from "./hessian.ts";
 import { referenceSelection } from "./selection.ts";
-import type { Groups, ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
+import { type Groups, type ReferenceLayer, type ReferenceSolution, withLoss } from "./sparsegpt.ts";
 
 /**
  * Prunes a layer. The numbers of pruned entries of two rows differ by at most one, and the numbers of the first r
@@ -39,8 +38,5 @@ export function referenceWanda(
       prune(r, 0, cols, Math.floor(total * (r + 1) / rows) - Math.floor(total * r / rows));
     }
   }
-  const q = original.map((value, i) => mask[i] ? value : 0);
-  const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
-  const weightForm = quadraticForm(original, hessian, rows, cols);
-  return { q, mask, loss, relativeError: weightForm === 0 ? 0 : loss / weightForm };
+  return withLoss(original, original.map((value, i) => mask[i] ? value : 0), mask, layer);
 }
