@@ -15,7 +15,7 @@ export interface TargetLayer {
 }
 
 /** The product of A (rows, n) and B (n, n). */
-export function product(a: ArrayLike<number>, b: ArrayLike<number>, rows: number, n: number): Float64Array {
+function product(a: ArrayLike<number>, b: ArrayLike<number>, rows: number, n: number): Float64Array {
   const c = new Float64Array(rows * n);
   for (let r = 0; r < rows; r++) {
     for (let k = 0; k < n; k++) {
