@@ -34,7 +34,7 @@ const DEFAULTS: LayerParameters = {
 export async function compressHost(
   backend: Backend,
   host: CompressedLayer,
-  changes: Partial<LayerParameters> = {},
+  changes: Partial<LayerParameters>,
   edge?: number,
 ) {
   const live = backend.counters.bytesLive, { rows, cols, weight, forced, target, validation } = host;
