@@ -32,7 +32,7 @@ await compareFamily("the text part of Gemma 3", {
   mm_tokens_per_image: 4,
   text_config: gemma3.base,
 }, {
-  "with a window in its first block": { settings: {}, dtype: "bfloat16" },
+  "with a window in its first block": { dtype: "bfloat16" },
   "with biases": { settings: { text_config: { ...gemma3.base, attention_bias: true } } },
   "with a limit of logits, which the class of the multimodal model ignores": {
     settings: { text_config: { ...gemma3.base, final_logit_softcapping: 3.5 } },
@@ -54,7 +54,7 @@ await compareFamily("the text part of Gemma 4", {
   vision_config: GEMMA4_VISION,
   text_config: { ...gemma4.base, use_bidirectional_attention: "vision" },
 }, {
-  "with keys that are also values in its second block": { settings: {}, dtype: "bfloat16" },
+  "with keys that are also values in its second block": { dtype: "bfloat16" },
   "with inputs of tokens, and with shared keys and values": { settings: { text_config: gemma4E2b.base } },
   "with experts and a limit of logits": {
     settings: {
@@ -70,7 +70,7 @@ await compareFamily("the text part of Gemma 4 unified", {
   model_type: "gemma4_unified",
   text_config: { ...gemma4.base, model_type: "gemma4_unified_text" },
 }, {
-  "with keys that are also values in its second block": { settings: {} },
+  "with keys that are also values in its second block": {},
 });
 
 await compareFamily("the text part of LLaMA 4", {
@@ -81,7 +81,7 @@ await compareFamily("the text part of LLaMA 4", {
   },
   text_config: llama4.base,
 }, {
-  "with experts in its second block": { settings: {}, dtype: "bfloat16" },
+  "with experts in its second block": { dtype: "bfloat16" },
   "with two experts per token, and longer chunks": {
     settings: { text_config: { ...llama4.base, num_experts_per_tok: 2, attention_chunk_size: 8 } },
     dtype: "bfloat16",
@@ -93,7 +93,7 @@ await compareFamily("the text part of Mistral 3", {
   vision_config: { ...VISION, model_type: "pixtral", head_dim: 8 },
   text_config: ministral3.base,
 }, {
-  "with the text part of Ministral 3": { settings: {} },
+  "with the text part of Ministral 3": {},
   "with the text part of Mistral, and an untied head": {
     settings: {
       text_config: { ...LLAMA, model_type: "mistral", sliding_window: 5 },
@@ -129,9 +129,8 @@ await compareFamily("the text part of Qwen2.5-VL", {
   vision_config: QWEN_VISION,
   text_config: QWEN2_5_TEXT,
 }, {
-  "with an untied head": { settings: {} },
+  "with an untied head": {},
   "with an untied head, in the form of older versions": {
-    settings: {},
     rewrite: inOldQwenForm,
     same: "with an untied head",
   },
@@ -148,7 +147,7 @@ await compareFamily("the text part of Qwen3-VL", {
   vision_config: QWEN_VISION,
   text_config: { ...QWEN, model_type: "qwen3_vl_text" },
 }, {
-  "with an untied head": { settings: {} },
+  "with an untied head": {},
   "with a tied head": { settings: { tie_word_embeddings: true } },
   "with biases of attention": {
     settings: { text_config: { ...QWEN, model_type: "qwen3_vl_text", attention_bias: true } },
@@ -160,7 +159,7 @@ await compareFamily("the text part of Qwen3.5", {
   vision_config: QWEN_VISION,
   text_config: qwen35.base,
 }, {
-  "with linear attention in its first block": { settings: {} },
+  "with linear attention in its first block": {},
   "with a tied head": { settings: { tie_word_embeddings: true } },
 });
 
@@ -169,5 +168,5 @@ await compareFamily("the text part of Qwen3.5 with experts", {
   vision_config: QWEN_VISION,
   text_config: qwen35Moe.base,
 }, {
-  "with linear attention in its first block": { settings: {} },
+  "with linear attention in its first block": {},
 });
