@@ -12,29 +12,11 @@ const ENVIRONMENT = {
   OMP_NUM_THREADS: "1", // the models are so small that threads would only wait for each other
 };
 
-/** A running script, which answers each request with one line of JSON. */
-export class PeerScript {
-  readonly #process: LineProcess;
-
+/** A running script. If a request fails, the error has the traceback of the script. */
+export class PeerScript extends LineProcess {
   /** Starts `scripts/peers/NAME.py`. Call {@link stop} to end it. */
   constructor(name: string, { python }: Venv = VENVS.readers) {
     const path = fileURLToPath(new URL(`${name}.py`, import.meta.url));
-    this.#process = new LineProcess(python, ["-B", path], { env: ENVIRONMENT });
-  }
-
-  /** Sends a request and waits for the answer. @throws {Error} with the traceback of the script if the request fails */
-  async ask<Answer>(request: object): Promise<Answer> {
-    const line = await this.#process.ask(JSON.stringify(request));
-    const answer: Answer & { readonly error?: string } = JSON.parse(line);
-    if (answer.error) throw new Error(answer.error);
-    return answer;
-  }
-
-  stop(): Promise<void> {
-    return this.#process.stop();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop();
+    super(python, ["-B", path], { env: ENVIRONMENT });
   }
 }

@@ -1,7 +1,7 @@
-/** A child process that answers each line of its standard input with one line of its standard output. */
+/** A child process that answers each line of JSON on its standard input with one line of JSON on its standard output. */
 
 /** A running child process. Its standard output is read line by line, and its standard error goes to this process's own. */
-export class LineProcess {
+export class LineProcess implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #lines: AsyncIterator<string>;
@@ -24,23 +24,27 @@ export class LineProcess {
     this.#lines = lines(this.#child.stdout);
   }
 
-  /** Waits for the next line of output. @throws {Error} if the process ends first */
-  async next(): Promise<string> {
+  /**
+   * Sends a request and waits for the answer.
+   * @throws {Error} if the process ends first, or with the text `error` of the answer if there is one
+   */
+  async ask<Answer>(request: unknown): Promise<Answer> {
+    await this.#input.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
     const { value, done } = await this.#lines.next();
     if (done) throw new Error(`process ${this.#child.pid} ended before it answered`);
-    return value;
-  }
-
-  /** Sends one line and waits for the next line of output. @throws {Error} if the process ends first */
-  async ask(line: string): Promise<string> {
-    await this.#input.write(new TextEncoder().encode(`${line}\n`));
-    return await this.next();
+    const answer: Answer & { readonly error?: string } = JSON.parse(value);
+    if (answer.error) throw new Error(answer.error);
+    return answer;
   }
 
   async stop(): Promise<void> {
     await this.#input.close().catch(() => {});
     this.#child.kill("SIGTERM");
     await this.#child.status;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 }
 

@@ -19,6 +19,12 @@ const SHORT_TRIAL_REPEATS = 3;
 
 const SCRIPT = fileURLToPath(new URL("../python/reference_layer.py", import.meta.url));
 
+/** The answer of one run. */
+interface TorchRun {
+  readonly seconds: { readonly total: number };
+  readonly loss: number;
+}
+
 /** The program `reference_layer.py`. It makes one run per line of input, so that a bench can run it and Pare in turn. */
 export class TorchProcess {
   readonly #process: LineProcess;
@@ -32,10 +38,10 @@ export class TorchProcess {
   }
 
   /** Makes one run, and returns after the helper threads have stopped spinning. */
-  async run(): Promise<{ readonly seconds: { readonly total: number }; readonly loss: number }> {
-    const answer = await this.#process.ask("solve");
+  async run(): Promise<TorchRun> {
+    const answer = await this.#process.ask<TorchRun>("solve");
     await new Promise((resolve) => setTimeout(resolve, SPIN_DOWN_MILLISECONDS));
-    return JSON.parse(answer);
+    return answer;
   }
 
   stop(): Promise<void> {

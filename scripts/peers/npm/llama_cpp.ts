@@ -55,10 +55,8 @@ export class LlamaCpp {
   }
 
   /** Computes logits and tokens, and renders chats. @throws {Error} with the stack if the request fails */
-  async ask(request: LlamaCppRequest): Promise<LlamaCppAnswer> {
-    const answer = JSON.parse(await this.#process.ask(JSON.stringify(request)));
-    if (answer.error) throw new Error(answer.error);
-    return answer;
+  ask(request: LlamaCppRequest): Promise<LlamaCppAnswer> {
+    return this.#process.ask(request);
   }
 
   stop(): Promise<void> {

@@ -38,12 +38,6 @@ export async function continueWithTransformersJs(
   count: number,
 ): Promise<number[]> {
   const path = fileURLToPath(new URL("transformers_js.mjs", import.meta.url));
-  const node = new LineProcess("node", [path, FOLDER]);
-  try {
-    const answer = JSON.parse(await node.ask(JSON.stringify({ folder, prompt, count })));
-    if (answer.error) throw new Error(answer.error);
-    return answer.tokens;
-  } finally {
-    await node.stop();
-  }
+  await using node = new LineProcess("node", [path, FOLDER]);
+  return (await node.ask<{ readonly tokens: number[] }>({ folder, prompt, count })).tokens;
 }
