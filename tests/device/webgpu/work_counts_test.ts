@@ -2,8 +2,7 @@
  * Tests the overhead of a layer on WebGPU. For each phase, it counts the dispatches, the buffers, and the
  * bytes that cross the bus between CPU and GPU. Nothing is read back during a factorisation or a solve, and
  * 16-bit weights cross the bus as 16 bits. A larger figure is a regression. If a figure becomes smaller,
- * lower the number in this file. `tests/layer/solvers/sparsegpt_large_slow_test.ts` checks some of the figures on both
- * backends.
+ * lower the number in this file.
  */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";

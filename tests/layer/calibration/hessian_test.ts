@@ -23,6 +23,13 @@ function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
 }
 
 eachBackend("HessianAccumulator", (backend) => {
+  /** Adds a batch of `rows` inputs to the sums. */
+  function add(hessian: HessianAccumulator, x: Float32Array<ArrayBuffer>, rows: number): void {
+    const buffer = upload(backend(), x);
+    hessian.add(buffer, rows);
+    buffer.destroy();
+  }
+
   for (
     const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined], [
       600,
@@ -36,9 +43,7 @@ eachBackend("HessianAccumulator", (backend) => {
       const hessian = new HessianAccumulator(backend(), "hessian", size, edge);
       let row = 0;
       for (const count of rows) {
-        const buffer = upload(backend(), x.slice(row * size, (row + count) * size));
-        hessian.add(buffer, count);
-        buffer.destroy();
+        add(hessian, x.slice(row * size, (row + count) * size), count);
         row += count;
       }
       const packed = await hessian.packedUpper();
@@ -55,9 +60,7 @@ eachBackend("HessianAccumulator", (backend) => {
       const hessian = new HessianAccumulator(backend(), "hessian", size, 16);
       for (const [i, x] of inputs.entries()) {
         if (i > 0) hessian.endPart();
-        const buffer = upload(backend(), x);
-        hessian.add(buffer, 9);
-        buffer.destroy();
+        add(hessian, x, 9);
       }
       const allocated = counters.bytesLive;
       hessian.addParts();
@@ -80,11 +83,7 @@ eachBackend("HessianAccumulator", (backend) => {
     const rows = 500, size = 33, k = 32, m = normals(4 * size, 3);
     for (const tokenWeights of ["none", "unit"] as const) {
       const hessian = new HessianAccumulator(backend(), "hessian", size, 16, { probes: k, tokenWeights });
-      for (const seed of [1, 2]) {
-        const buffer = upload(backend(), normals(rows * size, seed));
-        hessian.add(buffer, rows);
-        buffer.destroy();
-      }
+      for (const seed of [1, 2]) add(hessian, normals(rows * size, seed), rows);
       const probe = (await hessian.probe())!, packed = asFloat32((await hessian.packedUpper()).data);
       assert.deepEqual([probe.dtype, probe.shape], ["F32", [k, size]]);
       const h = gram(Float64Array.from(asFloat32(probe.data)), k, size),
@@ -125,9 +124,7 @@ eachBackend("HessianAccumulator", (backend) => {
       return square === 0 ? 0 : value / Math.sqrt(square);
     });
     const hessian = new HessianAccumulator(backend(), "hessian", size, 16, { tokenWeights: "unit" });
-    const buffer = upload(backend(), x);
-    hessian.add(buffer, rows);
-    buffer.destroy();
+    add(hessian, x, rows);
     const packed = asFloat32((await hessian.packedUpper()).data);
     assertClose(packed, packedGram(scaled, rows, size), 1e-6);
     const diagonal = Array.from({ length: size }, (_, i) => packed[i * size - i * (i - 1) / 2]);
@@ -145,9 +142,7 @@ eachBackend("HessianAccumulator", (backend) => {
   it("sums a batch with more rows than a software adapter can sum in one matrix product", async () => {
     const rows = MAX_SOFTWARE_K + 5;
     const hessian = new HessianAccumulator(backend(), "hessian", 2, 2);
-    const x = upload(backend(), Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? 1 : 2));
-    hessian.add(x, rows);
-    x.destroy();
+    add(hessian, Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? 1 : 2), rows);
     const packed = await hessian.packedUpper();
     assert.deepEqual(asFloat32(packed.data), Float32Array.of(rows, 2 * rows, 4 * rows));
     hessian.destroy();
