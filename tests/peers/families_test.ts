@@ -16,12 +16,11 @@ function modelsOf(all: FamilyModels["shapes"], dtype?: FamilyModels["dtype"]): M
 }
 
 for (const [family, models] of Object.entries<FamilyModels>(FAMILY_MODELS)) {
-  const { base, variants, dtype, shapes, compared, defaults, comparedBase = base, insensitive } = models;
+  const { base, variants, dtype, shapes, compared, defaults, insensitive } = models;
   const further = {
     ...modelsOf(shapes),
     ...defaults && { [DEFAULTS]: { settings: defaults, rewrite: withDefaults } },
     ...compared,
   };
-  const stored = comparedBase === base ? modelsOf(variants, dtype) : {};
-  await compareFamily(family, comparedBase, further, { stored, insensitive });
+  await compareFamily(family, base, further, { stored: modelsOf(variants, dtype), insensitive });
 }

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
-import type { Settings } from "../../scripts/fixtures/family_models.ts";
+import { LLAMA, type Settings } from "../../scripts/fixtures/family_models.ts";
 import { fixtureModel } from "../../scripts/fixtures/trained_models.ts";
 import { denoFileSystem as fs } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
@@ -17,7 +17,6 @@ import type { KeptUnits } from "../../src/prune/shrink/units.ts";
 import { windowLogits } from "../support/logits.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { describePeers } from "./describe_peers.ts";
-import { LLAMA_BASE } from "../../scripts/fixtures/model_settings.ts";
 
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 
@@ -51,11 +50,12 @@ interface Family {
 }
 
 /** All families derived from LLaMA have 4 heads, of which pairs share a key head. */
-const LLAMA_LIKE = { ...LLAMA_BASE, hidden_size: 24 }, HEADS = { ...LLAMA_LIKE, head_dim: 8 };
+const LLAMA_LIKE = { ...LLAMA, hidden_size: 24, intermediate_size: 37, tie_word_embeddings: false };
+const HEADS = { ...LLAMA_LIKE, head_dim: 8 };
 const NEURONS: Omit<Family, "settings"> = { units: { neurons: 24 }, remaining: { neurons: 24, columns: 24 } };
 /** Of 6 heads on 3 key heads, 4 are not a divisor of the hidden size. */
 const SIX_HEADS = {
-  ...LLAMA_BASE,
+  ...LLAMA_LIKE,
   hidden_size: 20,
   num_attention_heads: 6,
   num_key_value_heads: 3,
