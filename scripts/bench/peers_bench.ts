@@ -78,7 +78,6 @@ interface TimedRun {
 interface PeersBenchOptions {
   readonly models: string;
   readonly repeat: number;
-  readonly blocks?: number;
   readonly add?: boolean;
 }
 
@@ -92,10 +91,9 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
           `${RANDOM_NAMES.join(", ")} have random weights`,
         ["opt-sotu,llama-sotu,stories260K", ...RANDOM_NAMES].join(","),
       )
-      .option("--blocks <n>", "give models with random weights only n blocks, to try the bench", integer(1))
       .option("--repeat <n>", "repetitions of each run", integer(1), 3)
       .option("--add", "keep the other models of the results file"),
-  async measure({ models: names, backend, repeat, blocks, add }, { earlier, save }) {
+  async measure({ models: names, backend, repeat, add }, { earlier, save }) {
     const reason = await peersSkipReason(VENVS["llm-compressor"]);
     if (reason !== undefined) throw new Error(`bench peers: ${reason}`);
     let loadAverage = 0;
@@ -111,7 +109,7 @@ export const bench: Bench<PeersBenchOptions, PeersResults> = {
     const wanted = new Set(names.split(","));
     const others = add ? earlier?.models.filter((model) => !wanted.has(model.name)) ?? [] : [];
     let results: PeersResults = { repeat, build, loadAverage, versions: {}, models: others };
-    for (const lazy of (await listPeersModels(log, blocks)).filter(({ name }) => wanted.has(name))) {
+    for (const lazy of (await listPeersModels(log)).filter(({ name }) => wanted.has(name))) {
       const scratch = await Deno.makeTempDir({ prefix: "pare-peers-" });
       try {
         log(lazy.name);

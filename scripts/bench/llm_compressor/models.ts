@@ -65,23 +65,17 @@ export const RANDOM_NAMES = Object.keys(RANDOM_MODELS);
 /** The runs on models with random weights. Only SparseGPT runs, because only its time and memory are of interest there. */
 const RANDOM_RUNS = RUNS.filter(({ target, title }) => target === "50 %" && title.startsWith("SparseGPT"));
 
-/**
- * Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`.
- * @param blocks the number of blocks of the models with random weights, by default that of the public models
- */
-export async function listPeersModels(
-  log: (text: string) => void,
-  blocks?: number,
-): Promise<LazyPeersModel[]> {
+/** Lists the models that exist on this machine or can be made on it. A missing third-party model is reported to `log`. */
+export async function listPeersModels(log: (text: string) => void): Promise<LazyPeersModel[]> {
   const trained = (await listModels(log)).map((model): LazyPeersModel => ({
     name: model.name,
     prepare: () => Promise.resolve({ model, runs: RUNS, trialFolder: model.folder }),
   }));
-  return [...trained, ...RANDOM_NAMES.map((name) => lazyRandomModel(name, blocks))];
+  return [...trained, ...RANDOM_NAMES.map(lazyRandomModel)];
 }
 
-function lazyRandomModel(name: string, chosenBlocks?: number): LazyPeersModel {
-  const { blocks: allBlocks, write } = RANDOM_MODELS[name], blocks = chosenBlocks ?? allBlocks;
+function lazyRandomModel(name: string): LazyPeersModel {
+  const { blocks, write } = RANDOM_MODELS[name];
   return {
     name,
     async prepare(scratch) {
