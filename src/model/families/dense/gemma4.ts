@@ -143,8 +143,8 @@ export const gemma4: Family = {
       queryKeyNorm: "heads",
       normalizesValues: true,
       hasOutputScale: true,
-      attentionScale: 1,
-      embeddingScale: Math.sqrt(config.hidden_size),
+      scale: 1,
+      embedding: { scale: Math.sqrt(config.hidden_size) },
       window: (index) => isSliding(index) ? config.sliding_window : 0,
       rotary: (index) => isSliding(index) ? sliding : full,
       sizesOf(index) {
@@ -279,7 +279,7 @@ function inParallel(
 
 /** Returns the index of the first block that reads the keys and values of another, or the number of blocks. */
 function firstReader(spec: ModelSpec): number {
-  const first = blocksOf(spec).findIndex(({ traits }) => traits?.sharedKeys?.isSource === false);
+  const first = blocksOf(spec).findIndex(({ traits }) => traits.sharedKeys?.isSource === false);
   return first < 0 ? spec.blockCount : first;
 }
 
@@ -293,7 +293,7 @@ function unsupportedInputs(spec: ModelSpec): string | undefined {
     return `vocab_size_per_layer_input ${tokenInputs.rows}, which differs from vocab_size ${vocabSize},`;
   }
   const isOther = blocksOf(spec).some(({ traits }, index) =>
-    traits?.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
+    traits.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
   );
   return first < blockCount && (first < 2 || isOther)
     ? `num_kv_shared_layers ${blockCount - first} with these layer_types`

@@ -24,8 +24,8 @@ export function graniteTraits(
 ): LlamaTraits {
   return {
     biases: { qkv: attention, out: attention, feedForward },
-    embeddingScale: config.embedding_multiplier,
-    attentionScale: config.attention_multiplier,
+    embedding: { scale: config.embedding_multiplier },
+    scale: config.attention_multiplier,
     residualScale: config.residual_multiplier,
     logits: { scale: 1 / config.logits_scaling },
   };

@@ -52,7 +52,7 @@ export const phi = llamaFamily(
     return {
       biases: { qkv: true, out: true, feedForward: true },
       normPlacement: "shared",
-      normKind: "layer",
+      norm: { kind: "layer" },
       queryKeyNorm: config.qk_layernorm ? "heads" : undefined,
       partialRotation: true,
       headBias: true,

@@ -19,7 +19,7 @@ export const starcoder2 = llamaFamily(
   }).transform((config) => ({ ...config, rms_norm_eps: config.norm_epsilon })),
   ({ use_bias: bias, sliding_window: window }) => ({
     biases: { qkv: bias, out: bias },
-    normKind: "layer",
+    norm: { kind: "layer" },
     window: () => window ?? 0,
     feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias, ["mlp.c_fc", "mlp.c_proj"]),
   }),

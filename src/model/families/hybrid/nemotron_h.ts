@@ -155,11 +155,11 @@ export const nemotronH: Family = {
     const blockOf = (type: NemotronType) => {
       const half = nemotronHalf(config, sizes, type), norms = { before: norm("norm") };
       return llamaBlock({
-        ...{ sizes, activation, isParallel: false, normsRotated: false, ...half },
+        ...{ traits: {}, sizes, activation, ...half },
         attentionNorms: half.attention ? norms : {},
         feedForwardNorms: half.feedForward ? norms : {},
         rotary: () => undefined,
-      }, root);
+      }, `${root}layers.`);
     };
     const blocks = new Map<NemotronType, BlockSpec>([...new Set(types)].map((type) => [type, blockOf(type)]));
     return {

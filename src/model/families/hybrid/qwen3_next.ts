@@ -50,7 +50,7 @@ function traitsOf(config: Config, isFused: boolean): LlamaTraits {
   const sizes = { heads, keyHeads, keyDim, valueDim, taps: config.linear_conv_kernel_dim };
   return {
     queryKeyNorm: "heads",
-    normWeightOffset: 1,
+    norm: { weightOffset: 1 },
     partialRotation: true,
     attention: (sizes) => gatedQkv(sizes, { qkv: bias, out: bias }),
     isLinear: readLayerTypes(config, (index) => (index + 1) % interval !== 0, "linear_attention"),

@@ -1,6 +1,6 @@
 /**
- * The feed-forward networks of LLaMA-like blocks. Most families have a gated network of three layers. Phi-3
- * computes gate and up by one layer, and StarCoder2 has no gate. Mixtures of experts are in `experts.ts`.
+ * The feed-forward networks of blocks. Most families have a gated network of three layers. Phi-3 computes gate and up by
+ * one layer, and StarCoder2 has no gate. Mixtures of experts are in `experts.ts`.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -10,6 +10,7 @@ import { applyGate, applyGroup } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
 import {
   type LinearGroup,
+  type LinearOptions,
   type LinearSpec,
   linearSpec,
   type NormSpec,
@@ -60,15 +61,15 @@ export function gatedFeedForward(
   return gatedNetwork(gateUp, down, intermediate, activation);
 }
 
-/** Returns the network down(activation(up(x))), which has no gate. @param names those of both layers */
+/** Returns the network down(activation(up(x))), which has no gate. @param names those of both layers @param options of both layers */
 export function plainFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
-  bias: boolean,
+  options: boolean | LinearOptions,
   names: readonly [up: string, down: string],
 ): FeedForward {
-  const up: LinearGroup = [linearSpec(names[0], hidden, intermediate, bias)];
-  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden, bias)];
+  const up: LinearGroup = [linearSpec(names[0], hidden, intermediate, options)];
+  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden, options)];
   return {
     groups: [up, down],
     apply(pass, x, stream, options) {

@@ -105,7 +105,7 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
 function latentTraits(
   config: LatentConfig,
   isInterleaved: boolean,
-): Pick<LlamaTraits, "attention" | "rotary" | "attentionScale"> {
+): Pick<LlamaTraits, "attention" | "rotary" | "scale"> {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, v_head_dim: value } = config;
   const fixed = config.qk_nope_head_dim, rotating = config.qk_rope_head_dim;
   if ((kvHeads ?? heads) !== heads) {
@@ -120,7 +120,7 @@ function latentTraits(
   }
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };
   return {
-    attentionScale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
+    scale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
     // The layers of attention rotate a part of each head.
     rotary: () => undefined,
     attention: ({ hidden }) =>
@@ -163,9 +163,9 @@ const GGUF: Architecture = {
   hasPartialRotation: true,
   mixture: DEEPSEEK_MIXTURE,
   // The settings of YaRN have the factor of scores.
-  factors: ({ attentionScale }, spec) => spec.block(0).traits?.latent?.rotary.yarn ? { attentionScale } : {},
+  factors: ({ attentionScale }, spec) => spec.block(0).traits.latent?.rotary.yarn ? { attentionScale } : {},
   unsupported: (spec) =>
-    spec.block(0).traits?.latent?.rotary.isInterleaved ? undefined : "rope_interleave false",
+    spec.block(0).traits.latent?.rotary.isInterleaved ? undefined : "rope_interleave false",
 };
 
 /** DeepSeek-V2 (arXiv 2405.04434). */
