@@ -71,8 +71,8 @@ export function linearSpec(
   outFeatures: number,
   options: boolean | LinearOptions = false,
 ): LinearSpec {
-  const others = typeof options === "boolean" ? { bias: options } : options;
-  return { name, inFeatures, outFeatures, bias: false, ...others };
+  const { bias = false, ...others } = typeof options === "boolean" ? { bias: options } : options;
+  return { name, inFeatures, outFeatures, bias, ...others };
 }
 
 /** Returns the names of the tensors that a checkpoint stores for a norm, (size) each. */

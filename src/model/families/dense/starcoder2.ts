@@ -3,7 +3,6 @@
 import { z } from "zod";
 import { ATTENTION, NORMS_BEFORE, QKV_BIASES } from "../architecture.ts";
 import { activationName, epsilon, positiveInt } from "../config/config.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 
 export const starcoder2 = llamaFamily(
@@ -21,7 +20,7 @@ export const starcoder2 = llamaFamily(
     biases: { qkv: bias, out: bias },
     norm: { kind: "layer" },
     window: () => window ?? 0,
-    feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias, ["mlp.c_fc", "mlp.c_proj"]),
+    network: { layers: { up: "c_fc", down: "c_proj" }, bias },
   }),
   {
     gguf: {

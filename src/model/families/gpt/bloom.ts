@@ -7,7 +7,6 @@ import { z } from "zod";
 import { BLOOM_LAYERS, GPT_BIASES, NORMS_BEFORE } from "../architecture.ts";
 import { configError, epsilon, headDimension, positiveInt } from "../config/config.ts";
 import { fusedQkv } from "../llama/attention_layers.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 import { FIXED_HEAD_SIZE } from "../units.ts";
 
@@ -64,8 +63,7 @@ export const bloom = llamaFamily("bloom", schema, (config, has) => {
         bias: true,
         dividesHeads: true,
       }),
-    feedForward: (sizes, activation) =>
-      plainFeedForward(sizes, activation, true, ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
+    network: { layers: { up: "dense_h_to_4h", down: "dense_4h_to_h" }, bias: true },
   };
 }, {
   gguf: {

@@ -11,7 +11,6 @@ import { BLOOM_LAYERS } from "../architecture.ts";
 import { activationName, configError, epsilon, positiveInt } from "../config/config.ts";
 import { rotaryShape } from "../config/rotary_config.ts";
 import { type AttentionLayers, fusedQkv, type LlamaSizes } from "../llama/attention_layers.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 import type { LinearOptions } from "../../layer_specs.ts";
 
@@ -101,8 +100,7 @@ export const falcon = llamaFamily(
       norm: { kind: "layer" },
       normPlacement: hasTwoNorms ? "parallel" : isNew || config.parallel_attn ? "shared" : "before",
       attention: (sizes) => falconAttention(sizes, layer),
-      feedForward: (sizes, activation) =>
-        plainFeedForward(sizes, activation, layer, ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
+      network: { layers: { up: "dense_h_to_4h", down: "dense_4h_to_h" }, ...layer },
     };
   },
   {

@@ -7,7 +7,6 @@ import { z } from "zod";
 import { GPT_BIASES } from "../architecture.ts";
 import { activationName, configError, epsilon, headDimension, positiveInt } from "../config/config.ts";
 import { fusedQkv } from "../llama/attention_layers.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 
 const schema = z.object({
@@ -59,8 +58,7 @@ export const gpt2 = llamaFamily("gpt2", schema, (config, has) => {
     scale: config.scale_attn_weights ? undefined : 1,
     attentionDivisor: (index) => config.scale_attn_by_inverse_layer_idx ? index + 1 : 1,
     attention: (sizes) => fusedQkv(sizes, ["attn.c_attn", "attn.c_proj"], CONV1D),
-    feedForward: (sizes, activation) =>
-      plainFeedForward(sizes, activation, CONV1D, ["mlp.c_fc", "mlp.c_proj"]),
+    network: { layers: { up: "c_fc", down: "c_proj" }, ...CONV1D },
   };
 }, {
   gguf: {

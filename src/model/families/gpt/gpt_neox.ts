@@ -9,7 +9,6 @@ import { GPT_BIASES, NORMS_BEFORE } from "../architecture.ts";
 import { activationName, epsilon, positiveInt } from "../config/config.ts";
 import { rotaryShape } from "../config/rotary_config.ts";
 import { fusedQkv } from "../llama/attention_layers.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 
 /** The share of the dimensions of a head that rotates, if the configuration does not say otherwise. */
@@ -49,8 +48,7 @@ export const gptNeoX = llamaFamily(
     partialRotation: true,
     attention: (sizes) =>
       fusedQkv(sizes, ["attention.query_key_value", "attention.dense"], { bias, dividesHeads: true }),
-    feedForward: (sizes, activation) =>
-      plainFeedForward(sizes, activation, true, ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
+    network: { layers: { up: "dense_h_to_4h", down: "dense_4h_to_h" }, bias: true },
   }),
   {
     gguf: {

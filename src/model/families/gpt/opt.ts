@@ -6,7 +6,6 @@
 
 import { z } from "zod";
 import { activationName, positiveInt } from "../config/config.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 import { FIXED_HEAD_SIZE } from "../units.ts";
 import { type LinearSpec, linearSpec } from "../../layer_specs.ts";
@@ -68,7 +67,7 @@ export const opt = llamaFamily("opt", schema, (config, has) => {
       positions: { name: `${root}embed_positions.weight`, offset: POSITION_OFFSET },
     },
     headProjection: projection("project_out", hidden, embeddingSize),
-    feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias, ["fc1", "fc2"]),
+    network: { name: "", layers: { up: "fc1", down: "fc2" }, bias },
   };
 }, {
   units: { neurons: { setting: "ffn_dim", reader: "fc2", writers: ["fc1"] }, heads: FIXED_HEAD_SIZE },

@@ -6,7 +6,7 @@ import { type Architecture, attentionNames, mambaNames } from "../architecture.t
 import { activationName, blockTypes, epsilon, positiveInt, readConfig } from "../config/config.ts";
 import type { BlockSpec } from "../family.ts";
 import { separateQkv } from "../llama/attention_layers.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
+import { feedForward } from "../llama/feed_forward.ts";
 import { type BlockParts, llamaBlock } from "../llama/llama_block.ts";
 import { checkSizes } from "../llama/llama_model.ts";
 import { mamba2, type Mamba2Sizes } from "../llama/mamba2.ts";
@@ -63,6 +63,7 @@ function nemotronHalf(
   type: NemotronType,
 ): Pick<BlockParts, "attention" | "feedForward"> {
   const { mlp_hidden_act: activation, mlp_bias: bias } = config, { hidden } = sizes;
+  const layers = { up: "up_proj", down: "down_proj" };
   if (type === "linear_attention") {
     const mamba: Mamba2Sizes = {
       ...{ hidden, heads: config.mamba_num_heads, headDim: config.mamba_head_dim, groups: config.n_groups },
@@ -74,12 +75,12 @@ function nemotronHalf(
   }
   if (type === "full_attention") return { attention: separateQkv(sizes, {}, {}, "mixer") };
   if (type === "mlp") {
-    return { feedForward: plainFeedForward(sizes, activation, bias, ["mixer.up_proj", "mixer.down_proj"]) };
+    return { feedForward: feedForward(sizes, activation, { name: "mixer", layers, bias }) };
   }
-  const { feedForward } = mixtureTraits({
+  const { experts } = mixtureTraits({
     ...correctedRule(config),
     name: "mixer",
-    layers: { up: "up_proj", down: "down_proj" },
+    layers,
     experts: config.n_routed_experts,
     expertsPerToken: config.num_experts_per_tok,
     isNormalized: config.norm_topk_prob,
@@ -87,7 +88,7 @@ function nemotronHalf(
     intermediate: config.moe_intermediate_size,
     shared: { name: "mixer.shared_experts", intermediate: config.moe_shared_expert_intermediate_size, bias },
   });
-  return { feedForward: feedForward?.(sizes, activation) };
+  return { feedForward: experts?.(sizes, activation) };
 }
 
 function nemotronSizes(config: NemotronConfig): BlockParts["sizes"] {

@@ -17,11 +17,10 @@ import {
 } from "../../layer_specs.ts";
 import type { BlockTraits, SharedKeys } from "../family.ts";
 
-/** Which linear layers have biases. By default none has. */
+/** Which linear layers of attention have biases. By default none has. */
 export interface LlamaBiases {
   readonly qkv?: boolean;
   readonly out?: boolean;
-  readonly feedForward?: boolean;
 }
 
 export interface LlamaSizes {

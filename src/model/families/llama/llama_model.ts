@@ -18,8 +18,8 @@ import { longestWindow, readRotary, rotaryShape } from "../config/rotary_config.
 import type { BlockSpec, ModelSpec } from "../family.ts";
 import type { Family, FamilyUses } from "../model_family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
-import { fusedQkv, type LlamaSizes, separateQkv } from "./attention_layers.ts";
-import { fusedFeedForward, gatedFeedForward } from "./feed_forward.ts";
+import { type LlamaSizes, separateQkv } from "./attention_layers.ts";
+import { feedForward } from "./feed_forward.ts";
 import { type BlockParts, llamaBlock, type NormsOfHalf } from "./llama_block.ts";
 import type { LlamaTraits, NormPlacement } from "./llama_traits.ts";
 
@@ -158,7 +158,7 @@ function tokenInputsSpec(
   };
 }
 
-/** Returns the parts of a block, which may have `denseFeedForward` or `linearAttention`. */
+/** Returns the parts of a block. */
 function blockParts(
   config: LlamaConfig,
   sizes: LlamaSizes,
@@ -166,7 +166,7 @@ function blockParts(
   hasNoExperts = false,
   isLinear = false,
 ): BlockParts {
-  const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused } = traits;
+  const { hidden } = sizes, { hidden_act: activation } = config;
   const { normPlacement = "before" } = traits, names = NORM_NAMES[normPlacement];
   const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
     before: before === undefined ? undefined : normSpec(config, traits, before, hidden),
@@ -177,9 +177,9 @@ function blockParts(
     sizes,
     activation,
     attention: (isLinear ? traits.linearAttention : traits.attention)?.(sizes) ??
-      (fused ? fusedQkv(sizes) : separateQkv(sizes, biases, traits.names)),
-    feedForward: (hasNoExperts ? traits.denseFeedForward : traits.feedForward)?.(sizes, activation) ??
-      (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
+      separateQkv(sizes, traits.biases, traits.names),
+    feedForward: (hasNoExperts ? undefined : traits.experts)?.(sizes, activation) ??
+      feedForward(sizes, activation, traits.network),
     attentionNorms: normsOfHalf(names.attention),
     feedForwardNorms: normsOfHalf(names.feedForward),
     isParallel: normPlacement === "shared" || normPlacement === "parallel",

@@ -4,7 +4,7 @@ import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { BlockTraits, EmbeddingSpec, ModelSpec } from "../family.ts";
 import type { NormSpec } from "../../layer_specs.ts";
-import type { FeedForward } from "./feed_forward.ts";
+import type { FeedForward, NetworkOptions } from "./feed_forward.ts";
 import type { AttentionLayers, LinearAttention, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 /** If there is a `queryScale`, the whole head must rotate, or no part of it. */
@@ -24,8 +24,6 @@ export interface LlamaTraits
   readonly queryKeyNorm?: "heads" | "rows" | "rotated";
   /** Whether an RMSNorm without weights is applied to each head of the values. Only families with norms of heads can have it. Defaults to false. */
   readonly normalizesValues?: boolean;
-  /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
-  readonly fused?: boolean;
   /** Where the norms of a block are. Defaults to `before`. */
   readonly normPlacement?: NormPlacement;
   /** Whether the norms of a block change the hidden states themselves. By default, they only compute the inputs or the outputs of a half. */
@@ -61,12 +59,12 @@ export interface LlamaTraits
   readonly headBias?: boolean;
   /** The `size` and the `rows` of `TokenInputsSpec`. By default, blocks have no such inputs. */
   readonly tokenInputs?: { readonly size: number; readonly rows: number };
-  /** By default, the network is gated and has three layers. */
-  feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
-  /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
+  /** The feed-forward network of blocks without experts. */
+  readonly network?: NetworkOptions;
+  /** Returns the network of blocks with experts. By default no block has experts. */
+  experts?(sizes: LlamaSizes, activation: Activation): FeedForward;
+  /** Returns whether block `index` has no experts, although other blocks have. By default all blocks have. */
   hasNoExperts?(index: number): boolean;
-  /** By default, the network is the default of `feedForward`. */
-  denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** Returns the sizes in which block `index` differs from the configuration. By default there are none. */
   sizesOf?(index: number): Partial<LlamaSizes>;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */

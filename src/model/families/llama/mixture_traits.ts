@@ -21,7 +21,7 @@ type Mixture =
 export function mixtureTraits(
   mixture: Mixture,
   perToken = "num_experts_per_tok",
-): Pick<LlamaTraits, "feedForward"> {
+): Pick<LlamaTraits, "experts"> {
   const { experts, expertsPerToken, groups } = mixture;
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw configError(
@@ -31,7 +31,7 @@ export function mixtureTraits(
   }
   if (groups) checkGroups(groups, experts, expertsPerToken);
   return {
-    feedForward: ({ hidden, intermediate }, activation) =>
+    experts: ({ hidden, intermediate }, activation) =>
       mixtureOfExperts({ name: "mlp", layers: GATED_LAYERS, hidden, intermediate, activation, ...mixture }),
   };
 }

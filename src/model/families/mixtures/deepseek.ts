@@ -51,7 +51,7 @@ type GroupsConfig = Pick<MixtureConfig, "n_group" | "topk_group">;
 function mixtureOf(
   config: MixtureConfig,
   { sharedBias = false, ...rule }: Partial<ExpertsSpec> & { readonly sharedBias?: boolean },
-): Pick<LlamaTraits, "feedForward" | "hasNoExperts" | "furtherBlocks"> {
+): Pick<LlamaTraits, "experts" | "hasNoExperts" | "furtherBlocks"> {
   return {
     hasNoExperts: (index) => index < config.first_k_dense_replace,
     furtherBlocks: config.num_nextn_predict_layers ?? config.num_mtp_layers ?? 0,
@@ -186,7 +186,7 @@ export const deepseekV2 = llamaFamily(
     first_k_dense_replace: z.int().nonnegative().default(0),
   }).transform(withQueryDimensions),
   (config) => ({
-    biases: { feedForward: config.mlp_bias },
+    network: { bias: config.mlp_bias },
     ...latentTraits(config, true),
     ...mixtureOf(config, {
       groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),

@@ -33,7 +33,7 @@ interface QwenExperts {
 }
 
 /** Returns the trait of Qwen's mixtures with a shared expert, which has a gate. */
-export function qwenSharedExperts(config: QwenExperts): Pick<LlamaTraits, "feedForward"> {
+export function qwenSharedExperts(config: QwenExperts): Pick<LlamaTraits, "experts"> {
   return mixtureTraits({
     experts: config.num_experts,
     expertsPerToken: config.num_experts_per_tok,
