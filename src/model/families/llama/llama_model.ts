@@ -108,12 +108,9 @@ export function llamaModel(
   const blocks = `${root}${names?.layers ?? "layers"}.`, kinds = new Map<string, BlockSpec>();
   const embedding = root + (names?.embed_tokens ?? "embed_tokens");
   const block = (index: number) => {
-    const hasNoExperts = traits.hasNoExperts?.(index), isLinear = traits.isLinear?.(index);
-    const own = traits.sizesOf?.(index), kind = JSON.stringify([hasNoExperts, isLinear, own]);
-    const existing = kinds.get(kind);
-    if (existing) return existing;
-    const ofBlock = own ? checkSizes({ ...sizes, ...own }) : sizes;
-    const created = llamaBlock(blockParts(config, ofBlock, traits, hasNoExperts, isLinear), blocks);
+    const { hasNoExperts, isLinear, halfOf, sizesOf } = traits;
+    const kind = JSON.stringify([hasNoExperts, isLinear, halfOf, sizesOf].map((trait) => trait?.(index)));
+    const created = kinds.get(kind) ?? llamaBlock(blockParts(config, sizes, traits, index), blocks);
     kinds.set(kind, created);
     return created;
   };
@@ -158,14 +155,16 @@ function tokenInputsSpec(
   };
 }
 
-/** Returns the parts of a block. */
+/** Returns the parts of block `index`. @param common the sizes in the configuration */
 function blockParts(
   config: LlamaConfig,
-  sizes: LlamaSizes,
+  common: LlamaSizes,
   traits: LlamaTraits,
-  hasNoExperts = false,
-  isLinear = false,
+  index: number,
 ): BlockParts {
+  const own = traits.sizesOf?.(index), sizes = own ? checkSizes({ ...common, ...own }) : common;
+  const isLinear = traits.isLinear?.(index), half = traits.halfOf?.(index);
+  const experts = traits.hasNoExperts?.(index) ? undefined : traits.experts;
   const { hidden } = sizes, { hidden_act: activation } = config;
   const { normPlacement = "before" } = traits, names = NORM_NAMES[normPlacement];
   const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
@@ -176,12 +175,14 @@ function blockParts(
     traits,
     sizes,
     activation,
-    attention: (isLinear ? traits.linearAttention : traits.attention)?.(sizes) ??
-      separateQkv(sizes, traits.biases, traits.names),
-    feedForward: (hasNoExperts ? undefined : traits.experts)?.(sizes, activation) ??
+    attention: half === "network"
+      ? undefined
+      : (isLinear ? traits.linearAttention : traits.attention)?.(sizes) ??
+        separateQkv(sizes, traits.biases, traits.names),
+    feedForward: half === "attention" ? undefined : experts?.(sizes, activation) ??
       feedForward(sizes, activation, traits.network),
-    attentionNorms: normsOfHalf(names.attention),
-    feedForwardNorms: normsOfHalf(names.feedForward),
+    attentionNorms: half === "network" ? {} : normsOfHalf(names.attention),
+    feedForwardNorms: half === "attention" ? {} : normsOfHalf(names.feedForward),
     isParallel: normPlacement === "shared" || normPlacement === "parallel",
     queryKeyNorms: isLinear ? undefined : queryKeyNorms(config, sizes, traits),
     rotary: rotaryOf(config, sizes, traits),
@@ -241,7 +242,7 @@ function readSizes(config: LlamaConfig): LlamaSizes {
 }
 
 /** @throws {ModelError} if the query heads cannot share the key heads equally, or if the heads have too many dimensions */
-export function checkSizes(sizes: LlamaSizes): LlamaSizes {
+function checkSizes(sizes: LlamaSizes): LlamaSizes {
   const { heads, kvHeads, headDim } = sizes;
   if (heads % kvHeads !== 0) {
     throw configError(`num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`);

@@ -59,6 +59,8 @@ export interface LlamaTraits
   readonly headBias?: boolean;
   /** The `size` and the `rows` of `TokenInputsSpec`. By default, blocks have no such inputs. */
   readonly tokenInputs?: { readonly size: number; readonly rows: number };
+  /** Returns the only half that block `index` has. By default every block has both. */
+  halfOf?(index: number): "attention" | "network" | undefined;
   /** The feed-forward network of blocks without experts. */
   readonly network?: NetworkOptions;
   /** Returns the network of blocks with experts. By default no block has experts. */
