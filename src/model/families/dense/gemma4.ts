@@ -237,11 +237,11 @@ function networkWithExperts(config: Config): LlamaTraits["experts"] {
   const { hidden_size: hidden, rms_norm_eps: eps } = config;
   const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });
   const { experts: expertNetwork } = mixtureTraits({
+    num_experts_per_tok: perToken,
+    moe_intermediate_size: intermediate,
+  }, {
     name: "",
     experts,
-    expertsPerToken: perToken,
-    isNormalized: true,
-    intermediate,
     router: "router.proj",
     routerScale: hidden ** -0.5,
     factors: "router.per_expert_scale",

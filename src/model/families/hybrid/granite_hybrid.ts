@@ -100,13 +100,11 @@ export const graniteHybrid = llamaFamily("granitemoehybrid", graniteConfig, (con
     isLinear: readLayerTypes(config, () => true, "linear_attention"),
     linearAttention: () => mamba2(sizes, "mamba"),
     ...experts > 0
-      ? mixtureTraits({
+      ? mixtureTraits(config, {
         name: "block_sparse_moe",
         router: "router.layer",
         layers,
         experts,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: true,
         shared: { name: "shared_mlp", intermediate },
       })
       : { network: { name: "shared_mlp", layers, intermediate } },

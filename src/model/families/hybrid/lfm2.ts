@@ -125,14 +125,11 @@ export const lfm2Moe = llamaFamily(
   (config) => ({
     ...traitsOf(config, () => true),
     hasNoExperts: (index) => index < config.num_dense_layers,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       name: "feed_forward",
       layers: LAYERS,
       experts: config.num_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      intermediate: config.moe_intermediate_size,
       scores: "sigmoid",
-      isNormalized: config.norm_topk_prob,
       scale: config.routed_scaling_factor,
       correction: config.use_expert_bias ? "expert_bias" : undefined,
     }),

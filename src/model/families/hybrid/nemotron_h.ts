@@ -55,15 +55,12 @@ type NemotronConfig = z.infer<typeof nemotronConfig>;
 const LAYERS = { up: "up_proj", down: "down_proj" };
 
 function nemotronMixture(config: NemotronConfig): Pick<LlamaTraits, "experts"> {
-  return mixtureTraits({
+  return mixtureTraits(config, {
     ...correctedRule(config),
     name: "mixer",
     layers: LAYERS,
     experts: config.n_routed_experts,
-    expertsPerToken: config.num_experts_per_tok,
-    isNormalized: config.norm_topk_prob,
     scale: config.routed_scaling_factor,
-    intermediate: config.moe_intermediate_size,
     shared: {
       name: "mixer.shared_experts",
       intermediate: config.moe_shared_expert_intermediate_size,

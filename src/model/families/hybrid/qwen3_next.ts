@@ -157,7 +157,7 @@ export const qwen35Moe = llamaFamily(
   }).transform(withPartialRotation),
   (config) => ({
     ...traitsOf(config, false),
-    ...qwenSharedExperts({ ...config, norm_topk_prob: true }),
+    ...qwenSharedExperts(config),
   }),
   {
     experts: "all",

@@ -55,11 +55,8 @@ function mixtureOf(
   return {
     hasNoExperts: (index) => index < config.first_k_dense_replace,
     furtherBlocks: config.num_nextn_predict_layers ?? config.num_mtp_layers ?? 0,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       experts: config.n_routed_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: config.norm_topk_prob,
-      intermediate: config.moe_intermediate_size,
       scale: config.routed_scaling_factor,
       shared: {
         name: "mlp.shared_experts",

@@ -55,10 +55,9 @@ export const llama4 = llamaFamily("llama4_text", schema, (config) => {
     isChunked: true,
     hasNoExperts: (index) => !(moeLayers?.includes(index) ?? (index + 1) % step === 0),
     network: { name: "feed_forward", intermediate: intermediate_size_mlp },
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       name: "feed_forward",
       experts: config.num_local_experts,
-      expertsPerToken: config.num_experts_per_tok,
       scores: "sigmoid",
       isNormalized: false,
       router: "router",
