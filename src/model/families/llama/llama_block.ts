@@ -32,7 +32,7 @@ export interface NormsOfHalf {
 
 /** The parts of which a block consists. A block may lack one of its halves. */
 export interface BlockParts {
-  /** The traits that hold for the pass of the block. All other traits have no effect on the block itself. */
+  /** The traits of the family. The pass reads the traits for which there is no part below. */
   readonly traits: LlamaTraits;
   readonly sizes: LlamaSizes;
   readonly activation: Activation;
