@@ -115,8 +115,8 @@ async function runOnDevice(
   }
 }
 
-/** An embedding table, (rowCount, rowSize), in the dtype of the checkpoint. */
-class EmbeddingTable {
+/** A table with a row for each id, (rowCount, rowSize), in the dtype of the checkpoint. */
+export class EmbeddingTable {
   private constructor(
     readonly source: TensorSource,
     readonly name: string,
@@ -126,6 +126,7 @@ class EmbeddingTable {
     readonly bytes?: Uint8Array<ArrayBuffer>,
   ) {}
 
+  /** @param maxCachedBytes the size up to which the table is read completely @throws {ModelError} if it is missing, or has another shape */
   static async open(
     source: TensorSource,
     name: string,
@@ -141,29 +142,36 @@ class EmbeddingTable {
     return new EmbeddingTable(source, name, dtype, rowCount, rowSize, bytes);
   }
 
-  /** Returns the rows `indices`, in order, as f32, (indices.length, rowSize). @throws {ModelError} if an index is not in the table */
-  async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const { rowSize } = this;
-    const gathered = new Float32Array(indices.length * rowSize);
+  /**
+   * Returns the rows `indices`, in order, as f32, (indices.length, size).
+   * @param column the first column, by default 0 @param size the number of columns, by default all
+   * @throws {ModelError} if an index is not in the table
+   */
+  async rows(
+    indices: Iterable<number>,
+    column = 0,
+    size = this.rowSize,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const all = [...indices], gathered = new Float32Array(all.length * size);
     const firstPlaces = new Map<number, number>();
-    for (const [i, index] of indices.entries()) {
+    for (const [i, index] of all.entries()) {
       const first = firstPlaces.get(index);
-      if (first === undefined) gathered.set(await this.#row(index), i * rowSize);
-      else gathered.copyWithin(i * rowSize, first * rowSize, (first + 1) * rowSize);
-      if (first === undefined) firstPlaces.set(index, i);
+      if (first === undefined) {
+        gathered.set(await this.#read(index, column, size), i * size);
+        firstPlaces.set(index, i);
+      } else gathered.copyWithin(i * size, first * size, (first + 1) * size);
     }
     return gathered;
   }
 
-  async #row(index: number): Promise<Float32Array> {
+  async #read(index: number, column: number, size: number): Promise<Float32Array> {
     if (index >= this.rowCount) {
       throw new ModelError(`${this.name}: has no row ${index}; the number of rows is ${this.rowCount}`);
     }
-    const first = index * this.rowSize;
-    const elementBytes = BYTES_PER_ELEMENT[this.dtype];
-    const row = this.bytes?.subarray(first * elementBytes, (first + this.rowSize) * elementBytes) ??
-      await readElements(this.source, this.name, first, this.rowSize);
-    return bytesToFloats(row, this.dtype);
+    const first = index * this.rowSize + column, elementBytes = BYTES_PER_ELEMENT[this.dtype];
+    const part = this.bytes?.subarray(first * elementBytes, (first + size) * elementBytes) ??
+      await readElements(this.source, this.name, first, size);
+    return bytesToFloats(part, this.dtype);
   }
 
   destroy(): void {

@@ -45,49 +45,49 @@ export interface LogitsChunk {
    */
   readonly firstRow: number;
   readonly rows: number;
+  /** Whether it is the last chunk of a batch. */
+  readonly endsBatch: boolean;
 }
 
-export interface LogitsOptions {
-  /** Called after each batch. */
-  readonly onBatchDone?: (batch: Batch) => void;
-  /** Numbers of rows, in ascending order. Such a row is the first row of a chunk. */
-  readonly starts?: readonly number[];
+/** Returns the numbers of the first rows of the batches. */
+export function batchStarts({ hiddenStates: { batches }, tokens }: Forward): number[] {
+  return batches.map(({ first }) => first * tokens);
 }
 
 /**
- * Computes the logits of the hidden states in chunks. The chunks are in the order of the rows.
- * @param onChunk called with each chunk. The next chunk is queued only after the callback has returned
+ * Yields the logits of the hidden states in chunks, in the order of the rows. The chunks of a model with equally many rows and an equal
+ * vocabulary are the same, if both have the same `starts`.
+ * @param starts numbers of rows, in ascending order. Such a row is the first row of a chunk
  * @throws {ModelError} if the weights do not fit the configuration
  */
-export async function forEachLogitsChunk(
+export async function* logitsChunks(
   forward: Forward,
-  onChunk: (chunk: LogitsChunk) => void | Promise<void>,
-  { onBatchDone, starts = [] }: LogitsOptions = {},
-): Promise<void> {
-  const { backend, model: { spec } } = forward;
+  starts: readonly number[] = [],
+): AsyncGenerator<LogitsChunk, void, undefined> {
+  const { backend, hiddenStates, model: { spec } } = forward;
   const maxRows = maxLogitsRows(spec.vocabSize, backend.maxBufferBytes);
   const head = await loadHead(backend, forward.model);
-  let firstRow = 0;
+  let firstRow = 0, index = 0;
   try {
-    await forward.hiddenStates.visit(async (states, batch) => {
-      const rowCount = batch.count * forward.tokens;
-      const pass = { ...forward.pass(head, batch), rows: rowCount };
+    for await (const states of hiddenStates.copies()) {
+      const batch = hiddenStates.batches[index++], pass = forward.pass(head, batch);
       const inputs = headInputs(pass, spec, hiddenOf(forward, states, batch));
-      for (let row = 0; row < rowCount;) {
+      for (let row = 0; row < pass.rows;) {
         const nextStart = starts.find((start) => start > firstRow) ?? Infinity;
-        const rows = Math.min(maxRows, rowCount - row, nextStart - firstRow);
-        await onChunk({ logits: computeLogits(pass, spec, inputs, row, rows), firstRow, rows });
+        const rows = Math.min(maxRows, pass.rows - row, nextStart - firstRow),
+          endsBatch = row + rows === pass.rows;
+        yield { logits: computeLogits(pass, spec, inputs, row, rows), firstRow, rows, endsBatch };
         firstRow += rows;
         row += rows;
       }
-    }, onBatchDone);
+    }
   } finally {
     head.destroy();
   }
 }
 
 /** Returns the hidden states of a batch, without the columns that blocks share. */
-export function hiddenOf(
+function hiddenOf(
   { runner, model: { spec } }: Forward,
   states: DeviceBuffer,
   batch: Batch,

@@ -62,12 +62,17 @@ export function groupsWithoutReaders(
   );
 }
 
-export function linearSpec(name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec {
-  return { name, inFeatures, outFeatures, bias };
-}
+export type LinearOptions = Partial<Pick<LinearSpec, "bias" | "isTransposed" | "ownClass">>;
 
-export function layerNormSpec(name: string, size: number, eps: number, affine = true): NormSpec {
-  return { kind: "layer", name, size, eps, affine };
+/** @param options whether the layer has a bias, or its options */
+export function linearSpec(
+  name: string,
+  inFeatures: number,
+  outFeatures: number,
+  options: boolean | LinearOptions = false,
+): LinearSpec {
+  const { bias = false, ...others } = typeof options === "boolean" ? { bias: options } : options;
+  return { name, inFeatures, outFeatures, bias, ...others };
 }
 
 /** Returns the names of the tensors that a checkpoint stores for a norm, (size) each. */

@@ -3,12 +3,8 @@
 import type { Backend } from "../device/backend.ts";
 import { type Batch, evenBatches, largestBatch } from "./batches.ts";
 import type { ModelSpec } from "./families/family.ts";
-import {
-  choosePlace,
-  countStatesBytes,
-  type HiddenStatesLocation,
-  type Place,
-} from "./hidden_states/hidden_states.ts";
+import { choosePlace, countStatesBytes, type HiddenStatesLocation } from "./hidden_states/hidden_states.ts";
+import type { Place } from "./hidden_states/hidden_states_store.ts";
 
 /** The device memory that a forward pass may use in addition to the weights of a block. */
 export interface ForwardMemory {

@@ -6,11 +6,11 @@
 import type { Backend } from "../device/backend.ts";
 import { ResourceSet } from "../device/owned.ts";
 import { ModelError } from "../base/files/file_error.ts";
-import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT } from "../tensor/dtype.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
-import { checkTensor, readElements, type TensorSource } from "./checkpoint/tensor_source.ts";
+import { checkTensor, type TensorSource } from "./checkpoint/tensor_source.ts";
 import { DeviceWeights } from "./device_weights.ts";
-import { Embedding } from "./embedding.ts";
+import { Embedding, EmbeddingTable } from "./embedding.ts";
 import type { ModelSpec, TokenInputsSpec } from "./families/family.ts";
 import { ForwardWorkspace } from "./forward_workspace.ts";
 import type { LinearSpec } from "./layer_specs.ts";
@@ -66,15 +66,13 @@ export class TokenInputs {
 
   private constructor(
     readonly backend: Backend,
-    readonly model: Model,
     readonly embedding: Embedding,
     readonly spec: TokenInputsSpec,
     readonly blocks: BlockRange,
     /** The rows of the projection that belong to `blocks`. */
     readonly projection: LinearSpec,
     readonly weights: DeviceWeights,
-    /** The dtype of the table. */
-    readonly dtype: FloatDtype,
+    readonly table: EmbeddingTable,
   ) {
     this.#owned.add(weights);
     this.#workspace = this.#owned.add(new ForwardWorkspace(backend));
@@ -94,7 +92,7 @@ export class TokenInputs {
     const { spec: { tokenInputs: spec, hiddenSize }, weights: source } = model;
     if (!spec) return undefined;
     const { projection, size, table, rows, norm } = spec, name = `${projection.name}.weight`;
-    const dtype = checkTensor(source, table, [rows, projection.outFeatures]);
+    const opened = await EmbeddingTable.open(source, table, rows, projection.outFeatures, 0);
     checkTensor(source, name, [projection.outFeatures, hiddenSize]);
     const part = { ...projection, outFeatures: blocks.count * size };
     const weights = await DeviceWeights.load(
@@ -102,7 +100,7 @@ export class TokenInputs {
       withRows(source, name, blocks.first * size, part.outFeatures),
       { prefix: "", linears: [part], norms: [norm] },
     );
-    return new TokenInputs(backend, model, embedding, spec, blocks, part, weights, dtype);
+    return new TokenInputs(backend, embedding, spec, blocks, part, weights, opened);
   }
 
   /**
@@ -110,16 +108,13 @@ export class TokenInputs {
    * @throws {ModelError} if an id is not in the vocabulary, or has no row in the table
    */
   async of(ids: Uint32Array): Promise<Float32Array<ArrayBuffer>> {
-    const { outFeatures } = this.projection, inputs = new Float32Array(ids.length * outFeatures);
+    const { outFeatures } = this.projection, factor = Math.sqrt(this.spec.size);
+    const inputs = new Float32Array(ids.length * outFeatures);
     for (let first = 0; first < ids.length; first += CHUNK_IDS) {
       const chunk = ids.subarray(first, first + CHUNK_IDS), projected = await this.#project(chunk);
-      for (const [i, id] of chunk.entries()) {
-        const row = await this.#readRow(id), factor = Math.sqrt(this.spec.size);
-        for (const [column, value] of row.entries()) {
-          const sum = projected[i * outFeatures + column] + factor * value;
-          inputs[(first + i) * outFeatures + column] = sum * Math.SQRT1_2;
-        }
-      }
+      const rows = await this.table.rows(chunk, this.blocks.first * this.spec.size, outFeatures);
+      const sums = rows.map((value, i) => (projected[i] + factor * value) * Math.SQRT1_2);
+      inputs.set(sums, first * outFeatures);
     }
     return inputs;
   }
@@ -136,14 +131,6 @@ export class TokenInputs {
     applyLinear(pass, projection, x, 0, rows, y, { scale: inFeatures ** -0.5 });
     const normalized = normalize(pass, norm, y, rows * blocks.count);
     return asFloat32(await backend.read(normalized, 0, 4 * rows * outFeatures));
-  }
-
-  /** Reads the columns of `blocks` in the row of an id. */
-  async #readRow(id: number): Promise<Float32Array> {
-    const { spec: { table, rows, projection, size }, blocks, model: { weights } } = this;
-    if (id >= rows) throw new ModelError(`${table}: has no row ${id}; the number of rows is ${rows}`);
-    const first = id * projection.outFeatures + blocks.first * size;
-    return bytesToFloats(await readElements(weights, table, first, blocks.count * size), this.dtype);
   }
 
   destroy(): void {

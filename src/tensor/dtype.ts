@@ -103,27 +103,6 @@ export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array
   return dtype === "F16" ? widenFloat16(asUint16(data)) : widenBfloat16(asUint16(data));
 }
 
-/** The bits of the exponent, which are all 1 in an infinity and in a NaN, and the bits of the magnitude, which are 0 in a zero. */
-const FLOAT_BITS: Readonly<Record<FloatDtype, readonly [exponent: number, magnitude: number]>> = {
-  F32: [0x7f800000, 0x7fffffff],
-  F16: [0x7c00, 0x7fff],
-  BF16: [0x7f80, 0x7fff],
-};
-
-/** Returns how many elements are 0, or undefined if one is not finite. Aligned data is neither converted nor copied. */
-export function countZeros(data: Uint8Array, dtype: FloatDtype): number | undefined {
-  const [exponent, magnitude] = FLOAT_BITS[dtype];
-  const aligned = data.byteOffset % BYTES_PER_ELEMENT[dtype] === 0 ? data : data.slice();
-  const { buffer, byteOffset, byteLength } = aligned;
-  const elements = dtype === "F32" ? new Uint32Array(buffer, byteOffset, byteLength / 4) : asUint16(aligned);
-  let zeros = 0;
-  for (const bits of elements) {
-    if ((bits & exponent) === exponent) return undefined;
-    if ((bits & magnitude) === 0) zeros++;
-  }
-  return zeros;
-}
-
 /**
  * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value that rounds
  * past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same sign and the

@@ -7,7 +7,7 @@ import type { Rehearsal } from "../../src/cli/prune/plan/rehearse.ts";
 import type { Backend } from "../../src/device/backend.ts";
 import { openModel } from "../../src/model/model.ts";
 import { BlockPlan } from "../../src/prune/block_plan.ts";
-import type { Place } from "../../src/model/hidden_states/hidden_states.ts";
+import type { Place } from "../../src/model/hidden_states/hidden_states_store.ts";
 import type { FolderJob } from "../../src/prune/run/folder_destination.ts";
 import type { RunOptions } from "../../src/protocol/run/options.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";

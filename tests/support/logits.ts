@@ -6,7 +6,7 @@
 import type { Backend } from "../../src/device/backend.ts";
 import { Forward } from "../../src/model/forward.ts";
 import { Decoder } from "../../src/model/generation/decoder.ts";
-import { forEachLogitsChunk } from "../../src/model/head.ts";
+import { logitsChunks } from "../../src/model/head.ts";
 import type { Model } from "../../src/model/model.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 
@@ -26,10 +26,10 @@ export async function windowLogits(
   const forward = await Forward.begin(backend, model, [window]);
   try {
     await forward.runBlocks();
-    await forEachLogitsChunk(forward, async ({ logits, firstRow, rows }) => {
+    for await (const { logits, firstRow, rows } of logitsChunks(forward)) {
       const chunk = await backend.read(logits, 0, rows * vocabSize * 4);
       all.set(asFloat32(chunk), firstRow * vocabSize);
-    });
+    }
   } finally {
     forward.destroy();
   }

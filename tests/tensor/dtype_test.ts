@@ -6,7 +6,6 @@
 import assert from "node:assert/strict";
 import {
   bytesToFloats,
-  countZeros,
   elementCount,
   type FloatDtype,
   floatsToBytes,
@@ -35,26 +34,6 @@ describe("elementCount", () => {
     assert.equal(elementCount([2 ** 26, 2 ** 26]), 2 ** 52);
     assert.throws(() => elementCount([2 ** 27, 2 ** 26]), RangeError);
   });
-});
-
-describe("countZeros", () => {
-  for (const dtype of ["F32", "F16", "BF16"] as const) {
-    it(`counts zeros of both signs in ${dtype}, and finds every value that is not finite, wherever the bytes begin`, () => {
-      const count = (...values: number[]) => {
-        const bytes = floatsToBytes(Float32Array.from(values), dtype), counts = new Set<number | undefined>();
-        for (let shift = 0; shift < 4; shift++) {
-          const shifted = new Uint8Array(bytes.length + shift);
-          shifted.set(bytes, shift);
-          counts.add(countZeros(shifted.subarray(shift), dtype));
-        }
-        assert.equal(counts.size, 1);
-        return [...counts][0];
-      };
-      assert.equal(count(), 0);
-      assert.equal(count(0, -0, 1, -2, 60000, 2 ** -14), 2);
-      for (const value of [Infinity, -Infinity, NaN]) assert.equal(count(0, 1, value), undefined);
-    });
-  }
 });
 
 describe("tensorBytes", () => {

@@ -5,10 +5,9 @@ import { crossEntropy } from "../../device/kernels/forward/cross_entropy.ts";
 import { klDivergence } from "../../device/kernels/forward/kl_divergence.ts";
 import { asFloat32 } from "../../tensor/host_tensor.ts";
 import { Forward } from "../forward.ts";
-import { forEachLogitsChunk, type LogitsChunk } from "../head.ts";
+import { batchStarts, type LogitsChunk, logitsChunks } from "../head.ts";
 import type { Model } from "../model.ts";
 import type { ForwardMemory } from "../plan_forward.ts";
-import { ReferenceLogits } from "./reference_logits.ts";
 
 export interface Perplexity {
   readonly perplexity: number;
@@ -94,17 +93,25 @@ export class TextMeasurement {
     const targets = Uint32Array.from(windows.flatMap((window) => [...window.subarray(1), 0]));
     const add = (total: number, figures: Float32Array, firstRow: number) =>
       figures.reduce((sum, figure, r) => (firstRow + r + 1) % tokens === 0 ? sum : sum + figure, total);
-    await using logits = reference && await ReferenceLogits.open(reference);
-    await forEachLogitsChunk(forward, async (chunk) => {
-      const { firstRow, rows } = chunk;
-      const other = await logits?.compute(firstRow, rows);
-      const [losses, divergences] = await Promise.all([
-        chunkLosses(forward, chunk, targets.slice(firstRow, firstRow + rows)),
-        other && chunkDivergences(forward, chunk, other),
-      ]);
-      this.#loss = add(this.#loss, losses, firstRow);
-      if (divergences) this.#divergence = add(this.#divergence, divergences, firstRow);
-    }, { onBatchDone, starts: logits?.starts });
+    const starts = reference
+      ? [...batchStarts(forward), ...batchStarts(reference)].sort((a, b) => a - b)
+      : [];
+    const others = reference && logitsChunks(reference, starts);
+    try {
+      for await (const chunk of logitsChunks(forward, starts)) {
+        const { firstRow, rows } = chunk, other = (await others?.next())?.value;
+        const [losses, divergences] = await Promise.all([
+          chunkLosses(forward, chunk, targets.slice(firstRow, firstRow + rows)),
+          other && chunkDivergences(forward, chunk, other.logits),
+        ]);
+        this.#loss = add(this.#loss, losses, firstRow);
+        if (divergences) this.#divergence = add(this.#divergence, divergences, firstRow);
+        if (chunk.endsBatch) onBatchDone();
+      }
+    } finally {
+      await others?.return();
+      reference?.freeActivations();
+    }
   }
 
   /** Returns the figures of all windows. @param isCompared whether the model has run beside a reference */
@@ -139,7 +146,7 @@ async function chunkDivergences(
  * @param targets (rows) token ids
  * @returns (rows) f32
  */
-export async function chunkLosses(
+async function chunkLosses(
   { backend, workspace, model: { spec } }: Forward,
   { logits, rows }: LogitsChunk,
   targets: Uint32Array<ArrayBuffer>,

@@ -95,7 +95,7 @@ export function firstTrait<K extends keyof BlockTraits>(
   spec: ModelSpec,
   name: K,
 ): BlockTraits[K] | undefined {
-  return blocksOf(spec).map(({ traits }) => traits?.[name]).find((trait) => trait !== undefined);
+  return blocksOf(spec).map(({ traits }) => traits[name]).find((trait) => trait !== undefined);
 }
 
 /** Returns the number of weights of the linear layers that can be pruned. */
@@ -204,8 +204,7 @@ export interface BlockSpec {
   readonly vectors?: readonly VectorSpec[];
   /** The numbers of columns of the activations that are neither inputs nor outputs of its layers. */
   readonly furtherActivations?: readonly number[];
-  /** Every family that can be exported has it, and every block with a mixture of experts. */
-  readonly traits?: BlockTraits;
+  readonly traits: BlockTraits;
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly once, but a
    * group of an expert only if tokens are routed to the expert. The groups of the last stage (see `stagesOf`) must add their outputs to

@@ -48,7 +48,7 @@ export class Decoder {
     this.#workspace = new ForwardWorkspace(backend);
     const shared = new KeyValueCache(backend, capacity);
     this.#caches = blocksOf(model.spec).map(({ traits }) =>
-      traits?.sharedKeys?.isSource === false ? shared : new KeyValueCache(backend, capacity)
+      traits.sharedKeys?.isSource === false ? shared : new KeyValueCache(backend, capacity)
     );
   }
 

@@ -7,14 +7,7 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { pauses } from "../../base/waiting.ts";
 import type { Batch } from "../batches.ts";
-import {
-  type BatchBytes,
-  type DeviceBatch,
-  DeviceStore,
-  DiskStore,
-  type HiddenStatesStore,
-  HostStore,
-} from "./hidden_states_store.ts";
+import { type BatchBytes, type DeviceBatch, HiddenStatesStore, type Place } from "./hidden_states_store.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
 import { countColumns, type StateColumns, withColumns } from "./state_columns.ts";
 
@@ -61,7 +54,6 @@ export class HiddenStates {
   readonly #options: HiddenStatesOptions;
   readonly #batchBytes: readonly BatchBytes[];
   readonly #totalBytes: number;
-  readonly #isOnDisk: boolean;
   readonly #store: HiddenStatesStore;
   readonly #folder?: HiddenStatesFolder;
   /** The states after an observed `update`, until `store`. */
@@ -83,14 +75,7 @@ export class HiddenStates {
     this.#totalBytes = last.offset + last.length;
     this.#folder = storage?.folder;
     const place = choosePlace(this.#totalBytes, deviceBytes, storage?.location);
-    this.#isOnDisk = place === "disk";
-    this.#store = this.#createStore(place);
-  }
-
-  #createStore(place: Place): HiddenStatesStore {
-    if (place === "device") return new DeviceStore(this.#backend, this.#batchBytes);
-    if (place === "host") return new HostStore(this.#backend, this.#batchBytes);
-    return new DiskStore(this.#backend, this.#batchBytes, this.#folder!);
+    this.#store = new HiddenStatesStore(backend, this.#batchBytes, place, storage?.folder);
   }
 
   /** The index of the block that runs next. The stored states are its inputs. */
@@ -110,7 +95,7 @@ export class HiddenStates {
 
   /** Stores the inputs of `block`. `read` returns the states of one batch, (batch.count · tokens, columns of the states) f32. */
   async fill(read: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>, block = 0): Promise<void> {
-    const draft = this.#isOnDisk ? await this.#folder?.create(block) : undefined;
+    const draft = this.#store.place === "disk" ? await this.#folder?.create(block) : undefined;
     const pause = pauses();
     try {
       for (const [i, batch] of this.batches.entries()) {
@@ -132,10 +117,8 @@ export class HiddenStates {
     if (!this.#folder) throw new TypeError("hidden states: cannot be loaded without a folder");
     const file = await this.#folder.open(block, this.#totalBytes);
     try {
-      if (!this.#isOnDisk) {
-        for (const [i, { offset, length }] of this.#batchBytes.entries()) {
-          this.#store.storeInitial(i, await file.read(offset, length));
-        }
+      for (const [i, { offset, length }] of this.#batchBytes.entries()) {
+        if (this.#store.place !== "disk") this.#store.storeInitial(i, await file.read(offset, length));
       }
     } finally {
       await file.close();
@@ -154,14 +137,14 @@ export class HiddenStates {
     observer?: StatesObserver,
   ): Promise<void> {
     const draft = await this.#folder?.create(this.#nextBlock + 1);
-    const isStored = draft !== undefined || this.#store.needsBytes, observed = observer?.from ?? Infinity;
+    const isInPlace = this.#store.place === "device", observed = observer?.from ?? Infinity;
     let written = Promise.resolve();
-    this.#isPartlyChanged = !this.#store.needsBytes;
+    this.#isPartlyChanged = isInPlace;
     try {
       await this.#runBatches(this.#store.onDevice(this.#nextBlock, false, 0), {
         queue: change,
         resultOf: async (states, { length }, index) => {
-          if (isStored || index >= observed) return await this.#backend.read(states, 0, length);
+          if (draft || !isInPlace || index >= observed) return await this.#backend.read(states, 0, length);
           await this.#backend.finish();
           return undefined;
         },
@@ -218,27 +201,32 @@ export class HiddenStates {
    * stored states do not change.
    */
   async visitOutputs(change: BatchCallback, observer: StatesObserver): Promise<void> {
-    await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, observer.from), {
-      queue: change,
-      resultOf: (states, { length }) => this.#backend.read(states, 0, length),
-      take: (bytes, i) => observer.take(i, this.#hiddenPart(bytes)),
-    });
+    await this.#readChanged(change, observer.from, (bytes, i) => observer.take(i, this.#hiddenPart(bytes)));
   }
 
   /** Returns the states that `change` makes of a copy of each batch. They are stored in memory, and the caller destroys them. */
   async changedCopy(change: BatchCallback): Promise<HiddenStates> {
     const changed = new HiddenStates(this.#backend, { ...this.#options, storage: undefined });
     try {
-      await this.#runBatches(this.#store.onDevice(this.#nextBlock, true, 0), {
-        queue: change,
-        resultOf: (states, { length }) => this.#backend.read(states, 0, length),
-        take: (bytes, i) => changed.#store.storeInitial(i, bytes),
-      });
+      await this.#readChanged(change, 0, (bytes, i) => changed.#store.storeInitial(i, bytes));
     } catch (error) {
       changed.destroy();
       throw error;
     }
     return changed;
+  }
+
+  /** Reads the states that `change` makes of copies of the batches from index `from` on. */
+  #readChanged(
+    change: BatchCallback,
+    from: number,
+    take: BatchSteps<Uint8Array<ArrayBuffer>>["take"],
+  ): Promise<void> {
+    return this.#runBatches(this.#store.onDevice(this.#nextBlock, true, from), {
+      queue: change,
+      resultOf: (states, { length }) => this.#backend.read(states, 0, length),
+      take,
+    });
   }
 
   /** Returns the hidden states without the shared columns, (rows, hiddenSize). */
@@ -265,7 +253,7 @@ export class HiddenStates {
 
   /** Frees the device memory for a batch. The next batch allocates it again. */
   freeScratch(): void {
-    this.#store.scratch.destroy();
+    this.#store.freeScratch();
   }
 
   destroy(): void {
@@ -281,9 +269,6 @@ interface BatchSteps<Result> {
   /** Receives the result of batch `index`. */
   readonly take: (result: Result, index: number) => void | Promise<void>;
 }
-
-/** A place for hidden states. */
-export type Place = "device" | "host" | "disk";
 
 /** Returns the bytes of the states of `windows` windows. */
 export function countStatesBytes(columns: StateColumns, windows: number, tokens: number): number {

@@ -104,7 +104,7 @@ export class BlockTrainer {
     backend.dispatch(blockLoss, buffers, { rows, cols: hiddenSize, scale: share / rows });
     tape.backward();
     // The buffers of an expert differ in size between batches, so keeping the largest of every expert would take too much memory.
-    if (block.traits?.mixture === undefined) workspace.reuse();
+    if (block.traits.mixture === undefined) workspace.reuse();
     else workspace.destroy();
   }
 

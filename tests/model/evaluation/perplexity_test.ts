@@ -56,12 +56,6 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
     assert.equal(measured.windows, windows);
     assert.equal(measured.tokens, windows * (seqlen - 1));
   });
-
-  it("frees the device's memory", async () => {
-    const live = backend().counters.bytesLive;
-    await computePerplexity(model, backend(), tokens, { seqlen: 9, windows: 2 });
-    assert.equal(backend().counters.bytesLive, live);
-  });
 });
 
 onCpu("perplexity", (backend) => {
@@ -71,14 +65,6 @@ onCpu("perplexity", (backend) => {
       windows: 128,
     });
     assertClose([dense], [published.perplexity.dense], 1e-4);
-  });
-
-  it("does not depend on how the windows are divided into batches to fit into memory", async () => {
-    const options = { seqlen: 32, windows: 7 };
-    const whole = await computePerplexity(model, backend(), tokens, options);
-    const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
-    const divided = await computePerplexity(model, backend(), tokens, { ...options, memory });
-    assertClose([divided.perplexity], [whole.perplexity], 1e-6);
   });
 
   it("reports its progress and stops when it is aborted", async () => {

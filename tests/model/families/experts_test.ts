@@ -19,68 +19,6 @@ const none = () => false;
 
 const { base: DEEPSEEK } = FAMILY_MODELS.deepseek_v3;
 
-it("Mixtral, Qwen3-MoE and OLMoE have the layers of every expert, and a router that stays dense", () => {
-  const layersOf = (config: Record<string, unknown>) => {
-    const { groups, denseLayers = [] } = readModelSpec({ ...LLAMA, ...config }, none).block(0);
-    const experts = groups.slice(2).flat().map((
-      { name, inFeatures, outFeatures },
-    ) => [name, inFeatures, outFeatures]);
-    return { experts, dense: denseLayers.map(({ name }) => name) };
-  };
-  assert.deepEqual(layersOf({ model_type: "mixtral", num_local_experts: 2 }), {
-    experts: [
-      ["block_sparse_moe.experts.0.w1", 16, 20],
-      ["block_sparse_moe.experts.0.w3", 16, 20],
-      ["block_sparse_moe.experts.1.w1", 16, 20],
-      ["block_sparse_moe.experts.1.w3", 16, 20],
-      ["block_sparse_moe.experts.0.w2", 20, 16],
-      ["block_sparse_moe.experts.1.w2", 20, 16],
-    ],
-    dense: ["block_sparse_moe.gate"],
-  });
-  const qwen = { model_type: "qwen3_moe", moe_intermediate_size: 12, num_experts_per_tok: 1 };
-  const olmoe = { model_type: "olmoe", intermediate_size: 12, num_experts_per_tok: 1 };
-  for (
-    const settings of [{ ...qwen, num_experts: 1 }, { ...qwen, num_local_experts: 1 }, {
-      ...olmoe,
-      num_experts: 1,
-    }]
-  ) {
-    assert.deepEqual(layersOf(settings), {
-      experts: [
-        ["mlp.experts.0.gate_proj", 16, 12],
-        ["mlp.experts.0.up_proj", 16, 12],
-        ["mlp.experts.0.down_proj", 12, 16],
-      ],
-      dense: ["mlp.gate"],
-    });
-  }
-});
-
-it("DeepSeek-V3 has no experts in its first blocks, a shared expert in the others, and latents of keys in all", () => {
-  const spec = readModelSpec({ ...DEEPSEEK, n_routed_experts: 2, n_group: 1, topk_group: 1 }, none);
-  const namesOf = (index: number) => spec.block(index).groups.map((group) => group.map(({ name }) => name));
-  const attention = [
-    ["self_attn.q_a_proj", "self_attn.kv_a_proj_with_mqa"],
-    ["self_attn.q_b_proj"],
-    ["self_attn.kv_b_proj"],
-    ["self_attn.o_proj"],
-  ];
-  assert.deepEqual(namesOf(0), [...attention, ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]);
-  assert.deepEqual(namesOf(1), [
-    ...attention,
-    ["mlp.experts.0.gate_proj", "mlp.experts.0.up_proj"],
-    ["mlp.experts.1.gate_proj", "mlp.experts.1.up_proj"],
-    ["mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"],
-    ["mlp.shared_experts.down_proj"],
-    ["mlp.experts.0.down_proj"],
-    ["mlp.experts.1.down_proj"],
-  ]);
-  assert.deepEqual([spec.block(0).vectors, spec.block(1).vectors], [[], [
-    { name: "mlp.gate.e_score_correction_bias", size: 2 },
-  ]]);
-});
-
 it("a checkpoint may have the blocks after the last one that config.json announces, by default one, and no others", () => {
   const { weights } = randomModel(DEEPSEEK);
   const check = (index: number, settings: Record<string, unknown>) => {

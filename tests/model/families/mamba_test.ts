@@ -1,4 +1,4 @@
-/** Tests of the families with Mamba 2: their layers and tensors, the forms of their settings, and the settings that are refused. */
+/** Tests of the families with Mamba 2: the forms of their settings, and the settings that are refused. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -19,30 +19,6 @@ function shapesOf({ groups }: BlockSpec) {
     Object.fromEntries(group.map(({ name, inFeatures, outFeatures }) => [name, [outFeatures, inFeatures]]))
   );
 }
-
-it("a block of Granite 4 has layers of the stored shape, which are pruned, and a convolution and a router, which are not", () => {
-  const mamba = [{ "mamba.in_proj": [2 * 32 + 2 * 2 * 9 + 4, 16] }, { "mamba.out_proj": [16, 32] }];
-  const shared = [{ "shared_mlp.input_linear": [2 * 14, 16] }, { "shared_mlp.output_linear": [16, 14] }];
-  const dense = readModelSpec({ ...GRANITE, num_local_experts: 0 }, none).block(0);
-  assert.deepEqual(shapesOf(dense), [...mamba, ...shared]);
-  const mixture = readModelSpec({ ...GRANITE, num_local_experts: 1, num_experts_per_tok: 1 }, none).block(0);
-  const experts = "block_sparse_moe.experts.0";
-  assert.deepEqual(shapesOf(mixture), [
-    ...mamba,
-    { [`${experts}.input_linear`]: [2 * 12, 16] },
-    ...shared,
-    { [`${experts}.output_linear`]: [16, 12] },
-  ]);
-  assert.deepEqual(mixture.denseLayers?.map(({ name }) => name), ["block_sparse_moe.router.layer"]);
-  assert.deepEqual(mixture.vectors, [
-    { name: "mamba.A_log", size: 4, shape: undefined },
-    { name: "mamba.dt_bias", size: 4, shape: undefined },
-    { name: "mamba.D", size: 4, shape: undefined },
-    { name: "mamba.conv1d.weight", size: 68 * 3, shape: [68, 1, 3] },
-    { name: "mamba.conv1d.bias", size: 68, shape: undefined },
-    { name: "mamba.norm.weight", size: 32, shape: undefined },
-  ]);
-});
 
 it("the blocks of Nemotron-H follow either form of their list, and have one norm each", () => {
   const pattern = { layers_block_type: undefined, hybrid_override_pattern: "M-*E" };

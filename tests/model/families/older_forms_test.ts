@@ -187,7 +187,7 @@ it("refuses a tied head of Phi, because a table of tokens has no bias", () => {
   );
 });
 
-it("reads settings that are null, and the other name of the number of experts of gpt-oss", async () => {
+it("reads settings that are null, and both names of the number of experts", async () => {
   const specOf = async (family: string, settings: Record<string, unknown>) => {
     const { weights, variants: [{ config }] } = await readFamilyFixture(family);
     return readModelSpec({ ...config, ...settings }, weights.has);
@@ -200,6 +200,13 @@ it("reads settings that are null, and the other name of the number of experts of
   const falcon = await specOf("falcon", { bias: null, parallel_attn: null, multi_query: null });
   assert.equal(falcon.block(0).norms.length, 2);
   assert.equal(falcon.block(0).traits!.kvHeads, 4);
-  const gptOss = await specOf("gpt_oss", { num_local_experts: undefined, num_experts: 7 });
-  assert.equal(gptOss.block(0).traits!.mixture!.experts, 7);
+  const both = { num_local_experts: undefined, num_experts: 7 }, other = { num_experts: undefined };
+  for (
+    const [family, settings] of [["gpt_oss", both], ["qwen3_moe", {
+      ...other,
+      num_local_experts: 7,
+    }]] as const
+  ) {
+    assert.equal((await specOf(family, settings)).block(0).traits.mixture!.experts, 7);
+  }
 });

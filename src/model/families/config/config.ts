@@ -61,11 +61,17 @@ export function checkHeadDimension(dimensions: number, limit = MAX_HEAD_DIM): nu
  * Returns the name of the head without `.weight`. If config.json ties the head to the table of tokens, the head has no
  * weight of its own. If a checkpoint has one nevertheless, it is used, as transformers 5 does.
  * @param embedding the name of the table of tokens without `.weight`
+ * @param other the name of an untied head that the checkpoint has under none of the usual names
  */
-export function headName(isTied: boolean, embedding: string, has: (name: string) => boolean): string {
+export function headName(
+  isTied: boolean,
+  embedding: string,
+  has: (name: string) => boolean,
+  other = "lm_head",
+): string {
   // The second name is that of multimodal checkpoints of older versions of transformers.
   const own = ["lm_head", "language_model.lm_head"].find((name) => has(`${name}.weight`));
-  return own ?? (isTied ? embedding : "lm_head");
+  return own ?? (isTied ? embedding : other);
 }
 
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {

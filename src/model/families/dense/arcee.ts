@@ -3,7 +3,6 @@
 import { z } from "zod";
 import { LLAMA } from "../architecture.ts";
 import { activationName, epsilon, flag } from "../config/config.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 
 export const arcee = llamaFamily(
@@ -17,8 +16,7 @@ export const arcee = llamaFamily(
   }),
   ({ attention_bias: bias, mlp_bias }) => ({
     biases: { qkv: bias, out: bias },
-    feedForward: (sizes, activation) =>
-      plainFeedForward(sizes, activation, mlp_bias, ["mlp.up_proj", "mlp.down_proj"]),
+    network: { layers: { up: "up_proj", down: "down_proj" }, bias: mlp_bias },
   }),
   {
     gguf: { ...LLAMA, name: "arcee", activation: "relu2", biases: [] },

@@ -27,8 +27,7 @@ export const cohere2 = llamaFamily(
     return {
       biases: { qkv: bias, out: bias },
       normPlacement: "shared",
-      normKind: "layer",
-      normBias: false,
+      norm: { kind: "layer", bias: false },
       isInterleaved: true,
       window: (index) => isSliding(index) ? window ?? 0 : 0,
       hasRotary: (index) => window !== null && isSliding(index),

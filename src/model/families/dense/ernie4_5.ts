@@ -23,7 +23,7 @@ export function withErnieTheta<C extends Config>(config: C): C {
 
 export function ernieTraits({ use_bias }: Config): LlamaTraits {
   const bias = use_bias ?? false;
-  return { biases: { qkv: bias, out: bias, feedForward: bias }, isInterleaved: true };
+  return { biases: { qkv: bias, out: bias }, network: { bias }, isInterleaved: true };
 }
 
 export const ernie45 = llamaFamily(

@@ -43,8 +43,8 @@ function commonTraits(
   }
   return {
     biases: { qkv: bias, out: bias },
-    normWeightOffset: 1,
-    embeddingScale: Math.sqrt(hidden_size),
+    norm: { weightOffset: 1 },
+    embedding: { scale: Math.sqrt(hidden_size) },
   };
 }
 
@@ -63,7 +63,7 @@ export const GEMMA_LAYERS = {
  * blocks, `largest`. This model has another scale.
  */
 function gemmaFactors({ hiddenSize, blockCount, block }: ModelSpec, largest: number): Partial<Factors> {
-  const { heads, headDim } = block(0).traits!;
+  const { heads, headDim } = block(0).traits;
   return {
     attentionScale: (blockCount === largest ? hiddenSize / heads : headDim) ** -0.5,
     embeddingScale: Math.sqrt(hiddenSize),
@@ -115,7 +115,7 @@ function windowedTraits(config: WindowedConfig, isSliding: (index: number) => bo
     ...commonTraits(config),
     normPlacement: "around",
     window: (index) => isSliding(index) ? config.sliding_window ?? 0 : 0,
-    attentionScale: config.query_pre_attn_scalar ** -0.5,
+    scale: config.query_pre_attn_scalar ** -0.5,
   };
 }
 
@@ -133,7 +133,7 @@ export const gemma2 = llamaFamily(
   }).transform((config) => ({ ...config, hidden_act: config.hidden_activation })),
   (config) => ({
     ...windowedTraits(config, readLayerTypes(config, (index) => index % 2 === 0)),
-    attentionSoftCap: config.attn_logit_softcapping ?? undefined,
+    softCap: config.attn_logit_softcapping ?? undefined,
     logits: { softCap: config.final_logit_softcapping ?? undefined },
   }),
   {

@@ -20,7 +20,7 @@ import { readTwoRotations, twoRotationsShape } from "../config/rotary_config.ts"
 import { GEMMA_LAYERS } from "./gemma.ts";
 import { blocksOf, type ModelSpec, type SharedKeys } from "../family.ts";
 import type { LlamaSizes } from "../llama/attention_layers.ts";
-import { type FeedForward, gatedFeedForward } from "../llama/feed_forward.ts";
+import { type FeedForward, feedForward } from "../llama/feed_forward.ts";
 import { llamaModel, llamaShape } from "../llama/llama_model.ts";
 import type { LlamaTraits } from "../llama/llama_traits.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
@@ -143,8 +143,8 @@ export const gemma4: Family = {
       queryKeyNorm: "heads",
       normalizesValues: true,
       hasOutputScale: true,
-      attentionScale: 1,
-      embeddingScale: Math.sqrt(config.hidden_size),
+      scale: 1,
+      embedding: { scale: Math.sqrt(config.hidden_size) },
       window: (index) => isSliding(index) ? config.sliding_window : 0,
       rotary: (index) => isSliding(index) ? sliding : full,
       sizesOf(index) {
@@ -159,7 +159,7 @@ export const gemma4: Family = {
       sharedColumns: columns,
       tokenInputs: tokenInputs ? { size: tokenInputs, rows: config.vocab_size_per_layer_input } : undefined,
       logits: { softCap: config.final_logit_softcapping ?? undefined },
-      ...config.enable_moe_block ? { feedForward: networkWithExperts(config) } : {},
+      ...config.enable_moe_block ? { experts: networkWithExperts(config) } : {},
     });
   },
 };
@@ -229,19 +229,19 @@ function readSharedKeys(
  * their own before and after them.
  * @throws {ModelError} if a setting of the experts is missing, or if a token would go to more experts than there are
  */
-function networkWithExperts(config: Config): LlamaTraits["feedForward"] {
+function networkWithExperts(config: Config): LlamaTraits["experts"] {
   const { num_experts: experts, top_k_experts: perToken, moe_intermediate_size: intermediate } = config;
   if (!experts || !perToken || !intermediate) {
     throw configError("enable_moe_block needs num_experts, top_k_experts and moe_intermediate_size");
   }
   const { hidden_size: hidden, rms_norm_eps: eps } = config;
   const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });
-  const { feedForward: expertNetwork } = mixtureTraits({
+  const { experts: expertNetwork } = mixtureTraits({
+    num_experts_per_tok: perToken,
+    moe_intermediate_size: intermediate,
+  }, {
     name: "",
     experts,
-    expertsPerToken: perToken,
-    isNormalized: true,
-    intermediate,
     router: "router.proj",
     routerScale: hidden ** -0.5,
     factors: "router.per_expert_scale",
@@ -252,7 +252,7 @@ function networkWithExperts(config: Config): LlamaTraits["feedForward"] {
   }, "top_k_experts");
   const norms = [norm("post_feedforward_layernorm_1"), norm("post_feedforward_layernorm_2")] as const;
   return (sizes, activation) => (
-    inParallel(gatedFeedForward(sizes, activation), expertNetwork!(sizes, activation), norms, hidden)
+    inParallel(feedForward(sizes, activation), expertNetwork!(sizes, activation), norms, hidden)
   );
 }
 
@@ -279,7 +279,7 @@ function inParallel(
 
 /** Returns the index of the first block that reads the keys and values of another, or the number of blocks. */
 function firstReader(spec: ModelSpec): number {
-  const first = blocksOf(spec).findIndex(({ traits }) => traits?.sharedKeys?.isSource === false);
+  const first = blocksOf(spec).findIndex(({ traits }) => traits.sharedKeys?.isSource === false);
   return first < 0 ? spec.blockCount : first;
 }
 
@@ -293,7 +293,7 @@ function unsupportedInputs(spec: ModelSpec): string | undefined {
     return `vocab_size_per_layer_input ${tokenInputs.rows}, which differs from vocab_size ${vocabSize},`;
   }
   const isOther = blocksOf(spec).some(({ traits }, index) =>
-    traits?.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
+    traits.sharedKeys?.isSource && index !== first - (traits.window?.(index) ? 2 : 1)
   );
   return first < blockCount && (first < 2 || isOther)
     ? `num_kv_shared_layers ${blockCount - first} with these layer_types`

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { ATTENTION, FUSED_GATE, QKV_BIASES } from "../architecture.ts";
 import { epsilon, positiveInt } from "../config/config.ts";
-import { fusedFeedForward } from "../llama/feed_forward.ts";
+import { FUSED_LAYERS } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 import { FUSED_NEURONS } from "../units.ts";
 
@@ -18,7 +18,7 @@ export const glm4 = llamaFamily(
   }).transform((config) => ({ ...config, partial_rotary_factor: config.partial_rotary_factor ?? 0.5 })),
   ({ attention_bias: bias }) => ({
     biases: { qkv: bias },
-    feedForward: fusedFeedForward,
+    network: { layers: FUSED_LAYERS },
     normPlacement: "around",
     names: {
       post_attention_layernorm: "post_self_attn_layernorm",

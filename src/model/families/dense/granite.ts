@@ -20,12 +20,13 @@ export const graniteShape = {
 
 /** Returns the traits of all Granites. */
 export function graniteTraits(
-  { attention_bias: attention, mlp_bias: feedForward, ...config }: z.infer<z.ZodObject<typeof graniteShape>>,
+  { attention_bias: attention, mlp_bias: bias, ...config }: z.infer<z.ZodObject<typeof graniteShape>>,
 ): LlamaTraits {
   return {
-    biases: { qkv: attention, out: attention, feedForward },
-    embeddingScale: config.embedding_multiplier,
-    attentionScale: config.attention_multiplier,
+    biases: { qkv: attention, out: attention },
+    network: { bias },
+    embedding: { scale: config.embedding_multiplier },
+    scale: config.attention_multiplier,
     residualScale: config.residual_multiplier,
     logits: { scale: 1 / config.logits_scaling },
   };

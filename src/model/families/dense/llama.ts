@@ -9,8 +9,9 @@ import { GATED_NEURONS } from "../units.ts";
 export const llama = llamaFamily(
   "llama",
   z.object({ ...llamaShape, attention_bias: flag, mlp_bias: flag }),
-  ({ attention_bias: attention, mlp_bias: feedForward }) => ({
-    biases: { qkv: attention, out: attention, feedForward },
+  ({ attention_bias: attention, mlp_bias: bias }) => ({
+    biases: { qkv: attention, out: attention },
+    network: { bias },
   }),
   {
     gguf: LLAMA,

@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { ATTENTION, FUSED_GATE, NORMS_BEFORE, QKV_BIASES } from "../architecture.ts";
 import { activationName, configError, epsilon, positiveInt } from "../config/config.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
+import { fusedQkv } from "../llama/attention_layers.ts";
+import { FUSED_LAYERS } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 import { FUSED_NEURONS } from "../units.ts";
 
@@ -16,7 +17,12 @@ export const phi3 = llamaFamily(
     original_max_position_embeddings: positiveInt.default(4096),
     sliding_window: positiveInt.nullish(),
   }),
-  (config) => ({ fused: true, partialRotation: true, window: () => config.sliding_window ?? 0 }),
+  (config) => ({
+    attention: fusedQkv,
+    network: { layers: FUSED_LAYERS },
+    partialRotation: true,
+    window: () => config.sliding_window ?? 0,
+  }),
   {
     gguf: {
       name: "phi3",
@@ -50,9 +56,9 @@ export const phi = llamaFamily(
       throw configError("tie_word_embeddings true is not supported for phi, whose head has a bias");
     }
     return {
-      biases: { qkv: true, out: true, feedForward: true },
+      biases: { qkv: true, out: true },
       normPlacement: "shared",
-      normKind: "layer",
+      norm: { kind: "layer" },
       queryKeyNorm: config.qk_layernorm ? "heads" : undefined,
       partialRotation: true,
       headBias: true,
@@ -62,7 +68,7 @@ export const phi = llamaFamily(
         "self_attn.k_norm": "self_attn.k_layernorm",
         norm: "final_layernorm",
       },
-      feedForward: (sizes, activation) => plainFeedForward(sizes, activation, true, ["mlp.fc1", "mlp.fc2"]),
+      network: { layers: { up: "fc1", down: "fc2" }, bias: true },
     };
   },
   {

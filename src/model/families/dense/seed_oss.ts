@@ -16,8 +16,9 @@ export const seedOss = llamaFamily(
     attention_out_bias: flag,
     mlp_bias: flag,
   }),
-  ({ attention_bias: qkv, attention_out_bias: out, mlp_bias: feedForward }) => ({
-    biases: { qkv, out, feedForward },
+  ({ attention_bias: qkv, attention_out_bias: out, mlp_bias: bias }) => ({
+    biases: { qkv, out },
+    network: { bias },
   }),
   {
     gguf: { name: "seed_oss", layers: { ...ATTENTION, ...GATED, ...RENAMED_NORMS }, biases: QKV_BIASES },

@@ -26,10 +26,11 @@ export const smolLm3 = llamaFamily(
     sliding_window: positiveInt.nullish(),
     tie_word_embeddings: z.boolean().default(true),
   }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 2_000_000 })),
-  ({ attention_bias: attention, mlp_bias: feedForward, ...config }) => {
+  ({ attention_bias: attention, mlp_bias: bias, ...config }) => {
     const hasRotary = readRotatingBlocks(config);
     return {
-      biases: { qkv: attention, out: attention, feedForward },
+      biases: { qkv: attention, out: attention },
+      network: { bias },
       window: readWindow(config, (index) => !hasRotary(index)),
       hasRotary,
     };

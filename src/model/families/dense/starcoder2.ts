@@ -3,7 +3,6 @@
 import { z } from "zod";
 import { ATTENTION, NORMS_BEFORE, QKV_BIASES } from "../architecture.ts";
 import { activationName, epsilon, positiveInt } from "../config/config.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 
 export const starcoder2 = llamaFamily(
@@ -19,9 +18,9 @@ export const starcoder2 = llamaFamily(
   }).transform((config) => ({ ...config, rms_norm_eps: config.norm_epsilon })),
   ({ use_bias: bias, sliding_window: window }) => ({
     biases: { qkv: bias, out: bias },
-    normKind: "layer",
+    norm: { kind: "layer" },
     window: () => window ?? 0,
-    feedForward: (sizes, activation) => plainFeedForward(sizes, activation, bias, ["mlp.c_fc", "mlp.c_proj"]),
+    network: { layers: { up: "c_fc", down: "c_proj" }, bias },
   }),
   {
     gguf: {

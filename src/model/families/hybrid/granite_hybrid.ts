@@ -12,7 +12,6 @@ import {
 } from "../architecture.ts";
 import { blockTypes, configError, positiveInt, readLayerTypes } from "../config/config.ts";
 import { graniteShape, graniteTraits } from "../dense/granite.ts";
-import { fusedFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 import { mamba2, type Mamba2Sizes } from "../llama/mamba2.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
@@ -101,22 +100,14 @@ export const graniteHybrid = llamaFamily("granitemoehybrid", graniteConfig, (con
     isLinear: readLayerTypes(config, () => true, "linear_attention"),
     linearAttention: () => mamba2(sizes, "mamba"),
     ...experts > 0
-      ? mixtureTraits({
+      ? mixtureTraits(config, {
         name: "block_sparse_moe",
         router: "router.layer",
         layers,
         experts,
-        expertsPerToken: config.num_experts_per_tok,
-        isNormalized: true,
         shared: { name: "shared_mlp", intermediate },
       })
-      : {
-        feedForward: ({ hidden }, activation) =>
-          fusedFeedForward({ hidden, intermediate }, activation, [
-            "shared_mlp.input_linear",
-            "shared_mlp.output_linear",
-          ]),
-      },
+      : { network: { name: "shared_mlp", layers, intermediate } },
   };
 }, {
   experts: "all",

@@ -5,7 +5,6 @@ import { stopAtFault } from "../../../base/stop_at_fault.ts";
 import type { Architecture } from "../architecture.ts";
 import { blockTypes, epsilon, flag, positiveInt, readLayerTypes } from "../config/config.ts";
 import { firstTrait } from "../family.ts";
-import { gatedFeedForward } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 import type { LlamaTraits } from "../llama/llama_traits.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
@@ -52,15 +51,12 @@ function traitsOf(
   { conv_L_cache: taps, conv_bias, ...config }: Config,
   attends: (index: number) => boolean,
 ) {
-  const network: LlamaTraits["feedForward"] = (sizes) =>
-    gatedFeedForward(sizes, "silu", {}, "feed_forward", LAYERS);
   return {
     names: NAMES,
     queryKeyNorm: "heads",
     isLinear: readLayerTypes(config, (index) => !attends(index), "conv"),
     linearAttention: ({ hidden }) => shortConvolution(hidden, taps, conv_bias),
-    feedForward: network,
-    denseFeedForward: network,
+    network: { name: "feed_forward", layers: LAYERS, activation: "silu" },
   } as const satisfies LlamaTraits;
 }
 
@@ -129,14 +125,11 @@ export const lfm2Moe = llamaFamily(
   (config) => ({
     ...traitsOf(config, () => true),
     hasNoExperts: (index) => index < config.num_dense_layers,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       name: "feed_forward",
       layers: LAYERS,
       experts: config.num_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      intermediate: config.moe_intermediate_size,
       scores: "sigmoid",
-      isNormalized: config.norm_topk_prob,
       scale: config.routed_scaling_factor,
       correction: config.use_expert_bias ? "expert_bias" : undefined,
     }),

@@ -1,18 +1,14 @@
 /** Nemotron-H (NVIDIA 2025, arXiv 2504.03624), whose blocks consist of one half each. The defaults are those of transformers. */
 
 import { z } from "zod";
-import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import { type Architecture, attentionNames, mambaNames } from "../architecture.ts";
-import { activationName, blockTypes, epsilon, positiveInt, readConfig } from "../config/config.ts";
-import type { BlockSpec } from "../family.ts";
+import { activationName, blockTypes, epsilon, positiveInt } from "../config/config.ts";
 import { separateQkv } from "../llama/attention_layers.ts";
-import { plainFeedForward } from "../llama/feed_forward.ts";
-import { type BlockParts, llamaBlock } from "../llama/llama_block.ts";
-import { checkSizes } from "../llama/llama_model.ts";
-import { mamba2, type Mamba2Sizes } from "../llama/mamba2.ts";
+import { llamaFamily } from "../llama/llama_model.ts";
+import type { LlamaTraits } from "../llama/llama_traits.ts";
+import { mamba2 } from "../llama/mamba2.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
 import { correctedRule } from "../mixtures/deepseek.ts";
-import type { Family } from "../model_family.ts";
 
 /** The types of blocks of Nemotron-H by their letters in `hybrid_override_pattern`. */
 const LETTERS = { "M": "linear_attention", "*": "full_attention", "-": "mlp", "E": "moe" } as const;
@@ -56,44 +52,21 @@ const nemotronConfig = z.object({
 
 type NemotronConfig = z.infer<typeof nemotronConfig>;
 
-/** Returns the half that a block of type `type` consists of. */
-function nemotronHalf(
-  config: NemotronConfig,
-  sizes: BlockParts["sizes"],
-  type: NemotronType,
-): Pick<BlockParts, "attention" | "feedForward"> {
-  const { mlp_hidden_act: activation, mlp_bias: bias } = config, { hidden } = sizes;
-  if (type === "linear_attention") {
-    const mamba: Mamba2Sizes = {
-      ...{ hidden, heads: config.mamba_num_heads, headDim: config.mamba_head_dim, groups: config.n_groups },
-      ...{ stateDim: config.ssm_state_size, taps: config.conv_kernel, activation: config.mamba_hidden_act },
-      ...{ eps: config.layer_norm_epsilon, bias: config.use_bias, convolutionBias: config.use_conv_bias },
-      stepLimits: [config.time_step_min, Infinity],
-    };
-    return { attention: mamba2(mamba, "mixer") };
-  }
-  if (type === "full_attention") return { attention: separateQkv(sizes, {}, {}, "mixer") };
-  if (type === "mlp") {
-    return { feedForward: plainFeedForward(sizes, activation, bias, ["mixer.up_proj", "mixer.down_proj"]) };
-  }
-  const { feedForward } = mixtureTraits({
+const LAYERS = { up: "up_proj", down: "down_proj" };
+
+function nemotronMixture(config: NemotronConfig): Pick<LlamaTraits, "experts"> {
+  return mixtureTraits(config, {
     ...correctedRule(config),
     name: "mixer",
-    layers: { up: "up_proj", down: "down_proj" },
+    layers: LAYERS,
     experts: config.n_routed_experts,
-    expertsPerToken: config.num_experts_per_tok,
-    isNormalized: config.norm_topk_prob,
     scale: config.routed_scaling_factor,
-    intermediate: config.moe_intermediate_size,
-    shared: { name: "mixer.shared_experts", intermediate: config.moe_shared_expert_intermediate_size, bias },
+    shared: {
+      name: "mixer.shared_experts",
+      intermediate: config.moe_shared_expert_intermediate_size,
+      bias: config.mlp_bias,
+    },
   });
-  return { feedForward: feedForward?.(sizes, activation) };
-}
-
-function nemotronSizes(config: NemotronConfig): BlockParts["sizes"] {
-  const { hidden_size: hidden, intermediate_size: intermediate, head_dim: headDim } = config;
-  const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
-  return checkSizes({ hidden, intermediate, heads, kvHeads, headDim });
 }
 
 const MAMBA = mambaNames("mixer");
@@ -132,45 +105,55 @@ const NEMOTRON_WITH_EXPERTS: Architecture = {
 };
 
 /** Nemotron-H has one half per block: Mamba 2, attention without positions, a network without a gate, or a mixture of such networks. */
-export const nemotronH: Family = {
-  modelType: "nemotron_h",
-  experts: "all",
-  gguf: {
-    ...NEMOTRON,
-    variant({ layers_block_type: types, hybrid_override_pattern: pattern }) {
-      const hasExperts = Array.isArray(types) ? types.includes("moe") : String(pattern ?? "E").includes("E");
-      return hasExperts ? NEMOTRON_WITH_EXPERTS : NEMOTRON;
+export const nemotronH = llamaFamily(
+  "nemotron_h",
+  nemotronConfig.transform((config) => {
+    const types: readonly NemotronType[] = config.layers_block_type ??
+      Array.from(
+        config.hybrid_override_pattern ?? "ME*-",
+        (letter) => LETTERS[letter as keyof typeof LETTERS],
+      );
+    return {
+      ...config,
+      types,
+      num_hidden_layers: types.length,
+      hidden_act: config.mlp_hidden_act,
+      rms_norm_eps: config.layer_norm_epsilon,
+      tie_word_embeddings: false,
+    };
+  }),
+  ({ types, ...config }, has) => ({
+    // Published checkpoints have the prefix of the older classes, which transformers writes too. Its own classes have the other one.
+    root: has("model.embeddings.weight") ? "model." : "backbone.",
+    names: {
+      ...{ embed_tokens: "embeddings", norm: "norm_f" },
+      ...{ input_layernorm: "norm", post_attention_layernorm: "norm" },
+    },
+    halfOf: (index) => /attention$/.test(types[index]) ? "attention" : "network",
+    isLinear: (index) => types[index] === "linear_attention",
+    hasNoExperts: (index) => types[index] !== "moe",
+    rotary: () => undefined,
+    attention: (sizes) => separateQkv(sizes, {}, {}, "mixer"),
+    linearAttention: ({ hidden }) =>
+      mamba2({
+        ...{ hidden, heads: config.mamba_num_heads, headDim: config.mamba_head_dim, groups: config.n_groups },
+        ...{ stateDim: config.ssm_state_size, taps: config.conv_kernel, activation: config.mamba_hidden_act },
+        ...{ eps: config.layer_norm_epsilon, bias: config.use_bias, convolutionBias: config.use_conv_bias },
+        stepLimits: [config.time_step_min, Infinity],
+      }, "mixer"),
+    network: { name: "mixer", layers: LAYERS, bias: config.mlp_bias },
+    ...types.includes("moe") ? nemotronMixture(config) : {},
+  }),
+  {
+    experts: "all",
+    gguf: {
+      ...NEMOTRON,
+      variant({ layers_block_type: types, hybrid_override_pattern: pattern }) {
+        const hasExperts = Array.isArray(types)
+          ? types.includes("moe")
+          : String(pattern ?? "E").includes("E");
+        return hasExperts ? NEMOTRON_WITH_EXPERTS : NEMOTRON;
+      },
     },
   },
-  read(object, has) {
-    const config = readConfig(nemotronConfig, object),
-      { hidden_size: hidden, layer_norm_epsilon: eps } = config;
-    const { hybrid_override_pattern: pattern, mlp_hidden_act: activation } = config,
-      sizes = nemotronSizes(config);
-    const types = config.layers_block_type ??
-      [...pattern ?? "ME*-"].map((letter) => LETTERS[letter as keyof typeof LETTERS]);
-    // Published checkpoints have the prefix of the older classes, which transformers writes too. Its own classes have the other one.
-    const root = has("model.embeddings.weight") ? "model." : "backbone.";
-    const norm = (name: string): NormSpec => ({ kind: "rms", name, size: hidden, eps, affine: true });
-    const blockOf = (type: NemotronType) => {
-      const half = nemotronHalf(config, sizes, type), norms = { before: norm("norm") };
-      return llamaBlock({
-        ...{ sizes, activation, isParallel: false, normsRotated: false, ...half },
-        attentionNorms: half.attention ? norms : {},
-        feedForwardNorms: half.feedForward ? norms : {},
-        rotary: () => undefined,
-      }, root);
-    };
-    const blocks = new Map<NemotronType, BlockSpec>([...new Set(types)].map((type) => [type, blockOf(type)]));
-    return {
-      hiddenSize: hidden,
-      blockCount: types.length,
-      vocabSize: config.vocab_size,
-      maxTokens: config.max_position_embeddings,
-      embedding: { tokens: `${root}embeddings.weight` },
-      block: (index) => blocks.get(types[index])!,
-      finalNorm: norm(`${root}norm_f`),
-      head: linearSpec("lm_head", hidden, config.vocab_size),
-    };
-  },
-};
+);

@@ -50,7 +50,7 @@ function traitsOf(config: Config, isFused: boolean): LlamaTraits {
   const sizes = { heads, keyHeads, keyDim, valueDim, taps: config.linear_conv_kernel_dim };
   return {
     queryKeyNorm: "heads",
-    normWeightOffset: 1,
+    norm: { weightOffset: 1 },
     partialRotation: true,
     attention: (sizes) => gatedQkv(sizes, { qkv: bias, out: bias }),
     isLinear: readLayerTypes(config, (index) => (index + 1) % interval !== 0, "linear_attention"),
@@ -157,7 +157,7 @@ export const qwen35Moe = llamaFamily(
   }).transform(withPartialRotation),
   (config) => ({
     ...traitsOf(config, false),
-    ...qwenSharedExperts({ ...config, norm_topk_prob: true }),
+    ...qwenSharedExperts(config),
   }),
   {
     experts: "all",

@@ -1,6 +1,6 @@
 /**
- * The sizes of a LLaMA-like block, and its linear layers of attention. Most families have one layer each for q, k and v. Phi-3
- * has one layer that computes all three. Both forms have the same interface.
+ * The sizes of a block, and its linear layers of attention. Most families have one layer each for q, k and v. Phi-3 and the
+ * older families have one layer that computes all three. Both forms have the same interface.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
@@ -8,14 +8,19 @@ import type { BlockPass } from "../../pieces/block_pass.ts";
 import { copyColumns } from "../../pieces/columns.ts";
 import { allColumns, type ColumnsView } from "../../pieces/columns_view.ts";
 import { applyGroup } from "../../pieces/linear.ts";
-import { type LinearGroup, linearSpec, type NormSpec, type VectorSpec } from "../../layer_specs.ts";
-import type { DeltaTraits, LatentTraits, MambaTraits, SharedKeys } from "../family.ts";
+import {
+  type LinearGroup,
+  type LinearOptions,
+  linearSpec,
+  type NormSpec,
+  type VectorSpec,
+} from "../../layer_specs.ts";
+import type { BlockTraits, SharedKeys } from "../family.ts";
 
-/** Which linear layers have biases. By default none has. */
+/** Which linear layers of attention have biases. By default none has. */
 export interface LlamaBiases {
   readonly qkv?: boolean;
   readonly out?: boolean;
-  readonly feedForward?: boolean;
 }
 
 export interface LlamaSizes {
@@ -41,17 +46,21 @@ interface MixerLayers {
   readonly activations?: readonly number[];
   /** The norms between these layers. */
   readonly norms?: readonly NormSpec[];
+  /** The sizes by which the layers differ from LLaMA's attention. */
+  readonly traits?: Pick<BlockTraits, "latent" | "linear" | "mamba" | "taps">;
 }
 
 /** The linear layers of attention. `inputs` compute q, k and v. */
 export interface AttentionLayers extends MixerLayers {
-  /** As in `BlockTraits`. */
-  readonly latent?: LatentTraits;
   /**
    * Applies `inputs` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side. If there is a `gate`, its
-   * sigmoid multiplies the outputs of attention. It has one row per head of each token, with headDim columns.
+   * sigmoid multiplies the outputs of attention. It has one row per head of each token, with headDim columns. The first columns of two
+   * consecutive heads are `headStride` apart, by default headDim.
    */
-  projectQkv(pass: BlockPass, x: DeviceBuffer): QueriesKeysValues & { gate?: ColumnsView };
+  projectQkv(
+    pass: BlockPass,
+    x: DeviceBuffer,
+  ): QueriesKeysValues & { gate?: ColumnsView; headStride?: number };
   /** Converts the outputs of attention, (rows, heads · headDim) f32, to the inputs of `out`. By default, they are the same. */
   outputs?(pass: BlockPass, attended: DeviceBuffer): DeviceBuffer;
 }
@@ -64,12 +73,6 @@ interface QueriesKeysValues {
 
 /** The layers of linear attention or of a convolution, which have a state in the place of the keys and values of all tokens. */
 export interface LinearAttention extends MixerLayers {
-  /** The sizes of the gated delta rule, if it is used. */
-  readonly sizes?: DeltaTraits;
-  /** The sizes of Mamba 2, if it is used. */
-  readonly mamba?: MambaTraits;
-  /** As in `BlockTraits`. */
-  readonly taps?: number;
   readonly vectors: readonly VectorSpec[];
   /** Queues all but `out` on `x`, (rows, hidden) f32. Returns the inputs of `out`. */
   attend(pass: BlockPass, x: DeviceBuffer): DeviceBuffer;
@@ -137,20 +140,26 @@ export function gatedQkv(sizes: LlamaSizes, biases: LlamaBiases): AttentionLayer
   };
 }
 
-/** Returns one layer without a bias, whose outputs are q, then k, then v. */
-export function fusedQkv({ hidden, heads, kvHeads, headDim }: LlamaSizes): AttentionLayers {
+/**
+ * Returns one layer whose outputs are q, then k, then v.
+ * @param names the names of this layer and of the last one
+ * @param options the options of both layers, and whether the outputs are divided into heads first. Then each head has its own key
+ */
+export function fusedQkv(
+  { hidden, heads, kvHeads, headDim }: LlamaSizes,
+  [name, out]: readonly [qkv: string, out: string] = ["self_attn.qkv_proj", "self_attn.o_proj"],
+  { dividesHeads = false, ...options }: LinearOptions & { readonly dividesHeads?: boolean } = {},
+): AttentionLayers {
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim, ld = qColumns + 2 * kvColumns;
-  const qkv: LinearGroup = [linearSpec("self_attn.qkv_proj", hidden, ld)];
+  const qkv: LinearGroup = [linearSpec(name, hidden, ld, options)];
+  const offsets = dividesHeads ? [0, headDim, 2 * headDim] : [0, qColumns, qColumns + kvColumns];
   return {
     inputs: [qkv],
-    out: [linearSpec("self_attn.o_proj", qColumns, hidden)],
+    out: [linearSpec(out, qColumns, hidden, options)],
     projectQkv(pass, x) {
       const [buffer] = applyGroup(pass, qkv, x);
-      return {
-        q: { buffer, offset: 0, ld },
-        k: { buffer, offset: qColumns, ld },
-        v: { buffer, offset: qColumns + kvColumns, ld },
-      };
+      const [q, k, v] = offsets.map((offset) => ({ buffer, offset, ld }));
+      return { q, k, v, headStride: dividesHeads ? 3 * headDim : headDim };
     },
   };
 }

@@ -7,21 +7,22 @@
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import { asFloat32 } from "../../../tensor/host_tensor.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
-import { applyClampedGate, applyGroup, applyLinear, type ClampedGate } from "../../pieces/linear.ts";
+import { applyGroup, applyLinear, type ClampedGate } from "../../pieces/linear.ts";
 import { normalize } from "../../pieces/norm.ts";
 import { addToStream, type ResidualOptions } from "../../pieces/residual.ts";
 import { addToRows, copyRows, reserveScaledRows } from "../../pieces/rows.ts";
 import { type Routes, routeToAll, routeTokens, sigmoid, withSharedExpert } from "../../pieces/routing.ts";
-import {
-  type LinearGroup,
-  type LinearSpec,
-  linearSpec,
-  type NormSpec,
-  roleOf,
-  type VectorSpec,
-} from "../../layer_specs.ts";
+import { type LinearSpec, linearSpec, type NormSpec, roleOf, type VectorSpec } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
-import { applyGateToOutputs, type FeedForward } from "./feed_forward.ts";
+import {
+  applyFirstLayers,
+  type FeedForward,
+  nameIn,
+  type Network,
+  type NetworkLayers,
+  networkOf,
+  type NetworkOptions,
+} from "./feed_forward.ts";
 
 /** The sizes, the names and the rule of a mixture of experts. */
 export interface ExpertsSpec extends MixtureTraits {
@@ -29,7 +30,7 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly activation: Activation;
   /** The name of the mixture in a block, which comes before `.gate` and `.experts`. It is empty if these are parts of the block itself. */
   readonly name: string;
-  readonly layers: ExpertLayers;
+  readonly layers: NetworkLayers;
   /** The name of the router in the mixture. Defaults to `gate`. */
   readonly router?: string;
   /** Whether the router and the layers of the experts have biases. Defaults to false. */
@@ -56,31 +57,13 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly routerScale?: number;
 }
 
-/** The names of an expert's layers. Without `up`, the layer `gate` computes both. Without `gate`, the network has no gate. */
-export type ExpertLayers =
-  & (
-    | { readonly gate: string; readonly up?: string }
-    | { readonly gate?: undefined; readonly up: string }
-  )
-  & { readonly down: string };
-
-/** The expert to which all tokens go. */
-export interface SharedExpertSpec {
+/** The expert to which all tokens go. By default, its layers have the names of the layers of the other experts. */
+interface SharedExpertSpec extends Pick<NetworkOptions, "layers" | "bias"> {
   /** Its name in a block. */
   readonly name: string;
-  /** By default, the names of its layers are those of the other experts. */
-  readonly layers?: ExpertLayers;
   readonly intermediate: number;
   /** The name of the layer with one output, whose sigmoid is the factor of the expert's outputs. By default, the factor is 1. */
   readonly gate?: string;
-  /** Whether its layers have biases. Defaults to false. */
-  readonly bias?: boolean;
-}
-
-interface Expert {
-  readonly intermediate: number;
-  readonly gateUp: LinearGroup;
-  readonly down: LinearGroup;
 }
 
 /** The layers that route tokens, the corrections of their scores, and the factors of experts. */
@@ -95,20 +78,22 @@ interface Router {
 export function mixtureOfExperts(spec: ExpertsSpec): FeedForward {
   const { hidden, shared, norms } = spec;
   const vector = (name: string | undefined, shape?: readonly number[]) =>
-    name === undefined ? undefined : { name: nameIn(spec, name), size: spec.experts, ...shape && { shape } };
+    name === undefined
+      ? undefined
+      : { name: nameIn(spec.name, name), size: spec.experts, ...shape && { shape } };
   const router: Router = {
-    scores: linearSpec(nameIn(spec, spec.router ?? "gate"), hidden, spec.experts, spec.hasBiases),
+    scores: linearSpec(nameIn(spec.name, spec.router ?? "gate"), hidden, spec.experts, spec.hasBiases),
     corrections: vector(spec.correction, spec.correctionShape),
     factors: vector(spec.factors),
-    shared: shared?.gate === undefined ? undefined : linearSpec(nameIn(spec, shared.gate), hidden, 1),
+    shared: shared?.gate === undefined ? undefined : linearSpec(nameIn(spec.name, shared.gate), hidden, 1),
   };
   const routed = Array.from({ length: spec.experts }, (_, index) => routedExpert(spec, index));
   const sharedExperts = shared ? [sharedExpert(spec, shared)] : [];
   return {
     // The last stage has the last layers of all routed experts, because a pass skips the last stage if it only observes inputs.
     groups: [
-      ...routed.map(({ gateUp }) => gateUp),
-      ...sharedExperts.flatMap(({ gateUp, down }) => [gateUp, down]),
+      ...routed.map(({ first }) => first),
+      ...sharedExperts.flatMap(({ first, down }) => [first, down]),
       ...routed.map(({ down }) => down),
     ],
     denseLayers: [router.scores, router.shared].filter((layer) => layer !== undefined),
@@ -158,41 +143,20 @@ async function readOutputs(
   return asFloat32(await backend.read(outputs, 0, rows * layer.outFeatures * 4));
 }
 
-/** Returns the name in the block of a part of the mixture. */
-function nameIn({ name }: ExpertsSpec, part: string): string {
-  return name === "" ? part : `${name}.${part}`;
-}
-
-/** @param layer returns a layer by its name in the expert, its inputs and its outputs */
-function expertOf(
-  hidden: number,
-  intermediate: number,
-  { gate, up, down }: ExpertLayers,
-  layer: (part: string, inFeatures: number, outFeatures: number) => LinearSpec,
-): Expert {
-  const gateUp: LinearGroup = gate === undefined
-    ? [layer(up, hidden, intermediate)]
-    : up === undefined
-    ? [layer(gate, hidden, 2 * intermediate)]
-    : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)];
-  return { intermediate, gateUp, down: [layer(down, intermediate, hidden)] };
-}
-
-function routedExpert(spec: ExpertsSpec, index: number): Expert {
-  const { hidden, intermediate, layers, hasBiases, isTransposed } = spec;
-  return expertOf(hidden, intermediate, layers, (part, inFeatures, outFeatures) => ({
-    ...linearSpec(nameIn(spec, `experts.${index}.${part}`), inFeatures, outFeatures, hasBiases),
-    isTransposed,
-    expertRole: nameIn(spec, `experts.${part}`),
+function routedExpert(spec: ExpertsSpec, index: number): Network {
+  const { name, hidden, intermediate, layers, hasBiases: bias, isTransposed } = spec;
+  return networkOf(hidden, intermediate, layers, (part, inFeatures, outFeatures) => ({
+    ...linearSpec(nameIn(name, `experts.${index}.${part}`), inFeatures, outFeatures, { bias, isTransposed }),
+    expertRole: nameIn(name, `experts.${part}`),
   }));
 }
 
 function sharedExpert(
-  spec: ExpertsSpec,
-  { name, intermediate, bias, layers = spec.layers }: SharedExpertSpec,
-): Expert {
-  return expertOf(
-    spec.hidden,
+  { hidden, layers: common }: ExpertsSpec,
+  { name, intermediate, bias, layers = common }: SharedExpertSpec,
+): Network {
+  return networkOf(
+    hidden,
     intermediate,
     layers,
     (part, inFeatures, outFeatures) => linearSpec(`${name}.${part}`, inFeatures, outFeatures, bias),
@@ -203,7 +167,7 @@ function sharedExpert(
 async function applyExperts(
   pass: BlockPass,
   spec: ExpertsSpec,
-  experts: readonly Expert[],
+  experts: readonly Network[],
   routes: Routes,
   x: DeviceBuffer,
   stream: DeviceBuffer,
@@ -225,7 +189,7 @@ async function applyExperts(
     const chosen = { index, factors, offset, rows, cols: hidden };
     const inputs = workspace.buffer("expert inputs", rows * hidden);
     copyRows(pass, chosen, x, inputs, spec.scalesInputs);
-    const layers = [expert.gateUp, expert.down].filter((group) => !skippedGroups.includes(group)).flat();
+    const layers = [expert.first, expert.down].filter((group) => !skippedGroups.includes(group)).flat();
     await pass.weights.withLayers(layers, (weights) => {
       const y = applyExpert({ ...pass, weights, rows }, spec, expert, inputs);
       if (!y) return;
@@ -244,20 +208,16 @@ async function applyExperts(
 /** Queues one expert on `x`, (rows, hidden) f32. Returns its outputs, or undefined if `pass` skips some of its layers. */
 function applyExpert(
   pass: BlockPass,
-  { activation, clampedGate, layers: { gate } }: ExpertsSpec,
-  { intermediate, gateUp, down }: Expert,
+  { activation, clampedGate }: ExpertsSpec,
+  expert: Network,
   x: DeviceBuffer,
 ): DeviceBuffer | undefined {
-  if (pass.skippedGroups?.includes(gateUp)) {
-    pass.observeInput?.(gateUp, x, pass.rows);
+  const { first, down } = expert;
+  if (pass.skippedGroups?.includes(first)) {
+    pass.observeInput?.(first, x, pass.rows);
     return;
   }
-  const outputs = applyGroup(pass, gateUp, x, gate === undefined ? activation : "none");
-  const inner = gate === undefined
-    ? outputs[0]
-    : clampedGate
-    ? applyClampedGate(pass, outputs[0], intermediate, clampedGate)
-    : applyGateToOutputs(pass, outputs, intermediate, activation);
+  const inner = applyFirstLayers(pass, expert, x, activation, clampedGate);
   if (!pass.skippedGroups?.includes(down)) return applyGroup(pass, down, inner)[0];
   pass.observeInput?.(down, inner, pass.rows);
 }
@@ -266,12 +226,12 @@ function applyExpert(
 function reserveBuffers(
   pass: BlockPass,
   spec: ExpertsSpec,
-  experts: readonly Expert[],
+  experts: readonly Network[],
   counts: readonly number[],
 ): void {
-  const { workspace } = pass, rows = Math.max(...counts.slice(0, spec.experts)), [{ gateUp, down }] = experts;
+  const { workspace } = pass, rows = Math.max(...counts.slice(0, spec.experts)), [{ first, down }] = experts;
   workspace.buffer("expert inputs", Math.max(...counts) * spec.hidden);
   if (spec.scalesInputs) reserveScaledRows(pass, Math.max(...counts), spec.hidden);
   workspace.buffer("gated", Math.max(...experts.map(({ intermediate }, e) => counts[e] * intermediate)));
-  for (const layer of [...gateUp, ...down]) workspace.buffer(roleOf(layer), rows * layer.outFeatures);
+  for (const layer of [...first, ...down]) workspace.buffer(roleOf(layer), rows * layer.outFeatures);
 }

@@ -1,22 +1,23 @@
 /**
- * The feed-forward networks of LLaMA-like blocks. Most families have a gated network of three layers. Phi-3
- * computes gate and up by one layer, and StarCoder2 has no gate. Mixtures of experts are in `experts.ts`.
+ * The feed-forward networks of blocks. Most families have a gated network of three layers. Phi-3 computes gate and up by
+ * one layer, and StarCoder2 has no gate. The experts in `experts.ts` are such networks too.
  */
 
 import type { DeviceBuffer } from "../../../device/backend.ts";
 import type { Activation, BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns } from "../../pieces/columns_view.ts";
-import { applyGate, applyGroup } from "../../pieces/linear.ts";
+import { applyClampedGate, applyGate, applyGroup, type ClampedGate } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
 import {
   type LinearGroup,
+  type LinearOptions,
   type LinearSpec,
   linearSpec,
   type NormSpec,
   type VectorSpec,
 } from "../../layer_specs.ts";
 import type { MixtureTraits } from "../family.ts";
-import type { LlamaBiases, LlamaSizes } from "./attention_layers.ts";
+import type { LlamaSizes } from "./attention_layers.ts";
 
 export interface FeedForward {
   /** Its linear layers, as in `BlockSpec.groups`. */
@@ -37,85 +38,100 @@ export interface FeedForward {
   ): void | Promise<void>;
 }
 
-/** The names of the three layers of a gated network in most families. */
-export const GATED_LAYERS = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+/** The names of the layers of a network. Without `up`, the layer `gate` computes both. Without `gate`, the network has no gate. */
+export type NetworkLayers =
+  & (
+    | { readonly gate: string; readonly up?: string }
+    | { readonly gate?: undefined; readonly up: string }
+  )
+  & { readonly down: string };
 
-/**
- * Returns the network down(activation(gate(x))·up(x)) with one layer each for gate, up and down.
- * @param name the name of the network in a block
- * @param parts the names of its layers
- */
-export function gatedFeedForward(
-  { hidden, intermediate }: LlamaSizes,
-  activation: Activation,
-  { feedForward: bias }: LlamaBiases = {},
-  name = "mlp",
-  parts = GATED_LAYERS,
-): FeedForward {
-  const gateUp: LinearGroup = [
-    linearSpec(`${name}.${parts.gate}`, hidden, intermediate, bias),
-    linearSpec(`${name}.${parts.up}`, hidden, intermediate, bias),
-  ];
-  const down: LinearGroup = [linearSpec(`${name}.${parts.down}`, intermediate, hidden, bias)];
-  return gatedNetwork(gateUp, down, intermediate, activation);
+export const GATED_LAYERS: NetworkLayers = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+/** The names if one layer computes gate, then up. */
+export const FUSED_LAYERS: NetworkLayers = { gate: "gate_up_proj", down: "down_proj" };
+
+/** The properties in which a network differs from that of LLaMA. */
+export interface NetworkOptions extends LinearOptions {
+  /** The name of the network in a block. It is empty if its layers are parts of the block itself. Defaults to `mlp`. */
+  readonly name?: string;
+  /** Defaults to {@link GATED_LAYERS}. */
+  readonly layers?: NetworkLayers;
+  /** The inputs of the last layer. By default, the configuration has their number. */
+  readonly intermediate?: number;
+  /** By default, the configuration names it. */
+  readonly activation?: Activation;
 }
 
-/** Returns the network down(activation(up(x))), which has no gate. @param names those of both layers */
-export function plainFeedForward(
-  { hidden, intermediate }: LlamaSizes,
-  activation: Activation,
-  bias: boolean,
-  names: readonly [up: string, down: string],
-): FeedForward {
-  const up: LinearGroup = [linearSpec(names[0], hidden, intermediate, bias)];
-  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden, bias)];
-  return {
-    groups: [up, down],
-    apply(pass, x, stream, options) {
-      const [inner] = applyGroup(pass, up, x, activation);
-      accumulateGroup(pass, down, inner, stream, options);
-    },
-  };
+/** The layers of a network. */
+export interface Network {
+  readonly intermediate: number;
+  readonly hasGate: boolean;
+  readonly first: LinearGroup;
+  readonly down: LinearGroup;
 }
 
-/** Returns the gated network with one layer whose outputs are gate, then up. No layer has a bias. @param names those of both layers */
-export function fusedFeedForward(
-  { hidden, intermediate }: Pick<LlamaSizes, "hidden" | "intermediate">,
-  activation: Activation,
-  names: readonly [gateUp: string, down: string] = ["mlp.gate_up_proj", "mlp.down_proj"],
-): FeedForward {
-  const gateUp: LinearGroup = [linearSpec(names[0], hidden, 2 * intermediate)];
-  const down: LinearGroup = [linearSpec(names[1], intermediate, hidden)];
-  return gatedNetwork(gateUp, down, intermediate, activation);
+/** Returns the name in a block of a part of `network`, whose own name may be empty. */
+export function nameIn(network: string, part: string): string {
+  return network === "" ? part : `${network}.${part}`;
 }
 
-function gatedNetwork(
-  gateUp: LinearGroup,
-  down: LinearGroup,
+/** @param layer returns a layer by its name in the network, its inputs and its outputs */
+export function networkOf(
+  hidden: number,
   intermediate: number,
-  activation: Activation,
-): FeedForward {
-  return {
-    groups: [gateUp, down],
-    apply(pass, x, stream, options) {
-      const inner = applyGateToOutputs(pass, applyGroup(pass, gateUp, x), intermediate, activation);
-      accumulateGroup(pass, down, inner, stream, options);
-    },
-  };
+  { gate, up, down }: NetworkLayers,
+  layer: (part: string, inFeatures: number, outFeatures: number) => LinearSpec,
+): Network {
+  const first: LinearGroup = gate === undefined
+    ? [layer(up, hidden, intermediate)]
+    : up === undefined
+    ? [layer(gate, hidden, 2 * intermediate)]
+    : [layer(gate, hidden, intermediate), layer(up, hidden, intermediate)];
+  return { intermediate, hasGate: gate !== undefined, first, down: [layer(down, intermediate, hidden)] };
 }
 
 /**
- * Queues the gate of a network on the outputs of its first layers, and returns (rows, intermediate) f32.
- * @param outputs those of `gate` and of `up`, or those of one layer that computes gate, then up
+ * Queues the first layers on `x`, (rows, hidden) f32, with the activation function or the gate.
+ * @returns the inputs of the last layer, (rows, intermediate) f32
  */
-export function applyGateToOutputs(
+export function applyFirstLayers(
   pass: BlockPass,
-  [first, second]: readonly DeviceBuffer[],
-  intermediate: number,
+  { intermediate, hasGate, first }: Network,
+  x: DeviceBuffer,
   activation: Activation,
+  clampedGate?: ClampedGate,
 ): DeviceBuffer {
-  const [gate, up] = second
-    ? [first, second].map((y) => allColumns(y, intermediate))
-    : [0, intermediate].map((offset) => ({ buffer: first, offset, ld: 2 * intermediate }));
+  const [y, ofUp] = applyGroup(pass, first, x, hasGate ? "none" : activation);
+  if (!hasGate) return y;
+  if (clampedGate) return applyClampedGate(pass, y, intermediate, clampedGate);
+  const [gate, up] = ofUp
+    ? [y, ofUp].map((outputs) => allColumns(outputs, intermediate))
+    : [0, intermediate].map((offset) => ({ buffer: y, offset, ld: 2 * intermediate }));
   return applyGate(pass, gate, up, intermediate, activation);
+}
+
+/** Returns the network of a block without experts. @param common the activation function that the configuration names */
+export function feedForward(
+  sizes: LlamaSizes,
+  common: Activation,
+  {
+    name = "mlp",
+    layers = GATED_LAYERS,
+    intermediate = sizes.intermediate,
+    activation = common,
+    ...linear
+  }: NetworkOptions = {},
+): FeedForward {
+  const network = networkOf(
+    sizes.hidden,
+    intermediate,
+    layers,
+    (part, inFeatures, outFeatures) => linearSpec(nameIn(name, part), inFeatures, outFeatures, linear),
+  );
+  return {
+    groups: [network.first, network.down],
+    apply(pass, x, stream, residual) {
+      accumulateGroup(pass, network.down, applyFirstLayers(pass, network, x, activation), stream, residual);
+    },
+  };
 }

@@ -106,7 +106,7 @@ export function gatedDeltaNet(sizes: DeltaNetSizes, isFused: boolean): LinearAtt
     shape: [channels, 1, taps],
   };
   return {
-    sizes,
+    traits: { linear: sizes },
     inputs: [layers],
     out: [linearSpec("linear_attn.out_proj", values, hidden)],
     activations: [channels, values, values, values, 2 * heads],

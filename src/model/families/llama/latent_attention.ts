@@ -43,7 +43,7 @@ export function latentAttention(sizes: LatentSizes, bias: boolean): AttentionLay
     ? undefined
     : [linearSpec("self_attn.q_b_proj", queryRank, heads * headDim)];
   return {
-    latent: sizes,
+    traits: { latent: sizes },
     inputs: queries ? [latents, queries, keysAndValues] : [latents, keysAndValues],
     norms: queries ? [queryNorm, keyNorm] : [keyNorm],
     activations: [heads * headDim, heads * headDim, heads * headDim],

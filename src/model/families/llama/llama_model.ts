@@ -1,6 +1,6 @@
 /**
- * The network of LLaMA and of the families derived from it. `llama_block.ts` runs one block, and `LlamaTraits`
- * declares how a family differs from LLaMA. Names follow transformers' `LlamaForCausalLM`.
+ * The network of LLaMA and of all other families. `llama_block.ts` runs one block, and `LlamaTraits` declares how a family
+ * differs from LLaMA. Names follow transformers' `LlamaForCausalLM`.
  */
 
 import { z } from "zod";
@@ -18,13 +18,12 @@ import { longestWindow, readRotary, rotaryShape } from "../config/rotary_config.
 import type { BlockSpec, ModelSpec } from "../family.ts";
 import type { Family, FamilyUses } from "../model_family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
-import type { RotarySpec } from "../../pieces/rotary.ts";
-import { fusedQkv, type LlamaSizes, separateQkv } from "./attention_layers.ts";
-import { fusedFeedForward, gatedFeedForward } from "./feed_forward.ts";
+import { type LlamaSizes, separateQkv } from "./attention_layers.ts";
+import { feedForward } from "./feed_forward.ts";
 import { type BlockParts, llamaBlock, type NormsOfHalf } from "./llama_block.ts";
 import type { LlamaTraits, NormPlacement } from "./llama_traits.ts";
 
-/** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
+/** The settings of LLaMA. The schemas of most families include them, and other schemas return settings with these names. */
 export const llamaShape = {
   hidden_size: positiveInt,
   intermediate_size: positiveInt,
@@ -59,11 +58,15 @@ const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedFor
     feedForward: { before: "pre_feedforward_layernorm", after: "post_feedforward_layernorm" },
   },
   shared: { attention: { before: "input_layernorm" }, feedForward: {} },
+  parallel: {
+    attention: { before: "input_layernorm" },
+    feedForward: { before: "post_attention_layernorm" },
+  },
 };
 
 /**
- * Declares a family derived from LLaMA.
- * @param schema the settings, whose shape includes {@link llamaShape}
+ * Declares a family.
+ * @param schema the settings, whose results include those of {@link llamaShape}
  * @param traits returns how the family differs from LLaMA. `has` returns whether the checkpoint has a tensor. `traits`
  * throws a ModelError if a value of a setting is not supported
  */
@@ -99,17 +102,15 @@ export function llamaModel(
   has: (name: string) => boolean,
   traits: LlamaTraits = {},
 ): ModelSpec {
-  const sizes = readSizes(config);
-  const { hidden } = sizes;
-  const root = ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
-  const embedding = `${root}embed_tokens`, kinds = new Map<string, BlockSpec>();
+  const sizes = readSizes(config), { hidden } = sizes;
+  const { names, headProjection, logits, furtherBlocks, sharedColumns } = traits;
+  const root = traits.root ?? ROOTS.find((root) => has(`${root}embed_tokens.weight`)) ?? "model.";
+  const blocks = `${root}${names?.layers ?? "layers"}.`, kinds = new Map<string, BlockSpec>();
+  const embedding = root + (names?.embed_tokens ?? "embed_tokens");
   const block = (index: number) => {
-    const hasNoExperts = traits.hasNoExperts?.(index), isLinear = traits.isLinear?.(index);
-    const own = traits.sizesOf?.(index), kind = JSON.stringify([hasNoExperts, isLinear, own]);
-    const existing = kinds.get(kind);
-    if (existing) return existing;
-    const ofBlock = own ? checkSizes({ ...sizes, ...own }) : sizes;
-    const created = llamaBlock(blockParts(config, ofBlock, traits, hasNoExperts, isLinear), root);
+    const { hasNoExperts, isLinear, halfOf, sizesOf } = traits;
+    const kind = JSON.stringify([hasNoExperts, isLinear, halfOf, sizesOf].map((trait) => trait?.(index)));
+    const created = kinds.get(kind) ?? llamaBlock(blockParts(config, sizes, traits, index), blocks);
     kinds.set(kind, created);
     return created;
   };
@@ -120,18 +121,19 @@ export function llamaModel(
     blockCount: config.num_hidden_layers,
     vocabSize: config.vocab_size,
     maxTokens: longestWindow(config),
-    embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
+    embedding: { tokens: `${embedding}.weight`, ...traits.embedding },
     block,
-    finalNorm: normSpec(config, traits, "norm", hidden, root),
+    finalNorm: traits.hasFinalNorm === false ? undefined : normSpec(config, traits, "norm", hidden, root),
+    headProjection,
     head: linearSpec(
-      headName(config.tie_word_embeddings, embedding, has),
-      hidden,
+      headName(config.tie_word_embeddings, embedding, has, names?.lm_head),
+      headProjection?.outFeatures ?? hidden,
       config.vocab_size,
       traits.headBias,
     ),
-    logits: traits.logits,
-    furtherBlocks: traits.furtherBlocks,
-    sharedColumns: traits.sharedColumns,
+    logits,
+    furtherBlocks,
+    sharedColumns,
     tokenInputs: tokenInputsSpec(config, traits, root),
   };
 }
@@ -153,40 +155,38 @@ function tokenInputsSpec(
   };
 }
 
-/** Returns the parts of a block, which may have `denseFeedForward` or `linearAttention`. */
+/** Returns the parts of block `index`. @param common the sizes in the configuration */
 function blockParts(
   config: LlamaConfig,
-  sizes: LlamaSizes,
+  common: LlamaSizes,
   traits: LlamaTraits,
-  hasNoExperts = false,
-  isLinear = false,
+  index: number,
 ): BlockParts {
-  const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused } = traits;
-  const rotary = rotaryOf(config, sizes, traits), names = NORM_NAMES[traits.normPlacement ?? "before"];
+  const own = traits.sizesOf?.(index), sizes = own ? checkSizes({ ...common, ...own }) : common;
+  const isLinear = traits.isLinear?.(index), half = traits.halfOf?.(index);
+  const experts = traits.hasNoExperts?.(index) ? undefined : traits.experts;
+  const { hidden } = sizes, { hidden_act: activation } = config;
+  const { normPlacement = "before" } = traits, names = NORM_NAMES[normPlacement];
   const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
     before: before === undefined ? undefined : normSpec(config, traits, before, hidden),
     after: after === undefined ? undefined : normSpec(config, traits, after, hidden),
   });
   return {
+    traits,
     sizes,
     activation,
-    attention: (isLinear ? traits.linearAttention : traits.attention)?.(sizes) ??
-      (fused ? fusedQkv(sizes) : separateQkv(sizes, biases, traits.names)),
-    feedForward: (hasNoExperts ? traits.denseFeedForward : traits.feedForward)?.(sizes, activation) ??
-      (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
-    attentionNorms: normsOfHalf(names.attention),
-    feedForwardNorms: normsOfHalf(names.feedForward),
-    isParallel: traits.normPlacement === "shared",
+    attention: half === "network"
+      ? undefined
+      : (isLinear ? traits.linearAttention : traits.attention)?.(sizes) ??
+        separateQkv(sizes, traits.biases, traits.names),
+    feedForward: half === "attention" ? undefined : experts?.(sizes, activation) ??
+      feedForward(sizes, activation, traits.network),
+    attentionNorms: half === "network" ? {} : normsOfHalf(names.attention),
+    feedForwardNorms: half === "attention" ? {} : normsOfHalf(names.feedForward),
+    isParallel: normPlacement === "shared" || normPlacement === "parallel",
     queryKeyNorms: isLinear ? undefined : queryKeyNorms(config, sizes, traits),
-    normsRotated: traits.queryKeyNorm === "rotated",
-    rotary,
-    queryScale: traits.queryScale,
-    window: traits.window,
-    isChunked: traits.isChunked,
-    scale: traits.attentionScale,
-    softCap: traits.attentionSoftCap,
+    rotary: rotaryOf(config, sizes, traits),
     sinks: traits.hasSinks ? { name: "self_attn.sinks", size: sizes.heads } : undefined,
-    residualScale: traits.residualScale,
     tokenLayers: traits.tokenInputs && {
       gate: [linearSpec("per_layer_input_gate", hidden, traits.tokenInputs.size)],
       projection: [linearSpec("per_layer_projection", traits.tokenInputs.size, hidden)],
@@ -196,12 +196,13 @@ function blockParts(
   };
 }
 
-/** Returns a function that gives the rotation of each block. */
+/** Returns a function that gives the rotation of each block, or undefined if no block has one. */
 function rotaryOf(
   config: LlamaConfig,
   { headDim }: LlamaSizes,
   { rotary, hasRotary, partialRotation = false, isInterleaved }: LlamaTraits,
-): (index: number) => RotarySpec | undefined {
+): BlockParts["rotary"] {
+  if (hasRotary === false) return undefined;
   const common = rotary ? undefined : { ...readRotary(config, headDim, partialRotation), isInterleaved };
   return (index) => hasRotary?.(index) ?? true ? common ?? rotary?.(index) : undefined;
 }
@@ -225,12 +226,12 @@ function queryKeyNorms(
 
 function normSpec(
   { rms_norm_eps: eps }: LlamaConfig,
-  { normKind: kind = "rms", normBias: bias, normWeightOffset: weightOffset, names }: LlamaTraits,
+  { norm, names }: LlamaTraits,
   name: string,
   size: number,
   root = "",
 ): NormSpec {
-  return { kind, name: root + (names?.[name] ?? name), size, eps, affine: true, bias, weightOffset };
+  return { kind: "rms", eps, affine: true, ...norm, name: root + (names?.[name] ?? name), size };
 }
 
 function readSizes(config: LlamaConfig): LlamaSizes {
@@ -241,7 +242,7 @@ function readSizes(config: LlamaConfig): LlamaSizes {
 }
 
 /** @throws {ModelError} if the query heads cannot share the key heads equally, or if the heads have too many dimensions */
-export function checkSizes(sizes: LlamaSizes): LlamaSizes {
+function checkSizes(sizes: LlamaSizes): LlamaSizes {
   const { heads, kvHeads, headDim } = sizes;
   if (heads % kvHeads !== 0) {
     throw configError(`num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`);

@@ -1,14 +1,19 @@
-/** The properties in which the families derived from LLaMA differ from it. */
+/** The properties in which families differ from LLaMA. */
 
 import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
-import type { BlockTraits, LogitsSpec } from "../family.ts";
+import type { BlockTraits, EmbeddingSpec, ModelSpec } from "../family.ts";
 import type { NormSpec } from "../../layer_specs.ts";
-import type { FeedForward } from "./feed_forward.ts";
+import type { FeedForward, NetworkOptions } from "./feed_forward.ts";
 import type { AttentionLayers, LinearAttention, LlamaBiases, LlamaSizes } from "./attention_layers.ts";
 
 /** If there is a `queryScale`, the whole head must rotate, or no part of it. */
-export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" | "residualScale"> {
+export interface LlamaTraits
+  extends
+    Pick<BlockTraits, "window" | "queryScale" | "scale" | "softCap" | "residualScale">,
+    Partial<Pick<ModelSpec, "headProjection" | "logits" | "furtherBlocks" | "sharedColumns">> {
+  /** The prefix of all names except that of the head. By default, it is one of `ROOTS` in `llama_model.ts`. */
+  readonly root?: string;
   readonly biases?: LlamaBiases;
   /** Whether the tokens that `window` counts are a chunk, as in `AttentionInput`. Defaults to false. */
   readonly isChunked?: boolean;
@@ -19,17 +24,15 @@ export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" |
   readonly queryKeyNorm?: "heads" | "rows" | "rotated";
   /** Whether an RMSNorm without weights is applied to each head of the values. Only families with norms of heads can have it. Defaults to false. */
   readonly normalizesValues?: boolean;
-  /** Whether one layer computes q, k and v together, and a second layer computes gate and up together. Defaults to false. */
-  readonly fused?: boolean;
   /** Where the norms of a block are. Defaults to `before`. */
   readonly normPlacement?: NormPlacement;
-  /** Defaults to `rms`. */
-  readonly normKind?: NormSpec["kind"];
-  /** Whether LayerNorms have biases. Defaults to true. */
-  readonly normBias?: boolean;
-  /** A number that is added to the weights of all norms. Defaults to 0. */
-  readonly normWeightOffset?: number;
-  /** The names of layers and norms that differ from LLaMA's, by the names of LLaMA, without the prefix of their block. */
+  /** Whether the norms of a block change the hidden states themselves. By default, they only compute the inputs or the outputs of a half. */
+  readonly normalizesStream?: boolean;
+  /** The properties of all norms in which they differ from an RMSNorm with weights. */
+  readonly norm?: Partial<Pick<NormSpec, "kind" | "affine" | "bias" | "weightOffset">>;
+  /** Whether there is a norm after the last block. Defaults to true. */
+  readonly hasFinalNorm?: boolean;
+  /** The parts of names that differ from LLaMA's, by the names of LLaMA, without the prefix of the model or of a block. */
   readonly names?: Readonly<Record<string, string>>;
   /** Whether the rotated pairs of a head are neighbours, see `RotarySpec`. Defaults to false. */
   readonly isInterleaved?: boolean;
@@ -40,33 +43,30 @@ export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" |
    * configuration hold for every block.
    */
   rotary?(index: number): RotarySpec | undefined;
-  /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
-  hasRotary?(index: number): boolean;
-  /** The factor of attention scores. Defaults to 1/√headDim. */
-  readonly attentionScale?: number;
-  /** The limit of attention scores. By default they have none. */
-  readonly attentionSoftCap?: number;
+  /** Returns whether queries and keys rotate in block `index`. By default they do in every block. `false` means that they never do. */
+  readonly hasRotary?: false | ((index: number) => boolean);
+  /** Returns the number by which the attention scores of block `index` are divided besides. Defaults to 1. */
+  attentionDivisor?(index: number): number;
   /** Whether each head has a sink, which takes a part of the softmax of attention. Defaults to false. */
   readonly hasSinks?: boolean;
+  /** Whether attention has the slopes of ALiBi. Defaults to false. */
+  readonly hasSlopes?: boolean;
   /** Whether the outputs of a block are multiplied by a number in the checkpoint. Defaults to false. */
   readonly hasOutputScale?: boolean;
-  /** The factor of the embedding. */
-  readonly embeddingScale?: number;
+  /** The parts of the embedding besides the table of tokens. */
+  readonly embedding?: Partial<EmbeddingSpec>;
   /** Whether the head has a bias. Defaults to false. */
   readonly headBias?: boolean;
-  readonly logits?: LogitsSpec;
-  /** As in `ModelSpec`. */
-  readonly furtherBlocks?: number;
-  /** As in `ModelSpec`. */
-  readonly sharedColumns?: number;
   /** The `size` and the `rows` of `TokenInputsSpec`. By default, blocks have no such inputs. */
   readonly tokenInputs?: { readonly size: number; readonly rows: number };
-  /** By default, the network is gated and has three layers. */
-  feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
-  /** Returns whether block `index` has `denseFeedForward` in the place of `feedForward`. By default no block has. */
+  /** Returns the only half that block `index` has. By default every block has both. */
+  halfOf?(index: number): "attention" | "network" | undefined;
+  /** The feed-forward network of blocks without experts. */
+  readonly network?: NetworkOptions;
+  /** Returns the network of blocks with experts. By default no block has experts. */
+  experts?(sizes: LlamaSizes, activation: Activation): FeedForward;
+  /** Returns whether block `index` has no experts, although other blocks have. By default all blocks have. */
   hasNoExperts?(index: number): boolean;
-  /** By default, the network is the default of `feedForward`. */
-  denseFeedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
   /** Returns the sizes in which block `index` differs from the configuration. By default there are none. */
   sizesOf?(index: number): Partial<LlamaSizes>;
   /** The linear layers of attention. By default, each key has as many dimensions as a value, and they are layers of the hidden states. */
@@ -77,7 +77,7 @@ export interface LlamaTraits extends Pick<BlockTraits, "window" | "queryScale" |
 }
 
 /**
- * Where the norms of a block are. `around` means before and after each half. `shared` means that one norm comes before both halves, which
- * run in parallel.
+ * Where the norms of a block are. `around` means before and after each half. With `shared` and `parallel`, the halves run in parallel. One
+ * norm comes before both halves, or each half has its own norm.
  */
-export type NormPlacement = "before" | "after" | "around" | "shared";
+export type NormPlacement = "before" | "after" | "around" | "shared" | "parallel";

@@ -55,7 +55,7 @@ export function mamba2(sizes: Mamba2Sizes, name: string): LinearAttention {
     out: [linearSpec(`${name}.out_proj`, values, hidden, bias)],
     activations: [channels, values, values, values, heads],
     norms: [norm],
-    mamba: sizes,
+    traits: { mamba: sizes },
     vectors: [aLog, dtBias, skip, weight, ...convolutionBias ? [convolutionBias] : [], normWeight],
     attend(pass, x) {
       const [projected] = applyGroup(pass, projection, x);

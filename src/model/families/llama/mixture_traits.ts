@@ -7,22 +7,30 @@ import { type ExpertsSpec, mixtureOfExperts } from "./experts.ts";
 import { GATED_LAYERS } from "./feed_forward.ts";
 import type { LlamaTraits } from "./llama_traits.ts";
 
-/** The settings of a mixture. Without `intermediate`, the experts have the size of the family's feed-forward network. */
-type Mixture =
-  & Omit<ExpertsSpec, "hidden" | "activation" | "name" | "layers" | "intermediate">
-  & Partial<Pick<ExpertsSpec, "name" | "layers" | "intermediate">>;
+/** The settings of a mixture that have the same names in most families. */
+export interface MixtureSettings {
+  readonly num_experts_per_tok: number;
+  /** Whether the factors of a token are divided by their sum. Defaults to true. */
+  readonly norm_topk_prob?: boolean;
+  /** The size of an expert. By default, it is that of the family's feed-forward network. */
+  readonly moe_intermediate_size?: number;
+}
+
+/** The other properties of a mixture. */
+type Mixture = Pick<ExpertsSpec, "experts"> & Partial<Omit<ExpertsSpec, "hidden" | "activation">>;
 
 /**
  * Returns the trait that puts the mixture in the place of the feed-forward network. Most families give the mixture and its layers the
  * default names.
- * @param perToken the name of the setting with the number of experts to which a token goes
+ * @param perToken the name in the family of `num_experts_per_tok`
  * @throws {ModelError} if a token would go to more experts than there are
  */
 export function mixtureTraits(
+  { num_experts_per_tok: expertsPerToken, norm_topk_prob: isNormalized = true, ...settings }: MixtureSettings,
   mixture: Mixture,
   perToken = "num_experts_per_tok",
-): Pick<LlamaTraits, "feedForward"> {
-  const { experts, expertsPerToken, groups } = mixture;
+): Pick<LlamaTraits, "experts"> {
+  const { experts, groups } = mixture, rule = { expertsPerToken, isNormalized };
   if (expertsPerToken > experts || experts > MAX_EXPERTS) {
     throw configError(
       `${perToken} ${expertsPerToken} with ${experts} experts is not supported; the limits ` +
@@ -31,8 +39,11 @@ export function mixtureTraits(
   }
   if (groups) checkGroups(groups, experts, expertsPerToken);
   return {
-    feedForward: ({ hidden, intermediate }, activation) =>
-      mixtureOfExperts({ name: "mlp", layers: GATED_LAYERS, hidden, intermediate, activation, ...mixture }),
+    experts({ hidden, intermediate: common }, activation) {
+      const names = { name: "mlp", layers: GATED_LAYERS },
+        intermediate = settings.moe_intermediate_size ?? common;
+      return mixtureOfExperts({ ...names, ...rule, hidden, intermediate, activation, ...mixture });
+    },
   };
 }
 

@@ -18,7 +18,7 @@ export function shortConvolution(hidden: number, taps: number, hasBias: boolean)
     out: [linearSpec("conv.out_proj", hidden, hidden, hasBias)],
     activations: [hidden, hidden],
     vectors: [weight, ...bias ? [bias] : []],
-    taps,
+    traits: { taps },
     attend(pass, input) {
       const [projected] = applyGroup(pass, projection, input);
       const [b, c, x] = [0, 1, 2].map((part) => (

@@ -51,15 +51,12 @@ type GroupsConfig = Pick<MixtureConfig, "n_group" | "topk_group">;
 function mixtureOf(
   config: MixtureConfig,
   { sharedBias = false, ...rule }: Partial<ExpertsSpec> & { readonly sharedBias?: boolean },
-): Pick<LlamaTraits, "feedForward" | "hasNoExperts" | "furtherBlocks"> {
+): Pick<LlamaTraits, "experts" | "hasNoExperts" | "furtherBlocks"> {
   return {
     hasNoExperts: (index) => index < config.first_k_dense_replace,
     furtherBlocks: config.num_nextn_predict_layers ?? config.num_mtp_layers ?? 0,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       experts: config.n_routed_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: config.norm_topk_prob,
-      intermediate: config.moe_intermediate_size,
       scale: config.routed_scaling_factor,
       shared: {
         name: "mlp.shared_experts",
@@ -105,7 +102,7 @@ function withQueryDimensions<Config extends LatentConfig>(config: Config): Confi
 function latentTraits(
   config: LatentConfig,
   isInterleaved: boolean,
-): Pick<LlamaTraits, "attention" | "rotary" | "attentionScale"> {
+): Pick<LlamaTraits, "attention" | "rotary" | "scale"> {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, v_head_dim: value } = config;
   const fixed = config.qk_nope_head_dim, rotating = config.qk_rope_head_dim;
   if ((kvHeads ?? heads) !== heads) {
@@ -120,7 +117,7 @@ function latentTraits(
   }
   const rotary = { ...readRotary(config, rotating, false), isInterleaved };
   return {
-    attentionScale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
+    scale: attentionMscale(config) ** 2 / Math.sqrt(fixed + rotating),
     // The layers of attention rotate a part of each head.
     rotary: () => undefined,
     attention: ({ hidden }) =>
@@ -163,9 +160,9 @@ const GGUF: Architecture = {
   hasPartialRotation: true,
   mixture: DEEPSEEK_MIXTURE,
   // The settings of YaRN have the factor of scores.
-  factors: ({ attentionScale }, spec) => spec.block(0).traits?.latent?.rotary.yarn ? { attentionScale } : {},
+  factors: ({ attentionScale }, spec) => spec.block(0).traits.latent?.rotary.yarn ? { attentionScale } : {},
   unsupported: (spec) =>
-    spec.block(0).traits?.latent?.rotary.isInterleaved ? undefined : "rope_interleave false",
+    spec.block(0).traits.latent?.rotary.isInterleaved ? undefined : "rope_interleave false",
 };
 
 /** DeepSeek-V2 (arXiv 2405.04434). */
@@ -186,7 +183,7 @@ export const deepseekV2 = llamaFamily(
     first_k_dense_replace: z.int().nonnegative().default(0),
   }).transform(withQueryDimensions),
   (config) => ({
-    biases: { feedForward: config.mlp_bias },
+    network: { bias: config.mlp_bias },
     ...latentTraits(config, true),
     ...mixtureOf(config, {
       groups: config.topk_method === "greedy" ? undefined : groupsOf(config, 1),

@@ -35,11 +35,8 @@ export const ernie45Moe = llamaFamily(
       ...ernieTraits(config),
       headBias: bias,
       hasNoExperts: (index) => (index + 1) % interval !== 0 || index < first || last >= 0 && index > last,
-      ...mixtureTraits({
+      ...mixtureTraits({ ...config, num_experts_per_tok: config.moe_k }, {
         experts: config.moe_num_experts,
-        expertsPerToken: config.moe_k,
-        isNormalized: true,
-        intermediate,
         correction: "moe_statics.e_score_correction_bias",
         correctionShape: [1, config.moe_num_experts],
         shared: shared === 0

@@ -45,10 +45,8 @@ export const gptOss = llamaFamily(
     biases: { qkv: bias, out: bias },
     window: readWindow(config, (index) => index % 2 === 0),
     hasSinks: true,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       experts: config.num_local_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: true,
       router: "router",
       layers: { gate: "gate_up_proj", down: "down_proj" },
       hasBiases: true,

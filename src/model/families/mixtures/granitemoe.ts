@@ -16,13 +16,11 @@ export const graniteMoe = llamaFamily(
   }),
   (config) => ({
     ...graniteTraits(config),
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       name: "block_sparse_moe",
       router: "router.layer",
       layers: { gate: "input_linear", down: "output_linear" },
       experts: config.num_local_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: true,
     }),
   }),
   {

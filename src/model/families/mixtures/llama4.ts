@@ -9,7 +9,7 @@ import { stopAtFault } from "../../../base/stop_at_fault.ts";
 import { ATTENTION, GATE_AND_UP, gatedNames, NORMS_BEFORE, rotatesThreeOfFour } from "../architecture.ts";
 import { epsilon, noRopeShape, positiveInt, readLayerTypes, readRotatingBlocks } from "../config/config.ts";
 import { firstTrait, type ModelSpec } from "../family.ts";
-import { gatedFeedForward } from "../llama/feed_forward.ts";
+import { GATED_LAYERS } from "../llama/feed_forward.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
 
@@ -54,12 +54,10 @@ export const llama4 = llamaFamily("llama4_text", schema, (config) => {
     window: (index) => isChunked(index) ? chunk ?? 0 : 0,
     isChunked: true,
     hasNoExperts: (index) => !(moeLayers?.includes(index) ?? (index + 1) % step === 0),
-    denseFeedForward: (sizes, activation) =>
-      gatedFeedForward({ ...sizes, intermediate: intermediate_size_mlp }, activation, {}, "feed_forward"),
-    ...mixtureTraits({
+    network: { name: "feed_forward", intermediate: intermediate_size_mlp },
+    ...mixtureTraits(config, {
       name: "feed_forward",
       experts: config.num_local_experts,
-      expertsPerToken: config.num_experts_per_tok,
       scores: "sigmoid",
       isNormalized: false,
       router: "router",
@@ -69,7 +67,7 @@ export const llama4 = llamaFamily("llama4_text", schema, (config) => {
       shared: {
         name: "feed_forward.shared_expert",
         intermediate: config.intermediate_size,
-        layers: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
+        layers: GATED_LAYERS,
       },
     }),
   };

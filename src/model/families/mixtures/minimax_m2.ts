@@ -28,13 +28,11 @@ export const miniMaxM2 = llamaFamily(
   (config) => ({
     queryKeyNorm: "rows",
     partialRotation: true,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       name: "block_sparse_moe",
       layers: { gate: "w1", up: "w3", down: "w2" },
       experts: config.num_local_experts,
-      expertsPerToken: config.num_experts_per_tok,
       scores: "sigmoid",
-      isNormalized: true,
       correction: "e_score_correction_bias",
     }),
   }),

@@ -25,10 +25,8 @@ export const mixtral = llamaFamily(
   }).transform((config) => ({ ...config, rope_theta: config.rope_theta ?? 1_000_000 })),
   (config, has) => ({
     window: () => config.sliding_window ?? 0,
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       experts: config.num_local_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: true,
       // transformers writes these names unless one tensor has the weights of all experts.
       ...["model.", ""].some((root) => has(`${root}layers.0.mlp.gate.weight`)) ? {} : ORIGINAL_MIXTRAL_NAMES,
     }),

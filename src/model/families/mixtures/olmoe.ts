@@ -19,10 +19,8 @@ export const olmoe = llamaFamily(
     norm_topk_prob: z.boolean().default(false),
   }),
   ({ attention_bias: bias, ...config }) => {
-    const experts = mixtureTraits({
+    const experts = mixtureTraits(config, {
       experts: config.num_experts,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: config.norm_topk_prob,
     });
     if (config.clip_qkv !== null && config.clip_qkv !== undefined) {
       throw configError(`clip_qkv ${config.clip_qkv} is not supported`);

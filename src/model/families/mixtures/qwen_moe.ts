@@ -6,7 +6,7 @@ import { ATTENTION, EXPERTS, gatedNames, HEAD_NORMS, NORMS_BEFORE, QKV_BIASES } 
 import { layerTypesShape, positiveInt, readWindow } from "../config/config.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 import type { LlamaTraits } from "../llama/llama_traits.ts";
-import { mixtureTraits } from "../llama/mixture_traits.ts";
+import { type MixtureSettings, mixtureTraits } from "../llama/mixture_traits.ts";
 import { NEURONS_OF_EXPERTS } from "../units.ts";
 
 /** The settings of Qwen's mixtures that say which blocks have no experts. */
@@ -24,21 +24,15 @@ export function qwenHasNoExperts(
 }
 
 /** The settings of Qwen's mixtures with a shared expert. */
-interface QwenExperts {
+interface QwenExperts extends MixtureSettings {
   readonly num_experts: number;
-  readonly num_experts_per_tok: number;
-  readonly norm_topk_prob: boolean;
-  readonly moe_intermediate_size: number;
   readonly shared_expert_intermediate_size: number;
 }
 
 /** Returns the trait of Qwen's mixtures with a shared expert, which has a gate. */
-export function qwenSharedExperts(config: QwenExperts): Pick<LlamaTraits, "feedForward"> {
-  return mixtureTraits({
+export function qwenSharedExperts(config: QwenExperts): Pick<LlamaTraits, "experts"> {
+  return mixtureTraits(config, {
     experts: config.num_experts,
-    expertsPerToken: config.num_experts_per_tok,
-    isNormalized: config.norm_topk_prob,
-    intermediate: config.moe_intermediate_size,
     shared: {
       name: "mlp.shared_expert",
       intermediate: config.shared_expert_intermediate_size,
@@ -76,11 +70,8 @@ export const qwen3Moe = llamaFamily(
     queryKeyNorm: "heads",
     window: () => config.use_sliding_window ? config.sliding_window ?? 0 : 0,
     hasNoExperts: qwenHasNoExperts(config),
-    ...mixtureTraits({
+    ...mixtureTraits(config, {
       experts: config.num_local_experts ?? config.num_experts ?? 128,
-      expertsPerToken: config.num_experts_per_tok,
-      isNormalized: config.norm_topk_prob,
-      intermediate: config.moe_intermediate_size,
     }),
   }),
   {
