@@ -60,7 +60,7 @@ const DEFAULT_PORT = 8000;
 
 /**
  * Starts a host. It listens at once, so that a platform sees that the process is up, and then opens its device.
- * @throws {NoDeviceError} if a GPU is required and there is none that computes right results
+ * @throws {Refusal} `no_device` if a GPU is required and there is none that computes right results
  * @throws {RangeError} if the address is not one of loopback and there are no keys
  * @throws {InUseError} {FileError} if the folder for hidden states cannot be used
  * @throws the system's error if the port is not available

@@ -71,7 +71,7 @@ export interface ReceivedLayer {
  * Reads a layer and closes the source. A layer that cannot be solved is refused before any data is read. If the call
  * throws, nothing stays allocated.
  * @param edge the tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size
- * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the tensors are invalid
+ * @throws {SafetensorsError} {Refusal} if the tensors are invalid
  * @throws {LayerSizeError} if the method cannot solve a layer of this size
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
  */

@@ -11,7 +11,7 @@ import { unpackUpper } from "../../device/kernels/transfer/unpack_upper.ts";
 import { Owned, ResourceSet } from "../../device/owned.ts";
 import { hasPackedRows, TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { FloatTensor } from "../body_tensors.ts";
-import { NotSymmetricError } from "../errors.ts";
+import { notSymmetric } from "../errors.ts";
 import { copySubmatrix, diagonalOf, submatrixOf } from "../linalg/tile_arithmetic.ts";
 import type { Strip, StripRules } from "../../device/host_memory.ts";
 import type { DeferredChecks, TensorSink, Uploader } from "./upload.ts";
@@ -126,7 +126,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
       ldstrip: this.order,
       ldupper: upper.ld,
       tile_col0: upper.col0,
-      slot: checks.add((index) => new NotSymmetricError(this.name, locate(index))),
+      slot: checks.add((index) => notSymmetric(this.name, locate(index))),
       tolerance: SYMMETRY_TOLERANCE,
     });
   }
