@@ -25,9 +25,8 @@ import { checkDeviceBytes } from "./device_bytes.ts";
 import { copyTiled } from "./linalg/tile_arithmetic.ts";
 import type { Loan } from "./loan.ts";
 import { type LayerOperands, type LayerParameters, METHOD_SOLVERS, needsStatistics } from "./methods.ts";
-import { HessianSink, PackedHessianSink, WeightSink } from "./sinks/matrix_sinks.ts";
+import { HessianSink, InputsSink, PackedHessianSink, WeightSink } from "./sinks/matrix_sinks.ts";
 import { ingest, type NamedChunk, type TensorSink } from "./sinks/upload.ts";
-import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
 
 /** A layer that is to be solved. The matrices on the device are those that no loan has, and the call frees them. */
