@@ -7,7 +7,7 @@ import manifest from "../../deno.json" with { type: "json" };
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { digestSchema } from "../../src/protocol/resources/fields.ts";
 import { isSafetensorsType } from "../../src/protocol/headers.ts";
-import { makeProblem, problemSchema } from "../../src/protocol/refusal.ts";
+import { problemAnswer, problemSchema, Refusal } from "../../src/protocol/refusal.ts";
 import { PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 
@@ -47,7 +47,8 @@ describe("isSafetensorsType", () => {
 
 describe("problem documents", () => {
   it("contain their status, title and further members", () => {
-    const problem = makeProblem("too_large", "too much", "id-1", { limit: 7 });
+    const refusal = new Refusal("too_large", "too much", { members: { limit: 7 } });
+    const problem = JSON.parse(problemAnswer(refusal, "id-1").body);
     assert.deepEqual(problemSchema.parse(problem), {
       type: "urn:pare:problem:too_large",
       title: PROBLEMS.too_large.title,
