@@ -5,7 +5,7 @@ import { createStates } from "../src/host/blocks/create_states.ts";
 import { runBlock } from "../src/host/blocks/run_block.ts";
 import { addSums } from "../src/host/blocks/sum_parts.ts";
 import { describeStates, type States, type StatesName } from "../src/host/blocks/states.ts";
-import { StatesNotFoundError, type StatesStore } from "../src/host/blocks/states_store.ts";
+import { statesNotFound, type StatesStore } from "../src/host/blocks/states_store.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import {
@@ -27,7 +27,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
   app.openapi(guardedRoute(FIND_STATES, keys), async (c) => {
     const key = ownName(c, c.req.valid("param").name);
     const states = await device.session().states.describe(key);
-    if (!states) throw new StatesNotFoundError(key.name);
+    if (!states) throw statesNotFound(key.name);
     return c.json(states, 200);
   });
 
@@ -44,7 +44,7 @@ export function blockRoutes(app: HostApp, services: HostServices): void {
 
   app.openapi(guardedRoute(DELETE_STATES, keys), async (c) => {
     const key = ownName(c, c.req.valid("param").name);
-    if (!await device.session().states.delete(key)) throw new StatesNotFoundError(key.name);
+    if (!await device.session().states.delete(key)) throw statesNotFound(key.name);
     return c.body(null, 204);
   });
 

@@ -5,40 +5,14 @@
 
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
-import { NoDeviceError, ShuttingDownError } from "../src/host/device.ts";
-import { DigestMismatchError, HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store.ts";
-import { StatesNotFoundError } from "../src/host/blocks/states_store.ts";
-import { BusyError } from "../src/host/bounded_queue.ts";
 import { layerRefusal } from "../src/layer/errors.ts";
-import { RESTART_SECONDS } from "../src/protocol/limits.ts";
 import { problemAnswer, Refusal } from "../src/protocol/refusal.ts";
 import type { HostEnv } from "./host_app.ts";
 
 /** Returns `error` as a refusal, which is an error with the code of a problem. */
 export function toRefusal(error: unknown): Refusal {
-  if (error instanceof Refusal) return error;
   const refusal = layerRefusal(error);
   if (refusal) return refusal;
-  if (error instanceof HessianNotFoundError) {
-    return new Refusal("hessian_not_found", error.message, { members: { digest: error.digest } });
-  }
-  if (error instanceof StatesNotFoundError) return new Refusal("states_not_found", error.message);
-  if (error instanceof DigestMismatchError) {
-    const { expected, got, message } = error;
-    return new Refusal("digest_mismatch", message, { members: { expected, got } });
-  }
-  if (error instanceof StoreBudgetError) {
-    return new Refusal("too_large", error.message, { members: { limit: error.limit } });
-  }
-  if (error instanceof BusyError) {
-    return new Refusal("busy", error.message, { retryAfter: error.retryAfterSeconds });
-  }
-  if (error instanceof NoDeviceError) {
-    return new Refusal("no_device", error.message, { retryAfter: error.retryAfterSeconds });
-  }
-  if (error instanceof ShuttingDownError) {
-    return new Refusal("shutting_down", error.message, { retryAfter: RESTART_SECONDS });
-  }
   // Hono throws this error if a JSON body cannot be parsed.
   if (error instanceof HTTPException && error.status === 400) {
     return new Refusal("invalid_parameter", "the body is not valid JSON", {

@@ -2,7 +2,7 @@
 
 import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
 import { tileEdgeFor, tileEdgeOn } from "../src/device/tiled_matrix.ts";
-import { HessianNotFoundError, storeHessian } from "../src/host/factor_store.ts";
+import { hessianNotFound, storeHessian } from "../src/host/factor_store.ts";
 import { requestBody } from "./body.ts";
 import type { HostApp } from "./host_app.ts";
 import { guardedRoute } from "./middleware.ts";
@@ -21,7 +21,7 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
   app.openapi(guardedRoute(FIND_HESSIAN, keys), (c) => {
     const { digest } = c.req.valid("param");
     const order = device.session().store.order(digest);
-    if (order === undefined) throw new HessianNotFoundError(digest);
+    if (order === undefined) throw hessianNotFound(digest);
     return c.json({ digest, order }, 200);
   });
 

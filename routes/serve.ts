@@ -1,37 +1,8 @@
-/**
- * Starts a host, the server that prunes layers on one device. If this file is run as a program, it reads its options
- * from environment variables:
- *
- *     PARE_BACKEND           auto, webgpu or cpu
- *     PARE_PRODUCTS          auto, own, or the path of a library (`--products` of `pare serve`)
- *     PARE_PRECISION         float32 or bfloat16 (`--precision` of `pare serve`)
- *     PARE_WEBGPU            deno or dawn, the implementation of WebGPU (`--webgpu` of `pare serve`)
- *     PARE_REQUIRE_GPU       1: use no device but a GPU (`--require-gpu` of `pare serve`)
- *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port. Without PARE_PORT, the
- *                            port is that of PORT, which platforms for containers set
- *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys,
- *                            PARE_HOST must be an address of loopback
- *     PARE_KEYS_FILE         a file of such keys in place of PARE_KEYS, which is read again when it changes
- *     PARE_HOSTS             the names of the host (`src/protocol/host_names.ts`). Default: on loopback the names of
- *                            loopback, and beyond loopback every name
- *     PARE_CORS_ORIGINS      the origins of pages that may use the API (`src/protocol/cors.ts`). Default: none
- *     PARE_EDGE, PARE_PUBLIC_URL, PARE_HOST_ID, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
- *                            the connection to an edge (`src/host/edge_options.ts`)
- */
+/** Starts a host, the server that prunes layers on one device. `pare serve` and tests call `serve`. */
 
 import type { Backend } from "../src/device/backend.ts";
-import {
-  BACKEND_CHOICES,
-  type BackendChoice,
-  type BackendLibraries,
-  DEFAULT_RUNTIME,
-  parseRequireGpu,
-  parseRuntime,
-  type Precision,
-  PRECISIONS,
-  selectBackend,
-} from "../src/host/backends.ts";
-import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
+import { type BackendChoice, type BackendLibraries, selectBackend } from "../src/host/backends.ts";
+import type { EdgeOptions } from "../src/host/edge_options.ts";
 import { createHostServices, type HostSettings } from "../src/host/host_services.ts";
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from "../src/host/listener.ts";
 import { listen } from "../src/host/listen.ts";
@@ -42,13 +13,11 @@ import { register } from "../src/host/registration.ts";
 import { MAX_WHOLE_BYTES } from "../src/host/transfers.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
-import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
+import { isLoopbackName } from "../src/protocol/host_names.ts";
 import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
 import { settlesWithin } from "../src/base/waiting.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
-import { parseOrigins } from "../src/protocol/cors.ts";
 import { createApp } from "./app.ts";
-import { readKeySettings } from "./key_settings.ts";
 
 export interface ServeOptions
   extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
@@ -91,7 +60,7 @@ const DEFAULT_PORT = 8000;
 
 /**
  * Starts a host. It listens at once, so that a platform sees that the process is up, and then opens its device.
- * @throws {NoDeviceError} if a GPU is required and there is none that computes right results
+ * @throws {Refusal} `no_device` if a GPU is required and there is none that computes right results
  * @throws {RangeError} if the address is not one of loopback and there are no keys
  * @throws {InUseError} {FileError} if the folder for hidden states cannot be used
  * @throws the system's error if the port is not available
@@ -240,56 +209,4 @@ async function readPageFiles(): Promise<PageFiles | undefined> {
 
 function printJsonLine(entry: LogEntry): void {
   console.log(JSON.stringify({ time: new Date().toISOString(), ...entry }));
-}
-
-/** Parses `PARE_HOSTS`. Returns undefined if it is not set. */
-function parseHostList(text: string | undefined): string[] | undefined {
-  return text === undefined ? undefined : parseHostNames(text);
-}
-
-function parseBackendChoice(text: string): BackendChoice {
-  const choice = BACKEND_CHOICES.find((candidate) => candidate === text);
-  if (!choice) throw new RangeError(`PARE_BACKEND ${text}: must be one of ${BACKEND_CHOICES.join(", ")}`);
-  return choice;
-}
-
-function parsePrecision(text: string | undefined): Precision | undefined {
-  const precision = PRECISIONS.find((candidate) => candidate === text);
-  if (text !== undefined && !precision) {
-    throw new RangeError(`PARE_PRECISION ${text}: must be one of ${PRECISIONS.join(", ")}`);
-  }
-  return precision;
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!/^\d+$/.test(text) || port > 65535) {
-    throw new RangeError(`PARE_PORT or PORT ${text}: must be from 0 to 65535`);
-  }
-  return port;
-}
-
-if (import.meta.main) {
-  const host = await serve({
-    backend: parseBackendChoice(Deno.env.get("PARE_BACKEND") ?? "auto"),
-    products: Deno.env.get("PARE_PRODUCTS") ?? "auto",
-    precision: parsePrecision(Deno.env.get("PARE_PRECISION")),
-    webgpu: parseRuntime(Deno.env.get("PARE_WEBGPU") ?? DEFAULT_RUNTIME, "PARE_WEBGPU"),
-    requireGpu: parseRequireGpu(Deno.env.get("PARE_REQUIRE_GPU")),
-    hostname: Deno.env.get("PARE_HOST"),
-    port: parsePort(Deno.env.get("PARE_PORT") ?? Deno.env.get("PORT") ?? String(DEFAULT_PORT)),
-    ...await readKeySettings(Deno.env.get("PARE_KEYS"), Deno.env.get("PARE_KEYS_FILE")),
-    hostNames: parseHostList(Deno.env.get("PARE_HOSTS")),
-    corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
-    edge: parseEdgeOptions({
-      secret: Deno.env.get("EDGE_HOST_SECRET"),
-      blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
-      edge: Deno.env.get("PARE_EDGE"),
-      publicUrl: Deno.env.get("PARE_PUBLIC_URL"),
-      hostId: Deno.env.get("PARE_HOST_ID"),
-    }),
-  });
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => void host.shutdown().then(() => Deno.exit(0)));
-  }
 }

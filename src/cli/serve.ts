@@ -6,7 +6,7 @@
 import { Command, Option } from "commander";
 import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseRequireGpu } from "../host/backends.ts";
-import { NoDeviceError } from "../host/device.ts";
+import { Refusal } from "../protocol/refusal.ts";
 import { parseHostNames } from "../protocol/host_names.ts";
 import { parseOrigins } from "../protocol/cors.ts";
 import type { LogEntry } from "../host/metrics.ts";
@@ -188,7 +188,7 @@ async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => P
   } catch (cause) {
     // `serve` refuses an address beyond loopback without keys.
     if (cause instanceof RangeError) throw new UsageError(`option --host: ${cause.message}`, { cause });
-    if (cause instanceof NoDeviceError) throw new RefusedError(cause.message, { cause });
+    if (cause instanceof Refusal) throw new RefusedError(cause.message, { cause });
     if (cause instanceof Deno.errors.AddrInUse) {
       throw new InUseError(`option --port ${port}: another program uses this port`, { cause });
     }

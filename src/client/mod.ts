@@ -30,7 +30,7 @@ export type {
   TargetDecision,
 } from "../protocol/blocks/solved_block.ts";
 export { PareJobs, type PareJobsOptions } from "./jobs/pare_jobs.ts";
-export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
+export type { PollOptions } from "./jobs/solve_by_jobs.ts";
 
 export {
   type FollowOptions,

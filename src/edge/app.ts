@@ -2,6 +2,7 @@
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
+import { methodNotAllowed } from "hono/method-not-allowed";
 import { corsOptions, parseOrigins } from "../protocol/cors.ts";
 import { Refusal, requireValid } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
@@ -17,7 +18,6 @@ import { edgeProblemResponse } from "./problems.ts";
 import type { PageFiles } from "../pages/page_files.ts";
 import { addSecurityHeaders } from "../pages/page_headers.ts";
 import { edgePageRoutes } from "./pages.ts";
-import { requireMethod } from "./requests/require_method.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
 
@@ -47,7 +47,18 @@ export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp 
     const origins = parseOrigins(c.env.PARE_CORS_ORIGINS ?? "");
     return await (origins.length > 0 ? cors(corsOptions(origins))(c, next) : next());
   });
-  app.use(requireMethod(app));
+  app.use(methodNotAllowed({
+    app,
+    onMethodNotAllowed: (c, methods) => {
+      const allowed = methods.toSorted().join(", ");
+      const response = edgeProblemResponse(
+        c,
+        new Refusal("method_not_allowed", `this path accepts ${allowed}`),
+      );
+      response.headers.set("Allow", allowed);
+      return response;
+    },
+  }));
 
   uploadRoutes(app);
   blobRoutes(app);

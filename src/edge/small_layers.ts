@@ -40,8 +40,7 @@ export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Pro
  * backend that runs on one thread and needs no shared memory.
  */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
-  let backend: Promise<Backend> | undefined;
-  const budget = new ByteBudget(MAX_SMALL_BYTES_IN_FLIGHT);
+  let backend: Promise<Backend> | undefined, freeBytes = MAX_SMALL_BYTES_IN_FLIGHT;
   return async (c, query) => {
     const length = requireBodyLength(c);
     if (length > MAX_SMALL_BYTES) return await proxyOrRefuse(c, `the body has ${length} bytes`);
@@ -51,15 +50,14 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
       if (c.env.EDGE_HOST) return await proxyToHost(c);
       throw new Refusal("hessian_not_found", "this edge stores no statistics, so send them with the layer");
     }
-    using reserved = budget.reserve(length);
-    if (!reserved) {
+    if (length > freeBytes) {
       throw new Refusal("busy", "this edge has no memory for another layer at the moment", {
         retryAfter: BUSY_RETRY_SECONDS,
       });
     }
-    const body = await readBody(c, length);
+    freeBytes -= length;
     try {
-      const dimension = await oversizedDimension(body);
+      const body = await readBody(c, length), dimension = await oversizedDimension(body);
       if (dimension !== undefined) {
         return await proxyOrRefuse(c, `the layer has ${dimension} rows or columns`, body);
       }
@@ -69,6 +67,8 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
       // After a trap in a kernel, the state of the memory is unknown, so the next request creates a new backend.
       if (error instanceof DeviceLostError) backend = undefined;
       throw layerRefusal(error) ?? error;
+    } finally {
+      freeBytes += length;
     }
   };
 }
@@ -112,28 +112,4 @@ async function* singleChunk(
   bytes: Uint8Array<ArrayBuffer>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   yield await Promise.resolve(bytes);
-}
-
-export class ByteBudget {
-  #free: number;
-
-  /** @param bytes the size of the whole budget */
-  constructor(bytes: number) {
-    this.#free = bytes;
-  }
-
-  /**
-   * Takes bytes from the budget, until the result is disposed of.
-   * @returns undefined if fewer bytes are free
-   */
-  reserve(bytes: number): Disposable | undefined {
-    if (bytes > this.#free) return undefined;
-    this.#free -= bytes;
-    return {
-      [Symbol.dispose]: () => {
-        this.#free += bytes;
-        bytes = 0;
-      },
-    };
-  }
 }

@@ -12,17 +12,11 @@ import { findProducts, type ProductsChoice } from "../device/cpu/products/find_p
 import { type Precision, PRECISIONS, type ProductLibrary } from "../device/cpu/products/product_library.ts";
 import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
 import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
-import {
-  DEFAULT_RUNTIME,
-  parseRuntime,
-  WEBGPU_RUNTIMES,
-  type WebGpuRuntime,
-} from "../device/webgpu/runtimes/runtime.ts";
+import { DEFAULT_RUNTIME, WEBGPU_RUNTIMES, type WebGpuRuntime } from "../device/webgpu/runtimes/runtime.ts";
 import type { LogEntry } from "./metrics.ts";
 
 export {
   DEFAULT_RUNTIME,
-  parseRuntime,
   type Precision,
   PRECISIONS,
   type ProductsChoice,

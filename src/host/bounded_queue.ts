@@ -4,15 +4,7 @@
  * or if it has waited too long. A task that is aborted while it waits leaves the queue.
  */
 
-/** A task was refused because it would have to wait too long, or because there is no room for it at the moment. */
-export class BusyError extends Error {
-  override name = "BusyError";
-
-  /** @param retryAfterSeconds the expected seconds until a place is free, a positive integer */
-  constructor(message: string, readonly retryAfterSeconds: number) {
-    super(message);
-  }
-}
+import { Refusal } from "../protocol/refusal.ts";
 
 export interface BoundedQueueOptions {
   readonly concurrency: number;
@@ -47,7 +39,7 @@ export class BoundedQueue {
   /**
    * Waits for a place.
    * @returns a function that releases the place. It is idempotent
-   * @throws {BusyError} if the queue is full, or if no place was free in time
+   * @throws {Refusal} `busy` if the queue is full, or if no place was free in time
    * @throws the signal's reason if it aborts before a place is free
    */
   async acquire(signal?: AbortSignal): Promise<() => void> {
@@ -55,7 +47,7 @@ export class BoundedQueue {
     const { concurrency, maxWaiting, clock } = this.options;
     if (this.#running < concurrency) this.#running++;
     else if (this.#waiting.size >= maxWaiting) {
-      throw new BusyError(this.#describeLoad(), this.retryAfterSeconds);
+      throw this.#busy(this.#describeLoad());
     } else await this.#waitForPlace(signal);
     const start = clock();
     let isReleased = false;
@@ -91,10 +83,10 @@ export class BoundedQueue {
     const abort = () => leave(signal!.reason);
     this.#waiting.add(resolve);
     signal?.addEventListener("abort", abort, { once: true });
-    const { maxWaitMilliseconds } = this.options;
-    const timer = maxWaitMilliseconds === undefined
-      ? undefined
-      : setTimeout(() => leave(this.#waitedTooLong(maxWaitMilliseconds)), maxWaitMilliseconds);
+    const { maxWaitMilliseconds = Infinity } = this.options, seconds = maxWaitMilliseconds / 1000;
+    const giveUp = () =>
+      leave(this.#busy(`the request waited for ${seconds} s, and ${this.#running} others are still running`));
+    const timer = seconds === Infinity ? undefined : setTimeout(giveUp, maxWaitMilliseconds);
     try {
       await promise;
     } finally {
@@ -103,11 +95,8 @@ export class BoundedQueue {
     }
   }
 
-  #waitedTooLong(milliseconds: number): BusyError {
-    return new BusyError(
-      `the request waited for ${milliseconds / 1000} s, and ${this.#running} others are still running`,
-      this.retryAfterSeconds,
-    );
+  #busy(detail: string): Refusal {
+    return new Refusal("busy", detail, { retryAfter: this.retryAfterSeconds });
   }
 
   /** Gives the place directly to the task that has waited longest, so that a new task cannot overtake it. */

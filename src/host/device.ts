@@ -13,34 +13,20 @@ import {
   STATES_BYTES,
 } from "../protocol/limits.ts";
 import { messageOf } from "../base/errors.ts";
-import { BoundedQueue, BusyError } from "./bounded_queue.ts";
+import { Refusal } from "../protocol/refusal.ts";
+import { BoundedQueue } from "./bounded_queue.ts";
 import type { StatesFolder } from "./blocks/states_folder.ts";
 import { StatesStore } from "./blocks/states_store.ts";
 import { FactorStore } from "./factor_store.ts";
 
-/** The device is not open yet, or could not be opened. The host reopens a device that was lost, but not this one. */
-export class NoDeviceError extends Error {
-  override name = "NoDeviceError";
-
-  /** The seconds after which a client should ask again. */
-  readonly retryAfterSeconds: number;
-
-  constructor(
-    message: string,
-    { retryAfterSeconds = RESTART_SECONDS, ...options }: ErrorOptions & { retryAfterSeconds?: number } = {},
-  ) {
-    super(message, options);
-    this.retryAfterSeconds = retryAfterSeconds;
-  }
+/** Returns the refusal of a host that is shutting down, so that it accepts no new work. */
+export function shuttingDown(): Refusal {
+  return new Refusal("shutting_down", "the host is shutting down", { retryAfter: RESTART_SECONDS });
 }
 
-/** The host is shutting down, so it accepts no new work. */
-export class ShuttingDownError extends Error {
-  override name = "ShuttingDownError";
-
-  constructor() {
-    super("the host is shutting down");
-  }
+/** Returns the refusal while the device could not be opened. The host reopens a device that was lost, but not this one. */
+function noDevice(reason: string, cause?: unknown, retryAfter = RESTART_SECONDS): Refusal {
+  return new Refusal("no_device", reason, { cause, retryAfter });
 }
 
 export interface DeviceOptions {
@@ -71,12 +57,12 @@ export interface DeviceSession {
 
 type DeviceState =
   | { readonly kind: "ready"; readonly session: DeviceSession }
-  | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError | ShuttingDownError };
+  | { readonly kind: "unusable"; readonly error: Refusal | DeviceLostError };
 
 export class Device {
   #state: DeviceState = {
     kind: "unusable",
-    error: new NoDeviceError("the device is not open yet", { retryAfterSeconds: STARTING_SECONDS }),
+    error: noDevice("the device is not open yet", undefined, STARTING_SECONDS),
   };
   #reopenTimer: ReturnType<typeof setTimeout> | undefined;
   #isStarting = true;
@@ -95,8 +81,7 @@ export class Device {
     try {
       this.#openSession(await this.open());
     } catch (cause) {
-      const reason = messageOf(cause);
-      this.#state = { kind: "unusable", error: new NoDeviceError(reason, { cause }) };
+      this.#state = { kind: "unusable", error: noDevice(messageOf(cause), cause) };
     } finally {
       this.#isStarting = false;
     }
@@ -111,20 +96,20 @@ export class Device {
     return this.#state.kind === "ready" ? this.#state.session : undefined;
   }
 
-  unavailableReason(): NoDeviceError | DeviceLostError | ShuttingDownError | undefined {
+  unavailableReason(): Refusal | DeviceLostError | undefined {
     return this.#state.kind === "unusable" ? this.#state.error : undefined;
   }
 
-  /** Returns the open device. @throws {NoDeviceError} {DeviceLostError} {ShuttingDownError} if there is none */
+  /** Returns the open device. @throws {Refusal} {DeviceLostError} if there is none */
   session(): DeviceSession {
-    if (!this.#isAccepting) throw new ShuttingDownError();
+    if (!this.#isAccepting) throw shuttingDown();
     if (this.#state.kind === "unusable") throw this.#state.error;
     return this.#state.session;
   }
 
   /**
    * Handles an error of a request that holds a place on the device of `session`. If the device was lost, it is reopened. If the device ran out of
-   * memory while it also held other layers, the result is a `BusyError`, because the request may succeed later.
+   * memory while it also held other layers, the result is the refusal `busy`, because the request may succeed later.
    * @returns the error to report to the client
    */
   handleFailure(error: unknown, session: DeviceSession): unknown {
@@ -132,7 +117,8 @@ export class Device {
     const { running, retryAfterSeconds } = session.residentQueue;
     if (error instanceof OutOfDeviceMemoryError && running > 1) {
       const others = running === 2 ? "another layer" : `${running - 1} other layers`;
-      return new BusyError(`the device has no memory for this layer beside ${others}`, retryAfterSeconds);
+      const detail = `the device has no memory for this layer beside ${others}`;
+      return new Refusal("busy", detail, { retryAfter: retryAfterSeconds });
     }
     return error;
   }
@@ -175,7 +161,7 @@ export class Device {
     clearTimeout(this.#reopenTimer);
     if (this.#state.kind !== "ready") return;
     const { backend, states } = this.#state.session;
-    this.#state = { kind: "unusable", error: new ShuttingDownError() };
+    this.#state = { kind: "unusable", error: shuttingDown() };
     await states.close();
     await backend.dispose();
   }
@@ -220,7 +206,7 @@ export class Device {
       } catch (error) {
         // The next attempt may succeed. Until then, requests get the reason of the loss, or why the device is refused.
         if (error instanceof SelfCheckError) {
-          this.#state = { kind: "unusable", error: new NoDeviceError(error.message, { cause: error }) };
+          this.#state = { kind: "unusable", error: noDevice(error.message, error) };
         }
         if (!this.#isClosed) this.#reopenAfter(DEVICE_REOPEN_SECONDS);
       }

@@ -10,29 +10,15 @@
 
 import { LentStatistics, type Loan } from "../layer/loan.ts";
 import { type Digest, formatDigest, hashedStream } from "../protocol/digest.ts";
+import { Refusal } from "../protocol/refusal.ts";
 import { createHash } from "node:crypto";
 import type { Backend } from "../device/backend.ts";
 import { type ReadOptions, readStatistics, type ReceivedStatistics } from "../layer/read_layer.ts";
 
-/** The requested statistics are not stored, because they were never sent, or were evicted or deleted. */
-export class HessianNotFoundError extends Error {
-  override name = "HessianNotFoundError";
-
-  constructor(readonly digest: Digest) {
-    super(`no statistics are stored as ${digest}: send them again`);
-  }
-}
-
-/** The statistics are larger than the budget of the store. */
-export class StoreBudgetError extends Error {
-  override name = "StoreBudgetError";
-
-  /** @param limit the budget in bytes */
-  constructor(byteLength: number, readonly limit: number) {
-    super(
-      `statistics of ${byteLength} bytes exceed the store's limit of ${limit} bytes: send them with the layer instead`,
-    );
-  }
+/** Returns the refusal of statistics that are not stored, because they were never sent, or were evicted or deleted. */
+export function hessianNotFound(digest: Digest): Refusal {
+  const detail = `no statistics are stored as ${digest}: send them again`;
+  return new Refusal("hessian_not_found", detail, { members: { digest } });
 }
 
 interface Entry {
@@ -76,7 +62,7 @@ export class FactorStore {
   /**
    * Stores statistics. The store now owns them, even if this method throws. If `digest` is stored already, frees them.
    * @returns whether `digest` was new
-   * @throws {StoreBudgetError} if the statistics alone exceed the budget. Nothing is evicted in this case
+   * @throws {Refusal} `too_large` if the statistics alone exceed the budget. Nothing is evicted in this case
    */
   add(digest: Digest, { hessian, validation }: ReceivedStatistics): boolean {
     const entry = this.#entries.get(digest), lent = new LentStatistics(hessian, this.#budget, validation);
@@ -88,26 +74,30 @@ export class FactorStore {
     const { statisticsBytes } = lent;
     if (statisticsBytes > this.#budget) {
       lent.destroy();
-      throw new StoreBudgetError(statisticsBytes, this.#budget);
+      throw new Refusal(
+        "too_large",
+        `statistics of ${statisticsBytes} bytes exceed the store's limit of ${this.#budget} bytes: send them with the layer instead`,
+        { members: { limit: this.#budget } },
+      );
     }
     this.#entries.set(digest, { digest, lent, loans: 0, isDeleted: false });
     this.#evict(digest);
     return true;
   }
 
-  /** Lends statistics to a request. They are not freed before the loan is returned. @throws {HessianNotFoundError} */
+  /** Lends statistics to a request. They are not freed before the loan is returned. @throws {Refusal} `hessian_not_found` */
   borrow(digest: Digest): Loan {
     const entry = this.#entries.get(digest);
-    if (!entry) throw new HessianNotFoundError(digest);
+    if (!entry) throw hessianNotFound(digest);
     this.#markUsed(entry);
     entry.loans++;
     return this.#createLoan(entry);
   }
 
-  /** Deletes statistics and their factor. @throws {HessianNotFoundError} */
+  /** Deletes statistics and their factor. @throws {Refusal} `hessian_not_found` */
   delete(digest: Digest): void {
     const entry = this.#entries.get(digest);
-    if (!entry) throw new HessianNotFoundError(digest);
+    if (!entry) throw hessianNotFound(digest);
     this.#remove(entry);
   }
 
@@ -168,19 +158,10 @@ export class FactorStore {
   }
 }
 
-/** A body does not have the digest that the request names. */
-export class DigestMismatchError extends Error {
-  override name = "DigestMismatchError";
-
-  constructor(readonly expected: Digest, readonly got: Digest) {
-    super(`the body has the digest ${got}, not ${expected}`);
-  }
-}
-
 /**
  * Reads a body into `store` under `digest`. If it throws, nothing is stored.
  * @returns the order of the statistics, and whether they are new in the store
- * @throws {DigestMismatchError} {StoreBudgetError} and what `readStatistics` throws
+ * @throws {Refusal} `digest_mismatch` or `too_large`, and what `readStatistics` throws
  */
 export async function storeHessian(
   backend: Backend,
@@ -195,7 +176,9 @@ export async function storeHessian(
   if (got !== digest) {
     statistics.hessian.destroy();
     statistics.validation?.destroy();
-    throw new DigestMismatchError(digest, got);
+    throw new Refusal("digest_mismatch", `the body has the digest ${got}, not ${digest}`, {
+      members: { expected: digest, got },
+    });
   }
   return { order: statistics.hessian.cols, added: store.add(digest, statistics) };
 }

@@ -5,11 +5,12 @@
  */
 
 import { MAX_FEATURES, MAX_TOKENS } from "../protocol/limits.ts";
+import type { Refusal } from "../protocol/refusal.ts";
 import type { TensorInfo } from "../tensor/safetensors/header.ts";
 import { maskRowBytes } from "../tensor/pattern.ts";
 import { type FloatDtype, isFloatDtype, sameShape } from "../tensor/dtype.ts";
 import { joinedItems } from "../base/texts.ts";
-import { TensorMismatchError } from "./errors.ts";
+import { tensorMismatch } from "./errors.ts";
 import { choosesDamping, type LayerParameters } from "./methods.ts";
 
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */
@@ -67,17 +68,17 @@ export interface StoredTensors {
   readonly validation: HessianTensor | undefined;
 }
 
-/** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
+/** Checks the tensors of a layer's body. @throws {Refusal} `shape_mismatch` for the first tensor that is missing, unknown or does not fit */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
   rejectUnknownTensors(tensors, ["weight", "mask", TARGET, VALIDATION_TARGET, ...STATISTICS, ...VALIDATION]);
   const weightInfo = find(tensors, "weight");
-  if (!weightInfo) throw new TensorMismatchError("weight", "[out_features, in_features]", "none");
+  if (!weightInfo) throw tensorMismatch("weight", "[out_features, in_features]", "none");
   const weight = floatMatrix(weightInfo, "[out_features, in_features]"), targetInfo = find(tensors, TARGET);
   const statistics = findOnly(tensors, STATISTICS), validation = findOnly(tensors, VALIDATION);
   const validationTarget = find(tensors, VALIDATION_TARGET);
   const besidesStored = rule === "stored" ? statistics ?? validation : undefined;
   if (besidesStored) {
-    throw new TensorMismatchError(
+    throw tensorMismatch(
       besidesStored.name,
       "no statistics, because the request names stored ones",
       describe(besidesStored),
@@ -86,10 +87,10 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
   if (!statistics && (rule === "required" || (targetInfo && rule === "optional"))) {
     const reason = rule === "required" ? "" : ", because the step towards the target needs them";
     const expected = `one of ${STATISTICS.join(", ")}, or stored statistics${reason}`;
-    throw new TensorMismatchError("hessian", expected, "none");
+    throw tensorMismatch("hessian", expected, "none");
   }
   if (rule === "inputs" && statistics?.name !== "inputs") {
-    throw new TensorMismatchError(
+    throw tensorMismatch(
       "inputs",
       "the calibration inputs, because token_weights weighs them",
       statistics ? describe(statistics) : "none",
@@ -110,12 +111,12 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
 
 /**
  * Checks a body that must have a Hessian, may have validation statistics of the same order, and must have nothing else.
- * @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit
+ * @throws {Refusal} `shape_mismatch` for the first tensor that is missing, unknown or does not fit
  */
 export function checkHessianTensors(tensors: readonly TensorInfo[]): StoredTensors {
   rejectUnknownTensors(tensors, ["hessian", "hessian_upper", ...VALIDATION]);
   const info = findOnly(tensors, STATISTICS), validation = findOnly(tensors, VALIDATION);
-  if (!info) throw new TensorMismatchError("hessian", "hessian or hessian_upper", "none");
+  if (!info) throw tensorMismatch("hessian", "hessian or hessian_upper", "none");
   const order = info.name === "hessian" ? info.shape[0] ?? 0 : packedOrder(info);
   checkExtent(info, order);
   return {
@@ -136,7 +137,7 @@ export interface GivenTensors {
  * Checks that a layer has the tensors that its parameters need, and none that they refuse.
  * @param hasTargetStep whether the request has the parameter `target_step`
  * @param storedOrder the number of inputs of the stored statistics, if the request names some
- * @throws {TensorMismatchError} naming the tensor and the parameter that needs or refuses it
+ * @throws {Refusal} `shape_mismatch`, naming the tensor and the parameter that needs or refuses it
  */
 export function requireTensors(
   parameters: LayerParameters,
@@ -147,16 +148,16 @@ export function requireTensors(
   storedOrder?: number,
 ): void {
   const refuse = (tensor: string, shape: readonly number[], reason: string) => {
-    throw new TensorMismatchError(tensor, `F32 [${shape.join(", ")}], because ${reason}`, "none");
+    throw tensorMismatch(tensor, `F32 [${shape.join(", ")}], because ${reason}`, "none");
   };
   const { pattern } = parameters;
   if (pattern.kind === "columns" && cols % pattern.group !== 0) {
     const expected =
       `[out_features, a multiple of ${pattern.group}], because column_group is ${pattern.group}`;
-    throw new TensorMismatchError("weight", expected, `[${rows}, ${cols}]`);
+    throw tensorMismatch("weight", expected, `[${rows}, ${cols}]`);
   }
   if (pattern.kind === "columns" && has.mask) {
-    throw new TensorMismatchError("mask", "no mask of single weights, because pattern is columns", "a mask");
+    throw tensorMismatch("mask", "no mask of single weights, because pattern is columns", "a mask");
   }
   if (!has.target && (hasTargetStep || has.validationTarget)) {
     refuse("target", [rows, cols], `${hasTargetStep ? "target_step" : "validation_target"} needs it`);
@@ -172,7 +173,7 @@ export function requireTensors(
   }
   if (storedOrder !== undefined && storedOrder !== cols) {
     const expected = `[out_features, ${storedOrder}] to fit the stored statistics`;
-    throw new TensorMismatchError("weight", expected, `[${rows}, ${cols}]`);
+    throw tensorMismatch("weight", expected, `[${rows}, ${cols}]`);
   }
 }
 
@@ -183,16 +184,16 @@ function find(tensors: readonly TensorInfo[], name: string): TensorInfo | undefi
 function rejectUnknownTensors(tensors: readonly TensorInfo[], allowed: readonly string[]): void {
   const unknown = tensors.find(({ name }) => !allowed.includes(name));
   if (unknown) {
-    throw new TensorMismatchError(unknown.name, `a name among ${allowed.join(", ")}`, "an unknown name");
+    throw tensorMismatch(unknown.name, `a name among ${allowed.join(", ")}`, "an unknown name");
   }
 }
 
-/** Returns the tensor with one of `names`, if there is one. @throws {TensorMismatchError} if there are two */
+/** Returns the tensor with one of `names`, if there is one. @throws {Refusal} `shape_mismatch` if there are two */
 function findOnly(tensors: readonly TensorInfo[], names: readonly string[]): TensorInfo | undefined {
   const found = names.flatMap((name) => find(tensors, name) ?? []);
   if (found.length > 1) {
     const expected = names === VALIDATION ? "one validation tensor" : "one statistics tensor";
-    throw new TensorMismatchError(found[1].name, expected, `${found[0].name} as well`);
+    throw tensorMismatch(found[1].name, expected, `${found[0].name} as well`);
   }
   return found[0];
 }
@@ -257,8 +258,8 @@ function packedOrder({ shape }: TensorInfo): number {
   return Math.floor((Math.sqrt(8 * (shape[0] ?? 0) + 1) - 1) / 2);
 }
 
-function mismatch(info: TensorInfo, expected: string): TensorMismatchError {
-  return new TensorMismatchError(info.name, expected, describe(info));
+function mismatch(info: TensorInfo, expected: string): Refusal {
+  return tensorMismatch(info.name, expected, describe(info));
 }
 
 function describe({ dtype, shape }: TensorInfo): string {

@@ -9,11 +9,11 @@ import { ResourceSet } from "../device/owned.ts";
 import type { Tile, TiledMatrix } from "../device/tiled_matrix.ts";
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../device/kernels/transfer/check.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
-import { NonFiniteError, OverflowingAnswerError } from "./errors.ts";
+import { nonFinite, overflowingAnswer } from "./errors.ts";
 
 /**
  * Waits until the weights are computed, and checks them.
- * @throws {OverflowingAnswerError} naming the first weight, in row-major order, that is not finite in `dtype`
+ * @throws {Refusal} `non_finite`, naming the first weight, in row-major order, that is not finite in `dtype`
  * @throws {DeviceLostError}
  */
 export async function checkAnswer(backend: Backend, q: TiledMatrix, dtype: FloatDtype): Promise<void> {
@@ -21,14 +21,14 @@ export async function checkAnswer(backend: Backend, q: TiledMatrix, dtype: Float
   if (!defect) return;
   const { tile, row, column } = defect, at = (row - tile.row0) * tile.ld + column - tile.col0;
   const [value] = new Float32Array((await backend.read(tile.buffer, 4 * at, 4)).buffer);
-  throw new OverflowingAnswerError([row, column], dtype, value);
+  throw overflowingAnswer([row, column], dtype, value);
 }
 
 /**
  * Waits until the statistics are computed, and checks them.
  * @param hessian in upper storage, symmetric, so that an element below the diagonal is finite if its mirror image is
  * @param name the name of the tensor in the error message
- * @throws {NonFiniteError} naming the first element in the packed upper triangle that is not finite
+ * @throws {Refusal} `non_finite`, naming the first element in the packed upper triangle that is not finite
  * @throws {DeviceLostError}
  */
 export async function checkStatistics(
@@ -39,7 +39,7 @@ export async function checkStatistics(
   const defect = await findOverflow(backend, hessian, "F32");
   if (!defect) return;
   const { row, column } = defect;
-  throw new NonFiniteError(name, [row * hessian.cols - (row * (row + 1)) / 2 + column]);
+  throw nonFinite(name, [row * hessian.cols - (row * (row + 1)) / 2 + column]);
 }
 
 async function findOverflow(

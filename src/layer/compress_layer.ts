@@ -13,7 +13,6 @@ import { copyTiled, largestMagnitude, readDiagonal, scaleBy } from "./linalg/til
 import { type Factor, factor as factorStatistics } from "./linalg/factor.ts";
 import { copyShrunk } from "./linalg/shrink.ts";
 import {
-  checkOperands,
   choosesDamping,
   keepsHessian,
   type LayerOperands,
@@ -62,8 +61,8 @@ const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk stati
 
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
+ * @param operands those that the parameters need (`requireTensors`)
  * @param clock returns milliseconds
- * @throws {TypeError} if the method cannot use the operands
  * @throws the errors of `factor`, `chooseDamping`, `solveTowardsTarget` and `runMethod`
  */
 export async function compressLayer(
@@ -72,7 +71,6 @@ export async function compressLayer(
   parameters: LayerParameters,
   clock: () => number,
 ): Promise<CompressedLayer> {
-  checkOperands(operands, parameters);
   const startedAt = clock(), { layer: { weight }, target } = operands;
   // The weights are measured while the device factors the statistics.
   const [made, measured] = await Promise.allSettled([

@@ -1,6 +1,6 @@
 /**
- * The errors for invalid tensors of a layer, and the mapping of all errors of a layer to problems, which are the error answers of the HTTP
- * contract. The host adds the errors that only a host has.
+ * The refusals of invalid tensors of a layer, and the mapping of the other errors of a layer to refusals, which become the error answers of
+ * the HTTP contract.
  */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
@@ -12,71 +12,54 @@ import { Refusal } from "../protocol/refusal.ts";
 import { SafetensorsError } from "../tensor/safetensors/error.ts";
 import { LayerSizeError } from "./solvers/solver.ts";
 
-/** A tensor is missing or unexpected, or its shape or dtype does not fit. */
-export class TensorMismatchError extends Error {
-  override name = "TensorMismatchError";
-
-  constructor(readonly tensor: string, readonly expected: string, readonly got: string) {
-    super(`tensor ${shortened(tensor)}: expected ${expected}, got ${got}`);
-  }
+/** Returns the refusal of a tensor that is missing or unexpected, or whose shape or dtype does not fit. */
+export function tensorMismatch(tensor: string, expected: string, got: string): Refusal {
+  const detail = `tensor ${shortened(tensor)}: expected ${expected}, got ${got}`;
+  return new Refusal("shape_mismatch", detail, { members: { tensor, expected, got } });
 }
 
-/** A tensor holds NaN or an infinity. */
-export class NonFiniteError extends Error {
-  override name = "NonFiniteError";
-
-  /** @param index the index of the first such element, one number per axis */
-  constructor(
-    readonly tensor: string,
-    readonly index: readonly number[],
-    message = `tensor ${tensor}: element [${index.join(", ")}] is not finite`,
-  ) {
-    super(message);
-  }
+/**
+ * Returns the refusal of a tensor that holds NaN or an infinity.
+ * @param index the index of the first such element, one number per axis
+ */
+export function nonFinite(
+  tensor: string,
+  index: readonly number[],
+  detail = `tensor ${tensor}: element [${index.join(", ")}] is not finite`,
+): Refusal {
+  return new Refusal("non_finite", detail, { members: { tensor, index } });
 }
 
-/** A weight of the answer is not finite, because the solve or the conversion to the answer's dtype overflowed. */
-export class OverflowingAnswerError extends NonFiniteError {
-  override name = "OverflowingAnswerError";
-
-  /** @param value the pruned weight in f32 */
-  constructor(index: readonly number[], dtype: FloatDtype, value: number) {
-    const isConversion = Number.isFinite(value);
-    const cause = isConversion
-      ? `is ${value}, which ${dtype} cannot represent. Choose another dtype`
-      : `is ${value}, because the updates of the solve overflowed f32. Scale the weights down`;
-    super("weight", index, `tensor weight of the answer: element [${index.join(", ")}] ${cause}`);
-  }
+/**
+ * Returns the refusal of an answer with a weight that is not finite, because the solve or the conversion to the answer's
+ * dtype overflowed.
+ * @param value the pruned weight in f32
+ */
+export function overflowingAnswer(index: readonly number[], dtype: FloatDtype, value: number): Refusal {
+  const cause = Number.isFinite(value)
+    ? `is ${value}, which ${dtype} cannot represent. Choose another dtype`
+    : `is ${value}, because the updates of the solve overflowed f32. Scale the weights down`;
+  return nonFinite("weight", index, `tensor weight of the answer: element [${index.join(", ")}] ${cause}`);
 }
 
-/** The two triangles of a Hessian differ. */
-export class NotSymmetricError extends Error {
-  override name = "NotSymmetricError";
-
-  /** @param index row and column of the first element, below the diagonal, that differs from its mirror image */
-  constructor(readonly tensor: string, readonly index: readonly [number, number]) {
-    super(`tensor ${tensor}: element [${index.join(", ")}] differs from [${index.toReversed().join(", ")}]`);
-  }
+/**
+ * Returns the refusal of a Hessian whose two triangles differ.
+ * @param index row and column of the first element, below the diagonal, that differs from its mirror image
+ */
+export function notSymmetric(tensor: string, index: readonly [number, number]): Refusal {
+  const detail = `tensor ${tensor}: element [${index.join(", ")}] differs from [${
+    index.toReversed().join(", ")
+  }]`;
+  return new Refusal("not_symmetric", detail, { members: { tensor, index } });
 }
 
 /** Returns the refusal (the problem to answer with) for `error`, or undefined if `error` is not an error of a layer. */
 export function layerRefusal(error: unknown): Refusal | undefined {
+  if (error instanceof Refusal) return error;
   if (error instanceof SafetensorsError) {
     const { tensor, byte, message } = error;
     const code = error.kind === "malformed" ? "malformed_safetensors" : "truncated_body";
     return new Refusal(code, message, { members: { tensor, byte } });
-  }
-  if (error instanceof TensorMismatchError) {
-    const { tensor, expected, got, message } = error;
-    return new Refusal("shape_mismatch", message, { members: { tensor, expected, got } });
-  }
-  if (error instanceof NonFiniteError) {
-    const { tensor, index, message } = error;
-    return new Refusal("non_finite", message, { members: { tensor, index } });
-  }
-  if (error instanceof NotSymmetricError) {
-    const { tensor, index, message } = error;
-    return new Refusal("not_symmetric", message, { members: { tensor, index } });
   }
   if (error instanceof InvalidStatisticsError) {
     const { index, value, message, tensor } = error;

@@ -270,32 +270,3 @@ export function needsStatistics(
   return targetStep !== undefined ||
     !needsNoStatistics({ method, refit: refitSteps, bits: quantization?.bits });
 }
-
-/** Checks that the method can use the operands. @throws {TypeError} if it cannot */
-export function checkOperands(
-  { hessian, factor, validation, target, validationTarget }: LayerOperands,
-  parameters: LayerParameters,
-): void {
-  const { method, targetStep } = parameters,
-    needsHessian = keepsHessian(parameters, validation !== undefined);
-  if (choosesDamping(parameters) && (!hessian || factor || !validation)) {
-    throw new TypeError("damping auto: needs a hessian and validation statistics, and cannot use a factor");
-  }
-  if (validationTarget ? !target || !validation : targetStep === "auto") {
-    throw new TypeError(
-      "operands of a layer: a validation target needs a target and validation statistics, and step auto needs it",
-    );
-  }
-  if ((target === undefined) !== (targetStep === undefined)) {
-    throw new TypeError(`operands of a layer: a target and the size of its step need each other`);
-  }
-  if (factor && !usesFactor(parameters)) {
-    throw new TypeError(`${method}: needs the undamped hessian, and cannot use a factor`);
-  }
-  if (hessian && factor && !needsHessian) {
-    throw new TypeError("operands of a layer: give a hessian or its factor, not both");
-  }
-  if (hessian || !needsStatistics(parameters)) return;
-  if (!factor) throw new TypeError(`${method}: needs a hessian or its factor`);
-  if (needsHessian) throw new TypeError(`${method}: needs a hessian beside its factor`);
-}

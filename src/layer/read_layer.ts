@@ -25,9 +25,8 @@ import { checkDeviceBytes } from "./device_bytes.ts";
 import { copyTiled } from "./linalg/tile_arithmetic.ts";
 import type { Loan } from "./loan.ts";
 import { type LayerOperands, type LayerParameters, METHOD_SOLVERS, needsStatistics } from "./methods.ts";
-import { HessianSink, PackedHessianSink, WeightSink } from "./sinks/matrix_sinks.ts";
+import { HessianSink, InputsSink, PackedHessianSink, WeightSink } from "./sinks/matrix_sinks.ts";
 import { ingest, type NamedChunk, type TensorSink } from "./sinks/upload.ts";
-import { InputsSink } from "./sinks/inputs_sink.ts";
 import { MaskSink } from "./sinks/mask_sink.ts";
 
 /** A layer that is to be solved. The matrices on the device are those that no loan has, and the call frees them. */
@@ -71,7 +70,7 @@ export interface ReceivedLayer {
  * Reads a layer and closes the source. A layer that cannot be solved is refused before any data is read. If the call
  * throws, nothing stays allocated.
  * @param edge the tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size
- * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the tensors are invalid
+ * @throws {SafetensorsError} {Refusal} if the tensors are invalid
  * @throws {LayerSizeError} if the method cannot solve a layer of this size
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
  */

@@ -21,7 +21,7 @@ import { FormSums, type Solution, undampedForm } from "./solvers/solver.ts";
 /**
  * Returns Q, rounded exactly as the answer encodes it. Waits for the device. Q is rounded in place, except if it has grids,
  * because the codes of the answer are computed from Q. It is then a copy, which is added to `owned`.
- * @throws {OverflowingAnswerError} if a weight is not finite in `dtype`. Q is then unchanged
+ * @throws {Refusal} `non_finite` if a weight is not finite in `dtype`. Q is then unchanged
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function roundToDtype(

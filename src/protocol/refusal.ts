@@ -129,11 +129,9 @@ export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswe
   if (code === "unauthorized") headers["WWW-Authenticate"] = "Bearer";
   // The client may still be sending the rest of its body.
   if (code === "too_slow") headers["Connection"] = "close";
-  return {
-    status: PROBLEMS[code].status,
-    headers,
-    body: JSON.stringify(makeProblem(code, message, requestId, members)),
-  };
+  const { status, title } = PROBLEMS[code], type = `urn:pare:problem:${code}`;
+  const problem: Problem = { type, title, status, detail: message, code, request_id: requestId, ...members };
+  return { status, headers, body: JSON.stringify(problem) };
 }
 
 /** Reads a problem document, which a server of this version has sent, as a refusal. */
@@ -168,13 +166,3 @@ export type Problem = z.infer<typeof problemSchema>;
 
 /** The members of a problem besides the standard ones. */
 export type ProblemMembers = Readonly<Record<string, unknown>>;
-
-export function makeProblem(
-  code: ProblemCode,
-  detail: string,
-  requestId: string,
-  members: ProblemMembers = {},
-): Problem {
-  const { status, title } = PROBLEMS[code];
-  return { type: `urn:pare:problem:${code}`, title, status, detail, code, request_id: requestId, ...members };
-}

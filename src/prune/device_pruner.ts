@@ -18,7 +18,7 @@ import type { TensorsRequest } from "../layer/read_layer.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { PROBLEMS } from "../protocol/problem_codes.ts";
-import { invalidParameters, Refusal } from "../protocol/refusal.ts";
+import { invalidParameters } from "../protocol/refusal.ts";
 import type { CalibratedGroup } from "./open_block.ts";
 import type { RoundSolver } from "./steps.ts";
 
@@ -116,7 +116,7 @@ async function answered<T>(layer: Promise<T>, name?: string): Promise<T> {
   try {
     return await layer;
   } catch (error) {
-    const refusal = error instanceof Refusal ? error : layerRefusal(error);
+    const refusal = layerRefusal(error);
     if (!refusal) throw error;
     const { code, message: detail, retryAfter } = refusal;
     const answer = new PareError(PROBLEMS[code].status, { code, detail }, retryAfter);

@@ -12,7 +12,7 @@ import type { LogEntry } from "../../src/host/metrics.ts";
 import { resetConnection } from "../../scripts/soak/reset.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../routes/serve.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
 /** Opens a connection and sends `text`. */
 async function connect(url: string, text = ""): Promise<Deno.TcpConn> {
@@ -115,27 +115,32 @@ async function withFewDescriptors(
   use: (url: string, child: Deno.ChildProcess) => Promise<void>,
 ): Promise<string[]> {
   const child = new Deno.Command("sh", {
-    args: ["-c", 'ulimit -n 256; exec "$0" run -A --quiet "$1"', Deno.execPath(), PROGRAM],
-    env: { PARE_BACKEND: "cpu", PARE_PORT: "0" },
+    args: ["-c", 'ulimit -n 256; exec "$0" run -A --quiet "$1" serve --port 0', Deno.execPath(), PROGRAM],
+    env: { PARE_BACKEND: "cpu" },
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const errors = new Response(child.stderr).text();
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  let output = "";
-  while (!output.includes("\n")) output += (await reader.read()).value ?? assert.fail("the host has ended");
+  const announced = new Response(child.stdout).text();
+  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  let log = "", url: string | undefined;
+  const readLog = async () => {
+    const { value } = await reader.read();
+    log += value ?? "";
+    return value !== undefined;
+  };
+  while (!(url = /"url":"([^"]+)"/.exec(log)?.[1])) assert.ok(await readLog(), "the host has ended");
   const rest = (async () => {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) output += next.value;
+    while (await readLog());
   })();
   try {
-    await use(JSON.parse(output.split("\n")[0]).url, child);
+    await use(url, child);
   } finally {
     child.kill("SIGTERM");
     await rest;
   }
   assert.equal((await child.status).code, 0);
-  assert.equal(await errors, "");
-  return output.trimEnd().split("\n").map((line) => JSON.parse(line).event);
+  assert.match(await announced, /^listening on http:.*\n$/);
+  return log.trimEnd().split("\n").map((line) => JSON.parse(line).event);
 }
 
 /** Opens a connection on which requests follow each other. */

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
-import { ByteBudget, smallLayers } from "../../src/edge/small_layers.ts";
+import { smallLayers } from "../../src/edge/small_layers.ts";
 import type { EdgeApp } from "../../src/edge/bindings.ts";
 import { MAX_SMALL_BYTES } from "../../src/edge/settings.ts";
 import { loggedErrors } from "./memory_edge.ts";
@@ -47,19 +47,5 @@ describe("the memory of an edge that solves small layers", () => {
     });
     assert.deepEqual(logged, [], "a client that disconnects is no fault of the edge");
     assert.equal((await send(layer, layer.length)).status, 200);
-  });
-});
-
-describe("ByteBudget", () => {
-  it("never lends more bytes than it has, and takes each of them back once", () => {
-    const budget = new ByteBudget(10), first = budget.reserve(6)!;
-    assert.equal(budget.reserve(5), undefined);
-    const second = budget.reserve(4)!;
-    first[Symbol.dispose]();
-    first[Symbol.dispose]();
-    assert.equal(budget.reserve(7), undefined);
-    assert.ok(budget.reserve(6));
-    second[Symbol.dispose]();
-    assert.equal(budget.reserve(5), undefined);
   });
 });

@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { BoundedQueue, BusyError } from "../../src/host/bounded_queue.ts";
+import { BoundedQueue } from "../../src/host/bounded_queue.ts";
 
 function createQueue(concurrency: number, maxWaiting: number, clock = () => 0) {
   return new BoundedQueue({ concurrency, maxWaiting, clock });
@@ -47,9 +47,11 @@ describe("BoundedQueue", () => {
     // The moving average is 0.2 · 20 s = 4 s, and two tasks are ahead: one is running and one is waiting.
     await assert.rejects(
       queue.acquire(),
-      (error) =>
-        error instanceof BusyError && error.retryAfterSeconds === 8 &&
-        error.message === "the queue is full: 1 of at most 1 requests wait, and 1 are running",
+      {
+        code: "busy",
+        retryAfter: 8,
+        message: "the queue is full: 1 of at most 1 requests wait, and 1 are running",
+      },
     );
     first();
     (await second)();
@@ -84,6 +86,6 @@ describe("BoundedQueue", () => {
     release();
     await queue.acquire();
     assert.equal(queue.running, 1);
-    await assert.rejects(queue.acquire(), BusyError);
+    await assert.rejects(queue.acquire(), { code: "busy" });
   });
 });

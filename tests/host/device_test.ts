@@ -51,6 +51,6 @@ describe("Device", () => {
     await device.close();
     await device.close();
     assert.equal(disposed, 1);
-    assert.throws(() => device.session(), { name: "ShuttingDownError" });
+    assert.throws(() => device.session(), { code: "shutting_down" });
   });
 });

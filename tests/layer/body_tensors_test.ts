@@ -119,7 +119,7 @@ describe("checkLayerTensors", () => {
   ];
   for (const [description, spec, rule, tensor] of refused) {
     it(`refuses ${description}`, () => {
-      assert.throws(() => check(spec, rule), { name: "TensorMismatchError", tensor });
+      assert.throws(() => check(spec, rule), new RegExp(`^Refusal: tensor ${tensor}: expected `));
     });
   }
 });
@@ -159,7 +159,7 @@ describe("checkHessianTensors", () => {
     for (const spec of refused) {
       assert.throws(
         () => checkHessianTensors(infos(spec)),
-        { name: "TensorMismatchError" },
+        { code: "shape_mismatch" },
         JSON.stringify(spec),
       );
     }

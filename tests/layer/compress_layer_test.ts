@@ -93,21 +93,6 @@ eachBackend("compressLayer", (backend) => {
     assert.ok(report.loss! > 0);
   });
 
-  it("refuses operands that the method cannot use", async () => {
-    const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, COLS);
-    const clock = tickingClock();
-    await assert.rejects(compressLayer(backend(), { layer }, PARAMETERS, clock), TypeError);
-    const first = await compressLayer(backend(), { layer, hessian }, PARAMETERS, clock);
-    const both = { layer, hessian, factor: first.factor };
-    await assert.rejects(compressLayer(backend(), both, PARAMETERS, clock), TypeError);
-    const magnitude = { ...PARAMETERS, method: "magnitude" } as const;
-    await assert.rejects(
-      compressLayer(backend(), { layer, factor: first.factor }, magnitude, clock),
-      TypeError,
-    );
-    for (const resource of [first.solution, first.factor!, layer]) resource.destroy();
-  });
-
   /** Solves the layer with its weights times `factor` and its statistics times `power`. */
   function solveScaled(factor: number, power: number, changes: Partial<LayerParameters> = {}) {
     const weight = host.weight.map((value) => value * factor);

@@ -136,9 +136,8 @@ eachBackend("readLayer", (backend) => {
       it(`refuses a weight in ${dtype} with non-finite elements, and names the first of them`, async () => {
         const bad = weight.with(2 * n + 7, NaN).with(n + 39, Infinity);
         await refuses({ weight: floats(dtype, [3, n], bad) }, {
-          name: "NonFiniteError",
-          tensor: "weight",
-          index: [1, 39],
+          code: "non_finite",
+          members: { tensor: "weight", index: [1, 39] },
         });
       });
     }
@@ -147,18 +146,15 @@ eachBackend("readLayer", (backend) => {
       const good = floats("F32", [3, n], weight);
       const bad = hessian.with(33 * n + 34, NaN);
       await refuses({ weight: good, hessian: floats("F32", [n, n], bad) }, {
-        tensor: "hessian",
-        index: [33, 34],
+        members: { tensor: "hessian", index: [33, 34] },
       });
       const packed = packUpper(hessian, n).with(500, -Infinity);
       await refuses({ hessian_upper: floats("F32", [packed.length], packed), weight: good }, {
-        tensor: "hessian_upper",
-        index: [500],
+        members: { tensor: "hessian_upper", index: [500] },
       });
       const inputs = normals(50 * n, 7).with(45 * n + 2, NaN);
       await refuses({ weight: good, inputs: floats("BF16", [50, n], inputs) }, {
-        tensor: "inputs",
-        index: [45, 2],
+        members: { tensor: "inputs", index: [45, 2] },
       });
     });
 
@@ -169,7 +165,7 @@ eachBackend("readLayer", (backend) => {
           hessian[i * n + j] + 0.01 * Math.sqrt(hessian[i * n + i] * hessian[j * n + j]),
         );
         const tensors = { weight: floats("F32", [3, n], weight), hessian: floats("F32", [n, n], bad) };
-        await refuses(tensors, { name: "NotSymmetricError", index: [i, j] });
+        await refuses(tensors, { code: "not_symmetric", members: { tensor: "hessian", index: [i, j] } });
       });
     }
 
@@ -179,7 +175,7 @@ eachBackend("readLayer", (backend) => {
     });
 
     it("refuses tensors of the wrong shape", async () => {
-      await refuses({ weight: floats("F32", [n], weight.subarray(0, n)) }, { name: "TensorMismatchError" });
+      await refuses({ weight: floats("F32", [n], weight.subarray(0, n)) }, { code: "shape_mismatch" });
     });
   });
 
@@ -216,8 +212,8 @@ eachBackend("readLayer", (backend) => {
   it("names the validation statistics if an element is not finite or not symmetric", async () => {
     const n = 40, hessian = floats("F32", [n, n], correlatedHessian(n, { seed: 8 }));
     const weight = floats("F32", [2, n], normals(2 * n, 2));
-    const defects = [[NaN, "NonFiniteError"], [1e6, "NotSymmetricError"]] as const;
-    for (const [value, name] of defects) {
+    const defects = [[NaN, "non_finite"], [1e6, "not_symmetric"]] as const;
+    for (const [value, code] of defects) {
       const matrix = correlatedHessian(n, { seed: 9 });
       matrix[35 * n + 3] = value;
       const body = file({ weight, hessian, validation_hessian: floats("F32", [n, n], matrix) });
@@ -225,7 +221,7 @@ eachBackend("readLayer", (backend) => {
       const live = backend().counters.bytesLive;
       await assert.rejects(
         readLayer(backend(), request, EDGE),
-        { name, tensor: "validation_hessian", index: [35, 3] },
+        { code, members: { tensor: "validation_hessian", index: [35, 3] } },
       );
       assert.equal(backend().counters.bytesLive, live);
     }
@@ -250,7 +246,10 @@ describe("readLayer on a device without enough memory", () => {
         const request = { source: bodySource, totalBytes: body.length, parameters };
         const received = await readLayer(backend, request, EDGE).catch((error) => error);
         if (!(received instanceof Error)) received.destroy();
-        else if (!(received instanceof OutOfDeviceMemoryError || received.name === "NonFiniteError")) {
+        else if (
+          !(received instanceof OutOfDeviceMemoryError ||
+            (received as { code?: string }).code === "non_finite")
+        ) {
           throw received;
         }
         assert.equal(backend.counters.bytesLive, 0);
@@ -273,8 +272,8 @@ describe("readLayer, given more strips than it has slots for pending checks,", (
     assertSame(await readMatrix(backend, received.operands.layer.weight), values);
     received.destroy();
     for (const row of [0, 4095, 4096, rows - 1]) {
-      const index = [row, 0];
-      await assert.rejects(read(values.with(row, Infinity)), { name: "NonFiniteError", index });
+      const members = { tensor: "weight", index: [row, 0] };
+      await assert.rejects(read(values.with(row, Infinity)), { code: "non_finite", members });
     }
     assert.equal(backend.counters.bytesLive, 0);
     await backend.dispose();

@@ -212,7 +212,7 @@ describe("the life cycle of a host", () => {
     const port = freePort(), open = () => Promise.reject(new Error("the adapter is emulated"));
     const options = { port, log: () => {} };
     await assert.rejects(serve({ ...options, open, requireGpu: true }), {
-      name: "NoDeviceError",
+      code: "no_device",
       message: "the adapter is emulated",
     });
     const host = await serve({ ...options, open: () => Promise.resolve(memoryBackend()) });

@@ -36,7 +36,7 @@ const deregister = createRoute({
 });
 
 export function hostRoutes(app: EdgeApp): void {
-  app.use("/v1/hosts/:id", async (c, next) => {
+  app.on(["PUT", "DELETE"], "/v1/hosts/:id", async (c, next) => {
     await checkTicket(c);
     await next();
   });

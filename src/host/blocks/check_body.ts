@@ -1,7 +1,7 @@
 /** Checks the header of a body with tensors of a checkpoint, before any of its data is read. */
 
 import { firstItems } from "../../base/texts.ts";
-import { TensorMismatchError } from "../../layer/errors.ts";
+import { tensorMismatch } from "../../layer/errors.ts";
 import type { NamedShape } from "../../model/families/check_tensors.ts";
 import { isFloatDtype, sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
@@ -11,7 +11,7 @@ export const MAX_BLOCK_HEADER_BYTES = 2 ** 22;
 
 /**
  * Checks that the tensors are those of `required` and others of `optional`, with their shapes and a float dtype.
- * @throws {TensorMismatchError} naming the first tensor that disagrees
+ * @throws {Refusal} `shape_mismatch`, naming the first tensor that disagrees
  */
 export function checkCheckpointTensors(
   tensors: readonly TensorInfo[],
@@ -22,11 +22,11 @@ export function checkCheckpointTensors(
   for (const { name, dtype, shape } of tensors) {
     const wanted = shapes.get(name);
     if (!wanted) {
-      throw new TensorMismatchError(name, "no tensor of this name", `${dtype} [${firstItems(shape)}]`);
+      throw tensorMismatch(name, "no tensor of this name", `${dtype} [${firstItems(shape)}]`);
     }
     if (isFloatDtype(dtype) && sameShape(shape, wanted)) continue;
-    throw new TensorMismatchError(name, `F32, F16 or BF16 [${wanted}]`, `${dtype} [${firstItems(shape)}]`);
+    throw tensorMismatch(name, `F32, F16 or BF16 [${wanted}]`, `${dtype} [${firstItems(shape)}]`);
   }
   const missing = required.find(([name]) => !names.has(name));
-  if (missing) throw new TensorMismatchError(missing[0], `a tensor [${missing[1]}]`, "none");
+  if (missing) throw tensorMismatch(missing[0], `a tensor [${missing[1]}]`, "none");
 }

@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../device/backend.ts";
 import { messageOf } from "../../base/errors.ts";
-import { TensorMismatchError } from "../../layer/errors.ts";
+import { tensorMismatch } from "../../layer/errors.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import { Embedding } from "../../model/embedding.ts";
 import { embeddingTensors } from "../../model/families/check_tensors.ts";
@@ -39,7 +39,7 @@ export interface StatesOptions {
 
 /**
  * Reads the body, closes its source, and stores the states. If it throws, nothing stays allocated.
- * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid
+ * @throws {SafetensorsError} {Refusal} if the body is invalid
  * @throws {Refusal} `invalid_parameter` if the configuration is missing or not supported
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of the source and of `StatesStore.reserve`
  */
@@ -98,7 +98,7 @@ function requirePlan(backend: Backend, spec: ModelSpec, tokens: number): void {
     planForward(backend, spec, 1, tokens);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new TensorMismatchError(WINDOWS, "windows that fit in a buffer of the device", messageOf(error));
+    throw tensorMismatch(WINDOWS, "windows that fit in a buffer of the device", messageOf(error));
   }
 }
 

@@ -1,7 +1,7 @@
 /** Reads the windows in a body of `PUT /v1/states/{name}`: their token ids, or their states before a block. */
 
 import { firstItems } from "../../base/texts.ts";
-import { TensorMismatchError } from "../../layer/errors.ts";
+import { tensorMismatch } from "../../layer/errors.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { countColumns } from "../../model/hidden_states/state_columns.ts";
 import {
@@ -25,7 +25,7 @@ export interface WindowsHeader {
   readonly names: readonly [fitted: string, heldOut: string];
 }
 
-/** Checks the tensors of the windows. @throws {TensorMismatchError} naming the first that disagrees */
+/** Checks the tensors of the windows. @throws {Refusal} `shape_mismatch`, naming the first that disagrees */
 export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): WindowsHeader {
   const isStates = infos.some(({ name }) => name === HIDDEN_STATES);
   const names = isStates
@@ -34,7 +34,7 @@ export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): Win
   const wanted = isStates ? "F32" : "U32", features = isStates ? [countColumns(spec)] : [];
   const [fitted, heldOut] = names.map((name) => infos.find((info) => info.name === name));
   const form = `${wanted} [${["windows", "tokens", ...features].join(", ")}]`;
-  if (!fitted) throw new TensorMismatchError(names[0], form, "none");
+  if (!fitted) throw tensorMismatch(names[0], form, "none");
   const tokens = fitted.shape[1], limit = Math.min(spec.maxTokens, MAX_TOKENS);
   for (const { name, dtype, shape } of heldOut ? [fitted, heldOut] : [fitted]) {
     const [count, length, ...others] = shape;
@@ -44,14 +44,14 @@ export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): Win
     const rule =
       `${form} with at most ${MAX_WINDOWS} windows, ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === names[0] ? "" : `, and with ${tokens} tokens in a window as ${names[0]}`);
-    throw new TensorMismatchError(name, rule, `${dtype} [${firstItems(shape)}]`);
+    throw tensorMismatch(name, rule, `${dtype} [${firstItems(shape)}]`);
   }
   return { isStates, names, extents: [fitted.shape[0], heldOut?.shape[0] ?? 0, tokens] };
 }
 
 /**
  * Returns the token ids of all windows, first those of the fitted windows.
- * @throws {TensorMismatchError} if an id is not in the vocabulary
+ * @throws {Refusal} `shape_mismatch` if an id is not in the vocabulary
  */
 export function readWindows(
   tensors: ReadonlyMap<string, HostTensor>,
@@ -64,7 +64,7 @@ export function readWindows(
     const flat = new Uint32Array(tensor?.data.buffer ?? new ArrayBuffer(0)),
       unknown = flat.find((id) => id >= vocabSize);
     if (unknown !== undefined) {
-      throw new TensorMismatchError(name, `token ids below ${vocabSize}`, String(unknown));
+      throw tensorMismatch(name, `token ids below ${vocabSize}`, String(unknown));
     }
     return Array.from(
       { length: flat.length / tokens },

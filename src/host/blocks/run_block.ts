@@ -8,7 +8,7 @@ import type { ModelSpec } from "../../model/families/family.ts";
 import { countStatesBytes } from "../../model/hidden_states/hidden_states.ts";
 import { formatDigest, hashedStream } from "../../protocol/digest.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { layerRefusal, TensorMismatchError } from "../../layer/errors.ts";
+import { layerRefusal, tensorMismatch } from "../../layer/errors.ts";
 import { invalidParameter, invalidParameters, Refusal } from "../../protocol/refusal.ts";
 import { PRUNED } from "../../protocol/blocks/block_names.ts";
 import { blockLayersSchema, type BlockStep } from "../../protocol/resources/blocks.ts";
@@ -23,7 +23,7 @@ import { doStep, type LayerQueries } from "./do_step.ts";
 import { countSumsBytes } from "./sum_parts.ts";
 import { metadataJson } from "./read_spec.ts";
 import type { States, StatesName, StoredAnswer } from "./states.ts";
-import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
+import { statesNotFound, type StatesStore } from "./states_store.ts";
 
 export interface BlockRequest {
   readonly source: AsyncIterable<Uint8Array>;
@@ -41,8 +41,8 @@ export interface BlockRequest {
  * Does a step on a block. A repeated request that has changed the states gets the stored answer. If the work fails while the
  * states are changed, they are deleted.
  * @returns the parts of the answer, and the layers that this request has pruned
- * @throws {StatesNotFoundError} if the states are not those before the block
- * @throws {SafetensorsError} {TensorMismatchError} {Refusal} {DeviceLostError} {OutOfDeviceMemoryError}
+ * @throws {Refusal} `states_not_found` if the states are not those before the block
+ * @throws {SafetensorsError} {Refusal} {DeviceLostError} {OutOfDeviceMemoryError}
  */
 export async function runBlock(
   states: States,
@@ -107,7 +107,7 @@ function countAddedBytes(states: States, step: BlockStep): number {
     (copiesStates ? bytesOf(windows.length + validationWindows.length) : 0);
 }
 
-/** Returns the stored answer if the request is that of the answer. @throws {StatesNotFoundError} */
+/** Returns the stored answer if the request is that of the answer. @throws {Refusal} `states_not_found` */
 async function repeatedAnswer(
   { nextBlock, answer }: States,
   { states, block }: BlockStep,
@@ -118,10 +118,10 @@ async function repeatedAnswer(
     for await (const _ of body);
     if (formatDigest(hash.digest()) === answer.request) return answer.parts;
   }
-  throw new StatesNotFoundError(states, `are those before block ${nextBlock}, not ${block}`);
+  throw statesNotFound(states, `are those before block ${nextBlock}, not ${block}`);
 }
 
-/** Checks the header of the body. Returns the parameters of its layers. @throws {TensorMismatchError} {Refusal} */
+/** Checks the header of the body. Returns the parameters of its layers. @throws {Refusal} */
 function checkBody(
   { tensors: infos, metadata }: SafetensorsHeader,
   step: BlockStep,
@@ -140,7 +140,7 @@ function checkBody(
   }
   const replaced = tensors.map(([name, shape]) => [PRUNED + name, shape] as const);
   if ((kind === "measure" || kind === "train") && !infos.some(({ name }) => name.startsWith(PRUNED))) {
-    throw new TensorMismatchError(`${PRUNED}*`, `a tensor for ${kind}`, "none");
+    throw tensorMismatch(`${PRUNED}*`, `a tensor for ${kind}`, "none");
   }
   checkCheckpointTensors(infos, tensors, kind === "prune" ? [] : replaced);
   return queries;
@@ -150,7 +150,7 @@ function checkBody(
 function blockError(error: unknown): unknown {
   const cause = error instanceof Error ? error.cause : undefined;
   if (cause instanceof DeviceLostError || cause instanceof OutOfDeviceMemoryError) return cause;
-  const refusal = cause instanceof Refusal ? cause : layerRefusal(cause);
+  const refusal = layerRefusal(cause);
   if (refusal) return new Refusal(refusal.code, (error as Error).message, { cause });
   // The calibration and the layout of rounded weights throw it for parameters that do not fit together.
   return error instanceof RangeError ? new Refusal("unsupported", error.message, { cause: error }) : error;

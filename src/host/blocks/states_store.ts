@@ -7,19 +7,18 @@
 
 import type { Backend } from "../../device/backend.ts";
 import type { StoredStates } from "../../protocol/messages.ts";
-import { tooLarge } from "../../protocol/refusal.ts";
-import { BoundedQueue, BusyError } from "../bounded_queue.ts";
+import { Refusal, tooLarge } from "../../protocol/refusal.ts";
+import { BoundedQueue } from "../bounded_queue.ts";
 import { describeStates, MAX_NAMES, type States, type StatesName } from "./states.ts";
 import type { StatesFolder } from "./states_folder.ts";
 
-/** The states are not stored, or they are not those before the requested block. */
-export class StatesNotFoundError extends Error {
-  override name = "StatesNotFoundError";
-
-  /** @param fault the predicate of a sentence about the states */
-  constructor(name: string, fault = "are not stored") {
-    super(`the states ${name} ${fault}: create them again, and run the blocks before`);
-  }
+/**
+ * Returns the refusal of states that are not stored, or that are not those before the requested block.
+ * @param fault the predicate of a sentence about the states
+ */
+export function statesNotFound(name: string, fault = "are not stored"): Refusal {
+  const detail = `the states ${name} ${fault}: create them again, and run the blocks before`;
+  return new Refusal("states_not_found", detail);
 }
 
 interface Entry {
@@ -73,7 +72,7 @@ export class StatesStore {
    * @param subject names what needs the bytes
    * @param own the states that the request uses, or the name of the states that it replaces, which are then freed first
    * @throws {Refusal} `too_large` if the bytes and the states that the request uses exceed the budget
-   * @throws {BusyError} if other requests use the rest. Nothing is evicted if they do when this method is called
+   * @throws {Refusal} `busy` if other requests use the rest. Nothing is evicted if they do when this method is called
    */
   async reserve(
     subject: string,
@@ -124,24 +123,24 @@ export class StatesStore {
     return entry ? describeStates(entry.states) : await this.#disk?.folder.describe(name, this.#disk.backend);
   }
 
-  /** Returns the states, which are then in memory, or undefined if there are none. @throws {BusyError} {Refusal} as `reserve` */
+  /** Returns the states, which are then in memory, or undefined if there are none. @throws {Refusal} as `reserve` */
   async find(name: StatesName): Promise<States | undefined> {
     const key = keyOf(name);
     while (!this.#entries.has(key)) if (!await this.#load(name)) return undefined;
     return this.#entries.get(key)!.states;
   }
 
-  /** Calls `task` with the states, which no other request uses meanwhile. @throws {StatesNotFoundError} {BusyError} */
+  /** Calls `task` with the states, which no other request uses meanwhile. @throws {Refusal} `states_not_found` or `busy` */
   async use<T>(name: StatesName, task: (states: States) => Promise<T>, signal: AbortSignal): Promise<T> {
     const key = keyOf(name);
-    while (!this.#entries.has(key)) if (!await this.#load(name)) throw new StatesNotFoundError(name.name);
+    while (!this.#entries.has(key)) if (!await this.#load(name)) throw statesNotFound(name.name);
     const entry = this.#entries.get(key)!;
     this.#entries.delete(key);
     this.#entries.set(key, entry);
     entry.users++;
     try {
       return await entry.queue.run(() => {
-        if (this.#leaving.has(entry)) throw new StatesNotFoundError(name.name);
+        if (this.#leaving.has(entry)) throw statesNotFound(name.name);
         return task(entry.states);
       }, signal);
     } finally {
@@ -260,8 +259,9 @@ export class StatesStore {
   }
 }
 
-function noMemory(): BusyError {
-  return new BusyError("the memory for hidden states and blocks is in use", RETRY_SECONDS);
+function noMemory(): Refusal {
+  const detail = "the memory for hidden states and blocks is in use";
+  return new Refusal("busy", detail, { retryAfter: RETRY_SECONDS });
 }
 
 function keyOf({ owner, name }: StatesName): string {

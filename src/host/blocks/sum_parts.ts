@@ -6,7 +6,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import { firstItems } from "../../base/texts.ts";
-import { TensorMismatchError } from "../../layer/errors.ts";
+import { tensorMismatch } from "../../layer/errors.ts";
 import type { TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan } from "../../prune/block_plan.ts";
@@ -22,7 +22,7 @@ import { sameShape } from "../../tensor/dtype.ts";
 import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 import { checkCheckpointTensors, MAX_BLOCK_HEADER_BYTES } from "./check_body.ts";
 import type { LayerSums, States, StatesName, StoredSums, SumName } from "./states.ts";
-import { StatesNotFoundError, type StatesStore } from "./states_store.ts";
+import { statesNotFound, type StatesStore } from "./states_store.ts";
 import { sumTargets } from "./sum_targets.ts";
 
 /** The names of the sums of fitted windows, and of those of held-out windows. */
@@ -114,8 +114,8 @@ export interface SumsRequest {
  * Reads the sums of the windows before, closes the source, and adds the parts of the stored sums in order. If the body has
  * weights of layers, computes their targets from the moments.
  * @returns the parts of a safetensors file with the new sums, in which targets take the place of the moments
- * @throws {StatesNotFoundError} if the layer has no sums
- * @throws {SafetensorsError} {TensorMismatchError} if the body is invalid, and the errors of `StatesStore.reserve`
+ * @throws {Refusal} `states_not_found` if the layer has no sums
+ * @throws {SafetensorsError} {Refusal} if the body is invalid, and the errors of `StatesStore.reserve`
  * @throws the errors of `sumTargets`
  */
 export async function addSums(
@@ -123,7 +123,7 @@ export async function addSums(
   { source, totalBytes, layer, store, name, runSolve }: SumsRequest,
 ): Promise<Uint8Array<ArrayBuffer>[]> {
   const sums = states.sums?.layers.get(layer);
-  if (!sums) throw new StatesNotFoundError(name.name, "have no statistics of this layer");
+  if (!sums) throw statesNotFound(name.name, "have no statistics of this layer");
   const { parts, isTarget } = sums, [[hessian], [moments]] = [parts.hessian_upper, parts.moments];
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
@@ -144,7 +144,7 @@ export async function addSums(
   }
 }
 
-/** Checks the tensors of a body. Returns those that are weights. @throws {TensorMismatchError} naming the first that disagrees */
+/** Checks the tensors of a body. Returns those that are weights. @throws {Refusal} `shape_mismatch`, naming the first that disagrees */
 function checkSums(tensors: readonly TensorInfo[], { parts, weights }: LayerSums): readonly TensorInfo[] {
   const shapes = new Map(
     Object.values(SUM_NAMES).flatMap(({ hessian, moments }) => [
@@ -155,7 +155,7 @@ function checkSums(tensors: readonly TensorInfo[], { parts, weights }: LayerSums
   for (const { name, dtype, shape: given } of tensors) {
     const shape = shapes.get(name);
     if (!shape || dtype === "F32" && sameShape(given, shape)) continue;
-    throw new TensorMismatchError(name, `F32 [${shape}]`, `${dtype} [${firstItems(given)}]`);
+    throw tensorMismatch(name, `F32 [${shape}]`, `${dtype} [${firstItems(given)}]`);
   }
   const others = tensors.filter(({ name }) => !shapes.get(name));
   checkCheckpointTensors(others, [], parts.moments.length > 0 ? weights : []);

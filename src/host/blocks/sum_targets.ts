@@ -16,7 +16,8 @@ import type { SumName } from "./states.ts";
  * @param weights the weights of the layers, by their names: [outFeatures, inFeatures]
  * @param sums the sums over all windows, which have moments
  * @param isTarget whether the moments are those of the only layer, which are its target already
- * @throws {NonFiniteError} {OutOfDeviceMemoryError} {DeviceLostError}
+ * @throws {Refusal} `non_finite` if the moments are not finite
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */
 export async function sumTargets(
   backend: Backend,

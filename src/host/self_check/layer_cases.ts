@@ -3,8 +3,12 @@
  * that the kernels, which were checked one by one, also work together, at both common block sizes.
  */
 
+import type { Backend } from "../../device/backend.ts";
+import { type CaseOutput, signed, type Values } from "../../device/kernels/kernel_case.ts";
+import { ResourceSet } from "../../device/owned.ts";
+import { readMatrix, TiledMatrix, tileEdgeFor, writeMatrix } from "../../device/tiled_matrix.ts";
+import { compressLayer } from "../../layer/compress_layer.ts";
 import type { DampedParameters } from "../../layer/methods.ts";
-import { type CaseOutput, signed } from "../../device/kernels/kernel_case.ts";
 
 /** One layer with fixed weights, statistics and parameters. */
 export interface LayerCase {
@@ -121,3 +125,28 @@ export const LAYER_CASES: readonly LayerCase[] = [
     outputs: OUTPUTS,
   },
 ];
+
+/** Solves a layer. Returns its results by the bindings of its outputs. @throws the errors of `compressLayer` */
+export async function solveCase(
+  backend: Backend,
+  { rows, cols, parameters, operands }: LayerCase,
+): Promise<Record<string, Values>> {
+  using owned = new ResourceSet();
+  const { weight, hessian } = operands(), edge = tileEdgeFor(parameters.blocksize);
+  const w = owned.add(new TiledMatrix(backend, { label: "self-check: weight", rows, cols, edge }));
+  const statistics = { label: "self-check: statistics", rows: cols, cols, edge, storage: "upper" } as const;
+  const h = owned.add(new TiledMatrix(backend, statistics));
+  writeMatrix(backend, w, weight);
+  writeMatrix(backend, h, hessian);
+  const solved = await compressLayer(backend, { layer: { weight: w }, hessian: h }, parameters, () => 0);
+  const { mask, q } = owned.add(solved.solution);
+  if (solved.factor) owned.add(solved.factor);
+  const { loss, relative_error, damping } = solved.report;
+  return {
+    weight: await readMatrix(backend, q),
+    mask: new Uint32Array((await backend.read(mask, 0, mask.byteLength)).buffer),
+    loss: Float32Array.of(loss ?? NaN),
+    relative_error: Float32Array.of(relative_error ?? NaN),
+    damping: Float32Array.of(damping ?? 0),
+  };
+}

@@ -1,4 +1,10 @@
-import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
+import {
+  type Adapter,
+  type Backend,
+  type DeviceBuffer,
+  DeviceLostError,
+  OutOfDeviceMemoryError,
+} from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { Kernel, RoundedOperands } from "../../device/kernels/kernel.ts";
 import type { CaseOutput, Values } from "../../device/kernels/kernel_case.ts";
@@ -52,40 +58,53 @@ export interface CaseFault {
  * @returns the first wrong output, or undefined if all are right
  * @throws {DeviceLostError} {OutOfDeviceMemoryError}
  */
-export async function runCase(
+export function runCase(
   backend: Backend,
   checkCase: CheckCase,
   expected: Readonly<Record<string, ResultFingerprint>>,
 ): Promise<CaseFault | undefined> {
-  const { name, subject, steps, buffers, outputs } = checkCase;
-  const { roundings: further = 0 } = backend.adapter.rounds && roundedOperands(checkCase) || {};
-  using owned = new ResourceSet();
-  const contents = buffers();
-  try {
-    const onDevice = Object.fromEntries(
-      Object.entries(contents).map(([binding, values]) => {
-        const buffer = owned.add(
-          backend.createBuffer(`self-check of ${subject}: ${binding}`, values.byteLength),
-        );
-        backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-        return [binding, buffer];
-      }),
-    );
+  const { subject, steps, buffers, outputs } = checkCase;
+  const { roundings = 0 } = backend.adapter.rounds && roundedOperands(checkCase) || {};
+  return findFault(checkCase, expected, async () => {
+    using owned = new ResourceSet();
+    const contents = buffers(), onDevice: Record<string, DeviceBuffer> = {};
+    for (const [binding, values] of Object.entries(contents)) {
+      const buffer = backend.createBuffer(`self-check of ${subject}: ${binding}`, values.byteLength);
+      onDevice[binding] = owned.add(buffer);
+      backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
     for (const { kernel, params, buffers: bound } of steps) {
       const operands = Object.entries(bound).map(([binding, buffer]) => [binding, onDevice[buffer]]);
       backend.dispatch(kernel, Object.fromEntries(operands), params);
     }
-    const results = await Promise.all(
-      Object.entries(outputs).map(async ([output, { binding, roundings, includes }]) => {
-        const comparison = { roundings: roundings && roundings + further, includes };
-        const buffer = onDevice[binding], bytes = await backend.read(buffer, 0, buffer.byteLength);
-        const values = typedLike(contents[binding], bytes);
-        const difference = describeDifference(values, expected[output], comparison);
-        return difference && `${output}: ${difference}`;
-      }),
-    );
-    const difference = results.find((result) => result !== undefined);
-    return difference === undefined ? undefined : { subject, message: `${name}, output ${difference}` };
+    const results = Object.values(outputs).map(async ({ binding }) => {
+      const buffer = onDevice[binding], bytes = await backend.read(buffer, 0, buffer.byteLength);
+      return [binding, typedLike(contents[binding], bytes)] as const;
+    });
+    return Object.fromEntries(await Promise.all(results));
+  }, roundings);
+}
+
+/**
+ * Computes results and compares them with the expected ones.
+ * @param compute returns the results by the bindings of `outputs`
+ * @param further roundings of each output besides its own, if it is not exact
+ * @returns the first wrong result, or undefined if all are right
+ * @throws {DeviceLostError} {OutOfDeviceMemoryError}
+ */
+export async function findFault(
+  { name, subject, outputs }: Pick<CheckCase, "name" | "subject" | "outputs">,
+  expected: Readonly<Record<string, ResultFingerprint>>,
+  compute: () => Promise<Readonly<Record<string, Values>>>,
+  further = 0,
+): Promise<CaseFault | undefined> {
+  try {
+    const results = await compute();
+    for (const [output, { binding, roundings, includes }] of Object.entries(outputs)) {
+      const comparison = { roundings: roundings && roundings + further, includes };
+      const difference = describeDifference(results[binding], expected[output], comparison);
+      if (difference !== undefined) return { subject, message: `${name}, output ${output}: ${difference}` };
+    }
   } catch (error) {
     if (error instanceof DeviceLostError || error instanceof OutOfDeviceMemoryError) throw error;
     return { subject, message: `${name}: ${messageOf(error)}` };

@@ -7,9 +7,8 @@ import type { Backend } from "../../device/backend.ts";
 import { ALL_CASES } from "./cases.ts";
 import expectedJson from "./expected.json" with { type: "json" };
 import type { ResultFingerprint } from "./fingerprint.ts";
-import { LAYER_CASES, type LayerCase } from "./layer_cases.ts";
-import { runLayer } from "./run_layer.ts";
-import { type CaseFault, type CheckCase, expectedName, runCase } from "./run_case.ts";
+import { LAYER_CASES, type LayerCase, solveCase } from "./layer_cases.ts";
+import { type CaseFault, type CheckCase, expectedName, findFault, runCase } from "./run_case.ts";
 
 /** The committed fingerprints, by the names of the cases and their outputs. */
 const EXPECTED: Readonly<Record<string, Readonly<Record<string, ResultFingerprint>>>> = expectedJson;
@@ -44,7 +43,8 @@ export async function selfCheck(
   if (faults.length > 0) throw describeFaults(backend, faults);
   // If a kernel is wrong, its name says more than the layers that it spoils. So the layers are solved last.
   for (const layerCase of layers) {
-    const fault = await runLayer(backend, layerCase, EXPECTED[layerCase.name]);
+    const { name, outputs } = layerCase, compute = () => solveCase(backend, layerCase);
+    const fault = await findFault({ name, subject: name, outputs }, EXPECTED[name], compute);
     if (fault) throw describeFaults(backend, [fault]);
   }
 }

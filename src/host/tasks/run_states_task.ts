@@ -4,14 +4,14 @@ import { readRefusal } from "../../protocol/refusal.ts";
 import type { FinishedTask, RunTask, StatesTask } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
 import { TASK_OWNER } from "../blocks/states.ts";
-import { StatesNotFoundError } from "../blocks/states_store.ts";
+import { statesNotFound } from "../blocks/states_store.ts";
 import { prunedBody, readAnswer } from "./pruned_body.ts";
 import { bodyRequest, type TaskContext, uploadResult } from "./task_context.ts";
 
 /**
  * Creates or deletes states, prunes a block, or runs the states through a block that is pruned already.
  * @throws {Refusal} as `runTask`
- * @throws {StatesNotFoundError} if the states before the block must be created again
+ * @throws {Refusal} `states_not_found` if the states before the block must be created again
  */
 export async function runStatesTask(
   task: StatesTask,
@@ -44,9 +44,9 @@ async function runPruned(task: RunTask, context: TaskContext, signal: AbortSigna
     { blobs, host } = context,
     store = context.states();
   const used = await store.find({ owner: TASK_OWNER, name });
-  if (!used) throw new StatesNotFoundError(name);
+  if (!used) throw statesNotFound(name);
   const { spec } = used.forward.model, isPacked = parameters.format === "pack-quantized";
-  if (index >= spec.blockCount) throw new StatesNotFoundError(name, `have no block ${index}`);
+  if (index >= spec.blockCount) throw statesNotFound(name, `have no block ${index}`);
   const answer = await blobs.open(pruned, signal);
   using _room = await store.reserve("the pruned block", 2 * answer.totalBytes, { used });
   const solved = await readAnswer(answer);

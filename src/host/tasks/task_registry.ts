@@ -7,7 +7,7 @@
 
 import { settlesWithin } from "../../base/waiting.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { ShuttingDownError } from "../device.ts";
+import { shuttingDown } from "../device.ts";
 import type { FinishedTask } from "../../protocol/resources/tasks.ts";
 
 interface TaskEntry {
@@ -31,7 +31,7 @@ export class TaskRegistry {
    * @param run runs the task until the signal is aborted
    * @returns the result, or undefined if the task is still running after `waitMilliseconds`
    * @throws {Refusal} `busy` if too many tasks are running
-   * @throws {ShuttingDownError} if the registry is closed
+   * @throws {Refusal} `shutting_down` if the registry is closed
    * @throws what the task threw
    */
   async outcomeWithin(
@@ -56,7 +56,7 @@ export class TaskRegistry {
   }
 
   abort(): void {
-    for (const { abort } of this.#entries.values()) abort.abort(new ShuttingDownError());
+    for (const { abort } of this.#entries.values()) abort.abort(shuttingDown());
   }
 
   /** Aborts task `id`, if it exists. */
@@ -65,7 +65,7 @@ export class TaskRegistry {
   }
 
   #start(id: string, run: (signal: AbortSignal) => Promise<FinishedTask>): TaskEntry {
-    if (this.#closed) throw new ShuttingDownError();
+    if (this.#closed) throw shuttingDown();
     const all = [...this.#entries];
     if (all.filter(([, { hasEnded }]) => !hasEnded).length >= MAX_RUNNING_TASKS) {
       throw new Refusal("busy", `${MAX_RUNNING_TASKS} tasks are running already`, { retryAfter: 1 });

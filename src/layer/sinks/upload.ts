@@ -16,7 +16,7 @@ import {
 import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../device/kernels/transfer/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../device/kernels/transfer/convert.ts";
 import { ResourceSet } from "../../device/owned.ts";
-import { NonFiniteError } from "../errors.ts";
+import { nonFinite } from "../errors.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 
 /**
@@ -116,7 +116,7 @@ export class Uploader {
         target_offset: offset,
       });
     }
-    const slot = this.checks.add((index) => new NonFiniteError(name, locate(index)));
+    const slot = this.checks.add((index) => nonFinite(name, locate(index)));
     const params = { count, offset, cols: count, ld: count, limit: OVERFLOW_BITS.F32, slot };
     this.backend.dispatch(checkFinite, { x: target, first: this.checks.buffer }, params);
   }
@@ -241,7 +241,7 @@ export interface NamedChunk {
  * Reads all `chunks` into `sinks`, and checks the values.
  * @param sinks one sink for each tensor of the file, by the name of the tensor. The caller owns the sinks
  * @throws {SafetensorsError} if the body ends early, or continues after the last tensor
- * @throws {NonFiniteError} {NotSymmetricError} for the first invalid value in file order
+ * @throws {Refusal} `non_finite` or `not_symmetric` for the first invalid value in file order
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
  */
 export async function ingest(

@@ -14,7 +14,7 @@ import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
 import { copyShrunk } from "../linalg/shrink.ts";
 import type { LayerOperands, LayerParameters } from "../methods.ts";
 import { sampleRows } from "./row_sample.ts";
-import { type Layer, scaleExponent } from "../solvers/solver.ts";
+import { scaleExponent } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { ValidationLoss } from "../solvers/validation_loss.ts";
 
@@ -37,14 +37,35 @@ type TrialOperands = Required<Pick<LayerOperands, "layer" | "hessian" | "validat
  */
 export async function chooseDamping(
   backend: Backend,
-  operands: TrialOperands,
+  { layer, hessian, validation }: TrialOperands,
   parameters: LayerParameters,
 ): Promise<ChosenDamping> {
-  using owned = new ResourceSet();
-  const trials = owned.add(await DampingTrials.open(backend, operands, parameters));
-  const first = await trials.run(DAMPINGS[0], 0);
+  using owned = new ResourceSet(), bestFactor = new DisposableStack();
+  const sample = owned.add(await sampleRows(backend, layer)), { weight } = sample;
+  const { blocksize, quantization } = parameters;
+  if (!quantization) await scaleSample(backend, weight, validation);
+  const losses = owned.add(await ValidationLoss.open(backend, weight, validation));
+  let best: ChosenDamping & { readonly loss: number } | undefined;
+  bestFactor.defer(() => best?.factor.destroy());
+  /** Tries one damping, and returns its validation loss. */
+  const tryDamping = async (damping: number, shrinkage: number) => {
+    const statistics = await copyShrunk(backend, hessian, shrinkage);
+    using unused = new ResourceSet();
+    const order = quantization?.order;
+    const factor = unused.add(await factorStatistics(backend, statistics, { blocksize, damping, order }));
+    copyMatrix(backend, losses.weight, weight);
+    const options = { ...parameters, relativeError: false };
+    const solution = await solveSparseGpt(backend, sample, factor, options);
+    const loss = await losses.measure(solution).finally(() => solution.destroy());
+    if (best && !(loss < best.loss)) return loss;
+    unused.move();
+    best?.factor.destroy();
+    best = { factor, shrinkage, loss };
+    return loss;
+  };
+  const first = await tryDamping(DAMPINGS[0], 0);
   // The factorisation may have raised the damping. With the raised one, shrunk statistics are positive definite too.
-  const least = trials.best!.factor.damping;
+  const least = best!.factor.damping;
   const lists = [
     DAMPINGS.filter((damping) => damping > least).map((damping) => ({ damping, shrinkage: 0 })),
     SHRINKAGES.map((shrinkage) => ({ damping: least, shrinkage })),
@@ -52,12 +73,13 @@ export async function chooseDamping(
   for (const list of lists) {
     let previous = first;
     for (const { damping, shrinkage } of list) {
-      const loss = await trials.run(damping, shrinkage);
+      const loss = await tryDamping(damping, shrinkage);
       if (!(loss < previous)) break;
       previous = loss;
     }
   }
-  return trials.take();
+  bestFactor.move();
+  return best!;
 }
 
 /** Scales weights by the power of two with which f32 can hold their losses. */
@@ -65,57 +87,4 @@ async function scaleSample(backend: Backend, weight: TiledMatrix, validation: Ti
   const largest = (await readDiagonal(backend, validation)).reduce((a, b) => Math.max(a, b), 0);
   const exponent = scaleExponent(await largestMagnitude(backend, weight), largest);
   if (exponent !== 0) scaleBy(backend, weight, 2 ** -exponent);
-}
-
-/** Tries dampings on a sample of the rows, and owns the best one. */
-class DampingTrials {
-  best: ChosenDamping & { readonly loss: number } | undefined;
-
-  private constructor(
-    private readonly backend: Backend,
-    private readonly operands: TrialOperands,
-    private readonly parameters: LayerParameters,
-    private readonly sample: Layer,
-    private readonly validation: ValidationLoss,
-    private readonly owned: ResourceSet,
-  ) {}
-
-  static async open(backend: Backend, operands: TrialOperands, parameters: LayerParameters) {
-    using owned = new ResourceSet();
-    const sample = owned.add(await sampleRows(backend, operands.layer)), { weight } = sample;
-    if (!parameters.quantization) await scaleSample(backend, weight, operands.validation);
-    const validation = owned.add(await ValidationLoss.open(backend, weight, operands.validation));
-    return new DampingTrials(backend, operands, parameters, sample, validation, owned.move());
-  }
-
-  /** Tries one damping, and returns its validation loss. */
-  async run(damping: number, shrinkage: number): Promise<number> {
-    const backend = this.backend, { weight } = this.sample;
-    const { blocksize, quantization } = this.parameters;
-    const statistics = await copyShrunk(backend, this.operands.hessian, shrinkage);
-    using unused = new ResourceSet();
-    const order = quantization?.order;
-    const factor = unused.add(await factorStatistics(backend, statistics, { blocksize, damping, order }));
-    copyMatrix(backend, this.validation.weight, weight);
-    const options = { ...this.parameters, relativeError: false };
-    const solution = await solveSparseGpt(backend, this.sample, factor, options);
-    const loss = await this.validation.measure(solution).finally(() => solution.destroy());
-    if (this.best && !(loss < this.best.loss)) return loss;
-    unused.move();
-    this.best?.factor.destroy();
-    this.best = { factor, shrinkage, loss };
-    return loss;
-  }
-
-  /** Returns the best damping, which the caller now owns. */
-  take(): ChosenDamping {
-    const best = this.best!;
-    this.best = undefined;
-    return best;
-  }
-
-  destroy(): void {
-    this.best?.factor.destroy();
-    this.owned.destroy();
-  }
 }

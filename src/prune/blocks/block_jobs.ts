@@ -1,15 +1,12 @@
 /** Prunes the blocks of a model by a durable job of an edge, which continues if this process ends. */
 
-import { digestOfBytes } from "../../client/digests.ts";
-import { MalformedAnswerError } from "../../client/errors.ts";
 import { downloadBlob } from "../../client/jobs/download_blob.ts";
-import { followOrResubmit, type PollOptions } from "../../client/jobs/follow_or_resubmit.ts";
+import { solveByJobs, type SolveByJobsOptions } from "../../client/jobs/solve_by_jobs.ts";
 import { type JobModelRequest, Jobs } from "../../client/jobs/jobs.ts";
-import { JobFailedError, type LayerFailure } from "../../client/jobs/prune_by_job.ts";
 import { Uploads } from "../../client/jobs/uploads.ts";
 import { BodyBlob, type BodyPart } from "../../client/request_body.ts";
 import { Transport, type TransportOptions } from "../../client/transport.ts";
-import { hasEnded } from "../../protocol/job_state.ts";
+import type { LayerState } from "../../protocol/messages.ts";
 import { checkSolved, decodeAnswer } from "../../client/blocks/check_block.ts";
 import { encodeParts } from "../../tensor/safetensors/encode.ts";
 import { countAnswerBytes } from "../../client/blocks/block_host.ts";
@@ -18,18 +15,7 @@ import { blockRequest, type SolvedRun } from "./block_request.ts";
 import type { BlockServer, BlockSolver } from "./remote_blocks.ts";
 import { statesOfRun } from "./window_states.ts";
 
-/** The number of jobs of one run that may fail transiently, or give a wrong result, before the failure is thrown. */
-const MAX_FAILED_JOBS = 2;
-
-/** The number of failed jobs of earlier processes that are passed over. An edge that invents more of them is not followed. */
-const MAX_EARLIER_JOBS = 100;
-
-export interface BlockJobOptions extends PollOptions {
-  /** The name of the job, for people. */
-  readonly name?: string;
-  /** Called for each block that took several attempts, for example because a host was lost. */
-  readonly onRetried?: (block: string, attempts: number) => void;
-}
+export type BlockJobOptions = Pick<SolveByJobsOptions, "pollMs" | "stallMs" | "name" | "onRetried">;
 
 /** An edge that prunes the blocks of runs by jobs. The same run in another process continues to follow its job. */
 export class BlockJobs implements BlockServer {
@@ -72,49 +58,26 @@ class JobOfRun implements BlockSolver {
 
   /** Yields the blocks that are open. After a failure, another job continues behind the blocks that are pruned. */
   async *#follow(): AsyncGenerator<AnsweredBlock, void, void> {
-    const jobs = new Jobs(this.edge),
-      uploads = new Uploads(this.edge),
-      { name, onRetried } = this.options,
-      { signal } = this.run.options;
+    const uploads = new Uploads(this.edge), { signal } = this.run.options;
     const model = await this.#upload(uploads), results = new Map<string, string>();
-    for (let submission = 0, failedJobs = 0;; submission++) {
-      const blocks = model.blocks.map((block) => ({ ...block, result: results.get(block.name) }));
-      const request = { ...model, blocks };
-      const digest = await digestOfBytes(new TextEncoder().encode(JSON.stringify({ name, request })));
-      const idempotencyKey = `${digest}/${submission}`;
-      const job = await jobs.submit(request, { idempotencyKey, name, signal });
-      // An earlier process submitted a job that has ended already, so the cause of its failure may be gone.
-      const wasAlreadyEnded = hasEnded(job.state), failures: LayerFailure[] = [];
-      let wrongAnswer: MalformedAnswerError | undefined, isDeleted = false;
-      const submitted = { request, idempotencyKey, name };
-      for await (const layer of followOrResubmit(jobs, job, submitted, { ...this.options, signal })) {
-        if (layer.error) failures.push({ name: layer.name, ...layer.error });
-        if (layer.result === null || results.has(layer.name)) continue;
-        // The edge may have deleted the result of an earlier job. Another job prunes this block and those after it again.
-        isDeleted = wasAlreadyEnded && !await uploads.hasBlob(layer.result, signal);
-        if (isDeleted) break;
-        if (layer.attempts > 1) onRetried?.(layer.name, layer.attempts);
-        const block = blocks.findIndex(({ name }) => name === layer.name);
-        if (this.run.plan.isOpen(block)) {
-          try {
-            yield { block, solved: await this.#download(block, layer.result) };
-          } catch (error) {
-            if (!(error instanceof MalformedAnswerError)) throw error;
-            wrongAnswer = error;
-            // The blocks after a wrong one are wrong too.
-            await jobs.cancel(job.id, { signal });
-            break;
-          }
-        }
-        results.set(layer.name, layer.result);
-      }
-      if (!wrongAnswer && !isDeleted && failures.length === 0) return;
-      const error = wrongAnswer ?? new JobFailedError(job.id, failures);
-      if (wasAlreadyEnded && submission < MAX_EARLIER_JOBS) continue;
-      if (error instanceof JobFailedError && !error.isTransient || ++failedJobs > MAX_FAILED_JOBS) {
-        throw error;
-      }
-    }
+    const take = async ({ name, result }: LayerState, isOld: boolean) => {
+      if (results.has(name)) return [];
+      // Another job prunes a block whose result was deleted again, and the blocks after it.
+      if (isOld && !await uploads.hasBlob(result!, signal)) return undefined;
+      const block = model.blocks.findIndex((other) => other.name === name);
+      const isOpen = this.run.plan.isOpen(block);
+      const solved = isOpen ? [{ block, solved: await this.#download(block, result!) }] : [];
+      results.set(name, result!);
+      return solved;
+    };
+    yield* solveByJobs(new Jobs(this.edge), {
+      request: () =>
+        results.size < model.blocks.length
+          ? { ...model, blocks: model.blocks.map((block) => ({ ...block, result: results.get(block.name) })) }
+          : undefined,
+      take,
+      isSequence: true,
+    }, { ...this.options, signal });
   }
 
   /** Uploads the states and the blocks that the edge lacks, with one block in memory at a time. */
