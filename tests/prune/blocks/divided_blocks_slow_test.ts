@@ -95,7 +95,9 @@ describe("a run at hosts", () => {
         assert.equal(alone.replaced.size, 24);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
         const isHeldOut = job.validationWindows.length > 0;
-        for (const { report } of alone.reports.values()) assert.equal("validation_error" in report, isHeldOut);
+        for (const { report } of alone.reports.values()) {
+          assert.equal("validation_error" in report, isHeldOut);
+        }
         const pool = new HostPool(hosts.map(({ pare }) => pare));
         const layers = serverPruner({ solveRound: (...args) => pool.solveRound(...args) });
         assertSame(await runInMemory(job, { backend: near.backend, pruner: layers }), alone);
