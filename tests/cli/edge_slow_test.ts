@@ -11,7 +11,8 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import type { JobSummary } from "../../src/protocol/messages.ts";
-import { type Finished, pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
+import { serveLoopback } from "../support/serve_loopback.ts";
+import { actDuring, type Finished, pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { READY } from "../client/fake_host.ts";
 
@@ -74,13 +75,9 @@ async function countServed(host: ChildHost, method: string, route: string): Prom
 /** Starts a command, kills it once it has printed `text`, and returns the result of a second process of the command. */
 async function runAfterKill(command: readonly string[], text: string): Promise<Finished> {
   const child = startPare(...command);
-  let stderr = "";
-  for await (const printed of child.stderr.pipeThrough(new TextDecoderStream())) {
-    stderr += printed;
-    if (stderr.includes(text)) child.kill("SIGKILL");
-  }
-  await child.stdout.cancel();
-  assert.equal((await child.status).signal, "SIGKILL", stderr);
+  const isReached = (printed: string) => printed.includes(text);
+  const { signal, stderr } = await actDuring(child, isReached, () => child.kill("SIGKILL"));
+  assert.equal(signal, "SIGKILL", stderr);
   return await runPare(...command);
 }
 
@@ -106,16 +103,11 @@ describe("pare prune --server", () => {
     const child = startPare(
       ...words`${args} --out ${folder}/lost --server ${hosts[1].url} --server ${victim.url}`,
     );
-    let killed = false, stderr = "";
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      stderr += text;
-      if (killed || !stderr.includes("pruning 2/")) continue;
-      killed = true;
-      Deno.kill(victim.pid, "SIGKILL");
-    }
-    await child.stdout.cancel();
+    const isPruning = (printed: string) => printed.includes("pruning 2/");
+    const ended = await actDuring(child, isPruning, () => Deno.kill(victim.pid, "SIGKILL")),
+      { stderr } = ended;
     await victim[Symbol.asyncDispose]();
-    await assertWeights("lost", { code: (await child.status).code, stdout: "", stderr });
+    await assertWeights("lost", { ...ended, stdout: "" });
     assert.match(
       stderr,
       new RegExp(`^${victim.url} is lost \\(.*\\); its layers are sent to the other hosts$`, "m"),
@@ -123,13 +115,11 @@ describe("pare prune --server", () => {
   });
 
   it("refuses hosts with different adapters before any work", async () => {
-    const other = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-      () => Response.json({ ...READY, backend: "webgpu", adapter: { name: "another", software: false } }),
+    await using other = serveLoopback(() =>
+      Response.json({ ...READY, backend: "webgpu", adapter: { name: "another", software: false } })
     );
-    const url = `http://127.0.0.1:${other.addr.port}`;
-    const run = await runPare(...args, "--out", `${folder}/none`, "--server", hosts[1].url, "--server", url);
-    await other.shutdown();
+    const servers = ["--server", hosts[1].url, "--server", other.url];
+    const run = await runPare(...args, "--out", `${folder}/none`, ...servers);
     assert.equal(run.code, 2);
     assert.match(run.stderr, /^error: .* solves on cpu \(.*\), http.* on webgpu \(another\): /m);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);

@@ -2,6 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import type { ModelEvaluation } from "../../src/cli/eval/evaluate_models.ts";
 import { columnNames } from "../../src/cli/eval/eval_table.ts";
 import { computePerplexity } from "../../src/model/evaluation/perplexity.ts";
@@ -72,10 +73,7 @@ describe("pare eval", () => {
   it("compares the predictions of models with the same tokens only", async () => {
     const others = ["llama-sotu", "bloom-sotu", "moe-sotu"].map((name) => OPT_SOTU.replace("opt-sotu", name));
     const changed = `${folder}/opt-other-tokens`;
-    await Deno.mkdir(changed);
-    for await (const { name } of Deno.readDir(OPT_SOTU)) {
-      await Deno.copyFile(`${OPT_SOTU}/${name}`, `${changed}/${name}`);
-    }
+    await cp(OPT_SOTU, changed, { recursive: true });
     const tokenizer = JSON.parse(await Deno.readTextFile(`${OPT_SOTU}/tokenizer.json`));
     tokenizer.model.merges = [];
     await Deno.writeTextFile(`${changed}/tokenizer.json`, JSON.stringify(tokenizer));
@@ -103,10 +101,7 @@ describe("pare eval", () => {
 
   it("uses the window length of the first model for all models", async () => {
     const short = `${folder}/opt-short`;
-    await Deno.mkdir(short);
-    for await (const { name } of Deno.readDir(OPT_SOTU)) {
-      await Deno.copyFile(`${OPT_SOTU}/${name}`, `${short}/${name}`);
-    }
+    await Deno.symlink(OPT_SOTU, short);
     const { models } = await pareJson<{ models: ModelEvaluation[] }>(
       ...["eval", OPT_SOTU, "--compare", short, "--text", text, "--windows", "1", ...ON_CPU],
     );

@@ -11,7 +11,9 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { mountSmallDisk, smallDiskSkip } from "../support/small_disk.ts";
-import { runPare, runPareWith, startPare, succeeded, words } from "./run_pare.ts";
+import { problem } from "../client/fake_host.ts";
+import { serveLoopback } from "../support/serve_loopback.ts";
+import { actDuring, runPare, runPareWith, startPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
@@ -51,13 +53,9 @@ describe("the exit code", () => {
         const child = startPare(
           ...pruneArgs(OPT_SOTU, `${folder}/${signal}`, "--samples", "64", "--method", "sparsegpt"),
         );
-        let stderr = "";
-        for await (const chunk of child.stderr.pipeThrough(new TextDecoderStream())) {
-          if (!stderr.includes("pruning 1/") && (stderr + chunk).includes("pruning 1/")) child.kill(signal);
-          stderr += chunk;
-        }
-        await child.stdout.cancel();
-        assert.equal((await child.status).code, expected, stderr);
+        const isPruning = (printed: string) => printed.includes("pruning 1/");
+        const { code, stderr } = await actDuring(child, isPruning, () => child.kill(signal));
+        assert.equal(code, expected, stderr);
         assert.match(stderr, new RegExp(`error: stopped by ${signal}\n$`));
       },
     );
@@ -144,19 +142,8 @@ describe("the exit code", () => {
   });
 
   it("is 2 for jobs at a host, which has none", async () => {
-    const problem = {
-      status: 404,
-      title: "There is nothing here",
-      detail: "there is no resource",
-      code: "not_found",
-    };
-    const headers = { "Content-Type": "application/problem+json" };
-    await using host = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-      () => Response.json(problem, { status: 404, headers }),
-    );
-    const url = `http://127.0.0.1:${host.addr.port}`,
-      rule = `${url} has no jobs, because it is a host and no edge`;
+    await using host = serveLoopback(problem(404, "not_found"));
+    const { url } = host, rule = `${url} has no jobs, because it is a host and no edge`;
     for (
       const [option, ...args] of [
         ["--server", "jobs", "list", "--server", url],
@@ -181,18 +168,8 @@ describe("the exit code", () => {
   });
 
   it("is 4 for a host that is busy for longer than the client waits", async () => {
-    const problem = { status: 429, title: "The queue is full", detail: "come back later", code: "busy" };
-    const host = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-      () =>
-        Response.json(problem, {
-          status: 429,
-          headers: { "Retry-After": "3600", "Content-Type": "application/problem+json" },
-        }),
-    );
-    const server = `http://127.0.0.1:${host.addr.port}`;
-    const { kind, code } = await failure("layer", LAYER, "--out", `${folder}/none`, "--server", server);
-    await host.shutdown();
+    await using host = serveLoopback(problem(429, "busy", { "Retry-After": "3600" }));
+    const { kind, code } = await failure("layer", LAYER, "--out", `${folder}/none`, "--server", host.url);
     assert.deepEqual([kind, code], ["try_again", "busy"]);
   });
 
@@ -287,14 +264,14 @@ describe("the default server", () => {
   });
 
   it("is used by layer, and prints that the connection is refused", async () => {
-    const problem = { status: 403, detail: "the key does not have the scope solve", code: "forbidden" };
-    const host = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-      () => Response.json(problem, { status: 403, headers: { "Content-Type": "application/problem+json" } }),
+    await using host = serveLoopback(problem(403, "forbidden"));
+    const { code, stderr } = await runPareWith(
+      { PARE_SERVER: host.url },
+      "layer",
+      LAYER,
+      "--out",
+      `${folder}/none`,
     );
-    const env = { PARE_SERVER: `http://127.0.0.1:${host.addr.port}` };
-    const { code, stderr } = await runPareWith(env, "layer", LAYER, "--out", `${folder}/none`);
-    await host.shutdown();
-    assert.deepEqual([code, stderr], [3, "error: forbidden (403): the key does not have the scope solve\n"]);
+    assert.deepEqual([code, stderr], [3, "error: forbidden (403): detail of forbidden\n"]);
   });
 });

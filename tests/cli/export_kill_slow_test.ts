@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { makeRandomLlama } from "../../scripts/fixtures/make_random_llama.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
-import { runPare, startPare } from "./run_pare.ts";
+import { actDuring, runPare, startPare } from "./run_pare.ts";
 
 const folder = temporaryFolder(), model = `${folder}/model`, out = `${folder}/out/model.gguf`;
 const command = ["export", model, "--format", "gguf:q8_0", "--round", "nearest", "--out", out];
@@ -13,16 +13,8 @@ const command = ["export", model, "--format", "gguf:q8_0", "--round", "nearest",
 /** Starts the command, and sends `signal` when it has written all tensors but the head, which is most of the file. */
 async function stop(signal: Deno.Signal): Promise<Deno.CommandStatus> {
   const child = startPare(...command);
-  let printed = "", sent = false;
-  for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-    printed += text;
-    if (sent || !printed.includes("exporting 11/12 output_norm")) continue;
-    sent = true;
-    child.kill(signal);
-  }
-  assert.ok(sent, printed);
-  await child.stdout.cancel();
-  return await child.status;
+  const isWritten = (printed: string) => printed.includes("exporting 11/12 output_norm");
+  return await actDuring(child, isWritten, () => child.kill(signal));
 }
 
 const files = async () =>

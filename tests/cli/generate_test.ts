@@ -2,6 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import type { GeneratedText } from "../../src/cli/generate.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
@@ -53,9 +54,7 @@ describe("pare generate", () => {
   it("stops at the end token of generation_config.json, or else of config.json", async () => {
     const args = ["--tokens", "12", ...ON_CPU];
     const free = await pareJson<GeneratedText>("generate", OPT_SOTU, PROMPT, ...args), end = free.tokens[3];
-    for await (const { name } of Deno.readDir(OPT_SOTU)) {
-      await Deno.copyFile(`${OPT_SOTU}/${name}`, `${folder}/${name}`);
-    }
+    await cp(OPT_SOTU, folder, { recursive: true });
     const expected = free.tokens.slice(0, free.tokens.indexOf(end) + 1);
     await Deno.writeTextFile(`${folder}/generation_config.json`, JSON.stringify({ eos_token_id: [7, end] }));
     const stopped = await pareJson<GeneratedText>("generate", folder, PROMPT, ...args);

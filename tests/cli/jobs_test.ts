@@ -4,7 +4,8 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Job, JobSummary } from "../../src/protocol/messages.ts";
 import type { JobState } from "../../src/protocol/job_state.ts";
-import { report } from "../client/fake_host.ts";
+import { problem, report } from "../client/fake_host.ts";
+import { serveLoopback } from "../support/serve_loopback.ts";
 import { pareJson, runPare, runPareWith } from "./run_pare.ts";
 
 const JOBS = 130;
@@ -14,17 +15,14 @@ class FakeEdge implements AsyncDisposable {
   readonly requests: string[] = [];
   readonly keys = new Set<string | null>();
   readonly #cancelled = new Set<number>();
-  readonly #server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    (request) => this.#answer(request),
-  );
+  readonly #server = serveLoopback((request) => this.#answer(request));
 
   get url(): string {
-    return `http://127.0.0.1:${this.#server.addr.port}`;
+    return this.#server.url;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#server.shutdown();
+    return Promise.resolve(this.#server[Symbol.asyncDispose]());
   }
 
   #answer(request: Request): Response {
@@ -33,16 +31,7 @@ class FakeEdge implements AsyncDisposable {
     this.keys.add(request.headers.get("Authorization"));
     if (pathname === "/v1/jobs") return Response.json(this.#page(searchParams));
     const index = parseInt(pathname.split("/").at(-1)!, 16);
-    if (index >= JOBS) {
-      const problem = {
-        status: 404,
-        title: "t",
-        code: "not_found",
-        detail: "there is no such job",
-        request_id: "r-1",
-      };
-      return Response.json(problem, { status: 404, headers: { "Content-Type": "application/problem+json" } });
-    }
+    if (index >= JOBS) return problem(404, "not_found")();
     if (request.method === "GET") return Response.json(this.#job(index));
     if (index === JOBS - 1) this.#cancelled.add(index);
     return new Response(null, { status: 204 });
@@ -166,7 +155,7 @@ describe("pare jobs show", () => {
 
   it("exits with 3 if there is no such job", async () => {
     const { code, stderr } = await runPare("jobs", "show", idOf(999), "--server", edge.url);
-    assert.deepEqual([code, stderr], [3, "error: not_found (404): there is no such job\n"]);
+    assert.deepEqual([code, stderr], [3, "error: not_found (404): detail of not_found\n"]);
   });
 });
 

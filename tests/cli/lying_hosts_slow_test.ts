@@ -6,7 +6,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { noContent, problem, READY, type Received, solved } from "../client/fake_host.ts";
+import { noContent, problem, READY, solved } from "../client/fake_host.ts";
+import { serveLoopback } from "../support/serve_loopback.ts";
 import { fakeEdge, type JobSolver, solvedFile } from "../client/jobs/fake_edge.ts";
 import { lieAbout, lieAboutBlock, LIES } from "../client/lies.ts";
 import { openLocalHost } from "../support/local_host.ts";
@@ -32,26 +33,19 @@ function hostWith(change: Change): Handler {
   return async (request) => {
     const { pathname, search } = new URL(request.url);
     if (pathname === "/readyz") return Response.json(READY);
-    if (pathname === "/v1/hosts") return problem(404, "not_found")({} as Received);
+    if (pathname === "/v1/hosts") return problem(404, "not_found")();
     const { method, headers } = request, body = new Uint8Array(await request.arrayBuffer());
     const received = { method, path: pathname + search, headers, body };
     if (method !== "POST") return noContent(received);
-    if (body.length === 0) return problem(415, "unsupported_media_type")(received);
+    if (body.length === 0) return problem(415, "unsupported_media_type")();
     return new Response(change(new Uint8Array(await solved(received).arrayBuffer())));
   };
 }
 
 /** Runs `body` with a server on the loopback interface. */
 async function withServer<T>(handler: Handler, body: (url: string) => Promise<T>): Promise<T> {
-  const server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    (request) => handler(request),
-  );
-  try {
-    return await body(`http://127.0.0.1:${server.addr.port}`);
-  } finally {
-    await server.shutdown();
-  }
+  await using server = serveLoopback(handler);
+  return await body(server.url);
 }
 
 function layer(url: string, out: string): Promise<Finished> {
@@ -203,7 +197,7 @@ describe("a key that the server does not accept", () => {
     const handler: Handler = ({ method, url }) => {
       requests.push(`${method} ${new URL(url).pathname}`);
       if (url.endsWith("/readyz")) return Response.json(READY);
-      return problem(401, "unauthorized")({} as Received);
+      return problem(401, "unauthorized")();
     };
     await withServer(handler, async (url) => {
       const message =

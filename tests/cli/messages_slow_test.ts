@@ -94,12 +94,6 @@ const MISTAKES: readonly (readonly [what: string, words: readonly string[], code
     3,
     /complete windows of 512, but 999 were requested; lower --windows or --seqlen, or take a longer text$/,
   ],
-  [
-    "a host that is down",
-    ["prune", OPT_SOTU, "--calibration", text, ...PRUNE, "--server", `http://127.0.0.1:${port}`],
-    4,
-    /: [Cc]onnection refused$/,
-  ],
 ];
 
 describe("a mistake", () => {

@@ -1,10 +1,9 @@
 /** Tests `pare prune` and `pare eval` on a trained model: their output, the files they write, and their failures. */
 
-import { after, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { divergenceText } from "../../src/prune/report/format.ts";
 import { basename } from "node:path";
-import { startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { type RunReport, runReportSchema } from "../../src/prune/report/run_report.ts";
 import { phasesText, type RunSeconds } from "../../src/prune/report/run_seconds.ts";
@@ -57,25 +56,6 @@ async function exists(path: string): Promise<boolean> {
 }
 
 describe("pare prune, then eval", () => {
-  it("ranks the methods like the paper: SparseGPT beats magnitude, and 50 % beats 2:4", async () => {
-    const perplexity: Record<string, number> = { dense: (await evaluate(OPT_SOTU, 16)).perplexity };
-    for (const method of ["magnitude", "sparsegpt"]) {
-      for (const pattern of ["unstructured", "2:4"]) {
-        const out = `${folder}/${method}-${pattern.replace(":", "-")}`;
-        const options = ["--samples", "16", "--seqlen", "256", "--method", method, "--pattern", pattern];
-        const result = await pareJson<PruneResult>(...pruneArgs(out, ...options));
-        assert.equal(result.out, out);
-        for (const { name, rows, cols, zeros } of result.layers) assert.equal(zeros, rows * cols / 2, name);
-        perplexity[`${method} ${pattern}`] = (await evaluate(out, 16)).perplexity;
-      }
-    }
-    const patterns = ["dense", "sparsegpt unstructured", "sparsegpt 2:4", "magnitude 2:4"];
-    const ordered = patterns.map((name) => perplexity[name]);
-    assert.deepEqual(ordered, ordered.toSorted((a, b) => a - b), JSON.stringify(perplexity));
-    const gain = perplexity["magnitude unstructured"] / perplexity["sparsegpt unstructured"];
-    assert.ok(gain > 1.05, `at 50 % SparseGPT is only ${gain} times better`);
-  });
-
   it("prints the loss and the relative error of every layer, in the order of the model", async () => {
     const { layers, seconds } = await pareJson<PruneResult>(...pruneArgs(`${folder}/reported`));
     assert.equal(layers.length, 24);
@@ -147,31 +127,6 @@ describe("pare prune, then eval", () => {
   });
 });
 
-const host = await startHost(["--backend", "cpu"]);
-after(() => host[Symbol.asyncDispose]());
-
-describe("pare prune --server", () => {
-  it("writes the same bytes as without a server", async () => {
-    for (const pattern of ["unstructured", "2:4"]) {
-      const files: Uint8Array[] = [];
-      for (const server of [[], ["--server", host.url]]) {
-        const out = `${folder}/served`;
-        await pareJson(...pruneArgs(out, "--overwrite", "--pattern", pattern, ...server));
-        files.push(await Deno.readFile(`${out}/model.safetensors`));
-      }
-      assert.deepEqual(files[0], files[1]);
-    }
-  });
-
-  it("prints the error of the host, and removes the files of the run", async () => {
-    const out = `${folder}/refused`;
-    const { code, stderr } = await runPare(...pruneArgs(out, "--server", `${host.url}/nowhere`));
-    assert.equal(code, 3);
-    assert.match(stderr, /^error: not_found \(404\): .*nowhere/m);
-    assert.equal(await exists(out), false);
-  });
-});
-
 describe("pare prune with invalid input", () => {
   it("refuses an output folder that is not empty, and does not change it", async () => {
     const out = `${folder}/occupied`;
@@ -186,34 +141,10 @@ describe("pare prune with invalid input", () => {
   for (
     const [what, options, expected, message] of [
       [
-        "more windows than the text has",
-        ["--samples", "9999"],
-        3,
-        /calibration\.txt: .*9999 windows of 64 need/,
-      ],
-      [
         "windows longer than the model's positions",
         ["--seqlen", "1024"],
         2,
         /option --seqlen 1024: .*positions for 512/,
-      ],
-      [
-        "a missing calibration text",
-        ["--calibration", "absent.txt"],
-        2,
-        /^error: option --calibration absent\.txt: there is no such file/m,
-      ],
-      [
-        "a missing evaluation text",
-        ["--text", "absent.txt"],
-        2,
-        /^error: option --text absent\.txt: there is no such file/m,
-      ],
-      [
-        "a missing profile",
-        ["--profile", "absent.json"],
-        2,
-        /^error: option --profile absent\.json: there is no such file/m,
       ],
     ] as const
   ) {

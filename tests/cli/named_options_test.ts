@@ -8,6 +8,7 @@ import {
   PRESETS,
 } from "../../src/cli/prune/named_options.ts";
 import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
+import { words } from "./run_pare.ts";
 
 function parse(...words: readonly string[]) {
   const command = declarePrune();
@@ -49,4 +50,50 @@ describe("--preset", () => {
     assert.equal(presetHint("best", "target"), " (--preset best sets it, and --target overrides it)");
     assert.equal(presetHint("fast", "target"), "");
   });
+});
+
+describe("--protocol sparsegpt", () => {
+  it("sets the options of the published experiments, and leaves the sparsity to the command line", () => {
+    const { method, calibration, samples, seqlen, seed, validation, windows, text, sparsity } = parse(
+      ...["--protocol", "sparsegpt", "--sparsity", "0.7"],
+    );
+    assert.deepEqual({ method, calibration, samples, seqlen, seed, validation, windows, text, sparsity }, {
+      method: "sparsegpt",
+      calibration: ["c4"],
+      samples: 128,
+      seqlen: 2048,
+      seed: 0,
+      validation: 0,
+      windows: undefined,
+      text: ["wikitext2"],
+      sparsity: "0.7",
+    });
+  });
+
+  it("accepts equal options, files of its texts, and further texts", () => {
+    const options = words`--calibration c4=a.gz --text more.txt --text wikitext2=b.parquet --samples 128`;
+    const { calibration, text } = parse("--protocol", "sparsegpt", ...options);
+    assert.deepEqual([calibration, text], [["c4=a.gz"], ["more.txt", "wikitext2=b.parquet"]]);
+    assert.deepEqual(parse("--protocol", "sparsegpt", "--text", "c4").text, ["wikitext2", "c4"]);
+  });
+
+  for (
+    const [words, message] of [
+      [["--samples", "64"], "option --samples 64: --protocol sparsegpt sets it to 128"],
+      [["--method", "alps"], "option --method alps: --protocol sparsegpt sets it to sparsegpt"],
+      [["--calibration", "wikitext2"], "option --calibration wikitext2: --protocol sparsegpt sets it to c4"],
+      [["--calibration", "c4.jsonl"], "option --calibration c4.jsonl: --protocol sparsegpt sets it to c4"],
+      [["--validation", "0.25"], "option --validation 0.25: --protocol sparsegpt sets it to 0"],
+      [
+        ["--calibration", "c4", "--calibration", "code.txt"],
+        "option --calibration c4,code.txt: --protocol sparsegpt sets it to c4",
+      ],
+      [["--windows", "8"], "option --windows 8: --protocol sparsegpt leaves it out"],
+      [["--seed", "1"], "option --seed 1: --protocol sparsegpt sets it to 0"],
+    ] as const
+  ) {
+    it(`refuses ${words.join(" ")}`, () => {
+      assert.throws(() => parse("--protocol", "sparsegpt", ...words), { name: "UsageError", message });
+    });
+  }
 });

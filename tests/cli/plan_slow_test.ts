@@ -113,16 +113,6 @@ describe("pare prune --plan", () => {
       assert.ok(Math.abs(actual / sent - 1) < 0.01, `${sent} bytes planned, ${actual} received`);
     });
   }
-
-  it("refuses a key that a host does not accept, and writes nothing", async () => {
-    await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: "0".repeat(64) });
-    const out = `${folder}/refused`;
-    const server = ["--server", host.url, "--api-key", "wrong"];
-    const { code, stderr } = await runPare(...pruneArgs(out, ...server, "--plan"));
-    assert.equal(code, 3, stderr);
-    assert.match(stderr, /key/);
-    assert.ok(!existsSync(out));
-  });
 });
 
 describe("pare prune", () => {

@@ -3,96 +3,69 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { startHost } from "../../scripts/processes/child_host.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { contents } from "./run_contents.ts";
-import { runPare, startPare, succeeded } from "./run_pare.ts";
+import { serveLoopback } from "../support/serve_loopback.ts";
+import { actDuring, runPare, startPare, succeeded } from "./run_pare.ts";
 
 const folder = temporaryFolder();
 const text = (await writeSotuTexts(folder)).calibration;
 
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
-  const windows = ["--samples", "8", "--seqlen", "64", "--pattern", "2:4"];
+  const windows = ["--samples", "8", "--seqlen", "64", "--method", "sparsegpt", "--pattern", "2:4"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 
-/** Kills the process of a host. */
-async function kill({ pid, ended }: ChildHost): Promise<void> {
-  Deno.kill(pid, "SIGKILL");
-  await ended;
-}
-
 describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
-  it("writes the same bytes as a run on this machine, also after the host and the client were killed", async () => {
-    const expected = `${folder}/local`, out = `${folder}/remote`;
-    await succeeded(runPare(...pruneArgs(expected, "--backend", "cpu")));
-    let host = await startHost(["--backend", "cpu"]);
-    const { port } = new URL(host.url), args = pruneArgs(out, "--server", host.url, "--remote");
-    try {
-      const client = startPare(...args),
-        reader = client.stderr.pipeThrough(new TextDecoderStream()).getReader();
-      let printed = "", restarted: Promise<void> | undefined;
-      for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        printed += next.value;
-        const done = Number([...printed.matchAll(/^pruning (\d+)\/24/gm)].at(-1)?.[1] ?? 0);
-        if (done >= 7) {
-          restarted ??= (async () => {
-            await kill(host);
-            host = await startHost(["--backend", "cpu", "--port", port]);
-          })();
-        }
-        if (done >= 20) {
-          client.kill("SIGKILL");
-          break;
-        }
-      }
-      await reader.cancel();
-      await client.stdout.cancel();
-      await client.status;
-      await restarted;
+  for (
+    const [what, hostCount, options, loss] of [
+      [
+        "at a host that starts again",
+        1,
+        [],
+        /^the host does not have the hidden states before block \d: running/m,
+      ],
+      [
+        "with targets and a reconstruction at two hosts, one of which is lost",
+        2,
+        ["--samples", "20", "--seqlen", "32", "--target", "dense", "--reconstruct", "1"],
+        /^http\S+ is lost \(.*\); its windows go to another host/m,
+      ],
+    ] as const
+  ) {
+    it(`writes the bytes of a run on this machine after the client was killed, ${what}`, async () => {
+      const expected = `${folder}/alone ${hostCount}`, out = `${folder}/remote ${hostCount}`;
+      await succeeded(runPare(...pruneArgs(expected, ...options, "--backend", "cpu")));
+      await using cleanup = new AsyncDisposableStack();
+      const start = async (...flags: string[]) =>
+        cleanup.use(await startHost(["--backend", "cpu", ...flags]));
+      const first = await start(), { port } = new URL(first.url), urls = [first.url];
+      if (hostCount === 2) urls.push((await start()).url);
+      const servers = urls.flatMap((url) => ["--server", url]);
+      /** Runs the command, and calls `act` when so many layers are pruned. */
+      const run = (layers: number, act: (client: Deno.ChildProcess) => unknown) => {
+        const client = startPare(...pruneArgs(out, ...options, ...servers, "--remote"));
+        return actDuring(client, (text) => text.includes(`\npruning ${layers}/24`), () => act(client));
+      };
+      const killed = await run(7, (client) => client.kill("SIGKILL"));
+      assert.equal(killed.signal, "SIGKILL", killed.stderr);
+      const { code, stderr } = await run(14, async () => {
+        Deno.kill(first.pid, "SIGKILL");
+        await first.ended;
+        if (hostCount === 1) await start("--port", port);
+      });
+      assert.equal(code, 0, stderr);
       assert.match(
-        printed,
-        /the host does not have the hidden states before block \d: running the blocks before it/,
+        stderr,
+        hostCount === 1 ? /^pruning whole blocks at 1 host: cpu/m : /^solving at 2 hosts: cpu/m,
       );
-      const remote = await succeeded(runPare(...args));
-      assert.match(remote.stderr, /^pruning whole blocks at 1 host: cpu/m);
+      assert.match(stderr, loss);
       assertSame(contents(out), contents(expected));
-    } finally {
-      await host[Symbol.asyncDispose]();
-    }
-  });
-
-  it("divides a run with targets and a reconstruction, and continues if the client and a host are killed", async () => {
-    const expected = `${folder}/alone`, out = `${folder}/divided`;
-    const windows = ["--samples", "40", "--seqlen", "32", "--target", "dense", "--reconstruct", "1"];
-    await succeeded(runPare(...pruneArgs(expected, ...windows, "--backend", "cpu")));
-    await using first = await startHost(["--backend", "cpu"]);
-    await using second = await startHost(["--backend", "cpu"]);
-    const servers = [first, second].flatMap(({ url }) => ["--server", url]);
-    const args = pruneArgs(out, ...windows, ...servers, "--remote");
-    /** Runs the command, and calls `stop` when the number of pruned layers is printed. Returns what is printed. */
-    const run = async (layers: number, stop: (client: Deno.ChildProcess) => Promise<void>) => {
-      const client = startPare(...args);
-      let printed = "", stopped: Promise<void> | undefined;
-      for await (const text of client.stderr.pipeThrough(new TextDecoderStream())) {
-        printed += text;
-        if (printed.includes(`\npruning ${layers}/24`)) stopped ??= stop(client);
-      }
-      await client.stdout.cancel();
-      await stopped;
-      return { printed, code: (await client.status).code };
-    };
-    const killed = await run(7, (client) => Promise.resolve(client.kill("SIGKILL")));
-    assert.notEqual(killed.code, 0, killed.printed);
-    // The first host has the states of all windows, besides those of its share.
-    const { printed, code } = await run(14, () => kill(first));
-    assert.equal(code, 0, printed);
-    assert.match(printed, /^solving at 2 hosts: cpu/m);
-    assert.match(printed, new RegExp(`^${first.url} is lost \\(.*\\); its windows go to another host`, "m"));
-    assertSame(contents(out), contents(expected));
-  });
+    });
+  }
 
   it("refuses options that do not fit", async () => {
     const cases = [
@@ -112,16 +85,14 @@ describe("pare prune --remote", { skip: Deno.build.os === "windows" && "Windows 
   });
 
   it("refuses an edge without hosts, because their device decides whether a run can be continued", async () => {
-    const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, ({ url }) => {
+    await using server = serveLoopback(({ url }) => {
       const { pathname } = new URL(url);
       return Response.json(pathname === "/v1/hosts" ? { hosts: [] } : { jobs: [], cursor: null });
     });
-    const url = `http://127.0.0.1:${server.addr.port}`;
     const { code, stderr } = await runPare(
-      ...pruneArgs(`${folder}/refused`, "--server", url, "--jobs", "--remote"),
+      ...pruneArgs(`${folder}/refused`, "--server", server.url, "--jobs", "--remote"),
     );
-    await server.shutdown();
     assert.equal(code, 2, stderr);
-    assert.ok(stderr.includes(`error: option --remote: ${url} lists no hosts`), stderr);
+    assert.ok(stderr.includes(`error: option --remote: ${server.url} lists no hosts`), stderr);
   });
 });

@@ -9,7 +9,7 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../../scripts/fixtures/random.ts";
 import { PAIRING_FLAGS } from "../../src/device/cpu/instruction_pairing.ts";
 import { contents } from "./run_contents.ts";
-import { runPare, startPare, startPareWith, succeeded } from "./run_pare.ts";
+import { actDuring, runPare, startPare, startPareWith, succeeded } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const MAIN = new URL("../../src/cli/main.ts", import.meta.url).pathname;
@@ -22,34 +22,11 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 
-/**
- * Starts `pare ARGS` and sends `signal` when it has reported `layers` layers and `delay` milliseconds have passed. Returns what the
- * process printed to standard error without the messages of graphics drivers, even if it ended before the signal.
- */
-async function stopAfter(
-  args: readonly string[],
-  signal: Deno.Signal,
-  layers: number,
-  delay: number,
-  child = startPare(...args),
-): Promise<{ code: number; killed: boolean; stderr: string }> {
-  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-  let stderr = "", sent = false;
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    stderr += next.value;
-    // The first report says how many layers earlier runs have finished.
-    if (sent || [...stderr.matchAll(/^pruning \d+\/24.*\n/gm)].length - 1 < layers) continue;
-    sent = true;
-    await new Promise((resolve) => setTimeout(resolve, delay));
-    try {
-      child.kill(signal);
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // the process has already ended
-    }
-  }
-  await child.stdout.cancel();
-  const { code, signal: terminatedBy } = await child.status;
-  return { code, killed: terminatedBy !== null, stderr: withoutLines(stderr, await driverMessages()) };
+/** Sends `signal` to a process that prunes when it has reported `layers` layers. The first report is about the layers of earlier processes. */
+async function stopAfter(layers: number, signal: Deno.Signal, child: Deno.ChildProcess) {
+  const isReached = (printed: string) => [...printed.matchAll(/^pruning \d+\/24.*\n/gm)].length > layers;
+  const { stderr, ...status } = await actDuring(child, isReached, () => child.kill(signal));
+  return { ...status, stderr: withoutLines(stderr, await driverMessages()) };
 }
 
 describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
@@ -60,12 +37,6 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
         ...["--true-sequential", "--activations", "disk"],
         ...["--bits", "4", "--format", "pack-quantized"],
       ]],
-      ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
-      ["with targets and blocks that are calibrated group by group", 5, [
-        "--target",
-        "dense",
-        "--true-sequential",
-      ]],
     ] as const
   ) {
     it(`writes the same bytes as an uninterrupted run after it was killed several times, ${what}`, async () => {
@@ -74,17 +45,16 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
       const random = uniform(seed);
       let kills = 0, finished = 0;
       for (;;) {
-        const layers = 3 + Math.floor(random() * 6), delay = random() * 30;
-        const { code, killed, stderr } = await stopAfter(
-          pruneArgs(out, ...options),
-          "SIGKILL",
+        const layers = 3 + Math.floor(random() * 6);
+        const { code, signal, stderr } = await stopAfter(
           layers,
-          delay,
+          "SIGKILL",
+          startPare(...pruneArgs(out, ...options)),
         );
         const done = [...stderr.matchAll(/^pruning (\d+)\/24/gm)].map(([, count]) => Number(count));
         assert.ok(done[0] >= finished, `had finished ${finished} layers, resumed after ${done[0]}`);
         finished = done.at(-1) ?? finished;
-        if (!killed) {
+        if (signal !== "SIGKILL") {
           assert.equal(code, 0, stderr);
           break;
         }
@@ -102,7 +72,7 @@ describe("pare prune after Ctrl-C", {
 }, () => {
   it("exits with 130, and continues when the command is repeated, as its message says", async () => {
     const out = `${folder}/interrupted`;
-    const { code, stderr } = await stopAfter(pruneArgs(out, "--samples", "64"), "SIGINT", 1, 0);
+    const { code, stderr } = await stopAfter(1, "SIGINT", startPare(...pruneArgs(out, "--samples", "64")));
     assert.equal(code, 130);
     assert.match(
       stderr,
@@ -141,10 +111,10 @@ describe("pare prune on another number of threads, and with V8 flags", {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
-    const { killed, stderr } = await stopAfter(args, "SIGKILL", 3, 0, oneThread);
-    assert.ok(killed, stderr);
+    const { signal, stderr } = await stopAfter(3, "SIGKILL", oneThread);
+    assert.equal(signal, "SIGKILL", stderr);
     const paired = startPareWith({ DENO_V8_FLAGS: PAIRING_FLAGS.join(",") }, ...args);
-    const { code, stderr: rest } = await stopAfter(args, "SIGKILL", Infinity, 0, paired);
+    const { code, stderr: rest } = await stopAfter(Infinity, "SIGKILL", paired);
     assert.equal(code, 0, rest);
     assert.match(
       rest,

@@ -68,6 +68,26 @@ export function startPareWith(env: Environment, ...args: readonly string[]): Den
   }).spawn();
 }
 
+/**
+ * Reads what a process prints to standard error until it ends, and calls `act` once, when `isReached` accepts the text so far.
+ * Returns the text, and how the process ended.
+ */
+export async function actDuring(
+  child: Deno.ChildProcess,
+  isReached: (printed: string) => boolean,
+  act: () => unknown,
+): Promise<Deno.CommandStatus & { readonly stderr: string }> {
+  let stderr = "", hasActed = false;
+  for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+    stderr += text;
+    if (hasActed || !isReached(stderr)) continue;
+    hasActed = true;
+    await act();
+  }
+  await child.stdout.cancel();
+  return { ...await child.status, stderr };
+}
+
 /** Runs `pare ARGS` as a process with additional environment variables, and waits for its end. */
 export function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
   return finish(startPareWith(env, ...args));

@@ -2,24 +2,17 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { type LocalHost, openLocalHost } from "../support/local_host.ts";
-import { temporaryFolder } from "../support/temporary_folder.ts";
+import { CHOSEN, openSmallModel } from "../support/small_run.ts";
 import { runFingerprint } from "../../src/prune/run/fingerprint.ts";
-import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
+import { pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
 import { findProducts } from "../../src/device/cpu/products/find_products.ts";
 import { PRECISIONS } from "../../src/device/cpu/products/product_library.ts";
 import { describeRounding } from "../../src/device/backend.ts";
 import { selectBackend } from "../../src/host/backends.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
-import { openModel } from "../../src/model/model.ts";
-
-const SHAPE = { layers: 2, hidden: 64, heads: 2, ffn: 128, vocabulary: 2048, positions: 8 };
-const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
-const NAMES = ["0.self_attn.q_proj", "0.fc1", "1.fc2"].map((name) => `model.decoder.layers.${name}.weight`);
 
 const libraries = findProducts({ products: "auto", precisions: PRECISIONS }).filter((found) =>
   found !== undefined
@@ -28,40 +21,28 @@ const library = libraries.find(({ precision }) => precision === "bfloat16") ?? l
 const skip = library ? false : "no library for products is installed in a usual place";
 if (skip) console.log(`run_prune_products_test.ts is skipped: ${skip}`);
 
-const folder = temporaryFolder();
+const { folder, job } = await openSmallModel({ hidden: 64, ffn: 128 });
 
 describe("pruneIntoFolder() with a library for products", { skip }, () => {
-  let checkpoint: Checkpoint, withLibrary: LocalHost, without: LocalHost;
+  let withLibrary: LocalHost, without: LocalHost;
   before(async () => {
-    await makeRandomOpt(`${folder}/model`, SHAPE);
-    checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
     withLibrary = await openLocalHost("cpu", { products: library!.path, precision: library!.precision });
     without = await openLocalHost("cpu", { products: "own" });
   });
   after(async () => {
     await withLibrary[Symbol.asyncDispose]();
     await without[Symbol.asyncDispose]();
-    await checkpoint.close();
   });
 
-  /** Prunes three layers into `out`. With `isStopped`, the run fails before it calibrates the last one. */
-  function prune(host: LocalHost, out: string, isStopped = false): Promise<unknown> {
-    const job: FolderJob = {
-      checkpoint,
-      model: openModel(checkpoint),
-      windows: WINDOWS,
-      layers: new Set(NAMES),
-      queryOf: (name) => {
-        if (isStopped && name === NAMES.at(-1)) throw new Error("stopped");
-        return { sparsity: 0.5 };
-      },
-      activations: "disk",
-      out: `${folder}/${out}`,
-      fingerprint: runFingerprint({ "--sparsity": "0.5" }, host.backend),
-      reportFileNames: [],
-      reportFiles: () => Promise.resolve(new Map()),
+  /** Prunes the layers into `out`. With `isStopped`, the run fails before it calibrates the last one. */
+  function prune({ backend, pruner }: LocalHost, out: string, isStopped = false): Promise<unknown> {
+    const queryOf = (name: string) => {
+      if (isStopped && name === CHOSEN.at(-1)) throw new Error("stopped");
+      return { sparsity: 0.5 };
     };
-    return pruneIntoFolder(job, { fs: denoFileSystem, backend: host.backend, pruner: host.pruner });
+    const fingerprint = runFingerprint({ "--sparsity": "0.5" }, backend);
+    const changed = job(`${folder}/${out}`, { queryOf, fingerprint });
+    return pruneIntoFolder(changed, { fs: denoFileSystem, backend, pruner });
   }
 
   const weights = (out: string) => Deno.readFile(`${folder}/${out}/model.safetensors`);

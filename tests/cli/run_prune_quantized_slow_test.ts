@@ -1,87 +1,40 @@
-/**
- * Tests `pruneIntoFolder` with quantised output. A run that is stopped at any moment and then resumed must write the same bytes as a run
- * without a stop. The layers are solved in this process, and a fake pruner rounds the solutions to a grid.
- */
+/** Tests `pruneIntoFolder` with quantised output. `run_prune_slow_test.ts` stops and continues such runs. */
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { unpackCheckpoint } from "../../src/model/formats/checkpoint/unpack_checkpoint.ts";
-import type { RoundSolver } from "../../src/prune/steps.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
-import { openModel } from "../../src/model/model.ts";
-import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import { assertSameAfterKills } from "../support/failing_file_system.ts";
-import { quantize } from "../support/quantized_weights.ts";
 import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
-import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
+import { CHOSEN, openSmallModel } from "../support/small_run.ts";
+import { readFolder } from "../support/temporary_folder.ts";
 
-const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
-const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
-const PREFIX = "model.decoder.layers";
-const CHOSEN = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
-
-const folder = temporaryFolder();
-await makeRandomOpt(`${folder}/model`, SHAPE);
-const checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem), model = openModel(checkpoint);
+const { folder, checkpoint, job: denseJob } = await openSmallModel();
 const host = await openLocalHost("cpu");
-after(() => Promise.all([host[Symbol.asyncDispose](), checkpoint.close()]).then(() => {}));
+after(() => host[Symbol.asyncDispose]());
 
 function gridOf(name: string): GridOptions {
   return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };
 }
 
-/** Prunes layers with the solver in this process, and rounds the result to the grid of the layer. */
-const quantizingPruner: RoundSolver = {
-  async *solveRound(groups) {
-    for await (const group of groups) {
-      for (const layer of group.layers) {
-        const { name, weight: dense } = layer;
-        const { weight, report } = await host.pare.pruneLayer(
-          { weight: dense, hessian_upper: await group.hessian!.packedUpper() },
-          { sparsity: 0.5 },
-        );
-        const values = bytesToFloats(weight.data, weight.dtype as FloatDtype);
-        const [rows, cols] = weight.shape;
-        const quantized = quantize(values, [rows, cols], gridOf(name), (i) => values[i] === 0);
-        yield { group, layer, weight, quantized, report };
-      }
-    }
-  },
-};
-
 function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
-  return {
-    checkpoint,
-    model,
-    windows: WINDOWS,
-    layers: new Set(CHOSEN),
-    queryOf: (name) => ({ sparsity: 0.5, bits: gridOf(name).bits }),
-    activations: "disk",
-    out,
-    fingerprint: { "--sparsity": "0.5" },
-    gridOf,
-    reportFileNames: [],
-    reportFiles: () => Promise.resolve(new Map()),
-    ...changes,
+  const queryOf = (name: string) => {
+    const { bits, groupSize } = gridOf(name);
+    return { sparsity: 0.5, bits, group_size: groupSize };
   };
+  const noReport = { reportFileNames: [], reportFiles: () => Promise.resolve(new Map()) };
+  return denseJob(out, { queryOf, gridOf, ...noReport, ...changes });
 }
 
-function run(
-  what: FolderJob,
-  fs: WorkFileSystem = denoFileSystem,
-  pruner: RoundSolver = quantizingPruner,
-) {
-  const onDamage = (description: string) => assert.fail(`a stopped run is called damaged: ${description}`);
-  return pruneIntoFolder(what, { fs, backend: host.backend, pruner, onDamage });
+function run(what: FolderJob, fs: WorkFileSystem = denoFileSystem) {
+  const { backend, pruner } = host;
+  return pruneIntoFolder(what, { fs, backend, pruner });
 }
 
 describe("pruneIntoFolder() with quantised output", () => {
@@ -146,23 +99,15 @@ describe("pruneIntoFolder() with quantised output", () => {
     }
   });
 
-  it("writes the same bytes if it is stopped at a change of a file and then resumed", async () => {
-    const expected = `${folder}/whole`, out = `${folder}/stopped`;
-    await run(job(expected));
-    await assertSameAfterKills((out, fs) => run(job(out), fs), expected, out, 3);
-  });
-
   it("names the layer if the server returned no codes, or zeros that the layout cannot store", async () => {
-    await assert.rejects(
-      pruneIntoFolder(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
-        fs: denoFileSystem,
-        backend: host.backend,
-        pruner: host.pruner,
-      }),
-      { message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: the server answered no codes/ },
-    );
-    const wrong = job(`${folder}/wrong`, { gridOf: () => ({ bits: 4, groupSize: 0, symmetric: true }) });
-    await assert.rejects(run(wrong), {
+    await assert.rejects(run(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) })), {
+      message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: the server answered no codes/,
+    });
+    const wrong: Partial<FolderJob> = {
+      queryOf: () => ({ sparsity: 0.5, bits: 4 }),
+      gridOf: () => ({ bits: 4, groupSize: 0, symmetric: true }),
+    };
+    await assert.rejects(run(job(`${folder}/wrong`, wrong)), {
       name: "RangeError",
       message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: zeros: entry \[0, 0\] must be 8/,
     });

@@ -6,26 +6,19 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { linearSpec } from "../../src/model/layer_specs.ts";
 import { existsSync } from "node:fs";
-import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { openLocalHost } from "../support/local_host.ts";
 import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_destination.ts";
-import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";
-import { openModel } from "../../src/model/model.ts";
 import { editJournal } from "../support/edit_journal.ts";
 import { assertSameAfterKills, fullAfter, killedAfter } from "../support/failing_file_system.ts";
-import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
+import { openSmallModel, PREFIX } from "../support/small_run.ts";
+import { readFolder } from "../support/temporary_folder.ts";
 
-const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
-const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
-const PREFIX = "model.decoder.layers";
-const folder = temporaryFolder();
-await makeRandomOpt(`${folder}/model`, SHAPE);
-const checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem), model = openModel(checkpoint);
+const { folder, checkpoint, job } = await openSmallModel();
 const host = await openLocalHost("cpu");
-after(() => Promise.all([host[Symbol.asyncDispose](), checkpoint.close()]).then(() => {}));
+after(() => host[Symbol.asyncDispose]());
 
 /** Spreads the zeros over the layers of the job. */
 const ALLOCATION: FolderJob["allocation"] = {
@@ -48,32 +41,14 @@ const REPORTING: Partial<FolderJob> = {
 };
 const MEASURING: Partial<FolderJob> = {
   ...REPORTING,
+  activations: "memory",
   validationWindows: [Uint32Array.of(2, 7, 300, 45, 13, 1)],
 };
-const RECONSTRUCTING: Partial<FolderJob> = { ...REPORTING, reconstruct: 2 };
+const RECONSTRUCTING: Partial<FolderJob> = { ...REPORTING, activations: "memory", reconstruct: 2 };
 const PACKING: Partial<FolderJob> = {
   gridOf: () => ({ bits: 4, groupSize: 0, symmetric: false }),
   queryOf: () => ({ sparsity: 0.5, bits: 4 }),
 };
-
-/** A job that prunes two layers of one block and one layer of another. */
-function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
-  const names = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
-  return {
-    checkpoint,
-    model,
-    windows: WINDOWS,
-    layers: new Set(names),
-    queryOf: () => ({ sparsity: 0.5 }),
-    activations: "memory",
-    out,
-    fingerprint: { "--sparsity": "0.5" },
-    reportFileNames: ["pare.json"],
-    reportFiles: ({ layers }) =>
-      Promise.resolve(new Map([["pare.json", JSON.stringify(layers.map((l) => l.name))]])),
-    ...changes,
-  };
-}
 
 function run(what: FolderJob, fs?: WorkFileSystem, onUnfinished?: (folder: string) => void) {
   const { backend, pruner } = host;
@@ -122,13 +97,9 @@ describe("pruneIntoFolder()", () => {
 
   for (
     const [what, stride, changes] of [
-      ["with hidden states in memory", 2, {}],
-      ["with hidden states on disk and true-sequential calibration", 5, {
-        activations: "disk",
-        trueSequential: true,
-      }],
+      ["with hidden states in memory", 2, { activations: "memory" }],
+      ["with hidden states on disk and true-sequential calibration", 5, { trueSequential: true }],
       ["with sparsities that an allocation chooses, and hidden states on disk", 5, {
-        activations: "disk",
         allocation: ALLOCATION,
       }],
       ["with held-out windows", 2, MEASURING],

@@ -10,7 +10,7 @@ import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { ModelEvaluation } from "../../src/cli/eval/evaluate_models.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
+import { actDuring, pareJson, runPare, startPare, succeeded, words } from "./run_pare.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 
 const folder = temporaryFolder();
@@ -72,28 +72,28 @@ describe("pare sweep", () => {
     assert.match(await Deno.readTextFile(svg), /^<svg.*sparsegpt.*<\/svg>\n$/s);
   });
 
-  it("spreads the zeros over the layers as prune does, with --allocate", async () => {
-    const options = ["--methods", "magnitude", "--sparsities", "0.6", "--allocate", "owl"];
-    const sweep = await pareJson<Sweep>(...sweepArgs(...options));
-    const uniform = await pareJson<Sweep>(...sweepArgs(...options.slice(0, 4)));
-    assert.deepEqual([sweep.allocate, uniform.allocate], ["owl", "uniform"]);
-    assert.notEqual(sweep.points[0].perplexity, uniform.points[0].perplexity);
-    const pruned = ["--method", "magnitude", "--sparsity", "0.6", "--allocate", "owl"];
-    assert.equal(sweep.points[0].perplexity, await prunedPerplexity("allocated", pruned));
-  });
-
-  it("rounds weights that are pruned by magnitude as prune does, with --bits", async () => {
-    const options = ["--methods", "magnitude", "--sparsities", "0.5", "--bits", "3"];
-    const sweep = await pareJson<Sweep>(...sweepArgs(...options));
-    const pruned = ["--method", "magnitude", "--sparsity", "0.5", "--bits", "3"];
-    assert.equal(sweep.points[0].perplexity, await prunedPerplexity("rounded", pruned));
-  });
-
-  for (const [options, sparsity] of [[[], 0.5], [["--bits", "4"], 0]] as const) {
-    it(`has the defaults of prune with the options ${JSON.stringify(options)}`, async () => {
-      const { points: [point, ...others] } = await pareJson<Sweep>(...sweepArgs(...options));
-      assert.deepEqual([point.method, point.sparsity, others.length], ["alps", sparsity, 0]);
-      assert.equal(point.perplexity, await prunedPerplexity(`defaults ${options}`, options));
+  for (
+    const [what, options, pruned] of [
+      ["the defaults", [], []],
+      ["the default sparsity 0 with --bits", ["--bits", "4"], ["--bits", "4"]],
+      [
+        "weights that are rounded after magnitude pruning",
+        ["--methods", "magnitude", "--sparsities", "0.5", "--bits", "3"],
+        ["--method", "magnitude", "--sparsity", "0.5", "--bits", "3"],
+      ],
+      [
+        "zeros that --allocate spreads over the layers",
+        ["--methods", "magnitude", "--sparsities", "0.6", "--allocate", "owl"],
+        ["--method", "magnitude", "--sparsity", "0.6", "--allocate", "owl"],
+      ],
+    ] as const
+  ) {
+    it(`measures what prune writes, with ${what}`, async () => {
+      const { points: [point, ...others], allocate } = await pareJson<Sweep>(...sweepArgs(...options));
+      assert.equal(others.length, 0);
+      assert.equal(point.perplexity, await prunedPerplexity(what, pruned));
+      if (options.length === 0) assert.deepEqual([point.method, point.sparsity], ["alps", 0.5]);
+      assert.equal(allocate, what.includes("--allocate") ? "owl" : "uniform");
     });
   }
 
@@ -116,17 +116,8 @@ describe("pare sweep", () => {
       const child = startPare(
         ...sweepArgs("--methods", "sparsegpt", "--sparsities", "0.1..0.9", "--samples", "32", "--csv", csv),
       );
-      const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-      let stderr = "";
-      while (!stderr.includes("sweeping 1/")) {
-        const { done, value } = await reader.read();
-        if (done) assert.fail(stderr);
-        stderr += value;
-      }
-      child.kill("SIGINT");
-      for (let next = await reader.read(); !next.done; next = await reader.read()) stderr += next.value;
-      const { code } = await child.status;
-      await child.stdout.cancel();
+      const isSweeping = (printed: string) => printed.includes("sweeping 1/");
+      const { code, stderr } = await actDuring(child, isSweeping, () => child.kill("SIGINT"));
       assert.equal(code, 130, stderr);
       assert.match(stderr, /error: stopped by SIGINT\n$/);
       assert.match(

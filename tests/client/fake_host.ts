@@ -68,7 +68,7 @@ export function problem(
   status: number,
   code: string,
   headers: Record<string, string> = {},
-): Answer {
+): () => Response {
   const body = { type: `urn:pare:problem:${code}`, title: "t", status, detail: `detail of ${code}`, code };
   return () =>
     Response.json({ ...body, request_id: "r-1" }, {

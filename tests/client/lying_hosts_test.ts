@@ -55,8 +55,7 @@ const CALLS: Readonly<Record<string, (change: Change) => Promise<unknown>>> = {
   },
   "Pare.pruneLayer over the body limit of an edge": (change) => {
     const tooLarge = problem(413, "unknown"), { answer } = lyingEdge(change);
-    const fetch = (request: Request) =>
-      request.url.endsWith("/v1/layers") ? tooLarge({} as Received) : answer(request);
+    const fetch = (request: Request) => request.url.endsWith("/v1/layers") ? tooLarge() : answer(request);
     return new Pare({ baseUrl: EDGE, fetch }).pruneLayer(TENSORS);
   },
 };

@@ -221,7 +221,7 @@ describe("Pare.pruneModel", () => {
 
   it("throws if the host evicts the statistics a second time", async () => {
     const host = new FakeHost(({ method }) =>
-      method === "POST" ? problem(404, "hessian_not_found")({} as Received) : new Response(null)
+      method === "POST" ? problem(404, "hessian_not_found")() : new Response(null)
     );
     await assert.rejects(pruneModel(host, [["q", "k"]]), {
       code: "hessian_not_found",

@@ -55,7 +55,7 @@ export async function blockCalls(): Promise<Readonly<Record<string, (change: Cha
   await prune(honest);
   const hostWith = (change: Change) => {
     const application = ({ method }: Request) => {
-      if (method === "GET") return problem(404, "states_not_found")(undefined!);
+      if (method === "GET") return problem(404, "states_not_found")();
       return method === "POST" ? new Response(change(answer)) : new Response(null, { status: 204 });
     };
     return new BlockHost({ ...host.transport, application }, "run");

@@ -1,44 +1,30 @@
-/** Tests that a run whose windows are divided over several hosts gives the bytes, reports and errors of a run in this process. */
+/**
+ * Tests that a run gives the bytes, reports and errors of a run in this process if two hosts solve its layers, if one host prunes its blocks,
+ * and if its windows are divided over two hosts.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { PareHosts } from "../../../src/client/pare_hosts.ts";
+import { HostPool } from "../../../src/client/host_pool.ts";
 import type { TransportOptions } from "../../../src/client/transport.ts";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
-import { openModel } from "../../../src/model/model.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
-import { DividedBlocks, type DividedBlocksOptions } from "../../../src/prune/blocks/divided_blocks.ts";
-import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
+import { serverPruner } from "../../../src/prune/server_pruner.ts";
 import type { PruneJob } from "../../../src/prune/run/job.ts";
 import { PART_WINDOWS } from "../../../src/protocol/limits.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
-import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
-import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
+import { sotuTokens, useOptSotu } from "../../support/opt_sotu.ts";
 import { normals } from "../../../scripts/fixtures/random.ts";
-import { runInMemory } from "./run_in_memory.ts";
+import { divided, remote, runAlone, runInMemory, withHosts } from "./run_in_memory.ts";
 
 /** Three parts and a bit of fitted windows, and two parts of held-out ones. */
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 54, seqlen: 16 });
 const fitted = windows.slice(0, 3 * PART_WINDOWS - 11), heldOut = windows.slice(fitted.length);
 
-type Hosts = readonly TransportOptions[];
-
-function divided(
-  hosts: Hosts,
-  config: Readonly<Record<string, unknown>>,
-  options: Partial<DividedBlocksOptions> = {},
-): DividedBlocks {
-  return new DividedBlocks({
-    config,
-    hosts,
-    layers: new PareHosts(hosts, { onHostLost: () => {} }),
-    nameOf: (index) => `run-${index}`,
-    ...options,
-  });
-}
+const opt = useOptSotu();
 
 /** Returns a transport that refuses every request after `isLost` was called and has returned true once. */
 function losing(host: TransportOptions, isLost: (request: Request) => boolean): TransportOptions {
@@ -64,7 +50,7 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
     windows: fitted.slice(0, 33),
     validationWindows: heldOut.slice(0, 3),
   }],
-  ["targets that are not decided about", { method: "alps", pattern: "2:4" }, {
+  ["targets that are not decided about", { method: "wanda", target_step: 0.25 }, {
     target: "dense",
     validationWindows: [],
   }],
@@ -99,31 +85,28 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
   }],
 ];
 
-describe("DividedBlocks", () => {
-  async function withHosts(test: (near: LocalHost, hosts: readonly LocalHost[]) => Promise<void>) {
-    await using near = await openLocalHost("cpu");
-    // If a host is lost, the other one gets requests for several shares of the windows.
-    await using one = await openLocalHost("cpu", {}, 4);
-    await using two = await openLocalHost("cpu", {}, 4);
-    await test(near, [one, two]);
-  }
-
+describe("a run at hosts", () => {
   for (const [what, query, options] of RUNS) {
-    it(`gives the bytes of one host and of this process with ${what}`, () =>
+    it(`gives the bytes of this process at one host and at two, with ${what}`, () =>
       withHosts(async (near, hosts) => {
-        const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
+        const { model, checkpoint: { config } } = opt, transports = hosts.map(({ transport }) => transport);
         const job = { model, windows: fitted, validationWindows: heldOut, queryOf: () => query, ...options };
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runAlone(job, near);
         assert.equal(alone.replaced.size, 24);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
-        const transports = hosts.map(({ transport }) => transport);
-        assertSame(await runInMemory(job, { pruner: divided(transports, config) }), alone);
-        const only = new RemoteBlocks(new BlockHost(transports[0], "run"), { config, format: "dense" });
-        assertSame(await runInMemory(job, { pruner: only }), alone);
-        for (const [index, transport] of [...transports, transports[0]].entries()) {
-          assert.equal(await new BlockHost(transport, `run-${index}`).nextBlock(), undefined);
+        const isHeldOut = job.validationWindows.length > 0;
+        for (const { report } of alone.reports.values()) {
+          assert.equal("validation_error" in report, isHeldOut);
         }
-        await checkpoint.close();
+        const pool = new HostPool(hosts.map(({ pare }) => pare));
+        const layers = serverPruner({ solveRound: (...args) => pool.solveRound(...args) });
+        assertSame(await runInMemory(job, { backend: near.backend, pruner: layers }), alone);
+        assertSame(await runInMemory(job, { pruner: remote(transports[0], config) }), alone);
+        assertSame(await runInMemory(job, { pruner: divided(transports, config) }), alone);
+        const [one, two] = transports;
+        for (const [host, name] of [[one, "run"], [one, "run-0"], [two, "run-1"], [one, "run-2"]] as const) {
+          assert.equal(await new BlockHost(host, name).nextBlock(), undefined);
+        }
       }));
   }
 
@@ -148,7 +131,7 @@ describe("DividedBlocks", () => {
           target,
           reconstruct: 1,
         };
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runAlone(job, near);
         const pruner = divided(hosts.map(({ transport }) => transport), config);
         assertSame(await runInMemory(job, { pruner }), alone);
       }));
@@ -165,7 +148,7 @@ describe("DividedBlocks", () => {
   ) {
     it(`continues at the other host if one is lost while it ${when}`, () =>
       withHosts(async (near, hosts) => {
-        const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
+        const { model, checkpoint: { config } } = opt;
         const job = {
           model,
           windows: fitted,
@@ -173,7 +156,7 @@ describe("DividedBlocks", () => {
           queryOf: () => ({ sparsity: 0.5 }),
           ...options,
         };
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runAlone(job, near);
         let requests = 0;
         const transports = hosts.map(({ transport }) => transport);
         const isLost = ({ url }: Request) => url.includes(path) && ++requests === at;
@@ -186,22 +169,20 @@ describe("DividedBlocks", () => {
         assert.deepEqual(losses, ["ConnectionError"]);
         // The first host has the states of all windows, besides those of its share.
         assert.equal(rebuilt.length, lost === 0 ? 2 : 1);
-        await checkpoint.close();
       }));
   }
 
   it("stops with the error of the last host if all are lost", () =>
     withHosts(async (_near, [one, two]) => {
-      const checkpoint = await openOptSotu(), { config } = checkpoint;
+      const { model, checkpoint: { config } } = opt;
       const hosts = [one, two].map(({ transport }) => losing(transport, ({ method }) => method === "POST"));
-      const job = { model: openModel(checkpoint), windows: fitted, queryOf: () => ({ sparsity: 0.5 }) };
+      const job = { model, windows: fitted, queryOf: () => ({ sparsity: 0.5 }) };
       await assert.rejects(runInMemory(job, { pruner: divided(hosts, config) }), { name: "ConnectionError" });
-      await checkpoint.close();
     }));
 
   it("continues a run that has stopped while a trained block is rounded", () =>
     withHosts(async (near, hosts) => {
-      const checkpoint = await openOptSotu(), model = openModel(checkpoint), { config } = checkpoint;
+      const { model, checkpoint: { config } } = opt;
       const job: PruneJob = {
         model,
         windows: fitted.slice(0, 33),
@@ -210,7 +191,7 @@ describe("DividedBlocks", () => {
         target: "dense",
         reconstruct: 1,
       };
-      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      const alone = await runAlone(job, near);
       const replaced = new Map<string, HostTensor>(), trained = new Map<string, HostTensor>();
       const finished = new Set<string>(), measured = new Set<number>();
       const reconstructed = new Map<number, readonly string[]>(), decided = new Map<number, boolean>();
@@ -247,6 +228,5 @@ describe("DividedBlocks", () => {
       assert.deepEqual(rebuilt, [1]);
       assertSame(replaced, alone.replaced);
       assertSame(trained, alone.trained);
-      await checkpoint.close();
     }));
 });

@@ -1,37 +1,27 @@
-/** Tests that a run whose blocks are pruned at a host gives the same bytes, reports and errors as a run in this process. */
+/** Tests that a run whose blocks are pruned at a host gives the same bytes, reports and errors as a run in this process. `divided_blocks_slow_test.ts` tests the options of runs. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { TransportOptions } from "../../../src/client/transport.ts";
 import { calibrationWindows } from "../../../src/layer/calibration/windows.ts";
-import type { Checkpoint } from "../../../src/model/checkpoint/checkpoint.ts";
 import type { TensorSource } from "../../../src/model/checkpoint/tensor_source.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
-import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import { gridOfQuery, storePacked } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
-import type { RunOptions } from "../../../src/protocol/run/options.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 import { openFixture } from "../../support/fixture_models.ts";
-import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
-import { openOptSotu, sotuTokens } from "../../support/opt_sotu.ts";
-import { runInMemory } from "./run_in_memory.ts";
+import { openLocalHost } from "../../support/local_host.ts";
+import { sotuTokens, useOptSotu } from "../../support/opt_sotu.ts";
+import { remote, runAlone, runInMemory, withHosts } from "./run_in_memory.ts";
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 9, seqlen: 24 });
 
-function remote(
-  transport: TransportOptions,
-  config: Readonly<Record<string, unknown>>,
-  format: RunOptions["format"] = "dense",
-): RemoteBlocks {
-  return new RemoteBlocks(new BlockHost(transport, "run"), { config, format });
-}
+const opt = useOptSotu();
 
 function jobOf(model: Model, query: LayerQuery, options: Partial<PruneJob> = {}): PruneJob {
   return {
@@ -43,16 +33,6 @@ function jobOf(model: Model, query: LayerQuery, options: Partial<PruneJob> = {})
   };
 }
 
-const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
-  ["held-out windows", { method: "sparsegpt", damping: "auto" }, {}],
-  ["no held-out windows", { pattern: "2:4" }, { validationWindows: [] }],
-  ["true-sequential order", { token_weights: "none" }, { trueSequential: true }],
-  ["rounded weights", { method: "sparsegpt", sparsity: 0, bits: 4 }, {}],
-  ["targets, which the host decides about", { pattern: "2:4" }, { target: "dense" }],
-  ["reconstructed blocks", { method: "sparsegpt", pattern: "2:4" }, { reconstruct: 1 }],
-  ["blocks that are reconstructed and then rounded", { pattern: "2:4", bits: 4 }, { reconstruct: 1 }],
-];
-
 /** The blocks whose layers are chosen, and whether each request of the second run computes anything. */
 const LOST_ANSWERS: readonly (readonly [string, PruneJob["layers"], readonly boolean[]])[] = [
   ["a block", undefined, [false, true, true]],
@@ -63,71 +43,41 @@ const LOST_ANSWERS: readonly (readonly [string, PruneJob["layers"], readonly boo
   ],
 ];
 
-async function withOptSotu(test: (checkpoint: Checkpoint, near: LocalHost, far: LocalHost) => Promise<void>) {
-  const checkpoint = await openOptSotu();
-  await using near = await openLocalHost("cpu");
-  await using far = await openLocalHost("cpu");
-  try {
-    await test(checkpoint, near, far);
-  } finally {
-    await checkpoint.close();
-  }
-}
-
 describe("RemoteBlocks", () => {
-  for (const [what, query, options] of RUNS) {
-    it(`gives the same bytes with ${what}`, () =>
-      withOptSotu(async (checkpoint, near, far) => {
-        const job = jobOf(openModel(checkpoint), query, options);
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
-        assert.equal(alone.replaced.size, 24);
-        assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
-        assert.equal(alone.decisions.size > 0, options.target !== undefined);
-        assertSame(
-          await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }),
-          alone,
-        );
-        assert.equal(await new BlockHost(far.transport, "run").nextBlock(), undefined);
-      }));
-  }
-
   it("gives the same bytes in the layout pack-quantized, whose scales are rounded", () =>
-    withOptSotu(async (checkpoint, near, far) => {
+    withHosts(async (near, [far]) => {
       const query: LayerQuery = { sparsity: 0.5, bits: 4, group_size: 32, symmetric: true };
-      const job = jobOf(openModel(checkpoint), query);
+      const job = jobOf(opt.model, query);
       const takeAnswer: OpenDestination["takeAnswer"] = (layer) =>
         storePacked(layer, gridOfQuery(query), () => Promise.resolve());
-      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner }, { takeAnswer });
-      const pruner = remote(far.transport, checkpoint.config, "pack-quantized");
+      const alone = await runAlone(job, near, { takeAnswer });
+      const pruner = remote(far.transport, opt.checkpoint.config, { format: "pack-quantized" });
       assertSame(await runInMemory(job, { pruner }, { takeAnswer }), alone);
     }));
 
   it("gives the same bytes if only some layers of some blocks are pruned", () =>
-    withOptSotu(async (checkpoint, near, far) => {
-      const model = openModel(checkpoint), prefix = "model.decoder.layers";
+    withHosts(async (near, [far]) => {
+      const prefix = "model.decoder.layers";
       const layers = new Set(
         ["1.fc1", "1.self_attn.q_proj", "2.fc2"].map((name) => `${prefix}.${name}.weight`),
       );
-      const job = jobOf(model, { sparsity: 0.5 }, { layers });
-      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      const job = jobOf(opt.model, { sparsity: 0.5 }, { layers });
+      const alone = await runAlone(job, near);
       assert.equal(alone.replaced.size, 3);
-      assertSame(await runInMemory(job, { pruner: remote(far.transport, checkpoint.config) }), alone);
+      assertSame(await runInMemory(job, { pruner: remote(far.transport, opt.checkpoint.config) }), alone);
     }));
 
   for (const target of ["none", "dense"] as const) {
     it(`runs the blocks again if the host loses the states, with the target ${target}`, () =>
-      withOptSotu(async (checkpoint, near, far) => {
-        const job = jobOf(openModel(checkpoint), { pattern: "2:4" }, { target, reconstruct: 1 });
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      withHosts(async (near, [far]) => {
+        const job = jobOf(opt.model, { pattern: "2:4" }, { target, reconstruct: 1 });
+        const alone = await runAlone(job, near);
         const rebuilt: number[] = [];
-        const host = new BlockHost(far.transport, "run"), { config } = checkpoint;
-        const pruner = new RemoteBlocks(host, {
-          config,
-          format: "dense",
-          onRebuild: (block) => void rebuilt.push(block),
-        });
+        const onRebuild = (block: number) => void rebuilt.push(block);
+        const pruner = remote(far.transport, opt.checkpoint.config, { onRebuild });
         let layers = 0;
-        const onLayerDone = async () => void (++layers === 14 && await host.delete());
+        const onLayerDone = async () =>
+          void (++layers === 14 && await new BlockHost(far.transport, "run").delete());
         const result = await runInMemory(job, { pruner, onLayerDone: () => void onLayerDone() });
         assert.deepEqual(rebuilt, [3]);
         assertSame(result, alone);
@@ -136,9 +86,9 @@ describe("RemoteBlocks", () => {
 
   for (const [what, layers, sent] of LOST_ANSWERS) {
     it(`uses the stored answer if the client has lost the answer for ${what}`, () =>
-      withOptSotu(async (checkpoint, near, far) => {
-        const job = jobOf(openModel(checkpoint), { pattern: "2:4" }, { layers });
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      withHosts(async (near, [far]) => {
+        const job = jobOf(opt.model, { pattern: "2:4" }, { layers });
+        const alone = await runAlone(job, near);
         let stored = 0, error: Error | undefined = new Error("the disk is full");
         const replaced = new Map<string, HostTensor>(), finished = new Set<string>();
         const changes: Partial<OpenDestination> = {
@@ -151,7 +101,7 @@ describe("RemoteBlocks", () => {
           record: ({ name }) => Promise.resolve(void finished.add(name)),
           finished,
         };
-        const services = { pruner: remote(far.transport, checkpoint.config) };
+        const services = { pruner: remote(far.transport, opt.checkpoint.config) };
         await assert.rejects(runInMemory(job, services, { ...changes, finished: new Set() }), error);
         assert.equal(finished.size, 8);
         error = undefined;
@@ -161,7 +111,7 @@ describe("RemoteBlocks", () => {
           if (request.method === "POST") dispatches.push(counters.dispatches - before);
           return answer;
         };
-        const pruner = remote({ ...far.transport, application }, checkpoint.config);
+        const pruner = remote({ ...far.transport, application }, opt.checkpoint.config);
         await runInMemory(job, { pruner }, { ...changes, finished: new Set(finished) });
         assertSame(replaced, alone.replaced);
         assert.deepEqual(dispatches.map((count) => count > 0), sent);
@@ -187,12 +137,12 @@ for (const family of ["qwen3_moe", "gpt2", "mixtral"]) {
   it(`RemoteBlocks gives the same bytes for ${family}`, async () => {
     const { windows, variants: [{ model: stored, config }] } = await readFamilyFixture(family);
     const model = family === "mixtral" ? splitMixtral(stored, config) : stored;
-    await using near = await openLocalHost("cpu");
-    await using far = await openLocalHost("cpu");
     const job = { model, windows, queryOf: () => ({ sparsity: 0.5 }) };
-    const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
-    assert.equal(alone.replaced.has("model.layers.0.mlp.experts.0.gate_proj.weight"), family !== "gpt2");
-    assertSame(await runInMemory(job, { pruner: remote(far.transport, config) }), alone);
+    await withHosts(async (near, [far]) => {
+      const alone = await runAlone(job, near);
+      assert.equal(alone.replaced.has("model.layers.0.mlp.experts.0.gate_proj.weight"), family !== "gpt2");
+      assertSame(await runInMemory(job, { pruner: remote(far.transport, config) }), alone);
+    });
   });
 }
 
@@ -204,8 +154,7 @@ it("RemoteBlocks ends a run whose layers are stored, although the host does not 
     return far.transport.application!(request);
   };
   const errors: Error[] = [], onNotDeleted = (error: Error) => void errors.push(error);
-  const host = new BlockHost({ ...far.transport, application }, "run");
-  const pruner = new RemoteBlocks(host, { config, format: "dense", onNotDeleted });
+  const pruner = remote({ ...far.transport, application }, config, { onNotDeleted });
   const { replaced } = await runInMemory({ model, windows, queryOf: () => ({ sparsity: 0.5 }) }, { pruner });
   assert.equal(replaced.size, model.spec.blockCount * model.spec.block(0).groups.flat().length);
   assert.deepEqual(errors.map(({ name }) => name), ["ConnectionError"]);
@@ -219,7 +168,7 @@ eachBackend("RemoteBlocks", (open) => {
       ["self_attn.q_proj", "mlp.down_proj"].map((name) => `model.layers.0.${name}.weight`),
     );
     const job = jobOf(model, { pattern: "2:4" }, { layers });
-    const alone = await runInMemory(job, { backend: host.backend, pruner: host.pruner });
+    const alone = await runAlone(job, host);
     assert.equal(alone.replaced.size, 2);
     assertSame(await runInMemory(job, { pruner: remote(host.transport, checkpoint.config) }), alone);
     await checkpoint.close();

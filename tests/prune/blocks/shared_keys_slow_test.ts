@@ -7,20 +7,18 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { FAMILY_MODELS, type Settings } from "../../../scripts/fixtures/family_models.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
-import { PareHosts } from "../../../src/client/pare_hosts.ts";
 import { blockTensors, embeddingTensors } from "../../../src/model/families/check_tensors.ts";
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { BlockJobs } from "../../../src/prune/blocks/block_jobs.ts";
-import { DividedBlocks } from "../../../src/prune/blocks/divided_blocks.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
 import type { PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { assertSame } from "../../support/assert_same.ts";
 import { eachBackend } from "../../support/backends.ts";
-import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
+import { openLocalHost } from "../../support/local_host.ts";
 import { uniform } from "../../../scripts/fixtures/random.ts";
 import { randomWeights } from "../../support/random_weights.ts";
-import { runInMemory } from "./run_in_memory.ts";
+import { divided, remote, runAlone, runInMemory, withHosts } from "./run_in_memory.ts";
 
 const { gemma4_text_e2b: { base } } = FAMILY_MODELS;
 
@@ -58,41 +56,30 @@ const RUNS: readonly (readonly [string, LayerQuery, Partial<PruneJob>])[] = [
 ];
 
 describe("a run at hosts", () => {
-  async function withHosts(test: (near: LocalHost, hosts: readonly LocalHost[]) => Promise<void>) {
-    await using near = await openLocalHost("cpu");
-    await using one = await openLocalHost("cpu", {}, 4);
-    await using two = await openLocalHost("cpu", {}, 4);
-    await test(near, [one, two]);
-  }
-  const divided = (hosts: readonly LocalHost[], config: Settings) => {
-    const transports = hosts.map(({ transport }) => transport);
-    const options = { hosts: transports, layers: new PareHosts(transports, { onHostLost: () => {} }) };
-    return new DividedBlocks({ config, ...options, nameOf: (index) => `run-${index}` });
-  };
-  const remote = (host: LocalHost, config: Settings, onRebuild?: (block: number) => void) =>
-    new RemoteBlocks(new BlockHost(host.transport, "run"), { config, format: "dense", onRebuild });
-
   for (const [what, query, options] of RUNS) {
     it(`gives the bytes of this process with one host and with two for ${what}`, () =>
       withHosts(async (near, hosts) => {
         const job = jobOf(SHARED, query, options);
-        const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+        const alone = await runAlone(job, near);
         assert.equal(alone.errors.size, 4);
         assert.equal(alone.trained.size > 0, options.reconstruct !== undefined);
-        assertSame(await runInMemory(job, { pruner: remote(hosts[0], SHARED) }), alone);
-        assertSame(await runInMemory(job, { pruner: divided(hosts, SHARED) }), alone);
+        assertSame(await runInMemory(job, { pruner: remote(hosts[0].transport, SHARED) }), alone);
+        assertSame(
+          await runInMemory(job, { pruner: divided(hosts.map(({ transport }) => transport), SHARED) }),
+          alone,
+        );
       }));
   }
 
   it("gives the bytes of this process if the host loses the states before a block that reads those of another", () =>
     withHosts(async (near, [host]) => {
       const job = jobOf(SHARED, { pattern: "2:4" }, { target: "dense" });
-      const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner });
+      const alone = await runAlone(job, near);
       const { model: { spec } } = job, rebuilt: number[] = [];
       const inBlock2 = [0, 1].flatMap((block) => spec.block(block).groups.flat()).length + 1;
       const onLayerDone = async (done: number) =>
         void (done === inBlock2 && await new BlockHost(host.transport, "run").delete());
-      const pruner = remote(host, SHARED, (block) => void rebuilt.push(block));
+      const pruner = remote(host.transport, SHARED, { onRebuild: (block) => void rebuilt.push(block) });
       const services = { pruner, onLayerDone: (done: number) => void onLayerDone(done) };
       assertSame(await runInMemory(job, services), alone);
       assert.deepEqual(rebuilt, [3]);
@@ -102,15 +89,16 @@ describe("a run at hosts", () => {
     withHosts(async (near, [host]) => {
       const config = { ...SHARED, vocab_size: 20 }, job = jobOf(config, { sparsity: 0.5 });
       const expected = { name: "ModelError", message: /: has no row 2\d; the number of rows is 20$/ };
-      await assert.rejects(runInMemory(job, { backend: near.backend, pruner: near.pruner }), expected);
-      await assert.rejects(runInMemory(job, { pruner: remote(host, config) }), expected);
+      await assert.rejects(runAlone(job, near), expected);
+      await assert.rejects(runInMemory(job, { pruner: remote(host.transport, config) }), expected);
     }));
 
   it("is refused for Gemma 4 E2B and E4B", () =>
     withHosts(async (_near, hosts) => {
       const job = jobOf(E2B, { sparsity: 0.5 });
       const jobs = new RemoteBlocks(new BlockJobs(hosts[0].transport), { config: E2B, format: "dense" });
-      for (const pruner of [remote(hosts[0], E2B), divided(hosts, E2B), jobs]) {
+      const transports = hosts.map(({ transport }) => transport);
+      for (const pruner of [remote(transports[0], E2B), divided(transports, E2B), jobs]) {
         await assert.rejects(runInMemory(job, { pruner }), {
           name: "ModelError",
           message: /embed_tokens_per_layer\.weight: hosts do not run the blocks of Gemma 4 E2B and E4B/,
@@ -122,11 +110,7 @@ describe("a run at hosts", () => {
 eachBackend("a run at a host", (open) => {
   it("gives the bytes of a run on the same device for blocks that read those of another", async () => {
     const host = await openLocalHost(open()), job = jobOf(SHARED, { pattern: "2:4" }, { target: "dense" });
-    const alone = await runInMemory(job, { backend: host.backend, pruner: host.pruner });
-    const pruner = new RemoteBlocks(new BlockHost(host.transport, "run"), {
-      config: SHARED,
-      format: "dense",
-    });
-    assertSame(await runInMemory(job, { pruner }), alone);
+    const alone = await runAlone(job, host);
+    assertSame(await runInMemory(job, { pruner: remote(host.transport, SHARED) }), alone);
   });
 });
