@@ -160,16 +160,15 @@ class LocalClient:
 
 
 class StoppingClient(LocalClient):
-    """A client that raises `error` after it has solved `layers` layers."""
+    """A client that loses its host after it has solved `layers` layers."""
 
-    def __init__(self, layers: int, error: BaseException | None = None) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         self.layers = layers
-        self.error = error or ConnectionError("the host is gone")
 
     def prune_layer(self, *args: Any, **options: Any) -> PrunedLayer[Tensor]:
         if len(self.hessians) == self.layers:
-            raise self.error
+            raise ConnectionError("the host is gone")
         return super().prune_layer(*args, **options)
 
 
@@ -190,11 +189,11 @@ def run_folder(
     return prune_folder(folder, batches, client or LocalClient(), out, **options)
 
 
-def shard(model: Any, mesh: Any = None) -> Any:
+def shard(model: Any) -> Any:
     """Shard each block of a model, and then the model, by FSDP2."""
     for block in model.get_decoder().layers:
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(block)
+    fully_shard(model)
     return model
 
 
