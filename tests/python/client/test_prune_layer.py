@@ -149,15 +149,6 @@ def test_a_rounded_weight_lies_on_its_grid(pare: Pare, library: str) -> None:
     np.testing.assert_array_equal(np.asarray(pruned.weight)[kept], grid[kept])
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_the_answer_has_the_dtype_that_the_query_asks_for(pare: Pare, library: str) -> None:
-    weight, inputs = random_layer()
-    pruned = pare.prune_layer(
-        to_library(library, weight), inputs=to_library(library, inputs, "F16"), dtype="BF16"
-    )
-    assert pruned.weight.dtype == to_library(library, weight, "BF16").dtype
-
-
 def test_tensors_that_are_not_contiguous_give_the_same_result(pare: Pare) -> None:
     weight, inputs = random_layer()
     expected = pare.prune_layer(weight, inputs=inputs)

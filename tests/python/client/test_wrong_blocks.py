@@ -120,15 +120,8 @@ def twice(_: Tensors, block: dict[str, Any]) -> None:
 
 CONTRADICTION = r"the (relative error|loss) is \S+, but the report says \S+$"
 LIES = {
-    "nan": (put(QUERY, fill(np.nan)), "the tensor weight has a number that is not finite"),
-    "zeros": (put(QUERY, np.zeros_like), "every weight is 0, although the mask keeps some"),
-    "one more zero": (put(QUERY, zero_one_more), "1 weights are 0, although the mask keeps them"),
     "a filled zero": (put(QUERY, fill(1e-3)), "the weight is not zero everywhere that its mask is False"),
     "moved zeros": (move_the_zeros, CONTRADICTION),
-    "another dtype": (
-        put(QUERY, lambda weight: weight.astype(np.float32)),
-        r"the tensor weight is F32 \[192, 192\] instead of F16 \[192, 192\]",
-    ),
     "another shape": (
         put(QUERY, lambda weight: weight[:96].copy()),
         r"the tensor weight is F16 \[96, 192\] instead of F16 \[192, 192\]",

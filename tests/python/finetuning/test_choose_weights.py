@@ -57,20 +57,6 @@ def test_output_layer_is_excluded_if_it_is_tied_to_the_embedding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "expected"),
-    [
-        ("fc1", ["fc1", "fc1"]),
-        ("fc1.weight", ["fc1", "fc1"]),
-        ("layers.1.fc2", ["fc2"]),
-        (["fc2", "*.layers.0.self_attn.?_proj"], ["k_proj", "v_proj", "q_proj", "fc2", "fc2"]),
-        (r"/layers\.[01]\.fc[12]\.weight$/", ["fc1", "fc2", "fc1", "fc2"]),
-    ],
-)
-def test_patterns_have_the_syntax_of_the_command_line(layers: str | list[str], expected: list[str]) -> None:
-    assert [name.split(".")[-2] for name in names(tiny_opt(), layers=layers)] == expected
-
-
-@pytest.mark.parametrize(
     ("layers", "message"),
     [
         ("c1", "'c1' matches no layer; an example of a layer is 'up'"),
@@ -175,10 +161,3 @@ def test_folder_without_a_report_and_damaged_reports_are_refused(tmp_path: Path)
 def test_layers_and_folder_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="layers and folder: only one"):
         names(tiny_opt(), layers="fc1", folder=tmp_path)
-
-
-def test_fsdp1_is_refused_by_name() -> None:
-    model = nn.Sequential(nn.Linear(2, 2))
-    model[0]._fsdp_wrapped_module = nn.Linear(2, 2)
-    with pytest.raises(TypeError, match=r"0 is wrapped by FSDP1 .*shard the model with .*fully_shard"):
-        names(model)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import transformers
 from conftest import MODELS, HostProcess, run_deno, run_python
-from pare_llm import PrunedLayer
+from pare_llm import PrunedLayer, PruneReport, prune_, prune_folder
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
 
 TOKENS = 96
@@ -156,6 +157,52 @@ class LocalClient:
     def delete_hessian(self, digest: str) -> None:
         """Delete stored statistics."""
         del self.stored[digest]
+
+
+class StoppingClient(LocalClient):
+    """A client that loses its host after it has solved `layers` layers."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def prune_layer(self, *args: Any, **options: Any) -> PrunedLayer[Tensor]:
+        if len(self.hessians) == self.layers:
+            raise ConnectionError("the host is gone")
+        return super().prune_layer(*args, **options)
+
+
+def run(model: nn.Module, client: Any = None, batches: Any = None, **options: Any) -> PruneReport:
+    """Prune a model as Wanda does, by default with the solver of this process and two batches."""
+    batches = token_batches(2) if batches is None else batches
+    return prune_(
+        model, batches, client or LocalClient(), **{"method": "wanda", "progress": False, **options}
+    )
+
+
+def run_folder(
+    folder: str | Path, out: str | Path, client: Any = None, batches: Any = None, **options: Any
+) -> PruneReport:
+    """Prune a folder like `run`."""
+    batches = token_batches(2) if batches is None else batches
+    options = {"method": "wanda", "progress": False, **options}
+    return prune_folder(folder, batches, client or LocalClient(), out, **options)
+
+
+def shard(model: Any) -> Any:
+    """Shard each block of a model, and then the model, by FSDP2."""
+    for block in model.get_decoder().layers:
+        fully_shard(block)
+    fully_shard(model)
+    return model
+
+
+def require_equal(model: nn.Module, expected: nn.Module) -> None:
+    """Require that two models have the same parameters, bit for bit."""
+    wanted = dict(expected.named_parameters())
+    assert dict(model.named_parameters()).keys() == wanted.keys()
+    for name, values in model.named_parameters():
+        assert torch.equal(values, wanted[name]), name
 
 
 def solve_report(weight: Tensor, *, zeros: int, method: str, **_: Any) -> Any:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import HessianRecorder, hold_out, prune_
-from pruning_support import TINY_CONFIGS, LocalClient, tiny_model, token_batches
+from pare_llm import HessianRecorder, hold_out
+from pruning_support import TINY_CONFIGS, LocalClient, require_equal, run, tiny_model, token_batches
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -50,7 +50,7 @@ def test_a_run_and_a_recorder_weigh_the_tokens_in_the_same_way_which_the_report_
     with torch.no_grad(), HessianRecorder(model, "*.0.self_attn.q_proj") as recorder:
         for batch in batches:
             model(batch)
-    report = prune_(model, batches, client, method="wanda", progress=False)
+    report = run(model, client, batches)
     assert torch.allclose(client.hessians[0], next(iter(recorder.hessians.values())).matrix, rtol=1e-4)
     assert report.to_dict()["parameters"]["token_weights"] == "unit"
 
@@ -59,21 +59,19 @@ def test_a_run_and_a_recorder_weigh_the_tokens_in_the_same_way_which_the_report_
 def test_held_out_batches_are_summed_on_their_own(true_sequential: bool) -> None:
     fitted, held_out = token_batches(5)[:3], token_batches(5)[3:]
     with_held_out, without, of_held_out = LocalClient(), LocalClient(), LocalClient()
-    options: Any = {"method": "wanda", "progress": False, "true_sequential": true_sequential}
+    options: Any = {"true_sequential": true_sequential}
     model, expected = tiny_model("opt"), tiny_model("opt")
-    report = prune_(model, iter(fitted), with_held_out, validation=iter(held_out), **options)
-    prune_(expected, fitted, without, **options)
+    report = run(model, with_held_out, iter(fitted), validation=iter(held_out), **options)
+    run(expected, without, fitted, **options)
     assert report.to_dict()["calibration"]["validation_samples"] == sum(len(batch) for batch in held_out)
-    for name, parameter in expected.named_parameters():
-        assert torch.equal(model.get_parameter(name), parameter), name
+    require_equal(model, expected)
     for one, other in zip(with_held_out.hessians, without.hessians, strict=True):
         assert torch.equal(one, other)
     assert without.validation == [None] * len(without.hessians)
     # Before a layer is pruned, the inputs of the first group are those of a run on the held-out batches.
-    prune_(tiny_model("opt"), held_out, of_held_out, **options)
+    run(tiny_model("opt"), of_held_out, held_out, **options)
     first, size = of_held_out.hessians[0], len(of_held_out.hessians[0])
-    for upper in with_held_out.validation:
-        assert upper is not None
+    assert None not in with_held_out.validation
     upper = with_held_out.validation[0]
     assert upper is not None
     rows, columns = torch.triu_indices(size, size)
@@ -85,10 +83,9 @@ def test_one_window_in_eight_is_held_out_by_default(rows: int) -> None:
     windows = torch.cat(token_batches(10))
     batches: list[Any] = [{"input_ids": batch} for batch in windows.split(rows)]
     by_default, explicit, without = LocalClient(), LocalClient(), LocalClient()
-    options: Any = {"method": "wanda", "progress": False}
-    report = prune_(tiny_model("opt"), batches, by_default, **options)
+    report = run(tiny_model("opt"), by_default, batches)
     fitted, held_out = hold_out(windows)
-    prune_(tiny_model("opt"), [fitted], explicit, validation=[held_out], **options)
+    run(tiny_model("opt"), explicit, [fitted], validation=[held_out])
     assert (report.facts.samples, report.facts.validation_samples, len(held_out)) == (20, 2, 2)
     for one, other in zip(by_default.hessians[:4], explicit.hessians, strict=False):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
@@ -97,24 +94,29 @@ def test_one_window_in_eight_is_held_out_by_default(rows: int) -> None:
     assert expected is not None
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     for off in (0, ()):
-        report = prune_(tiny_model("opt"), batches, without, validation=off, **options)
+        report = run(tiny_model("opt"), without, batches, validation=off)
         assert (report.facts.samples, report.facts.validation_samples) == (20, 0)
     assert set(without.validation) == {None}
 
 
 def test_of_fewer_than_eight_windows_none_is_held_out() -> None:
-    report = prune_(tiny_model("opt"), token_batches(7, rows=1), LocalClient(), method="wanda")
+    report = run(tiny_model("opt"), batches=token_batches(7, rows=1))
     assert report.facts.validation_samples == 0
 
 
-def test_a_share_that_is_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"share of held-out windows: must be from 0 to 0\.5, got 0\.6"):
-        prune_(tiny_model("opt"), token_batches(1), LocalClient(), method="wanda", validation=0.6)
-
-
-def test_held_out_batches_need_batches_to_fit() -> None:
-    with pytest.raises(ValueError, match="batches: the method wanda needs at least one batch, got none"):
-        prune_(tiny_model("opt"), [], LocalClient(), validation=token_batches(1), method="wanda")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation": 0.6}, r"share of held-out windows: must be from 0 to 0\.5, got 0\.6"),
+        (
+            {"batches": [], "validation": token_batches(1)},
+            "batches: the method wanda needs at least one batch, got none",
+        ),
+    ],
+)
+def test_held_out_windows_that_cannot_be_used_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(tiny_model("opt"), **options)
 
 
 @pytest.mark.parametrize("kind", TINY_CONFIGS)
@@ -122,15 +124,14 @@ def test_hessians_and_weights_are_those_of_whole_forward_passes(kind: str) -> No
     model, expected = tiny_model(kind), tiny_model(kind)
     batches = token_batches(3)
     client = LocalClient()
-    report = prune_(model, batches, client, method="wanda", token_weights="none", progress=False)
+    report = run(model, client, batches, token_weights="none")
     blocks = expected.get_submodule(BLOCK_LISTS.get(kind, "model.layers"))
     hessians = reference_hessians(expected, blocks, batches)
     assert len(client.hessians) == len(hessians) == len(report.layers)
     for layer, found, wanted in zip(report.layers, client.hessians, hessians, strict=True):
         deviation = (found.double() - wanted).abs().max() / wanted.abs().max()
         assert deviation < 1e-5, f"{layer.name}: the Hessian deviates by {deviation:.1e}"
-    for (name, found), wanted in zip(model.named_parameters(), expected.parameters(), strict=True):
-        assert torch.equal(found, wanted), name
+    require_equal(model, expected)
     assert model.config.use_cache == expected.config.use_cache
     assert not client.stored
 
@@ -157,7 +158,7 @@ def test_statistics_of_a_padded_batch_are_those_of_its_sequences(kind: str, left
     batch = padded_batch(sequences, left=left)
     if kind == "gpt2":  # this model numbers positions without regard to the mask
         batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-    prune_(model, [s[None] for s in sequences], single, method="wanda", progress=False)
-    prune_(other, [batch], padded, method="wanda", progress=False)
+    run(model, single, [s[None] for s in sequences])
+    run(other, padded, [batch])
     for one, both in zip(single.hessians, padded.hessians, strict=True):
         assert (one - both).abs().max() < 1e-4 * one.abs().max()

@@ -12,26 +12,17 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 import transformers
-from pruning_support import LocalClient, tiny_model, token_batches
+from pruning_support import require_equal, run, run_folder, shard, tiny_model
 from ranks import run_on_ranks
 from safetensors.torch import save_file
 from torch import distributed as dist
-from torch.distributed.fsdp import fully_shard
 
 FORMS = ("nested", "flat", "safetensors")
 
 
-def sharded() -> Any:
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        fully_shard(block)
-    fully_shard(model)
-    return model
-
-
 def save_all(folder: Path) -> None:
     """Save one model in each form, on every rank."""
-    state = sharded().state_dict()
+    state = shard(tiny_model("llama")).state_dict()
     optimizer = {"step": 3, "average": {name: values + 1 for name, values in state.items()}}
     dcp.save({"model": state, "optimizer": optimizer}, checkpoint_id=folder / "nested")
     dcp.save(state, checkpoint_id=folder / "flat")
@@ -62,26 +53,19 @@ def test_load_reads_the_tensors_of_the_model_only(form: str, saved: Path) -> Non
 @pytest.mark.parametrize("form", FORMS)
 def test_prune_folder_gives_the_weights_of_prune(form: str, saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "pruned"
-    batches = token_batches(2)
-    pare_llm.prune_folder(saved / form, batches, LocalClient(), out, method="wanda", progress=False)
+    run_folder(saved / form, out)
     names = {path.suffix for path in out.iterdir()}
     assert names == {".safetensors", ".json"}
     model = tiny_model("llama")
-    pare_llm.prune_(model, batches, LocalClient(), method="wanda", progress=False)
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(out)
-    for name, values in loaded.named_parameters():
-        assert torch.equal(values, model.get_parameter(name)), name
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_checkpoint_is_not_pruned_into_its_own_folder(form: str, saved: Path) -> None:
+    run(model)
+    require_equal(transformers.AutoModelForCausalLM.from_pretrained(out), model)
     with pytest.raises(FileExistsError, match="already has a checkpoint"):
-        pare_llm.prune_folder(saved / form, token_batches(1), LocalClient(), saved / form, progress=False)
+        run_folder(saved / form, saved / form)
 
 
 def load_pruned(folder: Path) -> dict[str, Any]:
     """Load a pruned folder into a sharded model with the reader of PyTorch."""
-    model = sharded()
+    model = shard(tiny_model("llama"))
     state = model.state_dict()
     dcp.load(state, storage_reader=dcp.HuggingFaceStorageReader(str(folder)))
     model.load_state_dict(state)
@@ -91,8 +75,7 @@ def load_pruned(folder: Path) -> dict[str, Any]:
 def test_the_reader_of_pytorch_loads_a_pruned_folder_on_two_ranks(tmp_path: Path) -> None:
     dense, out = tmp_path / "dense", tmp_path / "pruned"
     tiny_model("llama").save_pretrained(dense)
-    batches = token_batches(1)
-    pare_llm.prune_folder(dense, batches, LocalClient(), out, method="wanda", progress=False)
+    run_folder(dense, out)
     expected = transformers.AutoModelForCausalLM.from_pretrained(out)
     for state in run_on_ranks(load_pruned, 2, out):
         for name, values in expected.named_parameters():

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import prune_
-from pruning_support import TOKENS, LocalClient, token_batches
+from pruning_support import TOKENS, LocalClient, require_equal, run, token_batches
 from test_block_loop import reference_hessians
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration, WhisperConfig, WhisperForConditionalGeneration
@@ -58,7 +57,7 @@ def test_two_stacks_are_refused_by_name(make: Any) -> None:
     with pytest.raises(
         ValueError, match=rf"several stacks of blocks, {listed}, and one run prunes one stack"
     ):
-        prune_(model, batches, LocalClient(), progress=False)
+        run(model, batches=batches)
 
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
@@ -66,17 +65,8 @@ def test_two_stacks_are_refused_by_name(make: Any) -> None:
 def test_a_stack_that_is_named_is_pruned(make: Any, stack: str) -> None:
     model, batches, stacks = make()
     expected, client = copy.deepcopy(model), LocalClient()
-    prune_(
-        model,
-        batches,
-        client,
-        blocks=model.get_submodule(stacks[stack]),
-        method="wanda",
-        token_weights="none",
-        progress=False,
-    )
+    run(model, client, batches, blocks=model.get_submodule(stacks[stack]), token_weights="none")
     hessians = reference_hessians(expected, expected.get_submodule(stacks[stack]), batches)
     for found, wanted in zip(client.hessians, hessians, strict=True):
         assert (found.double() - wanted).abs().max() < 1e-5 * wanted.abs().max()
-    for (name, values), wanted in zip(model.named_parameters(), expected.parameters(), strict=True):
-        assert torch.equal(values, wanted), name
+    require_equal(model, expected)

@@ -13,49 +13,38 @@ from typing import Any
 import pytest
 import torch
 from conftest import HostProcess
-from pare_llm import LayerResult, Pare, PruneReport, prune_
+from pare_llm import LayerResult, Pare, PruneReport
 from pare_llm.pruning.journal import Journal
-from pruning_support import LocalClient, solve_report, tiny_model, token_batches
+from pruning_support import (
+    LocalClient,
+    StoppingClient,
+    require_equal,
+    shard,
+    solve_report,
+    tiny_model,
+    token_batches,
+)
+from pruning_support import run as prune
 from ranks import run_on_ranks
 from torch import distributed as dist
-from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing import ProcessExitedException
 
 LAYERS = 18
 """The number of layers of the model, six per block."""
 
 
-class StoppingClient(LocalClient):
-    """A client whose layer number `stop_at`, counted from 1, fails."""
-
-    def __init__(self, stop_at: int) -> None:
-        super().__init__()
-        self.stop_at = stop_at
-
-    def prune_layer(self, *args: Any, **options: Any) -> Any:
-        if len(self.hessians) + 1 == self.stop_at:
-            raise ConnectionError("the host is gone")
-        return super().prune_layer(*args, **options)
-
-
-def run(journal: Path | None, client: Any = None, **options: Any) -> tuple[Any, PruneReport]:
-    """Prune a freshly loaded model."""
-    model = options.pop("model", None) or tiny_model("opt")
-    batches = options.pop("batches", token_batches(2))
-    client = client or LocalClient()
-    options = {"method": "wanda", "progress": False, "journal": journal, **options}
-    return model, prune_(model, batches, client, **options)
+def run(
+    journal: Path | None, client: Any = None, model: Any = None, **options: Any
+) -> tuple[Any, PruneReport]:
+    """Prune a model, which by default is freshly loaded."""
+    model = model or tiny_model("opt")
+    return model, prune(model, client, journal=journal, **options)
 
 
 def stop_after(layers: int, journal: Path) -> None:
     """Run until so many layers are finished."""
     with pytest.raises(ConnectionError):
-        run(journal, StoppingClient(layers + 1))
-
-
-def require_equal(model: torch.nn.Module, expected: torch.nn.Module) -> None:
-    for (name, values), wanted in zip(model.named_parameters(), expected.parameters(), strict=True):
-        assert torch.equal(values, wanted), name
+        run(journal, StoppingClient(layers))
 
 
 def weight_file(journal: Path, layer: str) -> Path:
@@ -180,9 +169,7 @@ def test_a_layer_takes_no_longer_after_twenty_thousand_layers(
     first, *_, last = (end - start for start, end in pairwise(times))
     assert last <= 2 * first, (first, last)
     with Journal(tmp_path, {}) as journal:
-        assert list(journal.finished(["layers.19.experts.999.down_proj"])) == [
-            "layers.19.experts.999.down_proj"
-        ]
+        assert list(journal.finished([name])) == [name]
 
 
 @pytest.mark.parametrize(
@@ -204,14 +191,6 @@ def test_the_journal_of_other_arguments_is_refused_by_name(
     with pytest.raises(ValueError, match=f"is the journal of another run: .*{re.escape(name)}"):
         run(tmp_path, **changed)
     assert (tmp_path / "journal.jsonl").read_bytes() == before
-
-
-def test_a_model_that_is_pruned_partly_is_refused(tmp_path: Path) -> None:
-    model = tiny_model("opt")
-    with pytest.raises(ConnectionError):
-        run(tmp_path, StoppingClient(4), model=model)
-    with pytest.raises(ValueError, match="has already pruned 3 of the 18 layers"):
-        run(tmp_path, model=model)
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
@@ -253,13 +232,9 @@ class DyingPare(Pare):
 
 
 def prune_on_rank(journal: Path, url: str, dies: bool) -> tuple[dict[str, Any], PruneReport]:
-    model = tiny_model("opt")
-    for block in model.model.decoder.layers:
-        fully_shard(block)
-    fully_shard(model)
     client = DyingPare(url) if dies and dist.get_rank() == 1 else Pare(url)
     batches = token_batches(4)[dist.get_rank() :: 2]
-    report = prune_(model, batches, client, journal=journal, progress=False)
+    model, report = run(journal, client, shard(tiny_model("opt")), batches=batches, method="alps")
     return {name: values.full_tensor().detach() for name, values in model.named_parameters()}, report
 
 

@@ -4,15 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import PruneReport, prune_
-from pruning_support import LocalClient, tiny_model, token_batches
+from pare_llm import prune_
+from pruning_support import LocalClient, require_equal, run, tiny_model, token_batches
 from torch import Tensor, nn
-
-
-def run(model: nn.Module, *, client: Any = None, batches: Any = None, **options: Any) -> PruneReport:
-    """Prune a model with the solver of this process."""
-    batches = token_batches(2) if batches is None else batches
-    return prune_(model, batches, client or LocalClient(), progress=False, **{"method": "wanda", **options})
 
 
 def pruned_names(model: nn.Module) -> set[str]:
@@ -48,16 +42,6 @@ def test_layers_are_chosen_by_patterns_or_by_a_function(choice: Any, expected: s
     assert len(report.facts.skipped) == 18 - len(expected)
 
 
-def test_a_pattern_without_a_match_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="fc9"):
-        run(tiny_model("opt"), layers=["fc1", "fc9"])
-
-
-def test_a_choice_of_no_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match="chooses none of the 18 linear layers"):
-        run(tiny_model("opt"), layers=lambda _: False)
-
-
 class Chain(nn.Module):
     """Blocks of different widths and classes in a chain, after an embedding and before a head."""
 
@@ -78,30 +62,33 @@ class Chain(nn.Module):
 def test_blocks_may_be_given_by_name_or_as_modules() -> None:
     model, other = Chain(), Chain()
     client = LocalClient()
-    run(model, client=client, blocks=["first", "second"], token_weights="none")
+    run(model, client, blocks=["first", "second"], token_weights="none")
     run(other, blocks=[other.first, other.second], token_weights="none")
     assert pruned_names(model) == {"first", "second.1"}
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    require_equal(model, other)
     # The second Hessian is that of the pruned first block.
     with torch.no_grad():
         x = torch.cat([model.first(model.embed(batch)).relu().flatten(0, 1) for batch in token_batches(2)])
     torch.testing.assert_close(client.hessians[1], x.T @ x, rtol=1e-5, atol=1e-5)
 
 
-def test_blocks_that_do_not_form_a_chain_are_refused() -> None:
-    with pytest.raises(ValueError, match="second: its input is not the output of first"):
-        run(Chain(glue=True), blocks=["first", "second"])
-    with pytest.raises(ValueError, match="first: was called where the block second was expected"):
-        run(Chain(), blocks=["second", "first"])
-
-
-def test_unknown_and_missing_blocks_are_refused() -> None:
-    with pytest.raises(ValueError, match="no module 'third'"):
-        run(Chain(), blocks=["third"])
-    with pytest.raises(ValueError, match="name its blocks with blocks="):
-        run(Chain())
-    with pytest.raises(ValueError, match="not a module of the model"):
-        run(Chain(), blocks=[nn.Linear(8, 24)])
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (tiny_model("opt"), {"layers": ["fc1", "fc9"]}, "layers: 'fc9' matches no layer"),
+        (tiny_model("opt"), {"layers": lambda _: False}, "chooses none of the 18 linear layers"),
+        (Chain(glue=True), {"blocks": ["first", "second"]}, "second: its input is not the output of first"),
+        (Chain(), {"blocks": ["second", "first"]}, "first: was called where the block second was expected"),
+        (Chain(), {"blocks": ["third"]}, "no module 'third'"),
+        (Chain(), {"blocks": [nn.Linear(8, 24)]}, "not a module of the model"),
+        (Chain(), {}, "name its blocks with blocks="),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused_by_name(
+    model: nn.Module, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(model, **options)
 
 
 def test_projections_of_multihead_attention_are_pruned() -> None:
@@ -151,16 +138,9 @@ def test_batches_are_needed_unless_the_method_is_magnitude() -> None:
         run(tiny_model("opt"), batches=[])
     model = tiny_model("opt")
     client = LocalClient()
-    report = run(model, client=client, batches=[], method="magnitude")
+    report = run(model, client, [], method="magnitude")
     assert report.zeros == report.entries // 2
     assert all(torch.equal(matrix, torch.eye(len(matrix))) for matrix in client.hessians)
-
-
-def test_a_batch_of_another_type_is_refused() -> None:
-    with pytest.raises(
-        TypeError, match="batch 1 must be a tensor of input_ids, a tuple of this one tensor, or a dict"
-    ):
-        run(tiny_model("opt"), batches=[token_batches(1)[0], "text"])
 
 
 def test_the_method_is_alps_and_parameters_are_passed_on() -> None:
@@ -175,6 +155,6 @@ def test_the_method_is_alps_and_parameters_are_passed_on() -> None:
 
 def test_layers_with_one_input_share_their_statistics() -> None:
     client = LocalClient()
-    run(tiny_model("opt"), client=client)
+    run(tiny_model("opt"), client)
     assert client.put_count == 3  # the query, key and value projections of each block
     assert client.stored == {}

@@ -4,20 +4,23 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
 from conftest import MODELS, HostProcess
-from pare_llm import PruneReport, prune_, prune_folder
+from pare_llm import PruneReport
 from pruning_support import (
     LocalClient,
+    StoppingClient,
     calibration_windows,
+    require_equal,
     require_memory_of_one_block,
     tiny_model,
     token_batches,
 )
+from pruning_support import run as prune
+from pruning_support import run_folder as run
 from ranks import run_on_ranks
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -32,18 +35,12 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def run(folder: Path, out: Path, client: Any = None, **options: Any) -> PruneReport:
-    batches = options.pop("batches", token_batches(2))
-    options = {"method": "wanda", "progress": False, **options}
-    return prune_folder(folder, batches, client or LocalClient(), out, **options)
-
-
 @pytest.mark.parametrize("name", ["opt-sotu", "llama-sotu", "bloom-sotu"])
 def test_the_weights_are_those_of_a_model_in_memory(name: str, tmp_path: Path) -> None:
     batches = list(calibration_windows(name, 2, 64).split(1))
     report = run(MODELS / name, tmp_path, batches=batches, model_dtype=torch.float32)
     model = transformers.AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32)
-    expected = prune_(model, batches, LocalClient(), method="wanda", progress=False)
+    expected = prune(model, batches=batches)
     dense, pruned = tensors_of(MODELS / name), tensors_of(tmp_path)
     assert dense.keys() == pruned.keys()
     names = {layer.weight_name for layer in expected.layers}
@@ -77,11 +74,10 @@ def saved(kind: str, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3", "phi3", "gpt_neox", "gemma3_text", "opt"])
 def test_other_families_are_pruned_from_their_folders(kind: str, tmp_path: Path) -> None:
     model = tiny_model(kind)
-    prune_(model, token_batches(2), LocalClient(), method="wanda", progress=False)
+    prune(model)
     run(saved(kind, tmp_path / "dense"), tmp_path / "pruned")
     loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "pruned", dtype=torch.float32)
-    for (name, values), wanted in zip(loaded.named_parameters(), model.parameters(), strict=True):
-        assert torch.equal(values, wanted), name
+    require_equal(loaded, model)
 
 
 def test_the_files_in_folders_are_copied_but_no_other_checkpoint_and_no_link(tmp_path: Path) -> None:
@@ -159,18 +155,11 @@ def test_an_existing_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
         assert all(torch.equal(values, before[name]) for name, values in tensors_of(out).items())
 
 
-class StoppingClient(LocalClient):
-    def prune_layer(self, *args: Any, **options: Any) -> Any:
-        if len(self.hessians) == 9:
-            raise ConnectionError("the host is gone")
-        return super().prune_layer(*args, **options)
-
-
 def test_a_stopped_run_continues_with_its_journal(tmp_path: Path) -> None:
     dense = saved("opt", tmp_path / "dense")
     out, journal = tmp_path / "pruned", tmp_path / "journal"
     with pytest.raises(ConnectionError):
-        run(dense, out, StoppingClient(), journal=journal)
+        run(dense, out, StoppingClient(9), journal=journal)
     assert not (out / "model.safetensors.index.json").exists()
     client = LocalClient()
     report = run(dense, out, client, journal=journal)

@@ -13,7 +13,7 @@ import transformers
 from client.fake_server import FakeServer, Received, Reply, solved
 from client.test_wrong_answers import Lie, Parts, scale
 from conftest import MODELS, PARE, HostProcess, run_deno
-from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_, prune_folder
+from pare_llm import Pare, PareHosts, TransportOptions, prune_, prune_folder
 from pruning_support import (
     calibration_windows,
     perplexity,
@@ -126,12 +126,6 @@ def test_weights_keep_the_dtype_of_the_model(dtype: torch.dtype, host: HostProce
     assert zeros_of(weights) == report.zeros
 
 
-def test_a_parameter_that_the_host_refuses_ends_the_run(host: HostProcess) -> None:
-    with pytest.raises(PareError) as failure:
-        prune_(tiny_model("opt"), token_batches(1), Pare(host.url), sparsity=1.5, progress=False)
-    assert failure.value.code == "invalid_parameter"
-
-
 class Counting:
     """Makes a client call `on_call` before it sends layer number `call`, counted from 1."""
 
@@ -196,23 +190,6 @@ def test_a_host_that_is_killed_and_restarted_finishes_the_run(host: HostProcess)
     assert retries
     assert len(restarted) == 1
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-
-
-def test_the_layers_before_a_lost_host_stay_pruned(host: HostProcess) -> None:
-    model = tiny_model("opt")
-    client = CountingPare(host.url, retries=0)
-    client.call = 4
-
-    def fail() -> None:
-        raise ConnectionError("the host is gone")
-
-    client.on_call = fail
-    with pytest.raises(ConnectionError, match="the host is gone"):
-        prune_(model, token_batches(2), client, progress=False)
-    attention = model.model.decoder.layers[0].self_attn
-    pruned = [attention.k_proj.weight, attention.v_proj.weight, attention.q_proj.weight]
-    assert zeros_of(pruned) == 3 * 32 * 32 // 2
-    assert zeros_of([attention.out_proj.weight]) == 0
 
 
 MODEL = MODELS / "opt-sotu"

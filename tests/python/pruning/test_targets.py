@@ -270,8 +270,3 @@ def test_no_weight_changes_while_a_layer_is_solved_with_its_target_and_without()
 def test_options_that_do_not_work_with_targets_are_refused(kind: str, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(kind, **options)
-
-
-def test_targets_need_batches() -> None:
-    with pytest.raises(ValueError, match="batches: target='dense' needs at least one batch, got none"):
-        prune_(tiny_model("opt"), [], LocalClient(), method="magnitude", target="dense", progress=False)

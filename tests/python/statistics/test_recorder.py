@@ -220,36 +220,6 @@ def test_runs_a_compiled_model_uncompiled(in_place: bool) -> None:
     assert recorder.hessians["down"].tokens == 3
 
 
-def test_records_in_inference_mode() -> None:
-    model = Mlp()
-    x = torch.randn(3, 6)
-    with HessianRecorder(model) as recorder:
-        with torch.inference_mode():
-            model(x)
-        model(x)
-    assert recorder.hessians["up"].tokens == 6
-    assert largest_deviation(recorder.hessians["up"].matrix, reference_hessian([x, x])) < TOLERANCE
-
-
-def test_offloaded_statistics_are_the_same() -> None:
-    model = Mlp()
-    x = torch.randn(50, 6)
-    with HessianRecorder(model) as plain, HessianRecorder(model, offload=True, chunk_tokens=16) as offloaded:
-        model(x)
-        model(x)
-    for name, hessian in plain.hessians.items():
-        assert offloaded.hessians[name].tokens == 100
-        assert largest_deviation(offloaded.hessians[name].matrix, hessian.matrix.double()) < TOLERANCE
-
-
-def test_records_zero_tokens() -> None:
-    model = Mlp()
-    with HessianRecorder(model) as recorder:
-        model(torch.empty(0, 6))
-    assert recorder.hessians["up"].tokens == 0
-    assert not recorder.hessians["up"].matrix.any()
-
-
 def test_takes_the_input_of_a_layer_from_a_keyword_argument() -> None:
     layer = nn.Linear(3, 2)
     with HessianRecorder(layer) as recorder:

@@ -74,8 +74,7 @@ class QuantizedWeight(Generic[Array]):
     Attributes:
         codes: (out, in) uint8.
         scales: (out, groups) float32, one grid per row and group of columns.
-        zeros: (out, groups) float32, the code that stands for 0, a fraction in grids with scale_bits that do
-            not contain 0.
+        zeros: (out, groups) float32, the code that stands for 0. It is a fraction if 0 is not in the grid.
     """
 
     codes: Array

@@ -91,15 +91,20 @@ def prune_(
             function of the name of a layer. By default all linear layers of the blocks, and each expert of a
             mixture is several layers. Embeddings, the output head and routers are never pruned. Other
             matrices of the blocks that stay dense are named in a warning and in the report.
-        ignore: the layers that stay dense, in the same forms. It may also name matrices that are never
-            pruned, such as `lm_head`.
+        ignore: the layers that stay dense (`pare prune --skip`), in the same forms. It may also name
+            matrices that are never pruned, such as `lm_head`.
         allocate: how the zeros are spread over the layers. `owl` gives blocks with many outliers a lower
             sparsity, `error` minimises the mean relative error of the layers, and the total stays exact. Both
             need a pass through the dense model first.
-        target: what the outputs of a layer should be. `dense` moves its weights towards the outputs of the
-            dense model before it is pruned. The hidden states then take twice the memory.
+        target: what the outputs of a layer should be. `dense` moves its weights by `target_step` towards the
+            outputs of the dense model before it is pruned, so that it can make up for errors of the layers
+            before it. Without a `target_step`, the held-out windows choose it for each layer. The hidden
+            states then take twice the memory.
         reconstruct: how many epochs the kept weights, the biases and the norms of each block are trained
-            after its layers were pruned, so that its outputs are near the outputs of the dense block.
+            after its layers were pruned, so that its outputs are near the outputs of the dense block. With
+            `target="dense"`, the dense block has the inputs of the dense model. The epoch with the least
+            error on the held-out windows is kept. Zeros stay zero. With `bits`, the layers of a block are
+            rounded after the block was trained.
         validation: the share of the windows of all batches that is held out, from 0 to 0.5. By default one
             window in eight, evenly spaced, and none if there are fewer than eight. A tensor of a batch is
             divided if its first dimension counts the windows. Or held-out batches, in the form of `batches`.

@@ -32,33 +32,17 @@ class OtherRunParameters(OtherLayerParameters, total=False):
 
 
 class RunParameters(LayerQuery, OtherRunParameters, total=False):
-    """The options of a run, and the parameters of all its layers, which `LayerQuery` describes.
+    """The options of a run, which `prune_` describes, and the parameters of all its layers (`LayerQuery`).
 
     As in the command `pare prune`, the method is `alps`, the sparsity 0.5, and `token_weights` `unit` unless
     others are given.
     """
 
     layers: LayerChoice | None
-    """The layers to prune: patterns as `choose_layers` of `pare_llm.layers` describes them, or a function of
-    the name of a layer. By default all linear layers of the blocks, and each expert of a mixture is several
-    layers. Embeddings, the output head and routers are never pruned. Other matrices of the blocks that stay
-    dense are named in a warning and in the report."""
     ignore: LayerChoice | None
-    """The layers that stay dense, given in the same ways, as with `pare prune --skip`."""
     allocate: AllocationName
-    """How the zeros are spread over the layers, as with `pare prune --allocate`. `owl` gives blocks with many
-    outliers a lower sparsity, `error` minimises the mean relative error of the layers, and the total stays
-    exact. Both need a pass through the dense model first."""
     target: TargetSource
-    """What the outputs of a layer should be. `dense` moves its weights by `target_step` towards the outputs
-    of the dense model before it is pruned, so that it can make up for errors of the layers before it, as
-    with `pare prune --target`. Without a `target_step`, the held-out windows choose it for each layer. The
-    hidden states then take twice the memory. Defaults to `none`."""
     reconstruct: int
-    """How many epochs the kept weights, the biases and the norms of each block are trained after its layers
-    were pruned, so that its outputs are near the dense block's on the same inputs, or with `target="dense"`
-    on the inputs of the dense model. The epoch with the least error on the held-out windows is kept. Zeros
-    stay zero. With `bits`, the layers of a block are rounded after the block was trained. Defaults to 0."""
 
 
 @dataclass(frozen=True)
