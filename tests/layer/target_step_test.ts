@@ -7,7 +7,6 @@ import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/device/backend.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../src/device/tiled_matrix.ts";
-import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { pruneTensors } from "../../src/layer/handle_layer.ts";
 import { factor } from "../../src/layer/linalg/factor.ts";
 import { copyTiled } from "../../src/layer/linalg/tile_arithmetic.ts";
