@@ -89,7 +89,7 @@ export function stackExperts(experts: readonly PlannedTensor[]): PlannedTensor {
   const other = experts.findIndex((expert) => expert.type !== type);
   if (other >= 0) {
     throw new ModelError(
-      `${name}: the weight of expert ${other} is not packed as that of expert 0, but one tensor has both; add --round nearest`,
+      `${name}: the weight of expert ${other} is packed in another type than the weight of expert 0, but one tensor has both; add --round nearest`,
     );
   }
   return {
