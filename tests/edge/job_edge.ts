@@ -13,7 +13,7 @@ import { file, floats } from "../layer/bodies.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { normals } from "../../scripts/fixtures/random.ts";
 import { SECRET, startEdgeHost, until } from "./edge_hosts.ts";
-import { startEdge } from "./local_edge.ts";
+import { fetchOnce, startEdge } from "./local_edge.ts";
 
 /** The longest time to wait for the end of a job, in milliseconds. */
 export const WAIT_MILLISECONDS = 30_000;
@@ -58,7 +58,7 @@ export async function startJobEdge(count: number, vars: Record<string, string> =
       sha256: digest.slice("sha256:".length),
     });
     const { upload, parts: [{ url }] } = await begun.json();
-    const put = await fetch(url, { method: "PUT", body: bytes });
+    const put = await fetchOnce(url, { method: "PUT", body: bytes });
     await put.body?.cancel();
     const parts = [{ number: 1, etag: put.headers.get("ETag")! }];
     const done = await edge.post(`/v1/uploads/${upload}/complete`, { parts });
@@ -84,10 +84,10 @@ export async function startJobEdge(count: number, vars: Record<string, string> =
     if (hessian) {
       const digest = formatDigest(await sha256(hessian));
       const put = { method: "PUT", body: hessian, headers: safetensorsHeaders(hessian.length) };
-      await (await fetch(`${url}/v1/hessians/${digest}`, put)).body?.cancel();
+      await (await fetchOnce(`${url}/v1/hessians/${digest}`, put)).body?.cancel();
       query += `&hessian=${digest}`;
     }
-    const response = await fetch(`${url}/v1/layers?${query}`, { method: "POST", body, headers });
+    const response = await fetchOnce(`${url}/v1/layers?${query}`, { method: "POST", body, headers });
     return decodeAnswer(await response.bytes(), { query: Object.fromEntries(new URLSearchParams(query)) });
   }
 
