@@ -19,7 +19,7 @@ import { addScaled, allocateLike, copyMatrix, copyTiled, submatrixOf } from "../
 import { chooseColumns } from "./obc/column_choice.ts";
 import { invertStatistics } from "./obc/inverse_statistics.ts";
 import type { ObcOptions, ObcSolution } from "./obc.ts";
-import { checkStatisticsFit, type ForcedEntries, FormSums, type Layer } from "./solver.ts";
+import { checkStatisticsFit, type ForcedEntries, FormSums, KEEP_ALL, type Layer } from "./solver.ts";
 import { solveSparseGpt, zeroDeadInputs } from "./sparsegpt.ts";
 
 /** The largest error with a shrunk H, as a share of tr(W·H·Wᵀ), which is the size of the outputs. */
@@ -122,9 +122,8 @@ async function removeColumns(
   );
   const forced = forceColumns(backend, weight, isRemoved);
   scratch.add(forced.bits);
-  const pass = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: false } as const;
   using unsolved = new ResourceSet();
-  const solution = unsolved.add(await solveSparseGpt(backend, { weight, forced }, factored, pass));
+  const solution = unsolved.add(await solveSparseGpt(backend, { weight, forced }, factored, KEEP_ALL));
   const figures = await forms.measureError();
   unsolved.move();
   return { ...solution, ...figures, kept, damping: factored.damping };
