@@ -54,8 +54,8 @@ export function count_equal(keys: usize, cols: u32, threshold: u32): u32 {
   return found;
 }
 
-// Sets the mask bits of the kept entries among `count` keys. The first key belongs to column `column` of the matrix.
-// Forced entries and the first `ties` ties are pruned. Returns how many ties later keys must prune.
+// Sets the mask bits of the kept entries among `count` keys, which must be 0 before. The first key belongs to column
+// `column` of the matrix. Forced entries and the first `ties` ties are pruned. Returns how many ties later keys must prune.
 export function keep_entries(mask: usize, column: u32, keys: usize, count: u32, threshold: u32, ties: u32): u32 {
   let remaining = ties, word = mask + (<usize>(column >> 5) << 2), bit = column & 31, bits: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
@@ -79,8 +79,8 @@ export function keep_entries(mask: usize, column: u32, keys: usize, count: u32, 
 export const DIGIT_BINS: u32 = 2048;
 export const DIGIT_BYTES: usize = 8192;
 // Neighbouring keys are counted in four separate histograms. Most scores fall into a few bins, so in a single histogram
-// an increment would often have to wait for the previous increment of the same bin.
-// Their distance is not a multiple of 4096, because a processor compares only the lowest 12 bits of addresses at first.
+// an increment would often have to wait for the previous increment of the same bin. The distance of the histograms is
+// not a multiple of 4096, because a processor at first compares only the lowest 12 bits of two addresses.
 const COPIES: usize = 4;
 const COPY_BYTES: usize = DIGIT_BYTES + 256;
 export const DIGITS_SCRATCH_BYTES: usize = COPIES * COPY_BYTES;
