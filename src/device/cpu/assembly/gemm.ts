@@ -14,7 +14,7 @@
 // If op(A) is largely zeros, each item computes its block with shared/gemm_sparse.ts instead. In gemm_nt without `upper`,
 // it also does so if op(B) is largely zeros.
 
-import { GemmNnArgs } from "./args";
+import { GemmNnArgs, GemmNtArgs, GemmTnArgs } from "./args";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./shared/gemm_sparse";
 import { COLS_UNIT, micro_cols, micro_rows, reads_rows, ROWS_UNIT } from "./shared/micro_kernels";
@@ -77,7 +77,7 @@ function choose_block(m: u32, n: u32, shared: bool): void {
   blockCols = even_part(n, cols, COLS_UNIT);
 }
 
-export function gemm_nn_items(args: GemmNnArgs): u32 {
+export function count_gemm_items(args: GemmNnArgs): u32 {
   const m = args.m, n = args.n;
   if (m == 0 || n == 0) return 0;
   choose_block(m, n, shares_b(args));
@@ -240,30 +240,36 @@ export function gemm_nn_pack(args: GemmNnArgs, item: u32): void {
   run_pack_item(args, item, false);
 }
 
+export function gemm_nn_items(args: GemmNnArgs): u32 {
+  return count_gemm_items(args);
+}
+
 export function gemm_nn(args: GemmNnArgs, item: u32): void {
   run_gemm_item(args, item, false, false, 0, 0);
 }
 
-export function gemm_nt_pack_items(args: GemmNnArgs): u32 {
+export function gemm_nt_pack_items(args: GemmNtArgs): u32 {
   return count_pack_items(args, true);
 }
 
-export function gemm_nt_pack(args: GemmNnArgs, item: u32): void {
+export function gemm_nt_pack(args: GemmNtArgs, item: u32): void {
   run_pack_item(args, item, true);
 }
 
-// The three kernels have the same arguments, and gemm_nn and gemm_tn pack the same operand.
-export {
-  gemm_nn_items as gemm_nt_items,
-  gemm_nn_items as gemm_tn_items,
-  gemm_nn_pack as gemm_tn_pack,
-  gemm_nn_pack_items as gemm_tn_pack_items,
-};
+export { gemm_nn_pack as gemm_tn_pack, gemm_nn_pack_items as gemm_tn_pack_items };
 
-export function gemm_nt(args: GemmNnArgs, item: u32): void {
+export function gemm_nt_items(args: GemmNtArgs): u32 {
+  return count_gemm_items(args);
+}
+
+export function gemm_nt(args: GemmNtArgs, item: u32): void {
   run_gemm_item(args, item, false, true, 0, 0);
 }
 
-export function gemm_tn(args: GemmNnArgs, item: u32): void {
+export function gemm_tn_items(args: GemmTnArgs): u32 {
+  return count_gemm_items(args);
+}
+
+export function gemm_tn(args: GemmTnArgs, item: u32): void {
   run_gemm_item(args, item, true, false, 0, 0);
 }
