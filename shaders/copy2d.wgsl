@@ -1,6 +1,5 @@
-// Copies a (rows, cols) submatrix from one buffer to another, unchanged or transposed. Each invocation copies
-// one element. Elements are declared as u32, because copying an f32 may flush subnormals to zero and change
-// the payload of a NaN.
+// Copies a (rows, cols) submatrix from one buffer to another. Each invocation copies one element. Elements are
+// declared as u32, because copying an f32 may flush subnormals to zero and change the payload of a NaN.
 
 struct Params {
   rows: u32,
@@ -28,22 +27,5 @@ fn copy2d(
   let r = index / params.cols;
   let c = index % params.cols;
   destination[params.target_offset + r * params.target_ld + c] =
-    source[params.source_offset + r * params.source_ld + c];
-}
-
-@compute @workgroup_size(256)
-fn copy_transposed(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) grid: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let index = linear_index(workgroup, grid, local, 256);
-  if index >= params.rows * params.cols {
-    return;
-  }
-  // Neighbouring invocations write neighbouring elements, because scattered reads cost less than scattered writes.
-  let c = index / params.rows;
-  let r = index % params.rows;
-  destination[params.target_offset + c * params.target_ld + r] =
     source[params.source_offset + r * params.source_ld + c];
 }

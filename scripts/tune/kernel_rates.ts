@@ -104,7 +104,7 @@ export async function measureKernels(
     const backends: WebGpuBackend[] = [];
     try {
       for (const variant of variants) {
-        const tuning = () => ({ [work.kernel.name]: variant });
+        const tuning = { [work.kernel.name]: variant };
         backends.push(await createWebGpuBackend({ runtime, tuning, warm: [work.kernel] }));
       }
       const runs = backends.map((backend) => prepare(backend, work));

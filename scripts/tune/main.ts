@@ -1,7 +1,6 @@
 /**
  * `deno task tune`: times every shader of the kernels that take most of a solve's time, on the WebGPU adapter of this machine.
- * With `--save`, the fastest shaders are stored for this adapter in `src/device/webgpu/tunings.json`. `--runtime dawn` times the
- * matrix products with Dawn, the WebGPU of Chromium, which can use the matrix units of a GPU.
+ * `--runtime dawn` times the matrix products with Dawn, the WebGPU of Chromium, which can use the matrix units of a GPU.
  */
 
 import { parseArgs } from "node:util";
@@ -9,15 +8,9 @@ import { describeAdapter, requestAdapter } from "../../src/device/webgpu/device.
 import { parseRuntime } from "../../src/device/webgpu/runtimes/runtime.ts";
 import { markdownTable } from "../bench/report/markdown_table.ts";
 import { measureKernels } from "./kernel_rates.ts";
-import { fastestVariants, saveTuning } from "./save_tuning.ts";
 
-const { values } = parseArgs({
-  options: { runtime: { type: "string", default: "deno" }, save: { type: "boolean", default: false } },
-});
+const { values } = parseArgs({ options: { runtime: { type: "string", default: "deno" } } });
 const runtime = parseRuntime(values.runtime, "option --runtime");
-if (values.save && runtime !== "deno") {
-  throw new RangeError(`option --save: needs --runtime deno, not ${runtime}`);
-}
 const adapter = await requestAdapter(false, runtime), { name, software } = describeAdapter(adapter);
 // An adapter that emulates a GPU on the processor takes minutes for a large product.
 const sizes = software ? { order: 128, rounds: 1 } : { order: 4096, rounds: 5 };
@@ -34,4 +27,3 @@ console.log(markdownTable(
   rates,
   1,
 ));
-if (values.save) await saveTuning(adapter.info, fastestVariants(rates), new Date().toISOString());

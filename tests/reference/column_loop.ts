@@ -53,19 +53,14 @@ export function referenceColumnLoop(block: ReferenceBlock, pruned: Uint8Array): 
  * row. The entries of a group are chosen when the loop reaches the first column of the group. The score of an
  * entry in column j is |w/U(j, j)|, where w is the weight as updated so far. The entries with the smallest
  * scores are pruned. Entries where `forced` (rows, size) is 1 are always pruned.
- *
- * @returns the result and `gap`. The gap of a group is the relative distance between its largest pruned score
- * and its smallest kept score, and `gap` is the smallest gap of all groups. If `gap` is small, rounding errors
- * of f32 can change the choice.
  */
 export function referenceGroupLoop(
   block: ReferenceBlock,
   { keep, group, forced }: { keep: number; group: number; forced?: ArrayLike<number> },
-): ReferenceColumns & { gap: number } {
+): ReferenceColumns {
   const { size, u } = block;
   const pruned = new Uint8Array(block.rows * size);
-  let gap = Infinity;
-  const columns = columnLoop(block, pruned, (row, j, w) => {
+  return columnLoop(block, pruned, (row, j, w) => {
     if (j % group) return;
     const end = Math.min(j + group, size);
     const entries = Array.from({ length: end - j }, (_, c) => ({
@@ -78,11 +73,7 @@ export function referenceGroupLoop(
       entries.filter(({ score }) => score < 0).length,
     );
     for (const { at } of entries.slice(0, count)) pruned[at] = 1;
-    if (count > 0 && count < entries.length && entries[count].score > entries[count - 1].score) {
-      gap = Math.min(gap, 1 - entries[count - 1].score / entries[count].score);
-    }
   });
-  return { ...columns, gap };
 }
 
 /** How `referenceRoundingLoop` prunes and rounds. */

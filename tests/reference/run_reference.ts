@@ -14,20 +14,27 @@ const REFERENCES: Readonly<Record<string, Reference>> = await (async () => {
   return found;
 })();
 
+type Operands = Readonly<Record<string, Float32Array | Float64Array | Uint32Array>>;
+
+/** Returns copies of the operands, in which floats are float64 numbers. */
+export function copyContents(operands: Operands): Contents {
+  const copies = Object.entries(operands).map(([name, values]) => [
+    name,
+    values instanceof Uint32Array ? values.slice() : Float64Array.from(values),
+  ]);
+  return Object.fromEntries(copies);
+}
+
 /**
  * Computes a dispatch in float64, and returns the contents of its buffers afterwards. Parameters are rounded to f32 if the
  * kernel receives them as f32.
  */
 export function runReference(
   kernel: { readonly name: string; readonly params: Readonly<Record<string, "u32" | "f32">> },
-  before: Readonly<Record<string, Float32Array | Float64Array | Uint32Array>>,
+  before: Operands,
   params: Params,
 ): Contents {
-  const copies = Object.entries(before).map(([name, values]): [string, Float64Array | Uint32Array] => [
-    name,
-    values instanceof Uint32Array ? values.slice() : Float64Array.from(values),
-  ]);
-  const contents = Object.fromEntries(copies), reference = REFERENCES[kernel.name];
+  const contents = copyContents(before), reference = REFERENCES[kernel.name];
   if (!reference) throw new Error(`tests/reference/kernels has no reference of ${kernel.name}`);
   const rounded = Object.entries(params).map(([name, value]) => [
     name,

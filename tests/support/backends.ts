@@ -66,6 +66,14 @@ export function eachBackend(name: string, body: Body): void {
   onWebGpu(`${name} on webgpu`, body);
 }
 
+/** Like {@link eachBackend}, with the commands of `cpu` on the calling thread, on one worker thread and on three. */
+export function eachExecutor(name: string, body: Body): void {
+  for (const threads of [0, 1, 3]) {
+    suite(`${name} on cpu with threads: ${threads}`, () => createCpuBackend({ threads }), undefined, body);
+  }
+  onWebGpu(`${name} on webgpu`, body);
+}
+
 /** Declares a suite whose tests run on the CPU only. */
 export function onCpu(name: string, body: Body): void {
   suite(name, makers.cpu, undefined, body);

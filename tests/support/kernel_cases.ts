@@ -39,21 +39,35 @@ export function testKernel<B extends string, P extends string>(
   });
 }
 
-/**
- * Runs one case. Elements that the reference does not write must keep their bits, and so must all elements of a buffer
- * without declared roundings equal the reference bit for bit.
- */
+/** Runs one case, and compares it with the reference of the kernel. */
 export async function assertCase<B extends string, P extends string>(
   backend: Backend,
   kernel: Kernel<B, P>,
-  { params, buffers, roundings, includes, feature = "" }: KernelCase<B, P>,
-  { tolerance, scaleOf }: Accuracy,
+  one: KernelCase<B, P>,
+  accuracy: Accuracy,
 ): Promise<void> {
-  const before: Readonly<Record<string, Values>> = buffers(), plain = kernel as unknown as Kernel;
-  const after = await dispatchCase(backend, plain, before, params);
-  const expected = runReference(plain, before, params);
+  const before: Readonly<Record<string, Values>> = one.buffers(), plain = kernel as unknown as Kernel;
+  const after = await dispatchCase(backend, plain, before, one.params);
+  assertOutputs(kernel, one, { before, after, expected: runReference(plain, before, one.params) }, accuracy);
+}
+
+/**
+ * Compares the written buffers. Elements that the reference does not write must keep their bits, and so must all
+ * elements of a buffer without declared roundings equal the reference bit for bit.
+ */
+export function assertOutputs<B extends string, P extends string>(
+  { name: kernelName }: Kernel<B, P>,
+  { params, roundings, includes, feature = "" }: KernelCase<B, P>,
+  { before, after, expected }: Readonly<
+    Record<
+      "before" | "after" | "expected",
+      Readonly<Record<string, Float32Array | Float64Array | Uint32Array>>
+    >
+  >,
+  { tolerance, scaleOf }: Accuracy,
+): void {
   for (const [name, actual] of Object.entries(after)) {
-    const binding = name as B, label = `${kernel.name} ${feature} ${JSON.stringify(params)}: ${name}`;
+    const binding = name as B, label = `${kernelName} ${feature} ${JSON.stringify(params)}: ${name}`;
     const isRounded = roundings?.[binding] !== undefined, computed: number[] = [];
     const exact = actual instanceof Float32Array ? Float32Array.from(expected[name]) : expected[name];
     for (let i = 0; i < actual.length; i++) {

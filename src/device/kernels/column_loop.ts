@@ -103,24 +103,29 @@ export function cut(start: number, end: number, step: number): [start: number, e
   ]);
 }
 
-/**
- * The rows of a case, and its first row in the matrix. The rows need three workgroups, the last of which is not full.
- */
-export const CASE_ROWS = 19, CASE_ROW0 = 2;
+export interface BlockOptions {
+  /** The number of rows. By default, they need three workgroups, the last of which is not full. */
+  readonly rows?: number;
+  /** The first column of the block. By default, it is 0 in an aligned case, and within a word of the mask otherwise. */
+  readonly first?: number;
+  /** A number that is added to the weights. @default 0 */
+  readonly shift?: number;
+}
 
 /**
- * A block of `size` columns with well-conditioned U. The rows of an aligned U start at multiples of 16 bytes. `shift`
- * is added to the weights. The error of a column depends on the errors of all columns before it.
+ * A block of `size` columns with well-conditioned U. The rows of an aligned U start at multiples of 16 bytes. The error
+ * of a column depends on the errors of all columns before it.
  */
-export function columnLoopCase(size: number, isAligned: boolean, shift = 0) {
-  const first = isAligned ? 0 : 37, u_offset = isAligned ? 8 : 9;
+export function columnLoopCase(size: number, isAligned: boolean, options: BlockOptions = {}) {
+  const { rows = 19, first = isAligned ? 0 : 37, shift = 0 } = options;
+  const row0 = 2, u_offset = isAligned ? 8 : 9;
   const ldu = Math.ceil(size / 4) * 4 + (isAligned ? 4 : 5), ldwork = size + 2, ldw = size + 9;
   const perRow = Math.ceil((first + size) / 32) + 1, roundings = 4 * sumRoundings(size);
   return {
     params: {
-      rows: CASE_ROWS,
+      rows,
       size,
-      row0: CASE_ROW0,
+      row0,
       ldwork,
       u_offset,
       ldu,
@@ -137,12 +142,12 @@ export function columnLoopCase(size: number, isAligned: boolean, shift = 0) {
         }
       }
       return {
-        work: signed((CASE_ROW0 + CASE_ROWS) * ldwork, 301 + size).map((value) => 0.75 * value + shift),
+        work: signed((row0 + rows) * ldwork, 301 + size).map((value) => 0.75 * value + shift),
         u,
-        w: signed(6 + CASE_ROWS * ldw, 302 + size),
-        q: filled(6 + CASE_ROWS * ldw),
-        mask: words((CASE_ROW0 + CASE_ROWS) * perRow, 303 + size),
-        sums: positives(2 * (CASE_ROW0 + CASE_ROWS), 304 + size),
+        w: signed(6 + rows * ldw, 302 + size),
+        q: filled(6 + rows * ldw),
+        mask: words((row0 + rows) * perRow, 303 + size),
+        sums: positives(2 * (row0 + rows), 304 + size),
       };
     },
     roundings: { w: roundings, q: roundings, sums: roundings },

@@ -51,7 +51,7 @@ export interface Kernel<B extends string = string, P extends string = string> {
   readonly shader: ShaderVariant<NoInfer<P>>;
   /** The shader for software adapters, if the kernel needs different code to be fast on the CPU. */
   readonly softwareShader?: ShaderVariant<NoInfer<P>>;
-  /** Further shaders that compute the same results, by name. `device/webgpu/tuning.ts` chooses the fastest. */
+  /** Further shaders that compute the same results, by name. `device/webgpu/tuning.ts` chooses among them. */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
   /**
    * Returns the name of the variant for a dispatch on a hardware adapter, or undefined for `shader`, if no variant is

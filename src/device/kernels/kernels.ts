@@ -23,7 +23,7 @@ import { finishSelection, refineHistogram } from "./selection/select_block.ts";
 import { updateBlock } from "./selection/update_block.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
-import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
+import { copy2d } from "./transfer/copy2d.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "./transfer/gather.ts";
 import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
@@ -92,7 +92,6 @@ export const KERNELS: readonly Kernel[] = [
   fromFloat32,
   toFloat32,
   copy2d,
-  copyTransposed,
   gatherBits,
   gatherColumns,
   gatherSymmetric,

@@ -27,8 +27,7 @@
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
 import { below, words } from "./kernel_case.ts";
 import {
-  CASE_ROW0,
-  CASE_ROWS,
+  type BlockOptions,
   columnLoopBindings as bindings,
   columnLoopCase,
   type ColumnLoopConstants,
@@ -123,16 +122,16 @@ export const pruneBlockNM = defineKernel({
 });
 
 /** Keys with four values, so that most rows have ties, and a selection that prunes some of the ties of each row. */
-function tiedKeys(size: number) {
-  const rows = CASE_ROW0 + CASE_ROWS;
+function tiedKeys(rows: number, size: number) {
   const keys = below(4, rows * size, 305).map((value) => [0, 5, 0x80000000, 0xffffffff][value]);
   const selection = below(size / 3, 2 + rows, 306).map((value, i) => i === 0 ? 0x80000000 : value);
   return { keys, selection };
 }
 
-export function pruneBlockCase(size: number, isAligned: boolean) {
-  const { buffers, ...block } = columnLoopCase(size, isAligned);
-  return { feature: `${size} columns`, ...block, buffers: () => ({ ...buffers(), ...tiedKeys(size) }) };
+export function pruneBlockCase(size: number, isAligned: boolean, options?: BlockOptions) {
+  const { buffers, ...block } = columnLoopCase(size, isAligned, options);
+  const { row0, rows } = block.params, choice = () => tiedKeys(row0 + rows, size);
+  return { feature: `${size} columns`, ...block, buffers: () => ({ ...buffers(), ...choice() }) };
 }
 
 export function pruneBlockNMCase(
@@ -141,8 +140,9 @@ export function pruneBlockNMCase(
   keep: number,
   group: number,
   has_forced: number,
+  options?: BlockOptions,
 ) {
-  const { params, buffers, roundings } = columnLoopCase(size, isAligned);
+  const { params, buffers, roundings } = columnLoopCase(size, isAligned, options);
   return {
     feature: `${size} columns, ${keep}:${group}`,
     params: { ...params, keep, group, has_forced },
@@ -152,7 +152,7 @@ export function pruneBlockNMCase(
         ...block,
         // Some scores are at least 2, so that all bits of their exponents matter.
         work: block.work.map((value) => size === 256 ? 4 * value : value),
-        forced: words((CASE_ROW0 + CASE_ROWS) * params.words, 307).map((word) => word & 0x10010101),
+        forced: words(block.mask.length, 307).map((word) => word & 0x10010101),
       };
     },
     roundings,

@@ -9,8 +9,7 @@
 import { defineKernel, type ShaderVariant, u32 } from "./kernel.ts";
 import { below, positives, sumRoundings } from "./kernel_case.ts";
 import {
-  CASE_ROW0,
-  CASE_ROWS,
+  type BlockOptions,
   columnLoopBindings,
   columnLoopCase,
   type ColumnLoopConstants,
@@ -107,12 +106,13 @@ export const quantizeBlock = defineKernel({
 
 /** The block of a case, its rounding, and what is added to its weights. */
 interface RoundedBlock
-  extends Readonly<Record<"size" | "bits" | "symmetric" | "grid_size" | "keep" | "group", number>> {
+  extends
+    BlockOptions,
+    Readonly<Record<"size" | "bits" | "symmetric" | "grid_size" | "keep" | "group", number>> {
   readonly isAligned: boolean;
   readonly searched?: number;
   readonly scale_dtype?: number;
   readonly scale_limit?: number;
-  readonly shift?: number;
 }
 
 const ALL_KEPT = { keep: 0, group: 0 }, TWO_LEVELS = { ...ALL_KEPT, searched: 1, scale_dtype: 1 };
@@ -144,13 +144,14 @@ const ROUNDED: readonly RoundedBlock[] = [
 ];
 
 export function quantizeBlockCase(
-  { size, isAligned, bits, shift, searched = 0, scale_dtype = 0, scale_limit = 0, ...options }: RoundedBlock,
+  { size, isAligned, bits, shift, rows, first, ...rounding }: RoundedBlock,
 ) {
-  const { params, buffers, roundings } = columnLoopCase(size, isAligned, shift), codes = 2 ** bits;
-  const grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
-  const count = (CASE_ROW0 + CASE_ROWS) * grids;
+  const { params, buffers, roundings } = columnLoopCase(size, isAligned, { rows, first, shift });
+  const { searched = 0, scale_dtype = 0, scale_limit = 0, ...options } = rounding, { grid_size } = options;
+  const grids = grid_size ? params.first / grid_size + Math.ceil(size / grid_size) + 1 : 1;
+  const count = (params.row0 + params.rows) * grids, codes = 2 ** bits;
   return {
-    feature: `${size} columns, ${codes} codes, ${options.grid_size || "all"} columns per grid${
+    feature: `${size} columns, ${codes} codes, ${grid_size || "all"} columns per grid${
       searched ? ", searched" : ""
     }${scale_limit ? ", two levels" : ""}`,
     params: { ...params, ...options, max_code: codes - 1, grids, searched, scale_dtype, scale_limit },

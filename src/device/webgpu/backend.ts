@@ -76,7 +76,7 @@ export class WebGpuBackend implements Backend {
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
     const tuning = {
       ...matrixTuning(device as { features: { has(feature: string): boolean } }),
-      ...options.tuning?.(device.adapterInfo),
+      ...options.tuning,
     };
     this.#pipelines = new PipelineCache(device, this.#faults, tiling, tuning);
     this.#queue = new SubmissionQueue(

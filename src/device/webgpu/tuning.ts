@@ -1,11 +1,9 @@
 /**
- * Chooses the shader of a kernel for an adapter. A kernel can have several shaders that compute the same result, and
- * the fastest one depends on the adapter. `deno task bench --gpu --save` measures them and stores the fastest in
- * `tunings.json`. On an adapter that is not in this file, each kernel uses its default shader for the adapter's kind.
+ * Chooses the shader of a kernel for an adapter. A kernel can have several shaders that compute the same result. The
+ * default is the shader for the adapter's kind, or the variant for the size of a dispatch. A tuning names other shaders.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
-import savedTunings from "./tunings.json" with { type: "json" };
 
 /**
  * The kind of adapter that a default shader is made for: a hardware GPU (`discrete`) or an emulated one (`software`).
@@ -14,33 +12,6 @@ export type Tiling = "discrete" | "software";
 
 /** The shader chosen for each kernel: `discrete` or `software` for a default one, or a name from its `variants`. */
 export type Tuning = Readonly<Record<string, string>>;
-
-/** The properties that identify an adapter model. */
-export type AdapterKey = Readonly<Pick<GPUAdapterInfo, "vendor" | "architecture" | "device" | "description">>;
-
-/** One entry of `tunings.json`: an adapter and the fastest shaders on it. */
-export interface TunedAdapter {
-  readonly adapter: AdapterKey;
-  /** The time of the measurement, in ISO 8601. */
-  readonly date: string;
-  readonly tuning: Tuning;
-}
-
-export function adapterKey({ vendor, architecture, device, description }: AdapterKey): AdapterKey {
-  return { vendor, architecture, device, description };
-}
-
-export function sameAdapter(a: AdapterKey, b: AdapterKey): boolean {
-  return JSON.stringify(adapterKey(a)) === JSON.stringify(adapterKey(b));
-}
-
-/** Returns the fastest shaders measured on the model of `adapter`, or undefined if it was not measured. */
-export function tuningFor(
-  adapter: AdapterKey,
-  measurements: readonly TunedAdapter[] = savedTunings,
-): Tuning | undefined {
-  return measurements.find((entry) => sameAdapter(entry.adapter, adapter))?.tuning;
-}
 
 /** Returns all shaders of `kernel` by the names that tunings use for them. */
 export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {

@@ -1,6 +1,6 @@
 import type { Kernel } from "../kernels/kernel.ts";
 import type { WebGpuRuntime } from "./runtimes/runtime.ts";
-import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
+import type { Tiling, Tuning } from "./tuning.ts";
 
 export interface WebGpuOptions {
   /** The implementation of WebGPU, from which `adapter` must come. @default DEFAULT_RUNTIME */
@@ -11,8 +11,8 @@ export interface WebGpuOptions {
   readonly forceSoftware?: boolean;
   /** The kind of adapter whose default shaders are used. For tests and benchmarks. @default the adapter's kind */
   readonly tiling?: Tiling;
-  /** Returns the shaders to use on an adapter in place of its default ones, such as the fastest ones (`tuningFor`). */
-  readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
+  /** Shaders to use in place of the default ones. For tests and benchmarks. */
+  readonly tuning?: Tuning;
   /** Kernels to compile before the backend is returned, so that its first work does not wait for the compiler. */
   readonly warm?: readonly Kernel[];
   /** The number of bytes that are read back at a time, a multiple of 4. For tests. @default 64 MiB */

@@ -8,7 +8,6 @@ import { type Port, serveBackend } from "../backend_server.ts";
 import { KERNELS } from "../kernels/kernels.ts";
 import { createWebGpuBackend } from "./backend.ts";
 import { parseRuntime } from "./runtimes/runtime.ts";
-import { tuningFor } from "./tuning.ts";
 
 await serveBackend(
   self as unknown as Port,
@@ -16,6 +15,5 @@ await serveBackend(
     createWebGpuBackend({
       runtime: parseRuntime(self.name, "the worker named"),
       warm: KERNELS,
-      tuning: tuningFor,
     }),
 );

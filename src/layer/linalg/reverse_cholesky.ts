@@ -17,8 +17,7 @@ import {
   type Tile,
   type TiledMatrix,
 } from "../../device/tiled_matrix.ts";
-import { copyTransposed } from "../../device/kernels/transfer/copy2d.ts";
-import { gemmNN, gemmNT } from "../../device/kernels/gemm.ts";
+import { gemmNT } from "../../device/kernels/gemm.ts";
 import { reverseCholesky } from "../../device/kernels/reverse_cholesky.ts";
 import { gemm } from "./gemm.ts";
 import { copySubmatrix, type Submatrix, submatrixOf, tileColumn } from "./tile_arithmetic.ts";
@@ -48,11 +47,8 @@ export function reverseCholeskyTiled(
 ): void {
   const width = panelWidth(h.rows, blocksize, h.edge, backend.maxBufferBytes);
   const buffer = backend.createBuffer("panel of the factorisation", 4 * h.rows * width);
-  const transposed = backend.adapter.software
-    ? backend.createBuffer("transposed rows of a panel", 4 * Math.min(h.edge, h.cols) * width)
-    : undefined;
   for (const panel of [...splitIntoPanels(h.cols, h.edge, width)].reverse()) {
-    const s: WorkingPanel = { buffer, ld: width, columns: panel, transposed };
+    const s: WorkingPanel = { buffer, ld: width, columns: panel };
     loadPanel(backend, h, r, s);
     for (const k of [...splitRange(panel, blocksize)].reverse()) {
       factorBlock(backend, r, s, k, outputs, blocksize);
@@ -64,7 +60,6 @@ export function reverseCholeskyTiled(
     }
   }
   buffer.destroy();
-  transposed?.destroy();
 }
 
 /** The working panel S, (n, ld) f32. Its row i is row i of H, and its column 0 is column `columns.start` of H. */
@@ -72,12 +67,6 @@ interface WorkingPanel {
   readonly buffer: DeviceBuffer;
   readonly ld: number;
   readonly columns: IndexRange;
-  /**
-   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, which emulate a GPU on
-   * the CPU. There a product with a transposed right operand (`gemmNT`) is half as fast, because each element of a SIMD
-   * vector comes from a different row. Rows whose distance is a power of two also compete for the same cache sets.
-   */
-  readonly transposed: DeviceBuffer | undefined;
 }
 
 /** Returns the submatrix of S that starts at row `row` and column `col` of H. */
@@ -101,42 +90,18 @@ function loadPanel(backend: Backend, h: TiledMatrix, r: TiledMatrix, s: WorkingP
     const panelRows = r.tile(column, j);
     const q = { start: Math.max(end, panelRows.col0), end: panelRows.col0 + panelRows.cols };
     if (q.start >= q.end) continue;
-    const { kernel, right } = rightOperand(backend, panelRows, s, q);
+    const right = submatrixOf(panelRows, start, q.start);
     const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
     for (let i = 0; i <= column; i++) {
       const tile = r.tile(i, j), at = tile.row0;
       // Of the diagonal square S(p, p), only the upper triangle is needed.
       const rows = i < column ? { m: tile.rows } : { m: end - at, upper: true, rowsAbove: start - at };
-      gemm(backend, kernel, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
+      gemm(backend, gemmNT, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
         ...product,
         ...rows,
       });
     }
   }
-}
-
-/**
- * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. The kernel transposes R(p, q)
- * itself, unless the buffer `transposed` exists. Then R(p, q)ᵀ is copied there once, for the products of all tile rows.
- */
-function rightOperand(
-  backend: Backend,
-  tile: Tile,
-  { columns: { start, end }, transposed }: WorkingPanel,
-  q: IndexRange,
-): { kernel: typeof gemmNN; right: Submatrix } {
-  const source = submatrixOf(tile, start, q.start);
-  if (!transposed) return { kernel: gemmNT, right: source };
-  const rows = end - start, cols = q.end - q.start;
-  backend.dispatch(copyTransposed, { source: source.buffer, target: transposed }, {
-    rows,
-    cols,
-    source_offset: source.offset,
-    source_ld: source.ld,
-    target_offset: 0,
-    target_ld: rows,
-  });
-  return { kernel: gemmNN, right: { buffer: transposed, offset: 0, ld: rows } };
 }
 
 /** Queues factoring the diagonal block, S(k, k) = R(k, k)·R(k, k)ᵀ, and inverting it, U_kk = R(k, k)⁻¹. */

@@ -179,6 +179,18 @@ export function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledM
   }
 }
 
+/** Queues `target` ← `source` at the entries that the mask keeps, and `target` ← 0 at the others. */
+export function copyMasked(
+  backend: Backend,
+  source: TiledMatrix,
+  target: TiledMatrix,
+  mask: DeviceBuffer,
+): void {
+  copyMatrix(backend, source, target);
+  // Pruned entries become X − X instead of 0·X, because 0·X may be −0.
+  combineMasked(backend, source, target, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+}
+
 /** Allocates a matrix with the shape and tiling of `model`, and undefined contents. @throws {OutOfDeviceMemoryError} */
 export function allocateLike(backend: Backend, model: TiledMatrix, label: string): TiledMatrix {
   const { rows, cols, edge, storage } = model;

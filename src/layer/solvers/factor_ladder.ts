@@ -3,22 +3,18 @@
  * same memory. ALPS solves linear systems with each factor before it takes the next one.
  */
 
-import type { Backend, DeviceBuffer } from "../../device/backend.ts";
+import type { Backend } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { allocateLike, copyMatrix, writeDiagonal } from "../linalg/tile_arithmetic.ts";
-import { reverseCholeskyTiled } from "../linalg/reverse_cholesky.ts";
+import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "../linalg/reverse_cholesky.ts";
 import { solveFactored } from "../linalg/solve_factored.ts";
 
 /** The current factor of a ladder. */
 export class FactorLadder {
   readonly #owned: ResourceSet;
   readonly #r: TiledMatrix;
-  readonly #outputs: {
-    readonly u: DeviceBuffer;
-    readonly diagonal: DeviceBuffer;
-    readonly status: DeviceBuffer;
-  };
+  readonly #outputs: ReverseCholeskyOutputs;
 
   /** @throws {OutOfDeviceMemoryError} */
   constructor(

@@ -7,7 +7,7 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import type { TiledMatrix } from "../../device/tiled_matrix.ts";
-import { addScaled, allocateLike, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { addScaled, allocateLike, copyMasked } from "../linalg/tile_arithmetic.ts";
 import { wordsPerRow } from "../../tensor/pattern.ts";
 import { EntryChooser } from "./entry_chooser.ts";
 import {
@@ -72,9 +72,7 @@ export async function keepOriginals(
   const forms = hessian && scratch.add(new FormSums(backend, weight, hessian));
   if (relativeError) forms?.measureWeight();
   const q = unsolved.add(allocateLike(backend, weight, "q"));
-  // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
-  copyMatrix(backend, weight, q);
-  combineMasked(backend, weight, q, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
+  copyMasked(backend, weight, q, mask);
   addScaled(backend, q, -1, weight, mask);
   const figures = await forms?.measureError() ?? { loss: null, weightForm: null };
   unsolved.move();

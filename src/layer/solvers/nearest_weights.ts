@@ -8,9 +8,9 @@ import { createBufferOf } from "../../device/host_memory.ts";
 import { ResourceSet } from "../../device/owned.ts";
 import { splitIntoPanels, type TiledMatrix } from "../../device/tiled_matrix.ts";
 import type { QuantizationOptions } from "../../tensor/quantization.ts";
-import { allocateLike, combineMasked, copyMatrix } from "../linalg/tile_arithmetic.ts";
+import { allocateLike, copyMasked } from "../linalg/tile_arithmetic.ts";
 import { JointPass } from "./rounding/joint_pass.ts";
-import type { Solution } from "./solver.ts";
+import { KEEP_ALL, type Solution } from "./solver.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 
 export type NearestWeights = Pick<Solution, "q" | "mask" | "quantized" | "destroy">;
@@ -35,17 +35,12 @@ export function nearestWeights(
   mask: DeviceBuffer,
   { blocksize, quantization }: NearestOptions,
 ): NearestWeights {
-  const prune = (target: TiledMatrix) => {
-    copyMatrix(backend, original, target);
-    // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
-    combineMasked(backend, original, target, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
-  };
   if (!quantization) {
     const q = allocateLike(backend, original, "original weights on a mask");
-    prune(q);
+    copyMasked(backend, original, q, mask);
     return { q, mask, destroy: () => q.destroy() };
   }
-  prune(scratch);
+  copyMasked(backend, original, scratch, mask);
   using owned = new ResourceSet(), unsolved = new ResourceSet();
   const workspace = unsolved.add(new SolveWorkspace(backend, { weight: scratch }, blocksize));
   // The identity spreads no error from one column to the others.
@@ -57,12 +52,7 @@ export function nearestWeights(
     ld: blocksize,
   };
   const scale = owned.add(createBufferOf(backend, "ones", new Float32Array(original.cols).fill(1)));
-  const options = {
-    sparsity: 0,
-    pattern: { kind: "unstructured" },
-    relativeError: false,
-    fixedMask: mask,
-  } as const;
+  const options = { ...KEEP_ALL, fixedMask: mask };
   const joint = new JointPass(backend, workspace, scale, quantization, options);
   for (const block of splitIntoPanels(original.cols, original.edge, blocksize)) {
     workspace.load(block);

@@ -19,7 +19,7 @@ import { addScaled, allocateLike, copyMatrix, copyTiled, submatrixOf } from "../
 import { chooseColumns } from "./obc/column_choice.ts";
 import { invertStatistics } from "./obc/inverse_statistics.ts";
 import type { ObcOptions, ObcSolution } from "./obc.ts";
-import { checkStatisticsFit, type ForcedEntries, FormSums, type Layer } from "./solver.ts";
+import { checkStatisticsFit, type ForcedEntries, FormSums, KEEP_ALL, type Layer } from "./solver.ts";
 import { solveSparseGpt, zeroDeadInputs } from "./sparsegpt.ts";
 
 /** The largest error with a shrunk H, as a share of tr(W·H·Wᵀ), which is the size of the outputs. */
@@ -106,12 +106,19 @@ async function removeColumns(
   hessian: TiledMatrix,
   options: ColumnOptions,
 ): Promise<ObcSolution> {
-  const { cols, edge } = weight, { blocksize, relativeError } = options;
-  using scratch = new ResourceSet();
+  const { cols, edge } = weight, { blocksize, pattern, sparsity } = options;
+  using scratch = new ResourceSet(), choice = new ResourceSet();
   const forms = scratch.add(new FormSums(backend, weight, hessian));
-  const { removed, damping } = await removeGreedily(backend, weight, statistics, options, () => {
-    if (relativeError) forms.measureWeight();
-  });
+  const inverted = choice.add(
+    await invertStatistics(backend, statistics, options.damping, { edge, blocksize }),
+  );
+  const { damping, dead, inverse } = inverted;
+  if (dead) zeroDeadInputs(backend, weight, dead);
+  if (options.relativeError) forms.measureWeight();
+  const gram = choice.add(gramOf(backend, weight)), count = removedColumns(pattern, sparsity, cols);
+  const removed = await chooseColumns(backend, inverse, gram, pattern.group, count);
+  choice.destroy(); // The factorisation takes the memory of two matrices.
+  removed.sort((a, b) => a - b);
   const isRemoved = new Set(removed), columns = Uint32Array.from({ length: cols }, (_, j) => j);
   const kept = columns.filter((column) => !isRemoved.has(column));
   const order = new Uint32Array(cols);
@@ -122,35 +129,11 @@ async function removeColumns(
   );
   const forced = forceColumns(backend, weight, isRemoved);
   scratch.add(forced.bits);
-  const pass = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: false } as const;
   using unsolved = new ResourceSet();
-  const solution = unsolved.add(await solveSparseGpt(backend, { weight, forced }, factored, pass));
+  const solution = unsolved.add(await solveSparseGpt(backend, { weight, forced }, factored, KEEP_ALL));
   const figures = await forms.measureError();
   unsolved.move();
   return { ...solution, ...figures, kept, damping: factored.damping };
-}
-
-/**
- * Sets the columns of dead inputs to 0, and chooses the columns to remove.
- * @param onDeadRemoved called when the columns of dead inputs are 0
- * @returns the columns in ascending order, and the damping with which H was positive definite
- */
-async function removeGreedily(
-  backend: Backend,
-  weight: TiledMatrix,
-  hessian: TiledMatrix,
-  { damping, pattern, sparsity, blocksize }: ColumnOptions,
-  onDeadRemoved: () => void,
-): Promise<{ readonly removed: number[]; readonly damping: number }> {
-  using scratch = new ResourceSet();
-  const tiles = { edge: weight.edge, blocksize };
-  const statistics = scratch.add(await invertStatistics(backend, hessian, damping, tiles));
-  if (statistics.dead) zeroDeadInputs(backend, weight, statistics.dead);
-  onDeadRemoved();
-  const gram = scratch.add(gramOf(backend, weight));
-  const count = removedColumns(pattern, sparsity, weight.cols);
-  const removed = await chooseColumns(backend, statistics.inverse, gram, pattern.group, count);
-  return { removed: removed.sort((a, b) => a - b), damping: statistics.damping };
 }
 
 /** Allocates Wᵀ·W, (cols, cols) f32, and queues computing it. The caller owns it. @throws {OutOfDeviceMemoryError} */

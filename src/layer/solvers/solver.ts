@@ -31,6 +31,9 @@ export interface SolveOptions {
   readonly relativeError: boolean;
 }
 
+/** The options of a pass that prunes only forced entries, or the entries that a fixed mask prunes. */
+export const KEEP_ALL = { sparsity: 0, pattern: { kind: "unstructured" }, relativeError: false } as const;
+
 /** The options of SparseGPT, which can also round the weights that it keeps. */
 export interface SparseGptOptions extends SolveOptions {
   /** Rounds the kept weights to grids in the same pass over the columns. With sparsity 0 this is GPTQ. */

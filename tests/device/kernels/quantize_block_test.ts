@@ -2,19 +2,20 @@
  * Tests of quantize_block in comparison with naive float64 code. Each kept weight must be exactly a value of its
  * grid, and its code must be the nearest one. Very close to a tie, rounding errors of f32
  * decide which code is nearest. There the float64 code uses the kernel's choice. Each block of columns is at
- * an odd offset in its buffer, and its rows are divided between two dispatches.
+ * an odd offset in its buffers.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
-import { quantizeBlock } from "../../../src/device/kernels/quantize_block.ts";
-import { referenceRoundingLoop } from "../../reference/column_loop.ts";
-import { assertClose } from "../../support/assert_close.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
+import { quantizeBlock, quantizeBlockCase } from "../../../src/device/kernels/quantize_block.ts";
+import { dispatchCase } from "../../../scripts/self_check/dispatch_case.ts";
+import { setBit } from "../../reference/kernel_reference.ts";
+import { gridIndex, roundBlock } from "../../reference/kernels/quantize_block.ts";
+import { copyContents } from "../../reference/run_reference.ts";
 import { eachTiling } from "../../support/backends.ts";
-import { type BlockCase, BlockLayout, makeBlockCase } from "../../support/block_layout.ts";
-import { downloadF32, upload } from "../../support/device.ts";
-import { uniform } from "../../../scripts/fixtures/random.ts";
+import { assertOutputs } from "../../support/kernel_cases.ts";
 
 interface Rounding {
   readonly bits: number;
@@ -24,123 +25,66 @@ interface Rounding {
   readonly scaleDtype?: number;
   readonly scaleLimit?: number;
   readonly groups?: { readonly keep: number; readonly group: number };
-  /** Returns whether the mask allows an entry to be kept. The default is the random mask of the test layout. */
+  /** The first column of the block. @default twice the columns of a grid */
+  readonly first?: number;
+  /** The weights of the block. @default random ones */
+  readonly weight?: number;
+  /** Returns whether the mask allows an entry to be kept. @default a random mask */
   readonly isAllowed?: (row: number, column: number) => boolean;
 }
 
-/** The initial value of the scales and zeros that no dispatch may write. */
-const UNTOUCHED = -5;
-
-async function check(backend: Backend, block: BlockCase, rounding: Rounding): Promise<void> {
-  const { bits, symmetric = false, gridSize = 0, searched = false, groups, isAllowed } = rounding;
-  const { scaleDtype = 0, scaleLimit = 0 } = rounding;
-  const { rows, size, first, words } = block, maxCode = 2 ** bits - 1;
-  const layout = new BlockLayout(backend, block);
-  if (isAllowed) {
-    for (let r = 0; r < rows; r++) {
-      for (let j = 0; j < size; j++) {
-        const word = r * words + ((first + j) >> 5), bit = 1 << ((first + j) & 31);
-        if (isAllowed(r, j)) layout.maskBefore[word] |= bit;
-        else layout.maskBefore[word] &= ~bit;
-      }
-    }
-    backend.write(layout.buffers.mask, 0, new Uint8Array(layout.maskBefore.buffer));
-  }
-  const allowed = Uint8Array.from({ length: rows * size }, (_, i) => {
-    const column = first + i % size;
-    return (layout.maskBefore[Math.floor(i / size) * words + (column >> 5)] >>> (column & 31)) & 1;
+/** A case of (rows, size) entries. */
+function roundedCase(rows: number, size: number, rounding: Rounding) {
+  const { bits, symmetric, gridSize = 0, searched, groups, isAllowed, weight } = rounding;
+  const { scaleDtype: scale_dtype, scaleLimit: scale_limit } = rounding;
+  const { buffers, ...one } = quantizeBlockCase({
+    ...{ rows, size, bits, grid_size: gridSize, scale_dtype, scale_limit, isAligned: false },
+    first: rounding.first ?? (2 * gridSize || 37),
+    symmetric: symmetric ? 1 : 0,
+    searched: searched ? 1 : 0,
+    ...groups ?? { keep: 0, group: 0 },
   });
-
-  // The matrix has one more group of columns after the block, so `grids` is not the number of the block's grids.
-  const skipped = gridSize ? first / gridSize : 0, own = gridSize ? Math.ceil(size / gridSize) : 1;
-  const grids = gridSize ? skipped + own + 1 : 1;
-  const next = uniform(7),
-    rowGrids = Array.from({ length: rows }, (_, r) => ({
-      scale: Math.fround((r % 5 === 4 ? 0.01 : 1) * (3 + next()) / maxCode),
-      zero: symmetric ? 2 ** (bits - 1) : Math.floor(next() * (maxCode + 1)),
-    }));
-  const before = (field: "scale" | "zero") =>
-    Float32Array.from({ length: rows * grids }, (_, i) => gridSize ? UNTOUCHED : rowGrids[i][field]);
-  const buffers = {
-    ...layout.buffers,
-    scales: upload(backend, before("scale")),
-    zeros: upload(backend, before("zero")),
+  const { row0, first, words } = one.params;
+  return {
+    ...one,
+    buffers: () => {
+      const { mask, work, ...others } = buffers();
+      for (let i = 0; isAllowed && i < rows * size; i++) {
+        const row = Math.floor(i / size), column = i % size;
+        setBit(mask, words, row0 + row, first + column, isAllowed(row, column));
+      }
+      return { ...others, mask, work: weight === undefined ? work : work.fill(weight) };
+    },
   };
-  for (const [row0, count] of layout.dispatches()) {
-    backend.dispatch(quantizeBlock, buffers, {
-      ...layout.params(row0, count),
-      keep: groups?.keep ?? 0,
-      group: groups?.group ?? 0,
-      grid_size: gridSize,
-      grids,
-      max_code: maxCode,
-      symmetric: symmetric ? 1 : 0,
-      searched: searched ? 1 : 0,
-      scale_dtype: scaleDtype,
-      scale_limit: scaleLimit,
-    });
-  }
+}
 
-  const scales = await downloadF32(backend, buffers.scales),
-    zeros = await downloadF32(backend, buffers.zeros);
-  const q = await downloadF32(backend, buffers.q);
-  const ownGrids = Array.from(
-    { length: rows * own },
-    (_, i) => Math.floor(i / own) * grids + skipped + i % own,
-  );
+async function check(backend: Backend, rows: number, size: number, rounding: Rounding): Promise<void> {
+  const one = roundedCase(rows, size, rounding), { params, buffers } = one, before = buffers();
+  const after = await dispatchCase(backend, quantizeBlock as unknown as Kernel, before, params);
+  const { q, scales, zeros } = after, { grid_size, max_code } = params;
+  const own = grid_size ? Math.ceil(size / grid_size) : 1;
+  const grids = Array.from({ length: rows * own }, (_, i) => gridIndex(params, i));
+  const elementOf = (r: number, j: number) => params.w_offset + r * params.ldw + j;
   const codes = Float64Array.from({ length: rows * size }, (_, i) => {
-    const r = Math.floor(i / size), j = i % size;
-    const at = r * grids + (gridSize ? skipped + Math.floor(j / gridSize) : 0);
-    const value = q[layout.wOffset + r * layout.ldw + j],
-      code = Math.round(value / scales[at] + zeros[at]) + 0;
+    const r = Math.floor(i / size), j = i % size, value = q[elementOf(r, j)];
+    const at = grids[r * own + (grid_size ? Math.floor(j / grid_size) : 0)];
+    const code = Math.round(value / scales[at] + zeros[at]) + 0;
     if (Number.isInteger(zeros[at])) {
-      strictEqual(
-        Math.fround((code - zeros[at]) * scales[at]) + 0,
-        value,
-        `entry (${r}, ${j}) is not a value of its grid`,
-      );
+      const exact = Math.fround((code - zeros[at]) * scales[at]) + 0;
+      strictEqual(exact, value, `entry (${r}, ${j}) is not a value of its grid`);
     }
-    ok(code >= 0 && code <= maxCode, `entry (${r}, ${j}) has the code ${code}`);
+    ok(code >= 0 && code <= max_code, `entry (${r}, ${j}) has the code ${code}`);
     return code;
   });
 
-  const expected = referenceRoundingLoop(block, {
-    bits,
-    symmetric,
-    gridSize,
-    rowGrids: gridSize ? undefined : rowGrids,
-    allowed,
-    groups,
-    searched,
-    scaleDtype,
-    scaleLimit,
-    follow: {
-      codes,
-      zeros: ownGrids.map((at) => zeros[at]),
-      scales: ownGrids.map((at) => scales[at]),
-    },
-  });
-  deepStrictEqual(codes, expected.codes, "codes");
-  assertClose(ownGrids.map((at) => scales[at]), expected.grids.map(({ scale }) => scale), 1e-5, {
-    label: "scales",
-  });
-  assertClose(
-    ownGrids.map((at) => zeros[at]),
-    expected.grids.map(({ zero }) => zero),
-    scaleLimit ? 1e-6 : 0,
-    {
-      label: "zeros",
-    },
-  );
-  scales.forEach((scale, at) => ok(ownGrids.includes(at) || scale === UNTOUCHED, `scale ${at} was written`));
-  expected.q.forEach((value, i) => {
-    const own = q[layout.wOffset + Math.floor(i / size) * layout.ldw + i % size];
-    if (scaleLimit) strictEqual(own, value + 0, `entry ${i} is not exactly a value of its grid`);
-  });
-  await layout.assertResult(backend, expected);
-  layout.destroy();
-  buffers.scales.destroy();
-  buffers.zeros.destroy();
+  const expected = copyContents(before);
+  const follow = { codes, zeros: grids.map((at) => zeros[at]), scales: grids.map((at) => scales[at]) };
+  deepStrictEqual(codes, roundBlock(expected, params, follow), "codes");
+  assertOutputs(quantizeBlock, one, { before, after, expected }, { tolerance: 1e-5 });
+  for (let i = 0; rounding.scaleLimit && i < rows * size; i++) {
+    const at = elementOf(Math.floor(i / size), i % size);
+    strictEqual(q[at], expected.q[at] + 0, `entry ${i} is not exactly a value of its grid`);
+  }
 }
 
 const SHAPES = [[1, 1], [7, 31], [9, 33], [65, 127], [33, 128], [17, 172], [20, 256]];
@@ -150,25 +94,25 @@ const FEW_SHAPES = SHAPES.filter(([rows]) => rows === 7 || rows === 9 || rows ==
 eachTiling("quantize_block", (backend) => {
   for (const bits of [2, 3, 4, 8]) {
     it(`rounds the entries that the mask keeps to the ${bits}-bit grids of their rows, and prunes the others`, async () => {
-      for (const [rows, size] of SHAPES) await check(backend(), makeBlockCase(rows, size), { bits });
+      for (const [rows, size] of SHAPES) await check(backend(), rows, size, { bits });
     });
   }
 
   it("rounds all entries if the mask keeps all, also with symmetric grids", async () => {
     for (const [rows, size] of SHAPES) {
-      await check(backend(), makeBlockCase(rows, size), { bits: 3, symmetric: true, isAllowed: () => true });
+      await check(backend(), rows, size, { bits: 3, symmetric: true, isAllowed: () => true });
     }
   });
 
   it("sets all entries to 0 if the mask keeps none", async () => {
-    await check(backend(), makeBlockCase(9, 70), { bits: 4, isAllowed: () => false });
+    await check(backend(), 9, 70, { bits: 4, isAllowed: () => false });
   });
 
   for (const symmetric of [false, true]) {
     for (const gridSize of [1, 3, 4, 16, 32, 100, 128]) {
       it(`computes ${symmetric ? "symmetric" : "asymmetric"} grids of ${gridSize} columns from the updated weights`, async () => {
         for (const [rows, size] of symmetric ? FEW_SHAPES : SHAPES) {
-          await check(backend(), makeBlockCase(rows, size, { first: 2 * gridSize }), {
+          await check(backend(), rows, size, {
             bits: 4,
             symmetric,
             gridSize,
@@ -183,9 +127,9 @@ eachTiling("quantize_block", (backend) => {
       it(`searches ${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids of ${gridSize} columns, with scales of dtype ${scaleDtype}`, async () => {
         const searched = { bits, symmetric, gridSize, searched: true, scaleDtype };
         for (const [rows, size] of FEW_SHAPES) {
-          await check(backend(), makeBlockCase(rows, size, { first: 2 * gridSize }), searched);
+          await check(backend(), rows, size, searched);
         }
-        await check(backend(), makeBlockCase(9, 70, { first: 2 * gridSize }), {
+        await check(backend(), 9, 70, {
           ...searched,
           isAllowed: (_, column) => column % 3 === 0,
         });
@@ -203,11 +147,11 @@ eachTiling("quantize_block", (backend) => {
   ) {
     for (const searched of [false, true]) {
       it(`computes ${bits}-bit grids of ${gridSize} columns, whose scales are at most ${scaleLimit} times a factor of the block (searched: ${searched})`, async () => {
-        const rounding = { bits, symmetric, gridSize, searched, scaleDtype: 1, scaleLimit };
+        const rounding = { bits, symmetric, gridSize, searched, scaleDtype: 1, scaleLimit, first: 256 };
         for (const [rows, size] of FEW_SHAPES) {
-          await check(backend(), makeBlockCase(rows, size, { first: 256 }), rounding);
+          await check(backend(), rows, size, rounding);
         }
-        await check(backend(), makeBlockCase(9, 70, { first: 256 }), {
+        await check(backend(), 9, 70, {
           ...rounding,
           isAllowed: (_, column) => column % 3 === 0,
         });
@@ -224,7 +168,7 @@ eachTiling("quantize_block", (backend) => {
   ) {
     it(`keeps ${keep} of every ${group} entries, with ${gridSize || "all"} columns per grid`, async () => {
       for (const [rows, size] of SHAPES) {
-        await check(backend(), makeBlockCase(rows, size, { first: 2 * gridSize || 37 }), {
+        await check(backend(), rows, size, {
           bits: 4,
           gridSize,
           groups: { keep, group },
@@ -239,15 +183,15 @@ eachTiling("quantize_block", (backend) => {
     const groups = { keep: 3, group: 4 };
     for (const period of [1, 2, 7]) {
       const isAllowed = (row: number, column: number) => (61 * row + column) % period > 0;
-      await check(backend(), makeBlockCase(19, 61), { bits: 4, groups, isAllowed });
+      await check(backend(), 19, 61, { bits: 4, groups, isAllowed });
     }
   });
 
   it("computes the scale 1 for weights that are all 0, and keeps them 0", async () => {
-    const block = { ...makeBlockCase(5, 40, { first: 32 }), work: new Float32Array(200) };
+    const zeros = { bits: 2, gridSize: 8, first: 32, weight: 0, isAllowed: () => true };
     for (const symmetric of [false, true]) {
       for (const searched of [false, true]) {
-        await check(backend(), block, { bits: 2, symmetric, gridSize: 8, searched, isAllowed: () => true });
+        await check(backend(), 5, 40, { ...zeros, symmetric, searched });
       }
     }
   });

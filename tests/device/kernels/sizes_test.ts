@@ -21,7 +21,7 @@ import { rowDot, rowDotCase } from "../../../src/device/kernels/row_dot.ts";
 import * as search from "../../../src/device/kernels/search_grids.ts";
 import { chooseInRows, chooseInRowsCase } from "../../../src/device/kernels/selection/choose_in_rows.ts";
 import { updateBlock, updateBlockCase } from "../../../src/device/kernels/selection/update_block.ts";
-import { copy2d, copyCase, copyTransposed } from "../../../src/device/kernels/transfer/copy2d.ts";
+import { copy2d, copyCase } from "../../../src/device/kernels/transfer/copy2d.ts";
 import * as gather from "../../../src/device/kernels/transfer/gather.ts";
 import { unpackUpper, unpackUpperCase } from "../../../src/device/kernels/transfer/unpack_upper.ts";
 import { zeroColumns, zeroColumnsCase } from "../../../src/device/kernels/zero_columns.ts";
@@ -110,10 +110,6 @@ testKernel(copy2d, EXACT, ["copies elements", ...COPIED.map(([rows, cols]) => co
       target: new Uint32Array(6),
     }),
   },
-]);
-testKernel(copyTransposed, EXACT, [
-  "transposes elements",
-  ...COPIED.map(([rows, cols]) => copyCase(rows, cols, true)),
 ]);
 testKernel(mirrorUpper, EXACT, [
   "fills the lower triangles of matrices",

@@ -61,5 +61,5 @@ for (const variant of VARIANTS) {
         }
       });
     }
-  }, { tiling: forced, tuning: () => tuning });
+  }, { tiling: forced, tuning });
 }

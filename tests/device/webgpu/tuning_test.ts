@@ -1,43 +1,15 @@
-/**
- * Tests tunings, which name the fastest shader of each kernel for an adapter: the lookup by adapter, the
- * choice of shaders, and the entries of `tunings.json`.
- */
+/** Tests how the shader of a dispatch is chosen, by a tuning or by default. */
 
 import { ok, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { reverseCholesky } from "../../../src/device/kernels/reverse_cholesky.ts";
 import { gemmNN } from "../../../src/device/kernels/gemm.ts";
-import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import { zeroColumns } from "../../../src/device/kernels/zero_columns.ts";
-import {
-  adapterKey,
-  chooseShader,
-  possibleShaders,
-  shadersOf,
-  type TunedAdapter,
-  tuningFor,
-} from "../../../src/device/webgpu/tuning.ts";
-import tunings from "../../../src/device/webgpu/tunings.json" with { type: "json" };
+import { chooseShader, possibleShaders } from "../../../src/device/webgpu/tuning.ts";
 import { upload } from "../../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-const ONE = { vendor: "a", architecture: "b", device: "c", description: "d" };
-const MEASUREMENTS: readonly TunedAdapter[] = [
-  { adapter: { ...ONE, device: "other" }, date: "", tuning: { gemm_nn: "128x64" } },
-  { adapter: ONE, date: "", tuning: { gemm_nn: "64x64" } },
-];
-
 describe("tunings", () => {
-  it("are found only if vendor, architecture, device and description are equal", () => {
-    strictEqual(
-      tuningFor({ ...ONE, isFallbackAdapter: true } as GPUAdapterInfo, MEASUREMENTS)?.gemm_nn,
-      "64x64",
-    );
-    for (const name of ["vendor", "architecture", "device", "description"] as const) {
-      strictEqual(tuningFor({ ...ONE, [name]: "?" }, MEASUREMENTS), undefined, name);
-    }
-  });
-
   it("choose the shader of a kernel, or the default shader for the adapter's kind if they do not name the kernel", () => {
     const large = { m: 4096, n: 4096, upper: 0 };
     strictEqual(chooseShader(gemmNN, "software", {}, large, 16384), gemmNN.softwareShader);
@@ -79,17 +51,6 @@ describe("tunings", () => {
     ok(possibleShaders(reverseCholesky, "discrete", {}, 48 * 1024).includes(variants!.packed));
     ok(!possibleShaders(reverseCholesky, "discrete", {}, 32 * 1024).includes(variants!.packed));
   });
-
-  it("in tunings.json name only existing kernels and variants, and name each adapter once", () => {
-    const kernels = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
-    const keys = tunings.map(({ adapter }) => JSON.stringify(adapterKey(adapter)));
-    strictEqual(new Set(keys).size, keys.length);
-    for (const { tuning } of tunings as readonly TunedAdapter[]) {
-      for (const [name, variant] of Object.entries(tuning)) {
-        ok(shadersOf(kernels.get(name)!).has(variant), `${name}: ${variant}`);
-      }
-    }
-  });
 });
 
 webgpuSuite("a backend with a tuning", (backend) => {
@@ -117,4 +78,4 @@ webgpuSuite("a backend with a tuning", (backend) => {
     strictEqual(product[0], 128 * 2);
     for (const buffer of [a, b, c]) buffer.destroy();
   });
-}, { tuning: () => ({ gemm_nn: "64x128" }) });
+}, { tuning: { gemm_nn: "64x128" } });

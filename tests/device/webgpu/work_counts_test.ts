@@ -69,7 +69,7 @@ const LAYERS = {
   "512×512 (one panel and four blocks)": {
     size: [512, 512],
     counts: {
-      "factor": { dispatches: 13, buffers: 8 },
+      "factor": { dispatches: 13, buffers: 7 },
       "50 %": { dispatches: 23, buffers: 9 },
       "2:4": { dispatches: 14, buffers: 9 },
       "4:8": { dispatches: 14, buffers: 9 },
@@ -81,7 +81,7 @@ const LAYERS = {
   "96×1100 (three panels and nine blocks, of which the last is partial)": {
     size: [96, 1100],
     counts: {
-      "factor": { dispatches: 32, buffers: 8 },
+      "factor": { dispatches: 30, buffers: 7 },
       "50 %": { dispatches: 53, buffers: 9 },
       "2:4": { dispatches: 34, buffers: 9 },
       "4:8": { dispatches: 34, buffers: 9 },

@@ -4,8 +4,3 @@ export const copy2d: Reference = ({ source, target }, p) =>
   eachElement(p.rows, p.cols, (r, c) => {
     target[p.target_offset + r * p.target_ld + c] = source[p.source_offset + r * p.source_ld + c];
   });
-
-export const copy_transposed: Reference = ({ source, target }, p) =>
-  eachElement(p.rows, p.cols, (r, c) => {
-    target[p.target_offset + c * p.target_ld + r] = source[p.source_offset + r * p.source_ld + c];
-  });

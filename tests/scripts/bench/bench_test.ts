@@ -1,4 +1,4 @@
-/** Tests how benches are declared, and the rates that choose the variants of the shaders. */
+/** Tests how benches are declared, and the rates of the shaders. */
 
 import assert from "node:assert/strict";
 import history from "../../../scripts/bench/results/history.json" with { type: "json" };
@@ -6,8 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import { Command } from "commander";
 import { benchNames, loadBench } from "../../../scripts/bench/bench.ts";
 import { resultsUrl } from "../../../scripts/bench/report/results_file.ts";
-import { type KernelRate, measureKernels } from "../../../scripts/tune/kernel_rates.ts";
-import { fastestVariants, withEntry } from "../../../scripts/tune/save_tuning.ts";
+import { measureKernels } from "../../../scripts/tune/kernel_rates.ts";
 import { webgpuSkipReason } from "../../support/backends.ts";
 
 describe("every bench", () => {
@@ -34,24 +33,7 @@ it("the history of tried changes has no empty text", () => {
   }
 });
 
-function rate(kernel: string, variant: string, seconds: number): KernelRate {
-  return { kernel, variant, seconds, gflops: 1 / seconds, gigabytesPerSecond: 2 / seconds };
-}
-
 describe("the rates of the kernels", () => {
-  it("stores the fastest variant of each kernel, with one entry per adapter", () => {
-    const tuning = fastestVariants([rate("x", "slow", 2), rate("x", "fast", 1), rate("y", "only", 3)]);
-    assert.deepEqual(tuning, { x: "fast", y: "only" });
-    const adapter = { vendor: "v", architecture: "a", device: "d", description: "one" };
-    const other = { adapter: { ...adapter, device: "e" }, date: "1", tuning: {} };
-    const stored = [{ adapter, date: "1", tuning: { x: "slow" } }, other];
-    assert.deepEqual(withEntry(stored, { adapter, date: "2", tuning }), [other, {
-      adapter,
-      date: "2",
-      tuning,
-    }]);
-  });
-
   it("times every shader variant of the kernels that take most of a solve's time", {
     skip: webgpuSkipReason ?? false,
   }, async () => {

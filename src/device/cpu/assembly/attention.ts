@@ -11,13 +11,14 @@
 // library computes both products.
 
 import { AttentionArgs } from "./args";
-import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, start_softmax, update_softmax } from "./shared/attention_block";
+import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, score_rows, start_softmax, update_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { prepare_exp } from "./shared/exp";
 import { narrow_run, prepare_float16 } from "./shared/float16";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { multiply_block, uses_library } from "./shared/library";
+import { scale_into } from "./shared/row_operations";
 
 // The query rows of a work item. Rounded operands are multiplied twice as fast, so their items have twice the rows.
 const QUERIES: u32 = 64;
@@ -49,7 +50,7 @@ export function attention(args: AttentionArgs, item: u32): void {
   const queryRow = batchIndex * tokens + queryBlock * rowsOfItem;
   const kvColumn = head * args.kv_heads / heads * headStride;
   const queries = min<u32>(rowsOfItem, past + tokens - t0);
-  const paddedQueries = round_up(queries, MICRO_ROWS), panel = micro_cols(), paddedDim = round_up(dim, panel);
+  const panel = micro_cols(), paddedDim = round_up(dim, panel);
   const slope = load<f32>(args.slopes + (<usize>head << 2));
 
   const query = scratch(); // (rowsOfItem, dim), scaled
@@ -86,25 +87,13 @@ export function attention(args: AttentionArgs, item: u32): void {
     const v = args.v + (<usize>(args.v_offset + (firstRow + s0) * ldv + kvColumn) << 2);
     pack_keys(k, ldk, count, dim, panel, keys);
     pack_values(v, ldv, count, dim, panel, values);
-    for (let r: u32 = 0; r < paddedQueries; r += MICRO_ROWS) {
-      // Of the MICRO_ROWS query rows from r on, the last one sees the first `visible` keys of the block.
-      const lastQuery = t0 + min<u32>(queries, r + MICRO_ROWS) - 1;
-      if (lastQuery < s0) continue;
-      const visible = min<u32>(count, lastQuery + 1 - s0);
-      const rowScores = scores + (r * KEYS << 2), rowSums = sums + (r * paddedDim << 2);
-      for (let p: u32 = 0; p < visible; p += panel) {
-        multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, rowScores + (p << 2), KEYS, false);
-      }
-      for (let i = r; i < min<u32>(queries, r + MICRO_ROWS); i++) {
-        const t = t0 + i;
-        const low = first_key(t, window, chunked);
-        const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
-        if (softCap > 0) cap_scores(scores + (i * KEYS << 2), visible, softCap);
-        update_softmax(scores + (i * KEYS << 2), visible, from, to, slope, <f32>(<i32>s0 - <i32>t),
-          maxima + (i << 2), denominators + (i << 2), sums + (i * paddedDim << 2), paddedDim);
-      }
+    for (let r: u32 = 0; r < queries; r += MICRO_ROWS) {
+      const visible = score_rows(
+        query, dim, keys, count, scores, r, queries, t0, s0, window, chunked, softCap, slope, maxima, denominators, sums, paddedDim,
+      );
+      if (visible == 0) continue;
       for (let p: u32 = 0; p < paddedDim; p += panel) {
-        multiply(rowScores, KEYS, values + (p * KEYS << 2), visible, rowSums + (p << 2), paddedDim, true);
+        multiply(scores + (r * KEYS << 2), KEYS, values + (p * KEYS << 2), visible, sums + (r * paddedDim + p << 2), paddedDim, true);
       }
     }
   }

@@ -15,6 +15,7 @@ import { micro_cols } from "./shared/micro_kernels";
 import { exp4, prepare_exp, tanh4 } from "./shared/exp";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
+import { add_scaled } from "./shared/row_operations";
 
 // The rows of a work item.
 const ROWS: u32 = 64;
@@ -145,7 +146,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
   const target = isQuery ? query_index(args, row, firstHead) : variable == K ? key_index(args, row, firstHead) : value_index(args, row, firstHead);
   const ld = isQuery ? ldq : variable == K ? ldk : ldv, factor: f32 = variable == V ? 1 : args.scale;
   for (let r: u32 = 0; r < rows; r++) {
-    add_scaled(sums + (r * paddedDim << 2), dim, factor, args.gradient + (target + <usize>(r * ld) << 2));
+    add_scaled(args.gradient + (target + <usize>(r * ld) << 2), sums + (r * paddedDim << 2), factor, dim);
   }
 }
 
@@ -201,14 +202,4 @@ function finish_factors(
     v128.store(factors + (j << 2), factor);
     index = f32x4.add(index, f32x4.splat(4));
   }
-}
-
-// target ← target + factor·source.
-function add_scaled(source: usize, count: u32, factor: f32, target: usize): void {
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    const to = target + (i << 2);
-    v128.store(to, f32x4.relaxed_madd(f32x4.splat(factor), v128.load(source + (i << 2)), v128.load(to)));
-  }
-  for (; i < count; i++) store<f32>(target + (i << 2), load<f32>(target + (i << 2)) + load<f32>(source + (i << 2)) * factor);
 }

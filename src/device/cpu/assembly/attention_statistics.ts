@@ -3,12 +3,12 @@
 // with the steps of shared/attention_block.ts, like attention.ts.
 
 import { AttentionStatisticsArgs } from "./args";
-import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, start_softmax, update_softmax } from "./shared/attention_block";
+import { first_key, KEYS, MICRO_ROWS, pack_keys, pack_queries, score_rows, start_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { log_f64, prepare_exp } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
-import { sum_lanes } from "./shared/lanes";
+import { dot } from "./shared/row_operations";
 
 // The query rows of a work item.
 const QUERIES: u32 = 64;
@@ -60,29 +60,8 @@ function add_scores(
     const k = args.k_offset + (firstRow + s0) * args.ldk + kvColumn;
     pack_keys(args.k + (<usize>k << 2), args.ldk, count, dim, panel, keys);
     for (let r: u32 = 0; r < queries; r += MICRO_ROWS) {
-      const rowEnd = min<u32>(queries, r + MICRO_ROWS);
-      if (t0 + rowEnd <= s0) continue;
-      const visible = min<u32>(count, t0 + rowEnd - s0);
-      for (let p: u32 = 0; p < visible; p += panel) {
-        multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, scores + (r * KEYS + p << 2), KEYS, false);
-      }
-      for (let i = r; i < rowEnd; i++) {
-        const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * KEYS << 2);
-        const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
-        if (softCap > 0) cap_scores(row, visible, softCap);
-        // There are no sums of values to rescale.
-        update_softmax(row, visible, from, to, slope, <f32>(<i32>s0 - <i32>t), maxima + (i << 2), denominators + (i << 2), 0, 0);
-      }
+      // There are no sums of values to rescale.
+      score_rows(query, dim, keys, count, scores, r, queries, t0, s0, window, chunked, softCap, slope, maxima, denominators, 0, 0);
     }
   }
-}
-
-// Σ x·y over `count` elements.
-function dot(x: usize, y: usize, count: u32): f32 {
-  let sum4 = f32x4.splat(0);
-  let i: usize = 0;
-  for (; i + 4 <= count; i += 4) sum4 = f32x4.relaxed_madd(v128.load(x + (i << 2)), v128.load(y + (i << 2)), sum4);
-  let sum = sum_lanes(sum4);
-  for (; i < count; i++) sum += load<f32>(x + (i << 2)) * load<f32>(y + (i << 2));
-  return sum;
 }

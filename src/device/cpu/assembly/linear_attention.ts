@@ -4,7 +4,8 @@
 import { LinearAttentionArgs } from "./args";
 import { prepare_exp } from "./shared/exp";
 import { scratch } from "./shared/instance";
-import { add_scaled, decay, inverse_length, load_gates, strength } from "./shared/linear_attention";
+import { decay, inverse_length, load_gates, strength } from "./shared/linear_attention";
+import { add_scaled } from "./shared/row_operations";
 
 export function linear_attention_items(args: LinearAttentionArgs): u32 {
   return args.batch * args.heads;

@@ -3,7 +3,8 @@
 import { LinearAttentionInputsBackwardArgs, LinearAttentionStatesBackwardArgs } from "./args";
 import { prepare_exp } from "./shared/exp";
 import { scratch } from "./shared/instance";
-import { add_scaled, decay, dot, inverse_length, load_gates, rate, slope, strength } from "./shared/linear_attention";
+import { decay, inverse_length, load_gates, rate, slope, strength } from "./shared/linear_attention";
+import { add_scaled, dot } from "./shared/row_operations";
 
 export function linear_attention_states_backward_items(args: LinearAttentionStatesBackwardArgs): u32 {
   return args.batch * args.heads;

@@ -3,7 +3,7 @@
 
 import { NormBackwardArgs } from "./args";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
-import { mean_square_deviation, row_mean } from "./shared/row_moments";
+import { mean_square_deviation, row_mean } from "./shared/row_operations";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 14;
 

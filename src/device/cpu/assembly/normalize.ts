@@ -3,7 +3,7 @@
 // item is some whole rows.
 
 import { DivideByRmsArgs, LayerNormArgs, RmsNormArgs } from "./args";
-import { mean_square_deviation, row_mean } from "./shared/row_moments";
+import { mean_square_deviation, row_mean } from "./shared/row_operations";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 

@@ -2,7 +2,7 @@
 // method and the buffers. finish_selection is a short scan, so it is one work item.
 
 import { FinishSelectionArgs, RefineHistogramArgs } from "./args";
-import { add_digits, clear_digits, count_digit, DIGIT_BINS, DIGIT_BYTES, count_equal } from "./shared/select_keys";
+import { add_digits, clear_digits, count_digits_under, DIGIT_BINS, DIGIT_BYTES, count_equal } from "./shared/select_keys";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The position of the searches in `digits`, in bytes, after the histograms of the three levels.
@@ -46,31 +46,13 @@ export function refine_histogram_elements(args: RefineHistogramArgs, first: u32,
     wanted = load<u32>(digits + SEARCHES, 4);
   }
   search_level(digits, level - 1, threshold, wanted);
-  threshold = knownDigits;
   if (first == 0) {
     store<u32>(digits + SEARCHES + 8 * (level - 1), knownDigits);
     store<u32>(digits + SEARCHES + 8 * (level - 1), wantedEntries, 4);
   }
-  const keys = args.keys + (<usize>first << 2);
-  const shift = digit_shift(level), prefixShift = digit_shift(level - 1), prefix = threshold >> prefixShift;
-  const mask: u32 = level == 2 ? DIGIT_BINS / 2 - 1 : DIGIT_BINS - 1;
-  const prefixes = i32x4.splat(prefix);
-  clear_digits();
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    const at = keys + (<usize>i << 2);
-    const agree = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(at), prefixShift), prefixes));
-    if (agree == 0) continue;
-    if (agree & 1) count_digit(0, (load<u32>(at) >> shift) & mask);
-    if (agree & 2) count_digit(1, (load<u32>(at, 4) >> shift) & mask);
-    if (agree & 4) count_digit(2, (load<u32>(at, 8) >> shift) & mask);
-    if (agree & 8) count_digit(3, (load<u32>(at, 12) >> shift) & mask);
-  }
-  for (; i < count; i++) {
-    const key = load<u32>(keys + (<usize>i << 2));
-    if (key >> prefixShift == prefix) count_digit(0, (key >> shift) & mask);
-  }
-  add_digits(digits + level * DIGIT_BYTES);
+  clear_digits(DIGIT_BINS);
+  count_digits_under(args.keys + (<usize>first << 2), count, knownDigits, digit_shift(level - 1), digit_shift(level));
+  add_digits(digits + level * DIGIT_BYTES, DIGIT_BINS);
 }
 
 export function finish_selection_items(args: FinishSelectionArgs): u32 {

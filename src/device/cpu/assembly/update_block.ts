@@ -7,7 +7,7 @@ import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { scratch } from "./shared/instance";
 import { micro_cols, micro_rows, reads_rows } from "./shared/micro_kernels";
 import { multiply_packed } from "./shared/packed_product";
-import { add_digits, clear_digits, count_digit, DIGITS_SCRATCH_BYTES, force_row, score_row } from "./shared/select_keys";
+import { add_digits, clear_digits, count_first_digits, DIGIT_BINS, DIGITS_SCRATCH_BYTES, force_row, score_row } from "./shared/select_keys";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 // The rows that are handled at a time: a multiple of the rows of both kinds of micro-tiles.
@@ -22,7 +22,7 @@ const EDGE_TILE: usize = PACKED_A + <usize>ROWS * MAX_SIZE * 4;
 export function update_block_rows(args: UpdateBlockArgs, first: u32, end: u32): void {
   const cols = args.cols, firstColumn = args.first;
   const scale = args.scale + (<usize>firstColumn << 2);
-  clear_digits();
+  clear_digits(DIGIT_BINS);
   const packedU = scratch() + DIGITS_SCRATCH_BYTES;
   pack_panels(args.u + (<usize>args.u_offset << 2), args.ldu, cols, args.depth, micro_cols(), packedU);
   for (let r = first; r < end; r += ROWS) {
@@ -32,10 +32,10 @@ export function update_block_rows(args: UpdateBlockArgs, first: u32, end: u32): 
       const keys = args.keys + (<usize>(row * cols) << 2);
       score_row(args.work + (<usize>(row * args.ldwork) << 2), scale, keys, cols);
       if (args.has_forced == 1) force_row(args.forced + (<usize>(row * args.words) << 2), firstColumn, keys, cols);
-      for (let c: u32 = 0; c < cols; c++) count_digit(c & 3, load<u32>(keys + (<usize>c << 2)) >> 21);
+      count_first_digits(keys, cols, 21);
     }
   }
-  add_digits(args.digits);
+  add_digits(args.digits, DIGIT_BINS);
 }
 
 // work ← W + A·U for `rows` rows of the dispatch from row `r` on. Without earlier blocks `depth` is 0, and A is not read.

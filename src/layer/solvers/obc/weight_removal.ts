@@ -5,7 +5,12 @@
 
 import type { Backend } from "../../../device/backend.ts";
 import { MAX_LOOP_ITERATIONS } from "../../../device/kernels/loop_count.ts";
-import { removeWeights, stepLoops, WeightState } from "../../../device/kernels/remove_weights.ts";
+import {
+  MAX_REMOVAL_COLUMNS,
+  removeWeights,
+  stepLoops,
+  WeightState,
+} from "../../../device/kernels/remove_weights.ts";
 import { ResourceSet } from "../../../device/owned.ts";
 import { type IndexRange, splitRange, type TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
@@ -129,12 +134,6 @@ function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
 }
 
 /**
- * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in workgroup
- * memory, and some adapters have only 16 KiB of it.
- */
-export const MAX_OBC_COLUMNS = 3072;
-
-/**
  * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about
  * 0.6·rows·cols³ pairs of numbers, so a layer of this size takes more than an hour on two CPU cores.
  */
@@ -148,10 +147,10 @@ export const MAX_OBC_BATCH_BYTES = 2 ** 30;
 
 /** Checks that `obc` can solve the layer. @throws {LayerSizeError} naming the limit, and the method to use instead */
 export function checkObcSize(rows: number, cols: number): void {
-  if (cols > MAX_OBC_COLUMNS) {
+  if (cols > MAX_REMOVAL_COLUMNS) {
     throw new LayerSizeError(
       "obc",
-      `a layer of ${rows}×${cols} has ${cols} columns, but at most ${MAX_OBC_COLUMNS} are possible; ` +
+      `a layer of ${rows}×${cols} has ${cols} columns, but at most ${MAX_REMOVAL_COLUMNS} are possible; ` +
         "use the method sparsegpt",
     );
   }

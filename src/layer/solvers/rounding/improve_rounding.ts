@@ -31,7 +31,7 @@ import {
   tileColumn,
 } from "../../linalg/tile_arithmetic.ts";
 import { isLowerLoss, ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
-import type { Solution, SparseGptOptions } from "../solver.ts";
+import { KEEP_ALL, type Solution } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
 
 /** The largest number of sweeps after a rounding. Later sweeps gain little. */
@@ -74,13 +74,8 @@ export async function improveRounding(
     solveUpper(backend, step, upper);
     copyMatrix(backend, best.q, weight);
     addScaled(backend, step, 1, weight, best.mask);
-    const pass: SparseGptOptions = {
-      sparsity: 0,
-      pattern: { kind: "unstructured" },
-      relativeError: false,
-      quantization: { ...quantization, order: "natural" },
-      fixedMask: best.mask,
-    };
+    const natural = { ...quantization, order: "natural" } as const;
+    const pass = { ...KEEP_ALL, quantization: natural, fixedMask: best.mask };
     const swept = unsolved.add(await solveSparseGpt(backend, { weight }, upper, pass));
     copyMatrix(backend, delta, weight);
     addScaled(backend, best.q, 1, weight, best.mask);

@@ -15,7 +15,7 @@ import type { QuantizationOptions } from "../../../tensor/quantization.ts";
 import type { Factor } from "../../linalg/factor.ts";
 import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmetic.ts";
 import { ScaledLoss, type ScaledStatistics } from "../scaled_statistics.ts";
-import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
+import { KEEP_ALL, type Layer, type Solution } from "../solver.ts";
 import { solveSparseGpt } from "../sparsegpt.ts";
 import { improveRounding } from "./improve_rounding.ts";
 
@@ -41,13 +41,7 @@ export async function roundSolution(
   scratch.add(pruned);
   const weight = scratch.add(allocateLike(backend, delta, "pruned weights"));
   copyMatrix(backend, pruned.q, weight);
-  const pass: SparseGptOptions = {
-    sparsity: 0,
-    pattern: { kind: "unstructured" },
-    relativeError: false,
-    quantization,
-    fixedMask: pruned.mask,
-  };
+  const pass = { ...KEEP_ALL, quantization, fixedMask: pruned.mask };
   const rounded = unsolved.add(await solveSparseGpt(backend, { weight }, factor, pass));
   // `solveSparseGpt` has replaced `weight` by the change Q₁ − Q₂. Δ is W − Q₁, so Δ + weight is W − Q₂.
   addScaled(backend, weight, 1, delta, rounded.mask);

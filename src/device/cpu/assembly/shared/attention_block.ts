@@ -6,6 +6,8 @@ import { exp4, tanh4 } from "./exp";
 import { max_lane, sum_lanes, transpose_4x4 } from "./lanes";
 import { is_paired } from "./instance";
 import { round_up } from "./items";
+import { micro_cols } from "./micro_kernels";
+import { scale_into } from "./row_operations";
 
 // The number of keys in a block.
 export const KEYS: u32 = 64;
@@ -18,15 +20,6 @@ export const MICRO_ROWS: u32 = 4;
 @inline export function first_key(t: u32, window: u32, chunked: u32): u32 {
   if (window == 0 || t < window) return 0;
   return chunked == 1 ? t - t % window : t + 1 - window;
-}
-
-// target ← factor·source.
-export function scale_into(source: usize, count: u32, factor: f32, target: usize): void {
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    v128.store(target + (i << 2), f32x4.mul(v128.load(source + (i << 2)), f32x4.splat(factor)));
-  }
-  for (; i < count; i++) store<f32>(target + (i << 2), load<f32>(source + (i << 2)) * factor);
 }
 
 // Copies `count` query rows, times `scale`, without gaps, and appends rows of zeros up to a multiple of MICRO_ROWS.
@@ -144,6 +137,28 @@ export function cap_scores(row: usize, count: u32, cap: f32): void {
     const scores = v128.load(row + (j << 2));
     v128.store(row + (j << 2), f32x4.mul(caps, tanh4(f32x4.div(scores, caps))));
   }
+}
+
+// Computes the numerators of the softmax of MICRO_ROWS query rows, from row r on, for a block of `count` keys from token s0
+// on. `scores` is (rows, KEYS), and row 0 is token t0. Returns how many keys of the block the last of these rows sees. The
+// other parameters are those of `pack_queries`, `pack_keys` and `update_softmax`.
+export function score_rows(
+  query: usize, dim: u32, keys: usize, count: u32, scores: usize, r: u32, queries: u32, t0: u32, s0: u32, window: u32, chunked: u32,
+  softCap: f32, slope: f32, maxima: usize, denominators: usize, sums: usize, ldSums: u32,
+): u32 {
+  const rowEnd = min<u32>(queries, r + MICRO_ROWS);
+  if (t0 + rowEnd <= s0) return 0;
+  const visible = min<u32>(count, t0 + rowEnd - s0), panel = micro_cols();
+  for (let p: u32 = 0; p < visible; p += panel) {
+    multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, scores + (r * KEYS + p << 2), KEYS, false);
+  }
+  for (let i = r; i < rowEnd; i++) {
+    const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * KEYS << 2);
+    const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
+    if (softCap > 0) cap_scores(row, visible, softCap);
+    update_softmax(row, visible, from, to, slope, <f32>(<i32>s0 - <i32>t), maxima + (i << 2), denominators + (i << 2), sums + (i * ldSums << 2), ldSums);
+  }
+  return visible;
 }
 
 // Starts the online softmax of `rows` query rows. The only score so far is `sink`, or there is none if `sink` is −∞.

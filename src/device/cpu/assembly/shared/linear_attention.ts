@@ -1,8 +1,7 @@
-// The gates of linear attention, and operations on the rows of its states. A work item must call prepare_exp() (exp.ts)
-// before them.
+// The gates of linear attention, and the lengths of its vectors. A work item must call prepare_exp() (exp.ts) before
+// them.
 
 import { exp4, log_f64, times_sigmoid4 } from "./exp";
-import { sum_lanes } from "./lanes";
 
 // The number that is added to the squared length of a query or key.
 const EPSILON: f32 = 1e-6;
@@ -52,24 +51,4 @@ export function inverse_length(x: usize, count: u32): f32 {
   let squares: f32 = 0;
   for (let i: usize = 0; i < <usize>count; i++) squares += load<f32>(x + (i << 2)) * load<f32>(x + (i << 2));
   return 1 / sqrt<f32>(squares + EPSILON);
-}
-
-// target ← target + factor·row.
-export function add_scaled(target: usize, row: usize, factor: f32, count: u32): void {
-  const factors = f32x4.splat(factor), end = <usize>count << 2;
-  let j: usize = 0;
-  for (; j + 16 <= end; j += 16) {
-    v128.store(target + j, f32x4.relaxed_madd(factors, v128.load(row + j), v128.load(target + j)));
-  }
-  for (; j < end; j += 4) store<f32>(target + j, load<f32>(target + j) + factor * load<f32>(row + j));
-}
-
-// Returns the dot product of two rows.
-export function dot(x: usize, y: usize, count: u32): f32 {
-  const end = <usize>count << 2;
-  let sums = f32x4.splat(0), j: usize = 0;
-  for (; j + 16 <= end; j += 16) sums = f32x4.relaxed_madd(v128.load(x + j), v128.load(y + j), sums);
-  let sum = sum_lanes(sums);
-  for (; j < end; j += 4) sum += load<f32>(x + j) * load<f32>(y + j);
-  return sum;
 }
