@@ -7,47 +7,37 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
 import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { LAUNCHER_VARIABLE } from "./environment.ts";
-import { createEvalCommand } from "./eval.ts";
-import { createExportCommand } from "./export.ts";
 import { failureOf } from "./exit.ts";
-import { createGenerateCommand } from "./generate.ts";
-import { createJobsCommand } from "./jobs.ts";
-import { createLayerCommand } from "./layer.ts";
 import { finishHelp } from "./options/help.ts";
-import { createPruneCommand } from "./prune.ts";
-import { createPushCommand } from "./push.ts";
-import { createReportCommand } from "./report.ts";
-import { createServeCommand } from "./serve.ts";
-import { createShrinkCommand } from "./shrink.ts";
-import { createSweepCommand } from "./sweep.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
-import { createUnpackCommand } from "./unpack.ts";
-import { createVerifyCommand } from "./verify.ts";
 
-/** Returns the program with all commands. `signal` stops them. */
-export function createProgram(signal: AbortSignal): Command {
+/** The files of the commands, in the order of the help text. */
+const COMMANDS = {
+  prune: () => import("./prune.ts"),
+  shrink: () => import("./shrink.ts"),
+  verify: () => import("./verify.ts"),
+  eval: () => import("./eval.ts"),
+  sweep: () => import("./sweep.ts"),
+  generate: () => import("./generate.ts"),
+  layer: () => import("./layer.ts"),
+  unpack: () => import("./unpack.ts"),
+  export: () => import("./export.ts"),
+  push: () => import("./push.ts"),
+  report: () => import("./report.ts"),
+  jobs: () => import("./jobs.ts"),
+  serve: () => import("./serve.ts"),
+} as const;
+
+/** Returns the program with the command that `args` call. Without such a command, as for `--help`, it has all commands. */
+async function createProgram(args: readonly string[], signal: AbortSignal): Promise<Command> {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
     .version(VERSION);
-  for (
-    const createCommand of [
-      createPruneCommand,
-      createShrinkCommand,
-      createVerifyCommand,
-      createEvalCommand,
-      createSweepCommand,
-      createGenerateCommand,
-      createLayerCommand,
-      createUnpackCommand,
-      createExportCommand,
-      createPushCommand,
-      createReportCommand,
-      createJobsCommand,
-      createServeCommand,
-    ]
-  ) {
-    program.addCommand(createCommand(signal));
+  const called = args.find((word) => !word.startsWith("-"));
+  const names = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
+  for (const name of names.filter((name) => name === called || !Object.hasOwn(COMMANDS, called ?? ""))) {
+    program.addCommand((await COMMANDS[name]()).createCommand(signal));
   }
   finishHelp(program);
   return program;
@@ -55,10 +45,10 @@ export function createProgram(signal: AbortSignal): Command {
 
 /** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
 export async function runCommandLine(args: readonly string[], signal: AbortSignal): Promise<number> {
-  const program = createProgram(signal);
   try {
     const problem = closedOutputProblem(args);
     if (problem !== undefined) throw new UsageError(problem);
+    const program = await createProgram(args, signal);
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {

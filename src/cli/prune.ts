@@ -19,7 +19,7 @@ import { removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
 import { execute, plan, startRun } from "./prune/start_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
-export function createPruneCommand(signal: AbortSignal): Command {
+export function createCommand(signal: AbortSignal): Command {
   return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
     prune(model, applyNames(options, command), signal)
   );
