@@ -12,11 +12,12 @@ import { readRunReport } from "./files/run_report_files.ts";
 import { writeImportance } from "./prune/importance.ts";
 import { findFinishedRun } from "./prune/finished_run.ts";
 import { applyNames } from "./prune/named_options.ts";
-import { type FirstRun, type OpenRun, openRun } from "./prune/open_run.ts";
+import { type OpenRun, openRun } from "./prune/open_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
 import { removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
 import { execute, plan, startRun } from "./prune/start_run.ts";
+import type { FirstRun } from "./shrink/second_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createCommand(signal: AbortSignal): Command {

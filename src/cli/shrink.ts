@@ -7,7 +7,7 @@
 import { Command } from "commander";
 import { ModelError } from "../base/files/file_error.ts";
 import { countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
-import { type ModelFolder, openModelFolder } from "../model/model.ts";
+import type { ModelFolder } from "../model/model.ts";
 import { bytesText, countText } from "../prune/report/format.ts";
 import { removalLines, removedShare } from "../prune/report/summary.ts";
 import type { ShrinkReport } from "../prune/shrink/shrink_report.ts";
@@ -16,9 +16,8 @@ import { UNITS } from "../prune/shrink/units.ts";
 import { reportedOptions, SHRINK_OPTIONS } from "../protocol/run/run_options.ts";
 import { UsageError } from "./errors.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
-import { displayedName, MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
-import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
-import { requireTexts } from "./files/text_source.ts";
+import { MODEL_ARGUMENT } from "./files/model_folder.ts";
+import { requireEmptyFolder } from "./files/output_path.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -39,6 +38,7 @@ import {
   perplexityWarnings,
   reconstructionLines,
 } from "./prune/print_result.ts";
+import { openRunModel } from "./prune/open_model.ts";
 import { type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
 import { resolveLayers } from "./prune/resolve_layers.ts";
 import { requireNoSmallerModel, secondRun, SMALLER_FOLDER } from "./shrink/second_run.ts";
@@ -49,7 +49,7 @@ import {
   type ShrinkOptions,
   unitKinds,
 } from "./shrink/shrink_into.ts";
-import { Output } from "./terminal/output.ts";
+import type { Output } from "./terminal/output.ts";
 
 /** The default of `--multiple`. GPUs multiply matrices fastest if their sizes are multiples of 64. */
 const DEFAULT_MULTIPLE = 64;
@@ -114,7 +114,7 @@ async function shrink(
   validation: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const { out, calibration, text, smaller, blocks, samples } = options;
+  const { out, smaller, blocks } = options;
   const given = unitKinds(options), kinds = smaller === undefined ? given : ["neurons" as const];
   if (smaller !== undefined && given.length + blocks > 0) {
     throw new UsageError(
@@ -142,23 +142,18 @@ async function shrink(
       `option --${training.join(" ")}: needs --ffn or --heads, because no other block changes without them`,
     );
   }
-  await requireTexts({ calibration, text }, samples);
-  await requireWritableFolder("--out", out);
-  const output = new Output(options.json ?? false), folder = await modelFolder(name, output, signal);
-  await requireOtherFolder(out, folder);
-  const modelName = await displayedName(name, folder);
-  const ffn = smaller === undefined ? options.ffn : await ffnShare(folder, smaller);
-  const first = { ...options, ffn, validation };
-  const command = { folder, modelName, options: first, output, signal };
+  await using cleanup = new AsyncDisposableStack();
+  const model = await openRunModel(name, options, signal, cleanup);
+  const ffn = smaller === undefined ? options.ffn : await ffnShare(model.stored, smaller);
+  const command = { ...model, options: { ...options, ffn, validation } };
   if (second) return await shrinkAndPrune(command, second);
   await requireNoSmallerModel(out);
   const report = await shrinkInto(out, command);
-  if (report) await printReport(report, out, output);
+  if (report) await printReport(report, out, model.output);
 }
 
 /** Returns the value of `--ffn` for one of `--smaller`. @throws {UsageError} {ModelError} as `neuronShare` does */
-async function ffnShare(folder: string, smaller: number): Promise<number> {
-  await using dense = await openModelFolder(folder, fs);
+async function ffnShare(dense: ModelFolder, smaller: number): Promise<number> {
   try {
     return await neuronShare(dense, smaller);
   } catch (error) {
@@ -171,12 +166,10 @@ async function ffnShare(folder: string, smaller: number): Promise<number> {
  * failure the folder stays, so that the same command can continue.
  */
 async function shrinkAndPrune(command: ShrinkCommand, second: PruneOptions): Promise<void> {
-  const { folder, options, output, signal } = command, { out } = options;
+  const { stored: dense, options, output, signal } = command, { out } = options, { checkpoint } = dense;
   const smaller = `${out}/${SMALLER_FOLDER}`;
   const isContinued = await fs.list(smaller) !== undefined;
   await requireEmptyFolder(out, options.overwrite || isContinued);
-  await using dense = await openModelFolder(folder, fs);
-  const { checkpoint } = dense;
   await checkSecondRun(second, dense, options);
   const bytes = bytesText(countWeightFileBytes(checkpoint.shards));
   output.remark(`the smaller model is in ${smaller} until the run ends, and takes less than ${bytes}`);

@@ -1,39 +1,20 @@
 /** Checks the options of `pare prune`, and opens what the run reads. */
 
-import type { Backend } from "../../device/backend.ts";
-import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
-import { checkModel } from "../../model/gguf/write_gguf.ts";
-import { checkImatrixModel } from "../../model/gguf/write_imatrix.ts";
-import { openModelFolder } from "../../model/model.ts";
 import { commandFingerprint } from "../../prune/run/fingerprint.ts";
-import type { ShrinkReport } from "../../prune/shrink/shrink_report.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
-import { requireFile } from "../files/input_file.ts";
-import { displayedName, inputFiles, modelFolder, remarkFormat } from "../files/model_folder.ts";
-import {
-  requireNoInput,
-  requireOtherFolder,
-  requireWritableFile,
-  requireWritableFolder,
-} from "../files/output_path.ts";
-import { openRunTexts, requireTexts } from "../files/text_source.ts";
+import { requireWritableFile } from "../files/output_path.ts";
+import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
 import { windowTokens } from "../options/common_options.ts";
 import { layerQuery } from "../options/layer_options.ts";
 import { serverUrls } from "../options/server_options.ts";
-import { requireNoSmallerModel } from "../shrink/second_run.ts";
-import { Output } from "../terminal/output.ts";
+import { type FirstRun, requireNoSmallerModel } from "../shrink/second_run.ts";
 import { checkConflicts } from "./check_options.ts";
+import { checkImportance } from "./importance.ts";
+import { openRunModel } from "./open_model.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import { resolveLayers } from "./resolve_layers.ts";
 import { modelForRuntime } from "./runtime_format.ts";
-
-/** The run of `pare shrink` that has made the pruned model. */
-export interface FirstRun {
-  readonly report: ShrinkReport;
-  /** The larger model. */
-  readonly dense: Checkpoint;
-}
 
 /** A run whose options are checked, and whose model and texts are open. */
 export type OpenRun = Awaited<ReturnType<typeof openRun>>;
@@ -50,36 +31,23 @@ export async function openRun(
   cleanup: AsyncDisposableStack,
   first?: FirstRun,
 ) {
-  const { out, calibration, text, profile, imatrix } = options;
-  const written = layerQuery(options), servers = serverUrls(options);
+  const written = layerQuery(options), servers = serverUrls(options), { imatrix } = options;
   checkConflicts(options, servers);
-  if (profile !== undefined) await requireFile("option --profile", profile);
-  await requireTexts({ calibration, text }, options.samples);
-  const freeBytes = await requireWritableFolder("--out", out);
-  if (!first) await requireNoSmallerModel(out);
   if (imatrix !== undefined) await requireWritableFile("--imatrix", imatrix);
-  const output = new Output(options.json ?? false);
-  const folder = await modelFolder(model, output, signal);
-  const stored = cleanup.use(await openModelFolder(folder, fs));
-  remarkFormat(stored, output);
+  const { stored, ...run } = await openRunModel(model, options, signal, cleanup), { output } = run;
+  if (!first) await requireNoSmallerModel(options.out);
   const opened = modelForRuntime(options, stored);
-  await requireOtherFolder(out, folder);
   const layers = await resolveLayers(written, options, stored);
   const seqlen = windowTokens(opened.model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);
-  if (imatrix !== undefined) {
-    const read = [...texts.calibration, ...texts.evaluation].map(({ path }) => path);
-    const inputs = [...inputFiles(stored), ...read, ...profile ? [profile] : []];
-    await requireNoInput("--imatrix", imatrix, inputs);
-    await checkModel(stored, fs);
-    checkImatrixModel(stored);
-  }
+  if (imatrix !== undefined) await checkImportance(imatrix, stored, texts, options);
   const sources = { checkpoint: opened.checkpoint, query: layers.query, options, texts, seqlen, fs };
-  let backend: Promise<Backend> | undefined;
+  let backend: ReturnType<typeof openBackend> | undefined;
   return {
+    ...run,
     ...layers,
-    ...{ options, stored, opened, servers, freeBytes, texts, seqlen, output, signal, cleanup, first },
-    name: first?.report.model.name ?? await displayedName(model, folder),
+    ...{ options, stored, opened, servers, texts, seqlen, cleanup, first },
+    name: first?.report.model.name ?? run.name,
     fingerprint: await commandFingerprint(sources),
     /** Opens the device at the first call. @param recorded the backend of an unfinished run */
     openDevice: (recorded?: string) =>

@@ -5,23 +5,18 @@ import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { Model } from "../../model/model.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
-import { choiceParameters } from "../../prune/run/fingerprint.ts";
-import { type OutputPlan, planOutput } from "../../prune/run/plan_output.ts";
+import type { OutputPlan } from "../../prune/run/plan_output.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
 import { runReport } from "../../prune/run/run_report.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
 import { REPORT_FILES } from "../../prune/report/file_names.ts";
 import { readModelCard, runReportFiles } from "../files/run_report_files.ts";
 import { comparePerplexity, readRunTexts } from "./compare_perplexity.ts";
-import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import type { ProgressDisplay } from "../terminal/output.ts";
 import { checkHeldOut } from "./check_options.ts";
 import { writeImportance } from "./importance.ts";
 import type { OpenRun } from "./open_run.ts";
-import type { PruneOptions } from "./prune_options.ts";
-import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { effectiveParameters, layerQuerySchema } from "../../protocol/parameters.ts";
-import { OPTION_PARAMETERS } from "../options/layer_options.ts";
+import { reportedParameters } from "./prune_options.ts";
 
 /**
  * Returns the job without its fingerprint, the parameters of the report and the warnings of the run.
@@ -46,23 +41,19 @@ export async function pruneJob(
     ...model,
     streamsExperts: options.expertsAtOnce !== undefined,
   });
-  const output = {
+  const job: Omit<FolderJob, "fingerprint"> = {
+    ...options,
+    ...calibration,
     checkpoint,
     model: streamed(model),
     layers: choice.chosen,
     gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
-    out: options.out,
-  };
-  const job: Omit<FolderJob, "fingerprint"> = {
-    ...options,
-    ...output,
-    ...calibration,
     evaluatedWindows: evaluated.map(({ windows }) => windows),
     queryOf: choice.queryOf,
     allocation: choice.allocation,
     planOutput: exported && (() => exported),
     reportFileNames: REPORT_FILES,
-    reportFiles: async (finished, pruned, write) => {
+    reportFiles: async (finished, pruned, write, plan) => {
       const started = performance.now();
       const perplexity = evaluated.length === 0
         ? []
@@ -83,27 +74,10 @@ export async function pruneJob(
         validationSamples: calibration.validationWindows.length,
         warnings,
       });
-      const { plan } = exported ?? planOutput(output, fs);
-      const written = countWeightFileBytes(plan.weightFiles),
-        format = exported ? options.for! : options.format;
+      const written = countWeightFileBytes(plan.weightFiles);
+      const format = exported ? options.for! : options.format;
       return runReportFiles(report, { format, written }, baseCard);
     },
   };
   return { ...job, parameters, warnings };
-}
-
-/**
- * Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`.
- * @param query the parameters of the layers as they were given
- */
-function reportedParameters(query: LayerQuery, options: PruneOptions): Record<string, unknown> {
-  const given = effectiveParameters(layerQuerySchema.parse(query));
-  const parameters = {
-    ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),
-    ...choiceParameters(options),
-    preset: options.preset === "default" ? undefined : options.preset,
-    protocol: options.protocol,
-    for: options.for,
-  };
-  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
 }

@@ -1,9 +1,12 @@
-/** Declares the options of `pare prune`. */
+/** Declares the options of `pare prune`, and returns those that its report has. */
 
 import { Command, Option } from "commander";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { DEFAULT_TARGET_STEP } from "../../protocol/limits.ts";
 import { DEFAULT_MODEL_METHOD } from "../../protocol/methods.ts";
+import { effectiveParameters, layerQuerySchema } from "../../protocol/parameters.ts";
 import { RUN_OPTION_NAMES } from "../../protocol/run/run_options.ts";
+import { choiceParameters } from "../../prune/run/fingerprint.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../../prune/run/job.ts";
 import {
   addBackendOption,
@@ -18,7 +21,7 @@ import {
 import { addExample } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addRunOptions } from "../options/run_options.ts";
-import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
+import { addLayerOptions, type LayerFlags, OPTION_PARAMETERS } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
 import { FORMATS, RUNTIME_FORMATS } from "../export/formats.ts";
@@ -104,4 +107,20 @@ export function runtimeOption(): Option {
       "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
   );
   return allowOnly(option, RUNTIME_FORMATS);
+}
+
+/**
+ * Returns the parameters of the layers and of the choice of layers, by their names in `pare.json`.
+ * @param query the parameters of the layers as they were given
+ */
+export function reportedParameters(query: LayerQuery, options: PruneOptions): Record<string, unknown> {
+  const given = effectiveParameters(layerQuerySchema.parse(query));
+  const parameters = {
+    ...Object.fromEntries(OPTION_PARAMETERS.map((name) => [name, given[name]])),
+    ...choiceParameters(options),
+    preset: options.preset === "default" ? undefined : options.preset,
+    protocol: options.protocol,
+    for: options.for,
+  };
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
 }

@@ -3,6 +3,8 @@
  * options that both commands have.
  */
 
+import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
+import type { ShrinkReport } from "../../prune/shrink/shrink_report.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
 import { optionConflicts, SHRINK_OPTIONS } from "../../protocol/run/run_options.ts";
@@ -25,6 +27,13 @@ export async function requireNoSmallerModel(out: string): Promise<void> {
     `option --out ${out}: has an unfinished run of pare shrink in ${SMALLER_FOLDER}; repeat its command first, ` +
       "remove this folder, or choose another folder",
   );
+}
+
+/** The run of `pare shrink` that has made the model of the second run. */
+export interface FirstRun {
+  readonly report: ShrinkReport;
+  /** The larger model. */
+  readonly dense: Checkpoint;
 }
 
 /** The options of `pare shrink` that ask for a second run. */

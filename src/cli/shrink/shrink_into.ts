@@ -1,6 +1,6 @@
 /** The first run of `pare shrink`, which writes the smaller model. */
 
-import { type ModelFolder, openModelFolder } from "../../model/model.ts";
+import type { ModelFolder } from "../../model/model.ts";
 import { DevicePruner } from "../../prune/device_pruner.ts";
 import { serverPruner } from "../../prune/server_pruner.ts";
 import { readBaseCard } from "../../prune/report/base_card.ts";
@@ -38,9 +38,7 @@ import {
 } from "../../prune/shrink/units.ts";
 import { UsageError } from "../errors.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
-import { remarkFormat } from "../files/model_folder.ts";
 import { readModelCard, readShrinkReport, shrinkReportFiles } from "../files/run_report_files.ts";
-import { requireWritableFolder } from "../files/output_path.ts";
 import { openRunTexts } from "../files/text_source.ts";
 import { openBackend } from "../open_backend.ts";
 import { type BackendFlags, type CommonOptions, windowTokens } from "../options/common_options.ts";
@@ -48,9 +46,9 @@ import { serverUrls } from "../options/server_options.ts";
 import { comparePerplexity, readRunTexts } from "../prune/compare_perplexity.ts";
 import { planRun, printPlan } from "../prune/plan/plan_run.ts";
 import { findFinishedRun } from "../prune/finished_run.ts";
+import type { RunModel } from "../prune/open_model.ts";
 import { progressCallbacks } from "../prune/progress_callbacks.ts";
 import { remotePruner } from "../remote_client.ts";
-import type { Output } from "../terminal/output.ts";
 import type { SecondRunFlags } from "./second_run.ts";
 
 /** The options as commander parses them. */
@@ -65,12 +63,8 @@ export interface ShrinkOptions extends CommonOptions, BackendFlags, SecondRunFla
 }
 
 /** The command with its model. */
-export interface ShrinkCommand {
-  readonly folder: string;
-  readonly modelName: string;
+export interface ShrinkCommand extends RunModel {
   readonly options: ShrinkOptions;
-  readonly output: Output;
-  readonly signal: AbortSignal;
 }
 
 /**
@@ -80,12 +74,10 @@ export interface ShrinkCommand {
  */
 export async function shrinkInto(
   out: string,
-  { folder, modelName, options, output, signal }: ShrinkCommand,
+  { name, stored: opened, freeBytes, options, output, signal }: ShrinkCommand,
 ): Promise<ShrinkReport | undefined> {
   await using cleanup = new AsyncDisposableStack();
-  const servers = serverUrls(options);
-  const opened = cleanup.use(await openModelFolder(folder, fs)), { checkpoint, model } = opened;
-  remarkFormat(opened, output);
+  const servers = serverUrls(options), { checkpoint, model } = opened;
   const { units, kept } = planUnits(opened, options);
   const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
   const fingerprint = await shrinkFingerprint({ checkpoint, texts, seqlen }, options);
@@ -96,7 +88,7 @@ export async function shrinkInto(
   }
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const backend = await openBackend({ ...options, recorded }, cleanup, model);
-  const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
+  const remote = await remotePruner({ ...options, server: servers }, name, output, signal);
   const tokenizer = await opened.loadTokenizer();
   const { evaluated, ...windows } = await readRunTexts(tokenizer, texts, { ...options, seqlen });
   const progress = cleanup.adopt(output.progress("shrinking"), (bar) => bar.stop());
@@ -122,7 +114,7 @@ export async function shrinkInto(
         signal,
         progress,
       });
-      const facts = { name: modelName, dense: opened, backend, options, texts, seqlen, units, fingerprint };
+      const facts = { name, dense: opened, backend, options, texts, seqlen, units, fingerprint };
       const seconds = performance.now() / 1000, heldOut = windows.validationWindows.length;
       const report = shrinkReport({ ...facts, perplexity, seconds, heldOut }, written);
       return await shrinkReportFiles(report, readBaseCard(await readModelCard(checkpoint)));
@@ -144,10 +136,10 @@ export async function shrinkInto(
     const measured = {
       ...{ ...services, onLayerDone: undefined, onCalibrationStep: undefined },
       hosts: servers.length,
-      freeBytes: await requireWritableFolder("--out", out),
+      freeBytes,
       exported: { files: new Map(), lines: removalLines({ dropped_blocks: [], ...units }) },
     };
-    const facts = { name: modelName, parameters: givenOptions(options), seqlen };
+    const facts = { name, parameters: givenOptions(options), seqlen };
     return void printPlan(await planRun(await rehearsedJob(job, fs), facts, measured), output);
   }
   await shrinkModel(job, services);

@@ -257,6 +257,7 @@ export class HiddenStates {
   }
 
   destroy(): void {
+    this.#draft?.close().catch(() => {}); // the run has failed before `store`
     this.#store.destroy();
   }
 }

@@ -8,6 +8,7 @@ import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import type { CompleteCopy } from "../../model/checkpoint/write/complete_copy.ts";
 import { type OpenCopy, openCopy } from "../../model/checkpoint/write/open_copy.ts";
 import { prepareFolder } from "../../model/checkpoint/write/partial_folder.ts";
+import type { WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { LayerEvent } from "../../protocol/run/solve_round.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { removeIfEmpty } from "../../base/files/whole_file.ts";
@@ -42,8 +43,14 @@ export interface FolderJob extends PruneJob {
    * Returns the texts of the report files, by file name.
    * @param pruned the model that is written
    * @param writeSeconds the time in which everything else was written
+   * @param plan the plan of the files that are written
    */
-  reportFiles(run: PruneRun, pruned: Model, writeSeconds: number): Promise<ReadonlyMap<string, string>>;
+  reportFiles(
+    run: PruneRun,
+    pruned: Model,
+    writeSeconds: number,
+    plan: WritePlan,
+  ): Promise<ReadonlyMap<string, string>>;
   /** The seconds that this process needed until the run could start. @default 0 */
   readonly loadSeconds?: number;
   readonly reportFileNames: readonly string[];
@@ -148,7 +155,7 @@ async function pruneAndComplete(
   const pruned = output.result(copy.tensors);
   const started = performance.now();
   const complete = await copy.complete({
-    makeExtras: () => job.reportFiles(run, pruned, secondsSince(started)),
+    makeExtras: () => job.reportFiles(run, pruned, secondsSince(started), output.plan),
     signal,
   });
   await run.journal.append({ type: "complete", files: Object.fromEntries(complete.digests) });
