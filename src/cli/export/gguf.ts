@@ -18,7 +18,7 @@ import { bytesText } from "../../prune/report/format.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
-import type { ExportFormat, FormatTarget } from "./export_format.ts";
+import type { ExportFormat } from "./export_format.ts";
 
 export function ggufFormat(type: TensorTypeName): ExportFormat {
   const { format } = TENSOR_TYPES[type];
@@ -29,7 +29,7 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
       const result = await writeGguf(opened, out, denoFileSystem, { ...options, name, type });
       return { facts: { ...result }, lines: describe(result, type) };
     },
-    target: typeof format === "string" ? undefined : ggufTarget(type, format),
+    ...typeof format !== "string" && ggufTarget(type, format),
   };
 }
 
@@ -38,10 +38,12 @@ function generalName(name: string): string {
   return basename(repositoryOf(name) ?? name);
 }
 
-function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): FormatTarget {
+function ggufTarget(
+  type: TensorTypeName,
+  format: BlockType | SuperBlockType,
+): Pick<ExportFormat, "options" | "file"> {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
   return {
-    path: GGUF_FILE,
     options: {
       bits: [String(bits)],
       groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
@@ -49,19 +51,21 @@ function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): F
       ...hasLevels && { scaleBits: [String(format.scaleBits)] },
       format: ["dense"],
     },
-    roundsAll: false, // a dense layer beside packed ones becomes F16
-    queryOf: (query, cols) =>
-      hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
-    check: checkModel,
-    plan: async (opened, fs, { name, queries }) => {
-      const options = { name: generalName(name), type, round: false, rounded: queries };
-      const { result, output } = await planGgufOutput(opened, fs, options);
-      return { files: new Map(), lines: describe(result, type), output };
+    file: {
+      path: GGUF_FILE,
+      queryOf: (query, cols) =>
+        hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
+      check: checkModel,
+      plan: async (opened, fs, { name, queries }) => {
+        const options = { name: generalName(name), type, round: false, rounded: queries };
+        const { result, output } = await planGgufOutput(opened, fs, options);
+        return { lines: describe(result, type), output };
+      },
+      howToRun: (path) =>
+        `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${
+          JSON.stringify(path)
+        } -p "PROMPT"`,
     },
-    howToRun: (path) =>
-      `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${
-        JSON.stringify(path)
-      } -p "PROMPT"`,
   };
 }
 

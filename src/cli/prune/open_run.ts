@@ -62,7 +62,7 @@ export async function openRun(
   const folder = await modelFolder(model, output, signal);
   const stored = cleanup.use(await openModelFolder(folder, fs));
   remarkFormat(stored, output);
-  const opened = modelForRuntime(options, stored);
+  const opened = modelForRuntime(options.for, stored);
   await requireOtherFolder(out, folder);
   const layers = await resolveLayers(written, options, stored);
   const seqlen = windowTokens(opened.model, options.seqlen);

@@ -1,9 +1,7 @@
 /** Builds the job of `pare prune`: reads the texts, and defines the report and the format of the output. */
 
-import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { Model } from "../../model/model.ts";
-import { gridOfQuery } from "../../prune/quantized_model.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import { choiceParameters } from "../../prune/run/fingerprint.ts";
 import { type OutputPlan, planOutput } from "../../prune/run/plan_output.ts";
@@ -41,7 +39,6 @@ export async function pruneJob(
   checkHeldOut(chosen, choice.queryOf, calibration.validationWindows.length);
   const warnings = tokenWarnings({ ...calibration, queryOf: choice.queryOf }, chosen);
   const parameters = reportedParameters(run.query, options);
-  const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const streamed = (model: Model): Model => ({
     ...model,
     streamsExperts: options.expertsAtOnce !== undefined,
@@ -50,7 +47,8 @@ export async function pruneJob(
     checkpoint,
     model: streamed(model),
     layers: choice.chosen,
-    gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
+    format: options.format,
+    queryOf: choice.queryOf,
     out: options.out,
   };
   const job: Omit<FolderJob, "fingerprint"> = {
@@ -58,7 +56,6 @@ export async function pruneJob(
     ...output,
     ...calibration,
     evaluatedWindows: evaluated.map(({ windows }) => windows),
-    queryOf: choice.queryOf,
     allocation: choice.allocation,
     planOutput: exported && (() => exported),
     reportFileNames: REPORT_FILES,
@@ -85,7 +82,7 @@ export async function pruneJob(
       });
       const { plan } = exported ?? planOutput(output, fs);
       const written = countWeightFileBytes(plan.weightFiles),
-        format = exported ? options.for! : options.format;
+        format = options.for ?? options.format;
       return runReportFiles(report, { format, written }, baseCard);
     },
   };

@@ -145,7 +145,7 @@ export async function shrinkInto(
       ...{ ...services, onLayerDone: undefined, onCalibrationStep: undefined },
       hosts: servers.length,
       freeBytes: await requireWritableFolder("--out", out),
-      exported: { files: new Map(), lines: removalLines({ dropped_blocks: [], ...units }) },
+      exported: { lines: removalLines({ dropped_blocks: [], ...units }) },
     };
     const facts = { name: modelName, parameters: givenOptions(options), seqlen };
     return void printPlan(await planRun(await rehearsedJob(job, fs), facts, measured), output);
