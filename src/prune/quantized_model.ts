@@ -6,7 +6,7 @@
 import { packWeight } from "../model/formats/codes/pack_weight.ts";
 import type { WrittenFormat } from "../model/formats/format.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
-import { type Dtype, isFloatDtype } from "../tensor/dtype.ts";
+import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor, QuantizedWeight } from "../tensor/host_tensor.ts";
 import type { GridOptions } from "../tensor/quantization.ts";
 
@@ -19,11 +19,9 @@ export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOp
   return { bits, groupSize: group_size ?? 0, symmetric: symmetric ?? false };
 }
 
-/** A solved layer, of which a format stores the codes. */
+/** A solved layer. `layer.weight` has the dtype of the weight in the checkpoint. */
 interface SolvedWeight {
-  readonly name: string;
-  /** The dtype of the weight in the checkpoint. */
-  readonly dtype: Dtype;
+  readonly layer: { readonly name: string; readonly weight: Pick<HostTensor, "dtype"> };
   readonly weight: HostTensor;
   readonly quantized?: QuantizedWeight;
 }
@@ -38,7 +36,7 @@ interface SolvedWeight {
 export function packAnswer(
   format: WrittenFormat | undefined,
   query: LayerQuery,
-  { name, dtype, weight, quantized }: SolvedWeight,
+  { layer: { name, weight: { dtype } }, weight, quantized }: SolvedWeight,
 ): { readonly tensors: ReadonlyMap<string, HostTensor>; readonly dense: HostTensor } {
   const grid = gridOfQuery(query);
   if (!format || !grid || !isFloatDtype(dtype)) return { tensors: new Map(), dense: weight };

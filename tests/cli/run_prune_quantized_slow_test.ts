@@ -17,6 +17,7 @@ import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
 import { openModel } from "../../src/model/model.ts";
 import { bytesToFloats, type FloatDtype } from "../../src/tensor/dtype.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertSameAfterKills } from "../support/failing_file_system.ts";
@@ -37,6 +38,11 @@ after(() => Promise.all([host[Symbol.asyncDispose](), checkpoint.close()]).then(
 
 function gridOf(name: string): GridOptions {
   return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };
+}
+
+function queryOf(name: string): LayerQuery {
+  const { bits, groupSize } = gridOf(name);
+  return { sparsity: 0.5, bits, ...groupSize > 0 && { group_size: groupSize } };
 }
 
 /** Prunes layers with the solver in this process, and rounds the result to the grid of the layer. */
@@ -64,11 +70,11 @@ function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
     model,
     windows: WINDOWS,
     layers: new Set(CHOSEN),
-    queryOf: (name) => ({ sparsity: 0.5, bits: gridOf(name).bits }),
+    queryOf,
     activations: "disk",
     out,
     fingerprint: { "--sparsity": "0.5" },
-    gridOf,
+    format: "pack-quantized",
     reportFileNames: [],
     reportFiles: () => Promise.resolve(new Map()),
     ...changes,
@@ -154,17 +160,19 @@ describe("pruneIntoFolder() with quantised output", () => {
 
   it("names the layer if the server returned no codes, or zeros that the layout cannot store", async () => {
     await assert.rejects(
-      pruneIntoFolder(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
-        fs: denoFileSystem,
-        backend: host.backend,
-        pruner: host.pruner,
+      run(job(`${folder}/no-codes`), denoFileSystem, {
+        async *solveRound(...round) {
+          for await (const solved of quantizingPruner.solveRound(...round)) {
+            yield { ...solved, quantized: undefined };
+          }
+        },
       }),
       { message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: the server answered no codes/ },
     );
-    const wrong = job(`${folder}/wrong`, { gridOf: () => ({ bits: 4, groupSize: 0, symmetric: true }) });
+    const wrong = job(`${folder}/wrong`, { queryOf: (name) => ({ ...queryOf(name), symmetric: true }) });
     await assert.rejects(run(wrong), {
       name: "RangeError",
-      message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: zeros: entry \[0, 0\] must be 8/,
+      message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: zeros: entry \[0, 0\] must be 128/,
     });
   });
 });

@@ -85,9 +85,8 @@ function replacedTensors(
   for (const { name, weight, quantized } of layers) {
     const linear = linears.get(name), query = queries.get(name) ?? {};
     if (!linear || !dense.has(name)) throw new RangeError(`has no layer ${shortened(name)}`);
-    const { dtype } = dense.info(name);
     if (format && gridOfQuery(query) && !quantized) throw new RangeError(`${shortened(name)} has no codes`);
-    const stored = packAnswer(format, query, { name, dtype, weight, quantized }).dense;
+    const stored = packAnswer(format, query, { layer: { name, weight: dense.info(name) }, weight, quantized }).dense;
     replaced.set(PRUNED + name, storedWeight(dense, name, linear, stored));
   }
   for (const [name, tensor] of reconstructed?.tensors ?? []) replaced.set(PRUNED + name, tensor);

@@ -51,10 +51,10 @@ export async function solveBlock(
   const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers };
   const destination: OpenDestination = {
     takeAnswer(answer) {
-      const { layer: { name, weight: { dtype } }, group: { tokens }, weight, quantized, report } = answer;
+      const { layer: { name }, group: { tokens }, weight, quantized, report } = answer;
       const mask = { ...answer.mask!, data: answer.mask!.data.slice() };
       layers.push({ name, tokens, report, weight, mask, quantized, probe: probeOf.get(name) });
-      return Promise.resolve(packAnswer(stored, queryOf(name), { name, dtype, weight, quantized }).dense);
+      return Promise.resolve(packAnswer(stored, queryOf(name), answer).dense);
     },
     replace: done,
     recordBlock: (_block, error) => done(solved.error = error),

@@ -75,9 +75,8 @@ export function planOutput(
     plan,
     result: (written) => ({ spec, weights: new DequantizedSource(written, out, stored) }),
     read: (written, name) => readTensor(new DequantizedSource(written, out, stored), name),
-    async takeAnswer({ layer, weight, quantized }, store) {
-      const { name, weight: { dtype } } = layer;
-      const { tensors, dense } = packAnswer(format, queryOf(name), { name, dtype, weight, quantized });
+    async takeAnswer(answer, store) {
+      const { name } = answer.layer, { tensors, dense } = packAnswer(format, queryOf(name), answer);
       if (tensors.size > 0) await store(name, tensors);
       return dense;
     },

@@ -10,7 +10,8 @@ import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
 import { RemoteBlocks } from "../../../src/prune/blocks/remote_blocks.ts";
-import { gridOfQuery, storePacked } from "../../../src/prune/quantized_model.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../../src/model/formats/pack_quantized.ts";
+import { packAnswer } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import type { RunOptions } from "../../../src/protocol/run/options.ts";
@@ -96,7 +97,7 @@ describe("RemoteBlocks", () => {
       const query: LayerQuery = { sparsity: 0.5, bits: 4, group_size: 32, symmetric: true };
       const job = jobOf(openModel(checkpoint), query);
       const takeAnswer: OpenDestination["takeAnswer"] = (layer) =>
-        storePacked(layer, gridOfQuery(query), () => Promise.resolve());
+        Promise.resolve(packAnswer(PACK_QUANTIZED_FORMAT, query, layer).dense);
       const alone = await runInMemory(job, { backend: near.backend, pruner: near.pruner }, { takeAnswer });
       const pruner = remote(far.transport, checkpoint.config, "pack-quantized");
       assertSame(await runInMemory(job, { pruner }, { takeAnswer }), alone);
