@@ -146,7 +146,7 @@ export async function writeProducts(quantized: string, target: string): Promise<
     let values: ArrayLike<number> = bytesToFloats(data, dtype as FloatDtype);
     if (codesOf(opened.checkpoint, name)) {
       const { integers, scales } = await integersOf(quantized, name);
-      values = integers.map((integer, i) => integer * scales[i]);
+      values = integers.map((integer, i) => integer * scales[i] + 0); // 0 in place of −0
       names.push(name);
     }
     products.set(name, { dtype: "F32", shape, data: floatsToBytes(Float32Array.from(values), "F32") });

@@ -21,7 +21,7 @@ export function checkFormat(
   { queryOf, skipped }: Pick<LayerChoice, "queryOf" | "skipped">,
   { isTextPart }: Pick<ModelSpec, "isTextPart">,
 ): void {
-  const { name: formatName, writer: { isUniform, misfit } } = format, option = `option --format ${formatName}:`;
+  const { name: formatName, writer: { isUniform } } = format, option = `option --format ${formatName}:`;
   if (isTextPart) {
     throw new UsageError(
       `${option} lists all layers that are not quantised, but of a multimodal model, only those ` +
@@ -32,8 +32,8 @@ export function checkFormat(
     throw new UsageError(`${option} rounds all linear layers, but ${skipped[0]} is skipped`);
   }
   let first: GriddedLayer | undefined;
-  for (const { name, linear, rows, cols } of layers) {
-    const reason = unloadableReason(linear, format) ?? misfit?.({ rows, cols });
+  for (const { name, linear, cols } of layers) {
+    const reason = unloadableReason(linear, format);
     if (reason !== undefined) {
       throw new UsageError(`${option} ${name} ${reason}; use --format dense`);
     }

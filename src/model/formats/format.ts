@@ -51,8 +51,8 @@ export interface FormatWriter {
   readonly scaleDtype?: FloatDtype;
   /** Whether programs load layers whose class in transformers is neither `Linear` nor `Conv1D`. */
   readonly loadsOwnClasses: boolean;
-  /** Returns why the format cannot store a weight of this shape, as the end of a sentence about the weight. */
-  misfit?(weight: Pick<WeightShape, "rows" | "cols">): string | undefined;
+  /** The number of which the rows of a weight must be a multiple. @default 1 */
+  readonly rowMultiple?: number;
   /** Returns the tensors that replace a weight. */
   specs(weight: CodedWeight): TensorSpec[];
   /** Returns the bytes of the tensors that `specs` lists, in the same order. */
@@ -151,19 +151,20 @@ export function packTensors(
   return new Map(specs(weight).map(({ name, dtype, shape }, i) => [name, { dtype, shape, data: data[i] }]));
 }
 
-/** Returns why other programs do not load the codes of a layer, as the end of a sentence about its weight. */
+/** Returns why a format cannot store a layer, or why other programs do not load its codes, as the end of a sentence about its weight. */
 export function unloadableReason(
-  { expertRole, isTransposed, ownClass }: LinearSpec,
-  { name, writer }: WrittenFormat,
+  { expertRole, isTransposed, ownClass, outFeatures: rows }: LinearSpec,
+  { name, writer: { loadsOwnClasses, rowMultiple = 1 } }: WrittenFormat,
 ): string | undefined {
   // transformers 5 has one tensor for all experts of a block (5.24).
   if (expertRole !== undefined) return `belongs to an expert, which ${name} does not support`;
   // The formats have groups of neighbouring inputs, which are not neighbours in a transposed weight.
   if (isTransposed) return `is stored transposed (Conv1D), which ${name} does not support`;
   // With only a warning, transformers gives such layers random weights (5.24).
-  return ownClass !== undefined && !writer.loadsOwnClasses
-    ? `is of the class ${ownClass}, which transformers does not load from ${name}`
-    : undefined;
+  if (ownClass !== undefined && !loadsOwnClasses) {
+    return `is of the class ${ownClass}, which transformers does not load from ${name}`;
+  }
+  return rows % rowMultiple === 0 ? undefined : `has ${rows} rows, but ${name} needs a multiple of ${rowMultiple}`;
 }
 
 /** Returns why a format cannot store the grids of a weight, as a sentence without its period. Undefined if it can. */

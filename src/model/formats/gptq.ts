@@ -11,9 +11,6 @@ import { PACKED_BITS, packRows, transpose } from "./codes/packed_words.ts";
 import { unsupportedMember } from "./config/quantization_config.ts";
 import type { WrittenFormat } from "./format.ts";
 
-/** A word of `qzeros` has the zeros of 8 rows if they have 4 bits. */
-const ROWS_PER_WORD = 8;
-
 const LAYOUT: ColumnLayout = {
   packedAxis: "inputs",
   order: (bits) => Array.from({ length: 32 / bits }, (_, i) => i),
@@ -42,10 +39,7 @@ export const GPTQ: WrittenFormat = {
     isUniform: true,
     scaleDtype: "F16",
     loadsOwnClasses: true,
-    misfit: ({ rows }) =>
-      rows % ROWS_PER_WORD === 0
-        ? undefined
-        : `has ${rows} rows, but gptq needs a multiple of ${ROWS_PER_WORD}`,
+    rowMultiple: 8, // a word of `qzeros` has the zeros of 8 rows if they have 4 bits
     specs({ name, rows, cols, bits, groupSize }) {
       const names = columnNames(name), count = cols / groupSize;
       return [
