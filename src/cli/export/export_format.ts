@@ -2,6 +2,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { DescribedModel, ModelFolder } from "../../model/model.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
 import type { OutputPlan } from "../../prune/run/plan_output.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 
@@ -57,8 +58,8 @@ export interface PlannedExport {
 export interface FileTarget {
   /** The path of the file in the folder of the run. */
   readonly path: string;
-  /** Fits the parameters of a layer to its `cols` columns. */
-  queryOf(query: LayerQuery, cols: number): LayerQuery;
+  /** Fits the parameters of a layer to its columns. @throws {UsageError} if the layer is rounded to another grid than the format */
+  queryOf(layer: SizedLayer, query: LayerQuery): LayerQuery;
   /**
    * Checks, before the run, parts of the model that the run does not change.
    * @throws {ModelError} if it cannot be written

@@ -11,12 +11,14 @@ import {
   type TensorType,
   type TensorTypeName,
 } from "../../model/gguf/tensor_types.ts";
+import { gridColumns } from "../../model/gguf/blocks.ts";
 import type { LayerCounts } from "../../model/gguf/plan_tensors.ts";
 import { checkModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
 import { GGUF_FILE, planGgufOutput } from "../../prune/run/gguf_output.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
+import { UsageError } from "../errors.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import type { ExportFormat } from "./export_format.ts";
 
@@ -43,18 +45,24 @@ function ggufTarget(
   format: BlockType | SuperBlockType,
 ): Pick<ExportFormat, "options" | "file"> {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
+  const groupSize = gridColumns(format), symmetric = !hasLevels || format.symmetric;
+  const scaleBits = hasLevels ? format.scaleBits : undefined;
   return {
     options: {
       bits: [String(bits)],
-      groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
-      symmetric: [!hasLevels || format.symmetric],
-      ...hasLevels && { scaleBits: [String(format.scaleBits)] },
+      groupSize: [String(groupSize)],
+      symmetric: [symmetric],
+      ...hasLevels && { scaleBits: [String(scaleBits)] },
       format: ["dense"],
     },
     file: {
       path: GGUF_FILE,
-      queryOf: (query, cols) =>
-        hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
+      queryOf({ name, cols }, query) {
+        if (query.bits !== undefined) {
+          requireGrid(type, name, query, { bits, group_size: groupSize, symmetric, scale_bits: scaleBits });
+        }
+        return hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query;
+      },
       check: checkModel,
       plan: async (opened, fs, { name, queries }) => {
         const options = { name: generalName(name), type, round: false, rounded: queries };
@@ -67,6 +75,18 @@ function ggufTarget(
         } -p "PROMPT"`,
     },
   };
+}
+
+/** @throws {UsageError} if the layer `name` has another grid, for example by a profile. By default, grids are not symmetric */
+function requireGrid(type: TensorTypeName, name: string, { symmetric = false, ...query }: LayerQuery, grid: LayerQuery) {
+  const given: LayerQuery = { ...query, symmetric };
+  for (const [parameter, wanted] of Object.entries(grid) as [keyof LayerQuery, unknown][]) {
+    const value = given[parameter];
+    if (value === wanted) continue;
+    throw new UsageError(
+      `option --for gguf:${type}: ${parameter} must be ${wanted ?? "absent"}, but is ${value ?? "absent"} for ${name}`,
+    );
+  }
 }
 
 /** Replaces the grid of a K type by the grid of its fallback. */

@@ -60,35 +60,8 @@ export function choiceForRuntime(
 ): LayerChoice {
   const target = fileTarget(runtime);
   if (!target) return choice;
-  const queries = new Map(layers.map(({ name, cols }) => {
-    const query = choice.queryOf(name);
-    if (query.bits !== undefined) requireGrid(runtime!, name, query);
-    return [name, target.queryOf(query, cols)];
-  }));
+  const queries = new Map(layers.map((layer) => [layer.name, target.queryOf(layer, choice.queryOf(layer.name))]));
   return { ...choice, queryOf: (name) => queries.get(name) ?? choice.queryOf(name) };
-}
-
-/** The parameters of a grid, by the options of `pare prune`. */
-const GRID_PARAMETERS = {
-  bits: "bits",
-  groupSize: "group_size",
-  symmetric: "symmetric",
-  scaleBits: "scale_bits",
-} as const;
-
-/** @throws {UsageError} if a layer has another grid than the format */
-function requireGrid(runtime: FormatName, name: string, query: LayerQuery): void {
-  const { options = {} } = FORMATS[runtime];
-  for (const [option, parameter] of Object.entries(GRID_PARAMETERS)) {
-    const { [option]: [allowed] = [] } = options;
-    const value = query[parameter] ?? (parameter === "symmetric" ? false : undefined);
-    if (String(allowed) === String(value)) continue;
-    throw new UsageError(
-      `option --for ${runtime}: ${parameter} must be ${allowed ?? "absent"}, but is ${
-        value ?? "absent"
-      } for ${name}`,
-    );
-  }
 }
 
 /** Plans the file of a run. Returns undefined if the run writes a checkpoint. @param name the name of the model */
