@@ -78,13 +78,20 @@ function ggufTarget(
 }
 
 /** @throws {UsageError} if the layer `name` has another grid, for example by a profile. By default, grids are not symmetric */
-function requireGrid(type: TensorTypeName, name: string, { symmetric = false, ...query }: LayerQuery, grid: LayerQuery) {
+function requireGrid(
+  type: TensorTypeName,
+  name: string,
+  { symmetric = false, ...query }: LayerQuery,
+  grid: LayerQuery,
+) {
   const given: LayerQuery = { ...query, symmetric };
   for (const [parameter, wanted] of Object.entries(grid) as [keyof LayerQuery, unknown][]) {
     const value = given[parameter];
     if (value === wanted) continue;
     throw new UsageError(
-      `option --for gguf:${type}: ${parameter} must be ${wanted ?? "absent"}, but is ${value ?? "absent"} for ${name}`,
+      `option --for gguf:${type}: ${parameter} must be ${wanted ?? "absent"}, but is ${
+        value ?? "absent"
+      } for ${name}`,
     );
   }
 }

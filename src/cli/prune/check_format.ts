@@ -54,15 +54,17 @@ interface GriddedLayer {
  * asymmetric grids only with `dequantize=True`. It then computes all layers as if they had the first kind of grid, without
  * an error (measured with version 5.24).
  */
-function checkKinds({ name, writer: { isUniform } }: WrittenFormat, first: GriddedLayer, other: GriddedLayer): void {
+function checkKinds(
+  { name, writer: { isUniform } }: WrittenFormat,
+  first: GriddedLayer,
+  other: GriddedLayer,
+): void {
   const kinds = [first, other].map(({ grid }) => describeGrid(grid));
   if (kinds[0] === kinds[1] || !isUniform && first.grid.symmetric && other.grid.symmetric) return;
-  const [rule, advice] = isUniform
-    ? ["has one kind of grid for all layers", ""]
-    : [
-      "several kinds of grids must be symmetric, because transformers loads asymmetric ones wrongly",
-      "add --symmetric, or ",
-    ];
+  const [rule, advice] = isUniform ? ["has one kind of grid for all layers", ""] : [
+    "several kinds of grids must be symmetric, because transformers loads asymmetric ones wrongly",
+    "add --symmetric, or ",
+  ];
   throw new UsageError(
     `option --format ${name}: ${rule}, but ${first.name} has ${kinds[0]} and ${other.name} has ` +
       `${kinds[1]}; ${advice}give all layers the same kind`,
@@ -71,7 +73,9 @@ function checkKinds({ name, writer: { isUniform } }: WrittenFormat, first: Gridd
 
 /** Returns the grid of a layer. @throws {UsageError} if the format cannot store it */
 function checkGrid(format: WrittenFormat, name: string, query: LayerQuery, cols: number): GridOptions {
-  const grid = gridOfQuery(query), { bits, scaleDtype } = format.writer, option = `option --format ${format.name}:`;
+  const grid = gridOfQuery(query),
+    { bits, scaleDtype } = format.writer,
+    option = `option --format ${format.name}:`;
   if (!grid) {
     throw new UsageError(
       `${option} stores codes of ${bits.join(" or ")} bits, but ${name} is not quantised; ` +

@@ -60,7 +60,9 @@ export function choiceForRuntime(
 ): LayerChoice {
   const target = fileTarget(runtime);
   if (!target) return choice;
-  const queries = new Map(layers.map((layer) => [layer.name, target.queryOf(layer, choice.queryOf(layer.name))]));
+  const queries = new Map(
+    layers.map((layer) => [layer.name, target.queryOf(layer, choice.queryOf(layer.name))]),
+  );
   return { ...choice, queryOf: (name) => queries.get(name) ?? choice.queryOf(name) };
 }
 

@@ -56,7 +56,8 @@ export function storableChoice(
 ): { readonly choice: LayerChoice; readonly perRow: readonly string[] } {
   const perRow: string[] = [];
   const queries = new Map(layers.map((layer): [string, LayerQuery] => {
-    const { name, cols } = layer, query = storableQuery(choice.queryOf(name), commonDtype([layer], weights), format);
+    const { name, cols } = layer,
+      query = storableQuery(choice.queryOf(name), commonDtype([layer], weights), format);
     const grid = gridOfQuery(query), hasFittingGroups = !grid?.groupSize || cols % grid.groupSize === 0;
     if (!grid?.symmetric || hasFittingGroups || format.writer.isUniform) return [name, query];
     perRow.push(name);

@@ -86,7 +86,8 @@ function replacedTensors(
     const linear = linears.get(name), query = queries.get(name) ?? {};
     if (!linear || !dense.has(name)) throw new RangeError(`has no layer ${shortened(name)}`);
     if (format && gridOfQuery(query) && !quantized) throw new RangeError(`${shortened(name)} has no codes`);
-    const stored = packAnswer(format, query, { layer: { name, weight: dense.info(name) }, weight, quantized }).dense;
+    const stored =
+      packAnswer(format, query, { layer: { name, weight: dense.info(name) }, weight, quantized }).dense;
     replaced.set(PRUNED + name, storedWeight(dense, name, linear, stored));
   }
   for (const [name, tensor] of reconstructed?.tensors ?? []) replaced.set(PRUNED + name, tensor);

@@ -164,7 +164,9 @@ export function unloadableReason(
   if (ownClass !== undefined && !loadsOwnClasses) {
     return `is of the class ${ownClass}, which transformers does not load from ${name}`;
   }
-  return rows % rowMultiple === 0 ? undefined : `has ${rows} rows, but ${name} needs a multiple of ${rowMultiple}`;
+  return rows % rowMultiple === 0
+    ? undefined
+    : `has ${rows} rows, but ${name} needs a multiple of ${rowMultiple}`;
 }
 
 /** Returns why a format cannot store the grids of a weight, as a sentence without its period. Undefined if it can. */
@@ -175,7 +177,9 @@ export function unstorableReason(
   if (!allowed.includes(bits)) return `${name} stores ${allowed.join(" or ")} bits, not ${bits}`;
   if (isUniform && !(symmetric && GROUP_SIZES.includes(groupSize))) {
     const grid = describeGrid({ bits, groupSize, symmetric });
-    return `${name} stores symmetric grids in groups of ${GROUP_SIZES.toReversed().join(" or ")}, not ${grid}`;
+    return `${name} stores symmetric grids in groups of ${
+      GROUP_SIZES.toReversed().join(" or ")
+    }, not ${grid}`;
   }
   if (groupSize === 0 || cols % groupSize === 0) return undefined;
   return `${name} needs a group size that divides the ${cols} columns of the weight; ${groupSize} does not`;

@@ -22,9 +22,9 @@ import type { Model } from "../model.ts";
 import type { Architecture } from "../families/architecture.ts";
 import { noPlaceError, placeOf } from "./architecture.ts";
 import {
+  fittingCodes,
   matrix,
   misfitError,
-  fittingCodes,
   type PlannedTensor,
   stackExperts,
   vector,

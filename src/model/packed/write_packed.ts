@@ -125,7 +125,9 @@ function misfitError(
   return new ModelError(
     `${folder}: ${weight} ${reason}. ${name} holds codes of ${
       bits.join(" or ")
-    } bits, symmetric, in groups of ${sizes.join(", ")}, the same for all layers, with scales in F16: prune with ` +
+    } bits, symmetric, in groups of ${
+      sizes.join(", ")
+    }, the same for all layers, with scales in F16: prune with ` +
       `--format ${name} --bits ${bits[0]} --group-size ${sizes[0]} --symmetric, or add --round nearest`,
   );
 }

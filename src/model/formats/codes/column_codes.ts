@@ -87,7 +87,9 @@ function checkedWeight(
   const { shape } = checkpoint.info(names.codes), { dtype: scaleDtype } = checkpoint.info(names.scales);
   if (shape.length !== 2 || shape.includes(0) || !isFloatDtype(scaleDtype)) {
     throw new ModelError(
-      `${folder}: ${stemOf(name)} needs a matrix of codes and scales in a float dtype, not [${shape}] and ${scaleDtype}`,
+      `${folder}: ${
+        stemOf(name)
+      } needs a matrix of codes and scales in a float dtype, not [${shape}] and ${scaleDtype}`,
     );
   }
   const perWord = 32 / bits, packsInputs = packedAxis === "inputs";
@@ -136,7 +138,8 @@ export function columnWeight(
   }
 
   async function readGrids(source: TensorSource) {
-    const packed = await readWords(source, names.zeros), { data, dtype } = await readTensor(source, names.scales);
+    const packed = await readWords(source, names.zeros),
+      { data, dtype } = await readTensor(source, names.scales);
     if (storesZerosMinusOne) addOnes(packed, bits);
     const zeros = new Uint8Array(rows * groups);
     for (let row = 0, at = 0; row < rows; row++) {
@@ -168,14 +171,18 @@ export function columnWeight(
         const groupOf = await readGroups(source);
         const wrong = groupOf.findIndex((group, col) => group !== Math.floor(col / groupSize));
         if (wrong < 0) return await readCodes(source);
-        const rule = `must be ${Math.floor(wrong / groupSize)}, because desc_act is false, not ${groupOf[wrong]}`;
+        const rule = `must be ${Math.floor(wrong / groupSize)}, because desc_act is false, not ${
+          groupOf[wrong]
+        }`;
         throw refused(`${names.groups}[${wrong}] ${rule}`);
       },
       async readGrids(source) {
         const grids = await readGrids(source);
         const wrong = symmetric ? grids.zeros.findIndex((zero) => zero !== middle) : -1;
         if (wrong < 0) return grids;
-        throw refused(`${names.zeros} has the zero ${grids.zeros[wrong]} instead of ${middle}, although sym is true`);
+        throw refused(
+          `${names.zeros} has the zero ${grids.zeros[wrong]} instead of ${middle}, although sym is true`,
+        );
       },
     },
     async open(source) {

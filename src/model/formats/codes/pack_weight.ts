@@ -30,7 +30,9 @@ export function packWeight(
   const wrong = rounded.findIndex((scale) => !(scale !== 0 && Math.abs(scale) < Infinity));
   if (wrong !== -1) {
     throw new RangeError(
-      `scales: entry ${position(wrong, groups)} is ${given[wrong]}, which is 0 or not finite in ${scaleDtype}`,
+      `scales: entry ${position(wrong, groups)} is ${
+        given[wrong]
+      }, which is 0 or not finite in ${scaleDtype}`,
     );
   }
   const stored = { codes: codes.data, scales: rounded, zeros: zeroCodes };
