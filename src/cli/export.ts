@@ -1,7 +1,7 @@
 /** `pare export MODEL --format FORMAT --out PATH` writes a model in a format of other programs, and keeps its codes. */
 
 import { Command, Option } from "commander";
-import { isPacked } from "../model/formats/checkpoint/dense_checkpoint.ts";
+import { hasCodes } from "../model/formats/checkpoint/dense_checkpoint.ts";
 import { openModelFolder } from "../model/model.ts";
 import { addCommonOptions, allowOnly, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
@@ -79,7 +79,7 @@ async function exportModel(name: string, options: ExportOptions, signal: AbortSi
   }
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
   if (kind === "file") await requireNoInput("--out", out, inputFiles(opened));
-  if (!isPacked(opened.model.weights)) remarkFormat(opened, output); // packed codes are taken over
+  if (!hasCodes(opened.model.weights)) remarkFormat(opened, output); // the codes are taken over
   const progress = cleanup.adopt(output.progress("exporting"), (bar) => bar.stop());
   const { facts, lines } = await write(opened, out, {
     round: round === "nearest",

@@ -15,7 +15,7 @@ import { applyNames } from "./prune/named_options.ts";
 import { type OpenRun, openRun } from "./prune/open_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
 import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
-import { removeOldExports, writeForRuntime } from "./prune/runtime_format.ts";
+import { fileTarget } from "./prune/runtime_format.ts";
 import { execute, plan, startRun } from "./prune/start_run.ts";
 import type { FirstRun } from "./shrink/second_run.ts";
 
@@ -46,17 +46,15 @@ export async function prune(
   if (options.plan) return await plan(startedRun);
   await execute(startedRun);
   const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
-  if (overwrite) await removeOldExports(out, fs);
   await writeResults(run, report!); // the run has written its report
 }
 
 /** Prints the result, and writes the files that are no part of the checkpoint. @param wasFinished whether an earlier command had finished the run */
 async function writeResults(run: OpenRun, report: RunReport, wasFinished = false): Promise<void> {
-  const { options: { out, for: runtime, imatrix }, output, signal } = run;
+  const { options: { out, imatrix }, output } = run;
   await printRunResult(report, out, output, wasFinished);
-  if (runtime !== undefined) await writeForRuntime(runtime, out, report, output, signal, wasFinished);
   // A run that writes no checkpoint has measured its result before it was finished.
-  if (imatrix === undefined || report.format === runtime) return;
+  if (imatrix === undefined || fileTarget(report.format)) return;
   await using pruned = await openModelFolder(out, fs);
   await writeImportance(run, pruned);
 }

@@ -12,8 +12,8 @@ import { PareJobs } from "../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
 import { describeRounding } from "../device/backend.ts";
 import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
-import type { WeightFormat } from "../model/formats/formats.ts";
 import { sha256 } from "../protocol/digest.ts";
+import type { RunOptions } from "../protocol/run/options.ts";
 import type { EdgeHost } from "../protocol/messages.ts";
 import { BlockHost } from "../client/blocks/block_host.ts";
 import { BlockJobs } from "../prune/blocks/block_jobs.ts";
@@ -144,7 +144,7 @@ interface RemoteBlocksFlags extends HostPoolFlags {
   /** The output folder. */
   readonly out: string;
   readonly config: Checkpoint["config"];
-  readonly format: WeightFormat;
+  readonly format: RunOptions["format"];
 }
 
 /**

@@ -34,8 +34,8 @@ export interface QuantizedWeight {
   /** The distance between neighbouring values of the grid: F32 (rows, groups). */
   readonly scales: HostTensor;
   /**
-   * The code of the value 0: F32 (rows, groups). All values are integers from 0 to 2^bits − 1, except in grids with
-   * `scale_bits` that do not contain 0.
+   * The code of the value 0: F32 (rows, groups). All values are integers from 0 to 2^bits − 1, except in grids
+   * that do not contain 0, whose scales have two levels.
    */
   readonly zeros: HostTensor;
 }

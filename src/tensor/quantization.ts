@@ -146,3 +146,15 @@ export function describeGrid({ bits, groupSize, symmetric }: GridOptions): strin
     symmetric ? "symmetric" : "asymmetric"
   }`;
 }
+
+/** Whether a number is finite and exact in F16. */
+export function isFloat16(value: number): boolean {
+  return Math.f16round(value) === value && Number.isFinite(value);
+}
+
+/** Returns the first weight with the largest magnitude. */
+export function largest(weights: Float32Array): number {
+  let found = 0;
+  for (let i = 0; i < weights.length; i++) if (Math.abs(weights[i]) > Math.abs(found)) found = weights[i];
+  return found;
+}

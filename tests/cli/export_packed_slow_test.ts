@@ -10,7 +10,7 @@ import { decodeGptq, type GptqTensors } from "../reference/gptq_layout.ts";
 import { assertSame } from "../support/assert_same.ts";
 import { readTensors } from "../support/checkpoint_files.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { integersOf, writeProducts, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { integersOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
@@ -100,20 +100,6 @@ describe("pare export --format gptq", () => {
     }
   });
 
-  it("finds the codes of a dense checkpoint in F32 again", async () => {
-    for (const bits of [4, 8]) {
-      const model = await packed(`known ${bits}`, () => ({ ...four, bits })),
-        dense = `${folder}/dense ${bits}`;
-      const names = await writeProducts(model, dense), out = `${dense} gptq`;
-      const result = await pareJson<Exported>("export", dense, "--format", "gptq", "--out", out);
-      assert.deepEqual([result.grid, result.layers.exact.toSorted()], [
-        { bits, groupSize: 32 },
-        names.toSorted(),
-      ]);
-      await assertProducts(out, result, model);
-    }
-  });
-
   it("refuses layers that do not fit, names the layer, its grid and the options, and keeps what was there", async () => {
     const mixed = await packed("mixed", (name) => name === DOWN_NAME ? { ...four, bits: 8 } : four);
     const out = `${folder}/mixed gptq`, args = ["export", mixed, "--format", "gptq", "--out", out];
@@ -128,7 +114,7 @@ describe("pare export --format gptq", () => {
     await refused(2, /mixed gptq: is not empty; choose another folder, or add --overwrite/, ...args);
     await refused(
       3,
-      /layers\.1\.mlp\.down_proj\.weight has codes of 8 bits in groups of 32, symmetric\. gptq holds .*: prune with --for gptq, .*--round nearest/,
+      /layers\.1\.mlp\.down_proj\.weight has codes of 8 bits in groups of 32, symmetric\. gptq holds .*: prune with --format gptq .*--round nearest/,
       ...args,
       "--overwrite",
     );
@@ -141,7 +127,7 @@ describe("pare export --format gptq", () => {
     );
     await refused(
       3,
-      /q_proj\.weight has weights that no scales in F16 and codes of 4 or 8 bits give exactly/,
+      /q_proj\.weight has no codes\. gptq holds .*: prune with --format gptq --bits 4 --group-size 32 --symmetric, or add --round nearest/,
       ...args.with(1, LLAMA),
       "--overwrite",
     );
@@ -189,21 +175,15 @@ describe("pare export --format gptq", () => {
 });
 
 describe("pare export --format pack-quantized", () => {
-  it("packs a dense checkpoint in F32 to the tensors of the packed one", async () => {
+  it("takes over the codes and scales of a checkpoint in gptq, from which the first export has made it", async () => {
     const model = await packed("source", () => four),
-      dense = `${folder}/products`,
+      gptq = `${folder}/source gptq`,
       out = `${folder}/repacked`;
-    await writeProducts(model, dense);
-    const { layers } = await pareJson<Exported>("export", dense, "--format", "pack-quantized", "--out", out);
+    await pareJson("export", model, "--format", "gptq", "--out", gptq);
+    const { layers } = await pareJson<Exported>("export", gptq, "--format", "pack-quantized", "--out", out);
     assert.equal(layers.exact.length, 28);
     for (const name of layers.exact) {
-      const wanted = await integersOf(model, name), found = await integersOf(out, name);
-      assert.ok(
-        found.integers.every((integer, i) =>
-          integer * found.scales[i] === wanted.integers[i] * wanted.scales[i]
-        ),
-        name,
-      );
+      assertSame(await integersOf(out, name), await integersOf(model, name), name);
     }
     const { code, stderr } = await runPare(
       ...["export", model, "--format", "pack-quantized", "--out", `${folder}/again`],

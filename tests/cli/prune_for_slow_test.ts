@@ -11,9 +11,9 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { copyInFloat32, roundTwice } from "../support/gguf_runs.ts";
 import { blockWeights, readGguf, superBlockWeights } from "../support/read_gguf.ts";
 import { randomWeights, type Shapes } from "../support/random_weights.ts";
-import { writeFiles } from "../support/checkpoint_files.ts";
+import { readTensors, writeFiles } from "../support/checkpoint_files.ts";
 import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
-import { readFolder, temporaryFolder } from "../support/temporary_folder.ts";
+import { temporaryFolder } from "../support/temporary_folder.ts";
 import { pareJson, runPare, succeeded, words } from "./run_pare.ts";
 
 const folder = temporaryFolder();
@@ -233,43 +233,32 @@ describe("pare prune --for", () => {
 });
 
 describe("pare prune --for gptq", () => {
-  const out = `${folder}/for gptq`;
-  const args = [...command("opt-sotu", out), "--for", "gptq", "--bits", "8", "--group-size", "64"];
+  const out = `${folder}/for gptq`, grid = ["--bits", "8", "--group-size", "64"];
+  const args = [...command("opt-sotu", out), "--for", "gptq", ...grid];
 
-  it("writes the folder that pare export makes of the checkpoint, and writes it again if it is missing or old", async () => {
+  it("writes the tensors that pare export makes of the run with --format pack-quantized, and knows that it is finished", async () => {
     await pareJson(...args);
-    const written = await readFolder(`${out}/gptq`);
+    const written = await readTensors(out);
     const { quantization_config: { bits, group_size } } = JSON.parse(
-      await Deno.readTextFile(`${out}/gptq/config.json`),
+      await Deno.readTextFile(`${out}/config.json`),
     );
     assert.deepEqual([bits, group_size], [8, 64]);
-    await pareJson("export", out, "--format", "gptq", "--out", `${folder}/exported`);
-    assertSame(await readFolder(`${folder}/exported`), written);
-    await Deno.remove(`${out}/gptq`, { recursive: true });
-    await pareJson(...args);
-    assertSame(await readFolder(`${out}/gptq`), written);
-    await Deno.writeTextFile(`${out}/gptq/config.json`, "{}");
-    await Deno.utime(`${out}/gptq/config.json`, 0, 0); // the output of an earlier run, which was replaced
-    await pareJson(...args);
-    assertSame(await readFolder(`${out}/gptq`), written);
+    const packed = `${folder}/packed`,
+      format = ["--format", "pack-quantized", "--symmetric", "--scale-dtype", "F16"];
+    await pareJson(...command("opt-sotu", packed), ...grid, ...format);
+    await pareJson("export", packed, "--format", "gptq", "--out", `${folder}/exported`);
+    assertSame(await readTensors(`${folder}/exported`), written);
+    const { already_finished } = await pareJson<{ already_finished: boolean }>(...args);
+    assert.equal(already_finished, true);
   });
 
-  it("removes the folder if another run replaces the checkpoint", async () => {
-    await succeeded(runPare(...command("opt-sotu", out), "--overwrite"));
-    assert.ok(![...Deno.readDirSync(out)].some(({ name }) => name === "gptq"));
+  it("is what --format gptq writes with the same grid", async () => {
+    const same = `${folder}/format gptq`;
+    await pareJson(...command("opt-sotu", same), ...grid, "--format", "gptq", "--symmetric");
+    assertSame(await readTensors(same), await readTensors(out));
   });
 
-  it("finds the codes of every layer in a dense checkpoint", async () => {
-    const { stderr } = await succeeded(runPare(...args, "--format", "dense", "--overwrite"));
-    assert.match(
-      stderr,
-      /gptq, .*: 24 layers in 8 bits in groups of 64, symmetric \(24 with their own codes\)/,
-    );
-    const { quantization_config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
-    assert.equal(quantization_config, undefined);
-  });
-
-  it("refuses other bits and groups, and a folder that is there already", async () => {
+  it("refuses other bits, groups and formats, and layers that are skipped", async () => {
     const refused = async (changed: readonly string[], message: RegExp) => {
       const { code, stderr } = await runPare(...changed);
       assert.equal(code, 2, stderr);
@@ -277,13 +266,10 @@ describe("pare prune --for gptq", () => {
     };
     await refused(args.with(-3, "3"), /option --bits 3: --for gptq sets it to 4 or 8/);
     await refused(args.with(-1, "48"), /option --group-size 48: --for gptq sets it to 32 or 64 or 128/);
+    await refused([...args, "--format", "dense"], /option --format dense: --for gptq sets it to gptq/);
     await refused(
       [...args, "--skip", "*.0.*"],
-      /option --for gptq: rounds all linear layers, but \S+ is skipped/,
+      /option --format gptq: rounds all linear layers, but \S+ is skipped/,
     );
-    const taken = `${folder}/taken`;
-    await Deno.mkdir(`${taken}/gptq`, { recursive: true });
-    await Deno.writeTextFile(`${taken}/gptq/mine`, "");
-    await refused(args.map((word) => word === out ? taken : word), /taken\/gptq: is not empty/);
   });
 });

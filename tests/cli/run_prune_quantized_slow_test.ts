@@ -9,6 +9,8 @@ import { type FolderJob, pruneIntoFolder } from "../../src/prune/run/folder_dest
 import { unpackCheckpoint } from "../../src/model/formats/checkpoint/unpack_checkpoint.ts";
 import { readTensor } from "../../src/model/checkpoint/tensor_source.ts";
 import type { WorkFileSystem, WritableFile } from "../../src/base/files/file_system.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import type { RoundSolver } from "../../src/prune/steps.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { readTensors, withCheckpoint } from "../support/checkpoint_files.ts";
@@ -23,18 +25,27 @@ function gridOf(name: string): GridOptions {
   return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };
 }
 
+function queryOf(name: string): LayerQuery {
+  const { bits, groupSize } = gridOf(name);
+  return { sparsity: 0.5, bits, group_size: groupSize };
+}
+
 function job(out: string, changes: Partial<FolderJob> = {}): FolderJob {
-  const queryOf = (name: string) => {
-    const { bits, groupSize } = gridOf(name);
-    return { sparsity: 0.5, bits, group_size: groupSize };
-  };
   const noReport = { reportFileNames: [], reportFiles: () => Promise.resolve(new Map()) };
-  return denseJob(out, { queryOf, gridOf, ...noReport, ...changes });
+  return denseJob(out, { queryOf, format: "pack-quantized", ...noReport, ...changes });
 }
 
 function run(what: FolderJob, fs: WorkFileSystem = denoFileSystem) {
   const { backend, pruner } = host;
   return pruneIntoFolder(what, { fs, backend, pruner });
+}
+
+/** Runs a job whose layers are all solved with the parameters `query`, whatever the job asks for. */
+function runWith(query: LayerQuery, what: FolderJob) {
+  const { backend, pruner } = host;
+  const solveRound: RoundSolver["solveRound"] = (groups, _, options) =>
+    pruner.solveRound(groups, () => query, options);
+  return pruneIntoFolder(what, { fs: denoFileSystem, backend, pruner: { solveRound } });
 }
 
 describe("pruneIntoFolder() with quantised output", () => {
@@ -100,16 +111,13 @@ describe("pruneIntoFolder() with quantised output", () => {
   });
 
   it("names the layer if the server returned no codes, or zeros that the layout cannot store", async () => {
-    await assert.rejects(run(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) })), {
+    await assert.rejects(runWith({ sparsity: 0.5 }, job(`${folder}/no-codes`)), {
       message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: the server answered no codes/,
     });
-    const wrong: Partial<FolderJob> = {
-      queryOf: () => ({ sparsity: 0.5, bits: 4 }),
-      gridOf: () => ({ bits: 4, groupSize: 0, symmetric: true }),
-    };
-    await assert.rejects(run(job(`${folder}/wrong`, wrong)), {
+    const wrong = job(`${folder}/wrong`, { queryOf: () => ({ sparsity: 0.5, bits: 8, symmetric: true }) });
+    await assert.rejects(runWith({ sparsity: 0.5, bits: 8 }, wrong), {
       name: "RangeError",
-      message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: zeros: entry \[0, 0\] must be 8/,
+      message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: zeros: entry \[0, 0\] must be 128/,
     });
   });
 });

@@ -46,7 +46,7 @@ const MEASURING: Partial<FolderJob> = {
 };
 const RECONSTRUCTING: Partial<FolderJob> = { ...REPORTING, activations: "memory", reconstruct: 2 };
 const PACKING: Partial<FolderJob> = {
-  gridOf: () => ({ bits: 4, groupSize: 0, symmetric: false }),
+  format: "pack-quantized",
   queryOf: () => ({ sparsity: 0.5, bits: 4 }),
 };
 

@@ -22,8 +22,6 @@ const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3,
 export const LAYERS = ["0.self_attn.q_proj", "0.fc1", "1.fc2", "2.self_attn.out_proj", "2.fc2"].map((name) =>
   `model.decoder.layers.${name}.weight`
 );
-const GRID = { bits: 4, groupSize: 0, symmetric: false } as const;
-
 /** The formats of the result, whose unfinished runs have different files. */
 export const FORMATS = ["dense", "pack-quantized"] as const;
 
@@ -66,18 +64,18 @@ export class TinyJob implements AsyncDisposable {
   }
 
   #job(out: string, format: RunFormat): FolderJob {
-    const { checkpoint, model } = this, isQuantized = format === "pack-quantized";
+    const { checkpoint, model } = this;
     return {
       checkpoint,
       model,
       windows: WINDOWS,
       layers: new Set(LAYERS),
-      queryOf: () => isQuantized ? { sparsity: 0.5, bits: GRID.bits } : { sparsity: 0.5 },
+      queryOf: () => format === "dense" ? { sparsity: 0.5 } : { sparsity: 0.5, bits: 4 },
       activations: "disk",
       reconstruct: 1,
       out,
       fingerprint: { "--sparsity": "0.5", "--format": format },
-      gridOf: isQuantized ? () => GRID : undefined,
+      format,
       reportFileNames: ["notes.json"],
       reportFiles: ({ layers }) => {
         const zeros = layers.map(({ name, report }) => [name, report.zeros] as const);

@@ -81,7 +81,7 @@ await describePeers("ONNX Runtime, running a model of pare_llm.export_onnx", (pe
       const tokenizer = await loadTokenizer(model, denoFileSystem);
       const prompt = [...encodeText(tokenizer, (await sotuText("evaluation")).slice(0, 200), "txt")];
       const answer = await peers().ask<{ onnx: number[]; transformers: number[] }>("onnx_tokens", {
-        ...{ folder: `${out}/gptq`, dense, out: `${out} onnx`, prompt, count: 32 },
+        ...{ folder: out, dense, out: `${out} onnx`, prompt, count: 32 },
       });
       assert.ok(new Set(answer.transformers).size > 8, String(answer.transformers));
       assert.deepEqual(answer.onnx, answer.transformers);

@@ -54,7 +54,7 @@ function columnCase({ format, bits, groupSize, hasOrder, scaleDtype = "F16", see
     : columns[0].flatMap((_, word) => columns.map((column) => column[word]));
   const values = Array.from({ length: outputs * inputs }, (_, i) => {
     const output = Math.floor(i / inputs), input = i % inputs, grid = groupOf[input] * outputs + output;
-    return (codes[input * outputs + output] - zeros[grid]) * scales[grid];
+    return (codes[input * outputs + output] - zeros[grid]) * scales[grid] + 0; // Pare reads 0 in place of −0
   });
   const description = isAwq
     ? { quant_method: "awq", version: "gemm", zero_point: true, bits, group_size: groupSize }

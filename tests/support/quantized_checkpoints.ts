@@ -6,10 +6,10 @@ import { openCheckpoint } from "../../src/model/checkpoint/checkpoint.ts";
 import { openCopy } from "../../src/model/checkpoint/write/open_copy.ts";
 import { planCopy } from "../../src/model/checkpoint/write/write_plan.ts";
 import { makeDenseConfig } from "../../src/model/formats/config/quantization_config.ts";
-import { packedTensors } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
+import { codesOf } from "../../src/model/formats/checkpoint/dense_checkpoint.ts";
 import { planQuantized } from "../../src/model/formats/checkpoint/plan_quantized.ts";
-import { readCodes, readGrids } from "../../src/model/formats/codes/packed_tensors.ts";
-import { packWeight, stemOfQuantizedPart } from "../../src/model/formats/pack_quantized.ts";
+import { packWeight } from "../../src/model/formats/codes/pack_weight.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../src/model/formats/pack_quantized.ts";
 import { openModel, openModelFolder } from "../../src/model/model.ts";
 import { denseModules } from "../../src/model/module_names.ts";
 import { linearLayers } from "../../src/prune/block_plan.ts";
@@ -17,7 +17,6 @@ import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/
 import type { HostTensor, QuantizedWeight } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/tensor/quantization.ts";
 import { encode } from "../../src/tensor/safetensors/encode.ts";
-import { readTensors } from "./checkpoint_files.ts";
 import { quantize } from "./quantized_weights.ts";
 import { uniform } from "../../scripts/fixtures/random.ts";
 
@@ -30,7 +29,7 @@ export interface GriddedWeight {
 
 /** Packs a weight: the tensors that store it, by name, and the dense weight that they stand for. */
 export function packNamed(name: string, { quantized, grid, dtype }: GriddedWeight) {
-  return packWeight({ ...grid, name, dtype }, quantized);
+  return packWeight(PACK_QUANTIZED_FORMAT, { ...grid, name, dtype }, quantized);
 }
 
 /** Copies the dense checkpoint in `source` to `target`, with the given `weights` in the layout `pack-quantized`. */
@@ -43,7 +42,7 @@ export async function writeQuantizedFolder(
   const checkpoint = await openCheckpoint(source, denoFileSystem);
   try {
     const planned = Object.entries(weights).map(([name, { grid }]) => ({ name, grid }));
-    const { plan } = planQuantized(checkpoint, denoFileSystem, planned, ignore);
+    const { plan } = planQuantized(checkpoint, denoFileSystem, PACK_QUANTIZED_FORMAT, planned, ignore);
     const copy = await openCopy(plan, target, denoFileSystem);
     try {
       for (const [name, weight] of Object.entries(weights)) {
@@ -121,41 +120,36 @@ export interface PackedIntegers {
   readonly cols: number;
 }
 
-/** Reads a packed weight of the model in `folder`. The integers are the differences of the codes from their zeros. */
+/** Reads a weight with codes of the model in `folder`. The integers are the differences of the codes from their zeros. */
 export async function integersOf(folder: string, name: string): Promise<PackedIntegers> {
   await using opened = await openModelFolder(folder, denoFileSystem);
-  const { source, parts } = packedTensors(opened.model.weights, name)!;
-  const codes = await readCodes(source, parts, 0, parts.rows),
-    { scales, zeros } = await readGrids(source, parts, 0, parts.rows);
-  const group = parts.groupSize || parts.cols;
+  const stored = codesOf(opened.model.weights, name)!,
+    { cols, groupSize } = stored,
+    group = groupSize || cols;
+  const { codes, scales, zeros } = await stored.inGroups(group);
   return {
     integers: Array.from(codes, (code, i) => code - zeros[Math.floor(i / group)]),
     scales: Array.from(codes, (_, i) => scales[Math.floor(i / group)]),
-    cols: parts.cols,
+    cols,
   };
 }
 
 /**
- * Writes a dense copy in F32 of a packed model, whose weights are the exact products of integers and scales.
- * @returns the names of the packed weights
+ * Writes a dense copy in F32 of a model with codes, whose weights are the exact products of integers and scales.
+ * @returns the names of the weights with codes
  */
 export async function writeProducts(quantized: string, target: string): Promise<string[]> {
   const products = new Map<string, HostTensor>(), names: string[] = [];
-  for (const [name, { dtype, shape, data }] of Object.entries(await readTensors(quantized))) {
-    const stem = stemOfQuantizedPart(name);
-    if (stem === undefined) {
-      const values = bytesToFloats(data, dtype as FloatDtype);
-      products.set(name, { dtype: "F32", shape, data: floatsToBytes(values, "F32") });
-    } else if (name.endsWith("_packed")) {
-      const weight = `${stem}.weight`, { integers, scales, cols } = await integersOf(quantized, weight);
-      const values = Float32Array.from(integers, (integer, i) => integer * scales[i]);
-      products.set(weight, {
-        dtype: "F32",
-        shape: [values.length / cols, cols],
-        data: floatsToBytes(values, "F32"),
-      });
-      names.push(weight);
+  await using opened = await openModelFolder(quantized, denoFileSystem);
+  for (const name of opened.checkpoint.names()) {
+    const { dtype, shape, data } = await opened.checkpoint.tensor(name);
+    let values: ArrayLike<number> = bytesToFloats(data, dtype as FloatDtype);
+    if (codesOf(opened.checkpoint, name)) {
+      const { integers, scales } = await integersOf(quantized, name);
+      values = integers.map((integer, i) => integer * scales[i] + 0); // 0 in place of −0
+      names.push(name);
     }
+    products.set(name, { dtype: "F32", shape, data: floatsToBytes(Float32Array.from(values), "F32") });
   }
   await Deno.mkdir(target);
   await Deno.writeFile(`${target}/model.safetensors`, encode(products, { format: "pt" }));

@@ -2,6 +2,7 @@
 
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { DescribedModel, ModelFolder } from "../../model/model.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
 import type { OutputPlan } from "../../prune/run/plan_output.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 
@@ -13,8 +14,13 @@ export interface ExportFormat {
    * @throws {ModelError} if the format has no place for a tensor, or if a layer does not fit it and `round` is not set
    */
   write(opened: ModelFolder, out: string, options: WriteOptions): Promise<WriteResult>;
-  /** Settings for `pare prune --for`. Absent if `--for` does not accept the format. */
-  readonly target?: FormatTarget;
+  /**
+   * The allowed values of the options of `pare prune` that `--for` sets, by option. The first value is the default. Absent if `--for`
+   * does not accept the format.
+   */
+  readonly options?: Readonly<Record<string, readonly (string | boolean)[]>>;
+  /** How a run writes the format. By default, it writes a checkpoint in the format that `options` gives `--format`. */
+  readonly file?: FileTarget;
 }
 
 export interface WriteOptions {
@@ -41,36 +47,30 @@ export interface RoundedRun {
   readonly queries: ReadonlyMap<string, LayerQuery>;
 }
 
+/** A file that a run writes layer by layer. */
 export interface PlannedExport {
-  /** The bytes of each exported file without the report files, by its path in the folder of the run. */
-  readonly files: ReadonlyMap<string, number>;
-  /** The lines about layers that get another type than the format names. */
+  /** The lines about the file, such as the layers that get another type than the format names. */
   readonly lines: readonly string[];
-  /** How the run writes the format layer by layer. Without it, the run writes a checkpoint, which is exported at its end. */
-  readonly output?: OutputPlan;
+  readonly output: OutputPlan;
 }
 
-/** How `pare prune --for` makes a model that fits the format. */
-export interface FormatTarget {
-  /** The path of the output in the folder of the run. */
+/** How `pare prune --for` writes a file in place of a checkpoint. */
+export interface FileTarget {
+  /** The path of the file in the folder of the run. */
   readonly path: string;
-  /** The allowed values of options of `pare prune`, by option. The first value is the default. */
-  readonly options: Readonly<Record<string, readonly (string | boolean)[]>>;
-  /** Whether the run must round all linear layers, because the format has no place for a layer without codes. */
-  readonly roundsAll: boolean;
-  /** Changes the parameters of a layer with `cols` columns. Absent if the format needs no changes. */
-  queryOf?(query: LayerQuery, cols: number): LayerQuery;
+  /** Fits the parameters of a layer to its columns. @throws {UsageError} if the layer is rounded to another grid than the format */
+  queryOf(layer: SizedLayer, query: LayerQuery): LayerQuery;
   /**
    * Checks, before the run, parts of the model that the run does not change.
    * @throws {ModelError} if it cannot be written
    */
-  check(opened: DescribedModel, fs: FileSystem): void | Promise<void>;
-  /** Plans the output of a run, without reading a weight. */
+  check(opened: DescribedModel, fs: FileSystem): Promise<void>;
+  /** Plans the file of a run, without reading a weight. */
   plan(
     opened: Pick<ModelFolder, "checkpoint" | "model">,
     fs: FileSystem,
     run: RoundedRun,
   ): Promise<PlannedExport>;
-  /** Returns the lines that say how to run the output at `path`. @param config the config.json of the model */
-  howToRun(path: string, config: Readonly<Record<string, unknown>>): string;
+  /** Returns the line that says how to run the file at `path`. */
+  howToRun(path: string): string;
 }

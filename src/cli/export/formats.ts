@@ -23,4 +23,4 @@ export const FORMATS: Readonly<Record<FormatName, ExportFormat>> = {
 export const EXPORT_FORMATS = Object.keys(FORMATS);
 
 /** The values of `pare prune --for`. */
-export const RUNTIME_FORMATS = EXPORT_FORMATS.filter((name) => FORMATS[name].target);
+export const RUNTIME_FORMATS = EXPORT_FORMATS.filter((name) => FORMATS[name].options);

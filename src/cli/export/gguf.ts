@@ -11,14 +11,16 @@ import {
   type TensorType,
   type TensorTypeName,
 } from "../../model/gguf/tensor_types.ts";
+import { gridColumns } from "../../model/gguf/blocks.ts";
 import type { LayerCounts } from "../../model/gguf/plan_tensors.ts";
 import { checkModel, type GgufResult, writeGguf } from "../../model/gguf/write_gguf.ts";
 import { GGUF_FILE, planGgufOutput } from "../../prune/run/gguf_output.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
+import { UsageError } from "../errors.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
-import type { ExportFormat, FormatTarget } from "./export_format.ts";
+import type { ExportFormat } from "./export_format.ts";
 
 export function ggufFormat(type: TensorTypeName): ExportFormat {
   const { format } = TENSOR_TYPES[type];
@@ -29,7 +31,7 @@ export function ggufFormat(type: TensorTypeName): ExportFormat {
       const result = await writeGguf(opened, out, denoFileSystem, { ...options, name, type });
       return { facts: { ...result }, lines: describe(result, type) };
     },
-    target: typeof format === "string" ? undefined : ggufTarget(type, format),
+    ...typeof format !== "string" && ggufTarget(type, format),
   };
 }
 
@@ -38,31 +40,60 @@ function generalName(name: string): string {
   return basename(repositoryOf(name) ?? name);
 }
 
-function ggufTarget(type: TensorTypeName, format: BlockType | SuperBlockType): FormatTarget {
+function ggufTarget(
+  type: TensorTypeName,
+  format: BlockType | SuperBlockType,
+): Pick<ExportFormat, "options" | "file"> {
   const hasLevels = hasSuperBlocks(format), { bits } = format;
+  const groupSize = gridColumns(format), symmetric = !hasLevels || format.symmetric;
+  const scaleBits = hasLevels ? format.scaleBits : undefined;
   return {
-    path: GGUF_FILE,
     options: {
       bits: [String(bits)],
-      groupSize: [String(hasLevels ? format.groupSize : BLOCK_WEIGHTS)],
-      symmetric: [!hasLevels || format.symmetric],
-      ...hasLevels && { scaleBits: [String(format.scaleBits)] },
+      groupSize: [String(groupSize)],
+      symmetric: [symmetric],
+      ...hasLevels && { scaleBits: [String(scaleBits)] },
       format: ["dense"],
     },
-    roundsAll: false, // a dense layer beside packed ones becomes F16
-    queryOf: (query, cols) =>
-      hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query,
-    check: checkModel,
-    plan: async (opened, fs, { name, queries }) => {
-      const options = { name: generalName(name), type, round: false, rounded: queries };
-      const { result, output } = await planGgufOutput(opened, fs, options);
-      return { files: new Map(), lines: describe(result, type), output };
+    file: {
+      path: GGUF_FILE,
+      queryOf({ name, cols }, query) {
+        if (query.bits !== undefined) {
+          requireGrid(type, name, query, { bits, group_size: groupSize, symmetric, scale_bits: scaleBits });
+        }
+        return hasLevels && cols % SUPER_BLOCK_COLUMNS !== 0 ? fallbackQuery(query, format) : query;
+      },
+      check: checkModel,
+      plan: async (opened, fs, { name, queries }) => {
+        const options = { name: generalName(name), type, round: false, rounded: queries };
+        const { result, output } = await planGgufOutput(opened, fs, options);
+        return { lines: describe(result, type), output };
+      },
+      howToRun: (path) =>
+        `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${
+          JSON.stringify(path)
+        } -p "PROMPT"`,
     },
-    howToRun: (path) =>
-      `run it with llama.cpp (https://github.com/ggml-org/llama.cpp): llama-cli -m ${
-        JSON.stringify(path)
-      } -p "PROMPT"`,
   };
+}
+
+/** @throws {UsageError} if the layer `name` has another grid, for example by a profile. By default, grids are not symmetric */
+function requireGrid(
+  type: TensorTypeName,
+  name: string,
+  { symmetric = false, ...query }: LayerQuery,
+  grid: LayerQuery,
+) {
+  const given: LayerQuery = { ...query, symmetric };
+  for (const [parameter, wanted] of Object.entries(grid) as [keyof LayerQuery, unknown][]) {
+    const value = given[parameter];
+    if (value === wanted) continue;
+    throw new UsageError(
+      `option --for gguf:${type}: ${parameter} must be ${wanted ?? "absent"}, but is ${
+        value ?? "absent"
+      } for ${name}`,
+    );
+  }
 }
 
 /** Replaces the grid of a K type by the grid of its fallback. */

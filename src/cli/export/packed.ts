@@ -1,13 +1,8 @@
 /** The formats that are folders of a checkpoint whose layers are codes. */
 
-import { countPlannedBytes } from "../../model/checkpoint/write/write_plan.ts";
-import { GROUP_SIZES } from "../../model/formats/codes/packed_words.ts";
-import type { WrittenFormat } from "../../model/formats/format.ts";
-import { WEIGHT_FORMATS } from "../../model/formats/formats.ts";
-import { PACK_QUANTIZED_FORMAT } from "../../model/formats/pack_quantized.ts";
-import { packedWeights, planPacked, writePacked } from "../../model/packed/write_packed.ts";
+import { GROUP_SIZES, type WrittenFormat } from "../../model/formats/format.ts";
+import { writePacked } from "../../model/packed/write_packed.ts";
 import { baseOfCard } from "../../prune/report/base_card.ts";
-import { REPORT_FILES } from "../../prune/report/file_names.ts";
 import { bytesText } from "../../prune/report/format.ts";
 import { describeGrid } from "../../tensor/quantization.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
@@ -18,13 +13,20 @@ import {
   runReportFiles,
   withoutFingerprint,
 } from "../files/run_report_files.ts";
-import type { ExportFormat, FormatTarget } from "./export_format.ts";
+import type { ExportFormat } from "./export_format.ts";
 
 export function packedFormat(format: WrittenFormat): ExportFormat {
-  const { name } = format;
+  const { name, writer: { bits, isUniform } } = format;
   return {
     output: "folder",
-    target: WEIGHT_FORMATS.some((written) => written === name) ? undefined : packedTarget(format),
+    ...isUniform && {
+      options: {
+        bits: bits.map(String),
+        groupSize: GROUP_SIZES.map(String).reverse(),
+        symmetric: [true],
+        format: [name],
+      },
+    },
     async write(opened, out, options) {
       await using _lock = await lockOutput(out);
       const run = withoutFingerprint(await readRunReport(opened.checkpoint));
@@ -43,29 +45,5 @@ export function packedFormat(format: WrittenFormat): ExportFormat {
       } (${counts.join(", ")})`;
       return { facts: { grid, layers: { exact, rounded }, bytes }, lines: [line] };
     },
-  };
-}
-
-/** Settings for a format that runs do not write layer by layer, but export at their end. */
-function packedTarget(format: WrittenFormat): FormatTarget {
-  const { name, writer: { bits, groupSizes = GROUP_SIZES }, howToLoad } = format;
-  const canBePacked = bits.every((each) => PACK_QUANTIZED_FORMAT.writer.bits.includes(each));
-  return {
-    path: name,
-    options: {
-      bits: bits.map(String),
-      groupSize: groupSizes.map(String).reverse(),
-      symmetric: [true],
-      format: canBePacked ? [PACK_QUANTIZED_FORMAT.name, "dense"] : ["dense"],
-    },
-    roundsAll: true,
-    plan: async (opened, fs, { queries }) => {
-      const [{ bits, group_size }] = queries.values(); // all layers have the same grid
-      const plan = planPacked(opened, fs, format, { bits: bits!, groupSize: group_size! });
-      const files = await countPlannedBytes(plan, fs, REPORT_FILES);
-      return { files: new Map([...files].map(([file, bytes]) => [`${name}/${file}`, bytes])), lines: [] };
-    },
-    check: ({ checkpoint, model }) => void packedWeights(checkpoint.folder, model, format),
-    howToRun: (path, config) => howToLoad(JSON.stringify(path), config).join("\n"),
   };
 }

@@ -11,8 +11,7 @@ import type { RunOptions } from "../../protocol/run/options.ts";
 import { optionFlag, presetValues } from "../../protocol/run/run_options.ts";
 import { UsageError } from "../errors.ts";
 import type { LayerFlags } from "../options/layer_options.ts";
-import type { FormatName } from "../export/formats.ts";
-import { targetOf } from "./runtime_format.ts";
+import { type FormatName, FORMATS } from "../export/formats.ts";
 
 /** The names, and the options that presets and protocols set, as commander parses them. */
 export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "tokenWeights">, RunOptions {
@@ -100,7 +99,7 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
     command.getOptionValueSource(name) !== "default" && command.getOptionValue(name) !== undefined;
   const flags = runtime === undefined
     ? given
-    : { ...given, ...fixedValues(given, isGiven, `--for ${runtime}`, targetOf(runtime).options) };
+    : { ...given, ...fixedValues(given, isGiven, `--for ${runtime}`, FORMATS[runtime].options!) };
   if (protocol !== undefined) {
     if (isGiven("preset")) {
       throw new UsageError(`option --preset ${preset}: --protocol ${protocol} sets the same options`);

@@ -36,7 +36,7 @@ export async function openRun(
   if (imatrix !== undefined) await requireWritableFile("--imatrix", imatrix);
   const { stored, ...run } = await openRunModel(model, options, signal, cleanup), { output } = run;
   if (!first) await requireNoSmallerModel(options.out);
-  const opened = modelForRuntime(options, stored);
+  const opened = modelForRuntime(options.for, stored);
   const layers = await resolveLayers(written, options, stored);
   const seqlen = windowTokens(opened.model, options.seqlen);
   const texts = await openRunTexts(options, output, signal);

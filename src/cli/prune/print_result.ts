@@ -18,8 +18,8 @@ import {
 } from "../../prune/report/summary.ts";
 import { PROGRAM_VARIABLE } from "../environment.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
-import { RUNTIME_FORMATS } from "../export/formats.ts";
 import type { Output } from "../terminal/output.ts";
+import { fileTarget } from "./runtime_format.ts";
 
 /**
  * Prints the totals of a run as lines and how to load the result, or with `--json` every layer.
@@ -131,7 +131,8 @@ function formatPerplexity(value: number | null): string {
 
 /** Returns the lines that use the result in `out` here and in other programs. */
 export async function loadingLines(out: string, format: RunReport["format"]): Promise<string[]> {
-  if (RUNTIME_FORMATS.includes(format)) return []; // the run says how to run the file
+  const file = fileTarget(format), path = `${out}/${file?.path}`;
+  if (file) return [`wrote ${path}`, file.howToRun(path)];
   const folder = JSON.stringify(out); // a text of JSON is also one of Python and, without dollar signs, of a shell
   const config = parseJsonAt(await readConfigText(denoFileSystem, out), out) as Record<string, unknown>;
   return [

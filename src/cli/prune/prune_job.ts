@@ -1,9 +1,7 @@
 /** Builds the job of `pare prune`: reads the texts, and defines the report and the format of the output. */
 
-import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
 import { countWeightFileBytes } from "../../model/checkpoint/weight_files.ts";
 import type { Model } from "../../model/model.ts";
-import { gridOfQuery } from "../../prune/quantized_model.ts";
 import type { FolderJob } from "../../prune/run/folder_destination.ts";
 import type { OutputPlan } from "../../prune/run/plan_output.ts";
 import { tokenWarnings } from "../../prune/run/warnings.ts";
@@ -36,7 +34,6 @@ export async function pruneJob(
   checkHeldOut(chosen, choice.queryOf, calibration.validationWindows.length);
   const warnings = tokenWarnings({ ...calibration, queryOf: choice.queryOf }, chosen);
   const parameters = reportedParameters(run.query, options);
-  const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const streamed = (model: Model): Model => ({
     ...model,
     streamsExperts: options.expertsAtOnce !== undefined,
@@ -47,9 +44,8 @@ export async function pruneJob(
     checkpoint,
     model: streamed(model),
     layers: choice.chosen,
-    gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
-    evaluatedWindows: evaluated.map(({ windows }) => windows),
     queryOf: choice.queryOf,
+    evaluatedWindows: evaluated.map(({ windows }) => windows),
     allocation: choice.allocation,
     planOutput: exported && (() => exported),
     reportFileNames: REPORT_FILES,

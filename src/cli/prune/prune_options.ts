@@ -24,7 +24,7 @@ import { addRunOptions } from "../options/run_options.ts";
 import { addLayerOptions, type LayerFlags, OPTION_PARAMETERS } from "../options/layer_options.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_options.ts";
-import { FORMATS, RUNTIME_FORMATS } from "../export/formats.ts";
+import { RUNTIME_FORMATS } from "../export/formats.ts";
 
 /** The options as commander parses them. */
 export interface PruneFlags extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, NamedOptions {
@@ -98,12 +98,9 @@ const DIFFERENCES = {
 
 /** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
 export function runtimeOption(): Option {
-  const paths = new Set(RUNTIME_FORMATS.map((name) => FORMATS[name].target!.path));
   const option = new Option(
     "--for <format>",
-    `round to the grid of this format of pare export, and also export the result to ${
-      [...paths].join(" or ")
-    } in the output folder; sets ` +
+    "round to the grid of this format of pare export, and write the result in it; sets " +
       "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
   );
   return allowOnly(option, RUNTIME_FORMATS);

@@ -1,6 +1,6 @@
 /** Chooses the layers of a run and their parameters, which fit the format of the result. */
 
-import { PACK_QUANTIZED } from "../../model/formats/pack_quantized.ts";
+import { codedFormat } from "../../model/formats/formats.ts";
 import type { DescribedModel } from "../../model/model.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -25,19 +25,16 @@ export async function resolveLayers(
   options: PruneOptions,
   stored: DescribedModel,
 ) {
-  const { for: runtime } = options, { spec, weights } = stored.model;
-  const named = runtime === undefined
-    ? written
-    : await queryForRuntime(runtime, options.format, written, stored, fs);
-  const all = linearLayers(spec), isPacked = options.format === PACK_QUANTIZED;
-  const query = isPacked ? storableQuery(named, commonDtype(all, weights)) : named;
+  const { for: runtime } = options, { spec, weights } = stored.model, format = codedFormat(options.format);
+  const named = await queryForRuntime(runtime, written, stored), all = linearLayers(spec);
+  const query = format ? storableQuery(named, commonDtype(all, weights), format) : named;
   const given = await readChoice(spec, options, query, fs);
   const chosen = all.filter(({ name }) => given.chosen.has(name));
-  const read = runtime === undefined ? given : choiceForRuntime(runtime, given, chosen);
-  const { choice, perRow } = isPacked
-    ? storableChoice(read, chosen, weights)
+  const read = choiceForRuntime(runtime, given, chosen);
+  const { choice, perRow } = format
+    ? storableChoice(read, chosen, weights, format)
     : { choice: read, perRow: [] as readonly string[] };
-  checkFormat(options.format, chosen, choice.queryOf, spec);
+  if (format) checkFormat(format, chosen, choice, spec);
   checkMethodSizes(chosen, choice.queryOf);
   checkLayers(options, chosen, choice.queryOf, spec);
   return { query, chosen, choice, perRow };

@@ -7,13 +7,12 @@ import { pruneIntoFolder } from "../../prune/run/folder_destination.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import { serverPruner } from "../../prune/server_pruner.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
-import { requireEmptyFolder } from "../files/output_path.ts";
 import { remoteBlocks, remotePruner } from "../remote_client.ts";
 import type { OpenRun } from "./open_run.ts";
 import { planRun, printPlan } from "./plan/plan_run.ts";
 import { progressCallbacks } from "./progress_callbacks.ts";
 import { pruneJob } from "./prune_job.ts";
-import { planForRuntime, targetOf } from "./runtime_format.ts";
+import { fileTarget, planForRuntime } from "./runtime_format.ts";
 
 type StartedRun = Awaited<ReturnType<typeof startRun>>;
 
@@ -21,10 +20,9 @@ type StartedRun = Awaited<ReturnType<typeof startRun>>;
 export async function startRun(run: OpenRun, started: number) {
   const { options, opened, chosen, choice, name, fingerprint, output, signal } = run;
   const { out, for: runtime } = options;
-  if (runtime !== undefined) await requireEmptyFolder(`${out}/${targetOf(runtime).path}`, options.overwrite);
   // A large model takes minutes until its first layer is pruned, so the user sees this line before.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${name}`);
-  const exported = runtime === undefined ? undefined : await planForRuntime(runtime, opened, choice, name);
+  const exported = await planForRuntime(runtime, opened, choice, name);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
   const hostPool = { ...options, server: run.servers }, { config } = opened.checkpoint;
   const blocks = options.remote
@@ -68,7 +66,7 @@ export async function execute({ run, job, services, exported, progress }: Starte
       }`,
     );
   }
-  for (const line of exported?.lines ?? []) output.remark(`${targetOf(runtime!).path} will have ${line}`);
+  for (const line of exported?.lines ?? []) output.remark(`${fileTarget(runtime)!.path} will have ${line}`);
   for (const warning of job.warnings) output.remark(`warning: ${warning}`);
   // Otherwise a run of hours could end in its last block.
   await requireFiniteWeights(run.stored.model.weights, run.choice.chosen.keys(), signal);

@@ -137,7 +137,7 @@ export async function shrinkInto(
       ...{ ...services, onLayerDone: undefined, onCalibrationStep: undefined },
       hosts: servers.length,
       freeBytes,
-      exported: { files: new Map(), lines: removalLines({ dropped_blocks: [], ...units }) },
+      exported: { lines: removalLines({ dropped_blocks: [], ...units }) },
     };
     const facts = { name, parameters: givenOptions(options), seqlen };
     return void printPlan(await planRun(await rehearsedJob(job, fs), facts, measured), output);

@@ -4,6 +4,7 @@ import { tryParseJson } from "../../base/json.ts";
 import { shortened } from "../../base/texts.ts";
 import { memorySource } from "../../model/checkpoint/tensor_source.ts";
 import type { ModelSpec } from "../../model/families/family.ts";
+import type { WrittenFormat } from "../../model/formats/format.ts";
 import { PRUNED } from "../../protocol/blocks/block_names.ts";
 import { blockLayersSchema } from "../../protocol/resources/blocks.ts";
 import { Refusal } from "../../protocol/refusal.ts";
@@ -12,7 +13,6 @@ import type { SolvedBlock } from "../../protocol/blocks/solved_block.ts";
 import { weightName } from "../../prune/block_plan.ts";
 import { storedWeight } from "../../prune/open_block.ts";
 import { gridOfQuery, packAnswer } from "../../prune/quantized_model.ts";
-import { isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { openSafetensors, type SafetensorsStream } from "../../tensor/safetensors/decode.ts";
 import { MAX_BLOCK_HEADER_BYTES } from "../blocks/check_body.ts";
@@ -23,7 +23,8 @@ import { joinedFile } from "./joined_file.ts";
 export interface PrunedBlock {
   readonly spec: ModelSpec;
   readonly index: number;
-  readonly isPacked: boolean;
+  /** The format of the result. Undefined if it is dense. */
+  readonly format?: WrittenFormat;
 }
 
 /**
@@ -72,7 +73,7 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
 function replacedTensors(
   { layers, reconstructed }: SolvedBlock,
   { header: { tensors, metadata } }: SafetensorsStream,
-  { spec, index, isPacked }: PrunedBlock,
+  { spec, index, format }: PrunedBlock,
 ): Map<string, HostTensor> {
   const linears = new Map(
     spec.block(index).groups.flat().map((linear) => [weightName(spec, index, linear), linear]),
@@ -82,13 +83,11 @@ function replacedTensors(
   const queries = new Map(Object.entries(given));
   const replaced = new Map<string, HostTensor>();
   for (const { name, weight, quantized } of layers) {
-    const linear = linears.get(name), grid = gridOfQuery(queries.get(name) ?? {});
+    const linear = linears.get(name), query = queries.get(name) ?? {};
     if (!linear || !dense.has(name)) throw new RangeError(`has no layer ${shortened(name)}`);
-    const { dtype } = dense.info(name);
-    if (isPacked && grid && !quantized) throw new RangeError(`${shortened(name)} has no codes`);
-    const stored = isPacked && grid && isFloatDtype(dtype)
-      ? packAnswer(name, quantized, grid, dtype).dense
-      : weight;
+    if (format && gridOfQuery(query) && !quantized) throw new RangeError(`${shortened(name)} has no codes`);
+    const stored =
+      packAnswer(format, query, { layer: { name, weight: dense.info(name) }, weight, quantized }).dense;
     replaced.set(PRUNED + name, storedWeight(dense, name, linear, stored));
   }
   for (const [name, tensor] of reconstructed?.tensors ?? []) replaced.set(PRUNED + name, tensor);

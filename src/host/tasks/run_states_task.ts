@@ -1,5 +1,6 @@
 /** Runs tasks about the hidden states of a model, which live at this host between the tasks of a job. */
 
+import { codedFormat } from "../../model/formats/formats.ts";
 import { readRefusal } from "../../protocol/refusal.ts";
 import type { FinishedTask, RunTask, StatesTask } from "../../protocol/resources/tasks.ts";
 import { searchParamsOf } from "../../protocol/search_params.ts";
@@ -45,12 +46,12 @@ async function runPruned(task: RunTask, context: TaskContext, signal: AbortSigna
     store = context.states();
   const used = await store.find({ owner: TASK_OWNER, name });
   if (!used) throw statesNotFound(name);
-  const { spec } = used.forward.model, isPacked = parameters.format === "pack-quantized";
+  const { spec } = used.forward.model, format = codedFormat(parameters.format ?? "dense");
   if (index >= spec.blockCount) throw statesNotFound(name, `have no block ${index}`);
   const answer = await blobs.open(pruned, signal);
   using _room = await store.reserve("the pruned block", 2 * answer.totalBytes, { used });
   const solved = await readAnswer(answer);
-  const body = await prunedBody(await blobs.open(block, signal), solved, { spec, index, isPacked });
+  const body = await prunedBody(await blobs.open(block, signal), solved, { spec, index, format });
   const query = searchParamsOf({ states: name, block: index });
   return await finish(await host(bodyRequest("POST", `/v1/blocks/run?${query}`, body, task, signal)));
 }

@@ -2,7 +2,7 @@
 
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { GridOptions } from "../../tensor/quantization.ts";
+import { describeGrid, type GridOptions } from "../../tensor/quantization.ts";
 import type { TensorSpec } from "../../tensor/safetensors/encode.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
@@ -41,20 +41,24 @@ export interface Format {
 /** A format that Pare writes. */
 export type WrittenFormat = Format & Required<Pick<Format, "writer" | "howToLoad">>;
 
-/** How a format stores the weights of linear layers as codes. An export has one kind of symmetric grid for all layers. */
+/** How a format stores the weights of linear layers as codes. */
 export interface FormatWriter {
   /** The allowed bits of a code. The first value is the default. */
   readonly bits: readonly number[];
-  /** The allowed group sizes, the largest first. By default, every group size is allowed that divides the row length. */
-  readonly groupSizes?: readonly number[];
+  /** Whether all linear layers of the blocks must have codes of one kind of symmetric grid, in groups of {@link GROUP_SIZES}. */
+  readonly isUniform: boolean;
+  /** The dtype of all scales. By default, scales have the dtype of the weight. */
+  readonly scaleDtype?: FloatDtype;
   /** Whether programs load layers whose class in transformers is neither `Linear` nor `Conv1D`. */
   readonly loadsOwnClasses: boolean;
-  /** Returns why an export cannot store a weight, as the end of a sentence about the weight. */
-  misfit(weight: WeightShape): string | undefined;
+  /** The number of which the rows of a weight must be a multiple. @default 1 */
+  readonly rowMultiple?: number;
   /** Returns the tensors that replace a weight. */
   specs(weight: CodedWeight): TensorSpec[];
   /** Returns the bytes of the tensors that `specs` lists, in the same order. */
   pack(weight: CodedWeight, stored: WeightCodes): Uint8Array<ArrayBuffer>[];
+  /** Describes a weight whose tensors were written by `pack`. */
+  stored(weight: CodedWeight): StoredWeight;
   /**
    * Returns the member `quantization_config` of config.json.
    * @param ignore the names of the modules of linear layers that stay dense
@@ -99,8 +103,8 @@ export interface StoredWeight {
   readonly tensors: readonly string[];
   /** The number of sections with equally many rows. Each section can be dequantised without the others. */
   readonly sections: number;
-  /** The grids of a weight in the layout `pack-quantized`, whose codes exports take over. */
-  readonly packed?: CodedWeight;
+  /** The codes, which exports take over. Absent if the weight has no integers with one grid per row and group of columns. */
+  readonly coded?: StoredCodes;
   /**
    * Loads all codes, scales and zeros of the sections from `first` to `end − 1`.
    * @returns a function that computes the rows of these sections
@@ -109,8 +113,19 @@ export interface StoredWeight {
   open(source: TensorSource, first: number, end: number): Promise<FillRow>;
 }
 
+/** The kind of the grids of a weight, with functions that read its codes and its grids. */
+export interface StoredCodes extends CodedWeight {
+  /** @throws {ModelError} if the codes have other groups than `groupSize` */
+  readCodes(source: TensorSource): Promise<Uint8Array<ArrayBuffer>>;
+  /** @throws {ModelError} if a grid is not symmetric, although `symmetric` is set */
+  readGrids(source: TensorSource): Promise<RowGrids>;
+}
+
 /** Computes a row of a weight. @param row is counted from the first row of the sections that were opened */
 type FillRow = (row: number, values: Float32Array) => void;
+
+/** The sizes of groups for which programs have kernels, the best first: larger groups have fewer scales. */
+export const GROUP_SIZES: readonly number[] = [128, 64, 32];
 
 const WEIGHT_SUFFIX = ".weight";
 
@@ -136,27 +151,36 @@ export function packTensors(
   return new Map(specs(weight).map(({ name, dtype, shape }, i) => [name, { dtype, shape, data: data[i] }]));
 }
 
-/** Returns why other programs do not load the codes of a layer, as the end of a sentence about its weight. */
+/** Returns why a format cannot store a layer, or why other programs do not load its codes, as the end of a sentence about its weight. */
 export function unloadableReason(
-  { expertRole, isTransposed, ownClass }: LinearSpec,
-  { name, writer }: WrittenFormat,
+  { expertRole, isTransposed, ownClass, outFeatures: rows }: LinearSpec,
+  { name, writer: { loadsOwnClasses, rowMultiple = 1 } }: WrittenFormat,
 ): string | undefined {
   // transformers 5 has one tensor for all experts of a block (5.24).
   if (expertRole !== undefined) return `belongs to an expert, which ${name} does not support`;
   // The formats have groups of neighbouring inputs, which are not neighbours in a transposed weight.
   if (isTransposed) return `is stored transposed (Conv1D), which ${name} does not support`;
   // With only a warning, transformers gives such layers random weights (5.24).
-  return ownClass !== undefined && !writer.loadsOwnClasses
-    ? `is of the class ${ownClass}, which transformers does not load from ${name}`
-    : undefined;
+  if (ownClass !== undefined && !loadsOwnClasses) {
+    return `is of the class ${ownClass}, which transformers does not load from ${name}`;
+  }
+  return rows % rowMultiple === 0
+    ? undefined
+    : `has ${rows} rows, but ${name} needs a multiple of ${rowMultiple}`;
 }
 
 /** Returns why a format cannot store the grids of a weight, as a sentence without its period. Undefined if it can. */
 export function unstorableReason(
-  { name, writer: { bits: allowed } }: WrittenFormat,
-  { bits, groupSize, cols }: Pick<CodedWeight, "bits" | "groupSize" | "cols">,
+  { name, writer: { bits: allowed, isUniform } }: WrittenFormat,
+  { bits, groupSize, symmetric, cols }: GridOptions & Pick<CodedWeight, "cols">,
 ): string | undefined {
   if (!allowed.includes(bits)) return `${name} stores ${allowed.join(" or ")} bits, not ${bits}`;
+  if (isUniform && !(symmetric && GROUP_SIZES.includes(groupSize))) {
+    const grid = describeGrid({ bits, groupSize, symmetric });
+    return `${name} stores symmetric grids in groups of ${
+      GROUP_SIZES.toReversed().join(" or ")
+    }, not ${grid}`;
+  }
   if (groupSize === 0 || cols % groupSize === 0) return undefined;
   return `${name} needs a group size that divides the ${cols} columns of the weight; ${groupSize} does not`;
 }

@@ -6,7 +6,6 @@ import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { QUANTIZATION_KEY, quantizationOf } from "./config/quantization_config.ts";
 import { DENSE } from "./dense.ts";
 import type { Format, WrittenFormat } from "./format.ts";
-import { PACK_QUANTIZED } from "./pack_quantized.ts";
 import * as files from "./registry.ts";
 
 /** All formats. The files of formats export functions too. */
@@ -17,14 +16,14 @@ export const WRITTEN_FORMATS = FORMATS.filter((format): format is WrittenFormat 
   format.writer !== undefined
 );
 
-/** The values of `--format` of `pare prune`: the formats that a run writes layer by layer. */
-export const WEIGHT_FORMATS = [DENSE.name, PACK_QUANTIZED] as const;
-
-export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
-
 /** Returns the format with this name. Undefined if Pare has none. */
 export function formatNamed(name: string): Format | undefined {
   return FORMATS.find((format) => format.name === name);
+}
+
+/** Returns the format with this name in which layers are codes. Undefined if there is none. */
+export function codedFormat(name: string): WrittenFormat | undefined {
+  return WRITTEN_FORMATS.find((format) => format.name === name);
 }
 
 /**

@@ -6,13 +6,16 @@
  */
 
 import { floatsToBytes } from "../../tensor/dtype.ts";
-import { columnWeights } from "./codes/column_codes.ts";
-import { GROUP_SIZES, PACKED_BITS, packRows, transpose } from "./codes/packed_words.ts";
+import { type ColumnLayout, columnNames, columnWeight, columnWeights } from "./codes/column_codes.ts";
+import { PACKED_BITS, packRows, transpose } from "./codes/packed_words.ts";
 import { unsupportedMember } from "./config/quantization_config.ts";
-import { stemOf, type WrittenFormat } from "./format.ts";
+import type { WrittenFormat } from "./format.ts";
 
-/** A word of `qzeros` has the zeros of 8 rows if they have 4 bits. */
-const ROWS_PER_WORD = 8;
+const LAYOUT: ColumnLayout = {
+  packedAxis: "inputs",
+  order: (bits) => Array.from({ length: 32 / bits }, (_, i) => i),
+  storesZerosMinusOne: true,
+};
 
 export const GPTQ: WrittenFormat = {
   name: "gptq",
@@ -29,27 +32,21 @@ export const GPTQ: WrittenFormat = {
     if (Object.keys(dynamic ?? {}).length > 0) {
       throw unsupportedMember(folder, "dynamic", "empty or absent", dynamic);
     }
-    return columnWeights(checkpoint, description, {
-      packedAxis: "inputs",
-      order: (bits) => Array.from({ length: 32 / bits }, (_, i) => i),
-      storesZerosMinusOne: format === "gptq",
-    });
+    return columnWeights(checkpoint, description, { ...LAYOUT, storesZerosMinusOne: format === "gptq" });
   },
   writer: {
     bits: PACKED_BITS,
-    groupSizes: GROUP_SIZES,
+    isUniform: true,
+    scaleDtype: "F16",
     loadsOwnClasses: true,
-    misfit: ({ rows }) =>
-      rows % ROWS_PER_WORD === 0
-        ? undefined
-        : `has ${rows} rows, but gptq needs a multiple of ${ROWS_PER_WORD}`,
+    rowMultiple: 8, // a word of `qzeros` has the zeros of 8 rows if they have 4 bits
     specs({ name, rows, cols, bits, groupSize }) {
-      const stem = stemOf(name), groups = cols / groupSize;
+      const names = columnNames(name), count = cols / groupSize;
       return [
-        { name: `${stem}.qweight`, dtype: "I32", shape: [cols * bits / 32, rows] },
-        { name: `${stem}.qzeros`, dtype: "I32", shape: [groups, rows * bits / 32] },
-        { name: `${stem}.scales`, dtype: "F16", shape: [groups, rows] },
-        { name: `${stem}.g_idx`, dtype: "I32", shape: [cols] },
+        { name: names.codes, dtype: "I32", shape: [cols * bits / 32, rows] },
+        { name: names.zeros, dtype: "I32", shape: [count, rows * bits / 32] },
+        { name: names.scales, dtype: "F16", shape: [count, rows] },
+        { name: names.groups, dtype: "I32", shape: [cols] },
       ];
     },
     pack({ rows, cols, bits, groupSize }, { codes, scales }) {
@@ -62,6 +59,7 @@ export const GPTQ: WrittenFormat = {
         new Uint8Array(Int32Array.from({ length: cols }, (_, input) => Math.floor(input / groupSize)).buffer),
       ];
     },
+    stored: (weight) => columnWeight(weight, LAYOUT),
     describe: ([{ bits, groupSize }]) => ({
       quant_method: "gptq",
       checkpoint_format: "gptq",

@@ -20,19 +20,16 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes, isFloatDtype } from "../../tensor/dtype.ts";
-import type { HostTensor, QuantizedWeight } from "../../tensor/host_tensor.ts";
 import { type GridOptions, gridsPerRow } from "../../tensor/quantization.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { requireTensor } from "../checkpoint/tensor_source.ts";
+import { requireTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { moduleName } from "../module_names.ts";
-import { checkQuantized } from "./codes/check_quantized.ts";
 import { dequantizeRows, packColumns, PACKED_BITS, packRows, wordCount } from "./codes/packed_words.ts";
 import { PACKED_SUFFIXES, packedNames, readCodes, readGrids } from "./codes/packed_tensors.ts";
 import { gridKindOf, type GridKinds, readGridKinds } from "./config/read_config.ts";
 import { transformersLine } from "./dense.ts";
 import {
   type CodedWeight,
-  packTensors,
   stemOf,
   type StoredWeight,
   unstorableReason,
@@ -56,11 +53,8 @@ export const PACK_QUANTIZED_FORMAT = {
   },
   writer: {
     bits: PACKED_BITS,
+    isUniform: false,
     loadsOwnClasses: false,
-    misfit: ({ dtype }) =>
-      dtype === "F32"
-        ? undefined
-        : `is in ${dtype}, but only weights in F32 are exact products of codes and scales`,
     specs(weight) {
       const { rows, cols, bits, dtype, symmetric } = weight;
       const names = packedNames(weight.name), groups = gridsPerRow(weight, cols);
@@ -79,6 +73,7 @@ export const PACK_QUANTIZED_FORMAT = {
       ...weight.symmetric ? [] : [packColumns(zeros, gridsPerRow(weight, weight.cols), weight.bits)],
       new Uint8Array(BigInt64Array.of(BigInt(weight.rows), BigInt(weight.cols)).buffer),
     ],
+    stored: packedWeight,
     describe(weights, ignore) {
       const kinds = Map.groupBy(weights, (weight) => JSON.stringify(gridArguments(weight)));
       const groups = [...kinds].map(([weights, members], index) => {
@@ -128,38 +123,21 @@ export function stemOfQuantizedPart(name: string): string | undefined {
   return suffix && name.slice(0, -suffix.length);
 }
 
-/**
- * Packs a quantised weight.
- * @returns the tensors that store it, by name, and the dense weight that they stand for, (rows, cols) in `weight.dtype`
- * @throws {RangeError} if the format cannot store the grid, if the tensors have other dtypes or shapes than the grid
- * needs, or if a code, a zero or a scale is out of range. In the last case the message names the tensor and the entry
- */
-export function packWeight(
-  weight: Omit<CodedWeight, "rows" | "cols">,
-  quantized: QuantizedWeight,
-): { readonly tensors: ReadonlyMap<string, HostTensor>; readonly dense: HostTensor } {
-  const [rows, cols] = quantized.codes.shape, coded = { ...weight, rows, cols }, { dtype } = weight;
-  const reason = unstorableReason(PACK_QUANTIZED_FORMAT, coded);
-  if (reason !== undefined) throw new RangeError(reason);
-  const stored = checkQuantized(coded, quantized), values = dequantizeRows(stored.codes, stored, coded);
-  return {
-    tensors: packTensors(PACK_QUANTIZED_FORMAT.writer, coded, stored),
-    dense: { dtype, shape: [rows, cols], data: floatsToBytes(values, dtype) },
-  };
-}
-
 /** Describes a weight in this format, whose rows are dequantised one by one. */
-export function packedWeight(weight: CodedWeight): StoredWeight {
-  const { name, dtype, rows, cols } = weight,
-    names = packedNames(weight.name),
-    groups = gridsPerRow(weight, cols);
+function packedWeight(weight: CodedWeight): StoredWeight {
+  const { name, dtype, rows, cols } = weight, names = packedNames(name), groups = gridsPerRow(weight, cols);
+  const coded = {
+    ...weight,
+    readCodes: (source: TensorSource) => readCodes(source, weight, 0, rows),
+    readGrids: (source: TensorSource) => readGrids(source, weight, 0, rows),
+  };
   return {
     name,
     dtype,
     shape: [rows, cols],
     tensors: [names.codes, names.scale, names.zeroPoint, names.shape],
     sections: rows,
-    packed: weight,
+    coded,
     async open(source, first, end) {
       const codes = await readCodes(source, weight, first, end);
       const { scales, zeros } = await readGrids(source, weight, first, end);

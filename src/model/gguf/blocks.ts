@@ -1,6 +1,6 @@
 /** Packs rows into blocks of GGUF, from the codes of a solver or rounded to nearest, and reads the weights of blocks. */
 
-import { scaleLimit, SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
+import { isFloat16, largest, scaleLimit, SUPER_BLOCK_COLUMNS } from "../../tensor/quantization.ts";
 import { packBlocks, readBlocks } from "./block_layout.ts";
 import { BLOCK_WEIGHTS, type BlockType, hasSuperBlocks, type SuperBlockType } from "./tensor_types.ts";
 
@@ -11,7 +11,7 @@ export interface CodedRows {
   /** The scale of each grid, a number in F16, or in a K type an integer times one: (rows, grids). */
   readonly scales: Float32Array;
   /** The code of the weight 0 in each grid: (rows, grids). */
-  readonly zeros: Float32Array;
+  readonly zeros: Uint8Array | Float32Array;
 }
 
 /** The columns that share a grid. */
@@ -66,11 +66,6 @@ function commonFactor(format: SuperBlockType, scales: Float32Array, minimums: Fl
 /** A zero between two codes is rounded to F32. */
 function isNearInteger(value: number): boolean {
   return Math.abs(value - Math.round(value)) < 1e-3;
-}
-
-/** Whether a number is finite and exact in F16. */
-export function isFloat16(value: number): boolean {
-  return Math.f16round(value) === value && Number.isFinite(value);
 }
 
 /** Reads the weights of blocks, which are exact in F32. */
@@ -134,11 +129,4 @@ function roundByMagnitude(weights: Float32Array, integers: Int8Array): number {
       (Math.floor(magnitude) + Math.floor(2 * (magnitude - Math.floor(magnitude))));
   }
   return d;
-}
-
-/** Returns the first weight with the largest magnitude. */
-function largest(weights: Float32Array): number {
-  let found = 0;
-  for (let i = 0; i < weights.length; i++) if (Math.abs(weights[i]) > Math.abs(found)) found = weights[i];
-  return found;
 }

@@ -9,7 +9,7 @@ import type { ModelError } from "../../base/files/file_error.ts";
 import { chunkRows, rowReader } from "../checkpoint/row_reader.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { type BlockTraits, firstTrait } from "../families/family.ts";
-import { isPacked, packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
+import { codesOf, hasCodes } from "../formats/checkpoint/dense_checkpoint.ts";
 import {
   type LinearSpec,
   type NormSpec,
@@ -22,9 +22,9 @@ import type { Model } from "../model.ts";
 import type { Architecture } from "../families/architecture.ts";
 import { noPlaceError, placeOf } from "./architecture.ts";
 import {
+  fittingCodes,
   matrix,
   misfitError,
-  packedBlocks,
   type PlannedTensor,
   stackExperts,
   vector,
@@ -263,7 +263,7 @@ class TensorPlanner {
     if (storesRows(target, unit)) {
       const { rounded, round } = this.#options;
       const exact = !rounded
-        ? await packedBlocks(this.#weights, weight, format)
+        ? await fittingCodes(this.#weights, weight, format)
         : rounded.has(name)
         ? undefined
         : "is not rounded";
@@ -276,7 +276,7 @@ class TensorPlanner {
         return matrix(place, target, weight);
       }
       const isDenseInPacked = rounded !== undefined ||
-        (isPacked(this.#weights) && !packedTensors(this.#weights, name));
+        (hasCodes(this.#weights) && !codesOf(this.#weights, name));
       if (!isDenseInPacked) {
         throw misfitError(this.#folder, name, wanted.label, isFallback ? wanted.format : format, exact);
       }

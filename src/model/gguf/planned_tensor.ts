@@ -2,14 +2,13 @@
 
 import { ModelError } from "../../base/files/file_error.ts";
 import { floatsToBytes } from "../../tensor/dtype.ts";
-import { describeGrid, gridsPerRow } from "../../tensor/quantization.ts";
-import { readCodes, readGrids } from "../formats/codes/packed_tensors.ts";
-import { chunkRows, type ReadRows, type RowOrder, rowRanges } from "../checkpoint/row_reader.ts";
-import { packedTensors } from "../formats/checkpoint/dense_checkpoint.ts";
+import { describeGrid, gridsPerRow, isFloat16 } from "../../tensor/quantization.ts";
+import { chunkRows, type ReadRows, type RowOrder } from "../checkpoint/row_reader.ts";
+import { codesOf } from "../formats/checkpoint/dense_checkpoint.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { TensorEntry } from "./container.ts";
 import type { ColumnOrder } from "./row_order.ts";
-import { type CodedRows, gridColumns, isFloat16, packCodes, packNearest, unpackBlocks } from "./blocks.ts";
+import { type CodedRows, gridColumns, packCodes, packNearest, unpackBlocks } from "./blocks.ts";
 import {
   BLOCK_WEIGHTS,
   type BlockType,
@@ -39,16 +38,17 @@ export interface TensorPart {
 
 type MatrixSource = Pick<Weight, "name" | "rows" | "cols" | "read"> & Partial<Weight>;
 
-/** @param packed reads the blocks of a weight that keeps its codes. Without it, they are rounded to nearest */
+/** @param codes reads the codes of a weight that keeps them. Without it, blocks are rounded to nearest */
 export function matrix(
   place: string,
   type: TensorType,
   weight: MatrixSource,
-  packed?: ReadPacked,
+  codes?: ReadCodes,
 ): PlannedTensor {
-  const { name, rows, cols, read, columns, rowsPerChunk = chunkRows(cols) } = weight, { format } = type;
+  const { name, rows, cols, read, columns } = weight, { format } = type;
+  const rowsPerChunk = codes ? rows : weight.rowsPerChunk ?? chunkRows(cols);
   const encode = async (first: number, end: number) => {
-    if (packed) return await packed(first, end);
+    if (codes) return packPart({ weight, type }, await codes());
     const values = await read(first, end), ordered = columns ? orderColumns(values, cols, columns) : values;
     if (typeof format !== "string") return roundRows(format as BlockType, ordered, name, type);
     checkRange(ordered, RANGES[format], name, type);
@@ -120,8 +120,8 @@ export function constantVector(place: string, values: Float32Array): PlannedTens
   return vector(place, place, values.length, () => Promise.resolve(values));
 }
 
-/** Reads the packed blocks of the rows from `first` to `end − 1`. */
-export type ReadPacked = (first: number, end: number) => Promise<Uint8Array<ArrayBuffer>>;
+/** Reads the codes of a whole weight, with the grids of a type of blocks. */
+export type ReadCodes = () => Promise<CodedRows>;
 
 export interface Weight {
   readonly name: string;
@@ -138,54 +138,34 @@ export interface Weight {
 }
 
 /**
- * Returns a reader of the blocks that have the codes of a packed weight, or the reason why there is none, as the end of a sentence about
- * the weight. The codes of a transposed weight are not taken over, because their groups are not inputs of one output.
+ * Returns a reader of the codes of a stored weight, or the reason why blocks do not have them, as the end of a sentence about the weight.
+ * The codes of a transposed weight are not taken over, because their groups are not inputs of one output.
  */
-export async function packedBlocks(
+export async function fittingCodes(
   weights: TensorSource,
-  { name, cols, order, columns, isTransposed }: Weight,
+  { name, cols, isTransposed }: Weight,
   type: BlockType | SuperBlockType,
-): Promise<ReadPacked | string> {
-  const packed = isTransposed ? undefined : packedTensors(weights, name);
-  if (!packed) return "has no codes";
-  const { source, parts } = packed, { bits, groupSize, symmetric } = parts;
+): Promise<ReadCodes | string> {
+  const stored = isTransposed ? undefined : codesOf(weights, name);
+  if (!stored) return "has no codes";
+  const { bits, groupSize, symmetric } = stored;
   if (hasSuperBlocks(type)) {
-    return `has codes of ${describeGrid(parts)}, with a scale of its own for each grid`;
+    return `has codes of ${describeGrid(stored)}, with a scale of its own for each grid`;
   }
-  const groups = gridsPerRow(parts, cols), groupWeights = groupSize || cols;
+  const groups = gridsPerRow(stored, cols), groupWeights = groupSize || cols;
   if (groupWeights % BLOCK_WEIGHTS !== 0 || bits > type.bits || !symmetric && bits === type.bits) {
-    return `has codes of ${describeGrid(parts)}`;
+    return `has codes of ${describeGrid(stored)}`;
   }
-  const { scales } = await readGrids(source, parts, 0, parts.rows);
-  const wrong = scales.findIndex((scale) => !isFloat16(scale));
+  const { scales } = await stored.grids(), wrong = scales.findIndex((scale) => !isFloat16(scale));
   if (wrong >= 0) {
     return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
   }
-  return async (first, end) => {
-    const count = end - first, grids = cols / BLOCK_WEIGHTS;
-    const rows = {
-      codes: new Uint8Array(count * cols),
-      scales: new Float32Array(count * grids),
-      zeros: new Float32Array(count * grids),
-    };
-    let at = 0;
-    for (const range of rowRanges(order, first, end)) {
-      rows.codes.set(await readCodes(source, parts, ...range), at * cols);
-      const { scales, zeros } = await readGrids(source, parts, ...range), begin = at * grids;
-      at += range[1] - range[0];
-      for (let grid = begin; grid < at * grids; grid++) {
-        const stored = Math.floor((grid - begin) * BLOCK_WEIGHTS / groupWeights);
-        rows.scales[grid] = scales[stored];
-        rows.zeros[grid] = zeros[stored];
-      }
-    }
-    return packCodes(type, orderGrids(rows, cols, type, columns));
-  };
+  return () => stored.inGroups(BLOCK_WEIGHTS);
 }
 
 /** Packs the rows of a part from the codes of its whole weight. */
 export function packPart(
-  { weight, type: { format } }: TensorPart,
+  { weight, type: { format } }: Pick<TensorPart, "weight" | "type">,
   whole: CodedRows,
 ): Uint8Array<ArrayBuffer> {
   const { rows, cols, order = (row) => row, columns } = weight, type = format as BlockType | SuperBlockType;
@@ -245,7 +225,7 @@ function orderColumns<Values extends Uint8Array | Float32Array>(
   return ordered;
 }
 
-/** Reports that a weight fits neither a type nor its fallback. @param reason the result of {@link packedBlocks} */
+/** Reports that a weight fits neither a type nor its fallback. @param reason the result of {@link fittingCodes} */
 export function misfitError(
   folder: string,
   name: string,

@@ -4,8 +4,8 @@
  *
  * In the K types, the 256 weights of a super-block share a factor d in F16. Each of its groups has an integer n, and an
  * integer m in the types with minimums. A weight with the code q is n·(q − middle)·d, or n·q·d − m·dmin with minimums.
- * Pare writes dmin = middle·d, where the middle is 2^(bits − 1), so every weight is an integer times d. Runs with
- * `scale_bits` round to such grids (`tensor/quantization.ts`).
+ * Pare writes dmin = middle·d, where the middle is 2^(bits − 1), so every weight is an integer times d. Grids whose
+ * scales have two levels are such grids (`tensor/quantization.ts`).
  */
 
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";

@@ -138,7 +138,7 @@ export const LAYER_ANSWER_TENSORS: readonly BodyTensor[] = [
     shape: "[out, groups]",
     dtype: "F32",
     contents:
-      "only with `bits`: the code of the weight 0, a whole number except in grids with `scale_bits` that do not contain 0",
+      "only with `bits`: the code of the weight 0, a whole number except in grids that do not contain 0, whose scales have two levels",
   },
 ];
 

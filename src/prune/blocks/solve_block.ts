@@ -1,6 +1,7 @@
 /** Prunes one block of a model at the host that has its hidden states, by the steps of a run on one machine. */
 
 import type { HessianAccumulator } from "../../layer/calibration/hessian.ts";
+import { codedFormat } from "../../model/formats/formats.ts";
 import type { Forward } from "../../model/forward.ts";
 import { PROBE_ROWS } from "../../protocol/blocks/block_names.ts";
 import type { SolvedBlock, SolvedBlockLayer } from "../../protocol/blocks/solved_block.ts";
@@ -13,7 +14,7 @@ import { BlockPlan } from "../block_plan.ts";
 import { DevicePruner } from "../device_pruner.ts";
 import { LocalStates } from "../local_states.ts";
 import type { CalibratedGroup } from "../open_block.ts";
-import { gridOfQuery, storePacked } from "../quantized_model.ts";
+import { packAnswer } from "../quantized_model.ts";
 import { pruneBlock } from "../run.ts";
 import type { OpenDestination, PruneJob } from "../run/job.ts";
 import { LapClock } from "../run/lap_clock.ts";
@@ -45,15 +46,15 @@ export async function solveBlock(
   // The reports of layers that are rounded last compare them with the trained weights, which the client does not have.
   const probes = new BlockPlan(model.spec, { ...job, isRounded }).isRoundedLast(block) ? 0 : PROBE_ROWS;
   const options = { ...job, hasTargets, isRounded, probes, progress };
-  const isPacked = format === "pack-quantized";
+  const stored = codedFormat(format ?? "dense");
   const layers: SolvedBlockLayer[] = [], probeOf = new Map<string, HostTensor | undefined>();
   const solved: { -readonly [name in keyof SolvedBlock]: SolvedBlock[name] } = { layers };
   const destination: OpenDestination = {
-    takeAnswer(layer) {
-      const { layer: { name }, group: { tokens }, weight, quantized, report } = layer;
-      const mask = { ...layer.mask!, data: layer.mask!.data.slice() };
+    takeAnswer(answer) {
+      const { layer: { name }, group: { tokens }, weight, quantized, report } = answer;
+      const mask = { ...answer.mask!, data: answer.mask!.data.slice() };
       layers.push({ name, tokens, report, weight, mask, quantized, probe: probeOf.get(name) });
-      return isPacked ? storePacked(layer, gridOfQuery(queryOf(name)), done) : Promise.resolve(weight);
+      return Promise.resolve(packAnswer(stored, queryOf(name), answer).dense);
     },
     replace: done,
     recordBlock: (_block, error) => done(solved.error = error),

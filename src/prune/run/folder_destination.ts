@@ -13,7 +13,7 @@ import type { LayerEvent } from "../../protocol/run/solve_round.ts";
 import type { WorkFileSystem } from "../../base/files/file_system.ts";
 import { removeIfEmpty } from "../../base/files/whole_file.ts";
 import type { Model } from "../../model/model.ts";
-import type { GridOptions } from "../../tensor/quantization.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 import { OtherRunError, type RunFingerprint } from "./fingerprint.ts";
@@ -35,8 +35,8 @@ export interface FolderJob extends PruneJob {
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: RunFingerprint;
-  /** Returns the grid of the layer `name` in a quantised result. Absent if the result is dense. */
-  readonly gridOf?: (name: string) => GridOptions | undefined;
+  /** The name of the format of the result. @default "dense" */
+  readonly format?: RunOptions["format"];
   /** Plans a result of another form. @param layers the layers that earlier processes have pruned. @default `planOutput` */
   planOutput?(layers: readonly LayerEntry[]): OutputPlan;
   /**

@@ -1,26 +1,29 @@
-/** Plans the files of the result of a run: a copy of the checkpoint with its dtypes or wider ones, or a checkpoint in the layout `pack-quantized`. */
+/** Plans the files of the result of a run: a dense copy of the checkpoint, or a copy in a format with codes. */
 
 import type { Checkpoint } from "../../model/checkpoint/checkpoint.ts";
 import { DequantizedSource } from "../../model/formats/checkpoint/dequantized_source.ts";
 import { planQuantized } from "../../model/formats/checkpoint/plan_quantized.ts";
+import { codedFormat } from "../../model/formats/formats.ts";
 import { readTensor, type TensorSource } from "../../model/checkpoint/tensor_source.ts";
 import { planCopy, planLayout, type WritePlan } from "../../model/checkpoint/write/write_plan.ts";
 import type { FileSystem } from "../../base/files/file_system.ts";
 import type { Model } from "../../model/model.ts";
 import { denseModules } from "../../model/module_names.ts";
-import type { GridOptions } from "../../tensor/quantization.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { linearLayers, type NameSet } from "../block_plan.ts";
 import type { RoundLayer } from "../../protocol/run/solve_round.ts";
-import { storePacked, type StoreTensors } from "../quantized_model.ts";
+import { gridOfQuery, packAnswer, type StoreTensors } from "../quantized_model.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { RunOptions } from "../../protocol/run/options.ts";
 
 export interface OutputJob {
   readonly checkpoint: Checkpoint;
-  /** The weights are the checkpoint, or present some of its tensors in wider dtypes, in which the result stores them. */
   readonly model: Model;
   readonly layers: NameSet;
-  /** Returns the grid of a layer in a quantised result. Absent if the result is dense. */
-  readonly gridOf?: (name: string) => GridOptions | undefined;
+  /** The name of the format of the result. @default "dense" */
+  readonly format?: RunOptions["format"];
+  /** Returns the parameters of the layer `name`, whose grid it has in a result with codes. */
+  queryOf(name: string): LayerQuery;
   readonly out: string;
 }
 
@@ -41,26 +44,18 @@ export interface OutputPlan {
   keptColumns?(name: string): Uint32Array | undefined;
 }
 
-/**
- * Returns config.json for a checkpoint with tensors in F32. transformers loads all weights in the dtype that config.json
- * names, and BF16 would round them. The member was called `torch_dtype` before transformers 4.56.
- */
-function withFloat32(config: Checkpoint["config"]): Record<string, unknown> {
-  return { ...config, dtype: "float32", ..."torch_dtype" in config && { torch_dtype: "float32" } };
-}
-
-/** Plans the result of `job`. @throws {ModelError} if the layout cannot store a weight */
+/** Plans the result of `job`. @throws {ModelError} if the format cannot store a weight */
 export function planOutput(
-  { checkpoint, model: { spec, weights: tensors }, layers, gridOf, out }: OutputJob,
+  { checkpoint, model: { spec }, layers, format: name = "dense", queryOf, out }: OutputJob,
   fs: FileSystem,
 ): OutputPlan {
-  if (!gridOf) {
-    const hasStoredTensors = tensors === checkpoint && checkpoint.config === checkpoint.storedConfig;
+  const format = codedFormat(name);
+  if (!format) {
+    const hasStoredTensors = checkpoint.config === checkpoint.storedConfig;
     const plan = hasStoredTensors ? planCopy(checkpoint) : planLayout(checkpoint, fs, {
-      tensorsOf: ({ header }) =>
-        header.tensors.map(({ name, shape }) => ({ name, dtype: tensors.info(name).dtype, shape })),
-      tensors,
-      config: tensors === checkpoint ? checkpoint.config : withFloat32(checkpoint.config),
+      tensorsOf: ({ header }) => header.tensors,
+      tensors: checkpoint,
+      config: checkpoint.config,
     });
     return {
       plan,
@@ -70,17 +65,21 @@ export function planOutput(
     };
   }
   const weights = linearLayers(spec).filter(({ name }) => layers.has(name)).flatMap(({ name }) => {
-    const grid = gridOf(name);
+    const grid = gridOfQuery(queryOf(name));
     return grid ? [{ name, grid }] : [];
   });
   const quantized = new Set(weights.map(({ name }) => name));
   const ignore = denseModules(spec, (name) => quantized.has(name));
-  const { plan, stored } = planQuantized(checkpoint, fs, weights, ignore);
+  const { plan, stored } = planQuantized(checkpoint, fs, format, weights, ignore);
   return {
     plan,
     result: (written) => ({ spec, weights: new DequantizedSource(written, out, stored) }),
     read: (written, name) => readTensor(new DequantizedSource(written, out, stored), name),
-    takeAnswer: (layer, store) => storePacked(layer, gridOf(layer.layer.name), store),
+    async takeAnswer(answer, store) {
+      const { name } = answer.layer, { tensors, dense } = packAnswer(format, queryOf(name), answer);
+      if (tensors.size > 0) await store(name, tensors);
+      return dense;
+    },
     stored: (name, tensor) => Promise.resolve(new Map(stored.has(name) ? [] : [[name, tensor]])),
   };
 }

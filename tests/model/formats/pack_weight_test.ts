@@ -2,7 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { PACK_QUANTIZED_FORMAT, packWeight } from "../../../src/model/formats/pack_quantized.ts";
+import { packWeight } from "../../../src/model/formats/codes/pack_weight.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../../src/model/formats/pack_quantized.ts";
 import { bytesToFloats, type FloatDtype } from "../../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor, type QuantizedWeight } from "../../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../../src/tensor/quantization.ts";
@@ -32,7 +33,11 @@ function example(changes: Partial<QuantizedWeight> = {}): QuantizedWeight {
 
 /** Packs a weight, and returns its tensors by the ends of their names. */
 function pack(quantized: QuantizedWeight, grid: GridOptions, dtype: FloatDtype) {
-  const { tensors, dense } = packWeight({ ...grid, name: "w.weight", dtype }, quantized);
+  const { tensors, dense } = packWeight(
+    PACK_QUANTIZED_FORMAT,
+    { ...grid, name: "w.weight", dtype },
+    quantized,
+  );
   const part = (suffix: string) => tensors.get(`w.weight_${suffix}`);
   const [packed, scale, shape] = ["packed", "scale", "shape"].map((suffix) => part(suffix)!);
   return { dense, all: [...tensors], tensors: { packed, scale, shape, zeroPoint: part("zero_point") } };

@@ -46,7 +46,7 @@ describe("packedWeights()", () => {
     refused(
       linearSpec("fc", 64, 8),
       PACK_QUANTIZED_FORMAT,
-      /is in BF16, but only weights in F32 are exact products/,
+      /is in BF16, in which pack-quantized would round the scales/,
     );
   });
 });

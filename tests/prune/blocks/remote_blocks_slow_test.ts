@@ -7,7 +7,8 @@ import type { TensorSource } from "../../../src/model/checkpoint/tensor_source.t
 import { readModelSpec } from "../../../src/model/families/families.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import { BlockHost } from "../../../src/client/blocks/block_host.ts";
-import { gridOfQuery, storePacked } from "../../../src/prune/quantized_model.ts";
+import { PACK_QUANTIZED_FORMAT } from "../../../src/model/formats/pack_quantized.ts";
+import { packAnswer } from "../../../src/prune/quantized_model.ts";
 import type { OpenDestination, PruneJob } from "../../../src/prune/run/job.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
@@ -49,7 +50,7 @@ describe("RemoteBlocks", () => {
       const query: LayerQuery = { sparsity: 0.5, bits: 4, group_size: 32, symmetric: true };
       const job = jobOf(opt.model, query);
       const takeAnswer: OpenDestination["takeAnswer"] = (layer) =>
-        storePacked(layer, gridOfQuery(query), () => Promise.resolve());
+        Promise.resolve(packAnswer(PACK_QUANTIZED_FORMAT, query, layer).dense);
       const alone = await runAlone(job, near, { takeAnswer });
       const pruner = remote(far.transport, opt.checkpoint.config, { format: "pack-quantized" });
       assertSame(await runInMemory(job, { pruner }, { takeAnswer }), alone);

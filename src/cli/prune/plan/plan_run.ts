@@ -56,8 +56,8 @@ export interface PlanServices extends PruneServices {
   readonly freeBytes: number;
   /** The number of hosts to which layers are sent. */
   readonly hosts: number;
-  /** What the run exports, if it exports something, and the lines about its result. */
-  readonly exported?: PlannedExport;
+  /** The lines about the result, if it has another form than the model. */
+  readonly exported?: Pick<PlannedExport, "lines">;
 }
 
 /** The number of bytes of which the time of a copy is measured. */
@@ -85,7 +85,7 @@ export async function planRun(
   const rehearsal = await rehearse(job, services), { rates } = rehearsal;
   const batches = forward.batches.length, passes = plan.passes(0);
   const memory = memoryUse(job, layers, plan, forward, rehearsal, services);
-  const disk = await diskUse(job, forward, plan, fs, services.exported?.files);
+  const disk = await diskUse(job, forward, plan, fs);
   const seconds = withTotal({
     load: job.loadSeconds ?? 0,
     allocation: allocation

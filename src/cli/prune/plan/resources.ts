@@ -112,17 +112,16 @@ export interface DiskUse {
   readonly unfinished: number;
 }
 
-/** Returns the disk space of a run. @param exported the files that the run exports */
+/** Returns the disk space of a run. */
 export async function diskUse(
   job: FolderJob,
   { statesBytes }: ForwardPlan,
   { lastBlock }: BlockPlan,
   fs: WorkFileSystem,
-  exported: ReadonlyMap<string, number> = new Map(),
 ): Promise<DiskUse> {
   const { plan } = job.planOutput?.([]) ?? planOutput(job, fs);
   const written = await countPlannedBytes(plan, fs, job.reportFileNames);
-  const files = [...written, ...exported], output = files.reduce((sum, [, bytes]) => sum + bytes, 0);
+  const output = written.values().reduce((sum, bytes) => sum + bytes, 0);
   // The hidden states before a block are kept until those before the next block are on the disk.
-  return { output, files: Object.fromEntries(files), unfinished: lastBlock > 0 ? 2 * statesBytes : 0 };
+  return { output, files: Object.fromEntries(written), unfinished: lastBlock > 0 ? 2 * statesBytes : 0 };
 }

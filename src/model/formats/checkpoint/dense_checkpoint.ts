@@ -13,9 +13,8 @@ import { splitExperts } from "../../checkpoint/fused_experts.ts";
 import type { Shard } from "../../checkpoint/weight_files.ts";
 import { layOut } from "../../checkpoint/write/write_plan.ts";
 import { DequantizedSource } from "./dequantized_source.ts";
-import type { CodedWeight, Format, StoredWeight } from "../format.ts";
+import type { CodedWeight, Format, RowGrids, StoredWeight, WeightCodes } from "../format.ts";
 import { storedFormat } from "../formats.ts";
-import { PACK_QUANTIZED_FORMAT } from "../pack_quantized.ts";
 
 /** Files in which older programs describe the quantisation a second time. */
 const DESCRIPTIONS = ["quantize_config.json", "quant_config.json"];
@@ -111,20 +110,40 @@ function denseShards(
   }));
 }
 
-/** The stored tensors of a weight in the layout `pack-quantized`. */
-export interface PackedTensors {
-  readonly source: TensorSource;
-  readonly parts: CodedWeight;
+/** A weight whose codes exports take over. */
+export interface WeightInCodes extends CodedWeight {
+  /** Reads all grids. */
+  grids(): Promise<RowGrids>;
+  /** Reads the codes, with one grid per row and `size` columns. @param size divides the group size of the weight */
+  inGroups(size: number): Promise<WeightCodes>;
 }
 
-/** Returns the tensors that store the codes of a weight. Undefined if the checkpoint has no codes in the layout `pack-quantized`. */
-export function packedTensors(weights: TensorSource, name: string): PackedTensors | undefined {
+/** Returns a weight whose codes exports take over. Undefined if the checkpoint has no codes of it, or others. */
+export function codesOf(weights: TensorSource, name: string): WeightInCodes | undefined {
   if (!(weights instanceof DenseCheckpoint)) return undefined;
-  const parts = weights.storedWeights.get(name)?.packed;
-  return parts && { source: weights.stored, parts };
+  const { stored: source } = weights, stored = weights.storedWeights.get(name)?.coded;
+  if (!stored) return undefined;
+  const grids = () => stored.readGrids(source);
+  return {
+    ...stored,
+    grids,
+    async inGroups(size) {
+      const { rows, cols, groupSize } = stored, { scales, zeros } = await grids();
+      // A stored grid has whole groups, and a row has whole stored grids.
+      const gridOfGroup = Uint32Array.from(
+        { length: rows * cols / size },
+        (_, i) => Math.floor(i * size / (groupSize || cols)),
+      );
+      return {
+        codes: await stored.readCodes(source),
+        scales: Float32Array.from(gridOfGroup, (grid) => scales[grid]),
+        zeros: Uint8Array.from(gridOfGroup, (grid) => zeros[grid]),
+      };
+    },
+  };
 }
 
-/** Whether weights come from a checkpoint in the layout `pack-quantized`. */
-export function isPacked(weights: TensorSource): boolean {
-  return weights instanceof DenseCheckpoint && storedFormat(weights) === PACK_QUANTIZED_FORMAT;
+/** Whether weights come from a checkpoint in whose format exports take over the codes. */
+export function hasCodes(weights: TensorSource): boolean {
+  return weights instanceof DenseCheckpoint && weights.storedWeights.values().some(({ coded }) => coded);
 }

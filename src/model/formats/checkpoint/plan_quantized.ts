@@ -7,50 +7,43 @@ import type { GridOptions } from "../../../tensor/quantization.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { planLayout, type WritePlan } from "../../checkpoint/write/write_plan.ts";
 import { QUANTIZATION_KEY } from "../config/quantization_config.ts";
-import { type CodedWeight, type FormatWriter, type StoredWeight, unstorableReason } from "../format.ts";
-import { PACK_QUANTIZED_FORMAT, packedWeight } from "../pack_quantized.ts";
+import { type CodedWeight, type StoredWeight, unstorableReason, type WrittenFormat } from "../format.ts";
 
 /**
- * Plans a copy of `checkpoint` in which a format stores the `weights`, whose tensors must be written by `OpenCopy.replace`.
+ * Plans a copy of `checkpoint` in which a format stores some weights, whose tensors must be written by `OpenCopy.replace`.
+ * @param weights the names of the weights, and their grids
  * @param ignore the names of the modules of the linear layers that are not quantised, such as `lm_head`
+ * @returns the plan, and by the name of each weight how its tensors are read
+ * @throws {ModelError} if a weight does not exist, or if the format cannot store it
  */
-export function planFormat(
+export function planQuantized(
   checkpoint: Checkpoint,
   fs: FileSystem,
-  { specs, describe }: FormatWriter,
-  weights: readonly CodedWeight[],
+  format: WrittenFormat,
+  weights: readonly { readonly name: string; readonly grid: GridOptions }[],
   ignore: readonly string[],
-): WritePlan {
-  const byName = new Map(weights.map((weight) => [weight.name, weight]));
-  return planLayout(checkpoint, fs, {
+): { readonly plan: WritePlan; readonly stored: ReadonlyMap<string, StoredWeight> } {
+  const { specs, describe, stored } = format.writer;
+  const coded = weights.map(({ name, grid }) => codedWeight(checkpoint, format, name, grid));
+  const byName = new Map(coded.map((weight) => [weight.name, weight]));
+  const plan = planLayout(checkpoint, fs, {
     tensors: checkpoint,
-    config: { ...checkpoint.config, [QUANTIZATION_KEY]: describe(weights, ignore) },
+    config: { ...checkpoint.config, [QUANTIZATION_KEY]: describe(coded, ignore) },
     tensorsOf: ({ header }) =>
       header.tensors.flatMap((info) => {
         const weight = byName.get(info.name);
         return weight ? specs(weight) : [info];
       }),
   });
+  return { plan, stored: new Map(coded.map((weight) => [weight.name, stored(weight)])) };
 }
 
-/**
- * Plans a copy in the format `pack-quantized`, as {@link planFormat} does.
- * @param weights the names of the weights, and their grids
- * @returns the plan, and by the name of each weight the tensors that store it
- * @throws {ModelError} if a weight does not exist, or if the format cannot store it
- */
-export function planQuantized(
+function codedWeight(
   checkpoint: Checkpoint,
-  fs: FileSystem,
-  weights: readonly { readonly name: string; readonly grid: GridOptions }[],
-  ignore: readonly string[],
-): { readonly plan: WritePlan; readonly stored: ReadonlyMap<string, StoredWeight> } {
-  const coded = weights.map(({ name, grid }) => codedWeight(checkpoint, name, grid));
-  const stored = new Map(coded.map((weight) => [weight.name, packedWeight(weight)]));
-  return { plan: planFormat(checkpoint, fs, PACK_QUANTIZED_FORMAT.writer, coded, ignore), stored };
-}
-
-function codedWeight(checkpoint: Checkpoint, name: string, grid: GridOptions): CodedWeight {
+  format: WrittenFormat,
+  name: string,
+  grid: GridOptions,
+): CodedWeight {
   const { dtype, shape } = checkpoint.info(name), { folder } = checkpoint;
   if (!isFloatDtype(dtype) || shape.length !== 2) {
     throw new ModelError(
@@ -58,7 +51,7 @@ function codedWeight(checkpoint: Checkpoint, name: string, grid: GridOptions): C
     );
   }
   const [rows, cols] = shape, weight = { ...grid, name, rows, cols, dtype };
-  const reason = unstorableReason(PACK_QUANTIZED_FORMAT, weight);
+  const reason = unstorableReason(format, weight);
   if (reason !== undefined) throw new ModelError(`${folder}: ${name}: ${reason}`);
   return weight;
 }

@@ -9,9 +9,6 @@ import type { CodedWeight, RowGrids } from "../format.ts";
 /** The bits of codes for which programs have kernels. */
 export const PACKED_BITS: readonly number[] = [4, 8];
 
-/** The sizes of groups for which programs have kernels, the best first: larger groups have fewer scales. */
-export const GROUP_SIZES: readonly number[] = [128, 64, 32];
-
 export const WORD_BYTES = 4;
 
 /** Returns the number of I32 words that hold `count` codes of `bits` bits. */
