@@ -4,9 +4,8 @@
 //
 // The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so far, and
 // rescales its sums when a chunk has a larger score. The sums of an invocation are too long for registers, so they are
-// read and written once per chunk and not once per key. The loops over the keys of a chunk are written out, so that the
-// number of loop iterations does not depend on whether the driver unrolls loops. src/device/kernels/loop_count.ts says
-// why this number must be known.
+// read and written once per chunk and not once per key. The loops over the keys of a chunk are written out, because not
+// every driver unrolls loops.
 
 // Keys per chunk.
 const KEYS: u32 = 16;

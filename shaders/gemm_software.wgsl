@@ -31,9 +31,8 @@ const COLS = 8u * LANES;
 alias Sums = array<vec4f, 16>;
 
 // Adds to `sums` the outer product of a column of op(A) and a row of op(B). The column has eight elements, which are
-// `step` apart, and starts at a[at]. The eight rows are written out, so that the caller's loop over k contains no other
-// loop, even if the driver does not unroll loops. An inner loop would multiply the number of iterations, which some
-// software adapters limit (see src/device/kernels/loop_count.ts).
+// `step` apart, and starts at a[at]. The eight rows are written out, because not every driver unrolls
+// loops.
 fn accumulate(sums: ptr<function, Sums>, at: u32, step: u32, b0: vec4f, b1: vec4f) {
   let a0 = vec4f(a[at]);
   (*sums)[0] = fma(a0, b0, (*sums)[0]);

@@ -133,7 +133,7 @@ fn finish_selection(@builtin(local_invocation_index) local: u32) {
     atomicStore(&finished[0], threshold);
     atomicStore(&finished[1], wanted);
   }
-  // The eight calls are written out, because some software adapters limit the number of loop iterations.
+  // The eight calls are written out, because not every driver unrolls loops.
   for (var i = local; i < rows * finish_params.cols; i += BINS * KEYS_PER_STEP) {
     count_tie(i, threshold);
     count_tie(i + BINS, threshold);

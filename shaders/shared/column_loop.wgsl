@@ -253,10 +253,8 @@ fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec
       }
     }
   }
-  // The updates by four columns are written out, so that the number of loop iterations does not depend on
-  // whether the driver unrolls loops. Some software adapters limit this number (see
-  // src/device/kernels/loop_count.ts). If the segment has fewer columns, the missing errors are 0 and are multiplied
-  // with the row of U of the last column.
+  // The updates by four columns are written out, because not every driver unrolls loops. If the segment has fewer
+  // columns, the missing errors are 0 and are multiplied with the row of U of the last column.
   let columns = vec4u(start) + min(vec4u(0, 1, 2, 3), vec4u(width - 1));
   let u_rows = vec4u(p.u_offset) + columns * p.ldu;
   for (var c = start + width + lane.index; c < end; c += LANES) {

@@ -5,25 +5,17 @@
 
 import { defineKernel, u32 } from "./kernel.ts";
 import { type KernelCase, positives, signed, sumRoundings } from "./kernel_case.ts";
-import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../../shaders/column_squares.wgsl" with { type: "text" };
 
-/** The columns per workgroup and the invocations per column, as in the shader. */
-const COLUMNS = 16, LANES = 16;
-
-/** The largest number of rows of a dispatch on a software adapter, which limits the iterations of a loop. */
-export const MAX_SOFTWARE_ROWS = (MAX_LOOP_ITERATIONS - 128) * LANES;
+/** The columns per workgroup, as in the shader. */
+const COLUMNS = 16;
 
 /** For c < cols: sums[c] += Σ_{r < rows} x[x_offset + r·ldx + c]². */
 export const columnSquares = defineKernel({
   name: "column_squares",
   bindings: { x: "read", sums: "read_write" },
   params: u32("rows", "cols", "x_offset", "ldx"),
-  shader: {
-    code,
-    grid: (p) => [Math.ceil(p.cols / COLUMNS), 1, 1],
-    loops: (p) => sequence(loop(Math.ceil(p.rows / LANES)), loop(Math.log2(LANES))),
-  },
+  shader: { code, grid: (p) => [Math.ceil(p.cols / COLUMNS), 1, 1] },
   cases: () => [columnSquaresCase(133, 70)],
 });
 

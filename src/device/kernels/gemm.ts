@@ -4,7 +4,6 @@
 
 import { defineKernel, f32, type Kernel, type ShaderVariant, u32 } from "./kernel.ts";
 import { filled, type KernelCase, signed, sumRoundings } from "./kernel_case.ts";
-import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../../shaders/gemm_software.wgsl" with { type: "text" };
 
@@ -15,8 +14,6 @@ import softwareCode from "../../../shaders/gemm_software.wgsl" with { type: "tex
  * With `upper` = 1 + d, the caller needs only the elements C[i, j] with i ≤ j + d. The kernel may skip the others, so a
  * symmetric product (d = 0) takes about half the time. With `upper` = 0, all are needed. An implementation may skip
  * zeros of A or B, so 0·NaN and 0·∞ may count as 0.
- *
- * On a software adapter k is at most {@link MAX_SOFTWARE_K}.
  */
 const params = {
   ...u32("m", "n", "k", "a_offset", "lda", "b_offset", "ldb", "c_offset", "ldc"),
@@ -31,9 +28,6 @@ type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 /** The numbers of rows and columns of C that one workgroup of `gemm_software.wgsl` computes. */
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
-
-/** The largest k on a software adapter. The loops over k and over C stay under `MAX_LOOP_ITERATIONS`. */
-export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
 /**
  * Declares `gemm.wgsl` with workgroups that each compute (rows, cols) elements of C. `rows` and `cols` are 64 or 128.
@@ -106,9 +100,6 @@ function declareGemm(name: string, seed: number): GemmKernel {
       code: softwareCode,
       entryPoint: name,
       grid: (p) => [Math.ceil(p.n / SOFTWARE_COLS), Math.ceil(p.m / SOFTWARE_ROWS), 1],
-      // The shader has two loops over k. Only one of them runs, depending on the alignment of B, and the other counts
-      // as `loop(0)`. Each of the two calls of `store` has a loop of 4.
-      loops: (p) => sequence(loop(p.k), loop(0), loop(SOFTWARE_ROWS, loop(4), loop(4))),
     },
   });
 }

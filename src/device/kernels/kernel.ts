@@ -1,5 +1,4 @@
 import type { KernelCase } from "./kernel_case.ts";
-import type { LoopCount } from "./loop_count.ts";
 
 export type BindingAccess = "read" | "read_write";
 
@@ -22,8 +21,6 @@ export interface ShaderVariant<P extends string = string> {
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;
-  /** Counts the loop iterations of an invocation, if the shader has loops and a software adapter may run it. */
-  readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
 
 /** How a kernel computes on an adapter whose `rounds` is `bfloat16`. */

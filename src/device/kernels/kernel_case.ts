@@ -1,7 +1,7 @@
 /**
  * The cases of kernels: dispatches with fixed operands. The self-check of a device runs them, and so do the kernel's
- * test, the count of loop iterations and the planted faults. The same seed gives the same bits on every machine,
- * because the generators use integer arithmetic and exact divisions by powers of two only.
+ * test and the planted faults. The same seed gives the same bits on every machine, because the generators use integer
+ * arithmetic and exact divisions by powers of two only.
  */
 
 export type Values = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;

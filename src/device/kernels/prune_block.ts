@@ -32,54 +32,15 @@ import {
   columnLoopCase,
   type ColumnLoopConstants,
   columnLoopParams as params,
-  cut,
-  groupChoiceLoops,
   HARDWARE,
-  MAX_BLOCK_SIZE,
-  rowLoops,
   ROWS,
-  segmentLoops,
   SOFTWARE,
-  spanSize,
-  updateSpanLoops,
 } from "./column_loop.ts";
-import { loop, loopOver, sequence } from "./loop_count.ts";
 import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../../shaders/prune_block.wgsl" with { type: "text" };
 
-function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params> {
-  return {
-    code: columnLoop + code,
-    constants,
-    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-    loops: ({ size }) => {
-      const { LANES } = constants, byKey = loop(LANES === 1 ? 0 : Math.ceil(size / LANES));
-      const byWord = loop(LANES === 1 ? Math.ceil(size / 32) : 0, loop(32));
-      const choice = sequence(byKey, byWord, loop(MAX_BLOCK_SIZE / 32, loop(32)));
-      const spans = cut(0, size, constants.SPAN).map(([start, end]) =>
-        sequence(updateSpanLoops(start, end), segmentLoops(start, end, end, constants))
-      );
-      return sequence(choice, loopOver(spans), rowLoops(size, constants));
-    },
-  };
-}
-
-function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params | "group"> {
-  return {
-    code: columnLoop + code,
-    constants,
-    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-    loops: ({ size, group }) => {
-      const spans = cut(0, size, spanSize(group, constants)).map(([start, spanEnd]) => {
-        const groups = cut(start, spanEnd, group).map(([first, end]) => {
-          const choice = groupChoiceLoops(first, end, constants);
-          return sequence(choice, segmentLoops(first, end, spanEnd, constants));
-        });
-        return sequence(updateSpanLoops(start, spanEnd), loopOver(groups));
-      });
-      return sequence(loopOver(spans), rowLoops(size, constants));
-    },
-  };
+function shaderWith(constants: ColumnLoopConstants): ShaderVariant<"rows"> {
+  return { code: columnLoop + code, constants, grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1] };
 }
 
 /**
@@ -92,8 +53,8 @@ export const pruneBlock = defineKernel({
   name: "prune_block",
   bindings: { ...bindings, keys: "read", selection: "read_write" },
   params,
-  shader: pruneBlockShader(HARDWARE),
-  softwareShader: pruneBlockShader(SOFTWARE),
+  shader: shaderWith(HARDWARE),
+  softwareShader: shaderWith(SOFTWARE),
   cases: () => [pruneBlockCase(128, false), pruneBlockCase(256, true), pruneBlockCase(77, true)],
 });
 
@@ -105,15 +66,13 @@ export const pruneBlock = defineKernel({
  * last group has only g < group columns, it keeps ceil(keep·g/group) entries. `forced` has `words` u32
  * words per row of the matrix. Bit c%32 of word c/32 is set if the entry in column c of the matrix is forced. `forced`
  * is read only if `has_forced` = 1.
- *
- * On a software adapter, groups may have up to 128 columns.
  */
 export const pruneBlockNM = defineKernel({
   name: "prune_block_n_m",
   bindings: { ...bindings, forced: "read" },
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
-  shader: pruneBlockNMShader(HARDWARE),
-  softwareShader: pruneBlockNMShader(SOFTWARE),
+  shader: shaderWith(HARDWARE),
+  softwareShader: shaderWith(SOFTWARE),
   cases: () => [
     pruneBlockNMCase(128, false, 3, 5, 1),
     pruneBlockNMCase(256, true, 2, 4, 0),

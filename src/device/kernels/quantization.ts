@@ -5,13 +5,11 @@
 
 import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { below, filled, positives, signed, UNTOUCHED, words } from "./kernel_case.ts";
-import { loop, sequence } from "./loop_count.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
 import source from "../../../shaders/quantization.wgsl" with { type: "text" };
 
 const code = linear + quantizationGrid + source;
-const LANES = 64;
 
 /**
  * For r < rows: lows[row0 + r] ← min(lows[row0 + r], w[r·ld + c] for all c < cols), and highs likewise with max. A
@@ -22,11 +20,7 @@ export const rowExtremes = defineKernel({
   name: "row_extremes",
   bindings: { w: "read", lows: "read_write", highs: "read_write" },
   params: u32("rows", "cols", "ld", "row0"),
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.rows, 1),
-    loops: (p) => sequence(loop(Math.ceil(p.cols / LANES)), loop(Math.log2(LANES))),
-  },
+  shader: { code, grid: (p) => linearGrid(p.rows, 1) },
   cases: () => [rowExtremesCase(19, 301)],
 });
 

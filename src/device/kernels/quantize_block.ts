@@ -14,58 +14,17 @@ import {
   columnLoopCase,
   type ColumnLoopConstants,
   columnLoopParams,
-  cut,
-  groupChoiceLoops,
   HARDWARE,
-  rowLoops,
   ROWS,
-  SEGMENT,
-  segmentLoops,
   SOFTWARE,
-  spanSize,
-  updateSpanLoops,
 } from "./column_loop.ts";
-import { loop, loopOver, sequence } from "./loop_count.ts";
-import { CANDIDATES } from "./search_grids.ts";
 import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
 import code from "../../../shaders/quantize_block.wgsl" with { type: "text" };
 
-function quantizeBlockShader(
-  constants: ColumnLoopConstants,
-): ShaderVariant<"rows" | "size" | "group" | "grid_size" | "searched" | "scale_limit"> {
-  return {
-    code: quantizationGrid + columnLoop + code,
-    constants,
-    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-    loops: ({ size, group, grid_size, searched, scale_limit }) => {
-      const unit = grid_size || group || SEGMENT;
-      const spans = cut(0, size, spanSize(unit, constants)).map(([start, spanEnd]) => {
-        const units = cut(start, spanEnd, unit).map(([first, unitEnd]) => {
-          const groups = cut(first, unitEnd, group || unit).map(([from, end]) => {
-            const choice = groupChoiceLoops(from, group ? end : from, constants);
-            return sequence(choice, segmentLoops(from, end, spanEnd, constants));
-          });
-          const search = searchLoops(grid_size && searched ? unitEnd - first : 0, constants);
-          return sequence(loop(grid_size ? unitEnd - first : 0), search, search, loopOver(groups));
-        });
-        return sequence(updateSpanLoops(start, spanEnd), loopOver(units));
-      });
-      const words = loop(Math.ceil(size / 32 / constants.LANES));
-      const importances = loop(searched ? Math.ceil(size / ROWS / constants.LANES) : 0);
-      const groups = scale_limit ? Math.ceil(size / grid_size) : 0,
-        factor = loop(groups, loop(groups ? grid_size : 0));
-      return sequence(words, importances, factor, loopOver(spans), rowLoops(size, constants));
-    },
-  };
-}
-
-/** Counts the iterations of `search_stage` in the shader for a grid of `columns` columns, or 0 without a search. */
-function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
-  const quads = columns === 0 ? 0 : CANDIDATES / 4, parts = Math.max(1, Math.min(4, LANES / 4));
-  const others = loop(columns === 0 ? 0 : parts - 1);
-  const errors = loop(Math.ceil(quads / LANES), loop(Math.ceil(columns / parts)));
-  return sequence(errors, others, loop(quads, others));
+function shaderWith(constants: ColumnLoopConstants): ShaderVariant<"rows"> {
+  const grid: ShaderVariant<"rows">["grid"] = (p) => [Math.ceil(p.rows / ROWS), 1, 1];
+  return { code: quantizationGrid + columnLoop + code, constants, grid };
 }
 
 /**
@@ -88,8 +47,6 @@ function searchLoops(columns: number, { LANES }: ColumnLoopConstants) {
  *   magnitude times a factor, which all columns of the block share. `scale_dtype` is the dtype of the factor. The kernel computes
  *   the factor at the start. It is not stored. An asymmetric grid is free if no weight of its columns is 0 or pruned and `group`
  *   is 0. Then `zeros` has the code of 0 as a fraction.
- *
- * On a software adapter, n:m groups may have up to 128 columns.
  */
 export const quantizeBlock = defineKernel({
   name: "quantize_block",
@@ -99,8 +56,8 @@ export const quantizeBlock = defineKernel({
     ...u32("keep", "group", "grid_size", "grids", "max_code", "symmetric", "searched"),
     ...u32("scale_dtype", "scale_limit"),
   },
-  shader: quantizeBlockShader(HARDWARE),
-  softwareShader: quantizeBlockShader({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.
+  shader: shaderWith(HARDWARE),
+  softwareShader: shaderWith({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.
   cases: () => ROUNDED.map(quantizeBlockCase),
 });
 

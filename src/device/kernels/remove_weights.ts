@@ -13,11 +13,8 @@
 
 import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { below, filled, positives, signed, words } from "./kernel_case.ts";
-import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/remove_weights.wgsl" with { type: "text" };
-
-const SIZE = 256;
 
 /** The most columns. The coefficients of all steps take 12 KiB. Every adapter has 16 KiB of workgroup memory. */
 export const MAX_REMOVAL_COLUMNS = 3072;
@@ -65,12 +62,7 @@ export const removeWeights = defineKernel({
     trace: "read_write",
   },
   params: u32("rows", "cols", "ld", "depth", "start", "steps", "keep", "group"),
-  shader: {
-    code: shared + code,
-    grid: (p) => linearGrid(p.rows, 1),
-    loops: ({ ld, start, steps }) =>
-      loopOver(Array.from({ length: steps }, (_, i) => stepLoops(ld, start + i))),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows, 1) },
   cases: () =>
     ([
       ["unstructured", { start: 0, steps: 40, keep: 0, group: 0 }, REMOVAL],
@@ -84,17 +76,6 @@ export const removeWeights = defineKernel({
       }],
     ] as const).map(([feature, steps, size]) => removalCase(feature, steps, size)),
 });
-
-/** Counts the loop iterations of step k, for rows that are `ld` elements apart. */
-export function stepLoops(ld: number, k: number): LoopCount {
-  const quads = Math.ceil(ld / 4 / SIZE);
-  return sequence(
-    loop(quads),
-    loop(Math.log2(SIZE)),
-    loop(Math.ceil(k / SIZE)),
-    loop(quads, loop(Math.floor(k / 4)), loop(k % 4)),
-  );
-}
 
 const REMOVAL = { rows: 5, cols: 130, ld: 132, depth: 44 };
 

@@ -5,16 +5,9 @@
 
 import { defineKernel, type ShaderVariant, u32 } from "./kernel.ts";
 import { filled, signed, sumRoundings } from "./kernel_case.ts";
-import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../../shaders/reverse_cholesky.wgsl" with { type: "text" };
 import packedCode from "../../../shaders/reverse_cholesky_packed.wgsl" with { type: "text" };
 
-/** The columns per segment and the columns of coefficients per chunk, as in the shader. */
-const SEGMENT = 8;
-const CHUNK = 32;
-
-/** The invocations of `reverse_cholesky_packed.wgsl`, as in the shader. */
-const PACKED_LANES = 256;
 /** The largest block in workgroup memory. It takes 33 KiB. GPUs have at least 48 KiB, most software adapters 32 KiB. */
 const LARGEST_PACKED = 128;
 
@@ -34,7 +27,6 @@ export const reverseCholesky = defineKernel({
   bindings: { h: "read", r: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
   params: u32("size", "offset", "ld", "r_offset", "ldr", "u_offset", "ldu", "first"),
   shader: shaderWithLanes(256),
-  // With 8 lanes, each lane would need 330,000 loop iterations for 256 columns, which is over the limit.
   softwareShader: shaderWithLanes(64),
   variants: { packed: packedShader(LARGEST_PACKED) },
   variantFor: ({ size }) => size <= LARGEST_PACKED ? "packed" : undefined,
@@ -72,11 +64,6 @@ export function packedShader(largest: number): ShaderVariant<"size"> {
     constants: { LARGEST: largest },
     workgroupBytes: 4 * (largest * (largest + 1) / 2 + 2 * largest + 1),
     grid: () => [1, 1, 1],
-    loops: ({ size }) => {
-      const elements = loop(Math.ceil(size ** 2 / PACKED_LANES));
-      const update = loop(Math.ceil(size / Math.max(1, Math.floor(PACKED_LANES / largest))));
-      return sequence(elements, loop(size, update), elements, loop(1), loop(size, loop(size)), elements);
-    },
   };
 }
 
@@ -85,30 +72,7 @@ function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
     code,
     constants: { LANES: lanes },
     grid: () => [1, 1, 1],
-    loops: ({ size }) => countLoops(size, lanes),
   };
-}
-
-/** Counts the loops of the shader. Each constant is named after the function or phase of the shader that it counts. */
-function countLoops(size: number, lanes: number): LoopCount {
-  const rows = (count: number, ...body: LoopCount[]) => loop(Math.ceil(count / lanes), ...body);
-  const sumLater = (end: number, rowCount: number) => {
-    const products = rows(rowCount, loop(Math.min(CHUNK, size - end)), loop(4));
-    return sequence(
-      rows(size, loop(SEGMENT)),
-      loop(Math.ceil((size - end) / CHUNK), rows(2 * CHUNK), products),
-    );
-  };
-  const factorSegments: LoopCount[] = [], invertSegments: LoopCount[] = [];
-  for (let start = Math.floor((size - 1) / SEGMENT) * SEGMENT; start >= 0; start -= SEGMENT) {
-    const end = Math.min(start + SEGMENT, size);
-    const columns = loop(end - start, rows(end, loop(end - start - 1)), rows(size));
-    factorSegments.push(sequence(sumLater(end, end), rows(end, loop(end - start)), columns));
-    const aligned = Math.floor(start / lanes) * lanes;
-    const solve = rows(size, loop(end - start, loop(end - start - 1)));
-    invertSegments.push(sequence(sumLater(end, size - aligned), solve));
-  }
-  return sequence(loopOver(factorSegments), loopOver(invertSegments));
 }
 
 /**

@@ -4,11 +4,7 @@
 
 import { defineKernel, f32, rowGrid, u32 } from "./kernel.ts";
 import { positives, signed, sumRoundings } from "./kernel_case.ts";
-import { loop, sequence } from "./loop_count.ts";
 import code from "../../../shaders/row_dot.wgsl" with { type: "text" };
-
-/** Invocations per workgroup, as in the shader. */
-const SIZE = 64;
 
 /** sums[sums_offset + r·sums_stride] += scale·Σ_{c<cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c], r < rows. */
 export const rowDot = defineKernel({
@@ -18,11 +14,7 @@ export const rowDot = defineKernel({
     ...u32("rows", "cols", "x_offset", "ldx", "y_offset", "ldy", "sums_offset", "sums_stride"),
     ...f32("scale"),
   },
-  shader: {
-    code,
-    grid: rowGrid,
-    loops: (p) => sequence(loop(Math.ceil(p.cols / SIZE)), loop(Math.log2(SIZE))),
-  },
+  shader: { code, grid: rowGrid },
   cases: () => [rowDotCase(19, 301)],
 });
 

@@ -12,7 +12,6 @@
 
 import { defineKernel, linearGrid, u32 } from "./kernel.ts";
 import { positives, signed, sumRoundings } from "./kernel_case.ts";
-import { loop, sequence } from "./loop_count.ts";
 import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
 import source from "../../../shaders/search_grids.wgsl" with { type: "text" };
@@ -32,11 +31,7 @@ export const gridErrors = defineKernel({
   name: "grid_errors",
   bindings: { w: "read", importance: "read", scales: "read", zeros: "read", errors: "read_write" },
   params: u32("rows", "cols", "ld", "row0", "first", "stage", "max_code", "symmetric", "scale_dtype"),
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.rows, 1),
-    loops: (p) => sequence(loop(Math.ceil(p.cols / PARTS)), loop(Math.log2(PARTS))),
-  },
+  shader: { code, grid: (p) => linearGrid(p.rows, 1) },
   cases: () =>
     ([[0, 0, 0], [0, 1, 0], [1, 1, 1], [1, 0, 2]] as const).map((options) =>
       gridErrorsCase(19, 301, options)
@@ -51,7 +46,7 @@ export const chooseGrids = defineKernel({
   name: "choose_grids",
   bindings: { errors: "read_write", scales: "read_write", zeros: "read_write" },
   params: u32("count", "stage", "max_code", "symmetric", "scale_dtype"),
-  shader: { code, grid: (p) => linearGrid(p.count, 64), loops: () => loop(CANDIDATES / 4) },
+  shader: { code, grid: (p) => linearGrid(p.count, 64) },
   cases: () => ([[0, 0, 0], [1, 1, 1], [1, 0, 2]] as const).map((options) => chooseGridsCase(75, options)),
 });
 

@@ -18,7 +18,7 @@ import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_group_cache.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
-import { assertUnderLoopLimit, ParamsEncoder } from "./params_encoder.ts";
+import { ParamsEncoder } from "./params_encoder.ts";
 import { matrixTuning } from "./runtimes/matrix_units.ts";
 import { PipelineCache, warmUpPipelines } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
@@ -156,7 +156,7 @@ export class WebGpuBackend implements Backend {
   /**
    * See {@link Backend.dispatch}.
    * @throws {TypeError} if a binding or parameter is missing or not declared, or a written buffer is bound twice
-   * @throws {RangeError} if the grid or a parameter is out of range, or a software adapter could end loops early
+   * @throws {RangeError} if the grid or a parameter is out of range
    * @throws {Error} if the compiler has rejected the kernel
    */
   dispatch<B extends string, P extends string>(
@@ -170,7 +170,6 @@ export class WebGpuBackend implements Backend {
     const { shader, layout, pipeline } = this.#pipelines.get(kernel, params);
     const grid = shader.grid(params);
     this.#checkGrid(kernel, grid);
-    if (this.adapter.software) assertUnderLoopLimit(kernel, shader, params);
     if (grid.includes(0)) return;
     const bindGroup = this.#bindGroups.get(layout, bound);
     this.#queue.dispatch({ pipeline, bindGroup, buffers: bound, grid }, encoded);

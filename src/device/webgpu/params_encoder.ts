@@ -3,10 +3,9 @@
  * order of the kernel's declaration, with 4 bytes each.
  */
 
-import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
+import type { Kernel } from "../kernels/kernel.ts";
 import { writeParams } from "../call_checks.ts";
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
-import { MAX_LOOP_ITERATIONS } from "../kernels/loop_count.ts";
 
 /** Encodes parameters into one array, which is reused by every call. */
 export class ParamsEncoder {
@@ -17,23 +16,5 @@ export class ParamsEncoder {
   /** Returns the encoded struct. The bytes are valid until the next call. @throws the errors of `writeParams` */
   encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, 4 * writeParams(kernel, params, this.#words, this.#floats, 0));
-  }
-}
-
-/**
- * Checks the number of loop iterations of one dispatch. A shader that declares no loop count passes.
- * @throws {RangeError} naming the kernel and the count, if one invocation would need `MAX_LOOP_ITERATIONS` or more
- */
-export function assertUnderLoopLimit(
-  { name }: Kernel,
-  shader: ShaderVariant,
-  params: Readonly<Record<string, number>>,
-): void {
-  const iterations = shader.loops?.(params).iterations ?? 0;
-  if (iterations >= MAX_LOOP_ITERATIONS) {
-    throw new RangeError(
-      `dispatch of ${name}: one invocation would need ${iterations} loop iterations, but a software adapter ` +
-        `may end its loops after ${MAX_LOOP_ITERATIONS}`,
-    );
   }
 }

@@ -8,7 +8,6 @@
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
 import { createBufferOf, freeArray, READ_BYTES } from "../../device/host_memory.ts";
 import { type Tile, TiledMatrix } from "../../device/tiled_matrix.ts";
-import { MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
 import { rmsNorm } from "../../device/kernels/forward/normalize.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -103,7 +102,7 @@ export class HessianAccumulator {
   add(x: DeviceBuffer, rows: number, _residual?: Residual): void {
     this.#tokens += rows;
     const weighted = this.weightedInputs(x, rows);
-    this.#addAll(weighted ?? x, rows);
+    this.#addProducts(weighted ?? x, rows);
     weighted?.destroy();
   }
 
@@ -131,12 +130,6 @@ export class HessianAccumulator {
     this.backend.dispatch(rmsNorm, { x, weight, y }, { rows, cols: this.size, eps: LEAST_SQUARE });
     weight.destroy();
     return y;
-  }
-
-  #addAll(x: DeviceBuffer, rows: number): void {
-    // On software adapters, which emulate a GPU on the CPU, one dispatch sums over at most MAX_SOFTWARE_K rows.
-    const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
-    for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
   }
 
   /**
@@ -188,10 +181,9 @@ export class HessianAccumulator {
     if (this.#isUndefined) this.#clearUpper();
   }
 
-  #addRows(x: DeviceBuffer, row0: number, rows: number): void {
-    const offset = row0 * this.size;
-    this.#probe?.add(x, offset, rows);
-    const from = (column: number) => ({ buffer: x, offset: offset + column, ld: this.size });
+  #addProducts(x: DeviceBuffer, rows: number): void {
+    this.#probe?.add(x, rows);
+    const from = (column: number) => ({ buffer: x, offset: column, ld: this.size });
     for (const tile of this.#upper.part.tiles()) {
       const { rows: m, cols: n, row0, col0 } = tile, beta = this.#isUndefined ? 0 : 1;
       const product = { m, n, k: rows, beta, upper: row0 === col0 };

@@ -52,10 +52,10 @@ export class InputProbe {
   }
 
   /**
-   * Queues P += Rᵀ·X/√k for `rows` inputs of X, (rows, n) f32, of which the first element is at `offset`.
+   * Queues P += Rᵀ·X/√k for `rows` inputs of X, (rows, n) f32.
    * @throws {OutOfDeviceMemoryError} if a copy of at most `SUMS` inputs does not fit
    */
-  add(x: DeviceBuffer, offset: number, rows: number): void {
+  add(x: DeviceBuffer, rows: number): void {
     const { backend, size: n } = this,
       inputs = backend.createBuffer("inputs of a probe", 4 * Math.min(SUMS, rows) * n);
     for (let first = 0; first < rows; first += SUMS) {
@@ -65,7 +65,7 @@ export class InputProbe {
         order = Uint32Array.from({ length: count }, (_, row) => (row ^ shift) & SUMS - 1);
       const index = createBufferOf(backend, "sums of inputs", order);
       const factors = createBufferOf(backend, "signs of inputs", signs(token, count, 1));
-      backend.copy(x, 4 * (offset + first * n), inputs, 0, 4 * count * n);
+      backend.copy(x, 4 * first * n, inputs, 0, 4 * count * n);
       const params = { rows: count, cols: n, offset: 0, has_index: 1, scale: 1 };
       backend.dispatch(addRows, { x: inputs, index, factors, y: this.#sums }, params);
       index.destroy();

@@ -4,7 +4,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
-import { columnSquares, MAX_SOFTWARE_ROWS } from "../../device/kernels/column_squares.ts";
+import { columnSquares } from "../../device/kernels/column_squares.ts";
 
 /** The squared norms of the inputs of one layer, or of several layers with the same input, in device memory. */
 export class SquaredNorms {
@@ -23,15 +23,8 @@ export class SquaredNorms {
 
   /** Adds the squares of X, which is f32 with shape (rows, size), to the sums. The work is only queued. */
   add(x: DeviceBuffer, rows: number): void {
-    const step = this.backend.adapter.software ? MAX_SOFTWARE_ROWS : rows;
-    for (let row0 = 0; row0 < rows; row0 += step) {
-      this.backend.dispatch(columnSquares, { x, sums: this.#sums }, {
-        rows: Math.min(step, rows - row0),
-        cols: this.size,
-        x_offset: row0 * this.size,
-        ldx: this.size,
-      });
-    }
+    const params = { rows, cols: this.size, x_offset: 0, ldx: this.size };
+    this.backend.dispatch(columnSquares, { x, sums: this.#sums }, params);
   }
 
   /** Waits for the queued work and reads the sums: f32 with shape (size). @throws {DeviceLostError} */

@@ -18,7 +18,7 @@ import { ResourceSet } from "../../device/owned.ts";
 import { TiledMatrix } from "../../device/tiled_matrix.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../device/kernels/forward/activate.ts";
 import { divideByRms } from "../../device/kernels/forward/normalize.ts";
-import { gemmNN, MAX_SOFTWARE_K } from "../../device/kernels/gemm.ts";
+import { gemmNN } from "../../device/kernels/gemm.ts";
 import { productTN } from "../../device/kernels/product.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
@@ -159,15 +159,11 @@ export class TargetStatistics extends HessianAccumulator {
 
   /** Queues C += alpha·Aᵀ·B for A, (rows, C's rows), and B, (rows, C's columns). */
   #addProduct(a: DeviceBuffer, b: DeviceBuffer, rows: number, c: TiledMatrix, alpha: number): void {
-    const step = this.backend.adapter.software ? MAX_SOFTWARE_K : rows;
-    for (let row = 0; row < rows; row += step) {
-      for (const tile of c.tiles()) {
-        const { rows: m, cols: n, row0, col0 } = tile, k = Math.min(step, rows - row);
-        const left = { buffer: a, offset: row * c.rows + row0, ld: c.rows };
-        const right = { buffer: b, offset: row * c.cols + col0, ld: c.cols };
-        const product = { m, n, k, alpha, beta: 1 };
-        gemm(this.backend, productTN, left, right, submatrixOf(tile, row0, col0), product);
-      }
+    for (const tile of c.tiles()) {
+      const { rows: m, cols: n, row0, col0 } = tile;
+      const left = { buffer: a, offset: row0, ld: c.rows }, right = { buffer: b, offset: col0, ld: c.cols };
+      const product = { m, n, k: rows, alpha, beta: 1 };
+      gemm(this.backend, productTN, left, right, submatrixOf(tile, row0, col0), product);
     }
   }
 

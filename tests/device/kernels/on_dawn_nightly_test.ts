@@ -6,13 +6,13 @@
 import { dawnSkipReason } from "../../support/dawn.ts";
 import { testOnlyWebGpu } from "../../support/backends.ts";
 
-/** These tests compile shaders of their own on a device that they open themselves. */
-const OTHERS = ["loop_count_slow_test.ts", "on_dawn_nightly_test.ts"];
-
 if (dawnSkipReason === undefined) {
   testOnlyWebGpu("dawn");
   const files = [...Deno.readDirSync(new URL(".", import.meta.url))].map(({ name }) => name);
-  for (const name of files.filter((name) => name.endsWith("_test.ts") && !OTHERS.includes(name)).sort()) {
+  for (
+    const name of files.filter((name) => name.endsWith("_test.ts") && name !== "on_dawn_nightly_test.ts")
+      .sort()
+  ) {
     await import(new URL(name, import.meta.url).href);
   }
 }

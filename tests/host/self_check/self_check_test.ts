@@ -1,16 +1,20 @@
 /**
- * Tests of the self-check of a device: that right devices pass, and that every kernel is checked.
+ * Tests of the self-check of a device: that right devices pass, that every kernel is checked, and that an adapter
+ * that ends loops early is refused.
  * `expected_slow_test.ts` computes the committed numbers again.
  */
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { DeviceLostError } from "../../../src/device/backend.ts";
+import { causalConvolution } from "../../../src/device/kernels/forward/causal_convolution.ts";
+import type { Kernel } from "../../../src/device/kernels/kernel.ts";
 import { KERNELS } from "../../../src/device/kernels/kernels.ts";
 import { ALL_CASES } from "../../../src/host/self_check/cases.ts";
 import { KERNELS_FILE, renderKernelList } from "../../../scripts/self_check/kernel_list.ts";
 import { selfCheck } from "../../../src/host/self_check/self_check.ts";
-import { eachTiling } from "../../support/backends.ts";
+import { eachTiling, onWebGpu } from "../../support/backends.ts";
+import { withKernel } from "../../../scripts/self_check/faults/plant.ts";
 import { recordingBackend } from "../../../scripts/self_check/faults/with_dispatch.ts";
 
 eachTiling("selfCheck()", (backend) => {
@@ -26,6 +30,19 @@ eachTiling("selfCheck()", (backend) => {
       throw new DeviceLostError("unplugged");
     });
     await rejects(selfCheck(lost), { name: "DeviceLostError", message: "unplugged" });
+  });
+});
+
+onWebGpu("selfCheck()", (backend) => {
+  it("refuses an adapter that ends a loop after 65,535 iterations", async () => {
+    const { shader } = causalConvolution;
+    const code = shader.code.replace("age < min(", "age < 65535 && age < min(");
+    const ending = withKernel(backend(), { ...causalConvolution, shader: { ...shader, code } } as Kernel);
+    await rejects(selfCheck(ending), {
+      name: "SelfCheckError",
+      kernels: ["causal_convolution"],
+      message: /computes wrong results: kernel causal_convolution, 70,000 taps, output y/,
+    });
   });
 });
 

@@ -2,7 +2,6 @@
 
 import { defineKernel, f32, type Grid, type ShaderVariant, u32 } from "../kernel.ts";
 import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import bindings from "../../../../shaders/shared/attention_forward.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
@@ -11,14 +10,8 @@ import tiledCode from "../../../../shaders/attention_tiled.wgsl" with { type: "t
 
 /** The queries per workgroup, as in shaders/shared/attention.wgsl. */
 const QUERIES = 64;
-/** The keys that a workgroup handles at a time, as in shaders/attention.wgsl and shaders/attention_tiled.wgsl. */
-const KEYS = 16;
-const TILED_KEYS = 64;
 /** The most quads of the output of a workgroup, as in shaders/attention.wgsl. */
 const PART = 64;
-/** The quads of a slice, and the invocations across and down, as in shaders/attention_tiled.wgsl. */
-const SLICE = 4;
-const EDGE = 16;
 
 /**
  * For each token t, head h and dimension d:
@@ -41,8 +34,7 @@ const EDGE = 16;
  * An adapter whose `rounds` is `bfloat16` may round q, k, v and the softmax's numerators to bfloat16, but no sums.
  *
  * `head_dim` is at most 512. A workgroup computes at most 256 dimensions of the output, so wider heads compute their scores
- * twice. On a software adapter, the limit of loop iterations allows windows of up to about 22,000 tokens with
- * `head_dim` = 64, 12,000 with 128, 6,200 with 256 and 4,100 with 512.
+ * twice.
  */
 export const attention = defineKernel({
   name: "attention",
@@ -58,11 +50,7 @@ export const attention = defineKernel({
   shader: tiledShader(4),
   variants: { "64 dimensions": tiledShader(1), "128 dimensions": tiledShader(2) },
   variantFor: variantForHeads,
-  softwareShader: {
-    code: bindings + shared + softCap + code,
-    grid: (p) => grid(p, 4 * PART),
-    loops: countLoops,
-  },
+  softwareShader: { code: bindings + shared + softCap + code, grid: (p) => grid(p, 4 * PART) },
   rounded: {
     count: 3,
     // A pass of few tokens, as when a text is generated, reads much of the cached keys and values but changes few.
@@ -94,9 +82,7 @@ export const attention = defineKernel({
   ],
 });
 
-type AttentionParams = Readonly<
-  Record<"batch" | "tokens" | "past" | "heads" | "head_dim" | "window", number>
->;
+type AttentionParams = Readonly<Record<"batch" | "tokens" | "heads" | "head_dim", number>>;
 
 /** Returns the name of the shader for the narrowest heads that fit, or undefined for heads of over 128 dimensions. */
 export function variantForHeads({ head_dim }: Pick<AttentionParams, "head_dim">): string | undefined {
@@ -117,30 +103,7 @@ function tiledShader(width: number): ShaderVariant<keyof AttentionParams> {
     code: bindings + shared + softCap + tiledCode,
     constants: { WIDTH: width },
     grid: (p) => grid(p, 64 * width),
-    loops: (p) => {
-      const { head_dim } = p, keys = keysOfWorkgroup(p);
-      const slices = loop(Math.ceil(head_dim / 4 / SLICE), loop(SLICE));
-      const values = loop(TILED_KEYS * width / 32, loop(2), loop(32 / width));
-      const chunk = [slices, loop(EDGE), values];
-      return sequence(loop(Math.ceil(keys / TILED_KEYS), ...chunk), loop(EDGE));
-    },
   };
-}
-
-/** Returns the largest number of keys that the queries of a workgroup attend to. */
-function keysOfWorkgroup({ tokens, past, window }: AttentionParams): number {
-  const all = past + tokens;
-  return window === 0 ? all : Math.min(all, window + QUERIES - 1);
-}
-
-function countLoops(p: AttentionParams): LoopCount {
-  const quads = Math.ceil(p.head_dim / 4), first = Math.min(quads, PART), keys = keysOfWorkgroup(p);
-  const part = (count: number) => sequence(loop(Math.ceil(KEYS * count / QUERIES)), loop(count));
-  return sequence(
-    loop(p.head_dim),
-    loop(Math.ceil(keys / KEYS), part(first), part(quads - first), part(first)),
-    loop(4 * first),
-  );
 }
 
 /**

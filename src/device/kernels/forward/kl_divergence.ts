@@ -2,8 +2,6 @@
 
 import { defineKernel, rowGrid, u32 } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
-import { SIZE } from "./normalize.ts";
 import sums from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
 import maxima from "../../../../shaders/shared/workgroup_max.wgsl" with { type: "text" };
 import code from "../../../../shaders/kl_divergence.wgsl" with { type: "text" };
@@ -16,14 +14,7 @@ export const klDivergence = defineKernel({
   name: "kl_divergence",
   bindings: { reference: "read", logits: "read", divergence: "read_write" },
   params: u32("rows", "cols", "ld"),
-  shader: {
-    code: sums + maxima + code,
-    grid: rowGrid,
-    loops: (p) => {
-      const columns = loop(Math.ceil(p.cols / SIZE)), tree = loop(Math.log2(SIZE));
-      return sequence(columns, tree, columns, tree, tree);
-    },
-  },
+  shader: { code: sums + maxima + code, grid: rowGrid },
   cases: () => [
     {
       feature: "one large logit",

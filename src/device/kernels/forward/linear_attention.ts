@@ -5,14 +5,16 @@
 
 import { defineKernel, f32, linearGrid, u32 } from "../kernel.ts";
 import { EXPONENTIAL, filled, signed, sumRoundings } from "../kernel_case.ts";
-import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
 import heads from "../../../../shaders/shared/linear_attention.wgsl" with { type: "text" };
 import code from "../../../../shaders/linear_attention.wgsl" with { type: "text" };
 
-/** The most dimensions of a key, and the most tokens of one dispatch, by the limit of loop iterations on a software adapter. */
-export const MAX_KEY_DIM = 256, MAX_DISPATCH_TOKENS = 100;
+/** The most dimensions of a key. In the backward pass, each of them has an invocation of its own. */
+export const MAX_KEY_DIM = 256;
+
+/** The most tokens of one dispatch, so that it is far shorter than the time after which a driver resets the GPU. */
+export const MAX_DISPATCH_TOKENS = 100;
 
 /** The most dimensions of a value. In the backward pass, the 4 MiB of scratch of a CPU thread hold two vectors of them and two of a key. */
 export const MAX_VALUE_DIM = 2 ** 18;
@@ -53,7 +55,6 @@ export const linearAttention = defineKernel({
   shader: {
     code: shared + activation + heads + code,
     grid: (p) => linearGrid(p.batch * p.heads * p.value_dim, 64),
-    loops: ({ tokens, key_dim }) => loop(tokens, loop(key_dim), loop(key_dim)),
   },
   cases: () =>
     [1, 0].flatMap((is_delta) => [

@@ -2,14 +2,10 @@
 
 import { defineKernel, rowGrid } from "../kernel.ts";
 import { filled, positives, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
 import normalizeCode from "../../../../shaders/normalize.wgsl" with { type: "text" };
 
 const code = shared + normalizeCode;
-
-/** Invocations per workgroup, as in the shader. */
-export const SIZE = 256;
 
 /**
  * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased
@@ -19,14 +15,7 @@ export const layerNorm = defineKernel({
   name: "layer_norm",
   bindings: { x: "read", weight: "read", bias: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
-  shader: {
-    code,
-    grid: rowGrid,
-    loops: ({ cols }) => {
-      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
-      return sequence(columns, tree, columns, tree, columns);
-    },
-  },
+  shader: { code, grid: rowGrid },
   cases: () => [
     layerNormCase(7, 777),
     { feature: "large mean", ...layerNormCase(2, 777, (value) => 1000 + value) },
@@ -41,14 +30,7 @@ export const rmsNorm = defineKernel({
   name: "rms_norm",
   bindings: { x: "read", weight: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
-  shader: {
-    code,
-    grid: rowGrid,
-    loops: ({ cols }) => {
-      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
-      return sequence(columns, tree, columns);
-    },
-  },
+  shader: { code, grid: rowGrid },
   cases: () => [rmsNormCase(7, 777)],
 });
 
@@ -60,14 +42,7 @@ export const divideByRms = defineKernel({
   name: "divide_by_rms",
   bindings: { x: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", y_cols: "u32", eps: "f32" },
-  shader: {
-    code,
-    grid: rowGrid,
-    loops: ({ cols, y_cols }) => {
-      const tree = loop(Math.log2(SIZE));
-      return sequence(loop(Math.ceil(cols / SIZE)), tree, loop(Math.ceil(y_cols / SIZE)));
-    },
-  },
+  shader: { code, grid: rowGrid },
   cases: () => [divideByRmsCase(7, 777, 301)],
 });
 

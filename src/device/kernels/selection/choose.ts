@@ -13,16 +13,12 @@
 
 import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, coarse, filled, words } from "../kernel_case.ts";
-import { loop } from "../loop_count.ts";
 import { forcedFeature, KEYS_PER_INVOCATION, RADIX_BINS } from "./select.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
 import own from "../../../../shaders/choose.wgsl" with { type: "text" };
 
 const code = linear + shared + own;
-
-/** The invocations that share a row, as in the shader. */
-const LANES = 64;
 
 const params = u32("rows", "cols", "ld", "row0", "first", "words", "has_forced");
 
@@ -35,11 +31,7 @@ export const scoreHistogram = defineKernel({
   name: "score_histogram",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read", histogram: "read_write" },
   params: { ...params, level: "u32" },
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
-    loops: () => loop(KEYS_PER_INVOCATION),
-  },
+  shader: { code, grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION) },
   cases: () =>
     [[0, 0], [1, 0], [0, 1], [0, 2], [0, 3], [1, 3]].map(([has_forced, level]) => ({
       feature: `byte ${level}, ${forcedFeature(has_forced)}`,
@@ -62,7 +54,7 @@ export const countScoreTies = defineKernel({
   name: "count_score_ties",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write" },
   params,
-  shader: { code, grid: (p) => linearGrid(p.rows, 1), loops: (p) => loop(Math.ceil(p.cols / LANES)) },
+  shader: { code, grid: (p) => linearGrid(p.rows, 1) },
   cases: () =>
     [0, 1].flatMap((has_forced) =>
       ["", ", the lowest key"].map((lowest) => ({
@@ -86,15 +78,7 @@ export const chooseEntries = defineKernel({
   name: "choose_entries",
   bindings: { x: "read", scale: "read", forced: "read", selection: "read_write", mask: "read_write" },
   params,
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.rows, 1),
-    loops: (p) => {
-      // A chunk has one mask word per lane, which compares its 32 keys. Then one lane counts the ties of all words.
-      const chunks = Math.ceil((p.cols + 31) / (32 * LANES));
-      return loop(chunks, loop(32), loop(LANES), loop(32));
-    },
-  },
+  shader: { code, grid: (p) => linearGrid(p.rows, 1) },
   cases: () => [
     ...[0, 1].map((has_forced) => ({
       feature: forcedFeature(has_forced),
@@ -124,11 +108,7 @@ export const chooseInGroups = defineKernel({
   name: "choose_in_groups",
   bindings: { x: "read", scale: "read", forced: "read", mask: "read_write" },
   params: { ...params, keep: "u32", group: "u32" },
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
-    loops: (p) => loop(p.group, loop(p.group)),
-  },
+  shader: { code, grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64) },
   cases: () =>
     [[2, 4, 0], [3, 5, 1], [40, 100, 1]].map(([keep, group, has_forced]) => ({
       feature: `${keep}:${group}, ${forcedFeature(has_forced)}`,

@@ -6,14 +6,10 @@
 
 import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, signed, words } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
-import { forcedFeature, RADIX_BINS, RADIX_LEVELS, SCAN } from "./select.ts";
+import { forcedFeature } from "./select.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
 import code from "../../../../shaders/choose_in_rows.wgsl" with { type: "text" };
-
-/** The invocations of a workgroup, as in the shader. */
-const LANES = RADIX_BINS;
 
 /**
  * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and
@@ -29,14 +25,7 @@ export const chooseInRows = defineKernel({
   name: "choose_in_rows",
   bindings: { x: "read", scale: "read", forced: "read", counts: "read", mask: "read_write" },
   params: u32("rows", "cols", "ld", "row0", "words", "has_forced"),
-  shader: {
-    code: linear + shared + code,
-    grid: (p) => linearGrid(p.rows, 1),
-    loops: (p) => {
-      const words = loop(Math.ceil(p.words / LANES), loop(32));
-      return sequence(loop(RADIX_LEVELS, loop(Math.ceil(p.cols / LANES)), SCAN), words, SCAN, words);
-    },
-  },
+  shader: { code: linear + shared + code, grid: (p) => linearGrid(p.rows, 1) },
   cases: () =>
     [0, 1].map((has_forced) => ({
       feature: forcedFeature(has_forced),

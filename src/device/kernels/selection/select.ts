@@ -15,7 +15,6 @@
 
 import { defineKernel, u32 } from "../kernel.ts";
 import { below } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
 import own from "../../../../shaders/select.wgsl" with { type: "text" };
 
@@ -25,8 +24,6 @@ export const RADIX_LEVELS = 4;
 
 /** As in the shaders. */
 export const KEYS_PER_INVOCATION = 16;
-/** The count of the loop of `inclusive_scan` in shaders/shared/select.wgsl. */
-export const SCAN = loop(Math.log2(RADIX_BINS));
 
 const code = shared + own;
 
@@ -39,7 +36,7 @@ export const selectDigit = defineKernel({
   name: "select_digit",
   bindings: { histogram: "read_write", selection: "read_write" },
   params: u32("level", "k"),
-  shader: { code, grid: () => [1, 1, 1], loops: () => SCAN },
+  shader: { code, grid: () => [1, 1, 1] },
   cases: () =>
     [[0, 500], [0, 0], [1, 7], [2, 7], [3, 7]].map(([level, k]) => ({
       feature: `byte ${level}, k = ${k}`,
@@ -59,14 +56,7 @@ export const rankTies = defineKernel({
   name: "rank_ties",
   bindings: { selection: "read_write" },
   params: u32("rows"),
-  shader: {
-    code,
-    grid: () => [1, 1, 1],
-    loops: (p) => {
-      const rows = loop(Math.ceil(p.rows / RADIX_BINS));
-      return sequence(rows, SCAN, rows);
-    },
-  },
+  shader: { code, grid: () => [1, 1, 1] },
   cases: () =>
     [0, 500, 1500, 4000].map((wanted) => ({ feature: `${wanted} ties`, ...rankTiesCase(600, wanted) })),
 });

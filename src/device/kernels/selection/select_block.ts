@@ -7,8 +7,7 @@
 
 import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { below, words } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
-import { KEYS_PER_INVOCATION, RADIX_BINS, SCAN } from "./select.ts";
+import { KEYS_PER_INVOCATION, RADIX_BINS } from "./select.ts";
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
 import digits from "../../../../shaders/shared/digits.wgsl" with { type: "text" };
@@ -24,12 +23,6 @@ const code = linear + shared + digits + own;
  */
 export const DIGITS_LENGTH = 3 * 2048 + 4;
 
-/** The bins per invocation, as in shaders/shared/digits.wgsl, and the count of a loop over them. */
-const BINS_PER_LANE = 8;
-export const LANE_BINS = loop(BINS_PER_LANE);
-const KEYS_PER_STEP = 8;
-const SEARCH = sequence(LANE_BINS, SCAN, LANE_BINS);
-
 /**
  * Finds the digit of the threshold at level − 1 from its histogram in `digits`, where `level` is 1 or 2, and stores the
  * state of the search in `digits`. At level 1, the selection is of `k` entries. Then adds to the histogram of `level`
@@ -39,11 +32,7 @@ export const refineHistogram = defineKernel({
   name: "refine_histogram",
   bindings: { keys: "read", digits: "read_write" },
   params: u32("count", "level", "k"),
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
-    loops: () => sequence(LANE_BINS, SEARCH, loop(KEYS_PER_INVOCATION), LANE_BINS),
-  },
+  shader: { code, grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION) },
   cases: () => [
     ...[[1, 0], [1, 15_000], [2, 0], [2, 11_000]].map(([level, k]) => ({
       feature: `digit ${level}, k = ${k}`,
@@ -74,15 +63,7 @@ export const finishSelection = defineKernel({
   name: "finish_selection",
   bindings: { keys: "read", digits: "read_write", selection: "read_write" },
   params: u32("rows", "cols"),
-  shader: {
-    code,
-    grid: () => [1, 1, 1],
-    loops: (p) => {
-      const rows = loop(Math.ceil(p.rows / RADIX_BINS));
-      const keys = loop(Math.ceil(p.rows * p.cols / (RADIX_BINS * KEYS_PER_STEP)));
-      return sequence(SEARCH, rows, loop(3 * BINS_PER_LANE), keys, rows, SCAN, rows);
-    },
-  },
+  shader: { code, grid: () => [1, 1, 1] },
   cases: () => [
     {
       feature: "last bin",

@@ -7,17 +7,13 @@
 
 import { defineKernel, u32 } from "../kernel.ts";
 import { below, coarse, filled, positives, words } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
-import { DIGITS_LENGTH, LANE_BINS } from "./select_block.ts";
+import { DIGITS_LENGTH } from "./select_block.ts";
 import shared from "../../../../shaders/shared/select.wgsl" with { type: "text" };
 import digits from "../../../../shaders/shared/digits.wgsl" with { type: "text" };
 import own from "../../../../shaders/update_block.wgsl" with { type: "text" };
 
-/**
- * The edge of the square that a workgroup computes, and the columns of A per slice, as in shaders/update_block.wgsl.
- */
+/** The edge of the square that a workgroup computes, as in shaders/update_block.wgsl. */
 const PATCH = 64;
-const DEPTH = 16;
 
 /**
  * For r < rows and c < cols, with R = row0 + r and j = first + c:
@@ -50,7 +46,6 @@ export const updateBlock = defineKernel({
   shader: {
     code: shared + digits + own,
     grid: (p) => [Math.ceil(p.cols / PATCH), Math.ceil(p.rows / PATCH), 1],
-    loops: ({ depth }) => sequence(LANE_BINS, loop(Math.ceil(depth / DEPTH), loop(DEPTH / 4)), LANE_BINS),
   },
   cases: () =>
     ([

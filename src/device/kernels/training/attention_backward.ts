@@ -3,20 +3,11 @@
 import { attentionCase, variantForHeads } from "../forward/attention.ts";
 import { defineKernel, type ShaderVariant } from "../kernel.ts";
 import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, type LoopCount, sequence } from "../loop_count.ts";
-import {
-  ATTENTION_GRADIENT_PARAMS,
-  type AttentionGradientParams,
-  patchLoops,
-  TOKENS,
-} from "./attention_patch.ts";
+import { ATTENTION_GRADIENT_PARAMS, type AttentionGradientParams, TOKENS } from "./attention_patch.ts";
 import patch from "../../../../shaders/shared/attention_patch.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../../shaders/attention_backward.wgsl" with { type: "text" };
-
-/** The columns that are added up at a time, as in the shader for the widest heads. */
-const COLUMNS = 8;
 
 /** The operand of attention with respect to which a kernel computes the gradient. */
 type Operand = "q" | "k" | "v";
@@ -72,17 +63,9 @@ function declareGradient(name: string, operand: Operand) {
     shader: ofWidth(4),
     variants: { "64 dimensions": ofWidth(1), "128 dimensions": ofWidth(2) },
     variantFor: variantForHeads,
-    softwareShader: { ...ofWidth(4), loops: (p) => countLoops(p, operand) },
+    softwareShader: ofWidth(4),
     cases: () => casesOf(operand),
   });
-}
-
-function countLoops(p: AttentionGradientParams, operand: Operand): LoopCount {
-  const products = operand === "v" ? [patchLoops(p)] : [patchLoops(p), patchLoops(p)];
-  const chunk = [...products, loop(TOKENS / COLUMNS, loop(2), loop(COLUMNS / 4))];
-  const heads = operand === "q" ? 1 : Math.ceil(p.heads / p.kv_heads);
-  const stores = Array.from({ length: 4 }, () => loop(TOKENS / 4));
-  return sequence(loop(heads, loop(Math.ceil(p.tokens / TOKENS), ...chunk)), ...stores);
 }
 
 function casesOf(operand: Operand) {

@@ -3,8 +3,7 @@
 import { attentionCase } from "../forward/attention.ts";
 import { defineKernel } from "../kernel.ts";
 import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
-import { ATTENTION_GRADIENT_PARAMS, EDGE, patchLoops, TOKENS } from "./attention_patch.ts";
+import { ATTENTION_GRADIENT_PARAMS, TOKENS } from "./attention_patch.ts";
 import patch from "../../../../shaders/shared/attention_patch.wgsl" with { type: "text" };
 import shared from "../../../../shaders/shared/attention.wgsl" with { type: "text" };
 import softCap from "../../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
@@ -33,13 +32,6 @@ export const attentionStatistics = defineKernel({
   shader: {
     code: patch + shared + softCap + code,
     grid: ({ tokens, heads, batch }) => [Math.ceil(tokens / TOKENS), heads, batch],
-    loops: (p) =>
-      sequence(
-        loop(Math.ceil(p.tokens / TOKENS), patchLoops(p)),
-        loop(Math.ceil(p.head_dim / EDGE)),
-        loop(EDGE),
-        loop(EDGE),
-      ),
   },
   cases: () => [
     {

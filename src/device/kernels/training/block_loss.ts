@@ -1,9 +1,7 @@
 /** The loss by which the outputs of a block are compared with their targets. All tokens count equally. */
 
-import { SIZE } from "../forward/normalize.ts";
 import { defineKernel, rowGrid } from "../kernel.ts";
 import { filled, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
 import sums from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
 import code from "../../../../shaders/block_loss.wgsl" with { type: "text" };
 
@@ -15,14 +13,7 @@ export const blockLoss = defineKernel({
   name: "block_loss",
   bindings: { outputs: "read", targets: "read", gradient: "read_write", errors: "read_write" },
   params: { rows: "u32", cols: "u32", scale: "f32" },
-  shader: {
-    code: sums + code,
-    grid: rowGrid,
-    loops: ({ cols }) => {
-      const columns = loop(Math.ceil(cols / SIZE));
-      return sequence(columns, loop(Math.log2(SIZE)), columns);
-    },
-  },
+  shader: { code: sums + code, grid: rowGrid },
   cases: () => [blockLossCase(9, 777)],
 });
 

@@ -3,7 +3,6 @@
 import { causalConvolution, convolutionCase } from "../forward/causal_convolution.ts";
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { signed, sumRoundings } from "../kernel_case.ts";
-import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/causal_convolution_backward.wgsl" with { type: "text" };
 
@@ -19,11 +18,7 @@ export const causalConvolutionBackward = defineKernel({
   name: "causal_convolution_backward",
   bindings: { weight: "read", gradient: "read", x_gradient: "read_write" },
   params,
-  shader: {
-    code: shared + code,
-    grid: (p) => linearGrid(p.batch * p.tokens * p.heads * p.head_dim, 256),
-    loops: ({ taps }) => loop(taps),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.batch * p.tokens * p.heads * p.head_dim, 256) },
   cases: () => [convolutionBackwardCase({ batch: 2, tokens: 21, heads: 3, head_dim: 7 })],
 });
 

@@ -5,10 +5,8 @@ import {
   linearAttentionCase,
   type LinearAttentionSize,
 } from "../forward/linear_attention.ts";
-import { SIZE } from "../forward/normalize.ts";
 import { defineKernel, linearGrid, rowGrid } from "../kernel.ts";
 import { EXPONENTIAL, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
 import activation from "../../../../shaders/shared/activation.wgsl" with { type: "text" };
 import heads from "../../../../shaders/shared/linear_attention.wgsl" with { type: "text" };
 import linear from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -39,11 +37,7 @@ export const linearAttentionStatesBackward = defineKernel({
     d_qkv: "read_write",
   },
   params: LINEAR_ATTENTION_PARAMS,
-  shader: {
-    code,
-    grid: (p) => linearGrid(p.batch * p.heads * p.value_dim, 64),
-    loops: ({ tokens, key_dim }) => loop(tokens, loop(key_dim), loop(key_dim)),
-  },
+  shader: { code, grid: (p) => linearGrid(p.batch * p.heads * p.value_dim, 64) },
   cases: () => sizes().map(({ feature, ...size }) => ({ feature, ...statesBackwardCase(size) })),
 });
 
@@ -71,15 +65,7 @@ export const linearAttentionInputsBackward = defineKernel({
     d_gates: "read_write",
   },
   params: LINEAR_ATTENTION_PARAMS,
-  shader: {
-    code,
-    grid: (p) => rowGrid({ rows: p.batch * p.tokens * p.key_heads }),
-    loops: ({ heads, key_heads, key_dim, value_dim }) => {
-      const tree = loop(Math.log2(SIZE)), columns = Math.min(value_dim, SIZE);
-      const chunks = loop(Math.ceil(value_dim / SIZE), loop(key_dim), loop(columns));
-      return sequence(tree, loop(Math.ceil(heads / key_heads), chunks, tree), tree);
-    },
-  },
+  shader: { code, grid: (p) => rowGrid({ rows: p.batch * p.tokens * p.key_heads }) },
   cases: () => sizes().map(({ feature, ...size }) => ({ feature, ...inputsBackwardCase(size) })),
 });
 

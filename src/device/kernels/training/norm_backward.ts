@@ -1,9 +1,7 @@
 /** The backward pass of the norms of a model (`forward/normalize.ts`). */
 
-import { SIZE } from "../forward/normalize.ts";
 import { defineKernel, rowGrid } from "../kernel.ts";
 import { positives, signed, sumRoundings } from "../kernel_case.ts";
-import { loop, sequence } from "../loop_count.ts";
 import sums from "../../../../shaders/shared/workgroup_sum.wgsl" with { type: "text" };
 import code from "../../../../shaders/norm_backward.wgsl" with { type: "text" };
 
@@ -18,15 +16,7 @@ export const normBackward = defineKernel({
   name: "norm_backward",
   bindings: { x: "read", weight: "read", gradient: "read_write", x_gradient: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32", is_centered: "u32" },
-  shader: {
-    code: sums + code,
-    grid: rowGrid,
-    loops: ({ cols, is_centered }) => {
-      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
-      const mean = is_centered === 1 ? [columns, tree] : [];
-      return sequence(...mean, columns, tree, columns, tree, columns);
-    },
-  },
+  shader: { code: sums + code, grid: rowGrid },
   cases: () => [
     { feature: "RMSNorm", ...normBackwardCase(7, 777, 0) },
     { feature: "LayerNorm", ...normBackwardCase(7, 777, 1) },

@@ -5,7 +5,6 @@
 
 import { defineKernel, f32, linearGrid, u32 } from "../kernel.ts";
 import { positives, signed } from "../kernel_case.ts";
-import { loop } from "../loop_count.ts";
 import type { FloatDtype } from "../../../tensor/dtype.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/check.wgsl" with { type: "text" };
@@ -35,11 +34,7 @@ export const checkFinite = defineKernel({
   name: "check_finite",
   bindings: { x: "read", first: "read_write" },
   params: u32("count", "offset", "cols", "ld", "limit", "slot"),
-  shader: {
-    code: shared + code,
-    grid: (p) => linearGrid(p.count, 256 * PER_INVOCATION),
-    loops: () => loop(PER_INVOCATION),
-  },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.count, 256 * PER_INVOCATION) },
   cases: () => [
     ...Object.entries<Readonly<Record<number, number>>>({
       "nothing to find": {},

@@ -9,7 +9,6 @@
 
 import { defineKernel, linearGrid, u32 } from "../kernel.ts";
 import { permutation, words } from "../kernel_case.ts";
-import { loop } from "../loop_count.ts";
 import shared from "../../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../../shaders/gather.wgsl" with { type: "text" };
 
@@ -50,7 +49,7 @@ export const gatherBits = defineKernel({
   name: "gather_bits",
   bindings: { source: "read", order: "read", target: "read_write" },
   params: u32("rows", "cols", "words"),
-  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.words, 64), loops: () => loop(32) },
+  shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.words, 64) },
   cases: () => [gatherBitsCase(29, 70)],
 });
 

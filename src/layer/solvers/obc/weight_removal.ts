@@ -4,13 +4,7 @@
  */
 
 import type { Backend } from "../../../device/backend.ts";
-import { MAX_LOOP_ITERATIONS } from "../../../device/kernels/loop_count.ts";
-import {
-  MAX_REMOVAL_COLUMNS,
-  removeWeights,
-  stepLoops,
-  WeightState,
-} from "../../../device/kernels/remove_weights.ts";
+import { MAX_REMOVAL_COLUMNS, removeWeights, WeightState } from "../../../device/kernels/remove_weights.ts";
 import { ResourceSet } from "../../../device/owned.ts";
 import { type IndexRange, splitRange, type TiledMatrix } from "../../../device/tiled_matrix.ts";
 import { type Pattern, wordsPerRow } from "../../../tensor/pattern.ts";
@@ -82,7 +76,7 @@ export async function* removeInBatches(
     backend.write(buffers.diagonal, 0, new Uint8Array(diagonals.buffer));
     backend.write(buffers.states, 0, new Uint8Array(initialStates(cols, ld, batch, operands).buffer));
     backend.clear(buffers.trace);
-    for (const { start, end } of splitSteps(depth, ld)) {
+    for (const { start, end } of splitRange({ start: 0, end: depth }, STEPS_PER_DISPATCH)) {
       const steps = end - start;
       backend.dispatch(removeWeights, buffers, { rows: count, cols, ld, depth, start, steps, keep, group });
     }
@@ -113,25 +107,8 @@ function initialStates(
   return states;
 }
 
-/**
- * Splits `depth` steps into dispatches. Each dispatch has fewer loop iterations than a software adapter allows. This
- * also keeps a dispatch far shorter than the time after which a driver resets the GPU.
- */
-function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
-  let start = 0, iterations = 0, skipped = 0;
-  for (let k = 0; k < depth; k++) {
-    const step = stepLoops(ld, k);
-    skipped = Math.max(skipped, step.skipped);
-    // The loop over the steps adds one iteration per step, and its end adds at most 1 + `skipped`.
-    if (k > start && iterations + 1 + step.iterations + 1 + skipped >= MAX_LOOP_ITERATIONS) {
-      yield { start, end: k };
-      start = k;
-      iterations = 0;
-    }
-    iterations += 1 + step.iterations;
-  }
-  if (start < depth) yield { start, end: depth };
-}
+/** The steps of one dispatch, so that it is far shorter than the time after which a driver resets the GPU. */
+const STEPS_PER_DISPATCH = 32;
 
 /**
  * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about
