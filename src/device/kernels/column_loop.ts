@@ -3,11 +3,12 @@
  * of a block (shaders/shared/column_loop.wgsl).
  */
 
-import { type BindingAccess, u32 } from "./kernel.ts";
+import { type BindingAccess, type ShaderVariant, u32 } from "./kernel.ts";
 import { filled, positives, signed, sumRoundings, words } from "./kernel_case.ts";
+import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
 
 /** The rows per workgroup, as in the shader. */
-export const ROWS = 8;
+const ROWS = 8;
 /** The most columns of a block that fit into the workgroup memory, and into the scratch memory of the twin. */
 export const MAX_BLOCK_SIZE = 256;
 
@@ -43,6 +44,11 @@ export const HARDWARE: ColumnLoopConstants = {
 };
 /** The constants for software adapters, which run shaders on the CPU. */
 export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16, KEPT: 1 };
+
+/** Returns a shader of `code`, which calls the functions of shaders/shared/column_loop.wgsl. */
+export function columnLoopShader(code: string, constants: ColumnLoopConstants): ShaderVariant<"rows"> {
+  return { code: columnLoop + code, constants, grid: ({ rows }) => [Math.ceil(rows / ROWS), 1, 1] };
+}
 
 export interface BlockOptions {
   /** The number of rows. By default, they need three workgroups, the last of which is not full. */

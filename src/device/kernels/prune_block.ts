@@ -24,24 +24,18 @@
  *   + 1]. Both sums are over the columns of the block.
  */
 
-import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import { defineKernel } from "./kernel.ts";
 import { below, words } from "./kernel_case.ts";
 import {
   type BlockOptions,
   columnLoopBindings as bindings,
   columnLoopCase,
-  type ColumnLoopConstants,
   columnLoopParams as params,
+  columnLoopShader,
   HARDWARE,
-  ROWS,
   SOFTWARE,
 } from "./column_loop.ts";
-import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../../shaders/prune_block.wgsl" with { type: "text" };
-
-function shaderWith(constants: ColumnLoopConstants): ShaderVariant<"rows"> {
-  return { code: columnLoop + code, constants, grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1] };
-}
 
 /**
  * Prunes the entries that the kernels of `select_block.ts` chose. `keys`, (rows of the matrix, size) u32, has the key of each
@@ -53,8 +47,8 @@ export const pruneBlock = defineKernel({
   name: "prune_block",
   bindings: { ...bindings, keys: "read", selection: "read_write" },
   params,
-  shader: shaderWith(HARDWARE),
-  softwareShader: shaderWith(SOFTWARE),
+  shader: columnLoopShader(code, HARDWARE),
+  softwareShader: columnLoopShader(code, SOFTWARE),
   cases: () => [pruneBlockCase(128, false), pruneBlockCase(256, true), pruneBlockCase(77, true)],
 });
 
@@ -71,8 +65,8 @@ export const pruneBlockNM = defineKernel({
   name: "prune_block_n_m",
   bindings: { ...bindings, forced: "read" },
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
-  shader: shaderWith(HARDWARE),
-  softwareShader: shaderWith(SOFTWARE),
+  shader: columnLoopShader(code, HARDWARE),
+  softwareShader: columnLoopShader(code, SOFTWARE),
   cases: () => [
     pruneBlockNMCase(128, false, 3, 5, 1),
     pruneBlockNMCase(256, true, 2, 4, 0),

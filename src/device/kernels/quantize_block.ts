@@ -6,26 +6,19 @@
  *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  */
 
-import { defineKernel, type ShaderVariant, u32 } from "./kernel.ts";
+import { defineKernel, u32 } from "./kernel.ts";
 import { below, positives, sumRoundings } from "./kernel_case.ts";
 import {
   type BlockOptions,
   columnLoopBindings,
   columnLoopCase,
-  type ColumnLoopConstants,
   columnLoopParams,
+  columnLoopShader,
   HARDWARE,
-  ROWS,
   SOFTWARE,
 } from "./column_loop.ts";
-import columnLoop from "../../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import quantizationGrid from "../../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
 import code from "../../../shaders/quantize_block.wgsl" with { type: "text" };
-
-function shaderWith(constants: ColumnLoopConstants): ShaderVariant<"rows"> {
-  const grid: ShaderVariant<"rows">["grid"] = (p) => [Math.ceil(p.rows / ROWS), 1, 1];
-  return { code: quantizationGrid + columnLoop + code, constants, grid };
-}
 
 /**
  * Prunes the entries whose mask bit is 0 before the dispatch. With `group` > 0 it also prunes in an n:m pattern: each
@@ -56,8 +49,9 @@ export const quantizeBlock = defineKernel({
     ...u32("keep", "group", "grid_size", "grids", "max_code", "symmetric", "searched"),
     ...u32("scale_dtype", "scale_limit"),
   },
-  shader: shaderWith(HARDWARE),
-  softwareShader: shaderWith({ ...SOFTWARE, KEPT: HARDWARE.KEPT }), // A search stores weights there.
+  shader: columnLoopShader(quantizationGrid + code, HARDWARE),
+  // A search of grids stores weights in the workgroup memory of the results.
+  softwareShader: columnLoopShader(quantizationGrid + code, { ...SOFTWARE, KEPT: HARDWARE.KEPT }),
   cases: () => ROUNDED.map(quantizeBlockCase),
 });
 

@@ -8,11 +8,9 @@ import { testOnlyWebGpu } from "../../support/backends.ts";
 
 if (dawnSkipReason === undefined) {
   testOnlyWebGpu("dawn");
-  const files = [...Deno.readDirSync(new URL(".", import.meta.url))].map(({ name }) => name);
-  for (
-    const name of files.filter((name) => name.endsWith("_test.ts") && name !== "on_dawn_nightly_test.ts")
-      .sort()
-  ) {
+  const names = [...Deno.readDirSync(new URL(".", import.meta.url))].map(({ name }) => name).sort();
+  for (const name of names) {
+    if (!name.endsWith("_test.ts") || name === "on_dawn_nightly_test.ts") continue;
     await import(new URL(name, import.meta.url).href);
   }
 }

@@ -13,7 +13,7 @@ import code from "../../../../shaders/linear_attention.wgsl" with { type: "text"
 /** The most dimensions of a key. In the backward pass, each of them has an invocation of its own. */
 export const MAX_KEY_DIM = 256;
 
-/** The most tokens of one dispatch, so that it is far shorter than the time after which a driver resets the GPU. */
+/** The most tokens of one dispatch. A dispatch is then far shorter than the time after which a driver resets the GPU. */
 export const MAX_DISPATCH_TOKENS = 100;
 
 /** The most dimensions of a value. In the backward pass, the 4 MiB of scratch of a CPU thread hold two vectors of them and two of a key. */

@@ -107,7 +107,7 @@ function initialStates(
   return states;
 }
 
-/** The steps of one dispatch, so that it is far shorter than the time after which a driver resets the GPU. */
+/** The most steps of one dispatch. A dispatch is then far shorter than the time after which a driver resets the GPU. */
 const STEPS_PER_DISPATCH = 32;
 
 /**
