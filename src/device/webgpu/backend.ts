@@ -13,14 +13,13 @@ import {
   newCounters,
   OutOfDeviceMemoryError,
 } from "../backend.ts";
-import { checkByteRange, resolveBindings } from "../call_checks.ts";
+import { checkByteRange, resolveBindings, writeParams } from "../call_checks.ts";
 import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_group_cache.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
-import { ParamsEncoder } from "./params_encoder.ts";
 import { matrixTuning } from "./runtimes/matrix_units.ts";
-import { PipelineCache, warmUpPipelines } from "./pipeline_cache.ts";
+import { PARAMS_BYTES, PipelineCache, warmUpPipelines } from "./pipeline_cache.ts";
 import { ReadBack } from "./read_back.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
 import { timePass } from "./time_pass.ts";
@@ -60,7 +59,9 @@ export class WebGpuBackend implements Backend {
   readonly #queue: SubmissionQueue;
   readonly #bindGroups: BindGroupCache;
   readonly #readBack: ReadBack;
-  readonly #params = new ParamsEncoder();
+  /** The parameters of a dispatch as the uniform struct of its shader. Each dispatch overwrites the words. */
+  readonly #params = new Uint32Array(PARAMS_BYTES / 4);
+  readonly #floatParams = new Float32Array(this.#params.buffer);
 
   constructor(
     /** The WebGPU device. Public for benchmarks and for tests. */
@@ -166,12 +167,13 @@ export class WebGpuBackend implements Backend {
   ): void {
     this.#faults.assertAlive();
     const bound = resolveBindings(kernel, buffers, asWebGpuBuffer);
-    const encoded = this.#params.encode(kernel, params);
+    const length = writeParams(kernel, params, this.#params, this.#floatParams, 0);
     const { shader, layout, pipeline } = this.#pipelines.get(kernel, params);
     const grid = shader.grid(params);
     this.#checkGrid(kernel, grid);
     if (grid.includes(0)) return;
     const bindGroup = this.#bindGroups.get(layout, bound);
+    const encoded = new Uint8Array(this.#params.buffer, 0, 4 * length);
     this.#queue.dispatch({ pipeline, bindGroup, buffers: bound, grid }, encoded);
     this.counters.dispatches++;
   }
