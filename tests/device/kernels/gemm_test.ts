@@ -6,8 +6,10 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../../src/device/backend.ts";
+import { gemmNN, gemmNT, gemmTN } from "../../../src/device/kernels/gemm.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
+import { testKernel } from "../../support/kernel_cases.ts";
 import { GEMMS, type Product, type ProductKernel, runProduct } from "../../support/products.ts";
 
 /** Sizes around every boundary of the implementations, which work on multiples of 4, 6, 8, 16, 64, 240, 256, 480 and 512 elements. */
@@ -82,3 +84,5 @@ eachBackend("gemm", (backend) => {
     deepStrictEqual(first.elements, second.elements);
   });
 });
+
+for (const kernel of [gemmNN, gemmNT, gemmTN]) testKernel(kernel, { tolerance: 1e-6 });
