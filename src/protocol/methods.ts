@@ -57,7 +57,7 @@ export const DEFAULT_METHOD: MethodName = "sparsegpt";
 
 /**
  * The method of `pare prune`. ALPS leaves about half of the error of SparseGPT, and a whole run at the published
- * calibration size takes 11 % longer (`scripts/bench/README.md`), because most of its time goes into the statistics. A
+ * calibration size takes 11 % longer (`scripts/bench/results/history.md`), because most of its time goes into the statistics. A
  * request for one layer brings its statistics, so its default is the faster method.
  */
 export const DEFAULT_MODEL_METHOD: MethodName = "alps";

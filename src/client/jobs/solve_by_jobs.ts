@@ -93,7 +93,7 @@ export async function* solveByJobs<Result>(
         break;
       }
     }
-    if (isOld && submission < MAX_EARLIER_JOBS || !wrongAnswer && failures.length === 0) continue;
+    if (!wrongAnswer && (failures.length === 0 || isOld && submission < MAX_EARLIER_JOBS)) continue;
     const error = wrongAnswer ?? new JobFailedError(job.id, failures);
     if (error instanceof JobFailedError && !error.isTransient || ++failedJobs > MAX_FAILED_JOBS) throw error;
   }
