@@ -33,7 +33,7 @@ interface EvalOptions extends CommonOptions, BackendFlags {
 }
 
 /** Returns the command `pare eval`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createEvalCommand(signal: AbortSignal): Command {
   const command = new Command("eval")
     .description("measure perplexity and KL divergence on texts")
     .argument("<model>", MODEL_ARGUMENT)

@@ -33,7 +33,7 @@ interface ExportOptions extends CommonOptions {
 }
 
 /** Returns the command `pare export`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createExportCommand(signal: AbortSignal): Command {
   const command = new Command("export")
     .description("write a model in a format of another program, with the codes that the model has")
     .argument("<model>", MODEL_ARGUMENT)

@@ -50,7 +50,7 @@ export interface GeneratedText {
 }
 
 /** Returns the command `pare generate`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createGenerateCommand(signal: AbortSignal): Command {
   const command = new Command("generate")
     .description("continue a text, to see what a model writes")
     .argument("<model>", MODEL_ARGUMENT)

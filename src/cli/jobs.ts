@@ -27,7 +27,7 @@ const DEFAULT_LIMIT = 20;
 const PAGE = 100;
 
 /** Returns the command `pare jobs`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createJobsCommand(signal: AbortSignal): Command {
   return new Command("jobs")
     .description(
       "list, show and cancel the jobs of an edge, which solve layers even if their client has ended",

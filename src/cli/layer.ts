@@ -35,7 +35,7 @@ interface LayerCommandOptions extends CommonOptions, BackendFlags, ServerFlags, 
 }
 
 /** Returns the command `pare layer`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createLayerCommand(signal: AbortSignal): Command {
   const command = new Command("layer")
     .description(
       "prune one layer, given as a safetensors file with weight and one of hessian, hessian_upper or inputs",

@@ -11,34 +11,43 @@ import { failureOf } from "./exit.ts";
 import { finishHelp } from "./options/help.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
+import { createPruneCommand } from "./prune.ts";
+import { createShrinkCommand } from "./shrink.ts";
+import { createVerifyCommand } from "./verify.ts";
+import { createEvalCommand } from "./eval.ts";
+import { createSweepCommand } from "./sweep.ts";
+import { createGenerateCommand } from "./generate.ts";
+import { createLayerCommand } from "./layer.ts";
+import { createUnpackCommand } from "./unpack.ts";
+import { createExportCommand } from "./export.ts";
+import { createPushCommand } from "./push.ts";
+import { createReportCommand } from "./report.ts";
+import { createJobsCommand } from "./jobs.ts";
+import { createServeCommand } from "./serve.ts";
 
-/** The files of the commands, in the order of the help text. */
-const COMMANDS = {
-  prune: () => import("./prune.ts"),
-  shrink: () => import("./shrink.ts"),
-  verify: () => import("./verify.ts"),
-  eval: () => import("./eval.ts"),
-  sweep: () => import("./sweep.ts"),
-  generate: () => import("./generate.ts"),
-  layer: () => import("./layer.ts"),
-  unpack: () => import("./unpack.ts"),
-  export: () => import("./export.ts"),
-  push: () => import("./push.ts"),
-  report: () => import("./report.ts"),
-  jobs: () => import("./jobs.ts"),
-  serve: () => import("./serve.ts"),
-} as const;
+/** The commands, in the order of the help text. */
+const COMMANDS = [
+  createPruneCommand,
+  createShrinkCommand,
+  createVerifyCommand,
+  createEvalCommand,
+  createSweepCommand,
+  createGenerateCommand,
+  createLayerCommand,
+  createUnpackCommand,
+  createExportCommand,
+  createPushCommand,
+  createReportCommand,
+  createJobsCommand,
+  createServeCommand,
+];
 
-/** Returns the program with the command that `args` call. Without such a command, as for `--help`, it has all commands. */
-async function createProgram(args: readonly string[], signal: AbortSignal): Promise<Command> {
+/** Returns the program with all commands. `signal` stops them. */
+function createProgram(signal: AbortSignal): Command {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
     .version(VERSION);
-  const called = args.find((word) => !word.startsWith("-"));
-  const names = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
-  for (const name of names.filter((name) => name === called || !Object.hasOwn(COMMANDS, called ?? ""))) {
-    program.addCommand((await COMMANDS[name]()).createCommand(signal));
-  }
+  for (const createCommand of COMMANDS) program.addCommand(createCommand(signal));
   finishHelp(program);
   return program;
 }
@@ -48,7 +57,7 @@ export async function runCommandLine(args: readonly string[], signal: AbortSigna
   try {
     const problem = closedOutputProblem(args);
     if (problem !== undefined) throw new UsageError(problem);
-    const program = await createProgram(args, signal);
+    const program = createProgram(signal);
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {

@@ -20,7 +20,7 @@ import { execute, plan, startRun } from "./prune/start_run.ts";
 import type { FirstRun } from "./shrink/second_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createPruneCommand(signal: AbortSignal): Command {
   return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
     prune(model, applyNames(options, command), signal)
   );

@@ -32,7 +32,7 @@ interface PushedFile {
 const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle)$/;
 
 /** Returns the command `pare push`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createPushCommand(signal: AbortSignal): Command {
   const command = new Command("push")
     .description("upload a pruned model to the Hugging Face hub in one commit, with the token in HF_TOKEN")
     .argument("<folder>", "a folder that pare prune or another command has written")

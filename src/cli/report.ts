@@ -21,7 +21,7 @@ interface ReportCommandOptions extends CommonOptions {
 }
 
 /** Returns the command `pare report`. */
-export function createCommand(): Command {
+export function createReportCommand(): Command {
   const command = new Command("report")
     .description("draw the page of a run from its pare.json")
     .argument("<folder>", `a folder with the file ${RUN_REPORT_FILE}`)

@@ -61,7 +61,7 @@ interface ServeCommandOptions extends CommonOptions, BackendFlags {
 }
 
 /** Returns the command `pare serve`. `signal` shuts the host down. */
-export function createCommand(signal: AbortSignal): Command {
+export function createServeCommand(signal: AbortSignal): Command {
   const command = new Command("serve")
     .description("start a host, which prunes the layers that clients send over HTTP")
     .addHelpText("after", ENVIRONMENT)

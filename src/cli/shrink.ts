@@ -58,7 +58,7 @@ const DEFAULT_MULTIPLE = 64;
 const HELD_OUT_WITH = "with --target, --reconstruct, --sparsity, --pattern, --bits or --for";
 
 /** Returns the command `pare shrink`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createShrinkCommand(signal: AbortSignal): Command {
   const command = new Command("shrink")
     .description(
       "remove neurons, heads, experts and whole blocks of a model, and write the smaller checkpoint",

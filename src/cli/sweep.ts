@@ -59,7 +59,7 @@ interface SweepOptions
 }
 
 /** Returns the command `pare sweep`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createSweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT);

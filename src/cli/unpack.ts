@@ -30,7 +30,7 @@ interface UnpackCommandOptions extends CommonOptions {
 }
 
 /** Returns the command `pare unpack`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createUnpackCommand(signal: AbortSignal): Command {
   const command = new Command("unpack")
     .description("write a dense copy of a quantised model, which other programs can read")
     .argument(

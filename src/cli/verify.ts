@@ -28,7 +28,7 @@ interface VerifyOptions extends CommonOptions {
 }
 
 /** Returns the command `pare verify`. `signal` stops it. */
-export function createCommand(signal: AbortSignal): Command {
+export function createVerifyCommand(signal: AbortSignal): Command {
   const command = new Command("verify")
     .description("count the zeros of a checkpoint, and look for broken n:m patterns, NaN and infinity")
     .argument("<folder>", "a Hugging Face checkpoint folder, dense or quantised")
