@@ -84,7 +84,9 @@ export function restrictAndName(library: VendorSymbols): string | undefined {
     library.memcpy(words, library.dnnl_version(), BigInt(words.byteLength));
     if (words[ONEDNN_RUNTIME_WORD] !== ONEDNN_OPENMP || !library.omp_set_num_threads) return undefined;
     library.omp_set_num_threads(1);
-    for (const threshold of [MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD]) library.mallopt?.(threshold, KEPT_BYTES);
+    for (const threshold of [MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD]) {
+      library.mallopt?.(threshold, KEPT_BYTES);
+    }
     const processor = copyString(library, library.dnnl_cpu_isa2str(library.dnnl_get_effective_cpu_isa()));
     return `oneDNN ${words.subarray(0, 3).join(".")} ${processor.replace(/^cpu_isa_/, "")}`;
   }
