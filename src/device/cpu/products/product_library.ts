@@ -7,22 +7,13 @@
  */
 
 import { messageOf } from "../../../base/errors.ts";
+import { loadOneDnn } from "./onednn.ts";
 import { restrictAndName, VENDOR_SYMBOLS } from "./vendors.ts";
 
 /** The formats to which products of the forward pass and of the statistics may round operands. Sums are float32. */
 export const PRECISIONS = ["float32", "bfloat16"] as const;
 
 export type Precision = (typeof PRECISIONS)[number];
-
-const ONEDNN_GEMM = {
-  // op(A), op(B), m, n, k, alpha, A, lda, B, ldb, beta, C, ldc
-  // deno-fmt-ignore
-  parameters: [
-    "u8", "u8", "i64", "i64", "i64", "f32", "usize", "i64", "usize", "i64", "f32", "usize", "i64",
-  ],
-  result: "i32",
-  optional: true,
-} as const;
 
 const SYMBOLS = {
   ...VENDOR_SYMBOLS,
@@ -35,16 +26,16 @@ const SYMBOLS = {
     result: "void",
     optional: true,
   },
-  dnnl_sgemm: ONEDNN_GEMM,
-  /** Not in oneDNN's header, but every version since 1.1 exports it, because oneDNN's own tests call it. */
-  dnnl_gemm_bf16bf16f32: ONEDNN_GEMM,
   /** Of the C library. Returns the address of its first argument. */
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 type Symbols = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
 
-/** The functions `env.sgemm` and `env.bgemm` that the WebAssembly module imports (`assembly/shared/library.ts`). */
+/**
+ * C ← α·op(A)·op(B) + β·C with matrices stored by rows, where C is (m, n) and op(A) is (m, k). `a`, `b` and `c` are
+ * addresses, and `lda`, `ldb` and `ldc` count elements.
+ */
 export type Gemm = (
   transA: number,
   transB: number,
@@ -61,6 +52,13 @@ export type Gemm = (
   ldc: number,
 ) => void;
 
+/** The functions `env.sgemm` and `env.bgemm` that the WebAssembly module imports (`assembly/shared/library.ts`). */
+export interface Products {
+  readonly sgemm: Gemm;
+  /** Present if the precision is bfloat16. */
+  readonly bgemm?: Gemm;
+}
+
 /** A library that has been loaded into this process. */
 export interface ProductLibrary {
   /** The path from which the library was loaded. A worker loads the library from the same path. */
@@ -68,8 +66,8 @@ export interface ProductLibrary {
   readonly precision: Precision;
   /** Vendor, version, processor and precision, such as `OpenBLAS 0.3.29 SkylakeX`. Equal names mean equal bits. */
   readonly name: string;
-  /** Returns the products of matrices in `memory`, by addresses in it. `bgemm` exists if the precision is bfloat16. */
-  readonly gemm: (memory: WebAssembly.Memory) => { readonly sgemm: Gemm; readonly bgemm?: Gemm };
+  /** Returns the products of matrices in `memory`, by addresses in it. Only the thread that loaded the library may call them. */
+  readonly gemm: (memory: WebAssembly.Memory) => Products;
 }
 
 /**
@@ -78,43 +76,46 @@ export interface ProductLibrary {
  *   `precision` is bfloat16 and the library does not multiply it
  */
 export function loadProducts(path: string, precision: Precision): ProductLibrary {
-  let symbols: Symbols;
+  let vendor: string | undefined, products: Products | null, symbols: Symbols;
   try {
     ({ symbols } = Deno.dlopen(path, SYMBOLS));
+    const { cblas_sgemm, dnnl_version } = symbols;
+    vendor = restrictAndName(symbols);
+    products = dnnl_version ? loadOneDnn(path) : cblas_sgemm && { sgemm: cblasGemm(cblas_sgemm) };
   } catch (error) {
     throw new Error(`${path} cannot be used as a library for products: ${messageOf(error)}`);
   }
-  const vendor = restrictAndName(symbols), { cblas_sgemm, dnnl_sgemm, dnnl_gemm_bf16bf16f32: bf16 } = symbols;
-  const sgemm = dnnl_sgemm ? oneDnnGemm(dnnl_sgemm) : cblas_sgemm && cblasGemm(cblas_sgemm);
-  if (!vendor || !sgemm) {
+  if (!vendor || !products) {
     throw new Error(
       `${path} is none of the libraries OpenBLAS, MKL, BLIS, Accelerate and oneDNN with OpenMP`,
     );
   }
+  const { sgemm, bgemm } = products;
   if (precision === "float32") {
-    return { path, precision, name: vendor, gemm: (memory) => ({ sgemm: sgemm(locate(memory, symbols)) }) };
+    return { path, precision, name: vendor, gemm: (memory) => ({ sgemm: inMemory(memory, symbols, sgemm) }) };
   }
-  if (!bf16 || !multipliesBfloat16(bf16, symbols)) {
+  if (!bgemm || !multipliesBfloat16((memory) => inMemory(memory, symbols, bgemm))) {
     throw new Error(`${path}: ${vendor} does not multiply bfloat16 on this processor`);
   }
   return {
     path,
     precision,
     name: `${vendor} in bfloat16`,
-    gemm: (memory) => {
-      const address = locate(memory, symbols);
-      return { sgemm: sgemm(address), bgemm: oneDnnGemm(bf16)(address) };
-    },
+    gemm: (memory) => ({
+      sgemm: inMemory(memory, symbols, sgemm),
+      bgemm: inMemory(memory, symbols, bgemm),
+    }),
   };
 }
 
-/** Turns a pointer of WebAssembly, which is a negative number from 2 GiB on, into an address of this process. */
-type Locate = (pointer: number) => bigint;
-
-function locate({ buffer }: WebAssembly.Memory, { memmove }: Symbols): Locate {
+/** Returns `gemm` for pointers in `memory`, which are negative numbers in WebAssembly from 2 GiB on. */
+function inMemory({ buffer }: WebAssembly.Memory, { memmove }: Symbols, gemm: Gemm): Gemm {
   // The address at which the memory begins. A shared memory does not move when it grows.
   const bytes = new Uint8Array(buffer), base = Number(memmove(bytes, bytes, 0n));
-  return (pointer) => BigInt(base + (pointer >>> 0));
+  return (transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) => {
+    const [aAddress, bAddress, cAddress] = [base + (a >>> 0), base + (b >>> 0), base + (c >>> 0)];
+    gemm(transA, transB, m, n, k, alpha, aAddress, lda, bAddress, ldb, beta, cAddress, ldc);
+  };
 }
 
 // The values of CBLAS for matrices that are stored by rows, and for op.
@@ -122,55 +123,22 @@ const ROW_MAJOR = 101;
 const NOT_TRANSPOSED = 111;
 const TRANSPOSED = 112;
 
-function cblasGemm(gemm: NonNullable<Symbols["cblas_sgemm"]>): (address: Locate) => Gemm {
+function cblasGemm(gemm: NonNullable<Symbols["cblas_sgemm"]>): Gemm {
   const operation = (transposed: number) => transposed ? TRANSPOSED : NOT_TRANSPOSED;
-  return (address) => (transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) =>
-    gemm(
-      ROW_MAJOR,
-      operation(transA),
-      operation(transB),
-      m,
-      n,
-      k,
-      alpha,
-      address(a),
-      lda,
-      address(b),
-      ldb,
-      beta,
-      address(c),
-      ldc,
-    );
-}
-
-function oneDnnGemm(gemm: NonNullable<Symbols["dnnl_sgemm"]>): (address: Locate) => Gemm {
-  const operation = (transposed: number) => (transposed ? "T" : "N").charCodeAt(0);
-  return (address) => (transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) => {
-    const status = gemm(
-      operation(transA),
-      operation(transB),
-      BigInt(m),
-      BigInt(n),
-      BigInt(k),
-      alpha,
-      address(a),
-      BigInt(lda),
-      address(b),
-      BigInt(ldb),
-      beta,
-      address(c),
-      BigInt(ldc),
-    );
-    if (status !== 0) throw new Error(`oneDNN failed to multiply, with status ${status}`);
+  return (transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) => {
+    const op = [operation(transA), operation(transB)] as const, [x, y, z] = [BigInt(a), BigInt(b), BigInt(c)];
+    gemm(ROW_MAJOR, ...op, m, n, k, alpha, x, lda, y, ldb, beta, z, ldc);
   };
 }
 
 /** Whether the library computes 1·2 in bfloat16. oneDNN refuses bfloat16 on processors that are too old for it. */
-function multipliesBfloat16(gemm: NonNullable<Symbols["dnnl_sgemm"]>, { memmove }: Symbols): boolean {
-  const addressOf = (values: Uint16Array<ArrayBuffer> | Float32Array<ArrayBuffer>) =>
-    memmove(values, values, 0n);
-  const a = Uint16Array.of(0x3f80), b = Uint16Array.of(0x4000), c = Float32Array.of(0);
-  const [x, y, z] = [a, b, c].map(addressOf), op = "N".charCodeAt(0);
-  const status = gemm(op, op, 1n, 1n, 1n, 1, x, 1n, y, 1n, 0, z, 1n);
-  return status === 0 && c[0] === 2;
+function multipliesBfloat16(gemm: (memory: WebAssembly.Memory) => Gemm): boolean {
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  new Uint16Array(memory.buffer).set([0x3f80, 0x4000]);
+  try {
+    gemm(memory)(0, 0, 1, 1, 1, 1, 0, 1, 2, 1, 0, 4, 1);
+  } catch {
+    return false;
+  }
+  return new Float32Array(memory.buffer)[1] === 2;
 }
