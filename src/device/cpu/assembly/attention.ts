@@ -110,7 +110,8 @@ function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, d
   }
 }
 
-// Does the three steps for the query rows of an item with products of the library. The library reads keys and values
+// Does the three steps for the query rows of an item with products of the library. The scores are scaled afterwards,
+// because oneDNN computes bf16 products with another factor than 1 in a slow loop on some processors. The library reads keys and values
 // where they are, so the blocks of keys are larger. `q` is the address of the first row of the item. `k` and `v` are
 // the addresses of the first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
 function add_values_by_library(
@@ -123,10 +124,11 @@ function add_values_by_library(
   if (rounded) prepare_float16();
   for (let s0 = first_key(t0, window, chunked), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
     const count = min<u32>(LIBRARY_KEYS, end - s0), width = round_up(count, 4);
-    multiply_block(rounded, false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << size), ldk, 0, scores, LIBRARY_KEYS);
+    multiply_block(rounded, false, true, queries, count, dim, 1, q, ldq, k + (<usize>(s0 * ldk) << size), ldk, 0, scores, LIBRARY_KEYS);
     for (let i: u32 = 0; i < queries; i++) {
       const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * LIBRARY_KEYS << 2);
       const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(count, t + 1 - s0);
+      scale_into(row, to, scale, row);
       if (softCap > 0) cap_scores(row, to, softCap);
       update_softmax(row, to, from, to, slope, <f32>(<i32>s0 - <i32>t),
         maxima + (i << 2), denominators + (i << 2), sums + (i * ldSums << 2), ldSums);
