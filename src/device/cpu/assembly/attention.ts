@@ -1,30 +1,31 @@
-// The CPU twin of shaders/attention.wgsl: causal attention with an online softmax (Milakov & Gimelshein, arXiv
-// 1805.02867). A work item is 64 query rows of one head. It visits the keys that these rows see in blocks of 64, and
-// does three steps for each block:
+// The CPU twin of shaders/attention.wgsl: causal attention with an online softmax. A work item is some query rows of one
+// head. It visits the keys that these rows see in blocks. A block is split into strips of rows where some rows do not see
+// all of its keys, and the item does three steps for each strip:
 //
-//   1. It computes the scores q·kᵀ as a matrix product.
-//   2. It turns the scores into the numerators p of the softmax.
+//   1. It computes the products q·kᵀ of the keys that the strip sees.
+//   2. It turns the products into the numerators p of the softmax (shared/softmax.ts).
 //   3. It computes the matrix product of p and the values v, and adds the product to the rows' sums.
 //
-// shared/attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
-// both products use the same micro-kernel. If the backend has loaded a library for products (shared/library.ts), the
-// library computes both products.
+// Without a library, keys and values are packed into panels of 8 or 16 columns, so that both products use the same
+// micro-kernel, and a strip has the rows of the micro-kernel. If the backend has loaded a library for products
+// (shared/library.ts), the library computes both products, and reads keys and values where they are.
 
 import { AttentionArgs } from "./args";
-import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, score_rows, start_softmax, update_softmax } from "./shared/attention_block";
+import { KEYS, MICRO_ROWS, multiply, multiply_strip, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { prepare_exp } from "./shared/exp";
-import { narrow_run, prepare_float16 } from "./shared/float16";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { multiply_block, uses_library } from "./shared/library";
 import { scale_into } from "./shared/row_operations";
+import { denominator, first_key, start_softmax, STATE_BYTES, update_softmax } from "./shared/softmax";
 
 // The query rows of a work item. Rounded operands are multiplied twice as fast, so their items have twice the rows.
 const QUERIES: u32 = 64;
 const ROUNDED_QUERIES: u32 = 128;
-// The keys of a block if a library multiplies. The scores of a block have 128 or 256 KiB.
-const LIBRARY_KEYS: u32 = 512;
+// The keys of a block if a library multiplies, and the rows of a strip in a block that not all rows see whole.
+const LIBRARY_KEYS: u32 = 128;
+const LIBRARY_ROWS: u32 = 32;
 
 // @ts-ignore: decorator
 @inline function query_rows(args: AttentionArgs): u32 {
@@ -36,105 +37,90 @@ export function attention_items(args: AttentionArgs): u32 {
 }
 
 export function attention(args: AttentionArgs, item: u32): void {
-  const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
-  const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, chunked = args.chunked, softCap = args.soft_cap;
-
-  prepare_exp();
-  const rowsOfItem = query_rows(args);
+  const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, rowsOfItem = query_rows(args);
   // The last query rows see the most keys, so they are computed first. All threads then finish at about the same time.
-  const queryBlock = ceil_divide(tokens, rowsOfItem) - 1 - item / (args.batch * heads);
-  const t0 = past + queryBlock * rowsOfItem;
-  const head = item % heads;
-  const batchIndex = (item / heads) % args.batch;
-  const firstRow = batchIndex * (past + tokens); // of the keys and values
-  const queryRow = batchIndex * tokens + queryBlock * rowsOfItem;
-  const kvColumn = head * args.kv_heads / heads * headStride;
-  const queries = min<u32>(rowsOfItem, past + tokens - t0);
-  const panel = micro_cols(), paddedDim = round_up(dim, panel);
+  const firstQuery = (ceil_divide(tokens, rowsOfItem) - 1 - item / (args.batch * heads)) * rowsOfItem;
+  const head = item % heads, batchIndex = (item / heads) % args.batch;
+  const queries = min<u32>(rowsOfItem, tokens - firstQuery), t0 = past + firstQuery, queryRow = batchIndex * tokens + firstQuery;
+  const kvRow = batchIndex * (past + tokens), kvColumn = head * args.kv_heads / heads * args.head_stride;
   const slope = load<f32>(args.slopes + (<usize>head << 2));
 
-  const query = scratch(); // (rowsOfItem, dim), scaled
-  const keys = query + (rowsOfItem * dim << 2); // (KEYS/panel, dim, panel)
-  const values = keys + (KEYS * dim << 2); // (paddedDim/panel, KEYS, panel)
-  const scores = values + (KEYS * paddedDim << 2); // (rowsOfItem, KEYS); later the numerators p of the softmax
-  const sums = scores + (rowsOfItem * KEYS << 2); // (rowsOfItem, paddedDim): Σ p·v of the blocks so far
-  const maxima = sums + (rowsOfItem * paddedDim << 2); // (rowsOfItem): the largest score so far
-  const denominators = maxima + (rowsOfItem << 2); // (rowsOfItem): Σ p so far
-
+  const paddedDim = round_up(dim, micro_cols());
+  const softmax = scratch(); // (rowsOfItem): the states of the softmax
+  const sums = softmax + rowsOfItem * STATE_BYTES; // (rowsOfItem, paddedDim): Σ p·v of the blocks so far
+  const free = sums + (rowsOfItem * paddedDim << 2);
   memory.fill(sums, 0, rowsOfItem * paddedDim << 2);
-  start_softmax(maxima, denominators, rowsOfItem, args.has_sinks == 1 ? load<f32>(args.sinks + (<usize>head << 2)) : -Infinity);
-  const q = args.q + (<usize>(args.q_offset + queryRow * ldq + head * headStride) << 2);
-  const out = args.out + (<usize>(queryRow * ldo + head * dim) << 2);
-  if (uses_library()) {
-    const isRounded = args.q_rounded != 0, size: usize = isRounded ? 1 : 2;
-    const queryElement = <usize>(args.q_offset + queryRow * ldq + head * headStride);
-    const keyElement = <usize>(args.k_offset + firstRow * ldk + kvColumn), valueElement = <usize>(args.v_offset + firstRow * ldv + kvColumn);
-    add_values_by_library(
-      isRounded, (isRounded ? args.q_rounded : args.q) + (queryElement << size), ldq,
-      (isRounded ? args.k_rounded : args.k) + (keyElement << size), ldk,
-      (isRounded ? args.v_rounded : args.v) + (valueElement << size), ldv,
-      t0, queries, dim, args.scale, window, chunked, softCap, slope, sums, paddedDim, maxima, denominators,
-    );
-    divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
-    return;
-  }
-  pack_queries(q, ldq, queries, dim, args.scale, query);
-
-  const end = t0 + queries;
-  for (let s0 = first_key(t0, window, chunked); s0 < end; s0 += KEYS) {
-    const count = min<u32>(KEYS, end - s0);
-    const k = args.k + (<usize>(args.k_offset + (firstRow + s0) * ldk + kvColumn) << 2);
-    const v = args.v + (<usize>(args.v_offset + (firstRow + s0) * ldv + kvColumn) << 2);
-    pack_keys(k, ldk, count, dim, panel, keys);
-    pack_values(v, ldv, count, dim, panel, values);
-    for (let r: u32 = 0; r < queries; r += MICRO_ROWS) {
-      const visible = score_rows(
-        query, dim, keys, count, scores, r, queries, t0, s0, window, chunked, softCap, slope, maxima, denominators, sums, paddedDim,
-      );
-      if (visible == 0) continue;
-      for (let p: u32 = 0; p < paddedDim; p += panel) {
-        multiply(scores + (r * KEYS << 2), KEYS, values + (p * KEYS << 2), visible, sums + (r * paddedDim + p << 2), paddedDim, true);
-      }
-    }
-  }
-
-  divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
+  prepare_exp();
+  start_softmax(args, head, slope, softmax, queries);
+  const q = <usize>args.q_offset + <usize>queryRow * args.ldq + head * args.head_stride;
+  const k = <usize>args.k_offset + <usize>kvRow * args.ldk + kvColumn, v = <usize>args.v_offset + <usize>kvRow * args.ldv + kvColumn;
+  if (uses_library()) add_values_by_library(args, q, k, v, slope, t0, queries, softmax, sums, paddedDim, free);
+  else add_values(args, q, k, v, slope, t0, queries, softmax, sums, paddedDim, free);
+  divide_rows(sums, paddedDim, softmax, queries, dim, args.out + (<usize>queryRow * args.ldo + head * dim << 2), args.ldo);
 }
 
 // out ← sums/denominator for each row.
-function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, dim: u32, out: usize, ldo: u32): void {
+function divide_rows(sums: usize, ldSums: u32, softmax: usize, rows: u32, dim: u32, out: usize, ldo: u32): void {
   for (let r: u32 = 0; r < rows; r++) {
-    const inverse: f32 = 1 / load<f32>(denominators + (r << 2));
-    scale_into(sums + (r * ldSums << 2), dim, inverse, out);
-    out += <usize>ldo << 2;
+    scale_into(sums, dim, 1 / denominator(softmax), out);
+    sums += ldSums << 2, softmax += STATE_BYTES, out += <usize>ldo << 2;
   }
 }
 
-// Does the three steps for the query rows of an item with products of the library. The library reads keys and values
-// where they are, so the blocks of keys are larger. `q` is the address of the first row of the item. `k` and `v` are
-// the addresses of the first token of the window. With `rounded`, q, k and v are bf16, and p is rounded to bf16 too.
-function add_values_by_library(
-  rounded: bool, q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32,
-  window: u32, chunked: u32, softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
+// Does the three steps for the query rows of an item without a library. `q` is the index of the first element of the item,
+// `k` and `v` are the indices of the first elements of its window, t0 is the token of its first row, and `free` is memory.
+function add_values(
+  args: AttentionArgs, q: usize, k: usize, v: usize, slope: f32, t0: u32, queries: u32, softmax: usize, sums: usize, ldSums: u32, free: usize,
 ): void {
-  const size: usize = rounded ? 1 : 2;
-  const scores = denominators + (queries << 2); // (queries, LIBRARY_KEYS); later the numerators p of the softmax
-  const numerators = rounded ? scores + (queries * LIBRARY_KEYS << 2) : scores; // p as the library multiplies it
-  if (rounded) prepare_float16();
-  for (let s0 = first_key(t0, window, chunked), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
-    const count = min<u32>(LIBRARY_KEYS, end - s0), width = round_up(count, 4);
-    multiply_block(rounded, false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << size), ldk, 0, scores, LIBRARY_KEYS);
-    for (let i: u32 = 0; i < queries; i++) {
-      const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * LIBRARY_KEYS << 2);
-      const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(count, t + 1 - s0);
-      if (softCap > 0) cap_scores(row, to, softCap);
-      update_softmax(row, to, from, to, slope, <f32>(<i32>s0 - <i32>t),
-        maxima + (i << 2), denominators + (i << 2), sums + (i * ldSums << 2), ldSums);
-      const visible = round_up(to, 4);
-      memory.fill(row + (visible << 2), 0, width - visible << 2);
-      if (rounded) narrow_run(row, numerators + (i * LIBRARY_KEYS << 1), width, false);
+  const dim = args.head_dim, panel = micro_cols();
+  const query = free; // (QUERIES, dim)
+  const keys = query + (QUERIES * dim << 2); // (KEYS/panel, dim, panel)
+  const values = keys + (KEYS * dim << 2); // (ldSums/panel, KEYS, panel)
+  const scores = values + (KEYS * ldSums << 2); // (QUERIES, KEYS): products q·k, and later the numerators p of the softmax
+  pack_queries(args.q + (q << 2), args.ldq, queries, dim, 1, query);
+
+  for (let s0 = first_key(t0, args.window, args.chunked), end = t0 + queries; s0 < end; s0 += KEYS) {
+    const count = min<u32>(KEYS, end - s0);
+    pack_keys(args.k + (k + <usize>s0 * args.ldk << 2), args.ldk, count, dim, panel, keys);
+    pack_values(args.v + (v + <usize>s0 * args.ldv << 2), args.ldv, count, dim, panel, values);
+    for (let r: u32 = 0; r < queries; r += MICRO_ROWS) {
+      const rows = min<u32>(MICRO_ROWS, queries - r), low = first_key(t0 + r, args.window, args.chunked);
+      const from: u32 = low > s0 ? low - s0 & ~(panel - 1) : 0, to = min<i32>(count, t0 + r + rows - s0);
+      if (<i32>from >= to) continue;
+      const strip = scores + (r * KEYS + from << 2), rowSums = sums + (r * ldSums << 2);
+      multiply_strip(query, dim, keys, r, from, to, scores);
+      update_softmax(args, slope, false, t0 + r, rows, s0 + from, to - from, strip, strip, KEYS, softmax + r * STATE_BYTES, rowSums, ldSums);
+      for (let p: u32 = 0; p < ldSums; p += panel) {
+        multiply(strip, KEYS, values + (p * KEYS + from * panel << 2), to - from, rowSums + (p << 2), ldSums, true);
+      }
     }
-    const vBlock = v + (<usize>(s0 * ldv) << size);
-    multiply_block(rounded, false, false, queries, dim, count, 1, numerators, LIBRARY_KEYS, vBlock, ldv, 1, sums, ldSums);
+  }
+}
+
+// Does the same with products of the library, which are rounded if q, k and v are. The numerators of the softmax are then
+// rounded too.
+function add_values_by_library(
+  args: AttentionArgs, q: usize, k: usize, v: usize, slope: f32, t0: u32, queries: u32, softmax: usize, sums: usize, ldSums: u32, free: usize,
+): void {
+  const dim = args.head_dim, window = args.window, chunked = args.chunked, rounded = args.q_rounded != 0, size: usize = rounded ? 1 : 2;
+  const query = (rounded ? args.q_rounded : args.q) + (q << size), ldq = args.ldq, ldk = args.ldk, ldv = args.ldv;
+  const keys = (rounded ? args.k_rounded : args.k) + (k << size), values = (rounded ? args.v_rounded : args.v) + (v << size);
+  const scores = free; // (ROUNDED_QUERIES, LIBRARY_KEYS): products q·k, and later the numerators p of the softmax
+  const numerators = rounded ? scores + (ROUNDED_QUERIES * LIBRARY_KEYS << 2) : scores; // p as the library multiplies it
+
+  const end = t0 + queries, lastLow = first_key(end - 1, window, chunked);
+  for (let s0 = first_key(t0, window, chunked); s0 < end; s0 += LIBRARY_KEYS) {
+    const blockEnd = min<u32>(end, s0 + LIBRARY_KEYS), isWhole = blockEnd <= t0 + 1 && lastLow <= s0;
+    for (let r: u32 = 0, rows: u32 = 0; r < queries; r += rows) {
+      rows = isWhole ? queries : min<u32>(LIBRARY_ROWS, queries - r);
+      const s = max<u32>(s0, first_key(t0 + r, window, chunked)), seenEnd = min<u32>(blockEnd, t0 + r + rows);
+      if (seenEnd <= s) continue;
+      const count = seenEnd - s, state = softmax + r * STATE_BYTES, rowSums = sums + (r * ldSums << 2);
+      const qStrip = query + (<usize>r * ldq << size), kStrip = keys + (<usize>s * ldk << size), vStrip = values + (<usize>s * ldv << size);
+      // The scores are scaled later, because oneDNN multiplies bf16 by another factor in a slow loop on some processors.
+      multiply_block(rounded, false, true, rows, count, dim, 1, qStrip, ldq, kStrip, ldk, 0, scores, LIBRARY_KEYS);
+      update_softmax(args, slope, rounded, t0 + r, rows, s, count, scores, numerators, LIBRARY_KEYS, state, rowSums, ldSums);
+      multiply_block(rounded, false, false, rows, dim, count, 1, numerators, LIBRARY_KEYS, vStrip, ldv, 1, rowSums, ldSums);
+    }
   }
 }

@@ -10,12 +10,13 @@
 // row, and c the token of a column.
 
 import { AttentionKeysBackwardArgs, AttentionQueriesBackwardArgs, AttentionValuesBackwardArgs } from "./args";
-import { first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
+import { KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { exp4, prepare_exp, tanh4 } from "./shared/exp";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { add_scaled } from "./shared/row_operations";
+import { first_key } from "./shared/softmax";
 
 // The rows of a work item.
 const ROWS: u32 = 64;

@@ -1,9 +1,8 @@
-// The steps of attention over one block of keys. They pack queries, keys and values into panels, multiply them with a
-// micro-kernel, and update the softmax between the two products. attention.ts chooses the blocks and their order.
-// attention_statistics.ts and attention_backward.ts use the same steps.
+// The products of attention over one block of keys without a library. They pack queries, keys and values into panels, and
+// multiply them with a micro-kernel. attention.ts, attention_statistics.ts and attention_backward.ts choose the blocks and
+// their order.
 
-import { exp4, tanh4 } from "./exp";
-import { max_lane, sum_lanes, transpose_4x4 } from "./lanes";
+import { transpose_4x4 } from "./lanes";
 import { is_paired } from "./instance";
 import { round_up } from "./items";
 import { micro_cols } from "./micro_kernels";
@@ -13,14 +12,6 @@ import { scale_into } from "./row_operations";
 export const KEYS: u32 = 64;
 // The number of rows of a product that the micro-kernel computes. The number of columns is micro_cols().
 export const MICRO_ROWS: u32 = 4;
-
-// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys, or the keys of
-// its chunk of `window` tokens if `chunked` is 1.
-// @ts-ignore: decorator
-@inline export function first_key(t: u32, window: u32, chunked: u32): u32 {
-  if (window == 0 || t < window) return 0;
-  return chunked == 1 ? t - t % window : t + 1 - window;
-}
 
 // Copies `count` query rows, times `scale`, without gaps, and appends rows of zeros up to a multiple of MICRO_ROWS.
 export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f32, target: usize): void {
@@ -130,100 +121,12 @@ function multiply_4x16(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: 
   v128.store(c3, c30), v128.store(c3, c31, 16), v128.store(c3, c32, 32), v128.store(c3, c33, 48);
 }
 
-// row ← cap·tanh(row/cap) for `count` scores. Up to three scores after them change too.
-export function cap_scores(row: usize, count: u32, cap: f32): void {
-  const caps = f32x4.splat(cap);
-  for (let j: u32 = 0; j < count; j += 4) {
-    const scores = v128.load(row + (j << 2));
-    v128.store(row + (j << 2), f32x4.mul(caps, tanh4(f32x4.div(scores, caps))));
-  }
-}
-
-// Computes the numerators of the softmax of MICRO_ROWS query rows, from row r on, for a block of `count` keys from token s0
-// on. `scores` is (rows, KEYS), and row 0 is token t0. Returns how many keys of the block the last of these rows sees. The
-// other parameters are those of `pack_queries`, `pack_keys` and `update_softmax`.
-export function score_rows(
-  query: usize, dim: u32, keys: usize, count: u32, scores: usize, r: u32, queries: u32, t0: u32, s0: u32, window: u32, chunked: u32,
-  softCap: f32, slope: f32, maxima: usize, denominators: usize, sums: usize, ldSums: u32,
-): u32 {
-  const rowEnd = min<u32>(queries, r + MICRO_ROWS);
-  if (t0 + rowEnd <= s0) return 0;
-  const visible = min<u32>(count, t0 + rowEnd - s0), panel = micro_cols();
-  for (let p: u32 = 0; p < visible; p += panel) {
+// Computes the products of MICRO_ROWS query rows, from row r on, and the keys from index `from` to `to` − 1 of a block. `query` and
+// `keys` are as `pack_queries` and `pack_keys` make them, `scores` is (rows, KEYS), and `from` is a multiple of micro_cols().
+// @ts-ignore: decorator
+@inline export function multiply_strip(query: usize, dim: u32, keys: usize, r: u32, from: u32, to: u32, scores: usize): void {
+  const panel = micro_cols();
+  for (let p = from; p < to; p += panel) {
     multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, scores + (r * KEYS + p << 2), KEYS, false);
   }
-  for (let i = r; i < rowEnd; i++) {
-    const t = t0 + i, low = first_key(t, window, chunked), row = scores + (i * KEYS << 2);
-    const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
-    if (softCap > 0) cap_scores(row, visible, softCap);
-    update_softmax(row, visible, from, to, slope, <f32>(<i32>s0 - <i32>t), maxima + (i << 2), denominators + (i << 2), sums + (i * ldSums << 2), ldSums);
-  }
-  return visible;
-}
-
-// Starts the online softmax of `rows` query rows. The only score so far is `sink`, or there is none if `sink` is −∞.
-export function start_softmax(maxima: usize, denominators: usize, rows: u32, sink: f32): void {
-  for (let r: u32 = 0; r < rows; r++) {
-    store<f32>(maxima + (r << 2), sink);
-    store<f32>(denominators + (r << 2), sink == -Infinity ? 0 : 1);
-  }
-}
-
-// Updates the online softmax of one query row with the scores of one block of keys. In the formulae, t is the token of
-// the query, and s is the token of a key.
-//
-//   score ← score + slope·(s − t) for the keys from index `from` to `to` − 1 of the block, −∞ for the others
-//   row ← exp(score − maximum), where maximum is the largest score of this block and all blocks before it
-//
-// The denominator and the sums are first rescaled to the new maximum. Then Σ row is added to the denominator. If `from`
-// ≥ `to`, the query sees no key of the block, so `row` becomes zeros and nothing else changes.
-//
-// `row` holds `count` scores. `distance` is s − t for the first score. `sums` holds the `sumLength` elements of the
-// row's Σ p·v, where p is a numerator of the softmax. `maximum` and `denominator` point to one number each.
-export function update_softmax(
-  row: usize,
-  count: u32,
-  from: u32,
-  to: u32,
-  slope: f32,
-  distance: f32,
-  maximum: usize,
-  denominator: usize,
-  sums: usize,
-  sumLength: u32,
-): void {
-  if (to <= from) {
-    memory.fill(row, 0, round_up(count, 4) << 2);
-    return;
-  }
-  let index = f32x4(0, 1, 2, 3);
-  let maximum4 = f32x4.splat(load<f32>(maximum));
-  for (let j: u32 = 0; j < count; j += 4) {
-    const inside = v128.and(f32x4.ge(index, f32x4.splat(<f32>from)), f32x4.lt(index, f32x4.splat(<f32>to)));
-    const score = f32x4.relaxed_madd(
-      f32x4.splat(slope),
-      f32x4.add(index, f32x4.splat(distance)),
-      v128.load(row + (j << 2)),
-    );
-    const masked = v128.bitselect(score, f32x4.splat(-Infinity), inside);
-    v128.store(row + (j << 2), masked);
-    maximum4 = f32x4.pmax(maximum4, masked);
-    index = f32x4.add(index, f32x4.splat(4));
-  }
-  const after = max_lane(maximum4);
-  let sum4 = f32x4.splat(0);
-  for (let j: u32 = 0; j < count; j += 4) {
-    const numerator = exp4(f32x4.sub(v128.load(row + (j << 2)), f32x4.splat(after)));
-    v128.store(row + (j << 2), numerator);
-    sum4 = f32x4.add(sum4, numerator);
-  }
-  const before = load<f32>(maximum);
-  store<f32>(maximum, after);
-  if (after == before) {
-    store<f32>(denominator, load<f32>(denominator) + sum_lanes(sum4));
-    return;
-  }
-  const rescale = f32x4.extract_lane(exp4(f32x4.splat(before - after)), 0);
-  store<f32>(denominator, load<f32>(denominator) * rescale + sum_lanes(sum4));
-  scale_into(sums, sumLength, rescale, sums);
 }
