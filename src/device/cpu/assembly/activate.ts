@@ -3,6 +3,7 @@
 
 import { BiasActivateArgs, ClampedGateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
 import { activate4 } from "./shared/activation";
+import { round_output } from "./shared/float16";
 import { prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 
@@ -40,6 +41,7 @@ export function bias_activate(args: BiasActivateArgs, item: u32): void {
   while (i < end) {
     const count = min<u32>(cols - c, end - i);
     activate_run(x + (<usize>i << 2), bias + (<usize>c << 2), count, args.has_bias == 1, args.activation);
+    round_output(x, args.x_rounded, i, count);
     i += count;
     c = 0;
   }
@@ -54,6 +56,7 @@ export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u3
   let y = args.y + <usize>first * stride;
   for (let r = first; r < end; r++) {
     gate_row(gate, up, y, cols, activation);
+    round_output(args.y, args.y_rounded, r * cols, cols);
     gate += gateStride;
     up += upStride;
     y += stride;
@@ -88,6 +91,7 @@ export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: 
     const gate = v128.load32_splat(pairs + (i << 3)), up = v128.load32_splat(pairs + (i << 3), 4);
     store<f32>(y + (i << 2), f32x4.extract_lane(clamped_gate4(gate, up, alpha, limit), 0));
   }
+  round_output(args.y, args.y_rounded, first, count);
 }
 
 // @ts-ignore: decorator

@@ -50,4 +50,6 @@ export function from_float32_elements(args: FromFloat32Args, first: u32, count: 
   if (dtype == F32) memory.copy(target + (<usize>first << 2), source, <usize>count << 2);
   else if (dtype == F16) narrow_run(source, target + (<usize>first << 1), count, true);
   else narrow_run(source, target + (<usize>first << 1), count, false);
+  // The other half of the last word becomes 0. Only the last item can have an odd number of elements.
+  if (dtype != F32 && (count & 1) == 1) store<u16>(target + (<usize>(first + count) << 1), 0);
 }

@@ -3,6 +3,7 @@
 // item is some whole rows.
 
 import { DivideByRmsArgs, LayerNormArgs, RmsNormArgs } from "./args";
+import { round_output } from "./shared/float16";
 import { mean_square_deviation, row_mean } from "./shared/row_operations";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -12,6 +13,7 @@ export function layer_norm_rows(args: LayerNormArgs, first: u32, end: u32): void
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
     normalize_row(args.x + start, args.weight, args.bias, args.y + start, cols, args.eps);
+    round_output(args.y, args.y_rounded, r * cols, cols);
   }
 }
 
@@ -40,6 +42,7 @@ export function rms_norm_rows(args: RmsNormArgs, first: u32, end: u32): void {
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
     rms_normalize_row(args.x + start, args.weight, args.y + start, cols, args.eps);
+    round_output(args.y, args.y_rounded, r * cols, cols);
   }
 }
 

@@ -85,10 +85,14 @@ export function prepare_float16(): void {
 
 // @ts-ignore: decorator
 @inline function narrow_bf16(words: v128): v128 {
-  const upper = i32x4.shr_u(words, 16);
-  const rounded = i32x4.shr_u(i32x4.add(i32x4.add(words, bf16BelowHalf), v128.and(upper, one)), 16);
-  const nan = i32x4.gt_s(v128.and(words, f32Magnitude), f32Infinity);
-  return v128.bitselect(v128.or(upper, i32x4.shr_u(f32Quiet, 16)), rounded, nan);
+  return i32x4.shr_u(round_bf16(words), 16);
+}
+
+// Returns words whose upper halves are the bf16 numbers.
+// @ts-ignore: decorator
+@inline function round_bf16(words: v128): v128 {
+  const rounded = i32x4.add(i32x4.add(words, bf16BelowHalf), v128.and(i32x4.shr_u(words, 16), one));
+  return i32x4.relaxed_laneselect(v128.or(words, f32Quiet), rounded, f32x4.ne(words, words));
 }
 
 // @ts-ignore: decorator
@@ -96,18 +100,29 @@ export function prepare_float16(): void {
   return f16 ? narrow_f16(words) : narrow_bf16(words);
 }
 
-// target ← `count` f32 elements of source in f16 or bf16. If `count` is odd, the other half of the last word becomes 0.
+// target ← `count` f32 elements of source in f16 or bf16.
 // @ts-ignore: decorator
 @inline export function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;
   for (; i + 8 <= count; i += 8) {
-    const low = narrow(v128.load(source + (<usize>i << 2)), f16);
-    const high = narrow(v128.load(source + (<usize>i << 2), 16), f16);
-    v128.store(target + (<usize>i << 1), i16x8.narrow_i32x4_u(low, high));
+    const low = v128.load(source + (<usize>i << 2)), high = v128.load(source + (<usize>i << 2), 16);
+    v128.store(
+      target + (<usize>i << 1),
+      f16
+        ? i16x8.narrow_i32x4_u(narrow_f16(low), narrow_f16(high))
+        : v128.shuffle<i16>(round_bf16(low), round_bf16(high), 1, 3, 5, 7, 9, 11, 13, 15),
+    );
   }
   for (; i < count; i++) {
     const word = v128.load32_splat(source + (<usize>i << 2));
     store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(narrow(word, f16), 0));
   }
-  if (count & 1) store<u16>(target + (<usize>count << 1), 0);
+}
+
+// copy ← the elements first … first + count − 1 of y in bf16, for a kernel that has just written them and rounds its
+// output itself. If `copy` is 0, the function does nothing.
+export function round_output(y: usize, copy: usize, first: u32, count: u32): void {
+  if (copy == 0) return;
+  prepare_float16();
+  narrow_run(y + (<usize>first << 2), copy + (<usize>first << 1), count, false);
 }
