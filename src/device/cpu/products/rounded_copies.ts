@@ -47,9 +47,9 @@ export class RoundedCopies {
   }
 
   /**
-   * Must be called when a queued kernel overwrites the first `elements` elements of `buffer` and can round them itself.
-   * Returns the address of the copy for these elements. It returns 0 if no product has read a buffer with this label,
-   * or if the copy would be outdated elsewhere.
+   * Must be called when a queued kernel changes `buffer` and can round all that it changes. It rounds the first
+   * `elements` elements in any case. Returns the address of the copy for the kernel. The address is 0 if no product has
+   * read a buffer with this label, or if the other elements of the copy would be outdated.
    */
   writtenBy(buffer: CpuBuffer, elements: number): number {
     const isWhole = 4 * elements === buffer.byteLength, fits = this.#bytes + copyBytes(buffer) <= MAX_BYTES;
