@@ -7,7 +7,7 @@
 import { BiasActivateArgs, ClampedGateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
 import { activate4, GELU, GELU_TANH, SILU } from "./shared/activation";
 import { round_output } from "./shared/float16";
-import { prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
+import { tanh4, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -49,7 +49,6 @@ export function bias_activate_items(args: BiasActivateArgs): u32 {
 
 export function bias_activate(args: BiasActivateArgs, item: u32): void {
   const bias = args.bias, x = args.x;
-  prepare_exp();
   const cols = args.cols;
   const total = args.rows * cols;
   let i = item * ELEMENTS_PER_ITEM;
@@ -65,7 +64,6 @@ export function bias_activate(args: BiasActivateArgs, item: u32): void {
 }
 
 export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u32): void {
-  prepare_exp();
   const cols = args.cols, activation = args.activation;
   const gateStride = <usize>args.ld_gate << 2, upStride = <usize>args.ld_up << 2, stride = <usize>cols << 2;
   let gate = args.gate + (<usize>args.gate_offset << 2) + <usize>first * gateStride;
@@ -105,7 +103,6 @@ function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32):
 }
 
 export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: u32): void {
-  prepare_exp();
   const alpha = args.alpha, limit = args.limit;
   const pairs = args.gate_up + (<usize>first << 3), y = args.y + (<usize>first << 2);
   let i: u32 = 0;
@@ -129,7 +126,6 @@ export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: 
 }
 
 export function soft_cap_elements(args: SoftCapArgs, first: u32, count: u32): void {
-  prepare_exp();
   const caps = f32x4.splat(args.cap);
   let x = args.x + (<usize>first << 2), i: u32 = 0;
   for (; i + 8 <= count; i += 8) {

@@ -13,8 +13,7 @@
 import { AttentionArgs } from "./args";
 import { cap_scores, first_key, KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, score_rows, start_softmax, update_softmax } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
-import { prepare_exp } from "./shared/exp";
-import { narrow_run, prepare_float16 } from "./shared/float16";
+import { narrow_run } from "./shared/float16";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { multiply_block, uses_library } from "./shared/library";
@@ -39,7 +38,6 @@ export function attention(args: AttentionArgs, item: u32): void {
   const tokens = args.tokens, past = args.past, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, chunked = args.chunked, softCap = args.soft_cap;
 
-  prepare_exp();
   const rowsOfItem = query_rows(args);
   // The last query rows see the most keys, so they are computed first. All threads then finish at about the same time.
   const queryBlock = ceil_divide(tokens, rowsOfItem) - 1 - item / (args.batch * heads);
@@ -120,7 +118,6 @@ function add_values_by_library(
   const size: usize = rounded ? 1 : 2;
   const scores = denominators + (queries << 2); // (queries, LIBRARY_KEYS); later the numerators p of the softmax
   const numerators = rounded ? scores + (queries * LIBRARY_KEYS << 2) : scores; // p as the library multiplies it
-  if (rounded) prepare_float16();
   for (let s0 = first_key(t0, window, chunked), end = t0 + queries; s0 < end; s0 += LIBRARY_KEYS) {
     const count = min<u32>(LIBRARY_KEYS, end - s0), width = round_up(count, 4);
     multiply_block(rounded, false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << size), ldk, 0, scores, LIBRARY_KEYS);

@@ -40,15 +40,9 @@ export const SHARED_BYTES: u32 = 4 << 20;
   return (__heap_base + 63) & ~63;
 }
 
-// The address of the constants of the exponential (exp.ts), behind this memory. They have less than 64 bytes.
-// @ts-ignore: decorator
-@inline export function exp_constants(): usize {
-  return shared_memory() + SHARED_BYTES;
-}
-
 // The backend allocates from this address on.
 export function heap_base(): usize {
-  return exp_constants() + 64;
+  return shared_memory() + SHARED_BYTES;
 }
 
 // Whether the engine merges two neighbouring 128-bit instructions into one 256-bit instruction (V8 calls this
