@@ -176,11 +176,12 @@ class CpuBackend implements Backend {
   ): void {
     const table = this.table, { pack, index } = table.resolve(kernel);
     const operands = resolveBindings(kernel, buffers, (buffer) => this.#own(buffer));
-    for (const [i, access] of Object.values(kernel.bindings).entries()) {
-      if (access === "read_write") this.#markChanged(operands[i]);
-    }
     // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
     const rounded = this.#roundedAddresses(kernel, operands, params);
+    const last = operands.length - 1, isLastRounded = kernel.roundedOutput !== undefined;
+    for (const [i, access] of Object.values(kernel.bindings).entries()) {
+      if (access === "read_write") this.#markChanged(operands[i], isLastRounded && i === last);
+    }
     operands.forEach(({ address }, i) => table.args[i] = address);
     const declared = writeParams(kernel, params, table.args, table.floatArgs, operands.length);
     table.args.set(rounded, declared);
@@ -228,20 +229,31 @@ class CpuBackend implements Backend {
     this.heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
   }
 
-  /** Returns the arguments after the declared ones: the address of the rounded copy of each operand, or 0. */
+  /**
+   * Returns the arguments after the declared ones: the address of the rounded copy of each operand and of the output, or
+   * 0 for each of them that is not rounded.
+   */
   #roundedAddresses(
-    { rounded }: Kernel,
+    { rounded, roundedOutput }: Kernel,
     operands: readonly CpuBuffer[],
     params: Readonly<Record<string, number>>,
   ): number[] {
-    if (!rounded) return [];
-    const copies = rounded.isWorthwhile?.(params) ?? true ? this.#roundedCopies : undefined;
-    return copies?.addresses(operands.slice(0, rounded.count)) ?? new Array(rounded.count).fill(0);
+    const count = rounded?.count ?? 0, isWorthwhile = rounded?.isWorthwhile?.(params) ?? count > 0;
+    const copies = this.#roundedCopies,
+      read = operands.slice(0, count),
+      written = operands[operands.length - 1];
+    return [
+      ...(isWorthwhile ? copies?.addresses(read) : undefined) ?? new Array(count).fill(0),
+      ...roundedOutput ? [copies?.writtenBy(written, roundedOutput(params)) ?? 0] : [],
+    ];
   }
 
-  /** Must be called for each buffer that a queued command or the host writes, because copies of it are then outdated. */
-  #markChanged(buffer: CpuBuffer): void {
-    this.#roundedCopies?.markChanged(buffer);
+  /**
+   * Must be called for each buffer that a queued command or the host writes, because copies of it are then outdated.
+   * @param isRounded whether the kernel rounds the buffer itself
+   */
+  #markChanged(buffer: CpuBuffer, isRounded = false): void {
+    if (!isRounded) this.#roundedCopies?.markChanged(buffer);
     this.#markChangedInModule(buffer.address);
   }
 

@@ -57,6 +57,13 @@ export interface Kernel<B extends string = string, P extends string = string> {
   readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
   /** Present if an adapter whose `rounds` is `bfloat16` rounds operands of this kernel. */
   readonly rounded?: RoundedOperands<NoInfer<P>>;
+  /**
+   * Present if the WebAssembly twin can also write the last buffer's elements in bfloat16, so that a product need not round
+   * them. The twin takes the address of this copy as its last argument. The address is 0 if no copy is wanted. The function
+   * returns how many elements of the buffer, from its first one on, the dispatch rounds without a gap. If these are not
+   * all elements of the buffer, the twin is given a copy that has the others already.
+   */
+  readonly roundedOutput?: (params: Readonly<Record<NoInfer<P>, number>>) => number;
   /** Dispatches with fixed operands by which the self-check decides whether a device computes this kernel correctly. */
   readonly cases: () => readonly KernelCase<NoInfer<B>, NoInfer<P>>[];
 }

@@ -22,6 +22,12 @@ describe("argumentClasses()", () => {
     );
   });
 
+  it("lists the copy of a rounded output last", () => {
+    const [, text] = argumentClasses([{ ...plain, rounded: { count: 1 }, roundedOutput: ({ n }) => n }])
+      .split("s: f32;");
+    assert.equal(text, "\n  a_rounded: usize;\n  c_rounded: usize;\n}\n");
+  });
+
   it("gives kernels with the same arguments one class, which a kernel with rounded operands extends", () => {
     const rounded = { ...plain, name: "product_nn", rounded: { count: 1 } };
     const classes = argumentClasses([plain, { ...plain, name: "add2d" }, rounded]).split("\n\n").slice(1);

@@ -46,6 +46,36 @@ describe("RoundedCopies", () => {
     assert.deepEqual(take(), ["allocate 4 for bfloat16 copy of x", "round x at 200"]);
   });
 
+  it("lets a kernel round an output whose copy is current, or whose elements it all overwrites", () => {
+    const y = buffer("y", 16);
+    assert.equal(copies.writtenBy(y, 4), 0); // No product has read an output of this name.
+    copies.addresses([y]);
+    assert.equal(copies.writtenBy(y, 3), 200); // The copy already has the last element.
+    copies.markChanged(y);
+    assert.equal(copies.writtenBy(y, 3), 0);
+    assert.equal(copies.writtenBy(y, 4), 200);
+    take();
+    copies.addresses([y]);
+    assert.deepEqual(take(), []);
+  });
+
+  it("makes a copy of a new output if an output of the same name had one", () => {
+    const first = buffer("y", 16), second = buffer("y", 16);
+    copies.addresses([first]);
+    first.destroy();
+    take();
+    assert.equal(copies.writtenBy(second, 3), 0);
+    assert.equal(copies.writtenBy(second, 4), 300);
+    assert.deepEqual(copies.addresses([second]), [300]);
+    assert.deepEqual(take(), ["allocate 8 for bfloat16 copy of y"]);
+  });
+
+  it("makes no copy of a new output if it would have to free others", () => {
+    copies.addresses([buffer("y", 4)]);
+    copies.addresses([buffer("x", 400 * MIB)]);
+    assert.equal(copies.writtenBy(buffer("y", 200 * MIB), 50 * MIB), 0);
+  });
+
   it("frees the copy of a destroyed operand", () => {
     const a = buffer("a", 8);
     copies.addresses([a, a]);

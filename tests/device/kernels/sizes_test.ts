@@ -230,6 +230,12 @@ testKernel(
     "computes the variance accurately if the mean is much larger than the deviation",
     withEps(1e-5, norms.layerNormCase(4, 1000, (value) => 3000 + value)),
   ],
+  [
+    "computes the mean accurately if the first element of a row is far from all others",
+    withOperands(withEps(1e-5, norms.layerNormCase(4, 3000)), ({ x }) => ({
+      x: x.map((value, i) => i % 3000 === 0 ? 1000 : value),
+    })),
+  ],
   ["returns the bias for constant rows", withEps(1e-5, norms.layerNormCase(3, 172, () => 0.1))],
   [
     "adds eps to a small variance",

@@ -1,21 +1,39 @@
 // The CPU twins of the kernels in shaders/activate.wgsl. A work item is a run of elements, which may begin and end
 // inside a row. In gated_multiply, it is some whole rows.
+//
+// The loops handle eight elements at a time, because an engine can pair the instructions of two vectors whose stores are
+// adjacent statements. A branch between them would prevent this, so the frequent activations have loops of their own.
 
 import { BiasActivateArgs, ClampedGateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
-import { activate4 } from "./shared/activation";
-import { prepare_exp, tanh4, times_sigmoid4 } from "./shared/exp";
+import { activate4, GELU, GELU_TANH, SILU } from "./shared/activation";
+import { round_output } from "./shared/float16";
+import { tanh4, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 // Activates `count` elements of one row in place; `x` and `bias` point to the same column.
 function activate_run(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {
+  if (!hasBias) activate_run_by(x, bias, count, false, activation);
+  else if (activation == GELU) activate_run_by(x, bias, count, true, GELU);
+  else if (activation == GELU_TANH) activate_run_by(x, bias, count, true, GELU_TANH);
+  else activate_run_by(x, bias, count, true, activation);
+}
+
+// @ts-ignore: decorator
+@inline function activate_run_by(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {
   let c: u32 = 0;
-  for (; c + 4 <= count; c += 4) {
+  for (; c + 8 <= count; c += 8) {
     const offset = <usize>c << 2;
-    let four = v128.load(x + offset);
-    if (hasBias) four = f32x4.add(four, v128.load(bias + offset));
-    v128.store(x + offset, activate4(four, activation));
+    let left = v128.load(x + offset), right = v128.load(x + offset, 16);
+    if (hasBias) {
+      left = f32x4.add(left, v128.load(bias + offset));
+      right = f32x4.add(right, v128.load(bias + offset, 16));
+    }
+    left = activate4(left, activation);
+    right = activate4(right, activation);
+    v128.store(x + offset, left);
+    v128.store(x + offset, right, 16);
   }
   for (; c < count; c++) {
     const offset = <usize>c << 2;
@@ -31,7 +49,6 @@ export function bias_activate_items(args: BiasActivateArgs): u32 {
 
 export function bias_activate(args: BiasActivateArgs, item: u32): void {
   const bias = args.bias, x = args.x;
-  prepare_exp();
   const cols = args.cols;
   const total = args.rows * cols;
   let i = item * ELEMENTS_PER_ITEM;
@@ -40,13 +57,13 @@ export function bias_activate(args: BiasActivateArgs, item: u32): void {
   while (i < end) {
     const count = min<u32>(cols - c, end - i);
     activate_run(x + (<usize>i << 2), bias + (<usize>c << 2), count, args.has_bias == 1, args.activation);
+    round_output(x, args.x_rounded, i, count);
     i += count;
     c = 0;
   }
 }
 
 export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u32): void {
-  prepare_exp();
   const cols = args.cols, activation = args.activation;
   const gateStride = <usize>args.ld_gate << 2, upStride = <usize>args.ld_up << 2, stride = <usize>cols << 2;
   let gate = args.gate + (<usize>args.gate_offset << 2) + <usize>first * gateStride;
@@ -54,6 +71,7 @@ export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u3
   let y = args.y + <usize>first * stride;
   for (let r = first; r < end; r++) {
     gate_row(gate, up, y, cols, activation);
+    round_output(args.y, args.y_rounded, r * cols, cols);
     gate += gateStride;
     up += upStride;
     y += stride;
@@ -62,10 +80,20 @@ export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u3
 
 // y ← activation(gate)·up over one row.
 function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32): void {
+  if (activation == SILU) gate_row_by(gate, up, y, cols, SILU);
+  else if (activation == GELU_TANH) gate_row_by(gate, up, y, cols, GELU_TANH);
+  else gate_row_by(gate, up, y, cols, activation);
+}
+
+// @ts-ignore: decorator
+@inline function gate_row_by(gate: usize, up: usize, y: usize, cols: u32, activation: u32): void {
   let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) {
+  for (; c + 8 <= cols; c += 8) {
     const offset = <usize>c << 2;
-    v128.store(y + offset, f32x4.mul(activate4(v128.load(gate + offset), activation), v128.load(up + offset)));
+    const left = f32x4.mul(activate4(v128.load(gate + offset), activation), v128.load(up + offset));
+    const right = f32x4.mul(activate4(v128.load(gate + offset, 16), activation), v128.load(up + offset, 16));
+    v128.store(y + offset, left);
+    v128.store(y + offset, right, 16);
   }
   for (; c < cols; c++) {
     const offset = <usize>c << 2;
@@ -75,7 +103,6 @@ function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32):
 }
 
 export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: u32): void {
-  prepare_exp();
   const alpha = args.alpha, limit = args.limit;
   const pairs = args.gate_up + (<usize>first << 3), y = args.y + (<usize>first << 2);
   let i: u32 = 0;
@@ -88,6 +115,7 @@ export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: 
     const gate = v128.load32_splat(pairs + (i << 3)), up = v128.load32_splat(pairs + (i << 3), 4);
     store<f32>(y + (i << 2), f32x4.extract_lane(clamped_gate4(gate, up, alpha, limit), 0));
   }
+  round_output(args.y, args.y_rounded, first, count);
 }
 
 // @ts-ignore: decorator
@@ -98,17 +126,21 @@ export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: 
 }
 
 export function soft_cap_elements(args: SoftCapArgs, first: u32, count: u32): void {
-  prepare_exp();
   const caps = f32x4.splat(args.cap);
-  const x = args.x + (<usize>first << 2);
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    const offset = <usize>i << 2;
-    v128.store(x + offset, f32x4.mul(caps, tanh4(f32x4.div(v128.load(x + offset), caps))));
+  let x = args.x + (<usize>first << 2), i: u32 = 0;
+  for (; i + 8 <= count; i += 8) {
+    const left = cap4(v128.load(x), caps), right = cap4(v128.load(x, 16), caps);
+    v128.store(x, left);
+    v128.store(x, right, 16);
+    x += 32;
   }
   for (; i < count; i++) {
-    const offset = <usize>i << 2;
-    const quotient = f32x4.div(f32x4.splat(load<f32>(x + offset)), caps);
-    store<f32>(x + offset, f32x4.extract_lane(f32x4.mul(caps, tanh4(quotient)), 0));
+    store<f32>(x, f32x4.extract_lane(cap4(v128.load32_splat(x), caps), 0));
+    x += 4;
   }
+}
+
+// @ts-ignore: decorator
+@inline function cap4(x: v128, caps: v128): v128 {
+  return f32x4.mul(caps, tanh4(f32x4.div(x, caps)));
 }

@@ -3,7 +3,7 @@
 
 import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
 import { activate4, erfc4, GELU, GELU_TANH, RELU, RELU2, SIGMOID, SILU } from "./shared/activation";
-import { exp4, prepare_exp, times_sigmoid4 } from "./shared/exp";
+import { exp4, times_sigmoid4 } from "./shared/exp";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
@@ -45,7 +45,6 @@ export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 }
 
 export function activate_backward_elements(args: ActivateBackwardArgs, first: u32, count: u32): void {
-  prepare_exp();
   const activation = args.activation;
   const x = args.x + (<usize>first << 2), gradient = args.gradient + (<usize>first << 2);
   let i: u32 = 0;
@@ -62,7 +61,6 @@ export function activate_backward_elements(args: ActivateBackwardArgs, first: u3
 }
 
 export function clamped_gate_backward_elements(args: ClampedGateBackwardArgs, first: u32, count: u32): void {
-  prepare_exp();
   const alpha = args.alpha, limit = args.limit;
   const pairs = args.gate_up + (<usize>first << 3), gradient = args.gradient + (<usize>first << 2);
   const target = args.target + (<usize>first << 3);
@@ -105,7 +103,6 @@ export function clamped_gate_backward_elements(args: ClampedGateBackwardArgs, fi
 }
 
 export function gate_backward_rows(args: GateBackwardArgs, first: u32, end: u32): void {
-  prepare_exp();
   const cols = args.cols, activation = args.activation, ofUp = args.of_up == 1;
   for (let r = first; r < end; r++) {
     const gateAt = <usize>(args.gate_offset + r * args.ld_gate) << 2, upAt = <usize>(args.up_offset + r * args.ld_up) << 2;

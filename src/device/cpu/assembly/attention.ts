@@ -13,7 +13,6 @@
 import { AttentionArgs } from "./args";
 import { KEYS, MICRO_ROWS, multiply, multiply_strip, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
-import { prepare_exp } from "./shared/exp";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { multiply_block, uses_library } from "./shared/library";
@@ -50,7 +49,6 @@ export function attention(args: AttentionArgs, item: u32): void {
   const sums = softmax + rowsOfItem * STATE_BYTES; // (rowsOfItem, paddedDim): Σ p·v of the blocks so far
   const free = sums + (rowsOfItem * paddedDim << 2);
   memory.fill(sums, 0, rowsOfItem * paddedDim << 2);
-  prepare_exp();
   start_softmax(args, head, slope, softmax, queries);
   const q = <usize>args.q_offset + <usize>queryRow * args.ldq + head * args.head_stride;
   const k = <usize>args.k_offset + <usize>kvRow * args.ldk + kvColumn, v = <usize>args.v_offset + <usize>kvRow * args.ldv + kvColumn;

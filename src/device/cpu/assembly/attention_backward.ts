@@ -12,7 +12,7 @@
 import { AttentionKeysBackwardArgs, AttentionQueriesBackwardArgs, AttentionValuesBackwardArgs } from "./args";
 import { KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
-import { exp4, prepare_exp, tanh4 } from "./shared/exp";
+import { exp4, tanh4 } from "./shared/exp";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { add_scaled } from "./shared/row_operations";
@@ -83,7 +83,6 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo;
   const panel = micro_cols(), paddedDim = round_up(dim, panel), firstRow = batchIndex * tokens, row = firstRow + r0;
   const rows = min<u32>(ROWS, tokens - r0), lastRow = r0 + rows - 1;
-  prepare_exp();
 
   const packedRows = scratch(); // (ROWS, dim): queries or keys, scaled
   const rowPartners = packedRows + (ROWS * dim << 2); // (ROWS, dim): d_out of the queries, or values of the keys

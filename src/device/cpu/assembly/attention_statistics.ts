@@ -5,7 +5,7 @@
 import { AttentionStatisticsArgs } from "./args";
 import { KEYS, MICRO_ROWS, multiply_strip, pack_keys, pack_queries } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
-import { log_f64, prepare_exp } from "./shared/exp";
+import { log_f64 } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { dot } from "./shared/row_operations";
@@ -20,7 +20,6 @@ export function attention_statistics_items(args: AttentionStatisticsArgs): u32 {
 
 export function attention_statistics(args: AttentionStatisticsArgs, item: u32): void {
   const tokens = args.tokens, heads = args.heads, dim = args.head_dim, ldo = args.ldo;
-  prepare_exp();
   // The last query rows see the most keys, so they are computed first. All threads then finish at about the same time.
   const t0 = (ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads)) * QUERIES;
   const head = item % heads, firstRow = (item / heads) % args.batch * tokens;

@@ -3,7 +3,7 @@
 // work item is a run of elements.
 
 import { FromFloat32Args, ToFloat32Args } from "./args";
-import { narrow_run, prepare_float16, widen_bf16, widen_f16 } from "./shared/float16";
+import { narrow_run, widen_bf16, widen_f16 } from "./shared/float16";
 
 // The values of `dtype`, as in DTYPE_CODE of src/device/kernels/transfer/convert.ts. The remaining value, 2, is bf16.
 const F32: u32 = 0;
@@ -32,7 +32,6 @@ export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 }
 
 export function to_float32_elements(args: ToFloat32Args, first: u32, count: u32): void {
-  prepare_float16();
   const dtype = args.dtype;
   const element = <usize>(args.source_offset + first);
   const source = args.source;
@@ -43,11 +42,12 @@ export function to_float32_elements(args: ToFloat32Args, first: u32, count: u32)
 }
 
 export function from_float32_elements(args: FromFloat32Args, first: u32, count: u32): void {
-  prepare_float16();
   const dtype = args.dtype;
   const source = args.source + (<usize>(args.source_offset + first) << 2);
   const target = args.target;
   if (dtype == F32) memory.copy(target + (<usize>first << 2), source, <usize>count << 2);
   else if (dtype == F16) narrow_run(source, target + (<usize>first << 1), count, true);
   else narrow_run(source, target + (<usize>first << 1), count, false);
+  // The other half of the last word becomes 0. Only the last item can have an odd number of elements.
+  if (dtype != F32 && (count & 1) == 1) store<u16>(target + (<usize>(first + count) << 1), 0);
 }

@@ -3,7 +3,7 @@
 // summed in f32, and the sums of the runs are added in f64. A work item is some whole rows.
 
 import { CrossEntropyArgs } from "./args";
-import { exp4, log_f64, prepare_exp } from "./shared/exp";
+import { exp4, log_f64 } from "./shared/exp";
 import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -12,7 +12,6 @@ export const RUN: u32 = 128;
 
 export function cross_entropy_rows(args: CrossEntropyArgs, first: u32, end: u32): void {
   const cols = args.cols, ld = args.ld;
-  prepare_exp();
   for (let r = first; r < end; r++) {
     const row = args.logits + (<usize>(r * ld) << 2);
     const target = load<f32>(row + (<usize>load<u32>(args.targets + (<usize>r << 2)) << 2));

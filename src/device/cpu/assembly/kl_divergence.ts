@@ -3,14 +3,13 @@
 
 import { KlDivergenceArgs } from "./args";
 import { row_exp_sum, row_max, RUN } from "./cross_entropy";
-import { exp4, log_f64, prepare_exp } from "./shared/exp";
+import { exp4, log_f64 } from "./shared/exp";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 14;
 
 export function kl_divergence_rows(args: KlDivergenceArgs, first: u32, end: u32): void {
   const cols = args.cols, ld = args.ld;
-  prepare_exp();
   for (let r = first; r < end; r++) {
     const at = <usize>(r * ld) << 2, reference = args.reference + at, logits = args.logits + at;
     const largest = row_max(reference, cols), largestOther = row_max(logits, cols);

@@ -2,7 +2,6 @@
 // window, whose state is updated row by row.
 
 import { LinearAttentionArgs } from "./args";
-import { prepare_exp } from "./shared/exp";
 import { scratch } from "./shared/instance";
 import { decay, inverse_length, load_gates, strength } from "./shared/linear_attention";
 import { add_scaled } from "./shared/row_operations";
@@ -12,7 +11,6 @@ export function linear_attention_items(args: LinearAttentionArgs): u32 {
 }
 
 export function linear_attention(args: LinearAttentionArgs, item: u32): void {
-  prepare_exp();
   const heads = args.heads, keyHeads = args.key_heads, keyDim = args.key_dim, valueDim = args.value_dim;
   const head = item % heads, keyHead = head / (heads / keyHeads);
   const valueSize = heads * valueDim, rowSize = 2 * keyHeads * keyDim + valueSize;

@@ -1,7 +1,6 @@
 // The CPU twins of shaders/linear_attention_backward.wgsl.
 
 import { LinearAttentionInputsBackwardArgs, LinearAttentionStatesBackwardArgs } from "./args";
-import { prepare_exp } from "./shared/exp";
 import { scratch } from "./shared/instance";
 import { decay, inverse_length, load_gates, rate, slope, strength } from "./shared/linear_attention";
 import { add_scaled, dot } from "./shared/row_operations";
@@ -12,7 +11,6 @@ export function linear_attention_states_backward_items(args: LinearAttentionStat
 
 // A work item is one head of one window.
 export function linear_attention_states_backward(args: LinearAttentionStatesBackwardArgs, item: u32): void {
-  prepare_exp();
   const heads = args.heads, keyHeads = args.key_heads, keyDim = args.key_dim, valueDim = args.value_dim;
   const head = item % heads, keyHead = head / (heads / keyHeads), rowBytes = <usize>valueDim << 2;
   const valueSize = heads * valueDim, rowSize = 2 * keyHeads * keyDim + valueSize;
@@ -61,7 +59,6 @@ export function linear_attention_inputs_backward_items(args: LinearAttentionInpu
 
 // A work item is the heads of one token that share a key.
 export function linear_attention_inputs_backward(args: LinearAttentionInputsBackwardArgs, item: u32): void {
-  prepare_exp();
   const heads = args.heads, keyHeads = args.key_heads, keyDim = args.key_dim, valueDim = args.value_dim;
   const keyHead = item % keyHeads, t = item / keyHeads % args.tokens, window = item / (keyHeads * args.tokens);
   const row = args.first_row + window * args.window_rows + t, sharedBy = heads / keyHeads;

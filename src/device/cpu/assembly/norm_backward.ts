@@ -3,7 +3,7 @@
 
 import { NormBackwardArgs } from "./args";
 import { fold_to_f64, sum_lanes_f64 } from "./shared/lanes";
-import { mean_square_deviation, row_mean } from "./shared/row_operations";
+import { mean_square, row_mean } from "./shared/row_operations";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 14;
 
@@ -25,9 +25,9 @@ function row_gradient(
   isCentered: bool,
 ): void {
   const mean: f64 = isCentered ? row_mean(x, cols) : 0;
-  const scale = <f32>(1 / sqrt<f64>(mean_square_deviation(x, cols, mean) + <f64>eps));
   // The mean is subtracted as the sum of two f32 numbers, as in normalize.ts.
   const center = <f32>mean, rest = <f32>(mean - <f64>center);
+  const scale = <f32>(1 / sqrt<f64>(mean_square(x, cols, center) - <f64>rest * <f64>rest + <f64>eps));
   const centers = f32x4.splat(center), rests = f32x4.splat(rest), scales = f32x4.splat(scale);
 
   // The means of weight∘gradient and of weight∘gradient∘(the normalised row).

@@ -1,6 +1,7 @@
 // The CPU twin of shaders/rotary.wgsl: rotary position embeddings. A work item is some whole rows.
 
 import { RotaryArgs } from "./args";
+import { round_output } from "./shared/float16";
 import { row_items, rows_per_item } from "./shared/items";
 
 const PAIRS_PER_ITEM: u32 = 1 << 14;
@@ -21,6 +22,7 @@ export function rotary(args: RotaryArgs, item: u32): void {
       if (interleaved) rotate_interleaved(head, cosines, pairs);
       else rotate_halves(head, cosines, pairs);
     }
+    round_output(args.x, args.x_rounded, args.offset + r * args.ld, (heads - 1) * headStride + 2 * pairs);
   }
 }
 

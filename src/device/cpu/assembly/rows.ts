@@ -3,6 +3,7 @@
 // gather_rows, of the target.
 
 import { AddRowsArgs, GatherRowsArgs } from "./args";
+import { round_output } from "./shared/float16";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
@@ -11,6 +12,7 @@ export function gather_rows_rows(args: GatherRowsArgs, first: u32, end: u32): vo
   for (let r = first; r < end; r++) {
     const row = load<u32>(index + (<usize>r << 2));
     memory.copy(args.y + <usize>r * rowBytes, args.x + <usize>row * rowBytes, rowBytes);
+    round_output(args.y, args.y_rounded, r * args.cols, args.cols);
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * The bfloat16 copies of the operands that a library multiplies. An operand is rounded by a queued command, and its
- * copy is used until the operand changes. So the weights of a block, and an input that several layers and their
- * statistics share, are rounded once instead of once per product.
+ * The bfloat16 copies of the operands that a library multiplies. An operand is rounded by a queued command, or by the
+ * kernel that writes it, and its copy is used until the operand changes. So the weights of a block, and an input that
+ * several layers and their statistics share, are rounded once instead of once per product.
  */
 
 import type { CpuBuffer } from "../buffer.ts";
@@ -28,6 +28,8 @@ const MAX_BYTES = 256 << 20;
 export class RoundedCopies {
   /** The copies by their operands, from the least to the most recently used. */
   readonly #copies = new Map<CpuBuffer, Copy>();
+  /** The labels of all buffers that had copies. A further buffer with such a label is likely to need one too. */
+  readonly #labels = new Set<string>();
   #bytes = 0;
 
   constructor(private readonly owner: RoundedCopiesOwner) {}
@@ -42,6 +44,20 @@ export class RoundedCopies {
     for (const buffer of distinct) this.#markUsed(buffer);
     this.#makeRoom(totalBytes([...distinct].filter((buffer) => !this.#copies.has(buffer))), distinct);
     return operands.map((buffer) => this.#current(buffer));
+  }
+
+  /**
+   * Must be called when a queued kernel changes `buffer` and can round all that it changes. It rounds the first
+   * `elements` elements in any case. Returns the address of the copy for the kernel. The address is 0 if no product has
+   * read a buffer with this label, or if the other elements of the copy would be outdated.
+   */
+  writtenBy(buffer: CpuBuffer, elements: number): number {
+    const isWhole = 4 * elements === buffer.byteLength, fits = this.#bytes + copyBytes(buffer) <= MAX_BYTES;
+    const isExpected = isWhole && fits && this.#labels.has(buffer.label);
+    const copy = this.#copies.get(buffer) ?? (isExpected ? this.#allocate(buffer) : undefined);
+    if (!copy) return 0;
+    copy.isCurrent ||= isWhole;
+    return copy.isCurrent ? copy.address : 0;
   }
 
   /** Must be called when the elements of `buffer` have changed, or will be changed by a queued command. */
@@ -74,20 +90,19 @@ export class RoundedCopies {
   }
 
   #current(buffer: CpuBuffer): number {
-    let copy = this.#copies.get(buffer);
-    if (!copy) {
-      const bytes = copyBytes(buffer);
-      copy = {
-        address: this.owner.allocate(`bfloat16 copy of ${buffer.label}`, bytes),
-        bytes,
-        isCurrent: false,
-      };
-      this.#copies.set(buffer, copy);
-      this.#bytes += bytes;
-    }
+    const copy = this.#copies.get(buffer) ?? this.#allocate(buffer);
     if (!copy.isCurrent) this.owner.round(buffer, copy.address);
     copy.isCurrent = true;
     return copy.address;
+  }
+
+  #allocate(buffer: CpuBuffer): Copy {
+    const bytes = copyBytes(buffer), label = `bfloat16 copy of ${buffer.label}`;
+    const copy = { address: this.owner.allocate(label, bytes), bytes, isCurrent: false };
+    this.#copies.set(buffer, copy);
+    this.#labels.add(buffer.label);
+    this.#bytes += bytes;
+    return copy;
   }
 }
 

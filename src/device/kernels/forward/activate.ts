@@ -29,6 +29,7 @@ export const biasActivate = defineKernel({
   bindings: { bias: "read", x: "read_write" },
   params: u32("rows", "cols", "has_bias", "activation"),
   shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  roundedOutput: ({ rows, cols }) => rows * cols,
   cases: () => [
     ...[1, 0].map((has_bias) => ({
       feature: has_bias ? "bias alone" : "nothing",
@@ -50,6 +51,7 @@ export const gatedMultiply = defineKernel({
   bindings: { gate: "read", up: "read", y: "read_write" },
   params: u32("rows", "cols", "gate_offset", "ld_gate", "up_offset", "ld_up", "activation"),
   shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  roundedOutput: ({ rows, cols }) => rows * cols,
   cases: () => activationCases((activation, range) => gatedMultiplyCase(29, 71, activation, range)),
 });
 
@@ -63,6 +65,7 @@ export const clampedGate = defineKernel({
   bindings: { gate_up: "read", y: "read_write" },
   params: { count: "u32", alpha: "f32", limit: "f32" },
   shader: { code, grid: (p) => linearGrid(p.count, 256) },
+  roundedOutput: ({ count }) => count,
   cases: () => [3, 30].map((range) => ({ feature: `range ${range}`, ...clampedGateCase(601, range) })),
 });
 

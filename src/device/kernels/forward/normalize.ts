@@ -16,6 +16,7 @@ export const layerNorm = defineKernel({
   bindings: { x: "read", weight: "read", bias: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
   shader: { code, grid: rowGrid },
+  roundedOutput: ({ rows, cols }) => rows * cols,
   cases: () => [
     layerNormCase(7, 777),
     { feature: "large mean", ...layerNormCase(2, 777, (value) => 1000 + value) },
@@ -31,6 +32,7 @@ export const rmsNorm = defineKernel({
   bindings: { x: "read", weight: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
   shader: { code, grid: rowGrid },
+  roundedOutput: ({ rows, cols }) => rows * cols,
   cases: () => [rmsNormCase(7, 777)],
 });
 

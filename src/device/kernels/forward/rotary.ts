@@ -20,6 +20,8 @@ export const rotary = defineKernel({
   bindings: { table: "read", x: "read_write" },
   params: u32("rows", "tokens", "heads", "head_stride", "pairs", "offset", "ld", "interleaved"),
   shader: { code: shared + code, grid: (p) => linearGrid(p.rows * p.heads * p.pairs, 256) },
+  roundedOutput: ({ rows, heads, head_stride, pairs, offset, ld }) =>
+    offset === 0 && (heads - 1) * head_stride + 2 * pairs === ld ? rows * ld : 0,
   cases: () => {
     const params = { rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80 };
     return [

@@ -13,6 +13,7 @@ export const gatherRows = defineKernel({
   bindings: { x: "read", index: "read", y: "read_write" },
   params: u32("rows", "cols", "offset"),
   shader: { code, grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  roundedOutput: ({ rows, cols }) => rows * cols,
   cases: () => [gatherRowsCase(17, 41, 23)],
 });
 

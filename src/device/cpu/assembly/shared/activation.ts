@@ -1,4 +1,4 @@
-// The activation functions of the four lanes of a vector. A work item must call prepare_exp() (exp.ts) before them.
+// The activation functions of the four lanes of a vector.
 
 import { exp4, times_sigmoid4 } from "./exp";
 

@@ -1,74 +1,55 @@
 // The exponential and the hyperbolic tangent of the four lanes of a vector, and the logarithm of one f64 number. exp4
 // is inlined, because a call per vector would cost as much as the polynomial. The logarithm is computed here because
-// the standard library's version reads a table. The table would be a data segment, and every thread's instance of the
-// module would write it into the shared memory again when the instance starts.
-//
-// The constants are globals, which prepare_exp() sets at the start of a work item. V8 builds a v128.const from three
-// instructions at every use, but it reads a global with one load. This halves the time of the whole function. pmin and
-// pmax are used because min and max take seven instructions each.
+// the standard library's version reads a large table. pmin and pmax are used because min and max take seven instructions
+// each.
+
+import { lanes_of } from "./lanes";
 
 // The limits of exp4. For x below LOWEST, e^x is less than 2^-125, and exp4 returns 0. For x above HIGHEST, exp4
 // returns e^HIGHEST = 2.4e38.
-const LOWEST: f32 = -86.9;
-const HIGHEST: f32 = 88.37;
+const LOWEST = memory.data<f32>([-86.9]);
+const HIGHEST = memory.data<f32>([88.37]);
 // Adding this number to x/ln 2 rounds the quotient to an integer n. The low bits of the sum are then n + 127, the
 // exponent field of 2^n.
-const ROUNDING: f32 = 12582912 + 127;
+const ROUNDING = memory.data<f32>([12582912 + 127]);
+const LOG2_E = memory.data<f32>([1.44269504]);
+// ln 2 as the sum of two parts (Cody & Waite). The product of n and the high part is exact for every n that occurs.
+const LN2_HIGH = memory.data<f32>([0.693359375]);
+const LN2_LOW = memory.data<f32>([-2.12194440e-4]);
+// The coefficients of (e^r − 1 − r)/r² for which the largest relative error of e^r, 3e-9, is smallest.
+const C6 = memory.data<f32>([1.381454012e-3]);
+const C5 = memory.data<f32>([8.368745155e-3]);
+const C4 = memory.data<f32>([4.166839079e-2]);
+const C3 = memory.data<f32>([1.666652040e-1]);
+const C2 = memory.data<f32>([4.999999343e-1]);
+const ONE = memory.data<f32>([1]);
 
-let lowest: v128 = i32x4.splat(0);
-let highest: v128 = i32x4.splat(0);
-let rounding: v128 = i32x4.splat(0);
-let log2E: v128 = i32x4.splat(0);
-let ln2High: v128 = i32x4.splat(0);
-let ln2Low: v128 = i32x4.splat(0);
-let c7: v128 = i32x4.splat(0);
-let c6: v128 = i32x4.splat(0);
-let c5: v128 = i32x4.splat(0);
-let c4: v128 = i32x4.splat(0);
-let c3: v128 = i32x4.splat(0);
-let c2: v128 = i32x4.splat(0);
-let one: v128 = i32x4.splat(0);
-
-// Must be called in every item before the first exp4.
-export function prepare_exp(): void {
-  lowest = f32x4.splat(LOWEST);
-  highest = f32x4.splat(HIGHEST);
-  rounding = f32x4.splat(ROUNDING);
-  log2E = f32x4.splat(1.44269504);
-  // ln 2 as the sum of two parts (Cody & Waite). The product of n and the high part is exact for every n that occurs.
-  ln2High = f32x4.splat(0.693359375);
-  ln2Low = f32x4.splat(-2.12194440e-4);
-  // The coefficients of (e^r − 1 − r)/r², from the expf of Cephes.
-  c7 = f32x4.splat(1.9875691500e-4);
-  c6 = f32x4.splat(1.3981999507e-3);
-  c5 = f32x4.splat(8.3334519073e-3);
-  c4 = f32x4.splat(4.1665795894e-2);
-  c3 = f32x4.splat(1.6666665459e-1);
-  c2 = f32x4.splat(5.0000001201e-1);
-  one = f32x4.splat(1);
-}
-
-// Returns e^x with a relative error of 2e-7, and NaN for NaN. It splits x = n·ln 2 + r, where n is an integer and |r| ≤
-// ln 2/2, and evaluates a polynomial for e^r.
+// Returns e^x, and NaN for NaN.
 // @ts-ignore: decorator
 @inline export function exp4(x: v128): v128 {
-  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest); // this order of operands preserves NaN
-  const rounded = f32x4.relaxed_madd(clamped, log2E, rounding);
-  const n = f32x4.sub(rounded, rounding);
-  const r = f32x4.relaxed_nmadd(n, ln2Low, f32x4.relaxed_nmadd(n, ln2High, clamped));
-  let p = f32x4.relaxed_madd(r, c7, c6);
-  p = f32x4.relaxed_madd(p, r, c5);
-  p = f32x4.relaxed_madd(p, r, c4);
-  p = f32x4.relaxed_madd(p, r, c3);
-  p = f32x4.relaxed_madd(p, r, c2);
-  p = f32x4.add(f32x4.relaxed_madd(p, f32x4.mul(r, r), r), one);
-  return v128.andnot(f32x4.mul(p, i32x4.shl(rounded, 23)), f32x4.lt(x, lowest));
+  return v128.andnot(positive_exp4(x), f32x4.lt(x, lanes_of(LOWEST)));
 }
 
-// Returns x·σ(z) = x/(1 + e^-z), where σ is the logistic sigmoid.
+// Returns e^x with a relative error of 9e-8, and NaN for NaN. Below LOWEST, it returns e^LOWEST = 1.8e-38. It splits
+// x = n·ln 2 + r, where n is an integer and |r| ≤ ln 2/2, and evaluates a polynomial for e^r.
+// @ts-ignore: decorator
+@inline function positive_exp4(x: v128): v128 {
+  const clamped = f32x4.pmin(f32x4.pmax(x, lanes_of(LOWEST)), lanes_of(HIGHEST)); // this order of operands preserves NaN
+  const rounded = f32x4.relaxed_madd(clamped, lanes_of(LOG2_E), lanes_of(ROUNDING));
+  const n = f32x4.sub(rounded, lanes_of(ROUNDING));
+  const r = f32x4.relaxed_nmadd(n, lanes_of(LN2_LOW), f32x4.relaxed_nmadd(n, lanes_of(LN2_HIGH), clamped));
+  let p = f32x4.relaxed_madd(r, lanes_of(C6), lanes_of(C5));
+  p = f32x4.relaxed_madd(p, r, lanes_of(C4));
+  p = f32x4.relaxed_madd(p, r, lanes_of(C3));
+  p = f32x4.relaxed_madd(p, r, lanes_of(C2));
+  p = f32x4.add(f32x4.relaxed_madd(p, f32x4.mul(r, r), r), lanes_of(ONE));
+  return f32x4.mul(p, i32x4.shl(rounded, 23));
+}
+
+// Returns x·σ(z) = x/(1 + e^-z), where σ is the logistic sigmoid. Where e^-z is below 1.8e-38, the sum is 1.
 // @ts-ignore: decorator
 @inline export function times_sigmoid4(x: v128, z: v128): v128 {
-  return f32x4.div(x, f32x4.add(exp4(f32x4.neg(z)), one));
+  return f32x4.div(x, f32x4.add(positive_exp4(f32x4.neg(z)), lanes_of(ONE)));
 }
 
 // Returns tanh x with a relative error of a few units in the last place. Near zero it is the odd polynomial of tanhf in
@@ -83,7 +64,7 @@ export function prepare_exp(): void {
   const near = f32x4.relaxed_madd(x, f32x4.mul(square, p), x);
   const magnitude = f32x4.abs(x);
   const power = exp4(f32x4.add(magnitude, magnitude));
-  const far = f32x4.sub(one, f32x4.div(f32x4.splat(2), f32x4.add(power, one)));
+  const far = f32x4.sub(lanes_of(ONE), f32x4.div(f32x4.splat(2), f32x4.add(power, lanes_of(ONE))));
   const signed = v128.or(far, v128.and(x, i32x4.splat(0x80000000)));
   return v128.bitselect(near, signed, f32x4.lt(magnitude, f32x4.splat(0.625)));
 }

@@ -1,80 +1,58 @@
 // Conversion between f32 and f16 (IEEE binary16) or bf16, for the four lanes of a vector at a time. A 16-bit element is
 // the low half of its lane. Conversion to f32 is exact, and conversion from f32 rounds to nearest even. Subnormals and
 // infinities are preserved. A NaN becomes quiet, and keeps its sign and the upper bits of its payload.
-//
-// The constants are globals, which prepare_float16() sets at the start of a work item. V8 builds a v128.const from
-// three instructions at every use, but it reads a global with one load. This saves a third of the time.
 
-let f16Sign: v128 = i32x4.splat(0);
-let one: v128 = i32x4.splat(0);
-let f32Magnitude: v128 = i32x4.splat(0);
-let f32Infinity: v128 = i32x4.splat(0);
-let f32Quiet: v128 = i32x4.splat(0);
-let f16Infinity: v128 = i32x4.splat(0);
-let f16Quiet: v128 = i32x4.splat(0);
-let f16Payload: v128 = i32x4.splat(0);
+import { lanes_of } from "./lanes";
+
+const F16_SIGN = memory.data<u32>([0x8000]);
+const ONE = memory.data<u32>([1]);
+const F32_MAGNITUDE = memory.data<u32>([0x7fffffff]);
+const F32_INFINITY = memory.data<u32>([0x7f800000]);
+const F32_QUIET = memory.data<u32>([0x00400000]);
+const F16_INFINITY = memory.data<u32>([0x7c00]);
+const F16_QUIET = memory.data<u32>([0x7e00]);
+const F16_PAYLOAD = memory.data<u32>([0x03ff]);
 // Constants for f16 magnitudes that were shifted left by 13 bits, which aligns their fraction with the fraction of f32.
-let shiftedMagnitude: v128 = i32x4.splat(0);
-let shiftedSmallestNormal: v128 = i32x4.splat(0);
-let shiftedInfinity: v128 = i32x4.splat(0);
-let rebias: v128 = i32x4.splat(0);
-let f16SmallestNormal: v128 = i32x4.splat(0);
-let f16Overflow: v128 = i32x4.splat(0);
-let rebiasAndRound: v128 = i32x4.splat(0);
-let subnormalRounding: v128 = i32x4.splat(0);
-let bf16BelowHalf: v128 = i32x4.splat(0);
-
-// Must be called in every item before the first conversion.
-export function prepare_float16(): void {
-  f16Sign = i32x4.splat(0x8000);
-  one = i32x4.splat(1);
-  f32Magnitude = i32x4.splat(0x7fffffff);
-  f32Infinity = i32x4.splat(0x7f800000);
-  f32Quiet = i32x4.splat(0x00400000);
-  f16Infinity = i32x4.splat(0x7c00);
-  f16Quiet = i32x4.splat(0x7e00);
-  f16Payload = i32x4.splat(0x03ff);
-  shiftedMagnitude = i32x4.splat(0x7fff << 13);
-  shiftedSmallestNormal = i32x4.splat(0x0400 << 13);
-  shiftedInfinity = i32x4.splat(0x7c00 << 13);
-  rebias = i32x4.splat((127 - 15) << 23);
-  f16SmallestNormal = i32x4.splat(0x38800000); // 2^-14
-  f16Overflow = i32x4.splat(0x47800000); // 2^16
-  // Subtracting this number rebiases the exponent and adds 0xfff, which is one less than half a unit of f16. Adding the
-  // last bit that f16 keeps as well makes ties round to even.
-  rebiasAndRound = i32x4.splat(((127 - 15) << 23) - 0xfff);
-  // Between 0.5 and 1, neighbouring f32 numbers are 2^-24 apart, like the subnormals of f16. So adding 0.5 rounds a
-  // number to a multiple of 2^-24.
-  subnormalRounding = f32x4.splat(0.5);
-  bf16BelowHalf = i32x4.splat(0x7fff);
-}
+const SHIFTED_MAGNITUDE = memory.data<u32>([0x7fff << 13]);
+const SHIFTED_SMALLEST_NORMAL = memory.data<u32>([0x0400 << 13]);
+const SHIFTED_INFINITY = memory.data<u32>([0x7c00 << 13]);
+const REBIAS = memory.data<u32>([(127 - 15) << 23]);
+const F16_SMALLEST_NORMAL = memory.data<u32>([0x38800000]); // 2^-14
+const F16_OVERFLOW = memory.data<u32>([0x47800000]); // 2^16
+// Subtracting this number rebiases the exponent and adds 0xfff, which is one less than half a unit of f16. Adding the
+// last bit that f16 keeps as well makes ties round to even.
+const REBIAS_AND_ROUND = memory.data<u32>([((127 - 15) << 23) - 0xfff]);
+// Between 0.5 and 1, neighbouring f32 numbers are 2^-24 apart, like the subnormals of f16. So adding 0.5 rounds a
+// number to a multiple of 2^-24.
+const SUBNORMAL_ROUNDING = memory.data<f32>([0.5]);
+const BF16_BELOW_HALF = memory.data<u32>([0x7fff]);
 
 // @ts-ignore: decorator
 @inline export function widen_f16(halves: v128): v128 {
-  const sign = i32x4.shl(v128.and(halves, f16Sign), 16);
-  const magnitude = v128.and(i32x4.shl(halves, 13), shiftedMagnitude);
-  const normal = i32x4.add(magnitude, rebias);
+  const sign = i32x4.shl(v128.and(halves, lanes_of(F16_SIGN)), 16);
+  const magnitude = v128.and(i32x4.shl(halves, 13), lanes_of(SHIFTED_MAGNITUDE));
+  const normal = i32x4.add(magnitude, lanes_of(REBIAS));
   // If a subnormal is given the exponent field of 2^-14, its value is exactly 2^-14 too large, so 2^-14 is subtracted
   // again. This avoids arithmetic on f32 subnormals, which some processors do slowly.
-  const subnormal = f32x4.sub(i32x4.add(magnitude, f16SmallestNormal), f16SmallestNormal);
-  let word = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, shiftedSmallestNormal));
-  word = v128.or(word, v128.and(i32x4.ge_s(magnitude, shiftedInfinity), f32Infinity));
-  word = v128.or(word, v128.and(i32x4.gt_s(magnitude, shiftedInfinity), f32Quiet));
+  const subnormal = f32x4.sub(i32x4.add(magnitude, lanes_of(F16_SMALLEST_NORMAL)), lanes_of(F16_SMALLEST_NORMAL));
+  let word = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, lanes_of(SHIFTED_SMALLEST_NORMAL)));
+  word = v128.or(word, v128.and(i32x4.ge_s(magnitude, lanes_of(SHIFTED_INFINITY)), lanes_of(F32_INFINITY)));
+  word = v128.or(word, v128.and(i32x4.gt_s(magnitude, lanes_of(SHIFTED_INFINITY)), lanes_of(F32_QUIET)));
   return v128.or(word, sign);
 }
 
 // @ts-ignore: decorator
 @inline function narrow_f16(words: v128): v128 {
-  const sign = v128.and(i32x4.shr_u(words, 16), f16Sign);
-  const magnitude = v128.and(words, f32Magnitude);
+  const sign = v128.and(i32x4.shr_u(words, 16), lanes_of(F16_SIGN));
+  const magnitude = v128.and(words, lanes_of(F32_MAGNITUDE));
   const truncated = i32x4.shr_u(magnitude, 13);
   // The largest f16 is 65504. From 65520 on, rounding up carries into the exponent and gives infinity.
-  const normal = i32x4.shr_u(i32x4.add(i32x4.sub(magnitude, rebiasAndRound), v128.and(truncated, one)), 13);
-  const subnormal = i32x4.sub(f32x4.add(magnitude, subnormalRounding), subnormalRounding); // the f32 addition rounds
-  let half = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, f16SmallestNormal));
-  half = v128.bitselect(f16Infinity, half, i32x4.ge_s(magnitude, f16Overflow));
-  const nan = v128.or(v128.and(truncated, f16Payload), f16Quiet);
-  half = v128.bitselect(nan, half, i32x4.gt_s(magnitude, f32Infinity));
+  const normal = i32x4.shr_u(i32x4.add(i32x4.sub(magnitude, lanes_of(REBIAS_AND_ROUND)), v128.and(truncated, lanes_of(ONE))), 13);
+  const subnormal = i32x4.sub(f32x4.add(magnitude, lanes_of(SUBNORMAL_ROUNDING)), lanes_of(SUBNORMAL_ROUNDING)); // the f32 addition rounds
+  let half = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, lanes_of(F16_SMALLEST_NORMAL)));
+  half = v128.bitselect(lanes_of(F16_INFINITY), half, i32x4.ge_s(magnitude, lanes_of(F16_OVERFLOW)));
+  const nan = v128.or(v128.and(truncated, lanes_of(F16_PAYLOAD)), lanes_of(F16_QUIET));
+  half = v128.bitselect(nan, half, i32x4.gt_s(magnitude, lanes_of(F32_INFINITY)));
   return v128.or(half, sign);
 }
 
@@ -85,10 +63,14 @@ export function prepare_float16(): void {
 
 // @ts-ignore: decorator
 @inline function narrow_bf16(words: v128): v128 {
-  const upper = i32x4.shr_u(words, 16);
-  const rounded = i32x4.shr_u(i32x4.add(i32x4.add(words, bf16BelowHalf), v128.and(upper, one)), 16);
-  const nan = i32x4.gt_s(v128.and(words, f32Magnitude), f32Infinity);
-  return v128.bitselect(v128.or(upper, i32x4.shr_u(f32Quiet, 16)), rounded, nan);
+  return i32x4.shr_u(round_bf16(words), 16);
+}
+
+// Returns words whose upper halves are the bf16 numbers.
+// @ts-ignore: decorator
+@inline function round_bf16(words: v128): v128 {
+  const rounded = i32x4.add(i32x4.add(words, lanes_of(BF16_BELOW_HALF)), v128.and(i32x4.shr_u(words, 16), lanes_of(ONE)));
+  return i32x4.relaxed_laneselect(v128.or(words, lanes_of(F32_QUIET)), rounded, f32x4.ne(words, words));
 }
 
 // @ts-ignore: decorator
@@ -96,18 +78,28 @@ export function prepare_float16(): void {
   return f16 ? narrow_f16(words) : narrow_bf16(words);
 }
 
-// target ← `count` f32 elements of source in f16 or bf16. If `count` is odd, the other half of the last word becomes 0.
+// target ← `count` f32 elements of source in f16 or bf16.
 // @ts-ignore: decorator
 @inline export function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;
   for (; i + 8 <= count; i += 8) {
-    const low = narrow(v128.load(source + (<usize>i << 2)), f16);
-    const high = narrow(v128.load(source + (<usize>i << 2), 16), f16);
-    v128.store(target + (<usize>i << 1), i16x8.narrow_i32x4_u(low, high));
+    const low = v128.load(source + (<usize>i << 2)), high = v128.load(source + (<usize>i << 2), 16);
+    v128.store(
+      target + (<usize>i << 1),
+      f16
+        ? i16x8.narrow_i32x4_u(narrow_f16(low), narrow_f16(high))
+        : v128.shuffle<i16>(round_bf16(low), round_bf16(high), 1, 3, 5, 7, 9, 11, 13, 15),
+    );
   }
   for (; i < count; i++) {
     const word = v128.load32_splat(source + (<usize>i << 2));
     store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(narrow(word, f16), 0));
   }
-  if (count & 1) store<u16>(target + (<usize>count << 1), 0);
+}
+
+// copy ← the elements first … first + count − 1 of y in bf16, for a kernel that has just written them and rounds its
+// output itself. If `copy` is 0, the function does nothing.
+export function round_output(y: usize, copy: usize, first: u32, count: u32): void {
+  if (copy == 0) return;
+  narrow_run(y + (<usize>first << 2), copy + (<usize>first << 1), count, false);
 }

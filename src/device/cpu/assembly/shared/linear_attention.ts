@@ -1,5 +1,4 @@
-// The gates of linear attention, and the lengths of its vectors. A work item must call prepare_exp() (exp.ts) before
-// them.
+// The gates of linear attention, and the lengths of its vectors.
 
 import { exp4, log_f64, times_sigmoid4 } from "./exp";
 

@@ -1,6 +1,6 @@
 // Operations on rows of f32 numbers.
 
-import { fold_to_f64, sum_lanes, sum_lanes_f64 } from "./lanes";
+import { sum_lanes } from "./lanes";
 
 // target ← factor·source.
 export function scale_into(source: usize, count: u32, factor: f32, target: usize): void {
@@ -31,31 +31,45 @@ export function dot(x: usize, y: usize, count: u32): f32 {
   return sum;
 }
 
-// The mean of the `cols` numbers x, with sums in f64.
+// The number of elements that are added up in f32. The sums of such runs are added in f64.
+const RUN: u32 = 512;
+
+// The mean of the `cols` numbers x. Their differences from the first one are added up, because they are smaller than x if
+// the mean is large.
 export function row_mean(x: usize, cols: u32): f64 {
-  let sums = f64x2.splat(0);
-  let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) sums = f64x2.add(sums, fold_to_f64(v128.load(x + (<usize>c << 2))));
-  let sum = sum_lanes_f64(sums);
-  for (; c < cols; c++) sum += load<f32>(x + (<usize>c << 2));
+  const pivot = load<f32>(x);
+  let sum: f64 = 0;
+  for (let c: u32 = 0; c < cols; c += RUN) sum += sum_of(x + (<usize>c << 2), min<u32>(RUN, cols - c), pivot, false);
+  return <f64>pivot + sum / <f64>cols;
+}
+
+// The mean of (x − center)². It is infinite if a square is over 3e38.
+export function mean_square(x: usize, cols: u32, center: f32): f64 {
+  let sum: f64 = 0;
+  for (let c: u32 = 0; c < cols; c += RUN) sum += sum_of(x + (<usize>c << 2), min<u32>(RUN, cols - c), center, true);
   return sum / <f64>cols;
 }
 
-// The mean of (x − center)², with sums in f64.
-export function mean_square_deviation(x: usize, cols: u32, center: f64): f64 {
-  const centers = f64x2.splat(center);
-  let sums = f64x2.splat(0);
-  let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) {
-    const four = v128.load(x + (<usize>c << 2));
-    const low = f64x2.sub(f64x2.promote_low_f32x4(four), centers);
-    const high = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<f32>(four, four, 2, 3, 0, 1)), centers);
-    sums = f64x2.add(sums, f64x2.add(f64x2.mul(low, low), f64x2.mul(high, high)));
+// The sum of x − center or, with `squared`, of (x − center)².
+// @ts-ignore: decorator
+@inline function sum_of(x: usize, count: u32, center: f32, squared: bool): f32 {
+  const centers = f32x4.splat(center), end = x + (<usize>count << 2);
+  let sum0 = f32x4.splat(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+  for (; x + 64 <= end; x += 64) {
+    sum0 = add_term(sum0, f32x4.sub(v128.load(x), centers), squared);
+    sum1 = add_term(sum1, f32x4.sub(v128.load(x, 16), centers), squared);
+    sum2 = add_term(sum2, f32x4.sub(v128.load(x, 32), centers), squared);
+    sum3 = add_term(sum3, f32x4.sub(v128.load(x, 48), centers), squared);
   }
-  let sum = sum_lanes_f64(sums);
-  for (; c < cols; c++) {
-    const deviation = <f64>load<f32>(x + (<usize>c << 2)) - center;
-    sum += deviation * deviation;
+  let sum = sum_lanes(f32x4.add(f32x4.add(sum0, sum2), f32x4.add(sum1, sum3)));
+  for (; x < end; x += 4) {
+    const deviation = load<f32>(x) - center;
+    sum += squared ? deviation * deviation : deviation;
   }
-  return sum / <f64>cols;
+  return sum;
+}
+
+// @ts-ignore: decorator
+@inline function add_term(sum: v128, deviation: v128, squared: bool): v128 {
+  return squared ? f32x4.relaxed_madd(deviation, deviation, sum) : f32x4.add(sum, deviation);
 }

@@ -42,7 +42,7 @@ let half: u32 = 0;
 }
 
 // Starts the softmax of `rows` query rows of a head. The only score so far is the sink of the head, or there is none. Must be
-// called in every item before `update_softmax`, and after `prepare_exp`.
+// called in every item before `update_softmax`.
 export function start_softmax<A>(args: A, head: u32, slope: f32, softmax: usize, rows: u32): void {
   c0 = 1.00000012, c1 = 0.693146944, c2 = 0.240221202, c3 = 0.0555071309, c4 = 0.00967554096, c5 = 0.00132764725;
   lowest = -127, rounding = 12582912 + 127, half = 0x8000;
