@@ -17,12 +17,6 @@ const TESTED_VERSION = "2.9.6";
 const SMALL_YOUNG_GENERATION = "--max-semi-space-size=4";
 
 /**
- * Makes V8 collect garbage more often, which frees the arrays of earlier layers sooner. A run of `pare prune` then takes 40 to 50 MiB less.
- * Programs that compute much in JavaScript are up to 8 percent slower: the tokenizer, and models with small matrices.
- */
-const EARLY_COLLECTION = "--optimize-for-size";
-
-/**
  * The size in bytes from which the C library glibc gives an array a memory mapping of its own, which returns to the system when
  * the array is freed. By default glibc raises this size up to 32 MiB while a program runs. The freed arrays of many layers then remain in
  * the process as gaps, many of which are too small for the next array. The arrays of a small layer's request stay below this size,
@@ -43,7 +37,7 @@ export function denoEnvironment(deno: string, version: string): NodeJS.ProcessEn
     ...process.env,
   };
   if (env.DENO_V8_FLAGS !== undefined) return env;
-  const flags = [...process.arch === "x64" ? PAIRING_FLAGS : [], SMALL_YOUNG_GENERATION, EARLY_COLLECTION];
+  const flags = [...process.arch === "x64" ? PAIRING_FLAGS : [], SMALL_YOUNG_GENERATION];
   const withFlags = { ...env, DENO_V8_FLAGS: flags.join(",") };
   return version === TESTED_VERSION || startsWith(deno, withFlags) ? withFlags : env;
 }

@@ -8,7 +8,7 @@ import { type Adapter, type Backend, describeRounding } from "../device/backend.
 import { connectBackend } from "../device/remote_backend.ts";
 import { createCpuBackend } from "../device/cpu/backend.ts";
 import { adapterName } from "../device/cpu/instruction_pairing.ts";
-import { findProducts, type ProductsChoice } from "../device/cpu/products/find_products.ts";
+import { findProducts, LIBRARY_HINT, type ProductsChoice } from "../device/cpu/products/find_products.ts";
 import { type Precision, PRECISIONS, type ProductLibrary } from "../device/cpu/products/product_library.ts";
 import { selfCheck, SelfCheckError } from "./self_check/self_check.ts";
 import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../device/webgpu/device.ts";
@@ -157,6 +157,7 @@ async function openCheckedCpu(
 }
 
 const OWN_PRODUCTS = "own kernels in float32";
+const NO_LIBRARY = ["no library is installed", LIBRARY_HINT].filter((text) => text !== undefined).join(". ");
 
 /**
  * Lists the products that the options permit in the order of preference, undefined for Pare's own. If an
@@ -168,13 +169,16 @@ function permittedProducts(
   const isResumed = recorded.startsWith("cpu ");
   const precisions = precision ? [precision] : storesBfloat16 || isResumed ? PRECISIONS : [PRECISIONS[0]];
   const permitted = openers.findProducts({ products, precisions });
-  const same = permitted.filter((library) =>
-    describeRounding({ backend: "cpu", adapter: adapterName(0, library?.name) }) === recorded
-  );
+  const same = permitted.filter((library) => describeProducts(library) === recorded);
   if (same.length > 0) return same;
   // If the options ask for other products, the check of the run's fingerprint reports the difference.
   if (!isResumed || products !== "auto" || precision) return permitted;
   throw new Error(`the run began with ${recorded}, which this machine does not have`);
+}
+
+/** Returns what a run that uses the library records about its backend. */
+function describeProducts(library?: ProductLibrary): string {
+  return describeRounding({ backend: "cpu", adapter: adapterName(0, library?.name) });
 }
 
 /** Says why the products at `index` are used. */
@@ -183,9 +187,9 @@ function reasonFor(
   index: number,
   { recorded }: SelectOptions,
 ): string {
-  if (recorded) return "the run began with them";
+  if (describeProducts(permitted[index]) === recorded) return "the run began with them";
   if (permitted[index]) return "installed libraries come before Pare's own kernels";
-  return index > 0 ? "no library that was found passes the self-check" : "no library was found";
+  return index > 0 ? "no library that was found passes the self-check" : NO_LIBRARY;
 }
 
 /** Opens a backend and runs the self-check on it. A backend that fails the check is closed. */

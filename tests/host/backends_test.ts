@@ -1,6 +1,6 @@
 /** Tests the choice of a backend: that it is checked, and what happens if it computes wrong results. */
 
-import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { type Backend, DeviceLostError } from "../../src/device/backend.ts";
 import { createCpuBackend } from "../../src/device/cpu/backend.ts";
@@ -11,6 +11,7 @@ import {
   parseRequireGpu,
   selectBackend,
 } from "../../src/host/backends.ts";
+import { LIBRARY_HINT } from "../../src/device/cpu/products/find_products.ts";
 import type { ProductLibrary } from "../../src/device/cpu/products/product_library.ts";
 import { Device } from "../../src/host/device.ts";
 import type { LogEntry } from "../../src/host/metrics.ts";
@@ -208,10 +209,25 @@ describe("selectBackend() with libraries for products", () => {
     deepStrictEqual([opened, disposed], [["First 1.0"], ["Faulty GPU"]]);
   });
 
-  it("uses Pare's own kernels on a machine without libraries, and says so", async () => {
+  it("uses Pare's own kernels on a machine without libraries, and says how to install one", async () => {
+    const reason = ["no library is installed", LIBRARY_HINT].filter(Boolean).join(". ");
     deepStrictEqual(await logOf(withLibraries([undefined])), [
-      { event: "products", products: "own kernels in float32", reason: "no library was found" },
+      { event: "products", products: "own kernels in float32", reason },
     ]);
+  });
+
+  it("says that a run began with the products only if it did", async () => {
+    for (
+      const [recorded, expected] of [["cpu (WebAssembly SIMD)", /began/], [
+        "webgpu (GPU)",
+        /no library is/,
+      ]] as const
+    ) {
+      const reasons: unknown[] = [], log = ({ reason }: LogEntry) => reasons.push(reason);
+      const options = { products: "auto", recorded, openers: withLibraries([undefined]), log };
+      await (await selectBackend("cpu", options)).dispose();
+      match(reasons.join(), expected);
+    }
   });
 });
 

@@ -17,7 +17,7 @@ describe("denoEnvironment()", () => {
 
   it("saves memory of V8 on every processor, and pairs instructions on x86-64", () => {
     const pairing = Deno.build.arch === "x86_64" ? PAIRING_FLAGS : [];
-    assert.deepEqual(flags()?.split(","), [...pairing, "--max-semi-space-size=4", "--optimize-for-size"]);
+    assert.deepEqual(flags()?.split(","), [...pairing, "--max-semi-space-size=4"]);
   });
 
   it("gives flags with which a process starts", async () => {

@@ -68,7 +68,7 @@ export function addBackendOption(command: Command): Command {
       new Option(
         "--products <library>",
         "what multiplies matrices on the CPU: own for Pare's own WebAssembly, auto for an installed library or " +
-          "else own, or the path of a library",
+          "else own, or the path of a library, such as onednn/lib/libdnnl.so.3",
       )
         .env("PARE_PRODUCTS")
         .default("auto"),

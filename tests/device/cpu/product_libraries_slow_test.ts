@@ -87,6 +87,13 @@ describe("libraries for products", () => {
     assert.equal(found.at(-1), undefined);
   });
 
+  it("have the same order of precisions by path as with the choice `auto`", () => {
+    for (const path of new Set(libraries.map((library) => library.path))) {
+      const named = findProducts({ products: path, precisions: PRECISIONS }).map((found) => found?.name);
+      assert.deepEqual(named, libraries.filter((library) => library.path === path).map(({ name }) => name));
+    }
+  });
+
   it("refuse a precision that they do not have", () => {
     for (const { path } of libraries.filter(({ name }) => name.startsWith("OpenBLAS"))) {
       assert.throws(() => loadProducts(path, "bfloat16"), /does not multiply bfloat16 on this processor/);

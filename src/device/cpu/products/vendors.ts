@@ -7,9 +7,10 @@
 export const VENDOR_SYMBOLS = {
   openblas_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
   openblas_get_config: { parameters: [], result: "pointer", optional: true },
+  openblas_get_corename: { parameters: [], result: "pointer", optional: true },
   MKL_Set_Num_Threads: { parameters: ["i32"], result: "void", optional: true },
   MKL_CBWR_Set: { parameters: ["i32"], result: "i32", optional: true },
-  MKL_Get_Version_String: { parameters: ["buffer", "i32"], result: "void", optional: true },
+  MKL_Get_Version: { parameters: ["buffer"], result: "void", optional: true },
   bli_thread_set_num_threads: { parameters: ["i64"], result: "void", optional: true },
   bli_info_get_version_str: { parameters: [], result: "pointer", optional: true },
   bli_arch_query_id: { parameters: [], result: "i32", optional: true },
@@ -34,6 +35,9 @@ type VendorSymbols = Deno.StaticForeignLibraryInterface<typeof VENDOR_SYMBOLS>;
 const MAX_NAME_BYTES = 256;
 /** MKL_CBWR_AUTO: the same bits in every run on this processor, whatever the alignment of the matrices. */
 const MKL_REPRODUCIBLE = 2;
+/** The 64-bit words of MKL's version. Three 32-bit numbers and padding come before the addresses of four texts. */
+const MKL_VERSION_WORDS = 6;
+const MKL_PROCESSOR_WORD = 4;
 /** BLAS_THREADING_SINGLE_THREADED of Accelerate. */
 const ACCELERATE_SINGLE_THREADED = 1;
 /** The 32-bit words of oneDNN's version: three numbers, padding, the address of a text, and the runtime of threads. */
@@ -52,24 +56,25 @@ const MALLOC_MMAP_THRESHOLD = -3;
 const KEPT_BYTES = 16 << 20;
 
 /**
- * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor for which
- * the library chose its code, without commas. Returns undefined if the library is of no known vendor.
+ * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the instruction set or
+ * the kind of processor for which the library chose its code, without commas. A sandbox can refuse matrix units that the
+ * processor has, so the library itself is asked. Returns undefined if the library is of no known vendor.
  */
 export function restrictAndName(library: VendorSymbols): string | undefined {
-  if (library.openblas_set_num_threads && library.openblas_get_config) {
+  if (library.openblas_set_num_threads && library.openblas_get_config && library.openblas_get_corename) {
     library.openblas_set_num_threads(1);
-    // The configuration is the name, the version, the options of the build, and the processor.
-    const words = copyString(library, library.openblas_get_config()).split(" ");
-    const processor = words.findLast((word) => !/^[A-Z0-9_]+(=|$)/.test(word));
-    return [...words.slice(0, 2), processor].join(" ");
+    // The configuration begins with the name and the version.
+    const version = copyString(library, library.openblas_get_config()).split(" ").slice(0, 2).join(" ");
+    return `${version} ${copyString(library, library.openblas_get_corename())}`;
   }
-  if (library.MKL_Set_Num_Threads && library.MKL_Get_Version_String) {
+  if (library.MKL_Set_Num_Threads && library.MKL_Get_Version) {
     library.MKL_Set_Num_Threads(1);
     library.MKL_CBWR_Set?.(MKL_REPRODUCIBLE);
-    const text = new Uint8Array(MAX_NAME_BYTES);
-    library.MKL_Get_Version_String(text, MAX_NAME_BYTES);
-    const [version] = /\d+\.\d+[\w.]*/.exec(decodeString(text)) ?? ["of unknown version"];
-    return `MKL ${version}`;
+    const words = new BigUint64Array(MKL_VERSION_WORDS);
+    library.MKL_Get_Version(words);
+    const [year, , update] = new Uint32Array(words.buffer);
+    const processor = copyString(library, Deno.UnsafePointer.create(words[MKL_PROCESSOR_WORD]));
+    return `MKL ${year}.${update} for ${processor.replaceAll("(R)", "")}`;
   }
   if (library.bli_thread_set_num_threads && library.bli_info_get_version_str) {
     library.bli_thread_set_num_threads(1n);
@@ -96,13 +101,9 @@ export function restrictAndName(library: VendorSymbols): string | undefined {
   }
 }
 
+/** Returns a string of C without commas, because they separate the parts of an adapter's name. */
 function copyString(library: VendorSymbols, text: Deno.PointerValue): string {
   const copy = new Uint8Array(MAX_NAME_BYTES);
   if (text) library.strncpy(copy, text, BigInt(MAX_NAME_BYTES - 1));
-  return decodeString(copy);
-}
-
-/** Decodes a string up to its first zero byte, without commas, because they separate the parts of an adapter's name. */
-function decodeString(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0))).replaceAll(",", "");
+  return new TextDecoder().decode(copy.subarray(0, copy.indexOf(0))).replaceAll(",", "");
 }
