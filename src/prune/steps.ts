@@ -17,8 +17,8 @@ export interface Round {
   readonly groups: readonly PendingGroup[];
   /** Whether the layers of the round get targets. */
   readonly hasTargets: boolean;
-  /** Whether the round is the last one of its block. The states of the dense model may then run through the block. */
-  readonly isLast: boolean;
+  /** Whether the pass of the round also runs the states of the dense model through the block. */
+  readonly advancesDense: boolean;
 }
 
 /** The hidden states of all windows, in this process or at hosts. With targets, also those of the dense model. */

@@ -85,7 +85,9 @@ async function measureErrors(
     const open = await states.open(block);
     for (const groups of states.plan.rounds(block)) {
       using scratch = new ResourceSet();
-      const collected = scratch.add(await states.collect(open, { groups, hasTargets: false, isLast: false }));
+      const collected = scratch.add(
+        await states.collect(open, { groups, hasTargets: false, advancesDense: false }),
+      );
       // All levels of a layer share the Hessian, which is factored once.
       const leveled = groupsOf(
         open,

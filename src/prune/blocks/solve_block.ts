@@ -57,7 +57,7 @@ export async function solveBlock(
       return Promise.resolve(packAnswer(stored, queryOf(name), answer).dense);
     },
     replace: done,
-    recordBlock: (_block, error) => done(solved.error = error),
+    recordBlockError: (_block, error) => done(solved.error = error),
     recordDecision: (_block, decision) => done(solved.decision = decision),
     recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
   };

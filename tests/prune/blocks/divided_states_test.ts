@@ -35,7 +35,7 @@ it("DividedStates has the statistics computed again if another host, which may h
   const run = { model, config, plan, options: { windows: [] }, trained: new Map() };
   const states = new DividedStates(run, [share], undefined, () => Promise.resolve());
   const openBlock = { block: 0, weights: model.weights, replaced: new Map() };
-  await states.collect(openBlock, { groups: round, hasTargets: false, isLast: true });
+  await states.collect(openBlock, { groups: round, hasTargets: false, advancesDense: false });
   const layers = await readLayers(openBlock, round[0].layers);
   await states.sumsOf(layers);
   host = recorder("two");

@@ -41,7 +41,7 @@ export async function runInMemory(
         prune({
           replace: (name, weight) => set(replaced, name, copyTensor(weight)),
           readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
-          recordBlock: (block, error) => set(errors, block, error),
+          recordBlockError: (block, error) => set(errors, block, error),
           recordDecision: (block, decision) => set(decisions, block, decision),
           async recordReconstruction(block, { before, after, keptEpoch, tensors }) {
             await set(reconstructions as Map<number, unknown>, block, { before, after, keptEpoch });

@@ -80,7 +80,7 @@ export async function rehearse(
         ? layer.weight
         : await output?.takeAnswer?.(layer, () => Promise.resolve()) ?? layer.weight,
     replace: () => Promise.resolve(),
-    recordBlock: () => Promise.resolve(),
+    recordBlockError: () => Promise.resolve(),
     record({ name }, lap) {
       if (skipped.has(name)) return Promise.resolve();
       rates.addLayer(sized.get(name)!, { ...lap, layers: solves * lap.layers });
