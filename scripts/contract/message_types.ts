@@ -106,7 +106,7 @@ function registry(subject: string, folders: readonly string[]): string {
     [...Deno.readDirSync(new URL(`../../src/model/${subject}/${folder}`, import.meta.url))]
       .map(({ name }) => `./${folder}${name}`).sort()
   ).filter((path) => path.endsWith(".ts") && !/(format|formats|registry)\.ts$/.test(path));
-  return `/** The files of all ${subject}. \`deno task generate\` writes this list from their folders. */\n\n${
+  return `/** Exports all ${subject}. \`deno task generate\` writes this file from the names of the files. */\n\n${
     files.map((file) => `export * from "${file}";\n`).join("")
   }`;
 }
