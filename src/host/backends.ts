@@ -76,7 +76,7 @@ export interface BackendLibraries {
 export interface SelectOptions extends BackendLibraries {
   /** Whether the checkpoint has bfloat16 weights, so that rounding changes only the activations. @default false */
   readonly storesBfloat16?: boolean;
-  /** Whether every device is refused that is no GPU, such as an adapter that the CPU emulates. @default false */
+  /** Whether devices that are not GPUs are refused, such as an adapter that the CPU emulates. @default false */
   readonly requireGpu?: boolean;
   /**
    * The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`,

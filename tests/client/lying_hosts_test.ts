@@ -79,7 +79,7 @@ for (const { name, call, lieAbout } of ALL) {
       });
     }
 
-    it("refuses an answer that is no safetensors file", async () => {
+    it("refuses an answer that is not a safetensors file", async () => {
       await assert.rejects(call(() => new TextEncoder().encode("<html>")), MalformedAnswerError);
     });
 

@@ -102,7 +102,7 @@ export function checkPruned(layer: PrunedLayer, requested: RequestedLayer): void
 
 /**
  * Returns the weight of an answer with its removed columns, which are 0.
- * @throws {MalformedAnswerError} if the columns are no whole sets, are not those of the mask, or are not as many as the weight has
+ * @throws {MalformedAnswerError} if the columns are not whole sets, are not those of the mask, or are not as many as the weight has
  */
 function placeKept(
   { weight, kept, mask }: PrunedLayer,

@@ -108,7 +108,7 @@ export interface MixtureForm {
    */
   readonly isNormalized: boolean | "described";
   /**
-   * Which blocks have no experts: the first ones, all whose index + 1 is no multiple of a number, or any blocks, which the file then lists
+   * Which blocks have no experts: the first ones, every block whose index + 1 is not a multiple of a number, or any blocks, which the file then lists
    * as in `Architecture.hasMamba`. By default none.
    */
   readonly denseBlocks?: "first" | "periodic" | "any";

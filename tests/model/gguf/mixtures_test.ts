@@ -129,7 +129,7 @@ describe("the description of a mixture, or of a model with linear attention, for
     });
   }
 
-  it("leads to F16 where the columns of a head of Qwen3.5 are no whole blocks, because they move together", async () => {
+  it("leads to F16 where the columns of a head of Qwen3.5 are not whole blocks, because they move together", async () => {
     const inF16 = async (linear_value_head_dim: number) => {
       const sizes = { linear_key_head_dim: linear_value_head_dim, linear_value_head_dim };
       const config = { ...GGUF_MODELS.qwen3_5_text, ...sizes },
