@@ -7,7 +7,7 @@ import { messageOf } from "../src/base/errors.ts";
 /** The largest file of keys. It has room for more than ten thousand keys. */
 const MAX_FILE_BYTES = 2 ** 20;
 
-/** The keys of a host, which are either fixed or those of a file. */
+/** The keys of a host, which are either fixed or read from a file. */
 export interface KeySettings {
   readonly keys?: readonly Key[];
   readonly keyFile?: KeyFile;

@@ -168,7 +168,7 @@ export class Transport {
       headers,
       body: this.#options.application ? body?.stream() : body,
       duplex: "half",
-      // Another redirect than that of #fetchResult could send the layer to another server.
+      // Only #fetchResult follows a redirect, because any other redirect could send the layer to another server.
       redirect: "manual",
       signal,
     };

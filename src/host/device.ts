@@ -125,7 +125,7 @@ export class Device {
 
   /**
    * Calls `work` with the open device. If the work loses the device, the device is reopened.
-   * @throws the errors of `session`, and those of the work
+   * @throws the errors of `session` and of the work
    */
   async use<T>(work: (session: DeviceSession) => Promise<T>): Promise<T> {
     const session = this.session();
@@ -139,7 +139,7 @@ export class Device {
 
   /**
    * Calls `work` while it holds a place on the device of `session`. An error of the work is handled before the place is released.
-   * @throws the errors of `BoundedQueue.acquire`, and those of the work as `handleFailure` returns them
+   * @throws the errors of `BoundedQueue.acquire`, and the errors of the work as `handleFailure` returns them
    */
   withPlace<T>(session: DeviceSession, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     return session.residentQueue.run(async () => {

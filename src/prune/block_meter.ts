@@ -77,7 +77,7 @@ export class BlockMeter {
 }
 
 /**
- * Returns the error of the output of a pruned block on the held-out windows, against that of the block in the dense model.
+ * Returns the error of the output of a pruned block on the held-out windows, compared with the output of the block in the dense model.
  * @param forward a forward pass before the block, with a dense stream before or after the block
  * @param fitted the number of fitted windows. At least one window follows them, and is held out
  */
@@ -106,7 +106,7 @@ export interface PrunedPass {
 }
 
 /**
- * Runs the windows through a block with the weights `pruned`, and compares the outputs with those of the block with its dense `weights` on
+ * Runs the windows through a block with the weights `pruned`, and compares the outputs with the outputs of the block with its dense `weights` on
  * the same inputs. If an error is measured, `HiddenStates.store` stores the outputs.
  * @returns the error, if it is measured
  */

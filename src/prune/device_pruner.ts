@@ -111,7 +111,7 @@ export class DevicePruner implements RoundSolver {
   }
 }
 
-/** Replaces an error by that of a client whose server refuses the layer. @param name begins the message */
+/** Replaces an error by the error that a client throws if its server refuses the layer. @param name begins the message */
 async function answered<T>(layer: Promise<T>, name?: string): Promise<T> {
   try {
     return await layer;

@@ -1,4 +1,4 @@
-/** Tests that no call of the SDK returns a layer that is not the one that was asked for. Every call gets every lie of a host. */
+/** Tests that no call of the SDK returns another layer than the requested one. Every call gets every lie of a host. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

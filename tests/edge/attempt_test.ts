@@ -106,7 +106,7 @@ describe("attemptLayer()", () => {
     });
   }
 
-  it("prefers another host than the one that failed at the attempt before, also after no host was alive", async () => {
+  it("prefers another host than the host of the previous failed attempt, also after no host was alive", async () => {
     const { context, registry, calls, sendHeartbeat } = simulateJob([problem(503, "device_lost"), DONE]);
     await assert.rejects(attemptLayer(0, context), HostFailedError);
     const state = { ...registry.aliveHosts()[0], url: "http://i", queue: { waiting: 9, resident: 9 } };

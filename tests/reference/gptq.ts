@@ -78,7 +78,7 @@ export function referenceGptq(
     : Uint8Array.from({ length: rows * cols }, (_, i) => forced?.[i] ? 0 : 1);
   const score = (i: number) => (w[i] / u[(i % cols) * (cols + 1)]) ** 2;
 
-  /** Prunes those of `entries` with the smallest scores, until `count` are pruned. Forced entries count among these. */
+  /** Prunes the entries of `entries` with the smallest scores, until `count` are pruned. Forced entries count among these. */
   const prune = (entries: readonly number[], count: number) => {
     const free = entries.filter((i) => mask[i]).sort((a, b) => score(a) - score(b) || a - b);
     for (const i of free.slice(0, Math.max(0, count - (entries.length - free.length)))) mask[i] = 0;

@@ -50,7 +50,7 @@ export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): Win
 }
 
 /**
- * Returns the token ids of all windows, first those of the fitted windows.
+ * Returns the token ids of all windows, the fitted windows first.
  * @throws {Refusal} `shape_mismatch` if an id is not in the vocabulary
  */
 export function readWindows(

@@ -31,7 +31,7 @@ export interface ChosenDamping {
 type TrialOperands = Required<Pick<LayerOperands, "layer" | "hessian" | "validation">>;
 
 /**
- * Returns the damping with the smallest validation loss. Of equal losses, it is the one that was tried first.
+ * Returns the damping with the smallest validation loss. Of equal losses, the damping that was tried first is returned.
  * @param operands they are not changed, except for the undefined lower triangles of diagonal tiles
  * @throws the errors of `factor`, `ValidationLoss.open` and `solveSparseGpt`
  */

@@ -39,7 +39,7 @@ export interface TensorEntry {
   readonly name: string;
   /** The code of the type of the tensor. */
   readonly type: number;
-  /** The extents, the one of the rows first as in a checkpoint. GGUF has them in the reverse order. */
+  /** The extents, the number of rows first as in a checkpoint. GGUF has the extents in the reverse order. */
   readonly shape: readonly number[];
   readonly byteLength: number;
 }
@@ -50,7 +50,7 @@ export function align(position: number): number {
 }
 
 /**
- * Returns the header, padded to {@link ALIGNMENT}. The tensors follow in their order, each padded likewise.
+ * Returns the header, padded to {@link ALIGNMENT}. The tensors follow in their order, each padded in the same way.
  * @throws {ModelError} if a number does not fit into its type, or if a text is too long, has the character NUL, or has half
  * of a surrogate pair
  */

@@ -72,7 +72,7 @@ export class TimeLeft {
   }
 }
 
-/** The dense and the pruned model are measured on each text. The head of the dense one runs again beside that of the pruned one. */
+/** The dense and the pruned model are measured on each text. The head of the dense model runs again beside the head of the pruned model. */
 const MODELS = 2, HEADS = 3;
 
 /**

@@ -9,7 +9,7 @@ import { readLayers } from "../../../src/prune/open_block.ts";
 import type { WindowStates } from "../../../src/prune/blocks/window_states.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 
-it("DividedStates has the statistics computed again if another host, which may have those of an earlier process, gets the states", async () => {
+it("DividedStates requests the statistics again if another host gets the states, because that host may have older statistics", async () => {
   const { variants: [{ model, config }] } = await readFamilyFixture("llama");
   const plan = new BlockPlan(model.spec, {}), [round] = plan.rounds(0), asked: string[] = [];
   const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));

@@ -12,7 +12,7 @@ import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 
-/** What a run does with a model: everything that must not depend on where it runs. */
+/** The results of a run that must not depend on where it runs. */
 export interface Outcome {
   readonly replaced: ReadonlyMap<string, HostTensor>;
   readonly reports: ReadonlyMap<string, { readonly report: Partial<Report> }>;

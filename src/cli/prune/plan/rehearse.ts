@@ -29,7 +29,7 @@ const SOLVE_SECONDS = 10;
 /** The time between two readings of the memory of the process. */
 const MEMORY_MILLISECONDS = 20;
 
-/** What a rehearsal has measured. */
+/** The measurements of a rehearsal. */
 export interface Rehearsal {
   readonly rates: RunRates;
   /** The number of calibration windows. */

@@ -1,4 +1,4 @@
-/** Granite 4 (IBM 2025), whose blocks have linear attention (Mamba 2) or attention. The defaults are those of transformers. */
+/** Granite 4 (IBM 2025), whose blocks have linear attention (Mamba 2) or attention. The defaults are the defaults of transformers. */
 
 import { z } from "zod";
 import {
