@@ -26,7 +26,7 @@ export function createCommand(signal: AbortSignal): Command {
   );
 }
 
-/** Runs the command. @param first the first run of a command that shrinks the model before */
+/** Runs the command. @param first the run that shrinks the model first, if the command has one */
 export async function prune(
   name: string,
   options: PruneOptions,

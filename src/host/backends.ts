@@ -93,7 +93,7 @@ export interface SelectOptions extends BackendLibraries {
 
 /**
  * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results.
- * With the choice `auto`, a GPU that fails the check is replaced by the CPU, as is a machine's emulated GPU, which is
+ * With the choice `auto`, a GPU that fails the check is replaced by the CPU, and so is a machine's emulated GPU, which is
  * slower than the CPU. With the products `auto`, a library with which the CPU fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
  * @throws {Error} naming the device, if a GPU is required and the device is none

@@ -123,7 +123,7 @@ export function referenceGptq(
           : gridOf(weights, bits, symmetric, follow?.zeros[at], rule);
       }
     }
-    // Groups of an n:m pattern begin anew in every block.
+    // A group of an n:m pattern begins at the start of every block.
     if (groups && !fixedMask && (j % blocksize) % groups.group === 0) {
       const size = Math.min(groups.group, blocksize - j % blocksize, cols - j);
       for (const r of allRows) {

@@ -29,7 +29,7 @@ interface AttemptHead {
   readonly number: number;
   /**
    * The id of the host of the previous attempt, which failed or was interrupted. Of the first attempt at a block, it is
-   * the host of the block before.
+   * the host of the previous block.
    */
   readonly lastHost?: string;
 }

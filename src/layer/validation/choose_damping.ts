@@ -18,7 +18,7 @@ import { scaleExponent } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { ValidationLoss } from "../solvers/validation_loss.ts";
 
-/** The dampings λ and the shrinkages s that are tried, weakest first. A list ends early if a value is not better than the one before. */
+/** The dampings λ and the shrinkages s that are tried, weakest first. The trials of a list end when a value is not better than the previous value. */
 const DAMPINGS = [DEFAULT_DAMPING, 0.1, MAX_DAMPING], SHRINKAGES = [0.1, 0.3];
 
 export interface ChosenDamping {

@@ -1,8 +1,9 @@
 /**
  * Plans the tensors of a GGUF file. The linear layers of the blocks have the requested type. The table of tokens and
  * the head have it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases, positions and
- * routers are in F32. Rows that are not whole super-blocks of a K type have its fallback, and rows that are not whole
- * blocks of 32 weights are in F16, as are rows whose columns move in groups that are not whole blocks of the type.
+ * routers are in F32. If the rows of a weight are not whole super-blocks of a K type, the weight has the type's fallback.
+ * If the rows are not whole blocks of 32 weights, the weight is in F16. So is a weight whose columns move in groups that are not
+ * whole blocks of the type.
  */
 
 import type { ModelError } from "../../base/files/file_error.ts";

@@ -12,7 +12,7 @@ export const PRUNED = "pruned.";
 /** The prefix of tensors that a reconstruction has changed. */
 export const TRAINED = "trained.";
 
-/** The ends of the names of the tensors of a pruned layer, besides its weight. The name of the weight comes before. */
+/** The ends of the names of the tensors of a pruned layer, besides its weight. The name of the weight precedes them. */
 export const MASK = ".mask", PROBE = ".probe";
 
 /** The number of rows of the tensor NAME.probe. */

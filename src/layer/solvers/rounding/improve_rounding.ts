@@ -16,7 +16,7 @@
  *     W₀[:, l] + Σ_{j<l} (W₀ − Q')[:, j]·A[j, l]/A[l, l]
  *
  * With the weights W₀, these values are t for the current weights, which have the columns of Q' before l and the columns of Q from l on. The
- * pass computes the grids anew, so a sweep improves the grids too.
+ * pass computes the grids again, so a sweep improves the grids too.
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";

@@ -79,7 +79,7 @@ export class JointPass {
   }
 
   /**
-   * Queues setting the mask bits of the entries that `selection` keeps. All mask bits must be 0 before.
+   * Queues setting the mask bits of the entries that `selection` keeps. All mask bits must be 0 before the call.
    * @param weights the weights of these rows and columns, from element 0 of the buffer on
    */
   #writeMask(weights: Submatrix, rows: IndexRange, columns: IndexRange, selection: DeviceBuffer): void {
