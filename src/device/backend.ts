@@ -41,7 +41,6 @@ export interface BackendCounters {
   bytesPeak: number;
 }
 
-/** Returns the counters of a new backend. */
 export function newCounters(): BackendCounters {
   return { dispatches: 0, bytesWritten: 0, bytesRead: 0, bytesLive: 0, bytesPeak: 0 };
 }

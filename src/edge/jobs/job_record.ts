@@ -34,7 +34,6 @@ interface AttemptHead {
   readonly lastHost?: string;
 }
 
-/** An attempt at a layer. */
 interface LayerAttempt extends AttemptHead {
   readonly layer: JobLayer;
   readonly model?: undefined;

@@ -44,7 +44,6 @@ export type ShrinkReport = z.infer<typeof shrinkReportSchema>;
 
 /** The facts that are not in the result of the run. */
 export interface ShrinkFacts extends CommonFacts, Pick<ShrinkReport, "perplexity" | "seconds"> {
-  /** The dense model. */
   readonly dense: ModelFolder;
   readonly backend: Backend;
   readonly options:
