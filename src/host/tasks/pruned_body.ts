@@ -67,8 +67,8 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
 }
 
 /**
- * Returns the tensors that replace tensors of the block. A key is `PRUNED` with the name in the checkpoint. They have the
- * dtypes and shapes of the block, as the hidden states ran through them when the block was pruned.
+ * Returns the tensors that replace tensors of the block. A key is `PRUNED` with the name in the checkpoint. The
+ * tensors have the dtypes and shapes of the block, as when the block was pruned.
  */
 function replacedTensors(
   { layers, reconstructed }: SolvedBlock,
