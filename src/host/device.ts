@@ -1,6 +1,6 @@
 /**
- * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the
- * device is refused meanwhile. The stored statistics are lost with the device, and so are hidden states without a folder.
+ * The device of a host. If the device is lost, it is reopened in the background, and meanwhile every request that
+ * needs the device is refused. The stored statistics are lost with the device, and so are hidden states without a folder.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
@@ -24,7 +24,7 @@ export function shuttingDown(): Refusal {
   return new Refusal("shutting_down", "the host is shutting down", { retryAfter: RESTART_SECONDS });
 }
 
-/** Returns the refusal while the device could not be opened. The host reopens a device that was lost, but not this one. */
+/** Returns the refusal of requests while no device is usable. A device that could not be opened at the start is not opened again. */
 function noDevice(reason: string, cause?: unknown, retryAfter = RESTART_SECONDS): Refusal {
   return new Refusal("no_device", reason, { cause, retryAfter });
 }

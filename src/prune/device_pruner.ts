@@ -37,7 +37,7 @@ export class DevicePruner implements RoundSolver {
     return await abortable(answered(this.#prune(tensors, query)), signal);
   }
 
-  /** Solves the layers of one round in order. Each is solved while the caller stores the one before it. */
+  /** Solves the layers of one round in order. Each layer is solved while the caller stores the previous layer. */
   readonly solveRound: SolveRound<HessianAccumulator> = withFewTokens((...args) => this.#solveRound(...args));
 
   async *#solveRound(

@@ -41,7 +41,7 @@ export interface BlockStates {
    * @returns the error of the outputs of the held-out windows, if `measures` asks for it and no earlier process has measured it
    */
   advance(open: OpenBlock, measures: boolean): Promise<number | undefined>;
-  /** Stores the states after the block. A process that is killed before that measures the error again. Absent if `advance` stores them. */
+  /** Stores the states after the block. If the process is killed before, the error is measured again. Absent if `advance` stores the states. */
   store?(): Promise<void>;
   /** Ends a run whose layers are all stored. */
   end?(): Promise<void>;

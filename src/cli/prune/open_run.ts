@@ -1,4 +1,4 @@
-/** Checks the options of `pare prune`, and opens what the run reads. */
+/** Checks the options of `pare prune`, and opens the model and the texts of the run. */
 
 import { commandFingerprint } from "../../prune/run/fingerprint.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";

@@ -52,7 +52,7 @@ export async function plan({ run, job, services, exported }: StartedRun): Promis
   printPlan(await planRun(job, { ...run, parameters: job.parameters }, measured), output);
 }
 
-/** Says what the user may not expect of the run, and writes the pruned checkpoint with its report. */
+/** Prints what may surprise the user, and writes the pruned checkpoint with its report. */
 export async function execute({ run, job, services, exported, progress }: StartedRun): Promise<void> {
   const { options: { validation, for: runtime }, perRow, output, signal } = run;
   if (validation > 0 && job.validationWindows?.length === 0) {

@@ -43,13 +43,13 @@ interface LayerAttempt extends AttemptHead {
 export interface BlockAttempt extends AttemptHead {
   readonly layer: JobBlock;
   readonly model: JobModel;
-  /** The blocks before, which are all pruned. */
+  /** The earlier blocks, which are all pruned. */
   readonly pruned: readonly PrunedBlock[];
 }
 
 export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
 
-/** How a new request compares with the job that exists under its id, if any. */
+/** The comparison of a new request with the job that exists under its id, if any. */
 export type JobMatch = "absent" | "same" | "conflict";
 
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };

@@ -22,7 +22,7 @@ export interface RunWork {
   readonly layers: readonly SizedLayer[];
 }
 
-/** The time of a step, apart for the first step of a pass, which also reads the weights of the block. */
+/** The times of the first step of a pass, which also reads the weights of the block, and of its later steps. */
 interface StepRates {
   first: Mean;
   later: Mean;
@@ -152,7 +152,7 @@ function stepSeconds({ first, later }: StepRates, step: "first" | "later"): numb
 
 /**
  * Counts the flops per token of each kind of pass through a block, without attention, as the mean over all blocks. An observing pass
- * leaves out the last group of layers, and adds one triangle of the statistics of each group. With targets, it also runs through the whole
+ * leaves out the last layers of the block, and adds one triangle of the statistics of each group. With targets, it also runs through the whole
  * dense block, and adds moments of the smaller of two shapes: moments of the inputs of both blocks, or moments of the outputs and the inputs. An
  * epoch adds two products to each product of the forward pass, for the gradients of its inputs and of its weights.
  */
