@@ -30,8 +30,9 @@ export type AnswerLimits = Pick<
 const PIECE_BYTES = 64 * 2 ** 10;
 
 /**
- * Returns a stream of the answer. It fails if the client takes fewer than `leastBytesPerSecond` during
- * `answerWindowMilliseconds` while another request waits, or during the much longer `answerPatienceMilliseconds`.
+ * Returns a stream of the answer. It fails if the client takes fewer than `leastBytesPerSecond` for the time
+ * `answerPatienceMilliseconds`. If another request waits for the place, the much shorter `answerWindowMilliseconds` is
+ * enough.
  * @param clock returns milliseconds, from any origin
  */
 export function answerStream(

@@ -25,7 +25,7 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
     return c.json({ digest, order }, 200);
   });
 
-  // Hono answers HEAD by the handler of GET.
+  // Hono answers HEAD with the handler of GET.
   app.openAPIRegistry.registerPath(routeConfig(HAS_HESSIAN));
 
   app.openapi(guardedRoute(STORE_HESSIAN, keys), async (c) => {

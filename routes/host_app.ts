@@ -12,7 +12,7 @@ export interface HostEnv {
   } | undefined;
   Variables: {
     requestId: string;
-    /** The owner of what the request stores: the digest of its API key in hexadecimal, or that of `KeySource` if there are no keys. */
+    /** The owner of what the request stores: the digest of its API key in hexadecimal, or the owner of `KeySource` if there are no keys. */
     owner: string;
     /** The code of the problem that was sent as the answer, if any. */
     problem?: ProblemCode;

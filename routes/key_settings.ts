@@ -7,7 +7,7 @@ import { messageOf } from "../src/base/errors.ts";
 /** The largest file of keys. It has room for more than ten thousand keys. */
 const MAX_FILE_BYTES = 2 ** 20;
 
-/** The keys of a host, which are either fixed or those of a file. */
+/** The keys of a host, which are either fixed or read from a file. */
 export interface KeySettings {
   readonly keys?: readonly Key[];
   readonly keyFile?: KeyFile;
@@ -31,7 +31,7 @@ export async function readKeySettings(
 async function readSmallFile(path: string): Promise<string> {
   try {
     const { isFile, size } = await Deno.stat(path);
-    if (!isFile) throw new RangeError("it is no regular file");
+    if (!isFile) throw new RangeError("it is not a regular file");
     if (size > MAX_FILE_BYTES) throw new RangeError(`it has ${size} bytes, and at most 1 MiB is allowed`);
     return await Deno.readTextFile(path);
   } catch (cause) {

@@ -25,7 +25,7 @@ export interface ServeOptions
   readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
-  /** Whether the host ends if its device is no GPU, or cannot be opened. @default false */
+  /** Whether the host ends if its device is not a GPU, or cannot be opened. @default false */
   readonly requireGpu?: boolean;
   readonly open?: () => Promise<Backend>;
   /** The address to listen on, without keys one of loopback. @default "0.0.0.0", and "127.0.0.1" without keys */

@@ -1,6 +1,6 @@
 /**
  * `deno task build [docs|npm]`: builds the WebAssembly modules and the bundles of the pages, and with an argument the script
- * of the pages at `/docs`, or the npm packages. What is up to date is not built again.
+ * of the pages at `/docs`, or the npm packages. A part that is up to date is not built again.
  */
 
 const PARTS: Readonly<Record<string, readonly string[]>> = {

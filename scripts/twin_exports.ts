@@ -1,6 +1,6 @@
 /** Writes, in AssemblyScript, the functions NAME and NAME_items of the twins whose work items are rows or elements. */
 
-/** The function of such a twin: its kernel, what its items are, and the class of its arguments. */
+/** The function of such a twin: its kernel, the kind of its items, and the class of its arguments. */
 const RANGE_TWIN = /^export function (\w+)_(rows|elements)\(args: (\w+), \w+: u32, \w+: u32\)/gm;
 
 /**

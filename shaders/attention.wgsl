@@ -54,7 +54,7 @@ fn dots(quad: vec4f, at: u32, quads: u32) -> vec4f {
 // query, for the keys 4i … 4i + 3 of the chunk. The chunk begins with the key that starts at k[start]. `last` is the
 // last key of the chunk that exists, and the others repeat it.
 fn part_products(start: u32, last: u32, first: u32, quads: u32, local: u32) -> mat4x4f {
-  workgroupBarrier(); // now every invocation has used what was staged before
+  workgroupBarrier(); // now every invocation has used the staged values
   for (var e = local; e < KEYS * quads; e += QUERIES) {
     chunk[e] = load_key(start + min(e / quads, last) * params.ldk, 4 * (first + e % quads));
   }

@@ -193,7 +193,7 @@ fn add_gradient(variable: u32, workgroup: vec3u, local: u32) {
       factors[(across + 2 * EDGE) * EDGE + down] = by_column[2];
       factors[(across + 3 * EDGE) * EDGE + down] = by_column[3];
       for (var s = 0u; s < QUERIES; s += COLUMNS) {
-        workgroupBarrier(); // now every invocation has stored its factors, and used what was staged before
+        workgroupBarrier(); // now every invocation has stored its factors, and used the staged values
         stage_columns(added, column0 + s, d, local);
         workgroupBarrier();
         for (var i = 0u; i < COLUMNS; i += 4) {

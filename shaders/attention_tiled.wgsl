@@ -156,7 +156,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     var scores2 = vec4f(0);
     var scores3 = vec4f(0);
     for (var first = 0u; first < quads; first += SLICE) {
-      workgroupBarrier(); // now every invocation has used what was staged before
+      workgroupBarrier(); // now every invocation has used the staged values
       stage_slice(local, b, first_query, s0, q_column, k_column, first);
       workgroupBarrier();
       for (var d = 0u; d < SLICE; d++) {
@@ -215,7 +215,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
       sums[15] *= rescale.w;
     }
     for (var s = 0u; s < KEYS; s += VALUES) {
-      workgroupBarrier(); // now every invocation has stored its probabilities, and used what was staged before
+      workgroupBarrier(); // now every invocation has stored its probabilities, and used the staged values
       stage_values(local, b, s0 + s, v_column, v_first);
       workgroupBarrier();
       for (var i = 0u; i < VALUES; i++) {

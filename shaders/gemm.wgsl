@@ -114,7 +114,7 @@ fn store(i: u32, j: u32, low: vec4f, high: vec4f) {
   store_element(row, right + 3u, high.w);
 }
 
-// What an invocation fetches of a slice of one operand.
+// The elements that an invocation fetches of a slice of one operand.
 // - If neighbouring rows of op(A), or columns of op(B), are neighbours in memory, `e0` is a quad. If the patch is
 //   64 wide in the direction of the other operand, `e1` is a second quad.
 // - If neighbours along the depth are neighbours in memory, the members are a square of 4 × 4 elements, one row of op(A)

@@ -1,8 +1,8 @@
 /**
  * Writes the messages of the contract as types, and the checks (`zod/mini`) by which the SDK reads them, from the schemas by which servers
  * describe them. So neither the sources of the SDK nor its bundle have the schemas of the servers. The types are in a file of their own, because
- * the types of the npm package may not refer to zod, which its bundle contains. A check is that of a reader: it accepts members that a later
- * version of the contract may add, and of the texts it examines only URLs, which must be those of HTTP.
+ * the types of the npm package may not refer to zod, which its bundle contains. A check accepts members that a later
+ * version of the contract may add. Of the texts, it examines only URLs, which must be http or https URLs.
  */
 
 import { z } from "zod";
@@ -50,7 +50,7 @@ function definitionOf(schema: z.ZodType): Definition {
   return schema.def as unknown as Definition;
 }
 
-/** Returns the text that describes a member: that of its schema, or of the schema inside of it. */
+/** Returns the description of a member, from its schema or from the schema inside of it. */
 function descriptionOf(schema: z.ZodType): string | undefined {
   const { innerType, out } = definitionOf(schema), inner = innerType ?? out;
   return (SDK_TEXTS.get(schema) ?? schema.meta())?.description ?? (inner && descriptionOf(inner));
@@ -106,7 +106,7 @@ function registry(subject: string, folders: readonly string[]): string {
     [...Deno.readDirSync(new URL(`../../src/model/${subject}/${folder}`, import.meta.url))]
       .map(({ name }) => `./${folder}${name}`).sort()
   ).filter((path) => path.endsWith(".ts") && !/(format|formats|registry)\.ts$/.test(path));
-  return `/** The files of all ${subject}. \`deno task generate\` writes this list from their folders. */\n\n${
+  return `/** Exports all ${subject}. \`deno task generate\` writes this file from the names of the files. */\n\n${
     files.map((file) => `export * from "${file}";\n`).join("")
   }`;
 }

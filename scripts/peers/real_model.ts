@@ -37,7 +37,7 @@ export async function realModelSkipReason(): Promise<string | undefined> {
   }
 }
 
-/** What `real_model.py` answers. */
+/** The answer of `real_model.py`. */
 interface WrittenModel {
   readonly parameters: number;
   /** The number of tensors of the GGUF file by the names of their types. */

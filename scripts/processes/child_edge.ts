@@ -114,7 +114,7 @@ async function writeSettings(path: string, settings: Readonly<Record<string, str
   await Deno.writeTextFile(path, lines.join(""), { mode: 0o600 });
 }
 
-/** The ports below those that Linux gives to connections and to listeners without a port of their own. */
+/** A range of ports below the range from which Linux chooses the ports of connections and of listeners on port 0. */
 const FIRST_PORT = 20_000, LAST_PORT = 32_000;
 
 /** Returns a port of this machine that is free at the moment, for a process whose port must be known before it starts. */

@@ -19,7 +19,7 @@ export type ClientKind =
 /**
  * The kinds of the clients, in turn. Steady clients wait as long as Retry-After says. Impatient ones wait a tenth of a second, so
  * that the queue of the host stays full. Slow clients send and read in small pieces. Some clients reset their connections, and
- * those who do so before the host accepts them do it again and again. Honest clients ask `/healthz` on new connections meanwhile.
+ * those who do so before the host accepts them do it again and again. Meanwhile, honest clients ask `/healthz` on new connections.
  */
 export const KINDS: readonly ClientKind[] = [
   "steady",

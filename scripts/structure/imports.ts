@@ -1,6 +1,6 @@
 /** Reads the import lines of every TypeScript file of a checkout. */
 
-/** A source file and what it imports. */
+/** A source file and its imports. */
 export interface SourceFile {
   /** Path from the root of the checkout. */
   readonly path: string;

@@ -1,6 +1,6 @@
 /**
- * Runs the files of tests that PARE_TEST_FILES names. One module that imports them all loads what they share once, which
- * saves most of the time that short files take.
+ * Runs the test files that PARE_TEST_FILES names. They run in one process, so the modules that they share are loaded only once. Loading
+ * takes most of the time of a short test file.
  */
 for (const file of Deno.env.get("PARE_TEST_FILES")!.split(" ")) {
   await import(new URL(`../../${file}`, import.meta.url).href);

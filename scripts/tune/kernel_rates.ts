@@ -134,8 +134,8 @@ export async function measureKernels(
 }
 
 /**
- * Returns the variants of a kernel that `adapter` can run. Those of `product.ts` are the same as those of `gemm.ts`, except for the one
- * for matrix units, so only this one is timed.
+ * Returns the variants of a kernel that `adapter` can run. The variants of `product.ts` are the same as the variants of `gemm.ts`, except
+ * for the variant for matrix units, so only this one is timed.
  */
 function timedVariants(kernel: Kernel, adapter: GPUAdapter): string[] {
   const isProduct = [productNN, productNT, productTN].includes(kernel);

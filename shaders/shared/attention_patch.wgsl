@@ -96,7 +96,7 @@ fn patch_products(rows: Operand, row: u32, columns: Operand, column: u32, local:
   let quads = (params.head_dim + 3) / 4;
   var products = mat4x4f();
   for (var first = 0u; first < quads; first += SLICE) {
-    workgroupBarrier(); // now every invocation has used what was staged before
+    workgroupBarrier(); // now every invocation has used the staged values
     let d = 4 * (first + local % SLICE);
     let slot = local % SLICE * QUERIES + local / SLICE;
     staged[slot] = token_quad(rows, row + local / SLICE, d);

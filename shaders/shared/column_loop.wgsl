@@ -6,7 +6,7 @@
 //
 // Before the loop reaches a column, the kernels have chosen the entries to prune and recorded them as bits in workgroup
 // memory. The file that this one is prepended to defines two functions: `settle` computes q and err of one entry, and
-// `is_forced` says whether an entry of an n:m group must be pruned whatever its score.
+// `is_forced` says whether an entry of an n:m group must be pruned regardless of its score.
 //
 // Each workgroup handles 8 rows of the block. Each row is shared by LANES invocations, which are called the lanes of
 // the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a segment in its own

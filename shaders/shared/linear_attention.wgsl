@@ -37,12 +37,12 @@ fn softplus(x: f32) -> f32 {
   return max(x, 0) + 2 * s * series;
 }
 
-// The numbers of a head and a token.
+// The numbers of a head and a token, from the inputs a and b of the gates.
 struct Gates {
-  slope: f32, // the derivative of the step with respect to a, which is 0 if the step is limited
+  slope: f32, // the derivative of the step with respect to a. It is 0 if the step is limited
   rate: f32, // the derivative of ln(decay) with respect to the step
   decay: f32, // the factor of the state
-  strength: f32, // σ(b), or with is_delta = 0 the step
+  strength: f32, // σ(b) if is_delta is 1, and otherwise the step
 }
 
 fn gates_of(p: Params, row: u32, head: u32) -> Gates {

@@ -26,7 +26,7 @@ export function createPruneCommand(signal: AbortSignal): Command {
   );
 }
 
-/** Runs the command. @param first the first run of a command that shrinks the model before */
+/** Runs the command. @param first the run that shrinks the model first, if the command has one */
 export async function prune(
   name: string,
   options: PruneOptions,
@@ -49,7 +49,7 @@ export async function prune(
   await writeResults(run, report!); // the run has written its report
 }
 
-/** Prints the result, and writes the files that are no part of the checkpoint. @param wasFinished whether an earlier command had finished the run */
+/** Prints the result, and writes the files that are not part of the checkpoint. @param wasFinished whether an earlier command had finished the run */
 async function writeResults(run: OpenRun, report: RunReport, wasFinished = false): Promise<void> {
   const { options: { out, imatrix }, output } = run;
   await printRunResult(report, out, output, wasFinished);

@@ -130,7 +130,7 @@ async function hostsForJobs(
 export function explainNoEdge(option: string, url: string): (error: unknown) => never {
   return (error) => {
     if (!(error instanceof PareError && error.status === 404)) throw error;
-    throw new UsageError(`option ${option}: ${url} has no jobs, because it is a host and no edge`, {
+    throw new UsageError(`option ${option}: ${url} has no jobs, because it is a host, not an edge`, {
       cause: error,
     });
   };

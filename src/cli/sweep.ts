@@ -1,7 +1,7 @@
 /**
  * `pare sweep MODEL` measures how the perplexity of a model grows with its sparsity, for several methods,
  * like the figure in the SparseGPT paper. A point of the sweep is one method at one sparsity or pattern. For
- * every point, the dense model is pruned anew, in this process and in memory. No checkpoint is written.
+ * every point, the dense model is pruned again, in this process and in memory. No checkpoint is written.
  */
 
 import { basename, normalize } from "node:path";

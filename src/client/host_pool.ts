@@ -9,7 +9,7 @@ import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 export interface HostPoolOptions<Host> {
   /** Called when a host still fails transiently after all retries. The host gets no more layers in this round. */
   readonly onHostLost?: (host: Host, error: Error) => void;
-  /** Asks, before each round, whether a lost host works again. By default, lost hosts are never used again. */
+  /** Returns whether a lost host works again. Called before each round. By default, lost hosts are never used again. */
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 

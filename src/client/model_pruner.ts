@@ -1,4 +1,4 @@
-/** What the clients that prune whole models share: the loop over the calibration rounds, its source and its events. */
+/** The code that all clients share that prune whole models: the loop over the calibration rounds, its source and its events. */
 
 import { untilAborted } from "../base/waiting.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";

@@ -15,7 +15,7 @@ import {
 import type { LayerInputs, SourceLayer } from "../protocol/run/solve_round.ts";
 
 /**
- * Returns the largest number of bytes in the requests for a group, where each host stores the statistics.
+ * Returns the largest number of bytes in the requests for a group, if each host stores the statistics.
  * @param matrices the number of matrices of statistics: 2 with validation statistics, else 1
  */
 export function countRequestBytes(

@@ -8,7 +8,7 @@ import { BodyBlob, type BodyPart } from "./request_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 import { connectionReason, isNotPermitted, isPermanentFailure } from "../base/errors.ts";
 
-/** How to reach a server. */
+/** The server, and options of the requests to it. */
 export interface TransportOptions {
   /** The URL of the server, such as `http://127.0.0.1:8000`. It may have a path, to which `/v1/…` is appended. */
   readonly baseUrl: string;
@@ -168,7 +168,7 @@ export class Transport {
       headers,
       body: this.#options.application ? body?.stream() : body,
       duplex: "half",
-      // Another redirect than that of #fetchResult could send the layer to another server.
+      // Only #fetchResult follows a redirect, because any other redirect could send the layer to another server.
       redirect: "manual",
       signal,
     };

@@ -41,7 +41,6 @@ export interface BackendCounters {
   bytesPeak: number;
 }
 
-/** Returns the counters of a new backend. */
 export function newCounters(): BackendCounters {
   return { dispatches: 0, bytesWritten: 0, bytesRead: 0, bytesLive: 0, bytesPeak: 0 };
 }
@@ -52,7 +51,7 @@ export interface Backend {
   readonly adapter: Adapter;
   /** The size of the largest buffer that a kernel can bind, in bytes. */
   readonly maxBufferBytes: number;
-  /** All memory that buffers can take together, in bytes. Undefined if the backend cannot tell. */
+  /** The total memory for buffers, in bytes. Undefined if the backend does not know it. */
   readonly memoryBytes?: number;
   readonly counters: Readonly<BackendCounters>;
   /** The self-check that the device passed after it was opened (`host/self_check/`). Undefined if there was none. */

@@ -140,7 +140,8 @@ class RemoteBackend implements Backend {
     this.#assertAlive();
     this.counters.bytesWritten += bytes.byteLength;
     const returnsMemory = this.#memory.send(bytes.buffer);
-    // Borrowed memory is never shared. Other bytes are copied, because their owner may reuse them at once.
+    // Borrowed memory is an ArrayBuffer, which can be transferred. Other bytes are copied, because the caller may reuse
+    // them at once.
     const sent = returnsMemory ? bytes as Uint8Array<ArrayBuffer> : new Uint8Array(bytes);
     this.#queue({ name: "write", id, byteOffset, bytes: sent, returnsMemory }, sent.buffer);
     // Flushing detaches borrowed memory before the caller can write to it again, and starts the transfer at once.
@@ -196,6 +197,7 @@ class RemoteBackend implements Backend {
     }
   }
 
+  /** Takes back borrowed memory that a write had moved to the worker. */
   takeBack({ returned, error }: { returned: ArrayBuffer; error?: ErrorData }): void {
     this.#memory.receive(returned);
     const restored = error && fromErrorData(error);

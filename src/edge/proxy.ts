@@ -41,7 +41,7 @@ const FORWARDED_HEADERS: readonly string[] = [
   "user-agent",
 ];
 
-/** The paths whose whole answer must arrive in time. Of other answers, which may be long, only the headers must. */
+/** The paths whose whole answer must arrive in time. Other answers may be long, so only their headers must arrive in time. */
 const PROBES: readonly string[] = ["/healthz", "/readyz", "/metrics"];
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
@@ -81,9 +81,9 @@ export async function proxyToHost(
 }
 
 /**
- * Returns the URL at the host. The path is not resolved against the host's, because `//` could name another host. The
- * host sees one key for all clients that the edge has authorised, so the hidden states of each client get a name of
- * their own.
+ * Returns the URL at the host. The path of the request replaces the path of the host. It is not resolved as a relative
+ * URL, because a path with `//` could name another host. The host sees one key for all clients that the edge has
+ * authorised, so the hidden states of each client get a name of their own.
  */
 async function targetOf(c: Context<EdgeEnv>, host: string): Promise<URL> {
   const { pathname, search } = new URL(c.req.url), client = c.get("client");

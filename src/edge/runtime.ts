@@ -39,7 +39,7 @@ export interface R2Objects {
   readonly cursor?: string;
 }
 
-/** A bucket. Reads see every write that was acknowledged before. */
+/** A bucket. Reads see every write that was acknowledged earlier. */
 export interface R2Bucket {
   head(key: string): Promise<R2Object | null>;
   get(

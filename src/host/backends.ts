@@ -76,7 +76,7 @@ export interface BackendLibraries {
 export interface SelectOptions extends BackendLibraries {
   /** Whether the checkpoint has bfloat16 weights, so that rounding changes only the activations. @default false */
   readonly storesBfloat16?: boolean;
-  /** Whether every device is refused that is no GPU, such as an adapter that the CPU emulates. @default false */
+  /** Whether devices that are not GPUs are refused, such as an adapter that the CPU emulates. @default false */
   readonly requireGpu?: boolean;
   /**
    * The description (`describeRounding`) of the backend with which an unfinished run began. With the products `auto`,
@@ -93,7 +93,7 @@ export interface SelectOptions extends BackendLibraries {
 
 /**
  * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results.
- * With the choice `auto`, a GPU that fails the check is replaced by the CPU, as is a machine's emulated GPU, which is
+ * With the choice `auto`, a GPU that fails the check is replaced by the CPU, and so is a machine's emulated GPU, which is
  * slower than the CPU. With the products `auto`, a library with which the CPU fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
  * @throws {Error} naming the device, if a GPU is required and the device is none

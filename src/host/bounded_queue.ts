@@ -59,7 +59,7 @@ export class BoundedQueue {
     };
   }
 
-  /** Runs `task` while it holds a place. @throws the errors of `acquire` and those of the task */
+  /** Runs `task` while it holds a place. @throws the errors of `acquire` and of the task */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const release = await this.acquire(signal);
     try {

@@ -1,6 +1,6 @@
 /**
- * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the
- * device is refused meanwhile. The stored statistics are lost with the device, and so are hidden states without a folder.
+ * The device of a host. If the device is lost, it is reopened in the background, and meanwhile every request that
+ * needs the device is refused. The stored statistics are lost with the device, and so are hidden states without a folder.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
@@ -24,7 +24,7 @@ export function shuttingDown(): Refusal {
   return new Refusal("shutting_down", "the host is shutting down", { retryAfter: RESTART_SECONDS });
 }
 
-/** Returns the refusal while the device could not be opened. The host reopens a device that was lost, but not this one. */
+/** Returns the refusal of requests while no device is usable. A device that could not be opened at the start is not opened again. */
 function noDevice(reason: string, cause?: unknown, retryAfter = RESTART_SECONDS): Refusal {
   return new Refusal("no_device", reason, { cause, retryAfter });
 }
@@ -125,7 +125,7 @@ export class Device {
 
   /**
    * Calls `work` with the open device. If the work loses the device, the device is reopened.
-   * @throws the errors of `session`, and those of the work
+   * @throws the errors of `session` and of the work
    */
   async use<T>(work: (session: DeviceSession) => Promise<T>): Promise<T> {
     const session = this.session();
@@ -139,7 +139,7 @@ export class Device {
 
   /**
    * Calls `work` while it holds a place on the device of `session`. An error of the work is handled before the place is released.
-   * @throws the errors of `BoundedQueue.acquire`, and those of the work as `handleFailure` returns them
+   * @throws the errors of `BoundedQueue.acquire`, and the errors of the work as `handleFailure` returns them
    */
   withPlace<T>(session: DeviceSession, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     return session.residentQueue.run(async () => {

@@ -38,7 +38,7 @@ export interface HostServices {
   readonly metrics: HostMetrics;
   /** The accepted API keys. If there are none, every request is accepted. */
   readonly keys: KeySource;
-  /** The accepted names in the header `Host`, besides those of loopback. If it is undefined, every name is accepted. */
+  /** The accepted names in the header `Host`, besides the names of loopback. If it is undefined, every name is accepted. */
   readonly hostNames?: readonly string[];
   /** The origins of the pages that may use the API from a browser. */
   readonly corsOrigins: string[];

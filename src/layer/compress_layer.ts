@@ -57,11 +57,11 @@ const LOST_DENOMINATOR_NOTE =
   "the rounding of f32 would decide it.";
 
 /** The note of a layer with shrunk statistics whose other notes state losses. */
-const SHRUNK_NOTE = "The losses in the other notes are those on the shrunk statistics.";
+const SHRUNK_NOTE = "The other notes state losses on the shrunk statistics.";
 
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
- * @param operands those that the parameters need (`requireTensors`)
+ * @param operands the operands that the parameters need (`requireTensors`)
  * @param clock returns milliseconds
  * @throws the errors of `factor`, `chooseDamping`, `solveTowardsTarget` and `runMethod`
  */

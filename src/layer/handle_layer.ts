@@ -67,7 +67,7 @@ export async function handleLayer(
   const { q, kept } = solution;
   const answered = kept ? unsent.adopt(takeColumns(backend, q, kept), (part) => part.destroy()) : q;
   const weights = unsent.use(weightReader(backend, answered, dtype));
-  // The check below waits for the device, which encodes the first weights of the answer meanwhile.
+  // While the check below waits for the device, the device also encodes the first weights of the answer.
   weights.prepare();
   // The dtypes of 16 bits can overflow where f32 does not.
   if (mayOverflow || dtype !== "F32") await checkAnswer(backend, q, dtype);
@@ -81,7 +81,7 @@ export async function handleLayer(
 /**
  * Prunes a layer in host memory. Nothing that the call allocates on the device stays allocated.
  * @returns the tensors, named as in an answer, and the report
- * @throws the errors of `handleLayer`, except those of a body
+ * @throws the errors of `handleLayer`, except the errors of reading the body
  */
 export async function pruneTensors(
   request: TensorsRequest,

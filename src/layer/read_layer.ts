@@ -166,7 +166,7 @@ function statisticsRule({ parameters, loan, hessian }: LayerRequest): Statistics
   return needsStatistics(parameters) ? "required" : "optional";
 }
 
-/** The statistics of a layer's inputs, and those of its validation inputs if it has any: (n, n) f32, upper storage. */
+/** The statistics of a layer's inputs, and of its validation inputs if it has any: (n, n) f32, upper storage. */
 export interface ReceivedStatistics {
   readonly hessian: TiledMatrix;
   readonly validation: TiledMatrix | undefined;

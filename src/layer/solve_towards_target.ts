@@ -17,7 +17,7 @@ const TARGET_NOTE =
   "validation target, the validation losses are changes of the error against this target.";
 
 interface StepParameters extends DampedParameters {
-  /** s, by which the solve shrinks the Hessian (`linalg/shrink.ts`). The given factor is that of the shrunk Hessian. */
+  /** s, by which the solve shrinks the Hessian (`linalg/shrink.ts`). The given factor belongs to the shrunk Hessian. */
   readonly shrinkage: number;
 }
 

@@ -105,7 +105,7 @@ export class TargetStep {
   /**
    * Computes the gradients and the whole step.
    * @param factor the factor of the damped H, in any order of the columns
-   * @param isShrunk whether the factor is that of a shrunk H (`linalg/shrink.ts`)
+   * @param isShrunk whether the factor belongs to a shrunk H (`linalg/shrink.ts`)
    * @throws {OutOfDeviceMemoryError} {DeviceLostError}
    */
   static async open(

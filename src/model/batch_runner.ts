@@ -1,6 +1,6 @@
 /**
  * Runs blocks on the states of one batch. In most models, the states of a token are its hidden states, and a block runs on them in place. In
- * others, keys and values that blocks share follow the hidden states, or each block has inputs that depend on the ids of the tokens.
+ * other models, the states also have keys and values that blocks share, or each block has inputs that depend on the ids of the tokens.
  */
 
 import type { Backend, DeviceBuffer } from "../device/backend.ts";

@@ -35,7 +35,7 @@ export interface ObserveOptions {
   readonly routesToAll?: boolean;
 }
 
-/** Receives what an {@link InputObserver} receives, and the batch whose inputs these are. */
+/** Receives the arguments of an {@link InputObserver}, and the batch of the inputs. */
 export type BatchObserver = (
   group: LinearGroup,
   input: DeviceBuffer,

@@ -27,7 +27,7 @@ import { type ForwardDivision, HIDDEN_STATES_BYTES, planForward } from "./plan_f
 export interface ForwardOptions extends ForwardDivision {
   /**
    * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass over the same
-   * windows, the forward pass resumes after the last block that was stored. By default states are stored in memory only.
+   * windows, the forward pass resumes after the last block that was stored. By default, the states are only in memory.
    */
   readonly storage?: HiddenStatesStorage;
   /**

@@ -30,7 +30,7 @@ export function parseHostNames(text: string): string[] {
 
 /**
  * Checks the Host header of a request, or the authority of its URL.
- * @param names the accepted names besides those of loopback, in lowercase. Undefined accepts every well-formed name
+ * @param names the accepted names besides the names of loopback, in lowercase. Undefined accepts every well-formed name
  * @throws {Refusal} `invalid_host`
  */
 export function requireHostName(header: string, names: readonly string[] | undefined): void {

@@ -45,7 +45,7 @@ export function parseKeys(text: string): Key[] {
 }
 
 /**
- * Parses a file of keys. A line has entries like those of `PARE_KEYS`, and may end with a comment that starts with `#`.
+ * Parses a file of keys. A line has entries in the form of `PARE_KEYS`, and may end with a comment that starts with `#`.
  * @throws {RangeError} naming the line of the invalid entry, never its digest, or if the file has no key
  */
 export function parseKeyFile(text: string): Key[] {

@@ -10,7 +10,7 @@ export interface LayerQuery {
   readonly sparsity?: number;
   /** unstructured; n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128; or columns, which removes whole inputs and answers a smaller weight, for obc. Defaults to unstructured. */
   readonly pattern?: PatternText;
-  /** The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048. */
+  /** The number of neighbouring inputs that pattern=columns removes together, such as the outputs of an attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048. */
   readonly column_group?: number;
   /** Columns per block, a multiple of m and of group_size. Defaults to the largest multiple of the larger of the two up to 128, or to the larger of the two if it exceeds 128. With scale_bits, the default is 256. Accepts 1 to 256. */
   readonly blocksize?: number;
@@ -40,7 +40,7 @@ export interface LayerQuery {
   readonly target_step?: "auto" | number;
   /** Whether to compute relative_error, which costs one more matrix product. Defaults to true. */
   readonly error?: boolean;
-  /** The dtype of the weights in the answer. same is that of the request. Defaults to same. */
+  /** The dtype of the weights in the answer. same is the dtype of the request. Defaults to same. */
   readonly dtype?: "same" | "F32" | "F16" | "BF16";
   /** The digest of stored statistics, sent instead of a statistics tensor. */
   readonly hessian?: string;

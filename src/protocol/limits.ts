@@ -38,7 +38,7 @@ export const MAX_FEATURES = 262_144;
 export const MAX_COLUMN_GROUP = 2048;
 
 /**
- * The number of calibration windows whose statistics are summed before the sum is added to those of earlier windows. With
+ * The number of calibration windows whose statistics are summed before the sum is added to the sum of earlier windows. With
  * a fixed number, the statistics of windows on several hosts have the bits of one machine. Another number would change
  * the results of all runs with more windows.
  */
@@ -77,7 +77,7 @@ export const MAX_EPOCHS = 1000;
  */
 export const STATES_BYTES = 16 * 2 ** 30;
 
-/** The default budget of a host for hidden states on disk, in GiB. They are those of four models like the one above. */
+/** The default budget of a host for hidden states on disk, in GiB. It holds the hidden states of four models like the one above. */
 export const STATES_DISK_GIB = 64;
 
 /** The default limit of a body at an edge, in bytes. The Free and Pro plans of Cloudflare refuse larger bodies. */

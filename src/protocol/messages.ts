@@ -163,7 +163,7 @@ export interface LayerState {
   readonly weight: string;
   /** The blob with the statistics, if the job names one. */
   readonly hessian: string | null;
-  /** The parameters of the layer, with the defaults of those that the job does not give. */
+  /** The parameters of the layer. Parameters that the job does not give have their defaults. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>;
   /** `done`, `failed` and `cancelled` are final. */
   readonly state: "queued" | "running" | "done" | "failed" | "cancelled";
@@ -171,7 +171,7 @@ export interface LayerState {
   readonly attempts: number;
   /** The id of the host of the latest attempt. */
   readonly host: string | null;
-  /** Null unless the state is `done`, and for a block, whose result has the reports of its layers. */
+  /** Null unless the state is `done`. Always null for a block, whose result has the reports of its layers. */
   readonly report: Report | null;
   /** The digest of the answer, a file like the answer of POST /v1/layers or POST /v1/blocks/prune. */
   readonly result: string | null;

@@ -34,7 +34,7 @@ export interface BrokenRule {
   readonly message: string;
 }
 
-/** The largest accepted difference between `sparsity` and that of an n:m pattern, for decimals such as 0.333333. */
+/** The largest accepted difference between `sparsity` and the sparsity of an n:m pattern, for decimals such as 0.333333. */
 const SPARSITY_TOLERANCE = 1e-5;
 
 /**

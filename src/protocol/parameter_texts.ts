@@ -15,7 +15,7 @@ export interface ParameterText {
   readonly preset?: string;
 }
 
-/** Describes the parameters of a schema, which are by default those of a layer. */
+/** Describes the parameters of a schema, by default the parameters of a layer. */
 export function parameterTexts(schema: z.ZodType = layerQuerySchema): ParameterText[] {
   const { properties = {} } = z.toJSONSchema(schema, { io: "output" });
   return Object.entries(properties).map(([name, property]) => {

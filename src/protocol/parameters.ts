@@ -104,7 +104,7 @@ const sharedFields = {
   }),
   column_group: integer(1, MAX_COLUMN_GROUP).optional().meta({
     description:
-      "The number of neighbouring inputs that pattern=columns removes together, such as those of an attention head. The number of inputs must be a multiple of it. Defaults to 1",
+      "The number of neighbouring inputs that pattern=columns removes together, such as the outputs of an attention head. The number of inputs must be a multiple of it. Defaults to 1",
   }),
   blocksize: integer(1, MAX_BLOCKSIZE).optional().meta({
     description:
@@ -138,7 +138,7 @@ const sharedFields = {
     description: "Whether to compute relative_error, which costs one more matrix product",
   }),
   dtype: oneOf("same", "F32", "F16", "BF16").default("same").meta({
-    description: "The dtype of the weights in the answer. same is that of the request",
+    description: "The dtype of the weights in the answer. same is the dtype of the request",
   }),
 };
 
@@ -175,7 +175,7 @@ export interface ResolvedParameters extends Omit<ParsedLayerQuery, "pattern"> {
   readonly refitSteps: number;
   /** Used by the methods that have an effort. */
   readonly effort: Effort;
-  /** How the kept weights are rounded. Undefined if they are not. */
+  /** How the kept weights are rounded. Undefined if they are not rounded. */
   readonly quantization: QuantizationOptions | undefined;
 }
 

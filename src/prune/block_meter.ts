@@ -24,7 +24,7 @@ export class BlockMeter {
   /**
    * Copies the wanted outputs to host memory.
    * @param forward a forward pass before the block
-   * @param fitted the number of fitted windows. Only the later windows are measured, or all if no window is held out
+   * @param fitted the number of fitted windows. Only the later windows are measured, or all windows if none is held out
    * @param visit passes the wanted outputs of all windows to the observer
    */
   static async open(
@@ -77,7 +77,7 @@ export class BlockMeter {
 }
 
 /**
- * Returns the error of the output of a pruned block on the held-out windows, against that of the block in the dense model.
+ * Returns the error of the output of a pruned block on the held-out windows, compared with the output of the block in the dense model.
  * @param forward a forward pass before the block, with a dense stream before or after the block
  * @param fitted the number of fitted windows. At least one window follows them, and is held out
  */
@@ -95,19 +95,19 @@ export async function errorAgainstModel(
 }
 
 export interface PrunedPass {
-  /** The number of windows before those that are held out. */
+  /** The number of fitted windows, which come before the held-out windows. */
   readonly fitted: number;
   /** Whether the outputs of the block replace the states. */
   readonly advances: boolean;
-  /** Whether the error of the output is measured on the held-out windows, of which there must then be some. */
+  /** Whether the error of the output is measured, which needs held-out windows. */
   readonly measures: boolean;
   /** Called after each batch whose outputs replace the states. */
   readonly onBatchDone?: () => void;
 }
 
 /**
- * Runs the windows through a block with the weights `pruned`, and compares the outputs with those of the block with its dense `weights` on
- * the same inputs. If an error is measured, `HiddenStates.store` stores the outputs.
+ * Runs the windows through a block with the weights `pruned`, and compares the outputs with the outputs of the block with its dense `weights` on
+ * the same inputs. If an error is measured, the caller must store the outputs with `HiddenStates.store`.
  * @returns the error, if it is measured
  */
 export async function runPrunedBlock(

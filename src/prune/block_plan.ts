@@ -115,12 +115,12 @@ export class BlockPlan {
     return names.filter((name) => this.options.finished?.has(name));
   }
 
-  /** Whether the run trains its blocks. An earlier run may have trained all of them. */
+  /** Whether the run trains its blocks. True even if an earlier run has trained all of them. */
   get trains(): boolean {
     return (this.options.reconstruct ?? 0) > 0;
   }
 
-  /** Returns the weights that a round sees in place of the dense ones: those of earlier rounds with `trueSequential`, otherwise none. */
+  /** Returns the pruned weights that a round sees in place of dense ones. These are all pruned weights with `trueSequential`, and otherwise none. */
   seen(replaced: ReadonlyMap<string, HostTensor>): ReadonlyMap<string, HostTensor> {
     return this.options.trueSequential ? new Map(replaced) : new Map();
   }
@@ -144,8 +144,8 @@ export class BlockPlan {
   }
 
   /**
-   * Whether the last observing pass of `block` also takes the dense stream through the block. In a block with experts it cannot, because
-   * the stream then has the routes of the other one.
+   * Whether the last observing pass of `block` can also take the dense stream through the block. In a block with experts it cannot, because
+   * the dense stream takes the routes of the pruned stream in that pass.
    */
   advancesDense(block: number): boolean {
     return this.options.hasTargets === true &&
@@ -187,7 +187,7 @@ export class BlockPlan {
   }
 }
 
-/** Divides a round into parts with the groups of at most `count` experts, and a part with all groups that are not those of an expert. */
+/** Divides a round into parts with the groups of at most `count` experts, and a part with all groups that belong to no expert. */
 function partsOf(
   round: readonly PendingGroup[],
   groups: readonly LinearGroup[],

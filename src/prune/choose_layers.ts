@@ -21,7 +21,7 @@ export interface ChoiceOptions {
   readonly minBlock?: number;
   /** Layers in this block and in later blocks are skipped. */
   readonly maxBlock?: number;
-  /** Rules for single layers. Later rules override earlier ones, parameter by parameter. */
+  /** Rules for single layers. Later rules override earlier rules, parameter by parameter. */
   readonly profile?: readonly ProfileRule[];
 }
 
@@ -95,9 +95,9 @@ function matchOne(all: readonly NamedLayer[], option: string, pattern: string): 
 const WEIGHT_SUFFIX = /\.weight$/;
 
 /**
- * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or without its `.weight`. Plain text
- * must match one or more whole parts of the name, which dots separate. A pattern with wildcards must match the whole name. A regular
- * expression may match anywhere in the name with its `.weight`.
+ * Compiles a pattern to a function that tests the name of a weight. The name may match with or without its `.weight`. Plain text must
+ * match the end of the name, in whole parts between dots, such as `fc2` or `self_attn.q_proj`. A pattern with wildcards must match the whole
+ * name. A regular expression may match anywhere in the name.
  * @throws {RangeError} if the pattern is empty or is a malformed regular expression
  */
 export function compileNamePattern(pattern: string): (name: string) => boolean {

@@ -37,7 +37,7 @@ export class DevicePruner implements RoundSolver {
     return await abortable(answered(this.#prune(tensors, query)), signal);
   }
 
-  /** Solves the layers of one round in order. Each is solved while the caller stores the one before it. */
+  /** Solves the layers of one round in order. Each layer is solved while the caller stores the previous layer. */
   readonly solveRound: SolveRound<HessianAccumulator> = withFewTokens((...args) => this.#solveRound(...args));
 
   async *#solveRound(
@@ -111,7 +111,7 @@ export class DevicePruner implements RoundSolver {
   }
 }
 
-/** Replaces an error by that of a client whose server refuses the layer. @param name begins the message */
+/** Replaces an error by the error that a client throws if its server refuses the layer. @param name begins the message */
 async function answered<T>(layer: Promise<T>, name?: string): Promise<T> {
   try {
     return await layer;

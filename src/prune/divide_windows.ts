@@ -24,9 +24,8 @@ export function divideWindows(samples: number, shares: readonly number[]): numbe
 }
 
 /**
- * Returns the indices of the held-out windows of each text, which are evenly spaced. If all texts together have at least 1/`share` windows,
- * the share of each text is rounded down, but a text of two or more windows has at least one held-out window. Otherwise no window is held
- * out.
+ * Returns the indices of the held-out windows of each text, which are evenly spaced. Their number is rounded down, but a text of two or more
+ * windows has at least one. If all texts together have fewer than 1/`share` windows, no window is held out.
  * @param counts the number of windows of each text
  * @param share from 0 to 0.5
  */

@@ -73,10 +73,9 @@ export class LocalStates implements BlockStates {
     return { block, weights, replaced: await readFinished(plan, block, options) };
   }
 
-  async collect(open: OpenBlock, { groups, hasTargets, isLast }: Round): Promise<CollectedRound> {
+  async collect(open: OpenBlock, { groups, hasTargets, advancesDense }: Round): Promise<CollectedRound> {
     const { plan, forward, options } = this, { block, replaced } = open;
     const weights = withReplacements(open.weights, plan.seen(replaced));
-    const advancesDense = isLast && plan.advancesDense(block);
     const statistics = await RoundStatistics.accumulate(
       forward,
       groups,

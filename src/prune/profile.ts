@@ -8,8 +8,8 @@ import { layerQuerySchema } from "../protocol/parameters.ts";
 import { messageOf } from "../base/errors.ts";
 
 /**
- * Parameters that a single layer cannot set. The run computes the statistics of every layer, so there is no `hessian`. The
- * dtype of a weight is that of the checkpoint, so there is no `dtype`.
+ * Parameters that a single layer cannot set. The run computes the statistics of every layer, so there is no `hessian`. There is no
+ * `dtype`, because a weight has the dtype of the checkpoint.
  */
 const NOT_IN_PROFILES = ["hessian", "dtype"];
 

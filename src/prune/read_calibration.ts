@@ -9,7 +9,7 @@ import { divideWindows, holdOut } from "./divide_windows.ts";
 import type { SharedText, TextFile } from "./texts/named_texts.ts";
 import { namedCalibrationWindows } from "./texts/read_named_text.ts";
 
-/** The default seed of the windows of a named text. It is that of the code published with SparseGPT. */
+/** The default seed of the windows of a named text, as in the code published with SparseGPT. */
 export const NAMED_SEED = 0;
 
 export interface CalibrationTexts {
@@ -21,7 +21,7 @@ export interface CalibrationTexts {
   /** The share of the windows that are held out, from 0 to 0.5. @default 0 */
   readonly validation?: number;
   /**
-   * The seed that chooses the windows at random. Without a seed, the windows of a file are evenly spaced, and those of a named text are
+   * The seed that chooses the windows at random. Without a seed, the windows of a file are evenly spaced, and the windows of a named text are
    * chosen with {@link NAMED_SEED}.
    */
   readonly seed?: number;

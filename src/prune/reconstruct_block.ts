@@ -1,6 +1,6 @@
 /**
  * Reconstructs a block after its layers are pruned. The kept weights of the pruned layers, the biases and the norms are
- * trained, so that the output of the block comes near to that of the dense block. Zeros stay zeros. `pare shrink`
+ * trained, so that the output of the block comes near to the output of the dense block. Zeros stay zeros. `pare shrink`
  * also trains the weights of the layers that lose no columns. 3BASiL (arXiv 2603.01376) calls this transformer matching.
  */
 
@@ -46,8 +46,8 @@ export interface ReconstructionTask {
 }
 
 /**
- * Trains the block on the fitted windows. The wanted output y is that of the dense stream if there is one, and
- * otherwise that of the dense block on the same inputs. The loss is the mean over all tokens of ‖Δy‖²/‖y‖². The
+ * Trains the block on the fitted windows. The wanted output y is the output of the dense stream if there is
+ * one, and otherwise the output of the dense block on the same inputs. The loss is the mean over all tokens of ‖Δy‖²/‖y‖². The
  * held-out windows choose the best epoch, or the fitted windows if none are held out. The parameters after this epoch
  * are rounded to the dtypes of the checkpoint. If they are then no better than those before the training, the block
  * stays as it is.

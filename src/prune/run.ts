@@ -17,6 +17,7 @@ export interface BlockRun extends Pick<RoundingQueries, "queryOf" | "unroundedQu
   readonly states: BlockStates;
   readonly solver: Pick<RoundSolver, "solveRound">;
   readonly destination: OpenDestination;
+  /** Whether each layer gets a target (see `TargetStatistics`). */
   readonly hasTargets: boolean;
   /** Whether the held-out windows decide about the targets of each block. */
   readonly decidesTargets: boolean;
@@ -45,27 +46,28 @@ export async function pruneBlock(run: BlockRun, block: number): Promise<void> {
     ? await trainAndRound(run, open)
     : await solveAndTrain(run, open, plan.rounds(block), true);
   if (trained) await destination.recordReconstruction?.(block, trained);
-  const measures = heldOut > 0 && open.replaced.size > 0 && destination.recordBlock !== undefined;
+  const measures = heldOut > 0 && open.replaced.size > 0 && destination.recordBlockError !== undefined;
   const error = await clock.calibrating(states.advance(open, measures));
-  if (error !== undefined) await destination.recordBlock!(block, error);
+  if (error !== undefined) await destination.recordBlockError!(block, error);
   if (states.store) await clock.calibrating(states.store());
 }
 
 /**
- * Solves the layers of `rounds`, and then trains the block, unless it has no epochs.
- * @param isLast whether the solutions are the last ones, which are stored
+ * Solves the layers of `rounds`, and then trains the block if epochs are left for it.
+ * @param isStored whether the solutions are stored. Otherwise the layers are solved again after the training
  */
 async function solveAndTrain(
   run: BlockRun,
   open: OpenBlock,
   rounds: readonly (readonly PendingGroup[])[],
-  isLast: boolean,
+  isStored: boolean,
 ): Promise<ReconstructedBlock | undefined> {
   const { states, clock, hasTargets } = run, { plan } = states, { block } = open;
-  // Asked before the layers are solved, because they may count as finished afterwards.
+  // The plan is asked before the layers are solved, because they may count as finished afterwards.
   const runsDense = plan.runsDense(block), epochs = plan.epochs(block);
   for (const groups of rounds) {
-    await solveRound(run, open, { groups, hasTargets, isLast: groups === rounds.at(-1) }, isLast);
+    const advancesDense = plan.advancesDense(block) && groups === rounds.at(-1);
+    await solveRound(run, open, { groups, hasTargets, advancesDense }, isStored);
   }
   if (runsDense && states.runDense) await clock.calibrating(states.runDense());
   const result = epochs > 0 ? await clock.leavingOut(states.train(open, epochs)) : undefined;
@@ -74,8 +76,9 @@ async function solveAndTrain(
 }
 
 /**
- * Solves the layers of the block without rounding, trains the block, and then rounds its pending layers with the trained weights and their
- * zeros. Their targets are the outputs of the trained layers, which make up for the errors of the earlier layers already.
+ * Solves the layers of the block without rounding, trains the block, and then solves its pending layers again, which rounds the trained
+ * weights and keeps their zeros. The second solve has no targets, because the trained weights make up for the errors of earlier layers
+ * already.
  * @returns the reconstruction with the trained tensors that are not rounded
  */
 async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<ReconstructedBlock | undefined> {
@@ -84,14 +87,14 @@ async function trainAndRound(run: BlockRun, open: OpenBlock): Promise<Reconstruc
   const result = await solveAndTrain(run, unrounded, plan.allRounds(block), false);
   const trained = { ...open, weights: withReplacements(weights, unrounded.replaced), keepsZeros: true };
   for (const groups of plan.rounds(block)) {
-    await solveRound(run, trained, { groups, hasTargets: false, isLast: false }, true);
+    await solveRound(run, trained, { groups, hasTargets: false, advancesDense: false }, true);
   }
   const tensors = new Map([...result!.tensors].filter(([name]) => !replaced.has(name)));
   for (const [name, tensor] of tensors) replaced.set(name, tensor);
   return { ...result!, tensors };
 }
 
-/** Collects the statistics of a round, has its layers solved, replaces their weights, and stores the last solutions. */
+/** Collects the statistics of a round, has its layers solved, and replaces their weights. Also stores the weights if `isStored` is true. */
 async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored: boolean): Promise<void> {
   const { states, solver, destination, clock, signal } = run, solutions = solutionsOf(run, open, round);
   const queryOf = isStored ? run.queryOf : run.unroundedQueryOf;
@@ -108,9 +111,9 @@ async function solveRound(run: BlockRun, open: OpenBlock, round: Round, isStored
     storedWeight(open.weights, name, linears.get(name)!, weight);
   const solved = solutions.length > 1 ? await decideTargets(run, open, solving, weightOf) : solving;
   for await (const layer of solved) {
-    const { layer: { name } } = layer, answer = isStored ? await destination.takeAnswer?.(layer) : undefined;
+    const { layer: { name } } = layer, taken = isStored ? await destination.takeAnswer?.(layer) : undefined;
     // The next block is calibrated with the weights in the dtype in which they are stored.
-    const weight = weightOf(name, answer ?? layer.weight);
+    const weight = weightOf(name, taken ?? layer.weight);
     if (isStored) await destination.replace(name, weight);
     open.replaced.set(name, weight);
     if (isStored) await run.recordLayer(layer);

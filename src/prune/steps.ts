@@ -17,11 +17,11 @@ export interface Round {
   readonly groups: readonly PendingGroup[];
   /** Whether the layers of the round get targets. */
   readonly hasTargets: boolean;
-  /** Whether the round is the last one of its block. The states of the dense model may then run through the block. */
-  readonly isLast: boolean;
+  /** Whether the pass of the round also runs the states of the dense model through the block. */
+  readonly advancesDense: boolean;
 }
 
-/** The hidden states of all windows, in this process or at hosts. With targets, also those of the dense model. */
+/** The hidden states of all windows, in this process or at hosts. With targets, also the states of the dense model. */
 export interface BlockStates {
   readonly plan: BlockPlan;
   /** The blocks that the run visits, in order. */
@@ -30,9 +30,9 @@ export interface BlockStates {
   open(block: number): Promise<OpenBlock>;
   /** Runs the windows through the block, and adds up the statistics of a round. */
   collect(open: OpenBlock, round: Round): Promise<CollectedRound>;
-  /** Returns the error of the output of the block on the held-out windows against that of the dense model, with some weights replaced. */
+  /** Returns the error of the output of the block with the weights of `solution`, compared with the dense model on the held-out windows. */
   measure(open: OpenBlock, solution: ReadonlyMap<string, HostTensor>): Promise<number>;
-  /** Runs the states of the dense model through the block. Absent if they run through it together with the others. */
+  /** Runs the states of the dense model through the block. Absent if they run through it together with the pruned states. */
   runDense?(): Promise<void>;
   /** Trains a block whose layers are pruned (see `reconstructBlock`). Adds the trained tensors to `open.replaced`. */
   train(open: OpenBlock, epochs: number): Promise<ReconstructedBlock | undefined>;
@@ -41,7 +41,7 @@ export interface BlockStates {
    * @returns the error of the outputs of the held-out windows, if `measures` asks for it and no earlier process has measured it
    */
   advance(open: OpenBlock, measures: boolean): Promise<number | undefined>;
-  /** Stores the states after the block. A process that is killed before that measures the error again. Absent if `advance` stores them. */
+  /** Stores the states after the block. If the process is killed before, the error is measured again. Absent if `advance` stores the states. */
   store?(): Promise<void>;
   /** Ends a run whose layers are all stored. */
   end?(): Promise<void>;
@@ -57,7 +57,7 @@ export interface RoundSolver {
   begin?(run: CalibrationRun): BlockStates;
 }
 
-/** What states need to know about a run. */
+/** The facts of a run that its states depend on. */
 export interface CalibrationRun {
   readonly model: Model;
   readonly options: CalibrationOptions;

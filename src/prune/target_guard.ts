@@ -103,8 +103,8 @@ export function wholeWeight(
 }
 
 /**
- * Adds the relative errors to the report of a layer that was solved without its target. Their denominators, which take
- * two products, are those of the report `first` of the same layer with its target.
+ * Adds the relative errors to the report of a layer that was solved without its target. Their denominators take two products,
+ * so they are taken from the report `first` of the same layer with its target.
  */
 function withErrors(report: Report, first: Report): Report {
   const divide = (loss: number | null, firstLoss: number | null, firstError: number | null) =>

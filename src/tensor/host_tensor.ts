@@ -12,7 +12,6 @@ export interface HostTensor {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
-/** Returns a tensor with a copy of the data. */
 export function copyTensor({ dtype, shape, data }: HostTensor): HostTensor {
   return { dtype, shape, data: data.slice() };
 }

@@ -40,7 +40,7 @@ describe("a host that refuses a request with long contents", () => {
       fileWithHeader(JSON.stringify({ w: { dtype: LONG, shape: [], data_offsets: [0, 0] } })),
     "an unknown key": () => fileWithHeader(JSON.stringify({ w: { [LONG]: 1 } })),
     "a repeated key": () => fileWithHeader(`{"${LONG}":1,"${LONG}":1}`),
-    "metadata that is no text": () => fileWithHeader(JSON.stringify({ __metadata__: { [LONG]: [LONG] } })),
+    "metadata that is not a text": () => fileWithHeader(JSON.stringify({ __metadata__: { [LONG]: [LONG] } })),
   };
   for (const [name, body] of Object.entries(bodies)) {
     it(`answers ${name} shortly`, async () => {

@@ -62,7 +62,7 @@ describe("connectionReason()", () => {
     }
   });
 
-  it("gives the message of the first cause of unknown errors, and the text of values that are no errors", () => {
+  it("gives the message of the first cause of unknown errors, and the text of values that are not errors", () => {
     assert.equal(connectionReason(new Error("outer", { cause: new Error("inner") })), "inner");
     assert.equal(connectionReason("text"), "text");
   });

@@ -143,7 +143,7 @@ describe("the exit code", () => {
 
   it("is 2 for jobs at a host, which has none", async () => {
     await using host = serveLoopback(problem(404, "not_found"));
-    const { url } = host, rule = `${url} has no jobs, because it is a host and no edge`;
+    const { url } = host, rule = `${url} has no jobs, because it is a host, not an edge`;
     for (
       const [option, ...args] of [
         ["--server", "jobs", "list", "--server", url],

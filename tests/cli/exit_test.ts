@@ -67,7 +67,7 @@ describe("failureOf()", () => {
     }
   }
 
-  it("reports the error that stopped the command, not the one of the cleanup after it", () => {
+  it("reports the error that stopped the command, and not the error of the cleanup after it", () => {
     const failure = failureOf(new SuppressedError(new Error("second"), new UsageError("first")));
     assert.deepEqual([failure.kind, failure.message], ["usage", "first"]);
   });

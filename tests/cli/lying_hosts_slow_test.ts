@@ -74,7 +74,7 @@ describe("pare layer with a host that lies", () => {
       await succeeded(layer(url, "honest"));
     }));
 
-  it("refuses a NaN, zeros only, and an answer that is no layer", async () => {
+  it("refuses a NaN, zeros only, and an answer that is not a layer", async () => {
     for (
       const [change, message] of [
         [NAN, /weight \[63,95\] is not finite/],

@@ -80,7 +80,7 @@ describe("pare prune, then eval", () => {
       stderr,
       /^pruning 24 layers of [^\n]+\nno window is held out: [^\n]+\nwarning: [^\n]+\npruning 0\/24\npruning 1\/24 .*q_proj/,
     );
-    assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is no terminal");
+    assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is not a terminal");
   });
 
   it("prints the numbers of windows and predicted tokens of a text", async () => {

@@ -52,7 +52,7 @@ function inBlock(block: string, shapes: Shapes): Shapes {
 }
 
 describe("pare prune --for", () => {
-  it("writes the weights of a run in F32, with the codes of the solver, and lists the rows that are no whole super-blocks", async () => {
+  it("writes the weights of a run in F32, with the codes of the solver, and lists the rows that are not whole super-blocks", async () => {
     const model = `${folder}/llama in F32`,
       options = words`--samples 4 --seqlen 64 --method sparsegpt --backend cpu`;
     await copyInFloat32(`${MODELS}llama-sotu`, model);

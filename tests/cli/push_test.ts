@@ -110,7 +110,7 @@ describe("pare push", () => {
     assert.equal(hub.repositories.get("me/model")!.commits.length, 2);
   });
 
-  it("names pickles that are no weights and does not push them, and replaces the weights beside such a pickle", async () => {
+  it("names pickles that are not weights and does not push them, and replaces the weights beside such a pickle", async () => {
     const pickle = "training_args.bin", trained = `${pruned}/${pickle}`;
     await Deno.writeTextFile(trained, "");
     const { stdout, stderr } = await run([pruned, "me/trained", "--json"]);

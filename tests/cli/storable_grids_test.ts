@@ -57,7 +57,7 @@ describe("storableQuery()", () => {
 });
 
 describe("storableChoice()", () => {
-  /** Two layers. The columns of the second are no multiple of 32. */
+  /** Two layers. The columns of the second are not a multiple of 32. */
   const layers: SizedLayer[] = [["a", 64], ["b", 48]].map(([name, cols]) => (
     {
       name: `${name}.weight`,

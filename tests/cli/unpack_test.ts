@@ -63,7 +63,7 @@ describe("pare unpack", () => {
     assert.ok(card.endsWith(`\n\n${BASE_HEADING}\n\nA model.\n`) && !card.includes("Packed."), card);
   });
 
-  it("gives nobody more rights to the copy of a weight file", async () => {
+  it("lets only the owner read the copy of a weight file that only the owner can read", async () => {
     await Deno.mkdir(`${folder}/private`);
     for (const name of FILES) {
       await Deno.copyFile(`${quantized}/${name}`, `${folder}/private/${name}`);

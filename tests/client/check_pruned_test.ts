@@ -154,7 +154,7 @@ describe("checkPruned() of rounded weights", () => {
     };
     const query = { bits: 2, sparsity: 0, scale_bits: 4 };
     check({ ...layer(values), quantized }, query);
-    assertRefused(/a zero is no integer/, { ...layer(values), quantized }, { bits: 2, sparsity: 0 });
+    assertRefused(/a zero is not an integer/, { ...layer(values), quantized }, { bits: 2, sparsity: 0 });
     const wrong = { ...layer(values.with(4, values[4] + 0.01)), quantized };
     assertRefused(/weight \[1,0\] is 8.01\d*, but its code says 8/, wrong, query);
   });

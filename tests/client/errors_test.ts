@@ -45,7 +45,7 @@ describe("errorFromResponse()", () => {
   });
 
   for (const body of ["{", "null", "[]", '"text"', "7"]) {
-    it(`quotes the body ${body}, which is no JSON object, although its type is JSON`, async () => {
+    it(`quotes the body ${body}, which is not a JSON object, although its type is JSON`, async () => {
       const error = await errorFromResponse(new Response(body, { status: 500, headers: JSON_TYPE }));
       assert.deepEqual([error.code, error.detail], ["unknown", body]);
     });

@@ -5,7 +5,6 @@ import { encode } from "../../src/tensor/safetensors/encode.ts";
 import { BYTES_PER_ELEMENT, bytesToFloats, type FloatDtype, floatsToBytes } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
-/** The parts of an answer. */
 export interface AnswerParts {
   readonly tensors: Record<string, HostTensor>;
   readonly report: Record<string, unknown>;

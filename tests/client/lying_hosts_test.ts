@@ -1,4 +1,4 @@
-/** Tests that no call of the SDK returns a layer that is not the one that was asked for. Every call gets every lie of a host. */
+/** Tests that no call of the SDK returns another layer than the requested one. Every call gets every lie of a host. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -79,7 +79,7 @@ for (const { name, call, lieAbout } of ALL) {
       });
     }
 
-    it("refuses an answer that is no safetensors file", async () => {
+    it("refuses an answer that is not a safetensors file", async () => {
       await assert.rejects(call(() => new TextEncoder().encode("<html>")), MalformedAnswerError);
     });
 

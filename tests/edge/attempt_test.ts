@@ -68,10 +68,10 @@ describe("attemptLayer()", () => {
       "a problem of 3 MB",
       () => Response.json({ code: "non_finite", detail: "x".repeat(3e6) }, { status: 422 }),
     ],
-    ["a problem whose code is no text", () => Response.json({ code: 42, detail: [] }, { status: 400 })],
+    ["a problem whose code is not a text", () => Response.json({ code: 42, detail: [] }, { status: 400 })],
     ["a problem that is null", () => Response.json(null, { status: 400 })],
     [
-      "a result that is no digest",
+      "a result that is not a digest",
       () => Response.json({ state: "done", report: REPORT, result: { sha256: "../x", bytes: 9 } }),
     ],
   ];
@@ -106,7 +106,7 @@ describe("attemptLayer()", () => {
     });
   }
 
-  it("prefers another host than the one that failed at the attempt before, also after no host was alive", async () => {
+  it("prefers another host than the host of the previous failed attempt, also after no host was alive", async () => {
     const { context, registry, calls, sendHeartbeat } = simulateJob([problem(503, "device_lost"), DONE]);
     await assert.rejects(attemptLayer(0, context), HostFailedError);
     const state = { ...registry.aliveHosts()[0], url: "http://i", queue: { waiting: 9, resident: 9 } };

@@ -28,7 +28,6 @@ export const problem = (status: number, code: string) => () =>
 /** Produces one answer of the host, or fails like a broken connection. */
 export type Answer = () => Response | Promise<Response>;
 
-/** Returns a job with `count` layers. */
 function layersRequest(count: number): JobRequest {
   const layers = Array.from({ length: count }, (_, index) => ({ name: `layer ${index}`, weight: WEIGHT }));
   return jobRequestSchema.parse({ layers });

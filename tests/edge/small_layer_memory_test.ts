@@ -45,7 +45,7 @@ describe("the memory of an edge that solves small layers", () => {
         assert.deepEqual([response.status, (await response.json()).code], [400, "truncated_body"]);
       }
     });
-    assert.deepEqual(logged, [], "a client that disconnects is no fault of the edge");
+    assert.deepEqual(logged, [], "a client that disconnects is not a fault of the edge");
     assert.equal((await send(layer, layer.length)).status, 200);
   });
 });

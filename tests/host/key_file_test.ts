@@ -113,7 +113,7 @@ describe("readKeySettings()", () => {
     const folder = temporaryFolder();
     await assert.rejects(readKeySettings(undefined, folder), {
       name: "RangeError",
-      message: `key file ${folder} cannot be read: it is no regular file`,
+      message: `key file ${folder} cannot be read: it is not a regular file`,
     });
     await assert.rejects(readKeySettings("0".repeat(64), folder), {
       name: "RangeError",

@@ -74,7 +74,7 @@ eachBackend("a layer that loses columns", (backend) => {
     assert.ok(report.validation_error! > 0 && report.target_change !== undefined);
   });
 
-  it("is refused if its columns are no whole sets, or if it has a mask", async () => {
+  it("is refused if its columns are not whole sets, or if it has a mask", async () => {
     const live = backend().counters.bytesLive;
     await assert.rejects(
       answerOf(backend(), tensorsOf(), { ...QUERY, column_group: 4 }),

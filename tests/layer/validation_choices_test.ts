@@ -163,7 +163,7 @@ eachBackend("compressLayer(), by validation statistics,", (backend) => {
 
   it("changes no bit of a result if no other is better", async () => {
     for (const method of METHOD_NAMES) {
-      if (method === "alps" || method === "adaprune") continue; // of equal results, they return the one that was not refitted
+      if (method === "alps" || method === "adaprune") continue; // of equal results, they return the result without a refit
       for (const bits of [undefined, 4]) {
         const quantization = bits && { bits, groupSize: 0, symmetric: false, order: "natural" } as const;
         const options = { method, quantization: quantization || undefined };

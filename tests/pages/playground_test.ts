@@ -135,7 +135,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.match((await page.textContent("#result"))!, /Its error is 3\.1 times as large/);
   });
 
-  it("aborts the request of earlier settings, and dims the result until that of the new settings is there", async () => {
+  it("aborts the request of earlier settings, and dims the old result until the new result arrives", async () => {
     await using opened = await open();
     const { page } = opened;
     await settled(page);

@@ -18,7 +18,7 @@ import { describePeers } from "./describe_peers.ts";
 /** A trained model. The rows of down_proj are two super-blocks, and the other layers have no whole ones. */
 const MODEL = fileURLToPath(new URL("../fixtures/models/llama-sotu", import.meta.url));
 
-/** The types with those of the layers whose rows are no whole super-blocks. */
+/** The types with those of the layers whose rows are not whole super-blocks. */
 const TYPES: Readonly<Record<KType, string>> = { q2_k: "Q4_0", q3_k: "Q4_0", q4_k: "Q5_0", q6_k: "Q8_0" };
 
 const skip = await llamaCppSkipReason();

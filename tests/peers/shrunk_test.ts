@@ -26,7 +26,7 @@ const WINDOWS = Array.from(
   (_, i) => Uint32Array.from({ length: 16 }, (_, t) => (t * t + 3 * t + 5 * i) % 29),
 );
 
-/** What remains in a block. */
+/** The parts that remain in a block. */
 interface KeptPart {
   readonly neurons?: number;
   /** The inputs of the last layer of attention. */

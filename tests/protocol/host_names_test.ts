@@ -39,7 +39,7 @@ describe("requireHostName", () => {
     }
   });
 
-  it("refuses what is no name and no address, whatever the list", () => {
+  it("refuses texts that are neither names nor addresses, whatever the list", () => {
     for (
       const header of [
         "",

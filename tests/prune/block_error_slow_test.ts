@@ -37,7 +37,7 @@ eachBackend("a calibration with held-out windows", (backend) => {
         layers: { has: (name) => !name.includes("layers.2.") },
         replace: (name, { data }) =>
           Promise.resolve(void written.set(name, Float64Array.from(bytesToFloats(data, "F16")))),
-        recordBlock(block, error) {
+        recordBlockError(block, error) {
           for (const [name, values] of written) pruned.tensors.set(name, values);
           const expected = blockOutputError(dense, pruned, block, heldOut);
           assert.ok(Math.abs(error / expected - 1) < 1e-4, `block ${block}: ${error}, expected ${expected}`);
@@ -52,7 +52,7 @@ eachBackend("a calibration with held-out windows", (backend) => {
   }
 
   it("measures nothing without held-out windows", async () => {
-    const recordBlock = () => Promise.reject(new Error("was measured"));
-    await replaceWeights(opt.model, backend(), { windows, recordBlock }, ({ weight }) => weight);
+    const recordBlockError = () => Promise.reject(new Error("was measured"));
+    await replaceWeights(opt.model, backend(), { windows, recordBlockError }, ({ weight }) => weight);
   });
 });

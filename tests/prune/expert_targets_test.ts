@@ -42,7 +42,7 @@ class Mixture {
   readonly model: Model;
   readonly prefix: string;
   readonly #rule: MixtureTraits;
-  /** The same network in which every expert gets every token, so that its inputs can be observed for all of them. */
+  /** The same network, but every expert gets every token, so that the inputs of an expert can be observed for all tokens. */
   readonly #open: ModelSpec;
 
   constructor(
@@ -67,7 +67,7 @@ class Mixture {
     return this.model.spec.block(this.block).groups.flat().map(({ name }) => name).filter(isOfExpert);
   }
 
-  /** Returns the inputs of the layers of all experts with the weights `source` for every token, by the name of the first layer of a group. */
+  /** Runs the block with the weights `source`. Returns the inputs of each group of layers of an expert, by the name of its first layer. */
   async inputs(backend: Backend, source: TensorSource): Promise<Map<string, Float32Array>> {
     const forward = await Forward.begin(
       backend,
@@ -93,7 +93,7 @@ class Mixture {
     }
   }
 
-  /** Returns the experts of each token: those with the largest scores, from the outputs x·Wᵀ + b of the router. */
+  /** Returns the experts of each token, which have its largest scores. The scores come from the outputs x·Wᵀ + b of the router. */
   async routes(x: Float32Array): Promise<number[][]> {
     const { denseLayers: [router] = [], vectors = [] } = this.model.spec.block(this.block);
     const read = async (name: string) => floatsOf(await readTensor(this.model.weights, this.prefix + name));
@@ -187,7 +187,7 @@ eachBackend("the target of an expert's layer", (backend) => {
 });
 
 describe("a mixture of experts with targets", () => {
-  it("is pruned in this process as at a host, although few or no tokens reach some experts", async () => {
+  it("is pruned in the same way in this process and at a host, even if few or no tokens reach some experts", async () => {
     await using host = await openLocalHost("cpu");
     const [[, { model, fixture: { windows } }]] = mixtures, layers = linearLayers(model.spec);
     const prune = async (pruner: RoundSolver) => {

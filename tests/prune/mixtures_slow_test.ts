@@ -35,7 +35,7 @@ const FAMILIES = [
 /** The tokens of a window. */
 const TOKENS = 9;
 
-/** What a process observes in its part of a run. */
+/** The observations of a process in its part of a run. */
 interface Observed {
   readonly events: Map<string, LayerEvent>;
   readonly reconstructed: ReconstructedBlock[];

@@ -67,7 +67,7 @@ describe("a calibration with a choice of layers", () => {
     return { groups, hessians, steps, accumulated: accumulated.length };
   }
 
-  it("runs no block after that of the last chosen layer, and accumulates Hessians for chosen layers only", async () => {
+  it("runs no block after the block of the last chosen layer, and accumulates Hessians for chosen layers only", async () => {
     const visited = await visit({ layers: names("1.fc1", "1.self_attn.k_proj") });
     assert.deepEqual(visited.groups, [["1.self_attn.k_proj"], ["1.fc1"]]);
     assert.equal(visited.steps, "2/2"); // one pass through block 0, and one to calibrate block 1

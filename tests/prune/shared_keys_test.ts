@@ -49,7 +49,7 @@ async function run(
 }
 
 eachBackend("a calibration with shared keys and values", (backend) => {
-  it("gives the statistics of the pruned model, if each layer is calibrated after those before it", async () => {
+  it("gives the statistics of the pruned model, if each layer is calibrated after the earlier layers are pruned", async () => {
     const replaced = new Map<string, HostTensor>();
     const replace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
     const actual = await run(backend(), { trueSequential: true, replace });
@@ -59,7 +59,7 @@ eachBackend("a calibration with shared keys and values", (backend) => {
     for (const [name, hessian] of hessians) assertClose(actual.get(name)!, hessian, 1e-5, { label: name });
   });
 
-  it("reads of the table of inputs only the part of a block, once per block and id", async () => {
+  it("reads only one block's part of the table of inputs, once per block and id", async () => {
     const { table, size } = model.spec.tokenInputs!, lengths: number[] = [];
     const weights: TensorSource = {
       has: (name) => model.weights.has(name),
@@ -74,7 +74,7 @@ eachBackend("a calibration with shared keys and values", (backend) => {
     assert.deepEqual(lengths, Array(ids.size * blockCount).fill(2 * size));
   });
 
-  it("gives the same statistics with states in host memory and on disk, and close ones in other batches", async () => {
+  it("gives the same statistics with states in host memory and on disk, and close statistics in other batches", async () => {
     const memory = { activationBytes: 1 }, whole = await run(backend(), { memory });
     assertSame(await run(backend(), { memory: { ...memory, hiddenStatesBytes: 0 } }), whole);
     await withTemporaryFolder(async (path) => {
@@ -90,7 +90,7 @@ eachBackend("a calibration with shared keys and values", (backend) => {
   });
 
   for (const hasTargets of [false, true]) {
-    it(`gives the same statistics after a resumption in other batches, with hasTargets ${hasTargets}`, () =>
+    it(`gives close statistics if it is resumed in other batches, with hasTargets ${hasTargets}`, () =>
       withTemporaryFolder(async (path) => {
         const replaced = new Map<string, HostTensor>();
         const finished = {

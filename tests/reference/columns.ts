@@ -1,6 +1,6 @@
 /**
  * The removal of whole columns in naive float64 (structured optimal brain surgery, as in ZipLM, arXiv 2302.04089): one set of neighbouring
- * columns after another, with an inverse that is computed anew for the columns that remain. This file shares no code with `src`.
+ * columns after another, with an inverse that is computed again for the remaining columns. This file shares no code with `src`.
  */
 
 import { choleskyInverse, choleskyLower } from "./cholesky.ts";

@@ -10,9 +10,7 @@ export interface Format {
   readonly fractionBits: number;
 }
 
-/** The format f16. */
 export const F16: Format = { exponentBits: 5, fractionBits: 10 };
-/** The format bf16. */
 export const BF16: Format = { exponentBits: 8, fractionBits: 7 };
 
 /** The value of a 16-bit pattern. Every NaN pattern gives NaN. */

@@ -78,7 +78,7 @@ export function referenceGptq(
     : Uint8Array.from({ length: rows * cols }, (_, i) => forced?.[i] ? 0 : 1);
   const score = (i: number) => (w[i] / u[(i % cols) * (cols + 1)]) ** 2;
 
-  /** Prunes those of `entries` with the smallest scores, until `count` are pruned. Forced entries count among these. */
+  /** Prunes the entries of `entries` with the smallest scores, until `count` are pruned. Forced entries count among these. */
   const prune = (entries: readonly number[], count: number) => {
     const free = entries.filter((i) => mask[i]).sort((a, b) => score(a) - score(b) || a - b);
     for (const i of free.slice(0, Math.max(0, count - (entries.length - free.length)))) mask[i] = 0;
@@ -123,7 +123,7 @@ export function referenceGptq(
           : gridOf(weights, bits, symmetric, follow?.zeros[at], rule);
       }
     }
-    // Groups of an n:m pattern begin anew in every block.
+    // A group of an n:m pattern begins at the start of every block.
     if (groups && !fixedMask && (j % blocksize) % groups.group === 0) {
       const size = Math.min(groups.group, blocksize - j % blocksize, cols - j);
       for (const r of allRows) {

@@ -13,7 +13,7 @@ const NEAR_TIE = 2e-3;
 /** A grid of 2^bits values. */
 export interface ReferenceGrid {
   readonly scale: number;
-  /** The code of the weight 0, which lies between two codes if 0 is no value of the grid. */
+  /** The code of the weight 0, which lies between two codes if 0 is not a value of the grid. */
   readonly zero: number;
   /** By how much the values lie below the multiples of the scale. The exact (zero − ⌊zero⌋)·scale. @default 0 */
   readonly offset?: number;

@@ -68,7 +68,11 @@ describe("/v1/states and /v1/blocks", () => {
   const wrong: readonly (readonly [string, ProblemCode, Uint8Array<ArrayBuffer>])[] = [
     ["no configuration", "invalid_parameter", encode({ windows: given, ...embedding })],
     ["a configuration that is not JSON", "invalid_parameter", encode({ windows: given }, { config: "{" })],
-    ["a configuration that is no object", "invalid_parameter", encode({ windows: given }, { config: "7" })],
+    [
+      "a configuration that is not an object",
+      "invalid_parameter",
+      encode({ windows: given }, { config: "7" }),
+    ],
     ["an unknown family", "invalid_parameter", encode({ windows: given }, { config: '{"model_type":"x"}' })],
     [
       "a configuration with too many blocks",

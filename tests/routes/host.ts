@@ -13,7 +13,6 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import { createApp } from "../../routes/app.ts";
 
-/** Options of a test host. */
 export interface TestHostOptions extends Omit<HostSettings, "log"> {
   readonly open?: () => Promise<Backend>;
   /** The built files of the pages. */

@@ -13,7 +13,7 @@ import { documentedCodes } from "../support/documented_answers.ts";
 type Document = ReturnType<typeof JSON.parse>;
 
 /**
- * Codes that are no answer of an operation in the documents: a method that no operation has, and the end of a task, which only edges can
+ * Codes that are not an answer of an operation in the documents: a method that no operation has, and the end of a task, which only edges can
  * start.
  */
 const CODES_WITHOUT_OPERATION: ProblemCode[] = ["method_not_allowed", "blob_unavailable"];

@@ -138,7 +138,7 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(cancel), [401, "unauthorized"]);
   });
 
-  it("are refused with 400 if their body is no JSON, or no task", async () => {
+  it("are refused with 400 if their body is not JSON, or not a task", async () => {
     for (const text of ["", "{", "null", "[1]", '{"id":1}', "\u0000", `{"id":"${"x".repeat(5000)}"}`]) {
       const body = new TextEncoder().encode(text);
       const subject = { audience: HOST_ID, method: "POST", path: "/v1/tasks", body };

@@ -1,4 +1,4 @@
-/** Tests that `deno task demo` prunes a model in four ways, and that SparseGPT keeps more of the model than magnitude. */
+/** Tests that `deno task demo` prunes a model in four ways, and that SparseGPT has a lower perplexity than magnitude. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -81,7 +81,7 @@ describe("wrangler.toml", () => {
     }
   }
 
-  it("has no container, unless the lines at its end are no comments any more", async () => {
+  it("has no container, unless the lines at its end are no longer comments", async () => {
     const text = await Deno.readTextFile(new URL("wrangler.toml", ROOT)),
       start = text.indexOf("# [[containers]]");
     const without = await readConfig(text);

@@ -7,7 +7,6 @@ export interface ContractDocument {
   readonly paths: Readonly<Record<string, Readonly<Record<string, DocumentedOperation>>>>;
 }
 
-/** One operation of a document. */
 export interface DocumentedOperation {
   readonly operationId: string;
   readonly responses: Readonly<Record<string, { readonly description: string }>>;

@@ -3,7 +3,7 @@
 /** A tensor of a file. */
 export interface GgufTensor {
   readonly type: number;
-  /** The extents, the one of the rows first. */
+  /** The extents, the number of rows first. */
   readonly shape: readonly number[];
   readonly bytes: Uint8Array;
 }

@@ -37,7 +37,7 @@ export async function solveBlocks(
     solver,
     destination: {
       replace,
-      recordBlock: options.recordBlock,
+      recordBlockError: options.recordBlockError,
       recordDecision: options.recordDecision,
       decided: options.decided,
       recordReconstruction: options.recordReconstruction,

@@ -1,4 +1,4 @@
-/** Lists the changes of shaders that are no faults, because the changed shader computes the same results. */
+/** Lists the changes of shaders that are not faults, because the changed shader computes the same results. */
 
 import type { Tiling } from "../../../src/device/webgpu/tuning.ts";
 import type { ShaderFault } from "./wgsl_faults.ts";
@@ -7,7 +7,7 @@ interface Equivalent {
   readonly kernels: readonly string[];
   /** The changed text and its replacement, as in `ShaderFault.description`. */
   readonly change: string;
-  /** The kind of adapter on which the change is no fault. Undefined if it is none on both kinds. */
+  /** The kind of adapter on which the change is not a fault. Undefined if it is not a fault on either kind. */
   readonly tiling?: Tiling;
   readonly reason: string;
 }
@@ -154,7 +154,7 @@ const EQUIVALENT: readonly Equivalent[] = [
   },
 ];
 
-/** Returns why a change is no fault on this kind of adapter, or undefined if it is one. */
+/** Returns why a change is not a fault on this kind of adapter, or undefined if it is one. */
 export function reasonWhyEquivalent(
   { kernel, kind, description }: ShaderFault,
   tiling: Tiling,

@@ -93,7 +93,7 @@ function wrongConstant(_before: Words, after: Words, changed: readonly number[])
 /** One element is 5 % too large, or too large by one if it is a whole number. */
 function oneWrongElement(_before: Words, after: Words, changed: readonly number[]): Words {
   const result = after.slice();
-  // The element with the largest magnitude among the middle ones, because 5 % of 0 is no fault.
+  // The element with the largest magnitude among the middle ones, because 5 % of 0 is not a fault.
   const candidates = changed.slice(Math.floor(changed.length / 3), Math.floor(changed.length * 2 / 3) + 1);
   const chosen = candidates.reduce((best, i) => magnitude(after[i]) > magnitude(after[best]) ? i : best);
   result[chosen] = alter(result[chosen], 1.05);

@@ -16,7 +16,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EPIPE: "nobody reads it any more",
 };
 
-/** Codes of failures that a retry may not meet again. */
+/** Codes of transient failures, after which a retry may succeed. */
 const TRANSIENT_CODES: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE"]);
 
 /** Reports that the operating system refused an operation. The message names the path and the reason. */

@@ -23,7 +23,7 @@ export interface EvaluationPlan {
   readonly seqlen?: number;
 }
 
-/** What all models are evaluated with. */
+/** The texts, devices and options with which all models are evaluated. */
 export interface EvaluationSetting {
   readonly backend: Backend;
   readonly output: Output;

@@ -44,7 +44,7 @@ const [ROUNDING, OTHERS] = [true, false].map((isRounding) =>
 /** The parameters that options set, in the order of help texts and reports. */
 export const OPTION_PARAMETERS = [...OTHERS, ...ROUNDING].map(({ name }) => name as LayerParameter);
 
-/** Where a command differs from the HTTP API: its default of a parameter, and what the parameter means in its options. */
+/** A difference of a command from the HTTP API: another default of a parameter, or another meaning as an option. */
 export interface OptionDifference {
   /** Without it the host uses the default of the API. */
   readonly value?: string;

@@ -12,7 +12,7 @@ export function addRunOptions(command: Command, ...names: readonly RunOptionName
   return command;
 }
 
-/** Returns an option whose values and default are those of its schema. */
+/** Returns an option with the values and the default of its schema. */
 function commandOption(name: RunOptionName): Option {
   const { schema, help, value, advanced } = runOption(name);
   const { type, enum: choices, default: preset } = z.toJSONSchema(schema, { io: "output" });

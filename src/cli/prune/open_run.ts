@@ -1,4 +1,4 @@
-/** Checks the options of `pare prune`, and opens what the run reads. */
+/** Checks the options of `pare prune`, and opens the model and the texts of the run. */
 
 import { commandFingerprint } from "../../prune/run/fingerprint.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
@@ -22,7 +22,7 @@ export type OpenRun = Awaited<ReturnType<typeof openRun>>;
 /**
  * @param model the model as the user names it
  * @param cleanup closes the model and the device at the end
- * @param first the first run of a command that shrinks the model before
+ * @param first the run that shrinks the model first, if the command has one
  */
 export async function openRun(
   model: string,

@@ -20,7 +20,7 @@ type StartedRun = Awaited<ReturnType<typeof startRun>>;
 export async function startRun(run: OpenRun, started: number) {
   const { options, opened, chosen, choice, name, fingerprint, output, signal } = run;
   const { out, for: runtime } = options;
-  // A large model takes minutes until its first layer is pruned, so the user sees this line before.
+  // A large model takes minutes until its first layer is pruned, so this line is printed first.
   output.remark(`${options.plan ? "planning to prune" : "pruning"} ${chosen.length} layers of ${name}`);
   const exported = await planForRuntime(runtime, opened, choice, name);
   const recorded = options.restart ? undefined : (await PruneRun.fingerprint(fs, out))?.[FORWARD_BACKEND];
@@ -41,7 +41,7 @@ export async function startRun(run: OpenRun, started: number) {
   return { run, job, services: { fs, backend, pruner, signal }, exported, progress };
 }
 
-/** Measures and prints what the run would need. */
+/** Measures and prints the time, memory and disk that the run would need. */
 export async function plan({ run, job, services, exported }: StartedRun): Promise<void> {
   const { options, servers, freeBytes, output } = run;
   if (!options.restart && await PruneRun.exists(fs, options.out)) {
@@ -52,7 +52,7 @@ export async function plan({ run, job, services, exported }: StartedRun): Promis
   printPlan(await planRun(job, { ...run, parameters: job.parameters }, measured), output);
 }
 
-/** Says what the user may not expect of the run, and writes the pruned checkpoint with its report. */
+/** Prints what may surprise the user, and writes the pruned checkpoint with its report. */
 export async function execute({ run, job, services, exported, progress }: StartedRun): Promise<void> {
   const { options: { validation, for: runtime }, perRow, output, signal } = run;
   if (validation > 0 && job.validationWindows?.length === 0) {

@@ -16,7 +16,7 @@ const GROUP_SIZE = 32;
 
 /**
  * Fills in the parameters of a rounded layer. If there is no group size, and the order of rounding allows groups, the
- * grids are symmetric and for groups of 32 columns. They are for whole rows if 32 is no multiple of the pattern's
+ * grids are symmetric and for groups of 32 columns. They are for whole rows if 32 is not a multiple of the pattern's
  * group, or the block size no multiple of 32. By default the scales are rounded to the dtype in which they are stored, or
  * to BF16 if the weights are in BF16.
  * @param dtype the dtype of the weights. Undefined if they have several
@@ -45,7 +45,7 @@ export function commonDtype(layers: readonly SizedLayer[], weights: TensorSource
 
 /**
  * Applies {@link storableQuery} to the parameters of each layer, because rules of a profile may have added bits. A
- * layer with symmetric grids whose rows are no multiple of the group size gets one grid per row, if the format has such grids.
+ * layer with symmetric grids whose rows are not a multiple of the group size gets one grid per row, if the format has such grids.
  * @returns the choice, and the names of the layers that get one grid per row for this reason
  */
 export function storableChoice(

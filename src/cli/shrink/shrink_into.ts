@@ -62,7 +62,6 @@ export interface ShrinkOptions extends CommonOptions, BackendFlags, SecondRunFla
   readonly text: readonly string[];
 }
 
-/** The command with its model. */
 export interface ShrinkCommand extends RunModel {
   readonly options: ShrinkOptions;
 }

@@ -38,8 +38,8 @@ export function mostKeptZeros(kept: number): number {
 }
 
 /**
- * Checks an answer, however it came. Checks shapes and dtypes, that every number is finite, and that the mask, the report and the
- * query agree about the pruned entries. If the request has statistics, the error of the weight must be as reported. Whether another
+ * Checks an answer: its shapes and dtypes, that every number is finite, and that the mask, the report and the query
+ * agree about the pruned entries. If the request has statistics, the error of the weight must be as reported. Whether another
  * choice of zeros or values would have a smaller error is not checked, because the layer would have to be solved again.
  * @throws {MalformedAnswerError} naming the first difference
  */
@@ -102,7 +102,7 @@ export function checkPruned(layer: PrunedLayer, requested: RequestedLayer): void
 
 /**
  * Returns the weight of an answer with its removed columns, which are 0.
- * @throws {MalformedAnswerError} if the columns are no whole sets, are not those of the mask, or are not as many as the weight has
+ * @throws {MalformedAnswerError} if the columns are not whole sets, differ from the mask, or are more or fewer than the weight has
  */
 function placeKept(
   { weight, kept, mask }: PrunedLayer,
@@ -216,7 +216,7 @@ function countEntries({ weight, mask }: PrunedLayer, rules: EntryRules): EntryCo
   return { pruned, kept, zeros, scatteredZeros, hasOnlyZeros };
 }
 
-/** Whether all words of a row that are not zero are those of the original weights. */
+/** Whether all words of a row that are not zero are equal to the original weights. */
 function hasOriginalValues(
   words: Uint16Array | Uint32Array,
   original: Uint16Array | Uint32Array,

@@ -6,7 +6,7 @@ import { bytesToFloats, type FloatDtype, floatsToBytes } from "../../tensor/dtyp
 import type { PrunedLayer } from "../layer_file.ts";
 import { malformedLayer, requireForm } from "./parse_answer.ts";
 
-/** The largest rounding error of a weight of each dtype, as a share of the range of its grid, if 0 is no value of the grid. */
+/** The largest rounding error of a weight of each dtype, as a share of the range of its grid, if 0 is not a value of the grid. */
 const ROUNDING = { F32: 2 ** -22, F16: 2 ** -10, BF16: 2 ** -7 } as const satisfies Record<
   FloatDtype,
   number
@@ -30,7 +30,7 @@ export function checkQuantized(
   const scales = readGrid("scales", quantized.scales, [rows, groups]);
   const zeros = readGrid("zeros", quantized.zeros, [rows, groups]);
   if ((query.scale_bits === undefined || query.symmetric) && !zeros.every(Number.isInteger)) {
-    throw malformedLayer("a zero is no integer, although 0 is a value of every grid");
+    throw malformedLayer("a zero is not an integer, although 0 is a value of every grid");
   }
   const dtype = weight.dtype as FloatDtype, rowBytes = weight.data.byteLength / rows;
   const row = new Float32Array(cols), largest = 2 ** bits - 1;

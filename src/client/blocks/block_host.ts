@@ -125,7 +125,7 @@ export class BlockHost {
   }
 
   /**
-   * Adds the statistics of the layer `layer`, which the step `collect` has stored, to those of the windows before.
+   * Adds the statistics of the layer `layer`, which the step `collect` has stored, to the statistics of the earlier windows.
    * @param inFeatures n, the number of inputs of the layer
    * @param earlier the sums of the windows before, if there are any
    * @param targets needed if the layers have targets. With weights, the answer has their targets in place of the moments

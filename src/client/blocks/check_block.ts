@@ -17,7 +17,7 @@ import type {
   SolvedBlockLayer,
 } from "../../protocol/blocks/solved_block.ts";
 
-/** What the client knows about an answer besides its request. */
+/** Facts about an expected answer that its request does not have. */
 export interface ExpectedBlock {
   /** Whether windows are held out, so that the answer has the error of the block. @default false */
   readonly isMeasured?: boolean;
@@ -25,7 +25,7 @@ export interface ExpectedBlock {
   readonly transposed?: ReadonlySet<string>;
 }
 
-/** The request of an answer. */
+/** The request that is answered, and the expected answer. */
 export interface SolvedRequest extends ExpectedBlock {
   /** The number of epochs in which the pruned block is trained. @default 0 */
   readonly parameters: { readonly reconstruct?: number };
@@ -36,9 +36,9 @@ export interface SolvedRequest extends ExpectedBlock {
 }
 
 /**
- * Checks an answer. All layers and figures must be present, and each layer must pass `checkPruned`. Its error is measured with the random
- * combinations of the calibration inputs in the answer, which a host can forge together with the weight. The trained tensors must be tensors
- * of the block, with the zeros of its layers.
+ * Checks an answer. All layers and figures must be present, and each layer must pass `checkPruned`. The error of a layer is measured with
+ * random combinations of the calibration inputs. They come from the answer, so a host can forge them together with the weight. The trained
+ * tensors must be tensors of the block, with the zeros of its layers.
  * @throws {MalformedAnswerError} naming the first disagreement
  */
 export async function checkSolved(
@@ -47,8 +47,8 @@ export async function checkSolved(
 ): Promise<void> {
   const { queries, parameters: { reconstruct = 0 }, isMeasured } = request;
   const names = layers.map(({ name }) => name), other = names.find((name) => !Object.hasOwn(queries, name));
-  if (other !== undefined) throw malformed(`nobody asked for the layer ${other}`);
-  if (new Set(names).size < names.length) throw malformed("a layer is there twice");
+  if (other !== undefined) throw malformed(`the layer ${other} was not requested`);
+  if (new Set(names).size < names.length) throw malformed("a layer occurs twice");
   const missing = Object.keys(queries).find((name) => !names.includes(name));
   if (missing) throw malformed(`the layer ${missing} is missing`);
   for (const layer of layers) await checkLayer(layer, request);
@@ -60,7 +60,7 @@ export async function checkSolved(
 
 /**
  * Checks a reconstruction.
- * @param pruned the pruned weights of the block, as the checkpoint stores them. The trained ones must keep their zeros
+ * @param pruned the pruned weights of the block, as the checkpoint stores them. The trained weights must keep these zeros
  * @throws {MalformedAnswerError} naming the first disagreement
  */
 export function checkTrained(
@@ -72,7 +72,7 @@ export function checkTrained(
   for (const [name, tensor] of reconstructed.tensors) {
     const sent = tensors.get(name),
       fail = (fault: string) => malformed(`the trained tensor ${name} ${fault}`);
-    if (!sent) throw fail("is not one of the block");
+    if (!sent) throw fail("is not in the block");
     if (tensor.dtype !== sent.dtype || !sameShape(tensor.shape, sent.shape)) {
       const form = `${tensor.dtype} [${firstItems(tensor.shape)}]`;
       throw fail(`is ${form}, not ${sent.dtype} [${sent.shape}]`);
@@ -94,7 +94,7 @@ export function checkTrained(
 async function checkLayer(layer: SolvedBlockLayer, request: SolvedRequest): Promise<void> {
   const { name, probe } = layer, { token_weights: _, ...query } = request.queries[name];
   const weight = await weightOf(name, request);
-  // Such a layer is rounded after the training, and its report compares it with the trained weight.
+  // A layer that is rounded after the training has a report that compares it with the trained weight, which is not in the request.
   const isRoundedLast = (request.parameters.reconstruct ?? 0) > 0 &&
     Object.values(request.queries).some(({ bits }) => bits !== undefined);
   named(name, () => {
@@ -133,7 +133,7 @@ function named(name: string, check: () => void): void {
 /** Returns the weight of a layer before it is pruned, (outFeatures, inFeatures). */
 async function weightOf(name: string, request: SolvedRequest): Promise<HostTensor> {
   const sent = request.tensors.get(name);
-  if (!sent) throw malformed(`the layer ${name} is not one of the block`);
+  if (!sent) throw malformed(`the layer ${name} is not in the block`);
   return oriented(name, await readSent(sent), request);
 }
 

@@ -4,7 +4,7 @@ import type { CallOptions, Transport } from "../transport.ts";
 import { digestOfBytes } from "../digests.ts";
 import { MalformedAnswerError } from "../errors.ts";
 
-/** How often a blob is downloaded at most. If the bytes were damaged in transit, the second attempt succeeds. */
+/** The largest number of downloads of a blob. If the bytes were damaged in transit, the second download succeeds. */
 const ATTEMPTS = 2;
 
 /**

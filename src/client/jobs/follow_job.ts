@@ -7,7 +7,7 @@ import type { Job, LayerState } from "../../protocol/messages.ts";
 
 export const DEFAULT_POLL_MS = 2000;
 
-/** How the loop asks for the job. */
+/** The requests of the loop for the job. */
 export interface JobPolling {
   readonly nextJob: () => Promise<Job>;
   /** The pauses before each request, in milliseconds. The iterable must be infinite. */

@@ -32,7 +32,7 @@ export interface JobLayerRequest {
   readonly parameters?: Omit<LayerQuery, "hessian">;
 }
 
-/** A model of which a job prunes the blocks, one after the other. */
+/** A model whose blocks a job prunes, one after the other. */
 export interface JobModelRequest {
   /** The digest of a blob with a body of `PUT /v1/states/{name}`. */
   readonly states: string;
@@ -142,7 +142,7 @@ export class Jobs {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }
 
-  /** Yields each layer once, as soon as its state is final, until the job has ended, also if a layer fails. */
+  /** Yields each layer once, as soon as its state is final. Ends when the job has ended. A failed layer does not throw. */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
     const { pollMs = DEFAULT_POLL_MS, signal } = options;
     const nextJob = () => this.get(id, { signal });
@@ -152,7 +152,7 @@ export class Jobs {
   /**
    * Downloads the tensors and the report of a layer that is done. Bytes with another digest are downloaded again.
    * @throws {TypeError} if the layer is not done, or is a block
-   * @throws {MalformedAnswerError} if the second bytes have another digest too, or as `Pare.pruneLayer`
+   * @throws {MalformedAnswerError} if the second download has another digest too, or if `Pare.pruneLayer` would throw it
    * @throws {PareError} `not_found` if the edge no longer stores the result
    */
   async result(layer: LayerState, { request, ...options }: ResultOptions = {}): Promise<PrunedLayer> {
@@ -194,8 +194,8 @@ function hasItsOutcome({ state, report, result, error }: LayerState, isBlock: bo
 }
 
 /**
- * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts, as do a host, an
- * edge without a registry, and an edge where the API key lacks the scope `metrics`.
+ * Lists the hosts that are alive at an edge. Returns undefined if the server refuses to list hosts: if it is a host or
+ * an edge without a registry, or if the API key lacks the scope `metrics`.
  * @throws {PareError} {ConnectionError} {TypeError} if the last attempt fails, or if the answer is malformed
  */
 export async function listEdgeHosts(

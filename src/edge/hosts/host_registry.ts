@@ -1,8 +1,8 @@
 /**
- * The registry of GPU hosts. Most hosts are alive while they send heartbeats. Others are woken by a request
- * (`woken_hosts.ts`). The registry also chooses the host for each layer of a job: the least busy host, preferably with a free
- * place and with the layer's statistics. A host counts as having statistics that it gets for another reserved layer. A block of a
- * model goes to the host that has its hidden states.
+ * The registry of GPU hosts. Most hosts are alive while they send heartbeats. Others are woken by a request (`woken_hosts.ts`).
+ * The registry also chooses the host for each layer of a job: the least busy host, preferably with a free place and with the
+ * layer's statistics. A host also counts as having the statistics if it gets them for another layer. A block of a model goes to
+ * the host that has its hidden states.
  */
 
 import type { EdgeHost } from "../../protocol/messages.ts";
@@ -108,7 +108,7 @@ export class HostRegistry implements Nonces {
    * @param hessian the digest of the layer's shared statistics, if it has any
    * @param avoided the id of a host that failed at the layer. It is chosen only if there is no other host
    * @param wanted the id of the host that is chosen if it can be used
-   * @returns the host, or undefined if none is alive and none can be woken
+   * @returns the host, or undefined if no host is alive and no host can be woken
    */
   choose(
     task: string,

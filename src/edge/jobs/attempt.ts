@@ -1,6 +1,6 @@
 /**
  * One attempt at a layer, or at a block of a model. Transient failures are thrown, so the Workflow retries them. Permanent
- * ones are recorded.
+ * failures are recorded.
  */
 
 import type { TaskRequest } from "../../protocol/resources/tasks.ts";
@@ -90,7 +90,7 @@ async function runAttempt(
 /**
  * Reserves a host.
  * @param asleep the id of a host that is starting, and so has no hidden states
- * @returns undefined if none is alive and none can be woken
+ * @returns undefined if no host is alive and no host can be woken
  */
 function chooseHost(
   taskId: string,
@@ -105,7 +105,7 @@ function chooseHost(
     : hosts.choose(taskId, hessian, asleep ?? lastHost);
 }
 
-/** Returns the error. The reason is in the log, because it may name an address. */
+/** Returns the error of an attempt without a host. The reason is only in the log, because it may name an address. */
 function noHost(
   host: ChosenHost | undefined,
   sleepReason: string | undefined,
@@ -121,7 +121,7 @@ function noHost(
 
 /**
  * Runs the task of the attempt at the host, and records the result. If the host lacks the hidden states before a block, the
- * states are created, and the task runs again with new URLs, because the first ones may have expired meanwhile.
+ * states are created, and the task runs again with new URLs, because the first URLs may have expired.
  * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
  */
 async function solveAtHost(

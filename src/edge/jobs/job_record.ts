@@ -29,12 +29,11 @@ interface AttemptHead {
   readonly number: number;
   /**
    * The id of the host of the previous attempt, which failed or was interrupted. Of the first attempt at a block, it is
-   * the host of the block before.
+   * the host of the previous block.
    */
   readonly lastHost?: string;
 }
 
-/** An attempt at a layer. */
 interface LayerAttempt extends AttemptHead {
   readonly layer: JobLayer;
   readonly model?: undefined;
@@ -44,13 +43,13 @@ interface LayerAttempt extends AttemptHead {
 export interface BlockAttempt extends AttemptHead {
   readonly layer: JobBlock;
   readonly model: JobModel;
-  /** The blocks before, which are all pruned. */
+  /** The earlier blocks, which are all pruned. */
   readonly pruned: readonly PrunedBlock[];
 }
 
 export type PrunedBlock = Pick<JobBlock, "weight" | "parameters"> & Required<Pick<JobBlock, "result">>;
 
-/** How a new request compares with the job that exists under its id, if any. */
+/** The comparison of a new request with the job that exists under its id, if any. */
 export type JobMatch = "absent" | "same" | "conflict";
 
 const CANCELLED = { code: "cancelled", detail: "the job was cancelled" };

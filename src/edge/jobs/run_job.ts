@@ -32,7 +32,7 @@ export async function runJob(step: WorkflowStep, context: JobContext): Promise<v
   const runNextLayers = async () => {
     while (next < layers) await runLayer(next++, isModel ? BLOCK_STEP : LAYER_STEP, step, context);
   };
-  // Each block needs the hidden states that the block before has left.
+  // A block needs the hidden states that the previous block has computed.
   const concurrency = isModel ? 1 : Math.min(MAX_CONCURRENT_LAYERS, layers);
   await Promise.all(Array.from({ length: concurrency }, runNextLayers));
   if (isModel) await deleteStates(context);

@@ -10,7 +10,8 @@ import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 export const MAX_BLOCK_HEADER_BYTES = 2 ** 22;
 
 /**
- * Checks that the tensors are those of `required` and others of `optional`, with their shapes and a float dtype.
+ * Checks that there are all tensors of `required`, and no others except tensors of `optional`. Checks their shapes, and that
+ * their dtypes are floats.
  * @throws {Refusal} `shape_mismatch`, naming the first tensor that disagrees
  */
 export function checkCheckpointTensors(

@@ -19,9 +19,9 @@ import type { TensorInfo } from "../../tensor/safetensors/header.ts";
 export interface WindowsHeader {
   /** Whether the body has the states before a block. Otherwise it has token ids, and the tensors of the model before its first block. */
   readonly isStates: boolean;
-  /** The numbers of fitted windows, of windows that are held out, and of tokens in each. */
+  /** The numbers of fitted windows, of held-out windows, and of tokens in each window. */
   readonly extents: readonly [fitted: number, heldOut: number, tokens: number];
-  /** The names of the tensors of the fitted windows, and of the windows that are held out. */
+  /** The names of the tensors of the fitted and of the held-out windows. */
   readonly names: readonly [fitted: string, heldOut: string];
 }
 
@@ -38,9 +38,9 @@ export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): Win
   const tokens = fitted.shape[1], limit = Math.min(spec.maxTokens, MAX_TOKENS);
   for (const { name, dtype, shape } of heldOut ? [fitted, heldOut] : [fitted]) {
     const [count, length, ...others] = shape;
-    const isOfForm = dtype === wanted && sameShape(others, features) && count > 0 && length > 0;
-    const isShort = length <= limit && count <= MAX_WINDOWS && count * length <= MAX_TOKENS;
-    if (isOfForm && length === tokens && isShort) continue;
+    const hasForm = dtype === wanted && sameShape(others, features) && count > 0 && length > 0;
+    const isWithinLimits = length <= limit && count <= MAX_WINDOWS && count * length <= MAX_TOKENS;
+    if (hasForm && length === tokens && isWithinLimits) continue;
     const rule =
       `${form} with at most ${MAX_WINDOWS} windows, ${limit} tokens in a window and ${MAX_TOKENS} tokens in all` +
       (name === names[0] ? "" : `, and with ${tokens} tokens in a window as ${names[0]}`);
@@ -50,7 +50,7 @@ export function checkWindows(infos: readonly TensorInfo[], spec: ModelSpec): Win
 }
 
 /**
- * Returns the token ids of all windows, first those of the fitted windows.
+ * Returns the token ids of all windows, the fitted windows first.
  * @throws {Refusal} `shape_mismatch` if an id is not in the vocabulary
  */
 export function readWindows(

@@ -38,8 +38,8 @@ export interface BlockRequest {
 }
 
 /**
- * Does a step on a block. A repeated request that has changed the states gets the stored answer. If the work fails while the
- * states are changed, they are deleted.
+ * Does a step on a block. A repeated request that has changed the states gets the stored answer. If the work fails after it
+ * has begun to change the states, they are deleted.
  * @returns the parts of the answer, and the layers that this request has pruned
  * @throws {Refusal} `states_not_found` if the states are not those before the block
  * @throws {SafetensorsError} {Refusal} {DeviceLostError} {OutOfDeviceMemoryError}
@@ -56,7 +56,7 @@ export async function runBlock(
   }
   const hash = createHash("sha256").update(JSON.stringify(step)), source = hashedStream(request.source, hash);
   if (block !== nextBlock) return { parts: await repeatedAnswer(states, step, source, hash), solved: [] };
-  // A client that sends the next block has the answer for the one before.
+  // A client that sends the next block has the answer for the block before it.
   states.answer = states.sums = undefined;
   const stream = await openSafetensors(source, { totalBytes, maxHeaderBytes: MAX_BLOCK_HEADER_BYTES });
   try {
@@ -107,7 +107,7 @@ function countAddedBytes(states: States, step: BlockStep): number {
     (copiesStates ? bytesOf(windows.length + validationWindows.length) : 0);
 }
 
-/** Returns the stored answer if the request is that of the answer. @throws {Refusal} `states_not_found` */
+/** Returns the stored answer if it answers an equal request. @throws {Refusal} `states_not_found` */
 async function repeatedAnswer(
   { nextBlock, answer }: States,
   { states, block }: BlockStep,

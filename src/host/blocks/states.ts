@@ -92,7 +92,7 @@ export function blankWindows(fitted: number, heldOut: number, tokens: number) {
   return { windows: fill(fitted), validationWindows: fill(heldOut) };
 }
 
-/** The bytes of a window in the lists, and those of a description for one character: its text, and the lists that are parsed from it. */
+/** The bytes of a window in the lists, and the bytes that one character of a description takes: its text, and the lists that are parsed from it. */
 const WINDOW_BYTES = 64, CHARACTER_BYTES = 10;
 
 /** Returns the bytes of the lists of windows, and of the description of the model. */

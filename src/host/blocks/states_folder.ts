@@ -123,7 +123,7 @@ export class StatesFolder implements AsyncDisposable {
     });
   }
 
-  /** Returns the bytes of the file, which are about those of the states in memory, or undefined if there is none. */
+  /** Returns the size of the file in bytes, about as many as the states take in memory. Undefined if there is no file. */
   byteLength(name: StatesName): Promise<number | undefined> {
     return this.#inOrder(() => Promise.resolve(this.#files.get(fileName(name))));
   }
@@ -217,7 +217,7 @@ export class StatesFolder implements AsyncDisposable {
   }
 }
 
-/** The errors of a file that cannot be read, or that does not have what was written. */
+/** The errors of a file that cannot be read, or that differs from what was written. */
 const DAMAGES = [DamagedFileError, ModelError, RangeError, Refusal, SafetensorsError, SyntaxError];
 
 function isDamage(error: unknown): boolean {

@@ -130,7 +130,7 @@ export class StatesStore {
     return this.#entries.get(key)!.states;
   }
 
-  /** Calls `task` with the states, which no other request uses meanwhile. @throws {Refusal} `states_not_found` or `busy` */
+  /** Calls `task` with the states, which no other request uses in the meantime. @throws {Refusal} `states_not_found` or `busy` */
   async use<T>(name: StatesName, task: (states: States) => Promise<T>, signal: AbortSignal): Promise<T> {
     const key = keyOf(name);
     while (!this.#entries.has(key)) if (!await this.#load(name)) throw statesNotFound(name.name);

@@ -25,7 +25,7 @@ import type { LayerSums, States, StatesName, StoredSums, SumName } from "./state
 import { statesNotFound, type StatesStore } from "./states_store.ts";
 import { sumTargets } from "./sum_targets.ts";
 
-/** The names of the sums of fitted windows, and of those of held-out windows. */
+/** The names of the sums over the fitted windows, and of the sums over the held-out windows. */
 const SUM_NAMES = {
   fitted: { hessian: "hessian_upper", moments: "moments" },
   heldOut: { hessian: "validation_hessian_upper", moments: "validation_moments" },

@@ -15,7 +15,7 @@ import type { SumName } from "./states.ts";
  * Returns the targets of layers with the same input, by their names in the answer: F32 [outFeatures, inFeatures].
  * @param weights the weights of the layers, by their names: [outFeatures, inFeatures]
  * @param sums the sums over all windows, which have moments
- * @param isTarget whether the moments are those of the only layer, which are its target already
+ * @param isTarget whether the moments belong to a single layer, so that they are its target already
  * @throws {Refusal} `non_finite` if the moments are not finite
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}
  */

@@ -1,4 +1,4 @@
-/** The cases of the self-check: those of every kernel's declaration, large products, and the blocks of tiny models. */
+/** The cases of the self-check: the cases of every kernel's declaration, large products, and the blocks of tiny models. */
 
 import { gemmNN, gemmNT, gemmTN } from "../../device/kernels/gemm.ts";
 import type { Kernel } from "../../device/kernels/kernel.ts";

@@ -120,17 +120,17 @@ function modelBuffers(kvHeads: number) {
   const weights = (outputs: number, inputs: number, seed: number) =>
     signed(outputs * inputs, seed).map((value) => value * Math.sqrt(3 / inputs));
   const kvWidth = kvHeads * HEAD_DIM;
-  const angles = Array.from({ length: TOKENS * HEAD_DIM / 2 }, (_, i) => signed(1, 500 + i)[0]);
+  const sines = Array.from({ length: TOKENS * HEAD_DIM / 2 }, (_, i) => signed(1, 500 + i)[0]);
   return {
     embedding: signed(VOCABULARY * WIDTH, 501),
     ids: below(VOCABULARY, ROWS, 502),
     targets: below(VOCABULARY, ROWS, 503),
     factors: filled(ROWS, 1),
-    // Cosines and sines of the angles whose sines are in `angles`.
+    // For each token, the cosines and then the sines of its angles.
     angles: Float32Array.from({ length: TOKENS * HEAD_DIM }, (_, at) => {
       const token = Math.floor(at / HEAD_DIM),
         pair = at % (HEAD_DIM / 2),
-        sine = angles[token * HEAD_DIM / 2 + pair];
+        sine = sines[token * HEAD_DIM / 2 + pair];
       return at % HEAD_DIM < HEAD_DIM / 2 ? Math.sqrt(1 - sine * sine) : sine;
     }),
     slopes: filled(HEADS, 0).map((_, head) => kvHeads === HEADS ? 2 ** -(1 + 2 * head) : 0),

@@ -48,7 +48,7 @@ export class BlobStore {
   /** Parses the URL of a blob and checks that its origin is allowed. @throws {Refusal} `forbidden` */
   requireAllowed(text: string): URL {
     const url = new URL(text);
-    // The origin of a `blob:` URL is that of the URL inside it.
+    // A `blob:` URL has the origin of the URL inside it.
     if (!/^https?:$/.test(url.protocol) || !this.#origins.has(url.origin)) {
       const allowed = [...this.#origins].join(", ") || "none";
       throw new Refusal("forbidden", `blob origin ${shortened(url.origin)}: must be one of ${allowed}`);

@@ -28,7 +28,7 @@ export interface PrunedBlock {
 }
 
 /**
- * Returns the file with the tensors of `body`, and those of `solved` that replace them.
+ * Returns the file with the tensors of `body`, and with the tensors of `solved` that replace them.
  * @param body the body of the request that has pruned the block
  * @param solved the answer to that request
  * @throws {SafetensorsError} if `body` is malformed
@@ -51,7 +51,7 @@ export async function prunedBody(
   }
 }
 
-/** Reads the answer for a block into memory. @throws {Refusal} `malformed_safetensors` if it is not that of a block */
+/** Reads the answer for a block into memory. @throws {Refusal} `malformed_safetensors` if it is not the answer for a block */
 export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<SolvedBlock> {
   const whole = new Uint8Array(totalBytes);
   let length = 0;
@@ -67,8 +67,8 @@ export async function readAnswer({ bytes, totalBytes }: BlobBody): Promise<Solve
 }
 
 /**
- * Returns the tensors that replace those of the block, by their names in the checkpoint after `PRUNED`. They have the
- * dtypes and shapes of the block, as the hidden states ran through them when the block was pruned.
+ * Returns the tensors that replace tensors of the block. A key is `PRUNED` with the name in the checkpoint. The
+ * tensors have the dtypes and shapes of the block, as when the block was pruned.
  */
 function replacedTensors(
   { layers, reconstructed }: SolvedBlock,

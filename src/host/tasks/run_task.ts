@@ -1,7 +1,7 @@
 /**
  * Runs one task of an edge: fetches tensors, has them processed, and writes the answer to a signed URL. The work is done
- * by requests to the host's own application (`PUT /v1/hessians` and `POST /v1/layers`, or those of `run_states_task.ts`),
- * which are calls within the process. The answer is therefore the same as for a client of the host.
+ * by requests to the host's own application (`PUT /v1/hessians` and `POST /v1/layers`, or for blocks the requests of
+ * `run_states_task.ts`), which are calls within the process. The answer is therefore the same as for a client of the host.
  */
 
 import { shortened } from "../../base/texts.ts";

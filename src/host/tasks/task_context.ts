@@ -1,4 +1,4 @@
-/** What a task of an edge works with: the blob store, and the requests to the host's own application. */
+/** The services that a task of an edge uses: the blob store, and requests to the host's own application. */
 
 import { parseJson } from "../../base/json.ts";
 import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";

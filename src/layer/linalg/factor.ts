@@ -28,7 +28,7 @@ export interface Factor {
   readonly dampingAdded: number;
   /** The largest diagonal entry of H, without damping. */
   readonly largestDiagonal: number;
-  /** Column c of the factor is that of column `order.columns[c]` of H. Undefined if the columns were not permuted. */
+  /** Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the columns were not permuted. */
   readonly order?: ColumnOrder;
   readonly byteLength: number;
   /** Frees the device memory. Idempotent. */
@@ -41,8 +41,8 @@ interface FactorOptions {
   /** The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
   /**
-   * The order of the columns in which H is factored: a permutation, or with `activation` that of falling diagonal
-   * entries (`activationOrder`). Any order but the natural one takes the memory of a second H. @default "natural"
+   * The order of the columns in which H is factored: a permutation, or with `activation` the order of falling
+   * diagonal entries (`activationOrder`). Any order but the natural one takes the memory of a second H. @default "natural"
    */
   readonly order?: "natural" | "activation" | Uint32Array<ArrayBuffer>;
 }
@@ -51,8 +51,8 @@ interface FactorOptions {
 export const LARGEST_RETRIED = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, and takes ownership of it. Its memory is freed or becomes that of the
- * factor. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
+ * Factors `hessian`, (n, n) f32 upper storage, and takes ownership of it. Its memory is freed, or becomes memory
+ * of the factor. If a pivot is not positive, `nextDamping` chooses more damping for the next attempt.
  * @throws {InvalidStatisticsError} {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}

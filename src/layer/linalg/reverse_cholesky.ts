@@ -5,7 +5,7 @@
  * Columns are processed in panels, and each panel in blocks. For each panel, the contribution of all finished columns
  * to its right is subtracted first, with one long product per tile. The panel is then factored block by block. Products
  * read finished columns from the tiles of R and write to a separate buffer, the working panel S, because a kernel cannot
- * read the buffer that it writes. Elements below the diagonal blocks of H are not read, and those of R not written.
+ * read the buffer that it writes. Elements below the diagonal blocks are neither read in H nor written in R.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";

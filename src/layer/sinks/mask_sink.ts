@@ -77,7 +77,7 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   }
 }
 
-/** Sets bit c%32 of word c/32 for every byte c that is not 0. All bits of `words` must be 0 before. */
+/** Sets bit c%32 of word c/32 for every byte c that is not 0. All bits of `words` must be 0 before the call. */
 function packBytes(bytes: Uint8Array, words: Uint32Array): void {
   for (let c = 0; c < bytes.length; c++) {
     if (bytes[c] !== 0) words[c >>> 5] |= 1 << (c & 31);

@@ -231,7 +231,7 @@ function roundUp4(bytes: number): number {
   return Math.ceil(bytes / 4) * 4;
 }
 
-/** Bytes of one tensor, which continue those of its last chunk. */
+/** Bytes of one tensor, which follow the bytes of its previous chunk. */
 export interface NamedChunk {
   readonly tensor: { readonly name: string };
   readonly bytes: Uint8Array;

@@ -16,7 +16,7 @@
  * − S). So only Z and S are stored, and D and V follow from them.
  *
  * The mask of SparseGPT is computed and refitted in the same way, and the solution with the smaller loss is returned. So the result is
- * never worse than that of SparseGPT. SparseGPT is rarely the better one. With the sparsity 0 there is no mask to find, and ADMM is left out.
+ * never worse than the result of SparseGPT, which is rarely the better one. With the sparsity 0 there is no mask to find, and ADMM is left out.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";

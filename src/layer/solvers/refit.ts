@@ -1,6 +1,6 @@
 /**
  * Refits a pruned layer: optimises its kept weights and leaves its mask unchanged. The refit minimises tr(Δ·A·Δᵀ) over the kept entries of
- * Q. W is the weights before pruning, Q the pruned weights, Δ = W − Q, and A the damped statistics H. Each row is a separate least-squares
+ * Q. W are the weights before pruning, Q the pruned weights, Δ = W − Q, and A the damped statistics H. Each row is a separate least-squares
  * problem. All rows are solved at once by conjugate gradients with the Jacobi preconditioner. In scaled coordinates
  * (`scaled_statistics.ts`, written with a hat), this is the plain method of conjugate gradients:
  *

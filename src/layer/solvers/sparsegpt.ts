@@ -4,8 +4,8 @@
  * R·Rᵀ, and needs only the diagonal blocks U_kk of U.
  *
  * Before block k is pruned, the errors of all earlier blocks are compensated at once. The solver adds A_k·U_kk to the weights of the block,
- * with A_k = Σ_{j<k} Δ_j·R_jk. The paper calls this the lazy batch update. The whole solve is queued without waiting for the device. Only
- * the sums at the end are read back.
+ * with A_k = Σ_{j<k} Δ_j·R_jk. The paper calls this the lazy batch update. The whole solve is queued without waiting for the device. At
+ * the end, the sums are read back, and also the mask if its zeros must be counted (`countPruned`).
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
@@ -39,7 +39,7 @@ import { checkQuantization } from "../../tensor/quantization.ts";
  * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The factor is not modified.
  * `layer.weight` becomes Δ = W − Q. The loss includes the rounding errors.
  * @throws {RangeError} if layer and factor have different tilings or orders, the block size is not a multiple of the pattern's group size,
- *   or the options of the rounding cannot be used (`checkRounding`)
+ *   or the options contradict the factor or the weight (`checkOptions`)
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
  */
@@ -52,7 +52,7 @@ export async function solveSparseGpt(
   const { weight } = layer, { r, blocksize } = factor, { pattern } = options;
   checkStatisticsFit(weight, r);
   checkGroupsFit("block size", blocksize, pattern);
-  checkRounding(weight, factor, options);
+  checkOptions(weight, factor, options);
   const solve = (permuted: Layer, mask = options.fixedMask) =>
     solveInOrder(backend, permuted, factor, { ...options, fixedMask: mask });
   return factor.order
@@ -61,10 +61,10 @@ export async function solveSparseGpt(
 }
 
 /**
- * Checks the options of a pass that rounds weights, if they ask for one.
+ * Checks the rounding, the order of the columns, and the fixed mask.
  * @throws {RangeError} that names the parameter, the rule and the value
  */
-function checkRounding(
+function checkOptions(
   { rows, cols }: TiledMatrix,
   { blocksize, order }: Pick<Factor, "blocksize" | "order">,
   { pattern, quantization, fixedMask }: SparseGptOptions,

@@ -1,5 +1,5 @@
 /**
- * Measures results of a solve by the validation statistics Hv = Σ x·xᵀ, whose inputs x are not among those of the calibration statistics H.
+ * Measures results of a solve by the validation statistics Hv = Σ x·xᵀ, whose inputs x are not in the calibration statistics H.
  * The validation loss of a result Q is tr((W − Q)·Hv·(W − Q)ᵀ) with the original weights W. It is a sum of one share per row. A solver fits
  * the weights to H, so an error on H says less about other inputs.
  *

@@ -1,8 +1,8 @@
 /**
- * Chooses the damping of a layer by its validation statistics (`damping=auto`). Statistics H of few inputs, or of inputs unlike the later
- * ones, make a solver compensate along correlations that other inputs do not have. Two changes of H weaken these correlations: λ·mean(diag
+ * Chooses the damping of a layer by its validation statistics (`damping=auto`). Statistics H of few inputs, or of inputs unlike later
+ * inputs, make a solver compensate along correlations that other inputs do not have. Two changes of H weaken these correlations: λ·mean(diag
  * H) on the diagonal, and a shrinkage s towards the diagonal, (1 − s)·H + s·diag(H). The candidates are tried with the pass of SparseGPT on
- * a sample of the rows, and the one with the smallest validation loss is chosen. The method itself then runs once.
+ * a sample of the rows, and the candidate with the smallest validation loss is chosen. The method itself then runs once.
  */
 
 import type { Backend } from "../../device/backend.ts";
@@ -18,7 +18,7 @@ import { scaleExponent } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { ValidationLoss } from "../solvers/validation_loss.ts";
 
-/** The dampings λ and the shrinkages s that are tried, weakest first. A list ends early if a value is not better than the one before. */
+/** The dampings λ and the shrinkages s that are tried, weakest first. The trials of a list end when a value is not better than the previous value. */
 const DAMPINGS = [DEFAULT_DAMPING, 0.1, MAX_DAMPING], SHRINKAGES = [0.1, 0.3];
 
 export interface ChosenDamping {
@@ -31,7 +31,7 @@ export interface ChosenDamping {
 type TrialOperands = Required<Pick<LayerOperands, "layer" | "hessian" | "validation">>;
 
 /**
- * Returns the damping with the smallest validation loss. Of equal losses, it is the one that was tried first.
+ * Returns the damping with the smallest validation loss. Of equal losses, the damping that was tried first is returned.
  * @param operands they are not changed, except for the undefined lower triangles of diagonal tiles
  * @throws the errors of `factor`, `ValidationLoss.open` and `solveSparseGpt`
  */
@@ -64,7 +64,7 @@ export async function chooseDamping(
     return loss;
   };
   const first = await tryDamping(DAMPINGS[0], 0);
-  // The factorisation may have raised the damping. With the raised one, shrunk statistics are positive definite too.
+  // The factorisation may have raised the damping. With the raised damping, shrunk statistics are positive definite too.
   const least = best!.factor.damping;
   const lists = [
     DAMPINGS.filter((damping) => damping > least).map((damping) => ({ damping, shrinkage: 0 })),

@@ -1,7 +1,7 @@
 /**
  * Compares the result of a method with the two simplest ones by the validation statistics. The first is
  * `nearestWeights`, which keeps the mask of the method, so each row chooses for itself. The second prunes by magnitude.
- * Its rows have other numbers of zeros than those of the method, so it replaces the layer as a whole. To measure a
+ * Its rows have other numbers of zeros than the rows of the method, so it replaces the layer as a whole. To measure a
  * whole layer takes as long as to solve it with SparseGPT, so some rows decide first which of the two are worth it
  * (`sampleCandidates`).
  */
@@ -21,7 +21,7 @@ import { type ForcedEntries, FormSums, type Solution } from "../solvers/solver.t
 import { type ValidationFigures, ValidationLoss } from "../solvers/validation_loss.ts";
 
 /**
- * Returns the result with the smallest validation loss. Of equal losses, it is that of the method. Frees the others,
+ * Returns the result with the smallest validation loss. Of equal losses, the result of the method is returned. Frees the others,
  * and `result` too if it throws.
  * @param task its `operands.layer.weight` is overwritten
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and the errors of `scaleStatistics`
@@ -84,7 +84,7 @@ export async function chooseResult(
   }
 }
 
-/** Which of the simple results may be better than that of the method. */
+/** Which of the simple results may be better than the result of the method. */
 interface Candidates {
   readonly nearest: boolean;
   readonly magnitude: boolean;
@@ -138,7 +138,7 @@ async function sampleCandidates(
   return candidates;
 }
 
-/** Whether there is no other result by magnitude: it made the mask, nothing is pruned, or whole columns are removed. */
+/** Whether the layer has no separate result by magnitude: magnitude made the mask, nothing is pruned, or whole columns are removed. */
 function hasNoMagnitude({ method, pattern, sparsity }: LayerParameters): boolean {
   const prunesNothing = pattern.kind === "unstructured" && sparsity === 0;
   return prunesNothing || pattern.kind === "columns" || method === "magnitude" ||

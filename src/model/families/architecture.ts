@@ -84,7 +84,7 @@ export interface Architecture {
   readonly switches?: readonly string[];
 }
 
-/** A layer that is two tensors. Its rows are those of one and of the other in turn, or first all of the first. */
+/** A layer that is stored as two tensors. Its rows come from the first and the second tensor in turn, or first all from the first. */
 export interface SplitLayer {
   readonly places: readonly [string, string];
   readonly rows: "alternate" | "halves";
@@ -108,11 +108,11 @@ export interface MixtureForm {
    */
   readonly isNormalized: boolean | "described";
   /**
-   * Which blocks have no experts: the first ones, all whose index + 1 is no multiple of a number, or any blocks, which the file then lists
+   * Which blocks have no experts: the first ones, every block whose index + 1 is not a multiple of a number, or any blocks, which the file then lists
    * as in `Architecture.hasMamba`. By default none.
    */
   readonly denseBlocks?: "first" | "periodic" | "any";
-  /** How the file gives the inputs of the last layer of the shared expert: as a number, or as a multiple of those of the other experts. */
+  /** How the file gives the inputs of the last layer of the shared expert: as a number, or as a multiple of the number of another expert. */
   readonly sharedSize?: "length" | "multiple";
 }
 

@@ -1,6 +1,6 @@
 /**
- * Compares the tensors of a checkpoint with those that its configuration describes, before any work. Otherwise a configuration with too
- * few blocks would leave the last blocks dense silently, and one with too many would fail only after hours.
+ * Compares the tensors of a checkpoint with its configuration, before any work. Otherwise, if the configuration had too few blocks, the last
+ * blocks would silently stay dense. If it had too many blocks, a run would fail only after hours.
  */
 
 import { configError } from "./config/config.ts";
@@ -9,7 +9,7 @@ import { type LinearSpec, type NormSpec, normTensors, storedShape } from "../lay
 import type { ModelSpec } from "./family.ts";
 
 /**
- * Checks that the checkpoint has every tensor of every block, and those before and after the blocks, with their shapes. It must not have
+ * Checks that the checkpoint has every tensor of every block, and every tensor before and after the blocks, with their shapes. It must not have
  * more blocks than the configuration.
  * @param names the names of all tensors of the checkpoint
  * @throws {ModelError} naming the first tensor that disagrees

@@ -49,7 +49,7 @@ export function readModelSpec(
 }
 
 /**
- * Returns the configuration of the text part, in the form of its family, or undefined if `model_type` is not that of a supported
+ * Returns the configuration of the text part, in the form of its family, or undefined if `model_type` does not name a supported
  * multimodal model.
  * @throws {ModelError} if the text part has the `model_type` of another family
  */

@@ -29,13 +29,13 @@ export interface ModelSpec {
   readonly finalNorm?: NormSpec;
   /** The layer between the final norm and the head. It exists if the head expects inputs of another size than the hidden states. */
   readonly headProjection?: LinearSpec;
-  /** The head. If the head shares its weight with the embedding, its name is that of the table of tokens without `.weight`. */
+  /** The head. If the head shares its weight with the embedding, it has the name of the table of tokens without `.weight`. */
   readonly head: LinearSpec;
   readonly logits?: LogitsSpec;
   /** Whether the checkpoint has a multimodal model, of which this is the text part. */
   readonly isTextPart?: boolean;
   /**
-   * The number of blocks in the checkpoint after the last one, for predicting several tokens at once. They are neither run nor pruned, and
+   * The number of blocks in the checkpoint after the last one, for predicting several tokens at once. These blocks are neither run nor pruned, and
    * their tensors are copied. Defaults to 0.
    */
   readonly furtherBlocks?: number;
@@ -103,7 +103,7 @@ export function countWeights({ groups }: BlockSpec): number {
   return groups.flat().reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
 }
 
-/** Returns the tensors of block `index`: those of `groups`, of the dense layers and of the norms. */
+/** Returns the tensors of block `index`: the tensors of `groups`, of the dense layers and of the norms. */
 export function blockWeights(block: BlockSpec, index: number, groups = block.groups): WeightsSpec {
   return {
     prefix: block.prefix(index),

@@ -19,13 +19,13 @@ export interface Family extends FamilyUses {
   read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
 }
 
-/** What the models of a family are used for besides the forward pass. */
+/** The uses of the models of a family besides the forward pass. */
 export interface FamilyUses {
   /** Whether all models have a mixture of experts, or some. By default none has. */
   readonly experts?: "all" | "some";
   /** The architecture of llama.cpp. Without it, the models cannot be exported to GGUF. */
   readonly gguf?: Architecture;
-  /** What `pare shrink` can remove. By default nothing. */
+  /** The parts that `pare shrink` can remove. @default none */
   readonly units?: FamilyUnits;
   /** The multimodal models that have a model of the family as their text part, by their `model_type`. */
   readonly textParts?: Readonly<Record<string, TextPart>>;
@@ -35,7 +35,7 @@ export interface FamilyUses {
 export interface TextPart {
   /** The values of `model_type` of the text part, where undefined means that it has none. @default undefined and the type of the family */
   readonly types?: readonly (string | undefined)[];
-  /** The defaults of settings that differ from those of the family. */
+  /** The defaults that differ from the family's. */
   readonly defaults?: Readonly<Record<string, unknown>>;
   /** Settings that the class of the multimodal model does not read, with the values that it implies. */
   readonly fixed?: Readonly<Record<string, unknown>>;

@@ -1,4 +1,4 @@
-/** The files of all families. `deno task generate` writes this list from their folders. */
+/** Exports all families. `deno task generate` writes this file from the names of the files. */
 
 export * from "./dense/arcee.ts";
 export * from "./dense/cohere2.ts";

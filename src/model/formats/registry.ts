@@ -1,4 +1,4 @@
-/** The files of all formats. `deno task generate` writes this list from their folders. */
+/** Exports all formats. `deno task generate` writes this file from the names of the files. */
 
 export * from "./awq.ts";
 export * from "./compressed_bytes.ts";

@@ -6,7 +6,7 @@
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 
-/** What decoders write for the bytes of a character that is not complete. */
+/** The text that decoders write for the bytes of an incomplete character. */
 const INCOMPLETE = "\ufffd";
 
 /** The text of a growing sequence of tokens. */

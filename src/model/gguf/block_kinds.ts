@@ -32,7 +32,7 @@ export function hasWindow(
 
 /**
  * Returns the entries of the sliding windows.
- * @throws {ModelError} if the windows are not those of the architecture, or if no block has a window although the file lists those that do
+ * @throws {ModelError} if the windows differ from the architecture's, or if no block has a window although the file lists the blocks that do
  */
 export function windowEntries(
   spec: ModelSpec,
@@ -55,7 +55,7 @@ export function windowEntries(
   ];
 }
 
-/** Returns the window of all blocks that have one. @throws {ModelError} if they are not those of the architecture */
+/** Returns the window of all blocks that have one. @throws {ModelError} if they differ from the architecture's */
 function commonWindow(windows: readonly number[], architecture: Architecture): number {
   const wrong = windows.findIndex((window, index) =>
     window !== (hasWindow(architecture, windows, index) ? windows[0] : 0) || windows[0] === 0
@@ -118,7 +118,7 @@ export function halfEntries(
 /** The largest `time_step_min` that is exported, although llama.cpp has no smallest step. The published Nemotron-H has it. */
 const MAX_STEP_MIN = 0.001;
 
-/** @throws {ModelError} if no block has Mamba 2, or if llama.cpp computes it otherwise */
+/** @throws {ModelError} if no block has Mamba 2, or if llama.cpp computes it in another way */
 export function mambaEntries(spec: ModelSpec, { name, hasMamba }: Architecture): MetadataEntry[] {
   if (!hasMamba) return [];
   const mamba = firstTrait(spec, "mamba");

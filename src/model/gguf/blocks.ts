@@ -59,7 +59,7 @@ function commonFactor(format: SuperBlockType, scales: Float32Array, minimums: Fl
     if (fits) return factor;
   }
   throw new RangeError(
-    `the scales ${scales.join(", ")} are no multiples of a number in F16 up to ${limit} times that number`,
+    `the scales ${scales.join(", ")} are not multiples of a number in F16 up to ${limit} times that number`,
   );
 }
 

@@ -39,7 +39,7 @@ export interface TensorEntry {
   readonly name: string;
   /** The code of the type of the tensor. */
   readonly type: number;
-  /** The extents, the one of the rows first as in a checkpoint. GGUF has them in the reverse order. */
+  /** The extents, the number of rows first as in a checkpoint. GGUF has the extents in the reverse order. */
   readonly shape: readonly number[];
   readonly byteLength: number;
 }
@@ -50,7 +50,7 @@ export function align(position: number): number {
 }
 
 /**
- * Returns the header, padded to {@link ALIGNMENT}. The tensors follow in their order, each padded likewise.
+ * Returns the header, padded to {@link ALIGNMENT}. The tensors follow in their order, each padded in the same way.
  * @throws {ModelError} if a number does not fit into its type, or if a text is too long, has the character NUL, or has half
  * of a surrogate pair
  */
@@ -106,7 +106,7 @@ class HeaderWriter {
     const isFine = type === "f32"
       ? Number.isFinite(Math.fround(value))
       : value === (type === "u32" ? value >>> 0 : value | 0);
-    if (!isFine) throw new ModelError(`GGUF: ${key} is ${value}, which is no ${type}`);
+    if (!isFine) throw new ModelError(`GGUF: ${key} is ${value}, which ${type} cannot store`);
     const at = this.#reserve(4), view = this.#view();
     if (type === "f32") view.setFloat32(at, value, true);
     else view.setUint32(at, value >>> 0, true);
@@ -121,7 +121,7 @@ class HeaderWriter {
   text(value: string, key: string, maxBytes = MAX_TEXT_BYTES): void {
     const bytes = new TextEncoder().encode(value), start = JSON.stringify(value.slice(0, 40));
     if (!value.isWellFormed()) {
-      throw new ModelError(`GGUF: ${key.slice(0, 80)} has ${start}, which is no Unicode text`);
+      throw new ModelError(`GGUF: ${key.slice(0, 80)} has ${start}, which is not Unicode text`);
     }
     if (value.includes("\0")) {
       throw new ModelError(

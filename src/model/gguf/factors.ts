@@ -42,7 +42,7 @@ export function checkFactors(wanted: Factors, used: Factors, architecture: strin
   }
 }
 
-/** Returns the entries of the factors that differ from those of LLaMA. */
+/** Returns the entries of the factors that differ from LLaMA's. */
 export function factorEntries(
   { name, multipliesLogits = false }: { readonly name: string; readonly multipliesLogits?: boolean },
   factors: Factors,

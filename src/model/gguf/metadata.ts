@@ -22,14 +22,14 @@ import { titleOf } from "./architecture.ts";
 /** The length of windows of BLOOM in training, if config.json does not have it. */
 const BLOOM_TOKENS = 2048;
 
-/** The divisor of a pair that does not rotate. It is the one that llama.cpp's own converter writes. */
+/** The divisor of a pair that does not rotate, as llama.cpp's own converter writes it. */
 const LARGEST_DIVISOR = 1e30;
 
 export interface NetworkDescription {
   readonly entries: readonly MetadataEntry[];
   /** Tensors that describe the rotation. */
   readonly tensors: readonly PlannedTensor[];
-  /** What llama.cpp computes otherwise than the model, as a sentence for the user. */
+  /** A sentence for the user that says what llama.cpp computes differently from the model. */
   readonly remark?: string;
 }
 
@@ -104,7 +104,7 @@ export function describeNetwork(
   };
 }
 
-/** @throws {ModelError} if the layers of attention are not those of the architecture, or if norms have different epsilons */
+/** @throws {ModelError} if the layers of attention differ from the architecture's, or if norms have different epsilons */
 function checkSizes(
   spec: ModelSpec,
   { heads, kvHeads, headDim }: BlockTraits,

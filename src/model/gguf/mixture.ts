@@ -69,7 +69,7 @@ function routingEntries(
   ];
 }
 
-/** Returns the entry that says which blocks have no experts. @throws {ModelError} if they are not those of the architecture */
+/** Returns the entry that says which blocks have no experts. @throws {ModelError} if they differ from the architecture's */
 function denseEntries(spec: ModelSpec, name: string, { denseBlocks }: MixtureForm): MetadataEntry[] {
   if (denseBlocks === "any") return [];
   const hasExperts = blocksOf(spec).map(({ traits }) => traits?.mixture !== undefined);

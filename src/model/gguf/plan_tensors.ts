@@ -1,8 +1,9 @@
 /**
  * Plans the tensors of a GGUF file. The linear layers of the blocks have the requested type. The table of tokens and
  * the head have it too if it is a float type, and Q8_0 otherwise, rounded to nearest. Norms, biases, positions and
- * routers are in F32. Rows that are no whole super-blocks of a K type have its fallback, and rows that are no whole
- * blocks of 32 weights are in F16, as are rows whose columns move in groups that are no whole blocks of the type.
+ * routers are in F32. If the rows of a weight are not whole super-blocks of a K type, the weight has the type's fallback.
+ * If the rows are not whole blocks of 32 weights, the weight is in F16. So is a weight whose columns move in groups that are not
+ * whole blocks of the type.
  */
 
 import type { ModelError } from "../../base/files/file_error.ts";
@@ -45,9 +46,9 @@ export interface LayerCounts {
   readonly exact: string[];
   /** The weights that are rounded to nearest. */
   readonly rounded: string[];
-  /** The weights that keep their values in the fallback of a K type, because their rows are no multiple of 256. */
+  /** The weights that keep their values in the fallback of a K type, because their rows are not a multiple of 256. */
   readonly inFallback: string[];
-  /** The weights in F16: their rows, or groups of columns that move, are no whole blocks, or a packed checkpoint has no codes for them. */
+  /** The weights in F16: their rows, or groups of columns that move, are not whole blocks, or a packed checkpoint has no codes for them. */
   readonly inF16: string[];
 }
 
@@ -181,7 +182,7 @@ class TensorPlanner {
     this.tensors.push(vector(place, name, size, () => read(0, 1)));
   }
 
-  /** Adds a vector of a block that is no bias. @param inFile the part of the names of the block in GGUF that its tensors share */
+  /** Adds a vector of a block that is not a bias. @param inFile the part of the names of the block in GGUF that its tensors share */
   addVector({ name, size, shape = [size] }: VectorSpec, prefix: string, inFile: string): void {
     const place = this.#architecture.vectors?.[name];
     if (place === undefined) throw this.noPlaceError(name);

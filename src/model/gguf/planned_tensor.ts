@@ -158,7 +158,9 @@ export async function fittingCodes(
   }
   const { scales } = await stored.grids(), wrong = scales.findIndex((scale) => !isFloat16(scale));
   if (wrong >= 0) {
-    return `has the scale ${scales[wrong]} in row ${Math.floor(wrong / groups)}, which is no number in F16`;
+    return `has the scale ${scales[wrong]} in row ${
+      Math.floor(wrong / groups)
+    }, which is not a number in F16`;
   }
   return () => stored.inGroups(BLOCK_WEIGHTS);
 }

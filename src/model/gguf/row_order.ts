@@ -1,4 +1,4 @@
-/** The order in which llama.cpp expects the rows of a layer, which may be those of two tensors. */
+/** The order in which llama.cpp expects the rows of a layer, which may be stored as two tensors. */
 
 import type { RowOrder } from "../checkpoint/row_reader.ts";
 import type { BlockTraits, DeltaTraits } from "../families/family.ts";
@@ -28,7 +28,7 @@ export function columnOf({ size, order }: ColumnOrder, column: number): number {
 }
 
 /**
- * @param layer a layer, or one of those of several experts with one role
+ * @param layer a layer, or the layer of one expert of several with the same role
  * @param place returns the name in GGUF of a layer that is one tensor, by its role
  */
 export function rowParts(

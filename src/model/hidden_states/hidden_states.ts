@@ -128,7 +128,7 @@ export class HiddenStates {
 
   /**
    * Calls `change` with each batch. `change` overwrites the states of the batch with the inputs of the next
-   * block. The new states are then stored, in the folder only after `store` if there is an observer.
+   * block. The new states are then stored. With an observer, they are in the folder only after a call of `store`.
    * @param onBatchDone called after each batch
    */
   async update(
@@ -171,7 +171,7 @@ export class HiddenStates {
     if (!observer) await this.store();
   }
 
-  /** Moves the states after an observed `update` into the folder. A forward pass that is killed before that repeats the update. */
+  /** Moves the states after an observed `update` into the folder. If a forward pass is killed before this call, it repeats the update. */
   async store(): Promise<void> {
     const draft = this.#draft;
     this.#draft = undefined;

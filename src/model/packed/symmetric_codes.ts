@@ -93,5 +93,5 @@ function wrongScale(scales: Float32Array, rows: number): string | undefined {
   const wrong = scales.findIndex((scale) => !isFloat16(scale) || scale === 0);
   if (wrong < 0) return undefined;
   const row = Math.floor(wrong * rows / scales.length);
-  return `has the scale ${scales[wrong]} in row ${row}, which is 0 or no number in F16`;
+  return `has the scale ${scales[wrong]} in row ${row}, which is 0 or not a number in F16`;
 }

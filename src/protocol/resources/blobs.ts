@@ -17,7 +17,7 @@ const headers = z.object({
   range: z.string().optional().meta({ description: "One range of bytes, `bytes=FROM-TO`" }),
   "if-range": z.string().optional().meta({
     description:
-      "The ETag of the bytes that the client has. The range is ignored if the blob has another one",
+      "The ETag of the bytes that the client has. The range is ignored if the blob has another ETag",
   }),
 });
 

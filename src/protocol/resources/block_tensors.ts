@@ -68,7 +68,7 @@ export const BLOCK_TENSORS: readonly BodyTensor[] = [
     shape: "as in the checkpoint",
     dtype: "F32, F16, BF16",
     contents:
-      "Tensors that replace those of the block, except for the states of the dense model. `measure` and `train` need them, `collect` and " +
+      "Tensors that replace tensors of the block, except for the states of the dense model. `measure` and `train` need them, `collect` and " +
       "`run` may have them, and `prune` has none",
   },
 ];

@@ -107,10 +107,10 @@ export const ADD_SUMS = {
   method: "post",
   path: `${path}/sums`,
   operationId: "addSums",
-  summary: "Add stored sums to those of earlier windows",
+  summary: "Add stored sums to the sums of earlier windows",
   description:
     "For a run whose windows are divided over several hosts. `POST /v1/blocks/collect` stores the statistics of each part of " +
-    `${PART_WINDOWS} windows. This request adds them in order to the statistics in the body, which are those of all windows before, and ` +
+    `${PART_WINDOWS} windows. This request adds them in order to the statistics in the body, which are the sums of all earlier windows, and ` +
     "answers the sums. The body of the first host has no sums. The answer of the last host has the statistics of all windows, with the " +
     "same bytes for any number of hosts, if each host has a multiple of this number of windows, except for the last one. If the layers " +
     "have targets, the last host also gets their weights, and answers the targets.",
@@ -205,7 +205,7 @@ export const BLOCK_STEPS = {
   train: blockStep("train", "trainBlock", {
     summary: "Train a pruned block",
     description:
-      "Trains the block with its tensors `pruned.*`, so that its output comes near to that of the dense block. The states do not change.",
+      "Trains the block with its tensors `pruned.*`, so that its output comes near to the output of the dense block. The states do not change.",
     parameters: {
       epochs: integer(1, MAX_EPOCHS).meta({ description: "The number of epochs" }),
     },
@@ -220,7 +220,7 @@ export const BLOCK_STEPS = {
     parameters: {
       against: oneOf("block", "model").default("block").meta({
         description:
-          "The outputs with which those of the pruned block are compared. block is the dense block with the same inputs, and model is the " +
+          "The outputs with which the outputs of the pruned block are compared. block is the dense block with the same inputs, and model is the " +
           "block in the dense model, which needs states with target=dense",
       }),
     },
@@ -229,7 +229,7 @@ export const BLOCK_STEPS = {
   run: blockStep("run", "runBlock", {
     summary: "Run the states through a block",
     description:
-      "Runs the states through the block, so that they are those before the next block. The tensors `pruned.*` replace those of the block, " +
+      "Runs the states through the block, so that they become the states before the next block. The tensors `pruned.*` replace tensors of the block, " +
       "except for the states of the dense model. If the device fails meanwhile, the states are deleted. A repeated request gets the same " +
       "answer.",
     parameters: {},

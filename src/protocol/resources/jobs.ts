@@ -20,7 +20,7 @@ export const MAX_JOB_LAYERS = 4096;
 /** The parameters of a job's layer, with all defaults if the layer has none. */
 export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
 
-/** A name. UTF-8 cannot store half of a surrogate pair, so two names could become the same if it was accepted. */
+/** A name. Half of a surrogate pair is refused, because UTF-8 cannot store it, and two different names could then be stored as the same bytes. */
 const nameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).refine((name) => name.isWellFormed(), {
   error: "must not have half of a surrogate pair",
 });
@@ -106,7 +106,7 @@ const layerStateSchema = z.object({
     description: "The blob with the statistics, if the job names one",
   }),
   parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).meta({
-    description: "The parameters of the layer, with the defaults of those that the job does not give",
+    description: "The parameters of the layer. Parameters that the job does not give have their defaults",
   }),
   state: jobStateSchema,
   attempts: described(z.int().min(0), "The number of times that a host was asked to solve the layer"),
@@ -114,7 +114,7 @@ const layerStateSchema = z.object({
   // The generator of the OpenAPI document drops the null of `reportSchema.nullable()`.
   report: described(
     z.union([reportSchema, z.null()]),
-    "Null unless the state is `done`, and for a block, whose result has the reports of its layers",
+    "Null unless the state is `done`. Always null for a block, whose result has the reports of its layers",
   ),
   result: digestSchema.nullable().meta({
     description:
@@ -162,7 +162,9 @@ export const jobListQuerySchema = z.strictObject({
   }),
   cursor: z.string().regex(/^\d{1,15}-[0-9a-f]{32}$/, {
     error: "must be the cursor of an earlier answer",
-  }).optional().meta({ description: "The cursor of the page before, to continue after it" }),
+  }).optional().meta({
+    description: "The cursor in the answer with the previous page, to list the next one",
+  }),
 });
 
 /** The answer of `GET /v1/jobs`. */
@@ -268,10 +270,10 @@ export const READ_JOB = {
       content: { ...json(jobSchema), "text/event-stream": { schema: z.string() } },
     },
     304: {
-      description: "The job has not changed, because its ETag is still that of If-None-Match",
+      description: "The job has not changed: its ETag is in If-None-Match",
       headers: JOB_HEADERS,
     },
-    412: { description: "The job has changed, because its ETag is not one of If-Match" },
+    412: { description: "The job has changed: its ETag is not in If-Match" },
   },
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;

@@ -34,7 +34,7 @@ export interface Operation {
     readonly headers?: z.ZodObject;
     readonly body?: { readonly required: true; readonly description?: string; readonly content: object };
   };
-  /** The answers that are no problems, by status. */
+  /** The answers that are not problems, by status. */
   readonly responses: Readonly<
     Record<
       number,

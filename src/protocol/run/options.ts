@@ -11,7 +11,7 @@ import { numeric } from "../resources/fields.ts";
 
 /** The declaration of an option. */
 export interface RunOption {
-  /** Accepts the value and its text. The default of the option is that of the schema. */
+  /** Accepts the value and its text, and has the default of the option. */
   readonly schema: z.ZodType;
   /** The help text, without the choices. */
   readonly help: string;

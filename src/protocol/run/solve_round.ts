@@ -24,7 +24,6 @@ export interface LayerInputs<Hessian = HostTensor> {
    * must be the identity.
    */
   readonly tokens?: number;
-  /** The layers. */
   readonly layers: readonly SourceLayer[];
 }
 

@@ -14,7 +14,7 @@ const METHODS: Readonly<Record<Allocation["name"], (task: AllocationTask) => Pro
 /**
  * Distributes exactly round(sparsity · number of weights of all layers) zeros over the layers.
  * @throws {RangeError} if the pattern of a layer is n:m, because the pattern fixes the sparsity of the layer. The message names the layer
- * @throws the errors of the calibration. The allocation `error` also throws those of `ModelPruner.pruneModel`
+ * @throws the errors of the calibration. The allocation `error` also throws the errors of `ModelPruner.pruneModel`
  */
 export async function allocate(name: Allocation["name"], task: AllocationTask): Promise<Allocation> {
   const { layers, sparsity, queryOf } = task;

@@ -16,7 +16,7 @@ import { chooseLevels } from "./choose_levels.ts";
 const REACH = 2;
 
 /**
- * The largest distance between neighbouring levels, so the sparsity of a layer differs by at most 0.05 from that of the run. A wider range
+ * The largest distance between neighbouring levels, so the sparsity of a layer differs by at most 0.05 from the sparsity of the run. A wider range
  * makes the perplexity of all three test models at 70 % worse, because the sum of the errors of the layers is a poor measure of the error
  * of the model.
  */
@@ -85,7 +85,9 @@ async function measureErrors(
     const open = await states.open(block);
     for (const groups of states.plan.rounds(block)) {
       using scratch = new ResourceSet();
-      const collected = scratch.add(await states.collect(open, { groups, hasTargets: false, isLast: false }));
+      const collected = scratch.add(
+        await states.collect(open, { groups, hasTargets: false, advancesDense: false }),
+      );
       // All levels of a layer share the Hessian, which is factored once.
       const leveled = groupsOf(
         open,

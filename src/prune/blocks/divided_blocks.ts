@@ -1,7 +1,7 @@
 /**
  * Prunes a model whose windows are divided over several hosts. Each host has the hidden states of its windows, and sums
  * their statistics (`POST /v1/blocks/collect`). This process passes the sums of each layer from host to host in
- * the order of the windows, so that every host adds its own. A client of `src/client` then sends the layers with the whole
+ * the order of the windows, so that every host adds its own sums. A client of `src/client` then sends the layers with the whole
  * sums to the hosts. If the layers have targets, the last host, which has all held-out windows, computes the targets from
  * the whole sums, and measures both solutions of a block. If blocks are reconstructed, one host has the hidden states of all
  * windows too, and trains the block. At last, every host gets the new block, and runs its states through it. The parts in

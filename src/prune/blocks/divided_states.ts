@@ -1,6 +1,6 @@
 /**
- * The hidden states of a run whose windows are divided over several hosts. Each host has those of a share of the windows. If
- * blocks are reconstructed, one host also has those of all windows, with which it trains each block.
+ * The hidden states of a run whose windows are divided over several hosts. Each host has the states of a share of the
+ * windows. If blocks are reconstructed, one host also has the states of all windows, with which it trains each block.
  */
 
 import { allDone } from "../../base/waiting.ts";
@@ -136,7 +136,7 @@ export class DividedStates implements BlockStates {
   }
 
   /**
-   * Has the host with the held-out windows measure the error of the output of a pruned block, against that of the block in the
+   * Has the host with the held-out windows measure the error of the output of a pruned block, against the output of the block in the
    * dense model.
    */
   async measure({ block }: OpenBlock, replaced: ReadonlyMap<string, HostTensor>): Promise<number> {
@@ -182,7 +182,7 @@ class Share {
 
   /**
    * Calls `add` when the host has the statistics. If it has lost them, or the states are now at another host, they are computed
-   * again. The other host may have statistics of an earlier process, which are perhaps not those of this round.
+   * again. The other host may have statistics of an earlier process, which may belong to another round.
    */
   addSums(
     block: number,

@@ -24,12 +24,12 @@ import { isRoundedBy, roundingQueries, weighedJob } from "../run/solve_queries.t
 export interface SolveOptions extends Pick<PruneJob, "windows" | "validationWindows"> {
   /** The parameters of the layers to prune, by the names of their weights. */
   readonly layers: ReadonlyMap<string, LayerQuery>;
-  /** Called after each batch and each layer. It may throw to stop, and then nothing runs any more when `solveBlock` throws. */
+  /** Called after each batch and each layer. It may throw to stop the work. When `solveBlock` throws, all work has ended. */
   progress(): void;
 }
 
 /**
- * Prunes a block. If it throws, the states of `forward` may be those of two blocks (see `Forward.isBefore`).
+ * Prunes a block. If it throws, some states of `forward` may already be behind the block (see `Forward.isBefore`).
  * @param forward a forward pass over the windows, before the block. Its model has the weights of the block
  * @throws the errors of `pruneBlock`
  */
@@ -57,7 +57,7 @@ export async function solveBlock(
       return Promise.resolve(packAnswer(stored, queryOf(name), answer).dense);
     },
     replace: done,
-    recordBlock: (_block, error) => done(solved.error = error),
+    recordBlockError: (_block, error) => done(solved.error = error),
     recordDecision: (_block, decision) => done(solved.decision = decision),
     recordReconstruction: (_block, reconstructed) => done(solved.reconstructed = reconstructed),
   };

@@ -13,7 +13,7 @@ export type SumsOf = (layers: readonly SourceLayer[]) => Promise<AddedSums>;
 /** The numbers of tokens in the statistics of a layer. */
 export type TokenCounts = Omit<SumTokens, "name">;
 
-/** Adds the sums to each group when it is requested, so that only those of a few groups are in memory. */
+/** Adds the sums to each group when it is requested, so that only the sums of a few groups are in memory. */
 export async function* withSums(
   groups: AsyncIterable<CalibratedGroup>,
   sumsOf: SumsOf,

@@ -148,7 +148,7 @@ export function statesOfRun(
   };
 }
 
-/** Returns the tensors of a dense block. @param weights the weights, by default those of the model */
+/** Returns the tensors of a dense block. @param weights the weights. @default the weights of the model */
 export function tensorsOfBlock(
   { spec, weights: dense }: Model,
   block: number,

@@ -67,7 +67,7 @@ export function valuesByKind(
 
 /** Draws a chart. Returns the markup of an SVG element, in which all texts are escaped. */
 export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOptions): string {
-  // The casts are necessary because the types of linkedom and Plot are those of browsers.
+  // The casts are necessary because linkedom and Plot use the types of browsers.
   const document = new DOMParser().parseFromString("<html></html>", "text/html") as unknown as Page;
   const { blocks, format } = options;
   const series = [...new Set(values.map((value) => value.series))];

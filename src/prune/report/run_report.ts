@@ -82,7 +82,7 @@ export const allocationSchema = z.object({
 /** Sizes before and after. */
 const sizesSchema = z.object({ dense: z.int(), shrunk: z.int() });
 
-/** What `pare shrink` has removed from a model. */
+/** The parts that `pare shrink` has removed from a model. */
 export const removalSchema = z.object({
   /** The options that chose what was removed, and how the rest was trained. */
   options: z.object({
@@ -144,7 +144,7 @@ export const runReportSchema = z.object({
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
-  /** What the same command had removed from a larger model before. The other members describe the smaller model. */
+  /** The parts that the same command had removed from a larger model before. The other members describe the smaller model. */
   shrunk: removalSchema.optional(),
   /** The warnings about the calibration. Absent if there are none. */
   warnings: z.array(z.string()).optional(),

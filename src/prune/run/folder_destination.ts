@@ -178,7 +178,8 @@ function openFolder(
     digests.set(name, stored);
   };
   return {
-    recordBlock: (block, error) => run.journal.append({ type: "block", block, error: finiteOrNull(error) }),
+    recordBlockError: (block, error) =>
+      run.journal.append({ type: "block", block, error: finiteOrNull(error) }),
     recordDecision: (block, { areKept, errors: { withTargets, without } }) =>
       run.journal.append({
         type: "targets",

@@ -95,7 +95,7 @@ export interface OpenDestination {
   /** Stores a pruned weight, which has the dtype of the checkpoint. Its memory may be freed after its block. */
   replace(name: string, weight: HostTensor): Promise<void>;
   /** Records the error of the output of a pruned block on the held-out windows. By default, it is not measured. */
-  recordBlock?(block: number, error: number): Promise<void>;
+  recordBlockError?(block: number, error: number): Promise<void>;
   /** Records a decision about the targets of a block, before its layers are stored. By default, it is not recorded. */
   recordDecision?(block: number, decision: TargetDecision): Promise<void>;
   /**

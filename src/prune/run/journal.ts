@@ -56,7 +56,7 @@ const blockSchema = z.object({
   error: z.number().min(0).nullable(),
 });
 
-/** Records a decision about the targets of a block. The line is written before those of its layers. */
+/** Records a decision about the targets of a block. The line is written before the lines of its layers. */
 const decisionSchema = targetDecisionSchema.extend({ type: z.literal("targets"), block: z.int().min(0) });
 
 /** Records that a block was reconstructed. The line is written before its tensors are (see `storeReconstruction`). */
@@ -72,7 +72,7 @@ const blockReconstructionSchema = reconstructionSchema.extend({
 const statesSchema = z.object({ type: z.literal("states"), block: z.int().min(0), checksum: z.int() });
 
 /**
- * Records that a later process found damage. The lines of these layers no longer hold, and neither do those of the reconstruction of their
+ * Records that a later process found damage. The lines of these layers are void, and so is the line of the reconstruction of their
  * blocks, and a line that says that the copy is complete.
  */
 const discardSchema = z.object({ type: z.literal("discard"), layers: z.array(z.string()) });

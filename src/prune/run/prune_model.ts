@@ -53,7 +53,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   const plan = new BlockPlan(job.model.spec, options), total = finished.size + plan.layerCount;
   onLayerDone?.(finished.size, total);
   if (plan.isEmpty) return;
-  clock.lap(); // the time until here is not that of the first layer
+  clock.lap(); // the first layer does not count the time until here
   using scratch = new ResourceSet();
   const states = scratch.add(await clock.calibrating(beginStates({ ...job, queryOf }, services, options)));
   let done = finished.size;
@@ -85,7 +85,7 @@ async function pruneLayers(given: PruneJob, services: PruneServices, open: OpenD
   });
 }
 
-/** Returns the states of the run: those of the solver, those of this process, or those of a run without statistics. */
+/** Returns the states of the run: the solver's own states, states in this process, or states without statistics. */
 async function beginStates(
   { model, isCalibrated = true, queryOf }: PruneJob,
   { backend, pruner }: PruneServices,

@@ -22,7 +22,7 @@ export interface RunWork {
   readonly layers: readonly SizedLayer[];
 }
 
-/** The time of a step, apart for the first step of a pass, which also reads the weights of the block. */
+/** The times of the first step of a pass, which also reads the weights of the block, and of its later steps. */
 interface StepRates {
   first: Mean;
   later: Mean;
@@ -90,7 +90,7 @@ export class RunRates {
     this.#stepSeconds = 0;
   }
 
-  /** Whether a layer of the kind of `layer` was measured. Otherwise its time is that of the other kinds in proportion to its work. */
+  /** Whether a layer of the kind of `layer` was measured. Otherwise its time is estimated from the other kinds in proportion to its work. */
   hasMeasured(layer: SizedLayer): boolean {
     return this.#layers.has(this.#kindOf(layer));
   }
@@ -152,8 +152,8 @@ function stepSeconds({ first, later }: StepRates, step: "first" | "later"): numb
 
 /**
  * Counts the flops per token of each kind of pass through a block, without attention, as the mean over all blocks. An observing pass
- * leaves out the last group of layers, and adds one triangle of the statistics of each group. With targets, it also runs through the whole
- * dense block, and adds moments of the smaller of two shapes: those of the inputs of both blocks, or those of the outputs and the inputs. An
+ * leaves out the last layers of the block, and adds one triangle of the statistics of each group. With targets, it also runs through the whole
+ * dense block, and adds moments of the smaller of two shapes: moments of the inputs of both blocks, or moments of the outputs and the inputs. An
  * epoch adds two products to each product of the forward pass, for the gradients of its inputs and of its weights.
  */
 export function countPassWork(spec: ModelSpec, hasTargets = false): Record<Pass, number> {
@@ -191,7 +191,7 @@ class Mean {
   }
 }
 
-/** A number that grows as the flops of a layer: those of the products with its weights, and of the factorisation. */
+/** A number that grows as the flops of a layer, which come from the products with its weights and from the factorisation. */
 export function layerWork({ rows, cols }: SizedLayer): number {
   return rows * cols ** 2 + cols ** 3 / 3;
 }

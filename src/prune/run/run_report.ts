@@ -62,7 +62,7 @@ export interface RunFacts extends CommonFacts {
   readonly options: RunOptions;
   readonly opened: ModelFolder;
   readonly choice: Choice;
-  /** What the same command has removed from a larger model before. */
+  /** The parts that the same command has removed from a larger model before. */
   readonly shrunk?: RunReport["shrunk"];
 }
 

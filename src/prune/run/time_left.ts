@@ -1,4 +1,4 @@
-/** Predicts while a run works how long the rest of it takes. */
+/** Predicts the time that a run still takes, while the run works. */
 
 import { blocksOf, countWeights, type ModelSpec } from "../../model/families/family.ts";
 import { BlockPlan, linearLayers, type NameSet, type Pass, type SizedLayer } from "../block_plan.ts";
@@ -54,7 +54,7 @@ export class TimeLeft {
     this.#solved = { layers: [], seconds: 0 };
   }
 
-  /** The seconds. Undefined as long as no layer is solved. */
+  /** The predicted seconds. Undefined until the first layer is solved. */
   get seconds(): number | undefined {
     if (!this.#lastStep) return undefined;
     const { done, total, pass, batches } = this.#lastStep,
@@ -72,7 +72,7 @@ export class TimeLeft {
   }
 }
 
-/** The dense and the pruned model are measured on each text. The head of the dense one runs again beside that of the pruned one. */
+/** The dense and the pruned model are measured on each text. The head of the dense model runs again beside the head of the pruned model. */
 const MODELS = 2, HEADS = 3;
 
 /**

@@ -24,7 +24,7 @@ export const shrinkReportSchema = runReportSchema.pick({
   command: true,
   fingerprint: true,
 }).extend(removalSchema.shape).extend({
-  /** Distinguishes the report from that of `pare prune`. */
+  /** Distinguishes the report from a report of `pare prune`. */
   kind: z.literal(SHRINK_KIND),
   /** The mean cosine between the input and the output of each dense block. Absent if no block was dropped. */
   similarities: z.array(z.number()).optional(),
@@ -44,7 +44,6 @@ export type ShrinkReport = z.infer<typeof shrinkReportSchema>;
 
 /** The facts that are not in the result of the run. */
 export interface ShrinkFacts extends CommonFacts, Pick<ShrinkReport, "perplexity" | "seconds"> {
-  /** The dense model. */
   readonly dense: ModelFolder;
   readonly backend: Backend;
   readonly options:

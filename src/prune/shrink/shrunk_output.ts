@@ -21,7 +21,7 @@ export interface Cut {
   /** The layer that reads the units. The columns that it keeps decide what the tensor keeps. */
   readonly reader: ReadingLayer;
   readonly axis: "rows" | "columns";
-  /** The number of rows or columns before. */
+  /** The number of rows or columns before the units are removed. */
   readonly size: number;
 }
 

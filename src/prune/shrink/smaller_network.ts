@@ -33,7 +33,7 @@ interface SmallerNetwork {
 }
 
 /**
- * @param dense the model before
+ * @param dense the model before units are removed
  * @param smaller the model without the dropped blocks and experts, whose other tensors have their old shapes
  * @throws {ModelError} if the family does not allow the numbers of units
  */

@@ -1,7 +1,7 @@
 /**
  * Chooses calibration windows from a file with many documents, as the code published with SparseGPT does: a random document that is longer
- * than a window, and in it a random window. The documents differ from those of the published code, because Python's generator of random
- * numbers is another one, and because no document is chosen twice.
+ * than a window, and in it a random window. The documents differ from the documents that the published code chooses, because Python's
+ * generator of random numbers is another one, and because no document is chosen twice.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";

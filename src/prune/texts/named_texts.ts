@@ -7,7 +7,7 @@ export const TEXT_NAMES = ["c4", "wikitext2"] as const;
 
 export type TextName = (typeof TEXT_NAMES)[number];
 
-/** What a text is used for. Each use reads another file. */
+/** The use of a text. Each use reads another file. */
 export type TextUse = "calibration" | "evaluation";
 
 export interface NamedText {
@@ -60,7 +60,7 @@ export interface TextFile {
   readonly path: string;
   /** The named text as which the file is read. Undefined for a `.txt` or `.jsonl` file. */
   readonly name?: TextName;
-  /** The name of the text in reports: that of a named text, else that of the file. */
+  /** The name of the text in reports: its name if it is a named text, and otherwise the name of the file. */
   readonly label: string;
 }
 

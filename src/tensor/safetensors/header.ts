@@ -192,7 +192,7 @@ function malformedEntry(name: string, rule: string): SafetensorsError {
 
 /**
  * The nesting of the format: the header, an entry of the header, and the shape of the entry. An entry has eight values
- * and four keys, and the largest mixtures of experts have 150,000 tensors in all files together.
+ * and four keys, and the largest mixtures of experts have 150,000 tensors in all their files.
  */
 const BOUNDS = { maxDepth: 3, maxValues: 2 ** 21 };
 

@@ -12,7 +12,7 @@ function archive(name: string, message: RegExp, entries: () => ZipEntry[]): Torc
   return { name, message, file: () => zip(entries()) };
 }
 
-/** Files that are no archives, and archives without the expected entries or with too many. */
+/** Files that are not archives, and archives without the expected entries or with too many. */
 export const OTHER_ARCHIVES: readonly TorchAttack[] = [
   { name: "an empty file", message: /cannot be read/, file: () => NO_BYTES },
   { name: "a file of zeros", message: /cannot be read/, file: () => new Uint8Array(4096) },

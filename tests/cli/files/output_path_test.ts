@@ -60,7 +60,7 @@ async function makeSpecialFiles(folder: string): Promise<SpecialFiles> {
   return { kinds, [Symbol.dispose]: () => listener.close() };
 }
 
-describe("an output that is no regular file", { skip: isWindows }, () => {
+describe("an output that is not a regular file", { skip: isWindows }, () => {
   it("is refused, and is not changed", () =>
     withTemporaryFolder(async (folder) => {
       using special = await makeSpecialFiles(folder);

@@ -109,12 +109,12 @@ describe("checkSolved()", () => {
 
   it("accepts layers whose errors by the probe are as reported", () => check(BLOCK.layers));
 
-  it("refuses a layer that is missing, is there twice, or was not asked for", async () => {
+  it("refuses a layer that is missing, occurs twice, or was not requested", async () => {
     await refused(check([sparse]), /the layer b\.weight is missing/);
-    await refused(check([sparse, sparse, rounded]), /a layer is there twice/);
+    await refused(check([sparse, sparse, rounded]), /a layer occurs twice/);
     await refused(
       check(BLOCK.layers, { queries: { "b.weight": { bits: 4 } } }),
-      /nobody asked for the layer a\.weight/,
+      /the layer a\.weight was not requested/,
     );
   });
 
@@ -154,7 +154,7 @@ describe("checkSolved()", () => {
     await refused(check(BLOCK.layers, { parameters: { reconstruct: 1 } }), /the reconstruction is missing/);
   });
 
-  it("refuses trained tensors that are none of the block, or have not the zeros of their layer", async () => {
+  it("refuses trained tensors that are not in the block, or that lack zeros of their layer", async () => {
     const train = (tensors: Readonly<Record<string, HostTensor>>) => {
       const reconstructed = { ...BLOCK.reconstructed!, tensors: new Map(Object.entries(tensors)) };
       const layers = [sparse];
@@ -166,7 +166,7 @@ describe("checkSolved()", () => {
     };
     await train({ "norm.bias": row(4, 3, 0, 1), "a.weight": row(0, 0, 3, -1) });
     const wrong: readonly (readonly [Readonly<Record<string, HostTensor>>, RegExp])[] = [
-      [{ "embed.weight": row(1, 2, 3, 4) }, /embed\.weight is not one of the block/],
+      [{ "embed.weight": row(1, 2, 3, 4) }, /embed\.weight is not in the block/],
       [{ "norm.bias": floats("F32", [4], new Float32Array(4)) }, /norm\.bias is F32 \[4\], not F32 \[1,4\]/],
       [{ "norm.bias": floats("BF16", [1, 4], new Float32Array(4)) }, /norm\.bias is BF16 \[1,4\], not F32/],
       [{ "norm.bias": row(1, NaN, 3, 4) }, /norm\.bias has an entry that is not finite/],

@@ -33,7 +33,7 @@ const LIES: Readonly<Record<string, Change>> = {
     result: null,
     report: null,
   }),
-  "an id that is no text": (job) => ({ ...job, id: 7 }),
+  "an id that is not a text": (job) => ({ ...job, id: 7 }),
 };
 
 function edgeWith(changeJob: Change) {

@@ -67,7 +67,7 @@ describe("libraries for products", () => {
     );
   });
 
-  it("are refused by path if the file is absent or is no library", () => {
+  it("are refused by path if the file is absent or is not a library", () => {
     for (const path of ["/nowhere/libblas.so", Deno.execPath()]) {
       const request = { products: path, precisions: PRECISIONS };
       assert.throws(() => findProducts(request), (error: Error) => {

@@ -1,4 +1,4 @@
-/** Tests that Dawn is found, loaded and named, and what its absence is reported as. */
+/** Tests that Dawn is found, loaded and named, and the errors if it is missing. */
 
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -10,7 +10,7 @@ import { describeAdapter, requestAdapter } from "../../../src/device/webgpu/devi
 import { dawnSkipReason } from "../../support/dawn.ts";
 import { temporaryFolder } from "../../support/temporary_folder.ts";
 
-/** Creates `FOLDER/node_modules/webgpu` with the given `package.json` and an addon that is no library. */
+/** Creates `FOLDER/node_modules/webgpu` with a `package.json` and without the addon, and returns its path. */
 async function installFake(folder: string): Promise<string> {
   const dawn = `${folder}/node_modules/webgpu`;
   await Deno.mkdir(dawn, { recursive: true });
@@ -32,7 +32,7 @@ describe("findDawn()", () => {
     ok(linked.addon.startsWith(`${near}/dist/`) && linked.addon.endsWith("/dawn.node"), linked.addon);
   });
 
-  it("makes openDawn() name what is missing, and how it is installed", async () => {
+  it("makes openDawn() name the missing package or addon, and the command that installs the package", async () => {
     throws(() => openDawn(undefined), {
       message:
         "--webgpu dawn needs the npm package webgpu, but no node_modules folder beside or above the program " +

@@ -16,7 +16,7 @@ const KERNELS: readonly Kernel[] = [productNN, productNT, productTN];
 /** The shader of both kernels. */
 const MATRIX = productNT.variants![MATRIX_VARIANT];
 
-/** Changes of the shader that are no faults, by the line and the change, with the reason. */
+/** Changes of the shader that are not faults, by the line and the change, with the reason. */
 const HARMLESS: Readonly<Record<string, string>> = {
   "if i >= params.m || p >= params.k { return 0.0; } | 0.0 → 0.01":
     "beyond the edge, the element of the other operand is 0 or the product is outside of C",

@@ -20,7 +20,7 @@ import { temporaryFolder } from "../../support/temporary_folder.ts";
 
 const scratch = temporaryFolder();
 
-/** A part of a tower for images, which no text reaches. Its bytes are no numbers in F32. */
+/** A part of a tower for images, which no text reaches. Its bytes are not numbers in F32. */
 const TOWER: HostTensor = { dtype: "F32", shape: [2, 2], data: new Uint8Array(16).fill(255) };
 
 /** Writes a fixture as the text part of a multimodal model, whose names begin with `prefix`. Returns its tensors. */

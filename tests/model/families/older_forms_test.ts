@@ -107,7 +107,7 @@ eachBackend("a model in an older form", (backend) => {
   });
 
   it("rotates in three of four blocks of SmolLM3, if config.json has no no_rope_layers", async () => {
-    await assertSameLogits(smolLm3, { no_rope_layers: undefined }, backend(), 1); // its two blocks are no fourth ones
+    await assertSameLogits(smolLm3, { no_rope_layers: undefined }, backend(), 1); // every fourth block does not rotate, and the model has two blocks
     await assertSameLogits(smolLm3, { no_rope_layers: undefined, no_rope_layer_interval: 2 }, backend());
   });
 });

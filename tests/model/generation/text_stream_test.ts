@@ -1,4 +1,4 @@
-/** Tests that tokens are decoded one by one to the text that they have together. */
+/** Tests that tokens that are decoded one by one give the same text as all tokens at once. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -57,7 +57,7 @@ for (const { label, code, format } of [q4_0, q5_0, q8_0, q2_k, q3_k, q4_k, q6_k]
       rows.scales[1] = rows.scales[0] * 1.1;
       assert.throws(
         () => packCodes(format, rows),
-        /are no multiples of a number in F16 up to \d+ times that number/,
+        /are not multiples of a number in F16 up to \d+ times that number/,
       );
     });
     continue;

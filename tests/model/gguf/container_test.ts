@@ -44,12 +44,12 @@ describe("encodeHeader()", () => {
   it("refuses what would break the header, and names the key", () => {
     const refused = (entry: MetadataEntry, message: RegExp) =>
       assert.throws(() => encodeHeader([entry], []), { name: "ModelError", message });
-    refused(["a.count", u32(2 ** 32)], /a\.count is 4294967296, which is no u32/);
+    refused(["a.count", u32(2 ** 32)], /a\.count is 4294967296, which u32 cannot store/);
     refused(["a.count", u32(-1)], /a\.count is -1/);
     refused(["a.count", u32(1.5)], /a\.count is 1\.5/);
-    refused(["a.factor", f32(1e39)], /a\.factor is 1e\+39, which is no f32/);
+    refused(["a.factor", f32(1e39)], /a\.factor is 1e\+39, which f32 cannot store/);
     refused(["a.factor", f32(NaN)], /a\.factor is NaN/);
-    refused(["a.tokens", { type: "text", value: ["\ud800"] }], /a\.tokens has .*, which is no Unicode text/);
+    refused(["a.tokens", { type: "text", value: ["\ud800"] }], /a\.tokens has .*, which is not Unicode text/);
     refused(
       ["a.tokens", { type: "text", value: ["b\0c"] }],
       /a\.tokens has "b\\u0000c", but llama\.cpp ends a text/,

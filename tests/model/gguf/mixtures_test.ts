@@ -129,7 +129,7 @@ describe("the description of a mixture, or of a model with linear attention, for
     });
   }
 
-  it("leads to F16 where the columns of a head of Qwen3.5 are no whole blocks, because they move together", async () => {
+  it("leads to F16 where the columns of a head of Qwen3.5 are not whole blocks, because they move together", async () => {
     const inF16 = async (linear_value_head_dim: number) => {
       const sizes = { linear_key_head_dim: linear_value_head_dim, linear_value_head_dim };
       const config = { ...GGUF_MODELS.qwen3_5_text, ...sizes },
@@ -157,7 +157,7 @@ describe("the description of a mixture, or of a model with linear attention, for
     return readGguf(await Deno.readFile(file)).tensors;
   }
 
-  it("has an importance matrix with the columns of the heads of Qwen3.5 where the weights have them", async () => {
+  it("has an importance matrix of Qwen3.5 whose columns move with the columns of the weights", async () => {
     const { bytes } = (await imatrixOf("qwen3_5_text")).get("blk.0.ssm_out.weight.in_sum2")!;
     const heads = [...new Float32Array(bytes.slice().buffer)].filter((_, i) => i % 32 === 0).map((x) =>
       x / 32

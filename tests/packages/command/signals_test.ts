@@ -16,7 +16,7 @@ const PRUNE = [
 
 const { folder } = await installCommand();
 
-/** Whether a process exists and is no zombie. */
+/** Whether a process exists and is not a zombie. */
 function isRunning(pid: number): boolean {
   try {
     return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));

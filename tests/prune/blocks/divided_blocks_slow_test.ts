@@ -217,7 +217,7 @@ describe("a run at hosts", () => {
             for (const [name, tensor] of tensors) trained.set(name, copyTensor(tensor));
             return Promise.resolve();
           },
-          recordBlock: (block) => Promise.resolve(void measured.add(block)),
+          recordBlockError: (block) => Promise.resolve(void measured.add(block)),
         });
       };
       await assert.rejects(run(8), stopped);

@@ -9,7 +9,7 @@ import { readLayers } from "../../../src/prune/open_block.ts";
 import type { WindowStates } from "../../../src/prune/blocks/window_states.ts";
 import { readFamilyFixture } from "../../support/family_fixtures.ts";
 
-it("DividedStates has the statistics computed again if another host, which may have those of an earlier process, gets the states", async () => {
+it("DividedStates requests the statistics again if another host gets the states, because that host may have older statistics", async () => {
   const { variants: [{ model, config }] } = await readFamilyFixture("llama");
   const plan = new BlockPlan(model.spec, {}), [round] = plan.rounds(0), asked: string[] = [];
   const names = round.flatMap(({ layers }) => layers.map(({ name }) => name));
@@ -35,7 +35,7 @@ it("DividedStates has the statistics computed again if another host, which may h
   const run = { model, config, plan, options: { windows: [] }, trained: new Map() };
   const states = new DividedStates(run, [share], undefined, () => Promise.resolve());
   const openBlock = { block: 0, weights: model.weights, replaced: new Map() };
-  await states.collect(openBlock, { groups: round, hasTargets: false, isLast: true });
+  await states.collect(openBlock, { groups: round, hasTargets: false, advancesDense: false });
   const layers = await readLayers(openBlock, round[0].layers);
   await states.sumsOf(layers);
   host = recorder("two");

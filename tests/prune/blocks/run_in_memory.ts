@@ -12,7 +12,7 @@ import { pruneModel } from "../../../src/prune/run/prune_model.ts";
 import { copyTensor, type HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { type LocalHost, openLocalHost } from "../../support/local_host.ts";
 
-/** What a run does with a model: everything that must not depend on where it runs. */
+/** The results of a run that must not depend on where it runs. */
 export interface Outcome {
   readonly replaced: ReadonlyMap<string, HostTensor>;
   readonly reports: ReadonlyMap<string, { readonly report: Partial<Report> }>;
@@ -41,7 +41,7 @@ export async function runInMemory(
         prune({
           replace: (name, weight) => set(replaced, name, copyTensor(weight)),
           readFinished: (name) => Promise.resolve(trained.get(name) ?? replaced.get(name)!),
-          recordBlock: (block, error) => set(errors, block, error),
+          recordBlockError: (block, error) => set(errors, block, error),
           recordDecision: (block, decision) => set(decisions, block, decision),
           async recordReconstruction(block, { before, after, keptEpoch, tensors }) {
             await set(reconstructions as Map<number, unknown>, block, { before, after, keptEpoch });

@@ -133,7 +133,7 @@ describe("the calibration windows of c4", () => {
     });
   });
 
-  it("are refused if a chosen line is no document", async () => {
+  it("are refused if a chosen line is not a document", async () => {
     const path = await file("bad.json.gz", gzipSync(`{"txt":"${"x ".repeat(100)}"}\n`.repeat(3)));
     await assert.rejects(windowsOf(1, 0, path), {
       name: "ModelError",

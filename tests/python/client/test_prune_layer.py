@@ -236,7 +236,7 @@ def test_a_layer_on_a_gpu_is_answered_on_that_gpu(pare: Pare) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"mask": True}, {"bits": 3, "group_size": 28}, {"dtype": "F16"}], ids=str
 )
-def test_the_check_of_answers_passes_what_every_method_answers(
+def test_the_check_of_answers_passes_the_answers_of_every_method(
     pare: Pare, method: str, pattern: str | None, options: dict[str, Any]
 ) -> None:
     weight, inputs = random_layer(seed=3, rows=13, cols=41)

@@ -139,7 +139,7 @@ LIES = {
     ),
     "a missing layer": (without_layer, "the layer .* is missing"),
     "another layer": (rename, "the layer .* (is missing|was not requested)"),
-    "a layer twice": (twice, "a layer is there twice"),
+    "a layer twice": (twice, "a layer occurs twice"),
 }
 TRAINED = f"trained.{QUERY}"
 TRAINED_LIES = {

@@ -1,4 +1,4 @@
-"""What is left of each pruned block is trained, so that its outputs are near those of the dense block."""
+"""The kept weights of each pruned block are trained, so that its outputs are near the dense outputs."""
 
 import re
 from functools import partial

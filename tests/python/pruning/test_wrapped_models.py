@@ -31,7 +31,7 @@ def test_a_model_in_data_parallel_is_pruned() -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
 
-def test_the_base_model_of_peft_is_pruned_under_its_own_names_and_its_adapters_stay() -> None:
+def test_the_base_model_of_peft_is_pruned_under_its_own_names_and_the_adapters_do_not_change() -> None:
     config = LoraConfig(target_modules=["q_proj", "fc1"], init_lora_weights=False)
     torch.manual_seed(1)
     model = get_peft_model(tiny_model("opt"), config)

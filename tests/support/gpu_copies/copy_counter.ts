@@ -17,7 +17,7 @@ export interface HostWork {
 /** Copies of fewer bytes are not counted. They are headers and the parameters of single dispatches, and not the data of a tensor. */
 const LEAST_COUNTED_BYTES = 1024;
 
-/** The label of the buffer with the parameters of dispatches, which are no data of a request. */
+/** The label of the buffer with the parameters of dispatches, which are not data of a request. */
 const PARAMETERS_LABEL = "params";
 
 const ARRAY_TYPES = ["Uint8Array", "Uint16Array", "Uint32Array", "Float32Array"] as const;
@@ -160,7 +160,7 @@ export class CopyCounter implements Disposable {
     this.#restore.defer(() => void (owner[name] = original));
   }
 
-  /** Counts `new NAME(array)`, which copies the elements of an array that is no buffer. */
+  /** Counts `new NAME(array)`, which copies the elements of an array that is not a buffer. */
   #countConstructor(name: typeof ARRAY_TYPES[number]): void {
     const globals = globalThis as unknown as Record<string, typeof Uint8Array>, original = globals[name];
     globals[name] = new Proxy(original, {

@@ -29,7 +29,7 @@ const SOLVE_SECONDS = 10;
 /** The time between two readings of the memory of the process. */
 const MEMORY_MILLISECONDS = 20;
 
-/** What a rehearsal has measured. */
+/** The measurements of a rehearsal. */
 export interface Rehearsal {
   readonly rates: RunRates;
   /** The number of calibration windows. */
@@ -80,7 +80,7 @@ export async function rehearse(
         ? layer.weight
         : await output?.takeAnswer?.(layer, () => Promise.resolve()) ?? layer.weight,
     replace: () => Promise.resolve(),
-    recordBlock: () => Promise.resolve(),
+    recordBlockError: () => Promise.resolve(),
     record({ name }, lap) {
       if (skipped.has(name)) return Promise.resolve();
       rates.addLayer(sized.get(name)!, { ...lap, layers: solves * lap.layers });

@@ -26,7 +26,7 @@ export interface MemoryUse {
 }
 
 /**
- * Returns the peaks of the memory: those of the rehearsal, with the hidden states of all windows, the head of the model, and the layers
+ * Returns the peaks of the memory: the peaks of the rehearsal, with the hidden states of all windows, the head of the model, and the layers
  * that the rehearsal has not solved. If there are several parts of windows, the statistics of a round are on the device twice.
  * @param hosts the number of hosts that solve the layers; 0 if the backend solves them
  */

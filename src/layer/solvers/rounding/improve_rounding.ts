@@ -5,13 +5,18 @@
  *
  *     t = Q[:, l] + ((W − Q)·A)[:, l]/A[l, l]
  *
- * So earlier columns also compensate for later ones, which they do not in the pass of SparseGPT. Yet a sweep is such a pass, with another
- * factor R and from other weights W₀. Let T be the upper triangle of A with its diagonal, and D the diagonal of A:
+ * So earlier columns also compensate for later ones, which they do not in the pass of SparseGPT. The pass of SparseGPT can still compute a
+ * sweep, with another factor R and other weights W₀. Let T be the upper triangle of A with its diagonal, D the diagonal of A, and Q the
+ * weights before the sweep:
  *
  *     R = T·D^(−½)        W₀ = Q + (W − Q)·A·T⁻¹
  *
- * With this R, the pass rounds W₀[:, l] + Σ_{j<l} (W₀ − Q')[:, j]·A[j, l]/A[l, l] in column l, where Q' has the new weights. With this W₀,
- * that is t, if the columns before l of Q are those of Q'. The pass computes the grids anew, so a sweep improves them too.
+ * Let Q' be the weights after the sweep. With the factor R, the pass rounds the following values in column l:
+ *
+ *     W₀[:, l] + Σ_{j<l} (W₀ − Q')[:, j]·A[j, l]/A[l, l]
+ *
+ * With the weights W₀, these values are t for the current weights, which have the columns of Q' before l and the columns of Q from l on. The
+ * pass computes the grids again, so a sweep improves the grids too.
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
@@ -38,15 +43,15 @@ import { solveSparseGpt } from "../sparsegpt.ts";
 export const ROUNDING_SWEEPS = 4;
 
 interface ImproveOptions {
-  /** The factor of the layer's statistics. Only its block size and its numbers are used. */
+  /** The factor of the layer's statistics. Only its block size, its damping and its largest diagonal entry are used. */
   readonly factor: Factor;
   readonly quantization: QuantizationOptions;
-  /** The largest number of sweeps. They end earlier if one does not lower the loss. */
+  /** The largest number of sweeps. A sweep that does not lower the loss is the last one. */
   readonly sweeps: number;
 }
 
 /**
- * Improves `rounded` on its mask. The function frees `rounded` if it returns another solution or throws.
+ * Improves the kept weights of `rounded`, and keeps its mask. The function frees `rounded` if it returns another solution or throws.
  * @param delta Δ = W − Q of `rounded`, which becomes Δ of the result
  * @throws the errors of `solveSparseGpt`
  */
@@ -93,7 +98,7 @@ export async function improveRounding(
   return { ...best, rowErrors: undefined, loss: least.loss, weightForm: rounded.weightForm };
 }
 
-/** Returns the factor R of a sweep. It is the upper triangle of Â, whose rows are multiplied by the scale D^½. */
+/** Returns the factor R = T·D^(−½) of a sweep, which is the upper triangle of Â with its rows multiplied by the scale D^½. */
 async function upperFactor(
   backend: Backend,
   { a, scale, inverseScale, dead }: ScaledStatistics,

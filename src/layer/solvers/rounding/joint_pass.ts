@@ -1,8 +1,8 @@
 /**
  * Prunes and rounds in one pass over the columns (SparseGPT, arXiv 2301.00774, section 3.5; GPTQ, arXiv 2210.17323). The column loop of the
  * kernel `quantize_block` rounds every weight that it keeps to a grid, so that the later columns compensate for the errors of both pruning
- * and rounding. Before the loop runs on a block of columns, this file writes the mask of the block. If all columns of a row share one grid,
- * this file computes the grids. If only groups of columns share a grid, the loop computes the grids.
+ * and rounding. If the entries to prune are selected block by block, this file writes the mask of a block before the loop runs on it. If all
+ * columns of a row share one grid, this file computes the grids. If only groups of columns share a grid, the loop computes the grids.
  */
 
 import type { Backend, DeviceBuffer } from "../../../device/backend.ts";
@@ -26,8 +26,8 @@ export class JointPass {
   /**
    * Queues writing the parts of the mask that are known before the pass. If whole rows share a grid, also queues computing the grids from
    * the workspace's weights.
-   * @param scale (cols) f32: the diagonal of R. The score of an entry is its magnitude times the scale of its column. The square of the
-   *   scale is also the weight of a rounding error in this column, after the later columns have compensated for the error
+   * @param scale (cols) f32: the diagonal of R. The score of an entry is its magnitude times the scale of its column. The
+   *   square of the scale is the factor of a squared rounding error of the column in the layer error, after later columns have compensated
    * @throws {OutOfDeviceMemoryError} if the grids cannot be allocated. Nothing stays allocated then.
    */
   constructor(
@@ -79,7 +79,7 @@ export class JointPass {
   }
 
   /**
-   * Queues setting the mask bits of the entries that `selection` keeps. All mask bits must be 0 before.
+   * Queues setting the mask bits of the entries that `selection` keeps. All mask bits must be 0 before the call.
    * @param weights the weights of these rows and columns, from element 0 of the buffer on
    */
   #writeMask(weights: Submatrix, rows: IndexRange, columns: IndexRange, selection: DeviceBuffer): void {

@@ -72,7 +72,7 @@ export class OpenCopy {
   /** The digests of all tensors that were replaced or copied, by name. */
   readonly #digests: Map<string, string>;
   readonly #replaced: Set<string>;
-  /** The open weight files by name. As promises they are opened only once, even by concurrent replacements. */
+  /** The open weight files by name. They are promises, so that concurrent replacements open a file only once. */
   readonly #weightFiles = new Map<string, Promise<EditableFile>>();
   readonly #others: WritableFile[] = [];
 

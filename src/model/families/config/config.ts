@@ -49,7 +49,7 @@ export function headDimension(hidden: number, heads: number, name = "num_attenti
 }
 
 /**
- * @param limit the largest number of dimensions of a head, by default that of the attention kernel
+ * @param limit the largest number of dimensions of a head, by default the limit of the attention kernel
  * @throws {ModelError} if `dimensions` is larger
  */
 export function checkHeadDimension(dimensions: number, limit = MAX_HEAD_DIM): number {
@@ -69,7 +69,7 @@ export function headName(
   has: (name: string) => boolean,
   other = "lm_head",
 ): string {
-  // The second name is that of multimodal checkpoints of older versions of transformers.
+  // Multimodal checkpoints of older versions of transformers use the second name.
   const own = ["lm_head", "language_model.lm_head"].find((name) => has(`${name}.weight`));
   return own ?? (isTied ? embedding : other);
 }
@@ -118,7 +118,7 @@ interface LayerTypesConfig {
 }
 
 /**
- * Returns a function that says whether a block has the type `type`, which is that of blocks with a sliding window by default.
+ * Returns a function that says whether a block has the type `type`, by default the type of blocks with a sliding window.
  * @param byDefault the same function for configurations without `layer_types`
  * @throws {ModelError} if `layer_types` does not have one entry per block
  */

@@ -176,7 +176,7 @@ function linear(settings: RotarySettings): RotarySpec {
   return unscaled({ ...settings, base: settings.base.map((frequency) => frequency / factor) });
 }
 
-/** Rotates only the share `partial_rotary_factor` of the pairs, the fastest ones. Their frequencies are those of whole heads. */
+/** Rotates only the share `partial_rotary_factor` of the pairs, the fastest ones. They have the same frequencies as in heads that rotate whole. */
 function proportional(settings: RotarySettings): RotarySpec {
   const { base, rope, config } = settings, factor = rope.factor ?? 1;
   const share = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
@@ -235,8 +235,8 @@ function yarn(settings: RotarySettings): RotarySpec {
 }
 
 /**
- * Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates for the pairs in between. There
- * are none in between if `high_freq_factor` is not larger than `low_freq_factor`.
+ * Divides the frequencies of slow pairs by `factor`, leaves the frequencies of fast pairs unchanged, and interpolates for the pairs in
+ * between. There are none in between if `high_freq_factor` is not larger than `low_freq_factor`.
  */
 function llama3(settings: RotarySettings): RotarySpec {
   const { base, rope, config } = settings, factor = requiredSetting(rope, "factor");

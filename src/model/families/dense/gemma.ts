@@ -20,7 +20,7 @@ import type { LlamaTraits } from "../llama/llama_traits.ts";
 import type { Family } from "../model_family.ts";
 import { GATED_NEURONS } from "../units.ts";
 
-/** The common settings. The defaults are those of the configuration classes in transformers. */
+/** The common settings, with the defaults of the configuration classes in transformers. */
 const commonShape = {
   ...llamaShape,
   head_dim: positiveInt.default(256),

@@ -26,7 +26,7 @@ import type { LlamaTraits } from "../llama/llama_traits.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
 import type { Family } from "../model_family.ts";
 
-/** The settings of a block that differ from those of the model. */
+/** The settings of a block that override settings of the model. */
 const headsShape = { head_dim: positiveInt.optional(), num_key_value_heads: positiveInt.optional() };
 
 const schema = z.object({
@@ -187,7 +187,7 @@ function readGlobalHeads(config: Config, isSliding: (index: number) => boolean):
 }
 
 /**
- * Returns the number of columns of shared keys and values, and a function that gives those of a block. The last blocks read the keys and
+ * Returns the number of columns of shared keys and values, and a function that gives the columns of a block. The last blocks read the keys and
  * values of the last earlier block of their kind, with or without a window.
  * @throws {ModelError} if there is no such block
  */

@@ -1,4 +1,4 @@
-/** Granite, and what all Granites have. */
+/** Granite, and the settings that all Granites share. */
 
 import { z } from "zod";
 import { graniteFactors, LLAMA } from "../architecture.ts";

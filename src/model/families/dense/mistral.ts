@@ -1,4 +1,4 @@
-/** Mistral and Ministral 3. The class of transformers for Mistral 3 has one of them as its text part. */
+/** Mistral and Ministral 3. The multimodal Mistral 3 has either of them as its text part. */
 
 import { z } from "zod";
 import { LLAMA } from "../architecture.ts";
@@ -7,7 +7,7 @@ import { ropeObject } from "../config/rotary_config.ts";
 import { llamaFamily, llamaShape } from "../llama/llama_model.ts";
 import { GATED_NEURONS } from "../units.ts";
 
-/** The default of Mistral 3 that differs from those of its text part. */
+/** The default of Mistral 3 that differs from the default of its text part. */
 const MISTRAL3_DEFAULTS = { tie_word_embeddings: true };
 
 /** Mistral (Jiang et al., arXiv 2310.06825) has a sliding attention window. */
@@ -26,7 +26,7 @@ export const mistral = llamaFamily(
   },
 );
 
-/** The rotation of Ministral 3 in configurations that have no settings of it. */
+/** The settings of the rotary embeddings of Ministral 3 if a configuration has none. */
 const MINISTRAL_ROPE = {
   rope_type: "yarn",
   rope_theta: 1_000_000,

@@ -35,7 +35,7 @@ const schema = z.object({
     head_dim: headDimension(hidden, heads, "n_head"),
     hidden_act: "gelu_tanh" as const,
     rms_norm_eps: config.layer_norm_epsilon,
-    // ALiBi needs no table of positions. `seq_length` is only the length of the windows in training, so it is no limit.
+    // ALiBi needs no table of positions. `seq_length` is only the length of the windows in training, so it is not a limit.
     max_position_embeddings: Infinity,
   };
 });

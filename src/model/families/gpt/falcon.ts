@@ -28,7 +28,7 @@ const schema = z.object({
   layer_norm_epsilon: epsilon.default(1e-5),
   bias: flag,
   alibi: flag,
-  /** Whether the blocks are those of the models with 11, 40 and 180 billion parameters, whose halves run in parallel. */
+  /** Whether the blocks are built as in the models with 11, 40 and 180 billion parameters, whose halves run in parallel. */
   new_decoder_architecture: flag,
   /** The number of key heads of a new block. By default, each query head has a key head of its own. */
   num_kv_heads: positiveInt.nullish(),

@@ -1,4 +1,4 @@
-/** Granite 4 (IBM 2025), whose blocks have linear attention (Mamba 2) or attention. The defaults are those of transformers. */
+/** Granite 4 (IBM 2025), whose blocks have linear attention (Mamba 2) or attention. The defaults are the defaults of transformers. */
 
 import { z } from "zod";
 import {
@@ -40,7 +40,7 @@ const graniteConfig = z.object({
   time_step_limit: z.tuple([z.number().nonnegative(), maxStep]).default([0, Infinity]),
 });
 
-/** @throws {ModelError} if the heads do not have as many dimensions together as the hidden states times `mamba_expand` */
+/** @throws {ModelError} if the total size of the heads is not the size of the hidden states times `mamba_expand` */
 function graniteMamba(config: z.infer<typeof graniteConfig>): Mamba2Sizes {
   const { hidden_size: hidden, mamba_n_heads: heads, mamba_expand: expand, mamba_d_head } = config;
   const headDim = mamba_d_head === "auto" ? Math.floor(expand * hidden / heads) : mamba_d_head;

@@ -42,7 +42,7 @@ const nemotronConfig = z.object({
   num_experts_per_tok: positiveInt.default(2),
   moe_intermediate_size: positiveInt.default(7688),
   moe_shared_expert_intermediate_size: positiveInt.default(7688),
-  /** The size of the inputs of experts, if it is not that of the hidden states. */
+  /** The size of the inputs of experts, if it differs from the size of the hidden states. */
   moe_latent_size: z.null().optional(),
   norm_topk_prob: z.boolean().default(true),
   routed_scaling_factor: z.number().positive().default(1),

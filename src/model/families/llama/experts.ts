@@ -37,7 +37,7 @@ export interface ExpertsSpec extends MixtureTraits {
   readonly hasBiases?: boolean;
   /** As in `LinearSpec`, for the layers of the experts. */
   readonly isTransposed?: boolean;
-  /** A limited gate, whose elements are beside those of `up`. By default, the gate has no limit and comes before `up`. */
+  /** A limited gate, whose elements alternate with the elements of `up`. By default, the gate has no limit and comes before `up`. */
   readonly clampedGate?: ClampedGate;
   /**
    * Whether the factors of a token multiply the inputs of its experts, except the shared one, in the place of their outputs. The factors

@@ -50,7 +50,7 @@ export const GATED_LAYERS: NetworkLayers = { gate: "gate_proj", up: "up_proj", d
 /** The names if one layer computes gate, then up. */
 export const FUSED_LAYERS: NetworkLayers = { gate: "gate_up_proj", down: "down_proj" };
 
-/** The properties in which a network differs from that of LLaMA. */
+/** The properties in which a feed-forward network differs from LLaMA's. */
 export interface NetworkOptions extends LinearOptions {
   /** The name of the network in a block. It is empty if its layers are parts of the block itself. Defaults to `mlp`. */
   readonly name?: string;

@@ -92,7 +92,7 @@ function fusedProjections({ hidden, heads, keyHeads, keyDim, valueDim }: DeltaNe
   };
 }
 
-/** @param isFused whether the projections are those of Qwen3-Next */
+/** @param isFused whether the projections are fused as in Qwen3-Next */
 export function gatedDeltaNet(sizes: DeltaNetSizes, isFused: boolean): LinearAttention {
   const { hidden, heads, keyHeads, keyDim, valueDim, taps, activation, eps } = sizes;
   const values = heads * valueDim, channels = 2 * keyHeads * keyDim + values, gateColumns = values / keyHeads;

@@ -42,7 +42,7 @@ export interface BlockParts {
   readonly feedForwardNorms: NormsOfHalf;
   /** Whether the feed-forward network does not wait for attention. Without a norm of its own, it has the inputs of attention. Defaults to false. */
   readonly isParallel?: boolean;
-  /** If the keys are those of another block, only queries have a norm. */
+  /** If the block uses the keys of another block, only its queries have a norm. */
   readonly queryKeyNorms?: readonly [q: NormSpec, k?: NormSpec, v?: NormSpec];
   /** As in `BlockTraits`. */
   rotary?(index: number): RotarySpec | undefined;

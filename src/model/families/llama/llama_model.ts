@@ -66,7 +66,7 @@ const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedFor
 
 /**
  * Declares a family.
- * @param schema the settings, whose results include those of {@link llamaShape}
+ * @param schema the settings, which include the settings of {@link llamaShape}
  * @param traits returns how the family differs from LLaMA. `has` returns whether the checkpoint has a tensor. `traits`
  * throws a ModelError if a value of a setting is not supported
  */
@@ -87,8 +87,8 @@ export function llamaFamily<Config extends LlamaConfig>(
 }
 
 /**
- * The prefixes of all names except that of the head. A checkpoint that was saved without its head (the layer that computes logits) has
- * none. The last two are those of the text part of multimodal models, in the form of newer and of older versions of transformers.
+ * The prefixes of all names except the name of the head. A checkpoint that was saved without its head (the layer that computes logits) has
+ * none. The last two are the prefixes of the text part of multimodal models, in the form of newer and of older versions of transformers.
  */
 const ROOTS = ["", "model.", "model.language_model.", "language_model.model."];
 

@@ -12,7 +12,7 @@ export interface LlamaTraits
   extends
     Pick<BlockTraits, "window" | "queryScale" | "scale" | "softCap" | "residualScale">,
     Partial<Pick<ModelSpec, "headProjection" | "logits" | "furtherBlocks" | "sharedColumns">> {
-  /** The prefix of all names except that of the head. By default, it is one of `ROOTS` in `llama_model.ts`. */
+  /** The prefix of all names except the name of the head. By default, it is one of `ROOTS` in `llama_model.ts`. */
   readonly root?: string;
   readonly biases?: LlamaBiases;
   /** Whether the tokens that `window` counts are a chunk, as in `AttentionInput`. Defaults to false. */
@@ -45,7 +45,7 @@ export interface LlamaTraits
   rotary?(index: number): RotarySpec | undefined;
   /** Returns whether queries and keys rotate in block `index`. By default they do in every block. `false` means that they never do. */
   readonly hasRotary?: false | ((index: number) => boolean);
-  /** Returns the number by which the attention scores of block `index` are divided besides. Defaults to 1. */
+  /** Returns a further number by which the attention scores of block `index` are divided. Defaults to 1. */
   attentionDivisor?(index: number): number;
   /** Whether each head has a sink, which takes a part of the softmax of attention. Defaults to false. */
   readonly hasSinks?: boolean;

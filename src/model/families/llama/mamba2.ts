@@ -20,7 +20,6 @@ export interface Mamba2Sizes extends MambaTraits {
   readonly eps: number;
   /** Whether the linear layers have biases. */
   readonly bias: boolean;
-  /** Whether the convolution has a bias. */
   readonly convolutionBias: boolean;
 }
 

@@ -12,7 +12,7 @@ export interface MixtureSettings {
   readonly num_experts_per_tok: number;
   /** Whether the factors of a token are divided by their sum. Defaults to true. */
   readonly norm_topk_prob?: boolean;
-  /** The size of an expert. By default, it is that of the family's feed-forward network. */
+  /** The size of an expert. @default the size of the family's feed-forward network */
   readonly moe_intermediate_size?: number;
 }
 

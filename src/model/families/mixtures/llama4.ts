@@ -19,7 +19,7 @@ const schema = z.object({
   head_dim: positiveInt.nullable().default(128),
   rms_norm_eps: epsilon.default(1e-5),
   attention_bias: z.boolean().default(false),
-  /** The inputs of the last layer in the blocks without experts. `intermediate_size` is that of each expert. */
+  /** The inputs of the last layer in the blocks without experts. `intermediate_size` is the number for each expert. */
   intermediate_size_mlp: positiveInt.default(16_384),
   num_local_experts: positiveInt.default(16),
   num_experts_per_tok: positiveInt.default(1),

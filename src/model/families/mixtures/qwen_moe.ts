@@ -1,4 +1,4 @@
-/** Qwen2-MoE and Qwen3-MoE, and what all mixtures of Qwen have. */
+/** Qwen2-MoE and Qwen3-MoE, and the settings that all mixtures of Qwen share. */
 
 import { z } from "zod";
 import { stopAtFault } from "../../../base/stop_at_fault.ts";

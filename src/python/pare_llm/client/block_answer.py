@@ -104,7 +104,7 @@ def _decode(
     }
     answered = reports if request.is_solved else sums
     if len(reports) < len(block["layers"]):
-        raise ValueError("a layer is there twice")
+        raise ValueError("a layer occurs twice")
     for name in answered.keys() ^ request.layers.keys():
         is_missing = name in request.layers
         raise ValueError(

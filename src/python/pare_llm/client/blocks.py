@@ -107,7 +107,7 @@ class BlockHost:
         Args:
             block: the index of the block, from 0.
             tensors: the tensors of the block, by their names in the checkpoint. A tensor with the prefix
-                `pruned.` replaces that of the block.
+                `pruned.` replaces the tensor of the block.
             layers: the parameters of the layers to prune or to collect, by the names of their weights.
             kind: `prune` prunes the layers, and runs the states through the pruned block. `collect` only
                 stores the statistics of the layers, for `add_sums`. `train` and `measure` train a pruned

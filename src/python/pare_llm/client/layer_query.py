@@ -13,7 +13,7 @@ class OtherLayerParameters(TypedDict, total=False):
     """The parameters of `LayerQuery` that `prune_` does not name in its signature."""
 
     column_group: int
-    """The number of neighbouring inputs that pattern=columns removes together, such as those of an
+    """The number of neighbouring inputs that pattern=columns removes together, such as the outputs of an
     attention head. The number of inputs must be a multiple of it. Defaults to 1. Accepts 1 to 2048."""
     blocksize: int
     """Columns per block, a multiple of m and of group_size. Defaults to the largest multiple of the larger
@@ -53,7 +53,7 @@ class OtherLayerParameters(TypedDict, total=False):
     error: bool
     """Whether to compute relative_error, which costs one more matrix product. Defaults to true."""
     dtype: Literal["same", "F32", "F16", "BF16"]
-    """The dtype of the weights in the answer. same is that of the request. Defaults to same."""
+    """The dtype of the weights in the answer. same is the dtype of the request. Defaults to same."""
 
 
 class LayerQuery(OtherLayerParameters, total=False):

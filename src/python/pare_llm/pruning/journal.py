@@ -42,7 +42,7 @@ _READ_BYTES = 1 << 20
 
 
 class JournalEntry(TypedDict):
-    """What the journal says about a finished layer."""
+    """The facts that the journal has about a finished layer."""
 
     sha256: str
     """The digest of the file with the weight, in hexadecimal."""

@@ -47,7 +47,7 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the reconstruction of one block achieved.
+    """The result of the reconstruction of one block.
 
     The errors are means of ‖out − y‖²/‖y‖² over the held-out tokens, or over all tokens if none is held out.
     """
@@ -98,7 +98,7 @@ class PruneReport:
     """The pruned layers, in the order of the model. Their reports were made before any reconstruction."""
     facts: RunFacts
     reconstructions: Mapping[int, Reconstruction] = field(default_factory=dict)
-    """What the reconstruction of each block achieved, by the index of the block."""
+    """The results of the reconstructions, by the index of the block."""
 
     @property
     def entries(self) -> int:

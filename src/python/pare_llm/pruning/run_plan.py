@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class RunPlan:
-    """What a run prunes, and with which parameters. Every rank has the same plan, and its own batches."""
+    """The layers that a run prunes, and their parameters. Every rank has the same plan."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Connections that are cut at a deadline. urllib3 counts its timeouts anew for each piece that it reads."""
+"""Connections that are cut at a deadline. urllib3 restarts its timeouts for each piece that it reads."""
 
 from __future__ import annotations
 

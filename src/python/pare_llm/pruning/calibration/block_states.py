@@ -110,7 +110,7 @@ class BlockStates:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Add the seconds until the context ends to those of the calibration."""
+        """Add the seconds until the context ends to the calibration."""
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started

@@ -27,7 +27,7 @@ class BlockReconstruction:
     journal: Journal | None
     """The journal of the run, which only rank 0 has."""
     results: dict[int, Reconstruction] = field(default_factory=dict)
-    """What was achieved, by the index of the block."""
+    """The results, by the index of the block."""
 
     def is_finished(self, block: Block) -> bool:
         """Return whether the journal has the trained parameters of a block."""
