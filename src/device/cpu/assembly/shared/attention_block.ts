@@ -187,8 +187,8 @@ export function update_softmax<A>(
       if (rounded) write_rounded_numerators(row, last - first, scale, softmax, target);
       else write_numerators(row, last - first, scale, softmax, target);
     }
-    memory.fill(numerators, 0, first << size);
-    memory.fill(numerators + (last << size), 0, width - last << size);
+    if (first > 0) memory.fill(numerators, 0, first << size);
+    if (last < width) memory.fill(numerators + (last << size), 0, width - last << size);
     scores += ld << 2, numerators += ld << size, softmax += STATE_BYTES, sums += ldSums << 2;
   }
 }
@@ -215,6 +215,7 @@ function raise_maximum(row: usize, count: u32, scale: f32, softmax: usize, sums:
   const after = max_lane(f32x4.pmax(maximum0, maximum1));
   if (after == before) return;
   store<f32>(softmax, after, MAXIMUM);
+  if (before == -Infinity) return; // denominator and sums are zero
   const rescale = f32x4.extract_lane(exp4(f32x4.splat((before - after) * scale)), 0);
   scale_into(softmax, 8, rescale, softmax);
   scale_into(sums, sumLength, rescale, sums);
