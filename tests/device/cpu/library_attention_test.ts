@@ -1,6 +1,7 @@
 /**
  * Tests attention whose products are computed by a library: for each precision, by the first one that is found on this machine. It
- * handles keys in blocks of 512, so the cases have windows of fewer and of more tokens.
+ * handles queries and keys in blocks of 128, and splits a block into strips of 64 queries if some do not see all of its keys. The
+ * cases therefore have windows of fewer and of more tokens.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -19,10 +20,10 @@ const COMMON = { batch: 2, kv_heads: 2, head_dim: 20 };
 const SIZES: Readonly<Record<string, Parameters<typeof attentionCase>[0]>> = {
   "one token": { ...COMMON, tokens: 1 },
   "fewer keys than a block": { ...COMMON, tokens: 77, head_dim: 31 },
-  "keys of two blocks": { ...COMMON, tokens: 577, batch: 1 },
+  "keys of five blocks": { ...COMMON, tokens: 577, batch: 1 },
   "shared key heads and limited scores": { ...COMMON, tokens: 130, heads: 4, soft_cap: 3 },
   "a sliding window": { ...COMMON, tokens: 150, window: 17 },
-  "sinks, and chunks of two blocks": {
+  "sinks, and chunks of several blocks": {
     ...COMMON,
     tokens: 700,
     batch: 1,
@@ -30,8 +31,10 @@ const SIZES: Readonly<Record<string, Parameters<typeof attentionCase>[0]>> = {
     chunked: 1,
     has_sinks: 1,
   },
-  "earlier keys of two blocks": { ...COMMON, tokens: 3, past: 600 },
+  "earlier keys of several blocks": { ...COMMON, tokens: 3, past: 600 },
   "a sliding window of several blocks": { ...COMMON, tokens: 1100, batch: 1, window: 530 },
+  "a last strip of one row whose keys begin with a block": { ...COMMON, tokens: 193, window: 65 },
+  "a negative scale": { ...COMMON, tokens: 150, scale: -0.25 },
 };
 
 /** The first library of each precision. */

@@ -127,6 +127,10 @@ testKernel(
       ),
     ] as const
   ),
+  [
+    "scales the products by a negative number or zero",
+    ...[-0.5, 0].map((scale) => attentionCase({ tokens: 70, head_dim: 16, scale, window: 40 })),
+  ],
   ["accepts q, k and v side by side in each row of one buffer", fusedCase(20, 60, [])],
   ["accepts q, k and v of each head side by side in one buffer", fusedCase(60, 20, [0.5, 0.25, 0.125])],
   ["does not overflow for large positive or negative scores", largeScores(false), largeScores(true)],

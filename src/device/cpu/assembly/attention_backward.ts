@@ -1,6 +1,6 @@
 // The CPU twin of shaders/attention_backward.wgsl: the gradients of attention with respect to q, k or v. A work item is
 // 64 rows of one head, which are queries, keys or values. It visits the tokens that these rows see, or that see these
-// rows, in blocks of 64 columns, and does three steps for each block:
+// rows, in blocks of columns, and does three steps for each block:
 //
 //   1. It computes the products q·kᵀ and d_out·vᵀ.
 //   2. It turns the products into the factors of the columns.
@@ -10,13 +10,13 @@
 // row, and c the token of a column.
 
 import { AttentionKeysBackwardArgs, AttentionQueriesBackwardArgs, AttentionValuesBackwardArgs } from "./args";
-import { KEYS, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values } from "./shared/attention_block";
+import { first_key, KEYS, MICRO_ROWS, multiply, pack_queries } from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { exp4, tanh4 } from "./shared/exp";
+import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { ceil_divide, round_up } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { add_scaled } from "./shared/row_operations";
-import { first_key } from "./shared/softmax";
 
 // The rows of a work item.
 const ROWS: u32 = 64;
@@ -88,7 +88,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
   const rowPartners = packedRows + (ROWS * dim << 2); // (ROWS, dim): d_out of the queries, or values of the keys
   const columns = rowPartners + (ROWS * dim << 2); // (KEYS/panel, dim, panel): keys or queries
   const columnPartners = columns + (KEYS * dim << 2); // (KEYS/panel, dim, panel): values, or d_out of the queries
-  const added = columnPartners + (KEYS * dim << 2); // (paddedDim/panel, KEYS, panel): the columns that are added up
+  const added = columnPartners + (KEYS * dim << 2); // (paddedDim/panel, count, panel): the columns that are added up
   const factors = added + (KEYS * paddedDim << 2); // (ROWS, KEYS): products of queries and keys; later the factors
   const products = factors + (ROWS * KEYS << 2); // (ROWS, KEYS): d_out·v
   const statistics = products + (ROWS * KEYS << 2); // (2, KEYS): statistics of the queries among rows or columns
@@ -108,10 +108,10 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
       const count = min<u32>(KEYS, end - c), column = firstRow + c;
       const q = args.q + (query_index(args, column, head) << 2), k = args.k + (key_index(args, column, head) << 2);
       const v = args.v + (value_index(args, column, head) << 2), dOut = args.d_out + (output_index(args, column, head) << 2);
-      pack_keys(isQuery ? k : q, isQuery ? ldk : ldq, count, dim, panel, columns);
-      if (variable != V) pack_keys(isQuery ? v : dOut, isQuery ? ldv : ldo, count, dim, panel, columnPartners);
-      if (isQuery) pack_values(k, ldk, count, dim, panel, added);
-      else pack_values(variable == K ? q : dOut, variable == K ? ldq : ldo, count, dim, panel, added);
+      pack_panels_transposed(isQuery ? k : q, isQuery ? ldk : ldq, count, dim, panel, columns);
+      if (variable != V) pack_panels_transposed(isQuery ? v : dOut, isQuery ? ldv : ldo, count, dim, panel, columnPartners);
+      if (isQuery) pack_panels(k, ldk, dim, count, panel, added);
+      else pack_panels(variable == K ? q : dOut, variable == K ? ldq : ldo, dim, count, panel, added);
       pack_statistics(args, head, isQuery ? row : column, isQuery ? rows : count, statistics);
 
       for (let r: u32 = 0; r < rows; r += MICRO_ROWS) {
@@ -135,7 +135,7 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
         }
         for (let p: u32 = 0; p < paddedDim; p += panel) {
           multiply(
-            factors + (r * KEYS + from << 2), KEYS, added + (p * KEYS + from * panel << 2), to - from,
+            factors + (r * KEYS + from << 2), KEYS, added + (p * count + from * panel << 2), to - from,
             sums + (r * paddedDim + p << 2), paddedDim, true,
           );
         }

@@ -1,15 +1,17 @@
 // The CPU twin of shaders/attention_statistics.wgsl: the log-sum-exp of the scores of each query and head, and Σ
-// d_out·out. A work item is 64 query rows of one head. It computes the scores of one block of 64 keys after the other
+// d_out·out. A work item is 64 query rows of one head. It computes the scores of one block of keys after the other
 // with the steps of shared/attention_block.ts, like attention.ts.
 
 import { AttentionStatisticsArgs } from "./args";
-import { KEYS, MICRO_ROWS, multiply_strip, pack_keys, pack_queries } from "./shared/attention_block";
+import {
+  denominator, first_key, KEYS, largest_score, MICRO_ROWS, multiply_strip, pack_queries, start_softmax, STATE_BYTES, update_softmax,
+} from "./shared/attention_block";
 import { micro_cols } from "./shared/micro_kernels";
 import { log_f64 } from "./shared/exp";
+import { pack_panels_transposed } from "./shared/gemm_pack";
 import { ceil_divide } from "./shared/items";
 import { scratch } from "./shared/instance";
 import { dot } from "./shared/row_operations";
-import { denominator, first_key, largest_score, start_softmax, STATE_BYTES, update_softmax } from "./shared/softmax";
 
 // The query rows of a work item.
 const QUERIES: u32 = 64;
@@ -55,7 +57,7 @@ function add_scores(
   for (let s0 = first_key(t0, window, chunked), end = t0 + queries; s0 < end; s0 += KEYS) {
     const count = min<u32>(KEYS, end - s0);
     const k = args.k_offset + (firstRow + s0) * args.ldk + kvColumn;
-    pack_keys(args.k + (<usize>k << 2), args.ldk, count, dim, panel, keys);
+    pack_panels_transposed(args.k + (<usize>k << 2), args.ldk, count, dim, panel, keys);
     for (let r: u32 = 0; r < queries; r += MICRO_ROWS) {
       const rows = min<u32>(MICRO_ROWS, queries - r), to = min<i32>(count, t0 + r + rows - s0);
       if (to <= 0) continue;

@@ -1,15 +1,23 @@
-// The products of attention over one block of keys without a library. They pack queries, keys and values into panels, and
-// multiply them with a micro-kernel. attention.ts, attention_statistics.ts and attention_backward.ts choose the blocks and
-// their order.
+// The parts of attention that attention.ts, attention_statistics.ts and attention_backward.ts share. The first half of this
+// file multiplies queries, keys and values by a micro-kernel, if no library does.
+//
+// The second half is the online softmax (Milakov & Gimelshein, arXiv 1805.02867), which reads the keys of a query row block
+// by block. The products q·k of a strip, which is some query rows and some keys of a block, become the numerators p of the
+// softmax in two passes over each row: one for the maximum, and one for everything else.
+//
+// The memory `softmax` has STATE_BYTES for each query row: eight lanes, whose sum is the denominator Σ p of the keys so
+// far, and then the largest score so far, which is subtracted before the exponential. If a score is only the scaled product,
+// the products are compared unscaled, and the exponential scales their differences.
 
-import { transpose_4x4 } from "./lanes";
+import { exp4, tanh4 } from "./exp";
 import { is_paired } from "./instance";
 import { round_up } from "./items";
+import { max_lane, sum_lanes } from "./lanes";
 import { micro_cols } from "./micro_kernels";
 import { scale_into } from "./row_operations";
 
 // The number of keys in a block.
-export const KEYS: u32 = 64;
+export const KEYS: u32 = 128;
 // The number of rows of a product that the micro-kernel computes. The number of columns is micro_cols().
 export const MICRO_ROWS: u32 = 4;
 
@@ -17,46 +25,6 @@ export const MICRO_ROWS: u32 = 4;
 export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f32, target: usize): void {
   for (let r: u32 = 0; r < count; r++) scale_into(q + (<usize>(r * ldq) << 2), dim, scale, target + (r * dim << 2));
   memory.fill(target + (count * dim << 2), 0, (round_up(count, MICRO_ROWS) - count) * dim << 2);
-}
-
-// Packs keys into panels of `width` keys, transposed: target[p][d][i] ← k[width·p + i][d], where p is a panel, d a
-// dimension of the head, and i a key of the panel. Keys past `count` become zeros.
-export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, width: u32, target: usize): void {
-  const stride = <usize>ldk << 2, step = <usize>width << 2;
-  for (let s: u32 = 0; s < round_up(count, width); s += 4) {
-    const from = k + <usize>s * stride;
-    const to = target + ((s & ~(width - 1)) * dim + (s & (width - 1)) << 2);
-    let d: u32 = 0;
-    if (s + 4 <= count) {
-      for (; d + 4 <= dim; d += 4) transpose_4x4(from + (d << 2), stride, to + <usize>d * step, step);
-    }
-    for (; d < dim; d++) {
-      for (let i: u32 = 0; i < 4; i++) {
-        store<f32>(to + <usize>d * step + (i << 2), s + i < count ? load<f32>(from + <usize>i * stride + (d << 2)) : 0);
-      }
-    }
-  }
-}
-
-// Packs values into panels of `width` columns: target[p][s][i] ← v[s][width·p + i], where p is a panel, s a key, and i
-// a column of the panel. Columns past `dim` become zeros. `width` is 8 or 16.
-export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32, target: usize): void {
-  for (let s: u32 = 0; s < count; s++) {
-    const from = v + (<usize>(s * ldv) << 2);
-    let d: u32 = 0;
-    for (; d + width <= dim; d += width) {
-      const to = target + (d * KEYS + s * width << 2);
-      v128.store(to, v128.load(from + (d << 2)));
-      v128.store(to, v128.load(from + (d << 2), 16), 16);
-      if (width == 8) continue;
-      v128.store(to, v128.load(from + (d << 2), 32), 32);
-      v128.store(to, v128.load(from + (d << 2), 48), 48);
-    }
-    const to = target + (d * KEYS + s * width << 2);
-    for (let i: u32 = 0; d < dim && i < width; i++) {
-      store<f32>(to + (i << 2), d + i < dim ? load<f32>(from + (d + i << 2)) : 0);
-    }
-  }
 }
 
 // C ← A·B, or C ← C + A·B with `accumulate`. A is (4, depth), C is (4, micro_cols()), and B is one panel, (depth,
@@ -122,11 +90,183 @@ function multiply_4x16(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: 
 }
 
 // Computes the products of MICRO_ROWS query rows, from row r on, and the keys from index `from` to `to` − 1 of a block. `query` and
-// `keys` are as `pack_queries` and `pack_keys` make them, `scores` is (rows, KEYS), and `from` is a multiple of micro_cols().
+// `keys` are as `pack_queries` and `pack_panels_transposed` make them, `scores` is (rows, KEYS), and `from` is a multiple of micro_cols().
 // @ts-ignore: decorator
 @inline export function multiply_strip(query: usize, dim: u32, keys: usize, r: u32, from: u32, to: u32, scores: usize): void {
   const panel = micro_cols();
   for (let p = from; p < to; p += panel) {
     multiply(query + (r * dim << 2), dim, keys + (p * dim << 2), dim, scores + (r * KEYS + p << 2), KEYS, false);
   }
+}
+
+export const STATE_BYTES: u32 = 64;
+const MAXIMUM: usize = 32;
+
+const LOG2_E: f32 = 1.44269504;
+
+// The coefficients of a polynomial for 2^r with |r| ≤ ½, with a relative error of 7.5e-8. These numbers and the next are
+// variables, because V8 would build a constant vector again in every pass of a loop.
+let c0: f32 = 0, c1: f32 = 0, c2: f32 = 0, c3: f32 = 0, c4: f32 = 0, c5: f32 = 0;
+// Below this exponent, 2^x becomes 0.
+let lowest: f32 = 0;
+// Adding this number to x rounds x to an integer n. The low bits of the sum are then n + 127, the exponent field of 2^n.
+let rounding: f32 = 0;
+// Half of the last bit that remains when an f32 number becomes bf16.
+let half: u32 = 0;
+
+// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys, or the keys of
+// its chunk of `window` tokens if `chunked` is 1.
+// @ts-ignore: decorator
+@inline export function first_key(t: u32, window: u32, chunked: u32): u32 {
+  if (window == 0 || t < window) return 0;
+  return chunked == 1 ? t - t % window : t + 1 - window;
+}
+
+// Whether the scores are more than products times a positive scale. They are then computed and stored before the maximum.
+// @ts-ignore: decorator
+@inline function stores_scores<A>(args: A, slope: f32): bool {
+  return args.soft_cap > 0 || slope != 0 || !(args.scale > 0);
+}
+
+// The factor between the stored numbers, which are products or scores, and the scores.
+// @ts-ignore: decorator
+@inline function stored_scale<A>(args: A, slope: f32): f32 {
+  return stores_scores(args, slope) ? 1 : args.scale;
+}
+
+// Starts the softmax of `rows` query rows of a head. The only score so far is the sink of the head, or there is none. Must be
+// called in every item before `update_softmax`.
+export function start_softmax<A>(args: A, head: u32, slope: f32, softmax: usize, rows: u32): void {
+  c0 = 1.00000012, c1 = 0.693146944, c2 = 0.240221202, c3 = 0.0555071309, c4 = 0.00967554096, c5 = 0.00132764725;
+  lowest = -127, rounding = 12582912 + 127, half = 0x8000;
+  const hasSink = args.has_sinks == 1;
+  const maximum: f32 = hasSink ? load<f32>(args.sinks + (<usize>head << 2)) / stored_scale(args, slope) : -Infinity;
+  memory.fill(softmax, 0, rows * STATE_BYTES);
+  for (let r: u32 = 0; r < rows; r++, softmax += STATE_BYTES) {
+    if (hasSink) store<f32>(softmax, 1);
+    store<f32>(softmax, maximum, MAXIMUM);
+  }
+}
+
+// The denominator of one row.
+// @ts-ignore: decorator
+@inline export function denominator(softmax: usize): f32 {
+  return sum_lanes(f32x4.add(v128.load(softmax), v128.load(softmax, 16)));
+}
+
+// The largest score of one row.
+// @ts-ignore: decorator
+@inline export function largest_score<A>(args: A, slope: f32, softmax: usize): f32 {
+  return load<f32>(softmax, MAXIMUM) * stored_scale(args, slope);
+}
+
+// Turns the products q·k of a strip into the numerators p = exp(score − maximum) of the softmax, where
+//
+//   score = soft_cap(scale·q·k) + slope·(s − t), and −∞ if query t does not see key s.
+//
+// The strip has `rows` query rows from token t on, and `count` keys from token s on. `scores` is (rows, ld), and so are
+// `numerators`, in f32, or in bf16 with `rounded`. Both may be the same memory if `rounded` is false. Up to seven numbers after
+// the `count` ones of a row are overwritten too. `sums` is (rows, ldSums): if a maximum grows, Σ p·v of the row, which are
+// `sumLength` numbers, and the denominator are rescaled to the new maximum.
+export function update_softmax<A>(
+  args: A, slope: f32, rounded: bool, t: u32, rows: u32, s: u32, count: u32, scores: usize, numerators: usize, ld: u32, softmax: usize,
+  sums: usize, ldSums: u32,
+): void {
+  const scale = stored_scale(args, slope), size: usize = rounded ? 1 : 2, width = round_up(count, 8);
+  for (const end = t + rows; t < end; t++) {
+    const low = first_key(t, args.window, args.chunked);
+    const from: u32 = low > s ? low - s : 0, to: u32 = t < s ? 0 : min<u32>(count, t + 1 - s);
+    let first: u32 = 0, last: u32 = 0;
+    if (from < to) {
+      first = from & ~7, last = round_up(to, 8);
+      if (stores_scores(args, slope)) compute_scores(scores, to, args.scale, args.soft_cap, slope, <f32>(<i32>s - <i32>t));
+      for (let j = first; j < from; j++) store<f32>(scores + (j << 2), -Infinity);
+      for (let j = to; j < last; j++) store<f32>(scores + (j << 2), -Infinity);
+      const row = scores + (first << 2), target = numerators + (first << size);
+      raise_maximum(row, last - first, scale, softmax, sums, ldSums);
+      if (rounded) write_rounded_numerators(row, last - first, scale, softmax, target);
+      else write_numerators(row, last - first, scale, softmax, target);
+    }
+    if (first > 0) memory.fill(numerators, 0, first << size);
+    if (last < width) memory.fill(numerators + (last << size), 0, width - last << size);
+    scores += ld << 2, numerators += ld << size, softmax += STATE_BYTES, sums += ldSums << 2;
+  }
+}
+
+// row ← cap(scale·row) + slope·(distance + index) for `count` scores. Up to three scores after them change too.
+function compute_scores(row: usize, count: u32, scale: f32, cap: f32, slope: f32, distance: f32): void {
+  const caps = f32x4.splat(cap);
+  let distances = f32x4.add(f32x4(0, 1, 2, 3), f32x4.splat(distance));
+  for (let j: u32 = 0; j < count; j += 4) {
+    let score = f32x4.mul(v128.load(row + (j << 2)), f32x4.splat(scale));
+    if (cap > 0) score = f32x4.mul(caps, tanh4(f32x4.div(score, caps)));
+    v128.store(row + (j << 2), f32x4.relaxed_madd(f32x4.splat(slope), distances, score));
+    distances = f32x4.add(distances, f32x4.splat(4));
+  }
+}
+
+// Raises the maximum of a row to the largest of `count` scores, and rescales the row's denominator and sums.
+function raise_maximum(row: usize, count: u32, scale: f32, softmax: usize, sums: usize, sumLength: u32): void {
+  const before = load<f32>(softmax, MAXIMUM);
+  let maximum0 = f32x4.splat(before), maximum1 = maximum0;
+  for (const end = row + (count << 2); row < end; row += 32) {
+    maximum0 = f32x4.pmax(maximum0, v128.load(row)), maximum1 = f32x4.pmax(maximum1, v128.load(row, 16));
+  }
+  const after = max_lane(f32x4.pmax(maximum0, maximum1));
+  if (after == before) return;
+  store<f32>(softmax, after, MAXIMUM);
+  if (before == -Infinity) return; // denominator and sums are zero
+  const rescale = f32x4.extract_lane(exp4(f32x4.splat((before - after) * scale)), 0);
+  scale_into(softmax, 8, rescale, softmax);
+  scale_into(sums, sumLength, rescale, sums);
+}
+
+function write_numerators(row: usize, count: u32, scale: f32, softmax: usize, target: usize): void {
+  write_exponentials(false, row, count, scale, softmax, target);
+}
+
+function write_rounded_numerators(row: usize, count: u32, scale: f32, softmax: usize, target: usize): void {
+  write_exponentials(true, row, count, scale, softmax, target);
+}
+
+// target ← exp(scale·(row − maximum)) for `count` scores, a multiple of 8, and adds the results to the denominator. With
+// `rounded`, target is rounded to bf16, and ties up, because no result is negative. The engine pairs the instructions, because
+// the lanes of the denominator are loaded and stored in pairs.
+// @ts-ignore: decorator
+@inline function write_exponentials(rounded: bool, row: usize, count: u32, scale: f32, softmax: usize, target: usize): void {
+  const factor = f32x4.splat(scale * LOG2_E), maximum = v128.load32_splat(softmax, MAXIMUM);
+  const k0 = f32x4.splat(c0), k1 = f32x4.splat(c1), k2 = f32x4.splat(c2), k3 = f32x4.splat(c3), k4 = f32x4.splat(c4), k5 = f32x4.splat(c5);
+  const low = f32x4.splat(lowest), toInteger = f32x4.splat(rounding), halves = i32x4.splat(half);
+  let sum0 = v128.load(softmax), sum1 = v128.load(softmax, 16);
+  for (const end = row + (count << 2); row < end; row += 32) {
+    const x0 = f32x4.mul(f32x4.sub(v128.load(row), maximum), factor), x1 = f32x4.mul(f32x4.sub(v128.load(row, 16), maximum), factor);
+    const p0 = power_of_two(x0, low, toInteger, k0, k1, k2, k3, k4, k5);
+    const p1 = power_of_two(x1, low, toInteger, k0, k1, k2, k3, k4, k5);
+    sum0 = f32x4.add(sum0, p0), sum1 = f32x4.add(sum1, p1);
+    if (rounded) {
+      const upper0 = i32x4.shr_u(i32x4.add(p0, halves), 16), upper1 = i32x4.shr_u(i32x4.add(p1, halves), 16);
+      v128.store(target, i16x8.narrow_i32x4_u(upper0, upper1));
+      target += 16;
+    } else {
+      v128.store(target, p0), v128.store(target, p1, 16);
+      target += 32;
+    }
+  }
+  v128.store(softmax, sum0), v128.store(softmax, sum1, 16);
+}
+
+// Returns 2^x for x ≤ 0 with a relative error of 2.2e-7, 0 if x is less than −126.5, and NaN for NaN.
+// @ts-ignore: decorator
+@inline function power_of_two(
+  x: v128, low: v128, toInteger: v128, k0: v128, k1: v128, k2: v128, k3: v128, k4: v128, k5: v128,
+): v128 {
+  const clamped = f32x4.pmax(x, low); // this order of operands preserves NaN
+  const rounded = f32x4.add(clamped, toInteger);
+  const r = f32x4.sub(clamped, f32x4.sub(rounded, toInteger));
+  let p = f32x4.relaxed_madd(r, k5, k4);
+  p = f32x4.relaxed_madd(p, r, k3);
+  p = f32x4.relaxed_madd(p, r, k2);
+  p = f32x4.relaxed_madd(p, r, k1);
+  p = f32x4.relaxed_madd(p, r, k0);
+  return f32x4.mul(p, i32x4.shl(rounded, 23));
 }
