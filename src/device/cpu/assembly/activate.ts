@@ -18,7 +18,8 @@ const GATE: u32 = 0;
 const BIAS: u32 = 1;
 const NONE: u32 = 2;
 
-// Over `count` elements of a row, y ← activation(x)·other as a GATE, and y ← activation(x + other) with a BIAS.
+// Over `count` elements of a row, y ← activation(x)·other as a GATE, activation(x + other) with a BIAS, and otherwise
+// activation(x).
 function activate_run(x: usize, other: usize, y: usize, count: u32, use: u32, activation: u32): void {
   if (use == NONE) activate_each(x, other, y, count, NONE, activation);
   else if (use == GATE && activation == SILU) activate_each(x, other, y, count, GATE, SILU);
