@@ -95,9 +95,6 @@ class CpuBackend implements Backend {
   readonly memoryBytes = MAX_HEAP_BYTES;
   readonly counters = newCounters();
   readonly #markChangedInModule: (address: number) => void;
-  readonly #copyBytes: number;
-  readonly #zeroBytes: number;
-  readonly #fromFloat32: number;
   /** Present if the library multiplies bfloat16. */
   readonly #roundedCopies?: RoundedCopies;
 
@@ -112,15 +109,11 @@ class CpuBackend implements Backend {
     const rounds = library?.precision === "bfloat16" ? library.precision : undefined;
     this.adapter = { name, software: false, ...(rounds && { rounds }) };
     this.#markChangedInModule = markChanged;
-    this.#copyBytes = table.index("copy_bytes");
-    this.#zeroBytes = table.index("zero_bytes");
-    this.#fromFloat32 = table.index("from_float32");
     if (rounds) this.#roundedCopies = new RoundedCopies(this.#copiesOwner());
   }
 
   createBuffer(label: string, byteLength: number): DeviceBuffer {
-    const bytes = Math.ceil(byteLength / 4) * 4;
-    const limit = this.maxBufferBytes;
+    const bytes = Math.ceil(byteLength / 4) * 4, limit = this.maxBufferBytes;
     if (!(bytes >= 0 && bytes <= limit)) {
       throw new OutOfDeviceMemoryError(
         `buffer ${label}: ${byteLength} bytes exceed the cpu backend's limit of ${limit} bytes`,
@@ -139,7 +132,7 @@ class CpuBackend implements Backend {
     // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
     const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
     this.heap.write(staging, bytes);
-    this.#push(this.#copyBytes, staging, buffer.address + byteOffset, bytes.byteLength);
+    this.#push("copy_bytes", staging, buffer.address + byteOffset, bytes.byteLength);
     buffer.usedUntil = this.executor.queued;
     this.heap.retire(staging, bytes.byteLength, this.executor.queued);
   }
@@ -157,14 +150,14 @@ class CpuBackend implements Backend {
     if (from === to && Math.abs(sourceOffset - targetOffset) < byteLength) {
       throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
     }
-    this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
+    this.#push("copy_bytes", from.address + sourceOffset, to.address + targetOffset, byteLength);
     this.#markChanged(to);
     from.usedUntil = to.usedUntil = this.executor.queued;
   }
 
   clear(target: DeviceBuffer): void {
     const buffer = this.#own(target);
-    this.#push(this.#zeroBytes, buffer.address, buffer.byteLength);
+    this.#push("zero_bytes", buffer.address, buffer.byteLength);
     this.#markChanged(buffer);
     buffer.usedUntil = this.executor.queued;
   }
@@ -176,21 +169,26 @@ class CpuBackend implements Backend {
   ): void {
     const table = this.table, { pack, index } = table.resolve(kernel);
     const operands = resolveBindings(kernel, buffers, (buffer) => this.#own(buffer));
+    const { roundedOutput } = kernel, output = operands[operands.length - 1];
+    for (const [i, access] of Object.values(kernel.bindings).entries()) {
+      if (access === "read_write" && !(roundedOutput && operands[i] === output)) {
+        this.#markChanged(operands[i]);
+      }
+    }
     // Rounding an operand is a command too, so it must be queued before the arguments of this one are written.
     const rounded = this.#roundedAddresses(kernel, operands, params);
-    const last = operands.length - 1, isLastRounded = kernel.roundedOutput !== undefined;
-    for (const [i, access] of Object.values(kernel.bindings).entries()) {
-      if (access === "read_write") this.#markChanged(operands[i], isLastRounded && i === last);
-    }
     operands.forEach(({ address }, i) => table.args[i] = address);
     const declared = writeParams(kernel, params, table.args, table.floatArgs, operands.length);
+    if (roundedOutput) {
+      this.#markChangedInModule(output.address);
+      rounded.push(this.#roundedCopies?.writtenBy(output, roundedOutput(params)) ?? 0);
+    }
     table.args.set(rounded, declared);
     for (const command of [pack, index]) {
       if (command !== undefined) this.executor.push(command, table.args, declared + rounded.length);
     }
     this.counters.dispatches++;
-    const { queued } = this.executor;
-    for (const operand of operands) operand.usedUntil = queued;
+    for (const operand of operands) operand.usedUntil = this.executor.queued;
   }
 
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -205,7 +203,7 @@ class CpuBackend implements Backend {
     // A queued command copies the bytes, so that commands queued after this call cannot change the result.
     const staging = this.#allocate(`staging of ${buffer.label}`, byteLength);
     try {
-      this.#push(this.#copyBytes, buffer.address + byteOffset, staging, byteLength);
+      this.#push("copy_bytes", buffer.address + byteOffset, staging, byteLength);
       buffer.usedUntil = this.executor.queued;
       await this.finish();
       return this.heap.read(staging, byteLength);
@@ -229,31 +227,20 @@ class CpuBackend implements Backend {
     this.heap.retire(buffer.address, buffer.byteLength, buffer.usedUntil);
   }
 
-  /**
-   * Returns the arguments after the declared ones: the address of the rounded copy of each operand and of the output, or
-   * 0 for each of them that is not rounded.
-   */
+  /** Returns the addresses of the rounded copies of the operands, which follow the declared arguments, or zeros. */
   #roundedAddresses(
-    { rounded, roundedOutput }: Kernel,
+    { rounded }: Kernel,
     operands: readonly CpuBuffer[],
     params: Readonly<Record<string, number>>,
   ): number[] {
-    const count = rounded?.count ?? 0, isWorthwhile = rounded?.isWorthwhile?.(params) ?? count > 0;
-    const copies = this.#roundedCopies,
-      read = operands.slice(0, count),
-      written = operands[operands.length - 1];
-    return [
-      ...(isWorthwhile ? copies?.addresses(read) : undefined) ?? new Array(count).fill(0),
-      ...roundedOutput ? [copies?.writtenBy(written, roundedOutput(params)) ?? 0] : [],
-    ];
+    if (!rounded) return [];
+    const copies = rounded.isWorthwhile?.(params) ?? true ? this.#roundedCopies : undefined;
+    return copies?.addresses(operands.slice(0, rounded.count)) ?? new Array(rounded.count).fill(0);
   }
 
-  /**
-   * Must be called for each buffer that a queued command or the host writes, because copies of it are then outdated.
-   * @param isRounded whether the kernel rounds the buffer itself
-   */
-  #markChanged(buffer: CpuBuffer, isRounded = false): void {
-    if (!isRounded) this.#roundedCopies?.markChanged(buffer);
+  /** Must be called for each buffer that a queued command or the host writes, because copies of it are then outdated. */
+  #markChanged(buffer: CpuBuffer): void {
+    this.#roundedCopies?.markChanged(buffer);
     this.#markChangedInModule(buffer.address);
   }
 
@@ -265,7 +252,7 @@ class CpuBackend implements Backend {
         this.heap.retire(address, bytes, this.executor.queued);
       },
       round: (buffer, address) => {
-        this.#push(this.#fromFloat32, buffer.address, address, buffer.byteLength / 4, DTYPE_CODE.BF16, 0);
+        this.#push("from_float32", buffer.address, address, buffer.byteLength / 4, DTYPE_CODE.BF16, 0);
         buffer.usedUntil = this.executor.queued;
       },
     };
@@ -306,8 +293,8 @@ class CpuBackend implements Backend {
     return buffer.usedUntil > this.executor.completed;
   }
 
-  #push(command: number, ...args: number[]): void {
+  #push(command: string, ...args: number[]): void {
     this.table.args.set(args);
-    this.executor.push(command, this.table.args, args.length);
+    this.executor.push(this.table.index(command), this.table.args, args.length);
   }
 }

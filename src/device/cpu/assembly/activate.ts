@@ -9,38 +9,45 @@ import { activate4, GELU, GELU_TANH, SILU } from "./shared/activation";
 import { round_output } from "./shared/float16";
 import { tanh4, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
+import { load_lanes } from "./shared/lanes";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
-// Activates `count` elements of one row in place; `x` and `bias` point to the same column.
-function activate_run(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {
-  if (!hasBias) activate_run_by(x, bias, count, false, activation);
-  else if (activation == GELU) activate_run_by(x, bias, count, true, GELU);
-  else if (activation == GELU_TANH) activate_run_by(x, bias, count, true, GELU_TANH);
-  else activate_run_by(x, bias, count, true, activation);
+// The ways to use the second operand.
+const GATE: u32 = 0;
+const BIAS: u32 = 1;
+const NONE: u32 = 2;
+
+// Over `count` elements of a row, y ← activation(x)·other as a GATE, activation(x + other) with a BIAS, and otherwise
+// activation(x).
+function activate_run(x: usize, other: usize, y: usize, count: u32, use: u32, activation: u32): void {
+  if (use == NONE) activate_each(x, other, y, count, NONE, activation);
+  else if (use == GATE && activation == SILU) activate_each(x, other, y, count, GATE, SILU);
+  else if (use == GATE && activation == GELU_TANH) activate_each(x, other, y, count, GATE, GELU_TANH);
+  else if (use == GATE) activate_each(x, other, y, count, GATE, activation);
+  else if (activation == GELU) activate_each(x, other, y, count, BIAS, GELU);
+  else if (activation == GELU_TANH) activate_each(x, other, y, count, BIAS, GELU_TANH);
+  else activate_each(x, other, y, count, BIAS, activation);
 }
 
 // @ts-ignore: decorator
-@inline function activate_run_by(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {
-  let c: u32 = 0;
-  for (; c + 8 <= count; c += 8) {
-    const offset = <usize>c << 2;
-    let left = v128.load(x + offset), right = v128.load(x + offset, 16);
-    if (hasBias) {
-      left = f32x4.add(left, v128.load(bias + offset));
-      right = f32x4.add(right, v128.load(bias + offset, 16));
-    }
-    left = activate4(left, activation);
-    right = activate4(right, activation);
-    v128.store(x + offset, left);
-    v128.store(x + offset, right, 16);
+@inline function activate_each(x: usize, other: usize, y: usize, count: u32, use: u32, activation: u32): void {
+  let i: usize = 0;
+  const end = <usize>count << 2;
+  for (; i + 32 <= end; i += 32) {
+    const left = activated(x + i, other + i, use, activation, false);
+    const right = activated(x + i + 16, other + i + 16, use, activation, false);
+    v128.store(y + i, left);
+    v128.store(y + i, right, 16);
   }
-  for (; c < count; c++) {
-    const offset = <usize>c << 2;
-    let one = load<f32>(x + offset);
-    if (hasBias) one += load<f32>(bias + offset);
-    store<f32>(x + offset, f32x4.extract_lane(activate4(f32x4.splat(one), activation), 0));
-  }
+  for (; i < end; i += 4) store<f32>(y + i, f32x4.extract_lane(activated(x + i, other + i, use, activation, true), 0));
+}
+
+// @ts-ignore: decorator
+@inline function activated(x: usize, other: usize, use: u32, activation: u32, isSingle: bool): v128 {
+  const values = load_lanes(x, isSingle);
+  if (use == GATE) return f32x4.mul(activate4(values, activation), load_lanes(other, isSingle));
+  return activate4(use == BIAS ? f32x4.add(values, load_lanes(other, isSingle)) : values, activation);
 }
 
 export function bias_activate_items(args: BiasActivateArgs): u32 {
@@ -56,7 +63,8 @@ export function bias_activate(args: BiasActivateArgs, item: u32): void {
   let c = i % cols;
   while (i < end) {
     const count = min<u32>(cols - c, end - i);
-    activate_run(x + (<usize>i << 2), bias + (<usize>c << 2), count, args.has_bias == 1, args.activation);
+    const row = x + (<usize>i << 2);
+    activate_run(row, bias + (<usize>c << 2), row, count, args.has_bias == 1 ? BIAS : NONE, args.activation);
     round_output(x, args.x_rounded, i, count);
     i += count;
     c = 0;
@@ -70,35 +78,11 @@ export function gated_multiply_rows(args: GatedMultiplyArgs, first: u32, end: u3
   let up = args.up + (<usize>args.up_offset << 2) + <usize>first * upStride;
   let y = args.y + <usize>first * stride;
   for (let r = first; r < end; r++) {
-    gate_row(gate, up, y, cols, activation);
+    activate_run(gate, up, y, cols, GATE, activation);
     round_output(args.y, args.y_rounded, r * cols, cols);
     gate += gateStride;
     up += upStride;
     y += stride;
-  }
-}
-
-// y ← activation(gate)·up over one row.
-function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32): void {
-  if (activation == SILU) gate_row_by(gate, up, y, cols, SILU);
-  else if (activation == GELU_TANH) gate_row_by(gate, up, y, cols, GELU_TANH);
-  else gate_row_by(gate, up, y, cols, activation);
-}
-
-// @ts-ignore: decorator
-@inline function gate_row_by(gate: usize, up: usize, y: usize, cols: u32, activation: u32): void {
-  let c: u32 = 0;
-  for (; c + 8 <= cols; c += 8) {
-    const offset = <usize>c << 2;
-    const left = f32x4.mul(activate4(v128.load(gate + offset), activation), v128.load(up + offset));
-    const right = f32x4.mul(activate4(v128.load(gate + offset, 16), activation), v128.load(up + offset, 16));
-    v128.store(y + offset, left);
-    v128.store(y + offset, right, 16);
-  }
-  for (; c < cols; c++) {
-    const offset = <usize>c << 2;
-    const factor = f32x4.extract_lane(activate4(f32x4.splat(load<f32>(gate + offset)), activation), 0);
-    store<f32>(y + offset, factor * load<f32>(up + offset));
   }
 }
 

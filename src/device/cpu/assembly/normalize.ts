@@ -3,6 +3,7 @@
 
 import { DivideByRmsArgs, LayerNormArgs, RmsNormArgs } from "./args";
 import { round_output } from "./shared/float16";
+import { load_lanes } from "./shared/lanes";
 import { mean_square, row_mean, scale_into } from "./shared/row_operations";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
@@ -24,25 +25,26 @@ function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32
   const rest = <f32>(mean - <f64>center);
   // The mean of (x − center)² is larger than the variance by rest².
   const scale = <f32>(1 / sqrt<f64>(mean_square(x, cols, center) - <f64>rest * <f64>rest + <f64>eps));
-  let c: u32 = 0;
-  for (; c + 8 <= cols; c += 8) {
-    const offset = <usize>c << 2;
-    const left = normalized4(v128.load(x + offset), center, rest, scale);
-    const right = normalized4(v128.load(x + offset, 16), center, rest, scale);
-    const low = f32x4.add(f32x4.mul(left, v128.load(weight + offset)), v128.load(bias + offset));
-    const high = f32x4.add(f32x4.mul(right, v128.load(weight + offset, 16)), v128.load(bias + offset, 16));
-    v128.store(y + offset, low);
-    v128.store(y + offset, high, 16);
+  const end = <usize>cols << 2;
+  let i: usize = 0;
+  for (; i + 32 <= end; i += 32) {
+    const left = normalized(x + i, weight + i, bias + i, center, rest, scale, false);
+    const right = normalized(x + i + 16, weight + i + 16, bias + i + 16, center, rest, scale, false);
+    v128.store(y + i, left);
+    v128.store(y + i, right, 16);
   }
-  for (; c < cols; c++) {
-    const offset = <usize>c << 2;
-    store<f32>(y + offset, (load<f32>(x + offset) - center - rest) * scale * load<f32>(weight + offset) + load<f32>(bias + offset));
+  for (; i < end; i += 4) {
+    store<f32>(y + i, f32x4.extract_lane(normalized(x + i, weight + i, bias + i, center, rest, scale, true), 0));
   }
 }
 
 // @ts-ignore: decorator
-@inline function normalized4(x: v128, center: f32, rest: f32, scale: f32): v128 {
-  return f32x4.mul(f32x4.sub(f32x4.sub(x, f32x4.splat(center)), f32x4.splat(rest)), f32x4.splat(scale));
+@inline function normalized(
+  x: usize, weight: usize, bias: usize, center: f32, rest: f32, scale: f32, isSingle: bool,
+): v128 {
+  const deviation = f32x4.sub(f32x4.sub(load_lanes(x, isSingle), f32x4.splat(center)), f32x4.splat(rest));
+  const scaled = f32x4.mul(f32x4.mul(deviation, f32x4.splat(scale)), load_lanes(weight, isSingle));
+  return f32x4.add(scaled, load_lanes(bias, isSingle));
 }
 
 export function rms_norm_rows(args: RmsNormArgs, first: u32, end: u32): void {
@@ -56,18 +58,15 @@ export function rms_norm_rows(args: RmsNormArgs, first: u32, end: u32): void {
 
 function rms_normalize_row(x: usize, weight: usize, y: usize, cols: u32, eps: f32): void {
   const scale = <f32>(1 / sqrt<f64>(mean_square(x, cols, 0) + <f64>eps)), scales = f32x4.splat(scale);
-  let c: u32 = 0;
-  for (; c + 8 <= cols; c += 8) {
-    const offset = <usize>c << 2;
-    const low = f32x4.mul(f32x4.mul(v128.load(x + offset), scales), v128.load(weight + offset));
-    const high = f32x4.mul(f32x4.mul(v128.load(x + offset, 16), scales), v128.load(weight + offset, 16));
-    v128.store(y + offset, low);
-    v128.store(y + offset, high, 16);
+  const end = <usize>cols << 2;
+  let i: usize = 0;
+  for (; i + 32 <= end; i += 32) {
+    const left = f32x4.mul(f32x4.mul(v128.load(x + i), scales), v128.load(weight + i));
+    const right = f32x4.mul(f32x4.mul(v128.load(x + i, 16), scales), v128.load(weight + i, 16));
+    v128.store(y + i, left);
+    v128.store(y + i, right, 16);
   }
-  for (; c < cols; c++) {
-    const offset = <usize>c << 2;
-    store<f32>(y + offset, load<f32>(x + offset) * scale * load<f32>(weight + offset));
-  }
+  for (; i < end; i += 4) store<f32>(y + i, load<f32>(x + i) * scale * load<f32>(weight + i));
 }
 
 export function divide_by_rms_rows(args: DivideByRmsArgs, first: u32, end: u32): void {

@@ -35,6 +35,13 @@
   return v128.load32_splat(constant);
 }
 
+// Returns the four f32 elements at `address` or, with `isSingle`, one element in all lanes. With it, one function handles
+// both the vectors of a row and the elements that remain at its end.
+// @ts-ignore: decorator
+@inline export function load_lanes(address: usize, isSingle: bool): v128 {
+  return isSingle ? v128.load32_splat(address) : v128.load(address);
+}
+
 // Returns a vector of four flags. In lane i all bits are 1 if bit i of `bits` is 1, and 0 otherwise.
 // @ts-ignore: decorator
 @inline export function flags_of(bits: u32): v128 {
