@@ -49,15 +49,21 @@ type MatMulSymbols = Deno.StaticForeignLibraryInterface<typeof MATMUL_SYMBOLS>;
 
 /** Values of oneDNN's enumerations and macros. */
 const CPU_ENGINE = 1, IN_ORDER = 1, ELTWISE_LINEAR = 0x26, TYPE_OF_C = 0;
-const BF16 = 2, F32 = 3;
+const BF16 = 2, F32 = 3, NO_BIAS = 0n;
 /** The roles of A, B and C in a product. */
 const ROLES = [1n, 33n, 17n];
 
 /** The most primitives that are kept. The one that was used least recently is destroyed to make room. */
 const MAX_PRIMITIVES = 256;
 
+/** The indices of the arguments that a primitive has: all but the addresses. Arguments that often differ come first. */
+const SHAPE = [2, 3, 4, 7, 9, 12, 0, 1, 5, 10];
+
 interface Primitive {
   readonly handle: bigint;
+  readonly isRounded: boolean;
+  /** The product for which the primitive was created. */
+  readonly product: Parameters<Gemm>;
   /** The memory objects of A, B and C. */
   readonly memories: readonly bigint[];
   /** Three pairs of a role and a memory object. */
@@ -68,8 +74,8 @@ interface Primitive {
 export class MatMul {
   readonly #engine: bigint;
   readonly #stream: bigint;
-  /** The primitives by everything in the arguments of {@link multiply} but the addresses, the last used one at the end. */
-  readonly #primitives = new Map<string, Primitive>();
+  /** From the most to the least recently used one, because a product mostly has the shape of one shortly before it. */
+  readonly #primitives: Primitive[] = [];
 
   /** @throws {Error} if oneDNN does not start */
   constructor(private readonly library: MatMulSymbols) {
@@ -83,12 +89,8 @@ export class MatMul {
    * @throws {Error} if a function of oneDNN fails. The message has its name and its status
    */
   multiply(isRounded: boolean, product: Parameters<Gemm>): void {
-    const [transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc] = product, { library } = this;
-    const key = `${isRounded} ${transA} ${transB} ${m} ${n} ${k} ${alpha} ${lda} ${ldb} ${beta} ${ldc}`;
-    const primitive = this.#primitives.get(key) ?? this.#createPrimitive(isRounded, product);
-    this.#primitives.delete(key);
-    this.#primitives.set(key, primitive);
-    const { handle, args, memories: [aMemory, bMemory, cMemory] } = primitive;
+    const [, , , , , , a, , b, , , c] = product, { library } = this;
+    const { handle, memories: [aMemory, bMemory, cMemory], args } = this.#find(isRounded, product);
     const placed = library.dnnl_memory_set_data_handle(aMemory, BigInt(a)) ||
       library.dnnl_memory_set_data_handle(bMemory, BigInt(b)) ||
       library.dnnl_memory_set_data_handle(cMemory, BigInt(c));
@@ -97,40 +99,35 @@ export class MatMul {
     requireSuccess("dnnl_stream_wait", library.dnnl_stream_wait(this.#stream));
   }
 
-  #createPrimitive(isRounded: boolean, product: Parameters<Gemm>): Primitive {
-    const [transA, transB, m, n, k, alpha, , lda, , ldb, beta, , ldc] = product,
-      type = isRounded ? BF16 : F32;
-    if (this.#primitives.size === MAX_PRIMITIVES) this.#destroyOldest();
-    const descriptions = [
-      this.#describe(m, k, type, transA, lda),
-      this.#describe(k, n, type, transB, ldb),
-      this.#describe(m, n, F32, 0, ldc),
-    ];
-    const [aMatrix, bMatrix, cMatrix] = descriptions, noBias = 0n, attributes = this.#attributes(alpha, beta);
-    const matrices = [aMatrix, bMatrix, noBias, cMatrix] as const;
-    const description = this.#create(
-      "dnnl_matmul_primitive_desc_create",
-      this.#engine,
-      ...matrices,
-      attributes,
+  #find(isRounded: boolean, product: Parameters<Gemm>): Primitive {
+    const primitives = this.#primitives;
+    const index = primitives.findIndex((primitive) =>
+      SHAPE.every((i) => primitive.product[i] === product[i]) && primitive.isRounded === isRounded
     );
-    const handle = this.#create("dnnl_primitive_create", description);
-    const memories = descriptions.map((matrix) =>
-      this.#create("dnnl_memory_create", matrix, this.#engine, 0n)
-    );
-    this.#call("dnnl_primitive_desc_destroy", description);
-    this.#call("dnnl_primitive_attr_destroy", attributes);
-    for (const matrix of descriptions) this.#call("dnnl_memory_desc_destroy", matrix);
-    return {
-      handle,
-      memories,
-      args: BigUint64Array.from(memories.flatMap((memory, i) => [ROLES[i], memory])),
-    };
+    if (index === 0) return primitives[0];
+    const primitive = index > 0 ? primitives.splice(index, 1)[0] : this.#createPrimitive(isRounded, product);
+    primitives.unshift(primitive);
+    if (primitives.length > MAX_PRIMITIVES) this.#destroy(primitives.pop()!);
+    return primitive;
   }
 
-  #destroyOldest(): void {
-    const [[key, { handle, memories }]] = this.#primitives;
-    this.#primitives.delete(key);
+  #createPrimitive(isRounded: boolean, product: Parameters<Gemm>): Primitive {
+    const [transA, transB, m, n, k, alpha, , lda, , ldb, beta, , ldc] = product;
+    const type = isRounded ? BF16 : F32, attributes = this.#attributes(alpha, beta);
+    const a = this.#describe(m, k, type, transA, lda), b = this.#describe(k, n, type, transB, ldb);
+    const c = this.#describe(m, n, F32, 0, ldc), matrices = [a, b, c];
+    const operands = [this.#engine, a, b, NO_BIAS, c, attributes];
+    const description = this.#create("dnnl_matmul_primitive_desc_create", ...operands);
+    const handle = this.#create("dnnl_primitive_create", description);
+    const memories = matrices.map((matrix) => this.#create("dnnl_memory_create", matrix, this.#engine, 0n));
+    this.#call("dnnl_primitive_desc_destroy", description);
+    this.#call("dnnl_primitive_attr_destroy", attributes);
+    for (const matrix of matrices) this.#call("dnnl_memory_desc_destroy", matrix);
+    const args = BigUint64Array.from(memories.flatMap((memory, i) => [ROLES[i], memory]));
+    return { handle, isRounded, product, memories, args };
+  }
+
+  #destroy({ handle, memories }: Primitive): void {
     this.#call("dnnl_primitive_destroy", handle);
     for (const memory of memories) this.#call("dnnl_memory_destroy", memory);
   }

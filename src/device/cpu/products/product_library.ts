@@ -81,13 +81,13 @@ export function loadProducts(path: string, precision: Precision): ProductLibrary
     ({ symbols } = Deno.dlopen(path, SYMBOLS));
     const { cblas_sgemm, dnnl_version } = symbols;
     vendor = restrictAndName(symbols);
-    products = dnnl_version ? loadOneDnn(path) : cblas_sgemm && { sgemm: cblasGemm(cblas_sgemm) };
+    products = dnnl_version && vendor ? loadOneDnn(path) : cblas_sgemm && { sgemm: cblasGemm(cblas_sgemm) };
   } catch (error) {
     throw new Error(`${path} cannot be used as a library for products: ${messageOf(error)}`);
   }
   if (!vendor || !products) {
     throw new Error(
-      `${path} is none of the libraries OpenBLAS, MKL, BLIS, Accelerate and oneDNN with OpenMP`,
+      `${path} is none of the libraries OpenBLAS, MKL, BLIS, Accelerate and oneDNN 3 with OpenMP`,
     );
   }
   const { sgemm, bgemm } = products;

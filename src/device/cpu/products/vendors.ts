@@ -45,15 +45,13 @@ const ONEDNN_VERSION_WORDS = 7;
 const ONEDNN_RUNTIME_WORD = 6;
 /** DNNL_RUNTIME_OMP. */
 const ONEDNN_OPENMP = 2;
-/** M_TRIM_THRESHOLD of glibc: the free bytes at the end of a heap that the allocator does not return to the system. */
-const MALLOC_TRIM_THRESHOLD = -1;
-/** M_MMAP_THRESHOLD of glibc: the bytes from which on the system gives each allocation pages of its own. */
-const MALLOC_MMAP_THRESHOLD = -3;
 /**
- * More than oneDNN allocates for a product. With the defaults of 128 KiB, the system takes the memory back and clears it
- * again in every product, which then takes up to a third longer.
+ * Two parameters of glibc's allocator, and more bytes than a product by oneDNN needs. The first is M_TRIM_THRESHOLD, the
+ * free bytes at the end of a heap that the allocator does not return to the system. The second is M_MMAP_THRESHOLD, the
+ * size from which on an allocation has pages of its own. With the defaults of 128 KiB, the system takes the memory back
+ * and clears it again in every product, which then takes up to a third longer.
  */
-const KEPT_BYTES = 16 << 20;
+const KEPT_BYTES = [[-1, 16 << 20], [-3, 4 << 20]] as const;
 
 /**
  * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the instruction set or
@@ -89,9 +87,7 @@ export function restrictAndName(library: VendorSymbols): string | undefined {
     library.memcpy(words, library.dnnl_version(), BigInt(words.byteLength));
     if (words[ONEDNN_RUNTIME_WORD] !== ONEDNN_OPENMP || !library.omp_set_num_threads) return undefined;
     library.omp_set_num_threads(1);
-    for (const threshold of [MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD]) {
-      library.mallopt?.(threshold, KEPT_BYTES);
-    }
+    for (const [parameter, bytes] of KEPT_BYTES) library.mallopt?.(parameter, bytes);
     const processor = copyString(library, library.dnnl_cpu_isa2str(library.dnnl_get_effective_cpu_isa()));
     return `oneDNN ${words.subarray(0, 3).join(".")} ${processor.replace(/^cpu_isa_/, "")}`;
   }
