@@ -152,26 +152,25 @@ export class EmbeddingTable {
     column = 0,
     size = this.rowSize,
   ): Promise<Float32Array<ArrayBuffer>> {
-    const all = [...indices], gathered = new Float32Array(all.length * size);
-    const firstPlaces = new Map<number, number>();
+    const all = [...indices], rowBytes = size * BYTES_PER_ELEMENT[this.dtype];
+    const gathered = new Uint8Array(all.length * rowBytes), firstPlaces = new Map<number, number>();
     for (const [i, index] of all.entries()) {
       const first = firstPlaces.get(index);
       if (first === undefined) {
-        gathered.set(await this.#read(index, column, size), i * size);
+        gathered.set(await this.#read(index, column, size), i * rowBytes);
         firstPlaces.set(index, i);
-      } else gathered.copyWithin(i * size, first * size, (first + 1) * size);
+      } else gathered.copyWithin(i * rowBytes, first * rowBytes, (first + 1) * rowBytes);
     }
-    return gathered;
+    return bytesToFloats(gathered, this.dtype);
   }
 
-  async #read(index: number, column: number, size: number): Promise<Float32Array> {
+  async #read(index: number, column: number, size: number): Promise<Uint8Array> {
     if (index >= this.rowCount) {
       throw new ModelError(`${this.name}: has no row ${index}; the number of rows is ${this.rowCount}`);
     }
     const first = index * this.rowSize + column, elementBytes = BYTES_PER_ELEMENT[this.dtype];
-    const part = this.bytes?.subarray(first * elementBytes, (first + size) * elementBytes) ??
+    return this.bytes?.subarray(first * elementBytes, (first + size) * elementBytes) ??
       await readElements(this.source, this.name, first, size);
-    return bytesToFloats(part, this.dtype);
   }
 
   destroy(): void {

@@ -61,6 +61,8 @@ class ThreadPool implements Executor {
   #failure: DeviceLostError | undefined;
   /** Whether a microtask will publish the queued commands. */
   #publishScheduled = false;
+  /** Whether a caller waits for the queued commands, and no signal has been queued for it. */
+  #signalWanted = false;
 
   constructor(layout: PoolLayout) {
     const { module, memory, kernels, ring, scratches } = layout;
@@ -109,12 +111,21 @@ class ThreadPool implements Executor {
 
   push(kernel: number, args: Uint32Array, words: number): void {
     this.#queue.push(kernel, args, words);
+    this.#schedulePublish();
+  }
+
+  /**
+   * Publishes an incomplete batch as soon as the caller awaits anything, so that the workers are not idle meanwhile. All
+   * calls of `finish` until then share one signal.
+   */
+  #schedulePublish(): void {
     if (this.#publishScheduled) return;
     this.#publishScheduled = true;
-    // Publishes an incomplete batch as soon as the caller awaits anything, so that the workers are not idle meanwhile.
     queueMicrotask(() => {
       this.#publishScheduled = false;
-      this.#queue.publish();
+      if (this.#signalWanted) this.#queue.signal();
+      else this.#queue.publish();
+      this.#signalWanted = false;
     });
   }
 
@@ -126,7 +137,8 @@ class ThreadPool implements Executor {
     this.throwIfLost();
     const position = this.queued;
     if (this.completed === position) return;
-    this.#queue.signal();
+    this.#signalWanted = true;
+    this.#schedulePublish();
     await new Promise<void>((resolve, reject) => this.#waiters.push({ position, resolve, reject }));
   }
 

@@ -25,6 +25,8 @@ export interface CheckCase {
   readonly name: string;
   /** The kernel that the case checks, or a description of several kernels. */
   readonly subject: string;
+  /** The kind of backend that has code which no other case reaches. @default every kind */
+  readonly backend?: Backend["kind"];
   readonly steps: readonly Step[];
   /** Returns the contents of all buffers before the first dispatch. */
   readonly buffers: () => Readonly<Record<string, Values>>;
