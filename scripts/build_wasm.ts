@@ -60,7 +60,7 @@ async function foldersWithin(folder: URL): Promise<URL[]> {
   return folders;
 }
 
-/** The entry point of the modules, which has no file: the twin of every kernel, and what the backend itself calls. */
+/** The entry point of the modules, which has no file: the twin of every kernel, and the functions that the backend itself calls. */
 async function entryPoint(): Promise<string> {
   const exports = [...await sourcesIn(SOURCES), "shared/instance.ts", "shared/transfer.ts"];
   const twins = exports.map(async (name) =>

@@ -21,8 +21,8 @@ export interface MeasuredProcess {
   readonly seconds: number;
   /**
    * The peak of the resident memory of all processes together, in bytes. The sum is read at intervals, so a
-   * short peak can be missed. If the kernel recorded a larger peak for a single process, this is the peak of
-   * that process. 0 if no memory could be read.
+   * short peak can be missed. If the kernel recorded a larger peak for a single process, that peak is
+   * returned. 0 if no memory could be read.
    */
   readonly peakBytes: number;
   /** The processor time of the program without other processes, at the last reading. 0 if it could not be read. */

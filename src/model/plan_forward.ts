@@ -16,7 +16,7 @@ export interface ForwardMemory {
   readonly hiddenStatesBytes?: number;
 }
 
-/** The batches into which a forward pass divides its windows. */
+/** The memory and the parts that limit the batches of a forward pass. */
 export interface ForwardDivision extends ForwardMemory {
   /** The numbers of windows of consecutive parts. No batch has windows of two parts. @default one part with all windows */
   readonly parts?: readonly number[];

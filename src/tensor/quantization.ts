@@ -51,7 +51,7 @@ export interface QuantizationOptions extends GridOptions {
    * the smallest weighted error. @default "minmax"
    */
   readonly ranges?: "minmax" | "search";
-  /** The dtype in which every scale is a number, or with `scaleBits` the common factor. @default "F32" */
+  /** The dtype to which every scale is rounded, or with `scaleBits` the common factor. @default "F32" */
   readonly scaleDtype?: FloatDtype;
   /** The bits of the integers of scales with two levels. By default the scales have one level. */
   readonly scaleBits?: number;

@@ -16,9 +16,9 @@ const checkpoint = await openOptSotu(), model = openModel(checkpoint), plan = ne
 await checkpoint.close();
 const backend = { kind: "webgpu", adapter: { software: false } } as Backend;
 
-it("memoryUse() counts the states of both models with targets, and never those of the dense model on the disk", () => {
+it("memoryUse() counts the states of both models with targets, but never counts states of the dense model on the disk", () => {
   const states = 1_000_000;
-  /** Returns what the hidden states add on the device and in the process, in states of one model. */
+  /** Returns the memory that the hidden states add on the device and in the process, as a multiple of the states of one model. */
   const added = (target: RunOptions["target"], place: Place) => {
     const job = { model, windows: [new Uint32Array(8)], queryOf: () => ({}), target } as unknown as FolderJob;
     const copies = target === "dense" ? 2 : 1;
@@ -82,7 +82,7 @@ it("memoryUse() counts second statistics only for windows of several parts", () 
     const job = { model, queryOf: () => ({}), ...calibration } as unknown as FolderJob;
     return memoryUse(job, [], plan, forward, rehearsal, { backend, hosts: 0 }).device;
   };
-  // The inputs of a block of the model are three times those of the hidden size, and once those of fc2.
+  // Three groups of a block have inputs of the hidden size, and the group of fc2 has larger inputs.
   const [[{ group: [{ inFeatures: hidden }] }], inner] = [plan.allRounds(0)[0], 4];
   const sums = 4 * (3 * hidden ** 2 + (inner * hidden) ** 2);
   assert.equal(deviceBytes(16, 16), 5000);

@@ -1,4 +1,4 @@
-/** Compares the gradients of blocks without experts of every family with those of PyTorch's autograd on the model of transformers. */
+/** Compares the gradients of blocks without experts of every family with PyTorch's autograd on the model of transformers. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -20,7 +20,7 @@ interface GradientsAnswer {
   readonly gradients: Readonly<Record<string, readonly number[]>>;
 }
 
-/** Autograd would also train the router of a mixture of experts. */
+/** The blocks without experts. In a mixture, autograd would also train the router, which Pare does not train. */
 const DENSE = trainedBlocks().filter(({ settings, index }) =>
   readModelSpec(settings, () => false).block(index).traits?.mixture === undefined
 );

@@ -23,7 +23,7 @@ export interface EvaluationPlan {
   readonly seqlen?: number;
 }
 
-/** The texts, devices and options with which all models are evaluated. */
+/** The device, the output and the signal of an evaluation. */
 export interface EvaluationSetting {
   readonly backend: Backend;
   readonly output: Output;

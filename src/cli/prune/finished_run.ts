@@ -10,7 +10,7 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import { UsageError } from "../errors.ts";
 import type { Folder } from "../files/run_report_files.ts";
 
-/** The members of a report that describe its run. */
+/** The members of the report of a finished run that this file reads. */
 interface FinishedReport {
   readonly fingerprint?: RunFingerprint;
   readonly bytes: { readonly written: number };

@@ -52,7 +52,7 @@ function listOptions(options: Readonly<Record<string, unknown>>): string {
   return Object.entries(options).map(([name, value]) => `${optionFlag(name)} ${value}`).join(", ");
 }
 
-/** The description of `--preset` in its help text. */
+/** Returns the help text of `--preset`. */
 export function presetHelp(): string {
   const lines = (Object.keys(PRESETS) as PresetName[]).map((name) =>
     `${name} sets ${listOptions(presetOptions(name)) || "nothing"}`

@@ -9,7 +9,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { type ErrorForms, type Estimate, estimates, rowOf, type Rows } from "./error_forms.ts";
 import { malformedLayer } from "./parse_answer.ts";
 
-/** The largest quotient of a measured and a reported error, beyond the effect of the chosen samples. */
+/** The largest accepted quotient of a measured and a reported error, apart from the deviation by the choice of samples (`DEVIATIONS`). */
 const MOST = 1.3;
 
 /**

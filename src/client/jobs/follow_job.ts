@@ -7,7 +7,7 @@ import type { Job, LayerState } from "../../protocol/messages.ts";
 
 export const DEFAULT_POLL_MS = 2000;
 
-/** The requests of the loop for the job. */
+/** The function that requests the job, and the pauses between its calls. */
 export interface JobPolling {
   readonly nextJob: () => Promise<Job>;
   /** The pauses before each request, in milliseconds. The iterable must be infinite. */

@@ -114,7 +114,7 @@ export function splitExperts(shards: readonly Shard[]): Shard[] {
 }
 
 /**
- * Returns the tensors with which a file is written whose slices are `specs`.
+ * Returns the tensors that a file with the slices `specs` must have.
  * @param original the file that it replaces, which has tensors of all experts
  * @throws {ModelError} if `original` also stores experts of other blocks one by one
  * @throws {ModelError} if one tensor cannot have the slices of all experts, because one is missing or has another dtype or shape

@@ -1,4 +1,4 @@
-"""The layers of transformers models are recorded, and those with the same input share a Hessian."""
+"""The layers of transformers models are recorded, and layers with the same input share a Hessian."""
 
 from collections.abc import Callable
 

@@ -17,7 +17,7 @@ from pare_llm.pruning.ranks import Ranks
 if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
 
-# The most values that the message about ranks names, and the most characters of one of them.
+# The most facts that the message about ranks names, and the most characters of the value of a fact.
 _LISTED, _MAX_LENGTH = 3, 100
 
 
@@ -44,7 +44,7 @@ def require_hosts(client: LayerClient, queries: Collection[LayerQuery]) -> None:
 
 
 def require_same(ranks: Ranks, facts: Mapping[str, object]) -> None:
-    """Raise a ValueError on every rank that names a rank whose facts differ, and the facts that differ."""
+    """Raise a ValueError on every rank if the facts of a rank differ. It names the rank and the facts."""
     first, *others = ranks.collect({name: str(value)[:_MAX_LENGTH] for name, value in facts.items()})
     for rank, other in enumerate(others, 1):
         changes = [

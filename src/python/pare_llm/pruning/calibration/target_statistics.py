@@ -1,4 +1,4 @@
-"""Sums the targets of the layers of one block: what their outputs should be, to be like the dense model.
+"""Sums the targets of the layers of one block, which bring their outputs near to the dense model.
 
 The model that is pruned so far gives the inputs x_p of a layer, and the dense model gives the inputs x_d for
 the same tokens. The target of a layer with the weights W is

@@ -168,7 +168,7 @@ class _Exchange:
         return whole
 
     def _senders(self, name: str) -> dict[int, _Place]:
-        """Return one rank for each place of the tensor, which is the owner wherever it has the shard."""
+        """Return one rank for each place of the tensor, with the place. The owner is preferred."""
         owner = self._owners[name]
         places = {rank: found for rank, each in enumerate(self._places) if (found := each[name]) is not None}
         ranks: dict[_Place, int] = {}
@@ -184,7 +184,7 @@ def _place(values: DTensor) -> _Place | None:
 
 
 def _save_configuration(network: Any, folder: Path) -> None:
-    """Write `config.json` and `generation_config.json` as transformers does, if the model is one of its."""
+    """Write `config.json` and `generation_config.json` as transformers does, if the model comes from it."""
     if not hasattr(getattr(network, "config", None), "save_pretrained"):
         return
     config = copy.deepcopy(network.config)

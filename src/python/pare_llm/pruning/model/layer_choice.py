@@ -8,7 +8,7 @@ from pare_llm.pruning.model.layers import Layer
 from pare_llm.pruning.parameters import ProfileRule, merge_parameters
 
 LayerChoice = str | Sequence[str] | Callable[[str], bool]
-"""Patterns for the names of layers, or a function that returns whether a layer is meant by its name."""
+"""Patterns for the names of layers, or a function that returns whether the layer with a name is chosen."""
 
 
 def choose_layers(
