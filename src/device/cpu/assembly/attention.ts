@@ -14,6 +14,7 @@ import { AttentionArgs } from "./args";
 import {
   denominator, first_key, KEYS, MICRO_ROWS, multiply, multiply_strip, pack_queries, start_softmax, STATE_BYTES, update_softmax,
 } from "./shared/attention_block";
+import { round_output } from "./shared/float16";
 import { micro_cols } from "./shared/micro_kernels";
 import { pack_panels, pack_panels_transposed } from "./shared/gemm_pack";
 import { ceil_divide, round_up } from "./shared/items";
@@ -46,14 +47,15 @@ export function attention(args: AttentionArgs, item: u32): void {
   const q = <usize>args.q_offset + <usize>queryRow * args.ldq + head * args.head_stride;
   const k = <usize>args.k_offset + <usize>kvRow * args.ldk + kvColumn, v = <usize>args.v_offset + <usize>kvRow * args.ldv + kvColumn;
   add_values(args, q, k, v, slope, past + firstQuery, queries, softmax, sums, ldSums, sums + (QUERIES * ldSums << 2));
-  divide_rows(sums, ldSums, softmax, queries, dim, args.out + (<usize>queryRow * args.ldo + head * dim << 2), args.ldo);
+  divide_rows(args, sums, ldSums, softmax, queries, queryRow * args.ldo + head * dim);
 }
 
-// out ← sums/denominator for each row.
-function divide_rows(sums: usize, ldSums: u32, softmax: usize, rows: u32, dim: u32, out: usize, ldo: u32): void {
+// out ← sums/denominator for each row. `first` is the index of the first element of the first row of `out`.
+function divide_rows(args: AttentionArgs, sums: usize, ldSums: u32, softmax: usize, rows: u32, first: u32): void {
   for (let r: u32 = 0; r < rows; r++) {
-    scale_into(sums, dim, 1 / denominator(softmax), out);
-    sums += ldSums << 2, softmax += STATE_BYTES, out += <usize>ldo << 2;
+    scale_into(sums, args.head_dim, 1 / denominator(softmax), args.out + (<usize>first << 2));
+    round_output(args.out, args.out_rounded, first, args.head_dim);
+    sums += ldSums << 2, softmax += STATE_BYTES, first += args.ldo;
   }
 }
 

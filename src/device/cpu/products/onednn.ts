@@ -3,8 +3,8 @@
  * arguments of a BLAS.
  */
 
+import type { Gemm, Products } from "./gemm.ts";
 import { MatMul, MATMUL_SYMBOLS, requireSuccess } from "./matmul.ts";
-import type { Gemm, Products } from "./product_library.ts";
 
 const GEMM = {
   // op(A), op(B), m, n, k, alpha, A, lda, B, ldb, beta, C, ldc

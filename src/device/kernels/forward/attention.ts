@@ -58,6 +58,8 @@ export const attention = defineKernel({
     // Rounding the numerators of the softmax changes their mean by at most 2⁻⁹ of the largest value.
     roundings: 2 ** 15,
   },
+  roundedOutput: ({ batch, tokens, heads, head_dim, ldo }) =>
+    ldo === heads * head_dim ? batch * tokens * ldo : 0,
   cases: () => [
     {
       feature: "shared keys",
