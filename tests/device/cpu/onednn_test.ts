@@ -8,11 +8,8 @@ import { describe, it } from "@std/testing/bdd";
 import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
-import {
-  type Gemm,
-  PRECISIONS,
-  type ProductLibrary,
-} from "../../../src/device/cpu/products/product_library.ts";
+import type { Gemm } from "../../../src/device/cpu/products/gemm.ts";
+import { PRECISIONS, type ProductLibrary } from "../../../src/device/cpu/products/product_library.ts";
 import { productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { GEMMS, type Product, runProduct } from "../../support/products.ts";

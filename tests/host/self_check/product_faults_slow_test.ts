@@ -6,11 +6,8 @@
 import { strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
-import {
-  type Gemm,
-  PRECISIONS,
-  type ProductLibrary,
-} from "../../../src/device/cpu/products/product_library.ts";
+import type { Gemm } from "../../../src/device/cpu/products/gemm.ts";
+import { PRECISIONS, type ProductLibrary } from "../../../src/device/cpu/products/product_library.ts";
 import { ALL_CASES } from "../../../src/host/self_check/cases.ts";
 import { selfCheck, SelfCheckError } from "../../../src/host/self_check/self_check.ts";
 

@@ -4,7 +4,7 @@
  * primitives are kept.
  */
 
-import type { Gemm } from "./product_library.ts";
+import type { Gemm } from "./gemm.ts";
 
 /** Every function returns a status, which is 0 if the function succeeded. Handles are addresses of oneDNN's objects. */
 export const MATMUL_SYMBOLS = {

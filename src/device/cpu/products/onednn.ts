@@ -4,7 +4,7 @@
  */
 
 import { MatMul, MATMUL_SYMBOLS, requireSuccess } from "./matmul.ts";
-import type { Gemm, Products } from "./product_library.ts";
+import type { Gemm, Products } from "./gemm.ts";
 
 const GEMM = {
   // op(A), op(B), m, n, k, alpha, A, lda, B, ldb, beta, C, ldc

@@ -7,6 +7,7 @@
  */
 
 import { messageOf } from "../../../base/errors.ts";
+import type { Gemm, Products } from "./gemm.ts";
 import { loadOneDnn } from "./onednn.ts";
 import { restrictAndName, VENDOR_SYMBOLS } from "./vendors.ts";
 
@@ -31,33 +32,6 @@ const SYMBOLS = {
 } as const satisfies Deno.ForeignLibraryInterface;
 
 type Symbols = Deno.StaticForeignLibraryInterface<typeof SYMBOLS>;
-
-/**
- * C ← α·op(A)·op(B) + β·C with matrices stored by rows, where C is (m, n) and op(A) is (m, k). `a`, `b` and `c` are
- * addresses, and `lda`, `ldb` and `ldc` count elements.
- */
-export type Gemm = (
-  transA: number,
-  transB: number,
-  m: number,
-  n: number,
-  k: number,
-  alpha: number,
-  a: number,
-  lda: number,
-  b: number,
-  ldb: number,
-  beta: number,
-  c: number,
-  ldc: number,
-) => void;
-
-/** The functions `env.sgemm` and `env.bgemm` that the WebAssembly module imports (`assembly/shared/library.ts`). */
-export interface Products {
-  readonly sgemm: Gemm;
-  /** Present if the precision is bfloat16. */
-  readonly bgemm?: Gemm;
-}
 
 /** A library that has been loaded into this process. */
 export interface ProductLibrary {
