@@ -49,7 +49,8 @@ const ONEDNN_OPENMP = 2;
  * Two parameters of glibc's allocator, and more bytes than a product by oneDNN needs. The first is M_TRIM_THRESHOLD, the
  * free bytes at the end of a heap that the allocator does not return to the system. The second is M_MMAP_THRESHOLD, the
  * size from which on an allocation has pages of its own. With the defaults of 128 KiB, the system takes the memory back
- * and clears it again in every product, which then takes up to a third longer.
+ * and clears it again in every product, which then takes up to a third longer. glibc raises the second one by itself
+ * when a program frees large allocations, but no longer after the first one is set.
  */
 const KEPT_BYTES = [[-1, 16 << 20], [-3, 4 << 20]] as const;
 
