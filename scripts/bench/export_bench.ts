@@ -35,7 +35,7 @@ const EVALUATION_WINDOWS = 32;
 
 const BLOCK_TYPES = ["Q8_0", "Q5_0", "Q4_0"], K_TYPES = ["Q6_K", "Q4_K", "Q3_K", "Q2_K"];
 
-/** The types by the models that are measured with them. Rows that are no whole super-blocks have no K type. */
+/** The types by the models that are measured with them. K types need rows of whole super-blocks. */
 const MODELS: Readonly<Record<string, readonly string[]>> = {
   "smollm2-rescaled": ["Q4_0"],
   "bloom-sotu": ["Q4_0"],

@@ -49,7 +49,7 @@ interface Thread {
   readonly worker: Worker;
   readonly ready: PromiseWithResolvers<void>;
   readonly stopped: PromiseWithResolvers<void>;
-  /** The number of fences that the worker has passed. */
+  /** The number of fences (`command_queue.ts`) that the worker has passed. */
   fences: number;
 }
 

@@ -1,7 +1,7 @@
 /**
  * A matrix on the device that is the sum of parts, each of which is the sum over some calibration windows. The parts are
- * added in order. Several machines can therefore compute one part each, and get the bits of one machine. A single part
- * takes the memory of one matrix, and several parts that of two.
+ * added in order, so several machines that compute one part each get the same bits as one machine that computes all
+ * parts. A single part takes the memory of one matrix. Several parts take the memory of two matrices.
  */
 
 import type { Backend, DeviceBuffer } from "../../device/backend.ts";
