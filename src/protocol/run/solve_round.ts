@@ -24,6 +24,7 @@ export interface LayerInputs<Hessian = HostTensor> {
    * must be the identity.
    */
   readonly tokens?: number;
+  /** The layers that read these inputs. */
   readonly layers: readonly SourceLayer[];
 }
 
