@@ -163,6 +163,11 @@ for (
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers has 1 entries, num_hidden_layers is 2/],
     ["olmo2", { num_key_value_heads: 3 }, /is not a multiple of num_key_value_heads 3/],
     ["granite", { logits_scaling: 0 }, /logits_scaling: /],
+    [
+      "lfm2",
+      { block_auto_adjust_ff_dim: true, block_ffn_dim_multiplier: 1e-9 },
+      /a feed-forward network cannot have 0 units/,
+    ],
     ["starcoder2", { hidden_act: "mish" }, /hidden_act: mish is not supported/],
   ] as const
 ) {

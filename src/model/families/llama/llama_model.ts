@@ -241,9 +241,15 @@ function readSizes(config: LlamaConfig): LlamaSizes {
   return checkSizes({ hidden, intermediate, heads, kvHeads, headDim });
 }
 
-/** @throws {ModelError} if the query heads cannot share the key heads equally, or if the heads have too many dimensions */
+/**
+ * @throws {ModelError} if the query heads cannot share the key heads equally, if the heads have too many dimensions, or if the
+ * number of units of a feed-forward network, which some families compute from other settings, is not a positive integer
+ */
 function checkSizes(sizes: LlamaSizes): LlamaSizes {
-  const { heads, kvHeads, headDim } = sizes;
+  const { heads, kvHeads, headDim, intermediate } = sizes;
+  if (!Number.isSafeInteger(intermediate) || intermediate < 1) {
+    throw configError(`a feed-forward network cannot have ${intermediate} units`);
+  }
   if (heads % kvHeads !== 0) {
     throw configError(`num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`);
   }
