@@ -3,13 +3,17 @@
  * `product_libraries_slow_test.ts` compares the products of every library with float64.
  */
 
-import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { type Backend, DeviceLostError } from "../../../src/device/backend.ts";
 import { createCpuBackend } from "../../../src/device/cpu/backend.ts";
 import { findProducts } from "../../../src/device/cpu/products/find_products.ts";
 import type { Gemm } from "../../../src/device/cpu/products/gemm.ts";
-import { PRECISIONS, type ProductLibrary } from "../../../src/device/cpu/products/product_library.ts";
+import {
+  BFLOAT16_REMEDY,
+  PRECISIONS,
+  type ProductLibrary,
+} from "../../../src/device/cpu/products/product_library.ts";
 import { productNT, productTN } from "../../../src/device/kernels/product.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { GEMMS, type Product, runProduct } from "../../support/products.ts";
@@ -40,6 +44,35 @@ async function withBackend<T>(
 it("products by oneDNN", {
   skip: libraries.length > 0 ? undefined : "oneDNN is not installed in a usual place",
 }, () => {});
+
+describe("findProducts() for bfloat16 with oneDNN restricted to AVX2", {
+  skip: libraries.length > 0 && Deno.build.arch === "x86_64"
+    ? undefined
+    : "no oneDNN for x86-64 is installed",
+}, () => {
+  const path = libraries[0]?.path;
+
+  it("refuses a library by its path, and names the library, the instruction set and the remedy", () =>
+    assertRefused(
+      path,
+      (version) => `${path}: ${version} avx2 does not multiply bfloat16. ${BFLOAT16_REMEDY}`,
+    ));
+
+  it("refuses the libraries of the usual places, and lists them", () =>
+    assertRefused("auto", (version) => `of the installed libraries (${version} avx2`));
+
+  /** Finds the products in a process whose oneDNN uses no instructions after AVX2. */
+  async function assertRefused(products: string, message: (version: string) => string): Promise<void> {
+    const module = import.meta.resolve("../../../src/device/cpu/products/find_products.ts");
+    const code = `import { findProducts } from ${JSON.stringify(module)};
+      findProducts({ products: ${JSON.stringify(products)}, precisions: ["bfloat16"] });`;
+    const args = ["eval", "--no-check", code], env = { ONEDNN_MAX_CPU_ISA: "AVX2", NO_COLOR: "1" };
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), { args, env }).output();
+    strictEqual(success, false);
+    const version = libraries[0].name.split(" ").slice(0, 2).join(" ");
+    ok(new TextDecoder().decode(stderr).includes(message(version)), new TextDecoder().decode(stderr));
+  }
+});
 
 for (const library of libraries) {
   describe(`products by ${library.name}`, () => {

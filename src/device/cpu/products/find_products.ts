@@ -1,6 +1,6 @@
 /** Lists the ways in which this machine can multiply matrices, by the options `--products` and `--precision`. */
 
-import { loadProducts, type Precision, type ProductLibrary } from "./product_library.ts";
+import { BFLOAT16_REMEDY, loadProducts, type Precision, type ProductLibrary } from "./product_library.ts";
 
 /** `auto` uses the first library that is found, `own` uses none, and anything else is the path of a library. */
 export type ProductsChoice = string;
@@ -55,19 +55,19 @@ interface ProductsRequest {
  */
 export function findProducts({ products, precisions }: ProductsRequest): (ProductLibrary | undefined)[] {
   const isPath = products !== "auto" && products !== "own", outsideDeno = typeof Deno === "undefined";
+  const places = products === "own" || outsideDeno ? [] : PLACES[Deno.build.os] ?? [];
   const libraries = isPath
     ? loadPrecisions(products, precisions)
-    : products === "own" || outsideDeno
-    ? []
-    : (PLACES[Deno.build.os] ?? []).flatMap((places) => firstOf(places, precisions));
+    : places.flatMap((paths) => firstOf(paths, precisions));
   const own = !isPath && precisions.includes("float32") ? [undefined] : [];
   const found = [...libraries.toSorted((a, b) => preference(a) - preference(b)), ...own];
   if (found.length > 0) return found;
-  throw new Error(
-    products === "own"
-      ? "Pare's own products are float32, so bfloat16 needs a library"
-      : "no installed library multiplies bfloat16 on this processor. oneDNN (libdnnl) does on processors with AVX-512",
-  );
+  if (products === "own") throw new Error("Pare's own products are float32, so bfloat16 needs a library");
+  const names = places.flatMap((paths) => firstOf(paths, ["float32"])).map(({ name }) => name);
+  const installed = names.length > 0
+    ? `of the installed libraries (${names.join(", ")})`
+    : "is installed that";
+  throw new Error(`no library ${installed} multiplies bfloat16. ${BFLOAT16_REMEDY}`);
 }
 
 /** The instruction sets in the name of oneDNN with which a processor multiplies bfloat16 in fewer instructions than float32. */

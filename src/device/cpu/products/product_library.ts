@@ -16,6 +16,9 @@ export const PRECISIONS = ["float32", "bfloat16"] as const;
 
 export type Precision = (typeof PRECISIONS)[number];
 
+/** How to continue if no library multiplies bfloat16. */
+export const BFLOAT16_REMEDY = "Choose --precision float32, or use oneDNN on a processor with AVX-512";
+
 const SYMBOLS = {
   ...VENDOR_SYMBOLS,
   cblas_sgemm: {
@@ -69,7 +72,7 @@ export function loadProducts(path: string, precision: Precision): ProductLibrary
     return { path, precision, name: vendor, gemm: (memory) => ({ sgemm: inMemory(memory, symbols, sgemm) }) };
   }
   if (!bgemm || !multipliesBfloat16((memory) => inMemory(memory, symbols, bgemm))) {
-    throw new Error(`${path}: ${vendor} does not multiply bfloat16 on this processor`);
+    throw new Error(`${path}: ${vendor} does not multiply bfloat16. ${BFLOAT16_REMEDY}`);
   }
   return {
     path,
@@ -105,14 +108,18 @@ function cblasGemm(gemm: NonNullable<Symbols["cblas_sgemm"]>): Gemm {
   };
 }
 
-/** Whether the library computes 1·2 in bfloat16. oneDNN refuses bfloat16 on processors that are too old for it. */
+/**
+ * Whether the library computes (1, 1)ᵀ·2 in bfloat16, with one row and with both. oneDNN refuses bfloat16 on processors
+ * that are too old for it. With AVX2, it computes products of one row and refuses products of several rows.
+ */
 function multipliesBfloat16(gemm: (memory: WebAssembly.Memory) => Gemm): boolean {
   const memory = new WebAssembly.Memory({ initial: 1 });
-  new Uint16Array(memory.buffer).set([0x3f80, 0x4000]);
+  new Uint16Array(memory.buffer).set([0x3f80, 0x3f80, 0x4000]);
   try {
-    gemm(memory)(0, 0, 1, 1, 1, 1, 0, 1, 2, 1, 0, 4, 1);
+    const multiply = gemm(memory);
+    for (const rows of [1, 2]) multiply(0, 0, rows, 1, 1, 1, 0, 1, 4, 1, 0, 8 * rows, 1);
   } catch {
     return false;
   }
-  return new Float32Array(memory.buffer)[1] === 2;
+  return [2, 4, 5].every((i) => new Float32Array(memory.buffer)[i] === 2);
 }
