@@ -43,62 +43,19 @@ export const COLS_UNIT: u32 = NR_PAIRED;
 // C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of 8
 // elements. `c` points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
 export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
-  let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
-  let c10 = f32x4.splat(0), c11 = f32x4.splat(0);
-  let c20 = f32x4.splat(0), c21 = f32x4.splat(0);
-  let c30 = f32x4.splat(0), c31 = f32x4.splat(0);
-  let b0: v128, b1: v128, column: v128, ai: v128;
-  for (let p: u32 = k >> 1; p != 0; p--) {
-    b0 = v128.load(b, 0);
-    b1 = v128.load(b, 16);
-    column = v128.load(a, 0);
-    ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
+  let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
+  for (; k != 0; k--) {
+    const b0 = v128.load(b), b1 = v128.load(b, 16), column = v128.load(a);
+    let ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00), c01 = f32x4.relaxed_madd(ai, b1, c01);
     ai = v128.shuffle<f32>(column, column, 1, 1, 1, 1);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c10 = f32x4.relaxed_madd(ai, b0, c10), c11 = f32x4.relaxed_madd(ai, b1, c11);
     ai = v128.shuffle<f32>(column, column, 2, 2, 2, 2);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c20 = f32x4.relaxed_madd(ai, b0, c20), c21 = f32x4.relaxed_madd(ai, b1, c21);
     ai = v128.shuffle<f32>(column, column, 3, 3, 3, 3);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
-
-    b0 = v128.load(b, 32);
-    b1 = v128.load(b, 48);
-    column = v128.load(a, 16);
-    ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
-    ai = v128.shuffle<f32>(column, column, 1, 1, 1, 1);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
-    ai = v128.shuffle<f32>(column, column, 2, 2, 2, 2);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
-    ai = v128.shuffle<f32>(column, column, 3, 3, 3, 3);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
-    a += 2 * 16;
-    b += 2 * 32;
-  }
-  if (k & 1) {
-    b0 = v128.load(b, 0);
-    b1 = v128.load(b, 16);
-    column = v128.load(a, 0);
-    ai = v128.shuffle<f32>(column, column, 0, 0, 0, 0);
-    c00 = f32x4.relaxed_madd(ai, b0, c00);
-    c01 = f32x4.relaxed_madd(ai, b1, c01);
-    ai = v128.shuffle<f32>(column, column, 1, 1, 1, 1);
-    c10 = f32x4.relaxed_madd(ai, b0, c10);
-    c11 = f32x4.relaxed_madd(ai, b1, c11);
-    ai = v128.shuffle<f32>(column, column, 2, 2, 2, 2);
-    c20 = f32x4.relaxed_madd(ai, b0, c20);
-    c21 = f32x4.relaxed_madd(ai, b1, c21);
-    ai = v128.shuffle<f32>(column, column, 3, 3, 3, 3);
-    c30 = f32x4.relaxed_madd(ai, b0, c30);
-    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c30 = f32x4.relaxed_madd(ai, b0, c30), c31 = f32x4.relaxed_madd(ai, b1, c31);
+    a += 16;
+    b += 32;
   }
   const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
   blend(c, c00, c01, alphas, betas, readsC);
