@@ -71,23 +71,14 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
 // Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator
 @inline function blend_wide(c: usize, w0: v128, w1: v128, w2: v128, w3: v128, alpha: v128, beta: v128, readsC: bool): void {
-  let x0 = f32x4.mul(alpha, w0), x1 = f32x4.mul(alpha, w1), x2 = f32x4.mul(alpha, w2), x3 = f32x4.mul(alpha, w3);
-  if (readsC) {
-    x0 = f32x4.relaxed_madd(beta, v128.load(c), x0);
-    x1 = f32x4.relaxed_madd(beta, v128.load(c, 16), x1);
-    x2 = f32x4.relaxed_madd(beta, v128.load(c, 32), x2);
-    x3 = f32x4.relaxed_madd(beta, v128.load(c, 48), x3);
-  }
-  v128.store(c, x0);
-  v128.store(c, x1, 16);
-  v128.store(c, x2, 32);
-  v128.store(c, x3, 48);
+  blend(c, w0, w1, alpha, beta, readsC);
+  blend(c + 32, w2, w3, alpha, beta, readsC);
 }
 
 // Both 6 × 16 micro-kernels. `b` points to k steps of 16 elements each. `c` points to 6 rows of 16 elements, which are `ldc`
 // bytes apart. With beta = 0, C is not read. If `by_rows` is false, `a` points to k steps of 6 elements each. If it is true, `a`
-// points to 6 rows, and k is a multiple of 4. Four steps at a time are faster, because adding to the addresses and checking the
-// loop take the units that multiply. `by_rows` is a constant wherever the function is inlined, so each micro-kernel has only the
+// points to 6 rows, and k is even. Two steps at a time are faster, because adding to the addresses and checking the loop take the
+// units that multiply. `by_rows` is a constant wherever the function is inlined, so each micro-kernel has only the
 // statements of its own case.
 // @ts-ignore: decorator
 @inline function multiply_wide(by_rows: bool, k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
@@ -100,7 +91,7 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
   let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
   let a0 = a, a1: usize = 0, a2: usize = 0, a3: usize = 0, a4: usize = 0, a5: usize = 0;
   if (by_rows) a1 = a0 + lda, a2 = a1 + lda, a3 = a2 + lda, a4 = a3 + lda, a5 = a4 + lda;
-  for (; k >= 4; k -= 4) {
+  for (; k >= 2; k -= 2) {
     b0 = v128.load(b), b1 = v128.load(b, 16), b2 = v128.load(b, 32), b3 = v128.load(b, 48);
     ai = v128.load32_splat(a0);
     c00 = f32x4.relaxed_madd(ai, b0, c00), c01 = f32x4.relaxed_madd(ai, b1, c01), c02 = f32x4.relaxed_madd(ai, b2, c02), c03 = f32x4.relaxed_madd(ai, b3, c03);
@@ -129,39 +120,11 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
     ai = by_rows ? v128.load32_splat(a5, 4) : v128.load32_splat(a0, 44);
     c50 = f32x4.relaxed_madd(ai, b0, c50), c51 = f32x4.relaxed_madd(ai, b1, c51), c52 = f32x4.relaxed_madd(ai, b2, c52), c53 = f32x4.relaxed_madd(ai, b3, c53);
 
-    b0 = v128.load(b, 128), b1 = v128.load(b, 144), b2 = v128.load(b, 160), b3 = v128.load(b, 176);
-    ai = by_rows ? v128.load32_splat(a0, 8) : v128.load32_splat(a0, 48);
-    c00 = f32x4.relaxed_madd(ai, b0, c00), c01 = f32x4.relaxed_madd(ai, b1, c01), c02 = f32x4.relaxed_madd(ai, b2, c02), c03 = f32x4.relaxed_madd(ai, b3, c03);
-    ai = by_rows ? v128.load32_splat(a1, 8) : v128.load32_splat(a0, 52);
-    c10 = f32x4.relaxed_madd(ai, b0, c10), c11 = f32x4.relaxed_madd(ai, b1, c11), c12 = f32x4.relaxed_madd(ai, b2, c12), c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = by_rows ? v128.load32_splat(a2, 8) : v128.load32_splat(a0, 56);
-    c20 = f32x4.relaxed_madd(ai, b0, c20), c21 = f32x4.relaxed_madd(ai, b1, c21), c22 = f32x4.relaxed_madd(ai, b2, c22), c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = by_rows ? v128.load32_splat(a3, 8) : v128.load32_splat(a0, 60);
-    c30 = f32x4.relaxed_madd(ai, b0, c30), c31 = f32x4.relaxed_madd(ai, b1, c31), c32 = f32x4.relaxed_madd(ai, b2, c32), c33 = f32x4.relaxed_madd(ai, b3, c33);
-    ai = by_rows ? v128.load32_splat(a4, 8) : v128.load32_splat(a0, 64);
-    c40 = f32x4.relaxed_madd(ai, b0, c40), c41 = f32x4.relaxed_madd(ai, b1, c41), c42 = f32x4.relaxed_madd(ai, b2, c42), c43 = f32x4.relaxed_madd(ai, b3, c43);
-    ai = by_rows ? v128.load32_splat(a5, 8) : v128.load32_splat(a0, 68);
-    c50 = f32x4.relaxed_madd(ai, b0, c50), c51 = f32x4.relaxed_madd(ai, b1, c51), c52 = f32x4.relaxed_madd(ai, b2, c52), c53 = f32x4.relaxed_madd(ai, b3, c53);
-
-    b0 = v128.load(b, 192), b1 = v128.load(b, 208), b2 = v128.load(b, 224), b3 = v128.load(b, 240);
-    ai = by_rows ? v128.load32_splat(a0, 12) : v128.load32_splat(a0, 72);
-    c00 = f32x4.relaxed_madd(ai, b0, c00), c01 = f32x4.relaxed_madd(ai, b1, c01), c02 = f32x4.relaxed_madd(ai, b2, c02), c03 = f32x4.relaxed_madd(ai, b3, c03);
-    ai = by_rows ? v128.load32_splat(a1, 12) : v128.load32_splat(a0, 76);
-    c10 = f32x4.relaxed_madd(ai, b0, c10), c11 = f32x4.relaxed_madd(ai, b1, c11), c12 = f32x4.relaxed_madd(ai, b2, c12), c13 = f32x4.relaxed_madd(ai, b3, c13);
-    ai = by_rows ? v128.load32_splat(a2, 12) : v128.load32_splat(a0, 80);
-    c20 = f32x4.relaxed_madd(ai, b0, c20), c21 = f32x4.relaxed_madd(ai, b1, c21), c22 = f32x4.relaxed_madd(ai, b2, c22), c23 = f32x4.relaxed_madd(ai, b3, c23);
-    ai = by_rows ? v128.load32_splat(a3, 12) : v128.load32_splat(a0, 84);
-    c30 = f32x4.relaxed_madd(ai, b0, c30), c31 = f32x4.relaxed_madd(ai, b1, c31), c32 = f32x4.relaxed_madd(ai, b2, c32), c33 = f32x4.relaxed_madd(ai, b3, c33);
-    ai = by_rows ? v128.load32_splat(a4, 12) : v128.load32_splat(a0, 88);
-    c40 = f32x4.relaxed_madd(ai, b0, c40), c41 = f32x4.relaxed_madd(ai, b1, c41), c42 = f32x4.relaxed_madd(ai, b2, c42), c43 = f32x4.relaxed_madd(ai, b3, c43);
-    ai = by_rows ? v128.load32_splat(a5, 12) : v128.load32_splat(a0, 92);
-    c50 = f32x4.relaxed_madd(ai, b0, c50), c51 = f32x4.relaxed_madd(ai, b1, c51), c52 = f32x4.relaxed_madd(ai, b2, c52), c53 = f32x4.relaxed_madd(ai, b3, c53);
-
-    a0 += by_rows ? 16 : 96;
-    if (by_rows) a1 += 16, a2 += 16, a3 += 16, a4 += 16, a5 += 16;
-    b += 256;
+    a0 += by_rows ? 8 : 48;
+    if (by_rows) a1 += 8, a2 += 8, a3 += 8, a4 += 8, a5 += 8;
+    b += 128;
   }
-  for (; !by_rows && k != 0; k--) {
+  if (!by_rows && k != 0) {
     b0 = v128.load(b), b1 = v128.load(b, 16), b2 = v128.load(b, 32), b3 = v128.load(b, 48);
     ai = v128.load32_splat(a0);
     c00 = f32x4.relaxed_madd(ai, b0, c00), c01 = f32x4.relaxed_madd(ai, b1, c01), c02 = f32x4.relaxed_madd(ai, b2, c02), c03 = f32x4.relaxed_madd(ai, b3, c03);
@@ -175,8 +138,6 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
     c40 = f32x4.relaxed_madd(ai, b0, c40), c41 = f32x4.relaxed_madd(ai, b1, c41), c42 = f32x4.relaxed_madd(ai, b2, c42), c43 = f32x4.relaxed_madd(ai, b3, c43);
     ai = v128.load32_splat(a0, 20);
     c50 = f32x4.relaxed_madd(ai, b0, c50), c51 = f32x4.relaxed_madd(ai, b1, c51), c52 = f32x4.relaxed_madd(ai, b2, c52), c53 = f32x4.relaxed_madd(ai, b3, c53);
-    a0 += 24;
-    b += 64;
   }
   const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
   blend_wide(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
@@ -195,10 +156,10 @@ export function multiply_6x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, 
 // Whether `multiply_6_rows_by_16` can multiply so many rows of A in k steps, which then need not be packed.
 // @ts-ignore: decorator
 @inline export function reads_rows(rows: u32, k: u32): bool {
-  return is_paired() && rows % MR_PAIRED == 0 && k % 4 == 0;
+  return is_paired() && rows % MR_PAIRED == 0 && k % 2 == 0;
 }
 
-// Does the same as `multiply_6x16` for an A that is stored by rows, which are `lda` bytes apart. k must be a multiple of 4.
+// Does the same as `multiply_6x16` for an A that is stored by rows, which are `lda` bytes apart. k must be even.
 export function multiply_6_rows_by_16(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   multiply_wide(true, k, a, lda, b, c, ldc, alpha, beta);
 }
