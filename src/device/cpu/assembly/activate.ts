@@ -30,7 +30,6 @@ function activate_run(x: usize, other: usize, y: usize, count: u32, use: u32, ac
   else activate_each(x, other, y, count, BIAS, activation);
 }
 
-// @ts-ignore: decorator
 @inline function activate_each(x: usize, other: usize, y: usize, count: u32, use: u32, activation: u32): void {
   let i: usize = 0;
   const end = <usize>count << 2;
@@ -43,7 +42,6 @@ function activate_run(x: usize, other: usize, y: usize, count: u32, use: u32, ac
   for (; i < end; i += 4) store<f32>(y + i, f32x4.extract_lane(activated(x + i, other + i, use, activation, true), 0));
 }
 
-// @ts-ignore: decorator
 @inline function activated(x: usize, other: usize, use: u32, activation: u32, isSingle: bool): v128 {
   const values = load_lanes(x, isSingle);
   if (use == GATE) return f32x4.mul(activate4(values, activation), load_lanes(other, isSingle));
@@ -102,7 +100,6 @@ export function clamped_gate_elements(args: ClampedGateArgs, first: u32, count: 
   round_output(args.y, args.y_rounded, first, count);
 }
 
-// @ts-ignore: decorator
 @inline function clamped_gate4(gate: v128, up: v128, alpha: f32, limit: f32): v128 {
   const limited = f32x4.min(gate, f32x4.splat(limit)), scaled = f32x4.mul(f32x4.splat(alpha), limited);
   const clamped = f32x4.max(f32x4.min(up, f32x4.splat(limit)), f32x4.splat(-limit));
@@ -124,7 +121,6 @@ export function soft_cap_elements(args: SoftCapArgs, first: u32, count: u32): vo
   }
 }
 
-// @ts-ignore: decorator
 @inline function cap4(x: v128, caps: v128): v128 {
   return f32x4.mul(caps, tanh4(f32x4.div(x, caps)));
 }

@@ -9,7 +9,6 @@ export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 // Returns the derivative of x·σ(z), where z is a function of x with the derivative `slope`. 1 − σ(z) is computed as
 // exp(−z)·σ(z), because the difference would cancel for a large z.
-// @ts-ignore: decorator
 @inline function times_sigmoid_derivative4(x: v128, z: v128, slope: v128): v128 {
   const exponential = exp4(f32x4.neg(z));
   const sigmoid = f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), exponential));
@@ -17,7 +16,6 @@ export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   return f32x4.add(sigmoid, f32x4.mul(f32x4.mul(x, slope), rest));
 }
 
-// @ts-ignore: decorator
 @inline function derivative4(x: v128, activation: u32): v128 {
   const one = f32x4.splat(1);
   if (activation == RELU) return v128.and(one, f32x4.gt(x, f32x4.splat(0)));
@@ -87,7 +85,6 @@ export function clamped_gate_backward_elements(args: ClampedGateBackwardArgs, fi
 }
 
 // The derivative of the result of clamped_gate with respect to the gate.
-// @ts-ignore: decorator
 @inline function gate_slope4(gate: v128, up: v128, alpha: f32, limit: f32): v128 {
   const alphas = f32x4.splat(alpha), limits = f32x4.splat(limit);
   const clamped = f32x4.max(f32x4.min(up, limits), f32x4.neg(limits));
@@ -96,7 +93,6 @@ export function clamped_gate_backward_elements(args: ClampedGateBackwardArgs, fi
 }
 
 // The derivative with respect to up.
-// @ts-ignore: decorator
 @inline function up_slope4(gate: v128, up: v128, alpha: f32, limit: f32): v128 {
   const limits = f32x4.splat(limit), limited = f32x4.min(gate, limits);
   return v128.and(times_sigmoid4(limited, f32x4.mul(f32x4.splat(alpha), limited)), f32x4.le(f32x4.abs(up), limits));

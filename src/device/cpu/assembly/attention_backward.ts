@@ -60,19 +60,15 @@ function add_shared_gradient(args: AttentionQueriesBackwardArgs, variable: u32, 
 }
 
 // The indices of the first element of a head in row `row` of q, k, v and d_out.
-// @ts-ignore: decorator
 @inline function query_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return args.q_offset + row * args.ldq + head * args.head_stride;
 }
-// @ts-ignore: decorator
 @inline function key_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return args.k_offset + row * args.ldk + head * args.kv_heads / args.heads * args.head_stride;
 }
-// @ts-ignore: decorator
 @inline function value_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return args.v_offset + row * args.ldv + head * args.kv_heads / args.heads * args.head_stride;
 }
-// @ts-ignore: decorator
 @inline function output_index(args: AttentionQueriesBackwardArgs, row: u32, head: u32): usize {
   return row * args.ldo + head * args.head_dim;
 }
@@ -151,14 +147,12 @@ function add_gradient(args: AttentionQueriesBackwardArgs, variable: u32, r0: u32
 }
 
 // Among `count` columns from token c on, the index of the first column that token r sees, or that sees token r.
-// @ts-ignore: decorator
 @inline function first_visible(variable: u32, r: u32, window: u32, chunked: u32, c: u32, count: u32): u32 {
   const first = variable == Q ? first_key(r, window, chunked) : r;
   return first > c ? min<u32>(count, first - c) : 0;
 }
 
 // The end of these columns.
-// @ts-ignore: decorator
 @inline function end_visible(variable: u32, r: u32, window: u32, chunked: u32, c: u32, count: u32): u32 {
   if (variable != Q && window == 0) return count;
   const end = variable == Q ? r + 1 : (chunked == 1 ? r - r % window : r) + window;

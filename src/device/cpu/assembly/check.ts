@@ -28,7 +28,6 @@ function atomic_min(address: usize, value: u32): void {
 }
 
 // Sets all bits of each lane that is NaN or has a magnitude of at least the limit.
-// @ts-ignore: decorator
 @inline function beyond4(words: v128, limit: v128): v128 {
   return i32x4.ge_s(v128.and(words, i32x4.splat(MAGNITUDE)), limit);
 }
@@ -63,7 +62,6 @@ export function check_finite_elements(args: CheckFiniteArgs, first: u32, total: 
   }
 }
 
-// @ts-ignore: decorator
 @inline function strip_rows_per_item(cols: u32): u32 {
   return max<u32>(LINE, rows_per_item(cols, ELEMENTS_PER_ITEM));
 }
@@ -120,14 +118,12 @@ function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left:
   return lowest;
 }
 
-// @ts-ignore: decorator
 @inline function element(x: usize, i: u32): f32 {
   return load<f32>(x + (<usize>i << 2));
 }
 
 // Whether any element of a 4×4 block strictly below the diagonal is asymmetric. `strip` is the address of the block's
 // first element, which is matrix element (i, j). `mirror` is the address of matrix element (j, i).
-// @ts-ignore: decorator
 @inline function is_asymmetric_block(
   strip: usize,
   ldstrip: u32,

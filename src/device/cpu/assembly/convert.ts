@@ -12,12 +12,10 @@ const F16: u32 = 1;
 // An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same word.
 export const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
-// @ts-ignore: decorator
 @inline function widen(halves: v128, f16: bool): v128 {
   return f16 ? widen_f16(halves) : widen_bf16(halves);
 }
 
-// @ts-ignore: decorator
 @inline function widen_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;
   for (; i + 8 <= count; i += 8) {

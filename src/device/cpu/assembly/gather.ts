@@ -7,7 +7,6 @@ import { one_bit } from "./shared/lanes";
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
 // Returns the element with index `at` of a buffer of u32.
-// @ts-ignore: decorator
 @inline function element(buffer: usize, at: u32): u32 {
   return load<u32>(buffer + (<usize>at << 2));
 }

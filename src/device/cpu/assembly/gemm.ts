@@ -54,7 +54,6 @@ let blockCols: u32 = 0;
 
 // Divides `count` into as few parts of at most `size` as possible, and makes the parts about equal. Returns the size of
 // a part, rounded up to a multiple of `unit`, so it may exceed `size`.
-// @ts-ignore: decorator
 @inline function even_part(count: u32, size: u32, unit: u32): u32 {
   return ceil_divide(ceil_divide(count, ceil_divide(count, size)), unit) * unit;
 }
@@ -220,12 +219,10 @@ function store_sums_transposed(z: usize, rows: u32, cols: u32, c: usize, ldc: us
 }
 
 // The address of element (i, j) of Z, which is laid out as (panels, rows, width).
-// @ts-ignore: decorator
 @inline function sum_address(z: usize, rows: u32, width: u32, i: u32, j: u32): usize {
   return z + ((<usize>(j & ~(width - 1)) * rows + <usize>i * width + (j & (width - 1))) << 2);
 }
 
-// @ts-ignore: decorator
 @inline function store_sum(sum: usize, element: usize, alpha: f32, beta: f32): void {
   let value = alpha * load<f32>(sum);
   if (beta != 0) value += beta * load<f32>(element);

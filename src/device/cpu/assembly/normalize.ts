@@ -38,7 +38,6 @@ function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32
   }
 }
 
-// @ts-ignore: decorator
 @inline function normalized(
   x: usize, weight: usize, bias: usize, center: f32, rest: f32, scale: f32, isSingle: bool,
 ): v128 {

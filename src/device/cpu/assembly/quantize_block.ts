@@ -57,7 +57,6 @@ function load_grids(scales: usize, zeros: usize, row: u32, count: u32): void {
 }
 
 // Returns column j of half a bundle as a grid sees it. For a search, a pruned entry is 0, so that it adds no error.
-// @ts-ignore: decorator
 @inline function grid_weights(j: u32, half: usize, searched: bool): v128 {
   const w = v128.load(weights(j) + half);
   return searched ? v128.andnot(w, v128.load(pruned(j) + half)) : w;
@@ -173,7 +172,6 @@ function search_stage(args: QuantizeBlockArgs, start: u32, stop: u32, stage: u32
   }
 }
 
-// @ts-ignore: decorator
 @inline function store_where(condition: v128, target: usize, values: v128): void {
   v128.store(target, v128.bitselect(values, v128.load(target), condition));
 }

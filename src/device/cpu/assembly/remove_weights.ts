@@ -29,7 +29,6 @@ export function remove_weights(args: RemoveWeightsArgs, item: u32): void {
 }
 
 // Returns the address of row r of a buffer that has one row of `ld` elements per matrix row.
-// @ts-ignore: decorator
 @inline function row_of(args: RemoveWeightsArgs, buffer: usize, r: u32): usize {
   return buffer + ((<usize>r * args.ld) << 2);
 }

@@ -50,7 +50,6 @@ export function reverse_cholesky(args: ReverseCholeskyArgs, _item: u32): void {
   }
 }
 
-// @ts-ignore: decorator
 @inline function element_address(matrix: usize, stride: usize, i: u32, j: u32): usize {
   return matrix + i * stride + (<usize>j << 2);
 }
@@ -70,7 +69,6 @@ function copy_upper(source: usize, sourceStride: usize, target: usize, targetStr
 }
 
 // The vector [Σa, Σb, Σc, Σd], where each Σ runs over the four lanes of one argument.
-// @ts-ignore: decorator
 @inline function sums_of_lanes(a: v128, b: v128, c: v128, d: v128): v128 {
   const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
   const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));

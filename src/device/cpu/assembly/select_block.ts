@@ -13,7 +13,6 @@ let knownDigits: u32 = 0;
 let wantedEntries: u32 = 0;
 let tiesFound: u32 = 0;
 
-// @ts-ignore: decorator
 @inline function digit_shift(level: u32): u32 {
   return level == 0 ? 21 : level == 1 ? 10 : 0;
 }

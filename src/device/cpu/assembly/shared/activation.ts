@@ -11,7 +11,6 @@ export const SIGMOID: u32 = 5;
 export const RELU2: u32 = 6;
 
 // Returns erfc(z) = 1 − erf(z) for z ≥ 0. Formula 7.1.26 of Abramowitz & Stegun has an absolute error of 1.5e-7.
-// @ts-ignore: decorator
 @inline export function erfc4(z: v128): v128 {
   const t = f32x4.div(f32x4.splat(1), f32x4.relaxed_madd(z, f32x4.splat(0.3275911), f32x4.splat(1)));
   let p = f32x4.relaxed_madd(t, f32x4.splat(1.061405429), f32x4.splat(-1.453152027));
@@ -22,14 +21,12 @@ export const RELU2: u32 = 6;
 }
 
 // Returns GELU, x·Φ(x), where Φ(x) = erfc(−x/√2)/2 is the normal distribution function.
-// @ts-ignore: decorator
 @inline function gelu4(x: v128): v128 {
   const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
   const tail = f32x4.mul(f32x4.mul(x, f32x4.splat(0.5)), erfc4(z));
   return v128.bitselect(tail, f32x4.sub(x, tail), f32x4.lt(x, f32x4.splat(0)));
 }
 
-// @ts-ignore: decorator
 @inline export function activate4(x: v128, activation: u32): v128 {
   if (activation == RELU) return f32x4.pmax(x, f32x4.splat(0));
   if (activation == GELU_TANH) {

@@ -29,7 +29,6 @@ export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f3
 
 // C ← A·B, or C ← C + A·B with `accumulate`. A is (4, depth), C is (4, micro_cols()), and B is one panel, (depth,
 // micro_cols()) without gaps. Leading dimensions are in elements.
-// @ts-ignore: decorator
 @inline export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
   if (is_paired()) multiply_4x16(a, lda, b, depth, c, ldc, accumulate);
   else multiply_4x8(a, lda, b, depth, c, ldc, accumulate);
@@ -91,7 +90,6 @@ function multiply_4x16(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: 
 
 // Computes the products of MICRO_ROWS query rows, from row r on, and the keys from index `from` to `to` − 1 of a block. `query` and
 // `keys` are as `pack_queries` and `pack_panels_transposed` make them, `scores` is (rows, KEYS), and `from` is a multiple of micro_cols().
-// @ts-ignore: decorator
 @inline export function multiply_strip(query: usize, dim: u32, keys: usize, r: u32, from: u32, to: u32, scores: usize): void {
   const panel = micro_cols();
   for (let p = from; p < to; p += panel) {
@@ -116,20 +114,17 @@ let half: u32 = 0;
 
 // The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys, or the keys of
 // its chunk of `window` tokens if `chunked` is 1.
-// @ts-ignore: decorator
 @inline export function first_key(t: u32, window: u32, chunked: u32): u32 {
   if (window == 0 || t < window) return 0;
   return chunked == 1 ? t - t % window : t + 1 - window;
 }
 
 // Whether the scores are more than products times a positive scale. They are then computed and stored before the maximum.
-// @ts-ignore: decorator
 @inline function stores_scores<A>(args: A, slope: f32): bool {
   return args.soft_cap > 0 || slope != 0 || !(args.scale > 0);
 }
 
 // The factor between the stored numbers, which are products or scores, and the scores.
-// @ts-ignore: decorator
 @inline function stored_scale<A>(args: A, slope: f32): f32 {
   return stores_scores(args, slope) ? 1 : args.scale;
 }
@@ -149,13 +144,11 @@ export function start_softmax<A>(args: A, head: u32, slope: f32, softmax: usize,
 }
 
 // The denominator of one row.
-// @ts-ignore: decorator
 @inline export function denominator(softmax: usize): f32 {
   return sum_lanes(f32x4.add(v128.load(softmax), v128.load(softmax, 16)));
 }
 
 // The largest score of one row.
-// @ts-ignore: decorator
 @inline export function largest_score<A>(args: A, slope: f32, softmax: usize): f32 {
   return load<f32>(softmax, MAXIMUM) * stored_scale(args, slope);
 }
@@ -232,7 +225,6 @@ function write_rounded_numerators(row: usize, count: u32, scale: f32, softmax: u
 // target ← exp(scale·(row − maximum)) for `count` scores, a multiple of 8, and adds the results to the denominator. With
 // `rounded`, target is rounded to bf16, and ties up, because no result is negative. The engine pairs the instructions, because
 // the lanes of the denominator are loaded and stored in pairs.
-// @ts-ignore: decorator
 @inline function write_exponentials(rounded: bool, row: usize, count: u32, scale: f32, softmax: usize, target: usize): void {
   const factor = f32x4.splat(scale * LOG2_E), maximum = v128.load32_splat(softmax, MAXIMUM);
   const k0 = f32x4.splat(c0), k1 = f32x4.splat(c1), k2 = f32x4.splat(c2), k3 = f32x4.splat(c3), k4 = f32x4.splat(c4), k5 = f32x4.splat(c5);
@@ -256,7 +248,6 @@ function write_rounded_numerators(row: usize, count: u32, scale: f32, softmax: u
 }
 
 // Returns 2^x for x ≤ 0 with a relative error of 2.2e-7, 0 if x is less than −126.5, and NaN for NaN.
-// @ts-ignore: decorator
 @inline function power_of_two(
   x: v128, low: v128, toInteger: v128, k0: v128, k1: v128, k2: v128, k3: v128, k4: v128, k5: v128,
 ): v128 {

@@ -23,7 +23,6 @@ export function row_bundle_items<A>(args: A): u32 {
 }
 
 // Returns the index of the row after the last row of an item.
-// @ts-ignore: decorator
 @inline export function end_of_item<A>(args: A, item: u32): u32 {
   return min<u32>(args.rows, (item + 1) * ROWS_PER_ITEM);
 }
@@ -98,7 +97,6 @@ function subtract_from_two(size: u32, start: u32): void {
 
 // Subtracts the errors from `error` to `last` times four columns of U at `u` from the four columns of weights at `w`. With
 // `two`, which is a constant wherever the function is inlined, it also handles the next four columns, with those of U at `v`.
-// @ts-ignore: decorator
 @inline function subtract_errors(two: bool, w: usize, error: usize, last: usize, u: usize, v: usize, rowBytes: usize): void {
   let a0 = v128.load(w, 0), a1 = v128.load(w, 16);
   let b0 = v128.load(w, 32), b1 = v128.load(w, 48);
@@ -143,7 +141,6 @@ function subtract_from_two(size: u32, start: u32): void {
 //   w[c] −= err·U[j,c] for the columns c > j of the panel.
 // If `rounds` is true, a weight that is kept is rounded to the grid of its row. Callers pass a constant, so the
 // compiler makes one function for each value of `rounds`.
-// @ts-ignore: decorator
 @inline export function sweep_columns(
   size: u32, width: u32, start: u32, first: u32, last: u32, rounds: bool, max_code: f32,
 ): void {
@@ -210,7 +207,6 @@ function prune_panel(size: u32, start: u32): void {
 
 // Returns the weights w of four rows, rounded to the grids of the rows. `half` is a byte offset: 0 for the first four
 // rows of the bundle, and 16 for the other four.
-// @ts-ignore: decorator
 @inline function round_to_grid(w: v128, half: usize, max_code: f32): v128 {
   const scale = v128.load(row_scales() + half), zero = f32x4.floor(v128.load(row_zeros() + half));
   const offset = v128.load(row_offsets() + half);

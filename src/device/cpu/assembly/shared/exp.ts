@@ -25,14 +25,12 @@ const C2 = memory.data<f32>([4.999999343e-1]);
 const ONE = memory.data<f32>([1]);
 
 // Returns e^x, and NaN for NaN.
-// @ts-ignore: decorator
 @inline export function exp4(x: v128): v128 {
   return v128.andnot(positive_exp4(x), f32x4.lt(x, lanes_of(LOWEST)));
 }
 
 // Returns e^x with a relative error of 9e-8, and NaN for NaN. Below LOWEST, it returns e^LOWEST = 1.8e-38. It splits
 // x = n·ln 2 + r, where n is an integer and |r| ≤ ln 2/2, and evaluates a polynomial for e^r.
-// @ts-ignore: decorator
 @inline function positive_exp4(x: v128): v128 {
   const clamped = f32x4.pmin(f32x4.pmax(x, lanes_of(LOWEST)), lanes_of(HIGHEST)); // this order of operands preserves NaN
   const rounded = f32x4.relaxed_madd(clamped, lanes_of(LOG2_E), lanes_of(ROUNDING));
@@ -47,14 +45,12 @@ const ONE = memory.data<f32>([1]);
 }
 
 // Returns x·σ(z) = x/(1 + e^-z), where σ is the logistic sigmoid. Where e^-z is below 1.8e-38, the sum is 1.
-// @ts-ignore: decorator
 @inline export function times_sigmoid4(x: v128, z: v128): v128 {
   return f32x4.div(x, f32x4.add(positive_exp4(f32x4.neg(z)), lanes_of(ONE)));
 }
 
 // Returns tanh x with a relative error of a few units in the last place. Near zero it is the odd polynomial of tanhf in
 // Cephes, because 1 − 2/(e^2x + 1) would cancel there.
-// @ts-ignore: decorator
 @inline export function tanh4(x: v128): v128 {
   const square = f32x4.mul(x, x);
   let p = f32x4.relaxed_madd(square, f32x4.splat(-5.70498872745e-3), f32x4.splat(2.06390887954e-2));

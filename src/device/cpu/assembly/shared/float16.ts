@@ -27,7 +27,6 @@ const REBIAS_AND_ROUND = memory.data<u32>([((127 - 15) << 23) - 0xfff]);
 const SUBNORMAL_ROUNDING = memory.data<f32>([0.5]);
 const BF16_BELOW_HALF = memory.data<u32>([0x7fff]);
 
-// @ts-ignore: decorator
 @inline export function widen_f16(halves: v128): v128 {
   const sign = i32x4.shl(v128.and(halves, lanes_of(F16_SIGN)), 16);
   const magnitude = v128.and(i32x4.shl(halves, 13), lanes_of(SHIFTED_MAGNITUDE));
@@ -41,7 +40,6 @@ const BF16_BELOW_HALF = memory.data<u32>([0x7fff]);
   return v128.or(word, sign);
 }
 
-// @ts-ignore: decorator
 @inline function narrow_f16(words: v128): v128 {
   const sign = v128.and(i32x4.shr_u(words, 16), lanes_of(F16_SIGN));
   const magnitude = v128.and(words, lanes_of(F32_MAGNITUDE));
@@ -56,30 +54,25 @@ const BF16_BELOW_HALF = memory.data<u32>([0x7fff]);
   return v128.or(half, sign);
 }
 
-// @ts-ignore: decorator
 @inline export function widen_bf16(halves: v128): v128 {
   return i32x4.shl(halves, 16);
 }
 
-// @ts-ignore: decorator
 @inline function narrow_bf16(words: v128): v128 {
   return i32x4.shr_u(round_bf16(words), 16);
 }
 
 // Returns words whose upper halves are the bf16 numbers.
-// @ts-ignore: decorator
 @inline function round_bf16(words: v128): v128 {
   const rounded = i32x4.add(i32x4.add(words, lanes_of(BF16_BELOW_HALF)), v128.and(i32x4.shr_u(words, 16), lanes_of(ONE)));
   return i32x4.relaxed_laneselect(v128.or(words, lanes_of(F32_QUIET)), rounded, f32x4.ne(words, words));
 }
 
-// @ts-ignore: decorator
 @inline function narrow(words: v128, f16: bool): v128 {
   return f16 ? narrow_f16(words) : narrow_bf16(words);
 }
 
 // target ← `count` f32 elements of source in f16 or bf16.
-// @ts-ignore: decorator
 @inline export function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;
   for (; i + 8 <= count; i += 8) {

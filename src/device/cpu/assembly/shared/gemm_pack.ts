@@ -6,7 +6,6 @@
 import { transpose_4x4 } from "./lanes";
 
 // The address of element (row, col) of a stored matrix.
-// @ts-ignore: decorator
 @inline function element_address(base: usize, row: u32, col: u32, ld: u32): usize {
   return base + ((<usize>row * ld + col) << 2);
 }
@@ -54,7 +53,6 @@ function copy_rows(source: usize, ld: u32, panels: u32, k: u32, width: u32, targ
 }
 
 // Does the same for a narrow `width`, which is a constant wherever the function is inlined.
-// @ts-ignore: decorator
 @inline function copy_narrow_rows(source: usize, ld: u32, panels: u32, k: u32, width: u32, target: usize): void {
   const stride = <usize>ld << 2, rowBytes = <usize>width << 2, panelBytes = k * rowBytes;
   for (; k != 0; k--, source += stride, target += rowBytes) {

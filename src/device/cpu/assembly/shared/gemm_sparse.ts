@@ -106,7 +106,6 @@ function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u3
 
 // Writes the entry in any case, and moves the end past it only if the value is not 0. A branch instead would be
 // mispredicted half of the time. Returns the new end.
-// @ts-ignore: decorator
 @inline function append_non_zero(end: usize, offset: u32, value: f32): usize {
   store<u32>(end, offset);
   store<f32>(end, value, 4);
@@ -115,7 +114,6 @@ function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u3
 
 // Adds Σ value·(row of the panel), over the entries of the list, to the 64 elements at z, or with `wide` = false to the 32
 // elements. `wide` is a constant wherever the function is inlined.
-// @ts-ignore: decorator
 @inline function add_columns(wide: bool, list: usize, end: usize, panel: usize, z: usize): void {
   let z0 = v128.load(z), z1 = z0, z2 = z0, z3 = z0, z4 = z0, z5 = z0, z6 = z0, z7 = z0, z8 = z0, z9 = z0, z10 = z0, z11 = z0, z12 = z0, z13 = z0, z14 = z0, z15 = z0;
   z1 = v128.load(z, 16), z2 = v128.load(z, 32), z3 = v128.load(z, 48);

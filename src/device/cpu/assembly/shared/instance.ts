@@ -35,7 +35,6 @@ export function set_threads(count: u32): void {
 export const SHARED_BYTES: u32 = 4 << 20;
 
 // The 64-byte aligned address of this memory, which lies between the module's own data and the heap.
-// @ts-ignore: decorator
 @inline export function shared_memory(): usize {
   return (__heap_base + 63) & ~63;
 }
@@ -57,7 +56,6 @@ export function set_paired(on: bool): void {
   paired = on;
 }
 
-// @ts-ignore: decorator
 @inline export function is_paired(): bool {
   return paired;
 }

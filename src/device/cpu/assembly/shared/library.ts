@@ -3,7 +3,6 @@
 
 // C ← alpha·op(A)·op(B) + beta·C in f32 with matrices stored by rows, where C is (m, n) and op(A) is (m, k). `a`,
 // `b` and `c` are addresses, and `lda`, `ldb` and `ldc` are counted in elements.
-// @ts-ignore: decorator
 @external("env", "sgemm")
 declare function sgemm(
   transA: bool, transB: bool, m: u32, n: u32, k: u32,
@@ -11,7 +10,6 @@ declare function sgemm(
 ): void;
 
 // The same product for A and B in bf16. C and the sums are f32.
-// @ts-ignore: decorator
 @external("env", "bgemm")
 declare function bgemm(
   transA: bool, transB: bool, m: u32, n: u32, k: u32,
@@ -29,7 +27,6 @@ export function set_library(isPresent: bool): void {
   library = isPresent;
 }
 
-// @ts-ignore: decorator
 @inline export function uses_library(): bool {
   return library;
 }
@@ -57,7 +54,6 @@ export function multiply_by_library(
 }
 
 // C ← alpha·op(A)·op(B) + beta·C. With `rounded`, A and B are bf16.
-// @ts-ignore: decorator
 @inline export function multiply_block(
   rounded: bool, transA: bool, transB: bool, m: u32, n: u32, k: u32, alpha: f32, a: usize, lda: u32, b: usize,
   ldb: u32, beta: f32, c: usize, ldc: u32,

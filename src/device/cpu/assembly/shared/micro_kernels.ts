@@ -18,18 +18,15 @@ const NR_PAIRED: u32 = 16;
 export const ROWS_UNIT: u32 = 12;
 export const COLS_UNIT: u32 = NR_PAIRED;
 
-// @ts-ignore: decorator
 @inline export function micro_rows(): u32 {
   return is_paired() ? MR_PAIRED : MR_UNPAIRED;
 }
 
-// @ts-ignore: decorator
 @inline export function micro_cols(): u32 {
   return is_paired() ? NR_PAIRED : NR_UNPAIRED;
 }
 
 // Computes one row of C ← alpha·(left, right) + beta·C. Reads C only if `readsC` is true.
-// @ts-ignore: decorator
 @inline function blend(c: usize, left: v128, right: v128, alpha: v128, beta: v128, readsC: bool): void {
   let x = f32x4.mul(alpha, left), y = f32x4.mul(alpha, right);
   if (readsC) {
@@ -69,7 +66,6 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
 // accumulators would spill to memory.
 
 // Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
-// @ts-ignore: decorator
 @inline function blend_wide(c: usize, w0: v128, w1: v128, w2: v128, w3: v128, alpha: v128, beta: v128, readsC: bool): void {
   blend(c, w0, w1, alpha, beta, readsC);
   blend(c + 32, w2, w3, alpha, beta, readsC);
@@ -80,7 +76,6 @@ export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, a
 // points to 6 rows, and k is even. Two steps at a time are faster, because adding to the addresses and checking the loop take the
 // units that multiply. `by_rows` is a constant wherever the function is inlined, so each micro-kernel has only the
 // statements of its own case.
-// @ts-ignore: decorator
 @inline function multiply_wide(by_rows: bool, k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
@@ -154,7 +149,6 @@ export function multiply_6x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, 
 }
 
 // Whether `multiply_6_rows_by_16` can multiply so many rows of A in k steps, which then need not be packed.
-// @ts-ignore: decorator
 @inline export function reads_rows(rows: u32, k: u32): bool {
   return is_paired() && rows % MR_PAIRED == 0 && k % 2 == 0;
 }

@@ -13,7 +13,6 @@ export const MICRO_TILE_BYTES: usize = 6 * 16 * 4;
 // right, so the processor fetches C in advance. If they went down, each would wait for a line of C per row.
 const CACHED_COLS: u32 = 256;
 
-// @ts-ignore: decorator
 @inline function multiply(k: u32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   if (lda != 0) multiply_6_rows_by_16(k, a, lda, b, c, ldc, alpha, beta);
   else if (is_paired()) multiply_6x16(k, a, b, c, ldc, alpha, beta);
@@ -41,7 +40,6 @@ function multiply_edge(
 // `panelSteps` ≥ k steps. The k steps from `packedB` on are multiplied. `tile` has MICRO_TILE_BYTES of temporary memory. With
 // `upper`, micro-tiles whose elements all have shift + i > j are skipped. With `triangular`, B has zeros below its diagonal, and
 // the rows of B below all diagonal elements of a panel are skipped.
-// @ts-ignore: decorator
 @inline export function multiply_packed(
   k: u32, a: usize, lda: usize, packedB: usize, panelSteps: u32, tile: usize, c: usize, ldc: usize, rows: u32, cols: u32,
   alpha: f32, beta: f32, upper: bool, shift: i32, triangular: bool,

@@ -16,69 +16,58 @@ const MAX_COLUMNS: usize = 256 + 4;
 const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 
 // The address of column j of the weights. Sweeping a column replaces its updated weights by Q.
-// @ts-ignore: decorator
 @inline export function weights(j: u32): usize {
   return scratch() + j * COLUMN_BYTES;
 }
 
 // The address of column j of the errors. An error is (w − q)/U[j,j], where w is a weight and q its pruned value.
-// @ts-ignore: decorator
 @inline export function errors(j: u32): usize {
   return scratch() + BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
 // The address of column j of the flags. A flag has all bits set if the entry is pruned, and none otherwise.
-// @ts-ignore: decorator
 @inline export function pruned(j: u32): usize {
   return scratch() + 2 * BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
 // The address of column j of the temporary bundle.
-// @ts-ignore: decorator
 @inline export function temporary(j: u32): usize {
   return scratch() + 3 * BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
 // The address of 1/U[j,j].
-// @ts-ignore: decorator
 @inline export function reciprocal(j: u32): usize {
   return scratch() + 4 * BUNDLE_BYTES + (<usize>j << 2);
 }
 
 // The address of the scales of the eight rows' grids, to which quantize_block.ts rounds.
-// @ts-ignore: decorator
 @inline export function row_scales(): usize {
   return reciprocal(<u32>MAX_COLUMNS);
 }
 
 // The address of the zeros of the eight rows' grids. A zero is the code of the weight 0, and lies between two codes if 0 is not a
 // value of the grid.
-// @ts-ignore: decorator
 @inline export function row_zeros(): usize {
   return row_scales() + COLUMN_BYTES;
 }
 
 // The address of the factors of the eight rows. Scales with two levels are multiples of these factors.
-// @ts-ignore: decorator
 @inline export function row_factors(): usize {
   return row_zeros() + COLUMN_BYTES;
 }
 
 // The address of the offsets of the eight rows' grids, by which their values lie below the multiples of their scales.
-// @ts-ignore: decorator
 @inline export function row_offsets(): usize {
   return row_factors() + COLUMN_BYTES;
 }
 
 // The address of the flags of the eight rows' grids. A flag has all bits set if the grid need not contain 0.
-// @ts-ignore: decorator
 @inline export function row_free(): usize {
   return row_offsets() + COLUMN_BYTES;
 }
 
 // The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of
 // `width`. A row of a panel is padded to a multiple of 4 elements. Only the strictly upper part of U is packed.
-// @ts-ignore: decorator
 @inline export function panel_of_u(size: u32, width: u32, start: u32): usize {
   return scratch() + 5 * BUNDLE_BYTES + (<usize>(start / width * size * round_up(width, 4)) << 2);
 }

@@ -13,7 +13,6 @@ const TIE: f32 = 0.501;
 export const CANDIDATES: u32 = 16;
 
 // Returns the scales of four grids before they are rounded. A scale is 0 if all weights are.
-// @ts-ignore: decorator
 @inline export function exact_scale(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool): v128 {
   const magnitude = f32x4.abs(low), largest = f32x4.max(magnitude, high);
   let quotient: v128;
@@ -28,19 +27,16 @@ export const CANDIDATES: u32 = 16;
 }
 
 // Returns the scales of four grids.
-// @ts-ignore: decorator
 @inline export function grid_scale(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool, scale_dtype: u32): v128 {
   return round_scale(nonzero_scale(exact_scale(low, high, max_code, symmetric, searched)), scale_dtype);
 }
 
 // Replaces scales that are too small by 1.
-// @ts-ignore: decorator
 @inline export function nonzero_scale(scale: v128): v128 {
   return v128.bitselect(f32x4.splat(1), scale, f32x4.lt(f32x4.abs(scale), f32x4.splat(MIN_SCALE)));
 }
 
 // Returns lower bounds of the factors with which the integers of the weights of four rows do not exceed the limit.
-// @ts-ignore: decorator
 @inline export function least_factor(low: v128, high: v128, max_code: f32, symmetric: bool, searched: bool, limit: u32): v128 {
   const scale = f32x4.abs(exact_scale(low, high, max_code, symmetric, searched));
   const lowest = f32x4.div(f32x4.abs(low), f32x4.splat((max_code + 1) / 2));
@@ -80,7 +76,6 @@ export function grid_offset(zero: v128, scale: v128, factor: v128): v128 {
 // Returns the zero points of four grids, which are the codes of the weight 0. The formula of an asymmetric grid is
 // round(−low/scale), which is not rounded in the lanes of `free`. The function uses |low| instead of −low, which would be
 // −0 if `low` is 0.
-// @ts-ignore: decorator
 @inline export function grid_zero(low: v128, scale: v128, max_code: f32, symmetric: bool, free: v128 = i32x4.splat(0)): v128 {
   if (symmetric) return f32x4.splat((max_code + 1) / 2);
   const quotient = f32x4.div(f32x4.abs(low), scale);
@@ -123,7 +118,6 @@ export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool
 }
 
 // Returns the zeros of candidate n. The zeros of free grids move by a quarter as much.
-// @ts-ignore: decorator
 @inline export function candidate_zero(
   start: v128, stage: u32, n: u32, max_code: f32, symmetric: bool, free: v128 = i32x4.splat(0),
 ): v128 {
@@ -135,7 +129,6 @@ export function candidate_scale(start: v128, stage: u32, n: u32, symmetric: bool
 
 // Adds the squares of the errors of four rounded weights times the squares of their importance to `sum`. `inverse` is
 // 1/scale. A weight is rounded to a multiple of the scale from `lowest` to `highest` times the scale.
-// @ts-ignore: decorator
 @inline export function add_grid_error(
   sum: v128, scale: v128, inverse: v128, lowest: v128, highest: v128, weight: v128, importance: v128,
 ): v128 {

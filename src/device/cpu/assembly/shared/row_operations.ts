@@ -51,7 +51,6 @@ export function mean_square(x: usize, cols: u32, center: f32): f64 {
 }
 
 // The sum of x − center or, with `squared`, of (x − center)².
-// @ts-ignore: decorator
 @inline function sum_of(x: usize, count: u32, center: f32, squared: bool): f32 {
   const centers = f32x4.splat(center), end = x + (<usize>count << 2);
   let sum0 = f32x4.splat(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
@@ -69,7 +68,6 @@ export function mean_square(x: usize, cols: u32, center: f32): f64 {
   return sum;
 }
 
-// @ts-ignore: decorator
 @inline function add_term(sum: v128, deviation: v128, squared: bool): v128 {
   return squared ? f32x4.relaxed_madd(deviation, deviation, sum) : f32x4.add(sum, deviation);
 }

@@ -90,7 +90,6 @@ export function clear_digits(bins: u32): void {
   for (let copy: usize = 0; copy < COPIES; copy++) memory.fill(scratch() + copy * COPY_BYTES, 0, <usize>bins << 2);
 }
 
-// @ts-ignore: decorator
 @inline function count_digit(copy: usize, digit: u32, by: u32 = 1): void {
   const bin = scratch() + copy * COPY_BYTES + (<usize>digit << 2);
   store<u32>(bin, load<u32>(bin) + by);
@@ -128,7 +127,6 @@ export function count_digits_under(keys: usize, count: u32, threshold: u32, end:
 }
 
 // Returns the number of keys that were counted in a bin.
-// @ts-ignore: decorator
 @inline export function digit_count(digit: u32): u32 {
   const bin = scratch() + (<usize>digit << 2);
   return load<u32>(bin) + load<u32>(bin + COPY_BYTES) + load<u32>(bin + 2 * COPY_BYTES) + load<u32>(bin + 3 * COPY_BYTES);

@@ -34,7 +34,6 @@ export function store_rows<A>(args: A, row: u32, count: u32): void {
   }
 }
 
-// @ts-ignore: decorator
 @inline function add_to_delta_sum(sums: usize, row: u32, sum: f32): void {
   const deltaSum = sums + (<usize>row << 3);
   store<f32>(deltaSum, load<f32>(deltaSum, 4) + sum, 4);
@@ -57,7 +56,6 @@ function store_four_rows(bundle: usize, w: usize, q: usize, stride: usize, size:
 }
 
 // w ← w − q for four neighbouring elements. Adds their squares to the lanes of `sums`.
-// @ts-ignore: decorator
 @inline function store_four_deltas(w: usize, q: usize, sums: v128): v128 {
   const delta = f32x4.sub(v128.load(w), v128.load(q));
   v128.store(w, delta);

@@ -6,7 +6,6 @@ import { ceil_divide } from "./items";
 // A chunk is large enough to hide the cost of taking a work item, and small enough to balance the threads.
 const CHUNK_BYTES: u32 = 256 << 10;
 
-// @ts-ignore: decorator
 @inline function chunk_length(bytes: u32, item: u32): u32 {
   return min(CHUNK_BYTES, bytes - item * CHUNK_BYTES);
 }
