@@ -4,6 +4,7 @@
 import { ActivateBackwardArgs, ClampedGateBackwardArgs, GateBackwardArgs } from "./args";
 import { activate4, erfc4, GELU, GELU_TANH, RELU, RELU2, SIGMOID, SILU } from "./shared/activation";
 import { exp4, times_sigmoid4 } from "./shared/exp";
+import { load_lanes } from "./shared/lanes";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
@@ -43,19 +44,14 @@ export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 }
 
 export function activate_backward_elements(args: ActivateBackwardArgs, first: u32, count: u32): void {
-  const activation = args.activation;
-  const x = args.x + (<usize>first << 2), gradient = args.gradient + (<usize>first << 2);
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    const offset = <usize>i << 2;
-    const slope = derivative4(v128.load(x + offset), activation);
-    v128.store(gradient + offset, f32x4.mul(v128.load(gradient + offset), slope));
-  }
-  for (; i < count; i++) {
-    const offset = <usize>i << 2;
-    const slope = f32x4.extract_lane(derivative4(f32x4.splat(load<f32>(x + offset)), activation), 0);
-    store<f32>(gradient + offset, load<f32>(gradient + offset) * slope);
-  }
+  const activation = args.activation, end = args.x + (<usize>(first + count) << 2);
+  let x = args.x + (<usize>first << 2), gradient = args.gradient + (<usize>first << 2);
+  for (; x + 16 <= end; x += 16, gradient += 16) v128.store(gradient, times_derivative(gradient, x, activation, false));
+  for (; x < end; x += 4, gradient += 4) store<f32>(gradient, f32x4.extract_lane(times_derivative(gradient, x, activation, true), 0));
+}
+
+@inline function times_derivative(gradient: usize, x: usize, activation: u32, isSingle: bool): v128 {
+  return f32x4.mul(load_lanes(gradient, isSingle), derivative4(load_lanes(x, isSingle), activation));
 }
 
 export function clamped_gate_backward_elements(args: ClampedGateBackwardArgs, first: u32, count: u32): void {
@@ -108,15 +104,7 @@ export function gate_backward_rows(args: GateBackwardArgs, first: u32, end: u32)
 }
 
 // Adds the gradient of `up` or of `gate` to one row of `target`.
-function gate_backward_row(
-  gate: usize,
-  up: usize,
-  gradient: usize,
-  target: usize,
-  cols: u32,
-  activation: u32,
-  ofUp: bool,
-): void {
+function gate_backward_row(gate: usize, up: usize, gradient: usize, target: usize, cols: u32, activation: u32, ofUp: bool): void {
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) {
     const offset = <usize>c << 2, x = v128.load(gate + offset);

@@ -4,11 +4,11 @@
 
 import { CrossEntropyArgs } from "./args";
 import { exp4, log_f64 } from "./shared/exp";
-import { fold_to_f64, max_lane, sum_lanes_f64 } from "./shared/lanes";
+import { fold_to_f64, load_lanes, max_lane, sum_lanes_f64 } from "./shared/lanes";
 
 export const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 // The number of elements that are summed in f32 before their sum is added in f64.
-export const RUN: u32 = 128;
+const RUN: u32 = 128;
 
 export function cross_entropy_rows(args: CrossEntropyArgs, first: u32, end: u32): void {
   const cols = args.cols, ld = args.ld;
@@ -32,19 +32,31 @@ export function row_max(row: usize, cols: u32): f32 {
 
 // Σ exp(x − largest) over the row.
 export function row_exp_sum(row: usize, cols: u32, largest: f32): f64 {
-  const subtract = f32x4.splat(largest);
-  let sums = f64x2.splat(0);
-  let c: u32 = 0;
-  while (c + 4 <= cols) {
-    const end = min<u32>(cols & ~3, c + RUN);
+  return sum_exponentials(false, row, row, cols, largest, largest);
+}
+
+// Σ exp(x − largestX) over a row x or, with `weighted`, Σ exp(x − largestX)·((x − largestX) − (y − largestY)) over two rows.
+@inline export function sum_exponentials(weighted: bool, x: usize, y: usize, cols: u32, largestX: f32, largestY: f32): f64 {
+  const subtractX = f32x4.splat(largestX), subtractY = f32x4.splat(largestY), ends = cols & ~3;
+  let sums = f64x2.splat(0), c: u32 = 0;
+  while (c < ends) {
+    const end = min<u32>(ends, c + RUN);
     let runSums = f32x4.splat(0);
-    for (; c < end; c += 4) runSums = f32x4.add(runSums, exp4(f32x4.sub(v128.load(row + (<usize>c << 2)), subtract)));
+    for (; c < end; c += 4) {
+      const at = <usize>c << 2;
+      runSums = f32x4.add(runSums, exponential_term(weighted, x + at, y + at, subtractX, subtractY, false));
+    }
     sums = f64x2.add(sums, fold_to_f64(runSums));
   }
   let sum = sum_lanes_f64(sums);
   for (; c < cols; c++) {
-    const one = f32x4.sub(v128.load32_splat(row + (<usize>c << 2)), subtract);
-    sum += f32x4.extract_lane(exp4(one), 0);
+    const at = <usize>c << 2;
+    sum += f32x4.extract_lane(exponential_term(weighted, x + at, y + at, subtractX, subtractY, true), 0);
   }
   return sum;
+}
+
+@inline function exponential_term(weighted: bool, x: usize, y: usize, subtractX: v128, subtractY: v128, isSingle: bool): v128 {
+  const x4 = f32x4.sub(load_lanes(x, isSingle), subtractX), power = exp4(x4);
+  return weighted ? f32x4.mul(power, f32x4.sub(x4, f32x4.sub(load_lanes(y, isSingle), subtractY))) : power;
 }

@@ -76,7 +76,7 @@ function choose_block(m: u32, n: u32, shared: bool): void {
   blockCols = even_part(n, cols, COLS_UNIT);
 }
 
-export function count_gemm_items(args: GemmNnArgs): u32 {
+function count_gemm_items(args: GemmNnArgs): u32 {
   const m = args.m, n = args.n;
   if (m == 0 || n == 0) return 0;
   choose_block(m, n, shares_b(args));
@@ -237,10 +237,6 @@ export function gemm_nn_pack(args: GemmNnArgs, item: u32): void {
   run_pack_item(args, item, false);
 }
 
-export function gemm_nn_items(args: GemmNnArgs): u32 {
-  return count_gemm_items(args);
-}
-
 export function gemm_nn(args: GemmNnArgs, item: u32): void {
   run_gemm_item(args, item, false, false, 0, 0);
 }
@@ -254,17 +250,10 @@ export function gemm_nt_pack(args: GemmNtArgs, item: u32): void {
 }
 
 export { gemm_nn_pack as gemm_tn_pack, gemm_nn_pack_items as gemm_tn_pack_items };
-
-export function gemm_nt_items(args: GemmNtArgs): u32 {
-  return count_gemm_items(args);
-}
+export { count_gemm_items as gemm_nn_items, count_gemm_items as gemm_nt_items, count_gemm_items as gemm_tn_items };
 
 export function gemm_nt(args: GemmNtArgs, item: u32): void {
   run_gemm_item(args, item, false, true, 0, 0);
-}
-
-export function gemm_tn_items(args: GemmTnArgs): u32 {
-  return count_gemm_items(args);
 }
 
 export function gemm_tn(args: GemmTnArgs, item: u32): void {

@@ -58,18 +58,10 @@ const BF16_BELOW_HALF = memory.data<u32>([0x7fff]);
   return i32x4.shl(halves, 16);
 }
 
-@inline function narrow_bf16(words: v128): v128 {
-  return i32x4.shr_u(round_bf16(words), 16);
-}
-
 // Returns words whose upper halves are the bf16 numbers.
 @inline function round_bf16(words: v128): v128 {
   const rounded = i32x4.add(i32x4.add(words, lanes_of(BF16_BELOW_HALF)), v128.and(i32x4.shr_u(words, 16), lanes_of(ONE)));
   return i32x4.relaxed_laneselect(v128.or(words, lanes_of(F32_QUIET)), rounded, f32x4.ne(words, words));
-}
-
-@inline function narrow(words: v128, f16: bool): v128 {
-  return f16 ? narrow_f16(words) : narrow_bf16(words);
 }
 
 // target ← `count` f32 elements of source in f16 or bf16.
@@ -86,7 +78,7 @@ const BF16_BELOW_HALF = memory.data<u32>([0x7fff]);
   }
   for (; i < count; i++) {
     const word = v128.load32_splat(source + (<usize>i << 2));
-    store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(narrow(word, f16), 0));
+    store<u16>(target + (<usize>i << 1), <u16>i32x4.extract_lane(f16 ? narrow_f16(word) : i32x4.shr_u(round_bf16(word), 16), 0));
   }
 }
 
