@@ -7,7 +7,7 @@
 import { BiasActivateArgs, ClampedGateArgs, GatedMultiplyArgs, SoftCapArgs } from "./args";
 import { activate4, GELU, GELU_TANH, SILU } from "./shared/activation";
 import { round_output } from "./shared/float16";
-import { tanh4, times_sigmoid4 } from "./shared/exp";
+import { cap4, times_sigmoid4 } from "./shared/exp";
 import { ceil_divide } from "./shared/items";
 import { load_lanes } from "./shared/lanes";
 
@@ -119,8 +119,4 @@ export function soft_cap_elements(args: SoftCapArgs, first: u32, count: u32): vo
     store<f32>(x, f32x4.extract_lane(cap4(v128.load32_splat(x), caps), 0));
     x += 4;
   }
-}
-
-@inline function cap4(x: v128, caps: v128): v128 {
-  return f32x4.mul(caps, tanh4(f32x4.div(x, caps)));
 }

@@ -9,7 +9,7 @@
 // far, and then the largest score so far, which is subtracted before the exponential. If a score is only the scaled product,
 // the products are compared unscaled, and the exponential scales their differences.
 
-import { exp4, tanh4 } from "./exp";
+import { cap4, exp4 } from "./exp";
 import { is_paired } from "./instance";
 import { round_up } from "./items";
 import { max_lane, sum_lanes } from "./lanes";
@@ -186,15 +186,16 @@ export function update_softmax<A>(
   }
 }
 
-// row ← cap(scale·row) + slope·(distance + index) for `count` scores. Up to three scores after them change too.
+// row ← cap(scale·row) + slope·(distance + index) for `count` scores. Up to seven scores after them change too.
 function compute_scores(row: usize, count: u32, scale: f32, cap: f32, slope: f32, distance: f32): void {
-  const caps = f32x4.splat(cap);
+  const scales = f32x4.splat(scale), caps = f32x4.splat(cap), slopes = f32x4.splat(slope);
   let distances = f32x4.add(f32x4(0, 1, 2, 3), f32x4.splat(distance));
-  for (let j: u32 = 0; j < count; j += 4) {
-    let score = f32x4.mul(v128.load(row + (j << 2)), f32x4.splat(scale));
-    if (cap > 0) score = f32x4.mul(caps, tanh4(f32x4.div(score, caps)));
-    v128.store(row + (j << 2), f32x4.relaxed_madd(f32x4.splat(slope), distances, score));
-    distances = f32x4.add(distances, f32x4.splat(4));
+  for (const end = row + (count << 2); row < end; row += 32) {
+    let low = f32x4.mul(v128.load(row), scales), high = f32x4.mul(v128.load(row, 16), scales);
+    if (cap > 0) low = cap4(low, caps), high = cap4(high, caps);
+    v128.store(row, f32x4.relaxed_madd(slopes, distances, low));
+    v128.store(row, f32x4.relaxed_madd(slopes, f32x4.add(distances, f32x4.splat(4)), high), 16);
+    distances = f32x4.add(distances, f32x4.splat(8));
   }
 }
 

@@ -23,6 +23,11 @@ const C4 = memory.data<f32>([4.166839079e-2]);
 const C3 = memory.data<f32>([1.666652040e-1]);
 const C2 = memory.data<f32>([4.999999343e-1]);
 const ONE = memory.data<f32>([1]);
+const TWO = memory.data<f32>([2]);
+const SIGN = memory.data<u32>([0x80000000]);
+// The coefficients of (tanh x − x)/x³ as a polynomial of x², the highest first, for |x| below NEAR.
+const TANH = memory.data<f32>([-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]);
+const NEAR = memory.data<f32>([0.625]);
 
 // Returns e^x, and NaN for NaN.
 @inline export function exp4(x: v128): v128 {
@@ -53,16 +58,21 @@ const ONE = memory.data<f32>([1]);
 // Cephes, because 1 − 2/(e^2x + 1) would cancel there.
 @inline export function tanh4(x: v128): v128 {
   const square = f32x4.mul(x, x);
-  let p = f32x4.relaxed_madd(square, f32x4.splat(-5.70498872745e-3), f32x4.splat(2.06390887954e-2));
-  p = f32x4.relaxed_madd(p, square, f32x4.splat(-5.37397155531e-2));
-  p = f32x4.relaxed_madd(p, square, f32x4.splat(1.33314422036e-1));
-  p = f32x4.relaxed_madd(p, square, f32x4.splat(-3.33332819422e-1));
+  let p = f32x4.relaxed_madd(square, lanes_of(TANH), lanes_of(TANH + 4));
+  p = f32x4.relaxed_madd(p, square, lanes_of(TANH + 8));
+  p = f32x4.relaxed_madd(p, square, lanes_of(TANH + 12));
+  p = f32x4.relaxed_madd(p, square, lanes_of(TANH + 16));
   const near = f32x4.relaxed_madd(x, f32x4.mul(square, p), x);
   const magnitude = f32x4.abs(x);
   const power = exp4(f32x4.add(magnitude, magnitude));
-  const far = f32x4.sub(lanes_of(ONE), f32x4.div(f32x4.splat(2), f32x4.add(power, lanes_of(ONE))));
-  const signed = v128.or(far, v128.and(x, i32x4.splat(0x80000000)));
-  return v128.bitselect(near, signed, f32x4.lt(magnitude, f32x4.splat(0.625)));
+  const far = f32x4.sub(lanes_of(ONE), f32x4.div(lanes_of(TWO), f32x4.add(power, lanes_of(ONE))));
+  const signed = v128.or(far, v128.and(x, lanes_of(SIGN)));
+  return v128.bitselect(near, signed, f32x4.lt(magnitude, lanes_of(NEAR)));
+}
+
+// Returns caps·tanh(x/caps), which is at most `caps` and close to x for a small x.
+@inline export function cap4(x: v128, caps: v128): v128 {
+  return f32x4.mul(caps, tanh4(f32x4.div(x, caps)));
 }
 
 // Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. With x = 2^e·f and √½ ≤ f < √2, it
