@@ -150,7 +150,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         ({"pattern": "4:2"}, "pattern: must be n:m with 1 ≤ n < m ≤ 128, got '4:2'"),
         ({"pattern": "0:4"}, "pattern: must be n:m"),
         ({"pattern": "two"}, "pattern: must be n:m"),
-        ({"pattern": "2:4", "sparsity": 0.6}, "sparsity: must be 0.5 with the pattern 2:4, got 0.6"),
+        ({"pattern": "2:4", "sparsity": 0.6}, "sparsity: must be 0.5 with pattern 2:4, got 0.6"),
         ({"pattern": "2:4", "bits": 4, "group_size": 6}, "group_size: must be a multiple of 4"),
         ({"group_size": 32}, "bits: must be given with group_size or symmetric, got None"),
     ],

@@ -1,7 +1,5 @@
 """The parameters of a layer that this process solves, with the defaults and the rules of a host."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -45,7 +43,7 @@ class LocalOptions:
     symmetric: bool = False
 
     @classmethod
-    def read(cls, query: Mapping[str, Any]) -> LocalOptions:
+    def read(cls, query: Mapping[str, Any]) -> "LocalOptions":
         """Return the options, or raise a ValueError that names a parameter and the rule that it breaks."""
         require_local(query)
         options = cls(**{each.name: query[each.name] for each in fields(cls) if each.name in query})
@@ -54,11 +52,7 @@ class LocalOptions:
         is_groups, sparsity = 1 <= keep < group <= MAX_COLUMNS, query.get("sparsity", implied)
         for name, is_met, rule in (
             ("pattern", is_groups or pattern == "unstructured", f"n:m with 1 ≤ n < m ≤ {MAX_COLUMNS}"),
-            (
-                "sparsity",
-                group == 1 or abs(sparsity - implied) < 1e-5,
-                f"{implied} with the pattern {pattern}",
-            ),
+            ("sparsity", group == 1 or abs(sparsity - implied) < 1e-5, f"{implied} with pattern {pattern}"),
             ("group_size", size % group == 0, f"a multiple of {group}, the group of the pattern"),
             ("bits", options.bits or not of_grids, "given with group_size or symmetric"),
         ):

@@ -1,10 +1,9 @@
 """Solves layers in this process, on the device of their weights."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +13,6 @@ from pare_llm.client.layer import PrunedLayer
 from pare_llm.local.column_pass import run_columns, smallest, smallest_in_groups
 from pare_llm.local.local_options import LocalOptions
 from pare_llm.statistics.hessian import full_precision_products, symmetric_matrix
-
-if TYPE_CHECKING:
-    from pare_llm.client.layer_query import LayerQuery
 
 # The packed statistics of the fitted and the held-out inputs, and the factor and the damping of each request.
 _Statistics = tuple[Tensor | None, Tensor | None, dict[float, tuple[Tensor, float]]]
@@ -29,7 +25,7 @@ class LocalSolver:
         """Begin without statistics."""
         self._stored: dict[str, _Statistics] = {}
 
-    def check(self, *queries: LayerQuery) -> None:
+    def check(self, *queries: Mapping[str, Any]) -> None:
         """Raise a ValueError that names a parameter that this process does not solve."""
         for query in queries:
             LocalOptions.read(query)
@@ -71,9 +67,7 @@ def _solve(weight: Tensor, statistics: _Statistics, options: LocalOptions) -> Pr
         q = q.masked_fill(pruned, 0)
     if u is not None:
         q, pruned = run_columns(q, u, options, pruned)
-    figures: dict[str, Any] = {}
-    if held_out is not None:
-        q, pruned, figures = _choose_result(dense, q, pruned, held_out, options)
+    q, pruned, figures = _choose_result(dense, q, pruned, held_out, options)
     answer, zeros = q.to(weight.dtype), int(pruned.sum())
     if not (weight.isfinite().all() and answer.isfinite().all()):
         raise ValueError(f"weight: must be finite in {weight.dtype}, before and after it is pruned")
@@ -106,13 +100,15 @@ def _choose_mask(weight: Tensor, hessian: Any, options: LocalOptions) -> Tensor:
 
 
 def _choose_result(
-    dense: Tensor, q: Tensor, pruned: Tensor, hessian: Tensor, options: LocalOptions
+    dense: Tensor, q: Tensor, pruned: Tensor, hessian: Tensor | None, options: LocalOptions
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Return the result with the smallest loss on held-out inputs (`src/layer/validation/choose_result.ts`).
 
     Dense weights on the mask, rounded to nearest, may replace rows of `q`, and the mask of magnitude may
     replace all of it. Of 256 rows or more, a sample first shows whether the dense weights are worth it.
     """
+    if hessian is None:
+        return q, pruned, {}
 
     def nearest(mask: Tensor) -> tuple[Tensor, Tensor]:
         kept, identity = dense.masked_fill(mask, 0), torch.eye(len(hessian), device=dense.device)
