@@ -114,8 +114,7 @@ def prune_(
             Every rank gives its own held-out batches. Held-out windows are never fitted. They decide between
             the results of a solve, and the report has the error of each layer on them.
         client: a `Pare` or `PareHosts`, or a list of `Pare`. The layers of a block are spread over all hosts.
-            By default, this process solves the layers, on the device of their weights. It has the methods
-            `sparsegpt`, `magnitude` and `wanda`, and grids with one level.
+            By default, this process solves the layers with `sparsegpt`, `magnitude` or `wanda`.
         blocks: the blocks, as names or modules in the order of the forward pass. By default the only
             `nn.ModuleList` of modules of one class.
         journal: a folder for the finished layers. If the run is stopped, the same call with a freshly loaded
