@@ -117,6 +117,12 @@ def test_the_damping_grows_until_the_hessian_is_positive_definite() -> None:
         LocalSolver().prune_layer(weight, hessian_upper=torch.tensor([1.0, 3.0, 1.0]))
 
 
+@pytest.mark.parametrize("query", [{}, {"method": "wanda"}, {"method": "magnitude", "bits": 4}], ids=str)
+def test_a_layer_that_needs_statistics_is_refused_without_them(query: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"hessian_upper: .* needs statistics to prune or round a layer"):
+        LocalSolver().prune_layer(layer()[0], **query)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
     weight, statistics = layer()

@@ -56,6 +56,10 @@ def _solve(weight: Tensor, statistics: _Statistics, options: LocalOptions) -> Pr
     )
     is_reused, u, damping, q = options.damping in factors, None, None, dense
     pruned: Any = None
+    if hessian is None and (options.method != "magnitude" or options.bits):
+        raise ValueError(
+            f"hessian_upper: {options.method} needs statistics to prune or round a layer, got None"
+        )
     if hessian is not None and (options.method == "sparsegpt" or options.bits):
         if not is_reused:
             factors[options.damping] = inverse_factor(hessian, options.damping)
@@ -71,9 +75,7 @@ def _solve(weight: Tensor, statistics: _Statistics, options: LocalOptions) -> Pr
     answer, zeros = q.to(weight.dtype), int(pruned.sum())
     if not (weight.isfinite().all() and answer.isfinite().all()):
         raise ValueError(f"weight: must be finite in {weight.dtype}, before and after it is pruned")
-    loss, error = (
-        _figures(_losses(dense - answer, hessian), dense, hessian) if hessian is not None else (None, None)
-    )
+    loss, error = _figures(None if hessian is None else _losses(dense - answer, hessian), dense, hessian)
     name = torch.cuda.get_device_name(weight.device) if weight.is_cuda else weight.device.type
     ended = time.perf_counter()
     seconds = {"read": 0, "factor": factored - started, "solve": ended - factored, "refit": 0}
@@ -137,8 +139,10 @@ def _losses(change: Tensor, hessian: Tensor) -> Tensor:
     return (change @ hessian * change).sum(1)
 
 
-def _figures(losses: Tensor, dense: Tensor, hessian: Tensor) -> tuple[float, float | None]:
-    """Return the loss of the layer, and its share in tr(WHWᵀ), or None if this is 0."""
+def _figures(losses: Any, dense: Tensor, hessian: Tensor | None) -> tuple[float | None, float | None]:
+    """Return the loss of the layer, and its share in tr(WHWᵀ), or None if this is 0 or without statistics."""
+    if hessian is None:
+        return None, None
     loss, size = float(losses.sum()), float(_losses(dense, hessian).sum())
     return loss, loss / size if size else None
 
@@ -159,8 +163,7 @@ def inverse_factor(hessian: Tensor, damping: float) -> tuple[Tensor, float]:
         # The lower factor of the reversed matrix is R in H = R·Rᵀ, reversed, and U is R⁻¹.
         lower, failed = torch.linalg.cholesky_ex(exact.flip(0, 1))
         if not failed:
-            identity = torch.eye(len(exact), dtype=exact.dtype, device=exact.device)
-            u = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+            u = torch.linalg.solve_triangular(lower.flip(0, 1), torch.eye(len(exact)).to(exact), upper=True)
             return u.float().to(hessian.device), damping
         if damping >= 1:
             detail = f"the Hessian of {len(exact)} inputs cannot be factored with the damping {damping}"

@@ -82,8 +82,7 @@ def prune_(
         batches: the `input_ids` (windows, tokens) or the keyword arguments of each forward pass, read once.
             Padding that an `attention_mask` (windows, tokens) marks with 0 is left out of the statistics. May
             be empty if the method is `magnitude`, without `refit` and `bits`.
-        method: the solver of the layers, as with `pare prune --method`. Defaults to `alps`, and without a
-            client to `sparsegpt`.
+        method: the solver of the layers. Defaults to `alps`, and without a client to `sparsegpt`.
         sparsity: the share of the weights that become zero. Defaults to 0.5, or to the share of an n:m
             pattern.
         pattern: where the zeros may be: `unstructured`, the default, or n:m such as `2:4`, which keeps at
