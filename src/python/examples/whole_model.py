@@ -3,8 +3,8 @@
     python whole_model.py MODEL TEXT OUT [URL]
 
 MODEL is a folder or a name on the Hugging Face hub, TEXT a file to calibrate on, and URL the address of a
-host, which `deno task serve` starts. If the script is stopped, the same command continues after the last
-finished layer.
+host, which `deno task serve` starts. Without URL, this process solves the layers. If the script is stopped,
+the same command continues after the last finished layer.
 """
 
 import sys
@@ -26,7 +26,7 @@ windows = calibration_windows(tokenizer, text, WINDOWS, TOKENS)
 report = prune_(
     model,
     windows.split(4),
-    Pare(*rest or ["http://127.0.0.1:8000"]),
+    Pare(*rest) if rest else None,
     method="sparsegpt",
     sparsity=0.5,
     journal=Path(out) / "journal",

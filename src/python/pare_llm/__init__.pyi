@@ -13,17 +13,6 @@ from pare_llm.client.errors import BusyError as BusyError
 from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
 from pare_llm.client.errors import NotPositiveDefiniteError as NotPositiveDefiniteError
 from pare_llm.client.errors import PareError as PareError
-from pare_llm.client.jobs.jobs import Jobs as Jobs
-from pare_llm.client.jobs.jobs import list_edge_hosts as list_edge_hosts
-from pare_llm.client.jobs.messages import EdgeHost as EdgeHost
-from pare_llm.client.jobs.messages import Job as Job
-from pare_llm.client.jobs.messages import JobLayerRequest as JobLayerRequest
-from pare_llm.client.jobs.messages import LayerState as LayerState
-from pare_llm.client.jobs.prune_by_job import JobFailedError as JobFailedError
-from pare_llm.client.jobs.prune_by_job import prune_by_job as prune_by_job
-from pare_llm.client.jobs.uploads import UploadProgress as UploadProgress
-from pare_llm.client.jobs.uploads import Uploads as Uploads
-from pare_llm.client.layer import LayerToUpload as LayerToUpload
 from pare_llm.client.layer import PrunedLayer as PrunedLayer
 from pare_llm.client.layer import QuantizedWeight as QuantizedWeight
 from pare_llm.client.layer_query import LayerQuery as LayerQuery
@@ -34,7 +23,7 @@ from pare_llm.client.transport import TransportOptions as TransportOptions
 from pare_llm.finetuning.keep_zeros import keep_zeros as keep_zeros
 from pare_llm.finetuning.masked_lora import mask_lora_ as mask_lora_
 from pare_llm.finetuning.masked_lora import merge_keep_zeros as merge_keep_zeros
-from pare_llm.finetuning.trainer_callback import KeepZeros as KeepZeros
+from pare_llm.finetuning.trainer_callback import KeepZerosCallback as KeepZerosCallback
 from pare_llm.finetuning.verify import verify as verify
 from pare_llm.pruning.calibration.windows import calibration_windows as calibration_windows
 from pare_llm.pruning.calibration.windows import hold_out as hold_out

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pare_llm
 import pytest
 import torch
-from pare_llm import BlockHost, Jobs, Pare, PareHosts, TransportOptions, Uploads
+from pare_llm import BlockHost, Pare, PareHosts, TransportOptions
+from pare_llm.edge import Jobs, Uploads, prune_by_job
 
 # Nothing listens here, so an argument that is not checked ends in a ConnectionError.
 OPTIONS = TransportOptions("http://127.0.0.1:9", retries=0)
@@ -80,7 +81,9 @@ CASES: dict[str, Callable[[], object]] = {
     "source[1]: must be bytes or a memoryview, got int 5": lambda: UPLOADS.upload_blob([b"", 5]),
     "concurrency: must be at least 1, got 0": lambda: UPLOADS.upload_blob(b"", concurrency=0),
     "resume: must be an UploadProgress or None, got str 'id'": lambda: UPLOADS.upload_blob(b"", resume="id"),
-    "layers[0]: must be a LayerToUpload, got ndarray": lambda: list(ANY.prune_by_job(OPTIONS, [WEIGHT])),
+    "layers[0]: must be a LayerToUpload, got ndarray": lambda: list(
+        prune_by_job(OPTIONS, cast("Any", [WEIGHT]))
+    ),
     "config: cannot be sent as JSON: Object of type ndarray": lambda: create(config={"a": WEIGHT}),
     "tensors: must be a dictionary of tensors, got list": lambda: create(tensors=[WEIGHT]),
     "windows: must be at least one list of token ids: list index": lambda: create(windows=[]),

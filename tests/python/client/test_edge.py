@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import EdgeProcess
-from pare_llm import (
+from pare_llm import Pare, PareError, PareHosts, TransportOptions
+from pare_llm.client.layer_file import encode_parts
+from pare_llm.edge import (
     JobFailedError,
     JobLayerRequest,
     Jobs,
     LayerToUpload,
-    Pare,
-    PareError,
-    PareHosts,
-    TransportOptions,
     Uploads,
     list_edge_hosts,
     prune_by_job,
 )
-from pare_llm.client.layer_file import encode_parts
 
 from client.layers import bits_of, hessian_of, random_layer, upper_of
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from pare_llm import Jobs, LayerToUpload, Pare, PareError, TransportOptions, prune_by_job
+from pare_llm import Pare, PareError, TransportOptions
+from pare_llm.edge import Jobs, LayerToUpload, prune_by_job
 
 from client.fake_server import Reply, Start, solved
 from client.raw_server import Handler, RawServer, read_request

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from pare_llm import JobFailedError, Jobs, LayerState
 from pare_llm.client.jobs.prune_by_job import LayerFailure
+from pare_llm.edge import JobFailedError, Jobs, LayerState
 from safetensors.numpy import save
 
 from client.fake_server import Received, Reply, Start, solved

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
+from pare_llm import AsyncPare, Pare, PareHosts, TransportOptions
+from pare_llm.edge import Jobs, Uploads
 
 from client.fake_server import Reply, Start
 from client.raw_server import ANSWER, READY, RawServer, read_head, read_request

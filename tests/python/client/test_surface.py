@@ -7,13 +7,15 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 import pare_llm
+import pare_llm.edge
 import pytest
 from conftest import run_deno
-from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
+from pare_llm import AsyncPare, Pare, PareHosts, TransportOptions
 from pare_llm.client.answers import Report, Seconds
 from pare_llm.client.errors import STATUSES
 from pare_llm.client.jobs import messages
 from pare_llm.client.layer import LayerTensors
+from pare_llm.edge import Jobs, Uploads
 
 # The names that the Python client does not have.
 ABSENT = {
@@ -58,7 +60,7 @@ def test_every_exported_class_and_function_has_a_counterpart(typescript: dict[st
     names = snake_cased(typescript["exports"])
     assert len(names) >= 8
     for name in names:
-        assert callable(getattr(pare_llm, name))
+        assert callable(getattr(pare_llm.edge if hasattr(pare_llm.edge, name) else pare_llm, name))
 
 
 CLASSES = [
@@ -69,7 +71,7 @@ CLASSES = [
     Jobs,
     Uploads,
     pare_llm.PareError,
-    pare_llm.JobFailedError,
+    pare_llm.edge.JobFailedError,
 ]
 
 
@@ -119,8 +121,8 @@ def test_the_transport_has_the_options_and_the_defaults_of_the_typescript_transp
         ("ListOptions", Jobs.list),
         ("UploadOptions", Uploads.upload_blob),
         ("PareHostsOptions", PareHosts),
-        ("SubmitOptions", pare_llm.prune_by_job),
-        ("FollowOptions", pare_llm.prune_by_job),
+        ("SubmitOptions", pare_llm.edge.prune_by_job),
+        ("FollowOptions", pare_llm.edge.prune_by_job),
     ],
 )
 def test_a_function_has_the_options_and_the_defaults_of_its_counterpart(
@@ -157,8 +159,8 @@ def test_a_layer_has_the_tensors_and_the_parameters_of_the_contract(typescript: 
         ("PrunedLayer", pare_llm.PrunedLayer),
         ("QuantizedWeight", pare_llm.QuantizedWeight),
         ("HostDescription", pare_llm.HostDescription),
-        ("UploadProgress", pare_llm.UploadProgress),
-        ("JobLayerRequest", pare_llm.JobLayerRequest),
+        ("UploadProgress", pare_llm.edge.UploadProgress),
+        ("JobLayerRequest", pare_llm.edge.JobLayerRequest),
     ],
 )
 def test_a_record_has_the_members_of_its_counterpart(

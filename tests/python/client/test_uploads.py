@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from pare_llm import PareError, UploadProgress, Uploads
+from pare_llm import PareError
+from pare_llm.edge import UploadProgress, Uploads
 
 from client.fake_server import FakeServer, Received, Reply, problem
 

@@ -11,7 +11,8 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
-from pare_llm import Jobs, LayerToUpload, Pare, PareHosts, TransportOptions, prune_by_job
+from pare_llm import Pare, PareHosts, TransportOptions
+from pare_llm.edge import Jobs, LayerToUpload, prune_by_job
 
 from client.fake_server import Received, Reply, Start, measure, solved
 from client.layers import hessian_of, random_layer, to_library, upper_of

@@ -1,4 +1,4 @@
-"""KeepZeros in a real Trainer."""
+"""KeepZerosCallback in a real Trainer."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import KeepZeros
+from pare_llm import KeepZerosCallback
 from pruned_networks import tiny_opt
 from torch import Tensor, nn
 from transformers import OPTForCausalLM, Trainer, TrainerCallback, TrainingArguments
@@ -97,7 +97,7 @@ def trainer_of(
 def test_trainer_keeps_the_zeros_at_every_event(tmp_path: Path, options: dict[str, Any]) -> None:
     model = pruned_opt()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    recorder, keeper = Recorder(model), KeepZeros()
+    recorder, keeper = Recorder(model), KeepZerosCallback()
     trainer = trainer_of(tmp_path, [keeper, recorder], model, **options)
     trainer.train()
     assert recorder.events == ["pre_optimizer_step", "optimizer_step", "step_end"] * 4
@@ -112,7 +112,7 @@ def test_trainer_keeps_the_zeros_at_every_event(tmp_path: Path, options: dict[st
 
 def test_norm_that_the_trainer_logs_excludes_the_pruned_entries(tmp_path: Path) -> None:
     model = pruned_opt()
-    trainer = trainer_of(tmp_path, [KeepZeros()], model, max_grad_norm=1e9)
+    trainer = trainer_of(tmp_path, [KeepZerosCallback()], model, max_grad_norm=1e9)
     recorder = Recorder(model)
     trainer.add_callback(recorder)
     trainer.train()
@@ -128,13 +128,13 @@ def test_norm_that_the_trainer_logs_excludes_the_pruned_entries(tmp_path: Path) 
 def test_resumed_run_makes_the_masks_from_the_checkpoint_and_ends_in_the_same_weights(tmp_path: Path) -> None:
     model = pruned_opt()
     recorder = Recorder(model)
-    trainer_of(tmp_path, [KeepZeros()], model, save_strategy="steps", save_steps=2).train()
+    trainer_of(tmp_path, [KeepZerosCallback()], model, save_strategy="steps", save_steps=2).train()
 
     resumed = pruned_opt()
     with torch.no_grad():
         for weight in linear_weights(resumed).values():
             weight.fill_(1.0)  # the checkpoint replaces these values before the masks are made
-    trainer = trainer_of(tmp_path, [KeepZeros(), recorder], resumed)
+    trainer = trainer_of(tmp_path, [KeepZerosCallback(), recorder], resumed)
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert recorder.events == ["pre_optimizer_step", "optimizer_step", "step_end"] * 2
     assert set(recorder.nonzero_weights.values()) == {0}
@@ -143,7 +143,7 @@ def test_resumed_run_makes_the_masks_from_the_checkpoint_and_ends_in_the_same_we
 
 
 def test_second_run_of_the_same_callback_starts_with_new_masks(tmp_path: Path) -> None:
-    model, keeper = pruned_opt(), KeepZeros(layers="fc1")
+    model, keeper = pruned_opt(), KeepZerosCallback(layers="fc1")
     trainer_of(tmp_path, [keeper], model, max_steps=1).train()
     assert keeper.zeros is not None
     first = keeper.zeros
@@ -158,4 +158,4 @@ def test_second_run_of_the_same_callback_starts_with_new_masks(tmp_path: Path) -
 def test_dense_model_is_refused_when_training_begins(tmp_path: Path) -> None:
     model = OPTForCausalLM(pruned_opt().config)
     with pytest.raises(ValueError, match="keep_zeros: none of 12 weights has a zero"):
-        trainer_of(tmp_path, [KeepZeros()], model).train()
+        trainer_of(tmp_path, [KeepZerosCallback()], model).train()

@@ -1,4 +1,4 @@
-"""KeepZeros in a Trainer on two processes, with DistributedDataParallel and with DeepSpeed."""
+"""KeepZerosCallback in a Trainer on two processes, with DistributedDataParallel and with DeepSpeed."""
 
 import importlib.util
 import tempfile
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from pare_llm import KeepZeros
+from pare_llm import KeepZerosCallback
 from ranks import run_on_ranks
 from test_trainer_callback import linear_weights, pruned_opt, trainer_of
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ def gathered(weight: Tensor) -> Tensor:
 
 def train(options: dict[str, Any]) -> dict[str, Any]:
     model = pruned_opt()
-    recorder, keeper = StepRecorder(model), KeepZeros()
+    recorder, keeper = StepRecorder(model), KeepZerosCallback()
     with tempfile.TemporaryDirectory() as folder:
         trainer_of(Path(folder), [keeper, recorder], model, ddp_backend="gloo", **options).train()
     assert keeper.zeros is not None

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 from conftest import MODELS, PARE, ROOT, HostProcess, run_deno, run_python
@@ -28,8 +29,9 @@ def test_one_layer(host: HostProcess) -> None:
     assert 0 < float(found[1]) < 10
 
 
-def test_whole_model(host: HostProcess, tmp_path: Path) -> None:
-    arguments = (str(OPT), str(text_files()["calibration"]), str(tmp_path), host.url)
+@pytest.mark.parametrize("has_host", [True, False])
+def test_whole_model(has_host: bool, host: HostProcess, tmp_path: Path) -> None:
+    arguments = (str(OPT), str(text_files()["calibration"]), str(tmp_path), *[host.url] * has_host)
     printed = run_example("whole_model.py", *arguments)[-1]
     assert f"884736 of 1769472 weights in 24 layers are zero: {tmp_path}" in printed
     report = json.loads((tmp_path / "pare.json").read_text())

@@ -47,7 +47,7 @@ class HalfTracker:
 
 MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sparsty": 0.5}, TypeError, "prune_: has no parameter 'sparsty'; did you mean 'sparsity'?"),
-    ({"skip": ["fc1"]}, TypeError, "prune_: has no parameter 'skip'; did you mean 'ignore'?"),
+    ({"skip": "fc1", "ignore": "fc2"}, TypeError, "skip: is another name of ignore, so only one of the two"),
     ({"speed": 3}, TypeError, "prune_: has no parameter 'speed'; it has allocate, bits, "),
     ({"sparsity": "0.5"}, TypeError, "sparsity: must be a number, got str '0.5'"),
     ({"sparsity": "0.5", "allocate": "owl"}, TypeError, "sparsity: must be a number, got str '0.5'"),

@@ -24,14 +24,15 @@ def sent(client: LocalClient, report: Any) -> dict[str, dict[str, Any]]:
     return {layer.name: query for layer, query in zip(report.layers, client.queries, strict=True)}
 
 
-def test_ignored_layers_stay_dense() -> None:
-    report = run(tiny_model("opt"), layers=["fc1", "fc2"], ignore=["*.0.*", "2.fc2"])
+@pytest.mark.parametrize("name", ["ignore", "skip"])
+def test_ignored_layers_stay_dense(name: str) -> None:
+    report = run(tiny_model("opt"), layers=["fc1", "fc2"], **{name: ["*.0.*", "2.fc2"]})
     names = [layer.name.removeprefix("model.decoder.layers.") for layer in report.layers]
     assert names == ["1.fc1", "1.fc2", "2.fc1"]
     assert len(report.facts.skipped) == 15
     assert report.to_dict()["parameters"]["skip"] == ["*.0.*", "2.fc2"]
     with pytest.raises(ValueError, match="ignore: 'fc9' matches no layer"):
-        run(tiny_model("opt"), ignore="fc9")
+        run(tiny_model("opt"), **{name: "fc9"})
 
 
 def test_later_rules_of_a_profile_override_earlier_ones_parameter_by_parameter(tmp_path: Path) -> None:

@@ -37,8 +37,13 @@ def run(code: str, folder: Path, host: HostProcess) -> str:
 
 def test_the_blocks_of_the_page_are_parts_of_examples_or_run(host: HostProcess, tmp_path: Path) -> None:
     parts = [block for block in python_blocks(PAGE) if any(block in example for example in EXAMPLES)]
-    assert len(parts) == 3
-    one_layer, loaders, onnx, ray = (block for block in python_blocks(PAGE) if block not in parts)
+    assert len(parts) == 2
+    whole, one_layer, loaders, onnx, ray = (block for block in python_blocks(PAGE) if block not in parts)
+    (tmp_path / "text.txt").write_text((ROOT / "CHANGELOG.md").read_text() * 2)
+    printed = run(whole.replace("facebook/opt-125m", str(MODELS / "opt-sotu")), tmp_path, host)
+    assert "50.00% of the 1,769,472 weights in 24 layers of opt-sotu are zero" in printed
+    assert (tmp_path / "pruned/model.safetensors").exists()
+    shutil.rmtree(tmp_path / "pruned")
     assert re.search(r"^0\.\d+ tensor\(0\.5000\)$", run(one_layer, tmp_path, host), re.MULTILINE)
     shutil.copytree(MODELS / "opt-sotu", tmp_path / "pruned")
     assert "'model.decoder.layers.0.fc1.weight': 0" in run(loaders, tmp_path, host)

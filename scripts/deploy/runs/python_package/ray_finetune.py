@@ -9,7 +9,7 @@ from typing import Any
 
 import ray.train
 import torch
-from pare_llm import KeepZeros
+from pare_llm import KeepZerosCallback
 from ray.train.torch import TorchTrainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
@@ -30,7 +30,7 @@ def train(config: dict[str, Any]) -> None:
         arguments,
         train_dataset=[{"input_ids": window, "labels": window} for window in windows],
         processing_class=tokenizer,
-        callbacks=[KeepZeros()],
+        callbacks=[KeepZerosCallback()],
     )
     trainer.train()
     trainer.save_model()  # on the first worker only

@@ -106,7 +106,7 @@ class Report(_Optional):
     notes: list[str]
     """Remarks on the solve, as sentences."""
     backend: str
-    """`webgpu` or `cpu`."""
+    """`webgpu` or `cpu`. Without a host, the type of the device of torch."""
     adapter: str
     """The name of the device."""
     seconds: Seconds

@@ -11,8 +11,8 @@ from pare_llm.finetuning.keep_zeros import keep_zeros
 from pare_llm.finetuning.kept_zeros import KeptZeros
 
 
-class KeepZeros(TrainerCallback):
-    """A callback for `Trainer(callbacks=[KeepZeros()])`, also of libraries that extend the Trainer.
+class KeepZerosCallback(TrainerCallback):
+    """A callback for `Trainer(callbacks=[KeepZerosCallback()])`, also of libraries that extend the Trainer.
 
     `on_train_begin` calls `keep_zeros`. By then the Trainer has loaded the checkpoint to resume from, and has
     wrapped the model for several processes. `on_train_end` removes the hooks.

@@ -37,7 +37,7 @@ def require_names(given: Iterable[str], known: Iterable[str]) -> None:
         if name == "hessian":
             raise TypeError("prune_: records the statistics itself, so it has no parameter hessian")
         if name not in known:
-            similar = ["ignore"] if name == "skip" else difflib.get_close_matches(name, known, 1)
+            similar = difflib.get_close_matches(name, known, 1)
             advice = f"did you mean {similar[0]!r}?" if similar else f"it has {', '.join(known)}"
             raise TypeError(f"prune_: has no parameter {name!r}; {advice}")
 

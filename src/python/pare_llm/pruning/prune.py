@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from pare_llm.layers.unwrap import unwrap
+from pare_llm.local.local_options import require_local
+from pare_llm.local.local_solver import LocalSolver
 from pare_llm.pruning.calibration.batches import BatchInput, Validation
 from pare_llm.pruning.calibration.windows import HELD_OUT_SHARE
 from pare_llm.pruning.fingerprint import model_digest
@@ -42,9 +44,9 @@ if TYPE_CHECKING:
 def prune_(
     model: nn.Module,
     batches: Iterable[BatchInput],
-    client: LayerClient | Sequence[Pare],
+    client: LayerClient | Sequence[Pare] | None = None,
     *,
-    method: Method = DEFAULT_METHOD,
+    method: Method | None = None,
     sparsity: float | None = None,
     pattern: str | None = None,
     bits: int | None = None,
@@ -80,7 +82,7 @@ def prune_(
         batches: the `input_ids` (windows, tokens) or the keyword arguments of each forward pass, read once.
             Padding that an `attention_mask` (windows, tokens) marks with 0 is left out of the statistics. May
             be empty if the method is `magnitude`, without `refit` and `bits`.
-        method: the solver of the layers, as with `pare prune --method`.
+        method: the solver of the layers. Defaults to `alps`, and without a client to `sparsegpt`.
         sparsity: the share of the weights that become zero. Defaults to 0.5, or to the share of an n:m
             pattern.
         pattern: where the zeros may be: `unstructured`, the default, or n:m such as `2:4`, which keeps at
@@ -111,6 +113,7 @@ def prune_(
             Every rank gives its own held-out batches. Held-out windows are never fitted. They decide between
             the results of a solve, and the report has the error of each layer on them.
         client: a `Pare` or `PareHosts`, or a list of `Pare`. The layers of a block are spread over all hosts.
+            By default, this process solves the layers with `sparsegpt`, `magnitude` or `wanda`.
         blocks: the blocks, as names or modules in the order of the forward pass. By default the only
             `nn.ModuleList` of modules of one class.
         journal: a folder for the finished layers. If the run is stopped, the same call with a freshly loaded
@@ -137,8 +140,12 @@ def prune_(
         PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
         RuntimeError: if the run failed on another rank. The message names the rank and its error.
     """
+    require_receivers(on_layer, tracker)
+    if client is None:
+        require_local({"target": target, "reconstruct": reconstruct})
+        method = method or "sparsegpt"
     main = {
-        "method": method,
+        "method": method or DEFAULT_METHOD,
         "sparsity": sparsity,
         "pattern": pattern,
         "bits": bits,
@@ -149,14 +156,13 @@ def prune_(
         "target": target,
         "reconstruct": reconstruct,
     }
-    require_receivers(on_layer, tracker)
     ranks = Ranks(group)
     network = ranks.together(partial(_prepare, model))
     with ExitStack() as stack:
         plan = RunPlan(
             network,
             batches,
-            client,
+            LocalSolver() if client is None else client,
             validation=validation,
             parameters={**main, **parameters},
             blocks=blocks,

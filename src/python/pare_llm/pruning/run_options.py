@@ -26,6 +26,8 @@ class OtherRunParameters(OtherLayerParameters, total=False):
     profile: Profile | None
     """Other parameters for some layers: a JSON file, or its rules, as with `pare prune --profile`. An example
     is `[{"match": "fc2", "sparsity": 0.3}, {"match": "*.0.*", "skip": True}]`."""
+    skip: LayerChoice | None
+    """Another name of `ignore`, as of `pare prune --skip`."""
     true_sequential: bool
     """Whether each group of layers that share an input is calibrated after the earlier groups of its block
     are pruned. This takes one more forward pass for each group."""
@@ -65,6 +67,11 @@ class RunOptions:
         """
         names = {field.name for field in fields(cls)}
         require_names(parameters, RunParameters.__annotations__)
+        parameters = {**parameters}
+        if (skip := parameters.pop("skip", None)) is not None:
+            if parameters.get("ignore") is not None:
+                raise TypeError("skip: is another name of ignore, so only one of the two can be given")
+            parameters["ignore"] = skip
         options = {name: value for name, value in parameters.items() if name in names}
         return cls(**options), {name: value for name, value in parameters.items() if name not in names}
 

@@ -1,0 +1,1 @@
+"""Solves layers in this process, without a host."""
