@@ -176,9 +176,9 @@ describe("pare prune of some layers", () => {
 
   it("refuses a format that cannot store the pruned layers, before any work", async () => {
     const out = `${folder}/refused`;
-    const { code, stderr } = await prune(out, "--format", "pack-quantized", "--bits", "3");
+    const { code, stderr } = await prune(out, "--format", "gptq", "--bits", "3");
     assert.equal(code, 2);
-    assert.match(stderr, /--format pack-quantized: .*weight: pack-quantized stores 4 or 8 bits, not 3/);
+    assert.match(stderr, /--format gptq: .*weight: gptq stores 4 or 8 bits, not 3/);
     await assert.rejects(Deno.stat(out), Deno.errors.NotFound);
   });
 

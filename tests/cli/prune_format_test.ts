@@ -22,8 +22,10 @@ function check(...queries: readonly [LayerQuery, LayerQuery]): void {
 }
 
 describe("checkFormat()", () => {
-  it("accepts layers of 4 and 8 bits for pack-quantized if the group size divides the number of columns", () => {
+  it("accepts layers of 2 to 8 bits for pack-quantized if the group size divides the number of columns", () => {
     check({ bits: 4, group_size: 16 }, { bits: 4, group_size: 16 });
+    check({ bits: 3, group_size: 16 }, { bits: 3, group_size: 16 });
+    check({ bits: 2, group_size: 16, symmetric: true }, { bits: 3, symmetric: true });
     check({ bits: 4, symmetric: true }, { bits: 8, group_size: 16, symmetric: true });
   });
 
@@ -37,16 +39,12 @@ describe("checkFormat()", () => {
     }
   });
 
-  it("rejects a layer for pack-quantized if it has no bits, 3 bits, zeros between two codes, or a group size that does not divide its columns", () => {
+  it("rejects a layer for pack-quantized if it has no bits, zeros between two codes, or a group size that does not divide its columns", () => {
     const refused = (query: LayerQuery, message: RegExp) =>
       assert.throws(() => check({ bits: 4 }, query), { name: "UsageError", message });
     refused(
       {},
-      /option --format pack-quantized: .* but b\.weight is not quantised; prune with --bits 4 or --bits 8/,
-    );
-    refused(
-      { bits: 3 },
-      /option --format pack-quantized: b\.weight: pack-quantized stores 4 or 8 bits, not 3/,
+      /option --format pack-quantized: .* but b\.weight is not quantised; prune with --bits 4, or use/,
     );
     refused(
       { bits: 4, scale_bits: 6 },

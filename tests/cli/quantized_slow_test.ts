@@ -102,20 +102,23 @@ describe("pare prune --format pack-quantized", () => {
     const profile = `${folder}/asymmetric.json`;
     await Deno.writeTextFile(profile, '[{ "match": "*", "symmetric": false }]');
     for (
-      const [out, flags, needsOption] of [["symmetric", [], false], [
-        "asymmetric",
-        ["--profile", profile],
-        true,
-      ]] as const
+      const [out, bits, flags, needsOption, version] of [
+        ["symmetric", "4", [], false, "0\\.15"],
+        ["symmetric 3", "3", [], false, "0\\.18"],
+        ["asymmetric", "4", ["--profile", profile], true, "0\\.15"],
+      ] as const
     ) {
       const args = words`
-        prune ${OPT_SOTU} --out ${folder}/${out} --calibration ${folder}/text.txt --samples 2
-        --seqlen 32 --method magnitude --bits 4 --format pack-quantized --backend cpu ${flags}
+        prune ${OPT_SOTU} --out ${`${folder}/${out}`} --calibration ${folder}/text.txt --samples 2
+        --seqlen 32 --method magnitude --bits ${bits} --format pack-quantized --backend cpu ${flags}
       `;
       for (const _ of ["a new run", "a finished run"]) {
         const { stderr } = await runPare(...args);
         const [line] = /^load it in Python: .*$/m.exec(stderr) ?? [stderr];
-        assert.match(stderr, /^install what the next line needs: pip install "compressed-tensors>=0\.15"$/m);
+        assert.match(
+          stderr,
+          new RegExp(`^install what the next line needs: pip install "compressed-tensors>=${version}"$`, "m"),
+        );
         assert.equal(line.includes(option), needsOption, line);
       }
     }

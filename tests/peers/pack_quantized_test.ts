@@ -70,7 +70,7 @@ await describePeers("transformers with compressed-tensors, loading a pack-quanti
     return comparison;
   }
 
-  for (const bits of [4, 8]) {
+  for (const bits of [2, 3, 4, 8]) {
     for (const [rule, groupSize] of [["row-wise", 0], ["in groups of 64", 64]] as const) {
       for (const symmetric of [false, true]) {
         const title = `${bits} bits, ${rule}, ${symmetric ? "symmetric" : "asymmetric"}`;

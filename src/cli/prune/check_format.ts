@@ -79,7 +79,7 @@ function checkGrid(format: WrittenFormat, name: string, query: LayerQuery, cols:
   if (!grid) {
     throw new UsageError(
       `${option} stores codes of ${bits.join(" or ")} bits, but ${name} is not quantised; ` +
-        `prune with --bits ${bits.join(" or --bits ")}, or use --format dense`,
+        `prune with --bits ${bits[0]}, or use --format dense`,
     );
   }
   const reason = !grid.symmetric && query.scale_bits !== undefined

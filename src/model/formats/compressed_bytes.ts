@@ -53,10 +53,6 @@ function rulesOf(format: string, types: readonly string[]): FormatRules {
     config: { quantization_status: oneOf("compressed", "frozen", undefined), kv_cache_scheme: ANYTHING },
     group: { input_activations: ANYTHING, output_activations: ANYTHING, format: oneOf(format, undefined) },
     weights: {
-      num_bits: [
-        "an integer from 2 to 8",
-        (bits) => Number.isInteger(bits) && Number(bits) >= 2 && Number(bits) <= 8,
-      ],
       type: oneOf(...types),
       strategy: oneOf("tensor", "channel", "group", "block"),
       block_structure: BLOCK,

@@ -6,8 +6,14 @@
  */
 
 import { floatsToBytes } from "../../tensor/dtype.ts";
-import { type ColumnLayout, columnNames, columnWeight, columnWeights } from "./codes/column_codes.ts";
-import { PACKED_BITS, packRows, transpose } from "./codes/packed_words.ts";
+import {
+  COLUMN_BITS,
+  type ColumnLayout,
+  columnNames,
+  columnWeight,
+  columnWeights,
+} from "./codes/column_codes.ts";
+import { packRows, transpose } from "./codes/packed_words.ts";
 import { unsupportedMember } from "./config/quantization_config.ts";
 import type { WrittenFormat } from "./format.ts";
 
@@ -35,7 +41,7 @@ export const GPTQ: WrittenFormat = {
     return columnWeights(checkpoint, description, { ...LAYOUT, storesZerosMinusOne: format === "gptq" });
   },
   writer: {
-    bits: PACKED_BITS,
+    bits: COLUMN_BITS,
     isUniform: true,
     scaleDtype: "F16",
     loadsOwnClasses: true,

@@ -10,7 +10,8 @@
  *
  * Code i of a row occupies bits i·B to i·B + B − 1 of the row's words, least significant bit first. The bits after the last
  * code are 0. The library subtracts 2^(B−1) from every code and every zero to get signed integers. If the grid is symmetric, the
- * zero is 2^(B−1) and is not stored. Pare supports 4 and 8 bits, for which the library and vLLM have kernels.
+ * zero is 2^(B−1) and is not stored. Pare supports 2 to 8 bits. Newer versions of vLLM load all of them if the grids are
+ * symmetric, and older versions only 4 and 8 bits.
  *
  * The scales have the dtype of the weight, because programs that load the checkpoint convert the scales to this dtype. The
  * solver returns scales in F32. Rounding a scale multiplies all weights of its row or group by the same factor. This factor
@@ -93,12 +94,14 @@ export const PACK_QUANTIZED_FORMAT = {
   },
   howToLoad(folder, config) {
     // transformers 5 gives packed zero points the wrong shape, unless it dequantises the weights while it loads them.
-    const isAsymmetric = readGridKinds(folder, config).kinds.some(({ symmetric }) => !symmetric);
+    const { kinds } = readGridKinds(folder, config), isAsymmetric = kinds.some(({ symmetric }) => !symmetric);
     const options = isAsymmetric
       ? [", CompressedTensorsConfig", ", quantization_config=CompressedTensorsConfig(dequantize=True)"]
       : [];
+    // Older versions leave the last bits of a word empty if its 32 bits are not a multiple of the bits of a code.
+    const version = kinds.some(({ bits }) => 32 % bits !== 0) ? "0.18" : "0.15";
     return [
-      'install what the next line needs: pip install "compressed-tensors>=0.15"',
+      `install what the next line needs: pip install "compressed-tensors>=${version}"`,
       transformersLine(folder, config, ...options),
     ];
   },

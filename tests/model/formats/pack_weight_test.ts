@@ -54,6 +54,18 @@ describe("packWeight()", () => {
     assert.deepEqual([...new BigInt64Array(tensors.shape.data.slice().buffer)], [2n, 9n]);
   });
 
+  it("packs 3-bit codes without gaps, so that one of eleven extends over two words", () => {
+    const codes = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 7);
+    const quantized = {
+      codes: { dtype: "U8", shape: [1, 12], data: codes },
+      scales: floats([1], [1, 1]),
+      zeros: floats([5], [1, 1]),
+    } as const;
+    const { tensors } = pack(quantized, { bits: 3, groupSize: 0, symmetric: false }, "F32");
+    assert.deepEqual(words(tensors.packed), [0x80000001, 0b111_1]);
+    assert.deepEqual(words(tensors.zeroPoint!), [5]);
+  });
+
   it("packs four 8-bit codes into each word, and stores no zeros if the grid is symmetric", () => {
     const codes = example({ zeros: floats([128, 128], [2, 1]) });
     const { tensors } = pack(codes, { bits: 8, groupSize: 0, symmetric: true }, "F32");
@@ -61,7 +73,7 @@ describe("packWeight()", () => {
     assert.equal(tensors.zeroPoint, undefined);
   });
 
-  for (const bits of [4, 8]) {
+  for (const bits of [2, 3, 4, 5, 6, 7, 8]) {
     for (const groupSize of [0, 1, 13, 26]) {
       for (const symmetric of [false, true]) {
         for (const dtype of ["F32", "F16", "BF16"] satisfies FloatDtype[]) {
@@ -101,7 +113,7 @@ describe("packWeight()", () => {
         name: "RangeError",
         message,
       });
-    refused({ bits: 3 }, /pack-quantized stores 4 or 8 bits, not 3/);
+    refused({ bits: 1 }, /pack-quantized stores 4 or 8 or 2 or 3 or 5 or 6 or 7 bits, not 1/);
     refused({ groupSize: 4 }, /needs a group size that divides the 9 columns of the weight; 4 does not/);
     refused({ groupSize: 3 }, /scales: must be F32 \[2,3\], got F32 \[2,1\]/);
     refused({ symmetric: true }, /zeros: entry \[0, 0\] must be 8, because the grid is symmetric, not 3/);

@@ -102,8 +102,8 @@ def test_load_state_dict_refuses_a_weight_with_a_wrong_part(write_checkpoint, na
         (CONFIG | {"config_groups": {}}, r"config_groups must be an object .* not {}"),
         (CONFIG | {"kv_cache_scheme": {"num_bits": 8}}, r"kv_cache_scheme must be absent"),
         (
-            CONFIG | {"config_groups": {"g": {"weights": WEIGHTS | {"num_bits": 3}}}},
-            r"quantization_config\.config_groups\.g\.weights\.num_bits must be 4 or 8, not 3",
+            CONFIG | {"config_groups": {"g": {"weights": WEIGHTS | {"num_bits": 1}}}},
+            r"quantization_config\.config_groups\.g\.weights\.num_bits must be an integer from 2 to 8, not 1",
         ),
         (
             CONFIG | {"config_groups": {"g": {"weights": WEIGHTS, "input_activations": {"a": 1}}}},

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from .same_bits import assert_same_bits
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-KINDS = [(bits, symmetric) for bits in (4, 8) for symmetric in (False, True)]
+KINDS = [(bits, symmetric) for bits in range(2, 9) for symmetric in (False, True)]
 
 
 def words(count: int, bits: int) -> int:
@@ -49,12 +49,12 @@ def description(grids: dict[str, tuple[int, bool, int]]) -> dict[str, object]:
 
 def test_load_decodes_quantised_weights_of_every_kind_and_of_odd_sizes(write_checkpoint, tmp_path):
     torch.manual_seed(0)
-    sizes = [(9, 24, 4), (17, 45, 1), (5, 33, 11), (64, 128, 2)]
+    sizes = [(9, 40, 4), (17, 45, 1), (5, 33, 11), (64, 128, 2)]
     shards: list[dict[str, torch.Tensor]] = [{"bias": torch.arange(5.0)}, {}]
     grids = {"large": (4, False, 4100 // 41)}
     for dtype, (bits, symmetric), size in itertools.product(DTYPES, KINDS, sizes):
         stem = f"{dtype}.{bits}.{symmetric}.{size}"
-        shards[bits // 8] |= random_parts(stem, *size, dtype, bits, symmetric)
+        shards[bits % 2] |= random_parts(stem, *size, dtype, bits, symmetric)
         grids[stem] = (bits, symmetric, size[1] // size[2])
     # This weight has more than one strip of rows, and its zeros do not fill their last words.
     shards[0] |= random_parts("large", 2101, 4100, 41, torch.float16, 4, False)

@@ -17,8 +17,11 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { readTensor, requireTensor, type TensorSource } from "../../checkpoint/tensor_source.ts";
 import { unsupportedMember } from "../config/quantization_config.ts";
 import { type CodedWeight, stemOf, stemsOf, type StoredWeight } from "../format.ts";
-import { PACKED_BITS, transpose } from "./packed_words.ts";
+import { transpose } from "./packed_words.ts";
 import { weightDtype } from "./weight_dtype.ts";
+
+/** The bits of codes for which programs have kernels, the default first. */
+export const COLUMN_BITS: readonly number[] = [4, 8];
 
 /** The differences between the formats. */
 export interface ColumnLayout {
@@ -42,8 +45,8 @@ export function columnNames(name: string) {
 }
 
 function readGrid(folder: string, { bits, group_size: size }: Readonly<Record<string, unknown>>) {
-  if (!PACKED_BITS.includes(bits as number)) {
-    throw unsupportedMember(folder, "bits", PACKED_BITS.join(" or "), bits);
+  if (!COLUMN_BITS.includes(bits as number)) {
+    throw unsupportedMember(folder, "bits", COLUMN_BITS.join(" or "), bits);
   }
   if (size !== -1 && !(Number.isSafeInteger(size) && Number(size) > 0)) {
     throw unsupportedMember(folder, "group_size", "a positive integer or -1", size);

@@ -53,15 +53,14 @@ async function readZeros(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { name, bits, cols, symmetric } = weight, groups = gridsPerRow(weight, cols);
   if (symmetric) return new Uint8Array((endRow - firstRow) * groups).fill(2 ** (bits - 1));
-  // One word holds the zeros of several rows. The words at both ends may include rows outside of the range.
-  const rowsPerWord = 32 / bits, firstWord = Math.floor(firstRow / rowsPerWord);
-  const words = Math.ceil(endRow / rowsPerWord) - firstWord, wordRowBytes = groups * WORD_BYTES;
+  // The zeros of 32 rows fill `bits` words. The first of these words may be for rows outside of the range.
+  const firstRead = firstRow - firstRow % 32, firstWord = wordCount(firstRead, bits);
+  const words = wordCount(endRow, bits) - firstWord, wordRowBytes = groups * WORD_BYTES;
   const packed = await source.read(
     packedNames(name).zeroPoint,
     firstWord * wordRowBytes,
     words * wordRowBytes,
   );
-  const firstRead = firstWord * rowsPerWord;
   const zeros = unpackColumns(packed, endRow - firstRead, groups, bits);
   return zeros.subarray((firstRow - firstRead) * groups);
 }

@@ -1,13 +1,13 @@
 /**
  * Packs codes into I32 words, unpacks and dequantises them. The words are little-endian, so code i of a sequence
- * begins at bit i·bits of the bytes, counted from the least significant bit of each byte. The number of bits divides 8.
+ * begins at bit i·bits of the bytes, counted from the least significant bit of each byte. A code may extend over two bytes.
  */
 
 import { gridsPerRow } from "../../../tensor/quantization.ts";
 import type { CodedWeight, RowGrids } from "../format.ts";
 
-/** The bits of codes for which programs have kernels. */
-export const PACKED_BITS: readonly number[] = [4, 8];
+/** The bits of codes to which the solver rounds, the default first. */
+export const PACKED_BITS: readonly number[] = [4, 8, 2, 3, 5, 6, 7];
 
 export const WORD_BYTES = 4;
 
@@ -22,7 +22,9 @@ export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Ar
   const packed = new Uint8Array(rows * rowBytes);
   for (let row = 0; row < rows; row++) {
     for (let col = 0, bit = 0; col < cols; col++, bit += bits) {
-      packed[row * rowBytes + (bit >>> 3)] |= codes[row * cols + col] << (bit & 7);
+      const at = row * rowBytes + (bit >>> 3), shifted = codes[row * cols + col] << (bit & 7);
+      packed[at] |= shifted;
+      packed[at + 1] |= shifted >>> 8;
     }
   }
   return packed;
@@ -34,7 +36,8 @@ export function unpackRows(packed: Uint8Array, cols: number, bits: number): Uint
   const codes = new Uint8Array(rows * cols), largest = 2 ** bits - 1;
   for (let row = 0; row < rows; row++) {
     for (let col = 0, bit = 0; col < cols; col++, bit += bits) {
-      codes[row * cols + col] = packed[row * rowBytes + (bit >>> 3)] >>> (bit & 7) & largest;
+      const at = row * rowBytes + (bit >>> 3);
+      codes[row * cols + col] = (packed[at] | packed[at + 1] << 8) >>> (bit & 7) & largest;
     }
   }
   return codes;

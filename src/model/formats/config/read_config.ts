@@ -105,7 +105,7 @@ const GROUP_RULES: Rules = {
 };
 
 const WEIGHT_RULES: Rules = {
-  num_bits: oneOf(...PACKED_BITS),
+  num_bits: ["an integer from 2 to 8", (bits) => PACKED_BITS.includes(bits as number)],
   type: oneOf("int"),
   strategy: oneOf("channel", "group"),
   symmetric: oneOf(true, false, undefined),

@@ -10,13 +10,13 @@ PACK_QUANTIZED = "pack-quantized"
 # The members of config.json that describe a layout. The second one is the older name.
 LAYOUT_KEYS = ("quantization_config", "compression_config")
 
-_PACKED_BITS = (4, 8)
+_PACKED_BITS = range(2, 9)
 _STRATEGIES = ("channel", "group")
 
 
 @dataclass(frozen=True)
 class CodeKind:
-    """How codes are stored: with 4 or 8 bits, and with zero points unless the grids are symmetric."""
+    """How codes are stored: with 2 to 8 bits, and with zero points unless the grids are symmetric."""
 
     bits: int
     symmetric: bool
@@ -70,7 +70,7 @@ def _code_kind(path: str, group: Any) -> CodeKind:
         if group.get(member):
             raise _mismatch(f"{path}.{member}", "absent", group[member])
     if weights.get("num_bits") not in _PACKED_BITS:
-        raise _mismatch(f"{path}.weights.num_bits", "4 or 8", weights.get("num_bits"))
+        raise _mismatch(f"{path}.weights.num_bits", "an integer from 2 to 8", weights.get("num_bits"))
     if weights.get("type") != "int":
         raise _mismatch(f"{path}.weights.type", "int", weights.get("type"))
     if weights.get("strategy") not in _STRATEGIES:

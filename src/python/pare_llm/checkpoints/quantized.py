@@ -1,13 +1,14 @@
 """Decodes weights in the layout `pack-quantized` of the compressed-tensors library.
 
-In place of a tensor STEM.weight with the shape (rows, cols), a checkpoint has these parts, where B is 4 or 8:
+In place of a tensor STEM.weight with the shape (rows, cols), a checkpoint has these parts, where B is 2 to 8:
 
     STEM.weight_packed      (rows, ceil(cols*B/32))    I32                   the codes of each row
     STEM.weight_scale       (rows, groups)             dtype of the weight
     STEM.weight_zero_point  (ceil(rows*B/32), groups)  I32                   absent if the grids are symmetric
     STEM.weight_shape       (2)                        I64                   rows, cols
 
-A code has B bits, and the first code is in the least significant bits of a word. An entry of the weight is
+A code has B bits, and the first code is in the least significant bits of a word. A code may extend over
+two words. An entry of the weight is
 (code - zero)*scale. The zero of a symmetric grid is 2^(B-1). The source is
 `compressors/pack_quantized` in github.com/vllm-project/compressed-tensors (version 0.20).
 """
@@ -103,8 +104,16 @@ def _codes(words: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def unpack_bytes(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """Unpack bytes (rows, bytes) to numbers of 4 or 8 bits. The first number is in the lower bits."""
-    return packed if bits == 8 else torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)
+    """Unpack bytes (rows, bytes) to numbers of `bits` bits. The first number is in the lowest bits."""
+    whole = torch.nn.functional.pad(packed, (0, -packed.shape[1] % bits))
+    groups = whole.reshape(packed.shape[0], -1, bits)  # bytes with 8 numbers each
+    numbers = []
+    for byte, shift in (divmod(i * bits, 8) for i in range(8)):
+        number = groups[..., byte] >> shift
+        if shift + bits > 8:
+            number |= groups[..., byte + 1] << (8 - shift)
+        numbers.append(number & (2**bits - 1))
+    return torch.stack(numbers, dim=-1).flatten(1)
 
 
 def find_quantized(folder: CheckpointFolder, stem: str, kinds: Sequence[CodeKind]) -> QuantizedWeight:
