@@ -14,14 +14,14 @@ import { findFinishedRun } from "./prune/finished_run.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { type OpenRun, openRun } from "./prune/open_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
-import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { declarePrune, type PruneOptions } from "./prune/prune_options.ts";
 import { fileTarget } from "./prune/runtime_format.ts";
 import { execute, plan, startRun } from "./prune/start_run.ts";
 import type { FirstRun } from "./shrink/second_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createPruneCommand(signal: AbortSignal): Command {
-  return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
+  return declarePrune().action((model: string, options: PruneOptions, command: Command) =>
     prune(model, applyNames(options, command), signal)
   );
 }

@@ -96,7 +96,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "prune": ["--out <folder>"],
   "verify": [],
   "eval": [],
-  "sweep": ["--calibration <text>", "--text <text>"],
+  "sweep": ["--text <text>"],
   "layer": ["--out <file>"],
   "unpack": ["--out <folder>"],
   "export": ["--format <format>", "--out <path>"],

@@ -10,12 +10,11 @@ import { choiceParameters } from "../../prune/run/fingerprint.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../../prune/run/job.ts";
 import {
   addBackendOption,
+  addCalibrationOption,
   addCommonOptions,
   addTextOption,
   allowOnly,
-  appendValue,
   type BackendFlags,
-  CALIBRATION_OPTION,
   type CommonOptions,
 } from "../options/common_options.ts";
 import { addExample } from "../options/help.ts";
@@ -27,14 +26,9 @@ import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_
 import { RUNTIME_FORMATS } from "../export/formats.ts";
 
 /** The options as commander parses them. */
-export interface PruneFlags extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, NamedOptions {
+export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, NamedOptions {
   readonly out: string;
   readonly imatrix?: string;
-}
-
-/** The options of a run. */
-export interface PruneOptions extends PruneFlags {
-  readonly calibration: readonly string[];
 }
 
 /** Returns the command and its options, without the action. */
@@ -43,12 +37,7 @@ export function declarePrune(): Command {
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the pruned checkpoint");
-  command.option(
-    CALIBRATION_OPTION[0],
-    `${CALIBRATION_OPTION[1]} (required without --protocol)`,
-    appendValue,
-  );
-  command.addOption(
+  addCalibrationOption(command).addOption(
     new Option("--preset <name>", presetHelp()).choices(Object.keys(PRESETS)).default("default"),
   )
     .addOption(

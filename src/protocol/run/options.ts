@@ -178,7 +178,8 @@ export const RUN_OPTIONS = {
   },
   seqlen: {
     schema: count(1).optional(),
-    help: "tokens per window (default: the number of positions of the model, at most 2048)",
+    help:
+      "tokens per window (default: the number of positions of the model, at most 2048, or 512 with the text that comes with Pare)",
     value: "<n>",
     record: "fingerprint",
     shrink: true,
