@@ -11,6 +11,7 @@ import { failureOf } from "./exit.ts";
 import { finishHelp } from "./options/help.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
+import { createQuantizeCommand } from "./quantize.ts";
 import { createPruneCommand } from "./prune.ts";
 import { createShrinkCommand } from "./shrink.ts";
 import { createVerifyCommand } from "./verify.ts";
@@ -27,6 +28,7 @@ import { createServeCommand } from "./serve.ts";
 
 /** The commands, in the order of the help text. */
 const COMMANDS = [
+  createQuantizeCommand,
   createPruneCommand,
   createShrinkCommand,
   createVerifyCommand,

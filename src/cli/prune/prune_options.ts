@@ -37,6 +37,18 @@ export function declarePrune(): Command {
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the pruned checkpoint");
+  addExample(
+    command,
+    "prune facebook/opt-125m --out pruned --sparsity 0.5 --text pare",
+    "prune facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
+    "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
+    "prune ./llama --out rounded --for gptq",
+  );
+  return addPruneOptions(command, runtimeOption());
+}
+
+/** Declares the options of a run except its model and its output. @param runtime the option `--for` */
+export function addPruneOptions(command: Command, runtime: Option): Command {
   addCalibrationOption(command).addOption(
     new Option("--preset <name>", presetHelp()).choices(Object.keys(PRESETS)).default("default"),
   )
@@ -48,18 +60,11 @@ export function declarePrune(): Command {
       ).choices(PROTOCOL_NAMES),
     );
   addRunOptions(addTextOption(command), ...RUN_OPTION_NAMES)
-    .addOption(runtimeOption())
+    .addOption(runtime)
     .option(
       "--imatrix <file>",
       "also write the importance matrix of the result over the calibration windows, with which llama-quantize rounds a GGUF file to other types",
     );
-  addExample(
-    command,
-    "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
-    "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
-    "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
-    "prune ./llama --out rounded --calibration c4.jsonl --for gguf:q4_0",
-  );
   return addCommonOptions(
     addBackendOption(addHostPoolOptions(addLayerOptions(command, DIFFERENCES))),
   );
@@ -85,14 +90,14 @@ const DIFFERENCES = {
   },
 } as const satisfies Parameters<typeof addLayerOptions>[1];
 
-/** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
-export function runtimeOption(): Option {
+/** Returns the option `--for`. @param formats the allowed values */
+export function runtimeOption(formats: readonly string[] = RUNTIME_FORMATS): Option {
   const option = new Option(
     "--for <format>",
     "round to the grid of this format of pare export, and write the result in it; sets " +
       "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
   );
-  return allowOnly(option, RUNTIME_FORMATS);
+  return allowOnly(option, formats);
 }
 
 /**
