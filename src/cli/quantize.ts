@@ -3,7 +3,7 @@
  * all options, in a folder beside the file. At the end, the file and the report are moved out of the folder, and the folder is removed.
  */
 
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { basename, dirname, resolve } from "node:path";
 import { repositoryOf } from "../model/hub/reference.ts";
 import { countParameters, countWeightFileBytes } from "../model/checkpoint/weight_files.ts";
@@ -16,11 +16,12 @@ import { FILE_FORMATS } from "./export/formats.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { hubReference, MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { exists, requireWritableFile } from "./files/output_path.ts";
+import { allowOnly } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { type OpenRun, openRun } from "./prune/open_run.ts";
 import { formatPerplexity, qualityHints } from "./prune/print_result.ts";
-import { addPruneOptions, type PruneOptions, runtimeOption } from "./prune/prune_options.ts";
+import { addPruneOptions, type PruneOptions } from "./prune/prune_options.ts";
 import { fileTarget } from "./prune/runtime_format.ts";
 import { finishedReport, runOrPlan } from "./prune/start_run.ts";
 
@@ -38,7 +39,11 @@ export function createQuantizeCommand(signal: AbortSignal): Command {
     .description("round a model to 4 bits or other types of llama.cpp, and write one GGUF file")
     .argument("<model>", MODEL_ARGUMENT)
     .option("--out <file>", "the file to write (default: NAME-TYPE.gguf in the current folder)");
-  addPruneOptions(command, runtimeOption(FILE_FORMATS).default(DEFAULT_FORMAT));
+  const format = new Option(
+    "--for <format>",
+    "the type of the layers in the file; others may be smaller or nearer to the model",
+  );
+  addPruneOptions(command, allowOnly(format, FILE_FORMATS).default(DEFAULT_FORMAT));
   addExample(
     command,
     "quantize Qwen/Qwen3-0.6B",

@@ -17,7 +17,7 @@ import {
   type BackendFlags,
   type CommonOptions,
 } from "../options/common_options.ts";
-import { addExample } from "../options/help.ts";
+import { addExample, shortenHelp } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addRunOptions } from "../options/run_options.ts";
 import { addLayerOptions, type LayerFlags, OPTION_PARAMETERS } from "../options/layer_options.ts";
@@ -44,11 +44,19 @@ export function declarePrune(): Command {
     "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
     "prune ./llama --out rounded --for gptq",
   );
-  return addPruneOptions(command, runtimeOption());
+  return addPruneOptions(command, runtimeOption(), ["sparsity", "pattern", "bits"]);
 }
 
-/** Declares the options of a run except its model and its output. @param runtime the option `--for` */
-export function addPruneOptions(command: Command, runtime: Option): Command {
+/**
+ * Declares the options of a run except its model and its output.
+ * @param runtime the option `--for`
+ * @param layerOptions the options about layers that `--help` shows
+ */
+export function addPruneOptions(
+  command: Command,
+  runtime: Option,
+  layerOptions: readonly (keyof LayerFlags)[] = [],
+): Command {
   addCalibrationOption(command).addOption(
     new Option("--preset <name>", presetHelp()).choices(Object.keys(PRESETS)).default("default"),
   )
@@ -65,9 +73,12 @@ export function addPruneOptions(command: Command, runtime: Option): Command {
       "--imatrix <file>",
       "also write the importance matrix of the result over the calibration windows, with which llama-quantize rounds a GGUF file to other types",
     );
-  return addCommonOptions(
-    addBackendOption(addHostPoolOptions(addLayerOptions(command, DIFFERENCES))),
-  );
+  addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command, DIFFERENCES))));
+  return shortenHelp(command, {
+    "Result:": ["out", "for", ...layerOptions, "preset"],
+    "Texts:": ["calibration", "samples", "text"],
+    "Run:": ["backend", "server", "plan", "overwrite"],
+  });
 }
 
 /** The defaults of whole models, and what parameters mean in a run. */
@@ -90,14 +101,14 @@ const DIFFERENCES = {
   },
 } as const satisfies Parameters<typeof addLayerOptions>[1];
 
-/** Returns the option `--for`. @param formats the allowed values */
-export function runtimeOption(formats: readonly string[] = RUNTIME_FORMATS): Option {
+/** Returns the option `--for` of `pare prune` and `pare shrink`. */
+export function runtimeOption(): Option {
   const option = new Option(
     "--for <format>",
     "round to the grid of this format of pare export, and write the result in it; sets " +
       "--bits, --group-size, --symmetric, --scale-bits, --scale-dtype and --format",
   );
-  return allowOnly(option, formats);
+  return allowOnly(option, RUNTIME_FORMATS);
 }
 
 /**

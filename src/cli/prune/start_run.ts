@@ -12,7 +12,7 @@ import type { OpenRun } from "./open_run.ts";
 import { planRun, printPlan } from "./plan/plan_run.ts";
 import { progressCallbacks } from "./progress_callbacks.ts";
 import { pruneJob } from "./prune_job.ts";
-import { fileTarget, planForRuntime } from "./runtime_format.ts";
+import { planForRuntime } from "./runtime_format.ts";
 import { findFinishedRun } from "./finished_run.ts";
 import { readRunReport } from "../files/run_report_files.ts";
 import type { RunReport } from "../../prune/report/run_report.ts";
@@ -75,7 +75,7 @@ async function plan({ run, job, services, exported }: StartedRun): Promise<void>
 
 /** Prints what may surprise the user, and writes the pruned checkpoint with its report. */
 async function execute({ run, job, services, exported, progress }: StartedRun): Promise<void> {
-  const { options: { validation, for: runtime }, perRow, output, signal } = run;
+  const { options: { validation }, perRow, output, signal } = run;
   if (validation > 0 && job.validationWindows?.length === 0) {
     const least = Math.ceil(1 / validation);
     output.remark(`no window is held out: --validation ${validation} needs at least ${least} --samples`);
@@ -87,7 +87,7 @@ async function execute({ run, job, services, exported, progress }: StartedRun): 
       }`,
     );
   }
-  for (const line of exported?.lines ?? []) output.remark(`${fileTarget(runtime)!.path} will have ${line}`);
+  for (const line of exported?.lines ?? []) output.remark(`the file will have ${line}`);
   for (const warning of job.warnings) output.remark(`warning: ${warning}`);
   // Otherwise a run of hours could end in its last block.
   await requireFiniteWeights(run.stored.model.weights, run.choice.chosen.keys(), signal);
