@@ -113,7 +113,8 @@ async function evaluateText(
   };
   try {
     const figures = await comparePerplexities(inputs, backend, { ...windows, signal, progress });
-    return figures.map((ofModel) => ({ text: text.name ?? text.path, ...ofModel }));
+    const name = text.label === basename(text.path) ? text.path : text.label; // a file is named by its path
+    return figures.map((ofModel) => ({ text: name, ...ofModel }));
   } finally {
     shown?.display.stop();
   }
