@@ -1,16 +1,17 @@
 /**
  * The entry point of the command line `pare`. It assembles the commands, turns stop signals into an abort signal, and ends the process
- * with an exit code. `exit.ts` chooses the code for each error.
+ * with an exit code. `terminal/exit.ts` chooses the code for each error.
  */
 
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
 import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { LAUNCHER_VARIABLE } from "./environment.ts";
-import { failureOf } from "./exit.ts";
-import { finishHelp } from "./options/help.ts";
+import { failureOf } from "./terminal/exit.ts";
+import { addExample, finishHelp } from "./options/help.ts";
 import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
+import { createQuantizeCommand } from "./quantize.ts";
 import { createPruneCommand } from "./prune.ts";
 import { createShrinkCommand } from "./shrink.ts";
 import { createVerifyCommand } from "./verify.ts";
@@ -27,6 +28,7 @@ import { createServeCommand } from "./serve.ts";
 
 /** The commands, in the order of the help text. */
 const COMMANDS = [
+  createQuantizeCommand,
   createPruneCommand,
   createShrinkCommand,
   createVerifyCommand,
@@ -48,7 +50,7 @@ function createProgram(signal: AbortSignal): Command {
     .description("one-shot pruning of large language models")
     .version(VERSION);
   for (const createCommand of COMMANDS) program.addCommand(createCommand(signal));
-  finishHelp(program);
+  finishHelp(addExample(program, "quantize Qwen/Qwen3-0.6B"));
   return program;
 }
 

@@ -8,20 +8,18 @@ import type { Command } from "commander";
 import { openModelFolder } from "../model/model.ts";
 import type { RunReport } from "../prune/report/run_report.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
-import { readRunReport } from "./files/run_report_files.ts";
 import { writeImportance } from "./prune/importance.ts";
-import { findFinishedRun } from "./prune/finished_run.ts";
 import { applyNames } from "./prune/named_options.ts";
 import { type OpenRun, openRun } from "./prune/open_run.ts";
 import { printRunResult } from "./prune/print_result.ts";
-import { declarePrune, type PruneFlags, type PruneOptions } from "./prune/prune_options.ts";
+import { declarePrune, type PruneOptions } from "./prune/prune_options.ts";
 import { fileTarget } from "./prune/runtime_format.ts";
-import { execute, plan, startRun } from "./prune/start_run.ts";
+import { finishedReport, runOrPlan } from "./prune/start_run.ts";
 import type { FirstRun } from "./shrink/second_run.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function createPruneCommand(signal: AbortSignal): Command {
-  return declarePrune().action((model: string, options: PruneFlags, command: Command) =>
+  return declarePrune().action((model: string, options: PruneOptions, command: Command) =>
     prune(model, applyNames(options, command), signal)
   );
 }
@@ -34,19 +32,15 @@ export async function prune(
   first?: FirstRun,
 ): Promise<void> {
   const started = first ? performance.now() : 0; // performance.now() counts from the start of the process
-  const { out, overwrite } = options;
+  const { out } = options;
   await using cleanup = new AsyncDisposableStack();
-  const run = await openRun(name, options, signal, cleanup, first), { output } = run;
-  const finished = overwrite ? undefined : await findFinishedRun(out, run.fingerprint, fs, readRunReport);
-  if (finished) {
-    output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
-    return await writeResults(run, finished, true);
+  const run = await openRun(name, options, signal, cleanup, first), finished = await finishedReport(run);
+  if (!finished) {
+    const report = await runOrPlan(run, started);
+    return report && await writeResults(run, report);
   }
-  const startedRun = await startRun(run, started);
-  if (options.plan) return await plan(startedRun);
-  await execute(startedRun);
-  const report = await readRunReport({ folder: out, files: await fs.list(out) ?? [] });
-  await writeResults(run, report!); // the run has written its report
+  run.output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
+  await writeResults(run, finished, true);
 }
 
 /** Prints the result, and writes the files that are not part of the checkpoint. @param wasFinished whether an earlier command had finished the run */

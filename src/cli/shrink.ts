@@ -20,10 +20,9 @@ import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { requireEmptyFolder } from "./files/output_path.ts";
 import {
   addBackendOption,
+  addCalibrationOption,
   addCommonOptions,
   addTextOption,
-  appendValue,
-  CALIBRATION_OPTION,
   integer,
   number,
 } from "./options/common_options.ts";
@@ -64,8 +63,8 @@ export function createShrinkCommand(signal: AbortSignal): Command {
       "remove neurons, heads, experts and whole blocks of a model, and write the smaller checkpoint",
     )
     .argument("<model>", MODEL_ARGUMENT)
-    .requiredOption("--out <folder>", "where to write the smaller checkpoint")
-    .requiredOption(...CALIBRATION_OPTION, appendValue);
+    .requiredOption("--out <folder>", "where to write the smaller checkpoint");
+  addCalibrationOption(command);
   const removed = number("from 0 to below 1", (value) => value >= 0 && value < 1);
   for (const { option, description } of Object.values(UNITS)) {
     command.option(`--${option} <share>`, description, removed, 0);
@@ -96,7 +95,7 @@ export function createShrinkCommand(signal: AbortSignal): Command {
   addCommonOptions(addBackendOption(addHostPoolOptions(command)));
   addExample(
     command,
-    "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --text wikitext.txt",
+    "shrink ./llama --out smaller --ffn 0.25 --text pare",
     "shrink ./llama --out smaller --calibration c4.jsonl --ffn 0.25 --reconstruct 5 --for gguf:q4_0",
   );
   return command.action((model: string, options: ShrinkOptions) => {

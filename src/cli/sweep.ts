@@ -11,11 +11,10 @@ import { calibrationLabels, readCalibration } from "../prune/read_calibration.ts
 import { computePerplexity } from "../model/evaluation/perplexity.ts";
 import {
   addBackendOption,
+  addCalibrationOption,
   addCommonOptions,
   addSeqlenOption,
-  appendValue,
   type BackendFlags,
-  CALIBRATION_OPTION,
   type CommonOptions,
   windowTokens,
 } from "./options/common_options.ts";
@@ -63,7 +62,7 @@ export function createSweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT);
-  command.requiredOption(...CALIBRATION_OPTION, appendValue)
+  addCalibrationOption(command)
     .requiredOption(
       "--text <text>",
       "text to measure the perplexity on, in the same formats as the calibration text",
@@ -111,7 +110,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   remarkFormat(opened, output);
   const { model } = opened;
   checkSizes(points, model, options.methods);
-  const seqlen = windowTokens(model, options.seqlen);
+  const seqlen = windowTokens(model, options);
   const { calibration: texts, evaluation: [text] } = await openRunTexts(
     { calibration: options.calibration, text: [options.text] },
     output,

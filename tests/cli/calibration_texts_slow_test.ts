@@ -2,8 +2,10 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { runReportSchema } from "../../src/prune/report/run_report.ts";
+import { ownText } from "../../src/prune/texts/own_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { temporaryFolder } from "../support/temporary_folder.ts";
 import { type Finished, runPare, succeeded } from "./run_pare.ts";
@@ -111,4 +113,36 @@ describe("pare prune with several calibration texts", () => {
       assert.match(stderr, message);
     });
   }
+});
+
+describe("pare prune without --calibration", () => {
+  it("calibrates on the text that comes with Pare, and names it and its digest in the report", async () => {
+    await succeeded(prune("own", [], "--samples", "8", "--text", "pare", "--windows", "2"));
+    const { calibration, command, perplexity, fingerprint } = await report("own");
+    const digest = `sha256:${
+      createHash("sha256").update(await Deno.readFile(ownText("calibration").path)).digest("hex")
+    }`;
+    assert.deepEqual([calibration.text, calibration.digest], ["pare", digest]);
+    assert.equal(fingerprint!["the calibration text"], digest);
+    assert.match(command!, /--calibration pare --samples 8 .*--text pare /);
+    assert.deepEqual(perplexity.map(({ text, windows }) => [text, windows]), [["pare", 2]]);
+  });
+
+  it("has windows of 512 tokens, and is the same run with --calibration pare", async () => {
+    const args = ["prune", OPT_SOTU, "--out", `${folder}/named`, "--samples", "4"];
+    const options = ["--method", "magnitude", "--max-layer", "1", "--backend", "cpu"];
+    await succeeded(runPare(...args, ...options));
+    assert.equal((await report("named")).calibration.seqlen, 512);
+    const { stderr } = await succeeded(runPare(...args, ...options, "--calibration", "pare"));
+    assert.match(stderr, /this run is finished already/);
+  });
+
+  it("says how many tokens there are if more are asked for", async () => {
+    const { code, stderr } = await prune("long", [], "--samples", "100000");
+    assert.equal(code, 3);
+    assert.match(
+      stderr,
+      /has \d+ tokens, but 100000 windows of 32 need 3200000; lower --samples or --seqlen/,
+    );
+  });
 });

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { CommanderError } from "commander";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../../src/device/backend.ts";
 import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../src/cli/errors.ts";
-import { failureOf } from "../../src/cli/exit.ts";
+import { failureOf } from "../../src/cli/terminal/exit.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
 import { DamagedFileError, FileError, InUseError, ModelError } from "../../src/base/files/file_error.ts";

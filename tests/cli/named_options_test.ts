@@ -7,13 +7,13 @@ import {
   presetOptions,
   PRESETS,
 } from "../../src/cli/prune/named_options.ts";
-import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
+import { declarePrune, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
 import { words } from "./run_pare.ts";
 
 function parse(...words: readonly string[]) {
   const command = declarePrune();
   command.parse(["model", "--out", "out", ...words], { from: "user" });
-  return applyNames(command.opts<PruneFlags>(), command);
+  return applyNames(command.opts<PruneOptions>(), command);
 }
 
 describe("--preset", () => {

@@ -127,9 +127,4 @@ describe("--protocol sparsegpt", () => {
     ]);
     assert.equal(hub.requests.length, requests);
   });
-
-  it("is needed if there is no --calibration", async () => {
-    const { code, stderr } = await runPareWith({}, "prune", OPT_SOTU, "--out", `${folder}/none`);
-    assert.deepEqual([code, stderr], [2, "error: required option '--calibration <text>' not specified\n"]);
-  });
 });

@@ -73,7 +73,7 @@ describe("pare prune --plan", () => {
       types.forEach((type, i) => assert.match(plan.result[i], type));
       const { stderr } = await succeeded(runPare(...args));
       for (const line of plan.result) {
-        assert.match(stderr, new RegExp(`^model.gguf will have ${RegExp.escape(line)}$`, "m"));
+        assert.match(stderr, new RegExp(`^the file will have ${RegExp.escape(line)}$`, "m"));
       }
       assert.ok(stderr.split("\n").every((line) => line.length < 250), stderr);
       const written = filesOf(out).filter(([path]) => !REPORT_FILES.includes(basename(path)));

@@ -11,6 +11,8 @@ import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
+const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
+
 /** The result of a command that has ended. */
 export interface Finished {
   readonly code: number;
@@ -59,8 +61,18 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
 
 /** Starts `pare ARGS` with additional environment variables. */
 export function startPareWith(env: Environment, ...args: readonly string[]): Deno.ChildProcess {
+  return startPareIn(undefined, env, ...args);
+}
+
+/** Starts `pare ARGS` in a folder, by default the current one. */
+export function startPareIn(
+  cwd: string | undefined,
+  env: Environment,
+  ...args: readonly string[]
+): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", MAIN, ...args],
+    args: ["run", "-A", "--quiet", "--config", CONFIG, MAIN, ...args],
+    cwd,
     env: { ...ENVIRONMENT, ...env },
     stdin: "null",
     stdout: "piped",
@@ -93,7 +105,8 @@ export function runPareWith(env: Environment, ...args: readonly string[]): Promi
   return finish(startPareWith(env, ...args));
 }
 
-async function finish(child: Deno.ChildProcess): Promise<Finished> {
+/** Waits for the end of a command. */
+export async function finish(child: Deno.ChildProcess): Promise<Finished> {
   const { code, stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
   const printed = withoutLines(decoder.decode(stderr), await driverMessages());

@@ -5,6 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { optionFlag, RUN_OPTION_NAMES, runOption } from "../../src/protocol/run/run_options.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare, runPareWith } from "./run_pare.ts";
@@ -93,10 +94,11 @@ describe("pare usage", () => {
 
 /** All commands, each with its required options. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
+  "quantize": [],
   "prune": ["--out <folder>"],
   "verify": [],
   "eval": [],
-  "sweep": ["--calibration <text>", "--text <text>"],
+  "sweep": ["--text <text>"],
   "layer": ["--out <file>"],
   "unpack": ["--out <folder>"],
   "export": ["--format <format>", "--out <path>"],
@@ -120,13 +122,16 @@ describe("pare --help", () => {
       assert.deepEqual(marked, required);
       for (const flags of required) assert.ok(usage.includes(flags), usage);
       assert.match(stdout, new RegExp(`\\nExamples?:\n  pare ${command} ?`));
-      assert.ok(stdout.includes("--json") && !stdout.includes("default: []"), stdout);
+      const all = stdout.includes("--help-all")
+        ? (await runPare(...command.split(" "), "--help-all")).stdout
+        : stdout;
+      assert.ok(all.includes("--json") && !all.includes("default: []"), all);
     });
   }
 
   it("shows the default of --token-weights that the command has, and options in place of parameters", async () => {
     const optionText = async (command: string, option: string) => {
-      const { stdout } = await runPare(command, "--help");
+      const { stdout } = await runPare(command, command === "prune" ? "--help-all" : "--help");
       return stdout.split(`  --${option} `)[1].split("\n  --")[0].replace(/\s+/g, " ");
     };
     assert.match(await optionText("prune", "token-weights"), /\(default: "unit"\)$/);
@@ -135,6 +140,28 @@ describe("pare --help", () => {
     assert.doesNotMatch(await optionText("prune", "target-step"), /tensor/);
     assert.match(await optionText("layer", "sparsity"), /Defaults to 0 with --bits, else to 0\.5/);
   });
+
+  for (const command of ["quantize", "prune"]) {
+    it(`shows at most fifteen options of ${command} in groups, and all of them with --help-all`, async () => {
+      const help = async (flag: string) => {
+        const { code, stdout, stderr } = await runPare(command, flag);
+        assert.deepEqual([code, stderr], [0, ""]);
+        return {
+          options: [...stdout.matchAll(/^ {2}(?:-\w, )?--([\w-]+)/gm)].map(([, name]) => name),
+          groups: [...stdout.matchAll(/^(\w.*):$/gm)].map(([, title]) => title),
+        };
+      };
+      const short = await help("--help"), all = await help("--help-all"), groups = ["Result", "Texts", "Run"];
+      assert.ok(short.options.length <= 15, short.options.join(" "));
+      assert.deepEqual(short.groups, ["Arguments", ...groups, "Help", "Examples"]);
+      assert.deepEqual(all.groups, ["Arguments", ...groups, "Advanced options", "Help", "Examples"]);
+      assert.deepEqual(short.options.filter((name) => !all.options.includes(name)), []);
+      for (const name of RUN_OPTION_NAMES) {
+        const flag = optionFlag(name).slice(2), { advanced = false } = runOption(name);
+        assert.deepEqual([all.options.includes(flag), short.options.includes(flag)], [true, !advanced], name);
+      }
+    });
+  }
 
   it("lists the commands", async () => {
     const { code, stdout } = await runPare("--help");

@@ -3,7 +3,7 @@
  * of an undamaged run. A command may refuse a damaged run with a clear error. It must never end with other bytes.
  */
 
-import { failureOf } from "../../src/cli/exit.ts";
+import { failureOf } from "../../src/cli/terminal/exit.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import type { WorkFileSystem } from "../../src/base/files/file_system.ts";

@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { declarePrune, type PruneFlags } from "../../src/cli/prune/prune_options.ts";
+import { declarePrune, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
 import { describeChart, HOSTS_WITH_EDGE, type Manifest, podsOf, renderChart, RUN } from "../support/chart.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
@@ -60,7 +60,7 @@ describeChart("the chart, for a run", () => {
     return manifests[0];
   };
   /** Parses the arguments of a container as `pare prune` does. @throws {CommanderError} if it would refuse them */
-  const flagsOf = ([command, ...args]: readonly string[]): PruneFlags => {
+  const flagsOf = ([command, ...args]: readonly string[]): PruneOptions => {
     assert.equal(command, "prune", "the arguments are those of the launcher of the image");
     return declarePrune().exitOverride().parse(args, { from: "user" }).opts();
   };
@@ -170,7 +170,7 @@ describe("the task of SkyPilot", () => {
     const { stdout } = await new Deno.Command("bash", { args: ["-euc", script] }).output();
     const [task, pare, prune, ...args] = new TextDecoder().decode(stdout).trimEnd().split("\n");
     assert.deepEqual([task, pare, prune], ["task", "pare", "prune"]);
-    const { out, backend } = declarePrune().exitOverride().parse(args, { from: "user" }).opts<PruneFlags>();
+    const { out, backend } = declarePrune().exitOverride().parse(args, { from: "user" }).opts<PruneOptions>();
     assert.deepEqual([out, backend], ["/models/opt-125m-pruned", "webgpu"]);
     assert.equal(resources.job_recovery.recover_on_exit_codes, 4);
     assert.ok(AGAIN.includes(4));

@@ -5,7 +5,7 @@ import { VERSION } from "../../../src/protocol/version.ts";
 import { librariesOf, licencesText } from "../../licences/libraries.ts";
 import { COMPILER } from "../../licences/shipped_modules.ts";
 import { bundleLauncher, bundleProgram } from "./bundle.ts";
-import { ASSETS, ROOT } from "./places.ts";
+import { ASSETS, ROOT, TEXT_FILES } from "./places.ts";
 
 /** The `package.json` of the package. The version of Deno is the one with which Pare is tested. */
 const MANIFEST = {
@@ -35,8 +35,11 @@ export async function buildCommandPackage(folder: string): Promise<void> {
     await stop(); // esbuild runs in a process of its own
   }
   await Deno.chmod(`${folder}/bin/pare.mjs`, 0o755);
-  await Deno.mkdir(`${folder}/dist/pages`);
+  for (const name of ["pages", "texts"]) await Deno.mkdir(`${folder}/dist/${name}`);
   for (const name of ASSETS) await Deno.copyFile(`${ROOT}/build/${name}`, `${folder}/dist/${name}`);
+  for (const [path, name] of Object.entries(TEXT_FILES)) {
+    await Deno.copyFile(`${ROOT}/${path}`, `${folder}/dist/${name}`);
+  }
   await Deno.copyFile(`${ROOT}/LICENSE`, `${folder}/LICENSE`);
   await Deno.copyFile(`${ROOT}/scripts/packages/command/package_readme.md`, `${folder}/README.md`);
   await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify(MANIFEST, null, 2) + "\n");

@@ -15,5 +15,12 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   "src/device/webgpu/worker.ts": "webgpu_worker.js",
 };
 
+/** The texts that the program reads, and the page about their sources and licences, each with its name in `dist/`. */
+export const TEXT_FILES: Readonly<Record<string, string>> = Object.fromEntries(
+  ["calibration.jsonl", "evaluation.jsonl", "README.md"].map((
+    name,
+  ) => [`src/prune/texts/own/${name}`, `texts/${name}`]),
+);
+
 /** The files of `build/` that the program reads. They are copied to `dist/` under the same names. */
 export const ASSETS = ["kernels.wasm", "kernels_single.wasm", "scalar.js.gz", "pages/files.json"] as const;

@@ -4,7 +4,7 @@
  */
 
 import { dirname, join } from "node:path/posix";
-import { ASSETS, ENTRIES } from "./places.ts";
+import { ASSETS, ENTRIES, TEXT_FILES } from "./places.ts";
 
 const MODULE_URL = /new URL\((["`])([^"`]+)\1, import\.meta\.url\)/g;
 
@@ -32,11 +32,9 @@ export function rewriteImportMeta(source: string, path: string): string {
 
 /** Returns the name in `dist/` of a file of the repository, which may be the placeholder `${name}` of a template. */
 function packagedName(target: string, from: string): string {
-  const name = ENTRIES[target] ??
-    (target.startsWith(ASSET_FOLDER) ? target.slice(ASSET_FOLDER.length) : undefined);
-  const isAsset = (ASSETS as readonly string[]).includes(name ?? "") || name === "${name}";
-  if (name === undefined || !(target in ENTRIES || isAsset)) {
-    throw new Error(`${from}: reads ${target}, which the package does not have`);
-  }
-  return name;
+  const packaged = ENTRIES[target] ?? TEXT_FILES[target];
+  if (packaged !== undefined) return packaged;
+  const name = target.startsWith(ASSET_FOLDER) ? target.slice(ASSET_FOLDER.length) : "";
+  if (name === "${name}" || (ASSETS as readonly string[]).includes(name)) return name;
+  throw new Error(`${from}: reads ${target}, which the package does not have`);
 }

@@ -78,7 +78,7 @@ interface OpenedModel {
 
 /** Returns the tokens per window, which by default follow from the first model. Perplexities are comparable only for the same windows. */
 function commonWindowTokens([first, ...others]: readonly OpenedModel[], seqlen?: number): number {
-  const tokens = windowTokens(first.model, seqlen);
+  const tokens = windowTokens(first.model, { seqlen });
   for (const { name, model: { spec: { maxTokens } } } of others) {
     if (tokens <= maxTokens) continue;
     const source = seqlen === undefined ? `, as ${first.name} allows` : "";
@@ -113,7 +113,8 @@ async function evaluateText(
   };
   try {
     const figures = await comparePerplexities(inputs, backend, { ...windows, signal, progress });
-    return figures.map((ofModel) => ({ text: text.name ?? text.path, ...ofModel }));
+    const name = text.label === basename(text.path) ? text.path : text.label; // a file is named by its path
+    return figures.map((ofModel) => ({ text: name, ...ofModel }));
   } finally {
     shown?.display.stop();
   }

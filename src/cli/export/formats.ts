@@ -22,5 +22,8 @@ export const FORMATS: Readonly<Record<FormatName, ExportFormat>> = {
 /** The values of `pare export --format`. */
 export const EXPORT_FORMATS = Object.keys(FORMATS);
 
+/** The formats that are one file, which are the values of `pare quantize --for`. */
+export const FILE_FORMATS = EXPORT_FORMATS.filter((name) => FORMATS[name].file);
+
 /** The values of `pare prune --for`. */
 export const RUNTIME_FORMATS = EXPORT_FORMATS.filter((name) => FORMATS[name].options);

@@ -140,7 +140,8 @@ async function isFolder(path: string): Promise<boolean> {
   return (await findFile(path, Deno.stat))?.isDirectory ?? false;
 }
 
-async function exists(path: string): Promise<boolean> {
+/** Whether there is a file or a folder at a path, or a link to one. */
+export async function exists(path: string): Promise<boolean> {
   return await findFile(path, Deno.stat) !== undefined;
 }
 

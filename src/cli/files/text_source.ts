@@ -1,5 +1,5 @@
 /**
- * Finds the texts that options name. A text is a file, a named text such as `c4`, whose file is downloaded from the Hugging Face hub, or
+ * Finds the texts that options name. A text is a file, `pare` for the text that comes with Pare, a named text such as `c4`, whose file is downloaded from the Hugging Face hub, or
  * `c4=FILE`, a file that is read as the named text.
  */
 
@@ -18,6 +18,7 @@ import {
   type TextName,
   type TextUse,
 } from "../../prune/texts/named_texts.ts";
+import { OWN_TEXT, ownText } from "../../prune/texts/own_text.ts";
 import type { Output } from "../terminal/output.ts";
 import { UsageError } from "../errors.ts";
 import { requireFile } from "./input_file.ts";
@@ -29,9 +30,10 @@ import { readTokens } from "../../model/tokenizer/tokenizer.ts";
 import { namedEvaluationTokens } from "../../prune/texts/read_named_text.ts";
 
 /** The description of the values of `--calibration` and `--text` in the help of commands. */
-export const TEXT_VALUES = `.txt, .jsonl with one document per line, or ${
-  TEXT_NAMES.join(" or ")
-} of the Hugging Face hub`;
+export const TEXT_VALUES =
+  `.txt, .jsonl with one document per line, ${OWN_TEXT} for the text that comes with Pare, or ${
+    TEXT_NAMES.join(" or ")
+  } of the Hugging Face hub`;
 
 /** The options that name texts. */
 type TextOption = "calibration" | "text";
@@ -62,8 +64,9 @@ export async function requireTexts(
   }
   for (const [option, values = []] of Object.entries(texts)) {
     for (const value of [values].flat()) {
-      const { path } = parseTextReference(option === "calibration" ? calibrationText(value).text : value);
-      if (path !== undefined) await requireFile(`option --${option}`, path);
+      const text = option === "calibration" ? calibrationText(value).text : value;
+      const { path } = parseTextReference(text);
+      if (path !== undefined && text !== OWN_TEXT) await requireFile(`option --${option}`, path);
     }
   }
 }
@@ -93,6 +96,7 @@ export async function openText(
   output: Output,
   signal: AbortSignal,
 ): Promise<TextFile> {
+  if (value === OWN_TEXT) return ownText(USES[option]);
   const { name, path } = parseTextReference(value);
   if (path !== undefined) return { path, name, label: name ?? basename(path) };
   const text = name!; // a value without a name is a path

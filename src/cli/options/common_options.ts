@@ -15,6 +15,7 @@ import {
 } from "../../host/backends.ts";
 import type { Model } from "../../model/model.ts";
 import { runOption } from "../../protocol/run/run_options.ts";
+import { hasOwnText, OWN_TEXT, OWN_TEXT_SEQLEN } from "../../prune/texts/own_text.ts";
 import { UsageError } from "../errors.ts";
 import { TEXT_VALUES } from "../files/text_source.ts";
 
@@ -84,11 +85,21 @@ export function addBackendOption(command: Command): Command {
     );
 }
 
-/** The flags and the description of `--calibration`. */
-export const CALIBRATION_OPTION = [
-  "--calibration <text>",
-  `text to calibrate on: ${TEXT_VALUES}; may be repeated, and TEXT=SHARE weighs its number of windows (default share: 1)`,
-] as const;
+/** The texts of `--calibration` if the command line has none. */
+const DEFAULT_CALIBRATION: readonly string[] = [OWN_TEXT];
+
+/** Declares `--calibration`. */
+export function addCalibrationOption(command: Command): Command {
+  const option = new Option(
+    "--calibration <text>",
+    `text to calibrate on: ${TEXT_VALUES}; may be repeated, and TEXT=SHARE weighs its number of windows (default share: 1)`,
+  );
+  return command.addOption(
+    option.default(DEFAULT_CALIBRATION, OWN_TEXT).argParser((value: string, earlier: readonly string[]) =>
+      appendValue(value, earlier === DEFAULT_CALIBRATION ? [] : earlier)
+    ),
+  );
+}
 
 /** Declares `--text`, by which a command measures the model before and after it changes it. */
 export function addTextOption(command: Command): Command {
@@ -106,6 +117,12 @@ export function addTextOption(command: Command): Command {
  */
 const MAX_DEFAULT_SEQLEN = 2048;
 
+/** The options that decide the number of tokens per window. */
+interface WindowFlags {
+  readonly seqlen?: number;
+  readonly calibration?: readonly string[];
+}
+
 /** Declares `--seqlen`, an integer of `least` or more. */
 export function addSeqlenOption(command: Command, least: number): Command {
   return command.option("--seqlen <n>", runOption("seqlen").help, integer(least));
@@ -115,11 +132,14 @@ export function addSeqlenOption(command: Command, least: number): Command {
  * Returns the number of tokens per window: `seqlen` if it is given, else the default for the model.
  * @throws {UsageError} if the model has fewer positions
  */
-export function windowTokens({ spec: { maxTokens } }: Model, seqlen?: number): number {
+export function windowTokens(
+  { spec: { maxTokens } }: Model,
+  { seqlen, calibration = [] }: WindowFlags,
+): number {
   if (seqlen !== undefined && seqlen > maxTokens) {
     throw new UsageError(`option --seqlen ${seqlen}: the model has positions for ${maxTokens} tokens`);
   }
-  return seqlen ?? Math.min(maxTokens, MAX_DEFAULT_SEQLEN);
+  return seqlen ?? Math.min(maxTokens, hasOwnText(calibration) ? OWN_TEXT_SEQLEN : MAX_DEFAULT_SEQLEN);
 }
 
 /**

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { RunOptionName } from "../../protocol/run/options.ts";
 import { optionFlag, runOption } from "../../protocol/run/run_options.ts";
 import { collectPatterns } from "./common_options.ts";
+import { ADVANCED } from "./help.ts";
 
 /** Declares the options of these names on `command`. */
 export function addRunOptions(command: Command, ...names: readonly RunOptionName[]): Command {
@@ -17,7 +18,7 @@ function commandOption(name: RunOptionName): Option {
   const { schema, help, value, advanced } = runOption(name);
   const { type, enum: choices, default: preset } = z.toJSONSchema(schema, { io: "output" });
   const option = new Option([optionFlag(name), value ?? ""].join(" ").trim(), help);
-  if (advanced) option.helpGroup("Advanced options:");
+  if (advanced) option.helpGroup(ADVANCED);
   if (preset !== undefined) option.default(preset);
   if (choices) return option.choices(choices.map(String));
   if (type === "array") return option.argParser(collectPatterns);

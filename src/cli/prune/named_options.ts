@@ -16,15 +16,11 @@ import { type FormatName, FORMATS } from "../export/formats.ts";
 /** The names, and the options that presets and protocols set, as commander parses them. */
 export interface NamedOptions extends Pick<LayerFlags, "method" | "effort" | "tokenWeights">, RunOptions {
   readonly text: readonly string[];
-  /** Absent if a protocol stands for the texts. */
-  readonly calibration?: readonly string[];
+  readonly calibration: readonly string[];
   readonly preset: PresetName;
   readonly protocol?: ProtocolName;
   readonly for?: FormatName;
 }
-
-/** Options with the texts of the calibration. */
-type Named<Options extends NamedOptions> = Options & Required<Pick<NamedOptions, "calibration">>;
 
 /** Options that a preset sets together: if the command line gives one of them, the preset sets none of them. */
 type OptionGroup = Partial<Pick<NamedOptions, "method" | "effort"> & RunOptions>;
@@ -64,7 +60,7 @@ export function presetHelp(): string {
 interface Protocol {
   readonly options:
     & Pick<NamedOptions, "method" | "samples" | "seqlen" | "seed" | "validation" | "windows" | "tokenWeights">
-    & Required<Pick<NamedOptions, "calibration">>;
+    & Pick<NamedOptions, "calibration">;
   readonly text: TextName;
 }
 
@@ -90,10 +86,9 @@ export const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as ProtocolName[];
 
 /**
  * Returns the options of the run, with those that the names set.
- * @throws {UsageError} if there is a preset beside a protocol, if an option contradicts a name, or if there is no
- * calibration text
+ * @throws {UsageError} if there is a preset beside a protocol, or if an option contradicts a name
  */
-export function applyNames<Flags extends NamedOptions>(given: Flags, command: Command): Named<Flags> {
+export function applyNames<Flags extends NamedOptions>(given: Flags, command: Command): Flags {
   const { preset, protocol, for: runtime } = given;
   const isGiven = (name: string) =>
     command.getOptionValueSource(name) !== "default" && command.getOptionValue(name) !== undefined;
@@ -111,15 +106,7 @@ export function applyNames<Flags extends NamedOptions>(given: Flags, command: Co
     return { ...flags, ...set as Protocol["options"], text: hasText ? flags.text : [text, ...flags.text] };
   }
   const groups: readonly OptionGroup[] = PRESETS[preset];
-  const { calibration, ...others } = Object.assign(
-    {},
-    flags,
-    ...groups.filter((group) => !Object.keys(group).some(isGiven)),
-  );
-  if (calibration === undefined) {
-    throw new UsageError("required option '--calibration <text>' not specified");
-  }
-  return { ...others, calibration };
+  return Object.assign({}, flags, ...groups.filter((group) => !Object.keys(group).some(isGiven)));
 }
 
 /**

@@ -38,7 +38,7 @@ export async function openRun(
   if (!first) await requireNoSmallerModel(options.out);
   const opened = modelForRuntime(options.for, stored);
   const layers = await resolveLayers(written, options, stored);
-  const seqlen = windowTokens(opened.model, options.seqlen);
+  const seqlen = windowTokens(opened.model, options);
   const texts = await openRunTexts(options, output, signal);
   if (imatrix !== undefined) await checkImportance(imatrix, stored, texts, options);
   const sources = { checkpoint: opened.checkpoint, query: layers.query, options, texts, seqlen, fs };

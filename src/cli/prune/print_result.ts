@@ -63,7 +63,7 @@ export async function printRunResult(
 }
 
 /** Suggests other options for each text on which the perplexity has risen a lot. */
-function qualityHints({ perplexity, parameters }: RunReport): string[] {
+export function qualityHints({ perplexity, parameters }: RunReport): string[] {
   const { pattern, sparsity, method, bits, preset, for: runtime } = parameters;
   const isPruned = pattern !== "unstructured" || Number(sparsity) > 0;
   const zeros = pattern === "unstructured" ? `${100 * Number(sparsity)} %` : String(pattern);
@@ -125,7 +125,7 @@ export function perplexityLine(
 }
 
 /** The report has null for a perplexity that is not finite. */
-function formatPerplexity(value: number | null): string {
+export function formatPerplexity(value: number | null): string {
   return value === null ? "not finite" : value.toFixed(3);
 }
 

@@ -10,15 +10,14 @@ import { choiceParameters } from "../../prune/run/fingerprint.ts";
 import { DEFAULT_TOKEN_WEIGHTS } from "../../prune/run/job.ts";
 import {
   addBackendOption,
+  addCalibrationOption,
   addCommonOptions,
   addTextOption,
   allowOnly,
-  appendValue,
   type BackendFlags,
-  CALIBRATION_OPTION,
   type CommonOptions,
 } from "../options/common_options.ts";
-import { addExample } from "../options/help.ts";
+import { addExample, shortenHelp } from "../options/help.ts";
 import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addRunOptions } from "../options/run_options.ts";
 import { addLayerOptions, type LayerFlags, OPTION_PARAMETERS } from "../options/layer_options.ts";
@@ -27,14 +26,9 @@ import { type NamedOptions, presetHelp, PRESETS, PROTOCOL_NAMES } from "./named_
 import { RUNTIME_FORMATS } from "../export/formats.ts";
 
 /** The options as commander parses them. */
-export interface PruneFlags extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, NamedOptions {
+export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, NamedOptions {
   readonly out: string;
   readonly imatrix?: string;
-}
-
-/** The options of a run. */
-export interface PruneOptions extends PruneFlags {
-  readonly calibration: readonly string[];
 }
 
 /** Returns the command and its options, without the action. */
@@ -43,12 +37,27 @@ export function declarePrune(): Command {
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
     .requiredOption("--out <folder>", "where to write the pruned checkpoint");
-  command.option(
-    CALIBRATION_OPTION[0],
-    `${CALIBRATION_OPTION[1]} (required without --protocol)`,
-    appendValue,
+  addExample(
+    command,
+    "prune facebook/opt-125m --out pruned --sparsity 0.5 --text pare",
+    "prune facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
+    "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
+    "prune ./llama --out rounded --for gptq",
   );
-  command.addOption(
+  return addPruneOptions(command, runtimeOption(), ["sparsity", "pattern", "bits"]);
+}
+
+/**
+ * Declares the options of a run except its model and its output.
+ * @param runtime the option `--for`
+ * @param layerOptions the options about layers that `--help` shows
+ */
+export function addPruneOptions(
+  command: Command,
+  runtime: Option,
+  layerOptions: readonly (keyof LayerFlags)[] = [],
+): Command {
+  addCalibrationOption(command).addOption(
     new Option("--preset <name>", presetHelp()).choices(Object.keys(PRESETS)).default("default"),
   )
     .addOption(
@@ -59,21 +68,17 @@ export function declarePrune(): Command {
       ).choices(PROTOCOL_NAMES),
     );
   addRunOptions(addTextOption(command), ...RUN_OPTION_NAMES)
-    .addOption(runtimeOption())
+    .addOption(runtime)
     .option(
       "--imatrix <file>",
       "also write the importance matrix of the result over the calibration windows, with which llama-quantize rounds a GGUF file to other types",
     );
-  addExample(
-    command,
-    "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
-    "prune hf:facebook/opt-125m --out pruned --protocol sparsegpt --sparsity 0.5",
-    "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
-    "prune ./llama --out rounded --calibration c4.jsonl --for gguf:q4_0",
-  );
-  return addCommonOptions(
-    addBackendOption(addHostPoolOptions(addLayerOptions(command, DIFFERENCES))),
-  );
+  addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command, DIFFERENCES))));
+  return shortenHelp(command, {
+    "Result:": ["out", "for", ...layerOptions, "preset"],
+    "Texts:": ["calibration", "samples", "text"],
+    "Run:": ["backend", "server", "plan", "overwrite"],
+  });
 }
 
 /** The defaults of whole models, and what parameters mean in a run. */
@@ -96,7 +101,7 @@ const DIFFERENCES = {
   },
 } as const satisfies Parameters<typeof addLayerOptions>[1];
 
-/** Returns the option `--for`. `pare prune` and `pare shrink` have it. */
+/** Returns the option `--for` of `pare prune` and `pare shrink`. */
 export function runtimeOption(): Option {
   const option = new Option(
     "--for <format>",

@@ -11,7 +11,7 @@ import { optionConflicts, SHRINK_OPTIONS } from "../../protocol/run/run_options.
 import type { LayerFlags } from "../options/layer_options.ts";
 import type { HostPoolFlags } from "../options/server_options.ts";
 import { applyNames, type NamedOptions } from "../prune/named_options.ts";
-import { declarePrune, type PruneFlags, type PruneOptions } from "../prune/prune_options.ts";
+import { declarePrune, type PruneOptions } from "../prune/prune_options.ts";
 
 /** The folder of the smaller model inside the output folder, until the second run ends. */
 export const SMALLER_FOLDER = ".pare-shrunk";
@@ -75,5 +75,5 @@ export function secondRun<Options extends SecondRunFlags>(options: Options): Pru
   });
   const command = declarePrune().parse(["the smaller model", ...words], { from: "user" });
   const { server, apiKey, jobs } = options;
-  return { ...applyNames(command.opts<PruneFlags>(), command), server, apiKey, jobs };
+  return { ...applyNames(command.opts<PruneOptions>(), command), server, apiKey, jobs };
 }

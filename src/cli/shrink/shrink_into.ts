@@ -78,7 +78,7 @@ export async function shrinkInto(
   await using cleanup = new AsyncDisposableStack();
   const servers = serverUrls(options), { checkpoint, model } = opened;
   const { units, kept } = planUnits(opened, options);
-  const seqlen = windowTokens(model, options.seqlen), texts = await openRunTexts(options, output, signal);
+  const seqlen = windowTokens(model, options), texts = await openRunTexts(options, output, signal);
   const fingerprint = await shrinkFingerprint({ checkpoint, texts, seqlen }, options);
   const finished = await findOwnRun(out, fingerprint, options);
   if (finished) {

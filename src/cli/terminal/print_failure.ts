@@ -4,7 +4,7 @@ import { CommanderError } from "commander";
 import { CheckFailedError } from "../errors.ts";
 import { FileError } from "../../base/files/file_error.ts";
 import { printableLine, printableText } from "../../base/texts.ts";
-import type { Failure } from "../exit.ts";
+import type { Failure } from "./exit.ts";
 import { printToOutput } from "./output.ts";
 
 /** The options of the command that decide what is printed. */

@@ -8,7 +8,8 @@ export interface HubReference {
   readonly revision: string;
 }
 
-const PREFIX = "hf:";
+/** The beginning of every reference. */
+export const HUB_PREFIX = "hf:";
 const DEFAULT_REVISION = "main";
 
 /** The form of an owner's or a model's name on the hub. */
@@ -22,18 +23,18 @@ export function isRepositoryName(text: string): boolean {
 
 /** Returns the name of the repository in a reference, or undefined if `text` does not refer to the hub. */
 export function repositoryOf(text: string): string | undefined {
-  const [repo] = text.slice(PREFIX.length).split("@");
+  const [repo] = text.slice(HUB_PREFIX.length).split("@");
   return isHubReference(text) && isRepositoryName(repo) ? repo : undefined;
 }
 
 /** Whether `text` refers to a model on the hub, as opposed to a folder. Only the prefix `hf:` is checked. */
 export function isHubReference(text: string): boolean {
-  return text.startsWith(PREFIX);
+  return text.startsWith(HUB_PREFIX);
 }
 
 /** Parses `hf:OWNER/NAME[@REVISION]`, by default with the revision `main`. @throws {ModelError} for another form */
 export function parseReference(text: string): HubReference {
-  const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
+  const [repo, ...revisions] = text.slice(HUB_PREFIX.length).split("@");
   const [revision = DEFAULT_REVISION] = revisions;
   // A revision becomes a path in the cache. "refs/pr/1" is a valid revision, but "../x" must be refused.
   const isRevision = revision.split("/").every((part) => /^[A-Za-z0-9_][A-Za-z0-9_.+-]*$/.test(part));

@@ -24,7 +24,7 @@ export interface RunOption {
   readonly record?: "report" | "fingerprint";
   /** The description of the parameter of `POST /v1/blocks/prune`, if the option is one. */
   readonly block?: string;
-  /** Whether few users need the option. Help texts list such options last. */
+  /** Whether few users need the option. `pare prune --help` leaves it out, and other help texts list it last. */
   readonly advanced?: true;
   /** Whether `pare shrink` has the option too. */
   readonly shrink?: true;
@@ -119,6 +119,7 @@ const BLOCK_OPTIONS = {
       "it is pruned (auto if windows are held out), which takes twice the memory for hidden states; none keeps them near the outputs of its own weights",
     value: "<source>",
     record: "report",
+    advanced: true,
     shrink: true,
     presets: { best: "dense" },
     conflicts: [{
@@ -135,6 +136,7 @@ const BLOCK_OPTIONS = {
       "near to the output of the dense block, and before its layers are rounded",
     value: "<epochs>",
     record: "report",
+    advanced: true,
     shrink: true,
     presets: { best: 5 },
     layerRule: ({ queries, target }) =>
@@ -173,14 +175,17 @@ export const RUN_OPTIONS = {
       "share of the windows that are held out: they compare results and are never fitted; 0 fits all windows",
     value: "<share>",
     record: "fingerprint",
+    advanced: true,
     shrink: true,
     presets: { fast: 0 },
   },
   seqlen: {
     schema: count(1).optional(),
-    help: "tokens per window (default: the number of positions of the model, at most 2048)",
+    help:
+      "tokens per window (default: the number of positions of the model, at most 2048, or 512 with the text that comes with Pare)",
     value: "<n>",
     record: "fingerprint",
+    advanced: true,
     shrink: true,
   },
   seed: {
@@ -198,12 +203,14 @@ export const RUN_OPTIONS = {
       "/regular expressions/; may be repeated",
     value: "<patterns>",
     record: "report",
+    advanced: true,
   },
   skip: {
     schema: patterns.optional(),
     help: "do not prune these layers; same forms as --layers",
     value: "<patterns>",
     record: "report",
+    advanced: true,
   },
   minLayer: {
     schema: count(0).optional(),
@@ -234,6 +241,7 @@ export const RUN_OPTIONS = {
       "many outliers a lower sparsity, error minimises the mean relative error of the layers; the total stays exact",
     value: "<how>",
     record: "report",
+    advanced: true,
   },
   ...BLOCK_OPTIONS,
   format: {
@@ -243,6 +251,7 @@ export const RUN_OPTIONS = {
       "symmetric and for groups of 32 inputs, which plain from_pretrained of transformers 5 loads",
     value: "<format>",
     record: "fingerprint",
+    advanced: true,
     block:
       "The layout in which rounded weights will be stored. The states run through the weights that it stands for",
   },
@@ -256,12 +265,13 @@ export const RUN_OPTIONS = {
   },
   overwrite: {
     schema: flag.default(false),
-    help: "replace a checkpoint in the output folder",
+    help: "replace the result of an earlier command",
     shrink: true,
   },
   restart: {
     schema: flag.default(false),
     help: "discard the unfinished run in the output folder and start over",
+    advanced: true,
     shrink: true,
   },
   plan: {
@@ -274,6 +284,7 @@ export const RUN_OPTIONS = {
     schema: flag.default(false),
     help:
       "have the hosts of --server, or a job of this edge, run and prune whole blocks, so that this machine only reads and writes the files",
+    advanced: true,
     conflicts: [
       { with: "plan", rule: (plan) => `does not work with ${plan}, which measures this machine` },
       {

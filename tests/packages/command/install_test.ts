@@ -55,6 +55,14 @@ describe("the npm package pare-llm", () => {
     assert.equal(ok, true);
   });
 
+  it("brings a calibration text, and an evaluation text", async () => {
+    const [, model, , , ...options] = PRUNE, text = ["--text", "pare", "--windows", "1"];
+    const args = ["npx", "pare", "prune", model, ...options, ...text, "--out", "on-own-text"];
+    const { code, stdout, stderr } = await runIn(folder, args);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^perplexity on pare \(1 windows of 64\)/m);
+  });
+
   it("unpacks, evaluates, generates and sweeps", async () => {
     const text = ["--text", "evaluation.txt", "--windows", "1", "--seqlen", "32", "--backend", "cpu"];
     for (

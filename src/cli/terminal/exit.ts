@@ -4,14 +4,14 @@
  */
 
 import { CommanderError } from "commander";
-import { DeviceLostError, OutOfDeviceMemoryError } from "../device/backend.ts";
-import { ConnectionError, MalformedAnswerError, PareError } from "../client/errors.ts";
-import { JobFailedError } from "../client/jobs/prune_by_job.ts";
-import { DamagedFileError, FileError, InUseError, ModelError } from "../base/files/file_error.ts";
-import { HubUnreachable } from "../model/hub/hub_access.ts";
-import { OtherRunError } from "../prune/run/fingerprint.ts";
-import { SafetensorsError } from "../tensor/safetensors/error.ts";
-import { Interrupted, RefusedError, UsageError } from "./errors.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../../device/backend.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "../../client/errors.ts";
+import { JobFailedError } from "../../client/jobs/prune_by_job.ts";
+import { DamagedFileError, FileError, InUseError, ModelError } from "../../base/files/file_error.ts";
+import { HubUnreachable } from "../../model/hub/hub_access.ts";
+import { OtherRunError } from "../../prune/run/fingerprint.ts";
+import { SafetensorsError } from "../../tensor/safetensors/error.ts";
+import { Interrupted, RefusedError, UsageError } from "../errors.ts";
 
 /** The kinds of failures with their exit codes. Interrupted commands have codes of their own. */
 const EXIT_CODES = { defect: 1, usage: 2, refused: 3, try_again: 4 } as const;
