@@ -17,6 +17,7 @@ import type { PageFiles } from "../src/pages/page_files.ts";
 import { pageRoutes } from "./pages.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
 import { shortened } from "../src/base/texts.ts";
+import { runRoutes } from "./runs.ts";
 import { taskRoutes } from "./tasks.ts";
 import { Refusal, requireValid } from "../src/protocol/refusal.ts";
 
@@ -53,10 +54,11 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
   layerRoutes(app, services);
   hessianRoutes(app, services);
   blockRoutes(app, services);
+  runRoutes(app, services);
   if (services.edge) {
     // The edge authorises a task by a ticket. The host then sends its tensors to this application, which needs no key.
     const keys = { current: [], owner: TASK_OWNER };
-    const inner = createApp({ ...services, keys, corsOrigins: [], edge: undefined });
+    const inner = createApp({ ...services, keys, corsOrigins: [], edge: undefined, runs: undefined });
     taskRoutes(app, services.edge, services, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);

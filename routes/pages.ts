@@ -1,4 +1,4 @@
-/** Serves `GET /` (HTML for browsers, plain text for curl), `GET /playground`, `GET /jobs`, and the files that these pages load. */
+/** Serves `GET /` (HTML for browsers, plain text for curl), `GET /runs`, `GET /playground`, `GET /jobs`, and the files that these pages load. */
 
 import type { Context } from "hono";
 import { compress } from "hono/compress";
@@ -9,13 +9,14 @@ import type { ServerFacts } from "../src/pages/layout.tsx";
 import { answerFile, type PageFiles } from "../src/pages/page_files.ts";
 import { pageHeaders } from "../src/pages/page_headers.ts";
 import { playgroundHtml } from "../src/pages/playground.tsx";
+import { noRunsHtml, runsHtml } from "../src/pages/runs.tsx";
 import { Refusal } from "../src/protocol/refusal.ts";
 import { describeDevice } from "./status.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 
 /** Adds the pages to the application. Without `files` there is no playground, and the start page has no style. */
 export function pageRoutes(app: HostApp, services: HostServices, files?: PageFiles): void {
-  for (const path of ["/", "/playground", "/docs", "/assets/*"]) app.use(path, compress());
+  for (const path of ["/", "/runs", "/playground", "/docs", "/assets/*"]) app.use(path, compress());
 
   app.get("/", (c) => {
     const state: HomeState = { ...serverFacts(c, services), ...deviceState(services) };
@@ -25,6 +26,11 @@ export function pageRoutes(app: HostApp, services: HostServices, files?: PageFil
   app.get("/playground", (c) => {
     const html = playgroundHtml(serverFacts(c, services), requirePages(c, files));
     return c.body(html, 200, pageHeaders());
+  });
+  app.get("/runs", (c) => {
+    const facts = serverFacts(c, services), { runs } = services;
+    if (!runs) return c.body(noRunsHtml(facts, files), 404, pageHeaders());
+    return c.body(runsHtml(facts, runs.choices, requirePages(c, files)), 200, pageHeaders());
   });
   app.get("/jobs", (c) => {
     if (!c.req.header("Accept")?.includes("text/html")) {
@@ -42,12 +48,13 @@ export function pageRoutes(app: HostApp, services: HostServices, files?: PageFil
   });
 }
 
-export function serverFacts(c: Context<HostEnv>, { version, keys }: HostServices): ServerFacts {
+export function serverFacts(c: Context<HostEnv>, { version, keys, runs }: HostServices): ServerFacts {
   return {
     kind: "host",
     version,
     origin: new URL(c.req.url).origin,
     keys: keys.current.length > 0 ? "needed" : "not needed",
+    hasRuns: runs !== undefined,
   };
 }
 

@@ -10,6 +10,7 @@ import { StatesFolder, type StatesFolderOptions } from "../src/host/blocks/state
 import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/metrics.ts";
 import { register } from "../src/host/registration.ts";
+import { Runs, type RunsOptions } from "../src/host/runs/runs.ts";
 import { MAX_WHOLE_BYTES } from "../src/host/transfers.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
@@ -20,7 +21,7 @@ import type { PageFiles } from "../src/pages/page_files.ts";
 import { createApp } from "./app.ts";
 
 export interface ServeOptions
-  extends Omit<HostSettings, "edge" | "docsScript" | "keyFile">, BackendLibraries {
+  extends Omit<HostSettings, "edge" | "docsScript" | "keyFile" | "runs">, BackendLibraries {
   /** The file of the accepted keys, which the host reads again every few seconds. Replaces `keys`. @default none */
   readonly keyFile?: KeyFile;
   /** @default "auto" */
@@ -40,6 +41,8 @@ export interface ServeOptions
   readonly drainMilliseconds?: number;
   /** The folder for hidden states that the host has no memory for, and its budget. @default such states are lost */
   readonly states?: Omit<StatesFolderOptions, "log">;
+  /** The folder for runs of whole models, and how to run them. @default the host accepts no runs */
+  readonly runs?: Omit<RunsOptions, "log">;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
 }
@@ -92,7 +95,9 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const open = options.open ??
     (() => selectBackend(backend, { products, precision, webgpu, requireGpu, log }));
   const statesFolder = options.states && await StatesFolder.open({ ...options.states, log });
+  const runs = options.runs && await Runs.open({ ...options.runs, log });
   const services = createHostServices(open, {
+    runs,
     keys,
     keyFile,
     corsOrigins: options.corsOrigins,
@@ -145,6 +150,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const drain = async () => {
     await edge?.tasks.close();
     device.stopAccepting();
+    await runs?.[Symbol.asyncDispose]();
     // The listener lets answers finish, but aborts requests whose body is still arriving. All requests end first.
     await Promise.allSettled(inFlight);
     await listener.close();
@@ -161,15 +167,18 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
       await settlesWithin(Promise.allSettled(inFlight), ABORT_MILLISECONDS);
     }
     await device.close();
+    await runs?.[Symbol.asyncDispose]();
     await statesFolder?.[Symbol.asyncDispose]();
     log({ event: "stopped" });
   };
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
-/** Whether an answer is a stream of `answerStream`, which fails by itself if its client is too slow. */
+/** Whether an answer fails by itself if its client is too slow: a stream of `answerStream`, or of events. */
 export function isPaced({ headers }: Response): boolean {
-  return headers.get("Content-Type") === SAFETENSORS_TYPE &&
+  const type = headers.get("Content-Type");
+  if (type === "text/event-stream") return true;
+  return (type === SAFETENSORS_TYPE || type === "application/octet-stream") &&
     Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;
 }
 

@@ -22,7 +22,7 @@ async function buildPages(): Promise<PageFiles> {
     ...await bundleStyles(["style", "docs"]),
     "icon.svg": await Deno.readTextFile(`${ROOT}src/pages/icon.svg`),
     [CLIENT]: await bundleSdk(),
-    ...await bundleScripts(["playground", "jobs", "docs", "copy"]),
+    ...await bundleScripts(["playground", "jobs", "runs", "docs", "copy"]),
   };
   const hash = await hashOf(JSON.stringify(texts));
   const entries = Object.entries(texts).map(([name, text]) => [name, text.replaceAll(HASH_PLACE, hash)]);

@@ -21,11 +21,11 @@ import { denoFileSystem } from "./files/deno_file_system.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  type BackendFlags,
   type CommonOptions,
   integer,
   listeningAddress,
 } from "./options/common_options.ts";
+import { addRunsOptions, type RunFlags, runsOptions } from "./serve/runs.ts";
 import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
@@ -48,7 +48,7 @@ Environment:
   PARE_HOST_ID       the id under which an edge knows the host; needed if the edge wakes the host by a request`;
 
 /** The options as commander parses them. */
-interface ServeCommandOptions extends CommonOptions, BackendFlags {
+interface ServeCommandOptions extends CommonOptions, RunFlags {
   readonly host: string;
   readonly port: number;
   readonly requireGpu?: boolean;
@@ -115,7 +115,7 @@ export function createServeCommand(signal: AbortSignal): Command {
       )
         .env("PARE_PUBLIC_URL"),
     );
-  addCommonOptions(addBackendOption(command));
+  addCommonOptions(addBackendOption(addRunsOptions(command)));
   addExample(command, "serve --port 8123", "serve --host 0.0.0.0 --backend webgpu    (with PARE_KEYS set)");
   return command.action((options: ServeCommandOptions) => serveUntil(signal, options));
 }
@@ -124,6 +124,7 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
   const output = new Output(options.json ?? false);
   const settings = await readEnvironment(options);
   if (options.states !== undefined) await requireWritableFolder("--states", options.states);
+  const runs = await runsOptions(options);
   const host = await namingPort(options, () =>
     serve({
       ...settings,
@@ -135,6 +136,7 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
       port: options.port,
       device: { queueDepth: options.queue },
       states: statesFolder(options),
+      runs,
       log: (record) => {
         output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));
         if (record.event === "listening") announce(record, output);

@@ -16,6 +16,7 @@
  */
 
 export { type HostDescription, Pare } from "./pare.ts";
+export { type CreateOptions, type RunRequest, Runs } from "./runs.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
 export { BlockHost, type BlockStep, type PruneStep } from "./blocks/block_host.ts";
 export type { SentRunOptions } from "../protocol/run/sent_run_options.ts";
@@ -97,6 +98,12 @@ export type {
   LayerState,
   Report,
   ReportSeconds,
+  Run,
+  RunFile,
+  RunPerplexity,
+  RunPlan,
+  RunProgress,
+  RunResult,
 } from "../protocol/messages.ts";
 export type { JobState } from "../protocol/job_state.ts";
 export type { Digest } from "../protocol/digest.ts";

@@ -16,6 +16,7 @@ import { HostPool } from "./host_pool.ts";
 import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_by_job.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import { withFewTokens } from "./few_tokens.ts";
+import { Runs } from "./runs.ts";
 import type { StatisticsOptions } from "./shared_statistics.ts";
 
 /** The device on which a host solves layers, named as in its reports. */
@@ -33,6 +34,8 @@ const MAX_STORED = 8;
 export class Pare extends ModelPruner {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
+  /** The runs of whole models, at a host that accepts them. */
+  readonly runs: Runs;
   /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
   #smallestRejectedBytes = Infinity;
   /** The statistics that this client has stored at the host, by their digests, with which it checks answers. The oldest come first. */
@@ -43,6 +46,7 @@ export class Pare extends ModelPruner {
     super();
     this.#options = options;
     this.#transport = new Transport(options);
+    this.runs = new Runs(this.#transport);
   }
 
   /**

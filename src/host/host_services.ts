@@ -17,6 +17,7 @@ import { VERSION } from "../protocol/version.ts";
 import { Device, type DeviceOptions } from "./device.ts";
 import type { EdgeLink } from "./edge_options.ts";
 import { HostMetrics, type LogEntry } from "./metrics.ts";
+import type { Runs } from "./runs/runs.ts";
 
 export interface HostLimits {
   readonly maxBodyBytes: number;
@@ -52,13 +53,15 @@ export interface HostServices {
    * function there are no pages.
    */
   readonly docsScript?: () => Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** The runs of whole models. Without it every request for a run is answered 404. */
+  readonly runs?: Runs;
   /** The connection to the edge that may give tasks to this host. Without it the host has no resource for tasks. */
   readonly edge?: EdgeLink;
 }
 
 /** The services that can be chosen. By default there are no origins of other pages and no log. */
 export interface HostSettings
-  extends Partial<Pick<HostServices, "hostNames" | "corsOrigins" | "log" | "docsScript" | "edge">> {
+  extends Partial<Pick<HostServices, "hostNames" | "corsOrigins" | "log" | "docsScript" | "edge" | "runs">> {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
   /** A file of keys, which is read again while the host runs. Takes the place of `keys`. */
@@ -83,7 +86,7 @@ const DEFAULT_LIMITS: HostLimits = {
 /** Builds the services of a host. The caller starts the device, and closes it. */
 export function createHostServices(
   open: () => Promise<Backend>,
-  { keys = [], keyFile, hostNames, corsOrigins, log, limits, device: options, docsScript, edge }:
+  { keys = [], keyFile, hostNames, corsOrigins, log, limits, device: options, docsScript, edge, runs }:
     HostSettings = {},
 ): HostServices {
   const clock = performance.now.bind(performance);
@@ -106,6 +109,7 @@ export function createHostServices(
     version: VERSION,
     docsScript,
     edge,
+    runs,
   };
 }
 

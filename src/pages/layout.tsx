@@ -19,6 +19,8 @@ export interface ServerFacts {
    * refuses the requests that would need one.
    */
   readonly keys: "needed" | "not needed" | "unset";
+  /** Whether the server prunes whole models, so that the navigation has the page `/runs`. @default false */
+  readonly hasRuns?: boolean;
 }
 
 export interface PageParts {
@@ -37,7 +39,7 @@ export interface PageParts {
 
 /** The paths and the names of the pages of each kind of server. */
 const LINKS: Readonly<Record<ServerKind, readonly (readonly [path: string, name: string])[]>> = {
-  host: [["/", "Overview"], ["/playground", "Playground"], ["/docs", "Contract"]],
+  host: [["/", "Overview"], ["/runs", "Runs"], ["/playground", "Playground"], ["/docs", "Contract"]],
   edge: [["/", "Overview"], ["/playground", "Playground"], ["/jobs", "Jobs"], ["/docs", "Contract"]],
 };
 
@@ -71,9 +73,9 @@ export function renderPage(facts: ServerFacts, parts: PageParts, files?: PageFil
           </a>
           <small>{facts.kind}</small>
           <nav aria-label="Pages">
-            {LINKS[facts.kind].map(([target, name]) => (
-              <a href={target} aria-current={target === path ? "page" : undefined}>{name}</a>
-            ))}
+            {LINKS[facts.kind].filter(([target]) => target !== "/runs" || facts.hasRuns).map((
+              [target, name],
+            ) => <a href={target} aria-current={target === path ? "page" : undefined}>{name}</a>)}
           </nav>
         </Header>
         <Content id="main" tabindex={-1}>{main}</Content>

@@ -15,8 +15,9 @@ import { Refusal } from "./refusal.ts";
  * - `uploads`: upload blobs (edge)
  * - `jobs`: start, follow and cancel jobs (edge)
  * - `read`: read blobs (edge)
+ * - `runs`: prune whole models (host)
  */
-export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"] as const;
+export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read", "runs"] as const;
 
 export type Scope = (typeof SCOPES)[number];
 

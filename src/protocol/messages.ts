@@ -197,6 +197,82 @@ export interface Job {
   readonly layers: LayerState[];
 }
 
+/** The plan of a run, from a short measurement. */
+export interface RunPlan {
+  /** The number of layers to prune or to round. */
+  readonly layers: number;
+  /** The time from the start to the end. */
+  readonly seconds: number;
+  /** The memory of the process and of the device together. */
+  readonly memory_bytes: number;
+  /** The disk space until the result is complete. */
+  readonly disk_bytes: number;
+  /** The backend and the adapter. */
+  readonly device: string;
+}
+
+/** The progress of a run. */
+export interface RunProgress {
+  /** Such as `fetching` or `pruning`. */
+  readonly phase: string;
+  readonly done: number;
+  readonly total: number;
+  /** For people, such as `about 12 s left`. */
+  readonly time_left: string | null;
+  /** The current work, for people. */
+  readonly detail: string;
+}
+
+/** The perplexities before and after. */
+export interface RunPerplexity {
+  /** Null if it is not finite. */
+  readonly dense: number | null;
+  /** Null if it is not finite. */
+  readonly pruned: number | null;
+  /** The Kullback-Leibler divergence from the dense model. */
+  readonly divergence: number | null;
+}
+
+/** A file of the result. */
+export interface RunFile {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** The result of a run. */
+export interface RunResult {
+  /** The size of the weight files of the dense model. */
+  readonly dense_bytes: number;
+  /** The size of the weight files of the result. */
+  readonly written_bytes: number;
+  /** The time of the run. */
+  readonly seconds: number;
+  /** Null if the text is too short for a window. */
+  readonly perplexity: RunPerplexity | null;
+  readonly files: RunFile[];
+}
+
+/** A run, which prunes or rounds a whole model. */
+export interface Run {
+  readonly id: string;
+  /** The model, as the request names it. */
+  readonly model: string;
+  /** The options of the command. */
+  readonly options: string[];
+  /** `done`, `failed` and `cancelled` are final. */
+  readonly state: "queued" | "running" | "done" | "failed" | "cancelled";
+  /** The time of the submission, in ISO 8601. */
+  readonly created: string;
+  /** Null until the model is downloaded and measured. */
+  readonly plan: RunPlan | null;
+  /** Null unless the run works. */
+  readonly progress: RunProgress | null;
+  /** Null unless the state is `done`. */
+  readonly result: RunResult | null;
+  /** The reason of a failure, for people. */
+  readonly error: string | null;
+}
+
 /** A server whose device can be used, with its limits and the current length of its queue. */
 export interface Ready {
   readonly status: "ready";

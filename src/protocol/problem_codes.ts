@@ -54,7 +54,7 @@ export const PROBLEMS = {
   not_found: {
     status: 404,
     title: "There is nothing here",
-    cause: "the blob, job, upload or path does not exist. `detail` names it",
+    cause: "the blob, job, upload, run or path does not exist. `detail` names it",
   },
   method_not_allowed: {
     status: 405,
@@ -137,6 +137,11 @@ export const PROBLEMS = {
     status: 502,
     title: "A blob could not be read or written",
     cause: "a file at a signed URL could not be read or written. Only tasks of an edge end with this code",
+  },
+  hub_unreachable: {
+    status: 503,
+    title: "The Hugging Face hub cannot be reached",
+    cause: "the Hugging Face hub, which has the model of a run, cannot be reached. Try again later",
   },
   no_device: {
     status: 503,

@@ -14,6 +14,12 @@ import type {
   Ready,
   Report,
   ReportSeconds,
+  Run,
+  RunFile,
+  RunPerplexity,
+  RunPlan,
+  RunProgress,
+  RunResult,
   StoredHessian,
   StoredStates,
   Upload,
@@ -129,6 +135,50 @@ export const receivedJob: z.ZodMiniType<Job> = z.object({
   ended: z.nullable(z.string()),
   model: z.optional(receivedJobModel),
   layers: list(receivedLayerState),
+});
+
+export const receivedRunPlan: z.ZodMiniType<RunPlan> = z.object({
+  layers: z.int(),
+  seconds: z.number(),
+  memory_bytes: z.int(),
+  disk_bytes: z.int(),
+  device: z.string(),
+});
+
+export const receivedRunProgress: z.ZodMiniType<RunProgress> = z.object({
+  phase: z.string(),
+  done: z.int(),
+  total: z.int(),
+  time_left: z.nullable(z.string()),
+  detail: z.string(),
+});
+
+export const receivedRunPerplexity: z.ZodMiniType<RunPerplexity> = z.object({
+  dense: z.nullable(z.number()),
+  pruned: z.nullable(z.number()),
+  divergence: z.nullable(z.number()),
+});
+
+export const receivedRunFile: z.ZodMiniType<RunFile> = z.object({ name: z.string(), bytes: z.int() });
+
+export const receivedRunResult: z.ZodMiniType<RunResult> = z.object({
+  dense_bytes: z.int(),
+  written_bytes: z.int(),
+  seconds: z.number(),
+  perplexity: z.nullable(receivedRunPerplexity),
+  files: list(receivedRunFile),
+});
+
+export const receivedRun: z.ZodMiniType<Run> = z.object({
+  id: z.string(),
+  model: z.string(),
+  options: list(z.string()),
+  state: z.enum(["queued", "running", "done", "failed", "cancelled"]),
+  created: z.string(),
+  plan: z.nullable(receivedRunPlan),
+  progress: z.nullable(receivedRunProgress),
+  result: z.nullable(receivedRunResult),
+  error: z.nullable(z.string()),
 });
 
 export const receivedReady: z.ZodMiniType<Ready> = z.object({

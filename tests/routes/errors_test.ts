@@ -41,7 +41,8 @@ const PROVOKED_ELSEWHERE: readonly ProblemCode[] = [
   "invalid_host", // host_names_test
   "internal", // app_test
   "blob_unavailable", // task_transfers_test
-  "idempotency_conflict", // tests/edge/jobs_routes_test, because only an edge answers with it
+  "idempotency_conflict", // runs_test
+  "hub_unreachable", // runs_test
 ];
 
 describe("toRefusal", () => {

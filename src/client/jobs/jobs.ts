@@ -172,7 +172,7 @@ function largestWeight({ rows, cols }: Report): Pick<HostTensor, "dtype" | "shap
 }
 
 /** Returns 32 random hexadecimal digits. A page over plain HTTP from another machine has no `crypto.randomUUID`. */
-function randomKey(): string {
+export function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -8,7 +8,8 @@ import { modelInfo } from "@huggingface/hub";
 import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../../base/files/file_error.ts";
 import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
-import { type CacheFileSystem, isCommit, RepositoryCache } from "./cache.ts";
+import { extname } from "node:path/posix";
+import { type CacheFileSystem, isCommit, type Repository, RepositoryCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable, listFolder } from "./hub_access.ts";
 import { type AnswerForm, checkedFetch } from "./limited_fetch.ts";
@@ -87,6 +88,31 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
   }
 }
 
+/**
+ * Returns the reference of the model's current commit, and an upper bound of the bytes that `resolveModel` downloads for it.
+ * Nothing is downloaded.
+ * @throws {ModelError} {HubUnreachable} as `resolveModel`
+ */
+export async function measureModel(
+  reference: string,
+  options: HubOptions,
+): Promise<{ readonly reference: string; readonly bytes: number }> {
+  const wanted = parseReference(reference), access = new HubAccess(reference, options);
+  const commit = await currentCommit(access, wanted, true);
+  const { entries, format } = await listModel(
+    access,
+    { type: "model", name: wanted.repo },
+    reference,
+    commit,
+  );
+  const suffix = extname(format.weights);
+  const files = [...entries.values()].filter(({ path }) =>
+    SMALL_FILES.includes(path) || path === format.index || path.endsWith(suffix)
+  );
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  return { reference: `hf:${wanted.repo}@${commit}`, bytes };
+}
+
 /** Returns the folder of a cached snapshot, or undefined if its configuration or one of its weight files is missing. */
 async function findCompleteSnapshot(
   cache: RepositoryCache,
@@ -136,6 +162,16 @@ interface Snapshot {
   readonly commit: string;
 }
 
+/** Lists the files of a commit, with the form of its weights. @throws {ModelError} if it has no configuration or no weights */
+async function listModel(access: HubAccess, repository: Repository, reference: string, commit: string) {
+  const entries = await access.retry(() => access.request(() => listFolder(access, repository, commit)));
+  const found = findWeightFiles([...entries.keys()]);
+  if (found && entries.has(CONFIG_FILE)) return { entries, ...found };
+  throw new ModelError(
+    `${reference}: has no ${found ? CONFIG_FILE : "weights in safetensors or in pytorch_model.bin"}`,
+  );
+}
+
 /** Downloads the missing files of a snapshot. The weights come last, so a snapshot that has them is complete. */
 async function fetchSnapshot(
   cache: RepositoryCache,
@@ -143,17 +179,8 @@ async function fetchSnapshot(
   { reference, commit }: Snapshot,
   progress: ResolveOptions["progress"],
 ): Promise<void> {
-  const entries = await access.retry(() =>
-    access.request(() => listFolder(access, cache.repository, commit))
-  );
+  const { entries, format, isSharded } = await listModel(access, cache.repository, reference, commit);
   const files = [...entries.keys()];
-  const found = findWeightFiles(files);
-  if (!found || !entries.has(CONFIG_FILE)) {
-    throw new ModelError(
-      `${reference}: has no ${found ? CONFIG_FILE : "weights in safetensors or in pytorch_model.bin"}`,
-    );
-  }
-  const { format, isSharded } = found;
   const queue = [
     ...SMALL_FILES.filter((name) => entries.has(name)),
     isSharded ? format.index : format.weights,

@@ -12,6 +12,9 @@ const SHARED_TAGS = [
   { name: "Server", description: "Describe the server" },
 ];
 
+/** The tag of the resource that only a host has. */
+const HOST_TAGS = [{ name: "Runs", description: "Prune or round whole models" }];
+
 /** The tags of the resources that only an edge has. */
 const EDGE_TAGS = [
   { name: "Blobs", description: "Read stored bodies, which are named by their digests" },
@@ -48,6 +51,6 @@ export function documentOf(server: "host" | "edge") {
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/", description: "The server that has sent this document" }],
-    tags: server === "host" ? SHARED_TAGS : [...SHARED_TAGS, ...EDGE_TAGS],
+    tags: [...SHARED_TAGS, ...server === "host" ? HOST_TAGS : EDGE_TAGS],
   };
 }

@@ -19,6 +19,9 @@ from pare_llm.client.layer_query import LayerQuery as LayerQuery
 from pare_llm.client.pare import HostDescription as HostDescription
 from pare_llm.client.pare import Pare as Pare
 from pare_llm.client.pare_hosts import PareHosts as PareHosts
+from pare_llm.client.runs import Run as Run
+from pare_llm.client.runs import RunFile as RunFile
+from pare_llm.client.runs import Runs as Runs
 from pare_llm.client.transport import TransportOptions as TransportOptions
 from pare_llm.finetuning.keep_zeros import keep_zeros as keep_zeros
 from pare_llm.finetuning.masked_lora import mask_lora_ as mask_lora_

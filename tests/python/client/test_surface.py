@@ -70,6 +70,7 @@ CLASSES = [
     pare_llm.BlockHost,
     Jobs,
     Uploads,
+    pare_llm.Runs,
     pare_llm.PareError,
     pare_llm.edge.JobFailedError,
 ]
@@ -118,6 +119,8 @@ def test_the_transport_has_the_options_and_the_defaults_of_the_typescript_transp
     [
         ("SubmitOptions", Jobs.submit),
         ("FollowOptions", Jobs.follow),
+        ("CreateOptions", pare_llm.Runs.create),
+        ("FollowOptions", pare_llm.Runs.follow),
         ("ListOptions", Jobs.list),
         ("UploadOptions", Uploads.upload_blob),
         ("PareHostsOptions", PareHosts),
@@ -177,6 +180,8 @@ def test_the_messages_have_the_members_of_the_schemas(typescript: dict[str, Any]
     assert set(messages.Job.__annotations__) <= set(typescript["job"])
     assert set(messages.LayerState.__annotations__) <= set(typescript["jobLayer"])
     assert set(messages.EdgeHost.__annotations__) <= set(typescript["host"])
+    assert set(pare_llm.Run.__annotations__) == set(typescript["options"]["Run"])
+    assert set(pare_llm.RunFile.__annotations__) == set(typescript["options"]["RunFile"])
 
 
 def test_every_error_code_has_its_status(typescript: dict[str, Any]) -> None:

@@ -38,15 +38,16 @@ export async function* jobEvents(id: string, signal: AbortSignal): AsyncGenerato
   }
 }
 
-/** Sends `GET path` with the key of the page. @throws {PareError} if the server refuses the request */
+/** Sends a request with the key of the page. @throws {PareError} if the server refuses the request */
 export async function fetchWithKey(
   path: string,
   headers: Record<string, string>,
   signal?: AbortSignal,
+  method = "GET",
 ): Promise<Response> {
   const key = currentKey();
   if (key !== undefined) headers = { ...headers, Authorization: `Bearer ${key}` };
-  const response = await fetch(path, { headers, signal });
+  const response = await fetch(path, { method, headers, signal });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({ detail: response.statusText }));
   throw new PareError(response.status, problem);

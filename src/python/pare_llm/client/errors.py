@@ -30,7 +30,7 @@ _CODES = {
     429: ("busy",),
     500: ("internal",),
     502: ("blob_unavailable",),
-    503: ("no_device", "device_lost", "shutting_down"),
+    503: ("hub_unreachable", "no_device", "device_lost", "shutting_down"),
 }
 STATUSES: Mapping[str, int] = {code: status for status, codes in _CODES.items() for code in codes}
 

@@ -15,6 +15,7 @@ from pare_llm.client.jobs.blobs import MemoryBlob, digest_of_blob
 from pare_llm.client.jobs.prune_by_job import is_over_edge_body_limit, prune_large_layer
 from pare_llm.client.layer import LayerToUpload, PrunedLayer, split_arguments
 from pare_llm.client.layer_file import decode_answer, encode_parts, packed_statistics
+from pare_llm.client.runs import Runs
 from pare_llm.client.server_client import ServerClient
 from pare_llm.client.tensor_library import library_of
 from pare_llm.client.wire_tensor import Array, Tensor
@@ -51,6 +52,11 @@ class Pare(ServerClient):
 
     # Length in bytes of the shortest body that exceeded the body limit of an edge.
     _smallest_rejected_bytes: float = math.inf
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs of whole models, at a host that accepts them."""
+        return Runs._over(self._transport)
 
     @cached_property
     def _stored(self) -> dict[str, tuple[Tensor, Tensor | None]]:
