@@ -215,7 +215,9 @@ export interface RunPlan {
 export interface RunProgress {
   /** Such as `fetching` or `pruning`. */
   readonly phase: string;
+  /** The steps of the phase that are done. */
   readonly done: number;
+  /** The number of steps of the phase. */
   readonly total: number;
   /** For people, such as `about 12 s left`. */
   readonly time_left: string | null;
@@ -235,7 +237,9 @@ export interface RunPerplexity {
 
 /** A file of the result. */
 export interface RunFile {
+  /** The path in the folder of the result. */
   readonly name: string;
+  /** The size of the file. */
   readonly bytes: number;
 }
 
@@ -249,11 +253,13 @@ export interface RunResult {
   readonly seconds: number;
   /** Null if the text is too short for a window. */
   readonly perplexity: RunPerplexity | null;
+  /** The files of the result. */
   readonly files: RunFile[];
 }
 
 /** A run, which prunes or rounds a whole model. */
 export interface Run {
+  /** The id of the run. */
   readonly id: string;
   /** The model, as the request names it. */
   readonly model: string;

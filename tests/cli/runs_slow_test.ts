@@ -57,7 +57,7 @@ describe("pare serve --runs", () => {
       await using host = await hostIn("killed");
       const submitted = await post(host.url, REQUEST);
       ({ id } = await submitted.json());
-      await follow(host.url, id, ({ plan, progress }) => plan !== null && progress?.phase === "pruning");
+      await follow(host.url, id, ({ plan, progress }) => plan !== null && progress?.phase === "rounding");
       Deno.kill(host.pid, "SIGKILL");
       await host.ended;
     }

@@ -77,7 +77,7 @@ describe("/runs in a browser", { skip: browserSkipReason() ?? false }, () => {
     await waitForText("run-title", /^some\/llama --for=gguf:q4_0$/);
     assert.equal(await page.evaluate("document.activeElement.id"), "run");
     await waitForText("plan", /^Time by the plan.*Memory.*MiB.*Disk.*Layers28$/, 60_000);
-    await waitForText("run-detail", /^pruning \d+ of 28/, 60_000);
+    await waitForText("run-detail", /^rounding \d+ of 28/, 60_000);
     await opened.assertNoBarriers();
     await waitForText("run-state", /^done$/, 120_000);
     const picture = await page.getAttribute("#result svg", "aria-label");

@@ -24,7 +24,7 @@ const HOST_OPTIONS: readonly string[] = [
 /** Returns the schema of a member that may be absent. The command fills in its default. */
 function optional(schema: z.ZodType, description?: string): z.ZodType {
   const value = schema instanceof z.ZodDefault ? schema.unwrap() as z.ZodType : schema;
-  return value.optional().meta({ description: description ?? schema.meta()?.description });
+  return value.optional().meta({ ...schema.meta(), ...description && { description } });
 }
 
 const { error: _error, dtype: _dtype, ...layerFields } = jobParametersSchema.shape;
@@ -80,14 +80,16 @@ const runPlanSchema = z.object({
 
 const runProgressSchema = z.object({
   phase: described(z.string(), "Such as `fetching` or `pruning`"),
-  done: z.int(),
-  total: z.int(),
+  done: described(z.int(), "The steps of the phase that are done"),
+  total: described(z.int(), "The number of steps of the phase"),
   time_left: described(z.string().nullable(), "For people, such as `about 12 s left`"),
   detail: described(z.string(), "The current work, for people"),
 }).meta({ id: "RunProgress", description: "The progress of a run" });
 
-const runFileSchema = z.object({ name: z.string(), bytes: z.int() })
-  .meta({ id: "RunFile", description: "A file of the result" });
+const runFileSchema = z.object({
+  name: described(z.string(), "The path in the folder of the result"),
+  bytes: described(z.int(), "The size of the file"),
+}).meta({ id: "RunFile", description: "A file of the result" });
 
 const runPerplexitySchema = z.object({
   dense: described(z.number().nullable(), "Null if it is not finite"),
@@ -100,12 +102,12 @@ const runResultSchema = z.object({
   written_bytes: described(z.int(), "The size of the weight files of the result"),
   seconds: described(z.number(), "The time of the run"),
   perplexity: described(runPerplexitySchema.nullable(), "Null if the text is too short for a window"),
-  files: z.array(runFileSchema),
+  files: described(z.array(runFileSchema), "The files of the result"),
 }).meta({ id: "RunResult", description: "The result of a run" });
 
 /** The answer of `GET /v1/runs/:id`. */
 export const runSchema = z.object({
-  id: z.string(),
+  id: described(z.string(), "The id of the run"),
   model: described(z.string(), "The model, as the request names it"),
   options: described(z.array(z.string()), "The options of the command"),
   state: described(z.enum(JOB_STATES), "`done`, `failed` and `cancelled` are final"),
