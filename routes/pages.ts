@@ -30,7 +30,7 @@ export function pageRoutes(app: HostApp, services: HostServices, files?: PageFil
   app.get("/runs", (c) => {
     const facts = serverFacts(c, services), { runs } = services;
     if (!runs) return c.body(noRunsHtml(facts, files), 404, pageHeaders());
-    return c.body(runsHtml(facts, runs.choices, requirePages(c, files)), 200, pageHeaders());
+    return c.body(runsHtml(facts, runs.formats, requirePages(c, files)), 200, pageHeaders());
   });
   app.get("/jobs", (c) => {
     if (!c.req.header("Accept")?.includes("text/html")) {

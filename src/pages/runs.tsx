@@ -5,18 +5,11 @@
 import { KeyField, renderPage, Section, type ServerFacts } from "./layout.tsx";
 import type { PageFiles } from "./page_files.ts";
 
-/** What the form offers. */
-export interface RunChoices {
-  /** The values of the member `for`. */
-  readonly formats: readonly string[];
-  /** Whether a run needs a text, because the host has none. */
-  readonly needsText: boolean;
-}
-
 /** The format that is chosen at first, which most programs of llama.cpp's family run fast. */
 const FIRST_FORMAT = "gguf:q4_0";
 
-export function runsHtml(facts: ServerFacts, { formats, needsText }: RunChoices, files: PageFiles): string {
+/** @param formats the values of the member `for`, which the form offers */
+export function runsHtml(facts: ServerFacts, formats: readonly string[], files: PageFiles): string {
   const main = (
     <>
       <h1>Runs</h1>
@@ -56,16 +49,9 @@ export function runsHtml(facts: ServerFacts, { formats, needsText }: RunChoices,
           />
           <p id="sparsity-note" class="note">The share of the weights that is set to zero.</p>
           <label for="text">Calibration text</label>
-          <input
-            id="text"
-            type="file"
-            accept=".txt,text/plain"
-            required={needsText}
-            aria-describedby="text-note"
-          />
+          <input id="text" type="file" accept=".txt,text/plain" aria-describedby="text-note" />
           <p id="text-note" class="note">
-            A text file of the kind that the model will read.{" "}
-            {needsText ? "" : "Without one, the host has a text."}
+            A text file of the kind that the model will read. A mixed text comes with Pare.
           </p>
           <button type="submit" id="start">Start the run</button>
           <div id="form-problem" role="alert" />

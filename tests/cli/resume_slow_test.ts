@@ -24,7 +24,8 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
 
 /** Sends `signal` to a process that prunes when it has reported `layers` layers. The first report is about the layers of earlier processes. */
 async function stopAfter(layers: number, signal: Deno.Signal, child: Deno.ChildProcess) {
-  const isReached = (printed: string) => [...printed.matchAll(/^(?:pruning|rounding) \d+\/24.*\n/gm)].length > layers;
+  const isReached = (printed: string) =>
+    [...printed.matchAll(/^(?:pruning|rounding) \d+\/24.*\n/gm)].length > layers;
   const { stderr, ...status } = await actDuring(child, isReached, () => child.kill(signal));
   return { ...status, stderr: withoutLines(stderr, await driverMessages()) };
 }
@@ -51,7 +52,9 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
           "SIGKILL",
           startPare(...pruneArgs(out, ...options)),
         );
-        const done = [...stderr.matchAll(/^(?:pruning|rounding) (\d+)\/24/gm)].map(([, count]) => Number(count));
+        const done = [...stderr.matchAll(/^(?:pruning|rounding) (\d+)\/24/gm)].map(([, count]) =>
+          Number(count)
+        );
         assert.ok(done[0] >= finished, `had finished ${finished} layers, resumed after ${done[0]}`);
         finished = done.at(-1) ?? finished;
         if (signal !== "SIGKILL") {

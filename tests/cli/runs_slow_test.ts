@@ -21,12 +21,16 @@ const files = Object.fromEntries([...Deno.readDirSync(LLAMA)].map(({ name }) => 
 const hub = serveHub({ repo: "some/llama", revisions: { main: MAIN }, files });
 after(() => hub[Symbol.asyncDispose]());
 
-const REQUEST = { model: "some/llama", for: "gguf:q4_0", samples: 16, seqlen: 64, method: "sparsegpt" };
+const text = await Deno.readTextFile(calibration);
+const REQUEST = {
+  ...{ model: "some/llama", calibration: text },
+  ...{ for: "gguf:q4_0", samples: 16, seqlen: 64, method: "sparsegpt" },
+};
 
 /** Starts a host whose runs are in the folder `name`. */
 const hostIn = (name: string, ...more: string[]) =>
   startHost(
-    ["--backend", "cpu", "--runs", `${folder}/${name}`, "--text", calibration, ...more],
+    ["--backend", "cpu", "--runs", `${folder}/${name}`, ...more],
     { HF_ENDPOINT: hub.url, HF_TOKEN: "" },
   );
 
@@ -74,7 +78,7 @@ describe("pare serve --runs", () => {
     assert.equal(end.status, 206);
     assertSame(new Uint8Array(await end.arrayBuffer()), whole.slice(100));
 
-    const text = await Deno.readTextFile(calibration), start = Math.ceil(text.length * 7 / 8);
+    const start = Math.ceil(text.length * 7 / 8);
     await Deno.writeTextFile(`${folder}/calibration.txt`, text.slice(0, start));
     await pareJson(
       ...words`prune ${LLAMA} --out ${folder}/same --calibration ${folder}/calibration.txt --for gguf:q4_0`,

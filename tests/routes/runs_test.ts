@@ -42,7 +42,7 @@ let hosts = 0;
 async function hostWithRuns(options: Partial<RunsOptions> = {}, scopes: readonly string[] = []) {
   commands.length = 0;
   const runs = await Runs.open({
-    ...{ fs, folder: `${folder}/runs-${hosts++}`, budgetBytes: 2 ** 30, models, text: "A text.", start },
+    ...{ fs, folder: `${folder}/runs-${hosts++}`, budgetBytes: 2 ** 30, models, start },
     formats: ["gguf:q4_0"],
     measureHubModel: (name) =>
       Promise.reject(new Refusal("unsupported", `hf:${name}: there is no such model or revision`)),
@@ -93,7 +93,7 @@ describe("/v1/runs", () => {
     const plan = await eventually(() => commands[0]);
     assert.deepEqual(plan.args, [
       ...["prune", await Deno.realPath(`${models}/inside`), "--json"],
-      ...["--out", "result", "--calibration", "calibration.txt"],
+      ...["--out", "result", "--calibration", "pare", "--text", "pare"],
       ...["--sparsity=0.25", "--layers=-x", "--layers=fc2", "--true-sequential", "--for=gguf:q4_0", "--plan"],
     ]);
     plan.resolve({ code: 0, output: PLAN });
@@ -163,8 +163,8 @@ describe("/v1/runs", () => {
     assert.equal((await assertProblem(answer, "hub_unreachable")).detail, cause);
   });
 
-  it("refuses what the command would read from files, an unknown option, another type of body, and a missing text", async () => {
-    const { post, request } = await hostWithRuns({ text: undefined });
+  it("refuses what the command would read from files, an unknown option, and another type of body", async () => {
+    const { post, request } = await hostWithRuns();
     for (const name of ["profile", "out", "text", "server", "remote", "plan", "imatrix", "activations"]) {
       const { detail } = await assertProblem(
         await post({ model: "inside", [name]: "/etc/passwd" }),
@@ -175,9 +175,7 @@ describe("/v1/runs", () => {
     const body = JSON.stringify({ model: "inside" });
     const asText = await request("/v1/runs", { method: "POST", body });
     await assertProblem(asText, "unsupported_media_type");
-    const { detail } = await assertProblem(await post({ model: "inside" }), "invalid_parameter");
-    assert.match(detail, /calibration: is needed, because this host has no text/);
-    const other = await post({ model: "inside", calibration: "A text.", for: "gguf:f64" });
+    const other = await post({ model: "inside", for: "gguf:f64" });
     assert.match(
       (await assertProblem(other, "invalid_parameter")).detail,
       /for: must be one of gguf:q4_0/,
@@ -189,14 +187,17 @@ describe("/v1/runs", () => {
       measureHubModel: () => Promise.resolve({ reference: `hf:a/b@${"1".repeat(40)}`, bytes }),
     });
     const large = await hostWithRuns({ ...hub(2 ** 30), budgetBytes: 2 ** 31 });
-    const { detail } = await assertProblem(await large.post({ model: "a/b" }), "too_large");
+    const { detail } = await assertProblem(
+      await large.post({ model: "a/b", calibration: "A text." }),
+      "too_large",
+    );
     assert.match(
       detail,
       /^a run of a\/b needs up to 4294967303 bytes of disk, and the runs of this host may take 2147483648$/,
     );
     assert.equal(commands.length, 0);
     const beside = await hostWithRuns({ ...hub(2 ** 20), budgetBytes: 2 ** 23 });
-    assert.equal((await beside.post({ model: "a/b" })).status, 202);
+    assert.equal((await beside.post({ model: "a/b", calibration: "A text." })).status, 202);
     const full = await beside.post({ model: "a/b" });
     assert.match(
       (await assertProblem(full, "busy")).detail,
@@ -221,10 +222,7 @@ describe("/v1/runs", () => {
       return shown.state === "failed" ? shown : undefined;
     });
     assert.equal(run.error, "inside: has a layer that is not finite");
-    assert.deepEqual([...Deno.readDirSync(files)].map(({ name }) => name).sort(), [
-      "calibration.txt",
-      "run.json",
-    ]);
+    assert.deepEqual([...Deno.readDirSync(files)].map(({ name }) => name).sort(), ["run.json"]);
     const file = await request(`/v1/runs/${id}/files/model.gguf`);
     assert.match((await assertProblem(file, "not_found")).detail, /its state is failed/);
     await runs.delete("", id);

@@ -4,19 +4,17 @@ import { statfs } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { messageOf } from "../../base/errors.ts";
 import { ModelError } from "../../base/files/file_error.ts";
-import { readText } from "../../base/files/whole_file.ts";
 import type { StartCommand } from "../../host/runs/run_command.ts";
 import { HUB_CACHE } from "../../host/runs/run_files.ts";
 import type { MeasureHubModel } from "../../host/runs/find_model.ts";
 import type { RunsOptions } from "../../host/runs/runs.ts";
 import { HubUnreachable } from "../../model/hub/hub_access.ts";
-import { MAX_RUN_BYTES } from "../../protocol/resources/runs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { LAUNCHER_VARIABLE, PROGRESS_VARIABLE } from "../environment.ts";
 import { UsageError } from "../errors.ts";
 import { RUNTIME_FORMATS } from "../export/formats.ts";
 import { denoFileSystem as fs } from "../files/deno_file_system.ts";
-import { requireFile, requireFolder } from "../files/input_file.ts";
+import { requireFolder } from "../files/input_file.ts";
 import { requireWritableFolder } from "../files/output_path.ts";
 import { hubOptions, isOffline, readHubVariables } from "../files/use_hub.ts";
 import { type BackendFlags, integer } from "../options/common_options.ts";
@@ -27,7 +25,6 @@ export interface RunFlags extends BackendFlags {
   readonly runs?: string;
   readonly runsGib: number;
   readonly models?: string;
-  readonly text?: string;
 }
 
 /** Declares the options. */
@@ -41,24 +38,21 @@ export function addRunsOptions(command: Command): Command {
       new Option("--runs-gib <n>", "the most GiB that these runs take, with the models that they download")
         .argParser(integer(1)).default(64),
     )
-    .option("--models <folder>", "folder of further models that runs may name; others come from the hub")
-    .option("--text <file>", "calibration text of the runs that send none");
+    .option("--models <folder>", "folder of further models that runs may name; others come from the hub");
 }
 
 /** @throws {UsageError} naming the option that cannot be used */
 export async function runsOptions(
-  { runs: folder, runsGib, models, text, ...backend }: RunFlags,
+  { runs: folder, runsGib, models, ...backend }: RunFlags,
 ): Promise<Omit<RunsOptions, "log"> | undefined> {
   if (folder === undefined) {
-    if (models === undefined && text === undefined) return undefined;
-    throw new UsageError(`option --${models === undefined ? "text" : "models"}: needs --runs`);
+    if (models === undefined) return undefined;
+    throw new UsageError("option --models: needs --runs");
   }
   await requireWritableFolder("--runs", folder);
   if (models !== undefined) await requireFolder("option --models", models);
-  if (text !== undefined) await requireFile("option --text", text);
   return {
     ...{ fs, folder, models, measureHubModel, formats: RUNTIME_FORMATS, budgetBytes: runsGib * 2 ** 30 },
-    text: text === undefined ? undefined : await readText(fs, text, MAX_RUN_BYTES),
     start: startWith(backendArguments(backend)),
     freeBytes: async () => {
       const { bavail, bsize } = await statfs(folder);

@@ -5,6 +5,7 @@ import { formatJson, readJson, writeAtomically } from "../../base/files/whole_fi
 import type { Run, RunRequest } from "../../protocol/resources/runs.ts";
 import { runReportSchema } from "../../prune/report/run_report.ts";
 import { RUN_REPORT_FILE } from "../../prune/report/file_names.ts";
+import { OWN_TEXT } from "../../prune/texts/own_text.ts";
 
 /** A run as `run.json` stores it, so that a restarted host continues it. */
 export interface RunRecord {
@@ -51,8 +52,8 @@ export class RunFiles {
     await writeAtomically(this.fs, `${this.folder}/${RECORD}`, new TextEncoder().encode(formatJson(stored)));
   }
 
-  /** Creates the folder with the texts of a run. */
-  async create(text: string): Promise<void> {
+  /** Creates the folder with the texts of a run: the part of the request's text to calibrate on, and the part that is held out. */
+  async create(text = ""): Promise<void> {
     await this.fs.makeFolder(this.folder, 0o700);
     const start = text.length < HELD_OUT_FROM ? text.length : Math.ceil(text.length * (1 - HELD_OUT_SHARE));
     const parts = [[TEXT, text.slice(0, start)], [HELD_OUT, text.slice(start)]] as const;
@@ -62,10 +63,14 @@ export class RunFiles {
     }
   }
 
-  /** Returns the options that name the files of the command, which runs in this folder. The report then shows no paths of the host. */
+  /**
+   * Returns the options that name the files of the command, which runs in this folder, so that the report shows no paths of the host. The
+   * text that comes with Pare stands in for a text that the folder does not have.
+   */
   async fileArguments(): Promise<string[]> {
-    const isHeldOut = (await this.fs.list(this.folder))?.includes(HELD_OUT);
-    return ["--out", RESULT, "--calibration", TEXT, ...isHeldOut ? ["--text", HELD_OUT] : []];
+    const names = await this.fs.list(this.folder) ?? [];
+    const textOr = (name: string) => names.includes(name) ? name : OWN_TEXT;
+    return ["--out", RESULT, "--calibration", textOr(TEXT), "--text", textOr(HELD_OUT)];
   }
 
   /** Reads the report of the finished command, and lists its files. */

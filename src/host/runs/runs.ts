@@ -30,8 +30,6 @@ export interface RunsOptions {
   readonly budgetBytes: number;
   /** The operator's folder of models. @default models come from the hub only */
   readonly models?: string;
-  /** The calibration text of requests that have none. @default such requests are refused */
-  readonly text?: string;
   /** The values of the member `for`. */
   readonly formats: readonly string[];
   readonly start: StartCommand;
@@ -83,9 +81,9 @@ export class Runs implements AsyncDisposable {
     return runs;
   }
 
-  /** The values of the member `for`, and whether requests need a text. */
-  get choices(): { readonly formats: readonly string[]; readonly needsText: boolean } {
-    return { formats: this.#options.formats, needsText: this.#options.text === undefined };
+  /** The values of the member `for`. */
+  get formats(): readonly string[] {
+    return this.#options.formats;
   }
 
   /**
@@ -100,22 +98,18 @@ export class Runs implements AsyncDisposable {
   }
 
   async #submit(owner: string, { calibration, ...request }: RunRequest, key: string): Promise<Run> {
-    const { fs, folder, formats, models, measureHubModel, text } = this.#options;
+    const { fs, folder, formats, models, measureHubModel } = this.#options;
     const id = digestBytes(JSON.stringify([owner, key])).slice(0, 32);
     const digest = digestBytes(JSON.stringify([request, calibration]));
     const found = this.#runs.get(id);
     if (found?.record.digest === digest) return found.record.run;
     if (found) throw new Refusal("idempotency_conflict", "the idempotency key was used for another run");
     if (this.#isClosed) throw new Refusal("shutting_down", "the host is shutting down", { retryAfter: 10 });
-    const given = calibration ?? text;
-    if (given === undefined) {
-      throw invalidParameter("calibration", "is needed, because this host has no text");
-    }
     if (request.for !== undefined && !formats.includes(request.for)) {
       throw invalidParameter("for", `must be one of ${formats.join(", ")}, got ${request.for}`);
     }
     const { model, bytes, downloadedBytes } = await findModel(fs, models, request.model, measureHubModel);
-    const needed = WORK_FACTOR * bytes + downloadedBytes + given.length;
+    const needed = WORK_FACTOR * bytes + downloadedBytes + (calibration?.length ?? 0);
     await this.#requireRoom(request.model, needed);
     const run: Run = {
       id,
@@ -128,7 +122,7 @@ export class Runs implements AsyncDisposable {
     const files = new RunFiles(fs, `${folder}/${id}`);
     const record = { owner, digest, request, model, bytes: needed, run };
     try {
-      await files.create(given);
+      await files.create(calibration);
       await files.write(record); // the last file, so that a run with a record is complete
     } catch (error) {
       await fs.removeFolder(files.folder);

@@ -52,7 +52,7 @@ export const runRequestSchema = z.strictObject({
   }).meta({ description: "A model of the Hugging Face hub, or of the host's folder of models" }),
   calibration: z.string().min(1).optional().meta({
     description:
-      "The calibration text itself. Its last eighth is not calibrated on: it measures the perplexities. Needed unless the host has a text",
+      "The calibration text itself. The last eighth of a text of 128 kB or more is not calibrated on: it measures the perplexities. Defaults to the text that comes with Pare",
   }),
   ...OPTION_FIELDS,
 }).meta({ id: "RunRequest" });
