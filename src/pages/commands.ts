@@ -20,8 +20,7 @@ export function curlCommand({ origin, keys }: Server): string {
 /** A command line that prunes a whole model. */
 export function pruneCommand({ origin, keys }: Server): string {
   return [
-    "pare prune hf:facebook/opt-125m",
-    "--calibration text.txt",
+    "pare prune facebook/opt-125m",
     "--sparsity 0.5 --out pruned",
     `--server ${origin}`,
     ...keys === "needed" ? ["--api-key KEY"] : [],
