@@ -17,11 +17,11 @@ export interface RunRequest extends LayerQuery {
   readonly model: string;
   /** The format whose grid the weights are rounded to and in which the result is written, such as `gguf:q4_0`. */
   readonly for?: string;
-  /** The calibration text itself. @default the text of the host */
+  /** The calibration text itself. @default the text that comes with Pare */
   readonly calibration?: string;
   /** The number of calibration windows. @default 128 */
   readonly samples?: number;
-  /** The number of tokens per window. @default the positions of the model, at most 2048 */
+  /** The number of tokens per window. @default the positions of the model, at most 2048, or 512 for the text that comes with Pare */
   readonly seqlen?: number;
   /** `fast`, `default` or `best`. @default "default" */
   readonly preset?: string;

@@ -55,7 +55,7 @@ class Runs(ServerClient):
 
         Args:
             model: `OWNER/NAME` on the Hugging Face hub, or the name of a model of the host.
-            calibration: the calibration text itself. The default is the text of the host.
+            calibration: the calibration text itself. The default is the text that comes with Pare.
             idempotency_key: the same request with the same key is the same run. The default is a random key.
             **options: the options of `pare prune`, such as `sparsity=0.5`. `for_` stands for `for`.
 
