@@ -115,9 +115,6 @@ export function halfEntries(
   ];
 }
 
-/** The largest `time_step_min` that is exported, although llama.cpp has no smallest step. The published Nemotron-H has it. */
-const MAX_STEP_MIN = 0.001;
-
 /** @throws {ModelError} if no block has Mamba 2, or if llama.cpp computes it in another way */
 export function mambaEntries(spec: ModelSpec, { name, hasMamba }: Architecture): MetadataEntry[] {
   if (!hasMamba) return [];
@@ -129,7 +126,7 @@ export function mambaEntries(spec: ModelSpec, { name, hasMamba }: Architecture):
   if (activation !== "silu") {
     throw configError(`the activation of Mamba 2 is ${activation}, but ${titleOf(name)} has silu`);
   }
-  if (min > MAX_STEP_MIN || max < Infinity) {
+  if (min > 0 || max < Infinity) {
     throw configError(`limits the steps of Mamba 2 to ${min} and ${max}, but ${titleOf(name)} has no limits`);
   }
   return stateEntries(name, { heads, keyHeads: groups, keyDim: stateDim, valueDim: headDim, taps });
@@ -147,12 +144,4 @@ function stateEntries(
     [`${name}.ssm.time_step_rank`, u32(heads)],
     [`${name}.ssm.inner_size`, u32(valueDim * heads)],
   ];
-}
-
-/** Returns the remark about the smallest step of Mamba 2, which llama.cpp does not have. */
-export function stepRemark(spec: ModelSpec): string | undefined {
-  const [min = 0] = firstTrait(spec, "mamba")?.stepLimits ?? [];
-  return min === 0
-    ? undefined
-    : `llama.cpp has no smallest step of Mamba 2. transformers raises the steps of this model to ${min}`;
 }

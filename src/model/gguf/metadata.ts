@@ -9,7 +9,6 @@ import {
   hasWindow,
   linearEntries,
   mambaEntries,
-  stepRemark,
   windowEntries,
   windowsOf,
 } from "./block_kinds.ts";
@@ -75,7 +74,7 @@ export function describeNetwork(
   const epsilons = new Set([ofKind, ...architecture.hasBothEpsilons ? ["layer_norm_epsilon"] : []]);
   return {
     tensors: rotary.tensors,
-    remark: rotary.remark ?? stepRemark(spec),
+    remark: rotary.remark,
     entries: [
       [key("block_count"), u32(blockCount)],
       [key("context_length"), u32(Math.min(trained, ...limits))],

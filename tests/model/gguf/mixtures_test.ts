@@ -104,14 +104,6 @@ describe("the description of a mixture, or of a model with linear attention, for
     });
   });
 
-  it("has a remark about the smallest step of Mamba 2, which llama.cpp does not have", () => {
-    assert.match(
-      describeModel("nemotron_h", { time_step_min: 0.001 }).remark!,
-      /raises the steps .* to 0\.001/,
-    );
-    assert.equal(describeModel("nemotron_h", { time_step_min: 0 }).remark, undefined);
-  });
-
   for (
     const [title, changes, layer] of [
       ["nemotron_h with experts", { use_bias: true }, "backbone.layers.1.mixer.in_proj.bias"],

@@ -33,6 +33,12 @@ export const flag = z.boolean().default(false);
  */
 export const epsilon = z.number().min(1e-20).max(0.1);
 
+/** The smallest and the largest step of Mamba 2. In config.json, {"__float__": "Infinity"} means that there is no largest step. */
+export const stepLimits = z.tuple([
+  z.number().nonnegative(),
+  z.union([z.number(), z.object({ __float__: z.literal("Infinity") }).transform(() => Infinity)]),
+]).default([0, Infinity]);
+
 /** The largest number of dimensions of a head that the attention kernel supports. */
 const MAX_HEAD_DIM = 512;
 

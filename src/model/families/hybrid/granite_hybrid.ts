@@ -10,17 +10,11 @@ import {
   NORMS_BEFORE,
   QKV_BIASES,
 } from "../architecture.ts";
-import { blockTypes, configError, positiveInt, readLayerTypes } from "../config/config.ts";
+import { blockTypes, configError, positiveInt, readLayerTypes, stepLimits } from "../config/config.ts";
 import { graniteShape, graniteTraits } from "../dense/granite.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 import { mamba2, type Mamba2Sizes } from "../llama/mamba2.ts";
 import { mixtureTraits } from "../llama/mixture_traits.ts";
-
-/** The largest step of Mamba 2. In config.json, {"__float__": "Infinity"} means that there is no limit. */
-const maxStep = z.union([
-  z.number(),
-  z.object({ __float__: z.literal("Infinity") }).transform(() => Infinity),
-]);
 
 const graniteConfig = z.object({
   ...graniteShape,
@@ -37,7 +31,7 @@ const graniteConfig = z.object({
   mamba_expand: positiveInt.default(2),
   mamba_conv_bias: z.boolean().default(true),
   mamba_proj_bias: z.boolean().default(false),
-  time_step_limit: z.tuple([z.number().nonnegative(), maxStep]).default([0, Infinity]),
+  time_step_limit: stepLimits,
 });
 
 /** @throws {ModelError} if the total size of the heads is not the size of the hidden states times `mamba_expand` */

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { type Architecture, attentionNames, mambaNames } from "../architecture.ts";
-import { activationName, blockTypes, epsilon, positiveInt } from "../config/config.ts";
+import { activationName, blockTypes, epsilon, positiveInt, stepLimits } from "../config/config.ts";
 import { separateQkv } from "../llama/attention_layers.ts";
 import { llamaFamily } from "../llama/llama_model.ts";
 import type { LlamaTraits } from "../llama/llama_traits.ts";
@@ -36,8 +36,7 @@ const nemotronConfig = z.object({
   mamba_hidden_act: activationName.default("silu"),
   use_bias: z.boolean().default(false),
   use_conv_bias: z.boolean().default(true),
-  /** The smallest step. transformers does not read `time_step_limit`. */
-  time_step_min: z.number().nonnegative().default(0.001),
+  time_step_limit: stepLimits,
   n_routed_experts: positiveInt.default(8),
   num_experts_per_tok: positiveInt.default(2),
   moe_intermediate_size: positiveInt.default(7688),
@@ -139,7 +138,7 @@ export const nemotronH = llamaFamily(
         ...{ hidden, heads: config.mamba_num_heads, headDim: config.mamba_head_dim, groups: config.n_groups },
         ...{ stateDim: config.ssm_state_size, taps: config.conv_kernel, activation: config.mamba_hidden_act },
         ...{ eps: config.layer_norm_epsilon, bias: config.use_bias, convolutionBias: config.use_conv_bias },
-        stepLimits: [config.time_step_min, Infinity],
+        stepLimits: config.time_step_limit,
       }, "mixer"),
     network: { name: "mixer", layers: LAYERS, bias: config.mlp_bias },
     ...types.includes("moe") ? nemotronMixture(config) : {},
