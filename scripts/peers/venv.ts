@@ -25,7 +25,7 @@ export interface Venv {
 export const VENVS = {
   "readers": declareVenv("peers", {
     requirements: "peers.txt",
-    modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf"],
+    modules: ["torch", "transformers", "compressed_tensors", "safetensors", "lm_eval", "gguf", "mlx_lm"],
     command: "deno task venv",
   }),
   "onnx": declareVenv("peers", {

@@ -49,7 +49,9 @@ await describePeers("the library gguf, reading a file of pare export with hostil
     await Deno.writeTextFile(`${folder}/tokenizer.json`, JSON.stringify(tokenizer));
     await Deno.writeTextFile(`${folder}/tokenizer_config.json`, JSON.stringify({ chat_template: TEMPLATE }));
     await pareJson("export", folder, "--format", "gguf:f16", "--out", file);
-    const { fields } = await peers().ask<{ fields: Record<string, unknown> }>("compare_gguf", { file });
+    const { fields } = await peers().ask<{ fields: Record<string, unknown> }>("comparisons/compare_gguf", {
+      file,
+    });
     const tokens = fields["tokenizer.ggml.tokens"] as string[];
     assert.equal(fields["general.name"], name);
     assert.equal(tokens.length, VOCABULARY);

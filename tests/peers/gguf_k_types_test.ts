@@ -50,7 +50,7 @@ await describePeers("pare prune --for, with the K types of GGUF", (peers) => {
       const { tensors, missing } = await peers().ask<{
         tensors: Record<string, { type: string; differences: number }>;
         missing: string[];
-      }>("compare_gguf", { file, folder });
+      }>("comparisons/compare_gguf", { file, folder });
       assert.deepEqual(missing, []);
       for (const [name, { differences }] of Object.entries(tensors)) assert.equal(differences, 0, name);
       const count = (wanted: string) => Object.values(tensors).filter(({ type }) => type === wanted).length;

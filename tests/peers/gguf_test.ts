@@ -61,7 +61,9 @@ await describePeers("the library gguf, reading a file of pare export", (peers) =
   ): Promise<Record<string, number>> {
     const file = `${peers().folder}/${type}.gguf`;
     await pareJson("export", folder, "--format", `gguf:${type}`, "--out", file, ...options);
-    return typesOf(await peers().ask("compare_gguf", { file, folder, round: options.includes("nearest") }));
+    return typesOf(
+      await peers().ask("comparisons/compare_gguf", { file, folder, round: options.includes("nearest") }),
+    );
   }
 
   for (const [i, [title, config]] of Object.entries(GGUF_MODELS).entries()) {

@@ -50,7 +50,11 @@ await describePeers("GPTQModel, loading a folder of pare export", (peers) => {
   for (const [model, grid] of GRIDS) {
     it(`finds every weight of ${model} with ${grid[0]} bits in groups of ${grid[1]}, without a difference`, async () => {
       const { gptq, dense, zeros } = await exported(peers().folder, model, grid);
-      const answer = await peers().ask<Comparison>("compare_gptq", { folder: gptq, dense, tokens: TOKENS });
+      const answer = await peers().ask<Comparison>("comparisons/compare_gptq", {
+        folder: gptq,
+        dense,
+        tokens: TOKENS,
+      });
       assert.deepEqual(Object.keys(answer.layers).toSorted(), Object.keys(zeros).toSorted());
       for (const [name, differences] of Object.entries(answer.layers)) assert.equal(differences, 0, name);
       // The weights have the same bits, so the logits differ by the order of summation in F16 or BF16 only.

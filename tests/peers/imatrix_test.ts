@@ -39,7 +39,7 @@ await describePeers("pare prune --imatrix", (peers) => {
       "--imatrix",
       file,
     ]);
-    const { fields, tensors } = await ask<Imatrix>("compare_gguf", { file });
+    const { fields, tensors } = await ask<Imatrix>("comparisons/compare_gguf", { file });
     assert.equal(fields["general.type"], "imatrix");
     assert.deepEqual([fields["imatrix.datasets"]].flat(), ["calibration.txt"]);
     assert.deepEqual([fields["imatrix.chunk_count"], fields["imatrix.chunk_size"]], [3, 64]);

@@ -22,7 +22,7 @@ await describePeers("llama_model_quantize", (peers) => {
         await ask("bench/llama_quantize", { libraries: LLAMA_LIBRARIES, source, type, out });
         const { tensors } = await ask<{
           readonly tensors: Readonly<Record<string, { readonly type: string; readonly differences: number }>>;
-        }>("compare_gguf", { file: out, folder: MODEL, round: true });
+        }>("comparisons/compare_gguf", { file: out, folder: MODEL, round: true });
         const rounded = Object.values(tensors).filter((tensor) => tensor.type === type);
         assert.equal(rounded.length, type === "Q8_0" ? 29 : 28); // with the table of tokens
         for (const [name, { differences }] of Object.entries(tensors)) assert.equal(differences, 0, name);

@@ -55,7 +55,7 @@ await describePeers("transformers with compressed-tensors, loading a pack-quanti
       gridOf,
     );
     const request = { quantized, dense, tokens };
-    const comparison = await peers().ask<QuantizedComparison>("compare_quantized", request);
+    const comparison = await peers().ask<QuantizedComparison>("comparisons/compare_quantized", request);
     const { layers, largest_logit, max_logit_difference, linear, loading } = comparison;
     for (const [kind, names] of Object.entries(loading)) assert.deepEqual(names, [], kind);
     assert.deepEqual(Object.keys(layers).toSorted(), Object.keys(zeros).toSorted());

@@ -103,7 +103,7 @@ await describePeers("the output of pare prune", (peers) => {
       await succeeded(runPare("unpack", quantized, "--out", dense));
       const request = { quantized, dense, tokens: WINDOWS };
       const { layers, largest_logit, max_logit_difference } = await peers().ask<QuantizedComparison>(
-        "compare_quantized",
+        "comparisons/compare_quantized",
         request,
       );
       assert.ok(Object.keys(layers).length > 20);

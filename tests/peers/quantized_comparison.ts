@@ -1,4 +1,4 @@
-/** The answer of `scripts/peers/compare_quantized.py`. */
+/** The answer of `scripts/peers/comparisons/compare_quantized.py`. */
 
 /** The fields of the answer. The header of the script describes them. */
 export interface QuantizedComparison {

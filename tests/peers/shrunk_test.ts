@@ -202,7 +202,7 @@ await describePeers("the output of pare shrink", (peers) => {
       for (const blocks of [0, 1]) {
         const { out, dropped, experts } = await shrink(dense, WINDOWS, { kept: units, blocks });
         const request = { dense, shrunk: out, dropped, windows };
-        const comparison = await peers().ask<Comparison>("compare_shrunk", request);
+        const comparison = await peers().ask<Comparison>("comparisons/compare_shrunk", request);
         const parts = Array.from({ length: 3 - blocks }, (_, block) => (
           { ...remaining, ...experts && { experts: experts[block].kept } }
         ));
@@ -231,7 +231,10 @@ await describePeers("the output of pare shrink", (peers) => {
       const { out, dropped } = await shrink(dense, windows, { kept, blocks: 0 });
       const sample = windows.slice(0, 2).map((window) => [...window.subarray(0, 12)]);
       const request = { dense, shrunk: out, dropped, windows: sample };
-      assertComparison(await peers().ask<Comparison>("compare_shrunk", request), Array(4).fill(remaining));
+      assertComparison(
+        await peers().ask<Comparison>("comparisons/compare_shrunk", request),
+        Array(4).fill(remaining),
+      );
       const answer = await peers().ask<{ logits: number[][][] }>("transformers_model", {
         folder: out,
         windows: sample,

@@ -14,8 +14,8 @@ type Dequantized = Readonly<
 
 const DTYPES: Readonly<Record<string, string>> = { BF16: "bfloat16", F16: "float16", F32: "float32" };
 
-/** GPTQModel and AutoAWQ are not in this environment, and transformers needs blocks that divide the matrix. */
-const isComparable = ({ title }: { readonly title: string }) => !/^gptq|^awq|with rests/.test(title);
+/** transformers reads no checkpoints of MLX, and needs blocks that divide the matrix. GPTQModel and AutoAWQ are not in this environment. */
+const isComparable = ({ title }: { readonly title: string }) => !/^gptq|^awq|^mlx|with rests/.test(title);
 
 await describePeers("transformers and compressed-tensors, dequantising a weight", (peers) => {
   for (const { title, config, tensors } of STORED_CASES.filter(isComparable)) {

@@ -8,7 +8,9 @@ export interface StoredCase {
   readonly title: string;
   /** The content of config.json. */
   readonly config: {
-    readonly quantization_config: Readonly<Record<string, unknown>>;
+    readonly quantization_config?: Readonly<Record<string, unknown>>;
+    /** The description of MLX. */
+    readonly quantization?: Readonly<Record<string, unknown>>;
     readonly dtype?: string;
   };
   readonly tensors: Readonly<Record<string, HostTensor>>;

@@ -207,4 +207,44 @@ function mxfp4Case(): StoredCase {
   };
 }
 
-export const STORED_CASES: readonly StoredCase[] = [...BLOCK_CASES, mxfp4Case(), ...COLUMN_CASES];
+/** Two weights in the affine format of MLX with other grids, whose biases are no multiples of their scales. */
+function mlxCase(): StoredCase {
+  const rows = 3, cols = 64;
+  const grids = { x: { bits: 3, group_size: 32 }, y: { bits: 8, group_size: 64 } };
+  const parts = Object.entries(grids).map(([stem, { bits, group_size: size }], i) => {
+    const codes = randomIntegers(rows * cols, 2 ** bits, 90 + i), shape = [rows, cols / size];
+    const [scales, scale] = randomScales("F16", shape, 92 + i),
+      [biases, bias] = randomScales("F16", shape, 94 + i);
+    // A row is one number, whose lowest bits are the first code.
+    const words = Array.from({ length: rows }, (_, row) => {
+      const whole = codes.slice(row * cols, (row + 1) * cols).reduceRight(
+        (sum, code) => sum * BigInt(2 ** bits) + BigInt(code),
+        0n,
+      );
+      return Array.from(
+        { length: cols * bits / 32 },
+        (_, word) => Number(whole >> BigInt(32 * word) & 0xffffffffn),
+      );
+    });
+    const values = codes.map((code, at) => {
+      const grid = Math.floor(at / size);
+      return code * scales[grid] + biases[grid];
+    });
+    return {
+      tensors: {
+        [`${stem}.weight`]: integers(Uint32Array.from(words.flat()), [rows, cols * bits / 32], "U32"),
+        [`${stem}.scales`]: scale,
+        [`${stem}.biases`]: bias,
+      },
+      weights: { [`${stem}.weight`]: tensorOf("F16", [rows, cols], values) },
+    };
+  });
+  return {
+    title: "mlx, two grids",
+    config: { quantization: { ...grids.x, y: grids.y, z: false } },
+    tensors: Object.assign({}, ...parts.map(({ tensors }) => tensors)),
+    weights: Object.assign({}, ...parts.map(({ weights }) => weights)),
+  };
+}
+
+export const STORED_CASES: readonly StoredCase[] = [...BLOCK_CASES, mxfp4Case(), mlxCase(), ...COLUMN_CASES];

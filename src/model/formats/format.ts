@@ -51,6 +51,8 @@ export interface FormatWriter {
   readonly scaleDtype?: FloatDtype;
   /** Whether programs load layers whose class in transformers is neither `Linear` nor `Conv1D`. */
   readonly loadsOwnClasses: boolean;
+  /** The member of config.json that `describe` returns. @default "quantization_config" */
+  readonly configKey?: string;
   /** The number of which the rows of a weight must be a multiple. @default 1 */
   readonly rowMultiple?: number;
   /** Returns the tensors that replace a weight. */
@@ -60,7 +62,7 @@ export interface FormatWriter {
   /** Describes a weight whose tensors were written by `pack`. */
   stored(weight: CodedWeight): StoredWeight;
   /**
-   * Returns the member `quantization_config` of config.json.
+   * Returns the member of config.json that describes the weights.
    * @param ignore the names of the modules of linear layers that stay dense
    */
   describe(weights: readonly CodedWeight[], ignore: readonly string[]): Record<string, unknown>;

@@ -5,5 +5,6 @@ export * from "./compressed_bytes.ts";
 export * from "./dense.ts";
 export * from "./fp8.ts";
 export * from "./gptq.ts";
+export * from "./mlx.ts";
 export * from "./mxfp4.ts";
 export * from "./pack_quantized.ts";

@@ -245,9 +245,9 @@ export const RUN_OPTIONS = {
   },
   ...BLOCK_OPTIONS,
   format: {
-    schema: oneOf("dense", "pack-quantized", "gptq").default("dense"),
+    schema: oneOf("dense", "pack-quantized", "gptq", "mlx").default("dense"),
     help:
-      "dense, which every program reads; or pack-quantized, which needs --bits, or gptq, which needs --bits 4 or 8; without --group-size, their grids are " +
+      "dense, which every program reads; or pack-quantized or mlx, which need --bits, or gptq, which needs --bits 4 or 8; without --group-size, their grids are " +
       "symmetric and for groups of 32 inputs, which plain from_pretrained of transformers 5 loads",
     value: "<format>",
     record: "fingerprint",

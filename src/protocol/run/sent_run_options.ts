@@ -7,5 +7,5 @@ export interface SentRunOptions {
   /** The number of epochs in which the pruned block is trained, so that its output comes near to the output of the dense block. Accepts 0 to 1000. Defaults to 0. */
   readonly reconstruct?: number;
   /** The layout in which rounded weights will be stored. The states run through the weights that it stands for. Defaults to dense. */
-  readonly format?: "dense" | "pack-quantized" | "gptq";
+  readonly format?: "dense" | "pack-quantized" | "gptq" | "mlx";
 }

@@ -57,7 +57,10 @@ function refusalsOf(title: string) {
     });
 }
 
-const fp8 = refusalsOf("fp8, blocks"), mxfp4 = refusalsOf("mxfp4"), gptq = refusalsOf("gptq, 4");
+const fp8 = refusalsOf("fp8, blocks"),
+  mxfp4 = refusalsOf("mxfp4"),
+  gptq = refusalsOf("gptq, 4"),
+  mlx = refusalsOf("mlx");
 const float = refusalsOf("float-quantized, per channel"), int = refusalsOf("int-quantized");
 
 describe("openDense() rejects", () => {
@@ -65,7 +68,7 @@ describe("openDense() rejects", () => {
     const unknown = [["bitsandbytes"], ["hqq"], ["compressed-tensors", "nvfp4-pack-quantized"], ["modelopt"]];
     for (const [quant_method, format] of unknown) {
       const name = format ? `${quant_method}, ${format}` : quant_method;
-      const known = "awq, .*float-quantized, fp8, gptq, .*mxfp4, .*pack-quantized; use the original";
+      const known = "awq, .*float-quantized, fp8, gptq, .*mlx, mxfp4, .*pack-quantized; use the original";
       const message = `quantization_config names the format "${name}", .* it reads ${known}`;
       await mxfp4(described({ quant_method, format }), new RegExp(message));
     }
@@ -196,5 +199,21 @@ describe("openDense() rejects", () => {
       /has x\.weight_zero_point, although the weights of group_0 have no zero points/,
     );
     await refusalsOf("naive-quantized")(without(zeroPoint), /has no tensor x\.weight_zero_point/);
+  });
+
+  it("grids and tensors of MLX that it does not compute, by their names", async () => {
+    const grid = (changes: object): Change => ({
+      config: { quantization: { bits: 3, group_size: 32, y: { bits: 8, group_size: 64 }, ...changes } },
+    });
+    await mlx(grid({ bits: 7 }), /quantization_config\.bits must be 2 or 3 or 4 or 5 or 6 or 8, not 7/);
+    await mlx(grid({ group_size: 16 }), /quantization_config\.group_size must be 32 or 64 or 128, not 16/);
+    await mlx(grid({ mode: "mxfp4" }), /quantization_config\.mode must be affine or absent, not "mxfp4"/);
+    await mlx(grid({ y: { bits: 4 } }), /y\.weight must be U32 \[3,4\], not U32 \[3,16\]/);
+    await mlx(without("x.biases"), /x\.biases/);
+    await mlx(withZeros("x.biases", "F32", [3, 2]), /x\.biases must be F16 \[3,2\]/);
+    await mlx(
+      withZeros("x.scales", "U8", [3, 2]),
+      /x\.scales must be a matrix of a float dtype, not U8 \[3,2\]/,
+    );
   });
 });

@@ -23,12 +23,12 @@ export function planQuantized(
   weights: readonly { readonly name: string; readonly grid: GridOptions }[],
   ignore: readonly string[],
 ): { readonly plan: WritePlan; readonly stored: ReadonlyMap<string, StoredWeight> } {
-  const { specs, describe, stored } = format.writer;
+  const { specs, describe, stored, configKey = QUANTIZATION_KEY } = format.writer;
   const coded = weights.map(({ name, grid }) => codedWeight(checkpoint, format, name, grid));
   const byName = new Map(coded.map((weight) => [weight.name, weight]));
   const plan = planLayout(checkpoint, fs, {
     tensors: checkpoint,
-    config: { ...checkpoint.config, [QUANTIZATION_KEY]: describe(coded, ignore) },
+    config: { ...checkpoint.config, [configKey]: describe(coded, ignore) },
     tensorsOf: ({ header }) =>
       header.tensors.flatMap((info) => {
         const weight = byName.get(info.name);
